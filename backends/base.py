@@ -1,0 +1,329 @@
+"""The contract between the controller and a backend.
+
+A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
+The controller knows backends only through this module; a backend never imports the controller.
+
+Every method returns at once and may be repeated, except `complete`, which answers when the
+answers are there. Nothing here imports anything but the standard library.
+
+Exceptions::
+
+    BackendError                 something a person can mend; carries a remedy
+    ├── BaseModelMissing         the base model is not on this machine
+    ├── ModelMissing             no model has that ID any more
+    └── SubmissionUnknown        it is not known whether a job was created
+    HyperparametersInvalid       every problem of one `hyperparameters` section
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+Json: TypeAlias = (
+    "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"  # noqa: UP040
+)
+"""What JSON can say."""
+
+
+class JobState(StrEnum):
+    """Where a job stands. A server's unknown word means that the job is still open."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    """Its worker is gone, and submitting it again continues it from its last checkpoint."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the job may still become a model without being submitted anew."""
+        return self in {JobState.QUEUED, JobState.RUNNING, JobState.INTERRUPTED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """What training starts from, as a backend found it."""
+
+    reference: str
+    """How the backend opens it: a hub ID or an absolute folder."""
+    revision: str | None
+    """The pinned commit of a hub model; None for a folder."""
+    identity: str
+    """What enters the fingerprint: never a path, always contents or an exact revision."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """Everything that one training job needs."""
+
+    name: str
+    """The fine-tune that asked first; for people and for the model ID."""
+    fingerprint: str
+    attempt: int
+    base_model: BaseModel
+    method: str
+    hyperparameters: Mapping[str, Json]
+    """As `parse_hyperparameters` returned them: complete, defaults written out."""
+    seed: int
+    train: Path
+    """Canonical JSONL, one example a line: `{"messages": [...]}`."""
+    held_out: Path
+    """The same for the held-out set; may be empty. Measured, never trained on."""
+    train_origins: Path
+    """One `file:line` for each line of `train`, for error messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a running job has come."""
+
+    step: int
+    total_steps: int
+    epoch: float = 0.0
+    loss: float | None = None
+    learning_rate: float | None = None
+    held_out_loss: float | None = None
+    tokens_per_s: float | None = None
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """What a succeeded job left."""
+
+    model_id: str
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """Durable facts for the lockfile: trained tokens, losses, seconds, threads, digests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One training job as the backend sees it now. Times are seconds since the epoch."""
+
+    id: str
+    fingerprint: str
+    attempt: int
+    state: JobState
+    created_s: float
+    finished_s: float | None = None
+    progress: Progress | None = None
+    result: JobResult | None = None
+    """Present exactly when the state is `succeeded`."""
+    error: str | None = None
+    """For people: why it failed, or what it is waiting for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of a job's log."""
+
+    time_s: float
+    message: str
+    data: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One conversation to continue, and perhaps the answer it should get."""
+
+    messages: Sequence[Mapping[str, Json]]
+    tools: Sequence[Mapping[str, Json]] = ()
+    reference: str | None = None
+    """The expected answer; when given, its loss under the model is measured too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How answers are drawn."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    """0 is greedy."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One answer."""
+
+    text: str
+    finish_reason: str
+    """`stop` when the model ended its turn, `length` when it ran into `max_tokens`."""
+    reference_loss: float | None = None
+    """Mean negative log likelihood of the reference's tokens, in nats; None if not measured."""
+    reference_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a backend can do."""
+
+    methods: frozenset[str]
+    """Of `supervised`, `dpo`, `reinforcement`, `continued-pretraining`."""
+    remote: bool
+    """Whether data leaves this machine."""
+    paid: bool
+    """Whether a job costs money at a service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a job would cost before it is started; None where it is not known."""
+
+    usd: tuple[float, float] | None = None
+    gpu_hours: tuple[float, float] | None = None
+    steps: int | None = None
+    """Optimiser steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldProblem:
+    """One thing wrong with one hyperparameter."""
+
+    field: str
+    message: str
+    remedy: str = ""
+
+
+class BackendError(Exception):
+    """Something went wrong that a person can mend.
+
+    Attributes:
+        message: What happened.
+        remedy: What to type or do next.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class BaseModelMissing(BackendError):  # noqa: N818 - reads as what happened
+    """The base model cannot be opened here."""
+
+
+class ModelMissing(BackendError):  # noqa: N818
+    """The backend has no model with that ID."""
+
+
+class SubmissionUnknown(BackendError):  # noqa: N818
+    """It is not known whether a job was created; nothing was sent again."""
+
+
+class HyperparametersInvalid(Exception):  # noqa: N818
+    """A `hyperparameters` section has problems.
+
+    Attributes:
+        problems: All of them.
+    """
+
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        super().__init__("; ".join(f"{p.field}: {p.message}" for p in problems))
+        self.problems = tuple(problems)
+
+
+class Backend(Protocol):
+    """Trains models and completes prompts. See the module's docstring for the rules."""
+
+    name: str
+
+    def capabilities(self) -> Capabilities:
+        """Say what this backend can do."""
+        ...
+
+    def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
+        """Check hyperparameters and write out every default.
+
+        Args:
+            method: The training method of the spec.
+            raw: The section as written.
+
+        Returns:
+            The complete settings, ready for JSON and for the fingerprint.
+
+        Raises:
+            HyperparametersInvalid: With every problem found.
+        """
+        ...
+
+    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+        """Find out what a spec's `base_model` is, without network.
+
+        Args:
+            base_model: As written in the spec.
+            revision: As written in the spec, or as an earlier build recorded it.
+            folder: The spec's folder, which relative paths start from.
+
+        Raises:
+            BaseModelMissing: It is not here, or its revision cannot be known.
+        """
+        ...
+
+    def token_counter(
+        self, base_model: BaseModel, hyperparameters: Mapping[str, Json]
+    ) -> Callable[[Mapping[str, Json]], int]:
+        """Return a function that counts the tokens of one example, template included."""
+        ...
+
+    def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
+        """Say what training `examples` examples (of `tokens` tokens in all) would cost."""
+        ...
+
+    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for these fingerprints, any attempt, oldest first."""
+        ...
+
+    def submit(self, request: TrainRequest) -> Job:
+        """Start the job of this fingerprint and attempt, or return the one that exists.
+
+        An interrupted job goes on from its last checkpoint.
+
+        Raises:
+            SubmissionUnknown: The answer was lost and no job could be found.
+            BackendError: The job was refused.
+        """
+        ...
+
+    def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        """Look at jobs; those that do not exist any more are absent from the answer."""
+        ...
+
+    def events(self, job_id: str) -> Iterator[Event]:
+        """Yield the job's log so far, oldest first."""
+        ...
+
+    def cancel(self, job_id: str) -> None:
+        """Ask a job to stop; a finished job stays what it is."""
+        ...
+
+    def complete(
+        self,
+        base_model: BaseModel,
+        models: Sequence[str | None],
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+    ) -> list[list[Completion]]:
+        """Answer every prompt with every model.
+
+        Args:
+            base_model: What the models were trained from; loaded once.
+            models: Model IDs; None stands for the base model itself.
+            prompts: What to answer.
+            sampling: How.
+
+        Returns:
+            One list per model, with one completion per prompt, in order.
+
+        Raises:
+            ModelMissing: One of the models is gone.
+        """
+        ...
+
+    def delete(self, model_id: str) -> None:
+        """Delete a model. Only ever called when a person asked for just that."""
+        ...

@@ -1,0 +1,43 @@
+"""The known backends, by name. A third party adds one in the entry-point group `ftctl.backends`.
+
+An entry names a function `create(state: Path) -> Backend`; its module is imported only when a
+spec uses it.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from backends.base import Backend
+
+BUILT_IN = {
+    "local-gpu": "backends.local_gpu.backend:create",
+}
+GROUP = "ftctl.backends"
+
+
+def known_backends() -> tuple[str, ...]:
+    """Return the names a spec may use, sorted."""
+    return tuple(sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))}))
+
+
+def open_backend(name: str, state: Path) -> Backend:
+    """Return a backend that keeps its local state below a folder.
+
+    Args:
+        name: One of `known_backends`.
+        state: The repository's state folder on this machine.
+
+    Raises:
+        KeyError: No backend has that name.
+    """
+    create: Callable[[Path], Backend] = _entry(name).load()
+    return create(state)
+
+
+def _entry(name: str) -> EntryPoint:
+    if name in BUILT_IN:
+        return EntryPoint(name=name, value=BUILT_IN[name], group=GROUP)
+    for entry in entry_points(group=GROUP, name=name):
+        return entry
+    raise KeyError(name)

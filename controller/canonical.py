@@ -1,0 +1,40 @@
+"""One spelling for every value, so that equal things have equal digests.
+
+Canonical JSON here: UTF-8, keys sorted by code point, no blanks, no ASCII escapes, finite numbers
+in Python's shortest form, and a float without fraction spelt as the integer it equals (1.0 and 1
+are the same number in YAML and in JSON).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from backends.base import Json
+
+
+def canonical_json(value: Json) -> bytes:
+    """Return the canonical bytes of a JSON value.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    text = json.dumps(
+        _plain(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+    # A lone surrogate cannot be UTF-8; it becomes the replacement character, as decoders do.
+    return text.encode("utf-8", errors="replace")
+
+
+def digest(value: Json) -> str:
+    """Return the SHA-256 of a value's canonical bytes, in hex."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def _plain(value: Json) -> Json:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,112 @@
+"""What can go wrong, and the exit code each kind ends with.
+
+Exceptions::
+
+    FtctlError                exit 1   a person can mend it
+    ├── InvalidInput          exit 1   problems in files that people wrote, all at once
+    ├── LockfileInvalid       exit 1   the lockfile is corrupt or from a newer ftctl
+    ├── Refused               exit 5   refused by budget or policy
+    ├── PlanStale             exit 6   not the plan that was approved
+    └── LockHeld              exit 7   another run holds the lock
+
+Anything else that reaches the command line is a defect of ftctl: exit 3.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process says to its caller. A stable contract."""
+
+    DONE = 0
+    ERROR = 1
+    CHANGES = 2
+    DEFECT = 3
+    GATE_FAILED = 4
+    REFUSED = 5
+    PLAN_STALE = 6
+    LOCK_HELD = 7
+    SUBMISSION_UNKNOWN = 8
+    USAGE = 64
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Problem:
+    """One thing wrong in one place of one file."""
+
+    file: str
+    """As a person would type it: relative to the repository."""
+    line: int | None = None
+    field: str = ""
+    """Dotted: `data.train[0].path`."""
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """Render as `file:line: field: message`, the remedy indented below."""
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        field = f"{self.field}: " if self.field else ""
+        remedy = "".join(f"\n    {line}" for line in self.remedy.splitlines())
+        return f"{place}: {field}{self.message}{remedy}"
+
+
+class FtctlError(Exception):
+    """A person can mend it.
+
+    Attributes:
+        message: What happened.
+        remedy: What to type or do next.
+    """
+
+    exit_code = ExitCode.ERROR
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Render the message, the remedy indented below."""
+        remedy = "".join(f"\n    {line}" for line in self.remedy.splitlines())
+        return f"{self.message}{remedy}"
+
+
+class InvalidInput(FtctlError):  # noqa: N818 - reads as what happened
+    """Problems in files that people wrote.
+
+    Attributes:
+        problems: All of them, in the order of file and line.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=_place))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class LockfileInvalid(FtctlError):  # noqa: N818
+    """The lockfile cannot be read by this ftctl. It is never overwritten then."""
+
+
+class Refused(FtctlError):  # noqa: N818
+    """Budget or policy says no."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class PlanStale(FtctlError):  # noqa: N818
+    """The plan is not the approved one any more."""
+
+    exit_code = ExitCode.PLAN_STALE
+
+
+class LockHeld(FtctlError):  # noqa: N818
+    """Another run is at work in this repository."""
+
+    exit_code = ExitCode.LOCK_HELD
+
+
+def _place(problem: Problem) -> tuple[str, int, str]:
+    return problem.file, problem.line or 0, problem.field

@@ -1,0 +1,1 @@
+"""What a person may write: the YAML loader, the models, the JSON Schema."""
