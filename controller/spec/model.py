@@ -6,11 +6,18 @@ Strict: unknown keys and wrong types are errors. No behaviour lives here.
 import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    Tag,
+    field_validator,
+)
 
 NonEmpty: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
-Scalar: TypeAlias = bool | int | float | str | None
-Setting: TypeAlias = Scalar | list[Scalar]
 
 
 class Strict(BaseModel):
@@ -73,12 +80,22 @@ class Prepare(Strict):
     """What happens to a longer example."""
 
 
+def _held_out_form(value: object) -> str:
+    return "<sources>" if isinstance(value, list) else "<fraction>"
+
+
+HeldOut: TypeAlias = Annotated[
+    Annotated[Fraction, Tag("<fraction>")] | Annotated[list[Source], Tag("<sources>")],
+    Discriminator(_held_out_form),
+]
+
+
 class Data(Strict):
     """What the model learns from, and what it is judged on."""
 
     train: list[Source] = Field(min_length=1)
     """Sources of training examples, read one after the other."""
-    held_out: Fraction | list[Source]
+    held_out: HeldOut
     """Examples used only to evaluate: a fraction of the training sources, or sources of its own."""
     system: NonEmpty | None = None
     """System prompt put before every example that has none."""
@@ -125,7 +142,20 @@ class RegexMatchMetric(Strict):
     regex_match: RegexMatch
 
 
-Metric: TypeAlias = Literal["exact_match", "accuracy"] | AccuracyMetric | RegexMatchMetric
+def _metric_form(value: object) -> str:
+    if isinstance(value, AccuracyMetric) or (isinstance(value, dict) and "accuracy" in value):
+        return "<accuracy>"
+    if isinstance(value, RegexMatchMetric | dict):
+        return "<regex_match>"
+    return "<name>"
+
+
+Metric: TypeAlias = Annotated[
+    Annotated[Literal["exact_match", "accuracy"], Tag("<name>")]
+    | Annotated[AccuracyMetric, Tag("<accuracy>")]
+    | Annotated[RegexMatchMetric, Tag("<regex_match>")],
+    Discriminator(_metric_form),
+]
 
 
 class Evaluation(Strict):
@@ -133,7 +163,7 @@ class Evaluation(Strict):
 
     metrics: list[Metric] = Field(default_factory=list)
     """Measured besides `held_out_loss` and `stop_rate`, which always are."""
-    compare_to: list[Literal["base", "production"]] = Field(default_factory=lambda: ["base"])
+    compare_to: list[Literal["base", "production"]] = ["base"]
     """Which other models answer the same held-out prompts."""
     max_tokens: int = Field(default=256, ge=1)
     """Longest answer, in tokens."""
@@ -178,7 +208,7 @@ class Spec(Strict):
     """How it learns."""
     data: Data
     """What it learns from."""
-    hyperparameters: dict[str, Setting] = Field(default_factory=dict)
+    hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
     """The backend's own settings under its own names."""
     seed: int = Field(default=42, ge=0, lt=2**32)
     """Seed of initialisation and order."""

@@ -1,0 +1,223 @@
+"""The folder `finetunes/` → checked specs, or every problem of every file at once."""
+
+import difflib
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from controller.errors import InvalidInput, Problem
+from controller.spec.model import Spec
+from controller.spec.yaml import Document, dotted, parse_yaml
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+FOLDER = "finetunes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSpec:
+    """One spec and where it came from."""
+
+    name: str
+    file: str
+    """Relative to the repository."""
+    folder: Path
+    """The folder that its relative paths start from."""
+    spec: Spec
+    document: Document
+
+    def problem(self, path: tuple[str | int, ...], message: str, remedy: str = "") -> Problem:
+        """Return a problem at one of the spec's fields."""
+        line = self.document.line(path)
+        return Problem(
+            file=self.file, line=line, field=dotted(path), message=message, remedy=remedy
+        )
+
+
+def load_specs(root: Path) -> dict[str, LoadedSpec]:
+    """Read every spec of a repository.
+
+    Args:
+        root: The repository's folder.
+
+    Returns:
+        The specs by name, sorted.
+
+    Raises:
+        InvalidInput: With every problem of every file.
+    """
+    folder = root / FOLDER
+    if not folder.is_dir():
+        remedy = "Type `ftctl init DIR` to make a repository, or name one with `ftctl --dir DIR`."
+        raise InvalidInput([Problem(file=str(folder), message="is no folder", remedy=remedy)])
+    specs: dict[str, LoadedSpec] = {}
+    problems: list[Problem] = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(("_", ".")) or path.suffix not in {".yaml", ".yml"}:
+            continue
+        loaded, found = read_spec(path, file=f"{FOLDER}/{path.name}")
+        problems += found
+        if loaded is not None:
+            specs[loaded.name] = loaded
+    if problems:
+        raise InvalidInput(problems)
+    return specs
+
+
+def read_spec(path: Path, *, file: str) -> tuple[LoadedSpec | None, list[Problem]]:
+    """Read one spec.
+
+    Args:
+        path: Where it is.
+        file: Its name in messages.
+
+    Returns:
+        The spec, or None with its problems.
+    """
+    if path.suffix == ".yml":
+        remedy = f"Rename it: git mv {file} {file.removesuffix('.yml')}.yaml"
+        return None, [Problem(file=file, message="must end in .yaml", remedy=remedy)]
+    if not NAME.fullmatch(path.stem):
+        message = f"{path.stem!r} is no name for a fine-tune"
+        remedy = "Use small letters, digits and hyphens, at most 63: cafe-answers.yaml"
+        return None, [Problem(file=file, message=message, remedy=remedy)]
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        return None, [Problem(file=file, message=f"cannot be read: {error.strerror}")]
+    document, problems = parse_yaml(text, file)
+    if document is None:
+        return None, problems
+    if not isinstance(document.value, dict):
+        message = "must be a mapping of keys to values"
+        return None, [Problem(file=file, line=1, message=message, remedy="Begin with `backend: …`")]
+    try:
+        spec = Spec.model_validate(document.value)
+    except ValidationError as error:
+        return None, list(_translate(error, document, file))
+    return (
+        LoadedSpec(name=path.stem, file=file, folder=path.parent, spec=spec, document=document),
+        [],
+    )
+
+
+def _translate(error: ValidationError, document: Document, file: str) -> Iterator[Problem]:
+    for details in error.errors(include_url=False):
+        # Tags of a union are marked `<like this>` in the models; people know no unions.
+        path = tuple(part for part in details["loc"] if not str(part).startswith("<"))
+        message, remedy = _explain(details, path)
+        yield Problem(
+            file=file,
+            line=document.line(path),
+            field=dotted(path),
+            message=message,
+            remedy=remedy,
+        )
+
+
+def _explain(details: ErrorDetails, path: tuple[str | int, ...]) -> tuple[str, str]:
+    """Say in our words what pydantic found: message and remedy."""
+    kind, given, context = details["type"], details["input"], details.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_key(path)
+    if kind == "missing":
+        return "is missing", f"Add `{path[-1]}: …`"
+    if kind in {"too_short", "string_too_short"}:
+        return "must not be empty", ""
+    if kind == "value_error":
+        return str(context["error"]), ""
+    if kind in {"literal_error", "union_tag_invalid"}:
+        return _unknown_word(given, context)
+    expected = _EXPECTED.get(kind)
+    if expected is None:
+        return f"{details['msg'][0].lower()}{details['msg'][1:]}, not {_shown(given)}", ""
+    message = f"must be {expected.format(**context)}, not {_shown(given)}"
+    return message, _how_to_write(kind, given)
+
+
+def _how_to_write(kind: str, given: object) -> str:
+    if kind == "bool_type":
+        return "Write true or false."
+    if kind in {"int_type", "float_type"} and isinstance(given, str):
+        return "Write the number without quotes."
+    if kind == "string_type" and isinstance(given, bool | int | float):
+        return f'Quote it: "{given}"'
+    return ""
+
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "union_tag_not_found": "one of the forms that `ftctl schema` shows",
+}
+
+
+def _unknown_key(path: tuple[str | int, ...]) -> tuple[str, str]:
+    known = _keys_at(path[:-1])
+    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
+    if close:
+        return "is no known key", f"Did you mean `{close[0]}`?"
+    return "is no known key", f"Known here: {', '.join(sorted(known))}"
+
+
+def _unknown_word(given: object, context: Mapping[str, Any]) -> tuple[str, str]:
+    allowed = str(context.get("expected") or context.get("expected_tags", ""))
+    words = re.findall(r"'<?([^'>]+)>?'", allowed)
+    close = difflib.get_close_matches(str(given), words, n=1, cutoff=0.6)
+    remedy = f"Did you mean `{close[0]}`?" if close else ""
+    return f"must be one of {', '.join(words)}, not {_shown(given)}", remedy
+
+
+def _shown(given: object) -> str:
+    """Show what was given, short, saying its type where that is the point."""
+    match given:
+        case None:
+            return "empty"
+        case bool():
+            return str(given).lower()
+        case str():
+            return f"the text {textwrap.shorten(given, width=60, placeholder='…')!r}"
+        case int() | float():
+            return f"{given}"
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case _:
+            return type(given).__name__
+
+
+def _keys_at(path: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that the models allow at a path."""
+    models: list[type[BaseModel]] = [Spec]
+    for part in path:
+        if isinstance(part, str):
+            fields = [model.model_fields.get(part) for model in models]
+            models = [m for f in fields if f is not None for m in _models_in(f.annotation)]
+    return [key for model in models for key in model.model_fields]
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in {Union, UnionType, list, dict, Annotated}:
+        return [model for part in get_args(annotation) for model in _models_in(part)]
+    return []

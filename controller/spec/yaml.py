@@ -1,0 +1,195 @@
+"""YAML text → plain values with the line of every key. YAML 1.2 core, nothing more.
+
+PyYAML reads YAML 1.1: there `1e-4` is text, `no` is false, `012` is ten and the last of two equal
+keys wins. Its parser is kept and its reading of scalars replaced. Never builds objects.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import yaml
+
+from controller.errors import Problem
+
+MAX_BYTES = 1 << 20
+"""A spec is a page, not a book; the limit keeps a hostile file from costing anything."""
+MAX_DEPTH = 40
+MAX_NODES = 50_000
+"""Counted after aliases are followed, so that a few lines cannot become a billion values."""
+
+Path = tuple[str | int, ...]
+
+_NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
+_BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_INT = re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")
+_FLOAT = re.compile(
+    r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?(?:\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN)$"
+)
+_CORE = "tag:yaml.org,2002:"
+
+
+class _CoreLoader(  # type: ignore[misc]  # libyaml's parser where it is built in, else Python's
+    yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+):
+    """The safe loader's parser with the scalar rules of YAML 1.2 core."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str | None, list[tuple[str, re.Pattern[str]]]]] = {
+        None: [
+            (_CORE + "null", _NULL),
+            (_CORE + "bool", _BOOL),
+            (_CORE + "int", _INT),
+            (_CORE + "float", _FLOAT),
+        ]
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A parsed file."""
+
+    value: object
+    lines: dict[Path, int] = field(default_factory=dict)
+    """Line of every key and list item, by its path; lines count from 1."""
+
+    def line(self, path: Path) -> int | None:
+        """Return the line of a path, or of the nearest thing around it that has one."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.lines:
+                return self.lines[path[:end]]
+        return None
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves this module
+    def __init__(self, line: int, field: str, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.problem = (line, field, message, remedy)
+
+
+def parse_yaml(text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
+    """Read one file.
+
+    Args:
+        text: The file's bytes.
+        file: Its name as people know it.
+
+    Returns:
+        The document, or None with the problems that kept it from being read.
+    """
+    if len(text) > MAX_BYTES:
+        message = f"is {len(text):,} bytes long; at most {MAX_BYTES:,} are read"
+        return None, [
+            Problem(file=file, message=message, remedy="Move data into files of its own.")
+        ]
+    try:
+        node = yaml.compose(text.decode("utf-8-sig"), Loader=_CoreLoader)
+    except UnicodeDecodeError as error:
+        line = text[: error.start].count(b"\n") + 1
+        return None, [_problem(file, line, "", "is not UTF-8", "Save the file as UTF-8.")]
+    except yaml.MarkedYAMLError as error:
+        return None, [_syntax_problem(file, error)]
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        return None, [Problem(file=file, message=f"is not YAML: {error}".splitlines()[0])]
+    if node is None:
+        return None, [_empty(file)]
+    reader = _Reader()
+    try:
+        value = reader.build(node, ())
+    except _Refused as refused:
+        return None, [_problem(file, *refused.problem)]
+    problems = [_problem(file, *found) for found in reader.problems]
+    if value is None:
+        return None, [_empty(file)]
+    return (None if problems else Document(value=value, lines=reader.lines)), problems
+
+
+class _Reader:
+    """Turns nodes into values, remembering lines and collecting duplicate keys."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Path, int] = {}
+        self.problems: list[tuple[int, str, str, str]] = []
+        self._nodes = 0
+
+    def build(self, node: yaml.Node, path: Path) -> object:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        self._nodes += 1
+        if len(path) > MAX_DEPTH or self._nodes > MAX_NODES:
+            raise _Refused(line, dotted(path), "is nested too deeply or expands to too much")
+        if isinstance(node, yaml.MappingNode):
+            self._check_tag(node, path, "map")
+            return dict(self._items(node, path))
+        if isinstance(node, yaml.SequenceNode):
+            self._check_tag(node, path, "seq")
+            return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _items(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, object]]:
+        seen: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = self._scalar(key_node, path) if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, str):
+                given = getattr(key_node, "value", "")
+                remedy = f'Quote it: "{given}"' if isinstance(key_node, yaml.ScalarNode) else ""
+                raise _Refused(line, dotted(path), "has a key that is not text", remedy)
+            self.lines[(*path, key)] = line
+            if key in seen:
+                message = f"is given twice, first in line {seen[key]}"
+                self.problems.append((line, dotted((*path, key)), message, "Keep one of the two."))
+            seen[key] = line
+            yield key, self.build(value_node, (*path, key))
+
+    def _scalar(self, node: yaml.Node, path: Path) -> object:
+        text, kind = str(node.value), node.tag.removeprefix(_CORE)
+        line = node.start_mark.line + 1
+        try:
+            if kind == "str":
+                return text
+            if kind == "null":
+                return None
+            if kind == "bool":
+                return text.lower() == "true"
+            if kind == "int":
+                return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
+            if kind == "float":
+                return float(text.replace(".inf", "inf").replace(".nan", "nan").replace(".I", "I"))
+        except ValueError:
+            raise _Refused(line, dotted(path), f"cannot be read: {text[:40]!r}") from None
+        raise _Refused(line, dotted(path), f"has the tag {node.tag!r}; only plain YAML is read")
+
+    def _check_tag(self, node: yaml.Node, path: Path, kind: str) -> None:
+        if node.tag != _CORE + kind:
+            line = node.start_mark.line + 1
+            raise _Refused(line, dotted(path), f"has the tag {node.tag!r}; only plain YAML is read")
+
+
+def dotted(path: Path) -> str:
+    """Write a path as people do: `data.train[0].path`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _problem(file: str, line: int, field: str, message: str, remedy: str = "") -> Problem:
+    return Problem(file=file, line=line, field=field, message=message, remedy=remedy)
+
+
+def _empty(file: str) -> Problem:
+    remedy = "Write a spec into it (`ftctl init --help` shows how to get an example), or delete it."
+    return Problem(file=file, message="is empty", remedy=remedy)
+
+
+def _syntax_problem(file: str, error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    message = f"is not YAML: {error.problem or error.context}"
+    remedy = ""
+    if "\\t" in str(error.problem):
+        remedy = "Indent with blanks, not tabs."
+    elif "mapping values" in str(error.problem):
+        remedy = "Quote a text that contains `: `, and check the indentation."
+    return Problem(file=file, line=mark.line + 1 if mark else None, message=message, remedy=remedy)
