@@ -31,8 +31,8 @@ _FLOAT = re.compile(
 _CORE = "tag:yaml.org,2002:"
 
 
-class _CoreLoader(  # type: ignore[misc]  # libyaml's parser where it is built in, else Python's
-    yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+class _CoreLoader(
+    yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # type: ignore[misc]
 ):
     """The safe loader's parser with the scalar rules of YAML 1.2 core."""
 

@@ -1,0 +1,1 @@
+"""Measuring a build on held-out examples, and judging it."""

@@ -1,0 +1,109 @@
+"""Conditions for production: parse them, and judge recorded scores by them. Pure.
+
+A condition is `METRIC OP VALUE`: `accuracy >= 0.8`, `held_out_loss < base.held_out_loss - 0.5`.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "==": operator.eq,
+}
+COMPARED = ("base", "production")
+CANDIDATE = "candidate"
+FORM = "METRIC >= NUMBER, or METRIC >= base.METRIC + NUMBER (operators: >= <= > < ==)"
+
+_NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+"
+_CONDITION = re.compile(
+    rf"\s*(?P<metric>[a-z_][a-z0-9_]*)\s*(?P<operator>>=|<=|>|<|==)\s*"
+    rf"(?:(?P<number>-?(?:{_NUMBER}))|(?P<model>[a-z_]+)\.(?P<other>[a-z_][a-z0-9_]*)"
+    rf"(?:\s*(?P<sign>[-+])\s*(?P<offset>{_NUMBER}))?)\s*"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One parsed condition: `metric operator (model.other +) offset`."""
+
+    text: str
+    metric: str
+    operator: str
+    model: str | None
+    """`base` or `production`, or None when the metric is compared with a number."""
+    other: str | None
+    offset: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The outcome of a gate."""
+
+    failures: tuple[str, ...]
+    """One sentence for each condition that does not hold."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every condition holds."""
+        return not self.failures
+
+
+def parse_condition(text: str) -> Condition:
+    """Parse one condition.
+
+    Raises:
+        ValueError: It is none; the message says what is allowed.
+    """
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no condition; write {FORM}")
+    model = match["model"]
+    if model is not None and model not in COMPARED:
+        raise ValueError(f"{text!r} compares with {model!r}; only base and production can be")
+    offset = match["number"] or f"{match['sign'] or ''}{match['offset'] or 0}"
+    return Condition(
+        text=text.strip(),
+        metric=match["metric"],
+        operator=match["operator"],
+        model=model,
+        other=match["other"],
+        offset=float(offset),
+    )
+
+
+def judge(gate: Sequence[str], scores: Mapping[str, Mapping[str, float]]) -> Judgement:
+    """Judge recorded scores.
+
+    Args:
+        gate: The conditions.
+        scores: By model (`candidate`, `base`, `production`), then by metric.
+
+    Returns:
+        Which conditions do not hold. A condition on `production` holds while there is none.
+    """
+    sentences = (_failure(parse_condition(text), scores) for text in gate)
+    return Judgement(failures=tuple(sentence for sentence in sentences if sentence))
+
+
+def _failure(condition: Condition, scores: Mapping[str, Mapping[str, float]]) -> str:
+    candidate = scores.get(CANDIDATE, {})
+    score = candidate.get(condition.metric)
+    if score is None:
+        return f"{condition.text}: {condition.metric} was not measured"
+    limit, against = condition.offset, ""
+    if condition.model is not None and condition.other is not None:
+        if condition.model == "production" and "production" not in scores:
+            return ""
+        other = scores.get(condition.model, {}).get(condition.other)
+        if other is None:
+            return f"{condition.text}: {condition.model}.{condition.other} was not measured"
+        limit += other
+        against = f" ({condition.model}.{condition.other} is {other:.4g})"
+    if OPERATORS[condition.operator](score, limit):
+        return ""
+    return f"{condition.text}: {condition.metric} is {score:.4g}{against}"

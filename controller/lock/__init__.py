@@ -1,0 +1,1 @@
+"""The lockfile: what was built, which build is in production, which job is open."""

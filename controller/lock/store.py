@@ -1,0 +1,162 @@
+"""The lockfile on disk: read, recorded entry by entry, folded, and held by one run at a time.
+
+Each finished action appends its entry to a journal in the state folder (one fsync, a few hundred
+bytes); the journal is folded into `finetunes/ftctl.lock` when a pass ends, and before anything is
+read. So a run that dies loses nothing, and a thousand submissions do not rewrite a thousand
+lockfiles.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from backends.durable import append_line, locked, write_atomic
+from controller.canonical import canonical_json, digest
+from controller.errors import FtctlError, LockHeld
+from controller.lock.model import Entry, Lockfile, dump_entry, dump_lockfile, parse_lockfile
+
+LOCKFILE = "finetunes/ftctl.lock"
+POLL_S = 0.2
+
+
+@dataclass(slots=True, kw_only=True)
+class Ledger:
+    """The lockfile of one repository while a run holds it."""
+
+    root: Path
+    state: Path
+    lockfile: Lockfile
+
+    @property
+    def journal(self) -> Path:
+        """Where entries wait to be folded in."""
+        return self.state / "journal.jsonl"
+
+    def record(self, name: str, entry: Entry | None) -> None:
+        """Make one fine-tune's entry durable (None: forget it).
+
+        Raises:
+            FtctlError: The disk refused. What was done at the backend is found there again.
+        """
+        line = {
+            "name": name,
+            "was": _entry_digest(self.lockfile.finetunes.get(name)),
+            "entry": None if entry is None else dump_entry(entry),
+        }
+        try:
+            append_line(self.journal, canonical_json(line))
+        except OSError as error:
+            message = f"{self.journal}: cannot be written: {error.strerror}"
+            remedy = "Make room and run the command again: it finds the job at the backend."
+            raise FtctlError(message, remedy) from None
+        self.lockfile = self.lockfile.with_entry(name, entry)
+
+    def fold(self) -> None:
+        """Write the lockfile if anything was recorded; a pass without actions writes no byte.
+
+        Raises:
+            FtctlError: The disk refused; lockfile and journal are as they were.
+        """
+        if not self.journal.exists():
+            return
+        try:
+            write_atomic(self.root / LOCKFILE, dump_lockfile(self.lockfile))
+        except OSError as error:
+            message = f"{LOCKFILE}: cannot be written: {error.strerror}"
+            remedy = (
+                "The old lockfile is intact and nothing is lost: the new records wait in\n"
+                f"{self.journal} and are folded in by the next run."
+            )
+            raise FtctlError(message, remedy) from None
+        self.journal.unlink()
+
+
+def read_lockfile(root: Path, state: Path) -> Lockfile:
+    """Read the lockfile with the journal's entries folded in; writes nothing.
+
+    Raises:
+        LockfileInvalid: It is corrupt, or written by a newer ftctl.
+    """
+    path = root / LOCKFILE
+    lockfile = parse_lockfile(path.read_bytes(), LOCKFILE) if path.exists() else Lockfile()
+    journal = state / "journal.jsonl"
+    if not journal.exists():
+        return lockfile
+    for line in journal.read_bytes().splitlines():
+        lockfile = _replay(lockfile, line)
+    return lockfile
+
+
+@contextmanager
+def hold(root: Path, state: Path, *, timeout_s: float, purpose: str) -> Iterator[Ledger]:
+    """Hold the lockfile: no other run on this machine records meanwhile.
+
+    Args:
+        root: The repository.
+        state: Its state folder.
+        timeout_s: How long to wait for another run.
+        purpose: What for; shown to the run that waits.
+
+    Yields:
+        The ledger. It is folded when the block ends, however it ends.
+
+    Raises:
+        LockHeld: Another run held it all the time.
+    """
+    note = state / "lock.json"
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with locked(state / "lock") as mine:
+            if mine:
+                write_atomic(note, canonical_json({"pid": os.getpid(), "purpose": purpose}))
+                ledger = Ledger(root=root, state=state, lockfile=read_lockfile(root, state))
+                try:
+                    yield ledger
+                finally:
+                    ledger.fold()
+                return
+        if time.monotonic() >= deadline:
+            raise LockHeld(*_holder(note))
+        time.sleep(POLL_S)
+
+
+def _holder(note: Path) -> tuple[str, str]:
+    try:
+        found = json.loads(note.read_bytes())
+        who = f"process {found['pid']} ({found['purpose']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        who = "another run"
+    return (
+        f"{who} is recording in this repository",
+        "Wait for it, or give it more time: --lock-timeout SECONDS",
+    )
+
+
+def _replay(lockfile: Lockfile, line: bytes) -> Lockfile:
+    """Fold one journal line in, unless the entry it replaced is not there any more.
+
+    That is the case when the lockfile was changed from outside since (a pull, say): then the
+    newer lockfile wins, and what the line recorded is found again at the backend. The same holds
+    when the crash came between writing the lockfile and removing the journal: the line is in
+    already. A line torn by a crash was never acknowledged and is skipped.
+    """
+    try:
+        value = json.loads(line)
+        name, entry = value["name"], value["entry"]
+        parsed = None if entry is None else Entry.model_validate(entry)
+    except (ValueError, KeyError, TypeError, ValidationError):
+        return lockfile
+    current = lockfile.finetunes.get(name)
+    if value.get("was") != _entry_digest(current):
+        return lockfile
+    return lockfile.with_entry(name, parsed)
+
+
+def _entry_digest(entry: Entry | None) -> str:
+    return digest(None if entry is None else dump_entry(entry))

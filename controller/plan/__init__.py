@@ -1,0 +1,1 @@
+"""What one pass would do, and why. Pure: values in, values out."""

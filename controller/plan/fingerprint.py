@@ -1,0 +1,94 @@
+"""Identity: the digest of everything that decides a result, and of nothing else. Pure.
+
+Two fingerprints per fine-tune. The first decides training, the second evaluation; gates are judged
+from recorded scores and need none. The scheme's tag stands in front, and the canonical inputs are
+stored with every build, so that a later scheme can be computed from what was stored.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from backends.base import Json
+from controller.canonical import digest
+from controller.evaluate.metrics import metric_inputs
+from controller.spec.model import Spec
+
+TRAINING_SCHEME = "ft1"
+EVALUATION_SCHEME = "ev1"
+SHORT = 12
+"""Hex digits of a fingerprint that people see."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One input that differs between two builds."""
+
+    field: str
+    """Dotted: `hyperparameters.learning_rate`."""
+    old: Json
+    new: Json
+
+
+def training_inputs(
+    spec: Spec,
+    *,
+    base_model: str,
+    hyperparameters: Mapping[str, Json],
+    train_digest: str,
+) -> dict[str, Json]:
+    """Return the inputs that decide a trained model.
+
+    Args:
+        spec: The spec.
+        base_model: Identity of the base model, as the backend found it.
+        hyperparameters: Complete, defaults written out.
+        train_digest: Digest of the training examples' canonical bytes; these hold the system
+            prompt too.
+    """
+    return {
+        "backend": spec.backend,
+        "base_model": base_model,
+        "data": train_digest,
+        "hyperparameters": dict(hyperparameters),
+        "method": spec.method,
+        "seed": spec.seed,
+    }
+
+
+def evaluation_inputs(spec: Spec, *, held_out_digest: str) -> dict[str, Json]:
+    """Return the inputs that decide a build's scores, besides the build itself."""
+    return {
+        "compare_to": sorted(set(spec.evaluation.compare_to)),
+        "held_out": held_out_digest,
+        "max_tokens": spec.evaluation.max_tokens,
+        "metrics": [metric_inputs(metric) for metric in spec.evaluation.metrics],
+    }
+
+
+def fingerprint(scheme: str, inputs: Mapping[str, Json]) -> str:
+    """Return `scheme:` and the digest of the inputs under that scheme."""
+    return f"{scheme}:{digest({'scheme': scheme, 'inputs': inputs})}"
+
+
+def short(value: str) -> str:
+    """Return a fingerprint's first digits, for people."""
+    return value.partition(":")[2][:SHORT]
+
+
+def changes(old: Mapping[str, Json], new: Mapping[str, Json]) -> tuple[Change, ...]:
+    """Return every input that differs, by dotted field, in order."""
+    before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
+    fields = sorted(before.keys() | after.keys())
+    return tuple(
+        Change(field=field, old=before.get(field), new=after.get(field))
+        for field in fields
+        if before.get(field) != after.get(field)
+    )
+
+
+def _leaves(value: Mapping[str, Json], prefix: str) -> Iterator[tuple[str, Json]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _leaves(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item

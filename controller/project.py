@@ -1,0 +1,49 @@
+"""Where a repository's files are, on this machine."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+STATE_VARIABLE = "FTCTL_STATE_DIR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """One repository of fine-tunes."""
+
+    root: Path
+    """Its folder, absolute; `finetunes/` and the lockfile are below it."""
+    state: Path
+    """What belongs to this machine and not to git: runs, built datasets, the journal."""
+
+
+def open_project(folder: Path) -> Project:
+    """Return the repository in a folder.
+
+    The state folder is `.ftctl/` below it, or `$FTCTL_STATE_DIR`: a CI runner sets that, so that
+    a fresh checkout does not sweep running jobs away.
+    """
+    root = folder.resolve()
+    state = os.environ.get(STATE_VARIABLE)
+    return Project(root=root, state=Path(state).resolve() if state else root / ".ftctl")
+
+
+def current_commit(root: Path) -> str | None:
+    """Return the commit that is checked out, with `-dirty` for local changes; None without git."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    commit = _git(git, root, "rev-parse", "--short=12", "HEAD")
+    if not commit:
+        return None
+    changed = _git(git, root, "status", "--porcelain", "--untracked-files=no", "--", "finetunes")
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(git: str, root: Path, *arguments: str) -> str | None:
+    done = subprocess.run(
+        [git, "-C", str(root), *arguments], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else None

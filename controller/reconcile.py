@@ -1,0 +1,243 @@
+"""The walk: load → read lock → resolve → observe → plan → apply.
+
+No step calls back into an earlier one. `ftctl plan` is the walk without its last step.
+"""
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from types import FrameType
+from typing import Protocol
+
+from backends.base import Backend, Job, JobState
+from backends.registry import open_backend
+from controller.apply import Hands, Outcome, apply_action
+from controller.errors import ExitCode
+from controller.lock.model import Lockfile
+from controller.lock.store import hold, read_lockfile
+from controller.plan.actions import Action, Blocked, Resume, Train, Wait
+from controller.plan.plan import Observed, Plan, make_plan
+from controller.project import Project
+from controller.resolve import OpenBackend, Resolved, resolve
+from controller.spec.load import load_specs
+
+POLL_S = 0.5
+"""Between two looks at open jobs; a look at a local job reads two small files."""
+
+
+class Screen(Protocol):
+    """Where a run tells people what happens."""
+
+    def starting(self, action: Action) -> None:
+        """An action begins that may take a while."""
+        ...
+
+    def done(self, outcome: Outcome) -> None:
+        """An action was carried out, or could not be."""
+        ...
+
+    def progress(self, jobs: Mapping[str, Job]) -> None:
+        """Open jobs moved on; by the name of their fine-tune."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Converged:
+    """What a run came to."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    waiting: dict[str, Job] = field(default_factory=dict)
+    """Jobs still open, by fine-tune."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The gravest of the outcomes' codes."""
+        codes = [outcome.exit_code for outcome in self.outcomes]
+        for code in _GRAVEST_FIRST:
+            if code in codes:
+                return code
+        return ExitCode.DONE
+
+
+_GRAVEST_FIRST = (
+    ExitCode.SUBMISSION_UNKNOWN,
+    ExitCode.ERROR,
+    ExitCode.REFUSED,
+    ExitCode.GATE_FAILED,
+)
+
+
+def backends_of(project: Project) -> OpenBackend:
+    """Return a function that opens each backend once."""
+
+    @cache
+    def opened(name: str) -> Backend:
+        return open_backend(name, project.state)
+
+    return opened
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, and what carrying it out needs."""
+
+    plan: Plan
+    resolved: Resolved
+    opened: OpenBackend
+
+
+def plan_once(project: Project) -> Planned:
+    """Make the plan of one pass. Writes nothing but the cache of built datasets."""
+    opened = backends_of(project)
+    recorded = read_lockfile(project.root, project.state)
+    resolved = resolve(load_specs(project.root), recorded, project, opened)
+    plan = make_plan(resolved.desired, recorded, observe(resolved, recorded, opened))
+    return Planned(plan=plan, resolved=resolved, opened=opened)
+
+
+def observe(resolved: Resolved, recorded: Lockfile, opened: OpenBackend) -> Observed:
+    """Ask the backends about recorded open jobs and about fingerprints without a build.
+
+    One call for each backend and kind of question, however many jobs are open.
+    """
+    jobs: dict[str, list[str]] = {}
+    for entry in recorded.finetunes.values():
+        if entry.job is not None:
+            jobs.setdefault(entry.job.backend, []).append(entry.job.id)
+    missing: dict[str, list[str]] = {}
+    for name, desired in resolved.desired.items():
+        entry_builds = recorded.finetunes[name].builds if name in recorded.finetunes else {}
+        if desired.fingerprint not in entry_builds:
+            missing.setdefault(desired.spec.backend, []).append(desired.fingerprint)
+    seen: dict[str, Job] = {}
+    for backend, ids in jobs.items():
+        seen |= opened(backend).observe(ids)
+    found: dict[str, tuple[Job, ...]] = {}
+    for backend, fingerprints in missing.items():
+        found |= opened(backend).find(fingerprints)
+    return Observed(jobs=seen, found=found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """How far a run goes."""
+
+    approved: frozenset[Train] | None
+    """The only jobs that may be submitted; None allows all, an empty set none."""
+    wait: bool = True
+    """Whether to go on until no job is open."""
+    lock_timeout_s: float = 600.0
+    """How long to wait for another run that is recording."""
+    only: frozenset[str] = frozenset()
+    """Fine-tunes to act on; all when empty."""
+
+
+def converge(project: Project, planned: Planned, screen: Screen, walk: Walk) -> Converged:
+    """Carry out passes until there is nothing left to do but wait, and wait if asked to.
+
+    What the specs ask for was resolved before, and a person approved it; the lockfile is read
+    again in each pass, after the lock is taken, because another run may have been at work.
+
+    Raises:
+        LockHeld: Another run recorded all the time.
+    """
+    converged = Converged()
+    while True:
+        plan = _one_pass(project, planned, screen, walk, converged)
+        if plan is not None:
+            converged.waiting = _open_jobs(plan, walk)
+            screen.progress(converged.waiting)
+            if not (walk.wait and converged.waiting):
+                return converged
+            _wait_for_change(converged.waiting, planned, screen)
+
+
+def _one_pass(
+    project: Project, planned: Planned, screen: Screen, walk: Walk, converged: Converged
+) -> Plan | None:
+    """Carry out one pass; return its plan when another one now would find nothing to do."""
+    moved = False
+    with hold(
+        project.root, project.state, timeout_s=walk.lock_timeout_s, purpose="apply"
+    ) as ledger:
+        observed = observe(planned.resolved, ledger.lockfile, planned.opened)
+        plan = make_plan(planned.resolved.desired, ledger.lockfile, observed)
+        hands = Hands(
+            project=project,
+            ledger=ledger,
+            resolved=planned.resolved,
+            open_backend=planned.opened,
+            now=lambda: datetime.now(UTC),
+        )
+        stuck = {outcome.action.name for outcome in converged.outcomes if outcome.exit_code}
+        for action in plan.actions:
+            if action.name not in stuck and _is_due(action, walk):
+                with _finish_first():
+                    screen.starting(action)
+                    outcome = apply_action(action, hands)
+                    screen.done(outcome)
+                converged.outcomes.append(outcome)
+                moved = moved or not isinstance(action, Blocked | Resume)
+    return None if moved else plan
+
+
+def _is_due(action: Action, walk: Walk) -> bool:
+    if walk.only and action.name not in walk.only:
+        return False
+    if isinstance(action, Train) and walk.approved is not None:
+        asked = (action.name, action.fingerprint, action.attempt)
+        return asked in {(one.name, one.fingerprint, one.attempt) for one in walk.approved}
+    return not isinstance(action, Wait)
+
+
+def _open_jobs(plan: Plan, walk: Walk) -> dict[str, Job]:
+    return {
+        action.name: action.job
+        for action in plan.actions
+        if isinstance(action, Wait | Resume) and (not walk.only or action.name in walk.only)
+    }
+
+
+def _wait_for_change(jobs: Mapping[str, Job], planned: Planned, screen: Screen) -> None:
+    """Watch open jobs, one call for each backend, until one of them is not simply going on."""
+    names = {job.id: name for name, job in jobs.items()}
+    while True:
+        time.sleep(POLL_S)
+        seen: dict[str, Job] = {}
+        for backend, ids in _by_backend(jobs, planned.resolved).items():
+            seen |= planned.opened(backend).observe(ids)
+        screen.progress({names[job_id]: job for job_id, job in seen.items()})
+        running = {JobState.QUEUED, JobState.RUNNING}
+        if len(seen) < len(names) or any(job.state not in running for job in seen.values()):
+            return
+
+
+def _by_backend(jobs: Mapping[str, Job], resolved: Resolved) -> dict[str, list[str]]:
+    ids: dict[str, list[str]] = {}
+    for name, job in jobs.items():
+        ids.setdefault(resolved.desired[name].spec.backend, []).append(job.id)
+    return ids
+
+
+@contextmanager
+def _finish_first() -> Iterator[None]:
+    """Let the first Ctrl-C wait until the record in hand is finished; the second acts at once."""
+    interrupted = False
+
+    def later(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
+            signal.default_int_handler(number, frame)
+        interrupted = True
+
+    previous = signal.signal(signal.SIGINT, later)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if interrupted:
+        raise KeyboardInterrupt
