@@ -1,0 +1,1 @@
+"""From data sources to datasets: files → rows → examples → prepared → split → canonical JSONL."""

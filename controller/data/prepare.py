@@ -1,0 +1,203 @@
+r"""What happens to every example before it is used: normalise, collapse blanks, check. Pure.
+
+Normalising is always done, so that the same text has the same bytes: Unicode NFC, `\n` for every
+line end, U+FFFD for half of a surrogate pair. Blanks and line ends around a message stay, since
+a model learns them too; `collapse_whitespace` takes them away.
+
+Another step (HTML, masking of personal data) is another function from example to example, called
+in `build` where these are. Raise VERSION with every change of what comes out of this package.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+from backends.base import Json
+from controller.data.example import Example, Message
+from controller.data.unusable import Unusable
+
+VERSION = 1
+"""Of everything that decides the canonical bytes; part of the cache's key."""
+
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+
+_BLANKS = re.compile(r"[^\S\n]+")
+_BLANKS_AT_LINE_END = re.compile(r" ?\n ?")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_LINE_ENDS = re.compile(r"\r\n?")
+
+
+def normalise(example: Example) -> Example:
+    """Return the example with every text of it normalised; the same object when it was."""
+    messages = _each(example.messages, _normal_message)
+    tools = None if example.tools is None else _deep(example.tools)
+    if messages is example.messages and tools == example.tools:
+        return example
+    return Example(messages, tools if isinstance(tools, list) else None)
+
+
+def collapse_whitespace(example: Example) -> Example:
+    """Return the example with one blank for each run of blanks, and none at the ends of a line.
+
+    The ends of a message are stripped of line ends too; those within it stay, since they part
+    paragraphs and items. Tool calls and definitions are left alone.
+    """
+    messages = _each(example.messages, _collapsed_message)
+    return example if messages is example.messages else Example(messages, example.tools)
+
+
+def with_system(example: Example, system: str) -> Example:
+    """Return the example with a system prompt, unless it has one."""
+    if any(message.get("role") in ("system", "developer") for message in example.messages):
+        return example
+    return Example([{"role": "system", "content": system}, *example.messages], example.tools)
+
+
+def check(example: Example) -> None:
+    """Check that a model can learn from an example.
+
+    Raises:
+        Unusable: It cannot; the message says why.
+    """
+    asked = answered = False
+    role: Json = None
+    for message in example.messages:
+        role = message.get("role")
+        content = message["content"]
+        if type(role) is not str or role not in ROLES:
+            raise Unusable(
+                f"{role!r} is not a role" if role is not None else "a message has no role",
+                f"The roles are: {', '.join(sorted(ROLES))}.",
+            )
+        if type(content) is not str:
+            _check_content(content, role)
+        if role == "assistant":
+            if not asked:
+                raise Unusable("the answer comes before any question", "Put a user turn first.")
+            answered = _check_answer(message) or answered
+        elif role in ("user", "system", "developer") and not _is_blank(content):
+            asked = True
+    if not answered:
+        raise Unusable(
+            "there is no assistant turn to learn from",
+            "Add the answer as a turn with the role assistant, or delete this row.",
+        )
+    if role != "assistant":
+        raise Unusable(
+            f"the last turn is the {role}'s, and an answer is missing after it",
+            "Add the answer, or delete the turns after the last one.",
+        )
+
+
+def normal_text(text: str) -> str:
+    r"""Return a text in Unicode NFC with `\n` for every line end; the same object when it was."""
+    if "\r" in text:
+        text = _LINE_ENDS.sub("\n", text)
+    if text.isascii():
+        return text
+    if not unicodedata.is_normalized("NFC", text):
+        text = unicodedata.normalize("NFC", text)
+    # Encoding finds a lone surrogate many times faster than a search does.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATES.sub("\ufffd", text)
+    return text
+
+
+def _each(messages: list[Message], change: Callable[[Message], Message]) -> list[Message]:
+    changed = messages
+    for index, message in enumerate(messages):
+        new = change(message)
+        if new is not message:
+            if changed is messages:
+                changed = messages.copy()
+            changed[index] = new
+    return changed
+
+
+def _normal_message(message: Message) -> Message:
+    content = message["content"]
+    if len(message) == 2 and type(content) is str:  # noqa: PLR2004 - role and content
+        normal = normal_text(content)
+        return message if normal is content else {"role": message["role"], "content": normal}
+    new = _deep(message)
+    return message if new == message or not isinstance(new, dict) else new
+
+
+def _deep(value: Json) -> Json:
+    if isinstance(value, str):
+        return normal_text(value)
+    if isinstance(value, dict):
+        return {normal_text(key): _deep(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_deep(item) for item in value]
+    return value
+
+
+def _collapsed_message(message: Message) -> Message:
+    content = message["content"]
+    new: Json = content
+    if isinstance(content, str):
+        new = _collapsed(content)
+    elif isinstance(content, list):
+        new = [_collapsed_part(part) for part in content]
+    return message if new == content else {**message, "content": new}
+
+
+def _collapsed_part(part: Json) -> Json:
+    if isinstance(part, dict) and isinstance(text := part.get("text"), str):
+        return {**part, "text": _collapsed(text)}
+    return part
+
+
+def _collapsed(text: str) -> str:
+    return _BLANKS_AT_LINE_END.sub("\n", _BLANKS.sub(" ", text)).strip()
+
+
+def _check_content(content: Json, role: str) -> None:
+    if isinstance(content, list) and all(
+        isinstance(part, dict) and isinstance(part.get("type"), str) for part in content
+    ):
+        return
+    if content is None and role == "assistant":
+        return
+    if content is None:
+        raise Unusable(f"the {role}'s message has no content", 'Add "content": "..."')
+    raise Unusable(
+        f"the content of the {role}'s message is neither text nor parts",
+        'Write "content": "..." or "content": [{"type": "text", "text": "..."}]',
+    )
+
+
+def _check_answer(message: Message) -> bool:
+    """Say whether this answer is learned from."""
+    content = message["content"]
+    if _is_blank(content) and "tool_calls" not in message and not message.get("refusal"):
+        raise Unusable(
+            "an answer is empty", "Write the answer of that assistant turn, or delete this row."
+        )
+    if "tool_calls" in message:
+        _check_calls(message["tool_calls"])
+    weight = message.get("weight", 1)
+    if weight not in (0, 1) or isinstance(weight, bool):
+        raise Unusable(f"a weight is {weight!r}", "Write 0 or 1.")
+    return weight == 1
+
+
+def _check_calls(calls: Json) -> None:
+    if isinstance(calls, list) and all(
+        isinstance(call, dict)
+        and isinstance(function := call.get("function"), dict)
+        and isinstance(function.get("name"), str)
+        for call in calls
+    ):
+        return
+    raise Unusable(
+        "`tool_calls` is not a list of function calls",
+        'Write [{"id": "call_1", "type": "function", "function": {"name": "search", ...}}]',
+    )
+
+
+def _is_blank(content: Json) -> bool:
+    return not content or (isinstance(content, str) and content.isspace())

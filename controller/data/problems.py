@@ -1,0 +1,46 @@
+"""The problems of one source, as many as help a reader; the rest is counted. Bounded memory."""
+
+from collections import Counter
+
+from controller.data.unusable import Unusable
+from controller.errors import Problem
+
+MAX_PROBLEMS = 20
+"""Shown of one source; a wrong file has one in every row."""
+
+MAX_ALIKE = 3
+"""Shown with the same message: after these, a reader knows."""
+
+
+class Problems:
+    """Collects the problems of one source."""
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+        self._problems: list[Problem] = []
+        self._alike: Counter[str] = Counter()
+        self._more = 0
+        self._more_from: int | None = None
+
+    def add(self, line: int | None, error: Unusable) -> None:
+        """Note a problem, or count it when there are many."""
+        if len(self._problems) == MAX_PROBLEMS or self._alike[error.message] == MAX_ALIKE:
+            self._more += 1
+            self._more_from = self._more_from or line
+            return
+        self._alike[error.message] += 1
+        self._problems.append(
+            Problem(file=self._shown, line=line, message=error.message, remedy=error.remedy)
+        )
+
+    def all(self) -> list[Problem]:
+        """Return what was noted, with the count of the others last."""
+        if not self._more:
+            return self._problems
+        last = self._problems[-1].line
+        rest = Problem(
+            file=self._shown,
+            line=max(last or 1, self._more_from or 1),
+            message=f"and {self._more} more of these problems",
+        )
+        return [*self._problems, rest]

@@ -1,0 +1,52 @@
+"""Write a file of lines once, and know its digest without reading it again."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_BATCH = 512
+"""Lines that are hashed and written at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """One file of a dataset."""
+
+    size: int
+    sha256: str
+    lines: int
+
+
+class Writer:
+    """A file that is written once and knows its digest."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._sha256 = hashlib.sha256()
+        self._pending: list[bytes] = []
+        self.lines = 0
+
+    def add(self, line: bytes) -> None:
+        """Add one line, with its line end."""
+        self.lines += 1
+        self._pending.append(line)
+        if len(self._pending) == _BATCH:
+            self._flush()
+
+    def finish(self) -> Written:
+        """Force everything to the disk and say what the file is."""
+        self._flush()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return Written(size=self._file.tell(), sha256=self._sha256.hexdigest(), lines=self.lines)
+
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        self._file.close()
+
+    def _flush(self) -> None:
+        lines = b"".join(self._pending)
+        self._pending.clear()
+        self._sha256.update(lines)
+        self._file.write(lines)
