@@ -1,0 +1,1 @@
+"""Training and completion on this machine: one child process per job, files in between."""

@@ -1,0 +1,183 @@
+"""The `local-gpu` backend: trains and completes on this machine, on a GPU or, if small, the CPU.
+
+Everything it knows lies in files below one state folder, so that any process may ask at any time.
+Importing this needs none of the training packages; they live in child processes.
+"""
+
+import importlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from backends.base import (
+    BackendError,
+    BaseModel,
+    Capabilities,
+    Completion,
+    Estimate,
+    Event,
+    Job,
+    JobState,
+    Json,
+    Prompt,
+    Sampling,
+    TrainRequest,
+)
+from backends.local_gpu import base_models, completions, hyperparameters, jobs
+from backends.local_gpu.run_dir import (
+    NAME,
+    RunDir,
+    log_tail,
+    read_lines,
+    runs_of,
+)
+from backends.local_gpu.run_dir import (
+    create as create_run,
+)
+
+_JOB: Final = "run-"
+
+
+class LocalGpuBackend:
+    """Implements `Backend`; see there for what each method promises."""
+
+    name = "local-gpu"
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+
+    def capabilities(self) -> Capabilities:
+        """Say what this backend can do."""
+        return Capabilities(methods=frozenset({"supervised"}), remote=False, paid=False)
+
+    def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
+        """Check hyperparameters and write out every default."""
+        return hyperparameters.parse(method, raw)
+
+    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+        """Find out what a spec's `base_model` is, without network."""
+        return base_models.identify(base_model, revision, folder, self._state)
+
+    def token_counter(
+        self, base_model: BaseModel, hyperparameters: Mapping[str, Json]
+    ) -> Callable[[Mapping[str, Json]], int]:
+        """Return a function that counts the tokens of one example as training sees it."""
+        folder = base_models.tokenizer_folder(base_model)
+        try:
+            # The one door to the extra's packages; all else needs them in child processes only.
+            tokens = importlib.import_module("backends.local_gpu.tokens")
+        except ImportError as error:
+            raise BackendError(
+                f"counting tokens needs the package {error.name}", "pip install 'ftctl[local]'"
+            ) from error
+        count: Callable[[Mapping[str, Json]], int] = tokens.load_chat(
+            folder, hyperparameters.get("chat_template")
+        ).count
+        return count
+
+    def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
+        """Say how many steps a job would take; it costs nothing but time."""
+        del tokens
+        settings = request.hyperparameters
+        size, accumulation, epochs = (
+            int(str(settings[key]))
+            for key in (
+                "per_device_train_batch_size",
+                "gradient_accumulation_steps",
+                "num_train_epochs",
+            )
+        )
+        steps = -(-examples // (size * accumulation)) * epochs
+        return Estimate(usd=(0.0, 0.0), steps=steps)
+
+    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for these fingerprints, any attempt, oldest first."""
+        found = {}
+        for fingerprint in fingerprints:
+            made = [jobs.look(run) for run in runs_of(self._state, fingerprint)]
+            same = tuple(job for job in made if job.fingerprint == fingerprint)
+            if same:
+                found[fingerprint] = same
+        return found
+
+    def submit(self, request: TrainRequest) -> Job:
+        """Start the job of this fingerprint and attempt, or return the one that exists."""
+        run = create_run(self._state, request)
+        jobs.start(run)
+        return jobs.look(run)
+
+    def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        """Look at jobs; those that do not exist any more are absent from the answer."""
+        runs = {job_id: self._run(job_id) for job_id in job_ids}
+        return {job_id: jobs.look(run) for job_id, run in runs.items() if run is not None}
+
+    def events(self, job_id: str) -> Iterator[Event]:
+        """Yield the job's log so far, oldest first."""
+        run = self._run(job_id)
+        if run is None:
+            return
+        for line in read_lines(run.progress):
+            yield _event(line)
+        job = jobs.look(run)
+        if job.state in {JobState.FAILED, JobState.INTERRUPTED} and run.log.exists():
+            for text in log_tail(run.log):
+                yield Event(time_s=run.log.stat().st_mtime, message=text)
+        if job.error is not None and job.finished_s is not None:
+            yield Event(time_s=job.finished_s, message=f"{job.state}: {job.error}")
+
+    def cancel(self, job_id: str) -> None:
+        """Ask a job to stop; a finished job stays what it is."""
+        run = self._run(job_id)
+        if run is not None:
+            jobs.cancel(run)
+
+    def complete(
+        self,
+        base_model: BaseModel,
+        models: Sequence[str | None],
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+    ) -> list[list[Completion]]:
+        """Answer every prompt with every model."""
+        return completions.complete(self._state, base_model, models, prompts, sampling)
+
+    def delete(self, model_id: str) -> None:
+        """Delete a model and its run, so that the same spec may be trained again."""
+        run = completions.run_of_model(self._state, model_id)
+        if jobs.has_living_child(run):
+            raise BackendError(f"{model_id} is being written", "wait for its job, or cancel it")
+        # Renamed first: a crash while deleting must not leave half a model under its name.
+        doomed = run.path.with_name(f".deleted-{run.name}")
+        run.path.replace(doomed)
+        shutil.rmtree(doomed)
+
+    def _run(self, job_id: str) -> RunDir | None:
+        name = job_id.removeprefix(_JOB)
+        if not (job_id.startswith(_JOB) and NAME.fullmatch(name)):
+            return None
+        run = RunDir(path=self._state.absolute() / "runs" / name)
+        return run if run.request.exists() else None
+
+
+def create(state: Path) -> LocalGpuBackend:
+    """Return the backend that keeps its runs below a folder."""
+    return LocalGpuBackend(state)
+
+
+def _event(line: Mapping[str, Json]) -> Event:
+    time_s = float(str(line.get("time_s", 0.0)))
+    data = {key: value for key, value in line.items() if key not in {"time_s", "message"}}
+    if "message" in line:
+        return Event(time_s=time_s, message=str(line["message"]), data=data)
+    parts = [f"step {line.get('step')}/{line.get('total_steps')}"]
+    parts += [
+        f"{name} {float(str(line[key])):.4g}"
+        for key, name in (
+            ("loss", "loss"),
+            ("held_out_loss", "held-out loss"),
+            ("tokens_per_s", "tokens/s"),
+        )
+        if line.get(key) is not None
+    ]
+    return Event(time_s=time_s, message=" · ".join(parts), data=data)

@@ -1,0 +1,275 @@
+"""Completing prompts with a base model and with what was trained from it.
+
+`python -m backends.local_gpu.generate DIR`, started by the worker once a device is free. Reads
+`request.json`, writes `answers.json`. The base is loaded once; adapters are put on it one after the
+other, fully trained models are loaded by themselves.
+"""
+
+import json
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from peft import PeftModel
+from safetensors import safe_open
+from transformers import GenerationConfig, PreTrainedModel, set_seed
+
+from backends.base import BackendError, BaseModel, Completion, ModelMissing
+from backends.durable import write_atomic
+from backends.local_gpu.batches import by_length, collate
+from backends.local_gpu.encode import flatten
+from backends.local_gpu.loss import labelled_loss
+from backends.local_gpu.models import base_folder, device, load_model, precision
+from backends.local_gpu.run_dir import encode
+from backends.local_gpu.templates import Conversation
+from backends.local_gpu.tokens import Chat, Encoded, load_chat
+
+_BATCH_TOKENS: Final = 16_384
+"""Tokens, answers included, that are completed at once; bounds the memory of the cache."""
+_BATCH: Final = 64
+"""Prompts that are completed at once."""
+_PROBE: Final = 16
+"""Tokens of the comparison that tells an adapter from nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that is ready to answer."""
+
+    model: PreTrainedModel | PeftModel
+    chat: Chat
+    dtype: torch.dtype
+
+
+def main(folder: Path) -> int:
+    """Answer a folder's request and write the answers, or what went wrong."""
+    try:
+        answers = answer(json.loads((folder / "request.json").read_bytes()))
+    except BackendError as error:
+        kind = type(error).__name__
+        said = {"kind": kind, "message": error.message, "remedy": error.remedy}
+        write_atomic(folder / "answers.json", encode({"error": said}))
+        return 1
+    except torch.OutOfMemoryError as error:
+        traceback.print_exc()
+        said = {
+            "kind": "BackendError",
+            "message": f"out of memory while completing: {error}",
+            "remedy": "use a smaller base model, or lower max_tokens",
+        }
+        write_atomic(folder / "answers.json", encode({"error": said}))
+        return 1
+    plain = [[asdict(one) for one in of_model] for of_model in answers]
+    write_atomic(folder / "answers.json", encode({"answers": plain}))
+    return 0
+
+
+def answer(request: Mapping[str, Any]) -> list[list[Completion]]:
+    """Answer every prompt with every model.
+
+    Raises:
+        BackendError: A model cannot be opened, or does nothing.
+    """
+    where = device()
+    base = base_folder(BaseModel(**request["base_model"]))
+    bases: dict[torch.dtype, PreTrainedModel] = {}
+    answers = []
+    for one in request["models"]:
+        dtype = precision("auto" if one is None else one["dtype"], where)
+        chat = load_chat(base, _template(one, request["models"]))
+        if one is not None and not one["adapter"]:
+            trained = load_model(Path(one["folder"]), dtype, where)
+            answers.append(_answer(Model(model=trained, chat=chat, dtype=dtype), request))
+            continue
+        if dtype not in bases:
+            # One base at a time: two precisions of it might not fit.
+            bases = {dtype: load_model(base, dtype, where)}
+        if one is None:
+            answers.append(_answer(Model(model=bases[dtype], chat=chat, dtype=dtype), request))
+            continue
+        adapted = _with_adapter(bases[dtype], one)
+        answers.append(_answer(Model(model=adapted, chat=chat, dtype=dtype), request))
+        bases = {dtype: adapted.unload()}
+    return answers
+
+
+def _template(
+    one: Mapping[str, Any] | None, models: Sequence[Mapping[str, Any] | None]
+) -> str | None:
+    """Return a model's shipped template; the base is asked as the first trained model is."""
+    chosen = one or next((other for other in models if other is not None), None)
+    return None if chosen is None else chosen["chat_template"]
+
+
+def _with_adapter(model: PreTrainedModel, one: Mapping[str, Any]) -> PeftModel:
+    """Put a trained adapter on the base and make sure that it is whole and does something.
+
+    Raises:
+        ModelMissing: Its weights are gone.
+        BackendError: They do not fit, or change nothing.
+    """
+    weights = Path(one["folder"]) / "adapter_model.safetensors"
+    if not weights.exists():
+        raise ModelMissing(f"the weights of {one['id']} are gone: {weights}", "train it again")
+    before = _probe(model)
+    try:
+        adapted = PeftModel.from_pretrained(model, one["folder"], local_files_only=True)
+        with safe_open(weights, framework="pt") as file:
+            stored = set(file.keys())
+    except Exception as error:  # torn files and foreign ones fail in many ways
+        raise BackendError(
+            f"the adapter of {one['id']} cannot be loaded: {error}",
+            f"its folder is damaged ({one['folder']}): train it again with `ftctl retry NAME`",
+        ) from error
+    expected = {
+        name.replace(".default", "") for name, _ in adapted.named_parameters() if ".lora_" in name
+    }
+    if stored != expected:
+        missing, unknown = sorted(expected - stored)[:3], sorted(stored - expected)[:3]
+        raise BackendError(
+            f"the adapter of {one['id']} does not fit the base model "
+            f"(missing: {missing}, unknown: {unknown})",
+            "use the base model that it was trained from",
+        )
+    if torch.equal(before, _probe(adapted)):
+        raise BackendError(
+            f"the adapter of {one['id']} changes nothing on the base model",
+            "train it again with `ftctl retry NAME`",
+        )
+    adapted.eval()
+    return adapted
+
+
+def _probe(model: PreTrainedModel | PeftModel) -> torch.Tensor:
+    model.eval()
+    with torch.no_grad():
+        ids = torch.arange(1, _PROBE + 1, device=model.device)[None]
+        logits: torch.Tensor = model(input_ids=ids).logits
+    return logits
+
+
+def _answer(one: Model, request: Mapping[str, Any]) -> list[Completion]:
+    """Answer every prompt with one model."""
+    prompts, sampling = request["prompts"], request["sampling"]
+    plain = one.model.get_base_model() if isinstance(one.model, PeftModel) else one.model
+    plain.eval()
+    conversations = [{"messages": p["messages"], "tools": p["tools"]} for p in prompts]
+    ids = [one.chat.prompt(conversation) for conversation in conversations]
+    texts: list[tuple[str, str]] = [("", "length")] * len(ids)
+    context = torch.autocast(plain.device.type, dtype=one.dtype, enabled=one.dtype != torch.float32)
+    with torch.no_grad(), context:
+        if sampling["max_tokens"] > 0:
+            _generate(plain, one.chat, ids, sampling, texts)
+        losses = _reference_losses(plain, one.chat, prompts)
+    return [
+        Completion(
+            text=text,
+            finish_reason=reason,
+            reference_loss=loss,
+            reference_tokens=tokens,
+        )
+        for (text, reason), (loss, tokens) in zip(texts, losses, strict=True)
+    ]
+
+
+def _generate(
+    model: PreTrainedModel,
+    chat: Chat,
+    prompts: Sequence[Sequence[int]],
+    sampling: Mapping[str, Any],
+    texts: list[tuple[str, str]],
+) -> None:
+    """Fill in every prompt's answer and why it ended."""
+    lengths = np.asarray([len(ids) for ids in prompts])
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for place in range(len(prompts)):
+        if longest is not None and lengths[place] + sampling["max_tokens"] > longest:
+            raise BackendError(
+                f"prompt {place + 1} has {lengths[place]} tokens; with {sampling['max_tokens']} of "
+                f"answer that is more than the {longest} that the base model reads",
+                "shorten the prompt, or lower max_tokens",
+            )
+    room = max(1, _BATCH_TOKENS // (int(lengths.max()) + sampling["max_tokens"]))
+    # What the model's own file says about sampling must not slip into a greedy answer.
+    model.generation_config = GenerationConfig()
+    greedy = sampling["temperature"] == 0
+    settings = GenerationConfig(
+        max_new_tokens=sampling["max_tokens"],
+        do_sample=not greedy,
+        temperature=None if greedy else sampling["temperature"],
+        top_k=None if greedy else 0,
+        eos_token_id=sorted(chat.stops),
+        pad_token_id=0,
+    )
+    set_seed(sampling["seed"])
+    for places in by_length(lengths, min(_BATCH, room)):
+        width = int(lengths[places].max())
+        input_ids = torch.zeros(len(places), width, dtype=torch.long)
+        mask = torch.zeros_like(input_ids)
+        for row, place in enumerate(places):
+            # Padded in front, so that every answer begins in the same column.
+            input_ids[row, width - len(prompts[place]) :] = torch.tensor(prompts[place])
+            mask[row, width - len(prompts[place]) :] = 1
+        out = model.generate(
+            input_ids=input_ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            generation_config=settings,
+        )
+        for row, place in enumerate(places):
+            texts[place] = _cut(out[row, width:].tolist(), chat)
+
+
+def _cut(ids: Sequence[int], chat: Chat) -> tuple[str, str]:
+    """Return an answer's text up to its first stop, and why it ended."""
+    end = next((place for place, token in enumerate(ids) if token in chat.stops), None)
+    text = chat.tokenizer.decode(ids[:end], skip_special_tokens=True)
+    return text, "length" if end is None else "stop"
+
+
+def _reference_losses(
+    model: PreTrainedModel, chat: Chat, prompts: Sequence[Mapping[str, Any]]
+) -> list[tuple[float | None, int]]:
+    """Return each reference's mean loss and its tokens, encoded exactly as training does."""
+    measured: list[tuple[float | None, int]] = [(None, 0)] * len(prompts)
+    wanted = [place for place, prompt in enumerate(prompts) if prompt["reference"] is not None]
+    if not wanted:
+        return measured
+    encoded: list[Encoded] = []
+    for place, one in zip(wanted, chat.encode(_with_reference(prompts, wanted)), strict=True):
+        if isinstance(one, BackendError):
+            raise BackendError(f"the reference of prompt {place + 1}: {one.message}", one.remedy)
+        encoded.append(one)
+    tokens = flatten(encoded)
+    loss = labelled_loss(model)
+    room = max(1, _BATCH_TOKENS // int(tokens.lengths.max()))
+    for places in by_length(tokens.lengths, min(_BATCH, room)):
+        batch = {key: value.to(model.device) for key, value in collate(tokens, places).items()}
+        for place, total in zip(places, loss.per_example(batch).tolist(), strict=True):
+            count = int(tokens[place][1].sum())
+            measured[wanted[place]] = (total / count, count)
+    return measured
+
+
+def _with_reference(
+    prompts: Sequence[Mapping[str, Any]], wanted: Sequence[int]
+) -> Sequence[Conversation]:
+    """Return prompts with their references as the last answer, the only one that counts."""
+    conversations = []
+    for place in wanted:
+        prompt = prompts[place]
+        before = [
+            {**message, "weight": 0} if message["role"] == "assistant" else message
+            for message in prompt["messages"]
+        ]
+        last = {"role": "assistant", "content": prompt["reference"]}
+        conversations.append({"messages": [*before, last], "tools": prompt["tools"]})
+    return conversations
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,154 @@
+"""The `hyperparameters` of a local-gpu fine-tune: names of transformers and peft, all checked.
+
+A spec's section goes in; the complete settings come out, every default written out, ready for the
+fingerprint. What cannot change the trained weights (checkpoints, logging) is no hyperparameter.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+
+from backends.base import FieldProblem, HyperparametersInvalid, Json
+
+RECIPE: Final = 1
+"""Raised whenever the same settings would train other weights: then it is another identity."""
+
+_RATES: Final = {"lora": 2e-4, "full": 2e-5}
+"""LoRA wants about ten times the rate of full tuning."""
+
+_PLAIN: Final = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "finite_number": "must be finite",
+}
+
+
+class _Common(BaseModel):
+    """What every supervised training knows."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    finetuning_type: Literal["lora", "full"] = "lora"
+    """`lora` trains a small adapter beside the frozen model; `full` trains every weight."""
+    num_train_epochs: int = Field(default=3, ge=1, le=10_000)
+    """Passes over the training set."""
+    learning_rate: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    """Peak rate; when absent 2e-4 for `lora`, 2e-5 for `full`."""
+    per_device_train_batch_size: int = Field(default=8, ge=1, le=65_536)
+    """Examples that go through the model at once."""
+    gradient_accumulation_steps: int = Field(default=1, ge=1, le=65_536)
+    """Batches per optimiser step: lowers memory, never changes the mean that is trained on."""
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    """How the rate falls after the warm-up."""
+    warmup_steps: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """Optimiser steps of rising rate; below 1 it is a fraction of all steps."""
+    weight_decay: float = Field(default=0.0, ge=0, le=10, allow_inf_nan=False)
+    """AdamW's decay per step, times the rate."""
+    max_grad_norm: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """Gradients are scaled down to this norm; 0 leaves them alone."""
+    chat_template: Literal["chatml"] | None = None
+    """A template shipped with ftctl instead of the base model's own."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Precision of the matrix work; `auto` is bfloat16 on a GPU that has it, else float32."""
+
+
+class _Adapter(BaseModel):
+    """What only an adapter knows."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    r: int = Field(default=16, ge=1, le=4096)
+    """Rank of the adapter."""
+    lora_alpha: float = Field(default=32, gt=0, allow_inf_nan=False)
+    """Scale of the adapter: over the square root of `r` with rsLoRA, else over `r`."""
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the adapter's inputs dropped during training."""
+    use_rslora: StrictBool = True
+    """Rank-stabilised scaling, so that a higher `r` does not need another rate."""
+    target_modules: (
+        Literal["all-linear"]
+        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    ) = "all-linear"
+    """Which layers get an adapter: `all-linear`, or names as in `[q_proj, v_proj]`."""
+
+
+def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
+    """Check a `hyperparameters` section and write out every default.
+
+    Args:
+        method: The spec's training method.
+        raw: The section as written.
+
+    Returns:
+        Every setting that applies, and `recipe`.
+
+    Raises:
+        HyperparametersInvalid: With every problem found.
+    """
+    if method != "supervised":
+        problem = FieldProblem(
+            field="method",
+            message=f"local-gpu does not train {method!r}",
+            remedy="write `method: supervised`",
+        )
+        raise HyperparametersInvalid([problem])
+    adapter = raw.get("finetuning_type", "lora") != "full"
+    problems = _unknown_keys(raw, adapter=adapter)
+    settings: dict[str, Json] = {}
+    for model in (_Common, _Adapter) if adapter else (_Common,):
+        known = {key: value for key, value in raw.items() if key in model.model_fields}
+        try:
+            settings |= model.model_validate(known).model_dump(mode="json")
+        except ValidationError as error:
+            problems += _problems(error)
+    if problems:
+        raise HyperparametersInvalid(problems)
+    if settings["learning_rate"] is None:
+        settings["learning_rate"] = _RATES[str(settings["finetuning_type"])]
+    return {**settings, "recipe": RECIPE}
+
+
+def _unknown_keys(raw: Mapping[str, Json], *, adapter: bool) -> list[FieldProblem]:
+    known = {*_Common.model_fields, *(_Adapter.model_fields if adapter else ())}
+    problems = []
+    for key in raw:
+        if key in known:
+            continue
+        if key in _Adapter.model_fields:
+            message = "belongs to an adapter, and finetuning_type is full"
+            remedy = "remove it, or write `finetuning_type: lora`"
+        else:
+            message = "is no hyperparameter of local-gpu"
+            near = difflib.get_close_matches(key, sorted(known), n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+        problems.append(FieldProblem(field=key, message=message, remedy=remedy))
+    return problems
+
+
+def _problems(error: ValidationError) -> list[FieldProblem]:
+    """Say each field's problem once, in words; a union reports every branch it tried."""
+    found: dict[str, FieldProblem] = {}
+    for detail in error.errors():
+        name = str(detail["loc"][0])
+        allowed = detail.get("ctx", {})
+        given = f", not {detail['input']!r}"
+        if name == "target_modules":
+            message = f"must be all-linear or a list of layer names{given}"
+        elif detail["type"] in _PLAIN:
+            message = _PLAIN[detail["type"]] + given
+        elif detail["type"] == "literal_error":
+            message = f"must be {allowed['expected'].replace(chr(39), '')}{given}"
+        else:
+            text = detail["msg"].removeprefix("Input should be ")
+            message = f"must be {text.replace('greater than or equal to', 'at least')}{given}"
+        found.setdefault(name, FieldProblem(field=name, message=message))
+    return list(found.values())

@@ -1,0 +1,208 @@
+"""Opening base models, putting adapters on them, and writing what was trained.
+
+Weights are safetensors, in and out; no pickle is read, and no code of a model's repository runs.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import peft
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from backends.base import BackendError, BaseModel, BaseModelMissing, Json, TrainRequest
+from backends.durable import sync_folder
+from backends.local_gpu.base_models import local_folder
+from backends.local_gpu.run_dir import encode
+from backends.local_gpu.tokens import Chat
+from backends.local_gpu.worker import DEVICE
+
+_TOKENIZER: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "LICENSE",
+    "NOTICE",
+)
+"""Copied from the base model as they are; ftctl adds no tokens."""
+_WEIGHTS: Final = "*.safetensors"
+
+
+def device() -> torch.device:
+    """Return the device that this process was given.
+
+    Raises:
+        BackendError: It is a GPU, and torch cannot use it.
+    """
+    if os.environ.get(DEVICE, "cpu") == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise BackendError(
+            "this machine has an NVIDIA GPU, but the installed torch cannot use it",
+            "install a CUDA build of torch, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU",
+        )
+    return torch.device("cuda")
+
+
+def precision(wanted: str, where: torch.device) -> torch.dtype:
+    """Return what the matrix work is done in."""
+    if wanted == "auto":
+        has_it = where.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_it else torch.float32
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def base_folder(base_model: BaseModel) -> Path:
+    """Return the folder of a base model, fetching a hub model unless offline.
+
+    Raises:
+        BaseModelMissing: It is not here and cannot be fetched.
+    """
+    folder = local_folder(base_model)
+    if folder is not None:
+        return folder
+    name, revision = base_model.reference, base_model.revision
+    missing = BaseModelMissing(
+        f"{name} at {revision or 'its folder'} is not on this machine",
+        f"hf download {name} --revision {revision}" if revision else "check the path",
+    )
+    if revision is None or os.environ.get("HF_HUB_OFFLINE", "0") not in {"", "0"}:
+        raise missing
+    wanted = ["*.json", "*.jinja", _WEIGHTS, "LICENSE*"]
+    try:
+        found = transformers.utils.hub.snapshot_download(
+            name, revision=revision, allow_patterns=wanted
+        )
+    except Exception as error:  # any transport's error; the cause is kept
+        raise missing from error
+    return Path(found)
+
+
+def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrainedModel:
+    """Open a model.
+
+    Raises:
+        BackendError: It cannot be opened.
+    """
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise BackendError(
+            f"the model in {folder} cannot be opened: {error}",
+            "check that it is a causal language model that the installed transformers knows",
+        ) from error
+    return model.to(where)
+
+
+def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.PeftModel:
+    """Put a new adapter on a model, which is frozen.
+
+    Raises:
+        BackendError: The model has no such layers.
+    """
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings["r"],
+        lora_alpha=settings["lora_alpha"],
+        lora_dropout=settings["lora_dropout"],
+        use_rslora=settings["use_rslora"],
+        target_modules=settings["target_modules"],
+    )
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        leaves = {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear)
+        }
+        raise BackendError(
+            f"no adapter can be put on the base model: {error}",
+            f"its linear layers are {', '.join(sorted(leaves))}; or `target_modules: all-linear`",
+        ) from error
+
+
+def save_trained(model: PreTrainedModel | peft.PeftModel, target: Path, base: BaseModel) -> None:
+    """Write an adapter, or the whole model, as safetensors."""
+    if isinstance(model, peft.PeftModel):
+        # What anyone who opens the adapter elsewhere needs; not where it happened to lie here.
+        for config in model.peft_config.values():
+            config.base_model_name_or_path = base.reference
+            config.revision = base.revision
+        model.save_pretrained(target, save_embedding_layers=False)
+    else:
+        model.save_pretrained(target)
+
+
+def complete_folder(target: Path, chat: Chat, base: Path, texts: Mapping[str, str]) -> None:
+    """Put tokenizer, template, generation settings and documents beside trained weights."""
+    for name in _TOKENIZER:
+        if (base / name).exists():
+            shutil.copyfile(base / name, target / name)
+    (target / "chat_template.jinja").write_text(chat.template.source, encoding="utf-8")
+    given = base / "generation_config.json"
+    generation = json.loads(given.read_text()) if given.exists() else {}
+    # Servers stop where this file says; the end of turn that was trained has to be among it.
+    generation["eos_token_id"] = sorted(chat.stops)
+    (target / given.name).write_bytes(encode(generation))
+    for name, text in texts.items():
+        (target / name).write_text(text, encoding="utf-8")
+
+
+def seal(partial: Path, final: Path) -> None:
+    """Make a finished folder durable and give it its name, all at once."""
+    for path in partial.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(partial)
+    partial.replace(final)
+    sync_folder(final.parent)
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the SHA-256 of a model folder's weights."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob(_WEIGHTS)):
+        with path.open("rb") as file:
+            whole.update(
+                f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+            )
+    return f"sha256:{whole.hexdigest()}"
+
+
+def model_card(request: TrainRequest, facts: Mapping[str, Json], adapter: bool) -> str:  # noqa: FBT001
+    """Return the README of a model's folder."""
+    kind = "LoRA adapter" if adapter else "Model"
+    rows = "\n".join(_card_rows(request, facts))
+    return (
+        f"---\nbase_model: {request.base_model.reference}\n"
+        f"library_name: {'peft' if adapter else 'transformers'}\n"
+        f"pipeline_tag: text-generation\n---\n\n# {request.name}\n\n"
+        f"{kind} trained by ftctl; `provenance.json` says from what, `metrics.json` how it went.\n\n"
+        f"| | |\n|---|---|\n{rows}\n"
+    )
+
+
+def _card_rows(request: TrainRequest, facts: Mapping[str, Json]) -> Iterator[str]:
+    yield f"| fingerprint | `{request.fingerprint}` |"
+    yield f"| attempt | {request.attempt} |"
+    yield f"| base model | `{request.base_model.identity}` |"
+    yield f"| seed | {request.seed} |"
+    for key in ("steps", "epochs", "trained_tokens", "train_loss", "held_out_loss_before"):
+        yield f"| {key.replace('_', ' ')} | {facts[key]} |"
+    yield f"| held out loss | {facts['held_out_loss']} |"

@@ -1,0 +1,180 @@
+"""Conversations to token ids, and which of them are learnt: one code for both processes.
+
+The parent counts tokens with this and the child trains and completes with it, so what was counted
+is what is trained on. Needs `tokenizers` and `jinja2`; never torch or transformers.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tokenizers import Encoding, Tokenizer, processors
+
+from backends.base import BackendError
+from backends.local_gpu.run_dir import read_json
+from backends.local_gpu.templates import (
+    Conversation,
+    Span,
+    Template,
+    load_template,
+    special_text,
+)
+
+_BATCH: Final = 512
+"""Conversations tokenised at once."""
+_PROBE: Final = {
+    "messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """One conversation as the model sees it."""
+
+    ids: Sequence[int]
+    learnt: Sequence[bool]
+    """For every token, whether it is in the loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """A tokenizer with a chat template."""
+
+    tokenizer: Tokenizer
+    template: Template
+    special: frozenset[str]
+    """Texts that the tokenizer reads as control tokens, wherever they stand."""
+    stops: frozenset[int]
+    """Tokens at which generation stops."""
+
+    def prompt(self, conversation: Conversation) -> list[int]:
+        """Return the ids that an answer follows."""
+        return self._ids(self.template.prompt(conversation))
+
+    def count(self, conversation: Conversation) -> int:
+        """Return how many tokens one conversation is trained as."""
+        return len(self._ids(self.template.render(conversation).text))
+
+    def encode(self, conversations: Iterable[Conversation]) -> Iterator[Encoded | BackendError]:
+        """Yield, for every conversation, its ids and what is learnt, or what is wrong with it."""
+        batch: list[Conversation] = []
+        for conversation in conversations:
+            batch.append(conversation)
+            if len(batch) == _BATCH:
+                yield from self._encode(batch)
+                batch = []
+        yield from self._encode(batch)
+
+    def _encode(self, batch: Sequence[Conversation]) -> Iterator[Encoded | BackendError]:
+        rendered = []
+        problems: dict[int, BackendError] = {}
+        for place, conversation in enumerate(batch):
+            try:
+                self._refuse_control_tokens(conversation)
+                rendered.append(self.template.render(conversation))
+            except BackendError as error:
+                problems[place] = error
+        texts = [one.text for one in rendered]
+        encodings = iter(self.tokenizer.encode_batch(texts, add_special_tokens=False))
+        answers = iter(one.answers for one in rendered)
+        for place in range(len(batch)):
+            yield (
+                problems[place] if place in problems else self._mask(next(encodings), next(answers))
+            )
+
+    def _mask(self, encoding: Encoding, answers: Sequence[Span]) -> Encoded | BackendError:
+        learnt = [False] * len(encoding.ids)
+        place = 0
+        offsets = encoding.offsets
+        for span in answers:
+            while place < len(offsets) and offsets[place][0] < span.start:
+                place += 1
+            while place < len(offsets) and offsets[place][0] < span.end:
+                learnt[place] = True
+                place += 1
+            if not learnt[place - 1] or encoding.ids[place - 1] not in self.stops:
+                return BackendError(
+                    "end of turn is not in the loss: the template does not end an answer with a "
+                    "token at which generation stops, so the model would never learn to stop",
+                    "set `chat_template: chatml`, or name the template's last token in "
+                    "eos_token_id of generation_config.json",
+                )
+        # The first token is never predicted.
+        learnt[:1] = [False]
+        if not any(learnt):
+            return BackendError(
+                "nothing is learnt from this example: it has no answer of the assistant",
+                "remove it, or end it with a message of the assistant",
+            )
+        return Encoded(ids=encoding.ids, learnt=learnt)
+
+    def _refuse_control_tokens(self, conversation: Conversation) -> None:
+        for message in conversation["messages"]:
+            content = message.get("content") or ""
+            for token in self.special:
+                if token in content:
+                    raise BackendError(
+                        f"the {message['role']}'s text holds the control token {token!r}",
+                        "remove it from the text (for HTML: `prepare: {strip_html: true}`)",
+                    )
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+
+def load_chat(folder: Path, chat_template: str | None) -> Chat:
+    """Open a model's tokenizer and chat template.
+
+    Args:
+        folder: The model's folder.
+        chat_template: A shipped template to use instead of the model's own.
+
+    Raises:
+        BackendError: The tokenizer cannot be read, or does not fit the template.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the library raises bare exceptions
+        raise BackendError(
+            f"{folder / 'tokenizer.json'} cannot be read: {error}", "download the model again"
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    # Only to have exact offsets: a trimmed line break would seem to belong to the next word.
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    template = load_template(folder, chat_template)
+    added = tokenizer.get_added_tokens_decoder()
+    special = {number: token.content for number, token in added.items() if token.special}
+    text = template.render(_PROBE)
+    ids = tokenizer.encode(text.text[: text.answers[-1].end], add_special_tokens=False).ids
+    # A special token at the end of the answer is this template's end of turn.
+    turn_end = {ids[-1]} & special.keys()
+    if chat_template is not None and not turn_end:
+        raise BackendError(
+            f"the tokenizer in {folder} lacks the control tokens of the template {chat_template}",
+            "use a base model that has them, or the model's own template",
+        )
+    return Chat(
+        tokenizer=tokenizer,
+        template=template,
+        special=frozenset(special.values()),
+        stops=frozenset(_eos(folder, tokenizer) | turn_end),
+    )
+
+
+def _eos(folder: Path, tokenizer: Tokenizer) -> set[int]:
+    """Return the ids that the model's own files name as an end."""
+    found: set[int] = set()
+    for name in ("generation_config.json", "config.json"):
+        named = (read_json(folder / name) or {}).get("eos_token_id")
+        found |= {
+            int(number)
+            for number in (named if isinstance(named, list) else [named])
+            if number is not None
+        }
+    text = special_text(read_json(folder / "tokenizer_config.json") or {}, "eos_token")
+    if text is not None and (number := tokenizer.token_to_id(text)) is not None:
+        found.add(number)
+    return found

@@ -1,0 +1,160 @@
+"""A tiny base model, requests to train it, and a device lock of this session's own."""
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from backends.base import BaseModel, Job, TrainRequest
+from backends.local_gpu.backend import LocalGpuBackend
+
+LINES = [
+    "Where is the nearest cafe? It is two streets down, on the left.",
+    "카페 창업 비용은 얼마인가요? 평수와 상권에 따라 다릅니다, 상담을 권합니다.",
+    "How long are you open? We are open from nine to six, every day.",
+    "영업 시간이 어떻게 되나요? 매일 아홉 시부터 여섯 시까지 엽니다.",
+]
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_devices(tmp_path_factory):
+    """The device locks lie in the temporary folder; other sessions have theirs."""
+    folder = tmp_path_factory.mktemp("devices")
+    before = {key: os.environ.get(key) for key in ("TMPDIR", "CUDA_VISIBLE_DEVICES")}
+    os.environ |= {"TMPDIR": str(folder), "CUDA_VISIBLE_DEVICES": "-1"}
+    tempfile.tempdir = None
+    yield folder
+    for key, value in before.items():
+        os.environ.pop(key)
+        if value is not None:
+            os.environ[key] = value
+    tempfile.tempdir = None
+
+
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory):
+    return make_base(tmp_path_factory.mktemp("bases") / "tiny", TEMPLATE)
+
+
+def make_base(folder, template, **changes):
+    """Write a random model of two layers with a tokenizer of its own."""
+    import tokenizers  # noqa: PLC0415 - tests without the training packages import this file too
+    import torch  # noqa: PLC0415
+    from transformers import Qwen3Config, Qwen3ForCausalLM  # noqa: PLC0415
+
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.post_processor = tokenizers.processors.ByteLevel(trim_offsets=True)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(LINES, trainer)
+    folder.mkdir(parents=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "TokenizersBackend", "eos_token": "<|im_end|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    if template is not None:
+        (folder / "chat_template.jinja").write_text(template)
+    sizes = {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "max_position_embeddings": 128,
+        "tie_word_embeddings": True,
+        "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
+        "pad_token_id": None,
+        "bos_token_id": None,
+    }
+    torch.manual_seed(0)
+    Qwen3ForCausalLM(Qwen3Config(**sizes | changes)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def backend(tmp_path):
+    return LocalGpuBackend(tmp_path / "state")
+
+
+def example(question, answer):
+    turns = {"user": question, "assistant": answer}
+    return {"messages": [{"role": role, "content": text} for role, text in turns.items()]}
+
+
+def examples(count):
+    """Questions and answers of many lengths, in two languages."""
+    made = []
+    for number in range(count):
+        line = LINES[number % len(LINES)]
+        question, _, answer = line.partition("? ")
+        made.append(example(f"{number}: {question}?", answer[: 8 + number % 40]))
+    return made
+
+
+@pytest.fixture
+def make_request(tmp_path, backend, base_folder):
+    """Return a function that writes a dataset and makes the request to train on it."""
+
+    def make(
+        fingerprint="a" * 64, attempt=1, rows=None, held_out=None, base=None, **hyperparameters
+    ):
+        data = tmp_path / "data"
+        data.mkdir(exist_ok=True)
+        rows = examples(24) if rows is None else rows
+        held_out = examples(30)[24:] if held_out is None else held_out
+        write(data / "train.jsonl", rows)
+        write(data / "held_out.jsonl", held_out)
+        origins = "".join(f"data/rows.jsonl:{n + 1}\n" for n in range(len(rows)))
+        (data / "train.origins").write_text(origins)
+        settings = {"learning_rate": 1e-3} | hyperparameters
+        base_model = backend.identify(str(base or base_folder), None, tmp_path)
+        assert isinstance(base_model, BaseModel)
+        return TrainRequest(
+            name="cafe",
+            fingerprint=f"ft1:{fingerprint}",
+            attempt=attempt,
+            base_model=base_model,
+            method="supervised",
+            hyperparameters=backend.parse_hyperparameters("supervised", settings),
+            seed=42,
+            train=data / "train.jsonl",
+            held_out=data / "held_out.jsonl",
+            train_origins=data / "train.origins",
+        )
+
+    return make
+
+
+def write(path: Path, rows) -> None:
+    # A new file each time: a run may hold the old one under another name.
+    path.unlink(missing_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def wait(backend, job_id, until, patience_s=60.0) -> Job:
+    """Look at a job until it is as expected."""
+    end = time.monotonic() + patience_s
+    while True:
+        job = backend.observe([job_id])[job_id]
+        if until(job):
+            return job
+        assert time.monotonic() < end, f"still {job}"
+        time.sleep(0.05)
+
+
+def finished(job: Job) -> bool:
+    return not job.state.is_open
