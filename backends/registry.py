@@ -14,6 +14,8 @@ BUILT_IN = {
     "local-gpu": "backends.local_gpu.backend:create",
 }
 GROUP = "ftctl.backends"
+SMALL_BASE_MAKER = "backends.local_gpu.small_base"
+"""Program that makes a small base model without a download: `python -m … FOLDER`."""
 
 
 def known_backends() -> tuple[str, ...]:

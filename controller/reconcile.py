@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from backends.base import Backend, Job, JobState
 from backends.registry import open_backend
@@ -52,6 +52,11 @@ class Converged:
     outcomes: list[Outcome] = field(default_factory=list)
     waiting: dict[str, Job] = field(default_factory=dict)
     """Jobs still open, by fine-tune."""
+
+    @property
+    def stuck(self) -> frozenset[str]:
+        """Fine-tunes for which something went wrong; left alone for the rest of the run."""
+        return frozenset(outcome.action.name for outcome in self.outcomes if outcome.exit_code)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -122,11 +127,20 @@ def observe(resolved: Resolved, recorded: Lockfile, opened: OpenBackend) -> Obse
     return Observed(jobs=seen, found=found)
 
 
+Submission: TypeAlias = tuple[str, str, int]
+"""What a person approves: fine-tune, fingerprint, attempt."""
+
+
+def submission(action: Train) -> Submission:
+    """Return what approving an action approves."""
+    return action.name, action.fingerprint, action.attempt
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
     """How far a run goes."""
 
-    approved: frozenset[Train] | None
+    approved: frozenset[Submission] | None
     """The only jobs that may be submitted; None allows all, an empty set none."""
     wait: bool = True
     """Whether to go on until no job is open."""
@@ -149,7 +163,7 @@ def converge(project: Project, planned: Planned, screen: Screen, walk: Walk) -> 
     while True:
         plan = _one_pass(project, planned, screen, walk, converged)
         if plan is not None:
-            converged.waiting = _open_jobs(plan, walk)
+            converged.waiting = _open_jobs(plan, walk, converged)
             screen.progress(converged.waiting)
             if not (walk.wait and converged.waiting):
                 return converged
@@ -173,9 +187,8 @@ def _one_pass(
             open_backend=planned.opened,
             now=lambda: datetime.now(UTC),
         )
-        stuck = {outcome.action.name for outcome in converged.outcomes if outcome.exit_code}
         for action in plan.actions:
-            if action.name not in stuck and _is_due(action, walk):
+            if action.name not in converged.stuck and _is_due(action, walk):
                 with _finish_first():
                     screen.starting(action)
                     outcome = apply_action(action, hands)
@@ -189,16 +202,17 @@ def _is_due(action: Action, walk: Walk) -> bool:
     if walk.only and action.name not in walk.only:
         return False
     if isinstance(action, Train) and walk.approved is not None:
-        asked = (action.name, action.fingerprint, action.attempt)
-        return asked in {(one.name, one.fingerprint, one.attempt) for one in walk.approved}
+        return submission(action) in walk.approved
     return not isinstance(action, Wait)
 
 
-def _open_jobs(plan: Plan, walk: Walk) -> dict[str, Job]:
+def _open_jobs(plan: Plan, walk: Walk, converged: Converged) -> dict[str, Job]:
     return {
         action.name: action.job
         for action in plan.actions
-        if isinstance(action, Wait | Resume) and (not walk.only or action.name in walk.only)
+        if isinstance(action, Wait | Resume)
+        and action.name not in converged.stuck
+        and (not walk.only or action.name in walk.only)
     }
 
 

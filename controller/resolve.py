@@ -17,7 +17,8 @@ from backends.base import (
     TrainRequest,
 )
 from backends.registry import known_backends
-from controller.data.dataset import Dataset, Part, build_dataset, count_differences
+from controller.data.dataset import Dataset, Part, build_dataset
+from controller.data.difference import count_differences
 from controller.errors import InvalidInput, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
 from controller.evaluate.metrics import ALWAYS, metric_name

@@ -70,6 +70,12 @@ def load_specs(root: Path) -> dict[str, LoadedSpec]:
     return specs
 
 
+def spec_names(root: Path) -> list[str]:
+    """Return the names of all declared fine-tunes, without reading them."""
+    paths = sorted((root / FOLDER).glob("*.yaml"))
+    return [path.stem for path in paths if not path.name.startswith(("_", "."))]
+
+
 def read_spec(path: Path, *, file: str) -> tuple[LoadedSpec | None, list[Problem]]:
     """Read one spec.
 

@@ -1,0 +1,149 @@
+"""The command line. Each command is a module of its own, imported only when it is called.
+
+`main` is the one place that turns errors into messages and exit codes.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from controller import __version__
+from controller.errors import ExitCode, FtctlError, InvalidInput
+
+# The help stands here too, so that `ftctl --help` imports no command.
+COMMANDS = {
+    "init": "Make a repository of fine-tunes, or a complete demo.",
+    "validate": "Check every spec without reading data.",
+    "plan": "Show what would be done, why, and what it costs.",
+    "apply": "Train, evaluate, judge and promote until specs and models agree.",
+    "reconcile": "Move open jobs on; submits nothing new.",
+    "status": "Show every fine-tune: state, production model, scores.",
+    "show": "Show one fine-tune in full: builds, scores, answers.",
+    "logs": "Show the log of a fine-tune's job.",
+    "wait": "Wait for open jobs to end.",
+    "cancel": "Cancel a fine-tune's open job.",
+    "retry": "Allow a failed fine-tune another attempt.",
+    "model": "Print the model ID in production, for scripts.",
+    "chat": "Talk to a model.",
+    "schema": "Print the JSON Schema of specs.",
+    "doctor": "Check this machine and this repository.",
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"controller.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ftctl", message="%(prog)s %(version)s")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Repository to work in.  [default: this folder]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--no-color", is_flag=True, help="Print without colours (as NO_COLOR does).")
+@click.pass_context
+def cli(ctx: click.Context, folder: Path, *, as_json: bool, no_color: bool) -> None:
+    """GitOps for fine-tuned models: one YAML file per model, plan, apply, gate, lockfile."""
+    ctx.obj = {"folder": folder, "json": as_json}
+    if no_color or os.environ.get("NO_COLOR"):
+        ctx.color = False
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Without the program's name; those of the process when None.
+
+    Returns:
+        The exit code.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = cli.main(args=given, prog_name="ftctl", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.ERROR
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nInterrupted.", err=True)
+        return ExitCode.INTERRUPTED
+    except FtctlError as error:
+        _report(error, as_json="--json" in given)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away (`ftctl plan | head`); that is not our failure.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    except Exception:  # noqa: BLE001 - whatever is left is a defect, and said to be one
+        click.echo(
+            "This is a defect of ftctl, not your mistake. Please report what follows, with the "
+            "command you typed.\n",
+            err=True,
+        )
+        traceback.print_exc()
+        return ExitCode.DEFECT
+    return int(result) if isinstance(result, int) else ExitCode.DONE
+
+
+def _report(error: FtctlError, *, as_json: bool) -> None:
+    if as_json:
+        problems = error.problems if isinstance(error, InvalidInput) else ()
+        value = {
+            "error": error.message if not problems else "invalid input",
+            "remedy": error.remedy,
+            "problems": [
+                {
+                    "file": problem.file,
+                    "line": problem.line,
+                    "field": problem.field,
+                    "message": problem.message,
+                    "remedy": problem.remedy,
+                }
+                for problem in problems
+            ],
+        }
+        click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+        return
+    click.echo(str(error), err=True)
+    if isinstance(error, InvalidInput):
+        count = len(error.problems)
+        files = len({problem.file for problem in error.problems})
+        found = f"{count} problem{'' if count == 1 else 's'}"
+        where = f"{files} file{'' if files == 1 else 's'}"
+        click.echo(f"\n{found} in {where}. Nothing was done.", err=True)

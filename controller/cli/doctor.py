@@ -1,0 +1,125 @@
+"""`ftctl doctor`."""
+
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from backends.registry import known_backends
+from controller import __version__
+from controller.cli.common import json_option, print_json, wants_json
+from controller.errors import FtctlError, InvalidInput
+from controller.lock.store import LOCKFILE, read_lockfile
+from controller.project import Project, open_project
+from controller.reconcile import backends_of
+from controller.resolve import check_specs
+from controller.spec.load import FOLDER, load_specs
+
+LOCAL_PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
+LITTLE_DISK_GB = 5.0
+"""A 0.6B model with checkpoints fits in that; less is worth a warning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing looked at."""
+
+    subject: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+@click.command("doctor")
+@json_option
+@click.pass_context
+def command(ctx: click.Context) -> int:
+    """Check this machine and this repository; exit 1 when something needs mending."""
+    findings = list(_look(open_project(ctx.obj["folder"])))
+    if wants_json(ctx):
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark = click.style("ok", fg="green") if finding.ok else click.style("!!", fg="red")
+            click.echo(f"{mark}  {finding.subject:<12} {finding.detail}")
+            if finding.remedy and not finding.ok:
+                click.echo(f"                 {finding.remedy}")
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _look(project: Project) -> Iterator[Finding]:
+    yield Finding(
+        subject="ftctl",
+        ok=True,
+        detail=f"{__version__}, Python {sys.version.split()[0]}, {platform.platform()}",
+    )
+    yield Finding(subject="backends", ok=True, detail=", ".join(known_backends()))
+    yield _packages()
+    yield _devices()
+    yield _disk(project)
+    if not (project.root / FOLDER).is_dir():
+        detail = f"no {FOLDER}/ in {project.root}"
+        yield Finding(subject="repository", ok=False, detail=detail, remedy="Type `ftctl init`.")
+        return
+    yield _specs(project)
+    yield _lockfile(project)
+
+
+def _packages() -> Finding:
+    found, missing = [], []
+    for name in LOCAL_PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    detail = ", ".join(found) + (f"; missing: {', '.join(missing)}" if missing else "")
+    remedy = "For training on this machine: pip install 'ftctl[local]'"
+    return Finding(subject="local-gpu", ok=not missing, detail=detail, remedy=remedy)
+
+
+def _devices() -> Finding:
+    smi = shutil.which("nvidia-smi")
+    listed = ""
+    if smi is not None:
+        done = subprocess.run([smi, "-L"], capture_output=True, text=True, check=False)
+        listed = "; ".join(done.stdout.split("\n")).strip("; ") if done.returncode == 0 else ""
+    return Finding(
+        subject="device", ok=True, detail=listed or "no NVIDIA GPU; small models train on the CPU"
+    )
+
+
+def _disk(project: Project) -> Finding:
+    folder = project.state if project.state.exists() else project.root
+    while not folder.exists():
+        folder = folder.parent
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    return Finding(
+        subject="state",
+        ok=free_gb >= LITTLE_DISK_GB,
+        detail=f"{project.state}, {free_gb:,.0f} GB free",
+        remedy="Make room, or set FTCTL_STATE_DIR to a larger disk.",
+    )
+
+
+def _specs(project: Project) -> Finding:
+    try:
+        specs = load_specs(project.root)
+        check_specs(specs, backends_of(project))
+    except InvalidInput as error:
+        detail = f"{len(error.problems)} problems"
+        return Finding(subject="specs", ok=False, detail=detail, remedy="Type `ftctl validate`.")
+    return Finding(subject="specs", ok=True, detail=f"{len(specs)} valid")
+
+
+def _lockfile(project: Project) -> Finding:
+    try:
+        lockfile = read_lockfile(project.root, project.state)
+    except FtctlError as error:
+        return Finding(subject="lockfile", ok=False, detail=error.message, remedy=error.remedy)
+    count = sum(len(entry.builds) for entry in lockfile.finetunes.values())
+    return Finding(subject="lockfile", ok=True, detail=f"{LOCKFILE}, {count} builds recorded")

@@ -1,0 +1,42 @@
+"""`ftctl plan`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from backends.durable import write_atomic
+from controller.cli.common import json_option, print_coloured, print_json, project_of, wants_json
+from controller.errors import ExitCode
+from controller.reconcile import plan_once
+from controller.render.markdown import plan_markdown
+from controller.render.plan import plan_json, plan_text
+
+
+@click.command("plan")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when there is anything to do.")
+@click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the plan as JSON for `apply PLANFILE`."
+)
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context, *, detailed_exitcode: bool, markdown: bool, out: Path | None
+) -> int:
+    """Show what would be done, why, and what it costs.
+
+    Spends nothing, needs no key and no network, and writes nothing but a cache.
+    """
+    planned = plan_once(project_of(ctx))
+    plan, desired = planned.plan, planned.resolved.desired
+    if out is not None:
+        text = json.dumps(plan_json(plan, desired), ensure_ascii=False, indent=2)
+        write_atomic(out.resolve(), text.encode() + b"\n")
+    if wants_json(ctx):
+        print_json(plan_json(plan, desired))
+    elif markdown:
+        click.echo(plan_markdown(plan, desired))
+    else:
+        print_coloured(plan_text(plan, desired))
+    return ExitCode.CHANGES if detailed_exitcode and plan.actions else ExitCode.DONE

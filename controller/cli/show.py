@@ -1,0 +1,30 @@
+"""`ftctl show`."""
+
+from itertools import islice
+
+import click
+
+from controller.apply import answers_of
+from controller.cli.common import entry_of, json_option, print_json, project_of, wants_json
+from controller.evaluate.run import read_answers
+from controller.lock.model import dump_entry
+from controller.lock.store import read_lockfile
+from controller.render.status import build_text
+
+
+@click.command("show")
+@click.argument("name")
+@click.option("--answers", default=3, show_default=True, help="Held-out answers to show.")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, name: str, *, answers: int) -> None:
+    """Show one fine-tune in full: its builds, their scores, answers side by side."""
+    project = project_of(ctx)
+    entry = entry_of(read_lockfile(project.root, project.state), name)
+    if wants_json(ctx):
+        print_json(dump_entry(entry))
+        return
+    build = entry.builds.get(entry.candidate or entry.production or "")
+    path = answers_of(project, build) if build else None
+    kept = list(islice(read_answers(path), answers)) if path else []
+    click.echo(build_text(name, entry, kept))

@@ -1,0 +1,22 @@
+"""`ftctl validate`."""
+
+import click
+
+from controller.cli.common import json_option, print_json, project_of, wants_json
+from controller.reconcile import backends_of
+from controller.resolve import check_specs
+from controller.spec.load import load_specs
+
+
+@click.command("validate")
+@json_option
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Check every spec without reading data; shows all problems of all files at once."""
+    project = project_of(ctx)
+    specs = load_specs(project.root)
+    check_specs(specs, backends_of(project))
+    if wants_json(ctx):
+        print_json({"valid": True, "specs": list(specs)})
+    else:
+        click.echo(f"Valid: {len(specs)} spec{'' if len(specs) == 1 else 's'}.")

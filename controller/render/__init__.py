@@ -1,0 +1,1 @@
+"""Plans, status and builds as text, Markdown and JSON. Pure."""

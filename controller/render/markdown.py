@@ -1,0 +1,66 @@
+"""A plan as Markdown, for a pull request's comment."""
+
+from collections.abc import Mapping
+
+from controller.plan.actions import Desired, Train
+from controller.plan.plan import Plan
+from controller.render.plan import cost, look, no_changes, plan_text, summary
+from controller.render.text import safe
+
+MARK = "<!-- ftctl:plan -->"
+"""First line of the comment, by which it is found again and replaced."""
+LIMIT = 60_000
+"""GitHub takes 65,536 characters; what is over is cut, and said to be."""
+
+
+def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
+    """Return the plan as one comment: summary first, a table, the full plan folded."""
+    if not plan.actions:
+        return f"{MARK}\n### ftctl plan\n\n{no_changes(plan)}\n"
+    rows = ["| fine-tune | action | reason |", "|---|---|---|"]
+    for action in plan.actions:
+        shown = look(action)
+        rows.append(f"| {action.name} | {shown.symbol} {shown.sentence} | {cell(action.reason)} |")
+    spends = any(isinstance(action, Train) for action in plan.actions)
+    text = plan_text(plan, desired)
+    if len(text) > LIMIT:
+        text = f"{text[:LIMIT]}\n… cut; run `ftctl plan` for the rest"
+    fence = "`" * max(3, _longest_run(text, "`") + 1)
+    return "\n".join(
+        [
+            MARK,
+            "### ftctl plan",
+            "",
+            f"**{summary(plan)}** {cost(plan)}",
+            "",
+            *rows,
+            "",
+            "<details><summary>Full plan</summary>",
+            "",
+            f"{fence}text",
+            text,
+            fence,
+            "",
+            "</details>",
+            "",
+            f"Plan ID `{plan.id}`."
+            + (" Merging this pull request starts the training." if spends else ""),
+            "",
+        ]
+    )
+
+
+def cell(text: str) -> str:
+    """Escape text for a Markdown table: it may have been written by anybody."""
+    flat = " ".join(safe(text).split())
+    for character in "\\`*_{}[]<>()#+-!|~@":
+        flat = flat.replace(character, f"\\{character}" if character != "@" else "@\u200b")
+    return flat
+
+
+def _longest_run(text: str, character: str) -> int:
+    longest = current = 0
+    for one in text:
+        current = current + 1 if one == character else 0
+        longest = max(longest, current)
+    return longest

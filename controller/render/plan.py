@@ -1,0 +1,275 @@
+"""A plan as text in Terraform's look, and as JSON."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from backends.base import Estimate, Json, Progress
+from controller.plan.actions import (
+    Action,
+    Adopt,
+    Blocked,
+    Desired,
+    Evaluate,
+    Judge,
+    Promote,
+    Protect,
+    Record,
+    Resume,
+    Retire,
+    Reuse,
+    Train,
+    Wait,
+)
+from controller.plan.fingerprint import Change, short
+from controller.plan.plan import Plan
+from controller.render.text import duration, number, one_line, safe
+
+PLAN_FORMAT = 1
+_VALUE_CELLS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How an action is shown."""
+
+    symbol: str
+    sentence: str
+    """Follows the fine-tune's name."""
+    verb: str
+    """In the summary: `1 to train`."""
+
+
+def look(action: Action) -> Look:  # noqa: C901, PLR0912 - a table, closed by mypy
+    """Return how an action is shown."""
+    match action:
+        case Train(retrain=True):
+            return Look(symbol="±", sentence="will be retrained", verb="to retrain")
+        case Train():
+            return Look(symbol="+", sentence="will be trained", verb="to train")
+        case Reuse(promote=True):
+            return Look(symbol="=", sentence="goes back to a recorded build", verb="to reuse")
+        case Reuse():
+            return Look(symbol="=", sentence="will judge a recorded build", verb="to reuse")
+        case Adopt():
+            return Look(symbol="=", sentence="takes over an existing job", verb="to adopt")
+        case Record():
+            return Look(symbol="~", sentence="has a finished job to record", verb="to record")
+        case Evaluate():
+            return Look(symbol="~", sentence="will be evaluated", verb="to evaluate")
+        case Judge():
+            return Look(symbol="~", sentence="will be judged again", verb="to judge")
+        case Promote():
+            return Look(symbol="~", sentence="will be promoted", verb="to promote")
+        case Protect():
+            return Look(symbol="~", sentence="changes its protection", verb="to update")
+        case Wait():
+            return Look(symbol="»", sentence="is in progress", verb="in progress")
+        case Resume():
+            return Look(symbol="»", sentence="will be resumed", verb="to resume")
+        case Retire():
+            return Look(symbol=".", sentence="will be forgotten", verb="to retire")
+        case Blocked():
+            return Look(symbol="!", sentence="is blocked", verb="blocked")
+        case _:
+            assert_never(action)
+
+
+def plan_text(plan: Plan, desired: Mapping[str, Desired]) -> str:
+    """Return the plan for a terminal."""
+    if not plan.actions:
+        return no_changes(plan)
+    blocks = [_block(action, desired.get(action.name)) for action in plan.actions]
+    head = "ftctl will perform these actions:"
+    if all(isinstance(action, Blocked | Wait) for action in plan.actions):
+        head = "Nothing to do now:"
+    return "\n\n".join([head, *blocks, _closing(plan)])
+
+
+def no_changes(plan: Plan) -> str:
+    """Return the sentence for a plan without actions."""
+    if plan.specs == 0:
+        return "No changes. No fine-tune is declared yet: add finetunes/NAME.yaml."
+    if plan.specs == 1:
+        return "No changes. The one fine-tune matches its spec."
+    return f"No changes. All {plan.specs} fine-tunes match their specs."
+
+
+def summary(plan: Plan) -> str:
+    """Return the plan in one line, such as `Plan: 1 to train, 2 to reuse`, with a full stop."""
+    counts: dict[str, int] = {}
+    for action in plan.actions:
+        verb = look(action).verb
+        counts[verb] = counts.get(verb, 0) + 1
+    return f"Plan: {', '.join(f'{count} {verb}' for verb, count in counts.items())}."
+
+
+def cost(plan: Plan) -> str:
+    """Return what the plan costs in one line."""
+    estimates = [action.estimate for action in plan.actions if isinstance(action, Train)]
+    reused = sum(isinstance(action, Reuse) for action in plan.actions)
+    parts = []
+    if any(estimate.usd is None for estimate in estimates):
+        parts.append("not known")
+    else:
+        low = sum(estimate.usd[0] for estimate in estimates if estimate.usd)
+        high = sum(estimate.usd[1] for estimate in estimates if estimate.usd)
+        parts.append(_dollars(low, high))
+    if estimates and all(estimate.usd == (0.0, 0.0) for estimate in estimates):
+        parts.append("on your own hardware")
+    if reused:
+        parts.append(f"{reused} reused at $0.00")
+    return f"Cost: {', '.join(parts)}."
+
+
+def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
+    """Return the plan for programs. Holds digests and prices, no secrets and no data."""
+    return {
+        "format": PLAN_FORMAT,
+        "id": plan.id,
+        "specs": plan.specs,
+        "summary": summary(plan) if plan.actions else no_changes(plan),
+        "actions": [_action_json(action, desired.get(action.name)) for action in plan.actions],
+    }
+
+
+def progress_text(progress: Progress | None) -> str:
+    """Return how far a job has come: `step 40/96, loss 2.31, 8,100 tokens/s, 12 s left`."""
+    if progress is None:
+        return ""
+    parts = [f"step {progress.step}/{progress.total_steps}"]
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.3f}")
+    if progress.held_out_loss is not None:
+        parts.append(f"held-out loss {progress.held_out_loss:.3f}")
+    if progress.tokens_per_s is not None:
+        parts.append(f"{progress.tokens_per_s:,.0f} tokens/s")
+    if progress.eta_s is not None:
+        parts.append(f"{duration(progress.eta_s)} left")
+    return ", ".join(parts)
+
+
+def _block(action: Action, desired: Desired | None) -> str:
+    shown = look(action)
+    lines = [
+        f"  # {action.name} {shown.sentence}",
+        f"  # ({safe(action.reason)})",
+        f"{shown.symbol} finetune {action.name!r}{_where(desired)}".replace("'", '"'),
+    ]
+    return "\n".join([*lines, *(f"      {line}" for line in _details(action))])
+
+
+def _where(desired: Desired | None) -> str:
+    if desired is None:
+        return ""
+    base = one_line(desired.spec.base_model, _VALUE_CELLS)
+    return f" ({desired.spec.backend}, base {base})"
+
+
+def _details(action: Action) -> Iterator[str]:
+    match action:
+        case Train():
+            yield from _train_details(action)
+        case Reuse():
+            yield f"build = {short(action.fingerprint)}"
+            yield "cost  = $0.00"
+        case Evaluate() | Judge() | Promote():
+            yield f"build = {short(action.fingerprint)}"
+        case Wait() | Resume() if action.job.progress is not None:
+            yield progress_text(action.job.progress)
+        case Blocked():
+            yield from safe(action.remedy).splitlines()
+        case _:
+            pass
+
+
+def _train_details(action: Train) -> Iterator[str]:
+    for change in action.changes:
+        yield f"{_change(change, action)}   # forces training"
+    if action.supersedes is not None:
+        yield f"job {action.supersedes} is cancelled first: its inputs are not wanted any more"
+    yield f"cost = {_estimate(action.estimate)}"
+
+
+def _change(change: Change, action: Train) -> str:
+    if change.field == "data":
+        data = action.data_change
+        examples = f"  (+{data.added} -{data.removed} examples)" if data else ""
+        return f"data = {_value(change.old)} -> {_value(change.new)}{examples}"
+    return f"{change.field} = {_value(change.old)} -> {_value(change.new)}"
+
+
+def _value(value: Json) -> str:
+    match value:
+        case None:
+            return "(none)"
+        case bool():
+            return str(value).lower()
+        case str() if value.startswith("sha256:"):
+            return value[: len("sha256:") + 12]
+        case str():
+            return one_line(value, _VALUE_CELLS)
+        case float():
+            return f"{value:g}"
+        case _:
+            return one_line(str(value), _VALUE_CELLS)
+
+
+def _estimate(estimate: Estimate) -> str:
+    parts = ["not known"] if estimate.usd is None else [_dollars(*estimate.usd)]
+    if estimate.gpu_hours is not None:
+        low, high = estimate.gpu_hours
+        parts.append(f"{number(low)} - {number(high)} GPU hours")
+    if estimate.steps is not None:
+        parts.append(f"{estimate.steps:,} steps")
+    return ", ".join(parts)
+
+
+def _dollars(low: float, high: float) -> str:
+    return f"${low:,.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"${low:,.2f} - ${high:,.2f}"
+
+
+def _closing(plan: Plan) -> str:
+    lines = [summary(plan), cost(plan), f"Plan ID: {plan.id}"]
+    return "\n".join(lines)
+
+
+def _action_json(action: Action, desired: Desired | None) -> Json:
+    value: dict[str, Json] = {
+        "name": action.name,
+        "action": type(action).__name__.lower(),
+        "reason": action.reason,
+    }
+    if desired is not None:
+        value |= {"file": desired.file, "backend": desired.spec.backend}
+    match action:
+        case Train():
+            value |= {
+                "fingerprint": action.fingerprint,
+                "attempt": action.attempt,
+                "retrain": action.retrain,
+                "supersedes": action.supersedes,
+                "changes": [
+                    {"field": change.field, "old": change.old, "new": change.new}
+                    for change in action.changes
+                ],
+                "cost": {
+                    "usd": action.estimate.usd,
+                    "gpu_hours": action.estimate.gpu_hours,
+                    "steps": action.estimate.steps,
+                },
+            }
+            if action.data_change is not None:
+                added, removed = action.data_change.added, action.data_change.removed
+                value["examples"] = {"added": added, "removed": removed}
+        case Evaluate() | Judge() | Promote() | Reuse():
+            value["fingerprint"] = action.fingerprint
+        case Wait() | Resume() | Record() | Adopt():
+            value |= {"job": action.job.id, "state": action.job.state}
+        case Blocked():
+            value |= {"remedy": action.remedy, "obstacle": action.obstacle}
+        case Retire() | Protect():
+            pass
+        case _:
+            assert_never(action)
+    return value

@@ -1,0 +1,171 @@
+"""The recorded state of every fine-tune, as a table, as JSON, and one in full."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backends.base import Job, Json
+from controller.lock.model import Build, Entry, Lockfile
+from controller.plan.fingerprint import short
+from controller.render.plan import progress_text
+from controller.render.text import number, one_line, safe, table
+
+_ROLES = ("base", "production", "candidate")
+
+
+def status_text(lockfile: Lockfile, declared: list[str], jobs: Mapping[str, Job]) -> str:
+    """Return the table of all fine-tunes.
+
+    Args:
+        lockfile: What is recorded.
+        declared: Names of the specs.
+        jobs: Recorded open jobs as observed, by ID.
+    """
+    names = sorted({*declared, *lockfile.finetunes})
+    if not names:
+        return "No fine-tune is declared yet: add finetunes/NAME.yaml."
+    rows = [["FINE-TUNE", "STATE", "BUILD", "MODEL ID"]]
+    for name in names:
+        entry = lockfile.finetunes.get(name, Entry())
+        build = entry.builds.get(entry.production or "")
+        rows.append(
+            [
+                name,
+                state_of(entry, jobs, declared=name in declared),
+                short(build.fingerprint) if build else "-",
+                safe(build.model_id) if build else "-",
+            ]
+        )
+    parts = [table(rows)]
+    if scores := score_table(lockfile):
+        parts.append(scores)
+    return "\n\n".join(parts)
+
+
+def state_of(entry: Entry, jobs: Mapping[str, Job], *, declared: bool) -> str:
+    """Say in a few words how a fine-tune is."""
+    words = []
+    if entry.job is not None:
+        job = jobs.get(entry.job.id)
+        progress = progress_text(job.progress) if job else ""
+        words.append(f"{job.state if job else 'job missing'}{f' ({progress})' if progress else ''}")
+    candidate = entry.builds.get(entry.candidate or "")
+    if candidate is not None:
+        failed = candidate.verdict is not None and not candidate.verdict.passed
+        words.append("gate failed" if failed else "candidate")
+    if entry.production is not None:
+        words.append("in production")
+    if not words and entry.failures:
+        words.append("failed")
+    if not declared:
+        words.append("spec removed")
+    return ", ".join(words) or "not trained"
+
+
+def score_table(lockfile: Lockfile) -> str:
+    """Return base and tuned scores on held-out data, a row for each metric; empty without any."""
+    rows = [["FINE-TUNE", "METRIC", "BASE", "TUNED", "GATE"]]
+    for name, entry in sorted(lockfile.finetunes.items()):
+        build = _shown_build(entry)
+        if build is None or build.evaluation is None:
+            continue
+        scores = build.evaluation.scores
+        for metric, tuned in scores["candidate"].items():
+            base = scores.get("base", {}).get(metric)
+            shown = "-" if base is None else number(base)
+            rows.append([name, metric, shown, number(tuned), _gate_word(build, metric)])
+    return table(rows) if len(rows) > 1 else ""
+
+
+def build_text(name: str, entry: Entry, answers: Sequence[Mapping[str, Any]]) -> str:
+    """Return one fine-tune in full: builds, scores, verdict, a few answers side by side."""
+    lines = [f"{name}{'  (protected)' if entry.protect else ''}"]
+    if entry.job is not None:
+        lines.append(f"  open job    {entry.job.id}, submitted {entry.job.submitted}")
+    for build in sorted(entry.builds.values(), key=lambda one: one.finished, reverse=True):
+        lines += ["", *_build_lines(build, entry)]
+    for failure in entry.failures.values():
+        lines += ["", f"  failed      {failure.job}: {safe(failure.error)}"]
+    if answers:
+        lines += ["", "  answers on held-out examples:"]
+        for answer in answers:
+            lines += ["", *_answer_lines(answer)]
+    return "\n".join(lines)
+
+
+def status_json(lockfile: Lockfile, declared: list[str], jobs: Mapping[str, Job]) -> Json:
+    """Return the same for programs."""
+    value: dict[str, Json] = {}
+    for name in sorted({*declared, *lockfile.finetunes}):
+        entry = lockfile.finetunes.get(name, Entry())
+        build = entry.builds.get(entry.production or "")
+        job = jobs.get(entry.job.id) if entry.job else None
+        value[name] = {
+            "state": state_of(entry, jobs, declared=name in declared),
+            "declared": name in declared,
+            "production": entry.production,
+            "candidate": entry.candidate,
+            "model_id": build.model_id if build else None,
+            "scores": build.evaluation.scores if build and build.evaluation else None,
+            "job": {"id": job.id, "state": job.state} if job else None,
+        }
+    return {"finetunes": value}
+
+
+def _shown_build(entry: Entry) -> Build | None:
+    return entry.builds.get(entry.candidate or entry.production or "")
+
+
+def _gate_word(build: Build, metric: str) -> str:
+    if build.verdict is None:
+        return ""
+    conditions = [text for text in build.verdict.gate if text.split()[0] == metric]
+    if not conditions:
+        return ""
+    failed = any(text.startswith(tuple(conditions)) for text in build.verdict.failures)
+    return f"{'failed' if failed else 'passed'}: {'; '.join(conditions)}"
+
+
+def _build_lines(build: Build, entry: Entry) -> list[str]:
+    role = ""
+    if build.fingerprint == entry.production:
+        role = "  <- production"
+    elif build.fingerprint == entry.candidate:
+        role = "  <- candidate"
+    facts = build.facts
+    lines = [
+        f"  build       {short(build.fingerprint)}{role}",
+        f"  model ID    {safe(build.model_id)}",
+        f"  job         {build.job}, attempt {build.attempt}, {build.submitted} - {build.finished}",
+        f"  data        {build.data.train.examples} examples, {build.data.held_out.examples} held out",
+    ]
+    if "trained_tokens" in facts:
+        lines.append(
+            f"  trained     {facts['trained_tokens']:,} tokens in {facts.get('seconds')} s"
+        )
+    if build.spec_commit:
+        lines.append(f"  commit      {build.spec_commit}")
+    if build.evaluation is not None:
+        scores = build.evaluation.scores
+        roles = [role for role in _ROLES if role in scores]
+        rows = [["metric", *roles]]
+        rows += [
+            [metric, *(number(scores[role].get(metric, float("nan"))) for role in roles)]
+            for metric in scores["candidate"]
+        ]
+        lines += ["", table(rows, indent="    ")]
+    if build.verdict is not None and build.verdict.gate:
+        word = "passed" if build.verdict.passed else "failed"
+        lines += ["", f"  gate        {word}"]
+        lines += [f"    {text}" for text in build.verdict.failures or build.verdict.gate]
+    return lines
+
+
+def _answer_lines(answer: Mapping[str, Any]) -> list[str]:
+    asked = [message["content"] for message in answer["messages"] if message["role"] == "user"]
+    question = asked[-1] if asked else ""
+    lines = [
+        f"    question   {one_line(str(question), 100)}",
+        f"    expected   {one_line(str(answer['reference']), 100)}",
+    ]
+    given = answer["answers"].items()
+    return lines + [f"    {role:<10} {one_line(str(text), 100)}" for role, text in given]
