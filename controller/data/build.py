@@ -13,7 +13,14 @@ from typing import Self
 from backends.base import Json
 from controller.data.example import Example, spell_line, spell_message
 from controller.data.files import SourceFile
-from controller.data.prepare import check, collapse_whitespace, normalise, with_system
+from controller.data.prepare import (
+    check,
+    collapse_whitespace,
+    collapsed_text,
+    normal_text,
+    normalise,
+    with_system,
+)
 from controller.data.problems import Problems
 from controller.data.report import REASONS_KEPT, PartName, SourceReport, StepReport
 from controller.data.seen import Seen
@@ -139,6 +146,9 @@ class _Walk:
         self.max_tokens = _Step(name="max_tokens")
         self._given = given
         self._count_tokens = count_tokens
+        self._system = None if data.system is None else normal_text(data.system)
+        if self._system is not None and data.prepare.collapse_whitespace:
+            self._system = collapsed_text(self._system)
         self._tokens: dict[PartName, int] = {"train": 0, "held_out": 0}
         self._sources: list[SourceReport] = []
         self._seen = Seen() if data.prepare.deduplicate == "exact" else None
@@ -180,9 +190,9 @@ class _Walk:
         asked = [
             (self.normalise, True),
             (self.collapse, prepare.collapse_whitespace),
-            (self.system, self.data.system is not None),
+            (self.system, self._system is not None),
             (self.deduplicate, self._seen is not None),
-            (self.max_tokens, prepare.max_tokens is not None),
+            (self.max_tokens, self._count_tokens is not None and prepare.max_tokens is not None),
         ]
         return [step for step, wanted in asked if wanted]
 
@@ -282,8 +292,8 @@ class _Walk:
             if new is not example:
                 self.collapse.changed += 1
                 self._note(self.collapse, number, line, "blanks taken away")
-        if self.data.system is not None:
-            example, new = new, with_system(new, self.data.system)
+        if self._system is not None:
+            example, new = new, with_system(new, self._system)
             self.system.changed += new is not example
         return new
 

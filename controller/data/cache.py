@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from backends.durable import sync_folder, write_atomic
 from controller.data.files import CHUNK
 
 MANIFEST = "dataset.json"
+
+_ABANDONED_S = 24 * 3600
+"""No build takes a day: what is older was killed."""
 
 Manifest = dict[str, Json]
 """`files`: name → size and sha256; the rest is the builder's."""
@@ -37,6 +41,7 @@ def get_or_build(cache: Path, key: str, build: Callable[[Path], Manifest]) -> tu
     if manifest is not None:
         return folder, manifest
     cache.mkdir(parents=True, exist_ok=True)
+    _sweep(cache)
     new = Path(tempfile.mkdtemp(dir=cache, prefix=".build-"))
     try:
         manifest = build(new)
@@ -46,6 +51,17 @@ def get_or_build(cache: Path, key: str, build: Callable[[Path], Manifest]) -> tu
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return folder, manifest
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what builds left that were killed."""
+    for left in cache.glob(".*-*"):
+        try:
+            age_s = time.time() - left.stat().st_mtime
+        except FileNotFoundError:
+            continue
+        if age_s > _ABANDONED_S:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _whole(folder: Path) -> Manifest | None:

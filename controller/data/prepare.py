@@ -105,6 +105,11 @@ def normal_text(text: str) -> str:
     return text
 
 
+def collapsed_text(text: str) -> str:
+    """Return a text with one blank for each run of them, and none at the ends of a line."""
+    return _BLANKS_AT_LINE_END.sub("\n", _BLANKS.sub(" ", text)).strip()
+
+
 def _each(messages: list[Message], change: Callable[[Message], Message]) -> list[Message]:
     changed = messages
     for index, message in enumerate(messages):
@@ -139,7 +144,7 @@ def _collapsed_message(message: Message) -> Message:
     content = message["content"]
     new: Json = content
     if isinstance(content, str):
-        new = _collapsed(content)
+        new = collapsed_text(content)
     elif isinstance(content, list):
         new = [_collapsed_part(part) for part in content]
     return message if new == content else {**message, "content": new}
@@ -147,12 +152,8 @@ def _collapsed_message(message: Message) -> Message:
 
 def _collapsed_part(part: Json) -> Json:
     if isinstance(part, dict) and isinstance(text := part.get("text"), str):
-        return {**part, "text": _collapsed(text)}
+        return {**part, "text": collapsed_text(text)}
     return part
-
-
-def _collapsed(text: str) -> str:
-    return _BLANKS_AT_LINE_END.sub("\n", _BLANKS.sub(" ", text)).strip()
 
 
 def _check_content(content: Json, role: str) -> None:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from backends.base import Json
 from controller.data.example import Example, Message
 from controller.data.nearest import did_you_mean, listing
-from controller.data.sharegpt import from_sharegpt, tools_of
+from controller.data.sharegpt import from_sharegpt, needs, tools_of
 from controller.data.unusable import Unusable
 from controller.spec.model import Columns
 
@@ -91,7 +91,8 @@ def _cell(row: Row, name: str, part: str) -> str:
 
 
 def _from_chat(row: Row) -> Example:
-    messages = row.get("messages")
+    needs(row, "messages")
+    messages = row["messages"]
     if not isinstance(messages, list):
         raise Unusable("`messages` is not an array", 'Write {"messages": [{"role": ...}, ...]}')
     return Example([_message(message) for message in messages], tools_of(row))
@@ -110,6 +111,7 @@ def _message(written: Json) -> Message:
 
 
 def _from_prompt(row: Row) -> Example:
+    needs(row, "prompt", "completion")
     messages = [*_turns(row, "prompt", "user"), *_turns(row, "completion", "assistant")]
     return Example(messages, tools_of(row))
 
@@ -124,6 +126,7 @@ def _turns(row: Row, key: str, role: str) -> list[Message]:
 
 
 def _from_alpaca(row: Row) -> Example:
+    needs(row, "instruction", "output")
     messages: list[Message] = []
     if system := _text(row, "system"):
         messages.append({"role": "system", "content": system})

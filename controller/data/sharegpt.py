@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from backends.base import Json
 from controller.data.example import Example, Message
+from controller.data.nearest import did_you_mean, listing
 from controller.data.unusable import Unusable
 
 ROLES = {
@@ -35,7 +36,8 @@ def from_sharegpt(row: Mapping[str, Json]) -> Example:
     Raises:
         Unusable: The row is not one.
     """
-    turns = row.get("conversations")
+    needs(row, "conversations")
+    turns = row["conversations"]
     if not isinstance(turns, list):
         raise Unusable(
             "`conversations` is not an array",
@@ -64,6 +66,21 @@ def from_sharegpt(row: Mapping[str, Json]) -> Example:
             message["weight"] = weight
         messages.append(message)
     return Example(messages, tools_of(row))
+
+
+def needs(row: Mapping[str, Json], *keys: str) -> None:
+    """Check that a row has the keys of its shape.
+
+    Raises:
+        Unusable: One is not there.
+    """
+    for key in keys:
+        if key not in row:
+            raise Unusable(
+                f"there is no {key!r}",
+                f"{did_you_mean(key, row)}There are: {listing(row)}",
+                field="shape",
+            )
 
 
 def tools_of(row: Mapping[str, Json]) -> list[Json] | None:

@@ -256,7 +256,11 @@ def _not_json(message: str, column: int, written: str) -> Unusable:
 
 
 def _not_a_value(error: Exception) -> Unusable:
-    message = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    message = str(error)
+    if isinstance(error, RecursionError):
+        message = "nested too deeply"
+    elif "digits" in message:
+        message = "a number has too many digits"
     return Unusable(f"not valid JSON: {message}", "Write a plain value in its place.")
 
 
