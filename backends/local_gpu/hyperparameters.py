@@ -8,7 +8,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from backends.base import FieldProblem, HyperparametersInvalid, Json
 
@@ -58,6 +59,13 @@ class _Common(BaseModel):
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Precision of the matrix work; `auto` is bfloat16 on a GPU that has it, else float32."""
 
+    @field_validator("warmup_steps")
+    @classmethod
+    def _whole_from_one_on(cls, value: float) -> float:
+        if value > 1 and not value.is_integer():
+            raise PydanticCustomError("warmup", "a whole number of steps, or a fraction below 1")
+        return value
+
 
 class _Adapter(BaseModel):
     """What only an adapter knows."""
@@ -72,7 +80,7 @@ class _Adapter(BaseModel):
     """Scale of the adapter: over the square root of `r` with rsLoRA, else over `r`."""
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the adapter's inputs dropped during training."""
-    use_rslora: StrictBool = True
+    use_rslora: bool = True
     """Rank-stabilised scaling, so that a higher `r` does not need another rate."""
     target_modules: (
         Literal["all-linear"]

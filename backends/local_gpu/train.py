@@ -296,7 +296,11 @@ def _write_model(
 
 
 def _write_success(run: RunDir, facts: Mapping[str, Json]) -> None:
-    ended = {"state": "succeeded", "facts": dict(facts), "finished_s": time.time()}
+    ended: dict[str, Json] = {
+        "state": "succeeded",
+        "facts": dict(facts),
+        "finished_s": time.time(),
+    }
     write_atomic(run.result, encode(ended))
 
 

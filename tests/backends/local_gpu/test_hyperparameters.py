@@ -1,0 +1,101 @@
+import pytest
+
+from backends.base import HyperparametersInvalid
+from backends.local_gpu.hyperparameters import RECIPE, parse
+
+LORA = {
+    "finetuning_type": "lora",
+    "num_train_epochs": 3,
+    "learning_rate": 2e-4,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 0,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "chat_template": None,
+    "dtype": "auto",
+    "r": 16,
+    "lora_alpha": 32,
+    "lora_dropout": 0.0,
+    "use_rslora": True,
+    "target_modules": "all-linear",
+    "recipe": 1,
+}
+ADAPTER = ("r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules")
+
+
+def test_defaults_are_part_of_every_identity_and_change_only_with_the_recipe():
+    assert RECIPE == 1
+    assert parse("supervised", {}) == LORA
+    full = {key: value for key, value in LORA.items() if key not in ADAPTER}
+    assert parse("supervised", {"finetuning_type": "full"}) == full | {
+        "finetuning_type": "full",
+        "learning_rate": 2e-5,
+    }
+
+
+@pytest.mark.parametrize("key", [key for key in LORA if key not in {"recipe", "chat_template"}])
+def test_writing_out_a_default_changes_nothing(key):
+    assert parse("supervised", {key: LORA[key]}) == LORA
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "message", "remedy"),
+    [
+        ({"n_epochs": 3}, "n_epochs", "is no hyperparameter", "num_train_epochs"),
+        ({"lora_rank": 8}, "lora_rank", "is no hyperparameter", "lora_"),
+        ({"zzz": 8}, "zzz", "is no hyperparameter", "known: "),
+        ({"recipe": 1}, "recipe", "is no hyperparameter", ""),
+        ({"num_train_epochs": 0}, "num_train_epochs", "must be at least 1, not 0", ""),
+        ({"num_train_epochs": 1.5}, "num_train_epochs", "must be a whole number, not 1.5", ""),
+        ({"num_train_epochs": "3"}, "num_train_epochs", "must be a whole number, not '3'", ""),
+        ({"num_train_epochs": True}, "num_train_epochs", "must be a whole number, not True", ""),
+        ({"learning_rate": 0}, "learning_rate", "must be greater than 0, not 0", ""),
+        ({"learning_rate": 2}, "learning_rate", "must be less than or equal to 1, not 2", ""),
+        ({"learning_rate": float("nan")}, "learning_rate", "must be", ""),
+        ({"r": 0}, "r", "must be at least 1, not 0", ""),
+        ({"lora_dropout": 1}, "lora_dropout", "must be less than 1, not 1", ""),
+        ({"use_rslora": 1}, "use_rslora", "must be true or false, not 1", ""),
+        ({"dtype": "int8"}, "dtype", "must be auto, bfloat16 or float32, not 'int8'", ""),
+        ({"target_modules": []}, "target_modules", "all-linear or a list of layer names", ""),
+        ({"target_modules": "q_proj"}, "target_modules", "all-linear or a list", ""),
+        ({"warmup_steps": 1.5}, "warmup_steps", "whole number of steps, or a fraction", ""),
+        ({"warmup_steps": -1}, "warmup_steps", "must be at least 0, not -1", ""),
+        ({"finetuning_type": "qlora"}, "finetuning_type", "must be lora or full", ""),
+        ({"finetuning_type": "full", "r": 4}, "r", "belongs to an adapter", "lora"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(raw, field, message, remedy):
+    with pytest.raises(HyperparametersInvalid) as caught:
+        parse("supervised", raw)
+    (problem,) = caught.value.problems
+    assert problem.field == field
+    assert message in problem.message
+    assert remedy in problem.remedy
+
+
+def test_all_problems_are_told_at_once():
+    with pytest.raises(HyperparametersInvalid) as caught:
+        parse("supervised", {"r": 0, "n_epochs": 1, "learning_rate": "x", "weight_decay": -1})
+    named = [problem.field for problem in caught.value.problems]
+    assert sorted(named) == ["learning_rate", "n_epochs", "r", "weight_decay"]
+
+
+def test_other_methods_are_refused():
+    with pytest.raises(HyperparametersInvalid, match="does not train 'dpo'"):
+        parse("dpo", {})
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"warmup_steps": 0.1},
+        {"warmup_steps": 10},
+        {"target_modules": ["q_proj", "v_proj"]},
+        {"chat_template": "chatml"},
+        {"learning_rate": 1},
+    ],
+)
+def test_what_is_allowed_is_kept(raw):
+    assert parse("supervised", raw) == LORA | raw
