@@ -94,14 +94,14 @@ def build(
 def _too_few(walk: "_Walk", file: str) -> list[Problem]:
     train, held_out = walk.count("train"), walk.count("held_out")
     dropped = sum(step.dropped for step in walk.steps)
-    after = f" after {dropped} were dropped" if dropped else ""
+    besides = f" ({held_out} held out, {dropped} dropped)" if held_out or dropped else ""
     problems = []
     if train < MIN_TRAIN:
         problems.append(
             Problem(
                 file=file,
                 field="data.train",
-                message=f"has {train} example{'s'[: train != 1]}{after};"
+                message=f"has {train} example{'s'[: train != 1]}{besides};"
                 f" at least {MIN_TRAIN} are needed",
                 remedy="Add rows, or another source.",
             )
@@ -112,7 +112,7 @@ def _too_few(walk: "_Walk", file: str) -> list[Problem]:
             Problem(
                 file=file,
                 field="data.held_out",
-                message=f"has no example{after}",
+                message=f"has no example ({train} to train on, {dropped} dropped)",
                 remedy="Raise the fraction: held_out: {fraction: 0.2}, or add rows."
                 if fraction
                 else "Add rows, or another source.",

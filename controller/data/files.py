@@ -28,6 +28,8 @@ CHUNK = 1 << 20
 # Three bytes that are one character of UTF-8 (Hangul among them). CP949 text has them only where a
 # rare hanja meets a syllable of the first quarter, and then rarely before its first other syllable.
 _UTF8_CHARACTER = re.compile(rb"[\xe1-\xec\xee\xef][\x80-\xbf]{2}")
+# Both bytes of its characters are from here on; CP949 adds those with a lower one.
+_KS_X_1001 = 0xA1
 _NAMES_LOOKED_AT = 1_000
 
 
@@ -85,7 +87,7 @@ def find_file(written: str, *, folder: Path, root: Path) -> tuple[Path, str, Kin
     except (FileNotFoundError, NotADirectoryError):
         raise Unusable(f"there is no file {shown!r}", _names_beside(place)) from None
     if not stat.S_ISREG(mode):
-        raise Unusable(f"{shown!r} is not a file", f"Name one file: {', '.join(_dotted())}")
+        raise Unusable(f"{shown!r} is not a file", "Name the files in it one by one.")
     return resolved, shown, kind
 
 
@@ -160,7 +162,7 @@ def _look(path: Path) -> Look:
             "Save the file as UTF-8.",
             line=broken.line,
         ) from None
-    if as_utf8.multibyte:
+    if as_utf8.multibyte or not _is_korean(path):
         raise Unusable(
             f"byte 0x{as_utf8.byte:02x} is not UTF-8",
             "Mend that line, or save the whole file as UTF-8.",
@@ -182,6 +184,8 @@ def _decoded(path: Path, encoding: str) -> Look:
     decoder = codecs.getincrementaldecoder(encoding)()
     sha256, first, lines, at, multibyte = hashlib.sha256(), "", 1, 0, False
     for chunk in _chunks(path):
+        if encoding != "utf-16" and b"\0" in chunk:
+            raise _has_nul(lines + chunk.count(b"\n", 0, chunk.index(b"\0")))
         pending = decoder.getstate()[0]
         try:
             text = decoder.decode(chunk, final=not chunk)
@@ -194,12 +198,7 @@ def _decoded(path: Path, encoding: str) -> Look:
                 multibyte=multibyte or _UTF8_CHARACTER.search(good) is not None,
             ) from None
         if "\0" in text:
-            line = lines + text.count("\n", 0, text.index("\0"))
-            raise Unusable(
-                "a NUL byte",
-                "Save the file as UTF-8 text; UTF-16 without its mark looks like this too.",
-                line=line,
-            )
+            raise _has_nul(lines + text.count("\n", 0, text.index("\0")))
         sha256.update(chunk)
         first = first or text.lstrip()[:1]
         multibyte = multibyte or (not text.isascii() and _UTF8_CHARACTER.search(chunk) is not None)
@@ -208,6 +207,28 @@ def _decoded(path: Path, encoding: str) -> Look:
     if not first:
         raise Unusable("the file is empty", "Put rows into it, or name another file.")
     return Look(sha256=sha256.hexdigest(), encoding=encoding, first=first)
+
+
+def _is_korean(path: Path) -> bool:
+    r"""Say whether text that can be CP949 is likely to be.
+
+    English from Windows can be: `don\x92t` is three letters and a syllable that no word has. The
+    2,350 syllables of KS X 1001 write all but a few words of Korean.
+    """
+    decoder = codecs.getincrementaldecoder("cp949")()
+    letters: set[str] = set()
+    for chunk in _chunks(path):
+        letters.update(decoder.decode(chunk))
+    foreign = [letter.encode("cp949") for letter in letters if not letter.isascii()]
+    return sum(min(two) < _KS_X_1001 for two in foreign) * 2 <= len(foreign)
+
+
+def _has_nul(line: int) -> Unusable:
+    return Unusable(
+        "a NUL byte",
+        "Save the file as UTF-8 text; UTF-16 without its mark looks like this too.",
+        line=line,
+    )
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

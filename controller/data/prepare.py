@@ -59,7 +59,7 @@ def check(example: Example) -> None:
     Raises:
         Unusable: It cannot; the message says why.
     """
-    asked = answered = False
+    asked = answered = empty = False
     role: Json = None
     for message in example.messages:
         role = message.get("role")
@@ -73,10 +73,11 @@ def check(example: Example) -> None:
             _check_content(content, role)
         if role == "assistant":
             if not asked:
-                raise Unusable("the answer comes before any question", "Put a user turn first.")
+                raise _unasked(empty=empty)
             answered = _check_answer(message) or answered
-        elif role in ("user", "system", "developer") and not _is_blank(content):
-            asked = True
+        elif role != "tool":
+            empty = _is_blank(content)
+            asked = asked or not empty
     if not answered:
         raise Unusable(
             "there is no assistant turn to learn from",
@@ -154,6 +155,12 @@ def _collapsed_part(part: Json) -> Json:
     if isinstance(part, dict) and isinstance(text := part.get("text"), str):
         return {**part, "text": collapsed_text(text)}
     return part
+
+
+def _unasked(*, empty: bool) -> Unusable:
+    if empty:
+        return Unusable("the question is empty", "Write the question, or delete this row.")
+    return Unusable("the answer comes before any question", "Put a user turn first.")
 
 
 def _check_content(content: Json, role: str) -> None:

@@ -30,6 +30,9 @@ MAX_FIELD = 16 << 20
 _TOKEN = 64
 """Longest JSON token that is not a string: an error nearer to the end may be a cut one."""
 
+_NEAR = 20
+"""Characters of a JSON text that are shown to say where it is wrong."""
+
 _BLANKS = re.compile(r"[ \t\n\r]*")
 """What JSON calls blank."""
 
@@ -143,7 +146,7 @@ def _read_lines(text: TextIO) -> Iterator[Row]:
         try:
             value = decode(written)
         except json.JSONDecodeError as error:
-            yield line, _not_json(error.msg, error.colno, written)
+            yield line, _not_json(error)
         except (ValueError, RecursionError) as error:
             yield line, _not_a_value(error)
         else:
@@ -160,7 +163,7 @@ def _read_array(text: TextIO) -> Iterator[Row]:
         try:
             value = window.value()
         except json.JSONDecodeError as error:
-            yield line + error.lineno - 1, _not_json(error.msg, error.colno, "")
+            yield line + error.lineno - 1, _not_json_at(error)
             return
         except (ValueError, RecursionError) as error:
             yield line, _not_a_value(error)
@@ -219,12 +222,11 @@ class _Window:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 cut = error.pos > len(self._text) - _TOKEN or error.msg.startswith("Unterminated")
+                # Counted from this value, since reading more cuts off what is before it.
+                place = error.pos - self._at
                 if cut and self._more():
                     continue
-                # Counted from this value, so that the line can be added to ours.
-                raise json.JSONDecodeError(
-                    error.msg, self._text[self._at :], error.pos - self._at
-                ) from None
+                raise json.JSONDecodeError(error.msg, self._text[self._at :], place) from None
             self._go(end)
             parsed: Json = value
             return parsed
@@ -248,11 +250,18 @@ def _not_a_number(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_not_a_number)
 
 
-def _not_json(message: str, column: int, written: str) -> Unusable:
-    remedy = "One JSON object per line, or in a .json file an array of objects."
-    if written.lstrip().startswith("["):
-        remedy = "A file with one JSON array is named .json."
-    return Unusable(f"not valid JSON: {message} (column {column})", remedy)
+def _not_json(error: json.JSONDecodeError) -> Unusable:
+    return Unusable(
+        f"not valid JSON: {error.msg} (column {error.colno})",
+        "One object per line; a file that is one array is named .json.",
+    )
+
+
+def _not_json_at(error: json.JSONDecodeError) -> Unusable:
+    near = error.doc[error.pos : error.pos + _NEAR].partition("\n")[0]
+    place = f"at {near!r}" if near else "at the end"
+    what = error.msg.removesuffix(" starting at")
+    return Unusable(f"not valid JSON: {what} {place}", "Mend it there.")
 
 
 def _not_a_value(error: Exception) -> Unusable:
@@ -265,9 +274,13 @@ def _not_a_value(error: Exception) -> Unusable:
 
 
 def _not_an_object(value: Json) -> Unusable:
-    names = {list: "an array", str: "a text", bool: "true or false", type(None): "null"}
-    name = names.get(type(value), "a number")
+    if isinstance(value, list):
+        return Unusable(
+            "a JSON object is expected, not an array",
+            "One object per line; a file that is one array is named .json.",
+        )
+    names = {str: "a text", bool: "true or false", type(None): "null"}
     return Unusable(
-        f"a JSON object is expected, not {name}",
+        f"a JSON object is expected, not {names.get(type(value), 'a number')}",
         'Write {"messages": [...]} or name the keys: {"prompt": "...", "completion": "..."}',
     )

@@ -1,0 +1,82 @@
+"""A repository in a temporary folder, and the door of the data package."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from controller.data.dataset import Dataset, build_dataset
+from controller.errors import InvalidInput, Problem
+from controller.spec.model import Data
+
+
+class Repository:
+    """Files under `finetunes/`, and datasets built from them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / "finetunes"
+        self.cache = root / ".ftctl" / "data"
+        self.folder.mkdir()
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def build(self, *train: dict | str, held_out=None, **settings) -> Dataset:
+        counter = {
+            key: settings.pop(key)
+            for key in ("count_tokens", "counter_identity")
+            if key in settings
+        }
+        data = Data.model_validate(
+            {
+                "train": [{"path": one} if isinstance(one, str) else one for one in train],
+                "held_out": held_out or {"fraction": 0.25},
+                **settings,
+            }
+        )
+        return build_dataset(
+            data,
+            file="finetunes/cafe.yaml",
+            folder=self.folder,
+            root=self.root,
+            cache=self.cache,
+            **counter,
+        )
+
+    def problems(self, *train: dict | str, **settings) -> tuple[Problem, ...]:
+        with pytest.raises(InvalidInput) as caught:
+            self.build(*train, **settings)
+        return caught.value.problems
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    root = tmp_path / "repository"
+    root.mkdir()
+    return Repository(root)
+
+
+@pytest.fixture
+def pairs() -> list[tuple[str, str]]:
+    return [(f"질문 {number}, 어때요?", f"답은 {number}입니다.") for number in range(40)]
+
+
+@pytest.fixture
+def chat_lines(pairs: list[tuple[str, str]]) -> str:
+    return "".join(
+        json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": question},
+                    {"role": "assistant", "content": answer},
+                ]
+            },
+            ensure_ascii=False,
+        )
+        + "\n"
+        for question, answer in pairs
+    )

@@ -1,0 +1,229 @@
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.canonical import canonical_json
+from controller.data.example import Example, spell_line, spell_message
+from controller.data.prepare import (
+    check,
+    collapse_whitespace,
+    collapsed_text,
+    normal_text,
+    normalise,
+    with_system,
+)
+from controller.data.seen import Seen
+from controller.data.split import by_fraction
+from controller.data.unusable import Unusable
+
+ASKED = {"role": "user", "content": "q"}
+ANSWERED = {"role": "assistant", "content": "a"}
+
+texts = st.text(st.characters(codec="utf-8"))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+messages = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "user", "assistant", "tool"]), "content": texts},
+    optional={"name": texts, "weight": st.sampled_from([0, 1, 1.0]), "extra": values},
+)
+examples = st.builds(
+    Example, st.lists(messages, max_size=4), st.none() | st.lists(values, max_size=2)
+)
+
+
+@given(examples)
+def test_the_spelling_is_canonical_json(example):
+    line = spell_line([spell_message(message) for message in example.messages], example.tools)
+    assert line == canonical_json(example.as_json()) + b"\n"
+
+
+@given(examples)
+def test_normalising_twice_is_normalising_once(example):
+    once = normalise(example)
+    assert normalise(once) is once
+    assert "\r" not in json.dumps(once.as_json(), ensure_ascii=False)
+
+
+@given(texts)
+def test_normalising_forgets_how_a_text_was_written(text):
+    written = unicodedata.normalize("NFD", text.replace("\r", "\n")).replace("\n", "\r\n")
+    assert normal_text(written) == normal_text(text.replace("\r", "\n"))
+
+
+@given(texts)
+def test_collapsing_twice_is_collapsing_once(text):
+    assert collapsed_text(collapsed_text(text)) == collapsed_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("a\r\nb\rc\n", "a\nb\nc\n"),
+        ("e\u0301", "é"),
+        ("\u1112\u1161\u11ab", "한"),
+        ("a\ud800b\r", "a\ufffdb\n"),
+        (" as it is \n", " as it is \n"),
+    ],
+)
+def test_normal_text(text, normal):
+    assert normal_text(text) == normal
+
+
+def test_what_is_normal_is_not_copied():
+    example = Example([ASKED, ANSWERED, {**ANSWERED, "weight": 1}], [{"type": "function"}])
+    assert normalise(example) is example
+    assert collapse_whitespace(example) is example
+
+
+def test_normalising_reaches_tools_parts_and_names():
+    part = {"type": "text", "text": "e\u0301\r\n"}
+    example = Example([{"role": "user", "content": [part]}], [{"e\u0301": ["e\u0301"]}])
+    new = normalise(example)
+    assert new.messages[0]["content"] == [{"type": "text", "text": "é\n"}]
+    assert new.tools == [{"é": ["é"]}]
+
+
+@pytest.mark.parametrize(
+    ("text", "collapsed"),
+    [
+        ("  a \t b  ", "a b"),
+        ("a\u00a0\u3000b", "a b"),
+        ("a  \n\n  - b\n", "a\n\n- b"),
+        ("\n\n", ""),
+    ],
+)
+def test_collapsed_text(text, collapsed):
+    assert collapsed_text(text) == collapsed
+
+
+def test_collapsing_leaves_tool_calls_and_images_alone():
+    calls = [{"function": {"name": "f", "arguments": '{"a":  1}'}}]
+    image = {"type": "image_url", "image_url": {"url": "a  b"}}
+    text = {"type": "text", "text": "a  b"}
+    new = collapse_whitespace(
+        Example([{"role": "user", "content": [text, image]}, {**ANSWERED, "tool_calls": calls}])
+    )
+    assert new.messages[0]["content"] == [{"type": "text", "text": "a b"}, image]
+    assert new.messages[1]["tool_calls"] == calls
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_system_prompt_of_its_own_stays(role):
+    example = Example([{"role": role, "content": "mine"}, ASKED, ANSWERED])
+    assert with_system(example, "yours") is example
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        [ASKED, ANSWERED],
+        [{"role": "system", "content": "s"}, ANSWERED],
+        [
+            ASKED,
+            {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]},
+        ],
+        [ASKED, {**ANSWERED, "weight": 0}, ASKED, {**ANSWERED, "weight": 1}],
+        [{"role": "user", "content": [{"type": "text", "text": "q"}]}, ANSWERED],
+    ],
+)
+def test_what_can_be_learned(example):
+    check(Example(example))
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        ([], "there is no assistant turn to learn from"),
+        ([ASKED], "there is no assistant turn to learn from"),
+        ([ANSWERED], "the answer comes before any question"),
+        ([{**ASKED, "content": " \n"}, ANSWERED], "the question is empty"),
+        ([ASKED, ANSWERED, ASKED], "the last turn is the user's, and an answer is missing after it"),
+        ([ASKED, {**ANSWERED, "content": " "}], "an answer is empty"),
+        ([ASKED, {**ANSWERED, "content": None}], "an answer is empty"),
+        ([{**ASKED, "content": None}, ANSWERED], "the user's message has no content"),
+        ([{**ASKED, "content": 3}, ANSWERED], "the content of the user's message is neither text nor parts"),
+        ([{**ASKED, "content": ["q"]}, ANSWERED], "the content of the user's message is neither text nor parts"),
+        ([{**ASKED, "role": "human"}, ANSWERED], "'human' is not a role"),
+        ([{**ASKED, "role": ["user"]}, ANSWERED], "['user'] is not a role"),
+        ([{"content": "q"}, ANSWERED], "a message has no role"),
+        ([ASKED, {**ANSWERED, "weight": 0}], "there is no assistant turn to learn from"),
+        ([ASKED, {**ANSWERED, "weight": 0.5}], "a weight is 0.5"),
+        ([ASKED, {**ANSWERED, "tool_calls": "f()"}], "`tool_calls` is not a list of function calls"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_learned(example, message):
+    with pytest.raises(Unusable) as caught:
+        check(Example(example))
+    assert caught.value.message == message
+    assert caught.value.remedy
+
+
+# --- split -------------------------------------------------------------------------------------
+
+
+def side(conversation, *, fraction=0.5, seed=0) -> bool:
+    spelt = [spell_message(message) for message in conversation]
+    return by_fraction(fraction, seed)(conversation, spelt)
+
+
+@given(texts, texts, texts, texts)
+def test_neither_answer_nor_system_prompt_chooses_the_side(question, answer, other, system):
+    asked = {"role": "user", "content": question}
+    here = [asked, {"role": "assistant", "content": answer}]
+    there = [
+        {"role": "system", "content": system},
+        asked,
+        {"role": "assistant", "content": other, "weight": 1},
+    ]
+    assert side(here) == side(there)
+
+
+@given(texts, st.floats(0.01, 0.98), st.integers(0, 9))
+def test_a_greater_fraction_only_adds(question, fraction, seed):
+    conversation = [{"role": "user", "content": question}, ANSWERED]
+    if side(conversation, fraction=fraction, seed=seed):
+        assert side(conversation, fraction=fraction + 0.01, seed=seed)
+
+
+def test_about_the_fraction_is_held_out_and_the_seed_chooses():
+    conversations = [[{"role": "user", "content": f"q{n}"}, ANSWERED] for n in range(4000)]
+    first = [side(one, fraction=0.1) for one in conversations]
+    second = [side(one, fraction=0.1, seed=1) for one in conversations]
+    assert 340 < sum(first) < 460
+    assert 340 < sum(second) < 460
+    assert first != second
+    # Which side an example is on is recorded in lockfiles, by the digests: it never changes.
+    assert [number for number, held_out in enumerate(first) if held_out][:6] == [
+        7,
+        37,
+        39,
+        42,
+        59,
+        65,
+    ]
+
+
+# --- duplicates --------------------------------------------------------------------------------
+
+
+@given(st.lists(st.binary(max_size=2), max_size=300))
+def test_seen_is_a_dictionary_of_first_places(lines):
+    seen, known = Seen(), {}
+    for place, line in enumerate(lines, start=1):
+        assert seen.add(line, place) == known.get(line)
+        known.setdefault(line, place)
+
+
+def test_seen_keeps_everything_while_it_grows():
+    seen = Seen()
+    assert not any(seen.add(str(number).encode(), number + 1) for number in range(50_000))
+    places = [seen.add(str(number).encode(), 1) for number in range(50_000)]
+    assert places == list(range(1, 50_001))
+    assert seen.add(b"last", 2**48 - 1) is None
+    assert seen.add(b"last", 1) == 2**48 - 1
