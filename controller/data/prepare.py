@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from backends.base import Json
 from controller.data.example import Example, Message
+from controller.data.nearest import quoted
 from controller.data.unusable import Unusable
 
 VERSION = 1
@@ -66,7 +67,7 @@ def check(example: Example) -> None:
         content = message["content"]
         if type(role) is not str or role not in ROLES:
             raise Unusable(
-                f"{role!r} is not a role" if role is not None else "a message has no role",
+                f"{quoted(role)} is not a role" if role is not None else "a message has no role",
                 f"The roles are: {', '.join(sorted(ROLES))}.",
             )
         if type(content) is not str:
@@ -189,7 +190,7 @@ def _check_answer(message: Message) -> bool:
         _check_calls(message["tool_calls"])
     weight = message.get("weight", 1)
     if weight not in (0, 1) or isinstance(weight, bool):
-        raise Unusable(f"a weight is {weight!r}", "Write 0 or 1.")
+        raise Unusable(f"a weight is {quoted(weight)}", "Write 0 or 1.")
     return weight == 1
 
 

@@ -20,6 +20,7 @@ from typing_extensions import Buffer
 
 from backends.base import Json
 from controller.data.files import CHUNK, SourceFile
+from controller.data.nearest import listing, quoted
 from controller.data.unusable import Unusable
 
 Row: TypeAlias = tuple[int, Mapping[str, Json] | Unusable]
@@ -112,7 +113,7 @@ def _read_table(text: TextIO, delimiter: str) -> Iterator[Row]:
             yield (
                 line,
                 Unusable(
-                    f"the header names {', '.join(map(repr, twice))} more than once",
+                    f"the header names {listing(map(quoted, twice))} more than once",
                     "Give every column a name of its own.",
                 ),
             )

@@ -4,13 +4,17 @@ import json
 import multiprocessing
 import os
 import shutil
+import tempfile
 import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from controller.data.dataset import Dataset
+from controller.data.dataset import Dataset, build_dataset
 from controller.errors import InvalidInput
+from controller.spec.model import Data
 
 COLUMNS = {"user": "Q", "assistant": "A"}
 
@@ -208,6 +212,35 @@ def test_nothing_is_counted_without_a_counter(repository, chat_lines):
     assert repository.build("a.jsonl").train.tokens is None
 
 
+rows_with_repetitions = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 2)), max_size=40
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows_with_repetitions, rows_with_repetitions)
+def test_every_example_is_once_on_one_side_in_the_order_of_the_rows(first, second):
+    base = [(f"base {number}", 0) for number in range(60)]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "a.csv").write_text(as_table(base + first))
+        (root / "b.csv").write_text(as_table(second or base[:1]))
+        sources = [{"path": name, "columns": COLUMNS} for name in ("a.csv", "b.csv")]
+        data = Data.model_validate({"train": sources, "held_out": {"fraction": 0.4}})
+        dataset = build_dataset(data, file="x", folder=root, root=root, cache=root / "cache")
+        train, held_out = (
+            [
+                tuple(message["content"] for message in one["messages"])
+                for one in examples(part.path)
+            ]
+            for part in (dataset.train, dataset.held_out)
+        )
+    distinct = list(dict.fromkeys((q, str(a)) for q, a in base + first + second))
+    sides = {question for question, _ in held_out}
+    assert train == [pair for pair in distinct if pair[0] not in sides]
+    assert held_out == [pair for pair in distinct if pair[0] in sides]
+
+
 # --- the cache ---------------------------------------------------------------------------------
 
 
@@ -282,6 +315,17 @@ def test_a_failed_build_leaves_nothing(repository):
     repository.write("a.jsonl", "{}\n")
     repository.problems("a.jsonl")
     assert list((repository.cache / "datasets").iterdir()) == []
+
+
+def test_what_a_killed_build_left_is_swept_away_after_a_day(repository, chat_lines):
+    repository.write("a.jsonl", chat_lines)
+    old, new = (repository.cache / "datasets" / name for name in (".build-old", ".build-new"))
+    for left in (old, new):
+        left.mkdir(parents=True)
+        (left / "train.jsonl").write_text("half")
+    os.utime(old, (0, 0))
+    repository.build("a.jsonl")
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def _build(repository) -> tuple[str, str]:

@@ -83,3 +83,16 @@ def test_at_most_twenty_problems_of_a_source_are_shown(repository):
     problems = repository.problems("a.jsonl")
     assert [problem.line for problem in problems] == list(range(1, 22))
     assert problems[-1].message == "and 80 more of these problems"
+
+
+def test_names_from_data_are_shown_short_and_without_control_characters(repository):
+    row = {"\x1b[31mred\n": "x", "k" * 500: "y"}
+    repository.write(
+        "a.jsonl", json.dumps(row) + '\n{"messages": [{"role": "\\u001b", "content": ""}]}'
+    )
+    unknown, role = repository.problems("a.jsonl")
+    assert unknown.message.startswith(
+        r"what to learn is not recognised; the columns are: '\x1b[31mred\n', 'kkkk"
+    )
+    assert len(unknown.message) < 150
+    assert role.message == r"'\x1b' is not a role"
