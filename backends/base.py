@@ -43,6 +43,23 @@ class JobState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A named server that a backend talks to. Holds names of secrets, never secrets."""
+
+    name: str
+    kind: str = "openai"
+    """`openai`, `azure` or `compatible`."""
+    base_url: str | None = None
+    """None: `OPENAI_BASE_URL`, else api.openai.com."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable with the key."""
+    organization: str | None = None
+    project: str | None = None
+    env_file: Path | None = None
+    """A `.env` file whose variables count where the environment has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseModel:
     """What training starts from, as a backend found it."""
 
@@ -138,6 +155,9 @@ class Prompt:
 class Sampling:
     """How answers are drawn."""
 
+    stop: Sequence[str] = ()
+    """Texts at which an answer ends; they are not part of it."""
+
     max_tokens: int = 256
     temperature: float = 0.0
     """0 is greedy."""
@@ -154,6 +174,40 @@ class Completion:
     reference_loss: float | None = None
     """Mean negative log likelihood of the reference's tokens, in nats; None if not measured."""
     reference_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A piece of an answer while it is being made."""
+
+    text: str
+    finish_reason: str | None = None
+    """Set on the last piece: `stop` or `length`."""
+    prompt_tokens: int = 0
+    """Set on the last piece, as is the next."""
+    completion_tokens: int = 0
+
+
+class Engine(Protocol):
+    """Models kept loaded, answering until closed. Safe to call from many threads."""
+
+    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
+        """Stream one answer; concurrent calls are answered in one batch.
+
+        Args:
+            model: A model ID; None is the base model itself.
+            prompt: What to answer.
+            sampling: How.
+
+        Raises:
+            ModelMissing: No such model.
+            BackendError: The engine's process is gone.
+        """
+        ...
+
+    def close(self) -> None:
+        """End it and free its memory."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,6 +374,10 @@ class Backend(Protocol):
         Raises:
             ModelMissing: One of the models is gone.
         """
+        ...
+
+    def open_engine(self, base_model: BaseModel) -> Engine:
+        """Load a base model and keep it, for models trained from it to be served together."""
         ...
 
     def delete(self, model_id: str) -> None:
