@@ -21,7 +21,7 @@ def canonical_json(value: Json) -> bytes:
     text = json.dumps(
         _plain(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
     )
-    # A lone surrogate cannot be UTF-8; it becomes the replacement character, as decoders do.
+    # A lone surrogate cannot be UTF-8; datasets have replaced it before, elsewhere it becomes `?`.
     return text.encode("utf-8", errors="replace")
 
 

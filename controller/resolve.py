@@ -17,6 +17,7 @@ from backends.base import (
     TrainRequest,
 )
 from backends.registry import known_backends
+from controller.canonical import digest
 from controller.data.dataset import Dataset, Part, build_dataset
 from controller.data.difference import count_differences
 from controller.errors import InvalidInput, Problem
@@ -170,7 +171,8 @@ def _build(
         root=project.root,
         cache=project.state / "data",
         count_tokens=backend.token_counter(base_model, hyperparameters) if limited else None,
-        counter_identity=base_model.identity if limited else "",
+        # The template that a hyperparameter may name decides the count as much as the tokenizer.
+        counter_identity=digest([base_model.identity, hyperparameters]) if limited else "",
     )
 
 

@@ -58,7 +58,7 @@ def command(
 
 
 class _Talk:
-    """A conversation; each model remembers its own half of it."""
+    """A conversation with a model; the base model, when asked too, answers the same words."""
 
     def __init__(self, project: Project, name: str, build: Build, sampling: Sampling) -> None:
         self._backend = backend_for(project, build.backend)
@@ -68,25 +68,26 @@ class _Talk:
         self._base = self._backend.identify(build.base_model, build.revision, folder)
         spec = load_specs(project.root).get(name)
         system = spec.spec.data.system if spec else None
-        start: list[dict[str, Json]] = [{"role": "system", "content": system}] if system else []
-        self._said: dict[str, list[dict[str, Json]]] = {"tuned": start[:], "base": start[:]}
+        self._said: list[dict[str, Json]] = []
+        if system:
+            self._said.append({"role": "system", "content": system})
 
     def ask(self, text: str, *, with_base: bool) -> dict[str, str]:
-        answers = {}
-        for role in ("base", "tuned") if with_base else ("tuned",):
-            said = self._said[role]
-            said.append({"role": "user", "content": text})
-            model = self._build.model_id if role == "tuned" else None
-            prompts = [Prompt(messages=said)]
-            completed = self._backend.complete(self._base, [model], prompts, self._sampling)
-            answers[role] = completed[0][0].text
-            said.append({"role": "assistant", "content": answers[role]})
+        self._said.append({"role": "user", "content": text})
+        models: dict[str, str | None] = {"base": None} if with_base else {}
+        models["tuned"] = self._build.model_id
+        prompts = [Prompt(messages=self._said)]
+        completed = self._backend.complete(
+            self._base, list(models.values()), prompts, self._sampling
+        )
+        answers = {role: given[0].text for role, given in zip(models, completed, strict=True)}
+        self._said.append({"role": "assistant", "content": answers["tuned"]})
         return answers
 
 
 def _show(answers: dict[str, str]) -> None:
     for role, text in answers.items():
-        prefix = f"{role}: " if len(answers) > 1 else ""
+        prefix = f"{role:<6} " if len(answers) > 1 else ""
         click.echo(f"{prefix}{safe(text)}")
 
 

@@ -51,6 +51,7 @@ class Train:
     changes: tuple[Change, ...]
     """Against the build it replaces; empty for the first."""
     data_change: DataChange | None
+    data: DataFacts
     estimate: Estimate
     retrain: bool
     supersedes: str | None

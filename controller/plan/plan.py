@@ -237,6 +237,7 @@ class _Step:
             attempt=attempt,
             changes=differing,
             data_change=data_change,
+            data=self.desired.data,
             estimate=self.desired.estimate,
             retrain=previous is not None,
             supersedes=self._superseded,

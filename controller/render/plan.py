@@ -186,9 +186,11 @@ def _details(action: Action) -> Iterator[str]:
 def _train_details(action: Train) -> Iterator[str]:
     for change in action.changes:
         yield f"{_change(change, action)}   # forces training"
+    train, held_out = action.data.train.examples, action.data.held_out.examples
+    yield f"examples = {train:,}, {held_out:,} held out"
     if action.supersedes is not None:
         yield f"job {action.supersedes} is cancelled first: its inputs are not wanted any more"
-    yield f"cost = {_estimate(action.estimate)}"
+    yield f"cost     = {_estimate(action.estimate)}"
 
 
 def _change(change: Change, action: Train) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 from backends.base import Job, Json
 from controller.lock.model import Build, Entry, Lockfile
 from controller.plan.fingerprint import short
-from controller.render.plan import progress_text
 from controller.render.text import number, one_line, safe, table
 
 _ROLES = ("base", "production", "candidate")
@@ -46,8 +45,7 @@ def state_of(entry: Entry, jobs: Mapping[str, Job], *, declared: bool) -> str:
     words = []
     if entry.job is not None:
         job = jobs.get(entry.job.id)
-        progress = progress_text(job.progress) if job else ""
-        words.append(f"{job.state if job else 'job missing'}{f' ({progress})' if progress else ''}")
+        words.append(_job_words(job) if job else "job missing")
     candidate = entry.builds.get(entry.candidate or "")
     if candidate is not None:
         failed = candidate.verdict is not None and not candidate.verdict.passed
@@ -109,6 +107,14 @@ def status_json(lockfile: Lockfile, declared: list[str], jobs: Mapping[str, Job]
             "job": {"id": job.id, "state": job.state} if job else None,
         }
     return {"finetunes": value}
+
+
+def _job_words(job: Job) -> str:
+    """Say how a job is; `running 40 %` once it counts steps."""
+    progress = job.progress
+    if progress is None or not progress.total_steps:
+        return str(job.state)
+    return f"{job.state} {100 * progress.step // progress.total_steps} %"
 
 
 def _shown_build(entry: Entry) -> Build | None:
