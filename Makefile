@@ -1,0 +1,89 @@
+# Everything a developer types. Needs python3.11 or newer, with pip; the rest is set up in .venv.
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p) 2>/dev/null)))
+BIN := .venv/bin
+DEMO := build/demo
+QUESTION ?= 주말에도 문 여나요?
+# Two workers suit the two cores of a small CI machine; more memory and cores: make test WORKERS=8
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo clean-demo test check format schema bench constraints clean
+
+help: ## List these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.ready ## Set up .venv with everything the other targets need
+
+# torch stands alone and first: asked for with everything else, pip may settle on another release
+# and fetch gigabytes of CUDA packages that a machine without a GPU has no use for.
+.venv/.ready: pyproject.toml constraints.txt
+	@echo "==> Setting up .venv (once; a few minutes)"
+	@test -n "$(PYTHON)" || { echo "No python3 found. Install Python 3.11 or newer."; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is too old. Name a newer one: make setup PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[local,dev]'
+	@touch $@
+
+demo: $(DEMO)/.gitignore ## Train two Korean fine-tunes on this machine, ask one of them a question
+	@echo "==> ftctl --dir $(DEMO) apply --auto-approve"
+	@$(BIN)/ftctl --dir $(DEMO) apply --auto-approve
+	@echo; echo "==> ftctl --dir $(DEMO) status"
+	@$(BIN)/ftctl --dir $(DEMO) status
+	@echo; echo "==> ftctl --dir $(DEMO) chat cafe-answers --base -m '$(QUESTION)'"
+	@$(BIN)/ftctl --dir $(DEMO) chat cafe-answers --base -m '$(QUESTION)'
+
+# The last file `ftctl init --demo` writes: without it the demo is not there, or only half of it.
+$(DEMO)/.gitignore: | .venv/.ready
+	@echo "==> ftctl init --demo $(DEMO)"
+	@rm -rf $(DEMO)
+	@$(BIN)/ftctl init --demo $(DEMO)
+	@echo
+
+clean-demo: ## Forget the demo, so that `make demo` starts anew
+	@rm -rf $(DEMO)
+
+test: .venv/.ready ## Run all tests
+	@echo "==> pytest"
+	@$(BIN)/python -m pytest -n $(WORKERS)
+
+check: .venv/.ready ## Check style, types, the JSON Schema, the specs and the workflows
+	@echo "==> ruff"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@echo "==> mypy"
+	@$(BIN)/mypy
+	@echo "==> JSON Schema of specs"
+	@$(BIN)/ftctl schema | cmp - finetunes/.schema.json \
+		|| { echo "finetunes/.schema.json is out of date. Type: make schema"; exit 1; }
+	@$(BIN)/check-jsonschema --quiet --schemafile finetunes/.schema.json finetunes/*.yaml
+	@echo "==> workflows"
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/zizmor --quiet --offline --pedantic .github
+	@echo "All checks passed."
+
+format: .venv/.ready ## Format the code, and mend what ruff can mend by itself
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+schema: .venv/.ready ## Write finetunes/.schema.json anew, after the spec's models changed
+	@$(BIN)/ftctl schema --out finetunes/.schema.json
+
+bench: .venv/.ready ## Run the benchmarks, one after the other; they print ratios
+	@test -n "$(wildcard tests/benchmarks/*.py)" || echo "There are none yet: tests/benchmarks/*.py"
+	@for file in $(wildcard tests/benchmarks/*.py); do \
+		echo "==> $$file"; $(BIN)/python "$$file" || exit 1; \
+	done
+
+constraints: .venv/.ready ## Record the installed versions as the tested ones
+	@{ sed '/^[^#]/,$$d' constraints.txt; \
+		$(BIN)/python -m pip list --format=freeze --exclude ftctl --exclude pip \
+		| sed -E 's/^(torch==[^+]*).*/\1/' | LC_ALL=C sort -f; } > constraints.txt.new
+	@mv constraints.txt.new constraints.txt
+
+clean: ## Remove .venv, builds and caches; finetunes/ and models/ stay
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
