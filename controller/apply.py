@@ -151,15 +151,16 @@ def _record(action: Record, hands: Hands) -> Outcome:
         raise FtctlError(f"{action.name}: job {job.id} is not the one that is recorded")
     if job.state is JobState.SUCCEEDED and job.result is not None:
         return _record_build(action, entry, opened, hands)
-    ending = "was cancelled" if job.state is JobState.CANCELLED else "gave no reason"
-    error = (job.error or ending).strip()
+    error = f"failed: {(job.error or 'it gave no reason').strip()}"
+    if job.state is JobState.CANCELLED:
+        error = "was cancelled"
     failure = Failure(
         job=job.id, attempt=job.attempt, error=error, finished=_time(job.finished_s, hands)
     )
     failures = {**entry.failures, job.fingerprint: failure}
     _save(action.name, replace_entry(entry, job=None, failures=failures), hands)
     remedy = f"`ftctl logs {action.name}` shows its log; `ftctl retry {action.name}` tries again."
-    message = _with_remedy(f"job {job.id} {job.state}: {error}", remedy)
+    message = _with_remedy(f"job {job.id} {error}", remedy)
     return Outcome(action=action, message=message, exit_code=ExitCode.ERROR)
 
 

@@ -68,7 +68,7 @@ def _say_done(converged: Converged, lockfile: Lockfile) -> None:
         "still open": len(converged.waiting),
     }
     said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    word = "Apply complete" if converged.exit_code == ExitCode.DONE else "Apply incomplete"
+    word = "Complete" if converged.exit_code == ExitCode.DONE else "Incomplete"
     click.echo(f"{word}: {said or 'nothing had to be done'}.")
     if converged.waiting:
         click.echo("Jobs go on by themselves; `ftctl reconcile` records what they come to.")

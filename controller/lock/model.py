@@ -102,6 +102,7 @@ class Failure(Record):
     job: str
     attempt: int
     error: str
+    """Follows the job's ID in a sentence: `was cancelled`, `failed: out of memory`."""
     finished: str
 
 

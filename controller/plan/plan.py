@@ -191,7 +191,7 @@ class _Step:
         failure = self.entry.failures.get(target)
         if failure is not None and failure.attempt >= attempt:
             remedy = f"Change the spec, or type `ftctl retry {name}` for another attempt."
-            reason = f"job {failure.job} failed: {failure.error}"
+            reason = f"job {failure.job} {failure.error}"
             return Blocked(name=name, reason=reason, remedy=remedy, obstacle=Obstacle.FAILURE)
         found = [job for job in self.observed.found.get(target, ()) if job.attempt >= attempt]
         living = [job for job in found if job.state.is_open or job.state is JobState.SUCCEEDED]

@@ -232,8 +232,8 @@ def _dollars(low: float, high: float) -> str:
 
 
 def _closing(plan: Plan) -> str:
-    lines = [summary(plan), cost(plan), f"Plan ID: {plan.id}"]
-    return "\n".join(lines)
+    priced = any(isinstance(action, Train | Reuse) for action in plan.actions)
+    return "\n".join([summary(plan), *([cost(plan)] if priced else []), f"Plan ID: {plan.id}"])
 
 
 def _action_json(action: Action, desired: Desired | None) -> Json:

@@ -82,7 +82,7 @@ def build_text(name: str, entry: Entry, answers: Sequence[Mapping[str, Any]]) ->
     for build in sorted(entry.builds.values(), key=lambda one: one.finished, reverse=True):
         lines += ["", *_build_lines(build, entry)]
     for failure in entry.failures.values():
-        lines += ["", f"  failed      {failure.job}: {safe(failure.error)}"]
+        lines += ["", f"  ended       {failure.job} {safe(failure.error)}"]
     if answers:
         lines += ["", "  answers on held-out examples:"]
         for answer in answers:
