@@ -145,8 +145,6 @@ class LocalGpuBackend:
     def delete(self, model_id: str) -> None:
         """Delete a model and its run, so that the same spec may be trained again."""
         run = completions.run_of_model(self._state, model_id)
-        if jobs.has_living_child(run):
-            raise BackendError(f"{model_id} is being written", "wait for its job, or cancel it")
         # Renamed first: a crash while deleting must not leave half a model under its name.
         doomed = run.path.with_name(f".deleted-{run.name}")
         run.path.replace(doomed)

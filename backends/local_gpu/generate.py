@@ -6,6 +6,7 @@ other, fully trained models are loaded by themselves.
 """
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -272,4 +273,8 @@ def _with_reference(
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    status = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # As after training: nothing is left to do, and the device is wanted.
+    os._exit(status)

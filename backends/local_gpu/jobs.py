@@ -101,12 +101,6 @@ def cancel(run: RunDir) -> None:
         os.close(lock)
 
 
-def has_living_child(run: RunDir) -> bool:
-    """Say whether a process works in a run."""
-    worker = recorded(run)
-    return worker is not None and _lives(run, worker)
-
-
 def model_id(run: RunDir, base_model: BaseModel, name: str) -> str:
     """Return what a run's model is called."""
     return f"ft:{Path(base_model.reference).name}:{name}:{run.name}"

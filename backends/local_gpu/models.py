@@ -143,6 +143,8 @@ def save_trained(model: PreTrainedModel | peft.PeftModel, target: Path, base: Ba
         for config in model.peft_config.values():
             config.base_model_name_or_path = base.reference
             config.revision = base.revision
+            # A set is written in another order by every process.
+            config.target_modules = sorted(config.target_modules)
         model.save_pretrained(target, save_embedding_layers=False)
     else:
         model.save_pretrained(target)

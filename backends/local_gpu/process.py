@@ -159,7 +159,9 @@ def _start_and_state(pid: int) -> tuple[str, str]:
             return "", ""
         # The command's name stands in brackets and may itself hold blanks and brackets.
         fields = text.rpartition(")")[2].split()
-        return fields[19], fields[0]
+        state, threads, start = fields[0], int(fields[17]), fields[19]
+        # The first thread may be gone while others still hold the process's files open.
+        return start, "S" if state == "Z" and threads > 1 else state
     ps = shutil.which("ps") or "ps"
     asked = [ps, "-o", "lstart=,stat=", "-p", str(pid)]
     answer = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()

@@ -6,6 +6,7 @@
 """
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -98,7 +99,6 @@ def main(folder: Path) -> int:
         write_end(run, "failed", *_explain(error))
         return 1
     if finished:
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
         return 0
     if run.cancel.exists():
         write_end(run, "cancelled", "cancelled")
@@ -238,8 +238,8 @@ def _facts(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) ->
         peak = torch.cuda.max_memory_allocated() / 1e6
     else:
         # Linux counts in KiB, macOS in bytes.
-        unit = 1e6 if sys.platform == "darwin" else 1e3
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     return {
         "trained_tokens": tokens,
         "trained_labels": trainer.sets.train.labels * epochs,
@@ -296,6 +296,8 @@ def _write_model(
 
 
 def _write_success(run: RunDir, facts: Mapping[str, Json]) -> None:
+    # The model is there; the result comes last.
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
     ended: dict[str, Json] = {
         "state": "succeeded",
         "facts": dict(facts),
@@ -324,4 +326,8 @@ def _beat(heartbeat: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    status = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is written; taking torch down in good order would hold the device for nothing.
+    os._exit(status)

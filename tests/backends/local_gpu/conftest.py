@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -158,3 +159,43 @@ def wait(backend, job_id, until, patience_s=60.0) -> Job:
 
 def finished(job: Job) -> bool:
     return not job.state.is_open
+
+
+@pytest.fixture(name="example")
+def example_():
+    return example
+
+
+@pytest.fixture(name="examples")
+def examples_():
+    return examples
+
+
+@pytest.fixture
+def changed_base(base_folder, tmp_path):
+    """Return a function that copies the base model and replaces some of its files."""
+
+    def change(**files):
+        folder = tmp_path / f"base-{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(base_folder, folder)
+        for name, text in files.items():
+            path = folder / name.replace("__", ".")
+            if text is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_text(text if isinstance(text, str) else json.dumps(text))
+        return folder
+
+    return change
+
+
+@pytest.fixture(name="wait")
+def wait_(backend):
+    """Return a function that looks at a job until it is as expected."""
+    return lambda job, until=finished, patience_s=60.0: wait(backend, job.id, until, patience_s)
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """Return a function from a job to its folder."""
+    return lambda job: tmp_path / "state" / "runs" / job.id.removeprefix("run-")

@@ -1,0 +1,138 @@
+"""Real jobs on a tiny model: what goes in, what comes out, and what is refused."""
+
+import json
+
+import pytest
+
+from backends.base import JobState
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture
+def train(backend, make_request, wait):
+    """Return a function that trains and returns the finished job."""
+    return lambda **settings: wait(backend.submit(make_request(**settings)))
+
+
+def weights(folder, name="adapter_model"):
+    return (folder / "model" / f"{name}.safetensors").read_bytes()
+
+
+def test_an_adapter_is_trained_and_described(train, run_folder, backend):
+    job = train(per_device_train_batch_size=5)
+    assert job.state is JobState.SUCCEEDED, job.error
+    facts = job.result.facts
+    assert job.result.model_id == f"ft:tiny:cafe:{'a' * 16}-1"
+    assert facts["steps"] == job.progress.step == 15
+    assert facts["held_out_loss"] < facts["held_out_loss_before"]
+    assert facts["held_out_loss"] == facts["held_out_loss_by_epoch"][-1]
+    assert len(facts["held_out_loss_by_epoch"]) == 3
+    assert facts["trained_tokens"] > facts["trained_labels"] > 0
+    assert (facts["device"], facts["dtype"]) == ("cpu", "float32")
+    folder = run_folder(job)
+    present = {path.name for path in (folder / "model").iterdir()}
+    assert present >= {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "chat_template.jinja",
+        "generation_config.json",
+        "metrics.json",
+        "provenance.json",
+        "README.md",
+        "tokenizer.json",
+    }
+    assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in present)
+    assert not (folder / "checkpoints").exists()
+    adapter = json.loads((folder / "model" / "adapter_config.json").read_text())
+    assert adapter["use_rslora"] is True
+    leaves = {name.rpartition(".")[2] for name in adapter["target_modules"]}
+    assert leaves == {f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")}
+    lines = [event.data for event in backend.events(job.id)]
+    assert [line["step"] for line in lines if line.get("held_out_loss")] == [0, 5, 10, 15]
+    assert lines[-1]["step"] == 15
+
+
+def test_the_same_request_gives_the_same_bytes_and_another_seed_does_not(train, run_folder):
+    made = [train(fingerprint=letter * 64, lora_dropout=0.1, num_train_epochs=1) for letter in "ab"]
+    first, second = (weights(run_folder(job)) for job in made)
+    assert first == second
+    assert made[0].result.facts["weights_digest"] == made[1].result.facts["weights_digest"]
+
+
+def test_accumulating_gives_the_same_training_as_one_large_batch(train, run_folder):
+    import torch  # noqa: PLC0415
+    from safetensors.torch import load  # noqa: PLC0415
+
+    settings = {"num_train_epochs": 1, "max_grad_norm": 0.0, "learning_rate": 1e-4}
+    whole = train(fingerprint="a" * 64, per_device_train_batch_size=16, **settings)
+    parts = train(
+        fingerprint="b" * 64,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=4,
+        **settings,
+    )
+    assert whole.result.facts["steps"] == parts.result.facts["steps"] == 2
+    assert whole.result.facts["train_loss"] == pytest.approx(
+        parts.result.facts["train_loss"], rel=1e-5
+    )
+    one, other = (load(weights(run_folder(job))) for job in (whole, parts))
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_whole_model_is_trained(train, run_folder, base_folder):
+    job = train(finetuning_type="full", num_train_epochs=1, learning_rate=1e-3)
+    assert job.state is JobState.SUCCEEDED, job.error
+    assert job.result.facts["held_out_loss"] < job.result.facts["held_out_loss_before"]
+    assert weights(run_folder(job), "model") != (base_folder / "model.safetensors").read_bytes()
+
+
+def test_nothing_is_measured_without_held_out_examples(train):
+    job = train(held_out=[], num_train_epochs=1)
+    assert job.state is JobState.SUCCEEDED, job.error
+    assert job.result.facts["held_out_loss"] is None
+    assert job.result.facts["held_out_loss_by_epoch"] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"rows": []}, ["nothing to train on"]),
+        (
+            {"rows": [{"messages": [{"role": "user", "content": "x"}]}]},
+            ["1 example of train.jsonl cannot be used", "data/rows.jsonl:1: nothing is learnt"],
+        ),
+        ({"target_modules": ["c_attn"]}, ["no adapter can be put", "q_proj"]),
+        ({"learning_rate": 1e-300, "num_train_epochs": 1}, ["nothing was learnt"]),
+    ],
+)
+def test_a_training_that_went_wrong_says_what_to_do(train, settings, says):
+    job = train(**settings)
+    assert job.state is JobState.FAILED
+    assert all(words in job.error for words in says), job.error
+
+
+@pytest.mark.parametrize("finetuning_type", ["lora", "full"])
+def test_a_loss_that_is_no_number_ends_the_run(train, changed_base, finetuning_type):
+    import torch  # noqa: PLC0415
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415
+
+    base = changed_base()
+    broken = load_file(base / "model.safetensors")
+    broken["model.norm.weight"][0] = torch.inf
+    save_file(broken, base / "model.safetensors", {"format": "pt"})
+    job = train(base=base, finetuning_type=finetuning_type)
+    assert job.state is JobState.FAILED
+    assert "the loss became" in job.error
+    assert "at step 1" in job.error
+    assert "lower `learning_rate`" in job.error
+
+
+def test_a_base_model_changed_since_the_plan_is_refused(backend, make_request, changed_base, wait):
+    base = changed_base()
+    request = make_request(base=base)
+    (base / "config.json").write_text((base / "config.json").read_text() + "\n")
+    job = wait(backend.submit(request))
+    assert job.state is JobState.FAILED
+    assert "has changed since this job was planned" in job.error
