@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Install ftctl from the checkout SOURCE; put it on the path of the steps that follow.
+#
+# Into a virtual environment below the home folder, named by what is installed. On a self-hosted
+# machine the next job finds it ready, and one with another ftctl leaves it alone: children that
+# still train import from it. Environments that no job used for a month are removed.
+set -euo pipefail
+
+source=$(realpath "$SOURCE")
+home="$HOME/.local/share/ftctl"
+made_from=$(cd "$source" && git ls-files -s -- controller backends finetunes pyproject.toml constraints.txt | sha256sum)
+venv="$home/${made_from:0:16}"
+mkdir -p "$home"
+
+exec 9>"$home/lock" # two jobs of one machine take turns
+flock 9
+find "$home" -mindepth 2 -maxdepth 2 -name ready -mtime +30 -printf '%h\0' | xargs -0 -r rm -rf
+if [ ! -e "$venv/ready" ]; then
+    python -m venv --clear "$venv"
+    # torch first, and in the tested version, as in the Makefile.
+    torch=$(grep '^torch==' "$source/constraints.txt")
+    "$venv/bin/pip" install -qq -c "$source/constraints.txt" "$torch"
+    "$venv/bin/pip" install -qq -c "$source/constraints.txt" "$source[local]"
+fi
+touch "$venv/ready"
+
+echo "$venv/bin" >>"$GITHUB_PATH"
+echo "Installed: $("$venv/bin/ftctl" --version)"
