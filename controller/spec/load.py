@@ -106,18 +106,28 @@ def read_spec(path: Path, *, file: str) -> tuple[LoadedSpec | None, list[Problem
     try:
         spec = Spec.model_validate(document.value)
     except ValidationError as error:
-        return None, list(_translate(error, document, file))
+        return None, list(translate(error, document, file, Spec))
     return (
         LoadedSpec(name=path.stem, file=file, folder=path.parent, spec=spec, document=document),
         [],
     )
 
 
-def _translate(error: ValidationError, document: Document, file: str) -> Iterator[Problem]:
+def translate(
+    error: ValidationError, document: Document, file: str, model: type[BaseModel]
+) -> Iterator[Problem]:
+    """Yield what pydantic found in a file, in our words and with the lines.
+
+    Args:
+        error: What was found.
+        document: The file.
+        file: Its name in messages.
+        model: What the file was read as.
+    """
     for details in error.errors(include_url=False):
         # Tags of a union are marked `<like this>` in the models; people know no unions.
         path = tuple(part for part in details["loc"] if not str(part).startswith("<"))
-        message, remedy = _explain(details, path)
+        message, remedy = _explain(details, path, model)
         yield Problem(
             file=file,
             line=document.line(path),
@@ -127,11 +137,13 @@ def _translate(error: ValidationError, document: Document, file: str) -> Iterato
         )
 
 
-def _explain(details: ErrorDetails, path: tuple[str | int, ...]) -> tuple[str, str]:
+def _explain(
+    details: ErrorDetails, path: tuple[str | int, ...], model: type[BaseModel]
+) -> tuple[str, str]:
     """Say in our words what pydantic found: message and remedy."""
     kind, given, context = details["type"], details["input"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown_key(path)
+        return _unknown_key(path, model)
     if kind == "missing":
         return "is missing", f"Add `{path[-1]}: …`"
     if kind in {"too_short", "string_too_short"}:
@@ -176,8 +188,8 @@ _EXPECTED = {
 }
 
 
-def _unknown_key(path: tuple[str | int, ...]) -> tuple[str, str]:
-    known = _keys_at(path[:-1])
+def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> tuple[str, str]:
+    known = _keys_at(path[:-1], model)
     close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
     if close:
         return "is no known key", f"Did you mean `{close[0]}`?"
@@ -211,13 +223,15 @@ def _shown(given: object) -> str:
             return type(given).__name__
 
 
-def _keys_at(path: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that the models allow at a path."""
-    models: list[type[BaseModel]] = [Spec]
+def _keys_at(path: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:
+    """Return the keys that a model allows at a path."""
+    models: list[type[BaseModel]] = [model]
     for part in path:
         if isinstance(part, str):
-            fields = [model.model_fields.get(part) for model in models]
-            models = [m for f in fields if f is not None for m in _models_in(f.annotation)]
+            fields = [known for model in models if (known := model.model_fields.get(part))]
+            # A part that is no field is the key of a mapping, whose values these models are.
+            if fields:
+                models = [inner for field in fields for inner in _models_in(field.annotation)]
     return [key for model in models for key in model.model_fields]
 
 

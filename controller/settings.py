@@ -1,0 +1,101 @@
+"""The optional `ftctl.yaml` beside `finetunes/`: settings of a whole repository.
+
+Read by the same strict loader as specs. Everything works without the file.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from backends.base import Endpoint
+from controller.errors import InvalidInput, Problem
+from controller.spec.load import translate
+from controller.spec.model import NonEmpty, Strict
+from controller.spec.yaml import parse_yaml
+
+FILE = "ftctl.yaml"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+class EndpointSettings(Strict):
+    """A server that speaks the OpenAI API."""
+
+    kind: Literal["openai", "azure", "compatible"] = "openai"
+    """`azure` and `compatible` servers differ from api.openai.com in known ways."""
+    base_url: NonEmpty | None = None
+    """With `/v1`; `OPENAI_BASE_URL`, else api.openai.com when absent."""
+    api_key_env: str = Field(default="OPENAI_API_KEY", pattern=_VARIABLE)
+    """Name of the environment variable with the key; never the key itself."""
+    organization: NonEmpty | None = None
+    """Organisation that pays, where a key belongs to several."""
+    project: NonEmpty | None = None
+    """Project within it."""
+
+
+class ServeSettings(Strict):
+    """What `ftctl serve` offers."""
+
+    base_models: list[NonEmpty] = Field(default_factory=list)
+    """What jobs may start from: hub IDs, or folders relative to `finetunes/`."""
+
+
+class Settings(Strict):
+    """Settings of a whole repository."""
+
+    endpoints: dict[NonEmpty, EndpointSettings] = Field(default_factory=dict)
+    """Servers that specs name with `endpoint:`."""
+    serve: ServeSettings = ServeSettings()
+    """What `ftctl serve` offers."""
+
+
+def load_settings(root: Path) -> Settings:
+    """Read a repository's settings.
+
+    Raises:
+        InvalidInput: With every problem of the file.
+    """
+    try:
+        text = (root / FILE).read_bytes()
+    except FileNotFoundError:
+        return Settings()
+    except OSError as error:
+        problem = Problem(file=FILE, message=f"cannot be read: {error.strerror}")
+        raise InvalidInput([problem]) from None
+    if not re.sub(rb"#[^\n]*", b"", text).strip():
+        return Settings()
+    document, problems = parse_yaml(text, FILE)
+    if document is None:
+        raise InvalidInput(problems)
+    try:
+        settings = Settings.model_validate(document.value)
+    except ValidationError as error:
+        raise InvalidInput(list(translate(error, document, FILE, Settings))) from None
+    named = Counter(public_id(written) for written in settings.serve.base_models)
+    twice = [name for name, count in named.items() if count > 1]
+    if twice:
+        line = document.line(("serve", "base_models"))
+        message = f"two base models would be called {twice[0]!r}"
+        remedy = "Keep one of them, or rename a folder."
+        field = "serve.base_models"
+        problem = Problem(file=FILE, line=line, field=field, message=message, remedy=remedy)
+        raise InvalidInput([problem])
+    return settings
+
+
+def public_id(base_model: str) -> str:
+    """Return what clients call a base model: its folder's name, or its hub ID."""
+    if base_model.startswith(("./", "../", "/")):
+        return Path(base_model).name
+    return base_model
+
+
+def endpoints_of(settings: Settings, root: Path) -> Mapping[str, Endpoint]:
+    """Return the endpoints that a repository names, by name."""
+    return {
+        name: Endpoint(name=name, env_file=root / ".env", **given.model_dump())
+        for name, given in settings.endpoints.items()
+    }
