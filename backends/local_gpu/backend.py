@@ -94,8 +94,8 @@ class LocalGpuBackend:
     def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
         found = {}
-        for fingerprint in fingerprints:
-            made = [jobs.look(run) for run in runs_of(self._state, fingerprint)]
+        for fingerprint, runs in runs_of(self._state, fingerprints).items():
+            made = [jobs.look(run) for run in runs]
             same = tuple(job for job in made if job.fingerprint == fingerprint)
             if same:
                 found[fingerprint] = same

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from os import environ
+from os import environ, getpid
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,7 +110,8 @@ def _trained(state: Path, model_id: str, base_model: BaseModel) -> Mapping[str, 
 
 
 def _run(folder: Path) -> None:
-    arguments = [sys.executable, "-P", "-m", "backends.local_gpu.worker", "complete", str(folder)]
+    worker = [sys.executable, "-P", "-m", "backends.local_gpu.worker"]
+    arguments = [*worker, "complete", str(folder), str(getpid())]
     with (folder / "log.txt").open("wb") as log:
         child = subprocess.Popen(
             arguments,

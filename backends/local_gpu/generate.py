@@ -1,6 +1,6 @@
 """Completing prompts with a base model and with what was trained from it.
 
-`python -m backends.local_gpu.generate DIR`, started by the worker once a device is free. Reads
+`python -m backends.local_gpu.generate DIR PARENT`, started by the worker once a device is free. Reads
 `request.json`, writes `answers.json`. The base is loaded once; adapters are put on it one after the
 other, fully trained models are loaded by themselves.
 """
@@ -8,6 +8,8 @@ other, fully trained models are loaded by themselves.
 import json
 import os
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +31,7 @@ from backends.local_gpu.models import base_folder, device, load_model, precision
 from backends.local_gpu.run_dir import encode
 from backends.local_gpu.templates import Conversation
 from backends.local_gpu.tokens import Chat, Encoded, load_chat
+from backends.local_gpu.worker import end_without
 
 _BATCH_TOKENS: Final = 16_384
 """Tokens, answers included, that are completed at once; bounds the memory of the cache."""
@@ -272,8 +275,16 @@ def _with_reference(
     return conversations
 
 
+def _watch(parent: int, folder: Path) -> None:
+    while True:
+        end_without(parent, folder)
+        time.sleep(1)
+
+
 if __name__ == "__main__":
-    status = main(Path(sys.argv[1]))
+    asked = Path(sys.argv[1])
+    threading.Thread(target=_watch, args=(int(sys.argv[2]), asked), daemon=True).start()
+    status = main(asked)
     sys.stdout.flush()
     sys.stderr.flush()
     # As after training: nothing is left to do, and the device is wanted.

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -122,15 +122,23 @@ def folder_stem(fingerprint: str) -> str:
     return found[1][:16]
 
 
-def runs_of(state: Path, fingerprint: str) -> list[RunDir]:
-    """Return the complete runs of a fingerprint, lowest attempt first."""
-    stem = folder_stem(fingerprint)
-    found = [
-        RunDir(path=path)
-        for path in (state / "runs").glob(f"{stem}-*")
-        if NAME.fullmatch(path.name) and (path / "request.json").exists()
-    ]
-    return sorted(found, key=lambda run: int(run.name.partition("-")[2]))
+def runs_of(state: Path, fingerprints: Iterable[str]) -> dict[str, list[RunDir]]:
+    """Return the complete runs of fingerprints, lowest attempt first; one look at the disk."""
+    try:
+        names = [path.name for path in (state / "runs").iterdir()]
+    except FileNotFoundError:
+        names = []
+    by_stem: dict[str, list[RunDir]] = {}
+    for name in names:
+        if NAME.fullmatch(name):
+            run = RunDir(path=state.absolute() / "runs" / name)
+            by_stem.setdefault(name[:16], []).append(run)
+    found = {}
+    for fingerprint in fingerprints:
+        runs = [run for run in by_stem.get(folder_stem(fingerprint), []) if run.request.exists()]
+        if runs:
+            found[fingerprint] = sorted(runs, key=lambda run: int(run.name.partition("-")[2]))
+    return found
 
 
 def create(state: Path, request: TrainRequest) -> RunDir:

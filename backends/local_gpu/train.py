@@ -86,7 +86,7 @@ def main(folder: Path) -> int:
     run = RunDir(path=folder)
     stop = Stop(cancel=run.cancel)
     signal.signal(signal.SIGTERM, stop.receive)
-    threading.Thread(target=_beat, args=(run.heartbeat,), daemon=True).start()
+    threading.Thread(target=_beat, args=(run,), daemon=True).start()
     try:
         finished = train(run, stop)
     except BackendError as error:
@@ -291,6 +291,8 @@ def _write_model(
         "metrics.json": encode(facts).decode(),
     }
     complete(partial, texts)
+    # From here on there is a model: whoever asks for a stop now comes too late.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     seal(partial, run.model)
     _write_success(run, facts)
 
@@ -319,9 +321,12 @@ def _explain(error: Exception) -> tuple[str, str]:
     return text, "the whole traceback is in the job's log: `ftctl logs NAME`"
 
 
-def _beat(heartbeat: Path) -> None:
+def _beat(run: RunDir) -> None:
+    """Show that this process lives, and see to it that a job cancelled from afar stops."""
     while True:
-        heartbeat.touch()
+        run.heartbeat.touch()
+        if run.cancel.exists():
+            os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(HEARTBEAT_S)
 
 

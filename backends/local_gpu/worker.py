@@ -1,12 +1,13 @@
 """The child process before it needs torch: wait for a device, then become the real work.
 
-`python -m backends.local_gpu.worker {train|complete} DIR`. Standard library only, so that a
-hundred queued jobs weigh nothing. Becoming (`execv`) keeps the process ID and the locks, which the
+`python -m backends.local_gpu.worker train DIR [LOCK]`, or `complete DIR PARENT`: a trainer outlives
+its parent, a completion whose caller is gone does not. Standard library only, so that a hundred queued jobs weigh nothing. Becoming (`execv`) keeps the process ID and the locks, which the
 kernel releases when the process dies.
 """
 
 import fcntl
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -30,7 +31,9 @@ def main(arguments: list[str]) -> int:
     """Wait for a device and become the trainer or the completer of a folder."""
     role, folder = arguments[0], Path(arguments[1]).absolute()
     if role == "complete":
-        _become(role, folder, acquire(visible(os.environ), lambda: None))
+        parent = int(arguments[2])
+        held = acquire(visible(os.environ), lambda: end_without(parent, folder))
+        _become(role, [str(folder), str(parent)], held)
     run = RunDir(path=folder)
     if len(arguments) > 2:  # noqa: PLR2004 - the parent took the lock and handed it on
         _train(run)
@@ -84,7 +87,7 @@ def _train(run: RunDir) -> None:
     known = recorded(run)
     starts = known.starts if known is not None else 1
     record(run, describe(os.getpid(), starts, held.device))
-    _become("train", run.path, held)
+    _become("train", [str(run.path)], held)
 
 
 def _wait(run: RunDir) -> None:
@@ -100,12 +103,19 @@ def _stop_if_cancelled(run: RunDir) -> None:
         sys.exit(0)
 
 
-def _become(role: str, folder: Path, held: Held) -> None:
+def end_without(parent: int, folder: Path) -> None:
+    """End this process, and remove its folder, once the process that wants its answers is gone."""
+    if os.getppid() != parent:
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+
+def _become(role: str, rest: list[str], held: Held) -> None:
     os.set_inheritable(held.handle, True)  # noqa: FBT003 - the only way to call it
     environment = os.environ | {DEVICE: held.device}
     # An empty list hides every GPU from a job that was given the CPU.
     environment["CUDA_VISIBLE_DEVICES"] = "" if held.device == "cpu" else held.device
-    arguments = [sys.executable, "-P", "-m", _MODULES[role], str(folder)]
+    arguments = [sys.executable, "-P", "-m", _MODULES[role], *rest]
     os.execve(sys.executable, arguments, environment)  # noqa: S606 - no shell is wanted
 
 

@@ -82,6 +82,14 @@ def test_a_cancelled_job_stops_for_good(backend, make_request, wait, run_folder)
 
 
 @pytest.mark.usefixtures("often")
+def test_a_job_cancelled_from_another_host_sees_it_itself(backend, make_request, wait, run_folder):
+    job = backend.submit(make_request(**LONG | {"num_train_epochs": 1000}))
+    wait(job, under_way(1))
+    (run_folder(job) / "cancel").touch()
+    assert wait(job).state is JobState.CANCELLED
+
+
+@pytest.mark.usefixtures("often")
 def test_a_checkpoint_of_another_job_is_refused(backend, make_request, wait, run_folder):
     request = make_request(**LONG)
     job = backend.submit(request)

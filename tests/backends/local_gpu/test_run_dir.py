@@ -62,16 +62,18 @@ def test_a_half_made_folder_is_no_run_and_is_completed(tmp_path, request_, made)
     folder.mkdir(parents=True)
     for name in made:
         (folder / name).write_text("older\n")
-    assert runs_of(tmp_path / "state", request_.fingerprint) == []
+    assert runs_of(tmp_path / "state", [request_.fingerprint]) == {}
     run = create(tmp_path / "state", request_)
     assert read_request(run).train.read_text() == "t\n"
-    assert runs_of(tmp_path / "state", request_.fingerprint) == [run]
+    found = runs_of(tmp_path / "state", [request_.fingerprint])
+    assert found == {request_.fingerprint: [run]}
 
 
 def test_every_attempt_is_found_in_order(tmp_path, request_):
     for attempt in (10, 2, 1):
         create(tmp_path / "state", dataclasses.replace(request_, attempt=attempt))
-    names = [run.name for run in runs_of(tmp_path / "state", request_.fingerprint)]
+    (runs,) = runs_of(tmp_path / "state", ["ft1:" + "9" * 64, request_.fingerprint]).values()
+    names = [run.name for run in runs]
     assert names == [f"{STEM}-1", f"{STEM}-2", f"{STEM}-10"]
 
 

@@ -88,6 +88,16 @@ def test_a_whole_model_is_trained(train, run_folder, base_folder):
     assert weights(run_folder(job), "model") != (base_folder / "model.safetensors").read_bytes()
 
 
+def test_in_bfloat16_the_adapter_stays_float32(train, run_folder):
+    from safetensors.torch import load  # noqa: PLC0415
+
+    job = train(dtype="bfloat16", num_train_epochs=1)
+    assert job.state is JobState.SUCCEEDED, job.error
+    assert job.result.facts["dtype"] == "bfloat16"
+    assert job.result.facts["held_out_loss"] < job.result.facts["held_out_loss_before"]
+    assert {str(one.dtype) for one in load(weights(run_folder(job))).values()} == {"torch.float32"}
+
+
 def test_nothing_is_measured_without_held_out_examples(train):
     job = train(held_out=[], num_train_epochs=1)
     assert job.state is JobState.SUCCEEDED, job.error

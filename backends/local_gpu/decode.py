@@ -1,0 +1,333 @@
+"""Decoding many answers at once: answers join and leave a running batch between two steps.
+
+Rows are padded on the left, so all of them end in the same column and a step adds one column. What
+joins is read by itself first; its cache is then laid beside the running one, the narrower of both
+padded. A row's positions count its own tokens only, so it does not notice how far it was moved:
+greedy answers are those of `generate`, whoever else is in the batch.
+"""
+
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any, Final
+
+import torch
+from peft import PeftModel
+from tokenizers import Tokenizer
+from transformers import DynamicCache, PreTrainedModel
+
+BASE: Final = "__base__"
+"""What peft calls a row without an adapter."""
+
+_ROWS: Final = 64
+"""Answers that are decoded at once."""
+_TOKENS: Final = 32_768
+"""Columns times rows that the cache may grow to; 4 GiB of cache for a model of 8 billion."""
+_PREFILL: Final = 8_192
+"""Columns times rows that are read at once; bounds how long running answers stand still."""
+_JOINABLE: Final = frozenset({"full_attention", "sliding_attention"})
+"""Kinds of layers whose cache has one column per token and may therefore be padded."""
+_TORN: Final = "\ufffd"
+"""What half a character decodes to."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Text:
+    """The text of one answer, given out piece by piece while its tokens come.
+
+    A piece never ends within a character, nor within what may become a stop text.
+    """
+
+    tokenizer: Tokenizer
+    stop: Sequence[str]
+    stopped: bool = False
+    """Whether a stop text was met; it and what follows is never given out."""
+
+    _ids: list[int] = field(default_factory=list)
+    _window: int = 0
+    """First token that is decoded again: a tokenizer may write a word's first token otherwise."""
+    _told: int = 0
+    """Tokens whose text was handed to `_release`; always ends between two characters."""
+    _held: str = ""
+
+    def add(self, token: int) -> str:
+        """Take a token and return what may be shown now."""
+        self._ids.append(token)
+        before, now = self._decode(self._told), self._decode(len(self._ids))
+        if len(now) <= len(before) or now.endswith(_TORN):
+            return ""
+        self._window, self._told = self._told, len(self._ids)
+        return self._release(now[len(before) :], last=False)
+
+    def end(self) -> str:
+        """Return the rest, characters that were never completed included."""
+        before, now = self._decode(self._told), self._decode(len(self._ids))
+        return self._release(now[len(before) :], last=True)
+
+    def _decode(self, end: int) -> str:
+        text: str = self.tokenizer.decode(self._ids[self._window : end], skip_special_tokens=True)
+        return text
+
+    def _release(self, new: str, *, last: bool) -> str:
+        if self.stopped:
+            return ""
+        text = self._held + new
+        found = [(text.find(stop) + len(stop), text.find(stop)) for stop in self.stop if stop]
+        # The one that is complete first: then it does not matter how tokens cut the text.
+        ends = [one for one in found if one[1] >= 0]
+        if ends:
+            self.stopped = True
+            return text[: min(ends)[1]]
+        begun = 0 if last else max((_begun(text, stop) for stop in self.stop), default=0)
+        self._held = text[len(text) - begun :]
+        return text[: len(text) - begun]
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """One answer that is being made."""
+
+    id: int
+    prompt: Sequence[int]
+    adapter: str
+    """Name of the adapter that is to answer, or `BASE`."""
+    ends: frozenset[int]
+    """Tokens at which it ends."""
+    text: Text
+    max_tokens: int
+    temperature: float
+    chance: random.Random
+    """The request's own, so that a draw does not depend on who else is answered."""
+    made: int = 0
+    """Tokens so far, one that ended the answer included."""
+    token: int = 0
+    """The newest one, not yet read by the model."""
+    done: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Most tokens that it can come to."""
+        return len(self.prompt) + self.max_tokens
+
+    def take(self, token: int) -> "Piece":
+        """Go on by one token."""
+        self.token = token
+        self.made += 1
+        ended = token in self.ends
+        text = "" if ended else self.text.add(token)
+        if ended or self.text.stopped or self.made >= self.max_tokens:
+            self.done = True
+            text += self.text.end()
+        reason = "stop" if ended or self.text.stopped else "length"
+        return Piece(
+            id=self.id,
+            text=text,
+            finish_reason=reason if self.done else None,
+            prompt_tokens=len(self.prompt),
+            completion_tokens=self.made,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What one step added to one answer."""
+
+    id: int
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Batch:
+    """A model and the answers that it is making."""
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+        self.model: PreTrainedModel | PeftModel = model.eval()
+        self.waiting: deque[Row] = deque()
+        self.rows: list[Row] = []
+        self._dtype = dtype
+        self._device = model.device
+        self._takes = frozenset(signature(model.forward).parameters)
+        self._config = model.config.get_text_config()
+        kinds = frozenset(getattr(self._config, "layer_types", None) or ())
+        # Other kinds keep a state instead of columns; such models answer one at a time.
+        self._joinable = kinds <= _JOINABLE
+        self._cache = self._new_cache()
+        self._mask = torch.zeros(0, 0, dtype=torch.long, device=self._device)  # (rows, columns)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is left to do."""
+        return bool(self.rows or self.waiting)
+
+    @property
+    def adapters(self) -> set[str]:
+        """The adapters that are needed by what is left to do."""
+        return {row.adapter for row in (*self.rows, *self.waiting)}
+
+    def turn(self) -> list[Piece]:
+        """Add a token to every answer, then let waiting ones join and make their first."""
+        precise = self._dtype == torch.float32
+        autocast = torch.autocast(self._device.type, dtype=self._dtype, enabled=not precise)
+        with torch.inference_mode(), autocast:
+            pieces = self._take(self.rows, self._step()) if self.rows else []
+            self._leave()
+            joining = self._admit()
+            if joining:
+                pieces += self._take(joining, self._join(joining))
+                self._leave()
+        return pieces
+
+    def drop(self, number: int) -> None:
+        """Give up an answer."""
+        self.waiting = deque(row for row in self.waiting if row.id != number)
+        for row in self.rows:
+            row.done = row.done or row.id == number
+        with torch.inference_mode():
+            self._leave()
+
+    def clear(self) -> list[int]:
+        """Give up every answer that was begun, and return their IDs."""
+        given_up = [row.id for row in self.rows]
+        self.rows = []
+        self._cache = self._new_cache()
+        return given_up
+
+    def _new_cache(self) -> DynamicCache:
+        # Told of sliding windows, it would throw columns away, other ones in every row. The mask
+        # hides them anyway.
+        return DynamicCache() if self._joinable else DynamicCache(config=self._config)
+
+    def _admit(self) -> list[Row]:
+        """Take out of the queue what may join now, first come first served."""
+        joining: list[Row] = []
+        while self.waiting and self._fits(joining, self.waiting[0]):
+            joining.append(self.waiting.popleft())
+        # Together they are begun, and given up together when memory runs out.
+        return joining
+
+    def _fits(self, joining: Sequence[Row], row: Row) -> bool:
+        every = [*self.rows, *joining, row]
+        if len(every) == 1:
+            return True
+        read = (len(joining) + 1) * max(len(one.prompt) for one in (*joining, row))
+        return (
+            self._joinable
+            and len(every) <= _ROWS
+            and len(every) * max(one.longest for one in every) <= _TOKENS
+            and (not joining or read <= _PREFILL)
+        )
+
+    def _step(self) -> torch.Tensor:
+        """Read every row's newest token and return what may follow it: (rows, vocabulary)."""
+        ids = torch.tensor([[row.token] for row in self.rows], device=self._device)  # (rows, 1)
+        self._mask = torch.cat([self._mask, torch.ones_like(ids)], dim=1)
+        positions = self._mask.sum(dim=1, keepdim=True) - 1  # (rows, 1)
+        return self._logits(self.rows, self._cache, ids, self._mask, positions)
+
+    def _join(self, joining: Sequence[Row]) -> torch.Tensor:
+        """Read the prompts of new rows, and put the rows below the running ones."""
+        running, self.rows = self.rows, [*self.rows, *joining]
+        width = max(len(row.prompt) for row in joining)
+        ids = torch.zeros(len(joining), width, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for place, row in enumerate(joining):
+            ids[place, width - len(row.prompt) :] = torch.tensor(row.prompt)
+            mask[place, width - len(row.prompt) :] = 1
+        ids, mask = ids.to(self._device), mask.to(self._device)
+        cache = self._new_cache()
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)  # (joining, width)
+        logits = self._logits(joining, cache, ids, mask, positions)
+        if not running:
+            self._cache, self._mask = cache, mask
+            return logits
+        gap = self._mask.shape[1] - width
+        ours, theirs = max(-gap, 0), max(gap, 0)
+        pad = torch.nn.functional.pad
+        self._mask = torch.cat([pad(self._mask, (ours, 0)), pad(mask, (theirs, 0))])
+        for old, new in zip(self._cache.layers, cache.layers, strict=True):
+            if old.is_initialized:  # (rows, heads, columns, size)
+                for name in ("keys", "values"):
+                    upper = pad(getattr(old, name), (0, 0, ours, 0))
+                    lower = pad(getattr(new, name), (0, 0, theirs, 0))
+                    setattr(old, name, torch.cat([upper, lower]))
+        return logits
+
+    def _leave(self) -> None:
+        """Take finished rows out, and the columns that no row needs any more."""
+        kept = [place for place, row in enumerate(self.rows) if not row.done]
+        if len(kept) == len(self.rows):
+            return
+        self.rows = [self.rows[place] for place in kept]
+        if not kept:
+            self._cache = self._new_cache()
+            return
+        mask = self._mask[kept]
+        empty = int(mask.any(dim=0).int().argmax())
+        self._mask = mask[:, empty:]
+        for layer in self._cache.layers:
+            if layer.is_initialized:
+                layer.keys = layer.keys[kept, :, empty:]
+                layer.values = layer.values[kept, :, empty:]
+
+    def _logits(
+        self,
+        rows: Sequence[Row],
+        cache: DynamicCache,
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        positions: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return what may follow the last column: (rows, vocabulary)."""
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "position_ids": positions,
+            "past_key_values": cache,
+            "use_cache": True,
+            "logits_to_keep": 1,
+        }
+        known = {name: value for name, value in inputs.items() if name in self._takes}
+        with self._adapted([row.adapter for row in rows]) as naming:
+            logits: torch.Tensor = self.model(**known, **naming).logits
+        return logits[:, -1].float()
+
+    @contextmanager
+    def _adapted(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Let every row be answered by its adapter; yield what the model is to be told for it."""
+        if not isinstance(self.model, PeftModel):
+            yield {}
+        elif len(set(names)) > 1:
+            yield {"adapter_names": list(names)}
+        elif names[0] == BASE:
+            with self.model.disable_adapter():
+                yield {}
+        else:
+            # Naming the rows costs up to twice the time of a small model's step.
+            if self.model.active_adapter != names[0]:
+                self.model.set_adapter(names[0])
+            yield {}
+
+    def _take(self, rows: Sequence[Row], logits: torch.Tensor) -> list[Piece]:
+        """Choose every row's next token."""
+        chosen = logits.argmax(dim=-1)  # (rows,)
+        warm = [place for place, row in enumerate(rows) if row.temperature > 0]
+        if warm:
+            temperatures = [[rows[place].temperature] for place in warm]
+            draws = [[rows[place].chance.random()] for place in warm]
+            heat = torch.tensor(temperatures, dtype=torch.float64, device=logits.device)
+            steps = (logits[warm].double() / heat).softmax(dim=-1).cumsum(dim=-1)
+            drawn = torch.tensor(draws, dtype=torch.float64, device=logits.device) * steps[:, -1:]
+            places = torch.searchsorted(steps, drawn, right=True)  # (warm, 1)
+            chosen[warm] = places[:, 0].clamp(max=logits.shape[1] - 1)
+        return [row.take(token) for row, token in zip(rows, chosen.tolist(), strict=True)]
+
+
+def _begun(text: str, stop: str) -> int:
+    """Return how many characters at the end of a text may be the beginning of a stop."""
+    sizes = range(min(len(text), len(stop) - 1), 0, -1)
+    return next((size for size in sizes if text.endswith(stop[:size])), 0)
