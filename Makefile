@@ -29,12 +29,11 @@ setup: .venv/.ready ## Set up .venv with everything the other targets need
 	@touch $@
 
 demo: $(DEMO)/.gitignore ## Train two Korean fine-tunes on this machine, ask one of them a question
-	@echo "==> ftctl --dir $(DEMO) apply --auto-approve"
-	@$(BIN)/ftctl --dir $(DEMO) apply --auto-approve
-	@echo; echo "==> ftctl --dir $(DEMO) status"
-	@$(BIN)/ftctl --dir $(DEMO) status
-	@echo; echo "==> ftctl --dir $(DEMO) chat cafe-answers --base -m '$(QUESTION)'"
-	@$(BIN)/ftctl --dir $(DEMO) chat cafe-answers --base -m '$(QUESTION)'
+	@set -e; show() { echo "==> ftctl --dir $(DEMO) $$*"; $(BIN)/ftctl --dir $(DEMO) "$$@"; }; \
+	code=0; show apply --auto-approve || code=$$?; echo; \
+	show status; echo; \
+	show chat cafe-answers --base -m "$(QUESTION)"; \
+	exit $$code
 
 # The last file `ftctl init --demo` writes: without it the demo is not there, or only half of it.
 $(DEMO)/.gitignore: | .venv/.ready

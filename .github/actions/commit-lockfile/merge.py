@@ -4,7 +4,7 @@ Git would merge lines, and put half of one record beside half of another. Here a
 on one side is taken from that side, whole. Changed on both, the branch's entry (THEIRS) stands and
 builds that only we know are added: what was trained is never forgotten, and what else we recorded
 the next run finds at the backends again. Needs nothing but Python; an empty file is no lockfile.
-"""
+"""  # noqa: INP001 - a script of an action, and no package
 
 import json
 import sys
