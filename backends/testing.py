@@ -1,0 +1,572 @@
+"""A backend for tests that trains nothing, and a check that any backend keeps the contract.
+
+`ScriptedBackend` implements the whole of `Backend`. Its jobs live in one JSON file, so that several
+processes see the same ones, as they would at a real service; how a job goes on is a script, and
+it can fail or die at any call. `check_backend` is for authors of backends: it runs one small job
+and raises with every promise that was not kept.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NoReturn, TypeAlias
+
+from backends.base import (
+    Backend,
+    BackendError,
+    BaseModel,
+    BaseModelMissing,
+    Capabilities,
+    Chunk,
+    Completion,
+    Engine,
+    Estimate,
+    Event,
+    FieldProblem,
+    HyperparametersInvalid,
+    Job,
+    JobResult,
+    JobState,
+    Json,
+    ModelMissing,
+    Progress,
+    Prompt,
+    Sampling,
+    TrainRequest,
+)
+from backends.durable import locked, write_atomic
+
+VANISHED: Final = "vanished"
+"""In a script: from here on the backend knows nothing of the job."""
+
+Moment: TypeAlias = Literal["before", "after"]
+"""Whether a call breaks off before it had its effect, or after it, its answer lost."""
+Script: TypeAlias = Sequence[str]
+"""States that a job goes through, one at each look; it stays at the last one."""
+Answer: TypeAlias = Callable[[str | None, Prompt], Completion]
+"""What a model says; None is the base model."""
+
+GOES_WELL: Final[Script] = (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED)
+FAILS: Final[Script] = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
+GONE_UNFINISHED: Final[Script] = (JobState.QUEUED, VANISHED)
+INTERRUPTED_ONCE: Final[Script] = (JobState.RUNNING, JobState.INTERRUPTED, *GOES_WELL)
+
+_LOCK_POLL_S: Final = 0.001
+_ENDED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+_DEFAULTS: Final[Mapping[str, float | int]] = {"learning_rate": 1e-4, "num_train_epochs": 3}
+
+
+class Crash(Exception):  # noqa: N818 - reads as what happened
+    """The process died in the middle of a call. No program should catch this."""
+
+
+def raise_crash(call: str) -> NoReturn:
+    """Die by raising `Crash`; `lambda call: os._exit(1)` in its place dies for real."""
+    raise Crash(call)
+
+
+def answer_well(model: str | None, prompt: Prompt) -> Completion:
+    """Let a tuned model give the expected answer, and the base model another one."""
+    if model is None:
+        return Completion(text="?", finish_reason="length", reference_loss=2.0, reference_tokens=10)
+    text = prompt.reference or "yes"
+    return Completion(text=text, finish_reason="stop", reference_loss=0.5, reference_tokens=10)
+
+
+class ScriptedBackend:
+    """A backend without models, for tests. Implements `Backend`.
+
+    Args:
+        state: Folder for its jobs; what every `ScriptedBackend` with the same one sees.
+        script: States of the jobs submitted from now on, or a function that gives each its own.
+        answer: What models say to prompts.
+        raise_at: Errors that calls raise, by the name of the method.
+        crash_at: Calls that break off, by the name of the method.
+        crash: What breaking off means; the default raises `Crash`.
+        clock: Seconds since the epoch.
+
+    Attributes:
+        usd: What a job is said to cost; None for not known.
+        gpu_hours: The same in hours.
+        remote: Whether data is said to leave the machine.
+        missing: Base models that are not here.
+        calls: How often each method was called on this object.
+    """
+
+    name = "scripted"
+
+    def __init__(  # noqa: PLR0913 - a test sets the one or two that it is about
+        self,
+        state: Path,
+        *,
+        script: Script | Callable[[TrainRequest], Script] = GOES_WELL,
+        answer: Answer = answer_well,
+        raise_at: Mapping[str, Exception] | None = None,
+        crash_at: Mapping[str, Moment] | None = None,
+        crash: Callable[[str], NoReturn] = raise_crash,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = state / "scripted"
+        self._script = script
+        self._answer = answer
+        self._raise_at = dict(raise_at or {})
+        self._crash_at = dict(crash_at or {})
+        self._crash = crash
+        self._clock = clock
+        self.usd: tuple[float, float] | None = (0.0, 0.0)
+        self.gpu_hours: tuple[float, float] | None = None
+        self.remote = False
+        self.missing: frozenset[str] = frozenset()
+        self.calls: Counter[str] = Counter()
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Every job ever submitted, oldest first, without moving any of them on."""
+        with self._records() as records:
+            return tuple(_job(record) for record in records)
+
+    @property
+    def submitted(self) -> int:
+        """How many jobs were ever created: what a service would have charged for."""
+        return len(self.jobs)
+
+    def set_script(self, job_id: str, *script: str) -> None:
+        """Let a job go on by another script, beginning with its first state now.
+
+        Raises:
+            KeyError: There is no such job.
+        """
+        with self._records() as records:
+            for record in records:
+                if record["id"] == job_id:
+                    record |= {"script": [str(state) for state in script], "step": 0}
+                    self._note(record)
+                    return
+        raise KeyError(job_id)
+
+    def capabilities(self) -> Capabilities:
+        """Say what this backend can do."""
+        return Capabilities(
+            methods=frozenset({"supervised"}), remote=self.remote, paid=self.usd != (0.0, 0.0)
+        )
+
+    def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
+        """Check `learning_rate` and `num_train_epochs`, and write out their defaults."""
+        problems = []
+        if method != "supervised":
+            problems.append(FieldProblem(field="method", message=f"does not do {method}"))
+        for key, value in raw.items():
+            if key not in _DEFAULTS:
+                remedy = f"known: {', '.join(_DEFAULTS)}"
+                problems.append(FieldProblem(field=key, message="is not known", remedy=remedy))
+            elif isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+                message = f"must be a number above 0, not {value!r}"
+                problems.append(FieldProblem(field=key, message=message))
+        if problems:
+            raise HyperparametersInvalid(problems)
+        return {**_DEFAULTS, **raw}
+
+    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+        """Take any base model to be here, unless `missing` names it."""
+        del folder
+        if base_model in self.missing:
+            raise BaseModelMissing(f"{base_model} is not here", "fetch it")
+        commit = revision or "0" * 40
+        identity = f"scripted:{base_model}@{commit}"
+        return BaseModel(reference=base_model, revision=commit, identity=identity)
+
+    def token_counter(
+        self, base_model: BaseModel, hyperparameters: Mapping[str, Json]
+    ) -> Callable[[Mapping[str, Json]], int]:
+        """Return a function that counts words."""
+        del base_model, hyperparameters
+        return lambda example: max(1, len(json.dumps(example, ensure_ascii=False).split()))
+
+    def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
+        """Say what `usd` and `gpu_hours` say, and a step for each example and epoch."""
+        del tokens
+        steps = examples * int(str(request.hyperparameters["num_train_epochs"]))
+        return Estimate(usd=self.usd, gpu_hours=self.gpu_hours, steps=steps)
+
+    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for these fingerprints; moves none of them on."""
+        wanted = set(fingerprints)
+        found: dict[str, tuple[Job, ...]] = {}
+        with self._call("find"), self._records() as records:
+            for record in records:
+                if record["fingerprint"] in wanted and _state(record) != VANISHED:
+                    key = str(record["fingerprint"])
+                    found[key] = (*found.get(key, ()), _job(record))
+        return found
+
+    def submit(self, request: TrainRequest) -> Job:
+        """Start the job of this fingerprint and attempt, or return the one that exists."""
+        with self._call("submit"), self._records() as records:
+            for record in records:
+                same = (record["fingerprint"], record["attempt"])
+                if same == (request.fingerprint, request.attempt) and _state(record) != VANISHED:
+                    if _state(record) == JobState.INTERRUPTED:
+                        self._advance(record)
+                    break
+            else:
+                record = self._new_record(request, len(records) + 1)
+                records.append(record)
+            return _job(record)
+
+    def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        """Look at jobs, moving each open one a step on."""
+        wanted = set(job_ids)
+        seen: dict[str, Job] = {}
+        with self._call("observe"), self._records() as records:
+            for record in records:
+                if record["id"] not in wanted:
+                    continue
+                if _state(record) in {JobState.QUEUED, JobState.RUNNING}:
+                    self._advance(record)
+                if _state(record) != VANISHED:
+                    seen[str(record["id"])] = _job(record)
+        return seen
+
+    def events(self, job_id: str) -> Iterator[Event]:
+        """Yield a line for each state that the job has reached."""
+        with self._call("events"), self._records() as records:
+            known = [record for record in records if record["id"] == job_id]
+        for record in known:
+            for time_s, state in record["log"]:
+                yield Event(time_s=time_s, message=str(state))
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job at once; a finished one stays what it is."""
+        with self._call("cancel"), self._records() as records:
+            for record in records:
+                if record["id"] == job_id and _state(record) not in {*_ENDED, VANISHED}:
+                    record |= {"script": [str(JobState.CANCELLED)], "step": 0}
+                    self._note(record)
+
+    def complete(
+        self,
+        base_model: BaseModel,
+        models: Sequence[str | None],
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+    ) -> list[list[Completion]]:
+        """Answer every prompt with every model, as `answer` says."""
+        del base_model, sampling
+        with self._call("complete"):
+            self._require_models(models)
+            return [[self._answer(model, prompt) for prompt in prompts] for model in models]
+
+    def open_engine(self, base_model: BaseModel) -> Engine:
+        """Return an engine that answers as `answer` says, a word at a time."""
+        del base_model
+        return _ScriptedEngine(self._answer, self._require_models)
+
+    def delete(self, model_id: str) -> None:
+        """Delete a model with its job."""
+        with self._call("delete"):
+            self._require_models([model_id])
+            with self._records() as records:
+                for record in records:
+                    if _model_id(record) == model_id:
+                        record |= {"script": [VANISHED], "step": 0}
+
+    @contextmanager
+    def _call(self, name: str) -> Iterator[None]:
+        """Count a call; break it off where the test asked for that."""
+        self.calls[name] += 1
+        if name in self._raise_at:
+            raise self._raise_at[name]
+        if self._crash_at.get(name) == "before":
+            self._crash(name)
+        yield
+        if self._crash_at.get(name) == "after":
+            self._crash(name)
+
+    @contextmanager
+    def _records(self) -> Iterator[list[dict[str, Any]]]:
+        """Hold the jobs' file; what the block changed is written when it ends."""
+        path = self._folder / "jobs.json"
+        while True:
+            with locked(self._folder / "lock") as mine:
+                if mine:
+                    before = path.read_bytes() if path.exists() else b"[]"
+                    records: list[dict[str, Any]] = json.loads(before)
+                    yield records
+                    after = json.dumps(records, indent=1).encode()
+                    if after != before and records:
+                        write_atomic(path, after)
+                    return
+            time.sleep(_LOCK_POLL_S)
+
+    def _new_record(self, request: TrainRequest, number: int) -> dict[str, Any]:
+        script = self._script(request) if callable(self._script) else self._script
+        record = {
+            "id": f"job-{number}",
+            "name": request.name,
+            "fingerprint": request.fingerprint,
+            "attempt": request.attempt,
+            "created_s": self._clock(),
+            "script": [str(state) for state in script],
+            "step": 0,
+            "log": [],
+        }
+        self._note(record)
+        return record
+
+    def _advance(self, record: dict[str, Any]) -> None:
+        if record["step"] + 1 < len(record["script"]):
+            record["step"] += 1
+            self._note(record)
+
+    def _note(self, record: dict[str, Any]) -> None:
+        record["log"].append([self._clock(), _state(record)])
+
+    def _require_models(self, models: Sequence[str | None]) -> None:
+        with self._records() as records:
+            alive = {
+                _model_id(record) for record in records if _state(record) == JobState.SUCCEEDED
+            }
+        for model in models:
+            if model is not None and model not in alive:
+                raise ModelMissing(f"there is no model {model}", "train it")
+
+
+def create(state: Path) -> ScriptedBackend:
+    """Return a scripted backend, for an entry point of the group `ftctl.backends`."""
+    return ScriptedBackend(state)
+
+
+class _ScriptedEngine:
+    """Implements `Engine`."""
+
+    def __init__(self, answer: Answer, require: Callable[[Sequence[str | None]], None]) -> None:
+        self._answer = answer
+        self._require = require
+
+    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
+        del sampling
+        self._require([model])
+        given = self._answer(model, prompt)
+        words = given.text.split(" ")
+        for index, word in enumerate(words[:-1]):
+            yield Chunk(text=word + " " * (index < len(words) - 1))
+        yield Chunk(
+            text=words[-1],
+            finish_reason=given.finish_reason,
+            prompt_tokens=len(prompt.messages),
+            completion_tokens=len(words),
+        )
+
+    def close(self) -> None:
+        pass
+
+
+def _state(record: Mapping[str, Any]) -> str:
+    return str(record["script"][record["step"]])
+
+
+def _model_id(record: Mapping[str, Any]) -> str:
+    digits = str(record["fingerprint"]).partition(":")[2][:12]
+    return f"scripted:{record['name']}:{digits}-{record['attempt']}"
+
+
+def _job(record: Mapping[str, Any]) -> Job:
+    state = _state(record)
+    shown = JobState.INTERRUPTED if state == VANISHED else JobState(state)
+    ended = shown in _ENDED
+    succeeded = shown is JobState.SUCCEEDED
+    step, last = int(record["step"]), len(record["script"]) - 1
+    return Job(
+        id=str(record["id"]),
+        fingerprint=str(record["fingerprint"]),
+        attempt=int(record["attempt"]),
+        state=shown,
+        created_s=float(record["created_s"]),
+        finished_s=float(record["log"][-1][0]) if ended else None,
+        progress=Progress(step=step, total_steps=last) if shown is JobState.RUNNING else None,
+        result=JobResult(model_id=_model_id(record), facts={"trained_tokens": 1000, "seconds": 1})
+        if succeeded
+        else None,
+        error="the script says so" if shown is JobState.FAILED else None,
+    )
+
+
+class ContractBroken(AssertionError):  # noqa: N818 - reads as what happened
+    """A backend does not keep the contract.
+
+    Attributes:
+        findings: One sentence for each promise that was not kept.
+    """
+
+    def __init__(self, findings: Sequence[str]) -> None:
+        self.findings = tuple(findings)
+        super().__init__("\n".join(findings))
+
+
+def check_backend(
+    backend: Backend, request: TrainRequest, *, timeout_s: float = 600.0, poll_s: float = 0.1
+) -> None:
+    """Check that a backend keeps the contract of `backends.base.Backend`.
+
+    Runs the job of `request`, which should be small and should succeed, and asks its model.
+    Deletes nothing.
+
+    Args:
+        backend: The backend.
+        request: A job that was never submitted before.
+        timeout_s: How long the job may take.
+        poll_s: Between two looks at it.
+
+    Raises:
+        ContractBroken: With every promise that was not kept.
+    """
+    check = _Check(backend=backend, request=request, findings=[])
+    check.capabilities()
+    check.hyperparameters()
+    check.estimates()
+    check.strangers()
+    job = check.submission()
+    if job is not None:
+        ended = check.ending(job, time.monotonic() + timeout_s, poll_s)
+        if ended is not None and ended.result is not None:
+            check.completions(ended.result.model_id)
+    if check.findings:
+        raise ContractBroken(check.findings)
+
+
+_METHODS: Final = frozenset({"supervised", "dpo", "reinforcement", "continued-pretraining"})
+_STRANGER: Final = "ft1:" + "0" * 64
+_NO_JOB: Final = "no-such-job"
+_NO_MODEL: Final = "no-such-model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Check:
+    """One run of `check_backend`."""
+
+    backend: Backend
+    request: TrainRequest
+    findings: list[str]
+
+    def expect(self, holds: bool, finding: str) -> None:  # noqa: FBT001 - reads like an assertion
+        if not holds:
+            self.findings.append(finding)
+
+    def capabilities(self) -> None:
+        methods = self.backend.capabilities().methods
+        self.expect(bool(self.backend.name), "`name` is empty")
+        self.expect(methods <= _METHODS, f"capabilities: unknown methods {methods - _METHODS}")
+        method = self.request.method
+        self.expect(method in methods, f"capabilities: the request's {method} is not among them")
+
+    def hyperparameters(self) -> None:
+        parsed = self.backend.parse_hyperparameters(self.request.method, {})
+        try:
+            again = json.loads(json.dumps(parsed, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            self.findings.append(f"parse_hyperparameters: not ready for JSON: {error}")
+        else:
+            self.expect(again == parsed, "parse_hyperparameters: JSON gives back other values")
+        wrong: dict[str, Json] = {"no_such_setting": 1, "nor_this_one": 1}
+        try:
+            self.backend.parse_hyperparameters(self.request.method, wrong)
+        except HyperparametersInvalid as error:
+            named = {problem.field for problem in error.problems}
+            self.expect(
+                wrong.keys() <= named,
+                f"parse_hyperparameters: of two unknown keys only {sorted(named)} is reported",
+            )
+        else:
+            self.findings.append("parse_hyperparameters: accepts keys that mean nothing")
+
+    def estimates(self) -> None:
+        estimate = self.backend.estimate(self.request, 10, None)
+        for name, given in (("usd", estimate.usd), ("gpu_hours", estimate.gpu_hours)):
+            ordered = given is None or 0 <= given[0] <= given[1]
+            self.expect(ordered, f"estimate: {name} {given} is no range")
+        steps = estimate.steps
+        self.expect(steps is None or steps > 0, f"estimate: {steps} steps")
+
+    def strangers(self) -> None:
+        found = self.backend.find([_STRANGER])
+        self.expect(not found.get(_STRANGER), "find: answers for a fingerprint nobody used")
+        seen = self.backend.observe([_NO_JOB])
+        self.expect(_NO_JOB not in seen, "observe: a job that does not exist is in the answer")
+        try:
+            self.backend.cancel(_NO_JOB)
+        except BackendError as error:
+            self.findings.append(f"cancel: a job that is gone already is refused: {error}")
+        before = self.backend.find([self.request.fingerprint])
+        self.expect(
+            not before.get(self.request.fingerprint), "find: knows the request before it was made"
+        )
+
+    def submission(self) -> Job | None:
+        key = self.request.fingerprint
+        first = self.backend.submit(self.request)
+        second = self.backend.submit(self.request)
+        self.expect(first.id == second.id, "submit: a second call made another job")
+        self.expect(
+            (first.fingerprint, first.attempt) == (key, self.request.attempt),
+            "submit: the job has another fingerprint or attempt than its request",
+        )
+        found = self.backend.find([_STRANGER, key]).get(key, ())
+        ids = [job.id for job in found]
+        self.expect(ids == [first.id], f"find: has {ids}, submitted was {first.id}")
+        seen = self.backend.observe([first.id, _NO_JOB])
+        self.expect(seen.keys() == {first.id}, f"observe: of one job, {sorted(seen)} are seen")
+        return seen.get(first.id)
+
+    def ending(self, job: Job, deadline_s: float, poll_s: float) -> Job | None:
+        while job.state.is_open:
+            self._result_fits(job)
+            if time.monotonic() >= deadline_s:
+                self.findings.append(f"observe: the job is still {job.state}")
+                return None
+            if job.state is JobState.INTERRUPTED:
+                self.backend.submit(self.request)
+            time.sleep(poll_s)
+            seen = self.backend.observe([job.id])
+            if job.id not in seen:
+                self.findings.append("observe: the job is not known any more")
+                return None
+            job = seen[job.id]
+        self._result_fits(job)
+        if job.state is not JobState.SUCCEEDED:
+            self.findings.append(
+                f"the job has {job.state}, so nothing more was checked: {job.error}"
+            )
+            return None
+        self.expect(job.finished_s is not None, "observe: a finished job has no finished_s")
+        times = [event.time_s for event in self.backend.events(job.id)]
+        self.expect(times == sorted(times), "events: not oldest first")
+        self.backend.cancel(job.id)
+        self.backend.submit(self.request)
+        after = self.backend.observe([job.id]).get(job.id)
+        unmoved = after is not None and after.state is JobState.SUCCEEDED
+        self.expect(unmoved, "cancel, submit: changed a job that had succeeded")
+        return job
+
+    def _result_fits(self, job: Job) -> None:
+        fits = (job.result is not None) == (job.state is JobState.SUCCEEDED)
+        self.expect(fits, f"observe: result is {job.result!r} with state {job.state}")
+
+    def completions(self, model_id: str) -> None:
+        base = self.request.base_model
+        prompts = [
+            Prompt(messages=[{"role": "user", "content": text}]) for text in ("Hello?", "And you?")
+        ]
+        sampling = Sampling(max_tokens=4)
+        answers = self.backend.complete(base, [model_id, None], prompts, sampling)
+        shape = [len(given) for given in answers]
+        self.expect(shape == [2, 2], f"complete: two models and two prompts gave {shape}")
+        reasons = {one.finish_reason for given in answers for one in given}
+        self.expect(reasons <= {"stop", "length"}, f"complete: finish reasons {sorted(reasons)}")
+        self.expect(self.backend.complete(base, [], prompts, sampling) == [], "complete: no models")
+        with suppress(ModelMissing):
+            self.backend.complete(base, [_NO_MODEL], prompts, sampling)
+            self.findings.append("complete: a model that does not exist gave answers")
