@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from controller.errors import InvalidInput, Problem
 from controller.spec.model import Spec
-from controller.spec.yaml import Document, dotted, parse_yaml
+from controller.spec.yaml import Document, dotted, parse_yaml, printable
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 FOLDER = "finetunes"
@@ -61,7 +61,7 @@ def load_specs(root: Path) -> dict[str, LoadedSpec]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(("_", ".")) or path.suffix not in {".yaml", ".yml"}:
             continue
-        loaded, found = read_spec(path, file=f"{FOLDER}/{path.name}")
+        loaded, found = read_spec(path, file=f"{FOLDER}/{printable(path.name)}")
         problems += found
         if loaded is not None:
             specs[loaded.name] = loaded
@@ -155,7 +155,8 @@ def _explain(
     expected = _EXPECTED.get(kind)
     if expected is None:
         return f"{details['msg'][0].lower()}{details['msg'][1:]}, not {_shown(given)}", ""
-    message = f"must be {expected.format(**context)}, not {_shown(given)}"
+    limits = {key: _plain(value) for key, value in context.items()}
+    message = f"must be {expected.format(**limits)}, not {_shown(given)}"
     return message, _how_to_write(kind, given)
 
 
@@ -202,6 +203,11 @@ def _unknown_word(given: object, context: Mapping[str, Any]) -> tuple[str, str]:
     close = difflib.get_close_matches(str(given), words, n=1, cutoff=0.6)
     remedy = f"Did you mean `{close[0]}`?" if close else ""
     return f"must be one of {', '.join(words)}, not {_shown(given)}", remedy
+
+
+def _plain(value: object) -> object:
+    """Write a limit as people do: 1, not 1.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _shown(given: object) -> str:

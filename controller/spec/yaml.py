@@ -29,6 +29,7 @@ _FLOAT = re.compile(
     r"|[-+]?(?:\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN)$"
 )
 _CORE = "tag:yaml.org,2002:"
+_TOO_MUCH = "is nested too deeply or expands to too much"
 
 
 class _CoreLoader(
@@ -44,6 +45,23 @@ class _CoreLoader(
             (_CORE + "float", _FLOAT),
         ]
     }
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = 0
+
+    def descend_resolver(self, current_node: yaml.Node | None, current_index: object) -> None:
+        """Called before each node. libyaml recurses in C: too deep, and the process is gone."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH + 1:
+            line = 1 if current_node is None else current_node.start_mark.line + 1
+            raise _Refused(line, "", _TOO_MUCH)
+        super().descend_resolver(current_node, current_index)
+
+    def ascend_resolver(self) -> None:
+        """Called after each node."""
+        self._depth -= 1
+        super().ascend_resolver()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +106,10 @@ def parse_yaml(text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
     except UnicodeDecodeError as error:
         line = text[: error.start].count(b"\n") + 1
         return None, [_problem(file, line, "", "is not UTF-8", "Save the file as UTF-8.")]
+    except _Refused as refused:
+        return None, [_problem(file, *refused.problem)]
     except yaml.MarkedYAMLError as error:
-        return None, [_syntax_problem(file, error)]
+        return None, [_syntax_problem(file, error, text)]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         return None, [Problem(file=file, message=f"is not YAML: {error}".splitlines()[0])]
     if node is None:
@@ -118,7 +138,7 @@ class _Reader:
         self.lines.setdefault(path, line)
         self._nodes += 1
         if len(path) > MAX_DEPTH or self._nodes > MAX_NODES:
-            raise _Refused(line, dotted(path), "is nested too deeply or expands to too much")
+            raise _Refused(line, dotted(path), _TOO_MUCH)
         if isinstance(node, yaml.MappingNode):
             self._check_tag(node, path, "map")
             return dict(self._items(node, path))
@@ -168,11 +188,19 @@ class _Reader:
 
 
 def dotted(path: Path) -> str:
-    """Write a path as people do: `data.train[0].path`."""
+    """Write a path as people do: `data.train[0].path`. Control characters in keys are escaped."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + printable(part)
     return text
+
+
+def printable(text: str) -> str:
+    """Return a name from a file, its control characters escaped: a terminal would obey them."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _problem(file: str, line: int, field: str, message: str, remedy: str = "") -> Problem:
@@ -184,11 +212,13 @@ def _empty(file: str) -> Problem:
     return Problem(file=file, message="is empty", remedy=remedy)
 
 
-def _syntax_problem(file: str, error: yaml.MarkedYAMLError) -> Problem:
+def _syntax_problem(file: str, error: yaml.MarkedYAMLError, text: bytes) -> Problem:
     mark = error.problem_mark or error.context_mark
     message = f"is not YAML: {error.problem or error.context}"
     remedy = ""
-    if "\\t" in str(error.problem):
+    lines = text.split(b"\n")
+    at = lines[mark.line] if mark and mark.line < len(lines) else b""
+    if "cannot start any token" in str(error.problem) and at.lstrip(b" ").startswith(b"\t"):
         remedy = "Indent with blanks, not tabs."
     elif "mapping values" in str(error.problem):
         remedy = "Quote a text that contains `: `, and check the indentation."
