@@ -1,0 +1,291 @@
+"""Values for the pure core, and a small repository whose backend is scripted."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from backends.base import BaseModel, Estimate, Job, JobResult, JobState
+from backends.testing import ScriptedBackend
+from controller.evaluate.gate import judge
+from controller.lock.model import (
+    Build,
+    DataFacts,
+    Entry,
+    Evaluation,
+    Failure,
+    OpenJob,
+    PartFacts,
+    Verdict,
+)
+from controller.lock.store import read_lockfile
+from controller.plan.actions import Desired
+from controller.plan.fingerprint import (
+    EVALUATION_SCHEME,
+    TRAINING_SCHEME,
+    evaluation_inputs,
+    fingerprint,
+    training_inputs,
+)
+from controller.plan.plan import make_plan
+from controller.project import Project
+from controller.reconcile import Converged, Planned, Walk, converge, observe
+from controller.resolve import resolve
+from controller.spec.load import load_specs
+from controller.spec.model import Spec
+
+ROWS = 24
+
+
+class Make:
+    """Makes the records that a planner sees, each with everything but what a test is about."""
+
+    def spec(self, **changes) -> Spec:
+        value = {
+            "backend": "scripted",
+            "base_model": "acme/base",
+            "data": {"train": [{"path": "data/faq.csv"}], "held_out": {"fraction": 0.25}},
+            **changes,
+        }
+        return Spec.model_validate(value)
+
+    def data(self, train: str = "sha256:" + "1" * 64, held_out: str = "sha256:" + "2" * 64):
+        return DataFacts(
+            train=PartFacts(digest=train, examples=90),
+            held_out=PartFacts(digest=held_out, examples=10),
+        )
+
+    def desired(self, name: str = "faq", *, base="scripted:acme/base@1", facts=None, **spec):
+        declared = self.spec(**spec)
+        facts = facts or self.data()
+        hyperparameters = {"learning_rate": 1e-4, "num_train_epochs": 3, **declared.hyperparameters}
+        inputs = training_inputs(
+            declared,
+            base_model=base,
+            hyperparameters=hyperparameters,
+            train_digest=facts.train.digest,
+        )
+        measured = evaluation_inputs(declared, held_out_digest=facts.held_out.digest)
+        return Desired(
+            name=name,
+            file=f"finetunes/{name}.yaml",
+            spec=declared,
+            base_model=BaseModel(reference="acme/base", revision="1", identity=base),
+            fingerprint=fingerprint(TRAINING_SCHEME, inputs),
+            inputs=inputs,
+            evaluation_fingerprint=fingerprint(EVALUATION_SCHEME, measured),
+            evaluation_inputs=measured,
+            data=facts,
+            estimate=Estimate(usd=(1.5, 2.25), steps=270),
+            data_changes={},
+        )
+
+    def job(self, desired: Desired, state: JobState = JobState.RUNNING, **changes) -> Job:
+        job = Job(
+            id="job-1",
+            fingerprint=desired.fingerprint,
+            attempt=1,
+            state=state,
+            created_s=1_790_000_000.0,
+            finished_s=None if state.is_open else 1_790_000_060.0,
+            result=JobResult(model_id="ft:faq:1") if state is JobState.SUCCEEDED else None,
+            error="CUDA out of memory" if state is JobState.FAILED else None,
+        )
+        return replace(job, **changes)
+
+    def open_job(self, desired: Desired, **changes) -> OpenJob:
+        value = {
+            "id": "job-1",
+            "backend": desired.spec.backend,
+            "fingerprint": desired.fingerprint,
+            "attempt": 1,
+            "inputs": dict(desired.inputs),
+            "base_model": desired.spec.base_model,
+            "revision": desired.base_model.revision,
+            "data": desired.data,
+            "submitted": "2026-11-20T09:00:00Z",
+            "spec_commit": "0123456789ab",
+            **changes,
+        }
+        return OpenJob(**value)
+
+    def evaluation(self, desired: Desired, *, loss: float = 1.25, **scores) -> Evaluation:
+        return Evaluation(
+            fingerprint=desired.evaluation_fingerprint,
+            inputs=dict(desired.evaluation_inputs),
+            scores={
+                "candidate": {"held_out_loss": loss, "stop_rate": 1.0, **scores},
+                "base": {"held_out_loss": 2.5, "stop_rate": 0.25},
+            },
+            evaluated="2026-11-20T10:01:00Z",
+        )
+
+    def build(self, desired: Desired, *, evaluated: bool = True, loss: float = 1.25, **changes):
+        opened = self.open_job(desired)
+        evaluation = self.evaluation(desired, loss=loss) if evaluated else None
+        verdict = None
+        if evaluation is not None:
+            judged = judge(desired.spec.gate, evaluation.scores)
+            verdict = Verdict(
+                passed=judged.passed, gate=list(desired.spec.gate), failures=list(judged.failures)
+            )
+        value = {
+            "fingerprint": desired.fingerprint,
+            "attempt": 1,
+            "backend": opened.backend,
+            "job": "job-1",
+            "model_id": "ft:faq:1",
+            "inputs": dict(desired.inputs),
+            "base_model": opened.base_model,
+            "revision": opened.revision,
+            "data": desired.data,
+            "facts": {"trained_tokens": 123456, "seconds": 61.5},
+            "submitted": "2026-11-20T09:00:00Z",
+            "finished": "2026-11-20T10:00:00Z",
+            "spec_commit": "0123456789ab",
+            "evaluation": evaluation,
+            "verdict": verdict,
+            **changes,
+        }
+        return Build(**value)
+
+    def entry(self, *builds: Build, production: Build | None = None, **changes) -> Entry:
+        return Entry(
+            builds={build.fingerprint: build for build in builds},
+            production=production.fingerprint if production else None,
+            **changes,
+        )
+
+    def failure(self, attempt: int = 1) -> Failure:
+        return Failure(
+            job="job-1",
+            attempt=attempt,
+            error="CUDA out of memory",
+            finished="2026-11-20T10:00:00Z",
+        )
+
+
+class Quiet:
+    """A screen that remembers what was said."""
+
+    def __init__(self) -> None:
+        self.outcomes = []
+
+    def starting(self, action) -> None:
+        pass
+
+    def done(self, outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def progress(self, jobs: Mapping[str, Job]) -> None:
+        pass
+
+
+def rows(count: int = ROWS, salt: str = "") -> str:
+    return "question,answer\n" + "".join(f"q{salt}{n}?,a{salt}{n}.\n" for n in range(count))
+
+
+@dataclass
+class Repository:
+    """Real files, a real lockfile, and a backend that outlives them."""
+
+    root: Path
+    service: Path
+    backend: ScriptedBackend = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.use()
+        self.write("finetunes/data/faq.csv", rows())
+
+    @property
+    def project(self) -> Project:
+        return Project(root=self.root, state=self.root / ".ftctl")
+
+    @property
+    def lockfile_path(self) -> Path:
+        return self.root / "finetunes" / "ftctl.lock"
+
+    @property
+    def lockfile(self):
+        return read_lockfile(self.root, self.project.state)
+
+    def use(self, **settings) -> ScriptedBackend:
+        """Let calls go to the same service with other scripts."""
+        self.backend = ScriptedBackend(self.service, **settings)
+        return self.backend
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def declare(self, name: str = "faq", **changes) -> None:
+        value = {
+            "backend": "scripted",
+            "base_model": "acme/base",
+            "data": {
+                "train": [
+                    {
+                        "path": "data/faq.csv",
+                        "columns": {"user": "question", "assistant": "answer"},
+                    }
+                ],
+                "held_out": {"fraction": 0.25},
+            },
+            **changes,
+        }
+        # JSON is YAML.
+        self.write(f"finetunes/{name}.yaml", json.dumps(value, ensure_ascii=False, indent=1))
+
+    def withdraw(self, name: str = "faq") -> None:
+        (self.root / "finetunes" / f"{name}.yaml").unlink()
+
+    def planned(self) -> Planned:
+        recorded = self.lockfile
+        opened = lambda _: self.backend  # noqa: E731
+        resolved = resolve(load_specs(self.root), recorded, self.project, opened)
+        plan = make_plan(resolved.desired, recorded, observe(resolved, recorded, opened))
+        return Planned(plan=plan, resolved=resolved, opened=opened)
+
+    def run(self, *, approved=None, wait=False, lock_timeout_s=10.0, only=()) -> Converged:
+        walk = Walk(
+            approved=approved, wait=wait, lock_timeout_s=lock_timeout_s, only=frozenset(only)
+        )
+        return converge(self.project, self.planned(), Quiet(), walk)
+
+    def settle(self, runs: int = 12) -> Converged:
+        """Run until no job is open."""
+        for _ in range(runs):
+            converged = self.run()
+            if not converged.waiting:
+                return converged
+        raise AssertionError(f"still waiting: {converged.waiting}")
+
+    def actions(self) -> list[str]:
+        return [f"{type(a).__name__} {a.name}" for a in self.planned().plan.actions]
+
+
+@pytest.fixture
+def make() -> Make:
+    return Make()
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repository:
+    (tmp_path / "repository").mkdir()
+    return Repository(root=tmp_path / "repository", service=tmp_path / "service")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install the scripted backend as a third party would: by an entry point."""
+    packages = tmp_path / "site-packages"
+    info = packages / "ftctl_scripted-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ftctl-scripted\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ftctl.backends]\nscripted = backends.testing:create\n")
+    monkeypatch.setattr(sys, "path", [str(packages), *sys.path])

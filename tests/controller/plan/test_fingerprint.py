@@ -1,0 +1,143 @@
+"""What forces what: the table of the design, row by row."""
+
+import json
+
+import pytest
+
+from controller.plan.fingerprint import changes, fingerprint, short
+
+CHANGED = "sha256:" + "9" * 64
+
+
+def prints(desired) -> tuple[str, str]:
+    return desired.fingerprint, desired.evaluation_fingerprint
+
+
+def test_fingerprints_are_pinned(make):
+    """Upgrading trains nothing: these literals may only change together with the scheme's tag."""
+    assert prints(make.desired()) == (
+        "ft1:3d58f22d28cbfb00675b96044c51bbe6b7e34b492941a6a23c1cad3a8ab037d9",
+        "ev1:31a4966ba2fb69d7baac46a34b315f2aae99c0348ef51230b162d35b01f24efd",
+    )
+    rich = make.desired(
+        hyperparameters={"learning_rate": 2e-4},
+        seed=7,
+        evaluation={
+            "metrics": ["exact_match", {"regex_match": {"pattern": "^네"}}],
+            "compare_to": ["production", "base"],
+        },
+    )
+    assert prints(rich) == (
+        "ft1:b65bae0d194ea2ec48a94e96193a50720c36b76259bf50086cf357e07911a367",
+        "ev1:acc94d699051f2f4196970be97dedd4c7a3c0c0fdcc204f70113a9f82870c142",
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"description": "카페"},
+        {"owner": "a@example.com"},
+        {"labels": {"team": "growth"}},
+        {"budget": {"max_usd": 5}},
+        {"gate": ["accuracy >= 0.5"]},
+        {"lifecycle": {"protect": True}},
+        {"lifecycle": {"suspend": True}},
+        # Defaults written out.
+        {"seed": 42},
+        {"method": "supervised"},
+        {"hyperparameters": {"learning_rate": 0.0001}},
+        {"hyperparameters": {"num_train_epochs": 3}},
+        {"hyperparameters": {"num_train_epochs": 3.0}},
+        {"evaluation": {"compare_to": ["base"], "max_tokens": 256, "metrics": []}},
+        {"data": {"train": [{"path": "data/moved.csv"}], "held_out": {"fraction": 0.25}}},
+        {"data": {"train": [{"path": "x.csv", "license": "MIT"}], "held_out": {"fraction": 0.5}}},
+    ],
+)
+def test_what_decides_nothing_changes_nothing(make, changed: dict):
+    assert prints(make.desired(**changed)) == prints(make.desired())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"hyperparameters": {"learning_rate": 0.0002}},
+        {"hyperparameters": {"r": 8}},
+        {"hyperparameters": {"learning_rate": "auto"}},
+        {"seed": 43},
+        {"base": "scripted:acme/base@2"},
+        {"backend": "local-gpu"},
+        {"method": "dpo"},
+    ],
+)
+def test_what_decides_the_weights_trains(make, changed: dict):
+    trained, measured = prints(make.desired())
+    again, measured_again = prints(make.desired(**changed))
+    assert again != trained
+    assert measured_again == measured
+
+
+def test_other_training_examples_train(make):
+    trained, measured = prints(make.desired(facts=make.data(train=CHANGED)))
+    assert trained != make.desired().fingerprint
+    assert measured == make.desired().evaluation_fingerprint
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"evaluation": {"metrics": ["exact_match"]}},
+        {"evaluation": {"metrics": ["accuracy"]}},
+        {"evaluation": {"compare_to": []}},
+        {"evaluation": {"compare_to": ["base", "production"]}},
+        {"evaluation": {"max_tokens": 64}},
+    ],
+)
+def test_what_decides_the_scores_evaluates_and_trains_nothing(make, changed: dict):
+    trained, measured = prints(make.desired(**changed))
+    assert trained == make.desired().fingerprint
+    assert measured != make.desired().evaluation_fingerprint
+
+
+def test_other_held_out_examples_evaluate(make):
+    trained, measured = prints(make.desired(facts=make.data(held_out=CHANGED)))
+    assert trained == make.desired().fingerprint
+    assert measured != make.desired().evaluation_fingerprint
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"metrics": ["accuracy"]}, {"metrics": [{"accuracy": {}}]}),
+        ({"compare_to": ["base", "production"]}, {"compare_to": ["production", "base", "base"]}),
+    ],
+)
+def test_the_same_evaluation_written_otherwise_is_the_same(make, one: dict, other: dict):
+    assert prints(make.desired(evaluation=one)) == prints(make.desired(evaluation=other))
+
+
+def test_the_name_is_no_part_of_it(make):
+    assert prints(make.desired("a")) == prints(make.desired("b"))
+
+
+def test_inputs_that_were_stored_give_the_fingerprint_again(make):
+    desired = make.desired(hyperparameters={"learning_rate": 2e-4})
+    stored = json.loads(json.dumps(desired.inputs))
+    assert fingerprint("ft1", stored) == desired.fingerprint
+    assert fingerprint("ft2", stored) != desired.fingerprint
+
+
+def test_people_see_twelve_digits():
+    assert short("ft1:" + "0123456789abcdef" * 4) == "0123456789ab"
+
+
+def test_changes_are_named_by_dotted_field():
+    old = {"seed": 1, "hyperparameters": {"r": 8, "gone": True}, "data": "x"}
+    new = {"seed": 1, "hyperparameters": {"r": 16, "came": None, "dtype": "auto"}, "data": "y"}
+    assert [(c.field, c.old, c.new) for c in changes(old, new)] == [
+        ("data", "x", "y"),
+        ("hyperparameters.dtype", None, "auto"),
+        ("hyperparameters.gone", True, None),
+        ("hyperparameters.r", 8, 16),
+    ]
+    assert changes(old, old) == ()
