@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers.utils import logging
 
 from backends.base import BackendError
 from backends.durable import sync_folder
@@ -34,17 +35,17 @@ END_OF_TEXT: Final = "<|endoftext|>"
 TURN_START: Final = "<|im_start|>"
 TURN_END: Final = "<|im_end|>"
 
-VOCABULARY: Final = 3072
-"""About two letters of Korean a token; the output layer stays a third of the model."""
+VOCABULARY: Final = 2048
+"""Small, so that rare words fall into pieces that other words share."""
 CONTEXT: Final = 1024
 """Longest text the model is told it can read; the position code has no weights."""
 ROWS: Final = 8
 ROW: Final = 128
 """A step reads ROWS rows of ROW tokens: 1,024. Many small steps teach more than few large ones."""
-STEPS: Final = 500
+STEPS: Final = 600
 """One minute on two cores."""
-PEAK_RATE: Final = 3e-3
-"""Models this small bear, and need, a ten times higher rate than large ones."""
+PEAK_RATE: Final = 5e-3
+"""Models this small bear, and need, a far higher rate than large ones."""
 WARMUP: Final = 20
 """Steps of rising rate."""
 
@@ -109,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="new folder for the model")
     parser.add_argument("--seed", type=int, default=0, help="another number, another model")
     options = parser.parse_args(arguments)
+    logging.disable_progress_bar()
     start = time.monotonic()
     try:
         parameters = make_small_base(options.folder, seed=options.seed, report=_say)
@@ -244,13 +246,15 @@ def _write(folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizer
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        # mkdtemp makes 0700; a model is as open as its folder's others.
-        unfinished.chmod(0o755)
         model.generation_config = GenerationConfig(
             eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id
         )
         model.eval().save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
+        # Temporary folders and safetensors are private at first; a model is as open as others.
+        unfinished.chmod(0o755)
+        for path in unfinished.iterdir():
+            path.chmod(0o644)
         unfinished.rename(folder)
         sync_folder(folder.parent)
     except BaseException:

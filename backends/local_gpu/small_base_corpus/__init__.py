@@ -14,8 +14,8 @@ Conversation: TypeAlias = "list[dict[str, str]]"
 Document: TypeAlias = "str | Conversation"
 """A text to continue, or the messages of a conversation."""
 
-_CHATS: Final = 6000
-_SENTENCES: Final = 1200
+_CHATS: Final = 8000
+_SENTENCES: Final = 600
 _PARAGRAPH: Final = 3
 """Grammar sentences that make one document."""
 _REPEATS: Final = 3
@@ -31,6 +31,7 @@ _PARTICLES: Final = {
 """The particle after a consonant, and the same one after a vowel."""
 _RIEUL: Final = 8
 """Number of the final consonant ㄹ, which takes `로` like a vowel does."""
+_AGAIN: Final = re.compile(r"\{!([a-z0-9.]+)")
 _SLOT: Final = re.compile(r"\{(!?)([a-z0-9.]+)(?:\+(\w+))?\}")
 
 
@@ -109,10 +110,11 @@ def _expand(
 
     def fill(slot: re.Match[str]) -> str:
         again, name, particle = slot.groups()
-        if again and name in said:
+        if again:
             word = said[name]
         else:
-            word = _expand(chance.choice(rules[name]), rules, chance, said)
+            lines = [line for line in rules[name] if said.keys() >= set(_AGAIN.findall(line))]
+            word = _expand(chance.choice(lines), rules, chance, said)
             said.setdefault(name, word)
         return word + _particle(word, particle) if particle else word
 
