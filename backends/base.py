@@ -220,6 +220,8 @@ class Capabilities:
     """Whether data leaves this machine."""
     paid: bool
     """Whether a job costs money at a service."""
+    endpoints: bool = False
+    """Whether a spec may say `endpoint:`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

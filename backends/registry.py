@@ -1,17 +1,18 @@
 """The known backends, by name. A third party adds one in the entry-point group `ftctl.backends`.
 
-An entry names a function `create(state: Path) -> Backend`; its module is imported only when a
-spec uses it.
+An entry names a function `create(state: Path, endpoint: Endpoint) -> Backend`; its module is
+imported only when a spec uses it. A backend without endpoints ignores the second argument.
 """
 
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from backends.base import Backend
+from backends.base import Backend, Endpoint
 
 BUILT_IN = {
     "local-gpu": "backends.local_gpu.backend:create",
+    "openai": "backends.openai.backend:create",
 }
 GROUP = "ftctl.backends"
 SMALL_BASE_MAKER = "backends.local_gpu.small_base"
@@ -23,18 +24,19 @@ def known_backends() -> tuple[str, ...]:
     return tuple(sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))}))
 
 
-def open_backend(name: str, state: Path) -> Backend:
+def open_backend(name: str, state: Path, endpoint: Endpoint) -> Backend:
     """Return a backend that keeps its local state below a folder.
 
     Args:
         name: One of `known_backends`.
         state: The repository's state folder on this machine.
+        endpoint: The server it is to talk to.
 
     Raises:
         KeyError: No backend has that name.
     """
-    create: Callable[[Path], Backend] = _entry(name).load()
-    return create(state)
+    create: Callable[[Path, Endpoint], Backend] = _entry(name).load()
+    return create(state, endpoint)
 
 
 def _entry(name: str) -> EntryPoint:

@@ -121,7 +121,7 @@ _BLOCKED = {
 
 def _train(action: Train, hands: Hands) -> Outcome:
     desired, request = _wanted(action.name, action.attempt, hands)
-    backend = hands.open_backend(desired.spec.backend)
+    backend = hands.open_backend(desired.spec.place)
     entry = _cancel_superseded(action.name, action.supersedes, hands)
     job = backend.submit(request)
     _save(action.name, replace_entry(entry, job=_open_job(job, desired, hands)), hands)
@@ -132,7 +132,7 @@ def _resume(action: Resume, hands: Hands) -> Outcome:
     desired, request = _wanted(action.name, action.job.attempt, hands)
     if action.job.fingerprint != request.fingerprint:
         raise FtctlError(f"{action.name}: the interrupted job has other inputs than the spec")
-    hands.open_backend(desired.spec.backend).submit(request)
+    hands.open_backend(desired.spec.place).submit(request)
     return Outcome(action=action, message=f"job {action.job.id} goes on")
 
 
@@ -196,7 +196,7 @@ def _record_build(action: Record, entry: Entry, opened: OpenJob, hands: Hands) -
 def _evaluate(action: Evaluate, hands: Hands) -> Outcome:
     entry, desired = _entry(action.name, hands), hands.resolved.desired[action.name]
     build = entry.builds[action.fingerprint]
-    backend = hands.open_backend(desired.spec.backend)
+    backend = hands.open_backend(desired.spec.place)
     compared, production = _compared(desired, build, entry)
     scores = measure(
         desired.spec.evaluation,
@@ -314,7 +314,7 @@ def _cancel_superseded(name: str, job_id: str | None, hands: Hands) -> Entry:
 def _open_job(job: Job, desired: Desired, hands: Hands) -> OpenJob:
     return OpenJob(
         id=job.id,
-        backend=desired.spec.backend,
+        backend=desired.spec.place,
         fingerprint=job.fingerprint,
         attempt=job.attempt,
         inputs=json.loads(canonical_json(desired.inputs)),

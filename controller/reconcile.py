@@ -23,6 +23,7 @@ from controller.plan.actions import Action, Blocked, Resume, Train, Wait
 from controller.plan.plan import Observed, Plan, make_plan
 from controller.project import Project
 from controller.resolve import OpenBackend, Resolved, resolve
+from controller.settings import find_endpoint
 from controller.spec.load import load_specs
 
 POLL_S = 0.5
@@ -77,11 +78,16 @@ _GRAVEST_FIRST = (
 
 
 def backends_of(project: Project) -> OpenBackend:
-    """Return a function that opens each backend once."""
+    """Return a function that opens each backend, at each endpoint, once.
+
+    It takes a spec's `place` and raises KeyError for an unknown backend, BackendError for an
+    endpoint that `ftctl.yaml` does not name.
+    """
 
     @cache
-    def opened(name: str) -> Backend:
-        return open_backend(name, project.state)
+    def opened(place: str) -> Backend:
+        name, _, endpoint = place.partition("@")
+        return open_backend(name, project.state, find_endpoint(project.root, endpoint))
 
     return opened
 
@@ -117,7 +123,7 @@ def observe(resolved: Resolved, recorded: Lockfile, opened: OpenBackend) -> Obse
     for name, desired in resolved.desired.items():
         entry_builds = recorded.finetunes[name].builds if name in recorded.finetunes else {}
         if desired.fingerprint not in entry_builds:
-            missing.setdefault(desired.spec.backend, []).append(desired.fingerprint)
+            missing.setdefault(desired.spec.place, []).append(desired.fingerprint)
     seen: dict[str, Job] = {}
     for backend, ids in jobs.items():
         seen |= opened(backend).observe(ids)
@@ -233,7 +239,7 @@ def _wait_for_change(jobs: Mapping[str, Job], planned: Planned, screen: Screen) 
 def _by_backend(jobs: Mapping[str, Job], resolved: Resolved) -> dict[str, list[str]]:
     ids: dict[str, list[str]] = {}
     for name, job in jobs.items():
-        ids.setdefault(resolved.desired[name].spec.backend, []).append(job.id)
+        ids.setdefault(resolved.desired[name].spec.place, []).append(job.id)
     return ids
 
 

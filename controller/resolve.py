@@ -81,7 +81,7 @@ def resolve(
     for name, loaded in specs.items():
         entry = recorded.finetunes.get(name, Entry())
         try:
-            one = _resolve_one(loaded, entry, project, open_backend(loaded.spec.backend))
+            one = _resolve_one(loaded, entry, project, open_backend(loaded.spec.place))
         except InvalidInput as error:
             problems += [_with_line(problem, loaded) for problem in error.problems]
         else:
@@ -197,7 +197,10 @@ def _check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Probl
     spec = loaded.spec
     yield from _check_gate(loaded)
     try:
-        backend = open_backend(spec.backend)
+        backend = open_backend(spec.place)
+    except BackendError as error:
+        yield loaded.problem(("endpoint",), error.message, error.remedy)
+        return
     except KeyError:
         known = known_backends()
         close = difflib.get_close_matches(spec.backend, known, n=1)
@@ -205,6 +208,9 @@ def _check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Probl
         yield loaded.problem(("backend",), f"no backend is called {spec.backend!r}", remedy)
         return
     can = backend.capabilities()
+    if spec.endpoint is not None and not can.endpoints:
+        message = f"the {spec.backend} backend has no endpoints"
+        yield loaded.problem(("endpoint",), message, "Remove the line.")
     if spec.method not in can.methods:
         message = f"the {spec.backend} backend does not do {spec.method}"
         remedy = f"It does: {', '.join(sorted(can.methods))}"

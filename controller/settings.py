@@ -5,16 +5,15 @@ Read by the same strict loader as specs. Everything works without the file.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from backends.base import Endpoint
+from backends.base import BackendError, Endpoint
 from controller.errors import InvalidInput, Problem
 from controller.spec.load import translate
-from controller.spec.model import NonEmpty, Strict
+from controller.spec.model import DEFAULT_ENDPOINT, NonEmpty, Strict
 from controller.spec.yaml import parse_yaml
 
 FILE = "ftctl.yaml"
@@ -93,9 +92,19 @@ def public_id(base_model: str) -> str:
     return base_model
 
 
-def endpoints_of(settings: Settings, root: Path) -> Mapping[str, Endpoint]:
-    """Return the endpoints that a repository names, by name."""
-    return {
-        name: Endpoint(name=name, env_file=root / ".env", **given.model_dump())
-        for name, given in settings.endpoints.items()
-    }
+def find_endpoint(root: Path, name: str) -> Endpoint:
+    """Return an endpoint that a repository names; the default one needs no name.
+
+    Raises:
+        InvalidInput: `ftctl.yaml` has problems.
+        BackendError: It names no such endpoint.
+    """
+    wanted = name or DEFAULT_ENDPOINT
+    endpoints = load_settings(root).endpoints
+    if wanted in endpoints:
+        return Endpoint(name=wanted, env_file=root / ".env", **endpoints[wanted].model_dump())
+    if wanted == DEFAULT_ENDPOINT:
+        return Endpoint(name=wanted, env_file=root / ".env")
+    known = ", ".join([DEFAULT_ENDPOINT, *endpoints])
+    remedy = f"Known: {known}. Add others to {FILE}: `endpoints: {{{wanted}: {{base_url: …}}}}`"
+    raise BackendError(f"no endpoint is called {wanted!r}", remedy)

@@ -15,6 +15,8 @@ from backends.base import (
     BaseModel,
     Capabilities,
     Completion,
+    Endpoint,
+    Engine,
     Estimate,
     Event,
     Job,
@@ -24,12 +26,13 @@ from backends.base import (
     Sampling,
     TrainRequest,
 )
-from backends.local_gpu import base_models, completions, hyperparameters, jobs
+from backends.local_gpu import base_models, completions, engine, hyperparameters, jobs
 from backends.local_gpu.run_dir import (
     NAME,
     RunDir,
     log_tail,
     read_lines,
+    run_of,
     runs_of,
 )
 from backends.local_gpu.run_dir import (
@@ -103,6 +106,9 @@ class LocalGpuBackend:
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
+        if self._run(run_of(self._state, request).job_id) is None:
+            # A job that cannot start would count as failed; this can be mended before.
+            base_models.require_obtainable(request.base_model)
         run = create_run(self._state, request)
         jobs.start(run)
         return jobs.look(run)
@@ -142,6 +148,10 @@ class LocalGpuBackend:
         """Answer every prompt with every model."""
         return completions.complete(self._state, base_model, models, prompts, sampling)
 
+    def open_engine(self, base_model: BaseModel) -> Engine:
+        """Load a base model and keep it, for models trained from it to be served together."""
+        return engine.open_engine(self._state, base_model)
+
     def delete(self, model_id: str) -> None:
         """Delete a model and its run, so that the same spec may be trained again."""
         run = completions.run_of_model(self._state, model_id)
@@ -158,8 +168,8 @@ class LocalGpuBackend:
         return run if run.request.exists() else None
 
 
-def create(state: Path) -> LocalGpuBackend:
-    """Return the backend that keeps its runs below a folder."""
+def create(state: Path, _endpoint: Endpoint | None = None) -> LocalGpuBackend:
+    """Return the backend that keeps its runs below a folder; it has no endpoints."""
     return LocalGpuBackend(state)
 
 

@@ -46,7 +46,7 @@ def training_inputs(
             prompt too.
     """
     return {
-        "backend": spec.backend,
+        "backend": spec.place,
         "base_model": base_model,
         "data": train_digest,
         "hyperparameters": dict(hyperparameters),

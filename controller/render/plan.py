@@ -163,7 +163,7 @@ def _where(desired: Desired | None) -> str:
     if desired is None:
         return ""
     base = one_line(desired.spec.base_model, _VALUE_CELLS)
-    return f" ({desired.spec.backend}, base {base})"
+    return f" ({desired.spec.place}, base {base})"
 
 
 def _details(action: Action) -> Iterator[str]:
@@ -243,7 +243,7 @@ def _action_json(action: Action, desired: Desired | None) -> Json:
         "reason": action.reason,
     }
     if desired is not None:
-        value |= {"file": desired.file, "backend": desired.spec.backend}
+        value |= {"file": desired.file, "backend": desired.spec.place}
     match action:
         case Train():
             value |= {

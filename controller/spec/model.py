@@ -17,6 +17,7 @@ from pydantic import (
     field_validator,
 )
 
+DEFAULT_ENDPOINT = "default"
 NonEmpty: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -200,6 +201,8 @@ class Spec(Strict):
     """For people and filters."""
     backend: NonEmpty
     """Where it is trained: `local-gpu`, or an installed plug-in."""
+    endpoint: NonEmpty | None = None
+    """For `openai`: which server, by its name in `ftctl.yaml`."""
     base_model: NonEmpty
     """What training starts from: a hub ID, or a folder (starting with `./` or `../`)."""
     revision: NonEmpty | None = None
@@ -220,3 +223,10 @@ class Spec(Strict):
     """What a job may cost at most."""
     lifecycle: Lifecycle = Lifecycle()
     """What may happen to the fine-tune as a whole."""
+
+    @property
+    def place(self) -> str:
+        """The backend and, where it is not the default one, its endpoint: `openai@eu`."""
+        if self.endpoint in {None, DEFAULT_ENDPOINT}:
+            return self.backend
+        return f"{self.backend}@{self.endpoint}"

@@ -3,7 +3,7 @@
 import pytest
 
 from controller.errors import InvalidInput
-from controller.settings import Settings, endpoints_of, load_settings, public_id
+from controller.settings import Settings, find_endpoint, load_settings, public_id
 
 
 def write(root, text):
@@ -32,7 +32,7 @@ serve:
   base_models: [../models/small-ko, Qwen/Qwen3-0.6B]
 """
     settings = load_settings(write(tmp_path, text))
-    own = endpoints_of(settings, tmp_path)["own"]
+    own = find_endpoint(tmp_path, "own")
     assert (own.kind, own.api_key_env) == ("compatible", "FTCTL_SERVE_TOKEN")
     assert own.env_file == tmp_path / ".env"
     names = [public_id(written) for written in settings.serve.base_models]

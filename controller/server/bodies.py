@@ -1,0 +1,96 @@
+"""Reading what a request says: its JSON, checked, and the cursor of a list."""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+
+from controller.server.errors import ApiError, invalid, too_large
+from controller.spec.yaml import dotted
+
+
+class Body(BaseModel):
+    """Settings shared by every request body. What is not known is ignored: the protocol grows."""
+
+    model_config = ConfigDict(
+        strict=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
+
+
+class Named(Protocol):
+    """What has an ID."""
+
+    @property
+    def id(self) -> str:
+        """The ID."""
+        ...
+
+
+B = TypeVar("B", bound=Body)
+N = TypeVar("N", bound=Named)
+
+
+async def read_body(request: Request, model: type[B], limit: int) -> B:
+    """Read a request's JSON.
+
+    Raises:
+        ApiError: It is too long, is no JSON, or says something impossible.
+    """
+    if int(request.headers.get("content-length", "0")) > limit:
+        raise too_large(limit, "The request's body")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise too_large(limit, "The request's body")
+    try:
+        return model.model_validate_json(bytes(body) or b"{}")
+    except ValidationError as error:
+        raise _refused(error) from None
+
+
+def _refused(error: ValidationError) -> ApiError:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "")
+        return invalid(f"Could not parse the JSON body of the request: {reason}", None, None)
+    # Tags of a union's branches are no part of what was written.
+    param = dotted(tuple(part for part in first["loc"] if not str(part).startswith("<")))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return invalid(
+            f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
+        )
+    return invalid(f"Invalid '{param}': {message}", param, "invalid_value")
+
+
+def whole_number(request: Request, name: str, default: int, most: int) -> int:
+    """Return a number of the query.
+
+    Raises:
+        ApiError: It is none, or out of range.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= most):  # noqa: PLR2004
+        raise invalid(f"'{name}' must be a whole number from 1 to {most:,}.", name, "invalid_value")
+    return int(text)
+
+
+def page(items: Sequence[N], request: Request, *, default: int, most: int) -> tuple[list[N], bool]:
+    """Return the page of a list that a request asks for, and whether there is more.
+
+    Raises:
+        ApiError: The cursor names nothing in the list.
+    """
+    limit = whole_number(request, "limit", default, most)
+    after = request.query_params.get("after")
+    start = 0
+    if after:
+        places = (place for place, item in enumerate(items) if item.id == after)
+        start = next(places, -1) + 1
+        if not start:
+            raise invalid(f"No item with the ID {after[:200]!r} in this list.", "after")
+    return list(items[start : start + limit]), len(items) > start + limit

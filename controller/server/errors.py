@@ -1,0 +1,96 @@
+"""Errors as the protocol has them: `{"error": {"message", "type", "param", "code"}}`."""
+
+import math
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+_TYPES = {
+    403: "permission_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+}
+
+
+class ApiError(Exception):
+    """A request is refused, and the client is told why.
+
+    Attributes:
+        status: Of HTTP.
+        code: For programs.
+        message: For people.
+        param: The field that is to blame.
+        retry_after_s: When the same request may succeed.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str | None,
+        message: str,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """Return the body that says so."""
+        server = self.status >= 500  # noqa: PLR2004 - HTTP's own border
+        kind = "server_error" if server else _TYPES.get(self.status, "invalid_request_error")
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": error}
+
+    def response(self) -> JSONResponse:
+        """Return the answer that says so."""
+        headers = {}
+        if self.retry_after_s is not None:
+            headers["retry-after"] = str(max(1, math.ceil(self.retry_after_s)))
+        if self.status == 401:  # noqa: PLR2004 - HTTP's own number
+            headers["www-authenticate"] = "Bearer"
+        return JSONResponse(self.body(), self.status, headers)
+
+
+def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+    """Return the error of a request that says something impossible."""
+    return ApiError(400, code, message, param)
+
+
+def not_found(what: str, name: str, param: str = "id") -> ApiError:
+    """Return the error of a request for something that is not here."""
+    return ApiError(404, "not_found", f"No such {what}: {name[:200]}", param)
+
+
+def too_large(limit: int, what: str) -> ApiError:
+    """Return the error of a body that is too long."""
+    return ApiError(413, "request_too_large", f"{what} is longer than {limit:,} bytes.")
+
+
+async def on_api_error(request: Request, error: Exception) -> Response:
+    """Answer with an error of ours."""
+    del request
+    return error.response() if isinstance(error, ApiError) else await on_defect_of(error)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Answer when there is no such address, or not with that method."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    message = f"Invalid URL ({request.method} {request.url.path})"
+    return ApiError(status, "unknown_url", message).response()
+
+
+async def on_defect(request: Request, error: Exception) -> Response:
+    """Answer when something went wrong that should not; the server prints what."""
+    del request
+    return await on_defect_of(error)
+
+
+async def on_defect_of(error: Exception) -> Response:
+    """Return the answer to a request that met a defect."""
+    message = f"The server had an error ({type(error).__name__}); its output says more."
+    return ApiError(500, "internal_error", message).response()
