@@ -83,6 +83,27 @@ def local_folder(base_model: BaseModel) -> Path | None:
     return folder if complete and (folder / "config.json").exists() else None
 
 
+def require_obtainable(base_model: BaseModel) -> None:
+    """Make sure that a model is here, or may be fetched when it is needed.
+
+    Raises:
+        BaseModelMissing: It is not here, and this machine was told to stay offline.
+    """
+    offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "on", "yes", "true"}
+    if local_folder(base_model) is None and (offline or base_model.revision is None):
+        raise not_here(base_model)
+
+
+def not_here(base_model: BaseModel) -> BaseModelMissing:
+    """Return the error that says how to get a model."""
+    if base_model.revision is None:
+        return BaseModelMissing(f"{base_model.reference} is gone", "check the path")
+    return BaseModelMissing(
+        f"{base_model.reference} at {base_model.revision} is not on this machine",
+        f"hf download {base_model.reference} --revision {base_model.revision}",
+    )
+
+
 def tokenizer_folder(base_model: BaseModel) -> Path:
     """Return the folder with the tokenizer, which may be here without the weights.
 
@@ -94,10 +115,7 @@ def tokenizer_folder(base_model: BaseModel) -> Path:
         return folder
     if base_model.revision is None:
         raise _no_tokenizer(folder)
-    raise BaseModelMissing(
-        f"{base_model.reference} at {base_model.revision} is not on this machine",
-        f"hf download {base_model.reference} --revision {base_model.revision}",
-    )
+    raise not_here(base_model)
 
 
 def _path(base_model: BaseModel) -> Path:

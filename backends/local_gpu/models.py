@@ -16,9 +16,9 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from backends.base import BackendError, BaseModel, BaseModelMissing, Json, TrainRequest
+from backends.base import BackendError, BaseModel, Json, TrainRequest
 from backends.durable import sync_folder
-from backends.local_gpu.base_models import local_folder
+from backends.local_gpu.base_models import local_folder, not_here, require_obtainable
 from backends.local_gpu.run_dir import encode
 from backends.local_gpu.tokens import Chat
 from backends.local_gpu.worker import DEVICE
@@ -68,20 +68,14 @@ def base_folder(base_model: BaseModel) -> Path:
     folder = local_folder(base_model)
     if folder is not None:
         return folder
-    name, revision = base_model.reference, base_model.revision
-    missing = BaseModelMissing(
-        f"{name} at {revision or 'its folder'} is not on this machine",
-        f"hf download {name} --revision {revision}" if revision else "check the path",
-    )
-    if revision is None or os.environ.get("HF_HUB_OFFLINE", "0") not in {"", "0"}:
-        raise missing
+    require_obtainable(base_model)
     wanted = ["*.json", "*.jinja", _WEIGHTS, "LICENSE*"]
     try:
         found = transformers.utils.hub.snapshot_download(
-            name, revision=revision, allow_patterns=wanted
+            base_model.reference, revision=base_model.revision, allow_patterns=wanted
         )
     except Exception as error:  # any transport's error; the cause is kept
-        raise missing from error
+        raise not_here(base_model) from error
     return Path(found)
 
 

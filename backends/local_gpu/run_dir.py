@@ -141,14 +141,19 @@ def runs_of(state: Path, fingerprints: Iterable[str]) -> dict[str, list[RunDir]]
     return found
 
 
+def run_of(state: Path, request: TrainRequest) -> RunDir:
+    """Return where a request's run is, whether it exists or not."""
+    name = f"{folder_stem(request.fingerprint)}-{request.attempt}"
+    return RunDir(path=state.absolute() / "runs" / name)
+
+
 def create(state: Path, request: TrainRequest) -> RunDir:
     """Make or complete the folder of a request; `mkdir` decides who was first.
 
     Raises:
         BackendError: The folder belongs to another fingerprint, or the data cannot be read.
     """
-    name = f"{folder_stem(request.fingerprint)}-{request.attempt}"
-    run = RunDir(path=state.absolute() / "runs" / name)
+    run = run_of(state, request)
     run.path.mkdir(parents=True, exist_ok=True)
     if run.request.exists():
         _check_owner(run, request)

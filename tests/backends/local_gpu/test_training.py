@@ -1,10 +1,13 @@
 """Real jobs on a tiny model: what goes in, what comes out, and what is refused."""
 
+import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
-from backends.base import JobState
+from backends.base import BaseModelMissing, JobState
 
 pytestmark = pytest.mark.torch
 
@@ -146,3 +149,34 @@ def test_a_base_model_changed_since_the_plan_is_refused(backend, make_request, c
     job = wait(backend.submit(request))
     assert job.state is JobState.FAILED
     assert "has changed since this job was planned" in job.error
+
+
+@pytest.fixture
+def fill_hub_cache(tmp_path, monkeypatch, base_folder):
+    """A hub cache that knows a model's commit; call this and its files are there too."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    model = tmp_path / "hf" / "hub" / "models--acme--tiny"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text("c" * 40)
+    return lambda: shutil.copytree(base_folder, model / "snapshots" / ("c" * 40))
+
+
+def test_a_model_of_the_hub_is_trained_from_the_cache(
+    backend, make_request, wait, fill_hub_cache, run_folder
+):
+    base_model = backend.identify("acme/tiny", None, Path())
+    request = dataclasses.replace(make_request(num_train_epochs=1), base_model=base_model)
+    with pytest.raises(BaseModelMissing) as caught:
+        backend.submit(request)
+    assert caught.value.remedy == f"hf download acme/tiny --revision {'c' * 40}"
+    assert backend.find([request.fingerprint]) == {}
+    fill_hub_cache()
+    job = wait(backend.submit(request))
+    assert job.state is JobState.SUCCEEDED, job.error
+    assert job.result.model_id == f"ft:tiny:cafe:{'a' * 16}-1"
+    adapter = json.loads((run_folder(job) / "model" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "acme/tiny"
+    assert adapter["revision"] == "c" * 40
