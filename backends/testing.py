@@ -23,6 +23,7 @@ from backends.base import (
     Capabilities,
     Chunk,
     Completion,
+    Endpoint,
     Engine,
     Estimate,
     Event,
@@ -335,8 +336,9 @@ class ScriptedBackend:
                 raise ModelMissing(f"there is no model {model}", "train it")
 
 
-def create(state: Path) -> ScriptedBackend:
+def create(state: Path, endpoint: Endpoint) -> ScriptedBackend:
     """Return a scripted backend, for an entry point of the group `ftctl.backends`."""
+    del endpoint
     return ScriptedBackend(state)
 
 
