@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import assert_never
 
-from backends.base import BackendError, Job, JobState, SubmissionUnknown, TrainRequest
+from backends.base import (
+    BackendError,
+    BaseModel,
+    Job,
+    JobState,
+    SubmissionUnknown,
+    TrainRequest,
+)
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
 from controller.evaluate.gate import CANDIDATE, judge
@@ -41,6 +48,7 @@ from controller.plan.actions import (
 from controller.plan.fingerprint import short
 from controller.project import Project, current_commit
 from controller.resolve import OpenBackend, Resolved
+from controller.spec.load import FOLDER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +204,8 @@ def _record_build(action: Record, entry: Entry, opened: OpenJob, hands: Hands) -
 def _evaluate(action: Evaluate, hands: Hands) -> Outcome:
     entry, desired = _entry(action.name, hands), hands.resolved.desired[action.name]
     build = entry.builds[action.fingerprint]
-    backend = hands.open_backend(desired.spec.place)
-    compared, production = _compared(desired, build, entry)
+    backend = hands.open_backend(build.backend)
+    compared, production = _compared(desired, build, entry, hands)
     scores = measure(
         desired.spec.evaluation,
         compared,
@@ -303,12 +311,21 @@ def _wanted(name: str, attempt: int, hands: Hands) -> tuple[Desired, TrainReques
 
 
 def _cancel_superseded(name: str, job_id: str | None, hands: Hands) -> Entry:
-    """Cancel a job whose inputs nobody wants any more; return the entry without it."""
+    """Cancel a job whose inputs nobody wants any more; return the entry without it.
+
+    Coming back to these inputs later is another attempt. A job that another fine-tune waits for
+    as well, because it has the same inputs, goes on.
+    """
     entry = _entry(name, hands)
     if job_id is None or entry.job is None or entry.job.id != job_id:
         return entry
-    hands.open_backend(entry.job.backend).cancel(job_id)
-    return replace_entry(entry, job=None)
+    job = entry.job
+    others = [one.job for key, one in hands.ledger.lockfile.finetunes.items() if key != name]
+    if any(one and (one.backend, one.id) == (job.backend, job.id) for one in others):
+        return replace_entry(entry, job=None)
+    hands.open_backend(job.backend).cancel(job_id)
+    attempts = {**entry.attempts, job.fingerprint: job.attempt + 1}
+    return replace_entry(entry, job=None, attempts=attempts)
 
 
 def _open_job(job: Job, desired: Desired, hands: Hands) -> OpenJob:
@@ -326,9 +343,11 @@ def _open_job(job: Job, desired: Desired, hands: Hands) -> OpenJob:
     )
 
 
-def _compared(desired: Desired, build: Build, entry: Entry) -> tuple[list[Compared], str | None]:
+def _compared(
+    desired: Desired, build: Build, entry: Entry, hands: Hands
+) -> tuple[list[Compared], str | None]:
     """Return the models to measure, and which build stands for production."""
-    base = desired.base_model
+    base = _base_model(build, desired, hands)
     models = [Compared(role=CANDIDATE, base_model=base, model_id=build.model_id)]
     wanted = desired.spec.evaluation.compare_to
     if "base" in wanted:
@@ -338,8 +357,27 @@ def _compared(desired: Desired, build: Build, entry: Entry) -> tuple[list[Compar
         return models, None
     if production.fingerprint == build.fingerprint or production.backend != build.backend:
         return models, None
+    base = _base_model(production, desired, hands)
     models.append(Compared(role="production", base_model=base, model_id=production.model_id))
     return models, production.fingerprint
+
+
+def _base_model(build: Build, desired: Desired, hands: Hands) -> BaseModel:
+    """Return what a build was trained from, which need not be what the spec says now."""
+    identity = build.inputs.get("base_model")
+    if identity == desired.base_model.identity:
+        return desired.base_model
+    found = hands.open_backend(build.backend).identify(
+        build.base_model, build.revision, hands.project.root / FOLDER
+    )
+    if found.identity != identity:
+        message = (
+            f"build {short(build.fingerprint)} was trained from another {build.base_model} than "
+            "the one that is here"
+        )
+        remedy = "Bring that one back, or take `production` out of evaluation.compare_to."
+        raise BackendError(message, remedy)
+    return found
 
 
 def _require_model(build: Build, hands: Hands) -> None:

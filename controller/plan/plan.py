@@ -193,9 +193,11 @@ class _Step:
             remedy = f"Change the spec, or type `ftctl retry {name}` for another attempt."
             reason = f"job {failure.job} {failure.error}"
             return Blocked(name=name, reason=reason, remedy=remedy, obstacle=Obstacle.FAILURE)
-        found = [job for job in self.observed.found.get(target, ()) if job.attempt >= attempt]
+        found = self.observed.found.get(target, ())
+        # A model is a model, whichever attempt made it; only an ended job belongs to its attempt.
         living = [job for job in found if job.state.is_open or job.state is JobState.SUCCEEDED]
-        for job in (*living, *reversed(found)):
+        ended = [job for job in found if job not in living and job.attempt >= attempt]
+        for job in (*living, *reversed(ended)):
             reason = f"job {job.id} was already made for these inputs and has state {job.state}"
             return Adopt(name=name, reason=reason, job=job, supersedes=self._superseded)
         return self._over_budget() or self._train(target, attempt)
