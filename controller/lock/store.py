@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,8 +114,13 @@ def hold(root: Path, state: Path, *, timeout_s: float, purpose: str) -> Iterator
     while True:
         with locked(state / "lock") as mine:
             if mine:
-                write_atomic(note, canonical_json({"pid": os.getpid(), "purpose": purpose}))
+                # The note is for those who wait; a full disk must not stop what needs no room.
+                with suppress(OSError):
+                    write_atomic(note, canonical_json({"pid": os.getpid(), "purpose": purpose}))
                 ledger = Ledger(root=root, state=state, lockfile=read_lockfile(root, state))
+                # What a dead run left is folded in first: its last line may be torn, and nothing
+                # may be appended to that.
+                ledger.fold()
                 try:
                     yield ledger
                 finally:
