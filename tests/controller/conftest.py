@@ -163,7 +163,7 @@ class Make:
         return Failure(
             job="job-1",
             attempt=attempt,
-            error="CUDA out of memory",
+            error="failed: CUDA out of memory",
             finished="2026-11-20T10:00:00Z",
         )
 
