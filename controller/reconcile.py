@@ -13,10 +13,10 @@ from functools import cache
 from types import FrameType
 from typing import Protocol, TypeAlias
 
-from backends.base import Backend, Job, JobState
+from backends.base import Backend, BackendError, Job, JobState
 from backends.registry import open_backend
 from controller.apply import Hands, Outcome, apply_action
-from controller.errors import ExitCode
+from controller.errors import ExitCode, FtctlError
 from controller.lock.model import Lockfile
 from controller.lock.store import hold, read_lockfile
 from controller.plan.actions import Action, Blocked, Resume, Train, Wait
@@ -114,6 +114,9 @@ def observe(resolved: Resolved, recorded: Lockfile, opened: OpenBackend) -> Obse
     """Ask the backends about recorded open jobs and about fingerprints without a build.
 
     One call for each backend and kind of question, however many jobs are open.
+
+    Raises:
+        FtctlError: A backend gave no answer.
     """
     jobs: dict[str, list[str]] = {}
     for entry in recorded.finetunes.values():
@@ -125,12 +128,25 @@ def observe(resolved: Resolved, recorded: Lockfile, opened: OpenBackend) -> Obse
         if desired.fingerprint not in entry_builds:
             missing.setdefault(desired.spec.place, []).append(desired.fingerprint)
     seen: dict[str, Job] = {}
-    for backend, ids in jobs.items():
-        seen |= opened(backend).observe(ids)
     found: dict[str, tuple[Job, ...]] = {}
-    for backend, fingerprints in missing.items():
-        found |= opened(backend).find(fingerprints)
+    try:
+        for backend, ids in jobs.items():
+            seen |= _recorded_backend(backend, opened).observe(ids)
+        for backend, fingerprints in missing.items():
+            found |= opened(backend).find(fingerprints)
+    except BackendError as error:
+        # Without these answers a plan would be a guess, and might pay twice.
+        raise FtctlError(error.message, error.remedy) from error
     return Observed(jobs=seen, found=found)
+
+
+def _recorded_backend(name: str, opened: OpenBackend) -> Backend:
+    """Open a backend that the lockfile names; a spec that names one was checked before."""
+    try:
+        return opened(name)
+    except KeyError:
+        message = f"a job is open at the backend {name!r}, which is not installed here"
+        raise FtctlError(message, "Install it, and run the command again.") from None
 
 
 Submission: TypeAlias = tuple[str, str, int]
@@ -228,8 +244,11 @@ def _wait_for_change(jobs: Mapping[str, Job], planned: Planned, screen: Screen) 
     while True:
         time.sleep(POLL_S)
         seen: dict[str, Job] = {}
-        for backend, ids in _by_backend(jobs, planned.resolved).items():
-            seen |= planned.opened(backend).observe(ids)
+        try:
+            for backend, ids in _by_backend(jobs, planned.resolved).items():
+                seen |= planned.opened(backend).observe(ids)
+        except BackendError:
+            return  # the next pass asks again, and says what is wrong
         screen.progress({names[job_id]: job for job_id, job in seen.items()})
         running = {JobState.QUEUED, JobState.RUNNING}
         if len(seen) < len(names) or any(job.state not in running for job in seen.values()):
