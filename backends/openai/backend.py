@@ -1,0 +1,299 @@
+"""The `openai` backend: trains and completes at a server that speaks the OpenAI protocol.
+
+The server is the truth: jobs are found by the fingerprint in their metadata, and the files below
+the state folder only help. Importing this needs no SDK; the first call to the server imports it.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from backends.base import (
+    BackendError,
+    BaseModel,
+    BaseModelMissing,
+    Capabilities,
+    Chunk,
+    Completion,
+    Endpoint,
+    Estimate,
+    Event,
+    Job,
+    Json,
+    ModelMissing,
+    Prompt,
+    Sampling,
+    TrainRequest,
+)
+from backends.durable import write_atomic
+from backends.openai import hyperparameters, prices
+from backends.openai.completions import Chats, Pace
+from backends.openai.endpoints import INSTALL, base_url, is_loopback, is_official, settings
+from backends.openai.listing import find_by_fingerprint
+from backends.openai.notes import Notes
+from backends.openai.remedies import spoken
+from backends.openai.submit import Patience, Site, submit
+from backends.openai.translate import to_event, to_job
+from backends.openai.watch import Watch
+from backends.openai.wire import Refused, Unclear
+
+if TYPE_CHECKING:
+    from backends.openai.client import Client
+
+_NOT_FOUND: Final = 404
+_OVER: Final = frozenset({400, 404, 409})
+"""What servers answer to cancelling a job that is over or gone."""
+_EVERY_S: Final = 5.0
+"""Between two looks at open jobs of a server elsewhere."""
+
+
+class OpenAIBackend:
+    """Implements `Backend`; see there for what each method promises."""
+
+    name = "openai"
+
+    def __init__(
+        self,
+        state: Path,
+        endpoint: Endpoint,
+        *,
+        environment: Mapping[str, str] | None = None,
+        patience: Patience | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._environment = os.environ if environment is None else environment
+        self._state = state / "openai"
+        self._given_patience = patience
+        self._pace = pace or Pace()
+
+    def capabilities(self) -> Capabilities:
+        """Say what this backend can do; a server on this machine keeps data here and is free."""
+        near = is_loopback(self._url)
+        return Capabilities(methods=hyperparameters.METHODS, remote=not near, paid=not near)
+
+    def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
+        """Check hyperparameters and write out every default."""
+        return hyperparameters.parse(method, raw, self._endpoint.kind)
+
+    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+        """Name a spec's `base_model`, without network; the server knows what it is."""
+        del folder
+        if base_model.startswith(("./", "../", "/")) or not base_model.strip():
+            raise BaseModelMissing(
+                f"{base_model!r} is no model of a server",
+                "name one that the server trains, or write `backend: local-gpu`",
+            )
+        if revision is not None:
+            raise BaseModelMissing(
+                "a server's models have no revision",
+                "remove `revision`, and name a dated snapshot in `base_model`",
+            )
+        return BaseModel(reference=base_model, revision=None, identity=f"model:{base_model}")
+
+    def token_counter(
+        self, base_model: BaseModel, hyperparameters: Mapping[str, Json]
+    ) -> Callable[[Mapping[str, Json]], int]:
+        """Return a function that counts the tokens of one example as the service bills them."""
+        del hyperparameters
+        count: Callable[[Mapping[str, Json]], int] = _tokens().counter(base_model.reference)
+        return count
+
+    def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
+        """Say what a job would cost; only OpenAI's own prices are known."""
+        epochs = prices.epoch_range(request.hyperparameters.get("n_epochs"), examples)
+        batch = request.hyperparameters.get("batch_size")
+        steps = None
+        if isinstance(batch, int) and epochs[0] == epochs[1]:
+            steps = -(-examples // batch) * epochs[0]
+        if is_loopback(self._url):
+            return Estimate(usd=(0.0, 0.0), steps=steps)
+        price = prices.read_prices().price(request.base_model.reference)
+        if not is_official(self._url) or price is None or request.method == "reinforcement":
+            return Estimate(steps=steps)
+        if tokens is None:
+            tokens = self._count(request, price.max_example_tokens)
+        return Estimate(usd=prices.training_cost(price, tokens, epochs), steps=steps)
+
+    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for these fingerprints, any attempt, oldest first."""
+        with self._in_words():
+            found = find_by_fingerprint(self._client, fingerprints, trusted=is_official(self._url))
+        answer = {}
+        for fingerprint, jobs in found.items():
+            made = [to_job(job, key=(fingerprint, attempt)) for attempt, job in jobs.values()]
+            answer[fingerprint] = tuple(sorted(made, key=lambda job: (job.created_s, job.id)))
+        return answer
+
+    def submit(self, request: TrainRequest) -> Job:
+        """Start the job of this fingerprint and attempt, or return the one that exists."""
+        self._watch.forget()
+        return submit(self._site, request)
+
+    def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        """Look at jobs; those that do not exist any more are absent from the answer."""
+        with self._in_words():
+            return self._watch.observe(job_ids)
+
+    def events(self, job_id: str) -> Iterator[Event]:
+        """Yield the job's log so far, oldest first."""
+        with self._in_words():
+            newest_first = list(self._watch.events(job_id))
+        yield from (to_event(event) for event in reversed(newest_first))
+
+    def cancel(self, job_id: str) -> None:
+        """Ask a job to stop; a finished job stays what it is."""
+        self._watch.forget()
+        with self._in_words():
+            try:
+                self._client.cancel_job(job_id)
+            except Refused as error:
+                if error.status not in _OVER or not error.speaks:
+                    raise
+                self._require_over(job_id, error)
+
+    def pause(self, job_id: str) -> None:
+        """Ask a job to pause, where the server can."""
+        self._watch.forget()
+        with self._in_words():
+            self._client.pause_job(job_id)
+
+    def resume(self, job_id: str) -> None:
+        """Let a paused job go on."""
+        self._watch.forget()
+        with self._in_words():
+            self._client.resume_job(job_id)
+
+    def complete(
+        self,
+        base_model: BaseModel,
+        models: Sequence[str | None],
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+    ) -> list[list[Completion]]:
+        """Answer every prompt with every model."""
+        names = [base_model.reference if model is None else model for model in models]
+        return self._chats.complete(names, prompts, sampling)
+
+    def open_engine(self, base_model: BaseModel) -> "RemoteEngine":
+        """Return an engine that asks the server; nothing is loaded here."""
+        return RemoteEngine(chats=self._chats, base_model=base_model)
+
+    def delete(self, model_id: str) -> None:
+        """Delete a model. Only ever called when a person asked for just that."""
+        with self._in_words():
+            try:
+                self._client.delete_model(model_id)
+            except Refused as error:
+                if error.status != _NOT_FOUND or not error.speaks:
+                    raise
+                raise ModelMissing(
+                    f"{self._server} has no model {model_id}", "there is nothing to delete"
+                ) from error
+
+    @cached_property
+    def _client(self) -> "Client":
+        try:
+            # The one door to the SDK.
+            door = importlib.import_module("backends.openai.client")
+        except ImportError as error:
+            raise BackendError(
+                f"the openai backend needs: {INSTALL} ({error.name} is missing)", INSTALL
+            ) from error
+        client: Client = door.Client(settings(self._endpoint, self._environment))
+        return client
+
+    @cached_property
+    def _url(self) -> str:
+        return base_url(self._endpoint, self._environment)
+
+    @property
+    def _server(self) -> str:
+        return f"{self._endpoint.name} ({self._url})"
+
+    @cached_property
+    def _notes(self) -> Notes:
+        return Notes(self._state)
+
+    @cached_property
+    def _site(self) -> Site:
+        near = is_loopback(self._url)
+        return Site(
+            client=self._client,
+            server=self._server,
+            kind=self._endpoint.kind,
+            trusted=is_official(self._url),
+            notes=self._notes,
+            # A server here shows a job at once, and nobody else uploads to it.
+            patience=self._given_patience or (Patience(lag_s=0.0) if near else Patience()),
+        )
+
+    @cached_property
+    def _watch(self) -> Watch:
+        every_s = 0.0 if is_loopback(self._url) else _EVERY_S
+        return Watch(self._client, self._url, self._notes, every_s=every_s)
+
+    @cached_property
+    def _chats(self) -> Chats:
+        return Chats(self._client, self._server, self._endpoint.kind, self._pace)
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except (Refused, Unclear) as error:
+            raise spoken(error, self._server) from error
+
+    def _require_over(self, job_id: str, refused: Refused) -> None:
+        """Make sure that a job which could not be cancelled does not run."""
+        jobs = self._watch.observe([job_id])
+        if job_id in jobs and jobs[job_id].state.is_open:
+            raise refused
+
+    def _count(self, request: TrainRequest, most: int) -> int:
+        """Count the training file's tokens, once for each file and model."""
+        stat = request.train.stat()
+        source = [str(request.train.absolute()), stat.st_size, stat.st_mtime_ns, most]
+        model = request.base_model.reference
+        name = hashlib.sha256(json.dumps([*source, model]).encode()).hexdigest()[:32]
+        path = self._state / "tokens" / f"{name}.json"
+        try:
+            return int(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            tokens: int = _tokens().count_file(request.train, model, most)
+        write_atomic(path, f"{tokens}\n".encode())
+        return tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEngine:
+    """Implements `Engine`: the models stay loaded at the server."""
+
+    chats: Chats
+    base_model: BaseModel
+
+    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
+        """Stream one answer."""
+        return self.chats.stream(model or self.base_model.reference, prompt, sampling)
+
+    def close(self) -> None:
+        """Do nothing: nothing is held here."""
+
+
+def create(state: Path, endpoint: Endpoint) -> OpenAIBackend:
+    """Return the backend for one endpoint, which keeps its notes below a folder."""
+    return OpenAIBackend(state, endpoint)
+
+
+def _tokens() -> Any:  # noqa: ANN401 - a module of the extra's packages
+    try:
+        return importlib.import_module("backends.openai.tokens")
+    except ImportError as error:
+        raise BackendError(f"counting tokens needs the package {error.name}", INSTALL) from error

@@ -1,0 +1,163 @@
+"""The `hyperparameters` of an openai fine-tune: the protocol's own names, ranges and `auto`.
+
+`auto` stays `auto`: what the server chose is a fact of the build, not part of its identity.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backends.base import FieldProblem, HyperparametersInvalid, Json
+from backends.openai.graders import check_grader
+
+Auto: TypeAlias = Literal["auto"]
+
+_STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class _Common(BaseModel):
+    """What every method knows."""
+
+    model_config = _STRICT
+
+    n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
+    """Passes over the training set."""
+    batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
+    """Examples per optimiser step."""
+    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, allow_inf_nan=False)] = "auto"
+    """Times the server's own rate."""
+
+
+class _Dpo(BaseModel):
+    """What preference training knows besides."""
+
+    model_config = _STRICT
+
+    beta: Auto | Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] = "auto"
+    """Higher stays closer to the base model."""
+
+
+class _Reinforcement(BaseModel):
+    """What reinforcement knows besides; its grader is checked by itself."""
+
+    model_config = _STRICT
+
+    compute_multiplier: Auto | Annotated[float, Field(gt=0.00001, le=10)] = "auto"
+    """Exploration per step."""
+    eval_interval: Auto | Annotated[int, Field(ge=1)] = "auto"
+    """Steps between evaluations."""
+    eval_samples: Auto | Annotated[int, Field(ge=1)] = "auto"
+    """Samples per evaluation."""
+    reasoning_effort: Literal["default", "low", "medium", "high"] = "default"
+    """How long the model may think."""
+
+
+class _Azure(BaseModel):
+    """What only Azure knows."""
+
+    model_config = _STRICT
+
+    trainingType: Literal["Standard", "GlobalStandard", "Developer"] | None = None  # noqa: N815 - Azure's name
+    """Where Azure trains; its own choice when absent."""
+
+
+_PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
+    "supervised": (_Common,),
+    "dpo": (_Common, _Dpo),
+    "reinforcement": (_Common, _Reinforcement),
+}
+METHODS: Final = frozenset(_PARTS)
+_PLAIN: Final = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be finite",
+}
+_ELSEWHERE: Final = {
+    "suffix": "remove it: the fine-tune's name is used",
+    "seed": "write `seed:` beside `hyperparameters`",
+    "grader": "only `method: reinforcement` has one",
+    "response_format": "only `method: reinforcement` has one",
+    "beta": "only `method: dpo` has it",
+    "metadata": "remove it: use `labels:` in the spec",
+    "trainingType": "only endpoints of `kind: azure` have it",
+}
+
+
+def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[str, Json]:
+    """Check a `hyperparameters` section and write out every default.
+
+    Args:
+        method: The spec's training method.
+        raw: The section as written.
+        kind: The endpoint's kind.
+
+    Returns:
+        Every setting that applies; the literal `auto` where the server chooses.
+
+    Raises:
+        HyperparametersInvalid: With every problem found.
+    """
+    if method not in _PARTS:
+        problem = FieldProblem(
+            field="method",
+            message=f"the openai backend does not train {method!r}",
+            remedy=f"write one of {', '.join(sorted(METHODS))}",
+        )
+        raise HyperparametersInvalid([problem])
+    parts = (*_PARTS[method], *((_Azure,) if kind == "azure" else ()))
+    own = ("grader", "response_format") if method == "reinforcement" else ()
+    problems = _unknown_keys(raw, {key for part in parts for key in part.model_fields} | {*own})
+    settings: dict[str, Json] = {}
+    for part in parts:
+        known = {key: value for key, value in raw.items() if key in part.model_fields}
+        try:
+            settings |= part.model_validate(known).model_dump(mode="json", exclude_none=True)
+        except ValidationError as error:
+            problems += _problems(error)
+    if method == "reinforcement":
+        problems += check_grader("grader", raw.get("grader"))
+        settings |= {key: raw[key] for key in own if key in raw}
+    if problems:
+        raise HyperparametersInvalid(problems)
+    return settings
+
+
+def _unknown_keys(raw: Mapping[str, Json], known: set[str]) -> list[FieldProblem]:
+    problems = []
+    for key in raw:
+        if key in known:
+            continue
+        near = difflib.get_close_matches(key, sorted(known), n=1)
+        if key in _ELSEWHERE:
+            remedy = _ELSEWHERE[key]
+        else:
+            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+        message = "is no hyperparameter here"
+        problems.append(FieldProblem(field=key, message=message, remedy=remedy))
+    return problems
+
+
+def _problems(error: ValidationError) -> list[FieldProblem]:
+    """Say each field's problem once; a union reports every branch, and the number's counts."""
+    found: dict[str, FieldProblem] = {}
+    for detail in error.errors():
+        name, kind = str(detail["loc"][0]), detail["type"]
+        given = detail["input"]
+        is_auto = detail["loc"][-1] == "literal['auto']" or kind == "literal_error"
+        if kind == "literal_error" and len(detail["loc"]) == 1:
+            message = f"must be {detail['ctx']['expected'].replace(chr(39), '')}, not {given!r}"
+        elif kind in _PLAIN:
+            message = f"{_PLAIN[kind]}, or auto, not {given!r}"
+        else:
+            text = detail["msg"].removeprefix("Input should be ")
+            message = f"must be {text.replace('greater than or equal to', 'at least')}"
+            message = f"{message.replace('less than or equal to', 'at most')}, not {given!r}"
+        problem = FieldProblem(field=name, message=message)
+        if is_auto:
+            found.setdefault(name, problem)
+        else:
+            found[name] = problem
+    return list(found.values())

@@ -1,0 +1,107 @@
+"""What training costs at api.openai.com: a dated table, billed as the service bills.
+
+The service bills tokens times epochs, held-out tokens are free. The number of epochs behind `auto`
+is its own choice; the published rule of thumb gives a range.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from backends.base import Json
+
+_TABLE: Final = Path(__file__).with_name("prices.json")
+_USUAL_EPOCHS: Final = 3
+_FEWEST_SEEN: Final = 100
+_MOST_SEEN: Final = 25_000
+_MOST_AUTO_EPOCHS: Final = 25
+_PER_MILLION: Final = 1e-6
+UNCERTAINTY: Final = 0.1
+"""How far a bill may be above the token count, as a share: how the service frames tool calls and
+tool definitions is not published."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What one base model costs."""
+
+    training_usd: float
+    """For a million tokens seen in training."""
+    max_example_tokens: int
+    """Longer examples are cut by the service, and billed as cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceTable:
+    """Prices with their date."""
+
+    as_of: str
+    prices: Mapping[str, Price]
+    shutdown: Mapping[str, str] = field(default_factory=dict)
+    """The announced last day of base models, `YYYY-MM-DD`."""
+
+    def price(self, model: str) -> Price | None:
+        """Return the price of training a model; None where it is not known."""
+        name = self._known(model, self.prices)
+        return None if name is None else self.prices[name]
+
+    def shutdown_date(self, model: str) -> str | None:
+        """Return the announced last day of a base model, as of the table's date."""
+        name = self._known(model, self.shutdown)
+        return None if name is None else self.shutdown[name]
+
+    @staticmethod
+    def _known(model: str, names: Mapping[str, object]) -> str | None:
+        base = base_name(model)
+        if base in names:
+            return base
+        dated = [name for name in names if name.removeprefix(base)[:2] in {"-1", "-2", "-0"}]
+        dated = [name for name in dated if name.startswith(base)]
+        return dated[0] if len(dated) == 1 else None
+
+
+def base_name(model: str) -> str:
+    """Return the base model's name in a fine-tuned model's name."""
+    return model.split(":")[1] if model.startswith("ft:") and ":" in model[3:] else model
+
+
+def read_prices(path: Path = _TABLE) -> PriceTable:
+    """Read a price table; the shipped one unless told otherwise."""
+    raw: dict[str, Any] = json.loads(path.read_bytes())
+    prices = {
+        name: Price(
+            training_usd=float(one["training"]), max_example_tokens=int(one["max_example_tokens"])
+        )
+        for name, one in raw["models"].items()
+    }
+    return PriceTable(as_of=raw["as_of"], prices=prices, shutdown=raw.get("shutdown", {}))
+
+
+def auto_epochs(examples: int) -> int:
+    """Return the epochs that the service usually chooses for `auto`."""
+    if examples * _USUAL_EPOCHS < _FEWEST_SEEN:
+        return min(_MOST_AUTO_EPOCHS, _FEWEST_SEEN // max(examples, 1))
+    if examples * _USUAL_EPOCHS > _MOST_SEEN:
+        return max(1, _MOST_SEEN // examples)
+    return _USUAL_EPOCHS
+
+
+def epoch_range(setting: Json, examples: int) -> tuple[int, int]:
+    """Return the fewest and the most epochs that a setting may come to."""
+    if isinstance(setting, int):
+        return setting, setting
+    usual = auto_epochs(examples)
+    return min(usual, _USUAL_EPOCHS), max(usual, _USUAL_EPOCHS)
+
+
+def training_cost(price: Price, tokens: int, epochs: tuple[int, int]) -> tuple[float, float]:
+    """Return what training on some tokens costs, at least and at most, in US dollars."""
+    once = tokens * price.training_usd * _PER_MILLION
+    return once * epochs[0], once * epochs[1] * (1 + UNCERTAINTY)
+
+
+def billed(price: Price, trained_tokens: int) -> float:
+    """Return what a finished job cost, in US dollars."""
+    return trained_tokens * price.training_usd * _PER_MILLION

@@ -1,0 +1,119 @@
+"""What a call to a server can come to, apart from its answer.
+
+A call that went wrong was either refused, and then nothing happened at the server, or it is
+unclear whether anything did. Everything about never paying twice rests on this difference.
+
+Exceptions::
+
+    Refused   a definite no: 4xx, without 408 and 409
+    Unclear   no answer, or none that says yes or no: 408, 409, 5xx, a dropped connection, no JSON
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+Body: TypeAlias = Mapping[str, Any]
+"""A JSON object as a server sent it; nothing in it is certain."""
+
+SHOWN: Final = 500
+"""Characters of a server's text that a person is shown."""
+
+
+class Refused(Exception):  # noqa: N818 - reads as what happened
+    """The server said no; nothing was created.
+
+    Attributes:
+        status: The HTTP status.
+        code: The protocol's error code, or empty.
+        message: What the server said, cleaned for people.
+        param: The request field that the error is about, or empty.
+        retry_after_s: How long to wait before asking again, when the server says so.
+        speaks: Whether the answer had the protocol's error body.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str = "",
+        param: str = "",
+        retry_after_s: float | None = None,
+        speaks: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.speaks = speaks
+
+    @property
+    def must_slow_down(self) -> bool:
+        """Whether waiting heals it: too many requests, and not an empty purse."""
+        return self.status == 429 and self.code != "insufficient_quota"  # noqa: PLR2004 - HTTP
+
+
+class Unclear(Exception):  # noqa: N818
+    """It is not known what the server did.
+
+    Attributes:
+        reason: What was seen, for people.
+        sent: Whether the request may have reached the server.
+        retry_after_s: How long to wait before asking again, when the server says so.
+    """
+
+    def __init__(
+        self, reason: str, *, sent: bool = True, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+        self.retry_after_s = retry_after_s
+
+
+def clean(text: object, secret: str = "") -> str:
+    """Make a server's text fit to be shown: one line, short, without control codes or the key."""
+    shown = str(text)
+    if secret:
+        shown = shown.replace(secret, "***")
+    shown = " ".join("".join(c if c.isprintable() else " " for c in shown[: 4 * SHOWN]).split())
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+
+
+def objects(page: Body) -> Sequence[Body]:
+    """Return the objects of a list answer.
+
+    Raises:
+        Unclear: It is no list.
+    """
+    data = page.get("data")
+    if not isinstance(data, list):
+        raise Unclear("the answer is no list")
+    return [one for one in data if isinstance(one, Mapping)]
+
+
+def follow(page: Body, seen: set[str], limit: int) -> str | None:
+    """Return the cursor of the next page; None when there is none.
+
+    Args:
+        page: The page just read.
+        seen: The cursors so far; a server that repeats one is not followed for ever.
+        limit: How many objects were asked for; a full page without `has_more` has a next one.
+    """
+    data = objects(page)
+    last = str(data[-1].get("id") or "") if data else ""
+    more = page.get("has_more")
+    if not last or last in seen or not (len(data) >= limit if more is None else more):
+        return None
+    seen.add(last)
+    return last
+
+
+def texts(body: Body, *keys: str) -> Iterator[str]:
+    """Yield the values of some keys that are text."""
+    for key in keys:
+        value = body.get(key)
+        if isinstance(value, str) and value:
+            yield value
