@@ -179,7 +179,7 @@ def parse_lockfile(text: bytes, file: str) -> Lockfile:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise LockfileInvalid(f"{file}{line}: is corrupt: {error}", restore) from None
     form = value.get("format") if isinstance(value, dict) else None
-    if not isinstance(form, int):
+    if not isinstance(form, int) or isinstance(form, bool) or form < 1:
         raise LockfileInvalid(f"{file}: is corrupt: it names no format", restore)
     if form > FORMAT:
         message = f"{file}: has format {form}; this ftctl reads formats up to {FORMAT}"
