@@ -25,7 +25,7 @@ setup: .venv/.ready ## Set up .venv with everything the other targets need
 		|| { echo "$(PYTHON) is too old. Name a newer one: make setup PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install -qq -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[local,dev]'
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
 demo: $(DEMO)/.gitignore ## Train two Korean fine-tunes on this machine, ask one of them a question

@@ -20,7 +20,7 @@ if [ ! -e "$venv/ready" ]; then
     # torch first, and in the tested version, as in the Makefile.
     torch=$(grep '^torch==' "$source/constraints.txt")
     "$venv/bin/pip" install -qq -c "$source/constraints.txt" "$torch"
-    "$venv/bin/pip" install -qq -c "$source/constraints.txt" "$source[local]"
+    "$venv/bin/pip" install -qq -c "$source/constraints.txt" "$source[all]"
 fi
 touch "$venv/ready"
 
