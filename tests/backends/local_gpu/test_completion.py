@@ -98,7 +98,8 @@ def test_a_model_that_is_not_here(backend, base_folder, tmp_path, prompts, model
 def test_a_completion_ends_with_its_caller(backend, base_folder, tmp_path):
     base = backend.identify(str(base_folder), None, tmp_path)
     code = (
-        "import sys, pathlib\n"
+        "import signal, sys, pathlib\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells may switch it off
         "from backends.base import BaseModel, Prompt, Sampling\n"
         "from backends.local_gpu.backend import create\n"
         "base = BaseModel(reference=sys.argv[2], revision=None, identity=sys.argv[3])\n"
