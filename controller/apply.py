@@ -46,6 +46,7 @@ from controller.plan.actions import (
     Wait,
 )
 from controller.plan.fingerprint import short
+from controller.plan.plan import ended
 from controller.project import Project, current_commit
 from controller.resolve import OpenBackend, Resolved
 from controller.spec.load import FOLDER
@@ -166,10 +167,31 @@ def _record(action: Record, hands: Hands) -> Outcome:
         job=job.id, attempt=job.attempt, error=error, finished=_time(job.finished_s, hands)
     )
     failures = {**entry.failures, job.fingerprint: failure}
+    desired = hands.resolved.desired.get(action.name)
+    if desired is None or desired.fingerprint != job.fingerprint:
+        return _record_unwanted(action, entry, failures, hands)
     _save(action.name, replace_entry(entry, job=None, failures=failures), hands)
     remedy = f"`ftctl logs {action.name}` shows its log; `ftctl retry {action.name}` tries again."
     message = _with_remedy(f"job {job.id} {error}", remedy)
     return Outcome(action=action, message=message, exit_code=ExitCode.ERROR)
+
+
+def _record_unwanted(
+    action: Record, entry: Entry, failures: dict[str, Failure], hands: Hands
+) -> Outcome:
+    """Record the end of a job whose inputs nobody wants any more: no reason to stop.
+
+    A cancelled one was most likely cancelled for just that, by a run that died before it could
+    say so; coming back to its inputs is another attempt.
+    """
+    job = action.job
+    recorded = replace_entry(entry, job=None, failures=failures)
+    if job.state is JobState.CANCELLED:
+        attempts = {**entry.attempts, job.fingerprint: job.attempt + 1}
+        recorded = replace_entry(entry, job=None, attempts=attempts)
+    _save(action.name, recorded, hands)
+    message = f"{ended(job)}; its inputs are not wanted any more"
+    return Outcome(action=action, message=message)
 
 
 def _record_build(action: Record, entry: Entry, opened: OpenJob, hands: Hands) -> Outcome:

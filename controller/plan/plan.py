@@ -104,9 +104,15 @@ def _without_spec(name: str, entry: Entry, observed: Observed, *, spec_count: in
     if entry.job is not None:
         job = observed.jobs.get(entry.job.id)
         if job is not None and not job.state.is_open:
-            return Record(name=name, reason=f"job {job.id} has {job.state}", job=job)
+            return Record(name=name, reason=ended(job), job=job)
     reason = f"{file} was removed; its models are kept"
     return Retire(name=name, reason=reason)
+
+
+def ended(job: Job) -> str:
+    """Say how a job ended: `job run-1 has succeeded`."""
+    verb = "was" if job.state is JobState.CANCELLED else "has"
+    return f"job {job.id} {verb} {job.state}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +169,7 @@ class _Step:
             reason = f"job {recorded.id} is recorded, but the backend does not know it"
             return Blocked(name=name, reason=reason, remedy=remedy, obstacle=Obstacle.DRIFT)
         if not job.state.is_open:
-            return Record(name=name, reason=f"job {job.id} has {job.state}", job=job)
+            return Record(name=name, reason=ended(job), job=job)
         if recorded.fingerprint != target:
             return None
         if job.state is JobState.INTERRUPTED:
