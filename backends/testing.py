@@ -551,7 +551,7 @@ class _Check:
         after = self.backend.observe([job.id]).get(job.id)
         unmoved = after is not None and after.state is JobState.SUCCEEDED
         self.expect(unmoved, "cancel, submit: changed a job that had succeeded")
-        return job
+        return job if unmoved else None
 
     def _result_fits(self, job: Job) -> None:
         fits = (job.result is not None) == (job.state is JobState.SUCCEEDED)

@@ -257,7 +257,7 @@ class Repository:
         )
         return converge(self.project, self.planned(), Quiet(), walk)
 
-    def settle(self, runs: int = 12) -> Converged:
+    def settle(self, runs: int = 24) -> Converged:
         """Run until no job is open."""
         for _ in range(runs):
             converged = self.run()

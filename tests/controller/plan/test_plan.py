@@ -72,9 +72,9 @@ def test_what_was_never_trained_is_trained(make):
         (QUEUED, Wait, "job job-1 is queued"),
         (RUNNING, Wait, "job job-1 is running"),
         (INTERRUPTED, Resume, "the worker of job job-1 is gone; it goes on"),
-        (SUCCEEDED, Record, "job job-1 "),
-        (FAILED, Record, "job job-1 "),
-        (CANCELLED, Record, "job job-1 "),
+        (SUCCEEDED, Record, "job job-1 has succeeded"),
+        (FAILED, Record, "job job-1 has failed"),
+        (CANCELLED, Record, "job job-1 was cancelled"),
     ],
 )
 def test_an_open_job_is_followed(make, state: JobState, kind: type, reason: str):
