@@ -52,6 +52,10 @@ class Records(Generic[R]):
         """Return a record; None when there is none with that ID."""
         return self._records.get(record_id)
 
+    def newest(self, record_id: str) -> R:
+        """Return a record that is known to exist, as it is now."""
+        return self._records[record_id]
+
     def newest_first(self) -> list[R]:
         """Return all records."""
         return list(reversed(self._records.values()))

@@ -1,0 +1,100 @@
+"""`ftctl serve`."""
+
+import ipaddress
+import os
+import secrets
+import signal
+import socket
+
+import click
+import uvicorn
+
+from backends.durable import locked
+from backends.registry import open_backend
+from controller.cli.common import project_of
+from controller.errors import FtctlError, LockHeld
+from controller.server.app import Served, create_app, server_folder
+from controller.server.catalog import BACKEND
+from controller.settings import FILE, find_endpoint, load_settings
+
+TOKEN_VARIABLE = "FTCTL_SERVE_TOKEN"  # noqa: S105 - the name of a variable
+GRACE_S = 10
+"""How long answers may go on after the server was told to stop."""
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port; 0 takes a free one.")
+@click.pass_context
+def command(ctx: click.Context, host: str, port: int) -> None:
+    """Serve fine-tuning and chat to OpenAI clients; trains on this machine.
+
+    Clients need the token in FTCTL_SERVE_TOKEN; without that, one is made and printed. Base models
+    are named in ftctl.yaml under serve.base_models.
+    """
+    project = project_of(ctx)
+    settings = load_settings(project.root)
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not token and not _is_loopback(host):
+        message = f"{host} can be reached from other machines, and no token is set"
+        remedy = f"Set one: export {TOKEN_VARIABLE}=$(openssl rand -hex 32)"
+        raise FtctlError(message, remedy)
+    with locked(server_folder(project) / "lock") as mine:
+        if not mine:
+            message = f"another server is at work in {server_folder(project)}"
+            raise LockHeld(message, "Stop it, or use that one.")
+        served = Served(
+            project=project,
+            settings=settings,
+            backend=open_backend(BACKEND, project.state, find_endpoint(project.root, "")),
+            token=token or secrets.token_urlsafe(32),
+        )
+        config = uvicorn.Config(
+            create_app(served),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_S,
+            lifespan="on",
+        )
+        with _listen(host, port) as listener:
+            _greet(served, listener, made=not token)
+            # uvicorn raises the signal again after it has ended; having ended well is enough.
+            signal.signal(signal.SIGTERM, lambda *_: None)
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _greet(served: Served, listener: socket.socket, *, made: bool) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(f"Serving {served.project.root} at http://{shown}:{port}/v1")
+    bases = ", ".join(served.settings.serve.base_models)
+    click.echo(f"Base models: {bases or f'none; name some in {FILE} under serve.base_models'}")
+    if made:
+        click.echo(f"Token, made for this run: {served.token}")
+        click.echo(f"To keep one, set {TOKEN_VARIABLE}.")
+    else:
+        click.echo(f"Token: the one in {TOKEN_VARIABLE}.")
+    click.echo("Ctrl-C ends the server; jobs go on training, and it finds them again.")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # From here on clients may connect; they wait until the server is ready.
+        listener.listen(2048)
+    except (OSError, OverflowError) as error:
+        message = f"cannot listen on {host}:{port}: {error}"
+        raise FtctlError(message, "Choose another: --port 0 takes a free one.") from None
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

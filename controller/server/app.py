@@ -1,0 +1,106 @@
+"""The application: its parts, its addresses, and what runs while it does."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+
+from backends.base import Backend, BackendError
+from controller.project import Project
+from controller.server import errors
+from controller.server.catalog import Catalog
+from controller.server.chat import ChatRoutes
+from controller.server.engines import EnginePool
+from controller.server.file_routes import FileRoutes
+from controller.server.files import FileStore
+from controller.server.foreman import Foreman
+from controller.server.gate import Gate
+from controller.server.job_routes import JobRoutes
+from controller.server.ledger import JobLedger
+from controller.server.limits import Limits
+from controller.server.model_routes import ModelRoutes
+from controller.server.uploads import UploadRoutes
+from controller.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What is served, and to whom."""
+
+    project: Project
+    settings: Settings
+    backend: Backend
+    token: str
+    limits: Limits = field(default_factory=Limits)
+
+
+def server_folder(project: Project) -> Path:
+    """Return where a repository's server keeps everything. One process at a time works there."""
+    return project.state / "server"
+
+
+def create_app(served: Served) -> Starlette:
+    """Return the application. Reads all records; nothing runs before it is started.
+
+    Raises:
+        FtctlError: A record is damaged.
+    """
+    folder, limits = server_folder(served.project), served.limits
+    files = FileStore(folder / "files", limits)
+    jobs = JobLedger(folder / "jobs")
+    catalog = Catalog(served.project, served.backend, served.settings, jobs)
+    foreman = Foreman(served.backend, catalog, jobs, files, limits)
+    engines = EnginePool(served.backend, limits)
+    uploads = UploadRoutes(folder / "uploads", files, limits)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        del app
+        async with anyio.create_task_group() as group:
+            group.start_soon(foreman.run)
+            group.start_soon(_sweep, files, uploads, engines, limits)
+            yield
+            group.cancel_scope.cancel()
+        # Training goes on in processes of its own; chat does not.
+        await engines.close()
+
+    routes = [
+        *FileRoutes(files, limits).routes(),
+        *uploads.routes(),
+        *JobRoutes(served.backend, catalog, files, jobs, foreman, limits).routes(),
+        *ModelRoutes(catalog, served.backend, jobs).routes(),
+        *ChatRoutes(catalog, engines, limits).routes(),
+    ]
+    return Starlette(
+        routes=[Mount("/v1", routes=routes)],
+        middleware=[Middleware(Gate, token=served.token)],
+        exception_handlers={
+            errors.ApiError: errors.on_api_error,
+            HTTPException: errors.on_http_error,
+            Exception: errors.on_defect,
+        },
+        lifespan=lifespan,
+    )
+
+
+async def _sweep(
+    files: FileStore, uploads: UploadRoutes, engines: EnginePool, limits: Limits
+) -> None:
+    """Give up, from time to time, what has expired or is not used."""
+    while True:
+        try:
+            await files.sweep()
+            await uploads.sweep()
+            await engines.sweep()
+        except (OSError, BackendError):
+            _log.exception("cleaning up failed; trying again")
+        await anyio.sleep(limits.sweep_s)
