@@ -20,6 +20,10 @@ _PARAGRAPH: Final = 3
 """Grammar sentences that make one document."""
 _REPEATS: Final = 3
 """How often hand-written text comes, against once for what the grammar makes."""
+_CARELESS: Final = 0.3
+"""How often a question is asked with each kind of carelessness."""
+_KEPT: Final = 0.8
+"""Share of the words that stay when some are left out."""
 _PARTICLES: Final = {
     "은": "는",
     "이": "가",
@@ -75,13 +79,33 @@ def _from_grammar(chance: random.Random) -> list[Document]:
     for _ in range(_CHATS):
         question, answer = chance.choice(rules["chat"]).split(" | ")
         said: dict[str, str] = {}
-        user = _message("user", _expand(f"{{{question}}}", rules, chance, said))
+        asked = _hastily(_expand(f"{{{question}}}", rules, chance, said), rules, chance)
+        user = _message("user", asked)
         found.append([user, _message("assistant", _expand(f"{{{answer}}}", rules, chance, said))])
     found += [
         " ".join(_expand("{prose}", rules, chance, {}) for _ in range(_PARAGRAPH))
         for _ in range(_SENTENCES // _PARAGRAPH)
     ]
     return found
+
+
+def _hastily(question: str, rules: Mapping[str, Sequence[str]], chance: random.Random) -> str:
+    """Ask as people type: with something before or after, words left out or moved.
+
+    A model that has only seen whole sentences of the grammar trips over everything else.
+    """
+    words = question.split()
+    if chance.random() < _CARELESS:
+        words = [word for word in words if chance.random() < _KEPT] or words
+    if chance.random() < _CARELESS:
+        place = chance.randrange(len(words))
+        words = words[place:] + words[:place]
+    asked = " ".join(words)
+    if chance.random() < _CARELESS:
+        asked = f"{_expand('{before}', rules, chance, {})} {asked}"
+    if chance.random() < _CARELESS:
+        asked = f"{asked} {_expand('{after}', rules, chance, {})}"
+    return asked
 
 
 def _rules() -> dict[str, list[str]]:
