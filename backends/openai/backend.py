@@ -38,8 +38,9 @@ from backends.openai.completions import Chats, Pace
 from backends.openai.endpoints import INSTALL, base_url, is_loopback, is_official, settings
 from backends.openai.listing import find_by_fingerprint
 from backends.openai.notes import Notes
+from backends.openai.patience import Patience
 from backends.openai.remedies import spoken
-from backends.openai.submit import Patience, Site, submit
+from backends.openai.submit import Site, submit
 from backends.openai.translate import to_event, to_job
 from backends.openai.watch import Watch
 from backends.openai.wire import Refused, Unclear

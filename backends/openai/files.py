@@ -2,16 +2,16 @@
 
 import hashlib
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.base import BackendError
 from backends.openai.matching import LocalFile
-from backends.openai.remedies import silence
-from backends.openai.wire import Body, Unclear, follow, objects
+from backends.openai.patience import Patience
+from backends.openai.wire import Body, Refused, Unclear, follow, objects
 
 if TYPE_CHECKING:
     from backends.openai.client import Client
@@ -59,39 +59,30 @@ def find_files(client: "Client", wanted: LocalFile) -> Iterator[RemoteFile]:
             return
 
 
-def ensure_file(
-    client: "Client", wanted: LocalFile, *, server: str, tries: int, pause_s: float
-) -> RemoteFile:
+def ensure_file(client: "Client", wanted: LocalFile, patience: Patience) -> RemoteFile:
     """Return the server's copy of a file; upload it when there is none.
 
     A copy too many costs nothing, so an upload without an answer is looked for and then repeated.
 
     Raises:
-        BackendError: It is too large, or the server gives no answer.
+        BackendError: It is too large.
         Refused: The server does not take it.
-        Unclear: The list of files cannot be read.
+        Unclear: The server gives no usable answer.
     """
     if wanted.size > LARGEST:
         raise BackendError(
             f"the training file has {wanted.size / 1e9:.1f} GB; servers take at most 8 GB",
             "train on fewer or shorter examples",
         )
-    unclear = Unclear("it was never tried")
-    for attempt in range(tries):
+    for tries in count(1):
         found = next(find_files(client, wanted), None)
         if found is not None:
             return found
         try:
-            file = _upload(client, wanted)
-        except Unclear as error:
-            unclear = error
-            time.sleep(max(error.retry_after_s or 0.0, pause_s * 2**attempt))
-        else:
-            return _remote(file, uploaded=True)
-    found = next(find_files(client, wanted), None)
-    if found is not None:
-        return found
-    raise silence(unclear, server)
+            return _remote(_upload(client, wanted), uploaded=True)
+        except (Refused, Unclear) as error:
+            patience.wait(error, tries)
+    raise AssertionError("an endless loop ended")
 
 
 def _upload(client: "Client", wanted: LocalFile) -> Body:

@@ -10,6 +10,7 @@ the window since the last create call is over, and the job is not there.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import BackendError, Job, SubmissionUnknown, TrainRequest
@@ -19,6 +20,7 @@ from backends.openai.matching import (
     ATTEMPT,
     FINGERPRINT,
     NAME,
+    LocalFile,
     Wanted,
     contradiction,
     is_alike,
@@ -28,6 +30,7 @@ from backends.openai.matching import (
     metadata_of,
 )
 from backends.openai.notes import Notes
+from backends.openai.patience import Patience
 from backends.openai.remedies import refusal, silence, spoken
 from backends.openai.translate import state_of, to_job
 from backends.openai.wire import Body, Refused, Unclear
@@ -37,24 +40,6 @@ if TYPE_CHECKING:
 
 _NOT_FOUND: Final = 404
 _LONGEST_PAUSE_S: Final = 8.0
-_MAX_SENDS: Final = 4
-"""Create calls after a plain `too many requests`, which surely created nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long to wait for what."""
-
-    window_s: float = 60.0
-    """How long a created job may be missing from the list of jobs."""
-    pause_s: float = 0.5
-    """Before the second look; doubled for each further one, up to eight seconds."""
-    slow_down_s: float = 120.0
-    """The longest wait that a server may ask for before it is asked again."""
-    lag_s: float = 10.0
-    """How long after an upload by someone else a job made from it may be missing from the list."""
-    uploads: int = 3
-    """How often a file is sent before giving up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,15 +202,8 @@ class _Submission:
             site.notes.remove_intent(wanted)
             raise silence(error, site.server) from error
 
-    def _ensure(self, files: list[RemoteFile], wanted: Any) -> RemoteFile:  # noqa: ANN401
-        patience = self._site.patience
-        file = ensure_file(
-            self._site.client,
-            wanted,
-            server=self._site.server,
-            tries=patience.uploads,
-            pause_s=patience.pause_s,
-        )
+    def _ensure(self, files: list[RemoteFile], wanted: LocalFile) -> RemoteFile:
+        file = ensure_file(self._site.client, wanted, self._site.patience)
         files.append(file)
         return file
 
@@ -255,7 +233,7 @@ class _Submission:
     def _send(self, body: dict[str, Any]) -> list[Body]:
         """Send the create call until there is an answer other than `too many requests`."""
         site = self._site
-        for sends in range(1, _MAX_SENDS + 1):
+        for sends in count(1):
             try:
                 job = site.client.create_job(body)
                 if not isinstance(job.get("id"), str) or not job["id"]:
@@ -267,23 +245,14 @@ class _Submission:
                     # The server knows no metadata; the suffix carries the tag.
                     body = {key: body[key] for key in body if key != "metadata"}
                     continue
-                if not error.must_slow_down or sends == _MAX_SENDS:
-                    raise
-                self._slow_down(error, sends)
+                site.patience.wait(error, sends)
                 found = self._look_up()
                 if found:
                     return found
                 site.notes.write_intent(self._wanted, now_s=time.time(), sending=True)
             else:
                 return self._look_for(job)
-        raise AssertionError("the last send returns or raises")
-
-    def _slow_down(self, error: Refused, sends: int) -> None:
-        patience = self._site.patience
-        asked_s = error.retry_after_s
-        if asked_s is not None and asked_s > patience.slow_down_s:
-            raise error
-        time.sleep(patience.pause_s * 2**sends if asked_s is None else asked_s)
+        raise AssertionError("an endless loop ended")
 
     def _after_silence(self, error: Unclear) -> list[Body]:
         """Find the job of a create call whose answer was lost; never send again.

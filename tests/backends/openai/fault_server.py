@@ -114,7 +114,7 @@ class Server:
         parts = urlsplit(http.path)
         path = parts.path.removeprefix("/v1")
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        body = self._read(http, path)
+        body = self._read(http)
         with self.lock:
             self.count += 1
             number = self.count
@@ -139,7 +139,7 @@ class Server:
             os.kill(self.kill[0], signal.SIGKILL)
             time.sleep(0.02)
 
-    def _read(self, http, path):
+    def _read(self, http):
         length = int(http.headers.get("content-length") or 0)
         kind = http.headers.get("content-type", "")
         if kind.startswith("multipart/"):
