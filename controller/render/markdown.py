@@ -5,12 +5,17 @@ from collections.abc import Mapping
 from controller.plan.actions import Desired, Train
 from controller.plan.plan import Plan
 from controller.render.plan import cost, look, no_changes, plan_text, summary
-from controller.render.text import safe
+from controller.render.text import one_line, safe
 
 MARK = "<!-- ftctl:plan -->"
 """First line of the comment, by which it is found again and replaced."""
 LIMIT = 60_000
 """GitHub takes 65,536 characters; what is over is cut, and said to be."""
+ROWS_LIMIT = 20_000
+"""Characters of the table, so that some of the full plan has room too."""
+
+
+_REASON_CELLS = 300
 
 
 def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
@@ -20,18 +25,21 @@ def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
     rows = ["| fine-tune | action | reason |", "|---|---|---|"]
     for action in plan.actions:
         shown = look(action)
-        rows.append(f"| {action.name} | {shown.symbol} {shown.sentence} | {cell(action.reason)} |")
+        reason = cell(one_line(action.reason, _REASON_CELLS))
+        rows.append(f"| {cell(action.name)} | {shown.symbol} {shown.sentence} | {reason} |")
     spends = any(isinstance(action, Train) for action in plan.actions)
+    rows = _fitting(rows)
     text = plan_text(plan, desired)
-    if len(text) > LIMIT:
-        text = f"{text[:LIMIT]}\n… cut; run `ftctl plan` for the rest"
+    room = LIMIT - sum(len(row) + 1 for row in rows)
+    if len(text) > room:
+        text = f"{text[:room]}\n… cut; run `ftctl plan` for the rest"
     fence = "`" * max(3, _longest_run(text, "`") + 1)
     return "\n".join(
         [
             MARK,
             "### ftctl plan",
             "",
-            f"**{summary(plan)}** {cost(plan)}",
+            f"**{summary(plan)}** {cost(plan)}".rstrip(),
             "",
             *rows,
             "",
@@ -56,6 +64,15 @@ def cell(text: str) -> str:
     for character in "\\`*_{}[]<>()#+-!|~@":
         flat = flat.replace(character, f"\\{character}" if character != "@" else "@\u200b")
     return flat
+
+
+def _fitting(rows: list[str]) -> list[str]:
+    length = 0
+    for index, row in enumerate(rows):
+        length += len(row) + 1
+        if length > ROWS_LIMIT:
+            return [*rows[:index], f"| … | and {len(rows) - index} more | see `ftctl plan` |"]
+    return rows
 
 
 def _longest_run(text: str, character: str) -> int:

@@ -1,5 +1,7 @@
 """A plan as text in Terraform's look, and as JSON."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
@@ -23,10 +25,26 @@ from controller.plan.actions import (
 )
 from controller.plan.fingerprint import Change, short
 from controller.plan.plan import Plan
-from controller.render.text import duration, number, one_line, safe
+from controller.render.text import cells, duration, number, one_line, pad, safe
 
 PLAN_FORMAT = 1
 _VALUE_CELLS = 60
+_VERBS = (
+    "to train",
+    "to retrain",
+    "to reuse",
+    "to adopt",
+    "to resume",
+    "to record",
+    "to evaluate",
+    "to judge",
+    "to promote",
+    "to update",
+    "to retire",
+    "in progress",
+    "blocked",
+)
+"""The order in which the summary counts them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,29 +115,29 @@ def no_changes(plan: Plan) -> str:
 
 def summary(plan: Plan) -> str:
     """Return the plan in one line, such as `Plan: 1 to train, 2 to reuse`, with a full stop."""
-    counts: dict[str, int] = {}
-    for action in plan.actions:
-        verb = look(action).verb
-        counts[verb] = counts.get(verb, 0) + 1
-    return f"Plan: {', '.join(f'{count} {verb}' for verb, count in counts.items())}."
+    counts = Counter(look(action).verb for action in plan.actions)
+    said = sorted(counts.items(), key=lambda item: _VERBS.index(item[0]))
+    return f"Plan: {', '.join(f'{count} {verb}' for verb, count in said)}."
 
 
 def cost(plan: Plan) -> str:
-    """Return what the plan costs in one line."""
+    """Return what the plan costs in one line; empty when nothing in it has a price."""
     estimates = [action.estimate for action in plan.actions if isinstance(action, Train)]
     reused = sum(isinstance(action, Reuse) for action in plan.actions)
+    ranges = [estimate.usd for estimate in estimates if estimate.usd is not None]
+    unknown = len(estimates) - len(ranges)
     parts = []
-    if any(estimate.usd is None for estimate in estimates):
+    if ranges:
+        parts.append(_dollars(sum(low for low, _ in ranges), sum(high for _, high in ranges)))
+        if unknown:
+            parts.append(f"{unknown} not known")
+        elif all(range_ == (0.0, 0.0) for range_ in ranges):
+            parts.append("on your own hardware")
+    elif unknown:
         parts.append("not known")
-    else:
-        low = sum(estimate.usd[0] for estimate in estimates if estimate.usd)
-        high = sum(estimate.usd[1] for estimate in estimates if estimate.usd)
-        parts.append(_dollars(low, high))
-    if estimates and all(estimate.usd == (0.0, 0.0) for estimate in estimates):
-        parts.append("on your own hardware")
     if reused:
         parts.append(f"{reused} reused at $0.00")
-    return f"Cost: {', '.join(parts)}."
+    return f"Cost: {', '.join(parts)}." if parts else ""
 
 
 def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
@@ -137,7 +155,8 @@ def progress_text(progress: Progress | None) -> str:
     """Return how far a job has come: `step 40/96, loss 2.31, 8,100 tokens/s, 12 s left`."""
     if progress is None:
         return ""
-    parts = [f"step {progress.step}/{progress.total_steps}"]
+    of = f"/{progress.total_steps}" if progress.total_steps else ""
+    parts = [f"step {progress.step}{of}"]
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.3f}")
     if progress.held_out_loss is not None:
@@ -150,11 +169,13 @@ def progress_text(progress: Progress | None) -> str:
 
 
 def _block(action: Action, desired: Desired | None) -> str:
-    shown = look(action)
+    shown, name = look(action), safe(action.name)
+    # Lines of a job's log may be part of a reason; none of them may pass for a line of the plan.
+    reason = "\n  #      ".join(safe(action.reason).splitlines())
     lines = [
-        f"  # {action.name} {shown.sentence}",
-        f"  # ({safe(action.reason)})",
-        f"{shown.symbol} finetune {action.name!r}{_where(desired)}".replace("'", '"'),
+        f"  # {name} {shown.sentence}",
+        f"  # ({reason})",
+        f'{shown.symbol} finetune "{name}"{_where(desired)}',
     ]
     return "\n".join([*lines, *(f"      {line}" for line in _details(action))])
 
@@ -184,21 +205,23 @@ def _details(action: Action) -> Iterator[str]:
 
 
 def _train_details(action: Train) -> Iterator[str]:
-    for change in action.changes:
-        yield f"{_change(change, action)}   # forces training"
+    rows = [(change.field, _change(change, action)) for change in action.changes]
     train, held_out = action.data.train.examples, action.data.held_out.examples
-    yield f"examples = {train:,}, {held_out:,} held out"
+    rows.append(("examples", f"{train:,}, {held_out:,} held out"))
     if action.supersedes is not None:
-        yield f"job {action.supersedes} is cancelled first: its inputs are not wanted any more"
-    yield f"cost     = {_estimate(action.estimate)}"
+        rows.append(
+            ("cancels", f"job {safe(action.supersedes)}, whose inputs nobody wants any more")
+        )
+    rows.append(("cost", _estimate(action.estimate)))
+    width = max(cells(safe(field)) for field, _ in rows)
+    for field, value in rows:
+        yield f"{pad(safe(field), width)} = {value}"
 
 
 def _change(change: Change, action: Train) -> str:
-    if change.field == "data":
-        data = action.data_change
-        examples = f"  (+{data.added} -{data.removed} examples)" if data else ""
-        return f"data = {_value(change.old)} -> {_value(change.new)}{examples}"
-    return f"{change.field} = {_value(change.old)} -> {_value(change.new)}"
+    data = action.data_change if change.field == "data" else None
+    examples = f" (+{data.added} -{data.removed} examples)" if data else ""
+    return f"{_value(change.old)} -> {_value(change.new)}{examples}  # forces training"
 
 
 def _value(value: Json) -> str:
@@ -214,7 +237,7 @@ def _value(value: Json) -> str:
         case float():
             return f"{value:g}"
         case _:
-            return one_line(str(value), _VALUE_CELLS)
+            return one_line(json.dumps(value, ensure_ascii=False), _VALUE_CELLS)
 
 
 def _estimate(estimate: Estimate) -> str:
@@ -232,8 +255,8 @@ def _dollars(low: float, high: float) -> str:
 
 
 def _closing(plan: Plan) -> str:
-    priced = any(isinstance(action, Train | Reuse) for action in plan.actions)
-    return "\n".join([summary(plan), *([cost(plan)] if priced else []), f"Plan ID: {plan.id}"])
+    lines = [summary(plan), cost(plan), f"Plan ID: {plan.id}"]
+    return "\n".join(line for line in lines if line)
 
 
 def _action_json(action: Action, desired: Desired | None) -> Json:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends.base import Job, Json
+from controller.evaluate.gate import parse_condition
 from controller.lock.model import Build, Entry, Lockfile
 from controller.plan.fingerprint import short
 from controller.render.text import number, one_line, safe, table
@@ -28,7 +29,7 @@ def status_text(lockfile: Lockfile, declared: list[str], jobs: Mapping[str, Job]
         build = entry.builds.get(entry.production or "")
         rows.append(
             [
-                name,
+                safe(name),
                 state_of(entry, jobs, declared=name in declared),
                 short(build.fingerprint) if build else "-",
                 safe(build.model_id) if build else "-",
@@ -68,9 +69,8 @@ def score_table(lockfile: Lockfile) -> str:
             continue
         scores = build.evaluation.scores
         for metric, tuned in scores["candidate"].items():
-            base = scores.get("base", {}).get(metric)
-            shown = "-" if base is None else number(base)
-            rows.append([name, metric, shown, number(tuned), _gate_word(build, metric)])
+            base = _shown(scores.get("base", {}).get(metric))
+            rows.append([safe(name), metric, base, number(tuned), _gate_word(build, metric)])
     return table(rows) if len(rows) > 1 else ""
 
 
@@ -124,10 +124,12 @@ def _shown_build(entry: Entry) -> Build | None:
 def _gate_word(build: Build, metric: str) -> str:
     if build.verdict is None:
         return ""
-    conditions = [text for text in build.verdict.gate if text.split()[0] == metric]
+    parsed = [parse_condition(text) for text in build.verdict.gate]
+    conditions = [condition.text for condition in parsed if condition.metric == metric]
     if not conditions:
         return ""
-    failed = any(text.startswith(tuple(conditions)) for text in build.verdict.failures)
+    starts = tuple(f"{text}:" for text in conditions)
+    failed = any(text.startswith(starts) for text in build.verdict.failures)
     return f"{'failed' if failed else 'passed'}: {'; '.join(conditions)}"
 
 
@@ -155,7 +157,7 @@ def _build_lines(build: Build, entry: Entry) -> list[str]:
         roles = [role for role in _ROLES if role in scores]
         rows = [["metric", *roles]]
         rows += [
-            [metric, *(number(scores[role].get(metric, float("nan"))) for role in roles)]
+            [metric, *(_shown(scores[role].get(metric)) for role in roles)]
             for metric in scores["candidate"]
         ]
         lines += ["", table(rows, indent="    ")]
@@ -164,6 +166,10 @@ def _build_lines(build: Build, entry: Entry) -> list[str]:
         lines += ["", f"  gate        {word}"]
         lines += [f"    {text}" for text in build.verdict.failures or build.verdict.gate]
     return lines
+
+
+def _shown(score: float | None) -> str:
+    return "-" if score is None else number(score)
 
 
 def _answer_lines(answer: Mapping[str, Any]) -> list[str]:
