@@ -182,15 +182,12 @@ def _record_unwanted(
     """Record the end of a job whose inputs nobody wants any more: no reason to stop.
 
     A cancelled one was most likely cancelled for just that, by a run that died before it could
-    say so; coming back to its inputs is another attempt.
+    say so, and is no failure.
     """
-    job = action.job
-    recorded = replace_entry(entry, job=None, failures=failures)
-    if job.state is JobState.CANCELLED:
-        attempts = {**entry.attempts, job.fingerprint: job.attempt + 1}
-        recorded = replace_entry(entry, job=None, attempts=attempts)
-    _save(action.name, recorded, hands)
-    message = f"{ended(job)}; its inputs are not wanted any more"
+    cancelled = action.job.state is JobState.CANCELLED
+    kept = entry.failures if cancelled else failures
+    _save(action.name, replace_entry(entry, job=None, failures=kept), hands)
+    message = f"{ended(action.job)}; its inputs are not wanted any more"
     return Outcome(action=action, message=message)
 
 
@@ -335,15 +332,15 @@ def _wanted(name: str, attempt: int, hands: Hands) -> tuple[Desired, TrainReques
 def _cancel_superseded(name: str, job_id: str | None, hands: Hands) -> Entry:
     """Cancel a job whose inputs nobody wants any more; return the entry without it.
 
-    Coming back to these inputs later is another attempt. A job that another fine-tune waits for
-    as well, because it has the same inputs, goes on.
+    Coming back to these inputs later is another attempt. A job that another fine-tune wants as
+    well, because it has the same inputs, goes on.
     """
     entry = _entry(name, hands)
     if job_id is None or entry.job is None or entry.job.id != job_id:
         return entry
     job = entry.job
-    others = [one.job for key, one in hands.ledger.lockfile.finetunes.items() if key != name]
-    if any(one and (one.backend, one.id) == (job.backend, job.id) for one in others):
+    others = (one for key, one in hands.resolved.desired.items() if key != name)
+    if any(other.fingerprint == job.fingerprint for other in others):
         return replace_entry(entry, job=None)
     hands.open_backend(job.backend).cancel(job_id)
     attempts = {**entry.attempts, job.fingerprint: job.attempt + 1}

@@ -200,12 +200,14 @@ class _Step:
             reason = f"job {failure.job} {failure.error}"
             return Blocked(name=name, reason=reason, remedy=remedy, obstacle=Obstacle.FAILURE)
         found = self.observed.found.get(target, ())
-        # A model is a model, whichever attempt made it; only an ended job belongs to its attempt.
+        # A model is a model, whichever attempt made it; a failure belongs to its attempt; and a
+        # job that was cancelled without being recorded was not wanted then, but its attempt is used.
         living = [job for job in found if job.state.is_open or job.state is JobState.SUCCEEDED]
-        ended = [job for job in found if job not in living and job.attempt >= attempt]
-        for job in (*living, *reversed(ended)):
+        failed = [j for j in found if j.state is JobState.FAILED and j.attempt >= attempt]
+        for job in (*living, *reversed(failed)):
             reason = f"job {job.id} was already made for these inputs and has state {job.state}"
             return Adopt(name=name, reason=reason, job=job, supersedes=self._superseded)
+        attempt = max([attempt, *(job.attempt + 1 for job in found)])
         return self._over_budget() or self._train(target, attempt)
 
     def _over_budget(self) -> Blocked | None:
