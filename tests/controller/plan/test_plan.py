@@ -279,7 +279,7 @@ def test_another_fine_tune_with_equal_inputs_shares_its_build(make):
 # --- jobs that nobody recorded ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", list(JobState))
+@pytest.mark.parametrize("state", [state for state in JobState if state is not CANCELLED])
 def test_a_job_found_by_its_fingerprint_is_adopted(make, state: JobState):
     desired = make.desired()
     action = step(desired, found=[make.job(desired, state)])
@@ -308,6 +308,13 @@ def test_a_job_that_failed_before_the_retry_is_passed_over(make):
     assert isinstance(action, Train)
     assert action.attempt == 2
     assert action.reason == "no build is recorded; attempt 2"
+
+
+def test_a_job_that_was_cancelled_and_not_recorded_leaves_the_next_attempt(make):
+    desired = make.desired()
+    action = step(desired, found=[make.job(desired, CANCELLED)])
+    assert isinstance(action, Train)
+    assert action.attempt == 2
 
 
 def test_a_model_of_an_earlier_attempt_is_not_paid_again(make):

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import openai
 import pytest
 import uvicorn
@@ -48,6 +49,13 @@ class Server:
     backend: ScriptedBackend
     root: Path
     client: openai.OpenAI
+
+    def send(self, method, path, *, token=TOKEN, **options):
+        """Send what no SDK would."""
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        headers |= options.pop("headers", {})
+        url = self.url.removesuffix("/v1") + path
+        return httpx2.request(method, url, headers=headers, **options)
 
     @property
     def state(self):

@@ -68,12 +68,11 @@ def test_the_backend_gets_canonical_bytes_and_the_spec_s_own_settings(tmp_path):
         until(server.client, job.id, "succeeded")
     [(request, train, origins)] = seen
     assert (
-        train
-        == lines()
-        .replace(b'": ', b'":')
-        .replace(b", ", b",")
-        .replace(b'"role":"user","content":', b'"role":"user","content":')
-        or train.count(b"\n") == 12
+        train.splitlines()[0]
+        == (
+            '{"messages":[{"content":"질문 0?","role":"user"},'
+            '{"content":"답 0.","role":"assistant"}]}'
+        ).encode()
     )
     assert origins.splitlines()[:2] == [f"{file.id}:2", f"{file.id}:4"]
     settings = request.hyperparameters
@@ -167,16 +166,15 @@ def test_equal_requests_share_a_run_and_each_has_its_model(server):
 
 
 def test_a_failed_run_says_why_and_is_tried_anew(tmp_path):
-    with serving(tmp_path, Trainer(tmp_path / "s", script=FAILS)) as server:
+    scripts = iter([FAILS, GOES_WELL])
+    backend = Trainer(tmp_path / "s", script=lambda _: next(scripts))
+    with serving(tmp_path, backend) as server:
         file = upload(server.client)
         failed = until(server.client, create(server.client, file, seed=1).id, "failed")
-        assert (failed.error.code, failed.error.message) == (
-            "training_failed",
-            "the script says so",
-        )
-        server.backend._script = GOES_WELL
+        said = (failed.error.code, failed.error.message)
+        assert said == ("training_failed", "the script says so")
         until(server.client, create(server.client, file, seed=1).id, "succeeded")
-        assert [job.attempt for job in server.backend.jobs] == [1, 2]
+        assert [job.attempt for job in backend.jobs] == [1, 2]
 
 
 def test_an_interrupted_run_goes_on_by_itself(tmp_path):
