@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from backends.base import Backend, BackendError
 from controller.project import Project
@@ -48,7 +48,7 @@ def server_folder(project: Project) -> Path:
     return project.state / "server"
 
 
-def create_app(served: Served) -> Starlette:
+def create_app(served: Served) -> ASGIApp:
     """Return the application. Reads all records; nothing runs before it is started.
 
     Raises:
@@ -80,9 +80,8 @@ def create_app(served: Served) -> Starlette:
         *ModelRoutes(catalog, served.backend, jobs).routes(),
         *ChatRoutes(catalog, engines, limits).routes(),
     ]
-    return Starlette(
+    app = Starlette(
         routes=[Mount("/v1", routes=routes)],
-        middleware=[Middleware(Gate, token=served.token)],
         exception_handlers={
             errors.ApiError: errors.on_api_error,
             HTTPException: errors.on_http_error,
@@ -90,6 +89,8 @@ def create_app(served: Served) -> Starlette:
         },
         lifespan=lifespan,
     )
+    # Outside of everything, also of what answers for a defect.
+    return Gate(app, served.token)
 
 
 async def _sweep(

@@ -6,7 +6,6 @@ that the lockfile records, by fine-tune or by model ID.
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -75,23 +74,19 @@ class Catalog:
         """
         if name in self._written:
             return Served(base=self.base(name), model=None)
-        record = self.job_of(name)
-        if record is not None:
-            return Served(base=self.base(record.model), model=record.backend_model)
         build = self._recorded(name)
-        if build is None:
-            raise missing(name)
-        if build.backend == BACKEND:
+        if build is not None and build.backend == BACKEND:
             base = self._identify(build.base_model, build.revision)
             return Served(base=base, model=build.model_id)
-        record = self.job_of(build.model_id)
-        if record is None:
-            message = (
-                f"{name} is {build.model_id} of the backend {build.backend}, "
-                "which this server does not reach."
-            )
-            raise ApiError(404, "model_not_served", message, "model")
-        return Served(base=self.base(record.model), model=record.backend_model)
+        record = self.job_of(name if build is None else build.model_id)
+        if record is not None:
+            return Served(base=self.base(record.model), model=record.backend_model)
+        if build is None or build.model_id == name:
+            raise missing(name)
+        message = (
+            f"{name} is {build.model_id} of the backend {build.backend}, and not on this server."
+        )
+        raise ApiError(404, "model_not_served", message, "model")
 
     def job_of(self, name: str) -> JobRecord | None:
         """Return the job that made a model; None when no job here did, or it was deleted."""
@@ -105,15 +100,9 @@ class Catalog:
     def index(self) -> list[dict[str, JsonValue]]:
         """Return every model object: base models, then jobs' models, then fine-tunes by name."""
         made = [one for one in self._jobs.records.newest_first() if one.public_model]
-        return [
-            *(self._shown(name, self._since) for name in self._written),
-            *(self._shown(one.model_name, int(one.finished_s or one.created_s)) for one in made),
-            *(
-                self._shown(name, self._since)
-                for name, entry in self.lockfile().finetunes.items()
-                if entry.production is not None and name not in self._written
-            ),
-        ]
+        names = [*self._written, *(one.model_name for one in made), *self.lockfile().finetunes]
+        shown = {name: self._shown(name) for name in names}
+        return [one for one in shown.values() if one is not None]
 
     def describe(self, name: str) -> dict[str, JsonValue]:
         """Return one model object.
@@ -121,12 +110,10 @@ class Catalog:
         Raises:
             ApiError: There is none.
         """
-        record = self.job_of(name)
-        if record is not None:
-            return self._shown(name, int(record.finished_s or record.created_s))
-        if name in self._written or self._recorded(name) is not None:
-            return self._shown(name, self._since)
-        raise missing(name)
+        shown = self._shown(name)
+        if shown is None:
+            raise missing(name)
+        return shown
 
     def is_wanted(self, backend_model: str, besides: str) -> bool:
         """Say whether a backend's model is behind another name than that of one job."""
@@ -165,11 +152,10 @@ class Catalog:
 
     def _recorded(self, name: str) -> Build | None:
         """Return a build by its fine-tune's name, then in production, or by its model ID."""
-        finetunes: Mapping[str, object] = self.lockfile().finetunes
+        finetunes = self.lockfile().finetunes
         if name in finetunes:
-            entry = self.lockfile().finetunes[name]
-            return entry.builds.get(entry.production or "")
-        for entry in self.lockfile().finetunes.values():
+            return finetunes[name].builds.get(finetunes[name].production or "")
+        for entry in finetunes.values():
             for build in entry.builds.values():
                 if build.model_id == name:
                     return build
@@ -178,11 +164,18 @@ class Catalog:
     def _identify(self, written: str, revision: str | None) -> BaseModel:
         return self._backend.identify(written, revision, self._project.root / FOLDER)
 
-    def _shown(self, name: str, created: int) -> dict[str, JsonValue]:
+    def _shown(self, name: str) -> dict[str, JsonValue] | None:
+        """Return a model object; None when nothing answers under that name."""
+        build = None if name in self._written else self._recorded(name)
+        record = self.job_of(name if build is None else build.model_id)
+        is_here = name in self._written or (build is not None and build.backend == BACKEND)
+        if record is None and not is_here:
+            return None
+        made_s = self._since if record is None else record.finished_s or record.created_s
         return {
             "id": name,
             "object": "model",
-            "created": created,
+            "created": int(made_s),
             "owned_by": OWNER,
             "shutdown_date": None,
         }

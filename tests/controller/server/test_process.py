@@ -1,0 +1,237 @@
+"""The command as a process: its greeting, its end by each signal, memory, a real training."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import openai
+import pytest
+from serve_helpers import BASE, TOKEN, lines, refused, until, upload
+
+from controller.cli.serve import command
+from controller.errors import FtctlError, InvalidInput, LockHeld
+
+RUN = """
+import sys
+from pathlib import Path
+from controller.cli.serve import command
+command.main(sys.argv[2:], obj={"folder": Path(sys.argv[1]), "json": False})
+"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository with a base model that can be named but not trained."""
+    base = tmp_path / "models" / BASE
+    base.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (base / name).write_text("{}")
+    return repository(tmp_path)
+
+
+def repository(root):
+    (root / "finetunes").mkdir()
+    (root / "ftctl.yaml").write_text(f"serve: {{base_models: [../models/{BASE}]}}\n")
+    return root
+
+
+@contextlib.contextmanager
+def process(root, *, token=TOKEN, arguments=()):
+    """Start the command; yield the process, its greeting, and a client."""
+    environment = {**os.environ, "FTCTL_SERVE_TOKEN": token, "PYTHONUNBUFFERED": "1"}
+    given = [sys.executable, "-c", RUN, str(root), "--port", "0", *arguments]
+    with subprocess.Popen(
+        given, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        greeting = ""
+        while not greeting.endswith("finds them again.\n"):
+            line = child.stdout.readline()
+            assert line, child.stderr.read()
+            greeting += line
+        url = re.search(r"http://\S+/v1", greeting)[0]
+        made = re.search(r"Token, made for this run: (\S+)", greeting)
+        with openai.OpenAI(api_key=made[1] if made else token, base_url=url) as client:
+            try:
+                yield child, greeting, client
+            finally:
+                child.kill()
+
+
+def run(root, *arguments):
+    command.main([*arguments], obj={"folder": root, "json": False}, standalone_mode=False)
+
+
+def test_the_greeting_says_where_and_keeps_the_token_to_itself(root):
+    with process(root) as (_, greeting, client):
+        assert re.fullmatch(
+            f"Serving {root} at http://127.0.0.1:[0-9]+/v1\n"
+            f"Base models: ../models/{BASE}\n"
+            "Token: the one in FTCTL_SERVE_TOKEN.\n"
+            "Ctrl-C ends the server; jobs go on training, and it finds them again.\n",
+            greeting,
+        )
+        assert [model.id for model in client.models.list()] == [BASE]
+
+
+def test_without_a_token_one_is_made_and_printed_once(root):
+    with process(root, token="") as (child, greeting, client):
+        token = client.api_key
+        assert len(token) > 30
+        assert greeting.count(token) == 1
+        assert client.models.list().data
+        child.terminate()
+        assert token not in "".join(child.communicate(timeout=20))
+    kept = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
+    assert token.encode() not in kept
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_well_when_told_to(root, number):
+    with process(root) as (child, _, client):
+        client.models.list()
+        child.send_signal(number)
+        _, errors = child.communicate(timeout=20)
+        assert child.returncode == (0 if number == signal.SIGTERM else 1)
+        assert errors.replace("Aborted!", "").strip() == ""
+
+
+def test_killed_and_started_again_it_has_everything(root):
+    with process(root) as (child, _, client):
+        file = upload(client, lines(3))
+        job = client.fine_tuning.jobs.create(model=BASE, training_file=file.id)
+        child.kill()
+        child.wait(20)
+    with process(root) as (_, _, client):
+        assert client.files.content(file.id).read() == lines(3)
+        assert until(client, job.id, "failed").error.code == "invalid_n_examples"
+
+
+def test_one_server_at_a_time_works_in_a_repository(root):
+    with process(root), pytest.raises(LockHeld, match="another server is at work"):
+        run(root, "--port", "0")
+
+
+def test_what_keeps_it_from_starting(root, monkeypatch):
+    monkeypatch.delenv("FTCTL_SERVE_TOKEN", raising=False)
+    with pytest.raises(FtctlError, match="no token is set"):
+        run(root, "--host", "0.0.0.0")
+    with process(root) as (_, greeting, _):
+        port = re.search(r":(\d+)/v1", greeting)[1]
+        other = repository(root / "other") if (root / "other").mkdir() is None else None
+        with pytest.raises(FtctlError, match=f"cannot listen on 127.0.0.1:{port}"):
+            run(other, "--port", port)
+    (root / "ftctl.yaml").write_text("serv: {}\n")
+    with pytest.raises(InvalidInput, match="is no known key"):
+        run(root)
+
+
+def peak_mb(pid, field):
+    found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) / 1000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_memory_does_not_grow_with_a_file(root, tmp_path):
+    path = tmp_path / "large.jsonl"
+    with path.open("wb") as file:
+        for _ in range(64):
+            file.write(lines(1)[:-1] + b" " * (1 << 20) + b"\n")
+    with process(root) as (child, _, client):
+        client.models.list()
+        idle = peak_mb(child.pid, "VmRSS")
+        with path.open("rb") as file:
+            sent = client.files.create(file=file, purpose="fine-tune")
+        client.uploads.upload_file_chunked(
+            file=path, mime_type="text/plain", purpose="fine-tune", part_size=16 << 20
+        )
+        job = client.fine_tuning.jobs.create(
+            model=BASE, training_file=sent.id, validation_file=upload(client, b"x").id
+        )
+        until(client, job.id, "failed")
+        for _ in client.files.with_streaming_response.content(sent.id).__enter__().iter_bytes():
+            pass
+        assert peak_mb(child.pid, "VmHWM") - idle < 50
+
+
+def tiny_base(folder):
+    """Write a random model of two layers with a tokenizer of bytes."""
+    import tokenizers  # noqa: PLC0415 - only this test needs the training packages
+    import torch  # noqa: PLC0415
+    from transformers import Qwen3Config, Qwen3ForCausalLM  # noqa: PLC0415
+
+    words = {
+        letter: number
+        for number, letter in enumerate(sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()))
+    }
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=words, merges=[]))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    folder.mkdir(parents=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "TokenizersBackend", "eos_token": "<|im_end|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 16}
+    config = Qwen3Config(
+        vocab_size=tokenizer.get_vocab_size(),
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.token_to_id("<|im_end|>"),
+        **sizes,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_killed_while_training_it_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    devices = tmp_path / "devices"
+    devices.mkdir()
+    monkeypatch.setenv("TMPDIR", str(devices))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    tiny_base(tmp_path / "models" / BASE)
+    root = repository(tmp_path)
+    asked = {"model": BASE, "seed": 1, "suffix": "cafe", "hyperparameters": {"n_epochs": 30}}
+    with process(root) as (child, _, client):
+        file, held_out = upload(client, lines(64)), upload(client, lines(8, start=900))
+        job = client.fine_tuning.jobs.create(
+            training_file=file.id, validation_file=held_out.id, **asked
+        )
+        until(client, job.id, "running", timeout_s=120)
+        child.kill()
+        child.wait(20)
+    with process(root) as (child, _, client):
+        done = until(client, job.id, "succeeded", timeout_s=240)
+        assert done.trained_tokens > 0
+        csv = client.files.content(done.result_files[0]).text.splitlines()
+        first, last = (float(line.split(",")[1]) for line in (csv[1], csv[-1]))
+        assert last < first
+        messages = [{"role": "user", "content": "질문 3?"}]
+        sampling = {"messages": messages, "max_tokens": 16, "temperature": 0}
+        chat = client.chat.completions
+        tuned = chat.create(model=done.fine_tuned_model, **sampling)
+        pieces = chat.create(model=done.fine_tuned_model, stream=True, **sampling)
+        streamed = "".join(piece.choices[0].delta.content or "" for piece in pieces)
+        assert streamed == tuned.choices[0].message.content
+        assert tuned.usage.completion_tokens > 0
+        assert chat.create(model=BASE, **sampling).choices
+        assert client.models.delete(done.fine_tuned_model).deleted
+        assert refused(chat.create, model=done.fine_tuned_model, **sampling)[0] == 404
+        child.terminate()
+        started = time.monotonic()
+        child.wait(30)
+        assert time.monotonic() - started < 15
