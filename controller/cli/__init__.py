@@ -31,6 +31,7 @@ COMMANDS = {
     "retry": "Allow a failed fine-tune another attempt.",
     "model": "Print the model ID in production, for scripts.",
     "chat": "Talk to a model.",
+    "serve": "Serve fine-tuning and chat to OpenAI clients.",
     "schema": "Print the JSON Schema of specs.",
     "doctor": "Check this machine and this repository.",
 }
