@@ -79,18 +79,12 @@ def _greet(served: Served, listener: socket.socket, *, made: bool) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         # From here on clients may connect; they wait until the server is ready.
-        listener.listen(2048)
+        return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         message = f"cannot listen on {host}:{port}: {error}"
         raise FtctlError(message, "Choose another: --port 0 takes a free one.") from None
-    return listener
 
 
 def _is_loopback(host: str) -> bool:
