@@ -176,8 +176,10 @@ def parse_lockfile(text: bytes, file: str) -> Lockfile:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise LockfileInvalid(f"{file}{line}: is corrupt: {error}", restore) from None
+        line, found = "", str(error)
+        if isinstance(error, json.JSONDecodeError):
+            line, found = f":{error.lineno}", f"{error.msg} (column {error.colno})"
+        raise LockfileInvalid(f"{file}{line}: is corrupt: {found}", restore) from None
     form = value.get("format") if isinstance(value, dict) else None
     if not isinstance(form, int) or isinstance(form, bool) or form < 1:
         raise LockfileInvalid(f"{file}: is corrupt: it names no format", restore)

@@ -18,6 +18,7 @@ from controller.spec.yaml import Document, dotted, parse_yaml, printable
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 FOLDER = "finetunes"
+_NUMBER = re.compile(r"\s*[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +164,7 @@ def _explain(
 def _how_to_write(kind: str, given: object) -> str:
     if kind == "bool_type":
         return "Write true or false."
-    if kind in {"int_type", "float_type"} and isinstance(given, str):
+    if kind in {"int_type", "float_type"} and isinstance(given, str) and _NUMBER.fullmatch(given):
         return "Write the number without quotes."
     if kind == "string_type" and isinstance(given, bool | int | float):
         return f'Quote it: "{given}"'

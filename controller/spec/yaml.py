@@ -219,7 +219,7 @@ def _syntax_problem(file: str, error: yaml.MarkedYAMLError, text: bytes) -> Prob
     lines = text.split(b"\n")
     at = lines[mark.line] if mark and mark.line < len(lines) else b""
     if "cannot start any token" in str(error.problem) and at.lstrip(b" ").startswith(b"\t"):
-        remedy = "Indent with blanks, not tabs."
+        message, remedy = "is not YAML: a tab is no indentation", "Indent with blanks, not tabs."
     elif "mapping values" in str(error.problem):
         remedy = "Quote a text that contains `: `, and check the indentation."
     return Problem(file=file, line=mark.line + 1 if mark else None, message=message, remedy=remedy)
