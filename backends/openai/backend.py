@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 _NOT_FOUND: Final = 404
 _OVER: Final = frozenset({400, 404, 409})
 """What servers answer to cancelling a job that is over or gone."""
-_EVERY_S: Final = 5.0
-"""Between two looks at open jobs of a server elsewhere."""
 
 
 class OpenAIBackend:
@@ -72,13 +70,15 @@ class OpenAIBackend:
         self._endpoint = endpoint
         self._environment = os.environ if environment is None else environment
         self._state = state / "openai"
-        self._given_patience = patience
+        self._given = patience
         self._pace = pace or Pace()
 
     def capabilities(self) -> Capabilities:
         """Say what this backend can do; a server on this machine keeps data here and is free."""
         near = is_loopback(self._url)
-        return Capabilities(methods=hyperparameters.METHODS, remote=not near, paid=not near)
+        return Capabilities(
+            methods=hyperparameters.METHODS, remote=not near, paid=not near, endpoints=True
+        )
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check hyperparameters and write out every default."""
@@ -206,7 +206,7 @@ class OpenAIBackend:
             door = importlib.import_module("backends.openai.client")
         except ImportError as error:
             raise BackendError(
-                f"the openai backend needs: {INSTALL} ({error.name} is missing)", INSTALL
+                f"the openai backend needs: {INSTALL}", f"the package {error.name} is missing"
             ) from error
         client: Client = door.Client(settings(self._endpoint, self._environment))
         return client
@@ -224,22 +224,25 @@ class OpenAIBackend:
         return Notes(self._state)
 
     @cached_property
+    def _patience(self) -> Patience:
+        # A server here shows a job at once, nobody else uploads to it, and it counts no requests.
+        near = Patience(lag_s=0.0, look_s=0.0)
+        return self._given or (near if is_loopback(self._url) else Patience())
+
+    @cached_property
     def _site(self) -> Site:
-        near = is_loopback(self._url)
         return Site(
             client=self._client,
             server=self._server,
             kind=self._endpoint.kind,
             trusted=is_official(self._url),
             notes=self._notes,
-            # A server here shows a job at once, and nobody else uploads to it.
-            patience=self._given_patience or (Patience(lag_s=0.0) if near else Patience()),
+            patience=self._patience,
         )
 
     @cached_property
     def _watch(self) -> Watch:
-        every_s = 0.0 if is_loopback(self._url) else _EVERY_S
-        return Watch(self._client, self._url, self._notes, every_s=every_s)
+        return Watch(self._client, self._url, self._notes, every_s=self._patience.look_s)
 
     @cached_property
     def _chats(self) -> Chats:

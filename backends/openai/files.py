@@ -35,13 +35,22 @@ class RemoteFile:
 
 
 def read_local(path: Path) -> LocalFile:
-    """Name a file by its bytes, without holding them."""
+    """Name a file by its bytes, without holding them.
+
+    Raises:
+        BackendError: No server takes a file of that size.
+    """
     digest = hashlib.sha256()
     size = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             size += len(chunk)
+    if size > LARGEST:
+        raise BackendError(
+            f"{path.name} has {size / 1e9:.1f} GB; servers take at most {LARGEST / 1e9:.0f} GB",
+            "train on fewer or shorter examples",
+        )
     return LocalFile(path=path, name=f"ftctl-{digest.hexdigest()}.jsonl", size=size)
 
 
@@ -65,15 +74,9 @@ def ensure_file(client: "Client", wanted: LocalFile, patience: Patience) -> Remo
     A copy too many costs nothing, so an upload without an answer is looked for and then repeated.
 
     Raises:
-        BackendError: It is too large.
         Refused: The server does not take it.
         Unclear: The server gives no usable answer.
     """
-    if wanted.size > LARGEST:
-        raise BackendError(
-            f"the training file has {wanted.size / 1e9:.1f} GB; servers take at most 8 GB",
-            "train on fewer or shorter examples",
-        )
     for tries in count(1):
         found = next(find_files(client, wanted), None)
         if found is not None:

@@ -1,4 +1,4 @@
-"""How long to wait for what."""
+"""How long to wait for what when jobs are submitted and observed."""
 
 import time
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from backends.openai.wire import Refused, Unclear
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Waiting times of a submission."""
+    """Waiting times."""
 
     window_s: float = 60.0
     """How long a created job may be missing from the list of jobs."""
@@ -18,6 +18,8 @@ class Patience:
     """The longest wait that a server may ask for before it is asked again."""
     lag_s: float = 10.0
     """How long after an upload by someone else a job made from it may be missing from the list."""
+    look_s: float = 5.0
+    """Between two looks at the same open jobs; a look in between gets the last answer."""
     tries: int = 4
     """How often an upload is sent, or a create call that was surely not carried out."""
 

@@ -12,7 +12,7 @@ ELSEWHERE: Final = (
     "the spec, declared in ftctl.yaml)"
 )
 _REFUSED: Final = {
-    "training_not_available": ("may not train there any more", ELSEWHERE),
+    "training_not_available": ("does not train for this organisation any more", ELSEWHERE),
     "model_not_available": (
         "does not train that base model",
         "name a dated snapshot that the server trains (`base_model: gpt-4o-mini-2024-07-18`), or "

@@ -1,13 +1,18 @@
 """Counting tokens as the service bills them, offline. Needs the package `bpe-openai`."""
 
+import importlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import bpe_openai
-
 from backends.openai.prices import base_name
+
+with warnings.catch_warnings():
+    # The package reads its tables in a way that some versions of Python call outdated.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    _bpe: Final[Any] = importlib.import_module("bpe_openai")
 
 _PER_MESSAGE: Final = 3
 _PER_EXAMPLE: Final = 3
@@ -26,7 +31,9 @@ def encoding_name(model: str) -> str:
 
 def counter(model: str) -> Callable[[Mapping[str, Any]], int]:
     """Return a function that counts one example: every text, and a frame around each message."""
-    encode = bpe_openai.get_encoding(encoding_name(model)).encode_ordinary
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        encode: Callable[[str], list[int]] = _bpe.get_encoding(encoding_name(model)).encode_ordinary
 
     def count_text(text: str) -> int:
         pieces = range(0, len(text), _AT_ONCE)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from backends.base import Job, JobState, Json, Progress
@@ -27,6 +28,8 @@ _NOT_FOUND: Final = 404
 _EVENTS: Final = 100
 _PROGRESS_S: Final = 5.0
 """Between two looks at a job's events; its status is looked at each time."""
+_SHOWN: Final = 20
+"""Up to this many jobs have their progress looked at, a few each time in turn."""
 
 
 class Watch:
@@ -54,7 +57,9 @@ class Watch:
         if fresh and all(one in self._seen for one in wanted):
             return {one: self._seen[one] for one in wanted}
         found = self._few(wanted) if len(wanted) <= FEW else self._many(wanted)
-        self._seen = {one: self._job(job, few=len(wanted) <= FEW) for one, job in found.items()}
+        if len(found) <= _SHOWN:
+            self._look_at_progress(found.values())
+        self._seen = {one: self._job(job) for one, job in found.items()}
         self._seen_s = time.monotonic()
         return dict(self._seen)
 
@@ -100,7 +105,7 @@ class Watch:
         # A list may lag or end early; only the job's own address proves that it is gone.
         return found | self._few(sorted(missing))
 
-    def _job(self, job: Body, *, few: bool) -> Job:
+    def _job(self, job: Body) -> Job:
         job_id = str(job["id"])
         state = state_of(job)
         note = None if key_of(job) else self._notes.read_note(job_id)
@@ -109,21 +114,22 @@ class Watch:
             key=(note.fingerprint, note.attempt) if note else None,
             origins=self._notes.origins(job_id) if state is JobState.FAILED else (),
             facts=self._all_facts(job) if state is JobState.SUCCEEDED else None,
-            progress=self._latest(job_id) if few and state is JobState.RUNNING else None,
+            progress=self._progress.get(job_id, (0.0, None))[1],
         )
 
-    def _latest(self, job_id: str) -> Progress | None:
-        looked_s, progress = self._progress.get(job_id, (float("-inf"), None))
-        if time.monotonic() - looked_s < min(_PROGRESS_S, self._every_s):
-            return progress
-        try:
-            page = self._client.list_events(job_id, limit=20, after=None)
-            progress = to_progress(objects(page)) or progress
-        except (Refused, Unclear):
+    def _look_at_progress(self, jobs: Iterable[Body]) -> None:
+        """Read the newest events of the running jobs that were not looked at the longest."""
+        now_s = time.monotonic()
+        running = [str(job["id"]) for job in jobs if state_of(job) is JobState.RUNNING]
+        looked = {one: self._progress.get(one, (float("-inf"), None)) for one in running}
+        due = [one for one in running if now_s - looked[one][0] >= min(_PROGRESS_S, self._every_s)]
+        for job_id in sorted(due, key=lambda one: looked[one][0])[:FEW]:
+            progress = looked[job_id][1]
             # The job is what matters; its events may be there the next time.
-            return progress
-        self._progress[job_id] = (time.monotonic(), progress)
-        return progress
+            with suppress(Refused, Unclear):
+                page = self._client.list_events(job_id, limit=20, after=None)
+                progress = to_progress(objects(page)) or progress
+            self._progress[job_id] = (now_s, progress)
 
     def _all_facts(self, job: Body) -> dict[str, Json]:
         """Collect what a finished job left. A part that cannot be had is left out."""

@@ -51,7 +51,9 @@ class Server:
         self.lock = threading.RLock()
         self.kill = None
         """(pid, request number, "before" or "after"): the client dies there."""
-        self.count = 0
+        self.count = self.at_once = self.most_at_once = 0
+        self.hold_s = 0.0
+        """How long each request is held, for counting those under way."""
         self.answer = lambda body: f"answer of {body['model']}"
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
@@ -121,6 +123,11 @@ class Server:
             self.requests.append((method, path, query, body if isinstance(body, dict) else None))
             queue = self.faults.get((method, path), [])
             fault = queue.pop(0) if queue else None
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        time.sleep(self.hold_s)
+        with self.lock:
+            self.at_once -= 1
         self._kill(number, "before")
         if fault is not None and not fault.after:
             return self._fail(http, fault)
@@ -128,7 +135,7 @@ class Server:
             message = f"Incorrect API key provided: {http.headers.get('authorization')}."
             return self._send(http, 401, error_body(message, "invalid_api_key"))
         with self.lock:
-            status, answer = self._route(method, path, query, body)
+            status, answer = self.route(method, path, query, body)
         self._kill(number, "after")
         if fault is not None:
             return self._fail(http, fault)
@@ -174,7 +181,7 @@ class Server:
         except OSError:
             http.close_connection = True
 
-    def _route(self, method, path, query, body):
+    def route(self, method, path, query, body):
         for (wanted, pattern), act in _ROUTES.items():
             found = re.fullmatch(pattern, path)
             if wanted == method and found:
@@ -184,9 +191,9 @@ class Server:
     # files
 
     def upload(self, _query, form):
-        return 200, self._add_file(form["filename"], form["bytes"], form["purpose"], form["data"])
+        return 200, self.add_file(form["filename"], form["bytes"], form["purpose"], form["data"])
 
-    def _add_file(self, name, size, purpose, data):
+    def add_file(self, name, size, purpose, data):
         file_id = f"file-{len(self.files):04d}"
         self.contents[file_id] = data
         self.files[file_id] = {
@@ -235,7 +242,7 @@ class Server:
         size = sum(upload["parts"][part] for part in body["part_ids"])
         if size != upload["bytes"]:
             return 400, error_body("bytes do not match")
-        file = self._add_file(upload["filename"], size, upload["purpose"], b"")
+        file = self.add_file(upload["filename"], size, upload["purpose"], b"")
         return 200, self._upload(upload_id, "completed") | {"file": file}
 
     def _upload(self, upload_id, status):
@@ -340,9 +347,8 @@ class Server:
         start = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
         data = items[start : start + limit]
         page = {"object": "list", "data": data, "has_more": start + limit < len(items)}
-        if data:
-            page |= {"first_id": data[0]["id"], "last_id": data[-1]["id"]}
-        return 200, page
+        ends = (data[0]["id"], data[-1]["id"]) if data else ("", "")
+        return 200, page | dict(zip(("first_id", "last_id"), ends, strict=True))
 
     # models and chat
 

@@ -102,15 +102,15 @@ def test_killed_at_any_request_the_next_run_leaves_one_job(
             assert len(server.files) == 2, (number, when)
 
 
-@pytest.mark.parametrize("kept", [False, True])
 def test_killed_at_any_durable_step_the_next_run_leaves_one_job(
-    server, zygote, task, open_backend, make_request, kept
+    server, zygote, task, open_backend, make_request
 ):
     steps = zygote.run(**task())["steps"]
     assert steps >= 6
 
     for step in range(1, steps + 1):
-        for when in ("before", "after"):
+        # Before a step is after the one before it: both kinds of disk meet every state.
+        for when, kept in (("before", True), ("after", False)):
             reset(server)
             first = task(step=step, when=when)
             assert zygote.run(**first) == {}, (step, when)

@@ -1,6 +1,6 @@
 """For each fault at the create call and at the upload: one job where one was wanted, never two."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from fault_server import Fault, error_body
@@ -42,23 +42,6 @@ AT_CREATE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", AT_CREATE)
-def test_a_fault_at_the_create_call(server, open_backend, make_request, fault, record_property):
-    injected, running, ending = AT_CREATE[fault]
-    server.put_fault(*CREATE, injected)
-    request = make_request()
-
-    first = run(open_backend(), request)
-
-    assert (first[0], len(server.trainings)) == (ending, running)
-    sent = [one for one in server.requests if one[:2] == CREATE]
-    assert len(sent) == (2 if injected.kind == "429" and ending == "job" else 1)
-    again = run(open_backend(), request)
-    assert again[0] == "job"
-    assert len(server.trainings) == 1
-    record_property("row", (fault, running, ending, first[1]))
-
-
 AT_UPLOAD = {
     "drop, not stored": Fault("drop"),
     "drop, stored": Fault("drop", after=True),
@@ -73,14 +56,51 @@ AT_UPLOAD = {
 }
 
 
-@pytest.mark.parametrize("fault", AT_UPLOAD)
-def test_a_fault_at_the_upload(server, open_backend, make_request, fault):
-    server.put_fault(*UPLOAD, AT_UPLOAD[fault])
+def test_each_fault_leaves_one_job_where_one_was_wanted(server, open_backend, make_request, golden):
+    lines = ["fault; jobs running after the run and after the next one; what was printed", ""]
+    lines.append("at the create call")
+    for name, (fault, running, ending) in AT_CREATE.items():
+        first, again = two_runs(server, open_backend, make_request(), CREATE, fault)
+        assert (first.ending, first.running) == (ending, running), name
+        assert first.sent == (2 if fault.kind == "429" and ending == "job" else 1), name
+        assert (again.ending, again.running) == ("job", 1), name
+        lines.append(row(name, first, again))
+    lines += ["", "at the upload"]
+    for name, fault in AT_UPLOAD.items():
+        first, again = two_runs(server, open_backend, make_request(), UPLOAD, fault)
+        assert (first.ending, first.running, first.files) == ("job", 1, 2), name
+        assert (again.ending, again.running, again.files) == ("job", 1, 2), name
+        lines.append(row(name, first, again))
 
-    assert run(open_backend(), make_request())[0] == "job"
+    golden("openai/fault-table.txt", "\n".join(lines).replace(server.url, "URL"))
 
-    assert len(server.trainings) == 1
-    assert len(server.files) == 2
+
+@dataclass(frozen=True)
+class Run:
+    ending: str
+    said: str
+    running: int
+    sent: int
+    files: int
+
+
+def two_runs(server, open_backend, request, where, fault):
+    """Submit twice, the second time on an empty disk; the fault meets the first."""
+    server.jobs.clear()
+    server.files.clear()
+    server.put_fault(*where, fault)
+    runs = []
+    for _ in range(2):
+        server.requests.clear()
+        ending, said = run(open_backend(), request)
+        sent = sum(one[:2] == CREATE for one in server.requests)
+        runs.append(Run(ending, said, len(server.trainings), sent, len(server.files)))
+    return runs
+
+
+def row(name, first, again):
+    printed = "" if first.ending == "job" else first.said
+    return f"{name:28} {first.running} {again.running}  {printed}".rstrip()
 
 
 @pytest.mark.parametrize(

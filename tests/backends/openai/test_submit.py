@@ -190,7 +190,7 @@ def test_an_organisation_that_may_not_train_leaves_no_files_behind(
     request = make_request()
     server.put_fault(*CREATE, Fault("403", body=body), Fault("403", body=body))
 
-    with pytest.raises(BackendError, match="may not train there any more") as caught:
+    with pytest.raises(BackendError, match="does not train for this organisation") as caught:
         open_backend().submit(request)
 
     assert "local-gpu" in caught.value.remedy

@@ -1,0 +1,125 @@
+"""Requests, and the emulator's answers, conform to the official description where it is here."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+from fault_server import _ROUTES
+
+SPEC = Path(__file__).parents[3].parent / "shared" / "openai" / "openapi-finetuning.yaml"
+pytestmark = pytest.mark.skipif(not SPEC.exists(), reason="the official description is not here")
+
+PATHS = {
+    ("POST", "/fine_tuning/jobs"): ("CreateFineTuningJobRequest", "FineTuningJob"),
+    ("GET", "/fine_tuning/jobs"): (None, "ListPaginatedFineTuningJobsResponse"),
+    ("GET", "/fine_tuning/jobs/{}"): (None, "FineTuningJob"),
+    ("POST", "/fine_tuning/jobs/{}/cancel"): (None, "FineTuningJob"),
+    ("GET", "/fine_tuning/jobs/{}/events"): (None, "ListFineTuningJobEventsResponse"),
+    ("GET", "/fine_tuning/jobs/{}/checkpoints"): (None, "ListFineTuningJobCheckpointsResponse"),
+    ("GET", "/files"): (None, "ListFilesResponse"),
+    ("POST", "/files"): (None, "OpenAIFile"),
+    ("GET", "/models/{}"): (None, "Model"),
+}
+QUERIES = {
+    "/fine_tuning/jobs": {"after", "limit", "metadata"},
+    "/files": {"purpose", "limit", "order", "after"},
+}
+
+
+@cache
+def spec():
+    import yaml  # noqa: PLC0415 - only where the description is
+
+    return mend(yaml.safe_load(SPEC.read_text("utf-8")))
+
+
+def mend(node):
+    """Rewrite what is older than JSON Schema 2020-12 in the official file."""
+    if isinstance(node, list):
+        return [mend(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: mend(value) for key, value in node.items()}
+    for bound, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(node.get(bound), bool):
+            exclusive = node.pop(bound)
+            if exclusive:
+                node[bound] = node.pop(limit)
+    return node
+
+
+def check(name, value):
+    from jsonschema import Draft202012Validator  # noqa: PLC0415
+
+    schema = {"$ref": f"#/components/schemas/{name}", "components": spec()["components"]}
+    errors = [error.message for error in Draft202012Validator(schema).iter_errors(value)]
+    assert not errors, (name, errors, value)
+
+
+@pytest.fixture
+def watched(server):
+    """Check every request of a test, and every answer."""
+    seen = set()
+    route = server.route
+
+    def checked(method, path, query, body):
+        status, answer = route(method, path, query, body)
+        parts = path.strip("/").split("/")
+        known = {2: {"fine_tuning"}}.get(len(parts), set())
+        shape = path
+        if parts[0] in {"files", "models"} and len(parts) > 1:
+            shape = f"/{parts[0]}/{{}}" + "".join(f"/{p}" for p in parts[2:])
+        elif parts[0] == "fine_tuning" and len(parts) > 2:
+            shape = "/fine_tuning/jobs/{}" + "".join(f"/{p}" for p in parts[3:])
+        assert not known or parts[0] in known or parts[0] in {"files", "models"}
+        asked, answered = PATHS.get((method, shape), (None, None))
+        seen.add((method, shape))
+        if asked is not None:
+            check(asked, body)
+        if method == "GET" and shape in QUERIES:
+            assert {key.partition("[")[0] for key in query} <= QUERIES[shape]
+        if answered is not None and status == 200:
+            check(answered, json.loads(json.dumps(_strict(answer))))
+        return status, answer
+
+    server.route = checked
+    return seen
+
+
+def _strict(answer):
+    """Leave out what real answers have and the description does not allow."""
+    if isinstance(answer, dict) and answer.get("error") == {}:
+        return answer | {"error": None}
+    if isinstance(answer, dict) and isinstance(answer.get("data"), list):
+        return answer | {"data": [_strict(one) for one in answer["data"]]}
+    return answer
+
+
+@pytest.mark.parametrize("method", ["supervised", "dpo", "reinforcement"])
+def test_a_whole_life_conforms(server, backend, make_request, watched, method):
+    grader = {
+        "type": "string_check",
+        "name": "same",
+        "input": "{{ sample.output_text }}",
+        "reference": "x",
+        "operation": "eq",
+    }
+    raw = {"learning_rate_multiplier": 1.5, "n_epochs": 2}
+    settings = backend.parse_hyperparameters(
+        method, raw | ({"grader": grader} if method == "reinforcement" else {})
+    )
+
+    job = backend.submit(make_request(method=method, hyperparameters=settings))
+    server.events[job.id] = []
+    backend.observe([job.id])
+    backend.observe([f"ftjob-{number}" for number in range(5)])
+    list(backend.events(job.id))
+    backend.find([job.fingerprint])
+    file = server.add_file("result.csv", 5, "fine-tune-results", b"step\n1\n")
+    server.finish(job.id, result_files=[file["id"]])
+    backend.observe([job.id])
+    backend.cancel(job.id)
+
+    assert {path for path in PATHS if path[1] != "/fine_tuning/jobs/{}/cancel"} <= watched
+    assert _ROUTES
