@@ -113,11 +113,11 @@ class Chats:
         usage: Mapping[str, Any] = {}
         try:
             for piece in self._client.stream_chat(_request(model, prompt, sampling)):
-                usage = piece.get("usage") or usage
-                choice: Mapping[str, Any] = next(iter(piece.get("choices") or ()), {})
+                usage = _mapping(piece.get("usage")) or usage
+                choice = _first_choice(piece) or {}
                 reason = choice.get("finish_reason") or reason
-                text = (choice.get("delta") or {}).get("content")
-                if text:
+                text = _mapping(choice.get("delta")).get("content")
+                if isinstance(text, str) and text:
                     yield Chunk(text=text)
         except (Refused, Unclear) as error:
             raise self._failure(error, model) from error
@@ -141,6 +141,8 @@ class Chats:
             self._gate.wait()
             try:
                 answer, headers = ask()
+                if _first_choice(answer) is None:
+                    raise Unclear("the answer has no choices")  # noqa: TRY301 - same handling
             except (Refused, Unclear) as error:
                 left_s = self._pace.patience_s - (time.monotonic() - started_s)
                 wait_s = pause_s if error.retry_after_s is None else error.retry_after_s
@@ -215,9 +217,9 @@ def _request(model: str, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
 
 
 def _completion(answer: Body, sampling: Sampling) -> Completion:
-    choice: Mapping[str, Any] = next(iter(answer.get("choices") or ()), {})
-    message = choice.get("message") or {}
-    text = message.get("content") or ""
+    choice = _first_choice(answer) or {}
+    message = _mapping(choice.get("message"))
+    text = str(message.get("content") or "")
     if not text and message.get("tool_calls"):
         text = json.dumps(message["tool_calls"], ensure_ascii=False, sort_keys=True)
     # More stops than the protocol takes are looked for here.
@@ -227,7 +229,16 @@ def _completion(answer: Body, sampling: Sampling) -> Completion:
     return Completion(text=text, finish_reason=_finish(choice.get("finish_reason")))
 
 
-def _finish(reason: str | None) -> str:
-    if reason is None or reason in {"tool_calls", "function_call"}:
+def _first_choice(answer: Body) -> Mapping[str, Any] | None:
+    choices = answer.get("choices")
+    return _mapping(choices[0]) if isinstance(choices, list) and choices else None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _finish(reason: object) -> str:
+    if not isinstance(reason, str) or reason in {"tool_calls", "function_call"}:
         return "stop"
     return reason

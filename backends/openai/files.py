@@ -106,8 +106,8 @@ def _is_copy(file: Body, wanted: LocalFile) -> bool:
     return (
         file.get("filename") == wanted.name
         and file.get("bytes") == wanted.size
-        and file.get("purpose") in {None, "fine-tune"}
-        and file.get("status") not in {"error", "deleted"}
+        and str(file.get("purpose")) in {"None", "fine-tune"}
+        and str(file.get("status")) not in {"error", "deleted"}
         and bool(file.get("id"))
     )
 

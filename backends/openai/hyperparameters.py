@@ -109,8 +109,9 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
         raise HyperparametersInvalid([problem])
     parts = (*_PARTS[method], *((_Azure,) if kind == "azure" else ()))
     own = ("grader", "response_format") if method == "reinforcement" else ()
-    problems = _unknown_keys(raw, {key for part in parts for key in part.model_fields} | {*own})
-    settings: dict[str, Json] = {}
+    known_keys = {key for part in parts for key in part.model_fields} | {*own}
+    problems = _unknown_keys(raw, known_keys, strict=kind != "compatible")
+    settings: dict[str, Json] = {key: raw[key] for key in raw if key not in known_keys}
     for part in parts:
         known = {key: value for key, value in raw.items() if key in part.model_fields}
         try:
@@ -125,12 +126,15 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
     return settings
 
 
-def _unknown_keys(raw: Mapping[str, Json], known: set[str]) -> list[FieldProblem]:
+def _unknown_keys(raw: Mapping[str, Json], known: set[str], *, strict: bool) -> list[FieldProblem]:
+    """Find keys that are none; a compatible server may know more, but not a misspelt one."""
     problems = []
     for key in raw:
         if key in known:
             continue
         near = difflib.get_close_matches(key, sorted(known), n=1)
+        if not (strict or near or key in _ELSEWHERE):
+            continue
         if key in _ELSEWHERE:
             remedy = _ELSEWHERE[key]
         else:

@@ -93,8 +93,8 @@ def tag_of(job: Body) -> str | None:
     suffix = job.get("user_provided_suffix") or job.get("suffix")
     if isinstance(suffix, str) and suffix:
         return suffix.rpartition("-")[2]
-    model = job.get("fine_tuned_model")
-    found = re.search(rf"-([0-9a-f]{{{_TAG}}})(?![0-9a-f])", model or "")
+    model = str(job.get("fine_tuned_model"))
+    found = re.search(rf"-([0-9a-f]{{{_TAG}}})(?![0-9a-f])", model)
     return found.group(1) if found else None
 
 
@@ -111,11 +111,11 @@ def is_alike(job: Body, wanted: Wanted, file_ids: Collection[str]) -> bool:
         wanted: What is looked for.
         file_ids: The server's IDs of the training file.
     """
-    if metadata_of(job) or job.get("training_file") not in file_ids:
+    if metadata_of(job) or str(job.get("training_file")) not in file_ids:
         return False
     if not _same_model(str(job.get("model")), wanted.model):
         return False
-    if job.get("seed") not in {None, wanted.seed} or _other_method(job, wanted) is not None:
+    if str(job.get("seed")) not in {"None", str(wanted.seed)} or _other_method(job, wanted):
         return False
     tag = tag_of(job)
     if tag is not None:
@@ -157,7 +157,7 @@ def _other_method(job: Body, wanted: Wanted) -> str | None:
     kind = str(wanted.method["type"])
     method = job.get("method")
     method = method if isinstance(method, Mapping) else {}
-    if method.get("type") not in {None, kind}:
+    if str(method.get("type")) not in {"None", kind}:
         return f"its method is {method['type']}, not {kind}"
     settings = method.get(kind)
     settings = settings if isinstance(settings, Mapping) else {}

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -126,8 +125,8 @@ def to_event(event: Body) -> Event:
     kept = {str(key): value for key, value in numbers.items() if _is_json(value)}
     message = clean(event.get("message") or "")
     if event.get("type") == "metrics" and not message:
-        parts = [f"{said} {numbers[key]:.4g}" for key, said in _SAID.items() if key in numbers]
-        message = " · ".join(parts)
+        found = ((said, _number(numbers.get(key))) for key, said in _SAID.items())
+        message = " · ".join(f"{said} {number:.4g}" for said, number in found if number is not None)
     return Event(time_s=_number(event.get("created_at")) or 0.0, message=message, data=kept)
 
 
@@ -177,7 +176,7 @@ def result_metrics(content: bytes) -> dict[str, Json]:
         return {}
     last: dict[str, Json] = {}
     best: float | None = None
-    for row in csv.DictReader(io.StringIO(text)):
+    for row in _rows(text):
         for column, value in row.items():
             number = _number(value)
             if column and number is not None:
@@ -187,9 +186,18 @@ def result_metrics(content: bytes) -> dict[str, Json]:
             best = held_out if best is None else min(best, held_out)
     metrics: dict[str, Json] = {"steps": last.pop("step")} if "step" in last else {}
     metrics |= {_METRICS.get(column, column): value for column, value in last.items()}
+    if "valid_loss" in metrics:
+        metrics.setdefault("held_out_loss", metrics["valid_loss"])
     if best is not None:
         metrics["best_held_out_loss"] = best
     return metrics
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    try:
+        return list(csv.DictReader(text.splitlines()))
+    except csv.Error:
+        return []
 
 
 def _waiting(job: Body) -> str | None:

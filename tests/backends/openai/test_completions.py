@@ -66,6 +66,7 @@ def test_sampling_reaches_the_server(server, backend):
         Fault("500"),
         Fault("drop"),
         Fault("html"),
+        Fault("body", body={"error": {}}),
     ],
 )
 def test_a_passing_fault_is_waited_out(server, backend, fault):

@@ -143,3 +143,11 @@ def test_wrong_graders(grader, field, message):
 
     assert [one[0] for one in found] == [field]
     assert found[0][1].startswith(message)
+
+
+def test_a_compatible_server_may_know_more_but_no_misspelling():
+    given = {"r": 16, "lora_alpha": 32}
+
+    assert parse("supervised", given, "compatible") == AUTO | given
+    assert problems("supervised", {"n_epoch": 1}, "compatible")[0][2] == "did you mean n_epochs?"
+    assert problems("supervised", {"suffix": "x"}, "compatible")[0][0] == "suffix"
