@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo clean-demo test check format schema bench constraints clean
+.PHONY: help setup demo demo-server clean-demo test check format schema bench constraints clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ $(DEMO)/.gitignore: | .venv/.ready
 	@rm -rf $(DEMO)
 	@$(BIN)/ftctl init --demo $(DEMO)
 	@echo
+
+demo-server: $(DEMO)/.gitignore ## Serve the demo's base model, and train over the OpenAI protocol against it
+	@$(BIN)/python tests/serve_demo.py $(DEMO) $(DEMO)-client
 
 clean-demo: ## Forget the demo, so that `make demo` starts anew
 	@rm -rf $(DEMO)
