@@ -86,10 +86,10 @@ def make_small_base(
     torch.manual_seed(seed)
     documents = small_base_corpus.documents(seed)
     tokenizer = _train_tokenizer(documents)
-    rows = _pack(documents, tokenizer)
+    rows, targets = _pack(documents, tokenizer)
     report(f"corpus: {len(documents):,} documents, {rows.numel():,} tokens")
     model = Qwen3ForCausalLM(_config(tokenizer))
-    _train(model, rows, steps, report)
+    _train(model, rows, targets, steps, report)
     _write(folder, model, tokenizer)
     return sum(weight.numel() for weight in model.parameters())
 
@@ -151,18 +151,27 @@ def _train_tokenizer(documents: Sequence[Document]) -> PreTrainedTokenizerFast:
 
 
 def _texts(documents: Sequence[Document]) -> list[str]:
-    """Return every document's words without the marks of a conversation."""
+    """Return every document's words; a role becomes one token by being said so often."""
     return [
         text
         for document in documents
         for text in (
-            [document] if isinstance(document, str) else [turn["content"] for turn in document]
+            [document]
+            if isinstance(document, str)
+            else [text for turn in document for text in (turn["role"], turn["content"])]
         )
     ]
 
 
-def _pack(documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
-    """Write all documents one after the other and cut the stream into rows."""
+def _pack(
+    documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Write all documents one after the other and cut the stream into rows.
+
+    Returns:
+        The rows, and the same with -100 for what is read but not learnt: what users say. Their
+        questions are drawn by chance, and guessing chance would be most of the work.
+    """
     rendered = [
         document
         if isinstance(document, str)
@@ -170,8 +179,20 @@ def _pack(documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast) -> 
         for document in documents
     ]
     stream = tokenizer(END_OF_TEXT.join(rendered) + END_OF_TEXT, verbose=False)["input_ids"]
+    start, end, user = (
+        tokenizer.convert_tokens_to_ids(token) for token in (TURN_START, TURN_END, "user")
+    )
+    learnt, asked = [], False
+    for token, following in zip(stream, [*stream[1:], end], strict=True):
+        asked = asked or (token == start and following == user)
+        learnt.append(-100 if asked else token)
+        asked = asked and token != end
     count = len(stream) // ROW
-    return torch.tensor(stream[: count * ROW]).view(count, ROW)  # (count, ROW)
+    rows, targets = (
+        torch.tensor(tokens[: count * ROW]).view(count, ROW)  # (count, ROW)
+        for tokens in (stream, learnt)
+    )
+    return rows, targets
 
 
 def _positions(rows: torch.Tensor, boundary: int) -> torch.Tensor:
@@ -202,7 +223,11 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
 
 
 def _train(
-    model: Qwen3ForCausalLM, rows: torch.Tensor, steps: int, report: Callable[[str], None]
+    model: Qwen3ForCausalLM,
+    rows: torch.Tensor,
+    targets: torch.Tensor,
+    steps: int,
+    report: Callable[[str], None],
 ) -> None:
     """Predict each next token of every row: AdamW, warm-up, then a cosine down to nothing."""
     model.train()
@@ -220,9 +245,13 @@ def _train(
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = PEAK_RATE * _rate(step, steps)
-        batch = rows[order[step * ROWS : (step + 1) * ROWS]]  # (ROWS, ROW)
+        chosen = order[step * ROWS : (step + 1) * ROWS]  # (ROWS,)
+        batch = rows[chosen]  # (ROWS, ROW)
         loss = model(
-            input_ids=batch, position_ids=_positions(batch, boundary), labels=batch, use_cache=False
+            input_ids=batch,
+            position_ids=_positions(batch, boundary),
+            labels=targets[chosen],
+            use_cache=False,
         ).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

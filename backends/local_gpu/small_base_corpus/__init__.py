@@ -14,7 +14,7 @@ Conversation: TypeAlias = "list[dict[str, str]]"
 Document: TypeAlias = "str | Conversation"
 """A text to continue, or the messages of a conversation."""
 
-_CHATS: Final = 8000
+_CHATS: Final = 16_000
 _SENTENCES: Final = 600
 _PARAGRAPH: Final = 3
 """Grammar sentences that make one document."""
