@@ -24,7 +24,7 @@ _SUFFIX_CHARACTERS: Final = 64
 _TAG: Final = 10
 _SEEDS: Final = 2**31
 _FILE: Final = re.compile(r"ftctl-[0-9a-f]{64}\.jsonl")
-_SNAPSHOT: Final = re.compile(r"-\d{4}-?\d{2}-?\d{2}")
+_SNAPSHOT: Final = re.compile(r"-\d{4}(-?\d{2}-?\d{2})?")
 _NEAR: Final = 1e-9
 _FRUITLESS: Final = frozenset({"failed", "cancelled", "canceled"})
 

@@ -38,6 +38,7 @@ class PriceTable:
     """Prices with their date."""
 
     as_of: str
+    """The year and month in which the service listed them."""
     prices: Mapping[str, Price]
     shutdown: Mapping[str, str] = field(default_factory=dict)
     """The announced last day of base models, `YYYY-MM-DD`."""
@@ -57,9 +58,14 @@ class PriceTable:
         base = base_name(model)
         if base in names:
             return base
-        dated = [name for name in names if name.removeprefix(base)[:2] in {"-1", "-2", "-0"}]
-        dated = [name for name in dated if name.startswith(base)]
+        dated = [name for name in names if _is_snapshot(name, base)]
         return dated[0] if len(dated) == 1 else None
+
+
+def _is_snapshot(name: str, alias: str) -> bool:
+    """Whether a name is an alias with a date behind it."""
+    rest = name.removeprefix(alias)
+    return rest != name and rest.startswith("-") and rest.replace("-", "").isdecimal()
 
 
 def base_name(model: str) -> str:

@@ -52,6 +52,8 @@ class Server:
         self.kill = None
         """(pid, request number, "before" or "after"): the client dies there."""
         self.count = self.at_once = self.most_at_once = 0
+        self.finishes = False
+        """Whether a job succeeds as soon as it is looked at by its ID."""
         self.hold_s = 0.0
         """How long each request is held, for counting those under way."""
         self.answer = lambda body: f"answer of {body['model']}"
@@ -300,6 +302,8 @@ class Server:
     def get_job(self, _query, _body, job_id):
         if job_id not in self.jobs:
             return 404, error_body(f"Could not find fine tune: {job_id}", "fine_tune_not_found")
+        if self.finishes and self.jobs[job_id]["status"] in OPEN:
+            self.finish(job_id)
         return 200, self._shown(self.jobs[job_id])
 
     def cancel_job(self, _query, _body, job_id):

@@ -82,7 +82,7 @@ def test_epochs_as_a_range():
 def test_prices_have_a_date_and_know_aliases():
     table = read_prices()
 
-    assert table.as_of == "2025-11-30"
+    assert table.as_of == "2025-11"
     assert table.price("gpt-4o-mini").training_usd == 3.0
     assert table.price(f"ft:{MODEL}:org:cafe:1").training_usd == 3.0
     assert table.price("gpt-4.1").training_usd == 25.0
@@ -129,5 +129,5 @@ def test_a_finished_job_at_the_service_has_a_real_cost(server, backend, make_req
 
     facts = at_the_service.observe([job.id])[job.id].result.facts
 
-    assert (facts["usd"], facts["prices_as_of"]) == (6.0, "2025-11-30")
+    assert (facts["usd"], facts["prices_as_of"]) == (6.0, "2025-11")
     assert facts["shutdown_date"] == "2027-01-14"

@@ -9,6 +9,8 @@ import pytest
 from fault_server import Fault
 from openai_helpers import write_request
 
+from backends.openai.patience import Patience
+
 ROOT = Path(__file__).parents[3]
 PATIENCE = {"window_s": 3.0, "pause_s": 0.02, "lag_s": 0.0}
 
@@ -136,6 +138,22 @@ def test_a_killed_run_leaves_one_job_though_the_list_lags(server, zygote, task):
 
     assert "job" in zygote.run(**task(patience=patient))
     assert len(server.jobs) == 1
+
+
+def test_a_second_job_made_behind_a_lagging_list_is_cancelled_at_once(
+    server, open_backend, make_request
+):
+    # As if the first run had died with its disk, and its upload were long ago.
+    server.lag = 12
+    first = open_backend(patience=Patience(window_s=0.0, lag_s=0.0)).submit(make_request())
+    server.jobs[first.id]["created_at"] -= 60
+
+    patience = Patience(window_s=5.0, pause_s=0.01, lag_s=0.0)
+    second = open_backend(patience=patience).submit(make_request())
+
+    assert second.id == first.id
+    assert len(server.jobs) == 2
+    assert [job["id"] for job in server.running] == [first.id]
 
 
 @pytest.mark.parametrize("lag", [0, 6])

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 from fault_server import Fault
-from openai_helpers import QUICK
+from openai_helpers import MODEL, QUICK
 
 from backends.base import BackendError, JobState
+from backends.testing import check_backend
 
 JOBS = ("GET", "/fine_tuning/jobs")
 CSV = b"step,train_loss,full_valid_loss\n1,2.5,\n2,1.5,1.8\n3,0.5,1.9\n"
@@ -58,6 +59,13 @@ def test_find_returns_every_attempt_oldest_first(server, backend, make_request):
 
     assert set(found) == {fingerprint}
     assert [(job.id, job.attempt) for job in found[fingerprint]] == [(first.id, 1), (second.id, 2)]
+
+
+def test_the_contract_is_kept(server, backend, make_request):
+    server.finishes = True
+    server.models[MODEL] = {"id": MODEL, "object": "model", "created": 1, "owned_by": "openai"}
+
+    check_backend(backend, make_request(), timeout_s=5, poll_s=0.01)
 
 
 @pytest.mark.parametrize("attempt", [1, 3])
