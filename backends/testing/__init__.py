@@ -1,0 +1,36 @@
+"""For tests: a backend that trains nothing, and a check that any backend keeps the contract."""
+
+from backends.testing.contract import ContractBroken, check_backend
+from backends.testing.scripted import (
+    FAILS,
+    GOES_WELL,
+    GONE_UNFINISHED,
+    INTERRUPTED_ONCE,
+    VANISHED,
+    Answer,
+    Crash,
+    Moment,
+    Script,
+    ScriptedBackend,
+    answer_well,
+    create,
+    raise_crash,
+)
+
+__all__ = [
+    "FAILS",
+    "GOES_WELL",
+    "GONE_UNFINISHED",
+    "INTERRUPTED_ONCE",
+    "VANISHED",
+    "Answer",
+    "ContractBroken",
+    "Crash",
+    "Moment",
+    "Script",
+    "ScriptedBackend",
+    "answer_well",
+    "check_backend",
+    "create",
+    "raise_crash",
+]

@@ -1,0 +1,198 @@
+"""`check_backend`: runs one small job and raises with every promise that was not kept."""
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from backends.base import (
+    Backend,
+    BackendError,
+    HyperparametersInvalid,
+    Job,
+    JobState,
+    Json,
+    ModelMissing,
+    Prompt,
+    Sampling,
+    TrainRequest,
+)
+
+
+class ContractBroken(AssertionError):  # noqa: N818 - reads as what happened
+    """A backend does not keep the contract.
+
+    Attributes:
+        findings: One sentence for each promise that was not kept.
+    """
+
+    def __init__(self, findings: Sequence[str]) -> None:
+        self.findings = tuple(findings)
+        super().__init__("\n".join(findings))
+
+
+def check_backend(
+    backend: Backend, request: TrainRequest, *, timeout_s: float = 600.0, poll_s: float = 0.1
+) -> None:
+    """Check that a backend keeps the contract of `backends.base.Backend`.
+
+    Runs the job of `request`, which should be small and should succeed, and asks its model.
+    Deletes nothing.
+
+    Args:
+        backend: The backend.
+        request: A job that was never submitted before.
+        timeout_s: How long the job may take.
+        poll_s: Between two looks at it.
+
+    Raises:
+        ContractBroken: With every promise that was not kept.
+    """
+    check = _Check(backend=backend, request=request, findings=[])
+    check.capabilities()
+    check.hyperparameters()
+    check.estimates()
+    check.strangers()
+    job = check.submission()
+    if job is not None:
+        ended = check.ending(job, time.monotonic() + timeout_s, poll_s)
+        if ended is not None and ended.result is not None:
+            check.completions(ended.result.model_id)
+    if check.findings:
+        raise ContractBroken(check.findings)
+
+
+_METHODS: Final = frozenset({"supervised", "dpo", "reinforcement", "continued-pretraining"})
+_STRANGER: Final = "ft1:" + "0" * 64
+_NO_JOB: Final = "no-such-job"
+_NO_MODEL: Final = "no-such-model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Check:
+    """One run of `check_backend`."""
+
+    backend: Backend
+    request: TrainRequest
+    findings: list[str]
+
+    def expect(self, holds: bool, finding: str) -> None:  # noqa: FBT001 - reads like an assertion
+        if not holds:
+            self.findings.append(finding)
+
+    def capabilities(self) -> None:
+        methods = self.backend.capabilities().methods
+        self.expect(bool(self.backend.name), "`name` is empty")
+        self.expect(methods <= _METHODS, f"capabilities: unknown methods {methods - _METHODS}")
+        method = self.request.method
+        self.expect(method in methods, f"capabilities: the request's {method} is not among them")
+
+    def hyperparameters(self) -> None:
+        parsed = self.backend.parse_hyperparameters(self.request.method, {})
+        try:
+            again = json.loads(json.dumps(parsed, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            self.findings.append(f"parse_hyperparameters: not ready for JSON: {error}")
+        else:
+            self.expect(again == parsed, "parse_hyperparameters: JSON gives back other values")
+        wrong: dict[str, Json] = {"no_such_setting": 1, "nor_this_one": 1}
+        try:
+            self.backend.parse_hyperparameters(self.request.method, wrong)
+        except HyperparametersInvalid as error:
+            named = {problem.field for problem in error.problems}
+            self.expect(
+                wrong.keys() <= named,
+                f"parse_hyperparameters: of two unknown keys only {sorted(named)} is reported",
+            )
+        else:
+            self.findings.append("parse_hyperparameters: accepts keys that mean nothing")
+
+    def estimates(self) -> None:
+        estimate = self.backend.estimate(self.request, 10, None)
+        for name, given in (("usd", estimate.usd), ("gpu_hours", estimate.gpu_hours)):
+            ordered = given is None or 0 <= given[0] <= given[1]
+            self.expect(ordered, f"estimate: {name} {given} is no range")
+        steps = estimate.steps
+        self.expect(steps is None or steps > 0, f"estimate: {steps} steps")
+
+    def strangers(self) -> None:
+        found = self.backend.find([_STRANGER])
+        self.expect(not found.get(_STRANGER), "find: answers for a fingerprint nobody used")
+        seen = self.backend.observe([_NO_JOB])
+        self.expect(_NO_JOB not in seen, "observe: a job that does not exist is in the answer")
+        try:
+            self.backend.cancel(_NO_JOB)
+        except BackendError as error:
+            self.findings.append(f"cancel: a job that is gone already is refused: {error}")
+        before = self.backend.find([self.request.fingerprint])
+        self.expect(
+            not before.get(self.request.fingerprint), "find: knows the request before it was made"
+        )
+
+    def submission(self) -> Job | None:
+        key = self.request.fingerprint
+        first = self.backend.submit(self.request)
+        second = self.backend.submit(self.request)
+        self.expect(first.id == second.id, "submit: a second call made another job")
+        self.expect(
+            (first.fingerprint, first.attempt) == (key, self.request.attempt),
+            "submit: the job has another fingerprint or attempt than its request",
+        )
+        found = self.backend.find([_STRANGER, key]).get(key, ())
+        ids = [job.id for job in found]
+        self.expect(ids == [first.id], f"find: has {ids}, submitted was {first.id}")
+        seen = self.backend.observe([first.id, _NO_JOB])
+        self.expect(seen.keys() == {first.id}, f"observe: of one job, {sorted(seen)} are seen")
+        return seen.get(first.id)
+
+    def ending(self, job: Job, deadline_s: float, poll_s: float) -> Job | None:
+        while job.state.is_open:
+            self._result_fits(job)
+            if time.monotonic() >= deadline_s:
+                self.findings.append(f"observe: the job is still {job.state}")
+                return None
+            if job.state is JobState.INTERRUPTED:
+                self.backend.submit(self.request)
+            time.sleep(poll_s)
+            seen = self.backend.observe([job.id])
+            if job.id not in seen:
+                self.findings.append("observe: the job is not known any more")
+                return None
+            job = seen[job.id]
+        self._result_fits(job)
+        if job.state is not JobState.SUCCEEDED:
+            self.findings.append(
+                f"the job has {job.state}, so nothing more was checked: {job.error}"
+            )
+            return None
+        self.expect(job.finished_s is not None, "observe: a finished job has no finished_s")
+        times = [event.time_s for event in self.backend.events(job.id)]
+        self.expect(times == sorted(times), "events: not oldest first")
+        self.backend.cancel(job.id)
+        self.backend.submit(self.request)
+        after = self.backend.observe([job.id]).get(job.id)
+        unmoved = after is not None and after.state is JobState.SUCCEEDED
+        self.expect(unmoved, "cancel, submit: changed a job that had succeeded")
+        return job if unmoved else None
+
+    def _result_fits(self, job: Job) -> None:
+        fits = (job.result is not None) == (job.state is JobState.SUCCEEDED)
+        self.expect(fits, f"observe: result is {job.result!r} with state {job.state}")
+
+    def completions(self, model_id: str) -> None:
+        base = self.request.base_model
+        prompts = [
+            Prompt(messages=[{"role": "user", "content": text}]) for text in ("Hello?", "And you?")
+        ]
+        sampling = Sampling(max_tokens=4)
+        answers = self.backend.complete(base, [model_id, None], prompts, sampling)
+        shape = [len(given) for given in answers]
+        self.expect(shape == [2, 2], f"complete: two models and two prompts gave {shape}")
+        reasons = {one.finish_reason for given in answers for one in given}
+        self.expect(reasons <= {"stop", "length"}, f"complete: finish reasons {sorted(reasons)}")
+        self.expect(self.backend.complete(base, [], prompts, sampling) == [], "complete: no models")
+        with suppress(ModelMissing):
+            self.backend.complete(base, [_NO_MODEL], prompts, sampling)
+            self.findings.append("complete: a model that does not exist gave answers")
