@@ -9,7 +9,6 @@ from typing import assert_never
 
 from backends.base import (
     BackendError,
-    BaseModel,
     Job,
     JobState,
     SubmissionUnknown,
@@ -18,7 +17,13 @@ from backends.base import (
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
 from controller.evaluate.gate import CANDIDATE, judge
-from controller.evaluate.run import Compared, answers_path, measure
+from controller.evaluate.run import (
+    Place,
+    answers_path,
+    compared_models,
+    measure,
+    require_model,
+)
 from controller.lock.model import (
     Build,
     Entry,
@@ -45,11 +50,9 @@ from controller.plan.actions import (
     Train,
     Wait,
 )
-from controller.plan.fingerprint import short
 from controller.plan.plan import ended
 from controller.project import Project, current_commit
 from controller.resolve import OpenBackend, Resolved
-from controller.spec.load import FOLDER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +227,7 @@ def _evaluate(action: Evaluate, hands: Hands) -> Outcome:
     entry, desired = _entry(action.name, hands), hands.resolved.desired[action.name]
     build = entry.builds[action.fingerprint]
     backend = hands.open_backend(build.backend)
-    compared, production = _compared(desired, build, entry, hands)
+    compared, production = compared_models(desired, build, entry, _place(hands))
     scores = measure(
         desired.spec.evaluation,
         compared,
@@ -279,7 +282,7 @@ def _reuse(action: Reuse, hands: Hands) -> Outcome:
         build = build.model_copy(update={"evaluation": None, "verdict": None})
     elif action.promote and build.evaluation is not None:
         build = build.model_copy(update={"verdict": _verdict(desired, build.evaluation)})
-    _require_model(build, hands)
+    require_model(build, _place(hands))
     reused = replace_entry(
         entry,
         builds={**entry.builds, build.fingerprint: build},
@@ -362,52 +365,8 @@ def _open_job(job: Job, desired: Desired, hands: Hands) -> OpenJob:
     )
 
 
-def _compared(
-    desired: Desired, build: Build, entry: Entry, hands: Hands
-) -> tuple[list[Compared], str | None]:
-    """Return the models to measure, and which build stands for production."""
-    base = _base_model(build, desired, hands)
-    models = [Compared(role=CANDIDATE, base_model=base, model_id=build.model_id)]
-    wanted = desired.spec.evaluation.compare_to
-    if "base" in wanted:
-        models.append(Compared(role="base", base_model=base, model_id=None))
-    production = entry.builds.get(entry.production or "")
-    if "production" not in wanted or production is None:
-        return models, None
-    if production.fingerprint == build.fingerprint or production.backend != build.backend:
-        return models, None
-    base = _base_model(production, desired, hands)
-    models.append(Compared(role="production", base_model=base, model_id=production.model_id))
-    return models, production.fingerprint
-
-
-def _base_model(build: Build, desired: Desired, hands: Hands) -> BaseModel:
-    """Return what a build was trained from, which need not be what the spec says now."""
-    identity = build.inputs.get("base_model")
-    if identity == desired.base_model.identity:
-        return desired.base_model
-    found = hands.open_backend(build.backend).identify(
-        build.base_model, build.revision, hands.project.root / FOLDER
-    )
-    if found.identity != identity:
-        message = (
-            f"build {short(build.fingerprint)} was trained from another {build.base_model} than "
-            "the one that is here"
-        )
-        remedy = "Bring that one back, or take `production` out of evaluation.compare_to."
-        raise BackendError(message, remedy)
-    return found
-
-
-def _require_model(build: Build, hands: Hands) -> None:
-    found = hands.open_backend(build.backend).find([build.fingerprint])
-    alive = [job for job in found.get(build.fingerprint, ()) if job.state is JobState.SUCCEEDED]
-    if not alive:
-        message = (
-            f"the model of build {short(build.fingerprint)} is not at {build.backend} any more"
-        )
-        remedy = "Bring it back, or change the spec: nothing is retrained silently."
-        raise BackendError(message, remedy)
+def _place(hands: Hands) -> Place:
+    return Place(root=hands.project.root, open_backend=hands.open_backend)
 
 
 def _verdict(desired: Desired, evaluation: Evaluation) -> Verdict:

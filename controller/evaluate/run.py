@@ -4,17 +4,29 @@ The answers are kept in the state folder, beside the scores, for people to look 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.base import Backend, BaseModel, Completion, Json, Prompt, Sampling
+from backends.base import (
+    Backend,
+    BackendError,
+    BaseModel,
+    Completion,
+    JobState,
+    Json,
+    Prompt,
+    Sampling,
+)
 from backends.durable import write_atomic
 from controller.canonical import canonical_json
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.metrics import score
-from controller.lock.model import Scores
+from controller.lock.model import Build, Entry, Scores
+from controller.plan.actions import Desired
+from controller.plan.fingerprint import short
+from controller.spec.load import FOLDER
 from controller.spec.model import Evaluation as EvaluationSpec
 
 
@@ -27,6 +39,54 @@ class Compared:
     base_model: BaseModel
     model_id: str | None
     """None for the base model itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where to look."""
+
+    root: Path
+    """The repository; base models are written relative to its specs."""
+    open_backend: Callable[[str], Backend]
+
+
+def compared_models(
+    desired: Desired, build: Build, entry: Entry, at: Place
+) -> tuple[list[Compared], str | None]:
+    """Return the models to measure, and which build stands for production.
+
+    Raises:
+        BackendError: What one of them was trained from is not here.
+    """
+    base = _base_model(build, desired, at)
+    models = [Compared(role=CANDIDATE, base_model=base, model_id=build.model_id)]
+    wanted = desired.spec.evaluation.compare_to
+    if "base" in wanted:
+        models.append(Compared(role="base", base_model=base, model_id=None))
+    production = entry.builds.get(entry.production or "")
+    if "production" not in wanted or production is None:
+        return models, None
+    if production.fingerprint == build.fingerprint or production.backend != build.backend:
+        return models, None
+    base = _base_model(production, desired, at)
+    models.append(Compared(role="production", base_model=base, model_id=production.model_id))
+    return models, production.fingerprint
+
+
+def require_model(build: Build, at: Place) -> None:
+    """Make sure that a build's model is still there.
+
+    Raises:
+        BackendError: It is not.
+    """
+    found = at.open_backend(build.backend).find([build.fingerprint])
+    alive = [job for job in found.get(build.fingerprint, ()) if job.state is JobState.SUCCEEDED]
+    if not alive:
+        message = (
+            f"the model of build {short(build.fingerprint)} is not at {build.backend} any more"
+        )
+        remedy = "Bring it back, or change the spec: nothing is retrained silently."
+        raise BackendError(message, remedy)
 
 
 def measure(
@@ -91,6 +151,24 @@ def read_answers(path: Path) -> Iterator[dict[str, Any]]:
         with path.open("rb") as file:
             for line in file:
                 yield json.loads(line)
+
+
+def _base_model(build: Build, desired: Desired, at: Place) -> BaseModel:
+    """Return what a build was trained from, which need not be what the spec says now."""
+    identity = build.inputs.get("base_model")
+    if identity == desired.base_model.identity:
+        return desired.base_model
+    found = at.open_backend(build.backend).identify(
+        build.base_model, build.revision, at.root / FOLDER
+    )
+    if found.identity != identity:
+        message = (
+            f"build {short(build.fingerprint)} was trained from another {build.base_model} than "
+            "the one that is here"
+        )
+        remedy = "Bring that one back, or take `production` out of evaluation.compare_to."
+        raise BackendError(message, remedy)
+    return found
 
 
 def _rounded(scores: Scores) -> Scores:
