@@ -30,7 +30,7 @@ from backends.testing import ScriptedBackend
 NAMES = ("a", "b")
 RATES = (1e-4, 2e-4, 3e-4)
 CALLS = ("submit", "find", "observe", "complete", "cancel")
-EXAMPLES = int(os.environ.get("FTCTL_CRASH_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("FTCTL_CRASH_EXAMPLES", "35"))
 SLOW = ("queued", "running", "running", "running", "succeeded")
 
 
@@ -239,7 +239,7 @@ def test_whatever_happens_nothing_is_paid_twice_and_the_specs_are_reached(
             max_examples=EXAMPLES,
             stateful_step_count=12,
             deadline=None,
-            derandomize=EXAMPLES == 60,
+            derandomize=EXAMPLES == 35,
             suppress_health_check=list(HealthCheck),
         ),
     )
