@@ -7,7 +7,7 @@ from backends.openai.completions import Pace
 from backends.openai.patience import Patience
 
 MODEL = "gpt-4o-mini-2024-07-18"
-QUICK = Patience(window_s=0.4, pause_s=0.02, lag_s=0.0, look_s=0.0, slow_down_s=2.0)
+QUICK = Patience(window_s=0.25, pause_s=0.02, lag_s=0.0, look_s=0.0, slow_down_s=2.0)
 QUICK_PACE = Pace(pause_s=0.01, patience_s=0.5, at_once=4)
 
 

@@ -3,7 +3,8 @@
 import time
 
 import pytest
-from fault_server import Fault, error_body
+from emulator import error_body
+from fault_server import Fault
 from openai_helpers import MODEL
 
 from backends.base import BackendError, BaseModel, ModelMissing, Prompt, Sampling

@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from fault_server import _ROUTES
 
 SPEC = Path(__file__).parents[3].parent / "shared" / "openai" / "openapi-finetuning.yaml"
 pytestmark = pytest.mark.skipif(not SPEC.exists(), reason="the official description is not here")
@@ -66,13 +65,11 @@ def watched(server):
     def checked(method, path, query, body):
         status, answer = route(method, path, query, body)
         parts = path.strip("/").split("/")
-        known = {2: {"fine_tuning"}}.get(len(parts), set())
         shape = path
         if parts[0] in {"files", "models"} and len(parts) > 1:
             shape = f"/{parts[0]}/{{}}" + "".join(f"/{p}" for p in parts[2:])
         elif parts[0] == "fine_tuning" and len(parts) > 2:
             shape = "/fine_tuning/jobs/{}" + "".join(f"/{p}" for p in parts[3:])
-        assert not known or parts[0] in known or parts[0] in {"files", "models"}
         asked, answered = PATHS.get((method, shape), (None, None))
         seen.add((method, shape))
         if asked is not None:
@@ -122,4 +119,3 @@ def test_a_whole_life_conforms(server, backend, make_request, watched, method):
     backend.cancel(job.id)
 
     assert {path for path in PATHS if path[1] != "/fine_tuning/jobs/{}/cancel"} <= watched
-    assert _ROUTES

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 import pytest
-from fault_server import Fault, error_body
+from emulator import error_body
+from fault_server import Fault
 from openai_helpers import QUICK
 
 from backends.base import BackendError, SubmissionUnknown

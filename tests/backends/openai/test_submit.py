@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from fault_server import Fault, error_body
+from emulator import error_body
+from fault_server import Fault
 
 from backends.base import BackendError, JobState
 

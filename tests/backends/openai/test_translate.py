@@ -33,7 +33,7 @@ def wanted(tmp_path_factory):
     return describe(write_request(tmp_path_factory.mktemp("data")), "openai")
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(BODIES, BODIES)
 def test_any_answer_can_be_read(wanted, body, other):
     translate.to_job(body, origins=["a:1"] * 5)
@@ -55,7 +55,7 @@ def test_any_answer_can_be_read(wanted, body, other):
         pass
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda raw: b"step,valid_loss\n" + raw))
 def test_any_result_file_can_be_read(content):
     assert isinstance(translate.result_metrics(content), dict)

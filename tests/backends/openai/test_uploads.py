@@ -83,7 +83,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) // 1024)
 def test_uploading_does_not_read_the_file_into_memory(server, tmp_path, way, megabytes):
     path = tmp_path / "big.jsonl"
     with path.open("wb") as file:
-        file.truncate(240 << 20)
+        file.truncate(200 << 20)
 
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, server.url, KEY, str(path), way],
@@ -95,4 +95,4 @@ def test_uploading_does_not_read_the_file_into_memory(server, tmp_path, way, meg
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < megabytes
-    assert [file["bytes"] for file in server.files.values()] == [240 << 20]
+    assert [file["bytes"] for file in server.files.values()] == [200 << 20]
