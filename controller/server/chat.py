@@ -109,8 +109,8 @@ class ChatRoutes:
         given = await read_body(request, ChatRequest, self._limits.json_bytes)
         _refuse_unknown_meanings(given)
         samplings = _samplings(given)
+        served = await self._served(given.model)
         try:
-            served = await run_sync(self._catalog.serve, given.model)
             pieces = self._pieces(served, given, samplings)
             # Awaited before anything is answered: what is wrong shows with the first piece, and
             # then still has an HTTP status.
@@ -123,6 +123,13 @@ class ChatRoutes:
             return JSONResponse(await _whole(request, head, len(samplings), first, pieces))
         except BackendError as error:
             raise _refused(error, given.model) from None
+
+    async def _served(self, name: str) -> Served:
+        try:
+            return await run_sync(self._catalog.serve, name)
+        except BackendError as error:
+            message = f"The model '{name}' cannot be served: {error.message}."
+            raise ApiError(404, "model_not_served", message, "model") from None
 
     async def _pieces(
         self, served: Served, given: ChatRequest, samplings: Sequence[Sampling]

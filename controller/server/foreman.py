@@ -19,7 +19,7 @@ from backends.base import Backend, BackendError, Job, JobState, TrainRequest
 from controller.canonical import digest
 from controller.server.catalog import Catalog
 from controller.server.files import RESULTS, FileRecord, FileStore
-from controller.server.job_events import by_step, result_csv
+from controller.server.job_events import by_step, note, result_csv
 from controller.server.job_record import Data, JobError, JobRecord, Run, Status
 from controller.server.ledger import JobLedger
 from controller.server.limits import Limits
@@ -85,8 +85,9 @@ class Foreman:
             changed = self._jobs.changed
             try:
                 await step()
-            except (BackendError, OSError):
-                # A full disk, a backend out of order: nothing is lost, and it may heal.
+            except Exception:  # noqa: BLE001 - logged, and tried again
+                # A full disk, a backend out of order: nothing is lost, and it may heal. Were the
+                # task to end here, every job would wait for a restart.
                 _log.exception("moving jobs on failed; trying again")
             with anyio.move_on_after(self._limits.poll_s):
                 await changed.wait()
@@ -312,7 +313,8 @@ class Foreman:
         )
         self.eta_s.pop(record.id, None)
         if done.status is Status.SUCCEEDED:
-            await self._jobs.change(record.id, replace, "The job has successfully completed")
+            events = self._jobs.events_file(record.id)
+            await run_sync(note, events, time.time(), "The job has successfully completed")
 
     def _result_file(self, file_id: str, content: bytes) -> tuple[Path, FileRecord]:
         temporary = self._files.temporary()

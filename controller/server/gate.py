@@ -1,5 +1,6 @@
 """What every request passes: a request ID, the bearer token, and a whole body before an error."""
 
+import logging
 import secrets
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ DRAIN_BYTES = 64 << 20
 """Read of a refused body. Closing a connection on a client that is still sending would take the
 answer away from it; beyond this, that is its own affair."""
 DRAIN_S = 10.0
+_log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -39,7 +41,10 @@ class Gate:
 
         given = Headers(scope=scope).get("authorization", "").encode("utf-8", errors="replace")
         if secrets.compare_digest(given, self._expected):
-            await self._app(scope, body.receive, marked)
+            try:
+                await self._app(scope, body.receive, marked)
+            except Exception:  # noqa: BLE001 - answered and logged; raised, it would cut the client off
+                _log.exception("%s %s", scope["method"], scope["path"])
             return
         message = "Incorrect API key provided. The server printed one, or has FTCTL_SERVE_TOKEN."
         if not given:

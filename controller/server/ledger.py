@@ -62,8 +62,9 @@ class JobLedger:
         async with self._changing:
             old = self.records.newest(job_id)
             new = change(old)
-            if new is not old:
-                await anyio.to_thread.run_sync(self._replace, new, message, level)
+            if new is old:
+                return old
+            await anyio.to_thread.run_sync(self._replace, new, message, level)
         self._wake()
         return new
 

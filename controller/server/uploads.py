@@ -22,6 +22,8 @@ from controller.server.limits import Limits
 from controller.server.store import Records, new_id
 
 CHUNK = 1 << 20
+KEPT_S = 86_400
+"""How long an upload that has ended may still be asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,10 +165,13 @@ class UploadRoutes:
         return JSONResponse(self._shown(record))
 
     async def sweep(self) -> None:
-        """Give up what has expired."""
+        """Give up what has expired, and forget what ended a day ago."""
+        now_s = time.time()
         for record in self._records.oldest_first():
-            if record.status == "pending" and record.expires_s <= time.time():
+            if record.status == "pending" and record.expires_s <= now_s:
                 await self._end(record, "expired")
+            elif record.status != "pending" and record.expires_s + KEPT_S <= now_s:
+                await anyio.to_thread.run_sync(self._records.remove, record.id)
 
     async def _assemble(self, record: UploadRecord, parts: list[Path], md5: str | None) -> None:
         size = sum(part.stat().st_size for part in parts)

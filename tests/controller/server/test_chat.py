@@ -276,3 +276,8 @@ def test_the_scripted_engine_answers_too(tmp_path):
     answer = Completion(text="네, 열어요.", finish_reason="stop")
     with serving(tmp_path, Trainer(tmp_path / "s", answer=lambda *_: answer)) as server:
         assert ask(server).choices[0].message.content == "네, 열어요."
+
+
+def test_a_base_model_that_left_is_named(talking):
+    talking.backend.missing = frozenset({"org/hub-model"})
+    assert refused(ask, talking, model="org/hub-model") == (404, "model_not_served", "model")

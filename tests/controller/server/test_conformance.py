@@ -23,6 +23,9 @@ class Recorder(httpx2.BaseTransport):
         self.inner = httpx2.HTTPTransport()
         self.seen = []
 
+    def close(self):
+        self.inner.close()
+
     def handle_request(self, request):
         body = b"" if "multipart" in request.headers.get("content-type", "") else request.read()
         answer = self.inner.handle_request(request)
@@ -92,7 +95,7 @@ def problems(description, request, body, answer):
 
 def live(client):
     """Do everything that the description knows, well and badly."""
-    file = upload(client)
+    file, large = upload(client), upload(client, lines(20_000))
     client.files.retrieve(file.id)
     client.files.content(file.id)
     one = client.uploads.create(
@@ -121,7 +124,9 @@ def live(client):
     jobs.list_events(bare.id)
     jobs.checkpoints.list(job.id, limit=10)
     jobs.checkpoints.list(bare.id)
-    jobs.cancel(jobs.create(model=BASE, training_file=file.id).id)
+    # Large, so that it is not over before it is cancelled.
+    waiting = jobs.create(model=BASE, training_file=large.id)
+    jobs.cancel(waiting.id)
     [*client.files.list(purpose="fine-tune", order="asc", limit=2)]
     client.files.list(purpose="vision")
     client.models.list()

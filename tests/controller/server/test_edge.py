@@ -17,8 +17,10 @@ def http(server):
 @pytest.mark.parametrize("token", ["wrong", "x", TOKEN + "x", TOKEN[:-1]])
 @pytest.mark.parametrize("path", ["/models", "/files", "/fine_tuning/jobs", "/nowhere"])
 def test_without_the_token_nothing_is_told(server, token, path):
-    client = openai.OpenAI(api_key=token, base_url=server.url, max_retries=0)
-    with pytest.raises(openai.AuthenticationError) as caught:
+    with (
+        openai.OpenAI(api_key=token, base_url=server.url, max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
         client.get(path, cast_to=object)
     assert caught.value.code == "invalid_api_key"
     assert TOKEN not in str(caught.value)
@@ -34,8 +36,8 @@ def test_a_missing_token_is_asked_for(http):
 
 
 def test_a_large_body_with_a_bad_token_still_gets_its_answer(server):
-    client = openai.OpenAI(api_key="wrong", base_url=server.url, max_retries=0)
-    assert refused(upload, client, b"x" * 20_000_000) == (401, "invalid_api_key", None)
+    with openai.OpenAI(api_key="wrong", base_url=server.url, max_retries=0) as client:
+        assert refused(upload, client, b"x" * 20_000_000) == (401, "invalid_api_key", None)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_no_more_runs_at_once_than_allowed(tmp_path):
     assert 1 <= most <= 2
 
 
-def test_a_defect_is_an_error_of_the_server(tmp_path, capfd):
+def test_a_defect_is_an_error_of_the_server(tmp_path, caplog):
     class Broken(Trainer):
         def open_engine(self, *_):
             raise ZeroDivisionError
@@ -138,4 +140,4 @@ def test_a_defect_is_an_error_of_the_server(tmp_path, capfd):
         found = refused(chat.create, model=BASE, messages=[{"role": "user", "content": "?"}])
         assert found == (500, "internal_error", None)
         assert server.client.models.retrieve(BASE).id == BASE
-    assert "ZeroDivisionError" in capfd.readouterr().err
+    assert "ZeroDivisionError" in caplog.text

@@ -1,9 +1,12 @@
 """A job's life, as the official SDK sees it."""
 
+import time
+
 import pytest
 from serve_helpers import BASE, Trainer, lines, refused, serving, until, upload
 
 from backends.testing import FAILS, GOES_WELL, INTERRUPTED_ONCE
+from controller.server.limits import Limits
 
 
 def create(client, file=None, **options):
@@ -272,3 +275,12 @@ def test_a_job_whose_base_model_left_says_so(tmp_path):
         file = upload(server.client)
         found = refused(server.client.fine_tuning.jobs.create, model=BASE, training_file=file.id)
         assert found == (400, "model_not_available", "model")
+
+
+def test_a_running_job_is_looked_at_as_often_as_said(tmp_path):
+    limits = Limits(poll_s=0.2)
+    with serving(tmp_path, Trainer(tmp_path / "s", script=["running"]), limits) as server:
+        until(server.client, create(server.client).id, "running")
+        before = server.backend.calls["observe"]
+        time.sleep(1)
+        assert 2 <= server.backend.calls["observe"] - before <= 6

@@ -154,8 +154,8 @@ def test_memory_does_not_grow_with_a_file(root, tmp_path):
             model=BASE, training_file=sent.id, validation_file=upload(client, b"x").id
         )
         until(client, job.id, "failed")
-        for _ in client.files.with_streaming_response.content(sent.id).__enter__().iter_bytes():
-            pass
+        with client.files.with_streaming_response.content(sent.id) as answer:
+            assert sum(map(len, answer.iter_bytes())) == path.stat().st_size
         assert peak_mb(child.pid, "VmHWM") - idle < 50
 
 
