@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import assert_never
 
 from backends.base import (
@@ -20,7 +19,7 @@ from controller.evaluate.gate import CANDIDATE, judge
 from controller.evaluate.run import (
     Place,
     answers_path,
-    compared_models,
+    compare_with,
     measure,
     require_model,
 )
@@ -151,9 +150,13 @@ def _resume(action: Resume, hands: Hands) -> Outcome:
 def _adopt(action: Adopt, hands: Hands) -> Outcome:
     desired = hands.resolved.desired[action.name]
     entry = _cancel_superseded(action.name, action.supersedes, hands)
-    opened = _open_job(action.job, desired, hands)
-    _save(action.name, replace_entry(entry, job=opened), hands)
-    return Outcome(action=action, message=f"took over job {action.job.id}")
+    job = action.job
+    if job.state.is_open or job.state is JobState.SUCCEEDED:
+        # Submitting finds it, and checks that it was made from these very inputs.
+        _, request = _wanted(action.name, job.attempt, hands)
+        job = hands.open_backend(desired.spec.place).submit(request)
+    _save(action.name, replace_entry(entry, job=_open_job(job, desired, hands)), hands)
+    return Outcome(action=action, message=f"took over job {job.id}")
 
 
 def _record(action: Record, hands: Hands) -> Outcome:
@@ -167,11 +170,11 @@ def _record(action: Record, hands: Hands) -> Outcome:
     if job.state is JobState.CANCELLED:
         error = "was cancelled"
     failure = Failure(
-        job=job.id, attempt=job.attempt, error=error, finished=_time(job.finished_s, hands)
+        job=job.id, attempt=opened.attempt, error=error, finished=_time(job.finished_s, hands)
     )
-    failures = {**entry.failures, job.fingerprint: failure}
+    failures = {**entry.failures, opened.fingerprint: failure}
     desired = hands.resolved.desired.get(action.name)
-    if desired is None or desired.fingerprint != job.fingerprint:
+    if desired is None or desired.fingerprint != opened.fingerprint:
         return _record_unwanted(action, entry, failures, hands)
     _save(action.name, replace_entry(entry, job=None, failures=failures), hands)
     remedy = f"`ftctl logs {action.name}` shows its log; `ftctl retry {action.name}` tries again."
@@ -226,27 +229,26 @@ def _record_build(action: Record, entry: Entry, opened: OpenJob, hands: Hands) -
 def _evaluate(action: Evaluate, hands: Hands) -> Outcome:
     entry, desired = _entry(action.name, hands), hands.resolved.desired[action.name]
     build = entry.builds[action.fingerprint]
-    backend = hands.open_backend(build.backend)
-    compared, production = compared_models(desired, build, entry, _place(hands))
-    scores = measure(
+    comparison = compare_with(desired, build, entry, _place(hands))
+    measured = measure(
         desired.spec.evaluation,
-        compared,
-        backend=backend,
+        comparison.models,
         held_out=hands.resolved.datasets[action.name].held_out.path,
         answers_file=answers_path(
             hands.project.state, build.fingerprint, desired.evaluation_fingerprint
         ),
     )
+    scores = {**comparison.recorded, **measured}
     evaluation = Evaluation(
         fingerprint=desired.evaluation_fingerprint,
         inputs=json.loads(canonical_json(desired.evaluation_inputs)),
         scores=scores,
-        production_build=production,
+        production_build=comparison.production_build,
         evaluated=_time(None, hands),
     )
     verdict = _verdict(desired, evaluation)
-    measured = build.model_copy(update={"evaluation": evaluation, "verdict": verdict})
-    builds = {**entry.builds, build.fingerprint: measured}
+    judged = build.model_copy(update={"evaluation": evaluation, "verdict": verdict})
+    builds = {**entry.builds, build.fingerprint: judged}
     _save(action.name, replace_entry(entry, builds=builds), hands)
     return Outcome(action=action, message=_spoken(verdict, scores[CANDIDATE]))
 
@@ -389,10 +391,3 @@ def _time(seconds: float | None, hands: Hands) -> str:
 
 def _with_remedy(message: str, remedy: str) -> str:
     return "\n".join([message, *(f"    {line}" for line in remedy.splitlines())])
-
-
-def answers_of(project: Project, build: Build) -> Path | None:
-    """Return where the answers of a build's evaluation are kept; None before one."""
-    if build.evaluation is None:
-        return None
-    return answers_path(project.state, build.fingerprint, build.evaluation.fingerprint)

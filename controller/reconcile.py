@@ -24,7 +24,7 @@ from controller.plan.plan import Observed, Plan, make_plan
 from controller.project import Project
 from controller.resolve import OpenBackend, Resolved, resolve
 from controller.settings import find_endpoint
-from controller.spec.load import load_specs
+from controller.spec.load import read_specs
 
 POLL_S = 0.5
 """Between two looks at open jobs; a look at a local job reads two small files."""
@@ -105,7 +105,8 @@ def plan_once(project: Project) -> Planned:
     """Make the plan of one pass. Writes nothing but the cache of built datasets."""
     opened = backends_of(project)
     recorded = read_lockfile(project.root, project.state)
-    resolved = resolve(load_specs(project.root), recorded, project, opened)
+    specs, problems = read_specs(project.root)
+    resolved = resolve(specs, recorded, project, opened, problems)
     plan = make_plan(resolved.desired, recorded, observe(resolved, recorded, opened))
     return Planned(plan=plan, resolved=resolved, opened=opened)
 

@@ -4,7 +4,7 @@ Needs no key, no network and no heavy package.
 """
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -49,17 +49,24 @@ class Resolved:
     datasets: Mapping[str, Dataset]
 
 
-def check_specs(specs: Mapping[str, LoadedSpec], open_backend: OpenBackend) -> None:
+def check_specs(
+    specs: Mapping[str, LoadedSpec], open_backend: OpenBackend, problems: Sequence[Problem] = ()
+) -> None:
     """Check what the models cannot know: backends, hyperparameters, gates.
+
+    Args:
+        specs: The specs that could be read.
+        open_backend: Opens a backend by a spec's `place`.
+        problems: What was wrong with the others.
 
     Raises:
         InvalidInput: With every problem of every spec.
     """
-    problems = [
-        problem for loaded in specs.values() for problem in _check_spec(loaded, open_backend)
-    ]
-    if problems:
-        raise InvalidInput(problems)
+    found = [*problems]
+    for loaded in specs.values():
+        found += _check_spec(loaded, open_backend)
+    if found:
+        raise InvalidInput(found)
 
 
 def resolve(
@@ -67,27 +74,38 @@ def resolve(
     recorded: Lockfile,
     project: Project,
     open_backend: OpenBackend,
+    problems: Sequence[Problem] = (),
 ) -> Resolved:
     """Build every dataset, identify every base model, compute every fingerprint.
+
+    Args:
+        specs: The specs that could be read.
+        recorded: The lockfile.
+        project: The repository.
+        open_backend: Opens a backend by a spec's `place`.
+        problems: What was wrong with specs that could not be read.
 
     Raises:
         InvalidInput: With every problem of every spec and data file.
     """
-    check_specs(specs, open_backend)
     desired: dict[str, Desired] = {}
     requests: dict[str, TrainRequest] = {}
     datasets: dict[str, Dataset] = {}
-    problems: list[Problem] = []
+    found = [*problems]
     for name, loaded in specs.items():
+        own = list(_check_spec(loaded, open_backend))
+        found += own
+        if own:
+            continue
         entry = recorded.finetunes.get(name, Entry())
         try:
             one = _resolve_one(loaded, entry, project, open_backend(loaded.spec.place))
         except InvalidInput as error:
-            problems += [_with_line(problem, loaded) for problem in error.problems]
+            found += [_with_line(problem, loaded) for problem in error.problems]
         else:
             desired[name], requests[name], datasets[name] = one
-    if problems:
-        raise InvalidInput(problems)
+    if found:
+        raise InvalidInput(found)
     return Resolved(desired=desired, requests=requests, datasets=datasets)
 
 

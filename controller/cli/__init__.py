@@ -111,6 +111,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`ftctl plan | head`); that is not our failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"{place}{error.strerror or error}", err=True)
+        return ExitCode.ERROR
     except Exception:  # noqa: BLE001 - whatever is left is a defect, and said to be one
         click.echo(
             "This is a defect of ftctl, not your mistake. Please report what follows, with the "

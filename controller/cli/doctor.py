@@ -18,7 +18,7 @@ from controller.lock.store import LOCKFILE, read_lockfile
 from controller.project import Project, open_project
 from controller.reconcile import backends_of
 from controller.resolve import check_specs
-from controller.spec.load import FOLDER, load_specs
+from controller.spec.load import FOLDER, read_specs
 
 LOCAL_PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 LITTLE_DISK_GB = 5.0
@@ -108,8 +108,8 @@ def _disk(project: Project) -> Finding:
 
 def _specs(project: Project) -> Finding:
     try:
-        specs = load_specs(project.root)
-        check_specs(specs, backends_of(project))
+        specs, problems = read_specs(project.root)
+        check_specs(specs, backends_of(project), problems)
     except InvalidInput as error:
         detail = f"{len(error.problems)} problems"
         return Finding(subject="specs", ok=False, detail=detail, remedy="Type `ftctl validate`.")

@@ -4,9 +4,8 @@ from itertools import islice
 
 import click
 
-from controller.apply import answers_of
 from controller.cli.common import entry_of, json_option, print_json, project_of, wants_json
-from controller.evaluate.run import read_answers
+from controller.evaluate.run import answers_of, read_answers
 from controller.lock.model import dump_entry
 from controller.lock.store import read_lockfile
 from controller.render.status import build_text
@@ -25,6 +24,6 @@ def command(ctx: click.Context, name: str, *, answers: int) -> None:
         print_json(dump_entry(entry))
         return
     build = entry.builds.get(entry.candidate or entry.production or "")
-    path = answers_of(project, build) if build else None
+    path = answers_of(project.state, build) if build else None
     kept = list(islice(read_answers(path), answers)) if path else []
     click.echo(build_text(name, entry, kept))

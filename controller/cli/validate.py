@@ -5,7 +5,7 @@ import click
 from controller.cli.common import json_option, print_json, project_of, wants_json
 from controller.reconcile import backends_of
 from controller.resolve import check_specs
-from controller.spec.load import load_specs
+from controller.spec.load import read_specs
 
 
 @click.command("validate")
@@ -14,8 +14,8 @@ from controller.spec.load import load_specs
 def command(ctx: click.Context) -> None:
     """Check every spec without reading data; shows all problems of all files at once."""
     project = project_of(ctx)
-    specs = load_specs(project.root)
-    check_specs(specs, backends_of(project))
+    specs, problems = read_specs(project.root)
+    check_specs(specs, backends_of(project), problems)
     if wants_json(ctx):
         print_json({"valid": True, "specs": list(specs)})
     else:

@@ -4,8 +4,8 @@ The answers are kept in the state folder, beside the scores, for people to look 
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Compared:
 
     role: str
     """`candidate`, `base` or `production`."""
+    backend: Backend
     base_model: BaseModel
     model_id: str | None
     """None for the base model itself."""
@@ -50,27 +51,41 @@ class Place:
     open_backend: Callable[[str], Backend]
 
 
-def compared_models(
-    desired: Desired, build: Build, entry: Entry, at: Place
-) -> tuple[list[Compared], str | None]:
-    """Return the models to measure, and which build stands for production.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a build is measured with."""
+
+    models: tuple[Compared, ...]
+    """The candidate first, then whatever must be asked as well."""
+    recorded: Mapping[str, Scores]
+    """Scores that need no asking, by role."""
+    production_build: str | None
+    """The build that `production` stands for."""
+
+
+def compare_with(desired: Desired, build: Build, entry: Entry, at: Place) -> Comparison:
+    """Return what a build is measured with, wherever that lives.
+
+    Production was measured when it was the candidate. While held-out examples and metrics are the
+    same, those scores stand: they cost nothing, and they outlive the service that gave them.
 
     Raises:
         BackendError: What one of them was trained from is not here.
     """
-    base = _base_model(build, desired, at)
-    models = [Compared(role=CANDIDATE, base_model=base, model_id=build.model_id)]
+    candidate = _compared(CANDIDATE, build, desired, at)
+    models = [candidate]
     wanted = desired.spec.evaluation.compare_to
     if "base" in wanted:
-        models.append(Compared(role="base", base_model=base, model_id=None))
+        models.append(replace(candidate, role="base", model_id=None))
     production = entry.builds.get(entry.production or "")
-    if "production" not in wanted or production is None:
-        return models, None
-    if production.fingerprint == build.fingerprint or production.backend != build.backend:
-        return models, None
-    base = _base_model(production, desired, at)
-    models.append(Compared(role="production", base_model=base, model_id=production.model_id))
-    return models, production.fingerprint
+    if "production" not in wanted or production is None or production.model_id == build.model_id:
+        return Comparison(models=tuple(models), recorded={}, production_build=None)
+    recorded = _recorded_scores(production, desired)
+    if not recorded:
+        models.append(_compared("production", production, desired, at))
+    return Comparison(
+        models=tuple(models), recorded=recorded, production_build=production.fingerprint
+    )
 
 
 def require_model(build: Build, at: Place) -> None:
@@ -90,19 +105,13 @@ def require_model(build: Build, at: Place) -> None:
 
 
 def measure(
-    settings: EvaluationSpec,
-    compared: Sequence[Compared],
-    *,
-    backend: Backend,
-    held_out: Path,
-    answers_file: Path,
+    settings: EvaluationSpec, compared: Sequence[Compared], *, held_out: Path, answers_file: Path
 ) -> dict[str, Scores]:
     """Let every model answer the held-out prompts, and score the answers.
 
     Args:
         settings: The spec's `evaluation`.
         compared: The models, the candidate among them.
-        backend: Who answers.
         held_out: The held-out examples, canonical JSONL.
         answers_file: Where the answers are kept.
 
@@ -114,12 +123,12 @@ def measure(
     """
     prompts = list(read_prompts(held_out))
     references = [prompt.reference or "" for prompt in prompts]
+    sampling = Sampling(max_tokens=settings.max_tokens)
     answers: dict[str, list[Completion]] = {}
-    for base_model in {one.base_model.identity: one.base_model for one in compared}.values():
-        group = [one for one in compared if one.base_model.identity == base_model.identity]
+    for group in _by_base_model(compared):
+        first = group[0]
         models = [one.model_id for one in group]
-        sampling = Sampling(max_tokens=settings.max_tokens)
-        completed = backend.complete(base_model, models, prompts, sampling)
+        completed = first.backend.complete(first.base_model, models, prompts, sampling)
         answers |= {one.role: given for one, given in zip(group, completed, strict=True)}
     write_atomic(answers_file, b"".join(_answer_lines(prompts, answers)))
     return {
@@ -143,6 +152,13 @@ def answers_path(state: Path, build: str, evaluation: str) -> Path:
     """Return where the answers of one evaluation are kept."""
     parts = (build.partition(":")[2][:16], evaluation.partition(":")[2][:16])
     return state / "evaluations" / f"{parts[0]}-{parts[1]}.jsonl"
+
+
+def answers_of(state: Path, build: Build) -> Path | None:
+    """Return where the answers of a build's evaluation are kept; None before one."""
+    if build.evaluation is None:
+        return None
+    return answers_path(state, build.fingerprint, build.evaluation.fingerprint)
 
 
 def read_answers(path: Path) -> Iterator[dict[str, Any]]:
@@ -174,6 +190,34 @@ def _base_model(build: Build, desired: Desired, at: Place) -> BaseModel:
 def _rounded(scores: Scores) -> Scores:
     """Round to what is worth recording; more digits only make diffs."""
     return {name: round(number, 6) for name, number in scores.items()}
+
+
+def _compared(role: str, build: Build, desired: Desired, at: Place) -> Compared:
+    return Compared(
+        role=role,
+        backend=at.open_backend(build.backend),
+        base_model=_base_model(build, desired, at),
+        model_id=build.model_id,
+    )
+
+
+def _recorded_scores(production: Build, desired: Desired) -> dict[str, Scores]:
+    """Return production's scores if the same held-out examples and metrics gave them."""
+    evaluation = production.evaluation
+    if evaluation is None:
+        return {}
+    decisive = ("held_out", "max_tokens", "metrics")
+    if any(evaluation.inputs.get(key) != desired.evaluation_inputs[key] for key in decisive):
+        return {}
+    return {"production": evaluation.scores[CANDIDATE]}
+
+
+def _by_base_model(compared: Sequence[Compared]) -> list[list[Compared]]:
+    """Group models that one call can ask, because one loaded base model serves them."""
+    groups: dict[tuple[int, str], list[Compared]] = {}
+    for one in compared:
+        groups.setdefault((id(one.backend), one.base_model.identity), []).append(one)
+    return list(groups.values())
 
 
 def _answer_lines(

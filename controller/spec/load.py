@@ -53,6 +53,22 @@ def load_specs(root: Path) -> dict[str, LoadedSpec]:
     Raises:
         InvalidInput: With every problem of every file.
     """
+    specs, problems = read_specs(root)
+    if problems:
+        raise InvalidInput(problems)
+    return specs
+
+
+def read_specs(root: Path) -> tuple[dict[str, LoadedSpec], list[Problem]]:
+    """Read every spec, and go on where one cannot be read.
+
+    Returns:
+        The specs that are right in themselves, and the problems of the others: so that what
+        only their data or their backend can tell is found in the same run.
+
+    Raises:
+        InvalidInput: There is no folder of specs.
+    """
     folder = root / FOLDER
     if not folder.is_dir():
         remedy = "Type `ftctl init DIR` to make a repository, or name one with `ftctl --dir DIR`."
@@ -66,9 +82,7 @@ def load_specs(root: Path) -> dict[str, LoadedSpec]:
         problems += found
         if loaded is not None:
             specs[loaded.name] = loaded
-    if problems:
-        raise InvalidInput(problems)
-    return specs
+    return specs, problems
 
 
 def spec_names(root: Path) -> list[str]:

@@ -349,18 +349,34 @@ def test_production_is_measured_with_the_base_model_it_was_trained_from(repo):
             return super().complete(base_model, models, prompts, sampling)
 
     repo.backend = Watching(repo.service)
-    repo.declare(base_model="acme/larger", evaluation={"compare_to": ["base", "production"]})
+    settings = {"compare_to": ["base", "production"], "max_tokens": 7}
+    repo.declare(base_model="acme/larger", evaluation=settings)
     repo.settle()
     new = repo.lockfile.finetunes["faq"].builds[production(repo)].model_id
     assert ("acme/larger", [new, None]) in asked
     assert ("acme/base", [old]) in asked
 
 
-def test_a_base_model_that_is_gone_is_said(repo):
-    settings = {"evaluation": {"compare_to": ["production"]}}
-    repo.declare(**settings)
+def test_production_is_not_asked_again_while_its_scores_stand(repo):
+    settings = {"compare_to": ["production"]}
+    repo.declare(evaluation=settings)
     repo.settle()
-    repo.declare(base_model="acme/larger", **settings)
+    old = production(repo)
+    repo.declare(base_model="acme/larger", evaluation=settings)
+    repo.backend.missing = frozenset({"acme/base"})
+    assert repo.settle().exit_code == ExitCode.DONE
+    builds = repo.lockfile.finetunes["faq"].builds
+    evaluation = builds[production(repo)].evaluation
+    assert evaluation.production_build == old
+    assert evaluation.scores["production"] == builds[old].evaluation.scores["candidate"]
+
+
+def test_a_base_model_that_is_gone_is_said(repo):
+    repo.declare(evaluation={"compare_to": ["production"]})
+    repo.settle()
+    repo.declare(
+        base_model="acme/larger", evaluation={"compare_to": ["production"], "max_tokens": 7}
+    )
     repo.backend.missing = frozenset({"acme/base"})
     converged = repo.settle()
     assert converged.exit_code == ExitCode.ERROR
