@@ -11,6 +11,7 @@ Exceptions::
     BackendError                 something a person can mend; carries a remedy
     ├── BaseModelMissing         the base model is not on this machine
     ├── ModelMissing             no model has that ID any more
+    ├── CredentialsMissing       no key is set here; nothing was asked
     └── SubmissionUnknown        it is not known whether a job was created
     HyperparametersInvalid       every problem of one `hyperparameters` section
 """
@@ -55,6 +56,10 @@ class Endpoint:
     """Environment variable with the key."""
     organization: str | None = None
     project: str | None = None
+    deployments: Mapping[str, str] = field(default_factory=dict)
+    """Azure: the deployment that answers for a model ID."""
+    prices: Mapping[str, float] = field(default_factory=dict)
+    """US dollars per million trained tokens by base model, where the shipped table is wrong."""
     env_file: Path | None = None
     """A `.env` file whose variables count where the environment has none."""
 
@@ -69,6 +74,8 @@ class BaseModel:
     """The pinned commit of a hub model; None for a folder."""
     identity: str
     """What enters the fingerprint: never a path, always contents or an exact revision."""
+    shutdown_date: str | None = None
+    """Day on which the service switches it off, `YYYY-MM-DD`, where that is announced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,8 @@ class TrainRequest:
     """The same for the held-out set; may be empty. Measured, never trained on."""
     train_origins: Path
     """One `file:line` for each line of `train`, for error messages."""
+    tracking: Mapping[str, Json] = field(default_factory=dict)
+    """Where the service reports metrics to, as the spec wrote it; decides nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,11 +212,9 @@ class Engine(Protocol):
             ModelMissing: No such model.
             BackendError: The engine's process is gone.
         """
-        ...
 
     def close(self) -> None:
         """End it and free its memory."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +227,8 @@ class Capabilities:
     """Whether data leaves this machine."""
     paid: bool
     """Whether a job costs money at a service."""
+    poll_s: float = 0.5
+    """How long to leave between two looks at open jobs."""
     endpoints: bool = False
     """Whether a spec may say `endpoint:`."""
 
@@ -232,6 +241,8 @@ class Estimate:
     gpu_hours: tuple[float, float] | None = None
     steps: int | None = None
     """Optimiser steps."""
+    basis: str = ""
+    """What the price stands on: `prices of 2025-11`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +276,10 @@ class ModelMissing(BackendError):  # noqa: N818
     """The backend has no model with that ID."""
 
 
+class CredentialsMissing(BackendError):  # noqa: N818
+    """No key is set here. A plan can still be made, from specs and lockfile alone."""
+
+
 class SubmissionUnknown(BackendError):  # noqa: N818
     """It is not known whether a job was created; nothing was sent again."""
 
@@ -288,7 +303,6 @@ class Backend(Protocol):
 
     def capabilities(self) -> Capabilities:
         """Say what this backend can do."""
-        ...
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check hyperparameters and write out every default.
@@ -303,7 +317,6 @@ class Backend(Protocol):
         Raises:
             HyperparametersInvalid: With every problem found.
         """
-        ...
 
     def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Find out what a spec's `base_model` is, without network.
@@ -316,21 +329,24 @@ class Backend(Protocol):
         Raises:
             BaseModelMissing: It is not here, or its revision cannot be known.
         """
-        ...
 
     def token_counter(
         self, base_model: BaseModel, hyperparameters: Mapping[str, Json]
     ) -> Callable[[Mapping[str, Json]], int]:
         """Return a function that counts the tokens of one example, template included."""
-        ...
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say what training `examples` examples (of `tokens` tokens in all) would cost."""
-        ...
 
     def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
-        ...
+
+    def verify(self, request: TrainRequest, job_id: str) -> None:
+        """Make sure that a job which was found was made from just what is asked for.
+
+        Raises:
+            BackendError: It carries the fingerprint, but was made from something else.
+        """
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists.
@@ -341,19 +357,15 @@ class Backend(Protocol):
             SubmissionUnknown: The answer was lost and no job could be found.
             BackendError: The job was refused.
         """
-        ...
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Look at jobs; those that do not exist any more are absent from the answer."""
-        ...
 
     def events(self, job_id: str) -> Iterator[Event]:
         """Yield the job's log so far, oldest first."""
-        ...
 
     def cancel(self, job_id: str) -> None:
         """Ask a job to stop; a finished job stays what it is."""
-        ...
 
     def complete(
         self,
@@ -376,12 +388,9 @@ class Backend(Protocol):
         Raises:
             ModelMissing: One of the models is gone.
         """
-        ...
 
     def open_engine(self, base_model: BaseModel) -> Engine:
         """Load a base model and keep it, for models trained from it to be served together."""
-        ...
 
     def delete(self, model_id: str) -> None:
         """Delete a model. Only ever called when a person asked for just that."""
-        ...

@@ -150,13 +150,11 @@ def _resume(action: Resume, hands: Hands) -> Outcome:
 def _adopt(action: Adopt, hands: Hands) -> Outcome:
     desired = hands.resolved.desired[action.name]
     entry = _cancel_superseded(action.name, action.supersedes, hands)
-    job = action.job
-    if job.state.is_open or job.state is JobState.SUCCEEDED:
-        # Submitting finds it, and checks that it was made from these very inputs.
-        _, request = _wanted(action.name, job.attempt, hands)
-        job = hands.open_backend(desired.spec.place).submit(request)
-    _save(action.name, replace_entry(entry, job=_open_job(job, desired, hands)), hands)
-    return Outcome(action=action, message=f"took over job {job.id}")
+    _, request = _wanted(action.name, action.job.attempt, hands)
+    hands.open_backend(desired.spec.place).verify(request, action.job.id)
+    opened = _open_job(action.job, desired, hands)
+    _save(action.name, replace_entry(entry, job=opened), hands)
+    return Outcome(action=action, message=f"took over job {action.job.id}")
 
 
 def _record(action: Record, hands: Hands) -> Outcome:
@@ -211,6 +209,7 @@ def _record_build(action: Record, entry: Entry, opened: OpenJob, hands: Hands) -
         revision=opened.revision,
         data=opened.data,
         facts=json.loads(canonical_json(job.result.facts)),
+        estimate_usd=opened.estimate_usd,
         submitted=opened.submitted,
         finished=_time(job.finished_s, hands),
         spec_commit=opened.spec_commit,
@@ -362,6 +361,7 @@ def _open_job(job: Job, desired: Desired, hands: Hands) -> OpenJob:
         base_model=desired.spec.base_model,
         revision=desired.base_model.revision,
         data=desired.data,
+        estimate_usd=desired.estimate.usd,
         submitted=_time(job.created_s, hands),
         spec_commit=current_commit(hands.project.root),
     )

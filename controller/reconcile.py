@@ -13,7 +13,7 @@ from functools import cache
 from types import FrameType
 from typing import Protocol, TypeAlias
 
-from backends.base import Backend, BackendError, Job, JobState
+from backends.base import Backend, BackendError, CredentialsMissing, Job, JobState
 from backends.registry import open_backend
 from controller.apply import Hands, Outcome, apply_action
 from controller.errors import ExitCode, FtctlError
@@ -23,11 +23,8 @@ from controller.plan.actions import Action, Blocked, Resume, Train, Wait
 from controller.plan.plan import Observed, Plan, make_plan
 from controller.project import Project
 from controller.resolve import OpenBackend, Resolved, resolve
-from controller.settings import find_endpoint
+from controller.settings import find_endpoint, load_settings
 from controller.spec.load import read_specs
-
-POLL_S = 0.5
-"""Between two looks at open jobs; a look at a local job reads two small files."""
 
 
 class Screen(Protocol):
@@ -99,19 +96,30 @@ class Planned:
     plan: Plan
     resolved: Resolved
     opened: OpenBackend
+    budget_usd: float | None = None
 
 
-def plan_once(project: Project) -> Planned:
-    """Make the plan of one pass. Writes nothing but the cache of built datasets."""
+def plan_once(project: Project, *, for_people: bool = False) -> Planned:
+    """Make the plan of one pass. Writes nothing but the cache of built datasets.
+
+    Args:
+        project: The repository.
+        for_people: Whether it is only looked at. Then a place whose key is not set here need not
+            be asked; the plan says so.
+    """
     opened = backends_of(project)
     recorded = read_lockfile(project.root, project.state)
     specs, problems = read_specs(project.root)
     resolved = resolve(specs, recorded, project, opened, problems)
-    plan = make_plan(resolved.desired, recorded, observe(resolved, recorded, opened))
-    return Planned(plan=plan, resolved=resolved, opened=opened)
+    budget_usd = load_settings(project.root).budget.max_usd
+    observed = observe(resolved, recorded, opened, for_people=for_people)
+    plan = make_plan(resolved.desired, recorded, observed, budget_usd)
+    return Planned(plan=plan, resolved=resolved, opened=opened, budget_usd=budget_usd)
 
 
-def observe(resolved: Resolved, recorded: Lockfile, opened: OpenBackend) -> Observed:
+def observe(
+    resolved: Resolved, recorded: Lockfile, opened: OpenBackend, *, for_people: bool = False
+) -> Observed:
     """Ask the backends about recorded open jobs and about fingerprints without a build.
 
     One call for each backend and kind of question, however many jobs are open.
@@ -130,15 +138,20 @@ def observe(resolved: Resolved, recorded: Lockfile, opened: OpenBackend) -> Obse
             missing.setdefault(desired.spec.place, []).append(desired.fingerprint)
     seen: dict[str, Job] = {}
     found: dict[str, tuple[Job, ...]] = {}
-    try:
-        for backend, ids in jobs.items():
-            seen |= _recorded_backend(backend, opened).observe(ids)
-        for backend, fingerprints in missing.items():
-            found |= opened(backend).find(fingerprints)
-    except BackendError as error:
-        # Without these answers a plan would be a guess, and might pay twice.
-        raise FtctlError(error.message, error.remedy) from error
-    return Observed(jobs=seen, found=found)
+    unasked: dict[str, str] = {}
+    for place in sorted(jobs.keys() | missing.keys()):
+        backend = _recorded_backend(place, opened)
+        try:
+            if place in jobs:
+                seen |= backend.observe(jobs[place])
+            if place in missing:
+                found |= backend.find(missing[place])
+        except BackendError as error:
+            if not (for_people and isinstance(error, CredentialsMissing)):
+                # Without these answers a plan would be a guess, and might pay twice.
+                raise FtctlError(error.message, error.remedy) from error
+            unasked[place] = error.message
+    return Observed(jobs=seen, found=found, unasked=unasked)
 
 
 def _recorded_backend(name: str, opened: OpenBackend) -> Backend:
@@ -202,7 +215,7 @@ def _one_pass(
         project.root, project.state, timeout_s=walk.lock_timeout_s, purpose="apply"
     ) as ledger:
         observed = observe(planned.resolved, ledger.lockfile, planned.opened)
-        plan = make_plan(planned.resolved.desired, ledger.lockfile, observed)
+        plan = make_plan(planned.resolved.desired, ledger.lockfile, observed, planned.budget_usd)
         hands = Hands(
             project=project,
             ledger=ledger,
@@ -242,11 +255,13 @@ def _open_jobs(plan: Plan, walk: Walk, converged: Converged) -> dict[str, Job]:
 def _wait_for_change(jobs: Mapping[str, Job], planned: Planned, screen: Screen) -> None:
     """Watch open jobs, one call for each backend, until one of them is not simply going on."""
     names = {job.id: name for name, job in jobs.items()}
+    places = _by_backend(jobs, planned.resolved)
+    pause_s = max(planned.opened(place).capabilities().poll_s for place in places)
     while True:
-        time.sleep(POLL_S)
+        time.sleep(pause_s)
         seen: dict[str, Job] = {}
         try:
-            for backend, ids in _by_backend(jobs, planned.resolved).items():
+            for backend, ids in places.items():
                 seen |= planned.opened(backend).observe(ids)
         except BackendError:
             return  # the next pass asks again, and says what is wrong

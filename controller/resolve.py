@@ -18,13 +18,14 @@ from backends.base import (
 )
 from backends.registry import known_backends
 from controller.canonical import digest
+from controller.clock import days_until
 from controller.data.dataset import Dataset, Part, build_dataset
 from controller.data.difference import count_differences
 from controller.errors import InvalidInput, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
 from controller.evaluate.metrics import ALWAYS, metric_name
 from controller.lock.model import DataFacts, Entry, Lockfile, PartFacts
-from controller.plan.actions import DataChange, Desired
+from controller.plan.actions import DataChange, Desired, Shutdown
 from controller.plan.fingerprint import (
     EVALUATION_SCHEME,
     TRAINING_SCHEME,
@@ -157,6 +158,7 @@ def _resolve_one(
         train=dataset.train.path,
         held_out=dataset.held_out.path,
         train_origins=dataset.train.origins,
+        tracking=spec.tracking.model_dump(exclude_defaults=True),
     )
     desired = Desired(
         name=loaded.name,
@@ -170,6 +172,7 @@ def _resolve_one(
         data=DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out)),
         estimate=backend.estimate(request, dataset.train.examples, dataset.train.tokens),
         data_changes=_data_changes(entry, dataset, project),
+        shutdown=_shutdown(base_model),
     )
     return desired, request, dataset
 
@@ -209,6 +212,13 @@ def _data_changes(entry: Entry, dataset: Dataset, project: Project) -> dict[str,
         if counted is not None:
             changes[old] = DataChange(added=counted[0], removed=counted[1])
     return changes
+
+
+def _shutdown(base_model: BaseModel) -> Shutdown | None:
+    if base_model.shutdown_date is None:
+        return None
+    day = base_model.shutdown_date
+    return Shutdown(date=day, days_left=days_until(day))
 
 
 def _check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Problem]:

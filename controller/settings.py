@@ -33,6 +33,10 @@ class EndpointSettings(Strict):
     """Organisation that pays, where a key belongs to several."""
     project: NonEmpty | None = None
     """Project within it."""
+    deployments: dict[NonEmpty, NonEmpty] = Field(default_factory=dict)
+    """Azure: the name of the deployment that answers for a model ID."""
+    prices: dict[NonEmpty, float] = Field(default_factory=dict)
+    """US dollars per million trained tokens by base model, where the shipped table is wrong."""
 
 
 class ServeSettings(Strict):
@@ -42,6 +46,13 @@ class ServeSettings(Strict):
     """What jobs may start from: hub IDs, or folders relative to `finetunes/`."""
 
 
+class ApplyBudget(Strict):
+    """What all jobs of one apply may cost together, jobs still open counted."""
+
+    max_usd: float | None = Field(default=None, ge=0)
+    """US dollars, by the high end of the estimates."""
+
+
 class Settings(Strict):
     """Settings of a whole repository."""
 
@@ -49,6 +60,8 @@ class Settings(Strict):
     """Servers that specs name with `endpoint:`."""
     serve: ServeSettings = ServeSettings()
     """What `ftctl serve` offers."""
+    budget: ApplyBudget = ApplyBudget()
+    """What all jobs of one apply may cost together."""
 
 
 def load_settings(root: Path) -> Settings:

@@ -25,7 +25,7 @@ LAYERS = (
     ("backends.base",),
     ("backends.durable",),
     ("backends.registry", "backends.testing"),
-    ("controller", "controller.errors", "controller.canonical"),
+    ("controller", "controller.errors", "controller.canonical", "controller.clock"),
     ("controller.spec",),
     (
         "controller.data",

@@ -104,6 +104,9 @@ class LocalGpuBackend:
                 found[fingerprint] = same
         return found
 
+    def verify(self, request: TrainRequest, job_id: str) -> None:
+        """Do nothing: a run names its whole fingerprint, and `find` compared it."""
+
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
         if self._run(run_of(self._state, request).job_id) is None:

@@ -40,7 +40,7 @@ from backends.openai.listing import find_by_fingerprint
 from backends.openai.notes import Notes
 from backends.openai.patience import Patience
 from backends.openai.remedies import spoken
-from backends.openai.submit import Site, submit
+from backends.openai.submit import Site, submit, verify
 from backends.openai.translate import to_event, to_job
 from backends.openai.watch import Watch
 from backends.openai.wire import Refused, Unclear
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from backends.openai.client import Client
 
 _NOT_FOUND: Final = 404
+_POLL_S: Final = 10.0
+"""Between two looks at jobs that take minutes to hours, at a service that counts requests."""
 _OVER: Final = frozenset({400, 404, 409})
 """What servers answer to cancelling a job that is over or gone."""
 
@@ -77,7 +79,11 @@ class OpenAIBackend:
         """Say what this backend can do; a server on this machine keeps data here and is free."""
         near = is_loopback(self._url)
         return Capabilities(
-            methods=hyperparameters.METHODS, remote=not near, paid=not near, endpoints=True
+            methods=hyperparameters.METHODS,
+            remote=not near,
+            paid=not near,
+            poll_s=0.5 if near else _POLL_S,
+            endpoints=True,
         )
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
@@ -97,7 +103,12 @@ class OpenAIBackend:
                 "a server's models have no revision",
                 "remove `revision`, and name a dated snapshot in `base_model`",
             )
-        return BaseModel(reference=base_model, revision=None, identity=f"model:{base_model}")
+        return BaseModel(
+            reference=base_model,
+            revision=None,
+            identity=f"model:{base_model}",
+            shutdown_date=self._prices.shutdown_date(base_model),
+        )
 
     def token_counter(
         self, base_model: BaseModel, hyperparameters: Mapping[str, Json]
@@ -116,12 +127,13 @@ class OpenAIBackend:
             steps = -(-examples // batch) * epochs[0]
         if is_loopback(self._url):
             return Estimate(usd=(0.0, 0.0), steps=steps)
-        price = prices.read_prices().price(request.base_model.reference)
-        if not is_official(self._url) or price is None or request.method == "reinforcement":
+        price = self._prices.price(request.base_model.reference)
+        if price is None or request.method == "reinforcement":
             return Estimate(steps=steps)
         if tokens is None:
             tokens = self._count(request, price.max_example_tokens)
-        return Estimate(usd=prices.training_cost(price, tokens, epochs), steps=steps)
+        usd = prices.training_cost(price, tokens, epochs)
+        return Estimate(usd=usd, steps=steps, basis=f"prices of {self._prices.as_of}")
 
     def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
@@ -132,6 +144,11 @@ class OpenAIBackend:
             made = [to_job(job, key=(fingerprint, attempt)) for attempt, job in jobs.values()]
             answer[fingerprint] = tuple(sorted(made, key=lambda job: (job.created_s, job.id)))
         return answer
+
+    def verify(self, request: TrainRequest, job_id: str) -> None:
+        """Make sure that a job which was found was made from just what is asked for."""
+        with self._in_words():
+            verify(self._site, request, job_id)
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
@@ -180,7 +197,9 @@ class OpenAIBackend:
         sampling: Sampling,
     ) -> list[list[Completion]]:
         """Answer every prompt with every model."""
-        names = [base_model.reference if model is None else model for model in models]
+        deployed = self._endpoint.deployments
+        asked = [base_model.reference if model is None else model for model in models]
+        names = [deployed.get(model, model) for model in asked]
         return self._chats.complete(names, prompts, sampling)
 
     def open_engine(self, base_model: BaseModel) -> "RemoteEngine":
@@ -210,6 +229,10 @@ class OpenAIBackend:
             ) from error
         client: Client = door.Client(settings(self._endpoint, self._environment))
         return client
+
+    @cached_property
+    def _prices(self) -> prices.PriceTable:
+        return prices.prices_at(self._endpoint.prices, official=is_official(self._url))
 
     @cached_property
     def _url(self) -> str:
@@ -242,7 +265,7 @@ class OpenAIBackend:
 
     @cached_property
     def _watch(self) -> Watch:
-        return Watch(self._client, self._url, self._notes, every_s=self._patience.look_s)
+        return Watch(self._client, self._prices, self._notes, every_s=self._patience.look_s)
 
     @cached_property
     def _chats(self) -> Chats:

@@ -173,7 +173,10 @@ class Chats:
         if isinstance(error, Refused) and error.status == _NOT_FOUND and error.speaks:
             remedy = "train it again, or use another model"
             if self._kind == "azure":
-                remedy = f"deploy it in Azure, and name the deployment {model}"
+                remedy = (
+                    "deploy it in Azure, and name the deployment in ftctl.yaml:\n"
+                    f"endpoints: {{NAME: {{deployments: {{{model!r}: DEPLOYMENT}}}}}}"
+                )
             return ModelMissing(f"{self._server} has no model {model}: {error.message}", remedy)
         return spoken(error, self._server)
 

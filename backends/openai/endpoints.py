@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from backends.base import BackendError, Endpoint
+from backends.base import BackendError, CredentialsMissing, Endpoint
 
 DEFAULT_URL = "https://api.openai.com/v1"
 INSTALL = "pip install 'ftctl[openai]'"
@@ -55,7 +55,7 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
     key = _variable(endpoint.api_key_env, endpoint, environment)
     if key is None:
         place = f" or in {endpoint.env_file.name}" if endpoint.env_file else ""
-        raise BackendError(
+        raise CredentialsMissing(
             f"endpoint {endpoint.name}: no key: the variable {endpoint.api_key_env} is not set",
             f"set {endpoint.api_key_env} in the environment{place}",
         )

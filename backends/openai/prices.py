@@ -17,6 +17,8 @@ _USUAL_EPOCHS: Final = 3
 _FEWEST_SEEN: Final = 100
 _MOST_SEEN: Final = 25_000
 _MOST_AUTO_EPOCHS: Final = 25
+_LONGEST_EXAMPLE: Final = 65_536
+"""What the service's current models take; for models that only `ftctl.yaml` prices."""
 _PER_MILLION: Final = 1e-6
 UNCERTAINTY: Final = 0.1
 """How far a bill may be above the token count, as a share: how the service frames tool calls and
@@ -83,6 +85,30 @@ def read_prices(path: Path = _TABLE) -> PriceTable:
         for name, one in raw["models"].items()
     }
     return PriceTable(as_of=raw["as_of"], prices=prices, shutdown=raw.get("shutdown", {}))
+
+
+def prices_at(overrides: Mapping[str, float], *, official: bool) -> PriceTable:
+    """Return what a server charges.
+
+    Args:
+        overrides: US dollars per million trained tokens by base model, as `ftctl.yaml` says.
+        official: Whether the server is OpenAI's own, for which the shipped table holds.
+    """
+    table = read_prices()
+    known = table.prices if official else {}
+    own = {
+        name: Price(training_usd=usd, max_example_tokens=_max_example_tokens(known.get(name)))
+        for name, usd in overrides.items()
+    }
+    return PriceTable(
+        as_of=table.as_of if not own else f"{table.as_of} and ftctl.yaml",
+        prices={**known, **own},
+        shutdown=table.shutdown if official else {},
+    )
+
+
+def _max_example_tokens(price: Price | None) -> int:
+    return _LONGEST_EXAMPLE if price is None else price.max_example_tokens
 
 
 def auto_epochs(examples: int) -> int:

@@ -66,6 +66,16 @@ def submit(site: Site, request: TrainRequest) -> Job:
     return _Submission(site, describe(request, site.kind)).run()
 
 
+def verify(site: Site, request: TrainRequest, job_id: str) -> None:
+    """Refuse a job that was found by its key, but was made from other things.
+
+    Raises:
+        BackendError: It was; the message says from what.
+    """
+    submission = _Submission(site, describe(request, site.kind))
+    submission.refuse_other(site.client.retrieve_job(job_id))
+
+
 def describe(request: TrainRequest, kind: str) -> Wanted:
     """Say what the job of a request has to be; reads its files once."""
     tag = key_tag(request.fingerprint, request.attempt)
@@ -125,7 +135,7 @@ class _Submission:
             claimed = [job for job in jobs if is_claimed(job, wanted)]
         for job in claimed:
             if job["id"] != self._created:
-                self._refuse_other(job)
+                self.refuse_other(job)
         return claimed or self._look_alikes(jobs)
 
     def _look_alikes(self, jobs: list[Body]) -> list[Body]:
@@ -135,7 +145,8 @@ class _Submission:
         copies = {file.id for file in find_files(self._site.client, self._wanted.train)}
         return [job for job in bare if is_alike(job, self._wanted, copies)]
 
-    def _refuse_other(self, job: Body) -> None:
+    def refuse_other(self, job: Body) -> None:
+        """Refuse a job that claims the key and was made from other things."""
         file: Body | None = None
         if job.get("training_file"):
             try:
@@ -226,6 +237,8 @@ class _Submission:
         if self._site.kind == "compatible":
             # Where servers of the older protocol look for them.
             body["hyperparameters"] = wanted.method[request.method]["hyperparameters"]
+        if "wandb" in request.tracking:
+            body["integrations"] = [{"type": "wandb", "wandb": request.tracking["wandb"]}]
         if "trainingType" in request.hyperparameters:
             body["trainingType"] = request.hyperparameters["trainingType"]
         return body

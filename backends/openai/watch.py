@@ -6,11 +6,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from backends.base import Job, JobState, Json, Progress
-from backends.openai.endpoints import is_official
 from backends.openai.listing import FEW, read_jobs
 from backends.openai.matching import key_of
 from backends.openai.notes import Notes
-from backends.openai.prices import PriceTable, base_name, billed, read_prices
+from backends.openai.prices import PriceTable, base_name, billed
 from backends.openai.translate import (
     model_of,
     result_metrics,
@@ -35,9 +34,11 @@ _SHOWN: Final = 20
 class Watch:
     """Looks at the jobs of one server. Not for use by several threads at once."""
 
-    def __init__(self, client: "Client", url: str, notes: Notes, *, every_s: float) -> None:
+    def __init__(
+        self, client: "Client", prices: PriceTable, notes: Notes, *, every_s: float
+    ) -> None:
         self._client = client
-        self._url = url
+        self._prices = prices
         self._notes = notes
         self._every_s = every_s
         self._seen: dict[str, Job] = {}
@@ -145,12 +146,11 @@ class Watch:
         return self._facts[job_id]
 
     def _cost(self, job: Body) -> dict[str, Json]:
-        table: PriceTable = read_prices()
-        price = table.price(str(job.get("model"))) if is_official(self._url) else None
+        price = self._prices.price(str(job.get("model")))
         tokens = job.get("trained_tokens")
         if price is None or not isinstance(tokens, int):
             return {}
-        return {"usd": round(billed(price, tokens), 6), "prices_as_of": table.as_of}
+        return {"usd": round(billed(price, tokens), 6), "prices_as_of": self._prices.as_of}
 
     def _metrics(self, job: Body) -> dict[str, Json]:
         files = job.get("result_files")
@@ -174,7 +174,7 @@ class Watch:
                 date = None
             if isinstance(date, str) and date:
                 dates.append(date)
-        announced = read_prices().shutdown_date(str(job.get("model")))
-        if is_official(self._url) and announced is not None:
+        announced = self._prices.shutdown_date(str(job.get("model")))
+        if announced is not None:
             dates.append(announced)
         return {"shutdown_date": min(dates)} if dates else {}

@@ -28,7 +28,7 @@ def command(
 
     Spends nothing, needs no key and no network, and writes nothing but a cache.
     """
-    planned = plan_once(project_of(ctx))
+    planned = plan_once(project_of(ctx), for_people=True)
     plan, desired = planned.plan, planned.resolved.desired
     if out is not None:
         text = json.dumps(plan_json(plan, desired), ensure_ascii=False, indent=2)

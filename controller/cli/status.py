@@ -3,6 +3,7 @@
 import click
 
 from controller.cli.common import json_option, observe_recorded, print_json, project_of, wants_json
+from controller.clock import days_until
 from controller.lock.store import read_lockfile
 from controller.render.status import status_json, status_text
 from controller.spec.load import spec_names
@@ -20,4 +21,4 @@ def command(ctx: click.Context) -> None:
     if wants_json(ctx):
         print_json(status_json(lockfile, declared, jobs))
     else:
-        click.echo(status_text(lockfile, declared, jobs))
+        click.echo(status_text(lockfile, declared, jobs, days_until))

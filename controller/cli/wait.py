@@ -15,7 +15,8 @@ from controller.cli.common import (
 from controller.cli.screen import open_screen
 from controller.errors import ExitCode, FtctlError
 from controller.lock.store import read_lockfile
-from controller.reconcile import POLL_S
+
+POLL_S = 1.0
 
 
 @click.command("wait")

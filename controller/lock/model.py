@@ -50,6 +50,8 @@ class OpenJob(Record):
     """As the spec wrote it."""
     revision: str | None = None
     data: DataFacts
+    estimate_usd: tuple[float, float] | None = None
+    """What it was expected to cost, at least and at most; None where that was not known."""
     submitted: str
     spec_commit: str | None = None
 
@@ -88,7 +90,8 @@ class Build(Record):
     revision: str | None = None
     data: DataFacts
     facts: dict[str, JsonValue]
-    """What the backend measured: trained tokens, losses, seconds, digests."""
+    """What the backend measured: trained tokens, losses, seconds, digests, real cost."""
+    estimate_usd: tuple[float, float] | None = None
     submitted: str
     finished: str
     spec_commit: str | None = None

@@ -23,6 +23,14 @@ class DataChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown:
+    """A base model's end."""
+
+    date: str
+    days_left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """What one spec asks for, resolved: every digest known."""
 
@@ -38,6 +46,7 @@ class Desired:
     estimate: Estimate
     data_changes: Mapping[str, DataChange]
     """By training-data digest of a recorded build, where its dataset is still here."""
+    shutdown: Shutdown | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +62,9 @@ class Train:
     data_change: DataChange | None
     data: DataFacts
     estimate: Estimate
+    judged_against: str | None = None
+    """The production build that stays until this one passes the gate, and where it lives."""
+    shutdown: Shutdown | None = None
     retrain: bool
     supersedes: str | None
     """Open job for inputs that nobody wants any more; cancelled first."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from backends.base import Job, JobState, Json
 from controller.canonical import digest
 from controller.evaluate.gate import judge
-from controller.lock.model import Build, Entry, Lockfile
+from controller.lock.model import Build, Entry, Lockfile, OpenJob
 from controller.plan.actions import (
     Action,
     Adopt,
@@ -39,6 +39,8 @@ class Observed:
     """Recorded open jobs by ID; one that a backend does not know any more is absent."""
     found: Mapping[str, tuple[Job, ...]] = field(default_factory=dict)
     """Jobs found by fingerprint, oldest first."""
+    unasked: Mapping[str, str] = field(default_factory=dict)
+    """Places that could not be asked, and why. A plan for people may do without them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,8 @@ class Plan:
     actions: tuple[Action, ...]
     specs: int
     """How many fine-tunes are declared."""
+    unasked: Mapping[str, str] = field(default_factory=dict)
+    """Places that could not be asked, and why."""
 
     @property
     def id(self) -> str:
@@ -62,13 +66,19 @@ class Plan:
         return next((action for action in self.actions if action.name == name), None)
 
 
-def make_plan(desired: Mapping[str, Desired], recorded: Lockfile, observed: Observed) -> Plan:
+def make_plan(
+    desired: Mapping[str, Desired],
+    recorded: Lockfile,
+    observed: Observed,
+    budget_usd: float | None = None,
+) -> Plan:
     """Decide what one pass does.
 
     Args:
         desired: What the specs ask for, by name.
         recorded: The lockfile.
         observed: What the backends said about recorded open jobs and wanted fingerprints.
+        budget_usd: What all jobs may cost together, open ones counted; None for no limit.
 
     Returns:
         At most one action for each fine-tune; none when everything is as declared.
@@ -82,7 +92,29 @@ def make_plan(desired: Mapping[str, Desired], recorded: Lockfile, observed: Obse
             action = _Step(desired[name], entry, recorded, observed).action()
         if action is not None:
             actions.append(action)
-    return Plan(actions=tuple(actions), specs=len(desired))
+    if budget_usd is not None:
+        actions = list(_within(budget_usd, actions, recorded))
+    return Plan(actions=tuple(actions), specs=len(desired), unasked=observed.unasked)
+
+
+def _within(budget_usd: float, actions: list[Action], recorded: Lockfile) -> Iterator[Action]:
+    """Block what would exceed the budget of the whole repository, open jobs counted."""
+    ranges = [entry.job.estimate_usd for entry in recorded.finetunes.values() if entry.job]
+    spent = sum(range_[1] for range_ in ranges if range_)
+    for action in actions:
+        usd = action.estimate.usd if isinstance(action, Train) else None
+        if usd is None:
+            yield action
+        elif spent + usd[1] > budget_usd:
+            reason = (
+                f"up to ${usd[1]:.2f}, with ${spent:.2f} for open and earlier jobs of this plan, "
+                f"exceed budget.max_usd: {budget_usd:g}"
+            )
+            remedy = "Raise budget.max_usd in ftctl.yaml, or wait until open jobs have ended."
+            yield Blocked(name=action.name, reason=reason, remedy=remedy, obstacle=Obstacle.BUDGET)
+        else:
+            spent += usd[1]
+            yield action
 
 
 def _without_spec(name: str, entry: Entry, observed: Observed, *, spec_count: int) -> Action:
@@ -107,6 +139,17 @@ def _without_spec(name: str, entry: Entry, observed: Observed, *, spec_count: in
             return Record(name=name, reason=ended(job), job=job)
     reason = f"{file} was removed; its models are kept"
     return Retire(name=name, reason=reason)
+
+
+def _as_recorded(job: OpenJob) -> Job:
+    """Return an open job as far as the lockfile knows it."""
+    return Job(
+        id=job.id,
+        fingerprint=job.fingerprint,
+        attempt=job.attempt,
+        state=JobState.QUEUED,
+        created_s=0.0,
+    )
 
 
 def ended(job: Job) -> str:
@@ -161,6 +204,9 @@ class _Step:
         if recorded is None:
             return None
         job = self.observed.jobs.get(recorded.id)
+        if job is None and recorded.backend in self.observed.unasked:
+            reason = f"job {recorded.id} is recorded as open; {recorded.backend} was not asked"
+            return Wait(name=name, reason=reason, job=_as_recorded(recorded))
         if job is None:
             remedy = (
                 "Look for it at the backend. If it is gone for good: "
@@ -248,10 +294,19 @@ class _Step:
             changes=differing,
             data_change=data_change,
             data=self.desired.data,
+            judged_against=self._judge_of(previous),
+            shutdown=self.desired.shutdown,
             estimate=self.desired.estimate,
             retrain=previous is not None,
             supersedes=self._superseded,
         )
+
+    def _judge_of(self, previous: Build | None) -> str | None:
+        if previous is None or previous.fingerprint != self.entry.production:
+            return None
+        stands = "judged against" if "production" in self.desired.spec.evaluation.compare_to else ""
+        build = f"build {short(previous.fingerprint)} at {previous.backend}"
+        return f"{stands} {build}, which stays until the gate passes".strip()
 
     def _previous(self) -> Build | None:
         """Return the build that a new one is compared with."""

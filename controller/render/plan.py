@@ -20,6 +20,7 @@ from controller.plan.actions import (
     Resume,
     Retire,
     Reuse,
+    Shutdown,
     Train,
     Wait,
 )
@@ -146,6 +147,7 @@ def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
         "format": PLAN_FORMAT,
         "id": plan.id,
         "specs": plan.specs,
+        "unasked": dict(plan.unasked),
         "summary": summary(plan) if plan.actions else no_changes(plan),
         "actions": [_action_json(action, desired.get(action.name)) for action in plan.actions],
     }
@@ -212,10 +214,14 @@ def _train_details(action: Train) -> Iterator[str]:
         rows.append(
             ("cancels", f"job {safe(action.supersedes)}, whose inputs nobody wants any more")
         )
+    if action.judged_against is not None:
+        rows.append(("production", safe(action.judged_against)))
     rows.append(("cost", _estimate(action.estimate)))
     width = max(cells(safe(field)) for field, _ in rows)
     for field, value in rows:
         yield f"{pad(safe(field), width)} = {value}"
+    if action.shutdown is not None:
+        yield f"! {_shutdown(action.shutdown)}"
 
 
 def _change(change: Change, action: Train) -> str:
@@ -247,7 +253,16 @@ def _estimate(estimate: Estimate) -> str:
         parts.append(f"{number(low)} - {number(high)} GPU hours")
     if estimate.steps is not None:
         parts.append(f"{estimate.steps:,} steps")
+    if estimate.basis:
+        parts.append(estimate.basis)
     return ", ".join(parts)
+
+
+def _shutdown(shutdown: Shutdown) -> str:
+    when = f"{shutdown.date} ({shutdown.days_left} days left)"
+    if shutdown.days_left <= 0:
+        return f"the base model was switched off on {shutdown.date}"
+    return f"the base model, and every model made from it, is switched off on {when}"
 
 
 def _dollars(low: float, high: float) -> str:
@@ -255,7 +270,10 @@ def _dollars(low: float, high: float) -> str:
 
 
 def _closing(plan: Plan) -> str:
-    lines = [summary(plan), cost(plan), f"Plan ID: {plan.id}"]
+    notes = [f"Not asked: {place}: {safe(why)}" for place, why in plan.unasked.items()]
+    if notes:
+        notes.append("What is said of these comes from specs and lockfile alone.")
+    lines = [summary(plan), cost(plan), *notes, f"Plan ID: {plan.id}"]
     return "\n".join(line for line in lines if line)
 
 
@@ -282,7 +300,9 @@ def _action_json(action: Action, desired: Desired | None) -> Json:
                     "usd": action.estimate.usd,
                     "gpu_hours": action.estimate.gpu_hours,
                     "steps": action.estimate.steps,
+                    "basis": action.estimate.basis,
                 },
+                "shutdown_date": action.shutdown.date if action.shutdown else None,
             }
             if action.data_change is not None:
                 added, removed = action.data_change.added, action.data_change.removed

@@ -1,6 +1,6 @@
 """The recorded state of every fine-tune, as a table, as JSON, and one in full."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from backends.base import Job, Json
@@ -12,13 +12,19 @@ from controller.render.text import number, one_line, safe, table
 _ROLES = ("base", "production", "candidate")
 
 
-def status_text(lockfile: Lockfile, declared: list[str], jobs: Mapping[str, Job]) -> str:
+def status_text(
+    lockfile: Lockfile,
+    declared: list[str],
+    jobs: Mapping[str, Job],
+    days_until: Callable[[str], int],
+) -> str:
     """Return the table of all fine-tunes.
 
     Args:
         lockfile: What is recorded.
         declared: Names of the specs.
         jobs: Recorded open jobs as observed, by ID.
+        days_until: Counts the days that are left until a day, `YYYY-MM-DD`.
     """
     names = sorted({*declared, *lockfile.finetunes})
     if not names:
@@ -38,7 +44,20 @@ def status_text(lockfile: Lockfile, declared: list[str], jobs: Mapping[str, Job]
     parts = [table(rows)]
     if scores := score_table(lockfile):
         parts.append(scores)
+    if endings := list(_endings(lockfile, days_until)):
+        parts.append("\n".join(endings))
     return "\n\n".join(parts)
+
+
+def _endings(lockfile: Lockfile, days_until: Callable[[str], int]) -> Iterator[str]:
+    """Say which production models their service switches off, and when."""
+    for name, entry in sorted(lockfile.finetunes.items()):
+        build = entry.builds.get(entry.production or "")
+        day = build.facts.get("shutdown_date") if build else None
+        if isinstance(day, str):
+            left = days_until(day)
+            when = f"in {left} days" if left > 0 else "already"
+            yield f"! {safe(name)}: its model is switched off on {day}, {when}"
 
 
 def state_of(entry: Entry, jobs: Mapping[str, Job], *, declared: bool) -> str:

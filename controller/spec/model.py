@@ -170,6 +170,28 @@ class Evaluation(Strict):
     """Longest answer, in tokens."""
 
 
+class Wandb(Strict):
+    """Weights & Biases, as the service reports to it."""
+
+    project: NonEmpty
+    """Project that the metrics go to."""
+    name: NonEmpty | None = None
+    """Display name of the run."""
+    entity: NonEmpty | None = None
+    """Team or user."""
+    tags: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = Field(
+        default_factory=list, max_length=50
+    )
+    """Tags of the run."""
+
+
+class Tracking(Strict):
+    """Where the service reports metrics to. Changing it trains nothing."""
+
+    wandb: Wandb | None = None
+    """Weights & Biases; its key is registered at the service."""
+
+
 class Budget(Strict):
     """What one training job may cost at most."""
 
@@ -219,6 +241,8 @@ class Spec(Strict):
     """How the result is measured."""
     gate: list[NonEmpty] = Field(default_factory=list)
     """Conditions for production: `accuracy >= 0.8`, `held_out_loss < base.held_out_loss - 0.5`."""
+    tracking: Tracking = Tracking()
+    """Where the service reports metrics to."""
     budget: Budget = Budget()
     """What a job may cost at most."""
     lifecycle: Lifecycle = Lifecycle()

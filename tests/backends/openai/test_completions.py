@@ -118,7 +118,13 @@ def test_a_missing_model_is_named_and_a_fresh_one_is_waited_for(server, backend,
 
     with pytest.raises(ModelMissing) as caught:
         open_backend(kind="azure").complete(BASE, ["ft:gone"], prompts(1), Sampling())
-    assert caught.value.remedy == "deploy it in Azure, and name the deployment ft:gone"
+    assert caught.value.remedy.startswith("deploy it in Azure, and name the deployment in ftctl")
+
+
+def test_a_deployment_answers_for_its_model(server, open_backend):
+    backend = open_backend(kind="azure", deployments={"ft:cafe": TUNED})
+    answers = backend.complete(BASE, ["ft:cafe"], prompts(1), Sampling())
+    assert answers[0][0].text == f"{TUNED}|q0"
 
 
 def test_tool_calls_are_an_answer(server, backend):

@@ -11,7 +11,7 @@ from backends.openai.backend import OpenAIBackend
 from backends.openai.client import Client
 from backends.openai.endpoints import Settings
 from backends.openai.notes import Notes
-from backends.openai.prices import auto_epochs, base_name, epoch_range, read_prices
+from backends.openai.prices import auto_epochs, base_name, epoch_range, prices_at, read_prices
 from backends.openai.tokens import counter, encoding_name
 from backends.openai.watch import Watch
 
@@ -105,6 +105,19 @@ def test_an_estimate_is_tokens_times_epochs_times_price(official, make_request):
     assert official.estimate(request, 12, None) == found
 
 
+def test_ftctl_yaml_may_know_prices_better(tmp_path):
+    here = Endpoint(name="default", prices={MODEL: 6.0})
+    elsewhere = Endpoint(name="own", base_url="http://gpu.internal/v1", prices={MODEL: 0.5})
+    request = write_request(tmp_path / "data")
+
+    own_price = OpenAIBackend(tmp_path, here, environment={}).estimate(request, 12, 1000)
+    their_price = OpenAIBackend(tmp_path, elsewhere, environment={}).estimate(request, 12, 1000)
+
+    assert own_price.usd[0] == pytest.approx(1000 * 3 * 6.0 / 1e6)
+    assert their_price.usd[0] == pytest.approx(1000 * 3 * 0.5 / 1e6)
+    assert own_price.basis == "prices of 2025-11 and ftctl.yaml"
+
+
 def test_steps_are_known_when_nothing_is_auto(official, make_request):
     settings = {"n_epochs": 2, "batch_size": 5, "learning_rate_multiplier": "auto"}
 
@@ -125,7 +138,7 @@ def test_a_finished_job_at_the_service_has_a_real_cost(server, backend, make_req
     job = backend.submit(make_request())
     server.finish(job.id, trained_tokens=2_000_000)
     client = Client(Settings(base_url=server.url, api_key=KEY))
-    at_the_service = Watch(client, "https://api.openai.com/v1", Notes(tmp_path), every_s=0.0)
+    at_the_service = Watch(client, prices_at({}, official=True), Notes(tmp_path), every_s=0.0)
 
     facts = at_the_service.observe([job.id])[job.id].result.facts
 

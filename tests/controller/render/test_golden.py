@@ -115,7 +115,7 @@ def test_the_plan_as_json(everything, golden):
 
 def test_the_status(everything, golden):
     _, desired, lockfile, jobs = everything
-    golden("render/status.txt", status_text(lockfile, [*desired, "카페"], jobs))
+    golden("render/status.txt", status_text(lockfile, [*desired, "카페"], jobs, lambda _: 54))
 
 
 def test_the_status_as_json(everything, golden):
