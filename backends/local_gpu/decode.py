@@ -8,14 +8,15 @@ greedy answers are those of `generate`, whoever else is in the batch.
 
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any, Final
+from weakref import WeakSet
 
 import torch
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from tokenizers import Tokenizer
 from transformers import DynamicCache, PreTrainedModel
 
@@ -26,6 +27,8 @@ _ROWS: Final = 64
 """Answers that are decoded at once."""
 _TOKENS: Final = 32_768
 """Columns times rows that the cache may grow to; 4 GiB of cache for a model of 8 billion."""
+_AHEAD: Final = 256
+"""Tokens that an answer is given room for when it joins; it may turn out longer or shorter."""
 _PREFILL: Final = 8_192
 """Columns times rows that are read at once; bounds how long running answers stand still."""
 _JOINABLE: Final = frozenset({"full_attention", "sliding_attention"})
@@ -42,33 +45,46 @@ class Text:
     """
 
     tokenizer: Tokenizer
+    control: frozenset[str]
+    """Tokens that are no text, as the tokenizer writes them."""
     stop: Sequence[str]
     stopped: bool = False
     """Whether a stop text was met; it and what follows is never given out."""
 
-    _ids: list[int] = field(default_factory=list)
-    _window: int = 0
+    _ids: list[int] = field(default_factory=list, init=False)
+    _window: int = field(default=0, init=False)
     """First token that is decoded again: a tokenizer may write a word's first token otherwise."""
-    _told: int = 0
+    _told: int = field(default=0, init=False)
     """Tokens whose text was handed to `_release`; always ends between two characters."""
-    _held: str = ""
+    _held: str = field(default="", init=False)
 
     def add(self, token: int) -> str:
         """Take a token and return what may be shown now."""
-        self._ids.append(token)
-        before, now = self._decode(self._told), self._decode(len(self._ids))
-        if len(now) <= len(before) or now.endswith(_TORN):
+        if self.tokenizer.id_to_token(token) in self.control:
             return ""
-        self._window, self._told = self._told, len(self._ids)
+        self._ids.append(token)
+        told = len(self._ids)
+        before, now = self._decode(self._window, self._told), self._decode(self._window, told)
+        if now.endswith(_TORN):
+            # What stands before the newest token may still be whole, or beyond repair.
+            told -= 1
+            earlier = self._decode(self._window, told)
+            if earlier + self._decode(told, told + 1) != now:
+                return ""
+            now = earlier
+        if len(now) <= len(before):
+            return ""
+        self._window, self._told = self._told, told
         return self._release(now[len(before) :], last=False)
 
     def end(self) -> str:
         """Return the rest, characters that were never completed included."""
-        before, now = self._decode(self._told), self._decode(len(self._ids))
+        before = self._decode(self._window, self._told)
+        now = self._decode(self._window, len(self._ids))
         return self._release(now[len(before) :], last=True)
 
-    def _decode(self, end: int) -> str:
-        text: str = self.tokenizer.decode(self._ids[self._window : end], skip_special_tokens=True)
+    def _decode(self, start: int, end: int) -> str:
+        text: str = self.tokenizer.decode(self._ids[start:end], skip_special_tokens=True)
         return text
 
     def _release(self, new: str, *, last: bool) -> str:
@@ -101,24 +117,26 @@ class Row:
     temperature: float
     chance: random.Random
     """The request's own, so that a draw does not depend on who else is answered."""
-    made: int = 0
-    """Tokens so far, one that ended the answer included."""
-    token: int = 0
-    """The newest one, not yet read by the model."""
+    made: list[int] = field(default_factory=list)
+    """Tokens so far, one that ended the answer included; the newest is not yet read."""
     done: bool = False
 
     @property
-    def longest(self) -> int:
-        """Most tokens that it can come to."""
-        return len(self.prompt) + self.max_tokens
+    def read(self) -> list[int]:
+        """What the model is to read before it can go on."""
+        return [*self.prompt, *self.made]
+
+    @property
+    def room(self) -> int:
+        """Columns that it needs for now."""
+        return len(self.prompt) + min(len(self.made) + _AHEAD, self.max_tokens)
 
     def take(self, token: int) -> "Piece":
         """Go on by one token."""
-        self.token = token
-        self.made += 1
+        self.made.append(token)
         ended = token in self.ends
         text = "" if ended else self.text.add(token)
-        if ended or self.text.stopped or self.made >= self.max_tokens:
+        if ended or self.text.stopped or len(self.made) >= self.max_tokens:
             self.done = True
             text += self.text.end()
         reason = "stop" if ended or self.text.stopped else "length"
@@ -127,7 +145,7 @@ class Row:
             text=text,
             finish_reason=reason if self.done else None,
             prompt_tokens=len(self.prompt),
-            completion_tokens=self.made,
+            completion_tokens=len(self.made),
         )
 
 
@@ -149,6 +167,11 @@ class Batch:
         self.model: PreTrainedModel | PeftModel = model.eval()
         self.waiting: deque[Row] = deque()
         self.rows: list[Row] = []
+        self._active: str | None = None
+        """What the whole model is switched to; None while rows are named."""
+        self._names: list[str] | None = None
+        """Each row's adapter; None while all have the active one."""
+        self._hooked: WeakSet[torch.nn.Module] = WeakSet()
         self._dtype = dtype
         self._device = model.device
         self._takes = frozenset(signature(model.forward).parameters)
@@ -169,11 +192,23 @@ class Batch:
         """The adapters that are needed by what is left to do."""
         return {row.adapter for row in (*self.rows, *self.waiting)}
 
+    def adapt(self, model: PreTrainedModel | PeftModel) -> None:
+        """Go on with the same model after an adapter was put on it or taken off."""
+        self.model = model.eval()
+        self._active = None
+        if isinstance(model, PeftModel):
+            model.base_model.enable_adapter_layers()
+        for layer in model.modules():
+            if isinstance(layer, LoraLayer) and layer not in self._hooked:
+                layer.register_forward_pre_hook(self._name_rows, with_kwargs=True)
+                self._hooked.add(layer)
+
     def turn(self) -> list[Piece]:
         """Add a token to every answer, then let waiting ones join and make their first."""
         precise = self._dtype == torch.float32
         autocast = torch.autocast(self._device.type, dtype=self._dtype, enabled=not precise)
         with torch.inference_mode(), autocast:
+            self._shrink()
             pieces = self._take(self.rows, self._step()) if self.rows else []
             self._leave()
             joining = self._admit()
@@ -207,37 +242,46 @@ class Batch:
         joining: list[Row] = []
         while self.waiting and self._fits(joining, self.waiting[0]):
             joining.append(self.waiting.popleft())
-        # Together they are begun, and given up together when memory runs out.
         return joining
+
+    def _shrink(self) -> None:
+        """Send the newest rows back to the queue while the cache would grow too large."""
+        while len(self.rows) > 1 and len(self.rows) * (self._mask.shape[1] + 1) > _TOKENS:
+            row = self.rows[-1]
+            row.done = True
+            self._leave()
+            row.done = False
+            self.waiting.appendleft(row)
 
     def _fits(self, joining: Sequence[Row], row: Row) -> bool:
         every = [*self.rows, *joining, row]
         if len(every) == 1:
             return True
-        read = (len(joining) + 1) * max(len(one.prompt) for one in (*joining, row))
+        read = (len(joining) + 1) * max(len(one.read) for one in (*joining, row))
         return (
             self._joinable
             and len(every) <= _ROWS
-            and len(every) * max(one.longest for one in every) <= _TOKENS
+            and len(every) * max(one.room for one in every) <= _TOKENS
             and (not joining or read <= _PREFILL)
         )
 
     def _step(self) -> torch.Tensor:
         """Read every row's newest token and return what may follow it: (rows, vocabulary)."""
-        ids = torch.tensor([[row.token] for row in self.rows], device=self._device)  # (rows, 1)
+        ids = torch.tensor([[row.made[-1]] for row in self.rows], device=self._device)  # (rows, 1)
         self._mask = torch.cat([self._mask, torch.ones_like(ids)], dim=1)
         positions = self._mask.sum(dim=1, keepdim=True) - 1  # (rows, 1)
         return self._logits(self.rows, self._cache, ids, self._mask, positions)
 
     def _join(self, joining: Sequence[Row]) -> torch.Tensor:
-        """Read the prompts of new rows, and put the rows below the running ones."""
+        """Read new rows, and put them below the running ones."""
         running, self.rows = self.rows, [*self.rows, *joining]
-        width = max(len(row.prompt) for row in joining)
+        reads = [row.read for row in joining]
+        width = max(len(read) for read in reads)
         ids = torch.zeros(len(joining), width, dtype=torch.long)
         mask = torch.zeros_like(ids)
-        for place, row in enumerate(joining):
-            ids[place, width - len(row.prompt) :] = torch.tensor(row.prompt)
-            mask[place, width - len(row.prompt) :] = 1
+        for place, read in enumerate(reads):
+            ids[place, width - len(read) :] = torch.tensor(read)
+            mask[place, width - len(read) :] = 1
         ids, mask = ids.to(self._device), mask.to(self._device)
         cache = self._new_cache()
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)  # (joining, width)
@@ -292,25 +336,37 @@ class Batch:
             "logits_to_keep": 1,
         }
         known = {name: value for name, value in inputs.items() if name in self._takes}
-        with self._adapted([row.adapter for row in rows]) as naming:
-            logits: torch.Tensor = self.model(**known, **naming).logits
+        self._assign([row.adapter for row in rows], stay=rows is not self.rows)
+        logits: torch.Tensor = self.model(**known).logits
         return logits[:, -1].float()
 
-    @contextmanager
-    def _adapted(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Let every row be answered by its adapter; yield what the model is to be told for it."""
+    def _assign(self, names: Sequence[str], *, stay: bool) -> None:
+        """Have every row answered by its adapter.
+
+        Naming the rows costs up to twice the time of a small model's step, and switching the whole
+        model costs several such steps; so it is switched only for what goes on, not for what joins.
+        """
         if not isinstance(self.model, PeftModel):
-            yield {}
-        elif len(set(names)) > 1:
-            yield {"adapter_names": list(names)}
-        elif names[0] == BASE:
-            with self.model.disable_adapter():
-                yield {}
-        else:
-            # Naming the rows costs up to twice the time of a small model's step.
-            if self.model.active_adapter != names[0]:
-                self.model.set_adapter(names[0])
-            yield {}
+            return
+        alone = names[0] if len(set(names)) == 1 else None
+        if alone not in {None, self._active} and not stay:
+            if alone == BASE:
+                self.model.base_model.disable_adapter_layers()
+            else:
+                self.model.base_model.enable_adapter_layers()
+                self.model.set_adapter(alone)
+            self._active = alone
+        self._names = None if alone is not None and alone == self._active else list(names)
+        if self._names is not None and self._active == BASE:
+            self.model.base_model.enable_adapter_layers()
+            self._active = None
+
+    def _name_rows(
+        self, layer: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Tell a layer what `adapter_names` of peft's forward would, which costs far more."""
+        del layer
+        return inputs, named if self._names is None else named | {"adapter_names": self._names}
 
     def _take(self, rows: Sequence[Row], logits: torch.Tensor) -> list[Piece]:
         """Choose every row's next token."""

@@ -1,0 +1,351 @@
+"""The engine's process: models that stay loaded, and everything that is asked of them.
+
+`python -m backends.local_gpu.engine_child DIR`, started by `engine.LocalEngine`, which wrote
+`request.json` there. One JSON object a line comes in and goes out::
+
+    in   {"id", "model", "messages", "tools", "sampling"}    {"cancel": id}
+    out  {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens"}
+         {"id", "error"}    {"fatal"}
+
+The base model is loaded once for each precision that is asked for, adapters are put on it when
+first needed and stay; fully trained models are loaded by themselves. Answers of one network are
+decoded in one batch; networks take turns. When the input ends, so does the process.
+"""
+
+import gc
+import json
+import os
+import queue
+import random
+import shutil
+import sys
+import threading
+import traceback
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from backends.base import BackendError, BaseModel, ModelMissing
+from backends.local_gpu.decode import BASE, Batch, Row, Text
+from backends.local_gpu.models import base_folder, device, load_model, precision
+from backends.local_gpu.tokens import Chat, load_chat
+
+Message: TypeAlias = Mapping[str, Any]
+"""One line, in or out."""
+Asked: TypeAlias = Mapping[str, Any] | None
+"""A model as `completions` describes it to its child; None is the base model."""
+Tell: TypeAlias = Callable[[Sequence[Message]], None]
+
+_ADAPTERS: Final = 8
+"""Adapters that stay on a network; more only while more are in use."""
+_OTHERS: Final = 2
+"""Networks that stay loaded beside the base model."""
+
+
+def main(folder: Path) -> int:
+    """Answer until the input ends."""
+    # What a library prints must not be read as an answer; it goes to the log.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def tell(messages: Sequence[Message]) -> None:
+        out.write(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
+        out.flush()
+
+    inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(folder, inbox), daemon=True).start()
+    request = json.loads((folder / "request.json").read_bytes())
+    try:
+        models = Models(base_folder(BaseModel(**request["base_model"])), device())
+    except (BackendError, torch.OutOfMemoryError) as error:
+        tell([{"fatal": _said(error)}])
+        return 1
+    serve(models, inbox, tell)
+    return 0
+
+
+def serve(models: "Models", inbox: queue.SimpleQueue[Message], tell: Tell) -> None:
+    """Answer what comes in, for ever."""
+    unplaced: deque[Message] = deque()
+    while True:
+        busy = [network for network in models.networks() if network.batch.busy]
+        for message in _received(inbox, wait=not busy and not unplaced):
+            if "cancel" in message:
+                number = message["cancel"]
+                unplaced = deque(one for one in unplaced if one["id"] != number)
+                for network in models.networks():
+                    network.batch.drop(number)
+            else:
+                unplaced.append(message)
+        unplaced = _place(models, unplaced, tell)
+        for network in models.networks():
+            if network.batch.busy:
+                tell(_turn(network.batch))
+
+
+class Network:
+    """A loaded model with the adapters on it and the answers it is making."""
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+        self.batch = Batch(model, dtype)
+        self._adapters: OrderedDict[str, None] = OrderedDict()
+
+    def attach(self, asked: Mapping[str, Any]) -> str:
+        """Return the name of a trained adapter, putting it on the network if it is not there.
+
+        Raises:
+            ModelMissing: Its weights are gone.
+            BackendError: They do not fit, or do nothing.
+        """
+        folder = Path(asked["folder"])
+        weights = folder / "adapter_model.safetensors"
+        if not weights.exists():
+            raise ModelMissing(
+                f"the weights of {asked['id']} are gone: {weights}", "train it again"
+            )
+        # Deleted and trained again, a model has the same ID; peft allows no dots in a name.
+        file = weights.stat()
+        name = f"{folder.parent.name}-{file.st_ino:x}-{file.st_mtime_ns:x}"
+        if name not in self._adapters:
+            self._make_room()
+            self._load(asked, weights, name)
+        self._adapters[name] = None
+        self._adapters.move_to_end(name)
+        return name
+
+    def _make_room(self) -> None:
+        for name in list(self._adapters):
+            if len(self._adapters) < _ADAPTERS:
+                return
+            if name not in self.batch.adapters:
+                self._remove(name)
+                del self._adapters[name]
+
+    def _load(self, asked: Mapping[str, Any], weights: Path, name: str) -> None:
+        try:
+            stored = load_file(weights)
+            config = LoraConfig.from_pretrained(str(weights.parent))
+            config.inference_mode = True
+            model = self.batch.model
+            if isinstance(model, PeftModel):
+                model.add_adapter(name, config)
+            else:
+                model = get_peft_model(model, config, adapter_name=name)
+            self.batch.adapt(model)
+            _check(model, stored, name, asked["id"])
+            set_peft_model_state_dict(model, stored, adapter_name=name)
+        except BackendError:
+            self._remove(name)
+            raise
+        except Exception as error:  # torn files and foreign ones fail in many ways
+            self._remove(name)
+            raise BackendError(
+                f"the adapter of {asked['id']} cannot be loaded: {error}",
+                f"its folder is damaged ({weights.parent}): train it again with `ftctl retry NAME`",
+            ) from error
+
+    def _remove(self, name: str) -> None:
+        model = self.batch.model
+        if isinstance(model, PeftModel) and name in model.peft_config:
+            model.delete_adapter(name)
+            self.batch.adapt(model if model.peft_config else model.unload())
+
+
+class Models:
+    """What is loaded."""
+
+    def __init__(self, base: Path, where: torch.device) -> None:
+        self._base = base
+        self._where = where
+        self._chats: dict[str | None, Chat] = {}
+        usual = precision("auto", where)
+        # Loaded at once, so that the first question need not wait for more than itself.
+        self._usual = (base, 0, usual)
+        self._networks = OrderedDict({self._usual: Network(load_model(base, usual, where), usual)})
+
+    def networks(self) -> list[Network]:
+        """Return every loaded network."""
+        return list(self._networks.values())
+
+    def chat(self, asked: Asked) -> Chat:
+        """Return what turns a model's conversations into tokens, as in training."""
+        template = None if asked is None else asked["chat_template"]
+        if template not in self._chats:
+            self._chats[template] = load_chat(self._base, template)
+        return self._chats[template]
+
+    def network(self, asked: Asked) -> Network | None:
+        """Return the network that a model needs, loading it if there is room.
+
+        Raises:
+            BackendError: It cannot be opened.
+        """
+        dtype = precision("auto" if asked is None else asked["dtype"], self._where)
+        folder, changed = self._base, 0
+        if asked is not None and not asked["adapter"]:
+            folder = Path(asked["folder"])
+            if not folder.exists():
+                raise ModelMissing(f"the folder of model {asked['id']} is gone: {folder}")
+            # Deleted and trained again, a model lies in the same folder.
+            changed = folder.stat().st_mtime_ns
+        key = (folder, changed, dtype)
+        if key not in self._networks:
+            if not self._make_room():
+                return None
+            self._networks[key] = Network(load_model(folder, dtype, self._where), dtype)
+        self._networks.move_to_end(key)
+        return self._networks[key]
+
+    def _make_room(self) -> bool:
+        idle = [
+            key
+            for key, network in self._networks.items()
+            if key != self._usual and not network.batch.busy
+        ]
+        while len(self._networks) > _OTHERS and idle:
+            del self._networks[idle.pop(0)]
+            gc.collect()
+            if self._where.type == "cuda":
+                torch.cuda.empty_cache()
+        return len(self._networks) <= _OTHERS
+
+
+def _read(folder: Path, inbox: queue.SimpleQueue[Message]) -> None:
+    for line in sys.stdin.buffer:
+        inbox.put(json.loads(line))
+    # Whoever asked is gone; a model may be loading or decoding right now, and for nobody.
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+def _received(inbox: queue.SimpleQueue[Message], *, wait: bool) -> Iterator[Message]:
+    """Yield what has come in, after waiting for it if there is nothing else to do."""
+    if wait:
+        yield inbox.get()
+    while not inbox.empty():
+        yield inbox.get()
+
+
+def _place(models: Models, asked: deque[Message], tell: Tell) -> deque[Message]:
+    """Give questions to their networks; return those that no network has room for yet.
+
+    Once one has to wait, later ones for networks other than the base's wait behind it, so that a
+    busy network runs dry and makes room.
+    """
+    kept: deque[Message] = deque()
+    for message in asked:
+        model = message["model"]
+        if kept and model is not None and not model["adapter"]:
+            kept.append(message)
+            continue
+        try:
+            network = models.network(model)
+            if network is None:
+                kept.append(message)
+                continue
+            row = _row(models.chat(model), network, message)
+        except Exception as error:  # noqa: BLE001 - one bad question must not end all the others
+            traceback.print_exc()
+            tell([{"id": message["id"], "error": _said(error)}])
+            continue
+        if row.max_tokens > 0:
+            network.batch.waiting.append(row)
+            continue
+        nothing = {"text": "", "finish_reason": "length", "completion_tokens": 0}
+        tell([{"id": row.id, "prompt_tokens": len(row.prompt), **nothing}])
+    return kept
+
+
+def _row(chat: Chat, network: Network, message: Message) -> Row:
+    """Turn a question into tokens.
+
+    Raises:
+        BackendError: It is too long, or its model cannot be opened.
+    """
+    prompt = chat.prompt({"messages": message["messages"], "tools": message["tools"]})
+    sampling, model = message["sampling"], message["model"]
+    config = network.batch.model.config.get_text_config()
+    longest = getattr(config, "max_position_embeddings", None)
+    if not prompt:
+        raise BackendError("the prompt has no tokens", "say something")
+    if longest is not None and len(prompt) + sampling["max_tokens"] > longest:
+        raise BackendError(
+            f"the prompt has {len(prompt)} tokens; with {sampling['max_tokens']} of answer that "
+            f"is more than the {longest} that the base model reads",
+            "shorten the prompt, or lower max_tokens",
+        )
+    adapted = model is not None and model["adapter"]
+    return Row(
+        id=message["id"],
+        prompt=prompt,
+        adapter=network.attach(model) if adapted else BASE,
+        ends=chat.stops,
+        text=Text(tokenizer=chat.tokenizer, control=chat.special, stop=tuple(sampling["stop"])),
+        max_tokens=sampling["max_tokens"],
+        temperature=sampling["temperature"],
+        chance=random.Random(sampling["seed"]),  # noqa: S311 - no secret is drawn
+    )
+
+
+def _turn(batch: Batch) -> list[Message]:
+    """Add a token to every answer of a network."""
+    try:
+        pieces = batch.turn()
+    except torch.OutOfMemoryError as error:
+        traceback.print_exc()
+        said = _said(error)
+        return [{"id": number, "error": said} for number in batch.clear()]
+    return [asdict(piece) for piece in pieces if piece.text or piece.finish_reason is not None]
+
+
+def _check(model: PeftModel, stored: Mapping[str, torch.Tensor], name: str, model_id: str) -> None:
+    """Make sure that an adapter is whole and does something.
+
+    Raises:
+        BackendError: It does not fit, or changes nothing.
+    """
+    expected = {
+        parameter.replace(f".{name}", "")
+        for parameter, _ in model.named_parameters()
+        if ".lora_" in parameter and f".{name}" in parameter
+    }
+    if stored.keys() != expected:
+        missing = sorted(expected - stored.keys())[:3]
+        unknown = sorted(stored.keys() - expected)[:3]
+        raise BackendError(
+            f"the adapter of {model_id} does not fit the base model "
+            f"(missing: {missing}, unknown: {unknown})",
+            "use the base model that it was trained from",
+        )
+    if not any(tensor.any() for key, tensor in stored.items() if ".lora_B" in key):
+        raise BackendError(
+            f"the adapter of {model_id} changes nothing on the base model",
+            "train it again with `ftctl retry NAME`",
+        )
+
+
+def _said(error: Exception) -> Message:
+    """Return an error as a line says it."""
+    if isinstance(error, BackendError):
+        kind = type(error).__name__
+        return {"kind": kind, "message": error.message, "remedy": error.remedy}
+    if isinstance(error, torch.OutOfMemoryError):
+        message = f"out of memory while answering: {error}"
+        remedy = "use a smaller base model, ask for less at once, or lower max_tokens"
+        return {"kind": "BackendError", "message": message, "remedy": remedy}
+    message = f"the question cannot be answered: {type(error).__name__}: {error}"
+    return {"kind": "BackendError", "message": message, "remedy": ""}
+
+
+if __name__ == "__main__":
+    status = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
