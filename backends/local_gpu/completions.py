@@ -47,7 +47,7 @@ def complete(
     sampling: Sampling,
 ) -> list[list[Completion]]:
     """Answer every prompt with every model. See `Backend.complete`."""
-    asked = [None if model is None else _trained(state, model, base_model) for model in models]
+    asked = [None if model is None else trained_model(state, model, base_model) for model in models]
     if not prompts:
         return [[] for _ in models]
     root = state.absolute() / "completions"
@@ -82,7 +82,7 @@ def run_of_model(state: Path, model_id: str) -> RunDir:
     return run
 
 
-def _trained(state: Path, model_id: str, base_model: BaseModel) -> Mapping[str, Json]:
+def trained_model(state: Path, model_id: str, base_model: BaseModel) -> Mapping[str, Json]:
     """Return what the child needs to know of a model.
 
     Raises:

@@ -33,7 +33,7 @@ from backends.base import (
     Prompt,
     Sampling,
 )
-from backends.local_gpu.completions import _trained as trained
+from backends.local_gpu.completions import trained_model
 from backends.local_gpu.devices import CPU, visible
 from backends.local_gpu.process import child_environment
 from backends.local_gpu.run_dir import encode, log_tail
@@ -81,7 +81,7 @@ class LocalEngine:
         counted with the one that ended the answer.
         """
         question = {
-            "model": None if model is None else trained(self._state, model, self._base_model),
+            "model": None if model is None else trained_model(self._state, model, self._base_model),
             "messages": list(prompt.messages),
             "tools": list(prompt.tools),
             "sampling": asdict(sampling),
