@@ -35,6 +35,8 @@ COMMANDS = {
     "schema": "Print the JSON Schema of specs.",
     "doctor": "Check this machine and this repository.",
 }
+# Commands that need the packages of an extra.
+EXTRAS = {"serve": "serve"}
 
 
 class Commands(click.Group):
@@ -48,7 +50,13 @@ class Commands(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"controller.cli.{cmd_name}").command
+        try:
+            command: click.Command = import_module(f"controller.cli.{cmd_name}").command
+        except ModuleNotFoundError as error:
+            if cmd_name not in EXTRAS:
+                raise
+            message = f"ftctl {cmd_name} needs the package {error.name}"
+            raise FtctlError(message, f"pip install 'ftctl[{EXTRAS[cmd_name]}]'") from None
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -121,7 +121,7 @@ def test_a_missing_model_is_named_and_a_fresh_one_is_waited_for(server, backend,
     assert caught.value.remedy.startswith("deploy it in Azure, and name the deployment in ftctl")
 
 
-def test_a_deployment_answers_for_its_model(server, open_backend):
+def test_a_deployment_answers_for_its_model(open_backend):
     backend = open_backend(kind="azure", deployments={"ft:cafe": TUNED})
     answers = backend.complete(BASE, ["ft:cafe"], prompts(1), Sampling())
     assert answers[0][0].text == f"{TUNED}|q0"
