@@ -2,15 +2,15 @@
 
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
 The controller knows backends only through this module; a backend never imports the controller.
-
-Every method returns at once and may be repeated, except `complete`, which answers when the
-answers are there. Nothing here imports anything but the standard library.
+Every method returns at once and may be repeated, except `complete`, which waits for its answers.
+Nothing here imports anything but the standard library.
 
 Exceptions::
 
     BackendError                 something a person can mend; carries a remedy
     ├── BaseModelMissing         the base model is not on this machine
     ├── ModelMissing             no model has that ID any more
+    ├── PromptRefused            this prompt cannot be answered, others can
     ├── CredentialsMissing       no key is set here; nothing was asked
     └── SubmissionUnknown        it is not known whether a job was created
     HyperparametersInvalid       every problem of one `hyperparameters` section
@@ -274,6 +274,10 @@ class BaseModelMissing(BackendError):  # noqa: N818 - reads as what happened
 
 class ModelMissing(BackendError):  # noqa: N818
     """The backend has no model with that ID."""
+
+
+class PromptRefused(BackendError):  # noqa: N818
+    """This prompt cannot be answered; another one can."""
 
 
 class CredentialsMissing(BackendError):  # noqa: N818

@@ -31,6 +31,7 @@ from backends.base import (
     Chunk,
     ModelMissing,
     Prompt,
+    PromptRefused,
     Sampling,
 )
 from backends.local_gpu.completions import trained_model
@@ -42,7 +43,8 @@ from backends.local_gpu.worker import DEVICE
 Message: TypeAlias = Mapping[str, Any]
 """One line, in or out; see `engine_child`."""
 
-_ERRORS: Final = {kind.__name__: kind for kind in (BackendError, BaseModelMissing, ModelMissing)}
+_KINDS: Final = (BackendError, BaseModelMissing, ModelMissing, PromptRefused)
+_ERRORS: Final = {kind.__name__: kind for kind in _KINDS}
 _PATIENCE_S: Final = 10.0
 """How long a child may take to end once its input has."""
 

@@ -32,7 +32,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dic
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from backends.base import BackendError, BaseModel, ModelMissing
+from backends.base import BackendError, BaseModel, ModelMissing, PromptRefused
 from backends.local_gpu.decode import BASE, Batch, Row, Text
 from backends.local_gpu.models import base_folder, device, load_model, precision
 from backends.local_gpu.tokens import Chat, load_chat
@@ -267,20 +267,20 @@ def _row(chat: Chat, network: Network, message: Message) -> Row:
     """Turn a question into tokens.
 
     Raises:
-        BackendError: It is too long, or its model cannot be opened.
+        PromptRefused: It is too long, or empty.
+        BackendError: Its model cannot be opened.
     """
     prompt = chat.prompt({"messages": message["messages"], "tools": message["tools"]})
     sampling, model = message["sampling"], message["model"]
     config = network.batch.model.config.get_text_config()
     longest = getattr(config, "max_position_embeddings", None)
     if not prompt:
-        raise BackendError("the prompt has no tokens", "say something")
-    if longest is not None and len(prompt) + sampling["max_tokens"] > longest:
-        raise BackendError(
-            f"the prompt has {len(prompt)} tokens; with {sampling['max_tokens']} of answer that "
-            f"is more than the {longest} that the base model reads",
-            "shorten the prompt, or lower max_tokens",
-        )
+        raise PromptRefused("the prompt has no tokens", "say something")
+    # An answer ends where the model's reading does, as at the hosted service.
+    room = sampling["max_tokens"] if longest is None else longest - len(prompt)
+    if room < 1:
+        said = f"the prompt has {len(prompt)} tokens; the base model reads {longest}"
+        raise PromptRefused(said, "shorten the prompt")
     adapted = model is not None and model["adapter"]
     return Row(
         id=message["id"],
@@ -288,7 +288,7 @@ def _row(chat: Chat, network: Network, message: Message) -> Row:
         adapter=network.attach(model) if adapted else BASE,
         ends=chat.stops,
         text=Text(tokenizer=chat.tokenizer, control=chat.special, stop=tuple(sampling["stop"])),
-        max_tokens=sampling["max_tokens"],
+        max_tokens=min(sampling["max_tokens"], room),
         temperature=sampling["temperature"],
         chance=random.Random(sampling["seed"]),  # noqa: S311 - no secret is drawn
     )

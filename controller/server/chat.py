@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from backends.base import BackendError, Chunk, Json, ModelMissing, Prompt, Sampling
+from backends.base import BackendError, Chunk, Json, ModelMissing, Prompt, PromptRefused, Sampling
 from controller.server.bodies import Body, read_body
 from controller.server.catalog import Catalog, Served, missing
 from controller.server.engines import EnginePool, answer
@@ -267,4 +267,6 @@ def _refused(error: BackendError, model: str) -> ApiError:
     if isinstance(error, ModelMissing):
         return missing(model)
     remedy = f" ({error.remedy})" if error.remedy else ""
+    if isinstance(error, PromptRefused):
+        return ApiError(400, "invalid_prompt", f"{error.message}{remedy}", param="messages")
     return ApiError(500, "engine_failed", f"{error.message}{remedy}")

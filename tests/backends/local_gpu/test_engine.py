@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import BackendError, ModelMissing, Prompt, Sampling, TrainRequest
+from backends.base import (
+    BackendError,
+    ModelMissing,
+    Prompt,
+    PromptRefused,
+    Sampling,
+    TrainRequest,
+)
 from backends.durable import write_atomic
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.engine import open_engine
@@ -173,8 +180,8 @@ def test_an_answer_ends_before_a_stop_text(world):
 def test_what_cannot_be_asked(world, models):
     with pytest.raises(ModelMissing):
         world.engine.generate("ft:x:y:" + "f" * 16 + "-1", ask("a"), Sampling())
-    with pytest.raises(BackendError, match="more than the 200000"):
-        next(world.engine.generate(None, ask("a"), Sampling(max_tokens=2 * LONG)))
+    with pytest.raises(PromptRefused, match="the base model reads 200000"):
+        next(world.engine.generate(None, ask("a " * LONG), Sampling(max_tokens=5)))
     torn = world.make(9)
     weights = world.state / "runs" / torn.rpartition(":")[2] / "model/adapter_model.safetensors"
     kept = weights.read_bytes()
