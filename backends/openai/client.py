@@ -5,6 +5,7 @@ and is an extra. Answers are read raw: the SDK does not check them, so whoever u
 """
 
 import json
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -49,6 +50,8 @@ class Client:
         # The SDK would fill in what is None from variables, even from blank ones.
         self._sdk.organization = settings.organization
         self._sdk.project = settings.project
+        # Nobody closes a backend; its connections end with it.
+        weakref.finalize(self, self._sdk.close)
         self._once = self._sdk.with_options(max_retries=0)
         self._long = self._sdk.with_options(max_retries=0, timeout=_LONG_S)
 
@@ -166,8 +169,9 @@ class Client:
             stream = self._sdk.with_options(timeout=_LONG_S).chat.completions.create(
                 **_chat_arguments({**body, **options})
             )
-            for chunk in stream:
-                yield chunk.model_dump(mode="json", warnings=False)
+            with stream:
+                for chunk in stream:
+                    yield chunk.model_dump(mode="json", warnings=False)
         except openai.APIError as error:
             raise self._failure(error) from error
 
