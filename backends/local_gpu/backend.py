@@ -141,6 +141,12 @@ class LocalGpuBackend:
         if run is not None:
             jobs.cancel(run)
 
+    def pause(self, job_id: str) -> None:
+        """Ask a job to save its work and stop; it is interrupted then, until submitted again."""
+        run = self._run(job_id)
+        if run is not None:
+            jobs.pause(run)
+
     def complete(
         self,
         base_model: BaseModel,

@@ -101,6 +101,13 @@ def cancel(run: RunDir) -> None:
         os.close(lock)
 
 
+def pause(run: RunDir) -> None:
+    """Ask a run to save a checkpoint and stop; submitting it again goes on from there."""
+    worker = recorded(run)
+    if not run.result.exists() and worker is not None and _lives(run, worker):
+        stop(worker, run.heartbeat, signal.SIGTERM)
+
+
 def model_id(run: RunDir, base_model: BaseModel, name: str) -> str:
     """Return what a run's model is called."""
     return f"ft:{Path(base_model.reference).name}:{name}:{run.name}"

@@ -68,6 +68,23 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_bits_of_a_straight_run(
 
 
 @pytest.mark.usefixtures("often")
+def test_a_paused_job_waits_until_it_is_submitted_again(backend, make_request, wait):
+    request = make_request(**LONG)
+    job = backend.submit(request)
+    wait(job, under_way(3))
+    backend.pause(job.id)
+    backend.pause(job.id)
+    paused = wait(job, lambda job: job.state is JobState.INTERRUPTED)
+    assert 3 <= paused.progress.step < 48
+    backend.submit(request)
+    ended = wait(job)
+    assert ended.state is JobState.SUCCEEDED, ended.error
+    assert any("resumed from checkpoint-" in text for text in messages(backend, job))
+    backend.pause(job.id)
+    assert backend.observe([job.id])[job.id].state is JobState.SUCCEEDED
+
+
+@pytest.mark.usefixtures("often")
 def test_a_cancelled_job_stops_for_good(backend, make_request, wait, run_folder):
     request = make_request(**LONG)
     job = backend.submit(request)
