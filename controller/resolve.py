@@ -37,6 +37,8 @@ from controller.project import Project
 from controller.spec.load import LoadedSpec
 from controller.spec.yaml import dotted
 
+BUILDABLE = ("supervised",)
+"""Methods whose examples `controller.data` makes; a job for another would fail after the upload."""
 OpenBackend: TypeAlias = Callable[[str], Backend]
 
 
@@ -244,6 +246,9 @@ def _check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Probl
         remedy = f"It does: {', '.join(sorted(can.methods))}"
         yield loaded.problem(("method",), message, remedy)
         return
+    if spec.method not in BUILDABLE:
+        message = f"a dataset for {spec.method} cannot be built yet: rows become conversations only"
+        yield loaded.problem(("method",), message, f"Write one of: {', '.join(BUILDABLE)}")
     if can.remote and spec.data.sensitivity == "private":
         message = f"private data never leaves the machine, and {spec.backend} is elsewhere"
         remedy = "Use `backend: local-gpu`."
