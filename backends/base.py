@@ -268,27 +268,27 @@ class BackendError(Exception):
         self.remedy = remedy
 
 
-class BaseModelMissing(BackendError):  # noqa: N818 - reads as what happened
+class BaseModelMissing(BackendError):
     """The base model cannot be opened here."""
 
 
-class ModelMissing(BackendError):  # noqa: N818
+class ModelMissing(BackendError):
     """The backend has no model with that ID."""
 
 
-class PromptRefused(BackendError):  # noqa: N818
+class PromptRefused(BackendError):
     """This prompt cannot be answered; another one can."""
 
 
-class CredentialsMissing(BackendError):  # noqa: N818
+class CredentialsMissing(BackendError):
     """No key is set here. A plan can still be made, from specs and lockfile alone."""
 
 
-class SubmissionUnknown(BackendError):  # noqa: N818
+class SubmissionUnknown(BackendError):
     """It is not known whether a job was created; nothing was sent again."""
 
 
-class HyperparametersInvalid(Exception):  # noqa: N818
+class HyperparametersInvalid(Exception):
     """A `hyperparameters` section has problems.
 
     Attributes:

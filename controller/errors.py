@@ -74,7 +74,7 @@ class FtctlError(Exception):
         return f"{self.message}{remedy}"
 
 
-class InvalidInput(FtctlError):  # noqa: N818 - reads as what happened
+class InvalidInput(FtctlError):
     """Problems in files that people wrote.
 
     Attributes:
@@ -86,23 +86,23 @@ class InvalidInput(FtctlError):  # noqa: N818 - reads as what happened
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class LockfileInvalid(FtctlError):  # noqa: N818
+class LockfileInvalid(FtctlError):
     """The lockfile cannot be read by this ftctl. It is never overwritten then."""
 
 
-class Refused(FtctlError):  # noqa: N818
+class Refused(FtctlError):
     """Budget or policy says no."""
 
     exit_code = ExitCode.REFUSED
 
 
-class PlanStale(FtctlError):  # noqa: N818
+class PlanStale(FtctlError):
     """The plan is not the approved one any more."""
 
     exit_code = ExitCode.PLAN_STALE
 
 
-class LockHeld(FtctlError):  # noqa: N818
+class LockHeld(FtctlError):
     """Another run is at work in this repository."""
 
     exit_code = ExitCode.LOCK_HELD

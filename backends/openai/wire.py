@@ -19,7 +19,7 @@ SHOWN: Final = 500
 """Characters of a server's text that a person is shown."""
 
 
-class Refused(Exception):  # noqa: N818 - reads as what happened
+class Refused(Exception):
     """The server said no; nothing was created.
 
     Attributes:
@@ -55,7 +55,7 @@ class Refused(Exception):  # noqa: N818 - reads as what happened
         return self.status == 429 and self.code != "insufficient_quota"  # noqa: PLR2004 - HTTP
 
 
-class Unclear(Exception):  # noqa: N818
+class Unclear(Exception):
     """It is not known what the server did.
 
     Attributes:

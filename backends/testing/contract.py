@@ -21,7 +21,7 @@ from backends.base import (
 )
 
 
-class ContractBroken(AssertionError):  # noqa: N818 - reads as what happened
+class ContractBroken(AssertionError):
     """A backend does not keep the contract.
 
     Attributes:

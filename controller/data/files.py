@@ -171,7 +171,7 @@ def _look(path: Path) -> Look:
     return look
 
 
-class _Undecodable(Exception):  # noqa: N818
+class _Undecodable(Exception):
     def __init__(self, *, at: int, line: int, byte: int, multibyte: bool) -> None:
         super().__init__(at)
         self.at = at

@@ -1,7 +1,7 @@
 """Why one row, or one file, cannot be used. Raised and handed on; becomes a `Problem` in `build`."""
 
 
-class Unusable(Exception):  # noqa: N818 - reads as what happened
+class Unusable(Exception):
     """A row that cannot become an example.
 
     Attributes:

@@ -24,7 +24,7 @@ MAX_LINE = 16 << 20
 """Bytes of one example; a file without line ends would have to be held whole otherwise."""
 
 
-class FileInvalid(Exception):  # noqa: N818 - reads as what happened
+class FileInvalid(Exception):
     """A training file cannot be trained on.
 
     Attributes:

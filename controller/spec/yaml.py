@@ -80,7 +80,7 @@ class Document:
         return None
 
 
-class _Refused(Exception):  # noqa: N818 - never leaves this module
+class _Refused(Exception):
     def __init__(self, line: int, field: str, message: str, remedy: str = "") -> None:
         super().__init__(message)
         self.problem = (line, field, message, remedy)
