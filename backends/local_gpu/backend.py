@@ -27,6 +27,7 @@ from backends.base import (
     TrainRequest,
 )
 from backends.local_gpu import base_models, completions, engine, hyperparameters, jobs
+from backends.local_gpu.process import require_packages
 from backends.local_gpu.run_dir import (
     NAME,
     RunDir,
@@ -109,8 +110,9 @@ class LocalGpuBackend:
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
+        # A job that cannot start would count as failed; what is missing can be mended before.
+        require_packages()
         if self._run(run_of(self._state, request).job_id) is None:
-            # A job that cannot start would count as failed; this can be mended before.
             base_models.require_obtainable(request.base_model)
         run = create_run(self._state, request)
         jobs.start(run)
@@ -155,10 +157,12 @@ class LocalGpuBackend:
         sampling: Sampling,
     ) -> list[list[Completion]]:
         """Answer every prompt with every model."""
+        require_packages()
         return completions.complete(self._state, base_model, models, prompts, sampling)
 
     def open_engine(self, base_model: BaseModel) -> Engine:
         """Load a base model and keep it, for models trained from it to be served together."""
+        require_packages()
         return engine.open_engine(self._state, base_model)
 
     def delete(self, model_id: str) -> None:

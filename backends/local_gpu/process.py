@@ -13,15 +13,33 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+
+from backends.base import BackendError
 
 HEARTBEAT_S: Final = 5.0
 """How often a child says that it lives."""
 HEARTBEAT_LOST_S: Final = 120.0
 """After this long without, a child on another host counts as gone."""
 
+_PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def require_packages() -> None:
+    """Make sure that a child would find what it imports; imports nothing itself.
+
+    Raises:
+        BackendError: Something is not installed.
+    """
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        raise BackendError(
+            f"the local-gpu backend needs {', '.join(missing)}, which this Python does not have",
+            "pip install 'ftctl[local]'",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

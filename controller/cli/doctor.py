@@ -77,7 +77,8 @@ def _packages() -> Finding:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             missing.append(name)
-    detail = ", ".join(found) + (f"; missing: {', '.join(missing)}" if missing else "")
+    parts = [", ".join(found), f"missing: {', '.join(missing)}" if missing else ""]
+    detail = "; ".join(part for part in parts if part)
     remedy = "For training on this machine: pip install 'ftctl[local]'"
     return Finding(subject="local-gpu", ok=not missing, detail=detail, remedy=remedy)
 

@@ -3,7 +3,10 @@
 import fcntl
 import json
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +143,20 @@ def test_estimating(backend, make_request):
 
 def test_the_runs_folder_is_known_by_its_name_alone(run):
     assert RunDir(path=run.path).job_id == f"run-{run.path.name}"
+
+
+def test_what_is_not_installed_is_said_before_a_job_exists():
+    """A Python without site-packages has none of the training packages."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from backends.base import BackendError\n"
+        "from backends.local_gpu.process import require_packages\n"
+        "try: require_packages()\n"
+        "except BackendError as error: print(error.message, '|', error.remedy)\n"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code, str(root)], capture_output=True, text=True, check=True
+    )
+    assert "needs torch, transformers, peft" in done.stdout
+    assert "| pip install 'ftctl[local]'" in done.stdout
