@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 import click
 
+from controller.apply import Outcome
 from controller.cli.common import print_json
 from controller.errors import ExitCode
 from controller.lock.model import Lockfile
 from controller.lock.store import read_lockfile
-from controller.plan.actions import Promote, Reuse, Train
+from controller.plan.actions import Adopt, Promote, Reuse, Train
 from controller.project import Project
 from controller.reconcile import Converged, Screen
 from controller.render.status import score_table
@@ -62,6 +63,7 @@ def _say_done(converged: Converged, lockfile: Lockfile) -> None:
         click.echo(f"{scores}\n")
     counts = {
         "submitted": sum(isinstance(o.action, Train) for o in _good(converged)),
+        "adopted": sum(isinstance(o.action, Adopt) for o in _good(converged)),
         "promoted": sum(isinstance(o.action, Promote) for o in _good(converged)),
         "reused": sum(isinstance(o.action, Reuse) for o in _good(converged)),
         "failed": len(converged.stuck),
@@ -74,5 +76,5 @@ def _say_done(converged: Converged, lockfile: Lockfile) -> None:
         click.echo("Jobs go on by themselves; `ftctl reconcile` records what they come to.")
 
 
-def _good(converged: Converged) -> list:  # type: ignore[type-arg]
+def _good(converged: Converged) -> list[Outcome]:
     return [outcome for outcome in converged.outcomes if not outcome.exit_code]

@@ -337,3 +337,23 @@ def test_the_schema_accepts_what_is_valid_and_refuses_what_is_not(shell):
     file = shell.root / "schema.json"
     assert shell("schema", "--out", str(file))[0] == 0
     assert json.loads(file.read_text()) == schema
+
+
+# --- a service without a key ------------------------------------------------------------------
+
+
+def test_a_plan_needs_no_key_and_says_what_it_did_not_ask(shell, monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    shell.declare(backend="openai", base="gpt-4.1-mini-2025-04-14")
+
+    code, out = shell("plan")
+
+    assert code == 0
+    assert "+ finetune" in out
+    assert "prices of 2025-11" in out
+    assert "switched off on 2027-01-14" in out
+    assert "Not asked: openai" in out
+    code, out = shell("apply", "--auto-approve")
+    assert code == 1
+    assert "OPENAI_API_KEY" in out

@@ -1,0 +1,73 @@
+"""Money over all fine-tunes, the end of base models, and backends that could not be asked."""
+
+from dataclasses import replace
+
+from backends.base import Estimate
+from controller.lock.model import Entry, Lockfile
+from controller.plan.actions import Blocked, Obstacle, Shutdown, Train, Wait
+from controller.plan.plan import Observed, make_plan
+from controller.render.plan import plan_text
+
+
+def test_jobs_of_one_apply_share_a_budget_and_open_jobs_count(make):
+    desired = {name: make.desired(name, seed=seed) for seed, name in enumerate("abc")}
+    running = make.open_job(desired["a"], estimate_usd=(1.5, 2.25))
+    recorded = Lockfile(finetunes={"a": Entry(job=running)})
+    observed = Observed(jobs={"job-1": make.job(desired["a"])})
+
+    plan = make_plan(desired, recorded, observed, budget_usd=5.0)
+
+    assert [type(action) for action in plan.actions] == [Wait, Train, Blocked]
+    assert plan.of("c").obstacle is Obstacle.BUDGET
+    assert "up to $2.25, with $4.50 for open and earlier jobs" in plan.of("c").reason
+    assert len(make_plan(desired, recorded, observed).actions) == 3
+    assert not any(
+        isinstance(action, Blocked) for action in make_plan(desired, recorded, observed).actions
+    )
+
+
+def test_what_has_no_known_price_is_no_reason_to_refuse(make):
+    unknown = replace(make.desired(), estimate=Estimate())
+
+    plan = make_plan({"faq": unknown}, Lockfile(), Observed(), budget_usd=0.0)
+
+    assert isinstance(plan.of("faq"), Train)
+
+
+def test_a_base_model_that_ends_is_said_where_it_is_chosen(make):
+    desired = replace(make.desired(), shutdown=Shutdown(date="2027-01-14", days_left=54))
+
+    plan = make_plan({"faq": desired}, Lockfile(), Observed())
+
+    text = plan_text(plan, {"faq": desired})
+    assert (
+        "! the base model, and every model made from it, is switched off on 2027-01-14 (54" in text
+    )
+
+
+def test_without_a_key_open_jobs_are_taken_as_recorded(make):
+    desired = make.desired()
+    recorded = Lockfile(finetunes={"faq": Entry(job=make.open_job(desired))})
+    place = desired.spec.place
+
+    plan = make_plan({"faq": desired}, recorded, Observed(unasked={place: "no key is set"}))
+
+    assert isinstance(plan.of("faq"), Wait)
+    text = plan_text(plan, {"faq": desired})
+    assert f"Not asked: {place}: no key is set" in text
+    assert "comes from specs and lockfile alone" in text
+
+
+def test_moving_says_what_the_new_model_is_judged_against(make):
+    old = make.desired()
+    build = make.build(old)
+    moved = make.desired(
+        backend="openai", endpoint="own", evaluation={"compare_to": ["base", "production"]}
+    )
+    entry = Entry(production=build.fingerprint, builds={build.fingerprint: build})
+
+    action = make_plan({"faq": moved}, Lockfile(finetunes={"faq": entry}), Observed()).of("faq")
+
+    assert isinstance(action, Train)
+    assert "backend" in [change.field for change in action.changes]
+    assert action.judged_against.startswith("judged against build ")
