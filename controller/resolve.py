@@ -37,7 +37,7 @@ from controller.project import Project
 from controller.spec.load import LoadedSpec
 from controller.spec.yaml import dotted
 
-BUILDABLE = ("supervised",)
+BUILDABLE = ("supervised", "dpo", "reinforcement")
 """Methods whose examples `controller.data` makes; a job for another would fail after the upload."""
 OpenBackend: TypeAlias = Callable[[str], Backend]
 
@@ -195,6 +195,7 @@ def _build(
         cache=project.state / "data",
         count_tokens=backend.token_counter(base_model, hyperparameters) if limited else None,
         # The template that a hyperparameter may name decides the count as much as the tokenizer.
+        method=loaded.spec.method,
         counter_identity=digest([base_model.identity, hyperparameters]) if limited else "",
     )
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from backends.base import Json
+from controller.canonical import canonical_json
 from controller.data.example import Example, spell_line, spell_message
 from controller.data.files import SourceFile
 from controller.data.prepare import (
@@ -67,7 +68,13 @@ class Built:
 
 
 def build(
-    data: Data, given: list[Given], *, file: str, folder: Path, count_tokens: CountTokens | None
+    data: Data,
+    given: list[Given],
+    *,
+    file: str,
+    folder: Path,
+    count_tokens: CountTokens | None,
+    method: str = "supervised",
 ) -> Built:
     """Write a dataset's files into an empty folder.
 
@@ -77,11 +84,12 @@ def build(
         file: The spec, as shown in errors.
         folder: Empty, and only ours.
         count_tokens: Counts an example's tokens; needed for `max_tokens`.
+        method: What is learned from: answers, preference pairs, or prompts that are graded.
 
     Raises:
         InvalidInput: With every problem of every source.
     """
-    with _Walk(data, given, folder, count_tokens) as walk:
+    with _Walk(data, given, folder, count_tokens, method) as walk:
         # The held-out examples are remembered first: where both lists have one, training loses it.
         for number, one in sorted(enumerate(given), key=lambda item: item[1].part != "held_out"):
             walk.feed(number, one, file)
@@ -135,9 +143,15 @@ class _Walk:
     """The dataset as it grows: open files, what was seen, what was noted."""
 
     def __init__(
-        self, data: Data, given: list[Given], folder: Path, count_tokens: CountTokens | None
+        self,
+        data: Data,
+        given: list[Given],
+        folder: Path,
+        count_tokens: CountTokens | None,
+        method: str,
     ) -> None:
         self.data = data
+        self._method = method
         self.problems: list[Problem] = []
         self.normalise = _Step(name="normalise")
         self.collapse = _Step(name="collapse_whitespace")
@@ -202,7 +216,7 @@ class _Walk:
 
     def feed(self, number: int, given: Given, file: str) -> None:
         """Take in every row of one source."""
-        convert = converter(given.source.columns, given.source.shape)
+        convert = converter(given.source.columns, given.source.shape, self._method)
         is_table = given.file.kind in ("csv", "tsv")
         before = self.count("train") + self.count("held_out")
         rows, problems = 0, Problems(given.file.shown)
@@ -262,9 +276,14 @@ class _Walk:
         example = self._prepared(example, number, line)
         check(example)
         spelt = [spell_message(message) for message in example.messages]
-        text = spell_line(spelt, example.tools)
+        if example.is_plain:
+            text = spell_line(spelt, example.tools)
+        else:
+            text = canonical_json(example.as_json()) + b"\n"
         part = self._given[number].part
-        if self._side is not None and self._side(example.messages, spelt):
+        # The side follows from what is asked; a prompt for reinforcement has no answer to leave out.
+        asked = example.messages if example.graded is None else [*example.messages, {}]
+        if self._side is not None and self._side(asked, spelt):
             part = "held_out"
         if self._seen is not None:
             first = self._seen.add(text, number << _LINE_BITS | line)

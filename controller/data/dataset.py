@@ -53,6 +53,7 @@ def build_dataset(  # noqa: PLR0913 - each of them is needed to find or to build
     cache: Path,
     count_tokens: CountTokens | None = None,
     counter_identity: str = "",
+    method: str = "supervised",
 ) -> Dataset:
     """Return the dataset that a `data` section describes.
 
@@ -64,6 +65,7 @@ def build_dataset(  # noqa: PLR0913 - each of them is needed to find or to build
         cache: Where datasets and what is known of files are kept.
         count_tokens: Counts the tokens of an example; given exactly when `max_tokens` is set.
         counter_identity: What the counter's answers depend on: the tokenizer and its template.
+        method: The spec's method; it decides what an example is.
 
     Raises:
         InvalidInput: With every problem of the sources, or too few examples.
@@ -73,9 +75,11 @@ def build_dataset(  # noqa: PLR0913 - each of them is needed to find or to build
         raise InvalidInput(problems)
 
     def build_into(empty: Path) -> Manifest:
-        return _manifest(build(data, given, file=file, folder=empty, count_tokens=count_tokens))
+        return _manifest(
+            build(data, given, file=file, folder=empty, count_tokens=count_tokens, method=method)
+        )
 
-    key = _key(data, given, counter_identity)
+    key = _key(data, given, counter_identity, method)
     where, manifest = get_or_build(cache / "datasets", key, build_into)
     return _dataset(where, manifest)
 
@@ -128,7 +132,7 @@ def _sources(data: Data) -> list[tuple[PartName, str, Source]]:
     return sources
 
 
-def _key(data: Data, given: list[Given], counter_identity: str) -> str:
+def _key(data: Data, given: list[Given], counter_identity: str, method: str) -> str:
     """Return the digest of everything that the dataset's files are made from."""
     sources: list[Json] = [
         {
@@ -152,6 +156,7 @@ def _key(data: Data, given: list[Given], counter_identity: str) -> str:
             "system": data.system,
             "prepare": data.prepare.model_dump(),
             "counter": counter_identity,
+            "method": method,
         }
     )
 

@@ -17,13 +17,31 @@ class Example(NamedTuple):
     """One training conversation. A tuple, because millions are made."""
 
     messages: list[Message]
+    """Of a preference pair: the conversation with the preferred answer."""
     tools: list[Json] | None = None
+    rejected: Message | None = None
+    """The answer of a preference pair that is not preferred."""
+    graded: dict[str, Json] | None = None
+    """For reinforcement: what a grader reads beside the answer."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a conversation and nothing else."""
+        return self.rejected is None and self.graded is None
 
     def as_json(self) -> dict[str, Json]:
-        """Return the example as it stands in a canonical line."""
-        if self.tools is None:
-            return {"messages": self.messages}
-        return {"messages": self.messages, "tools": self.tools}
+        """Return the example as it stands in a canonical line, in the protocol's form."""
+        asked: dict[str, Json] = {"messages": self.messages}
+        if self.tools is not None:
+            asked["tools"] = self.tools
+        if self.rejected is None:
+            return {**(self.graded or {}), **asked}
+        asked["messages"] = self.messages[:-1]
+        return {
+            "input": asked,
+            "preferred_output": [self.messages[-1]],
+            "non_preferred_output": [self.rejected],
+        }
 
 
 def spell_message(message: Message) -> str:

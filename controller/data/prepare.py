@@ -32,9 +32,10 @@ def normalise(example: Example) -> Example:
     """Return the example with every text of it normalised; the same object when it was."""
     messages = _each(example.messages, _normal_message)
     tools = None if example.tools is None else _deep(example.tools)
-    if messages is example.messages and tools == example.tools:
-        return example
-    return Example(messages, tools if isinstance(tools, list) else None)
+    new = example
+    if messages is not example.messages or tools != example.tools:
+        new = new._replace(messages=messages, tools=tools if isinstance(tools, list) else None)
+    return new if example.is_plain else _normal_rest(new)
 
 
 def collapse_whitespace(example: Example) -> Example:
@@ -44,14 +45,17 @@ def collapse_whitespace(example: Example) -> Example:
     paragraphs and items. Tool calls and definitions are left alone.
     """
     messages = _each(example.messages, _collapsed_message)
-    return example if messages is example.messages else Example(messages, example.tools)
+    rejected = example.rejected and _collapsed_message(example.rejected)
+    if messages is example.messages and rejected is example.rejected:
+        return example
+    return example._replace(messages=messages, rejected=rejected)
 
 
 def with_system(example: Example, system: str) -> Example:
     """Return the example with a system prompt, unless it has one."""
     if any(message.get("role") in ("system", "developer") for message in example.messages):
         return example
-    return Example([{"role": "system", "content": system}, *example.messages], example.tools)
+    return example._replace(messages=[{"role": "system", "content": system}, *example.messages])
 
 
 def check(example: Example) -> None:
@@ -60,9 +64,31 @@ def check(example: Example) -> None:
     Raises:
         Unusable: It cannot; the message says why.
     """
+    if example.rejected is not None:
+        if type(example.rejected["content"]) is not str:
+            _check_content(example.rejected["content"], "assistant")
+        _check_answer(example.rejected)
+    asked, answered, role = _check_turns(example.messages)
+    if example.graded is not None:
+        _check_prompt(role, asked=asked)
+        return
+    if not answered:
+        raise Unusable(
+            "there is no assistant turn to learn from",
+            "Add the answer as a turn with the role assistant, or delete this row.",
+        )
+    if role != "assistant":
+        raise Unusable(
+            f"the last turn is the {role}'s, and an answer is missing after it",
+            "Add the answer, or delete the turns after the last one.",
+        )
+
+
+def _check_turns(messages: list[Message]) -> tuple[bool, bool, Json]:
+    """Check each turn; say whether anything is asked and answered, and whose turn is the last."""
     asked = answered = empty = False
     role: Json = None
-    for message in example.messages:
+    for message in messages:
         role = message.get("role")
         content = message["content"]
         if type(role) is not str or role not in ROLES:
@@ -79,15 +105,14 @@ def check(example: Example) -> None:
         elif role != "tool":
             empty = _is_blank(content)
             asked = asked or not empty
-    if not answered:
+    return asked, answered, role
+
+
+def _check_prompt(last_role: Json, *, asked: bool) -> None:
+    if not asked or last_role not in {"user", "developer", "system"}:
         raise Unusable(
-            "there is no assistant turn to learn from",
-            "Add the answer as a turn with the role assistant, or delete this row.",
-        )
-    if role != "assistant":
-        raise Unusable(
-            f"the last turn is the {role}'s, and an answer is missing after it",
-            "Add the answer, or delete the turns after the last one.",
+            "the conversation does not end with a question",
+            "For reinforcement the model answers itself: end with a user turn.",
         )
 
 
@@ -121,6 +146,14 @@ def _each(messages: list[Message], change: Callable[[Message], Message]) -> list
                 changed = messages.copy()
             changed[index] = new
     return changed
+
+
+def _normal_rest(example: Example) -> Example:
+    rejected = example.rejected and _normal_message(example.rejected)
+    graded = None if example.graded is None else _deep(example.graded)
+    if rejected is example.rejected and graded == example.graded:
+        return example
+    return example._replace(rejected=rejected, graded=graded if isinstance(graded, dict) else None)
 
 
 def _normal_message(message: Message) -> Message:

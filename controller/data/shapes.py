@@ -3,7 +3,10 @@
 OpenAI chat, prompt and completion, Alpaca, declared columns; ShareGPT is in `sharegpt`. What a
 person wrote passes through: keys of a message that are not known here stay, null ones go.
 
-Another shape (preference pairs, plain text) is another function here, named in `_SHAPES`.
+Preference pairs (`method: dpo`) come in OpenAI's form or as prompt, chosen and rejected; prompts for
+`method: reinforcement` as messages with whatever the grader reads beside them.
+
+Another shape (plain text) is another function here, named in `_SHAPES`.
 """
 
 import json
@@ -21,11 +24,13 @@ Row: TypeAlias = Mapping[str, Json]
 Convert: TypeAlias = Callable[[Row], Example]
 
 
-def converter(columns: Columns | None, shape: str | None) -> Convert:
+def converter(columns: Columns | None, shape: str | None, method: str = "supervised") -> Convert:
     """Return the function that makes an example of a row of this source.
 
     It raises `Unusable` for a row that does not have the shape.
     """
+    if method in _METHODS:
+        return _METHODS[method]
     if columns is not None:
         return _by_columns(columns)
     if shape is not None:
@@ -40,7 +45,7 @@ def _recognised(row: Row) -> Example:
     if "chosen" in row and "rejected" in row:
         raise Unusable(
             "a preference pair (chosen, rejected), which supervised training cannot use",
-            "Write the chosen answer as the last assistant turn, and leave the other out.",
+            "Set `method: dpo`, or write the chosen answer as the last assistant turn.",
             field="path",
         )
     if "conversations" in row:
@@ -110,6 +115,35 @@ def _message(written: Json) -> Message:
     return message
 
 
+def _from_preference(row: Row) -> Example:
+    if "input" in row:
+        needs(row, "input", "preferred_output", "non_preferred_output")
+        asked = row["input"]
+        if not isinstance(asked, dict):
+            raise Unusable("`input` is not an object", 'Write {"input": {"messages": [...]}}')
+        before, tools = _turns(asked, "messages", "user"), tools_of(asked)
+        names = ("preferred_output", "non_preferred_output")
+    else:
+        needs(row, "prompt", "chosen", "rejected")
+        before, tools = _turns(row, "prompt", "user"), tools_of(row)
+        names = ("chosen", "rejected")
+    preferred, rejected = (_only_turn(row, name) for name in names)
+    return Example([*before, preferred], tools, rejected=rejected)
+
+
+def _only_turn(row: Row, key: str) -> Message:
+    turns = _turns(row, key, "assistant")
+    if len(turns) != 1 or turns[0].get("role") != "assistant":
+        raise Unusable(f"`{key}` is not one assistant turn", "Write one answer.")
+    return turns[0]
+
+
+def _from_graded(row: Row) -> Example:
+    example = _from_chat(row)
+    rest = {key: value for key, value in row.items() if key not in {"messages", "tools"}}
+    return Example(example.messages, example.tools, graded=rest)
+
+
 def _from_prompt(row: Row) -> Example:
     needs(row, "prompt", "completion")
     messages = [*_turns(row, "prompt", "user"), *_turns(row, "completion", "assistant")]
@@ -158,6 +192,10 @@ def _text(row: Row, key: str) -> str:
     raise Unusable(f"`{key}` is not text", f'Write {{"{key}": "..."}}')
 
 
+_METHODS: dict[str, Convert] = {
+    "dpo": _from_preference,
+    "reinforcement": _from_graded,
+}
 _SHAPES: dict[str, Convert] = {
     "chat": _from_chat,
     "prompt-completion": _from_prompt,

@@ -141,11 +141,20 @@ def read_prompts(path: Path) -> Iterator[Prompt]:
     """Yield each example as the conversation before its last answer, and that answer."""
     with path.open("rb") as file:
         for line in file:
-            example: dict[str, Any] = json.loads(line)
-            *before, last = example["messages"]
-            content = last.get("content")
-            reference = content if isinstance(content, str) else None
-            yield Prompt(messages=before, tools=example.get("tools", ()), reference=reference)
+            yield _prompt(json.loads(line))
+
+
+def _prompt(example: Mapping[str, Any]) -> Prompt:
+    """Return what to ask, and the answer that is expected: of a pair, the preferred one."""
+    asked = example.get("input", example)
+    turns: list[dict[str, Any]] = [*asked["messages"], *example.get("preferred_output", ())]
+    *before, last = turns
+    if last["role"] != "assistant":
+        # A prompt for reinforcement: nobody wrote an answer.
+        return Prompt(messages=asked["messages"], tools=asked.get("tools", ()))
+    content = last.get("content")
+    reference = content if isinstance(content, str) else None
+    return Prompt(messages=before, tools=asked.get("tools", ()), reference=reference)
 
 
 def answers_path(state: Path, build: str, evaluation: str) -> Path:

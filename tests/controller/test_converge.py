@@ -11,9 +11,8 @@ import pytest
 
 from backends.base import BackendError, Completion, JobState, SubmissionUnknown
 from backends.testing import FAILS, GONE_UNFINISHED, INTERRUPTED_ONCE, Crash
-from controller.errors import ExitCode, FtctlError, InvalidInput, LockfileInvalid
-from controller.project import open_project
-from controller.reconcile import Walk, converge, observe, plan_once, submission
+from controller.errors import ExitCode, FtctlError, LockfileInvalid
+from controller.reconcile import Walk, converge, observe, submission
 
 FASTER = {"learning_rate": 2e-4}
 SLOW = [*[JobState.RUNNING] * 12, JobState.SUCCEEDED]
@@ -471,13 +470,3 @@ def test_two_walks_from_plans_of_different_times_pay_once(repo):
     for planned in (early, late, replace(early)):
         converge(repo.project, planned, Deaf(), Walk(approved=None, wait=False))
     assert repo.backend.submitted == 1
-
-
-def test_a_method_without_a_dataset_is_refused_before_anything_is_uploaded(tmp_path):
-    (tmp_path / "finetunes").mkdir()
-    (tmp_path / "finetunes" / "faq.yaml").write_text(
-        "backend: openai\nmethod: dpo\nbase_model: gpt-4.1-mini-2025-04-14\n"
-        "data: {train: [{path: faq.jsonl}], held_out: {fraction: 0.1}}\n"
-    )
-    with pytest.raises(InvalidInput, match="a dataset for dpo cannot be built yet"):
-        plan_once(open_project(tmp_path))
