@@ -8,6 +8,7 @@ crash between any two steps leaves a folder that the next `submit` completes.
 import json
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -265,8 +266,8 @@ def _check_owner(run: RunDir, request: TrainRequest) -> None:
 
 def _place(source: Path, target: Path) -> None:
     """Give a file a second name, or copy it where the file system cannot."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    # A name of its own: threads of one process may place the same file at once.
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         os.link(source, temporary)
     except FileNotFoundError:
@@ -274,6 +275,8 @@ def _place(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, temporary)
     temporary.replace(target)
+    # Renaming one name of a file onto another name of it does nothing.
+    temporary.unlink(missing_ok=True)
 
 
 def _plain(request: TrainRequest, run: RunDir) -> Mapping[str, Json]:
