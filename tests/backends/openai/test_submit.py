@@ -28,6 +28,15 @@ def test_a_job_is_created_with_its_key_in_the_metadata(server, backend, make_req
     assert made["validation_file"] is not None
 
 
+def test_where_metrics_go_is_told_to_the_service(server, backend, make_request):
+    wandb = {"project": "cafe", "tags": ["ko"]}
+
+    backend.submit(make_request(tracking={"wandb": wandb}))
+
+    (sent,) = [body for method, path, _, body in server.requests if (method, path) == CREATE]
+    assert sent["integrations"] == [{"type": "wandb", "wandb": wandb}]
+
+
 def test_submitting_again_returns_the_job_from_any_machine(server, open_backend, make_request):
     request = make_request()
 
