@@ -168,7 +168,11 @@ def _record(action: Record, hands: Hands) -> Outcome:
     if job.state is JobState.CANCELLED:
         error = "was cancelled"
     failure = Failure(
-        job=job.id, attempt=opened.attempt, error=error, finished=_time(job.finished_s, hands)
+        job=job.id,
+        backend=opened.backend,
+        attempt=opened.attempt,
+        error=error,
+        finished=_time(job.finished_s, hands),
     )
     failures = {**entry.failures, opened.fingerprint: failure}
     desired = hands.resolved.desired.get(action.name)

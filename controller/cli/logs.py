@@ -14,7 +14,7 @@ from controller.cli.common import (
     wants_json,
 )
 from controller.errors import FtctlError
-from controller.lock.model import Entry
+from controller.lock.model import Build, Entry, Failure
 from controller.lock.store import read_lockfile
 from controller.render.text import safe
 
@@ -51,11 +51,8 @@ def command(ctx: click.Context, name: str, *, follow: bool) -> None:
 def _newest_job(name: str, entry: Entry) -> tuple[str, str]:
     if entry.job is not None:
         return entry.job.id, entry.job.backend
-    builds = sorted(entry.builds.values(), key=lambda build: build.finished)
-    failures = sorted(entry.failures.values(), key=lambda failure: failure.finished)
-    if failures and (not builds or failures[-1].finished > builds[-1].finished):
-        backend = builds[-1].backend if builds else "local-gpu"
-        return failures[-1].job, backend
-    if builds:
-        return builds[-1].job, builds[-1].backend
-    raise FtctlError(f"{name} has no job yet", "Type `ftctl apply`.")
+    ended: list[Build | Failure] = [*entry.builds.values(), *entry.failures.values()]
+    if not ended:
+        raise FtctlError(f"{name} has no job yet", "Type `ftctl apply`.")
+    newest = max(ended, key=lambda one: one.finished)
+    return newest.job, newest.backend

@@ -103,6 +103,7 @@ class Failure(Record):
     """A job that ended without a model."""
 
     job: str
+    backend: str
     attempt: int
     error: str
     """Follows the job's ID in a sentence: `was cancelled`, `failed: out of memory`."""

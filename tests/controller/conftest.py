@@ -161,6 +161,7 @@ class Make:
 
     def failure(self, attempt: int = 1) -> Failure:
         return Failure(
+            backend="scripted",
             job="job-1",
             attempt=attempt,
             error="failed: CUDA out of memory",

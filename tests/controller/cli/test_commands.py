@@ -121,6 +121,9 @@ def test_a_failed_job_is_1_and_can_be_retried(shell):
     assert code == 1
     assert "job job-1 failed: the script says so" in text
     assert "failed" in shell("status")[1]
+    code, log = shell("logs", "faq")
+    assert code == 0
+    assert "failed" in log
     assert shell("plan")[1].startswith("Nothing to do now:")
     assert shell("retry", "faq")[0] == 0
     assert "attempt 2" in shell("plan")[1]
