@@ -3,7 +3,7 @@
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
 The controller knows backends only through this module; a backend never imports the controller.
 Every method returns at once and may be repeated, except `complete`, which waits for its answers.
-Nothing here imports anything but the standard library.
+Nothing here or in `encoder` imports anything but the standard library.
 
 Exceptions::
 
@@ -16,14 +16,13 @@ Exceptions::
     HyperparametersInvalid       every problem of one `hyperparameters` section
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-"""What JSON can say."""
+from backends.encoder import Encoder, Json
 
 
 class JobState(StrEnum):
@@ -334,10 +333,10 @@ class Backend(Protocol):
             BaseModelMissing: It is not here, or its revision cannot be known.
         """
 
-    def token_counter(
-        self, base_model: BaseModel, hyperparameters: Mapping[str, Json]
-    ) -> Callable[[Mapping[str, Json]], int]:
-        """Return a function that counts the tokens of one example, template included."""
+    def encoder(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Encoder:
+        """Return how a model trained so reads examples."""
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say what training `examples` examples (of `tokens` tokens in all) would cost."""

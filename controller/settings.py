@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError
 from backends.base import BackendError, Endpoint
 from controller.errors import InvalidInput, Problem
 from controller.spec.load import translate
-from controller.spec.model import DEFAULT_ENDPOINT, NonEmpty, Strict
+from controller.spec.base import NonEmpty, Strict
+from controller.spec.model import DEFAULT_ENDPOINT
 from controller.spec.yaml import parse_yaml
 
 FILE = "ftctl.yaml"

@@ -31,7 +31,7 @@ from controller.data.split import Side, by_fraction
 from controller.data.unusable import Unusable
 from controller.data.writer import Writer, Written
 from controller.errors import InvalidInput, Problem
-from controller.spec.model import Data, Fraction, Source
+from controller.spec.data import Data, Fraction, Source
 
 MIN_TRAIN = 10
 """The hosted service refuses fewer, and a model learns nothing from them anywhere."""

@@ -17,7 +17,7 @@ from controller.data.prepare import VERSION
 from controller.data.report import PartName, Report, SourceReport, StepReport
 from controller.data.unusable import Unusable
 from controller.errors import InvalidInput, Problem
-from controller.spec.model import Data, Fraction, Source
+from controller.spec.data import Data, Fraction, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,21 +91,12 @@ def _find(
     problems: list[Problem] = []
     for part, name, source in _sources(data):
         try:
-            path, shown, kind = find_file(source.path, folder=folder, root=root)
+            path, shown, kind = find_file(str(source.path), folder=folder, root=root)
         except Unusable as error:
             problems.append(
                 Problem(file=file, field=f"{name}.path", message=error.message, remedy=error.remedy)
             )
             continue
-        if source.columns is not None and source.shape is not None:
-            problems.append(
-                Problem(
-                    file=file,
-                    field=f"{name}.shape",
-                    message="cannot stand beside `columns`",
-                    remedy="Remove one of the two.",
-                )
-            )
         try:
             look = look_at(path, cache / "looks")
         except Unusable as error:

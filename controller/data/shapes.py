@@ -18,7 +18,7 @@ from controller.data.example import Example, Message
 from controller.data.nearest import did_you_mean, listing
 from controller.data.sharegpt import from_sharegpt, needs, tools_of
 from controller.data.unusable import Unusable
-from controller.spec.model import Columns
+from controller.spec.data import Columns
 
 Row: TypeAlias = Mapping[str, Json]
 Convert: TypeAlias = Callable[[Row], Example]

@@ -6,106 +6,12 @@ Strict: unknown keys and wrong types are errors. No behaviour lives here.
 import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    JsonValue,
-    StringConstraints,
-    Tag,
-    field_validator,
-)
+from pydantic import Discriminator, Field, JsonValue, StringConstraints, Tag, field_validator
+
+from controller.spec.base import NonEmpty, Strict
+from controller.spec.data import Data
 
 DEFAULT_ENDPOINT = "default"
-NonEmpty: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
-
-
-class Strict(BaseModel):
-    """Settings shared by every model of the spec."""
-
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-    )
-
-
-class Columns(Strict):
-    """Which columns or keys of a row hold the parts of a question and its answer."""
-
-    user: NonEmpty
-    """Column with the question."""
-    assistant: NonEmpty
-    """Column with the answer."""
-    system: NonEmpty | None = None
-    """Column with the system prompt."""
-
-
-class Source(Strict):
-    """Where rows come from."""
-
-    path: NonEmpty
-    """File, relative to the spec's folder: .jsonl, .json, .csv or .tsv."""
-    columns: Columns | None = None
-    """For tables: which columns hold question and answer."""
-    shape: Literal["chat", "prompt-completion", "alpaca", "sharegpt"] | None = None
-    """How a row is laid out; recognised from its keys when absent."""
-    limit: int | None = Field(default=None, ge=1)
-    """Read at most so many rows."""
-    license: NonEmpty | None = None
-    """The source's licence, as an SPDX identifier."""
-
-
-class Fraction(Strict):
-    """A held-out set taken from the training sources."""
-
-    fraction: float = Field(gt=0, lt=1)
-    """Share of the examples to hold out. An example keeps its side when others are added."""
-    seed: int = 0
-    """Another number chooses other examples."""
-
-
-class Prepare(Strict):
-    """What happens to every example before it is used."""
-
-    collapse_whitespace: bool = False
-    """Turn each run of blanks into one blank and strip the ends of every message."""
-    deduplicate: Literal["exact", "off"] = "exact"
-    """Drop an example that occurred before, also across the split."""
-    max_tokens: int | None = Field(default=None, ge=8)
-    """Longest example, in tokens of the base model with its chat template."""
-    over_length: Literal["error", "drop"] = "error"
-    """What happens to a longer example."""
-
-
-def _held_out_form(value: object) -> str:
-    return "<sources>" if isinstance(value, list) else "<fraction>"
-
-
-HeldOut: TypeAlias = Annotated[
-    Annotated[Fraction, Tag("<fraction>")] | Annotated[list[Source], Tag("<sources>")],
-    Discriminator(_held_out_form),
-]
-
-
-class Data(Strict):
-    """What the model learns from, and what it is judged on."""
-
-    train: list[Source] = Field(min_length=1)
-    """Sources of training examples, read one after the other."""
-    held_out: HeldOut
-    """Examples used only to evaluate: a fraction of the training sources, or sources of its own."""
-    system: NonEmpty | None = None
-    """System prompt put before every example that has none."""
-    prepare: Prepare = Prepare()
-    """What happens to every example before it is used."""
-    license: NonEmpty | None = None
-    """Licence of all sources, as an SPDX identifier."""
-    sensitivity: Literal["public", "internal", "private"] = "internal"
-    """`private` data never leaves the machine."""
 
 
 class Accuracy(Strict):

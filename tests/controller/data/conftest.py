@@ -7,7 +7,7 @@ import pytest
 
 from controller.data.dataset import Dataset, build_dataset
 from controller.errors import InvalidInput, Problem
-from controller.spec.model import Data
+from controller.spec.data import Data
 
 
 class Repository:

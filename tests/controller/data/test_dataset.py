@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from controller.data.dataset import Dataset, build_dataset
 from controller.errors import InvalidInput
-from controller.spec.model import Data
+from controller.spec.data import Data
 
 COLUMNS = {"user": "Q", "assistant": "A"}
 

@@ -7,7 +7,7 @@ import pytest
 from controller.data.dataset import build_dataset
 from controller.errors import InvalidInput
 from controller.evaluate.run import read_prompts
-from controller.spec.model import Data
+from controller.spec.data import Data
 
 OPENAI_PAIR = {
     "input": {"messages": [{"role": "user", "content": "q{n}"}]},

@@ -4,7 +4,7 @@ import pytest
 
 from controller.data.shapes import converter
 from controller.data.unusable import Unusable
-from controller.spec.model import Columns
+from controller.spec.data import Columns
 
 ASKED = {"role": "user", "content": "q"}
 ANSWERED = {"role": "assistant", "content": "a"}

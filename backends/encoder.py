@@ -1,0 +1,76 @@
+"""How a model reads examples: what the controller asks while it builds a dataset.
+
+Part of the contract of `backends.base`. Nothing here imports anything but the standard library.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+"""What JSON can say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One token of an example, as text."""
+
+    text: str
+    trained: bool
+    """Whether its loss is learnt from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the trainer accepts of a dataset as a whole."""
+
+    min_examples: int = 1
+    """Fewest training examples."""
+    max_bytes: int | None = None
+    """Largest file."""
+    max_tokens: int | None = None
+    """Longest example; None where it is not known."""
+
+
+class Encoder(Protocol):
+    """Reads examples as one model does.
+
+    Cheap to make and picklable: examples are read in several processes, and each opens tokenizer
+    and template when it first needs them. An example is one line of canonical JSONL, parsed.
+    """
+
+    @property
+    def identity(self) -> str:
+        """What the counts depend on: tokenizer, template and method, never a path."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the trainer accepts of a dataset as a whole. Needs no package of an extra."""
+
+    def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
+        """Return how many tokens each example is trained as.
+
+        Raises:
+            BackendError: A package is missing, or the tokenizer cannot be read.
+        """
+
+    def check(self, example: Mapping[str, Json]) -> None:
+        """Check what the trainer would refuse much later. Needs no package of an extra.
+
+        Raises:
+            BackendError: The trainer would refuse this example; the message says why.
+        """
+
+    def show(self, example: Mapping[str, Json]) -> list[Piece]:
+        """Return an example exactly as the model sees it, token by token.
+
+        Raises:
+            BackendError: It cannot be shown.
+        """
+
+    def warnings(self) -> list[str]:
+        """Say what a person should know of this model before it is trained on any example.
+
+        For example that its chat template drops the system prompt. Empty where a package that
+        would be needed to find out is missing.
+        """

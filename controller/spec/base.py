@@ -1,0 +1,19 @@
+"""What every model of a file that people write shares."""
+
+from typing import Annotated, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+NonEmpty: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Strict(BaseModel):
+    """Settings shared by every model of the spec."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+    )

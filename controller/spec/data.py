@@ -1,0 +1,219 @@
+"""The `data` section of a spec, as pydantic models. Every key's text below is also its help."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from controller.spec.base import NonEmpty, Strict
+from controller.spec.where import parse_where
+
+Kind: TypeAlias = Literal[
+    "jsonl", "json", "csv", "tsv", "parquet", "excel", "html", "markdown", "text", "arrow"
+]
+Shape: TypeAlias = Literal[
+    "chat", "prompt-completion", "alpaca", "sharegpt", "preference", "graded", "text"
+]
+
+_ONLY_FOR = {
+    "connection": ("sql",),
+    "config": ("hub",),
+    "revision": ("hub",),
+    "split": ("hub", "path"),
+    "format": ("path", "url"),
+    "encoding": ("path", "url"),
+    "delimiter": ("path", "url"),
+    "sheet": ("path", "url"),
+    "extract": ("path", "url"),
+    "chunk": ("path", "url"),
+}
+"""Keys that mean something for some places only."""
+
+
+class Columns(Strict):
+    """Which columns or keys of a row hold what is learnt from."""
+
+    user: NonEmpty | None = None
+    """Column with the question."""
+    assistant: NonEmpty | None = None
+    """Column with the answer."""
+    system: NonEmpty | None = None
+    """Column with the system prompt."""
+    chosen: NonEmpty | None = None
+    """For `method: dpo`: column with the preferred answer."""
+    rejected: NonEmpty | None = None
+    """For `method: dpo`: column with the answer that is not preferred."""
+    text: NonEmpty | None = None
+    """For `method: continued-pretraining`: column with the text."""
+
+    @model_validator(mode="after")
+    def _is_one_form(self) -> "Columns":
+        named = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        forms: tuple[set[str], ...] = (
+            {"user", "assistant"},
+            {"user", "chosen", "rejected"},
+            {"text"},
+        )
+        if named - {"system"} not in forms or ("system" in named and "text" in named):
+            raise ValueError(
+                "must name user and assistant, or user, chosen and rejected, or text alone"
+            )
+        return self
+
+
+class Sample(Strict):
+    """A part of a source's rows, chosen by their contents and not by their place."""
+
+    examples: int | None = Field(default=None, ge=1)
+    """So many examples, or all if there are fewer."""
+    fraction: float | None = Field(default=None, gt=0, lt=1)
+    """So large a share; an example stays chosen when others are added."""
+    seed: int = 0
+    """Another number chooses others."""
+
+    @model_validator(mode="after")
+    def _says_how_many(self) -> "Sample":
+        if (self.examples is None) == (self.fraction is None):
+            raise ValueError("must have examples or fraction, and not both")
+        return self
+
+
+class Source(Strict):
+    """Where rows come from: `path`, `url`, `sql` or `hub`."""
+
+    path: NonEmpty | None = None
+    """File, saved Hugging Face dataset, or glob of files, relative to the spec's folder."""
+    url: NonEmpty | None = None
+    """Object in a store: s3://, gs://, az://, https:// and whatever else fsspec opens."""
+    sql: NonEmpty | None = None
+    """Query whose rows are taken, in its order. Only read, never written."""
+    connection: NonEmpty | None = None
+    """For `sql`: name of the environment variable with the database's SQLAlchemy URL."""
+    hub: NonEmpty | None = None
+    """Hugging Face dataset: `owner/name`."""
+    config: NonEmpty | None = None
+    """For `hub`: the configuration, where the dataset has several."""
+    revision: NonEmpty | None = None
+    """For `hub`: the commit. Without it the newest is asked for at every plan."""
+    split: NonEmpty | None = None
+    """For Hugging Face datasets: `train` when absent."""
+    format: Kind | None = None
+    """How the file is written; known from its ending when absent."""
+    encoding: NonEmpty | None = None
+    """Encoding of a text file; UTF-8, UTF-16 and CP949 are recognised."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """What parts the fields of a .csv; comma, semicolon, tab and bar are recognised."""
+    sheet: NonEmpty | None = None
+    """For workbooks: the sheet's name; the first when absent."""
+    extract: Literal["text", "tables"] = "text"
+    """For .html: the page's main text, or the rows of its tables."""
+    chunk: Literal["document", "paragraph", "line"] | Annotated[int, Field(ge=100)] = "document"
+    """For .txt, .md and .html text: what becomes one row; a number is the most characters."""
+    columns: Columns | None = None
+    """Which columns hold question and answer."""
+    shape: Shape | None = None
+    """How a row is laid out; recognised from its keys when absent."""
+    where: list[NonEmpty] = Field(default_factory=list)
+    """Only rows that meet every condition: `score >= 4`, `status in [approved, edited]`."""
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first so many rows that meet `where`."""
+    sample: Sample | None = None
+    """Only a part of the examples, chosen by seed."""
+    weight: float = Field(default=1, gt=0, le=100)
+    """How often each training example is used per epoch: 2 is twice, 0.5 every other one."""
+    license: NonEmpty | None = None
+    """The source's licence, as an SPDX identifier."""
+    sensitivity: Literal["public", "internal", "private"] | None = None
+    """Where this source differs from `data.sensitivity`."""
+
+    @property
+    def place(self) -> str:
+        """Which key says where the rows come from: `path`, `url`, `sql` or `hub`."""
+        return next(key for key in ("path", "url", "sql", "hub") if getattr(self, key) is not None)
+
+    @field_validator("where")
+    @classmethod
+    def _parses(cls, where: list[str]) -> list[str]:
+        for condition in where:
+            parse_where(condition)
+        return where
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> "Source":
+        places = [key for key in ("path", "url", "sql", "hub") if getattr(self, key) is not None]
+        if len(places) != 1:
+            raise ValueError(
+                f"must have one of path, url, sql and hub, not {' and '.join(places) or 'none'}"
+            )
+        for key, fitting in _ONLY_FOR.items():
+            if key in self.model_fields_set and places[0] not in fitting:
+                raise ValueError(f"`{key}` does not go with `{places[0]}`")
+        if places == ["sql"] and self.connection is None:
+            raise ValueError("`sql` needs `connection: NAME_OF_AN_ENVIRONMENT_VARIABLE`")
+        if self.columns is not None and self.shape is not None:
+            raise ValueError("must not have both columns and shape; remove one")
+        return self
+
+
+class Fraction(Strict):
+    """A held-out set taken from the training sources."""
+
+    fraction: float = Field(gt=0, lt=1)
+    """Share of the examples to hold out. An example keeps its side when others are added."""
+    seed: int = 0
+    """Another number chooses other examples."""
+    group_by: NonEmpty | None = None
+    """Column whose equal values stay on one side: a customer. The question when absent."""
+    stratify_by: NonEmpty | None = None
+    """Column of which each value is held out in the same share; `assistant` is the answer.
+    A few examples near the border may change sides when others are added."""
+
+
+class Prepare(Strict):
+    """What happens to every example before it is used."""
+
+    strip_html: bool = False
+    """Turn HTML in a message into text."""
+    collapse_whitespace: bool = False
+    """Turn each run of blanks into one blank and strip the ends of every message."""
+    drop_empty: bool = False
+    """Drop an example whose question or answer is empty, which is an error otherwise."""
+    deduplicate: Literal["exact", "near", "off"] = "exact"
+    """Drop an example that occurred before, also across the split; `near`: or almost."""
+    similarity: float = Field(default=0.8, ge=0.5, lt=1)
+    """For `deduplicate: near`: share of common word sequences from which two are the same."""
+    pii: Literal["mask", "reject", "warn", "off"] = "off"
+    """What happens to personal data and secrets: e-mail, phone, resident registration, card and
+    bank numbers, IP addresses, keys and tokens."""
+    pii_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = ["KR"]
+    """Countries whose national phone numbers are looked for, besides +international ones."""
+    max_tokens: int | None = Field(default=None, ge=8)
+    """Longest example, in tokens of the base model with its chat template."""
+    over_length: Literal["error", "drop", "truncate"] = "error"
+    """What happens to a longer example."""
+
+
+def _held_out_form(value: object) -> str:
+    return "<sources>" if isinstance(value, list) else "<fraction>"
+
+
+HeldOut: TypeAlias = Annotated[
+    Annotated[Fraction, Tag("<fraction>")] | Annotated[list[Source], Tag("<sources>")],
+    Discriminator(_held_out_form),
+]
+
+
+class Data(Strict):
+    """What the model learns from, and what it is judged on."""
+
+    train: list[Source] = Field(min_length=1)
+    """Sources of training examples, read one after the other."""
+    held_out: HeldOut
+    """Examples used only to evaluate: a fraction of the training sources, or sources of its own."""
+    system: NonEmpty | None = None
+    """System prompt put before every example that has none."""
+    prepare: Prepare = Prepare()
+    """What happens to every example before it is used."""
+    license: NonEmpty | None = None
+    """Licence of all sources, as an SPDX identifier."""
+    sensitivity: Literal["public", "internal", "private"] = "internal"
+    """`private` data never leaves the machine."""
