@@ -187,13 +187,14 @@ def _build(
     hyperparameters: Mapping[str, Json],
 ) -> Dataset:
     limited = loaded.spec.data.prepare.max_tokens is not None
+    encoder = backend.encoder(base_model, loaded.spec.method, hyperparameters)
     return build_dataset(
         loaded.spec.data,
         file=loaded.file,
         folder=loaded.folder,
         root=project.root,
         cache=project.state / "data",
-        count_tokens=backend.token_counter(base_model, hyperparameters) if limited else None,
+        count_tokens=(lambda example: encoder.count([example])[0]) if limited else None,
         # The template that a hyperparameter may name decides the count as much as the tokenizer.
         method=loaded.spec.method,
         counter_identity=digest([base_model.identity, hyperparameters]) if limited else "",

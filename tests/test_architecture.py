@@ -79,9 +79,10 @@ LATE_IMPORTS = {
     # `ftctl --help` imports no command.
     ("controller/cli/__init__.py", "import_module"),
     # The door to the packages of the extra `local`, which most commands never need.
-    ("backends/local_gpu/backend.py", "import_module"),
+    ("backends/local_gpu/encoder.py", "import_module"),
     # The doors to the extra `openai`: half a second of import, which validate never needs.
     ("backends/openai/backend.py", "import_module"),
+    ("backends/openai/encoder.py", "import_module"),
     ("backends/openai/endpoints.py", "import_module"),
     # The one door of `controller.data` to modules that need a package of an extra.
     ("controller/data/optional.py", "import_module"),

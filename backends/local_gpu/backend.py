@@ -4,14 +4,12 @@ Everything it knows lies in files below one state folder, so that any process ma
 Importing this needs none of the training packages; they live in child processes.
 """
 
-import importlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from backends.base import (
-    BackendError,
     BaseModel,
     Capabilities,
     Completion,
@@ -26,7 +24,9 @@ from backends.base import (
     Sampling,
     TrainRequest,
 )
+from backends.encoder import Encoder
 from backends.local_gpu import base_models, completions, engine, hyperparameters, jobs
+from backends.local_gpu.encoder import LocalEncoder
 from backends.local_gpu.process import require_packages
 from backends.local_gpu.run_dir import (
     NAME,
@@ -63,22 +63,16 @@ class LocalGpuBackend:
         """Find out what a spec's `base_model` is, without network."""
         return base_models.identify(base_model, revision, folder, self._state)
 
-    def token_counter(
-        self, base_model: BaseModel, hyperparameters: Mapping[str, Json]
-    ) -> Callable[[Mapping[str, Json]], int]:
-        """Return a function that counts the tokens of one example as training sees it."""
-        folder = base_models.tokenizer_folder(base_model)
-        try:
-            # The one door to the extra's packages; all else needs them in child processes only.
-            tokens = importlib.import_module("backends.local_gpu.tokens")
-        except ImportError as error:
-            raise BackendError(
-                f"counting tokens needs the package {error.name}", "pip install 'ftctl[local]'"
-            ) from error
-        count: Callable[[Mapping[str, Json]], int] = tokens.load_chat(
-            folder, hyperparameters.get("chat_template")
-        ).count
-        return count
+    def encoder(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Encoder:
+        """Return how a model trained so reads examples."""
+        template = hyperparameters.get("chat_template")
+        return LocalEncoder(
+            base_model=base_model,
+            method=method,
+            chat_template=None if template is None else str(template),
+        )
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say how many steps a job would take; it costs nothing but time."""

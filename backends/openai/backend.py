@@ -8,12 +8,12 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from backends.base import (
     BackendError,
@@ -33,8 +33,10 @@ from backends.base import (
     TrainRequest,
 )
 from backends.durable import write_atomic
+from backends.encoder import Encoder
 from backends.openai import hyperparameters, prices
 from backends.openai.completions import Chats, Pace
+from backends.openai.encoder import OpenAIEncoder, open_tokens
 from backends.openai.endpoints import INSTALL, base_url, is_loopback, is_official, settings
 from backends.openai.listing import find_by_fingerprint
 from backends.openai.notes import Notes
@@ -110,13 +112,12 @@ class OpenAIBackend:
             shutdown_date=self._prices.shutdown_date(base_model),
         )
 
-    def token_counter(
-        self, base_model: BaseModel, hyperparameters: Mapping[str, Json]
-    ) -> Callable[[Mapping[str, Json]], int]:
-        """Return a function that counts the tokens of one example as the service bills them."""
+    def encoder(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Encoder:
+        """Return how the service reads examples."""
         del hyperparameters
-        count: Callable[[Mapping[str, Json]], int] = _tokens().counter(base_model.reference)
-        return count
+        return OpenAIEncoder(model=base_model.reference, method=method)
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say what a job would cost; only OpenAI's own prices are known."""
@@ -294,7 +295,7 @@ class OpenAIBackend:
         try:
             return int(json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError):
-            tokens: int = _tokens().count_file(request.train, model, most)
+            tokens: int = open_tokens().count_file(request.train, model, most)
         write_atomic(path, f"{tokens}\n".encode())
         return tokens
 
@@ -317,10 +318,3 @@ class RemoteEngine:
 def create(state: Path, endpoint: Endpoint) -> OpenAIBackend:
     """Return the backend for one endpoint, which keeps its notes below a folder."""
     return OpenAIBackend(state, endpoint)
-
-
-def _tokens() -> Any:  # noqa: ANN401 - a module of the extra's packages
-    try:
-        return importlib.import_module("backends.openai.tokens")
-    except ImportError as error:
-        raise BackendError(f"counting tokens needs the package {error.name}", INSTALL) from error

@@ -16,6 +16,7 @@ from backends.testing.scripted import (
     create,
     raise_crash,
 )
+from backends.testing.words import WordEncoder
 
 __all__ = [
     "FAILS",
@@ -29,6 +30,7 @@ __all__ = [
     "Moment",
     "Script",
     "ScriptedBackend",
+    "WordEncoder",
     "answer_well",
     "check_backend",
     "create",

@@ -35,6 +35,8 @@ from backends.base import (
     TrainRequest,
 )
 from backends.durable import locked, write_atomic
+from backends.encoder import Encoder
+from backends.testing.words import WordEncoder
 
 VANISHED: Final = "vanished"
 """In a script: from here on the backend knows nothing of the job."""
@@ -175,12 +177,12 @@ class ScriptedBackend:
         identity = f"scripted:{base_model}@{commit}"
         return BaseModel(reference=base_model, revision=commit, identity=identity)
 
-    def token_counter(
-        self, base_model: BaseModel, hyperparameters: Mapping[str, Json]
-    ) -> Callable[[Mapping[str, Json]], int]:
-        """Return a function that counts words."""
+    def encoder(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Encoder:
+        """Return an encoder that takes words for tokens."""
         del base_model, hyperparameters
-        return lambda example: max(1, len(json.dumps(example, ensure_ascii=False).split()))
+        return WordEncoder(method=method)
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say what `usd` and `gpu_hours` say, and a step for each example and epoch."""

@@ -98,8 +98,9 @@ def test_counting_and_prompting_fit_what_is_trained_on(base_folder, backend, tmp
     chat = load_chat(base_folder, None)
     base = backend.identify(str(base_folder), None, tmp_path)
     for shipped in (None, "chatml"):
-        count = backend.token_counter(base, {"chat_template": shipped})
-        assert count(TURNS) == len(encode(load_chat(base_folder, shipped), TURNS).ids)
+        encoder = backend.encoder(base, "supervised", {"chat_template": shipped})
+        (count,) = encoder.count([TURNS])
+        assert count == len(encode(load_chat(base_folder, shipped), TURNS).ids)
     whole = encode(chat, TURNS)
     before_last = chat.prompt({"messages": TURNS["messages"][:-1]})
     assert whole.ids[: len(before_last)] == before_last

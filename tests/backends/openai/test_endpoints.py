@@ -92,7 +92,8 @@ backend = OpenAIBackend(Path(sys.argv[1]), Endpoint(name="x"), environment={"OPE
 backend.parse_hyperparameters("supervised", {})
 base = backend.identify("gpt-4o", None, Path())
 backend.capabilities()
-for ask in (lambda: backend.find(["f"]), lambda: backend.token_counter(base, {})):
+encoder = backend.encoder(base, "supervised", {})
+for ask in (lambda: backend.find(["f"]), lambda: encoder.count([{"messages": []}])):
     try:
         ask()
     except BackendError as error:

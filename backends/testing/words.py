@@ -1,0 +1,67 @@
+"""`WordEncoder`: a reader of examples for tests, to which a word is a token."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backends.base import BackendError
+from backends.encoder import Json, Limits, Piece
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordEncoder:
+    """Implements `Encoder` without tokenizer and template."""
+
+    method: str = "supervised"
+    limits: Limits = field(default_factory=Limits)
+    """What a dataset may be; a test sets others."""
+    refused: str | None = None
+    """A word that the trainer is said to refuse."""
+    warned: tuple[str, ...] = ()
+    """What `warnings` says."""
+
+    @property
+    def identity(self) -> str:
+        """What the counts depend on."""
+        return f"words:{self.method}"
+
+    def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
+        """Return how many words the JSON of each example has."""
+        return [
+            max(1, len(json.dumps(example, ensure_ascii=False).split())) for example in examples
+        ]
+
+    def check(self, example: Mapping[str, Json]) -> None:
+        """Refuse an example with the refused word."""
+        if self.refused is not None and self.refused in json.dumps(example, ensure_ascii=False):
+            raise BackendError(f"the trainer refuses {self.refused!r}", "take the word out")
+
+    def show(self, example: Mapping[str, Json]) -> list[Piece]:
+        """Return the words of each message; those of the assistant are learnt."""
+        return list(_pieces(example))
+
+    def warnings(self) -> list[str]:
+        """Say what the test wants said."""
+        return list(self.warned)
+
+
+def _pieces(example: Mapping[str, Any]) -> Iterator[Piece]:
+    if "text" in example:
+        yield from _words(str(example["text"]), trained=True)
+    asked = example.get("input", example)
+    answers = [*example.get("preferred_output", ()), *example.get("non_preferred_output", ())]
+    for message in [*asked.get("messages", ()), *answers]:
+        yield Piece(text=f"{message['role']}:", trained=False)
+        trained = message["role"] == "assistant" and message.get("weight") != 0
+        content = message.get("content") or message.get("tool_calls")
+        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+        yield from _words(f" {text}", trained=trained)
+        yield Piece(text="\n", trained=trained)
+
+
+def _words(text: str, *, trained: bool) -> Iterator[Piece]:
+    for number, word in enumerate(text.split(" ")):
+        piece = f" {word}" if number else word
+        if piece:
+            yield Piece(text=piece, trained=trained)
