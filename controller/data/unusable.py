@@ -19,3 +19,24 @@ class Unusable(Exception):
         self.remedy = remedy
         self.field = field
         self.line = line
+
+
+class Empty(Unusable):
+    """A row without a question or an answer, which a spec may ask to drop."""
+
+
+class Unread(Exception):
+    """A source that cannot be read here, though nothing in the spec is wrong.
+
+    No credentials, no network, no package of an extra: a stranger's pull request, a laptop on a
+    train. A plan says then that the data is known at apply, and never guesses.
+
+    Attributes:
+        message: What is missing, without any secret.
+        remedy: What to type or do where the source is to be read.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy

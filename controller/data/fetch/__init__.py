@@ -1,0 +1,76 @@
+"""Sources that are no files of the repository, fetched once to a snapshot file.
+
+In: a `Source` with `sql`, `hub` or `url`, or the folder of a saved Hugging Face dataset. Out: a
+`Fetched` file in the state folder, named by its content, which is read from then on like any other
+file. Nothing outside the folder of the snapshots is written, and nothing in the source ever is.
+
+Each kind is one module, loaded when it is needed, since each stands on the packages of an extra:
+`sql` on SQLAlchemy, `hub` on datasets, `url` on httpx and fsspec, `saved` on pyarrow.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from controller.data.fetch.snapshot import Asked, Fetched
+from controller.data.optional import load
+from controller.data.unusable import Unread, Unusable
+from controller.spec.data import Source
+
+_READERS = {
+    "sql": ("controller.data.fetch.sql", "sql", "reading a database"),
+    "hub": ("controller.data.fetch.hub", "hub", "reading a Hugging Face dataset"),
+    "url": ("controller.data.fetch.url", "data", "reading a URL"),
+    "saved": ("controller.data.fetch.saved", "data", "reading a saved Hugging Face dataset"),
+}
+"""Module, extra, and what the message says needs it, for each place."""
+
+
+def fetch(
+    source: Source, *, folder: Path, root: Path, snapshots: Path, environment: Mapping[str, str]
+) -> Fetched:
+    """Return the snapshot of what a source holds now.
+
+    Args:
+        source: With `sql`, `hub` or `url`.
+        folder: The spec's folder.
+        root: The repository; a relative SQLite file starts here.
+        snapshots: Folder of all snapshots; created when absent.
+        environment: The variables that hold the databases' URLs and the hub's token.
+
+    Raises:
+        Unread: It cannot be read here: no credentials, no network, no package.
+        Unusable: The spec asks for what is not there, or for what is not allowed.
+        OSError: The snapshot cannot be written.
+    """
+    asked = Asked(
+        source=source, folder=folder, root=root, snapshots=snapshots, environment=environment
+    )
+    fetched: Fetched = _reader(source.place).fetch(asked)
+    return fetched
+
+
+def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> Fetched:
+    """Return the snapshot of a dataset that was saved with `save_to_disk`.
+
+    Args:
+        path: The folder, resolved.
+        shown: How to show it.
+        split: Which split to take when it holds several; `train` when None.
+        snapshots: Folder of all snapshots; created when absent.
+
+    Raises:
+        Unread: pyarrow is not installed.
+        Unusable: It is no saved dataset, has no such split, or holds what is no JSON value.
+        OSError: A file cannot be read, or the snapshot cannot be written.
+    """
+    fetched: Fetched = _reader("saved").fetch_saved(path, shown, split, snapshots)
+    return fetched
+
+
+def _reader(place: str) -> Any:  # noqa: ANN401 - a module
+    module, extra, what = _READERS[place]
+    try:
+        return load(module, extra=extra, what=what)
+    except Unusable as error:
+        raise Unread(error.message, error.remedy) from None

@@ -1,0 +1,314 @@
+"""Rows of a database, by a query that only reads.
+
+The database's URL is in the environment variable that the spec names, in SQLAlchemy's form. A
+SQLite file that is named relatively is looked for from the repository's root, wherever the command
+was started: `sqlite:///data/faq.db` is `data/faq.db` of the repository. It must be there; it is
+never created.
+
+One statement, in a transaction that is read-only where the database has such a thing and is rolled
+back in any case. Rows are streamed through a server-side cursor where the driver has one, so that
+memory does not grow with the result. The URL, which may hold a password, appears in no message.
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import create_engine
+from sqlalchemy.engine import URL, Connection, CursorResult, Engine, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InvalidRequestError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+)
+from sqlalchemy.pool import NullPool
+
+from controller.data.fetch.rows import BATCH_ROWS, Lines
+from controller.data.fetch.snapshot import Asked, Fetched, draft
+from controller.data.unusable import Unread, Unusable
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_EXAMPLE = "postgresql://reader@db.example.com/faq"
+
+# What stands before the first word of a statement: blanks, comments, brackets.
+_BEFORE = r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
+_FIRST_WORD = re.compile(rf"{_BEFORE}(\w*)", re.DOTALL)
+_READING = {"select", "with", "values", "table", "from"}
+
+_CONNECT_S = 10
+_POSTGRESQL = {
+    "connect_timeout": _CONNECT_S,
+    "client_encoding": "UTF8",
+    # A server that vanished without a word is noticed within a minute.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+_BEGIN = {
+    # Texts that the query makes of moments do not depend on the server's clock on the wall.
+    "postgresql": ("SET TIME ZONE 'UTC'",),
+    "mysql": ("SET SESSION TRANSACTION READ ONLY",),
+    "mariadb": ("SET SESSION TRANSACTION READ ONLY",),
+    "oracle": ("SET TRANSACTION READ ONLY",),
+}
+_ONE_STATEMENT = {"postgresql", "sqlite"}
+"""Databases that refuse a second statement by themselves."""
+
+_PIP = {"psycopg": "'ftctl[sql]'", "MySQLdb": "mysqlclient", "pymysql": "pymysql"}
+"""Driver's module → what to install; most have the module's name."""
+
+_NOT_HERE = ("08", "28", "40", "53", "57", "58", "42501")
+"""SQLSTATE classes that blame no query: connection, login, conflict, resources, shutdown, system;
+and permission denied."""
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM}
+_MAY = {
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_FUNCTION,
+    sqlite3.SQLITE_RECURSIVE,
+}
+"""What a statement may do in SQLite: no ATTACH, no PRAGMA, nothing that writes."""
+
+_LONGEST = 300
+"""Characters of a database's own message that are shown."""
+
+
+def fetch(asked: Asked) -> Fetched:
+    """Return the snapshot of a query's rows.
+
+    Raises:
+        Unread: The variable is not set, a driver is missing, or the database does not answer.
+        Unusable: The query is wrong, writes, or gives what is no JSON value.
+    """
+    variable, query = str(asked.source.connection), str(asked.source.sql)
+    url = _url(variable, asked)
+    _check(query, url.get_backend_name())
+    with draft(asked.snapshots) as snapshot, _opened(url, asked.root, variable) as connection:
+        progress = _Progress()
+        with _explained(url, progress), _executed(connection, query) as result:
+            lines = Lines(list(result.keys()), snapshot)
+            while rows := result.fetchmany(lines.batch):
+                lines.add(rows)
+                progress.rows = lines.count
+        if not lines.count:
+            raise Unusable(
+                "the query returns no rows", "Check its conditions, and the database.", field="sql"
+            )
+        path = snapshot.publish(".jsonl")
+    return Fetched(path=path, shown=f"sql {variable}", kind="jsonl")
+
+
+def _url(variable: str, asked: Asked) -> URL:
+    if not _NAME.fullmatch(variable):
+        # It may be a URL with a password, so it is not shown.
+        raise Unusable(
+            "`connection` must be the name of an environment variable",
+            "connection: FAQ_DATABASE_URL",
+            field="connection",
+        )
+    written = asked.environment.get(variable, "").strip()
+    if not written:
+        raise Unread(f"{variable} is not set", f"export {variable}={_EXAMPLE}")
+    try:
+        url = make_url(written)
+    except (ArgumentError, ValueError):
+        raise Unusable(
+            f"{variable} holds no database URL", f"export {variable}={_EXAMPLE}", field="connection"
+        ) from None
+    if url.get_backend_name() in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() == "sqlite":
+        return url.set(drivername="sqlite")
+    return url
+
+
+def _check(query: str, backend: str) -> None:
+    """Refuse what is not one statement that reads; the database refuses it again, if it can."""
+    first = _FIRST_WORD.match(query)
+    word = first[1] if first else ""
+    if word.lower() not in _READING:
+        what = f"begins with {word[:20]}" if word else "has no statement"
+        raise Unusable(f"the query {what}; it may only read", "Begin it with SELECT.", field="sql")
+    if backend not in _ONE_STATEMENT and ";" in query.rstrip().rstrip(";"):
+        raise Unusable("the query holds a `;`", "Write one statement.", field="sql")
+
+
+@contextmanager
+def _opened(url: URL, root: Path, variable: str) -> Iterator[Connection]:
+    engine = _engine(url, root, variable)
+    try:
+        connection = engine.connect()
+    except SQLAlchemyError as error:
+        said = _said(error, url)
+        if url.drivername == "sqlite" and not _is_not_here(error):
+            remedy = "Name a SQLite database that can be opened."
+            raise Unusable(f"{variable}: {said}", remedy, field="connection") from None
+        remedy = "Check the URL, the login and the network."
+        raise Unread(f"{variable}: no connection: {said}", remedy) from None
+    try:
+        # Never committed: closing rolls back.
+        yield connection
+    finally:
+        connection.close()
+        engine.dispose()
+
+
+def _engine(url: URL, root: Path, variable: str) -> Engine:
+    backend = url.get_backend_name()
+    try:
+        if backend == "sqlite":
+            file = _sqlite_file(url, root, variable)
+            return create_engine(
+                "sqlite://", creator=lambda: _open_sqlite(file), poolclass=NullPool
+            )
+        dialect = url.get_dialect()
+        if dialect.is_async:
+            raise Unusable(
+                f"{variable}: {url.drivername} is an asynchronous driver",
+                "Name one that is not: mysql+pymysql://…",
+                field="connection",
+            )
+        settings = {k: v for k, v in _POSTGRESQL.items() if k not in url.query}
+        return create_engine(
+            url,
+            poolclass=NullPool,
+            connect_args=settings if backend == "postgresql" else {},
+            hide_parameters=True,
+        )
+    except NoSuchModuleError:
+        raise Unusable(
+            f"{variable}: {url.drivername}:// is no database that is known here",
+            "postgresql://, mysql+pymysql://, sqlite:///; others need the package of their "
+            "SQLAlchemy dialect.",
+            field="connection",
+        ) from None
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        raise Unread(
+            f"reading {backend} needs the package {name}", f"pip install {_PIP.get(name, name)}"
+        ) from None
+    except (SQLAlchemyError, TypeError, ValueError) as error:
+        raise Unusable(
+            f"{variable} cannot be used: {_said(error, url)}",
+            f"export {variable}={_EXAMPLE}",
+            field="connection",
+        ) from None
+
+
+def _sqlite_file(url: URL, root: Path, variable: str) -> Path:
+    name = url.database or ""
+    if name in ("", ":memory:") or name.startswith("file:") or url.host:
+        raise Unusable(
+            f"{variable} names no SQLite file",
+            f"export {variable}=sqlite:///data/faq.db, relative to the repository",
+            field="connection",
+        )
+    path = root / name
+    if not path.is_file():
+        raise Unusable(
+            f"{variable}: there is no file {name!r}",
+            "A relative one starts at the repository's root, an absolute one has four slashes.",
+            field="connection",
+        )
+    return path.resolve()
+
+
+def _open_sqlite(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=_CONNECT_S)
+    connection.execute("PRAGMA query_only = ON").close()
+    # Reads the file's header: whether it is a database is found out here, and not by the query.
+    connection.execute("PRAGMA schema_version").close()
+    return connection
+
+
+def _authorize(action: int, *_: object) -> int:
+    return sqlite3.SQLITE_OK if action in _MAY else sqlite3.SQLITE_DENY
+
+
+def _executed(connection: Connection, query: str) -> CursorResult[tuple[object, ...]]:
+    backend = connection.dialect.name
+    options = {"stream_results": True, "max_row_buffer": BATCH_ROWS, "no_parameters": True}
+    if backend == "postgresql":
+        connection.execution_options(postgresql_readonly=True)
+    opened = connection.connection.dbapi_connection
+    if isinstance(opened, sqlite3.Connection):
+        # Only now, since SQLAlchemy asks a PRAGMA of every new connection.
+        opened.set_authorizer(_authorize)
+    for statement in _BEGIN.get(backend, ()):
+        connection.exec_driver_sql(statement)
+    # Not `text()`: a colon or a per cent sign in a query is nothing but itself.
+    result = connection.exec_driver_sql(query.rstrip().rstrip(";"), execution_options=options)
+    if not result.returns_rows:
+        raise Unusable("the query returns no table", "Write SELECT …", field="sql")
+    return result
+
+
+class _Progress:
+    """How far a query was read when something happened."""
+
+    rows = 0
+
+
+@contextmanager
+def _explained(url: URL, progress: _Progress) -> Iterator[None]:
+    """Turn what a database says into who is to blame: the query, or nobody here."""
+    try:
+        yield
+    except DBAPIError as error:
+        said = _said(error, url)
+        if said.startswith("not authorized"):
+            said = "the query does more than read tables"
+        if not _is_not_here(error):
+            raise Unusable(
+                said, _hint(error) or "Mend the query; it may only read.", field="sql"
+            ) from None
+        after = f" after {progress.rows:,} rows" if progress.rows else ""
+        raise Unread(
+            f"the database stopped answering{after}: {said}",
+            "Run the command again when it is back, or ask for the right to read.",
+        ) from None
+    except (InvalidRequestError, SQLAlchemyError) as error:
+        raise Unusable(_said(error, url), "Mend the query.", field="sql") from None
+
+
+def _is_not_here(error: SQLAlchemyError) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if isinstance(state, str):
+        return state.startswith(_NOT_HERE)
+    return getattr(error.orig, "sqlite_errorcode", None) in _BUSY
+
+
+def _said(error: Exception, url: URL) -> str:
+    """Return a database's own message: its first line, without the URL's secrets."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
+    lines = [line.strip() for line in (primary or str(cause)).splitlines() if line.strip()]
+    said = lines[0] if lines else type(cause).__name__
+    for secret in (url.render_as_string(hide_password=False), url.password, *_values(url)):
+        if secret:
+            said = said.replace(str(secret), "***")
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
+
+
+def _values(url: URL) -> list[str]:
+    """Return what in a URL's query may be a secret."""
+    return [
+        value
+        for name, values in url.query.items()
+        if re.search(r"pass|secret|token|key", name, re.IGNORECASE)
+        for value in ([values] if isinstance(values, str) else values)
+    ]
+
+
+def _hint(error: DBAPIError) -> str:
+    hint = getattr(getattr(error.orig, "diag", None), "message_hint", None)
+    return hint.splitlines()[0] if isinstance(hint, str) and hint else ""

@@ -1,0 +1,84 @@
+"""A real PostgreSQL in a temporary folder, for as long as standard input stays open.
+
+Prints one line of JSON: `url`, and the process's own `pid`. The programs come with the package
+`pgserver`. PostgreSQL refuses to run as root, so root lends them to `nobody`.
+
+    python tests/controller/data/postgres_server.py
+"""
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+OTHER = "nobody"
+START_S = 60
+
+
+def programs(folder: Path) -> Path:
+    """Return the folder of the programs, copied for another user who may not enter site-packages."""
+    spec = find_spec("pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        sys.exit("pip install pgserver")
+    package = Path(spec.submodule_search_locations[0])
+    if os.geteuid() == 0:
+        # The libraries that the wheel brings are found beside the package.
+        for part in (package, package.with_name("pgserver.libs")):
+            if part.exists():
+                shutil.copytree(part, folder / "programs" / part.name)
+        package = folder / "programs" / package.name
+    return package / "pginstall" / "bin"
+
+
+def serve(folder: Path) -> None:
+    installed, user = programs(folder), None
+    if os.geteuid() == 0:
+        user = OTHER
+        os.chown(folder, pwd.getpwnam(OTHER).pw_uid, pwd.getpwnam(OTHER).pw_gid)
+    folder.chmod(0o755)
+    data, log = folder / "data", folder / "log"
+    environment = {**os.environ, "LC_ALL": "C", "HOME": str(folder)}
+
+    with log.open("wb") as said:
+        subprocess.run(
+            [installed / "initdb", "-D", data, "-U", "postgres", "-A", "trust",
+             "-E", "UTF8", "--no-sync"],
+            user=user, env=environment, cwd=folder, stdout=said, stderr=said, check=True,
+        )  # fmt: skip
+        rules = data / "pg_hba.conf"
+        rules.write_text(f"local all guest scram-sha-256\n{rules.read_text()}")
+        server = subprocess.Popen(
+            [installed / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=",
+             "-c", "fsync=off"],
+            user=user, env=environment, cwd=folder, stdout=said, stderr=said,
+        )  # fmt: skip
+    try:
+        ready = data / "postmaster.pid"
+        until = time.monotonic() + START_S
+        while not (ready.exists() and "ready" in ready.read_text()):
+            if server.poll() is not None or time.monotonic() > until:
+                sys.exit(log.read_text())
+            time.sleep(0.02)
+        url = f"postgresql://postgres@/postgres?host={folder}"
+        print(json.dumps({"url": url, "pid": server.pid}), flush=True)  # noqa: T201
+        sys.stdin.read()
+    finally:
+        # Not SIGTERM, which waits for whoever is connected.
+        server.send_signal(2)
+        server.wait(START_S)
+
+
+if __name__ == "__main__":
+    temporary = Path(tempfile.mkdtemp(prefix="pg-"))
+    try:
+        serve(temporary)
+    except subprocess.CalledProcessError:
+        sys.exit((temporary / "log").read_text())
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
