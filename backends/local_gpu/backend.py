@@ -53,7 +53,7 @@ class LocalGpuBackend:
 
     def capabilities(self) -> Capabilities:
         """Say what this backend can do."""
-        return Capabilities(methods=frozenset({"supervised"}), remote=False, paid=False)
+        return Capabilities(methods=hyperparameters.METHODS, remote=False, paid=False)
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check hyperparameters and write out every default."""
@@ -67,17 +67,23 @@ class LocalGpuBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Encoder:
         """Return how a model trained so reads examples."""
-        template = hyperparameters.get("chat_template")
+        del method
+        template, length = (hyperparameters.get(key) for key in ("chat_template", "max_length"))
         return LocalEncoder(
             base_model=base_model,
-            method=method,
             chat_template=None if template is None else str(template),
+            max_length=length if isinstance(length, int) else None,
         )
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say how many steps a job would take; it costs nothing but time."""
-        del tokens
         settings = request.hyperparameters
+        length = settings.get("max_length")
+        if isinstance(length, int):
+            # Texts are read in blocks: so many at least as there are texts, and as tokens fill.
+            if tokens is None:
+                return Estimate(usd=(0.0, 0.0))
+            examples = max(examples, -(-tokens // length))
         size, accumulation, epochs = (
             int(str(settings[key]))
             for key in (

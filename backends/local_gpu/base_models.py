@@ -14,7 +14,7 @@ from typing import Final
 
 from backends.base import BaseModel, BaseModelMissing
 from backends.durable import append_line
-from backends.local_gpu.run_dir import read_lines
+from backends.local_gpu.run_dir import read_json, read_lines
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -62,7 +62,10 @@ def verify_unchanged(base_model: BaseModel, state: Path) -> None:
     Raises:
         BaseModelMissing: It is gone or holds something else now.
     """
-    if base_model.revision is None and _digest(_path(base_model), state) != base_model.identity:
+    if (
+        base_model.revision is None
+        and _digest(model_folder(base_model), state) != base_model.identity
+    ):
         raise BaseModelMissing(
             f"the base model in {base_model.reference} has changed since this job was planned",
             "plan again: another base model is another fine-tune",
@@ -71,7 +74,7 @@ def verify_unchanged(base_model: BaseModel, state: Path) -> None:
 
 def local_folder(base_model: BaseModel) -> Path | None:
     """Return the folder of a model whose every file is on this machine, else None."""
-    folder = _path(base_model)
+    folder = model_folder(base_model)
     if base_model.revision is None:
         return folder if folder.is_dir() else None
     index = folder / "model.safetensors.index.json"
@@ -110,7 +113,7 @@ def tokenizer_folder(base_model: BaseModel) -> Path:
     Raises:
         BaseModelMissing: The tokenizer is not here.
     """
-    folder = _path(base_model)
+    folder = model_folder(base_model)
     if (folder / "tokenizer.json").exists():
         return folder
     if base_model.revision is None:
@@ -118,7 +121,18 @@ def tokenizer_folder(base_model: BaseModel) -> Path:
     raise not_here(base_model)
 
 
-def _path(base_model: BaseModel) -> Path:
+def longest_context(base_model: BaseModel) -> int | None:
+    """Return how many tokens a model reads at most; None where its files do not say."""
+    config = read_json(model_folder(base_model) / "config.json") or {}
+    # A model that also sees keeps the settings of its language part apart.
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else config
+    length = text.get("max_position_embeddings")
+    return length if isinstance(length, int) else None
+
+
+def model_folder(base_model: BaseModel) -> Path:
+    """Return where a model lies, or would lie."""
     if base_model.revision is None:
         return Path(base_model.reference)
     return _hub_folder(base_model.reference) / "snapshots" / base_model.revision

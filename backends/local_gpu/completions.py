@@ -104,7 +104,8 @@ def trained_model(state: Path, model_id: str, base_model: BaseModel) -> Mapping[
         "id": model_id,
         "folder": str(run.model),
         "adapter": settings["finetuning_type"] == "lora",
-        "chat_template": settings["chat_template"],
+        "chat_template": settings.get("chat_template"),
+        "max_length": settings.get("max_length"),
         "dtype": settings["dtype"],
     }
 

@@ -6,18 +6,18 @@ and not a Python object.
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from backends.base import BackendError
-from backends.local_gpu.templates import Conversation
-from backends.local_gpu.tokens import Chat, Encoded
+from backends.local_gpu.reader import Reader
+from backends.local_gpu.tokens import Encoded
 
 IGNORED: Final = -100
 """The label of what is not learnt; torch's loss functions leave it out."""
@@ -54,11 +54,11 @@ class Tokens:
         return int(self.learnt.sum())
 
 
-def encode_file(chat: Chat, path: Path, origins: Path | None, longest: int | None) -> Tokens:
+def encode_file(reader: Reader, path: Path, origins: Path | None, longest: int | None) -> Tokens:
     """Encode a canonical JSONL file.
 
     Args:
-        chat: Tokenizer and template.
+        reader: Tokenizer, and template if there is one.
         path: The examples.
         origins: One `file:line` per example, for messages; None names the line of `path`.
         longest: Most tokens of an example that the model can read, if it has a limit.
@@ -69,12 +69,12 @@ def encode_file(chat: Chat, path: Path, origins: Path | None, longest: int | Non
     problems: list[tuple[int, BackendError]] = []
 
     def usable() -> Iterator[Encoded]:
-        for place, one in enumerate(chat.encode(_conversations(path))):
-            found = _too_long(one, longest)
+        for place, one in enumerate(reader.encode(_examples(path))):
+            found = one if isinstance(one, BackendError) else _too_long(reader.blocks(one), longest)
             if isinstance(found, BackendError):
                 problems.append((place, found))
             else:
-                yield found
+                yield from found
 
     tokens = flatten(usable())
     if problems:
@@ -96,18 +96,19 @@ def flatten(encoded: Iterable[Encoded]) -> Tokens:
     )
 
 
-def _conversations(path: Path) -> Iterator[Conversation]:
+def _examples(path: Path) -> Iterator[Mapping[str, Any]]:
     with path.open("rb") as file:
         for line in file:
             if line.strip():
                 yield json.loads(line)
 
 
-def _too_long(one: Encoded | BackendError, longest: int | None) -> Encoded | BackendError:
-    if isinstance(one, BackendError) or longest is None or len(one.ids) <= longest:
-        return one
+def _too_long(blocks: Sequence[Encoded], longest: int | None) -> Sequence[Encoded] | BackendError:
+    length = max(len(block.ids) for block in blocks)
+    if longest is None or length <= longest:
+        return blocks
     return BackendError(
-        f"{len(one.ids)} tokens, and the base model reads at most {longest}",
+        f"{length} tokens, and the base model reads at most {longest}",
         f"set `prepare: {{max_tokens: {longest}}}` with `over_length: drop` or `truncate`",
     )
 

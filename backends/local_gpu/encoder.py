@@ -7,19 +7,28 @@ processes. What needs no tokenizer needs no package of the extra either.
 import hashlib
 import importlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import BackendError, BaseModel
 from backends.encoder import Json, Limits, Piece
-from backends.local_gpu.base_models import tokenizer_folder
+from backends.local_gpu.base_models import longest_context, model_folder, tokenizer_folder
+from backends.local_gpu.rules import check_conversation, check_text
+from backends.local_gpu.run_dir import read_json
+
+if TYPE_CHECKING:
+    from backends.local_gpu.reader import Reader
 
 VERSION: Final = 1
 """Raised whenever the same files would be counted otherwise."""
-INSTALL: Final = "pip install 'ftctl[local]'"
+_INSTALL: Final = "pip install 'ftctl[local]'"
+_DECISIVE: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_SHIPPED: Final = Path(__file__).with_name("chat_templates")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,46 +36,93 @@ class LocalEncoder:
     """Implements `Encoder`; see there for what each method promises."""
 
     base_model: BaseModel
-    method: str
-    chat_template: str | None
+    chat_template: str | None = None
     """A shipped template that replaces the model's own."""
+    max_length: int | None = None
+    """Of plain texts: most tokens that are read at once. None reads conversations."""
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """What the counts depend on."""
-        parts = [VERSION, self.base_model.identity, self.method, self.chat_template]
+        """What the counts depend on: the tokenizer's files, not the weights."""
+        parts: list[Json] = [VERSION, self.chat_template]
+        if self.chat_template is not None:
+            parts.append(_sha256(_SHIPPED / f"{self.chat_template}.jinja"))
+        if self.max_length is not None:
+            parts += [self.max_length, self._context]
+        if self.base_model.revision is not None:
+            parts.append(self.base_model.identity)
+        else:
+            folder = model_folder(self.base_model)
+            parts += [_sha256(folder / name) for name in _DECISIVE]
         return "local:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    @property
+    @cached_property
     def limits(self) -> Limits:
-        """What the trainer accepts of a dataset as a whole."""
-        return Limits()
+        """What the trainer accepts of a dataset as a whole: texts of any length, in blocks."""
+        return Limits(max_tokens=None if self.max_length is not None else self._context)
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
         """Return how many tokens each example is trained as."""
-        return [self._chat.count(example) for example in examples]
+        return self._reader.counts(examples)
 
     def check(self, example: Mapping[str, Json]) -> None:
         """Check what the trainer would refuse much later."""
+        if self.max_length is None:
+            check_conversation(example, self._control)
+        else:
+            check_text(example, self._control)
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example exactly as the model sees it, token by token."""
-        raise BackendError("this example cannot be shown")
+        return self._reader.show(example)
 
     def warnings(self) -> list[str]:
-        """Say what a person should know of this model before it is trained."""
-        return []
+        """Say what of a conversation the model would not see, or not learn."""
+        try:
+            tokenizer_folder(self.base_model)
+            _import_reader()
+        except BackendError:
+            return []
+        try:
+            return self._reader.warnings()
+        except BackendError as error:
+            return [f"{error.message} ({error.remedy})"]
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
-    def _chat(self) -> Any:  # noqa: ANN401 - of a module that needs the extra's packages
-        folder: Path = tokenizer_folder(self.base_model)
-        try:
-            tokens = importlib.import_module("backends.local_gpu.tokens")
-        except ImportError as error:
-            raise BackendError(
-                f"counting tokens needs the package {error.name}", INSTALL
-            ) from error
-        return tokens.load_chat(folder, self.chat_template)
+    def _context(self) -> int | None:
+        return longest_context(self.base_model)
+
+    @cached_property
+    def _reader(self) -> "Reader":
+        folder = tokenizer_folder(self.base_model)
+        reader: Reader = _import_reader().open_reader(
+            folder, self.chat_template, self.max_length, self._context
+        )
+        return reader
+
+    @cached_property
+    def _control(self) -> re.Pattern[str]:
+        """Finds control tokens; nothing, where the tokenizer is not here to name them."""
+        raw = read_json(model_folder(self.base_model) / "tokenizer.json") or {}
+        added = raw.get("added_tokens")
+        special = [
+            re.escape(str(token["content"]))
+            for token in (added if isinstance(added, list) else [])
+            if token.get("special") and token.get("content")
+        ]
+        return re.compile("|".join(special) or "(?!)")
+
+
+def _import_reader() -> ModuleType:
+    try:
+        # The one door to the extra's packages; all else needs them in child processes only.
+        return importlib.import_module("backends.local_gpu.reader")
+    except ImportError as error:
+        raise BackendError(f"counting tokens needs the package {error.name}", _INSTALL) from error
+
+
+def _sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -5,7 +5,7 @@ fingerprint. What cannot change the trained weights (checkpoints, logging) is no
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -30,7 +30,7 @@ _PLAIN: Final = {
 
 
 class _Common(BaseModel):
-    """What every supervised training knows."""
+    """What every training knows."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
@@ -54,8 +54,6 @@ class _Common(BaseModel):
     """AdamW's decay per step, times the rate."""
     max_grad_norm: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Gradients are scaled down to this norm; 0 leaves them alone."""
-    chat_template: Literal["chatml"] | None = None
-    """A template shipped with ftctl instead of the base model's own."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Precision of the matrix work; `auto` is bfloat16 on a GPU that has it, else float32."""
 
@@ -65,6 +63,29 @@ class _Common(BaseModel):
         if value > 1 and not value.is_integer():
             raise PydanticCustomError("warmup", "a whole number of steps, or a fraction below 1")
         return value
+
+
+class _Conversations(BaseModel):
+    """What only training on conversations knows."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    chat_template: Literal["chatml"] | None = None
+    """A template shipped with ftctl instead of the base model's own."""
+
+
+class _Texts(BaseModel):
+    """What only training on plain texts knows."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    max_length: int = Field(default=1024, ge=8, le=1_048_576)
+    """Most tokens of a text that are read at once; a longer text is read in several blocks.
+    Never more than the base model reads."""
 
 
 class _Adapter(BaseModel):
@@ -89,6 +110,13 @@ class _Adapter(BaseModel):
     """Which layers get an adapter: `all-linear`, or names as in `[q_proj, v_proj]`."""
 
 
+_READ_AS: Final[Mapping[str, type[BaseModel]]] = {
+    "supervised": _Conversations,
+    "continued-pretraining": _Texts,
+}
+METHODS: Final = frozenset(_READ_AS)
+
+
 def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
     """Check a `hyperparameters` section and write out every default.
 
@@ -102,17 +130,18 @@ def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
     Raises:
         HyperparametersInvalid: With every problem found.
     """
-    if method != "supervised":
+    if method not in _READ_AS:
         problem = FieldProblem(
             field="method",
             message=f"local-gpu does not train {method!r}",
-            remedy="write `method: supervised`",
+            remedy=f"write `method: supervised`, or one of: {', '.join(sorted(METHODS))}",
         )
         raise HyperparametersInvalid([problem])
     adapter = raw.get("finetuning_type", "lora") != "full"
-    problems = _unknown_keys(raw, adapter=adapter)
+    parts = (_Common, _READ_AS[method], *((_Adapter,) if adapter else ()))
+    problems = _unknown_keys(raw, parts)
     settings: dict[str, Json] = {}
-    for model in (_Common, _Adapter) if adapter else (_Common,):
+    for model in parts:
         known = {key: value for key, value in raw.items() if key in model.model_fields}
         try:
             settings |= model.model_validate(known).model_dump(mode="json")
@@ -125,8 +154,8 @@ def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
     return {**settings, "recipe": RECIPE}
 
 
-def _unknown_keys(raw: Mapping[str, Json], *, adapter: bool) -> list[FieldProblem]:
-    known = {*_Common.model_fields, *(_Adapter.model_fields if adapter else ())}
+def _unknown_keys(raw: Mapping[str, Json], parts: Sequence[type[BaseModel]]) -> list[FieldProblem]:
+    known = {name for part in parts for name in part.model_fields}
     problems = []
     for key in raw:
         if key in known:
@@ -134,6 +163,12 @@ def _unknown_keys(raw: Mapping[str, Json], *, adapter: bool) -> list[FieldProble
         if key in _Adapter.model_fields:
             message = "belongs to an adapter, and finetuning_type is full"
             remedy = "remove it, or write `finetuning_type: lora`"
+        elif key in _Texts.model_fields:
+            message = "belongs to plain texts, and conversations are read whole"
+            remedy = "remove it; `prepare: {max_tokens: ...}` limits an example"
+        elif key in _Conversations.model_fields:
+            message = "belongs to conversations, and plain texts are read as they are"
+            remedy = "remove it"
         else:
             message = "is no hyperparameter of local-gpu"
             near = difflib.get_close_matches(key, sorted(known), n=1)

@@ -144,16 +144,24 @@ def save_trained(model: PreTrainedModel | peft.PeftModel, target: Path, base: Ba
         model.save_pretrained(target)
 
 
-def complete_folder(target: Path, chat: Chat, base: Path, texts: Mapping[str, str]) -> None:
-    """Put tokenizer, template, generation settings and documents beside trained weights."""
+def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[str, str]) -> None:
+    """Put tokenizer, template, generation settings and documents beside trained weights.
+
+    A model that learnt no conversations (`chat` is None) keeps what its base says of them.
+    """
     for name in _TOKENIZER:
         if (base / name).exists():
             shutil.copyfile(base / name, target / name)
-    (target / "chat_template.jinja").write_text(chat.template.source, encoding="utf-8")
+    template = base / "chat_template.jinja"
+    if chat is not None:
+        (target / template.name).write_text(chat.template.source, encoding="utf-8")
+    elif template.exists():
+        shutil.copyfile(template, target / template.name)
     given = base / "generation_config.json"
     generation = json.loads(given.read_text()) if given.exists() else {}
     # Servers stop where this file says; the end of turn that was trained has to be among it.
-    generation["eos_token_id"] = sorted(chat.stops)
+    if chat is not None:
+        generation["eos_token_id"] = sorted(chat.stops)
     (target / given.name).write_bytes(encode(generation))
     for name, text in texts.items():
         (target / name).write_text(text, encoding="utf-8")

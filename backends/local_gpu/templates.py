@@ -6,7 +6,7 @@ answered with an empty mask but with spans found by rendering the conversation's
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ _SHIPPED: Final = Path(__file__).with_name("chat_templates")
 _OPEN: Final = "\ufdd0ftctl\ufdd1"
 _CLOSE: Final = "\ufdd1ftctl\ufdd0"
 """Around what the assistant says; noncharacters, which no text may interchange."""
+_ROLE_AND_CONTENT: Final = 2
 _SPECIAL: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -71,6 +72,11 @@ class Template:
         """Render a conversation up to where the assistant's next answer begins."""
         text = self._render(conversation, _messages(conversation), add_generation_prompt=True)
         return text.replace(_OPEN, "").replace(_CLOSE, "")
+
+    def text(self, conversation: Conversation) -> str:
+        """Render a whole conversation without looking for its answers: many times as fast."""
+        text = self._render(conversation, _messages(conversation))
+        return text.replace(_OPEN, "").replace(_CLOSE, "") if self.marked else text
 
     def render(self, conversation: Conversation) -> Rendered:
         """Render a whole conversation and find the answers that are to be learnt.
@@ -256,16 +262,29 @@ def _text(token: object) -> str:
 
 
 def _messages(conversation: Conversation) -> Messages:
-    """Return messages as templates expect them: text never null, tool arguments as objects."""
+    """Return messages as templates expect them: content is text, tool arguments are objects."""
     return [_message(message) for message in conversation["messages"]]
 
 
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    if len(message) == _ROLE_AND_CONTENT and type(message.get("content")) is str:
+        return message
     plain = {key: value for key, value in message.items() if key != "weight"}
-    plain["content"] = message.get("content") or ""
+    content = message.get("content") or ""
+    plain["content"] = content if isinstance(content, str) else "".join(_parts(content))
     if message.get("tool_calls"):
         plain["tool_calls"] = [_call(call) for call in message["tool_calls"]]
     return plain
+
+
+def _parts(content: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for part in content:
+        if part.get("type") != "text":
+            raise BackendError(
+                f"a message holds a part of type {part.get('type')!r}; only text is read here",
+                "remove the part, or train at a service that reads it",
+            )
+        yield part["text"]
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from typing import Final
 from tokenizers import Encoding, Tokenizer, processors
 
 from backends.base import BackendError
+from backends.encoder import Piece
+from backends.local_gpu.pieces import pieces
+from backends.local_gpu.probes import chat_warnings
 from backends.local_gpu.run_dir import read_json
 from backends.local_gpu.templates import (
     Conversation,
@@ -21,7 +24,7 @@ from backends.local_gpu.templates import (
     special_text,
 )
 
-_BATCH: Final = 512
+BATCH: Final = 512
 """Conversations tokenised at once."""
 _PROBE: Final = {
     "messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
@@ -52,19 +55,50 @@ class Chat:
         """Return the ids that an answer follows."""
         return self._ids(self.template.prompt(conversation))
 
-    def count(self, conversation: Conversation) -> int:
-        """Return how many tokens one conversation is trained as."""
-        return len(self._ids(self.template.render(conversation).text))
+    def counts(self, conversations: Sequence[Conversation]) -> list[int]:
+        """Return how many tokens each conversation is trained as.
+
+        Raises:
+            BackendError: The template refuses one of them.
+        """
+        texts = [self.template.text(conversation) for conversation in conversations]
+        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [len(encoding) for encoding in encodings]
 
     def encode(self, conversations: Iterable[Conversation]) -> Iterator[Encoded | BackendError]:
         """Yield, for every conversation, its ids and what is learnt, or what is wrong with it."""
         batch: list[Conversation] = []
         for conversation in conversations:
             batch.append(conversation)
-            if len(batch) == _BATCH:
+            if len(batch) == BATCH:
                 yield from self._encode(batch)
                 batch = []
         yield from self._encode(batch)
+
+    def blocks(self, one: Encoded) -> list[Encoded]:
+        """Return a conversation as it is: it goes through the model whole."""
+        return [one]
+
+    def show(self, conversation: Conversation) -> list[Piece]:
+        """Return a conversation as the model sees it.
+
+        Raises:
+            BackendError: It cannot be trained on.
+        """
+        (encoded,) = self.encode([conversation])
+        if isinstance(encoded, BackendError):
+            raise encoded
+        text = self.template.text(conversation)
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        return pieces(text, encoding, encoded.learnt)
+
+    def warnings(self) -> list[str]:
+        """Say what of a conversation this model would not see, or not learn."""
+        return list(chat_warnings(self.template.text, self._refusal))
+
+    def _refusal(self, conversation: Conversation) -> BackendError | None:
+        (encoded,) = self.encode([conversation])
+        return encoded if isinstance(encoded, BackendError) else None
 
     def _encode(self, batch: Sequence[Conversation]) -> Iterator[Encoded | BackendError]:
         rendered = []
@@ -112,12 +146,12 @@ class Chat:
     def _refuse_control_tokens(self, conversation: Conversation) -> None:
         for message in conversation["messages"]:
             content = message.get("content") or ""
-            for token in self.special:
-                if token in content:
-                    raise BackendError(
-                        f"the {message['role']}'s text holds the control token {token!r}",
-                        "remove it from the text (for HTML: `prepare: {strip_html: true}`)",
-                    )
+            found = held_control_token(str(content), self.special)
+            if found is not None:
+                raise BackendError(
+                    f"the {message['role']}'s text holds the control token {found!r}",
+                    "remove it from the text (for HTML: `prepare: {strip_html: true}`)",
+                )
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -134,19 +168,11 @@ def load_chat(folder: Path, chat_template: str | None) -> Chat:
     Raises:
         BackendError: The tokenizer cannot be read, or does not fit the template.
     """
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # the library raises bare exceptions
-        raise BackendError(
-            f"{folder / 'tokenizer.json'} cannot be read: {error}", "download the model again"
-        ) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokenizer = open_tokenizer(folder)
     # Only to have exact offsets: a trimmed line break would seem to belong to the next word.
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     template = load_template(folder, chat_template)
-    added = tokenizer.get_added_tokens_decoder()
-    special = {number: token.content for number, token in added.items() if token.special}
+    special = specials(tokenizer)
     text = template.render(_PROBE)
     ids = tokenizer.encode(text.text[: text.answers[-1].end], add_special_tokens=False).ids
     # A special token at the end of the answer is this template's end of turn.
@@ -162,6 +188,34 @@ def load_chat(folder: Path, chat_template: str | None) -> Chat:
         special=frozenset(special.values()),
         stops=frozenset(_eos(folder, tokenizer) | turn_end),
     )
+
+
+def open_tokenizer(folder: Path) -> Tokenizer:
+    """Open a model's tokenizer, to read texts whole.
+
+    Raises:
+        BackendError: It cannot be read.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the library raises bare exceptions
+        raise BackendError(
+            f"{folder / 'tokenizer.json'} cannot be read: {error}", "download the model again"
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def specials(tokenizer: Tokenizer) -> dict[int, str]:
+    """Return a tokenizer's control tokens."""
+    added = tokenizer.get_added_tokens_decoder()
+    return {number: token.content for number, token in added.items() if token.special}
+
+
+def held_control_token(text: str, special: Iterable[str]) -> str | None:
+    """Return a control token that a text holds, if it holds one."""
+    return next((token for token in special if token in text), None)
 
 
 def _eos(folder: Path, tokenizer: Tokenizer) -> set[int]:

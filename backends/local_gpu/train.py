@@ -43,8 +43,9 @@ from backends.local_gpu.models import (
     weights_digest,
 )
 from backends.local_gpu.process import HEARTBEAT_S
+from backends.local_gpu.reader import open_reader
 from backends.local_gpu.run_dir import RunDir, encode, read_json, read_request, write_end
-from backends.local_gpu.tokens import load_chat
+from backends.local_gpu.tokens import Chat
 from backends.local_gpu.trainer import (
     Course,
     LabelledTrainer,
@@ -132,14 +133,15 @@ def train(run: RunDir, stop: Stop) -> bool:
     torch.utils.deterministic.fill_uninitialized_memory = False
 
     base = base_folder(request.base_model)
-    chat = load_chat(base, settings["chat_template"])
     adapter = settings["finetuning_type"] == "lora"
     # A frozen base may be as coarse as the computation; weights that are trained may not.
     model = load_model(base, dtype if adapter else torch.float32, where)
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    reader = open_reader(base, settings.get("chat_template"), settings.get("max_length"), longest)
+    chat = reader if isinstance(reader, Chat) else None
     sets = Sets(
-        train=encode_file(chat, run.train, run.origins, longest),
-        held_out=encode_file(chat, run.held_out, None, longest),
+        train=encode_file(reader, run.train, run.origins, longest),
+        held_out=encode_file(reader, run.held_out, None, longest),
     )
     if len(sets.train) == 0:
         raise BackendError("there is nothing to train on: the training set is empty")

@@ -1,0 +1,48 @@
+"""How a method's examples are read: conversations by a chat template, texts as they are."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from backends.base import BackendError
+from backends.encoder import Piece
+from backends.local_gpu.documents import load_documents
+from backends.local_gpu.tokens import Encoded, load_chat
+
+
+class Reader(Protocol):
+    """Turns examples into tokens."""
+
+    def counts(self, examples: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Return how many tokens each example is trained as."""
+
+    def encode(self, examples: Iterable[Mapping[str, Any]]) -> Iterator[Encoded | BackendError]:
+        """Yield, for every example, its ids and what is learnt, or what is wrong with it."""
+
+    def blocks(self, one: Encoded) -> Sequence[Encoded]:
+        """Return an example in the pieces that go through the model one by one."""
+
+    def show(self, example: Mapping[str, Any]) -> list[Piece]:
+        """Return an example as the model sees it."""
+
+    def warnings(self) -> list[str]:
+        """Say what a person should know of this model."""
+
+
+def open_reader(
+    folder: Path, chat_template: str | None, max_length: int | None, context: int | None
+) -> Reader:
+    """Open what reads a model's examples.
+
+    Args:
+        folder: The model's folder.
+        chat_template: A shipped template to use instead of the model's own.
+        max_length: For plain texts: most tokens that are read at once. None reads conversations.
+        context: What the base model reads at most, if it has a limit.
+
+    Raises:
+        BackendError: Tokenizer or template cannot be read.
+    """
+    if max_length is None:
+        return load_chat(folder, chat_template)
+    return load_documents(folder, min(max_length, context or max_length))
