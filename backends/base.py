@@ -156,7 +156,7 @@ class Prompt:
     messages: Sequence[Mapping[str, Json]]
     tools: Sequence[Mapping[str, Json]] = ()
     reference: str | None = None
-    """The expected answer; when given, its loss under the model is measured too."""
+    """The expected answer, whose loss is measured too; without messages, a text to measure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

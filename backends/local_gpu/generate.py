@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from transformers import GenerationConfig, PreTrainedModel, set_seed
 from backends.base import BackendError, BaseModel, Completion, ModelMissing
 from backends.durable import write_atomic
 from backends.local_gpu.batches import by_length, collate
+from backends.local_gpu.documents import Documents, load_documents
 from backends.local_gpu.encode import flatten
 from backends.local_gpu.loss import labelled_loss
 from backends.local_gpu.models import base_folder, device, load_model, precision
@@ -37,6 +39,8 @@ _BATCH_TOKENS: Final = 16_384
 """Tokens, answers included, that are completed at once; bounds the memory of the cache."""
 _BATCH: Final = 64
 """Prompts that are completed at once."""
+_BLOCK: Final = 1024
+"""Tokens of a text read at once, where no training was told another number."""
 _PROBE: Final = 16
 """Tokens of the comparison that tells an adapter from nothing."""
 
@@ -46,8 +50,11 @@ class Model:
     """A model that is ready to answer."""
 
     model: PreTrainedModel | PeftModel
-    chat: Chat
     dtype: torch.dtype
+    chat: Chat | None
+    """None where nothing is asked."""
+    documents: Documents | None
+    """None where no plain text is measured."""
 
 
 def main(folder: Path) -> int:
@@ -85,29 +92,44 @@ def answer(request: Mapping[str, Any]) -> list[list[Completion]]:
     answers = []
     for one in request["models"]:
         dtype = precision("auto" if one is None else one["dtype"], where)
-        chat = load_chat(base, _template(one, request["models"]))
+        ready = partial(_model, request, base, one, dtype)
         if one is not None and not one["adapter"]:
             trained = load_model(Path(one["folder"]), dtype, where)
-            answers.append(_answer(Model(model=trained, chat=chat, dtype=dtype), request))
+            answers.append(_answer(ready(trained), request))
             continue
         if dtype not in bases:
             # One base at a time: two precisions of it might not fit.
             bases = {dtype: load_model(base, dtype, where)}
         if one is None:
-            answers.append(_answer(Model(model=bases[dtype], chat=chat, dtype=dtype), request))
+            answers.append(_answer(ready(bases[dtype]), request))
             continue
         adapted = _with_adapter(bases[dtype], one)
-        answers.append(_answer(Model(model=adapted, chat=chat, dtype=dtype), request))
+        answers.append(_answer(ready(adapted), request))
         bases = {dtype: adapted.unload()}
     return answers
 
 
-def _template(
-    one: Mapping[str, Any] | None, models: Sequence[Mapping[str, Any] | None]
-) -> str | None:
-    """Return a model's shipped template; the base is asked as the first trained model is."""
-    chosen = one or next((other for other in models if other is not None), None)
-    return None if chosen is None else chosen["chat_template"]
+def _model(
+    request: Mapping[str, Any],
+    base: Path,
+    one: Mapping[str, Any] | None,
+    dtype: torch.dtype,
+    model: PreTrainedModel | PeftModel,
+) -> Model:
+    """Put a model together with what reads its prompts.
+
+    The base is asked as the first trained model is: by its template, in blocks of its length.
+    """
+    chosen = one or next((other for other in request["models"] if other is not None), None) or {}
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    length = chosen.get("max_length") or _BLOCK
+    asked = [bool(prompt["messages"]) for prompt in request["prompts"]]
+    return Model(
+        model=model,
+        dtype=dtype,
+        chat=load_chat(base, chosen.get("chat_template")) if any(asked) else None,
+        documents=None if all(asked) else load_documents(base, min(length, context or length)),
+    )
 
 
 def _with_adapter(model: PreTrainedModel, one: Mapping[str, Any]) -> PeftModel:
@@ -162,14 +184,16 @@ def _answer(one: Model, request: Mapping[str, Any]) -> list[Completion]:
     prompts, sampling = request["prompts"], request["sampling"]
     plain = one.model.get_base_model() if isinstance(one.model, PeftModel) else one.model
     plain.eval()
-    conversations = [{"messages": p["messages"], "tools": p["tools"]} for p in prompts]
-    ids = [one.chat.prompt(conversation) for conversation in conversations]
-    texts: list[tuple[str, str]] = [("", "length")] * len(ids)
+    texts = [("", "length" if prompt["messages"] else "stop") for prompt in prompts]
     context = torch.autocast(plain.device.type, dtype=one.dtype, enabled=one.dtype != torch.float32)
     with torch.no_grad(), context:
-        if sampling["max_tokens"] > 0:
-            _generate(plain, one.chat, ids, sampling, texts)
-        losses = _reference_losses(plain, one.chat, prompts)
+        if sampling["max_tokens"] > 0 and one.chat is not None:
+            asked = {place: prompt for place, prompt in enumerate(prompts) if prompt["messages"]}
+            ids = [one.chat.prompt(_conversation(prompt)) for prompt in asked.values()]
+            answered = _generate(plain, one.chat, ids, sampling)
+            for place, text in zip(asked, answered, strict=True):
+                texts[place] = text
+        losses = _reference_losses(plain, _references(one, prompts), len(prompts))
     return [
         Completion(
             text=text,
@@ -186,9 +210,9 @@ def _generate(
     chat: Chat,
     prompts: Sequence[Sequence[int]],
     sampling: Mapping[str, Any],
-    texts: list[tuple[str, str]],
-) -> None:
-    """Fill in every prompt's answer and why it ended."""
+) -> list[tuple[str, str]]:
+    """Return every prompt's answer and why it ended."""
+    texts = [("", "length")] * len(prompts)
     lengths = np.asarray([len(ids) for ids in prompts])
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     for place in range(len(prompts)):
@@ -226,6 +250,7 @@ def _generate(
         )
         for row, place in enumerate(places):
             texts[place] = _cut(out[row, width:].tolist(), chat)
+    return texts
 
 
 def _cut(ids: Sequence[int], chat: Chat) -> tuple[str, str]:
@@ -235,44 +260,63 @@ def _cut(ids: Sequence[int], chat: Chat) -> tuple[str, str]:
     return text, "length" if end is None else "stop"
 
 
+def _references(one: Model, prompts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Encoded]]:
+    """Yield the references, encoded exactly as training does, each with its prompt's place."""
+    readers = (
+        (one.chat, _with_reference, [place for place, p in enumerate(prompts) if p["messages"]]),
+        (one.documents, _text, [place for place, p in enumerate(prompts) if not p["messages"]]),
+    )
+    for reader, example_of, places in readers:
+        wanted = [place for place in places if prompts[place]["reference"] is not None]
+        if reader is None:
+            continue
+        encoded = reader.encode(example_of(prompts[place]) for place in wanted)
+        for place, found in zip(wanted, encoded, strict=True):
+            if isinstance(found, BackendError):
+                message = f"the reference of prompt {place + 1}: {found.message}"
+                raise BackendError(message, found.remedy)
+            for block in reader.blocks(found):
+                yield place, block
+
+
 def _reference_losses(
-    model: PreTrainedModel, chat: Chat, prompts: Sequence[Mapping[str, Any]]
+    model: PreTrainedModel, references: Iterable[tuple[int, Encoded]], count: int
 ) -> list[tuple[float | None, int]]:
-    """Return each reference's mean loss and its tokens, encoded exactly as training does."""
-    measured: list[tuple[float | None, int]] = [(None, 0)] * len(prompts)
-    wanted = [place for place, prompt in enumerate(prompts) if prompt["reference"] is not None]
-    if not wanted:
-        return measured
-    encoded: list[Encoded] = []
-    for place, one in zip(wanted, chat.encode(_with_reference(prompts, wanted)), strict=True):
-        if isinstance(one, BackendError):
-            raise BackendError(f"the reference of prompt {place + 1}: {one.message}", one.remedy)
-        encoded.append(one)
-    tokens = flatten(encoded)
-    loss = labelled_loss(model)
-    room = max(1, _BATCH_TOKENS // int(tokens.lengths.max()))
-    for places in by_length(tokens.lengths, min(_BATCH, room)):
-        batch = {key: value.to(model.device) for key, value in collate(tokens, places).items()}
-        for place, total in zip(places, loss.per_example(batch).tolist(), strict=True):
-            count = int(tokens[place][1].sum())
-            measured[wanted[place]] = (total / count, count)
-    return measured
+    """Return each reference's mean loss and its tokens."""
+    encoded = list(references)
+    totals, counts = [0.0] * count, [0] * count
+    if encoded:
+        tokens = flatten(block for _, block in encoded)
+        loss = labelled_loss(model)
+        room = max(1, _BATCH_TOKENS // int(tokens.lengths.max()))
+        for places in by_length(tokens.lengths, min(_BATCH, room)):
+            batch = {key: value.to(model.device) for key, value in collate(tokens, places).items()}
+            for place, total in zip(places, loss.per_example(batch).tolist(), strict=True):
+                prompt = encoded[place][0]
+                totals[prompt] += total
+                counts[prompt] += int(tokens[place][1].sum())
+    return [
+        (total / labels if labels else None, labels)
+        for total, labels in zip(totals, counts, strict=True)
+    ]
 
 
-def _with_reference(
-    prompts: Sequence[Mapping[str, Any]], wanted: Sequence[int]
-) -> Sequence[Conversation]:
-    """Return prompts with their references as the last answer, the only one that counts."""
-    conversations = []
-    for place in wanted:
-        prompt = prompts[place]
-        before = [
-            {**message, "weight": 0} if message["role"] == "assistant" else message
-            for message in prompt["messages"]
-        ]
-        last = {"role": "assistant", "content": prompt["reference"]}
-        conversations.append({"messages": [*before, last], "tools": prompt["tools"]})
-    return conversations
+def _conversation(prompt: Mapping[str, Any]) -> Conversation:
+    return {"messages": prompt["messages"], "tools": prompt["tools"]}
+
+
+def _with_reference(prompt: Mapping[str, Any]) -> Conversation:
+    """Return a prompt with its reference as the last answer, the only one that counts."""
+    before = [
+        {**message, "weight": 0} if message["role"] == "assistant" else message
+        for message in prompt["messages"]
+    ]
+    last = {"role": "assistant", "content": prompt["reference"]}
+    return {"messages": [*before, last], "tools": prompt["tools"]}
+
+
+def _text(prompt: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"text": prompt["reference"]}
 
 
 def _watch(parent: int, folder: Path) -> None:
