@@ -59,6 +59,14 @@ def score(
     return scores
 
 
+def loss_alone(completions: Sequence[Completion]) -> dict[str, float]:
+    """Return the one score of plain texts: the mean loss of their tokens, as `held_out_loss`."""
+    measured = [c for c in completions if c.reference_loss is not None and c.reference_tokens]
+    tokens = sum(c.reference_tokens for c in measured)
+    total = sum((c.reference_loss or 0.0) * c.reference_tokens for c in measured)
+    return {"held_out_loss": total / tokens} if tokens else {}
+
+
 def correct(metric: Metric, references: Sequence[str], answers: Sequence[str]) -> list[bool]:
     """Say for each answer whether it is right by one metric."""
     match metric:
@@ -83,12 +91,7 @@ def label_counts(references: Sequence[str]) -> Mapping[str, int]:
 
 
 def _always(completions: Sequence[Completion]) -> dict[str, float]:
-    scores: dict[str, float] = {}
-    measured = [c for c in completions if c.reference_loss is not None and c.reference_tokens]
-    tokens = sum(c.reference_tokens for c in measured)
-    if tokens:
-        total = sum((c.reference_loss or 0.0) * c.reference_tokens for c in measured)
-        scores["held_out_loss"] = total / tokens
+    scores = loss_alone(completions)
     if completions:
         scores["stop_rate"] = fmean(c.finish_reason == "stop" for c in completions)
     return scores

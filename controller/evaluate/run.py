@@ -22,7 +22,7 @@ from backends.base import (
 from backends.durable import write_atomic
 from controller.canonical import canonical_json
 from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.metrics import score
+from controller.evaluate.metrics import loss_alone, score
 from controller.lock.model import Build, Entry, Scores
 from controller.plan.actions import Desired
 from controller.plan.fingerprint import short
@@ -131,6 +131,9 @@ def measure(
         completed = first.backend.complete(first.base_model, models, prompts, sampling)
         answers |= {one.role: given for one, given in zip(group, completed, strict=True)}
     write_atomic(answers_file, b"".join(_answer_lines(prompts, answers)))
+    if prompts and not any(prompt.messages for prompt in prompts):
+        # Plain texts: nobody answered anything.
+        return {role: _rounded(loss_alone(given)) for role, given in answers.items()}
     return {
         role: _rounded(score(settings.metrics, references, given))
         for role, given in answers.items()
@@ -146,6 +149,9 @@ def read_prompts(path: Path) -> Iterator[Prompt]:
 
 def _prompt(example: Mapping[str, Any]) -> Prompt:
     """Return what to ask, and the answer that is expected: of a pair, the preferred one."""
+    if "text" in example and "messages" not in example:
+        # Of continued pre-training: nothing is asked, and the text's loss is all there is.
+        return Prompt(messages=(), reference=example["text"])
     asked = example.get("input", example)
     turns: list[dict[str, Any]] = [*asked["messages"], *example.get("preferred_output", ())]
     *before, last = turns
@@ -234,6 +240,8 @@ def _answer_lines(
 ) -> Iterator[bytes]:
     roles = sorted(answers, key=lambda role: (role != CANDIDATE, role))
     for index, prompt in enumerate(prompts):
+        if not prompt.messages:
+            continue
         line: dict[str, Json] = {
             "messages": prompt.messages,
             "reference": prompt.reference,

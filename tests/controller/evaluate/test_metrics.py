@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import Completion
-from controller.evaluate.metrics import correct, label_counts, metric_inputs, metric_name, score
+from controller.evaluate.metrics import (
+    correct,
+    label_counts,
+    loss_alone,
+    metric_inputs,
+    metric_name,
+    score,
+)
 from controller.spec.model import Evaluation
 
 
@@ -34,6 +41,15 @@ def answers(*texts: str, reason: str = "stop") -> list[Completion]:
 def test_shares_are_counted(metric, references, given_answers, expected: float):
     (one,) = metrics(metric)
     assert score([one], references, answers(*given_answers))[metric_name(one)] == expected
+
+
+def test_of_plain_texts_only_the_loss_is_scored():
+    given_answers = [
+        Completion(text="", finish_reason="stop", reference_loss=1.0, reference_tokens=1),
+        Completion(text="", finish_reason="stop", reference_loss=2.0, reference_tokens=3),
+    ]
+    assert loss_alone(given_answers) == {"held_out_loss": 1.75}
+    assert loss_alone([]) == {}
 
 
 def test_losses_are_weighted_by_tokens():
