@@ -1,0 +1,180 @@
+"""Find the encoding of a text file by reading all of it: UTF-8, UTF-16 or CP949, or the given one.
+
+In: a path. Out: a `Look`, or an `Unusable` with the line that is to blame.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from controller.data.files import CHUNK, UTF_8, Compression, Look
+from controller.data.nearest import quoted
+from controller.data.packed import Hashed, unpacked
+from controller.data.unusable import Unusable
+
+# Three bytes that are one character of UTF-8 (Hangul among them). CP949 text has them only where a
+# rare hanja meets a syllable of the first quarter, and then rarely before its first other syllable.
+_UTF8_CHARACTER = re.compile(rb"[\xe1-\xec\xee\xef][\x80-\xbf]{2}")
+# Both bytes of its characters are from here on; CP949 adds those with a lower one.
+_KS_X_1001 = 0xA1
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# In these, a zero byte is a zero character whatever stands before it.
+_KEEP_ASCII = (UTF_8, "cp949")
+
+
+def codec_name(encoding: str) -> str:
+    """Return Python's name of the codec for an encoding that a spec names.
+
+    Raises:
+        Unusable: There is no such encoding of text.
+    """
+    try:
+        name = codecs.lookup(encoding).name
+        # Codecs that turn bytes into bytes are no encodings of text; encoding says so.
+        "a".encode(encoding)
+        codecs.getincrementaldecoder(encoding)
+    except (LookupError, ValueError):
+        raise Unusable(
+            f"there is no encoding {quoted(encoding)}",
+            "Write one like utf-8, utf-16, cp949, shift_jis or cp1252.",
+        ) from None
+    return UTF_8 if name == "utf-8" else name
+
+
+def look_at_text(path: Path, compression: Compression, encoding: str | None) -> Look:
+    """Return what a text file is.
+
+    Args:
+        path: The file.
+        compression: How it is packed.
+        encoding: The one that the spec names, if it does.
+
+    Raises:
+        Unusable: It is empty, in no known encoding or not in the given one, or has NUL bytes; or
+            what packs it is damaged.
+        OSError: It cannot be read.
+    """
+    with unpacked(Hashed(path), compression) as file:
+        start = file.read(len(codecs.BOM_UTF16_LE))
+    if encoding is not None:
+        return _as_said(path, compression, encoding, start)
+    if start in _UTF_16_MARKS:
+        try:
+            return _decoded(path, compression, "utf-16")
+        except _Undecodable as error:
+            raise Unusable("invalid UTF-16", "Save the file as UTF-8.", line=error.line) from None
+    try:
+        return _decoded(path, compression, UTF_8)
+    except _Undecodable as error:
+        as_utf8 = error
+    try:
+        look = _decoded(path, compression, "cp949")
+    except _Undecodable as as_cp949:
+        # The decoder that got further is the right one, and stands where the file is broken.
+        broken = max(as_utf8, as_cp949, key=lambda error: error.at)
+        raise Unusable(
+            f"byte 0x{broken.byte:02x} is neither UTF-8 nor CP949",
+            "Save the file as UTF-8, or say what it is: encoding: cp1252",
+            line=broken.line,
+        ) from None
+    if as_utf8.multibyte or not _is_korean(path, compression):
+        raise Unusable(
+            f"byte 0x{as_utf8.byte:02x} is not UTF-8",
+            "Mend that line, or save the whole file as UTF-8.",
+            line=as_utf8.line,
+        ) from None
+    return look
+
+
+def _as_said(path: Path, compression: Compression, encoding: str, start: bytes) -> Look:
+    name = codec_name(encoding)
+    if name in ("utf-16-le", "utf-16-be") and start in _UTF_16_MARKS:
+        # Said with its byte order, the mark would be the first character of the text.
+        name = "utf-16"
+    try:
+        return _decoded(path, compression, name)
+    except _Undecodable as error:
+        raise Unusable(
+            f"byte 0x{error.byte:02x} is not {encoding}",
+            "Mend that line, or name another encoding.",
+            line=error.line,
+        ) from None
+
+
+class _Undecodable(Exception):
+    def __init__(self, *, at: int, line: int, byte: int, multibyte: bool) -> None:
+        super().__init__(at)
+        self.at = at
+        self.line = line
+        self.byte = byte
+        self.multibyte = multibyte
+
+
+def _decoded(path: Path, compression: Compression, encoding: str) -> Look:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    file, first, lines, at, multibyte = Hashed(path), "", 1, 0, False
+    for chunk in _chunks(file, compression):
+        if isinstance(chunk, Unusable):
+            chunk.line = lines
+            raise chunk
+        if encoding in _KEEP_ASCII and b"\0" in chunk:
+            raise _has_nul(lines + chunk.count(b"\n", 0, chunk.index(b"\0")))
+        pending = decoder.getstate()[0]
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            good = error.object[: error.start]
+            raise _Undecodable(
+                at=at - len(pending) + error.start,
+                line=lines + good.count(b"\n"),
+                byte=error.object[error.start],
+                multibyte=multibyte or _UTF8_CHARACTER.search(good) is not None,
+            ) from None
+        if "\0" in text:
+            raise _has_nul(lines + text.count("\n", 0, text.index("\0")))
+        first = first or text.lstrip()[:1]
+        multibyte = multibyte or (not text.isascii() and _UTF8_CHARACTER.search(chunk) is not None)
+        lines += text.count("\n")
+        at += len(chunk)
+    if not first:
+        raise Unusable("the file is empty", "Put rows into it, or name another file.")
+    return Look(sha256=file.hexdigest(), encoding=encoding, first=first, compression=compression)
+
+
+def _is_korean(path: Path, compression: Compression) -> bool:
+    r"""Say whether text that can be CP949 is likely to be.
+
+    English from Windows can be: `don\x92t` is three letters and a syllable that no word has. The
+    2,350 syllables of KS X 1001 write all but a few words of Korean.
+    """
+    decoder = codecs.getincrementaldecoder("cp949")()
+    letters: set[str] = set()
+    for chunk in _chunks(Hashed(path), compression):
+        if isinstance(chunk, bytes):
+            letters.update(decoder.decode(chunk))
+    foreign = [letter.encode("cp949") for letter in letters if not letter.isascii()]
+    return sum(min(two) < _KS_X_1001 for two in foreign) * 2 <= len(foreign)
+
+
+def _has_nul(line: int) -> Unusable:
+    return Unusable(
+        "a NUL byte",
+        "Save the file as UTF-8 text; UTF-16 without its mark looks like this too.",
+        line=line,
+    )
+
+
+def _chunks(file: Hashed, compression: Compression) -> Iterator[bytes | Unusable]:
+    """Yield the file's bytes and, last, an empty chunk that ends the text, or what is damaged."""
+    try:
+        with unpacked(file, compression) as stream:
+            while chunk := stream.read(CHUNK):
+                yield chunk
+            # What stands after the packed data is part of the digest.
+            while file.read(CHUNK):
+                pass
+    except Unusable as error:
+        yield error
+        return
+    yield b""

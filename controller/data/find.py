@@ -1,0 +1,212 @@
+"""Find the files that a source of the spec names, and their format.
+
+In: a path or a glob as it is written. Out: `Found` records in a stable order, or an `Unusable`. No
+path leads out of the repository, neither by `..` nor by a link. Nothing is read but names and, of
+packed files, the first bytes.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from controller.data.files import BINARY, Compression
+from controller.data.globs import has_wildcard, walk
+from controller.data.nearest import did_you_mean, listing
+from controller.data.packed import compression_of
+from controller.data.unusable import Unusable
+from controller.spec.data import Kind, Source
+
+_KINDS: dict[str, Kind] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".xlsx": "excel",
+    ".xlsm": "excel",
+    ".xlsb": "excel",
+    ".xls": "excel",
+    ".ods": "excel",
+    ".html": "html",
+    ".htm": "html",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".txt": "text",
+}
+_PACKED: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
+
+_MARKS = ("dataset_info.json", "state.json", "dataset_dict.json")
+"""What a saved Hugging Face dataset has: the first two in every split, the last above them."""
+
+_NAMES_LOOKED_AT = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A file of the repository that rows can be read from, or a saved dataset's folder."""
+
+    path: Path
+    """Resolved: no link is followed any more when it is opened."""
+    shown: str
+    """Relative to the repository, as a person would type it."""
+    kind: Kind
+
+
+def find_files(source: Source, *, folder: Path, root: Path) -> list[Found]:
+    """Return what a source with a `path` names: one file, or all that its glob fits.
+
+    Args:
+        source: A source of the spec that has a path.
+        folder: The spec's folder.
+        root: The repository, which no path may leave, not even through a link.
+
+    Raises:
+        Unusable: There is no such file, or it may not or cannot be read.
+    """
+    written = source.path or ""
+    if Path(written).is_absolute() or not written.isprintable():
+        raise Unusable(
+            f"{written!r} is not a relative path",
+            "Write it relative to the spec's folder: data/questions.csv",
+        )
+    place = _Place(
+        root=root.resolve(), unresolved=root.absolute(), format=source.format, written=written
+    )
+    path = Path(os.path.normpath(folder.absolute() / written))
+    if has_wildcard(written) and not path.exists():
+        return _globbed(place, path)
+    return [_found(place, path, written)]
+
+
+def kind_of(name: str, given: Kind | None = None) -> Kind:
+    """Return a file's format: the given one, or what its ending says.
+
+    Args:
+        name: A path or an address; `.gz` and `.zst` after the ending say how it is packed.
+        given: What the spec says.
+
+    Raises:
+        Unusable: The ending is none that is known, or says that a packed format is packed again.
+    """
+    inner, packed = _unpacked_name(name)
+    kind = given or _KINDS.get(PurePosixPath(inner).suffix.lower())
+    if kind is None:
+        raise Unusable(
+            f"{name!r} has no known ending",
+            f"These are read: {', '.join(_KINDS)}; or say it: format: jsonl",
+        )
+    if packed and kind in BINARY:
+        raise Unusable(f"{name!r} is packed twice", f"Unpack {packed}; {kind} is packed in itself.")
+    return kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where paths start from and may not leave, and what the spec says of all of them."""
+
+    root: Path
+    """Resolved."""
+    unresolved: Path
+    format: Kind | None
+    written: str
+
+    def shown(self, path: Path) -> str:
+        start = self.root if path.is_relative_to(self.root) else self.unresolved
+        return os.path.relpath(path, start)
+
+    def resolved(self, path: Path) -> Path:
+        try:
+            resolved = path.resolve()
+        except (OSError, RuntimeError):
+            raise Unusable(
+                f"{self.shown(path)!r} is a link to itself", "Copy the file in its place."
+            ) from None
+        if not resolved.is_relative_to(self.root):
+            at = f" at {self.shown(path)!r}" if has_wildcard(self.written) else ""
+            raise Unusable(
+                f"{self.written!r} leaves the repository{at}",
+                "Copy the file into the repository, beside the spec.",
+            )
+        return resolved
+
+
+def _found(place: _Place, path: Path, name: str) -> Found:
+    resolved, shown = place.resolved(path), place.shown(path)
+    if resolved.is_dir():
+        if _is_saved_dataset(resolved):
+            return Found(path=resolved, shown=shown, kind="arrow")
+        raise Unusable(f"{shown!r} is not a file", f"Name the files in it: {name}/*.jsonl")
+    kind = kind_of(name, place.format)
+    try:
+        mode = resolved.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise Unusable(f"there is no file {shown!r}", _names_beside(path)) from None
+    if not stat.S_ISREG(mode):
+        raise Unusable(f"{shown!r} is not a file", "Name a file.")
+    if kind == "arrow":
+        raise Unusable(
+            f"{shown!r} is not a saved dataset", "Name the folder that save_to_disk wrote."
+        )
+    _check_packed(resolved, name, shown)
+    return Found(path=resolved, shown=shown, kind=kind)
+
+
+def _globbed(place: _Place, pattern: Path) -> list[Found]:
+    base = place.root if pattern.is_relative_to(place.root) else place.unresolved
+    if not pattern.is_relative_to(base):
+        raise Unusable(
+            f"{place.written!r} leaves the repository",
+            "Copy the files into the repository, beside the spec.",
+        )
+    paths = {
+        place.shown(path): path
+        for path in walk(base, pattern.relative_to(base).parts, place.resolved)
+    }
+    found = [
+        _found(place, path, shown)
+        for shown, path in sorted(paths.items())
+        if not path.is_dir() or _is_saved_dataset(path)
+    ]
+    if not found:
+        start = next(above for above in pattern.parents if not has_wildcard(place.shown(above)))
+        raise Unusable(
+            f"{place.written!r} fits no file", _names_beside(start / pattern.name, guess=False)
+        )
+    return found
+
+
+def _is_saved_dataset(path: Path) -> bool:
+    return (path / _MARKS[2]).is_file() or all((path / mark).is_file() for mark in _MARKS[:2])
+
+
+def _unpacked_name(name: str) -> tuple[str, str]:
+    ending = PurePosixPath(name).suffix
+    return (name.removesuffix(ending), ending) if ending.lower() in _PACKED else (name, "")
+
+
+def _check_packed(path: Path, name: str, shown: str) -> None:
+    ending = _unpacked_name(name)[1]
+    try:
+        if ending and path.stat().st_size and compression_of(path) != _PACKED[ending.lower()]:
+            raise Unusable(
+                f"{shown!r} is no {_PACKED[ending.lower()]} file",
+                f"Compress it, or take {ending} off its name.",
+            )
+    except OSError as error:
+        raise Unusable(f"{shown!r} cannot be read: {error.strerror}") from None
+
+
+def _names_beside(place: Path, *, guess: bool = True) -> str:
+    try:
+        with os.scandir(place.parent) as entries:
+            names = sorted(entry.name for entry in islice(entries, _NAMES_LOOKED_AT))
+    except OSError:
+        return f"There is no folder {place.parent.name!r} either."
+    nearest = did_you_mean(place.name, names) if guess else ""
+    files = [name for name in names if _unpacked_name(name)[0].lower().endswith(tuple(_KINDS))]
+    return nearest + (
+        f"There are: {listing(files)}" if files else "No data file is in that folder."
+    )

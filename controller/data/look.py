@@ -1,0 +1,128 @@
+"""Look at a file's bytes before its rows are read: digest, encoding, first character.
+
+In: a path. Out: a `Look`, or a problem. What was seen of a file is remembered in memos, so that an
+unchanged file is not read again: one by its place and times, one by its git blob.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from backends.base import Json
+from controller.data.encodings import codec_name, look_at_text
+from controller.data.files import BINARY, CHUNK, Look, SourceFile
+from controller.data.packed import Hashed, changed, compression_of
+from controller.data.unusable import Unusable
+from controller.spec.data import Kind
+
+VERSION = 2
+"""Of how a file is looked at. Another one makes every memo worthless."""
+
+_BLOB = re.compile(r"[0-9a-f]{40,64}")
+_Stamp: TypeAlias = tuple[int, ...]
+
+
+def look_at(
+    path: Path, memos: Path, *, kind: Kind, encoding: str | None = None, blob: str | None = None
+) -> Look:
+    """Return what a file's bytes are, from a memo when the file is surely unchanged.
+
+    Args:
+        path: The file, resolved.
+        memos: Folder of the memos; created when absent.
+        kind: The format; of one that is no text only the digest is taken.
+        encoding: The one that the spec names, if it does.
+        blob: The file's git blob id, when git says that the file is unchanged since: then it is
+            known wherever it was checked out.
+
+    Raises:
+        Unusable: The file is empty, not in its encoding or in no known one, has NUL bytes, or its
+            packing is damaged.
+        OSError: It cannot be read.
+    """
+    how = "binary" if kind in BINARY else "text" if encoding is None else codec_name(encoding)
+    place = hashlib.sha256(b"%s\0%s" % (os.fsencode(path), how.encode())).hexdigest()[:32]
+    stamp = _stamp(path)
+    memo = memos / f"{place}.json"
+    by_blob = None
+    if blob is not None and _BLOB.fullmatch(blob):
+        by_blob = memos / f"blob-{blob}-{stamp[2]}-{how}.json"
+        known = _remembered(by_blob, None)
+        if known is not None:
+            return replace(known, stamp=stamp)
+    look = _remembered(memo, stamp)
+    if look is None:
+        look = _look(path, kind, encoding)
+        _remember(memo, stamp, look)
+    if by_blob is not None:
+        _remember(by_blob, stamp, look)
+    return replace(look, stamp=stamp)
+
+
+def changed_since(source: SourceFile) -> Unusable | None:
+    """Say whether a file is not any more what it was when it was looked at.
+
+    It is read only where its times or its size say that something happened to it.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if source.look.stamp in ((), _stamp(source.path)):
+        return None
+    return None if _digest(source.path) == source.look.sha256 else changed()
+
+
+def _look(path: Path, kind: Kind, encoding: str | None) -> Look:
+    if kind not in BINARY:
+        return look_at_text(path, compression_of(path), encoding)
+    if not path.stat().st_size:
+        raise Unusable("the file is empty", "Name another file.")
+    return Look(sha256=_digest(path), encoding="", first="")
+
+
+def _digest(path: Path) -> str:
+    with Hashed(path) as file:
+        while file.read(CHUNK):
+            pass
+        return file.hexdigest()
+
+
+def _stamp(path: Path) -> _Stamp:
+    status = path.stat()
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def _remembered(memo: Path, stamp: _Stamp | None) -> Look | None:
+    """Return what a memo says of the file with this stamp; of any file without one."""
+    try:
+        written_ns = memo.stat().st_mtime_ns
+        content = json.loads(memo.read_bytes())
+        if content["version"] != VERSION:
+            return None
+        # As git does: a file touched in the very tick of the memo may have changed after it.
+        if stamp is None or (tuple(content["stamp"]) == stamp and max(stamp[3:]) < written_ns):
+            return Look(**content["look"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None
+
+
+def _remember(memo: Path, stamp: _Stamp, look: Look) -> None:
+    memo.parent.mkdir(parents=True, exist_ok=True)
+    said: Json = {"version": VERSION, "stamp": list(stamp), "look": asdict(replace(look, stamp=()))}
+    handle, temporary = tempfile.mkstemp(dir=memo.parent, suffix=".tmp")
+    with os.fdopen(handle, "wb") as file:
+        file.write(json.dumps(said).encode())
+    # Not forced to the disk: a lost or torn memo costs one more reading, nothing else.
+    Path(temporary).replace(memo)

@@ -1,0 +1,80 @@
+"""Read the rows of a file, each with the line it starts on. One module per format.
+
+In: a `SourceFile`. Out: an iterator of (line, row); a row that cannot be read is an `Unusable` in
+its place. Memory does not grow with the file. What a row means is decided in `shapes`.
+
+Another format is another module with a `read`, and a line in `READERS`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from controller.data.files import Row, SourceFile
+from controller.data.look import changed_since
+from controller.data.optional import load
+from controller.data.packed import changed
+from controller.data.readers import json_array, json_lines, prose, table
+from controller.data.readers.json_lines import parse_line
+from controller.data.unusable import Unusable
+from controller.spec.data import Kind
+
+__all__ = ["READERS", "Late", "Read", "Row", "parse_line", "read_rows"]
+
+Read: TypeAlias = Callable[[SourceFile], Iterator[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A reader whose module needs packages of an extra, and is imported when it is used."""
+
+    module: str
+    what: str
+    """What it does, as the message says when a package is missing."""
+    extra: str = "data"
+
+    def __call__(self, source: SourceFile) -> Iterator[Row]:
+        """Yield a file's rows.
+
+        Raises:
+            Unusable: A package is not installed.
+        """
+        rows: Iterator[Row] = load(self.module, extra=self.extra, what=self.what).read(source)
+        return rows
+
+
+READERS: Mapping[Kind, Read] = {
+    "jsonl": json_lines.read,
+    "json": json_array.read,
+    "csv": table.read,
+    "tsv": table.read,
+    "text": prose.read,
+    "markdown": prose.read,
+    "html": Late("controller.data.readers.page", "reading HTML"),
+    "parquet": Late("controller.data.readers.parquet", "reading Parquet"),
+    "excel": Late("controller.data.readers.workbook", "reading workbooks"),
+}
+"""A saved dataset (`arrow`) is no file: it is fetched, and then read as what it became."""
+
+
+def read_rows(source: SourceFile) -> Iterator[Row]:
+    """Yield the rows of a file.
+
+    Whoever wants fewer stops reading, and asks `changed_since` whether what was read can be
+    believed. Read to its end, the last row is an `Unusable` when the file was not the one looked
+    at before.
+    """
+    line = 1
+    try:
+        for line, row in READERS[source.kind](source):
+            yield line, row
+        problem = changed_since(source)
+    except Unusable as error:
+        problem = error
+    except UnicodeError:
+        # All of it was decoded once, when it was looked at.
+        problem = changed()
+    except OSError as error:
+        problem = Unusable(f"cannot be read: {error.strerror or error}")
+    if problem is not None:
+        yield line if problem.line is None else problem.line, problem

@@ -1,0 +1,100 @@
+"""Read Parquet by pyarrow, some rows of a column chunk at a time."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import compute, types
+from pyarrow.parquet import ParquetFile
+
+from backends.base import Json
+from controller.data.files import CHUNK, Row, SourceFile
+from controller.data.readers.table import header
+from controller.data.readers.values import as_json
+from controller.data.unusable import Unusable
+
+_BATCH = 8 << 20
+"""Bytes of a batch, about: a few rows of long texts, many of short ones."""
+_MOST_ROWS = 5_000
+
+
+def read(source: SourceFile) -> Iterator[Row]:
+    """Yield the rows of a file, each with its number.
+
+    Raises:
+        Unusable: It is no Parquet, or damaged, or two columns have one name.
+    """
+    try:
+        # Not whole column chunks at once, which is as much as somebody chose when writing.
+        file = ParquetFile(str(source.path), buffer_size=CHUNK, pre_buffer=False)
+    except pa.ArrowException as error:
+        raise Unusable("not a Parquet file", _said(error)) from None
+    with file:
+        header(file.schema_arrow.names)
+        number = 0
+        try:
+            for batch in file.iter_batches(batch_size=_rows_of_a_batch(file.metadata)):
+                for row in _rows(batch):
+                    number += 1
+                    yield number, row
+        except (pa.ArrowException, ValueError, OverflowError, KeyError) as error:
+            raise Unusable(
+                "the Parquet data cannot be read", _said(error), line=number + 1
+            ) from None
+
+
+def _rows_of_a_batch(metadata: Any) -> int:  # noqa: ANN401 - pyarrow has no types
+    size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
+    rows: int = max(1, min(_MOST_ROWS, _BATCH * metadata.num_rows // max(size, 1)))
+    return rows
+
+
+def _rows(batch: Any) -> Iterator[dict[str, Json]]:  # noqa: ANN401 - pyarrow has no types
+    names = batch.schema.names
+    columns = [_values(column) for column in batch.columns]
+    for values in zip(*columns, strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _values(column: Any) -> list[Json]:  # noqa: ANN401 - pyarrow has no types
+    values: list[Json]
+    if _is_json(column.type):
+        values = column.to_pylist()
+        return values
+    target = _in_microseconds(column.type)
+    if target != column.type:
+        # Python has no nanoseconds.
+        column = compute.cast(column, target, safe=False)
+    return [as_json(value) for value in column.to_pylist(maps_as_pydicts="strict")]
+
+
+def _is_json(kind: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
+    if types.is_struct(kind):
+        return all(_is_json(field.type) for field in kind)
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _is_json(kind.value_type)
+    if types.is_dictionary(kind):
+        return _is_json(kind.value_type)
+    is_plain = (
+        types.is_string, types.is_large_string, types.is_integer, types.is_floating,
+        types.is_boolean, types.is_null,
+    )  # fmt: skip
+    return any(one(kind) for one in is_plain)
+
+
+def _in_microseconds(kind: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
+    if types.is_timestamp(kind):
+        return pa.timestamp("us", kind.tz)
+    if types.is_time64(kind):
+        return pa.time64("us")
+    if types.is_duration(kind):
+        return pa.duration("us")
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_in_microseconds(field.type)) for field in kind])
+    if types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_in_microseconds(kind.value_type)))
+    return kind
+
+
+def _said(error: Exception) -> str:
+    return f"pyarrow says: {str(error).partition(chr(10))[0]}"
