@@ -1,0 +1,27 @@
+"""Objects in stores: http:// and https:// by httpx, s3:// and its like by fsspec.
+
+The bytes are kept as they are, under a name with the object's endings, so that `.csv.gz` is read
+as such. An object whose store says that it is unchanged is not transferred again. Credentials are
+the store's own: its environment variables and files. A URL may hold a signature in its query;
+nothing after the `?` is shown or kept.
+"""
+
+from controller.data.fetch.place import WEB, place_of
+from controller.data.fetch.snapshot import Asked, Fetched, recall, remember
+from controller.data.fetch.store import read_store
+from controller.data.fetch.web import read_web
+
+
+def fetch(asked: Asked) -> Fetched:
+    """Return the snapshot of an object's bytes.
+
+    Raises:
+        Unread: No network, no credentials, or no package for the store.
+        Unusable: The URL is none that is opened, or there is nothing.
+    """
+    place = place_of(asked)
+    key = ["url", place.url, place.endings]
+    read = read_web if place.scheme in WEB else read_store
+    memo = read(place, asked.snapshots, recall(asked.snapshots, key))
+    remember(asked.snapshots, key, memo)
+    return Fetched(path=memo.path, shown=place.shown, kind=place.kind)
