@@ -1,0 +1,247 @@
+"""Markup in a message to plain text: tags and entities go, line breaks stay where they mean one. Pure.
+
+A message is a text that may have markup, not a document. So only what is markup without doubt is
+given to the parser as such: names of HTML's elements with attributes as HTML writes them, closed
+where they must be, and entities with their semicolon. `a < b`, `<3`, `List<String>`,
+`<name@host>` and `AT&T` stay text, also beside real tags, and so does Markdown's code.
+
+Markup that a text only speaks of (`&lt;b&gt;bold&lt;/b&gt;` in a lesson on HTML) stays written as
+it is, so that converting twice is converting once.
+"""
+
+import re
+from collections.abc import Iterator
+from html import escape, unescape
+from html.entities import html5
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+_PARAGRAPHS = (
+    *("article", "aside", "blockquote", "details", "dl", "fieldset", "figure", "footer", "form"),
+    *("h1", "h2", "h3", "h4", "h5", "h6", "header", "main", "nav", "ol", "p", "pre", "section"),
+    *("table", "ul"),
+)
+"""An empty line stands around each."""
+_LINES = (
+    *("address", "body", "caption", "center", "dd", "div", "dt", "figcaption", "hgroup", "html"),
+    *("legend", "li", "menu", "optgroup", "option", "summary", "tbody", "tfoot", "thead", "tr"),
+)
+"""Each stands on a line of its own."""
+_INLINE = (
+    *("a", "abbr", "acronym", "b", "bdi", "bdo", "big", "button", "cite", "code", "data", "del"),
+    *("dfn", "em", "font", "i", "ins", "kbd", "label", "mark", "nobr", "picture", "q", "rp"),
+    *("rt", "ruby", "s", "samp", "select", "small", "span", "strike", "strong", "sub", "sup", "td"),
+    *("th", "time", "tt", "u", "var"),
+)
+_WITHOUT_TEXT = (
+    *("audio", "canvas", "head", "iframe", "math", "noscript", "object", "script", "style", "svg"),
+    *("template", "textarea", "title", "video"),
+)
+"""What stands between the tags is not for readers; without the closing one nothing is dropped."""
+_ALONE = ("br", "hr", "wbr")
+_VOID = ("area", "base", "col", "embed", "img", "input", "link", "meta", "param", "source", "track")
+"""Tags only with attributes: otherwise they are somebody's placeholder, `<input>`."""
+_IN_TABLE = ("caption", "col", "tbody", "td", "tfoot", "th", "thead", "tr")
+_END_OPTIONAL = ("dd", "dt", "li", "option", "p", "td", "th", "tr")
+
+_NAMES = "|".join(
+    sorted(
+        {*_PARAGRAPHS, *_LINES, *_INLINE, *_WITHOUT_TEXT, *_ALONE, *_VOID},
+        key=lambda name: (-len(name), name),
+    )
+)
+_ATTRIBUTE = (
+    r"\s+(?:[A-Za-z_:@][\w:.-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'=<>`]+)"
+    r"|async|checked|controls|defer|disabled|hidden|multiple|nowrap|open|required|selected)"
+)
+_MARKUP = re.compile(
+    rf"</(?P<closing>{_NAMES})\s*>"
+    rf"|<(?P<opening>{_NAMES})(?P<attributes>(?:{_ATTRIBUTE})*)\s*/?>"
+    r"|<!--(?:(?!<!--).)*?-->|<!doctype\s[^<>]*>",
+    re.IGNORECASE | re.DOTALL,
+)
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+_PRE = re.compile(r"<pre\b(?:(?!<pre\b).)*?</pre\s*>", re.IGNORECASE | re.DOTALL)
+
+# Unicode keeps these characters out of texts, for programs to use inside.
+_BREAK, _LINE, _PARAGRAPH, _CELL = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"
+_BLANK, _HELD, _AND = "\ufdd4", "\ufdd5", "\ufdd6"
+_INSIDE = re.compile("[\ufdd0-\ufdd6]")
+_HELD_CODE = re.compile(f"{_HELD}([0-9]+){_HELD}")
+_BLANKS = re.compile(r"[ \t\n\r\f]+")
+_PARTED = re.compile(f"[ {_CELL}]*[{_BREAK}{_LINE}{_PARAGRAPH}][ {_BREAK}{_LINE}{_PARAGRAPH}]*")
+_LINE_END_AFTER_BREAK = re.compile(r"(<[bh]r\b[^<>]*>)[ \t]*\n", re.IGNORECASE)
+
+_SELECT_WITHOUT_TEXT = ",".join(_WITHOUT_TEXT)
+_SELECT_BREAKS = ",".join((*_PARAGRAPHS, *_LINES, "br", "hr", "td", "th"))
+
+
+def html_to_text(text: str) -> str:
+    """Return a text without markup; the same object when it has none.
+
+    Paragraphs, headings, lists and tables are parted by an empty line, items and rows stand on
+    lines of their own, items behind a dash, cells behind a tab. Scripts, styles, comments and the
+    head go. Line ends of the text itself stay as long as no tag of the text parts it.
+    """
+    # What a pass leaves may read as markup only in rare texts; then another pass takes it.
+    while (plain := _once(text)) != text:
+        text = plain
+    return text
+
+
+def _once(text: str) -> str:
+    if "<" not in text and "&" not in text:
+        return text
+    codes: list[str] = []
+    held = _INSIDE.sub("", text)
+    if "`" in held:
+        codes = _CODE.findall(held)
+        numbers = iter(range(len(codes)))
+        held = _CODE.sub(lambda _: f"{_HELD}{next(numbers)}{_HELD}", held)
+    tags = _tags(held)
+    if tags:
+        plain = _without_tags(held, tags)
+    elif _ENTITY.search(held):
+        plain = _decoded(held)
+    else:
+        return text
+    plain = _kept_as_written(plain)
+    return _HELD_CODE.sub(lambda number: codes[int(number[1])], plain)
+
+
+def _tags(text: str) -> list[re.Match[str]]:
+    """Return what is markup without doubt, in order."""
+    found = list(_MARKUP.finditer(text)) if "<" in text else []
+    opened = {one["opening"].lower() for one in found if one["opening"]}
+    closed = {one["closing"].lower() for one in found if one["closing"]}
+    sure = [_is_sure(one, opened, closed) for one in found]
+    is_html = any(sure)
+    return [
+        one
+        for one, is_sure in zip(found, sure, strict=True)
+        if is_sure or (_may_stay_open(one) and (is_html or not _follows_word(one)))
+    ]
+
+
+def _is_sure(one: re.Match[str], opened: set[str], closed: set[str]) -> bool:
+    name = _name(one)
+    if name in _WITHOUT_TEXT:
+        return name in opened and name in closed
+    if one["opening"]:
+        return name in _ALONE or bool(one["attributes"]) or (name in closed and name not in _VOID)
+    return True
+
+
+def _may_stay_open(one: re.Match[str]) -> bool:
+    return bool(one["opening"]) and one["opening"].lower() in _END_OPTIONAL
+
+
+def _follows_word(one: re.Match[str]) -> bool:
+    # `Vec<p>` is a type.
+    before = one.string[one.start() - 1 : one.start()]
+    return before.isascii() and (before.isalnum() or before == "_")
+
+
+def _without_tags(text: str, tags: list[re.Match[str]]) -> str:
+    names = {_name(one) for one in tags}
+    parted = not names.isdisjoint({*_PARAGRAPHS, *_LINES, "td", "th"})
+    source = "".join(_source(text, tags, in_table="table" in names))
+    source = _PRE.sub(_kept_blanks, source) if parted else _LINE_END_AFTER_BREAK.sub(r"\1", source)
+    plain = _text_of(LexborHTMLParser(source))
+    if parted:
+        plain = _PARTED.sub(_line_ends, _BLANKS.sub(" ", plain))
+    plain = plain.replace(_BREAK, "\n").replace(_LINE, "\n")
+    for mark, meant in ((_CELL, "\t"), (_BLANK, " "), ("\xa0", " ")):
+        plain = plain.replace(mark, meant)
+    return plain.strip()
+
+
+def _source(text: str, tags: list[re.Match[str]], *, in_table: bool) -> Iterator[str]:
+    """Yield the text as HTML of which nothing but these tags is markup."""
+    at = 0
+    for tag in tags:
+        yield _escaped(text[at : tag.start()])
+        # A parser forgets rows and cells that no table surrounds.
+        yield tag[0] if in_table or _name(tag) not in _IN_TABLE else _as_marks(tag)
+        at = tag.end()
+    yield _escaped(text[at:])
+
+
+def _as_marks(tag: re.Match[str]) -> str:
+    if tag["opening"]:
+        return ""
+    return _CELL if _name(tag) in {"td", "th"} else _LINE
+
+
+def _escaped(text: str) -> str:
+    text = _ENTITY.sub(_held_entity, text).replace("&", "&amp;").replace("<", "&lt;")
+    return text.replace(_AND, "&")
+
+
+def _held_entity(entity: re.Match[str]) -> str:
+    return _AND + entity[0][1:] if _means_something(entity[0]) else entity[0]
+
+
+def _means_something(entity: str) -> bool:
+    return entity[1] == "#" or entity[1:] in html5
+
+
+def _kept_blanks(pre: re.Match[str]) -> str:
+    return re.sub(
+        "(<[^>]*>)|\n|[ \t]",
+        lambda one: one[1] or (_BREAK if one[0] == "\n" else _BLANK),
+        pre[0],
+    )
+
+
+def _text_of(tree: LexborHTMLParser) -> str:
+    for node in tree.css(_SELECT_WITHOUT_TEXT):
+        node.decompose()
+    for node in tree.css(_SELECT_BREAKS):
+        before, after = _marks(node)
+        node.insert_before(before)
+        node.insert_after(after)
+    root = tree.root
+    return "" if root is None else root.text()
+
+
+def _marks(node: LexborNode) -> tuple[str, str]:
+    """Return what stands before and after an element."""
+    name = node.tag
+    if name in _PARAGRAPHS:
+        return _PARAGRAPH, _PARAGRAPH
+    if name == "br":
+        return "", _BREAK
+    if name == "li":
+        return f"{_LINE}- ", _LINE
+    if name in {"td", "th"}:
+        return "", _CELL
+    return _LINE, _LINE
+
+
+def _line_ends(run: re.Match[str]) -> str:
+    two = _PARAGRAPH in run[0] or run[0].count(_BREAK) > 1
+    return "\n\n" if two else "\n"
+
+
+def _decoded(text: str) -> str:
+    return _ENTITY.sub(
+        lambda one: unescape(one[0]).replace("\xa0", " ") if _means_something(one[0]) else one[0],
+        text,
+    )
+
+
+def _kept_as_written(plain: str) -> str:
+    """Write markup that appeared by decoding as it was written, so that it stays text."""
+    if "&" in plain:
+        plain = _ENTITY.sub(
+            lambda one: f"&amp;{one[0][1:]}" if _means_something(one[0]) else one[0], plain
+        )
+    for tag in reversed(_tags(plain)):
+        plain = plain[: tag.start()] + escape(tag[0], quote=False) + plain[tag.end() :]
+    return plain
+
+
+def _name(tag: re.Match[str]) -> str:
+    return (tag["opening"] or tag["closing"] or "").lower()
