@@ -14,6 +14,7 @@ from backends.base import (
     TrainRequest,
 )
 from controller.canonical import canonical_json
+from controller.check import OpenBackend
 from controller.errors import ExitCode, FtctlError
 from controller.evaluate.gate import CANDIDATE, judge
 from controller.evaluate.run import (
@@ -36,6 +37,7 @@ from controller.plan.actions import (
     Action,
     Adopt,
     Blocked,
+    Deferred,
     Desired,
     Evaluate,
     Judge,
@@ -51,7 +53,7 @@ from controller.plan.actions import (
 )
 from controller.plan.plan import ended
 from controller.project import Project, current_commit
-from controller.resolve import OpenBackend, Resolved
+from controller.resolve import Resolved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +113,10 @@ def _dispatch(action: Action, hands: Hands) -> Outcome:  # noqa: C901, PLR0912 -
             return _retire(action, hands)
         case Wait():
             return Outcome(action=action, message=action.reason)
-        case Blocked():
-            return Outcome(
-                action=action,
-                message=_with_remedy(action.reason, action.remedy),
-                exit_code=_BLOCKED[action.obstacle],
-            )
+        case Deferred() | Blocked():
+            code = ExitCode.ERROR if isinstance(action, Deferred) else _BLOCKED[action.obstacle]
+            message = _with_remedy(action.reason, action.remedy)
+            return Outcome(action=action, message=message, exit_code=code)
         case _:
             assert_never(action)
 

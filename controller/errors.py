@@ -4,6 +4,8 @@ Exceptions::
 
     FtctlError                exit 1   a person can mend it
     ├── InvalidInput          exit 1   problems in files that people wrote, all at once
+    │   ├── DataNotRead       exit 1   sources that cannot be read here, and may be elsewhere
+    │   └── PolicyBroken      exit 5   specs that a policy of the repository forbids
     ├── LockfileInvalid       exit 1   the lockfile is corrupt or from a newer ftctl
     ├── Refused               exit 5   refused by budget or policy
     ├── PlanStale             exit 6   not the plan that was approved
@@ -84,6 +86,16 @@ class InvalidInput(FtctlError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=_place))
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class DataNotRead(InvalidInput):
+    """Sources that cannot be read here: no credentials, no network. A plan says so."""
+
+
+class PolicyBroken(InvalidInput):
+    """Specs that a policy of the repository forbids."""
+
+    exit_code = ExitCode.REFUSED
 
 
 class LockfileInvalid(FtctlError):

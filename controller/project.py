@@ -1,6 +1,7 @@
 """Where a repository's files are, on this machine."""
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -40,6 +41,29 @@ def current_commit(root: Path) -> str | None:
         return None
     changed = _git(git, root, "status", "--porcelain", "--untracked-files=no", "--", "finetunes")
     return f"{commit}-dirty" if changed else commit
+
+
+def known_blobs(root: Path) -> dict[Path, str]:
+    """Return git's ID of the contents of every file that is as git knows it.
+
+    What git's own record of sizes and times leaves in doubt is absent, and so is everything
+    without git: then files are looked at.
+    """
+    git = shutil.which("git")
+    tracked = git and _git(git, root, "ls-files", "--stage", "-v", "-z")
+    if not git or not tracked:
+        return {}
+    touched = (_git(git, root, "diff-files", "--name-only", "-z") or "").split("\0")
+    found = {}
+    for line in tracked.split("\0"):
+        match = _PLAIN_FILE.fullmatch(line)
+        if match is not None and match["path"] not in touched:
+            found[root / match["path"]] = match["blob"]
+    return found
+
+
+_PLAIN_FILE = re.compile(r"H 100\d+ (?P<blob>[0-9a-f]+) 0\t(?P<path>.+)", re.DOTALL)
+"""A file of the index without a flag: none that git was told to leave alone, no link."""
 
 
 def _git(git: str, root: Path, *arguments: str) -> str | None:

@@ -16,13 +16,14 @@ from typing import Protocol, TypeAlias
 from backends.base import Backend, BackendError, CredentialsMissing, Job, JobState
 from backends.registry import open_backend
 from controller.apply import Hands, Outcome, apply_action
+from controller.check import OpenBackend
 from controller.errors import ExitCode, FtctlError
 from controller.lock.model import Lockfile
 from controller.lock.store import hold, read_lockfile
-from controller.plan.actions import Action, Blocked, Resume, Train, Wait
+from controller.plan.actions import Action, Blocked, Deferred, Resume, Train, Wait
 from controller.plan.plan import Observed, Plan, make_plan
 from controller.project import Project
-from controller.resolve import OpenBackend, Resolved, resolve
+from controller.resolve import Resolved, resolve
 from controller.settings import find_endpoint, load_settings
 from controller.spec.load import read_specs
 
@@ -110,10 +111,13 @@ def plan_once(project: Project, *, for_people: bool = False) -> Planned:
     opened = backends_of(project)
     recorded = read_lockfile(project.root, project.state)
     specs, problems = read_specs(project.root)
-    resolved = resolve(specs, recorded, project, opened, problems)
-    budget_usd = load_settings(project.root).budget.max_usd
+    settings = load_settings(project.root)
+    resolved = resolve(
+        specs, recorded, project, opened, policies=settings.policies, problems=problems
+    )
+    budget_usd = settings.budget.max_usd
     observed = observe(resolved, recorded, opened, for_people=for_people)
-    plan = make_plan(resolved.desired, recorded, observed, budget_usd)
+    plan = make_plan(resolved.desired, recorded, observed, budget_usd, resolved.deferred)
     return Planned(plan=plan, resolved=resolved, opened=opened, budget_usd=budget_usd)
 
 
@@ -215,7 +219,10 @@ def _one_pass(
         project.root, project.state, timeout_s=walk.lock_timeout_s, purpose="apply"
     ) as ledger:
         observed = observe(planned.resolved, ledger.lockfile, planned.opened)
-        plan = make_plan(planned.resolved.desired, ledger.lockfile, observed, planned.budget_usd)
+        resolved = planned.resolved
+        plan = make_plan(
+            resolved.desired, ledger.lockfile, observed, planned.budget_usd, resolved.deferred
+        )
         hands = Hands(
             project=project,
             ledger=ledger,
@@ -230,7 +237,7 @@ def _one_pass(
                     outcome = apply_action(action, hands)
                     screen.done(outcome)
                 converged.outcomes.append(outcome)
-                moved = moved or not isinstance(action, Blocked | Resume)
+                moved = moved or not isinstance(action, Blocked | Deferred | Resume)
     return None if moved else plan
 
 

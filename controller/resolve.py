@@ -3,29 +3,23 @@
 Needs no key, no network and no heavy package.
 """
 
-import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
 
-from backends.base import (
-    Backend,
-    BackendError,
-    BaseModel,
-    HyperparametersInvalid,
-    Json,
-    TrainRequest,
-)
-from backends.registry import known_backends
-from controller.canonical import digest
+from backends.base import Backend, BackendError, BaseModel, Encoder, Json, TrainRequest
+from controller.check import OpenBackend, check_policies, check_spec
 from controller.clock import days_until
 from controller.data.dataset import Dataset, Part, build_dataset
 from controller.data.difference import count_differences
-from controller.errors import InvalidInput, Problem
-from controller.evaluate.gate import COMPARED, parse_condition
-from controller.evaluate.metrics import ALWAYS, metric_name
+from controller.data.given import Places
+from controller.errors import DataNotRead, InvalidInput, PolicyBroken, Problem
+from controller.foresight import warnings_of
 from controller.lock.model import DataFacts, Entry, Lockfile, PartFacts
-from controller.plan.actions import DataChange, Desired, Shutdown
+from controller.plan.actions import DataChange, Deferred, Desired, Shutdown
 from controller.plan.fingerprint import (
     EVALUATION_SCHEME,
     TRAINING_SCHEME,
@@ -33,13 +27,10 @@ from controller.plan.fingerprint import (
     fingerprint,
     training_inputs,
 )
-from controller.project import Project
+from controller.project import Project, known_blobs
+from controller.settings import Policies
 from controller.spec.load import LoadedSpec
 from controller.spec.yaml import dotted
-
-BUILDABLE = ("supervised", "dpo", "reinforcement")
-"""Methods whose examples `controller.data` makes; a job for another would fail after the upload."""
-OpenBackend: TypeAlias = Callable[[str], Backend]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,26 +41,8 @@ class Resolved:
     requests: Mapping[str, TrainRequest]
     """For the first attempt; a later one replaces the number."""
     datasets: Mapping[str, Dataset]
-
-
-def check_specs(
-    specs: Mapping[str, LoadedSpec], open_backend: OpenBackend, problems: Sequence[Problem] = ()
-) -> None:
-    """Check what the models cannot know: backends, hyperparameters, gates.
-
-    Args:
-        specs: The specs that could be read.
-        open_backend: Opens a backend by a spec's `place`.
-        problems: What was wrong with the others.
-
-    Raises:
-        InvalidInput: With every problem of every spec.
-    """
-    found = [*problems]
-    for loaded in specs.values():
-        found += _check_spec(loaded, open_backend)
-    if found:
-        raise InvalidInput(found)
+    deferred: Mapping[str, Deferred]
+    """Fine-tunes whose data cannot be read here."""
 
 
 def resolve(
@@ -77,6 +50,7 @@ def resolve(
     recorded: Lockfile,
     project: Project,
     open_backend: OpenBackend,
+    policies: Policies,
     problems: Sequence[Problem] = (),
 ) -> Resolved:
     """Build every dataset, identify every base model, compute every fingerprint.
@@ -86,30 +60,42 @@ def resolve(
         recorded: The lockfile.
         project: The repository.
         open_backend: Opens a backend by a spec's `place`.
+        policies: What the repository demands.
         problems: What was wrong with specs that could not be read.
 
     Raises:
         InvalidInput: With every problem of every spec and data file.
+        PolicyBroken: With every breach of a policy, when there is no other problem.
     """
     desired: dict[str, Desired] = {}
     requests: dict[str, TrainRequest] = {}
     datasets: dict[str, Dataset] = {}
+    deferred: dict[str, Deferred] = {}
     found = [*problems]
+    breaches: list[Problem] = []
+    blobs = known_blobs(project.root)
     for name, loaded in specs.items():
-        own = list(_check_spec(loaded, open_backend))
+        own = list(check_spec(loaded, open_backend))
+        breaches += check_policies(loaded, policies)
         found += own
         if own:
             continue
         entry = recorded.finetunes.get(name, Entry())
+        backend = open_backend(loaded.spec.place)
         try:
-            one = _resolve_one(loaded, entry, project, open_backend(loaded.spec.place))
+            built = build_one(loaded, entry, project, backend, blobs)
+        except DataNotRead as error:
+            deferred[name] = _deferred(name, error)
         except InvalidInput as error:
-            found += [_with_line(problem, loaded) for problem in error.problems]
+            found += error.problems
         else:
-            desired[name], requests[name], datasets[name] = one
+            desired[name], requests[name] = _resolve_one(loaded, entry, project, backend, built)
+            datasets[name] = built.dataset
     if found:
-        raise InvalidInput(found)
-    return Resolved(desired=desired, requests=requests, datasets=datasets)
+        raise InvalidInput([*found, *breaches])
+    if breaches:
+        raise PolicyBroken(breaches)
+    return Resolved(desired=desired, requests=requests, datasets=datasets, deferred=deferred)
 
 
 def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend) -> BaseModel:
@@ -132,19 +118,80 @@ def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend) -> BaseMod
         raise InvalidInput([problem]) from None
 
 
-def _resolve_one(
-    loaded: LoadedSpec, entry: Entry, project: Project, backend: Backend
-) -> tuple[Desired, TrainRequest, Dataset]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltData:
+    """A spec's dataset, and what it was built with."""
+
+    dataset: Dataset
+    encoder: Encoder
+    base_model: BaseModel
+    hyperparameters: Mapping[str, Json]
+    """Complete: defaults written out."""
+
+
+def build_one(
+    loaded: LoadedSpec,
+    entry: Entry,
+    project: Project,
+    backend: Backend,
+    blobs: Mapping[Path, str] = MappingProxyType({}),
+) -> BuiltData:
+    """Build the dataset of a spec that was checked, or find it built.
+
+    Args:
+        loaded: The spec.
+        entry: What is recorded of it.
+        project: The repository.
+        backend: The spec's.
+        blobs: Git's IDs of files that need not be read.
+
+    Raises:
+        InvalidInput: With every problem of its data.
+        DataNotRead: A source cannot be read here.
+    """
     spec = loaded.spec
     hyperparameters = backend.parse_hyperparameters(
         spec.method, cast(Mapping[str, Json], spec.hyperparameters)
     )
     base_model = identify_base(loaded, entry, backend)
-    dataset = _build(loaded, project, backend, base_model, hyperparameters)
+    encoder = backend.encoder(base_model, spec.method, hyperparameters)
+    places = Places(
+        root=project.root, cache=project.state / "data", environment=os.environ, blobs=blobs
+    )
+    try:
+        dataset = build_dataset(
+            spec.data,
+            file=loaded.file,
+            folder=loaded.folder,
+            places=places,
+            encoder=encoder,
+            method=spec.method,
+        )
+    except InvalidInput as error:
+        raise type(error)([_with_line(problem, loaded) for problem in error.problems]) from None
+    return BuiltData(
+        dataset=dataset, encoder=encoder, base_model=base_model, hyperparameters=hyperparameters
+    )
+
+
+def _deferred(name: str, error: DataNotRead) -> Deferred:
+    reasons = "; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)
+    remedies = dict.fromkeys(problem.remedy for problem in error.problems if problem.remedy)
+    return Deferred(
+        name=name,
+        reason=f"data not read, known at apply: {reasons}",
+        remedy="\n".join(remedies),
+    )
+
+
+def _resolve_one(
+    loaded: LoadedSpec, entry: Entry, project: Project, backend: Backend, built: BuiltData
+) -> tuple[Desired, TrainRequest]:
+    spec, dataset, base_model = loaded.spec, built.dataset, built.base_model
     inputs = training_inputs(
         spec,
         base_model=base_model.identity,
-        hyperparameters=hyperparameters,
+        hyperparameters=built.hyperparameters,
         train_digest=dataset.train.digest,
     )
     measured = evaluation_inputs(spec, held_out_digest=dataset.held_out.digest)
@@ -155,7 +202,7 @@ def _resolve_one(
         attempt=1,
         base_model=base_model,
         method=spec.method,
-        hyperparameters=hyperparameters,
+        hyperparameters=built.hyperparameters,
         seed=spec.seed,
         train=dataset.train.path,
         held_out=dataset.held_out.path,
@@ -175,30 +222,9 @@ def _resolve_one(
         estimate=backend.estimate(request, dataset.train.examples, dataset.train.tokens),
         data_changes=_data_changes(entry, dataset, project),
         shutdown=_shutdown(base_model),
+        warnings=tuple(warnings_of(spec, dataset, built.encoder)),
     )
-    return desired, request, dataset
-
-
-def _build(
-    loaded: LoadedSpec,
-    project: Project,
-    backend: Backend,
-    base_model: BaseModel,
-    hyperparameters: Mapping[str, Json],
-) -> Dataset:
-    limited = loaded.spec.data.prepare.max_tokens is not None
-    encoder = backend.encoder(base_model, loaded.spec.method, hyperparameters)
-    return build_dataset(
-        loaded.spec.data,
-        file=loaded.file,
-        folder=loaded.folder,
-        root=project.root,
-        cache=project.state / "data",
-        count_tokens=(lambda example: encoder.count([example])[0]) if limited else None,
-        # The template that a hyperparameter may name decides the count as much as the tokenizer.
-        method=loaded.spec.method,
-        counter_identity=digest([base_model.identity, hyperparameters]) if limited else "",
-    )
+    return desired, request
 
 
 def _facts(part: Part) -> PartFacts:
@@ -223,65 +249,6 @@ def _shutdown(base_model: BaseModel) -> Shutdown | None:
         return None
     day = base_model.shutdown_date
     return Shutdown(date=day, days_left=days_until(day))
-
-
-def _check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Problem]:
-    spec = loaded.spec
-    yield from _check_gate(loaded)
-    try:
-        backend = open_backend(spec.place)
-    except BackendError as error:
-        yield loaded.problem(("endpoint",), error.message, error.remedy)
-        return
-    except KeyError:
-        known = known_backends()
-        close = difflib.get_close_matches(spec.backend, known, n=1)
-        remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}"
-        yield loaded.problem(("backend",), f"no backend is called {spec.backend!r}", remedy)
-        return
-    can = backend.capabilities()
-    if spec.endpoint is not None and not can.endpoints:
-        message = f"the {spec.backend} backend has no endpoints"
-        yield loaded.problem(("endpoint",), message, "Remove the line.")
-    if spec.method not in can.methods:
-        message = f"the {spec.backend} backend does not do {spec.method}"
-        remedy = f"It does: {', '.join(sorted(can.methods))}"
-        yield loaded.problem(("method",), message, remedy)
-        return
-    if spec.method not in BUILDABLE:
-        message = f"a dataset for {spec.method} cannot be built yet: rows become conversations only"
-        yield loaded.problem(("method",), message, f"Write one of: {', '.join(BUILDABLE)}")
-    if can.remote and spec.data.sensitivity == "private":
-        message = f"private data never leaves the machine, and {spec.backend} is elsewhere"
-        remedy = "Use `backend: local-gpu`."
-        yield loaded.problem(("data", "sensitivity"), message, remedy)
-    try:
-        backend.parse_hyperparameters(spec.method, cast(Mapping[str, Json], spec.hyperparameters))
-    except HyperparametersInvalid as error:
-        for found in error.problems:
-            path = ("hyperparameters", found.field)
-            yield loaded.problem(path, found.message, found.remedy)
-
-
-def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
-    spec = loaded.spec
-    measured = [*ALWAYS, *(metric_name(metric) for metric in spec.evaluation.metrics)]
-    for index, text in enumerate(spec.gate):
-        path = ("gate", index)
-        try:
-            condition = parse_condition(text)
-        except ValueError as error:
-            yield loaded.problem(path, str(error))
-            continue
-        for metric in {condition.metric, condition.other} - {None}:
-            if metric not in measured:
-                remedy = f"Measured: {', '.join(measured)}. Add others to evaluation.metrics."
-                yield loaded.problem(path, f"{metric} is not measured", remedy)
-        compared = spec.evaluation.compare_to
-        if condition.model in COMPARED and condition.model not in compared:
-            remedy = f"Add {condition.model} to evaluation.compare_to."
-            message = f"nothing is compared with {condition.model}"
-            yield loaded.problem(path, message, remedy)
 
 
 def _with_line(problem: Problem, loaded: LoadedSpec) -> Problem:

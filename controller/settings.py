@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError
 
 from backends.base import BackendError, Endpoint
 from controller.errors import InvalidInput, Problem
-from controller.spec.load import translate
 from controller.spec.base import NonEmpty, Strict
+from controller.spec.load import translate
 from controller.spec.model import DEFAULT_ENDPOINT
 from controller.spec.yaml import parse_yaml
 
@@ -54,6 +54,15 @@ class ApplyBudget(Strict):
     """US dollars, by the high end of the estimates."""
 
 
+class Policies(Strict):
+    """What the repository demands of every spec."""
+
+    require_license: bool = False
+    """Refuse a data source without a licence."""
+    licenses: list[NonEmpty] = Field(default_factory=list)
+    """The only licences allowed, as SPDX identifiers; any when empty."""
+
+
 class Settings(Strict):
     """Settings of a whole repository."""
 
@@ -63,6 +72,8 @@ class Settings(Strict):
     """What `ftctl serve` offers."""
     budget: ApplyBudget = ApplyBudget()
     """What all jobs of one apply may cost together."""
+    policies: Policies = Policies()
+    """What the repository demands of every spec."""
 
 
 def load_settings(root: Path) -> Settings:

@@ -42,6 +42,7 @@ LAYERS = (
         "controller.render",
         "controller.settings",
     ),
+    ("controller.check", "controller.foresight"),
     ("controller.resolve", "controller.scaffold"),
     ("controller.apply",),
     ("controller.reconcile",),

@@ -12,12 +12,13 @@ import click
 
 from backends.registry import known_backends
 from controller import __version__
+from controller.check import check_specs
 from controller.cli.common import json_option, print_json, wants_json
 from controller.errors import FtctlError, InvalidInput
 from controller.lock.store import LOCKFILE, read_lockfile
 from controller.project import Project, open_project
 from controller.reconcile import backends_of
-from controller.resolve import check_specs
+from controller.settings import load_settings
 from controller.spec.load import FOLDER, read_specs
 
 LOCAL_PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
@@ -110,7 +111,7 @@ def _disk(project: Project) -> Finding:
 def _specs(project: Project) -> Finding:
     try:
         specs, problems = read_specs(project.root)
-        check_specs(specs, backends_of(project), problems)
+        check_specs(specs, backends_of(project), load_settings(project.root).policies, problems)
     except InvalidInput as error:
         detail = f"{len(error.problems)} problems"
         return Finding(subject="specs", ok=False, detail=detail, remedy="Type `ftctl validate`.")

@@ -18,6 +18,7 @@ from controller.plan.actions import (
     Action,
     Adopt,
     Blocked,
+    Deferred,
     Evaluate,
     Judge,
     Promote,
@@ -49,6 +50,7 @@ _DOING = {
     Retire: "retiring",
     Wait: "waiting",
     Blocked: "blocked",
+    Deferred: "not known yet",
 }
 
 

@@ -2,9 +2,10 @@
 
 import click
 
+from controller.check import check_specs
 from controller.cli.common import json_option, print_json, project_of, wants_json
 from controller.reconcile import backends_of
-from controller.resolve import check_specs
+from controller.settings import load_settings
 from controller.spec.load import read_specs
 
 
@@ -15,7 +16,7 @@ def command(ctx: click.Context) -> None:
     """Check every spec without reading data; shows all problems of all files at once."""
     project = project_of(ctx)
     specs, problems = read_specs(project.root)
-    check_specs(specs, backends_of(project), problems)
+    check_specs(specs, backends_of(project), load_settings(project.root).policies, problems)
     if wants_json(ctx):
         print_json({"valid": True, "specs": list(specs)})
     else:

@@ -1,59 +1,40 @@
-"""The walk over all rows: read, convert, prepare, deduplicate, split, write.
+"""The walk over all rows: read, prepare, decide, write.
 
 In: the sources' files and an empty folder. Out: the dataset's files in that folder, and what to
-say of them; or every problem found. Memory: 16 bytes for each example, and bounded buffers.
+say of them; or every problem found. Rows are prepared on all cores and lie on the disk until it is
+decided which stay, so that memory does not grow with them.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from backends.base import Json
-from controller.canonical import canonical_json
-from controller.data.example import Example, spell_line, spell_message
-from controller.data.files import SourceFile
-from controller.data.prepare import (
-    check,
-    collapse_whitespace,
-    collapsed_text,
-    normal_text,
-    normalise,
-    with_system,
-)
+from backends.base import Encoder
+from controller.data.batches import read_batches
+from controller.data.books import Books
+from controller.data.decide import Wanted, decide
+from controller.data.given import Given
+from controller.data.parts import Parts, write_parts
+from controller.data.prepare import collapsed_text, normal_text
 from controller.data.problems import Problems
-from controller.data.report import REASONS_KEPT, PartName, SourceReport, StepReport
-from controller.data.seen import Seen
-from controller.data.shapes import converter
-from controller.data.sources import read_rows
-from controller.data.split import Side, by_fraction
+from controller.data.recipe import Recipe
+from controller.data.report import PartName, SourceReport, StepReport
+from controller.data.spool import Spool
 from controller.data.unusable import Unusable
-from controller.data.writer import Writer, Written
+from controller.data.workers import Run, workers
+from controller.data.writer import Written
 from controller.errors import InvalidInput, Problem
-from controller.spec.data import Data, Fraction, Source
+from controller.spec.data import Data, Fraction
 
 MIN_TRAIN = 10
-"""The hosted service refuses fewer, and a model learns nothing from them anywhere."""
+"""A model learns nothing from fewer conversations, and the hosted service refuses them."""
 
 REASONS = "reasons.txt"
 """Name of the file with every reason."""
 
-CountTokens = Callable[[Mapping[str, Json]], int]
-
-_LINE_BITS = 32
 _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """A source of the spec whose file was found."""
-
-    part: PartName
-    field: str
-    """Where it stands in the spec: `data.train[0]`."""
-    source: Source
-    file: SourceFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,291 +48,163 @@ class Built:
     steps: tuple[StepReport, ...]
 
 
-def build(
-    data: Data,
-    given: list[Given],
-    *,
-    file: str,
-    folder: Path,
-    count_tokens: CountTokens | None,
-    method: str = "supervised",
-) -> Built:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be built."""
+
+    data: Data
+    """The section of the spec."""
+    file: str
+    """The spec, as shown in errors."""
+    method: str
+    """What is learned from: answers, preference pairs, graded prompts or texts."""
+    encoder: Encoder | None
+    """Knows what the trainer would refuse, and counts tokens for `max_tokens`."""
+
+
+def build(order: Order, given: list[Given], folder: Path) -> Built:
     """Write a dataset's files into an empty folder.
 
     Args:
-        data: The section of the spec.
-        given: Its sources, in the spec's order.
-        file: The spec, as shown in errors.
+        order: What is to be built.
+        given: The files of its sources, in the spec's order.
         folder: Empty, and only ours.
-        count_tokens: Counts an example's tokens; needed for `max_tokens`.
-        method: What is learned from: answers, preference pairs, or prompts that are graded.
 
     Raises:
         InvalidInput: With every problem of every source.
     """
-    with _Walk(data, given, folder, count_tokens, method) as walk:
-        # The held-out examples are remembered first: where both lists have one, training loses it.
-        for number, one in sorted(enumerate(given), key=lambda item: item[1].part != "held_out"):
-            walk.feed(number, one, file)
-        problems = walk.problems or _too_few(walk, file)
+    data, shown = order.data, [one.file.shown for one in given]
+    spooled = folder / "spool"
+    spooled.mkdir()
+    with closing(Spool(spooled)) as spool, closing(Books(folder / REASONS, shown)) as books:
+        size = sum(one.file.path.stat().st_size for one in given)
+        with workers(size) as run:
+            problems = list(_prepare(order, given, spool, books, run))
         if problems:
             raise InvalidInput(problems)
-        return walk.finish()
+        spool.finish()
+        wanted = [Wanted(part=o.part, shown=o.file.shown, source=o.source) for o in given]
+        verdicts = decide(
+            spool,
+            data,
+            wanted,
+            lambda number, step, effect, reason: books.note(
+                spool.place(number), step, effect, reason
+            ),
+        )
+        weights = [one.source.weight for one in given]
+        parts = write_parts(spool, verdicts, shown=shown, weights=weights, to=folder)
+        problems = [*_too_few(order, parts, books), *_too_large(order, parts)]
+        if problems:
+            raise InvalidInput(problems)
+        reasons = books.finish()
+    shutil.rmtree(spooled)
+    counted = order.encoder is not None and data.prepare.max_tokens is not None
+    return Built(
+        files={**parts.files, REASONS: reasons},
+        tokens=parts.tokens if counted else None,
+        sources=tuple(_report(number, one, books, parts) for number, one in enumerate(given)),
+        steps=tuple(books.steps(data)),
+    )
 
 
-def _too_few(walk: "_Walk", file: str) -> list[Problem]:
-    train, held_out = walk.count("train"), walk.count("held_out")
-    dropped = sum(step.dropped for step in walk.steps)
+def _prepare(
+    order: Order, given: list[Given], spool: Spool, books: Books, run: Run
+) -> Iterator[Problem]:
+    """Prepare every row of every source into the spool; yield what is wrong with them."""
+    for number, one in enumerate(given):
+        problems = Problems(one.file.shown)
+        try:
+            recipe = _recipe(order, one)
+            for prepared in run(recipe, read_batches(one.file)):
+                books.take(number, prepared)
+                spool.add(number, prepared)
+                for line, error in prepared.problems:
+                    problems.add(line, error)
+                if prepared.blamed is not None:
+                    raise prepared.blamed
+        except Unusable as error:
+            yield _of_spec(order.file, one, error)
+        else:
+            if not books.rows(number):
+                problems.add(None, Unusable("has no rows", "Add rows, or name another file."))
+        yield from problems.all()
+
+
+def _recipe(order: Order, one: Given) -> Recipe:
+    data, system = order.data, order.data.system
+    if system is not None:
+        system = normal_text(system)
+        if data.prepare.collapse_whitespace:
+            system = collapsed_text(system)
+    return Recipe(
+        source=one.source,
+        is_table=one.is_table,
+        method=order.method,
+        system=system,
+        prepare=data.prepare,
+        split=data.held_out if isinstance(data.held_out, Fraction) else None,
+        encoder=order.encoder,
+    )
+
+
+def _report(number: int, one: Given, books: Books, parts: Parts) -> SourceReport:
+    return SourceReport(
+        part=one.part,
+        path=one.file.shown,
+        encoding=_ENCODINGS.get(one.file.look.encoding, one.file.look.encoding),
+        license=one.source.license,
+        rows=books.rows(number),
+        dropped=books.dropped_of(number),
+        examples=parts.examples[number],
+    )
+
+
+def _too_few(order: Order, parts: Parts, books: Books) -> Iterator[Problem]:
+    train = parts.files["train.jsonl"].lines
+    held_out = parts.files["held_out.jsonl"].lines
+    dropped = books.dropped
     besides = f" ({held_out} held out, {dropped} dropped)" if held_out or dropped else ""
-    problems = []
-    if train < MIN_TRAIN:
-        problems.append(
-            Problem(
-                file=file,
-                field="data.train",
-                message=f"has {train} example{'s'[: train != 1]}{besides};"
-                f" at least {MIN_TRAIN} are needed",
-                remedy="Add rows, or another source.",
-            )
+    fewest = 1 if order.method == "continued-pretraining" else MIN_TRAIN
+    if order.encoder is not None:
+        fewest = max(fewest, order.encoder.limits.min_examples)
+    if train < fewest:
+        yield Problem(
+            file=order.file,
+            field="data.train",
+            message=f"has {train} example{'s'[: train != 1]}{besides};"
+            f" at least {fewest} are needed",
+            remedy="Add rows, or another source.",
         )
     if not held_out:
-        fraction = isinstance(walk.data.held_out, Fraction)
-        problems.append(
-            Problem(
-                file=file,
-                field="data.held_out",
-                message=f"has no example ({train} to train on, {dropped} dropped)",
-                remedy="Raise the fraction: held_out: {fraction: 0.2}, or add rows."
-                if fraction
-                else "Add rows, or another source.",
-            )
-        )
-    return problems
-
-
-@dataclass(slots=True, kw_only=True)
-class _Step:
-    """Counts of one step, while they grow."""
-
-    name: str
-    dropped: int = 0
-    changed: int = 0
-    reasons: list[str] = field(default_factory=list)
-
-
-class _Walk:
-    """The dataset as it grows: open files, what was seen, what was noted."""
-
-    def __init__(
-        self,
-        data: Data,
-        given: list[Given],
-        folder: Path,
-        count_tokens: CountTokens | None,
-        method: str,
-    ) -> None:
-        self.data = data
-        self._method = method
-        self.problems: list[Problem] = []
-        self.normalise = _Step(name="normalise")
-        self.collapse = _Step(name="collapse_whitespace")
-        self.system = _Step(name="system")
-        self.deduplicate = _Step(name="deduplicate")
-        self.max_tokens = _Step(name="max_tokens")
-        self._given = given
-        self._count_tokens = count_tokens
-        self._system = None if data.system is None else normal_text(data.system)
-        if self._system is not None and data.prepare.collapse_whitespace:
-            self._system = collapsed_text(self._system)
-        self._tokens: dict[PartName, int] = {"train": 0, "held_out": 0}
-        self._sources: list[SourceReport] = []
-        self._seen = Seen() if data.prepare.deduplicate == "exact" else None
-        self._side: Side | None = None
-        if isinstance(data.held_out, Fraction):
-            self._side = by_fraction(data.held_out.fraction, data.held_out.seed)
-        self._lines: dict[PartName, Writer] = {
-            "train": Writer(folder / "train.jsonl"),
-            "held_out": Writer(folder / "held_out.jsonl"),
-        }
-        self._origins: dict[PartName, Writer] = {
-            "train": Writer(folder / "train.origins"),
-            "held_out": Writer(folder / "held_out.origins"),
-        }
-        self._reasons = Writer(folder / REASONS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for writer in self._files.values():
-            writer.close()
-
-    @property
-    def _files(self) -> dict[str, Writer]:
-        files = {f"{part}.jsonl": writer for part, writer in self._lines.items()}
-        files |= {f"{part}.origins": writer for part, writer in self._origins.items()}
-        return files | {REASONS: self._reasons}
-
-    @property
-    def steps(self) -> list[_Step]:
-        """The steps that this spec asks for, in the order in which they are done."""
-        prepare = self.data.prepare
-        asked = [
-            (self.normalise, True),
-            (self.collapse, prepare.collapse_whitespace),
-            (self.system, self._system is not None),
-            (self.deduplicate, self._seen is not None),
-            (self.max_tokens, self._count_tokens is not None and prepare.max_tokens is not None),
-        ]
-        return [step for step, wanted in asked if wanted]
-
-    def count(self, part: PartName) -> int:
-        """How many examples a part has."""
-        return self._lines[part].lines
-
-    def feed(self, number: int, given: Given, file: str) -> None:
-        """Take in every row of one source."""
-        convert = converter(given.source.columns, given.source.shape, self._method)
-        is_table = given.file.kind in ("csv", "tsv")
-        before = self.count("train") + self.count("held_out")
-        rows, problems = 0, Problems(given.file.shown)
-        line = 0
-        for line, row in read_rows(given.file, given.source.limit):
-            rows += 1
-            try:
-                if isinstance(row, Unusable):
-                    raise row
-                self._take(convert(row), number, line)
-            except Unusable as error:
-                if error.field and is_table:
-                    # Said once, of the spec: it is the same for every row of a table.
-                    self.problems.append(_of_spec(file, given, error))
-                    break
-                problems.add(line, error)
-            except (ValueError, RecursionError):
-                problems.add(line, _NOT_SPELT)
-        if not rows:
-            problems.add(None, Unusable("has no rows", "Add rows, or name another file."))
-        self.problems += problems.all()
-        self._sources.append(
-            SourceReport(
-                part=given.part,
-                path=given.file.shown,
-                encoding=_ENCODINGS[given.file.look.encoding],
-                rows=rows,
-                examples=self.count("train") + self.count("held_out") - before,
-            )
+        fraction = isinstance(order.data.held_out, Fraction)
+        yield Problem(
+            file=order.file,
+            field="data.held_out",
+            message=f"has no example ({train} to train on, {dropped} dropped)",
+            remedy="Raise the fraction: held_out: {fraction: 0.2}, or add rows."
+            if fraction
+            else "Add rows, or another source.",
         )
 
-    def finish(self) -> Built:
-        """Close the books: every file on the disk, every step's numbers."""
-        examples = self.count("train") + self.count("held_out")
-        reports: list[StepReport] = []
-        kept = examples + sum(step.dropped for step in self.steps)
-        for step in self.steps:
-            kept -= step.dropped
-            reports.append(
-                StepReport(
-                    name=step.name,
-                    kept=kept,
-                    dropped=step.dropped,
-                    changed=step.changed,
-                    reasons=tuple(step.reasons),
-                )
+
+def _too_large(order: Order, parts: Parts) -> Iterator[Problem]:
+    most = None if order.encoder is None else order.encoder.limits.max_bytes
+    for name in ("train", "held_out"):
+        size = parts.files[f"{name}.jsonl"].size
+        if most is not None and size > most:
+            yield Problem(
+                file=order.file,
+                field=f"data.{name}",
+                message=f"is {size:,} bytes; at most {most:,} can be uploaded",
+                remedy="Take a part of it: sample: {fraction: 0.5}",
             )
-        return Built(
-            files={name: writer.finish() for name, writer in self._files.items()},
-            tokens=None if self._count_tokens is None else self._tokens,
-            sources=tuple(sorted(self._sources, key=lambda source: source.part == "held_out")),
-            steps=tuple(reports),
-        )
-
-    def _take(self, example: Example, number: int, line: int) -> None:
-        """Prepare one example and write it to its side, or note why not."""
-        example = self._prepared(example, number, line)
-        check(example)
-        spelt = [spell_message(message) for message in example.messages]
-        if example.is_plain:
-            text = spell_line(spelt, example.tools)
-        else:
-            text = canonical_json(example.as_json()) + b"\n"
-        part = self._given[number].part
-        # The side follows from what is asked; a prompt for reinforcement has no answer to leave out.
-        asked = example.messages if example.graded is None else [*example.messages, {}]
-        if self._side is not None and self._side(asked, spelt):
-            part = "held_out"
-        if self._seen is not None:
-            first = self._seen.add(text, number << _LINE_BITS | line)
-            if first is not None:
-                self.deduplicate.dropped += 1
-                self._note(
-                    self.deduplicate, number, line, f"the same as {self._where(first, part)}"
-                )
-                return
-        if self._count_tokens is not None:
-            tokens = self._count_tokens(example.as_json())
-            if self._is_too_long(tokens, number, line):
-                return
-            self._tokens[part] += tokens
-        self._lines[part].add(text)
-        self._origins[part].add(f"{self._given[number].file.shown}:{line}\n".encode())
-
-    def _prepared(self, example: Example, number: int, line: int) -> Example:
-        new = normalise(example)
-        if new is not example:
-            self.normalise.changed += 1
-            self._note(self.normalise, number, line, "spelt in Unicode NFC with \\n as line end")
-        if self.data.prepare.collapse_whitespace:
-            example, new = new, collapse_whitespace(new)
-            if new is not example:
-                self.collapse.changed += 1
-                self._note(self.collapse, number, line, "blanks taken away")
-        if self._system is not None:
-            example, new = new, with_system(new, self._system)
-            self.system.changed += new is not example
-        return new
-
-    def _is_too_long(self, tokens: int, number: int, line: int) -> bool:
-        most = self.data.prepare.max_tokens
-        if most is None or tokens <= most:
-            return False
-        if self.data.prepare.over_length == "error":
-            raise Unusable(
-                f"{tokens} tokens; at most {most} are allowed",
-                "Shorten it, raise data.prepare.max_tokens, or set over_length: drop",
-            )
-        self.max_tokens.dropped += 1
-        self._note(self.max_tokens, number, line, f"{tokens} tokens, more than {most}")
-        return True
-
-    def _where(self, place: int, part: PartName) -> str:
-        first = self._given[place >> _LINE_BITS]
-        line = place & (1 << _LINE_BITS) - 1
-        # With a fraction, equal examples are on the same side.
-        other = first.part != part and self._side is None
-        return f"{'the held-out ' if other else ''}{first.file.shown}:{line}"
-
-    def _note(self, step: _Step, number: int, line: int, reason: str) -> None:
-        place = f"{self._given[number].file.shown}:{line}"
-        if len(step.reasons) < REASONS_KEPT:
-            step.reasons.append(f"{place}: {reason}")
-        self._reasons.add(f"{place}: {step.name}: {reason}\n".encode())
-
-
-_NOT_SPELT = Unusable(
-    "a number is not finite, or a value is nested too deeply", "Write a plain value in its place."
-)
 
 
 def _of_spec(file: str, given: Given, error: Unusable) -> Problem:
     return Problem(
         file=file,
-        field=f"{given.field}.{error.field}",
+        field=f"{given.field}.{error.field}" if error.field else given.field,
         message=f"{given.file.shown}: {error.message}",
         remedy=error.remedy,
     )

@@ -8,16 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.base import Json
+from backends.base import Encoder, Json
 from controller.canonical import digest
-from controller.data.build import REASONS, Built, CountTokens, Given, build
+from controller.data.build import REASONS, Built, Order, build
 from controller.data.cache import Manifest, get_or_build
-from controller.data.files import SourceFile, find_file, look_at
+from controller.data.given import Given, Places, find_sources
 from controller.data.prepare import VERSION
 from controller.data.report import PartName, Report, SourceReport, StepReport
-from controller.data.unusable import Unusable
-from controller.errors import InvalidInput, Problem
-from controller.spec.data import Data, Fraction, Source
+from controller.spec.data import Data, Fraction
+
+_DECIDE_NOTHING = {"path", "url", "hub", "connection", "license", "sensitivity"}
+"""Keys of a source that do not decide what its rows become; `sql` goes by its snapshot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +45,13 @@ class Dataset:
     report: Report
 
 
-def build_dataset(  # noqa: PLR0913 - each of them is needed to find or to build
+def build_dataset(
     data: Data,
     *,
     file: str,
     folder: Path,
-    root: Path,
-    cache: Path,
-    count_tokens: CountTokens | None = None,
-    counter_identity: str = "",
+    places: Places,
+    encoder: Encoder | None = None,
     method: str = "supervised",
 ) -> Dataset:
     """Return the dataset that a `data` section describes.
@@ -61,69 +60,25 @@ def build_dataset(  # noqa: PLR0913 - each of them is needed to find or to build
         data: The section.
         file: The spec, as shown in errors.
         folder: The spec's folder, which paths start from.
-        root: The repository, which paths may not leave.
-        cache: Where datasets and what is known of files are kept.
-        count_tokens: Counts the tokens of an example; given exactly when `max_tokens` is set.
-        counter_identity: What the counter's answers depend on: the tokenizer and its template.
+        places: Where things are.
+        encoder: Knows what the trainer would refuse, and counts tokens for `max_tokens`.
         method: The spec's method; it decides what an example is.
 
     Raises:
         InvalidInput: With every problem of the sources, or too few examples.
+        DataNotRead: A source cannot be read here, and there is no other problem.
     """
-    given, problems = _find(data, file=file, folder=folder, root=root, cache=cache)
-    if problems:
-        raise InvalidInput(problems)
+    given = find_sources(data, file=file, folder=folder, places=places)
+    order = Order(data=data, file=file, method=method, encoder=encoder)
 
     def build_into(empty: Path) -> Manifest:
-        return _manifest(
-            build(data, given, file=file, folder=empty, count_tokens=count_tokens, method=method)
-        )
+        return _manifest(build(order, given, empty))
 
-    key = _key(data, given, counter_identity, method)
-    where, manifest = get_or_build(cache / "datasets", key, build_into)
+    where, manifest = get_or_build(places.cache / "datasets", _key(order, given), build_into)
     return _dataset(where, manifest)
 
 
-def _find(
-    data: Data, *, file: str, folder: Path, root: Path, cache: Path
-) -> tuple[list[Given], list[Problem]]:
-    given: list[Given] = []
-    problems: list[Problem] = []
-    for part, name, source in _sources(data):
-        try:
-            path, shown, kind = find_file(str(source.path), folder=folder, root=root)
-        except Unusable as error:
-            problems.append(
-                Problem(file=file, field=f"{name}.path", message=error.message, remedy=error.remedy)
-            )
-            continue
-        try:
-            look = look_at(path, cache / "looks")
-        except Unusable as error:
-            problems.append(
-                Problem(file=shown, line=error.line, message=error.message, remedy=error.remedy)
-            )
-        except OSError as error:
-            problems.append(Problem(file=shown, message=f"cannot be read: {error.strerror}"))
-        else:
-            found = SourceFile(path=path, shown=shown, kind=kind, look=look)
-            given.append(Given(part=part, field=name, source=source, file=found))
-    return given, problems
-
-
-def _sources(data: Data) -> list[tuple[PartName, str, Source]]:
-    sources: list[tuple[PartName, str, Source]] = [
-        ("train", f"data.train[{number}]", source) for number, source in enumerate(data.train)
-    ]
-    if not isinstance(data.held_out, Fraction):
-        sources += [
-            ("held_out", f"data.held_out[{number}]", source)
-            for number, source in enumerate(data.held_out)
-        ]
-    return sources
-
-
-def _key(data: Data, given: list[Given], counter_identity: str, method: str) -> str:
+def _key(order: Order, given: list[Given]) -> str:
     """Return the digest of everything that the dataset's files are made from."""
     sources: list[Json] = [
         {
@@ -132,22 +87,21 @@ def _key(data: Data, given: list[Given], counter_identity: str, method: str) -> 
             "shown": one.file.shown,
             "kind": one.file.kind,
             "sha256": one.file.look.sha256,
-            "columns": None if one.source.columns is None else one.source.columns.model_dump(),
-            "shape": one.source.shape,
-            "limit": one.source.limit,
+            "encoding": one.file.look.encoding,
+            "source": one.source.model_dump(exclude=_DECIDE_NOTHING),
         }
         for one in given
     ]
-    fraction = data.held_out if isinstance(data.held_out, Fraction) else None
+    data = order.data
     return digest(
         {
             "version": VERSION,
             "sources": sources,
-            "fraction": None if fraction is None else fraction.model_dump(),
+            "held_out": data.held_out.model_dump() if isinstance(data.held_out, Fraction) else None,
             "system": data.system,
             "prepare": data.prepare.model_dump(),
-            "counter": counter_identity,
-            "method": method,
+            "encoder": None if order.encoder is None else order.encoder.identity,
+            "method": order.method,
         }
     )
 

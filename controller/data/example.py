@@ -1,9 +1,10 @@
 """An example, and its one canonical spelling. Pure.
 
-The canonical line is `controller.canonical.canonical_json` of `{"messages": …, "tools": …}`, put
-together from the spelling of each message so that the common message is spelt without a detour.
+The canonical line is `controller.canonical.canonical_json` of what `as_json` returns, put together
+from the spelling of each message so that the common message is spelt without a detour.
 """
 
+from collections.abc import Callable
 from json.encoder import encode_basestring
 from typing import NamedTuple, TypeAlias
 
@@ -14,23 +15,27 @@ Message: TypeAlias = dict[str, Json]
 
 
 class Example(NamedTuple):
-    """One training conversation. A tuple, because millions are made."""
+    """One training conversation, preference pair or text. A tuple, because millions are made."""
 
     messages: list[Message]
-    """Of a preference pair: the conversation with the preferred answer."""
+    """Of a preference pair: the conversation with the preferred answer. Empty for a text."""
     tools: list[Json] | None = None
     rejected: Message | None = None
     """The answer of a preference pair that is not preferred."""
     graded: dict[str, Json] | None = None
     """For reinforcement: what a grader reads beside the answer."""
+    text: str | None = None
+    """For continued pretraining: all of it."""
 
     @property
     def is_plain(self) -> bool:
         """Whether it is a conversation and nothing else."""
-        return self.rejected is None and self.graded is None
+        return self.rejected is None and self.graded is None and self.text is None
 
     def as_json(self) -> dict[str, Json]:
         """Return the example as it stands in a canonical line, in the protocol's form."""
+        if self.text is not None:
+            return {"text": self.text}
         asked: dict[str, Json] = {"messages": self.messages}
         if self.tools is not None:
             asked["tools"] = self.tools
@@ -42,6 +47,22 @@ class Example(NamedTuple):
             "preferred_output": [self.messages[-1]],
             "non_preferred_output": [self.rejected],
         }
+
+
+def spell(example: Example) -> tuple[bytes, list[str]]:
+    """Return an example's canonical line, with its line end, and the spelling of each message.
+
+    Raises:
+        ValueError: A number in it is not finite.
+        RecursionError: A value in it is nested too deeply.
+    """
+    messages = [spell_message(message) for message in example.messages]
+    if not example.is_plain:
+        return canonical_json(example.as_json()) + b"\n", messages
+    line = f'{{"messages":[{",".join(messages)}]'
+    if example.tools is not None:
+        line += f',"tools":{canonical_json(example.tools).decode()}'
+    return f"{line}}}\n".encode(), messages
 
 
 def spell_message(message: Message) -> str:
@@ -56,13 +77,60 @@ def spell_message(message: Message) -> str:
     return canonical_json(message).decode()
 
 
-def spell_line(messages: list[str], tools: list[Json] | None) -> bytes:
-    """Return the canonical line of an example, from its messages' spellings, with a line end.
+def map_texts(example: Example, change: Callable[[str], str]) -> Example:
+    """Return the example with every text that people wrote changed; the same object when none is.
 
-    Raises:
-        ValueError: A number in the tools is not finite.
+    That is the contents of messages, text parts among them, the answer not preferred and a plain
+    text; not names, tool calls, tool definitions or what a grader reads.
     """
-    line = f'{{"messages":[{",".join(messages)}]'
-    if tools is not None:
-        line += f',"tools":{canonical_json(tools).decode()}'
-    return f"{line}}}\n".encode()
+    messages = example.messages
+    for index, message in enumerate(example.messages):
+        new = _with_text(message, change)
+        if new is not message:
+            if messages is example.messages:
+                messages = messages.copy()
+            messages[index] = new
+    rejected = example.rejected and _with_text(example.rejected, change)
+    text = example.text and change(example.text)
+    if messages is example.messages and rejected is example.rejected and text == example.text:
+        return example
+    return example._replace(messages=messages, rejected=rejected, text=text)
+
+
+def texts_of(example: Example) -> list[str]:
+    """Return what people wrote in an example, system prompts left out, for comparing examples."""
+    if example.text is not None:
+        return [example.text]
+    said = example.messages if example.rejected is None else [*example.messages, example.rejected]
+    return [
+        text
+        for message in said
+        if message.get("role") not in ("system", "developer")
+        for text in _contents(message)
+    ]
+
+
+def _contents(message: Message) -> list[str]:
+    content = message["content"]
+    if isinstance(content, str):
+        return [content]
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        return [text for text in parts if isinstance(text, str)]
+    return []
+
+
+def _with_text(message: Message, change: Callable[[str], str]) -> Message:
+    content = message["content"]
+    new: Json = content
+    if isinstance(content, str):
+        new = change(content)
+    elif isinstance(content, list):
+        new = [_with_part(part, change) for part in content]
+    return message if new is content or new == content else {**message, "content": new}
+
+
+def _with_part(part: Json, change: Callable[[str], str]) -> Json:
+    if isinstance(part, dict) and isinstance(text := part.get("text"), str):
+        return {**part, "text": change(text)}
+    return part

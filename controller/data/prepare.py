@@ -4,8 +4,7 @@ Normalising is always done, so that the same text has the same bytes: Unicode NF
 line end, U+FFFD for half of a surrogate pair. Blanks and line ends around a message stay, since
 a model learns them too; `collapse_whitespace` takes them away.
 
-Another step (HTML, masking of personal data) is another function from example to example, called
-in `build` where these are. Raise VERSION with every change of what comes out of this package.
+Another step is another function from example to example, called in `recipe` where these are. Raise VERSION with every change of what comes out of this package.
 """
 
 import re
@@ -13,11 +12,11 @@ import unicodedata
 from collections.abc import Callable
 
 from backends.base import Json
-from controller.data.example import Example, Message
+from controller.data.example import Example, Message, map_texts
 from controller.data.nearest import quoted
-from controller.data.unusable import Unusable
+from controller.data.unusable import Empty, Unusable
 
-VERSION = 1
+VERSION = 2
 """Of everything that decides the canonical bytes; part of the cache's key."""
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
@@ -33,6 +32,8 @@ def normalise(example: Example) -> Example:
     messages = _each(example.messages, _normal_message)
     tools = None if example.tools is None else _deep(example.tools)
     new = example
+    if example.text is not None and (text := normal_text(example.text)) is not example.text:
+        return example._replace(text=text)
     if messages is not example.messages or tools != example.tools:
         new = new._replace(messages=messages, tools=tools if isinstance(tools, list) else None)
     return new if example.is_plain else _normal_rest(new)
@@ -44,16 +45,14 @@ def collapse_whitespace(example: Example) -> Example:
     The ends of a message are stripped of line ends too; those within it stay, since they part
     paragraphs and items. Tool calls and definitions are left alone.
     """
-    messages = _each(example.messages, _collapsed_message)
-    rejected = example.rejected and _collapsed_message(example.rejected)
-    if messages is example.messages and rejected is example.rejected:
-        return example
-    return example._replace(messages=messages, rejected=rejected)
+    return map_texts(example, collapsed_text)
 
 
 def with_system(example: Example, system: str) -> Example:
-    """Return the example with a system prompt, unless it has one."""
-    if any(message.get("role") in ("system", "developer") for message in example.messages):
+    """Return the example with a system prompt, unless it has one or is a plain text."""
+    if example.text is not None or any(
+        message.get("role") in ("system", "developer") for message in example.messages
+    ):
         return example
     return example._replace(messages=[{"role": "system", "content": system}, *example.messages])
 
@@ -62,8 +61,13 @@ def check(example: Example) -> None:
     """Check that a model can learn from an example.
 
     Raises:
-        Unusable: It cannot; the message says why.
+        Empty: Its question, an answer or its text is empty.
+        Unusable: It cannot for another reason; the message says why.
     """
+    if example.text is not None:
+        if _is_blank(example.text):
+            raise Empty("the text is empty", "Write it, or delete this row.")
+        return
     if example.rejected is not None:
         if type(example.rejected["content"]) is not str:
             _check_content(example.rejected["content"], "assistant")
@@ -175,25 +179,9 @@ def _deep(value: Json) -> Json:
     return value
 
 
-def _collapsed_message(message: Message) -> Message:
-    content = message["content"]
-    new: Json = content
-    if isinstance(content, str):
-        new = collapsed_text(content)
-    elif isinstance(content, list):
-        new = [_collapsed_part(part) for part in content]
-    return message if new == content else {**message, "content": new}
-
-
-def _collapsed_part(part: Json) -> Json:
-    if isinstance(part, dict) and isinstance(text := part.get("text"), str):
-        return {**part, "text": collapsed_text(text)}
-    return part
-
-
 def _unasked(*, empty: bool) -> Unusable:
     if empty:
-        return Unusable("the question is empty", "Write the question, or delete this row.")
+        return Empty("the question is empty", "Write the question, or delete this row.")
     return Unusable("the answer comes before any question", "Put a user turn first.")
 
 
@@ -216,7 +204,7 @@ def _check_answer(message: Message) -> bool:
     """Say whether this answer is learned from."""
     content = message["content"]
     if _is_blank(content) and "tool_calls" not in message and not message.get("refusal"):
-        raise Unusable(
+        raise Empty(
             "an answer is empty", "Write the answer of that assistant turn, or delete this row."
         )
     if "tool_calls" in message:

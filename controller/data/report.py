@@ -2,39 +2,61 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 PartName: TypeAlias = Literal["train", "held_out"]
+StepName: TypeAlias = Literal[
+    "where",
+    "normalise",
+    "strip_html",
+    "collapse_whitespace",
+    "system",
+    "drop_empty",
+    "pii",
+    "max_tokens",
+    "deduplicate",
+    "near",
+    "leak",
+    "sample",
+    "weight",
+]
+STEPS: tuple[StepName, ...] = get_args(StepName)
+"""In the order in which they are done."""
+Effect: TypeAlias = Literal["dropped", "changed", "noted"]
 
 REASONS_KEPT = 20
-"""Reasons that are in the report itself; every one is in the file beside the dataset."""
+"""Reasons of a step that are in the report itself; every one is in the file beside the dataset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceReport:
-    """What one source of the spec gave."""
+    """What one file of a source gave."""
 
     part: PartName
     """The list of the spec that names it."""
     path: str
-    """Relative to the repository."""
+    """Relative to the repository, or what the source is called elsewhere."""
     encoding: str
-    """As people call it: UTF-8, UTF-16, CP949."""
+    """As people call it: UTF-8, UTF-16, CP949; nothing for a file that is no text."""
+    license: str | None
+    """As the spec says."""
     rows: int
+    dropped: int
     examples: int
-    """Examples in the dataset, on both sides of a split."""
+    """Different examples of it in the dataset, on both sides of a split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """What one step of preparing did, over all sources."""
 
-    name: str
-    """`normalise`, `collapse_whitespace`, `system`, `deduplicate` or `max_tokens`."""
+    name: StepName
     kept: int
     """Examples that went on, changed ones among them."""
     dropped: int
     changed: int
+    noted: int
+    """Examples left as they are that a person should look at: personal data, leaks."""
     reasons: tuple[str, ...]
     """The first of them: `finetunes/data/cafe.csv:17: the same as finetunes/data/cafe.csv:3`."""
 
@@ -47,4 +69,4 @@ class Report:
     steps: tuple[StepReport, ...]
     """In the order in which they were done."""
     reasons: Path
-    """File with every reason, one a line, with the step's name."""
+    """File with every reason, one a line: `file:line: step: reason`."""

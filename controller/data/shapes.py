@@ -1,12 +1,11 @@
 """Turn a row into an example. One function per shape; recognised by its keys. Pure.
 
-OpenAI chat, prompt and completion, Alpaca, declared columns; ShareGPT is in `sharegpt`. What a
-person wrote passes through: keys of a message that are not known here stay, null ones go.
+Conversations: OpenAI chat, prompt and completion, Alpaca, declared columns; ShareGPT is in
+`sharegpt`, pairs are in `preference`. What a person wrote passes through: keys of a message that
+are not known here stay, null ones go. Prompts for `method: reinforcement` are messages with
+whatever the grader reads beside them; texts for `method: continued-pretraining` have a `text`.
 
-Preference pairs (`method: dpo`) come in OpenAI's form or as prompt, chosen and rejected; prompts for
-`method: reinforcement` as messages with whatever the grader reads beside them.
-
-Another shape (plain text) is another function here, named in `_SHAPES`.
+Another shape is another function here, named in `_SHAPES`.
 """
 
 import json
@@ -15,27 +14,36 @@ from typing import TypeAlias
 
 from backends.base import Json
 from controller.data.example import Example, Message
+from controller.data.messages import message_of, needs, tools_of, turns_of
 from controller.data.nearest import did_you_mean, listing
-from controller.data.sharegpt import from_sharegpt, needs, tools_of
+from controller.data.preference import from_preference
+from controller.data.sharegpt import from_sharegpt
 from controller.data.unusable import Unusable
-from controller.spec.data import Columns
+from controller.spec.data import Columns, Shape
 
 Row: TypeAlias = Mapping[str, Json]
 Convert: TypeAlias = Callable[[Row], Example]
 
 
-def converter(columns: Columns | None, shape: str | None, method: str = "supervised") -> Convert:
+def converter(columns: Columns | None, shape: Shape | None, method: str = "supervised") -> Convert:
     """Return the function that makes an example of a row of this source.
 
     It raises `Unusable` for a row that does not have the shape.
+
+    Raises:
+        Unusable: Shape or columns are not for this method.
     """
-    if method in _METHODS:
-        return _METHODS[method]
     if columns is not None:
-        return _by_columns(columns)
+        return _by_columns(columns, method)
     if shape is not None:
+        if shape not in _OF_METHOD[method]:
+            raise Unusable(
+                f"`{shape}` is not for `method: {method}`",
+                f"Write one of: {', '.join(_OF_METHOD[method])}",
+                field="shape",
+            )
         return _SHAPES[shape]
-    return _recognised
+    return _recognised if method == "supervised" else _SHAPES[_OF_METHOD[method][0]]
 
 
 def _recognised(row: Row) -> Example:
@@ -54,6 +62,12 @@ def _recognised(row: Row) -> Example:
         return _from_prompt(row)
     if "instruction" in row and "output" in row:
         return _from_alpaca(row)
+    if row.keys() <= _OF_TEXTS:
+        raise Unusable(
+            "a text without question and answer, which supervised training cannot use",
+            "Set `method: continued-pretraining`.",
+            field="path",
+        )
     raise Unusable(
         f"what to learn is not recognised; the columns are: {listing(row)}",
         "Say which hold question and answer: columns: {user: ..., assistant: ...}",
@@ -61,18 +75,32 @@ def _recognised(row: Row) -> Example:
     )
 
 
-def _by_columns(columns: Columns) -> Convert:
-    system, user, assistant = columns.system, columns.user, columns.assistant
+def _by_columns(columns: Columns, method: str) -> Convert:
+    system, user = columns.system, columns.user
+    answers = [
+        (part, name)
+        for part in ("assistant", "chosen", "rejected", "text")
+        if (name := getattr(columns, part)) is not None
+    ]
+    if (fitting := _COLUMNS_OF_METHOD.get(method)) != [part for part, _ in answers]:
+        raise Unusable(
+            f"{' and '.join(part for part, _ in answers)} are not the columns of {method}",
+            f"Name: {', '.join(['user', *fitting])}" if fitting else "Remove `columns`.",
+            field="columns",
+        )
+    if method == "continued-pretraining":
+        part, name = answers[0]
+        return lambda row: Example([], text=_cell(row, name, part))
 
     def from_columns(row: Row) -> Example:
-        messages: list[Message] = [
-            {"role": "user", "content": _cell(row, user, "user")},
-            {"role": "assistant", "content": _cell(row, assistant, "assistant")},
-        ]
+        messages: list[Message] = [{"role": "user", "content": _cell(row, str(user), "user")}]
         # An empty cell of the system column is an example without a system prompt.
         if system is not None and (prompt := _cell(row, system, "system")):
             messages.insert(0, {"role": "system", "content": prompt})
-        return Example(messages)
+        said: list[Message] = [
+            {"role": "assistant", "content": _cell(row, name, part)} for part, name in answers
+        ]
+        return Example([*messages, said[0]], rejected=said[1] if said[1:] else None)
 
     return from_columns
 
@@ -100,42 +128,7 @@ def _from_chat(row: Row) -> Example:
     messages = row["messages"]
     if not isinstance(messages, list):
         raise Unusable("`messages` is not an array", 'Write {"messages": [{"role": ...}, ...]}')
-    return Example([_message(message) for message in messages], tools_of(row))
-
-
-def _message(written: Json) -> Message:
-    if not isinstance(written, dict):
-        raise Unusable("a message is not an object", 'Write {"role": "user", "content": "..."}')
-    if len(written) == 2 and type(written.get("content")) is str and "role" in written:  # noqa: PLR2004
-        return written
-    message = {key: value for key, value in written.items() if value is not None}
-    message.setdefault("content", None)
-    if not message.get("tool_calls", True):
-        del message["tool_calls"]
-    return message
-
-
-def _from_preference(row: Row) -> Example:
-    if "input" in row:
-        needs(row, "input", "preferred_output", "non_preferred_output")
-        asked = row["input"]
-        if not isinstance(asked, dict):
-            raise Unusable("`input` is not an object", 'Write {"input": {"messages": [...]}}')
-        before, tools = _turns(asked, "messages", "user"), tools_of(asked)
-        names = ("preferred_output", "non_preferred_output")
-    else:
-        needs(row, "prompt", "chosen", "rejected")
-        before, tools = _turns(row, "prompt", "user"), tools_of(row)
-        names = ("chosen", "rejected")
-    preferred, rejected = (_only_turn(row, name) for name in names)
-    return Example([*before, preferred], tools, rejected=rejected)
-
-
-def _only_turn(row: Row, key: str) -> Message:
-    turns = _turns(row, key, "assistant")
-    if len(turns) != 1 or turns[0].get("role") != "assistant":
-        raise Unusable(f"`{key}` is not one assistant turn", "Write one answer.")
-    return turns[0]
+    return Example([message_of(message) for message in messages], tools_of(row))
 
 
 def _from_graded(row: Row) -> Example:
@@ -146,17 +139,8 @@ def _from_graded(row: Row) -> Example:
 
 def _from_prompt(row: Row) -> Example:
     needs(row, "prompt", "completion")
-    messages = [*_turns(row, "prompt", "user"), *_turns(row, "completion", "assistant")]
+    messages = [*turns_of(row, "prompt", "user"), *turns_of(row, "completion", "assistant")]
     return Example(messages, tools_of(row))
-
-
-def _turns(row: Row, key: str, role: str) -> list[Message]:
-    value = row.get(key)
-    if isinstance(value, str):
-        return [{"role": role, "content": value}]
-    if isinstance(value, list):
-        return [_message(message) for message in value]
-    raise Unusable(f"`{key}` is neither text nor messages", f'Write {{"{key}": "..."}}')
 
 
 def _from_alpaca(row: Row) -> Example:
@@ -192,13 +176,33 @@ def _text(row: Row, key: str) -> str:
     raise Unusable(f"`{key}` is not text", f'Write {{"{key}": "..."}}')
 
 
-_METHODS: dict[str, Convert] = {
-    "dpo": _from_preference,
-    "reinforcement": _from_graded,
+def _from_text(row: Row) -> Example:
+    needs(row, "text")
+    text = row["text"]
+    if not isinstance(text, str):
+        raise Unusable("`text` is not text", 'Write {"text": "..."}')
+    return Example([], text=text)
+
+
+_OF_TEXTS = frozenset({"text", "title", "url", "id", "source", "meta"})
+"""Keys of a row that can be nothing but a text."""
+_OF_METHOD: dict[str, tuple[Shape, ...]] = {
+    "supervised": ("chat", "prompt-completion", "alpaca", "sharegpt"),
+    "dpo": ("preference",),
+    "reinforcement": ("graded",),
+    "continued-pretraining": ("text",),
 }
-_SHAPES: dict[str, Convert] = {
+_COLUMNS_OF_METHOD = {
+    "supervised": ["assistant"],
+    "dpo": ["chosen", "rejected"],
+    "continued-pretraining": ["text"],
+}
+_SHAPES: dict[Shape, Convert] = {
     "chat": _from_chat,
     "prompt-completion": _from_prompt,
     "alpaca": _from_alpaca,
     "sharegpt": from_sharegpt,
+    "preference": from_preference,
+    "graded": _from_graded,
+    "text": _from_text,
 }

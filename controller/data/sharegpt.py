@@ -5,11 +5,11 @@ becomes a `tool` message that answers the oldest call without an answer.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from backends.base import Json
 from controller.data.example import Example, Message
-from controller.data.nearest import did_you_mean, listing
+from controller.data.messages import needs, parsed_text, tools_of
 from controller.data.unusable import Unusable
 
 ROLES = {
@@ -43,8 +43,17 @@ def from_sharegpt(row: Mapping[str, Json]) -> Example:
             "`conversations` is not an array",
             'Write {"conversations": [{"from": "human", "value": "..."}, ...]}',
         )
+    return Example(messages_of(turns, row.get("system")), tools_of(row))
+
+
+def messages_of(turns: Sequence[Json], system: Json = None) -> list[Message]:
+    """Return turns, and the system prompt beside them, as OpenAI messages.
+
+    Raises:
+        Unusable: A turn is not one.
+    """
     messages: list[Message] = []
-    if (system := row.get("system")) is not None and system != "":
+    if system is not None and system != "":
         messages.append({"role": "system", "content": system})
     calls, open_calls = 0, list[str]()
     for turn in turns:
@@ -65,40 +74,7 @@ def from_sharegpt(row: Mapping[str, Json]) -> Example:
         if weight is not None:
             message["weight"] = weight
         messages.append(message)
-    return Example(messages, tools_of(row))
-
-
-def needs(row: Mapping[str, Json], *keys: str) -> None:
-    """Check that a row has the keys of its shape.
-
-    Raises:
-        Unusable: One is not there.
-    """
-    for key in keys:
-        if key not in row:
-            raise Unusable(
-                f"there is no {key!r}",
-                f"{did_you_mean(key, row)}There are: {listing(row)}",
-                field="shape",
-            )
-
-
-def tools_of(row: Mapping[str, Json]) -> list[Json] | None:
-    """Return the `tools` of a row in OpenAI's form; None when it has none.
-
-    They may be a JSON text, and functions without the `type` around them.
-
-    Raises:
-        Unusable: They are no such thing.
-    """
-    tools = row.get("tools")
-    if not tools:
-        return None
-    if isinstance(tools, str):
-        tools = _parsed(tools, "`tools`")
-    if not isinstance(tools, list):
-        raise Unusable("`tools` is not an array", 'Write [{"type": "function", "function": ...}]')
-    return [_tool(tool) for tool in tools] or None
+    return messages
 
 
 def _turn(turn: Json) -> tuple[str, Json, Json]:
@@ -112,7 +88,7 @@ def _turn(turn: Json) -> tuple[str, Json, Json]:
 
 
 def _calls(value: Json, before: int) -> list[Json]:
-    parsed = _parsed(value, "a function call") if isinstance(value, str) else value
+    parsed = parsed_text(value, "a function call") if isinstance(value, str) else value
     many = parsed if isinstance(parsed, list) else [parsed]
     return [_call(call, before + number) for number, call in enumerate(many, start=1)]
 
@@ -131,21 +107,3 @@ def _call(call: Json, number: int) -> Json:
         "type": "function",
         "function": {"name": name, "arguments": text},
     }
-
-
-def _tool(tool: Json) -> Json:
-    if isinstance(tool, dict) and isinstance(tool.get("type"), str):
-        return tool
-    if isinstance(tool, dict) and isinstance(tool.get("name"), str):
-        return {"type": "function", "function": tool}
-    raise Unusable(
-        "a tool has no name", 'Write {"type": "function", "function": {"name": "search", ...}}'
-    )
-
-
-def _parsed(text: str, what: str) -> Json:
-    try:
-        value: Json = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Unusable(f"{what} is not valid JSON: {error}", "Mend the text.") from None
-    return value

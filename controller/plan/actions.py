@@ -47,6 +47,8 @@ class Desired:
     data_changes: Mapping[str, DataChange]
     """By training-data digest of a recorded build, where its dataset is still here."""
     shutdown: Shutdown | None = None
+    warnings: tuple[str, ...] = ()
+    """What a person should know of data and model before they pay for training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ class Train:
     judged_against: str | None = None
     """The production build that stays until this one passes the gate, and where it lives."""
     shutdown: Shutdown | None = None
+    warnings: tuple[str, ...] = ()
     retrain: bool
     supersedes: str | None
     """Open job for inputs that nobody wants any more; cancelled first."""
@@ -165,6 +168,15 @@ class Retire:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """What is to be done is known only where the data can be read."""
+
+    name: str
+    reason: str
+    remedy: str
+
+
 class Obstacle(StrEnum):
     """What a blocked fine-tune is waiting for a person to mend."""
 
@@ -197,5 +209,6 @@ Action: TypeAlias = (
     | Adopt
     | Protect
     | Retire
+    | Deferred
     | Blocked
 )

@@ -6,6 +6,7 @@ Decided from state, never from history.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 
 from backends.base import Job, JobState, Json
 from controller.canonical import digest
@@ -15,6 +16,7 @@ from controller.plan.actions import (
     Action,
     Adopt,
     Blocked,
+    Deferred,
     Desired,
     Evaluate,
     Judge,
@@ -71,6 +73,7 @@ def make_plan(
     recorded: Lockfile,
     observed: Observed,
     budget_usd: float | None = None,
+    deferred: Mapping[str, Deferred] = MappingProxyType({}),
 ) -> Plan:
     """Decide what one pass does.
 
@@ -79,22 +82,26 @@ def make_plan(
         recorded: The lockfile.
         observed: What the backends said about recorded open jobs and wanted fingerprints.
         budget_usd: What all jobs may cost together, open ones counted; None for no limit.
+        deferred: Fine-tunes whose data cannot be read here, by name.
 
     Returns:
         At most one action for each fine-tune; none when everything is as declared.
     """
     actions = []
-    for name in sorted(desired.keys() | recorded.finetunes.keys()):
+    specs = len(desired) + len(deferred)
+    for name in sorted(desired.keys() | recorded.finetunes.keys() | deferred.keys()):
         entry = recorded.finetunes.get(name, Entry())
-        if name not in desired:
-            action: Action | None = _without_spec(name, entry, observed, spec_count=len(desired))
+        if name in deferred:
+            action: Action | None = deferred[name]
+        elif name not in desired:
+            action = _without_spec(name, entry, observed, spec_count=specs)
         else:
             action = _Step(desired[name], entry, recorded, observed).action()
         if action is not None:
             actions.append(action)
     if budget_usd is not None:
         actions = list(_within(budget_usd, actions, recorded))
-    return Plan(actions=tuple(actions), specs=len(desired), unasked=observed.unasked)
+    return Plan(actions=tuple(actions), specs=specs, unasked=observed.unasked)
 
 
 def _within(budget_usd: float, actions: list[Action], recorded: Lockfile) -> Iterator[Action]:
@@ -296,6 +303,7 @@ class _Step:
             data=self.desired.data,
             judged_against=self._judge_of(previous),
             shutdown=self.desired.shutdown,
+            warnings=self.desired.warnings,
             estimate=self.desired.estimate,
             retrain=previous is not None,
             supersedes=self._superseded,

@@ -11,6 +11,7 @@ from controller.plan.actions import (
     Action,
     Adopt,
     Blocked,
+    Deferred,
     Desired,
     Evaluate,
     Judge,
@@ -43,6 +44,7 @@ _VERBS = (
     "to update",
     "to retire",
     "in progress",
+    "known at apply",
     "blocked",
 )
 """The order in which the summary counts them."""
@@ -88,6 +90,8 @@ def look(action: Action) -> Look:  # noqa: C901, PLR0912 - a table, closed by my
             return Look(symbol="»", sentence="will be resumed", verb="to resume")
         case Retire():
             return Look(symbol=".", sentence="will be forgotten", verb="to retire")
+        case Deferred():
+            return Look(symbol="?", sentence="is known at apply", verb="known at apply")
         case Blocked():
             return Look(symbol="!", sentence="is blocked", verb="blocked")
         case _:
@@ -100,7 +104,7 @@ def plan_text(plan: Plan, desired: Mapping[str, Desired]) -> str:
         return no_changes(plan)
     blocks = [_block(action, desired.get(action.name)) for action in plan.actions]
     head = "ftctl will perform these actions:"
-    if all(isinstance(action, Blocked | Wait) for action in plan.actions):
+    if all(isinstance(action, Blocked | Deferred | Wait) for action in plan.actions):
         head = "Nothing to do now:"
     return "\n\n".join([head, *blocks, _closing(plan)])
 
@@ -200,7 +204,7 @@ def _details(action: Action) -> Iterator[str]:
             yield f"build = {short(action.fingerprint)}"
         case Wait() | Resume() if action.job.progress is not None:
             yield progress_text(action.job.progress)
-        case Blocked():
+        case Blocked() | Deferred():
             yield from safe(action.remedy).splitlines()
         case _:
             pass
@@ -222,6 +226,8 @@ def _train_details(action: Train) -> Iterator[str]:
         yield f"{pad(safe(field), width)} = {value}"
     if action.shutdown is not None:
         yield f"! {_shutdown(action.shutdown)}"
+    for warning in action.warnings:
+        yield f"! {safe(warning)}"
 
 
 def _change(change: Change, action: Train) -> str:
@@ -303,6 +309,7 @@ def _action_json(action: Action, desired: Desired | None) -> Json:
                     "basis": action.estimate.basis,
                 },
                 "shutdown_date": action.shutdown.date if action.shutdown else None,
+                "warnings": action.warnings,
             }
             if action.data_change is not None:
                 added, removed = action.data_change.added, action.data_change.removed
@@ -311,6 +318,8 @@ def _action_json(action: Action, desired: Desired | None) -> Json:
             value["fingerprint"] = action.fingerprint
         case Wait() | Resume() | Record() | Adopt():
             value |= {"job": action.job.id, "state": action.job.state}
+        case Deferred():
+            value["remedy"] = action.remedy
         case Blocked():
             value |= {"remedy": action.remedy, "obstacle": action.obstacle}
         case Retire() | Protect():

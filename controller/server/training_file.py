@@ -9,14 +9,16 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.data.example import spell_line, spell_message
-from controller.data.files import CHUNK, SourceFile, look_at
+from controller.data.example import spell
+from controller.data.files import CHUNK, SourceFile
+from controller.data.look import look_at
 from controller.data.prepare import check, normalise
 from controller.data.problems import Problems
+from controller.data.readers import read_rows
 from controller.data.shapes import converter
-from controller.data.sources import read_rows
 from controller.data.unusable import Unusable
 from controller.errors import Problem
+from controller.spec.data import Source
 
 MIN_EXAMPLES = 10
 """The hosted service refuses fewer, and a model learns nothing from them anywhere."""
@@ -61,22 +63,24 @@ def check_file(source: Path, target: Path, *, file_id: str, least: int) -> Check
     """
     try:
         _check_lines(source)
-        look = look_at(source, target.parent / "looks")
+        look = look_at(source, target.parent / "looks", kind="jsonl")
     except Unusable as error:
         place = "" if error.line is None else f"line {error.line}: "
         raise FileInvalid(f"{_BEGIN} {place}{error.message}. {error.remedy}".strip()) from None
-    rows = SourceFile(path=source, shown=file_id, kind="jsonl", look=look)
+    rows = SourceFile(
+        path=source, shown=file_id, kind="jsonl", look=look, source=Source(path=file_id)
+    )
     convert = converter(None, "chat")
     problems = Problems(file_id)
     sha256, examples = hashlib.sha256(), 0
     with target.open("wb") as out, target.with_suffix(".origins").open("wb") as origins:
-        for line, row in read_rows(rows, None):
+        for line, row in read_rows(rows):
             try:
                 if isinstance(row, Unusable):
                     raise row
                 example = normalise(convert(row))
                 check(example)
-                text = spell_line([spell_message(m) for m in example.messages], example.tools)
+                text = spell(example)[0]
             except Unusable as error:
                 problems.add(line, error)
                 continue

@@ -184,7 +184,9 @@ class Prepare(Strict):
     pii: Literal["mask", "reject", "warn", "off"] = "off"
     """What happens to personal data and secrets: e-mail, phone, resident registration, card and
     bank numbers, IP addresses, keys and tokens."""
-    pii_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = ["KR"]
+    pii_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(
+        default_factory=lambda: ["KR"]
+    )
     """Countries whose national phone numbers are looked for, besides +international ones."""
     max_tokens: int | None = Field(default=None, ge=8)
     """Longest example, in tokens of the base model with its chat template."""

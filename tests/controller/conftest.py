@@ -34,6 +34,7 @@ from controller.plan.plan import make_plan
 from controller.project import Project
 from controller.reconcile import Converged, Planned, Walk, converge, observe
 from controller.resolve import resolve
+from controller.settings import Policies
 from controller.spec.load import load_specs
 from controller.spec.model import Spec
 
@@ -248,7 +249,7 @@ class Repository:
     def planned(self) -> Planned:
         recorded = self.lockfile
         opened = lambda _: self.backend  # noqa: E731
-        resolved = resolve(load_specs(self.root), recorded, self.project, opened)
+        resolved = resolve(load_specs(self.root), recorded, self.project, opened, policies=Policies())
         plan = make_plan(resolved.desired, recorded, observe(resolved, recorded, opened))
         return Planned(plan=plan, resolved=resolved, opened=opened)
 

@@ -20,6 +20,7 @@ from controller.plan.plan import make_plan
 from controller.project import Project
 from controller.reconcile import Planned, Walk, converge, observe
 from controller.resolve import resolve
+from controller.settings import Policies
 from controller.spec.load import load_specs
 
 DIED = 99
@@ -97,7 +98,7 @@ def run(request: dict) -> dict:
         die_at_event(request["die_at"], str(root.parent))
     try:
         recorded = read_lockfile(root, project.state)
-        resolved = resolve(load_specs(root), recorded, project, opened)
+        resolved = resolve(load_specs(root), recorded, project, opened, policies=Policies())
         plan = make_plan(resolved.desired, recorded, observe(resolved, recorded, opened))
         planned = Planned(plan=plan, resolved=resolved, opened=opened)
         converged = converge(project, planned, Quiet(), Walk(approved=None, wait=False))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from controller.data.dataset import Dataset, build_dataset
+from controller.data.given import Places
 from controller.errors import InvalidInput, Problem
 from controller.spec.data import Data
 
@@ -26,11 +27,7 @@ class Repository:
         return path
 
     def build(self, *train: dict | str, held_out=None, **settings) -> Dataset:
-        counter = {
-            key: settings.pop(key)
-            for key in ("count_tokens", "counter_identity")
-            if key in settings
-        }
+        order = {key: settings.pop(key) for key in ("encoder", "method") if key in settings}
         data = Data.model_validate(
             {
                 "train": [{"path": one} if isinstance(one, str) else one for one in train],
@@ -42,9 +39,8 @@ class Repository:
             data,
             file="finetunes/cafe.yaml",
             folder=self.folder,
-            root=self.root,
-            cache=self.cache,
-            **counter,
+            places=Places(root=self.root, cache=self.cache),
+            **order,
         )
 
     def problems(self, *train: dict | str, **settings) -> tuple[Problem, ...]:

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backends.testing.words import WordEncoder
 from controller.data.dataset import Dataset, build_dataset
+from controller.data.given import Places
 from controller.errors import InvalidInput
 from controller.spec.data import Data
 
@@ -188,23 +190,20 @@ def test_tokens_are_counted_and_long_examples_dropped_when_asked(repository, cha
     long = {
         "messages": [
             {"role": "user", "content": "길어"},
-            {"role": "assistant", "content": "x" * 99},
+            {"role": "assistant", "content": "x " * 99},
         ]
     }
     repository.write("a.jsonl", chat_lines + json.dumps(long))
 
-    def count(example) -> int:
-        return sum(len(message["content"]) for message in example["messages"])
-
-    counter = {"count_tokens": count, "counter_identity": "characters"}
+    words = WordEncoder()
     prepare = {"max_tokens": 50, "over_length": "drop"}
-    dataset = repository.build("a.jsonl", prepare=prepare, **counter)
-    assert dataset.train.tokens == sum(count(example) for example in examples(dataset.train.path))
-    step = dataset.report.steps[-1]
-    assert (step.name, step.kept, step.dropped) == ("max_tokens", 40, 1)
-    assert step.reasons == ("finetunes/a.jsonl:41: 101 tokens, more than 50",)
-    (problem,) = repository.problems("a.jsonl", prepare={"max_tokens": 50}, **counter)
-    assert (problem.line, problem.message) == (41, "101 tokens; at most 50 are allowed")
+    dataset = repository.build("a.jsonl", prepare=prepare, encoder=words)
+    assert dataset.train.tokens == sum(words.count(examples(dataset.train.path)))
+    [step] = [step for step in dataset.report.steps if step.name == "max_tokens"]
+    assert (step.kept, step.dropped) == (40, 1)
+    assert step.reasons == ("finetunes/a.jsonl:41: 108 tokens, more than 50",)
+    (problem,) = repository.problems("a.jsonl", prepare={"max_tokens": 50}, encoder=words)
+    assert (problem.line, problem.message) == (41, "108 tokens; at most 50 are allowed")
 
 
 def test_nothing_is_counted_without_a_counter(repository, chat_lines):
@@ -227,7 +226,8 @@ def test_every_example_is_once_on_one_side_in_the_order_of_the_rows(first, secon
         (root / "b.csv").write_text(as_table(second or base[:1]))
         sources = [{"path": name, "columns": COLUMNS} for name in ("a.csv", "b.csv")]
         data = Data.model_validate({"train": sources, "held_out": {"fraction": 0.4}})
-        dataset = build_dataset(data, file="x", folder=root, root=root, cache=root / "cache")
+        places = Places(root=root, cache=root / "cache")
+        dataset = build_dataset(data, file="x", folder=root, places=places)
         train, held_out = (
             [
                 tuple(message["content"] for message in one["messages"])

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from controller.data.dataset import build_dataset
+from controller.data.given import Places
 from controller.errors import InvalidInput
 from controller.evaluate.run import read_prompts
 from controller.spec.data import Data
@@ -33,8 +34,7 @@ def build(tmp_path):
             Data.model_validate(declared),
             file="finetunes/x.yaml",
             folder=folder,
-            root=tmp_path,
-            cache=tmp_path / "cache",
+            places=Places(root=tmp_path, cache=tmp_path / "cache"),
             method=method,
         )
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.canonical import canonical_json
-from controller.data.example import Example, spell_line, spell_message
+from controller.data.example import Example, spell, spell_message
 from controller.data.prepare import (
     check,
     collapse_whitespace,
@@ -15,8 +15,7 @@ from controller.data.prepare import (
     normalise,
     with_system,
 )
-from controller.data.seen import Seen
-from controller.data.split import by_fraction
+from controller.data.split import question, seeded_hash, share, strata
 from controller.data.unusable import Unusable
 
 ASKED = {"role": "user", "content": "q"}
@@ -39,7 +38,7 @@ examples = st.builds(
 
 @given(examples)
 def test_the_spelling_is_canonical_json(example):
-    line = spell_line([spell_message(message) for message in example.messages], example.tools)
+    line, _ = spell(example)
     assert line == canonical_json(example.as_json()) + b"\n"
 
 
@@ -169,12 +168,12 @@ def test_what_cannot_be_learned(example, message):
 
 def side(conversation, *, fraction=0.5, seed=0) -> bool:
     spelt = [spell_message(message) for message in conversation]
-    return by_fraction(fraction, seed)(conversation, spelt)
+    return seeded_hash(seed)(question(conversation, spelt)) < share(fraction)
 
 
 @given(texts, texts, texts, texts)
-def test_neither_answer_nor_system_prompt_chooses_the_side(question, answer, other, system):
-    asked = {"role": "user", "content": question}
+def test_neither_answer_nor_system_prompt_chooses_the_side(asks, answer, other, system):
+    asked = {"role": "user", "content": asks}
     here = [asked, {"role": "assistant", "content": answer}]
     there = [
         {"role": "system", "content": system},
@@ -185,8 +184,8 @@ def test_neither_answer_nor_system_prompt_chooses_the_side(question, answer, oth
 
 
 @given(texts, st.floats(0.01, 0.98), st.integers(0, 9))
-def test_a_greater_fraction_only_adds(question, fraction, seed):
-    conversation = [{"role": "user", "content": question}, ANSWERED]
+def test_a_greater_fraction_only_adds(asks, fraction, seed):
+    conversation = [{"role": "user", "content": asks}, ANSWERED]
     if side(conversation, fraction=fraction, seed=seed):
         assert side(conversation, fraction=fraction + 0.01, seed=seed)
 
@@ -209,21 +208,10 @@ def test_about_the_fraction_is_held_out_and_the_seed_chooses():
     ]
 
 
-# --- duplicates --------------------------------------------------------------------------------
-
-
-@given(st.lists(st.binary(max_size=2), max_size=300))
-def test_seen_is_a_dictionary_of_first_places(lines):
-    seen, known = Seen(), {}
-    for place, line in enumerate(lines, start=1):
-        assert seen.add(line, place) == known.get(line)
-        known.setdefault(line, place)
-
-
-def test_seen_keeps_everything_while_it_grows():
-    seen = Seen()
-    assert not any(seen.add(str(number).encode(), number + 1) for number in range(50_000))
-    places = [seen.add(str(number).encode(), 1) for number in range(50_000)]
-    assert places == list(range(1, 50_001))
-    assert seen.add(b"last", 2**48 - 1) is None
-    assert seen.add(b"last", 1) == 2**48 - 1
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 2**64 - 1)), unique=True))
+def test_each_stratum_has_its_share_on_both_sides(hashes):
+    limits = strata(hashes, 0.2)
+    for stratum in {stratum for stratum, _ in hashes}:
+        of_it = [number for one, number in hashes if one == stratum]
+        held_out = sum(number < limits[stratum] for number in of_it)
+        assert held_out == min(max(round(0.2 * len(of_it)), 1), len(of_it) - 1)

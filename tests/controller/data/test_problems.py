@@ -39,7 +39,6 @@ SOURCES = [
     [{"path": "header.csv", "columns": COLUMNS}, {"path": "latin.csv", "columns": COLUMNS}],
     [{"path": "names.csv", "columns": COLUMNS}, {"path": "names.csv"}],
     [{"path": "names.csv", "shape": "alpaca"}, {"path": "turns.jsonl", "shape": "prompt-completion"}],
-    [{"path": "names.csv", "shape": "alpaca", "columns": COLUMNS}],
     [{"path": "empty.jsonl"}, {"path": "nul.jsonl"}, {"path": "latin.csv"}],
     [{"path": "bad.jsonl"}, {"path": "array.jsonl"}, {"path": "cut.json"}, {"path": "inf.jsonl"}],
     [{"path": "many.jsonl"}, {"path": "turns.jsonl"}],

@@ -1,0 +1,136 @@
+"""What the models of a spec cannot know: backends, hyperparameters, gates, policies.
+
+Needs no key, no network, no data and no heavy package.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias, cast
+
+from backends.base import Backend, BackendError, HyperparametersInvalid, Json
+from backends.registry import known_backends
+from controller.errors import InvalidInput, PolicyBroken, Problem
+from controller.evaluate.gate import COMPARED, parse_condition
+from controller.evaluate.metrics import ALWAYS, metric_name
+from controller.settings import Policies
+from controller.spec.data import Fraction, Source
+from controller.spec.load import LoadedSpec
+
+OpenBackend: TypeAlias = Callable[[str], Backend]
+
+
+def check_specs(
+    specs: Mapping[str, LoadedSpec],
+    open_backend: OpenBackend,
+    policies: Policies,
+    problems: Sequence[Problem] = (),
+) -> None:
+    """Check every spec.
+
+    Args:
+        specs: The specs that could be read.
+        open_backend: Opens a backend by a spec's `place`.
+        policies: What the repository demands.
+        problems: What was wrong with the others.
+
+    Raises:
+        InvalidInput: With every problem of every spec.
+        PolicyBroken: With every breach, when there is no other problem.
+    """
+    found = [*problems]
+    for loaded in specs.values():
+        found += check_spec(loaded, open_backend)
+    breaches = [breach for loaded in specs.values() for breach in check_policies(loaded, policies)]
+    if found:
+        raise InvalidInput([*found, *breaches])
+    if breaches:
+        raise PolicyBroken(breaches)
+
+
+def check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Problem]:
+    """Yield what is wrong with one spec."""
+    spec = loaded.spec
+    yield from _check_gate(loaded)
+    try:
+        backend = open_backend(spec.place)
+    except BackendError as error:
+        yield loaded.problem(("endpoint",), error.message, error.remedy)
+        return
+    except KeyError:
+        known = known_backends()
+        close = difflib.get_close_matches(spec.backend, known, n=1)
+        remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}"
+        yield loaded.problem(("backend",), f"no backend is called {spec.backend!r}", remedy)
+        return
+    can = backend.capabilities()
+    if spec.endpoint is not None and not can.endpoints:
+        message = f"the {spec.backend} backend has no endpoints"
+        yield loaded.problem(("endpoint",), message, "Remove the line.")
+    if spec.method not in can.methods:
+        message = f"the {spec.backend} backend does not do {spec.method}"
+        remedy = f"It does: {', '.join(sorted(can.methods))}"
+        yield loaded.problem(("method",), message, remedy)
+        return
+    if can.remote:
+        yield from _check_private(loaded)
+    try:
+        backend.parse_hyperparameters(spec.method, cast(Mapping[str, Json], spec.hyperparameters))
+    except HyperparametersInvalid as error:
+        for found in error.problems:
+            path = ("hyperparameters", found.field)
+            yield loaded.problem(path, found.message, found.remedy)
+
+
+def check_policies(loaded: LoadedSpec, policies: Policies) -> Iterator[Problem]:
+    """Yield what a policy of the repository forbids in one spec."""
+    for path, source in _sources(loaded):
+        license_ = source.license or loaded.spec.data.license
+        if policies.require_license and license_ is None:
+            message = "has no licence, and policies.require_license demands one"
+            remedy = "Add `license: CC-BY-4.0` (an SPDX identifier) to the source or to `data`."
+            yield loaded.problem(path, message, remedy)
+        elif license_ is not None and policies.licenses and license_ not in policies.licenses:
+            message = f"the licence {license_!r} is not among policies.licenses"
+            remedy = f"Allowed: {', '.join(policies.licenses)}"
+            yield loaded.problem(path, message, remedy)
+
+
+def _sources(loaded: LoadedSpec) -> Iterator[tuple[tuple[str | int, ...], Source]]:
+    data = loaded.spec.data
+    for number, source in enumerate(data.train):
+        yield ("data", "train", number), source
+    if not isinstance(data.held_out, Fraction):
+        for number, source in enumerate(data.held_out):
+            yield ("data", "held_out", number), source
+
+
+def _check_private(loaded: LoadedSpec) -> Iterator[Problem]:
+    spec = loaded.spec
+    message = f"private data never leaves the machine, and {spec.backend} is elsewhere"
+    remedy = "Use `backend: local-gpu`."
+    if spec.data.sensitivity == "private":
+        yield loaded.problem(("data", "sensitivity"), message, remedy)
+    for path, source in _sources(loaded):
+        if source.sensitivity == "private":
+            yield loaded.problem((*path, "sensitivity"), message, remedy)
+
+
+def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
+    spec = loaded.spec
+    measured = [*ALWAYS, *(metric_name(metric) for metric in spec.evaluation.metrics)]
+    for index, text in enumerate(spec.gate):
+        path = ("gate", index)
+        try:
+            condition = parse_condition(text)
+        except ValueError as error:
+            yield loaded.problem(path, str(error))
+            continue
+        for metric in {condition.metric, condition.other} - {None}:
+            if metric not in measured:
+                remedy = f"Measured: {', '.join(measured)}. Add others to evaluation.metrics."
+                yield loaded.problem(path, f"{metric} is not measured", remedy)
+        compared = spec.evaluation.compare_to
+        if condition.model in COMPARED and condition.model not in compared:
+            remedy = f"Add {condition.model} to evaluation.compare_to."
+            message = f"nothing is compared with {condition.model}"
+            yield loaded.problem(path, message, remedy)

@@ -1,0 +1,158 @@
+"""Find the file behind every source of a spec: in the repository, or fetched from elsewhere.
+
+Out: a `Given` for each file, or every problem at once. Rows are not read here.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from controller.data.fetch import fetch, fetch_saved
+from controller.data.files import Look, SourceFile
+from controller.data.find import Found, find_files
+from controller.data.look import look_at
+from controller.data.report import PartName
+from controller.data.unusable import Unread, Unusable
+from controller.errors import DataNotRead, InvalidInput, Problem
+from controller.spec.data import Data, Fraction, Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A file of a source of the spec."""
+
+    part: PartName
+    field: str
+    """Where the source stands in the spec: `data.train[0]`."""
+    source: Source
+    file: SourceFile
+    is_table: bool
+    """Whether its rows have columns in common, so that a missing one is said once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where things are."""
+
+    root: Path
+    """The repository, which paths may not leave."""
+    cache: Path
+    """Where datasets and what is known of files are kept."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The variables that hold the databases' URLs."""
+    blobs: Mapping[Path, str] = field(default_factory=dict)
+    """Git's ID of the contents of files that are as git knows them: these need not be read."""
+
+
+def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list[Given]:
+    """Return the files of every source, in the spec's order.
+
+    Args:
+        data: The section of the spec.
+        file: The spec, as shown in errors.
+        folder: The spec's folder, which paths start from.
+        places: Where things are.
+
+    Raises:
+        InvalidInput: With every problem.
+        DataNotRead: A source cannot be read here, and there is no other problem.
+    """
+    given: list[Given] = []
+    problems: list[Problem] = []
+    unread: list[Problem] = []
+    for part, name, source in _sources(data):
+        if part == "held_out" and "weight" in source.model_fields_set:
+            problems.append(
+                Problem(
+                    file=file,
+                    field=f"{name}.weight",
+                    message="is for training sources",
+                    remedy="Remove the line: every held-out example is used once.",
+                )
+            )
+        try:
+            for found in _find(source, folder, places):
+                look = _look(found, source, places)
+                of = SourceFile(
+                    path=found.path, shown=found.shown, kind=found.kind, look=look, source=source
+                )
+                is_table = found.kind in _TABLES or source.place in {"sql", "hub"}
+                given.append(
+                    Given(part=part, field=name, source=source, file=of, is_table=is_table)
+                )
+        except _OfFile as error:
+            problems.append(error.problem)
+        except Unread as error:
+            unread.append(
+                Problem(file=file, field=name, message=error.message, remedy=error.remedy)
+            )
+        except Unusable as error:
+            problems.append(
+                Problem(
+                    file=file,
+                    field=f"{name}.{error.field or source.place}",
+                    message=error.message,
+                    remedy=error.remedy,
+                )
+            )
+    if problems:
+        raise InvalidInput([*problems, *unread])
+    if unread:
+        raise DataNotRead(unread)
+    return given
+
+
+_TABLES = frozenset({"csv", "tsv", "parquet", "excel"})
+
+
+class _OfFile(Exception):
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+def _sources(data: Data) -> Iterator[tuple[PartName, str, Source]]:
+    for number, source in enumerate(data.train):
+        yield "train", f"data.train[{number}]", source
+    if not isinstance(data.held_out, Fraction):
+        for number, source in enumerate(data.held_out):
+            yield "held_out", f"data.held_out[{number}]", source
+
+
+def _find(source: Source, folder: Path, places: Places) -> Iterator[Found]:
+    snapshots = places.cache / "snapshots"
+    if source.path is None:
+        fetched = fetch(
+            source,
+            folder=folder,
+            root=places.root,
+            snapshots=snapshots,
+            environment=places.environment,
+        )
+        yield Found(path=fetched.path, shown=fetched.shown, kind=fetched.kind)
+        return
+    for found in find_files(source, folder=folder, root=places.root):
+        if found.kind == "arrow":
+            saved = fetch_saved(found.path, found.shown, source.split, snapshots)
+            yield Found(path=saved.path, shown=saved.shown, kind=saved.kind)
+        else:
+            yield found
+
+
+def _look(found: Found, source: Source, places: Places) -> Look:
+    try:
+        return look_at(
+            found.path,
+            places.cache / "looks",
+            kind=found.kind,
+            encoding=source.encoding,
+            blob=places.blobs.get(found.path),
+        )
+    except Unusable as error:
+        raise _OfFile(
+            Problem(file=found.shown, line=error.line, message=error.message, remedy=error.remedy)
+        ) from None
+    except OSError as error:
+        raise _OfFile(
+            Problem(file=found.shown, message=f"cannot be read: {error.strerror}")
+        ) from None

@@ -1,0 +1,306 @@
+"""What a worker does: the rows of a batch become prepared, spelt, measured examples.
+
+In: a `Recipe` and a batch. Out: a `Prepared`, compact enough to be handed back. Nothing is decided
+here that needs to know other batches: duplicates, samples and the split are the builder's.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from struct import Struct
+from typing import Any, NamedTuple
+
+from backends.base import BackendError, Encoder, Json
+from controller.canonical import canonical_json
+from controller.data.batches import Batch, Lines
+from controller.data.example import Example, map_texts, spell, texts_of
+from controller.data.files import Row
+from controller.data.optional import load
+from controller.data.personal import PersonalData
+from controller.data.prepare import check, collapse_whitespace, normalise, with_system
+from controller.data.readers import parse_line
+from controller.data.report import Effect, StepName
+from controller.data.shapes import converter
+from controller.data.split import question, seeded_hash
+from controller.data.truncate import truncate
+from controller.data.unusable import Empty, Unusable
+from controller.spec.data import Fraction, Prepare, Source
+from controller.spec.where import parse_where
+
+DIGEST = 16
+"""Bytes of a line's digest: among ten million lines, two that differ look equal once in 10²⁴."""
+
+RECORD = Struct(f"<IIIQQ{DIGEST}s")
+"""Of one example: line, bytes of its canonical line, tokens, question, side, digest."""
+
+_STRATUM = 8
+
+
+class Note(NamedTuple):
+    """What happened to one example in one step."""
+
+    line: int
+    step: StepName
+    effect: Effect
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How the rows of one source become examples. Picklable."""
+
+    source: Source
+    is_table: bool
+    """Whether its columns are the same for every row, so that a missing one is said once."""
+    method: str
+    system: str | None
+    """As it is put into examples: normalised."""
+    prepare: Prepare
+    split: Fraction | None
+    encoder: Encoder | None
+    """Checks each example, and counts its tokens where `max_tokens` is set."""
+
+    def open(self) -> Callable[[Batch], "Prepared"]:
+        """Get everything ready that every batch needs.
+
+        Raises:
+            Unusable: A package of an extra is missing, or the shape does not fit the method.
+        """
+        return _Preparer(self).run
+
+
+@dataclass(slots=True, kw_only=True)
+class Prepared:
+    """What became of a batch."""
+
+    rows: int = 0
+    last_line: int = 0
+    lines: bytes = b""
+    """The canonical lines, one after the other."""
+    records: bytes = b""
+    """A `RECORD` for each."""
+    strata: bytes = b""
+    """8 bytes for each, with `stratify_by`."""
+    bands: bytes = b""
+    """The same number of 8-byte keys for each, with `deduplicate: near`."""
+    counts: Counter[tuple[StepName, Effect]] = field(default_factory=Counter)
+    notes: list[Note] = field(default_factory=list)
+    problems: list[tuple[int, Unusable]] = field(default_factory=list)
+    blamed: Unusable | None = None
+    """What is wrong with the source itself; the rest of it is not looked at."""
+
+
+class _Taken(NamedTuple):
+    line: int
+    example: Example
+    group: str | None
+    stratum: str | None
+
+
+class _Preparer:
+    """A recipe, opened."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._convert = converter(recipe.source.columns, recipe.source.shape, recipe.method)
+        self._where = [parse_where(text) for text in recipe.source.where]
+        self._hash = seeded_hash(recipe.split.seed if recipe.split else 0)
+        self._steps = list(self._chosen_steps())
+        prepare = recipe.prepare
+        self._personal = None if prepare.pii == "off" else PersonalData(prepare)
+        self._near: Any = None
+        if prepare.deduplicate == "near":
+            self._near = load("controller.data.near", extra="data", what="deduplicate: near")
+
+    def run(self, batch: Batch) -> Prepared:
+        """Prepare every row of a batch."""
+        out = Prepared()
+        taken: list[_Taken] = []
+        for line, row in _rows(batch):
+            out.rows += 1
+            out.last_line = line
+            try:
+                if isinstance(row, Unusable):
+                    raise row
+                if self._where and not self._is_wanted(row):
+                    out.counts["where", "dropped"] += 1
+                    continue
+                example = self._prepared(row, line, out)
+                if example is not None:
+                    taken.append(_Taken(line, example, *self._keys(row, example)))
+            except Unusable as error:
+                if error.field and self._recipe.is_table:
+                    out.blamed = error
+                    break
+                out.problems.append((line, error))
+            except (ValueError, RecursionError):
+                out.problems.append((line, _NOT_SPELT))
+        self._write(taken, out)
+        return out
+
+    def _is_wanted(self, row: Any) -> bool:  # noqa: ANN401 - whatever JSON has
+        for condition in self._where:
+            if condition.column not in row and self._recipe.is_table:
+                raise Unusable(
+                    f"there is no column {condition.column!r}", f"{', '.join(row)}", field="where"
+                )
+            if not condition.holds(row.get(condition.column)):
+                return False
+        return True
+
+    def _chosen_steps(self) -> Iterator[tuple[StepName, Callable[[Example], Example], str]]:
+        prepare, system = self._recipe.prepare, self._recipe.system
+        yield "normalise", normalise, "spelt in Unicode NFC with \\n as line end"
+        if prepare.strip_html:
+            html = load("controller.data.html_text", extra="data", what="strip_html")
+            strip = html.html_to_text
+            yield "strip_html", lambda example: map_texts(example, strip), "HTML became text"
+        if prepare.collapse_whitespace:
+            yield "collapse_whitespace", collapse_whitespace, "blanks taken away"
+        if system is not None:
+            yield "system", lambda example: with_system(example, system), ""
+
+    def _prepared(self, row: Any, line: int, out: Prepared) -> Example | None:  # noqa: ANN401
+        example = self._convert(row)
+        for step, change, reason in self._steps:
+            new = change(example)
+            if new is not example:
+                out.counts[step, "changed"] += 1
+                if reason:
+                    out.notes.append(Note(line, step, "changed", reason))
+                example = new
+        try:
+            check(example)
+        except Empty as error:
+            if not self._recipe.prepare.drop_empty:
+                raise
+            _drop(out, line, "drop_empty", error.message)
+            return None
+        if self._personal is not None:
+            example, found = self._personal.treat(example)
+            if found:
+                effect: Effect = "changed" if self._recipe.prepare.pii == "mask" else "noted"
+                out.counts["pii", effect] += 1
+                out.notes.append(Note(line, "pii", effect, found))
+        if self._recipe.encoder is not None:
+            try:
+                self._recipe.encoder.check(example.as_json())
+            except BackendError as error:
+                raise Unusable(error.message, error.remedy) from None
+        return example
+
+    def _keys(self, row: Any, example: Example) -> tuple[str | None, str | None]:  # noqa: ANN401
+        split = self._recipe.split
+        if split is None or (split.group_by is None and split.stratify_by is None):
+            return None, None
+        group = None if split.group_by is None else _value(row, split.group_by, "group_by")
+        stratum = None
+        if split.stratify_by == "assistant" and "assistant" not in row:
+            stratum = str(example.messages[-1]["content"]) if example.messages else ""
+        elif split.stratify_by is not None:
+            stratum = _value(row, split.stratify_by, "stratify_by")
+        return group, stratum
+
+    def _write(self, taken: list[_Taken], out: Prepared) -> None:
+        taken, tokens = self._measured(taken, out)
+        lines: list[bytes] = []
+        records: list[bytes] = []
+        strata: list[bytes] = []
+        bands: list[bytes] = []
+        for (line, example, group, stratum), count in zip(taken, tokens, strict=True):
+            try:
+                text, spelt = spell(example)
+            except (ValueError, RecursionError):
+                out.problems.append((line, _NOT_SPELT))
+                continue
+            answered = example.graded is None
+            asked = example.text or question(example.messages, spelt, answered=answered)
+            prompt = self._hash(asked)
+            side = prompt if group is None else self._hash(group)
+            digest = blake2b(text, digest_size=DIGEST).digest()
+            lines.append(text)
+            records.append(RECORD.pack(line, len(text), count, prompt, side, digest))
+            if stratum is not None:
+                strata.append(blake2b(stratum.encode(), digest_size=_STRATUM).digest())
+            if self._near is not None:
+                said = "\n".join(texts_of(example))
+                bands += self._near.band_keys(said, self._recipe.prepare.similarity)
+        out.lines, out.records = b"".join(lines), b"".join(records)
+        out.strata, out.bands = b"".join(strata), b"".join(bands)
+
+    def _measured(self, taken: list[_Taken], out: Prepared) -> tuple[list[_Taken], list[int]]:
+        """Return the examples that are short enough, cut where the spec says so, and lengths."""
+        encoder, prepare = self._recipe.encoder, self._recipe.prepare
+        if encoder is None or prepare.max_tokens is None:
+            return taken, [0] * len(taken)
+        counts = _counted(encoder, [one.example.as_json() for one in taken])
+        kept: list[_Taken] = []
+        tokens: list[int] = []
+        for one, count in zip(taken, counts, strict=True):
+            if count <= prepare.max_tokens:
+                kept.append(one)
+                tokens.append(count)
+                continue
+            over = f"{count} tokens, more than {prepare.max_tokens}"
+            if prepare.over_length == "error":
+                out.problems.append((one.line, _too_long(count, prepare.max_tokens)))
+            elif prepare.over_length == "drop":
+                _drop(out, one.line, "max_tokens", over)
+            else:
+                cut = truncate(one.example, prepare.max_tokens, lambda e: _count(encoder, e))
+                if cut is None:
+                    _drop(out, one.line, "max_tokens", f"{over}, and no answer would be left")
+                    continue
+                out.counts["max_tokens", "changed"] += 1
+                out.notes.append(Note(one.line, "max_tokens", "changed", f"{over}: {cut.reason}"))
+                kept.append(one._replace(example=cut.example))
+                tokens.append(cut.tokens)
+        return kept, tokens
+
+
+def _rows(batch: Batch) -> Iterator[Row]:
+    if not isinstance(batch, Lines):
+        yield from batch.rows
+        return
+    for line, data in enumerate(batch.data.split(b"\n"), start=batch.first):
+        if data and not data.isspace():
+            yield line, parse_line(data)
+
+
+def _drop(out: Prepared, line: int, step: StepName, reason: str) -> None:
+    out.counts[step, "dropped"] += 1
+    out.notes.append(Note(line, step, "dropped", reason))
+
+
+def _value(row: Any, column: str, key: str) -> str:  # noqa: ANN401 - whatever JSON has
+    if column not in row:
+        raise Unusable(
+            f"there is no {column!r}, which data.held_out.{key} names",
+            f"There are: {', '.join(map(str, row))}",
+        )
+    value: Json = row[column]
+    return value if isinstance(value, str) else canonical_json(value).decode()
+
+
+def _counted(encoder: Encoder, examples: list[dict[str, Json]]) -> list[int]:
+    try:
+        return encoder.count(examples)
+    except BackendError as error:
+        raise Unusable(error.message, error.remedy) from None
+
+
+def _count(encoder: Encoder, example: Example) -> int:
+    return _counted(encoder, [example.as_json()])[0]
+
+
+def _too_long(tokens: int, most: int) -> Unusable:
+    return Unusable(
+        f"{tokens} tokens; at most {most} are allowed",
+        "Shorten it, raise data.prepare.max_tokens, or set over_length: drop or truncate",
+    )
+
+
+_NOT_SPELT = Unusable(
+    "a number is not finite, or a value is nested too deeply", "Write a plain value in its place."
+)

@@ -1,0 +1,99 @@
+"""Do the same to many batches, on all cores where it pays, with results in order.
+
+Few batches are waiting at any time, so memory does not grow with the data.
+"""
+
+import os
+import pickle
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import lru_cache
+from multiprocessing import get_context
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from controller.errors import FtctlError
+
+WORTH = 8 << 20
+"""Bytes of input from which starting processes, a third of a second, pays."""
+
+_WAITING = 2
+"""Batches per worker that are handed out or waiting to be taken back."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Job(Protocol[Item, Result]):
+    """What is done: opened once in every process that does it. Picklable."""
+
+    def open(self) -> Callable[[Item], Result]:
+        """Get everything ready that every batch needs."""
+
+
+Run: TypeAlias = Callable[[Job[Item, Result], Iterable[Item]], Iterator[Result]]
+"""Does a job to every item and yields the results in order."""
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def workers(size: int) -> Iterator[Run[Any, Any]]:
+    """Offer a way to do jobs.
+
+    Args:
+        size: Bytes of input; little is done in this process.
+    """
+    count = cores()
+    if count == 1 or size < WORTH:
+        yield _run_here
+        return
+    # `spawn`, since a fork of a process with threads, such as the server, may hang.
+    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_leave_ctrl_c) as pool:
+        try:
+            yield lambda job, items: _run_in(pool, count * _WAITING, job, items)
+        except BrokenProcessPool:
+            raise FtctlError(
+                "a process that prepares data was killed",
+                "Most likely memory ran out; see `dmesg`. Run the command again with more of it.",
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _run_here(job: Job[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+    return map(job.open(), items)
+
+
+def _run_in(
+    pool: ProcessPoolExecutor, most: int, job: Job[Item, Result], items: Iterable[Item]
+) -> Iterator[Result]:
+    pickled = pickle.dumps(job)
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(_do, pickled, item))
+        if len(waiting) >= most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _do(pickled: bytes, item: Any) -> Any:  # noqa: ANN401 - what the job takes and gives
+    return _opened(pickled)(item)
+
+
+@lru_cache(maxsize=2)
+def _opened(pickled: bytes) -> Callable[[Any], Any]:
+    job: Job[Any, Any] = pickle.loads(pickled)  # noqa: S301 - from our own parent process
+    return job.open()
+
+
+def _leave_ctrl_c() -> None:
+    """Leave an interruption to the parent, which ends the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

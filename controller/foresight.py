@@ -1,0 +1,56 @@
+"""What a person should know of data and model before they pay for training. Pure.
+
+Trainers say these things hours later, or never.
+"""
+
+import math
+from collections.abc import Iterator
+
+from backends.base import Encoder
+from controller.data.dataset import Dataset
+from controller.data.report import StepName
+from controller.evaluate.gate import parse_condition
+from controller.spec.model import Spec
+
+SHARES = frozenset({"accuracy", "exact_match", "regex_match", "stop_rate"})
+"""Metrics that are a share of the held-out examples."""
+
+FINE = 0.1
+"""A gate that is decided to within this is not warned of."""
+
+_Z = 1.96
+"""Of the normal distribution, for 95 %."""
+
+_SAID: dict[tuple[StepName, str], str] = {
+    ("max_tokens", "changed"): "cut to data.prepare.max_tokens, so that answers end in mid-air",
+    ("pii", "noted"): "with personal data or secrets, which stay as they are",
+    ("leak", "noted"): "that ask what a held-out example asks, which flatters the scores",
+}
+"""What is said between `examples` and their number."""
+
+
+def warnings_of(spec: Spec, dataset: Dataset, encoder: Encoder) -> Iterator[str]:
+    """Yield a sentence for each thing worth knowing."""
+    yield from encoder.warnings()
+    for step in dataset.report.steps:
+        for effect, count in (("changed", step.changed), ("noted", step.noted)):
+            what = _SAID.get((step.name, effect))
+            if what is not None and count:
+                yield f"examples {what}: {count:,}"
+    yield from _undecided(spec, dataset.held_out.examples)
+
+
+def _undecided(spec: Spec, examples: int) -> Iterator[str]:
+    for text in spec.gate:
+        condition = parse_condition(text)
+        if condition.metric not in SHARES or condition.model is not None:
+            continue
+        share = min(max(condition.offset, 0.0), 1.0)
+        # The standard error of a share, by the normal approximation; see any book on sampling.
+        spread = _Z * math.sqrt(max(share * (1 - share), 0.05) / examples)
+        if spread > FINE:
+            enough = math.ceil(max(share * (1 - share), 0.05) * (_Z / FINE) ** 2)
+            yield (
+                f"{examples} held-out examples decide `{condition.text}` to within "
+                f"\u00b1{spread:.2f}; {enough} would to within \u00b1{FINE}"
+            )
