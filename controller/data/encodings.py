@@ -55,8 +55,7 @@ def look_at_text(path: Path, compression: Compression, encoding: str | None) -> 
             what packs it is damaged.
         OSError: It cannot be read.
     """
-    with unpacked(Hashed(path), compression) as file:
-        start = file.read(len(codecs.BOM_UTF16_LE))
+    start = _start(path, compression)
     if encoding is not None:
         return _as_said(path, compression, encoding, start)
     if start in _UTF_16_MARKS:
@@ -85,6 +84,14 @@ def look_at_text(path: Path, compression: Compression, encoding: str | None) -> 
             line=as_utf8.line,
         ) from None
     return look
+
+
+def _start(path: Path, compression: Compression) -> bytes:
+    first = next(_chunks(Hashed(path), compression))
+    if isinstance(first, Unusable):
+        first.line = 1
+        raise first
+    return first[: len(codecs.BOM_UTF16_LE)]
 
 
 def _as_said(path: Path, compression: Compression, encoding: str, start: bytes) -> Look:
@@ -169,7 +176,8 @@ def _chunks(file: Hashed, compression: Compression) -> Iterator[bytes | Unusable
     """Yield the file's bytes and, last, an empty chunk that ends the text, or what is damaged."""
     try:
         with unpacked(file, compression) as stream:
-            while chunk := stream.read(CHUNK):
+            # Not more than comes at once: what comes before damaged data says in which line it is.
+            while chunk := stream.read1(CHUNK):
                 yield chunk
             # What stands after the packed data is part of the digest.
             while file.read(CHUNK):

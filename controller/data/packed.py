@@ -9,7 +9,7 @@ import io
 import zlib
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from typing_extensions import Buffer
 
@@ -74,7 +74,7 @@ def compression_of(path: Path) -> Compression:
     return "zstd" if start == _ZSTD else ""
 
 
-def unpacked(file: Hashed, compression: Compression) -> BinaryIO:
+def unpacked(file: Hashed, compression: Compression) -> io.BufferedReader:
     """Return the bytes that were packed; closing them closes the file.
 
     Raises:
@@ -92,7 +92,7 @@ def unpacked(file: Hashed, compression: Compression) -> BinaryIO:
 
 
 class _Reads(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+    def read1(self, size: int, /) -> bytes: ...
 
 
 class _Unpacked(io.RawIOBase):
@@ -109,7 +109,7 @@ class _Unpacked(io.RawIOBase):
     def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer)
         try:
-            data = self._inner.read(len(view))
+            data = self._inner.read1(len(view))
         except EOFError:
             raise Unusable(
                 f"the {self._name} data ends too early: the file was cut off",

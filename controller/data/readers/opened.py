@@ -3,13 +3,13 @@
 import io
 from collections.abc import Iterator
 from functools import partial
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 from controller.data.files import SourceFile
 from controller.data.packed import Hashed, unpacked
 
 
-def open_bytes(source: SourceFile) -> BinaryIO:
+def open_bytes(source: SourceFile) -> io.BufferedReader:
     """Return the file's bytes, unpacked.
 
     Reading them raises an `Unusable` where the packing is damaged, and at the end when the file

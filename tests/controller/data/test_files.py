@@ -1,0 +1,304 @@
+"""Which files a source names, and what is remembered of them."""
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.data.find import Found, find_files, kind_of
+from controller.data.look import look_at
+from controller.data.unusable import Unusable
+from controller.spec.data import Source
+
+
+class Tree:
+    """A repository's files, and what is outside."""
+
+    def __init__(self, outside: Path) -> None:
+        self.outside = outside
+        self.root = outside / "repository"
+        self.folder = self.root / "finetunes"
+        self.folder.mkdir(parents=True)
+
+    def write(self, *names: str) -> None:
+        for name in names:
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+
+    def find(self, written: str, **said) -> list[Found]:
+        source = Source.model_validate({"path": written, **said})
+        return find_files(source, folder=self.folder, root=self.root)
+
+    def shown(self, written: str, **said) -> list[str]:
+        return [found.shown.removeprefix("finetunes/") for found in self.find(written, **said)]
+
+    def refused(self, written: str, **said) -> Unusable:
+        with pytest.raises(Unusable) as caught:
+            self.find(written, **said)
+        return caught.value
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.jsonl", "jsonl"), ("a.ndjson", "jsonl"), ("a.json", "json"), ("A.CSV", "csv"),
+        ("a.tsv", "tsv"), ("a.parquet", "parquet"), ("a.xlsx", "excel"), ("a.xls", "excel"),
+        ("a.ods", "excel"), ("a.html", "html"), ("a.htm", "html"), ("a.md", "markdown"),
+        ("질문.txt", "text"), ("a.jsonl.gz", "jsonl"), ("a.csv.zst", "csv"), ("a.b.html.GZ", "html"),
+    ],
+)  # fmt: skip
+def test_the_format_is_in_the_ending(name, kind):
+    assert kind_of(name) == kind
+    assert kind_of(f"s3://bucket/{name}") == kind
+    assert kind_of("dump", kind) == kind
+
+
+@pytest.mark.parametrize("name", ["few", "a.doc", "a.gz", ".csv", "csv"])
+def test_an_ending_that_says_nothing_is_refused(name):
+    with pytest.raises(Unusable, match="no known ending") as caught:
+        kind_of(name)
+    assert "format: jsonl" in caught.value.remedy
+
+
+def test_what_is_packed_in_itself_is_not_packed_again():
+    with pytest.raises(Unusable, match="packed twice"):
+        kind_of("a.parquet.gz")
+
+
+def test_a_glob_is_every_file_that_fits_in_the_order_of_their_names(tree):
+    tree.write(
+        "d/b.csv", "d/a.csv", "d/.hidden.csv", "d/c.txt", "d/in/a.csv", "d/in/er/z.csv", "x.csv"
+    )
+    (tree.folder / "d" / "folder.csv").mkdir()
+    assert tree.shown("d/*.csv") == ["d/a.csv", "d/b.csv"]
+    assert tree.shown("d/?.csv") == ["d/a.csv", "d/b.csv"]
+    assert tree.shown("d/[!a].csv") == ["d/b.csv"]
+    assert tree.shown("d/.*.csv") == ["d/.hidden.csv"]
+    assert tree.shown("d/**/*.csv") == ["d/a.csv", "d/b.csv", "d/in/a.csv", "d/in/er/z.csv"]
+    assert tree.shown("**/a.csv") == ["d/a.csv", "d/in/a.csv"]
+    assert tree.shown("**/**/z.csv") == ["d/in/er/z.csv"]
+    assert tree.shown("*/*/../b.csv") == ["d/b.csv"]
+    assert tree.shown("d/in/**") == ["d/in/a.csv", "d/in/er/z.csv"]
+    assert tree.shown("../finetunes/*.csv") == ["x.csv"]
+    assert tree.shown("d/c.*", format="csv") == ["d/c.txt"]
+    assert [found.kind for found in tree.find("d/c.*")] == ["text"]
+
+
+def test_a_name_with_brackets_is_itself_where_it_exists(tree):
+    tree.write("a[1].csv", "a1.csv")
+    assert tree.shown("a[1].csv") == ["a[1].csv"]
+    assert tree.shown("a[2-9,1].csv") == ["a1.csv"]
+
+
+def test_korean_names_fit_however_they_are_composed(tree):
+    decomposed = "가나.csv"
+    tree.write(f"d/{decomposed}")
+    assert tree.shown("d/가*.csv") == [f"d/{decomposed}"]
+
+
+def test_a_glob_that_fits_nothing_names_what_is_there(tree):
+    tree.write("d/a.csv", "d/b.txt.gz", "d/c.doc")
+    error = tree.refused("d/*.jsonl")
+    assert error.message == "'d/*.jsonl' fits no file"
+    assert error.remedy == "There are: a.csv, b.txt.gz"
+    assert tree.refused("e/*.jsonl").remedy == "There is no folder 'e' either."
+    assert tree.refused("d/**/x*").remedy == "There are: a.csv, b.txt.gz"
+
+
+def test_a_glob_names_the_file_that_it_cannot_read(tree):
+    tree.write("d/a.csv", "d/c.doc")
+    error = tree.refused("d/*")
+    assert error.message == "'finetunes/d/c.doc' has no known ending"
+
+
+def test_a_missing_file_names_its_neighbours(tree):
+    tree.write("few.csv", "many.jsonl.gz")
+    error = tree.refused("fwe.csv")
+    assert error.message == "there is no file 'finetunes/fwe.csv'"
+    assert error.remedy == "Did you mean 'few.csv'? There are: few.csv, many.jsonl.gz"
+    assert tree.refused("few.csv/x.csv").message == "there is no file 'finetunes/few.csv/x.csv'"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["../../secret.csv", "../../*.csv", "link.csv", "*.csv", "away/secret.csv", "away/*.csv", "away/**/*.csv",
+     "a*y/*.csv", "away/more/../secret.csv", "*/../../../*.csv"],
+)  # fmt: skip
+def test_no_path_leaves_the_repository(tree, written):
+    (tree.outside / "secret.csv").write_text("q\n")
+    (tree.folder / "link.csv").symlink_to(tree.outside / "secret.csv")
+    (tree.folder / "away").symlink_to(tree.outside)
+    error = tree.refused(written)
+    assert "leaves the repository" in error.message
+    assert repr(written) in error.message
+
+
+def test_a_glob_does_not_look_into_folders_outside(tree):
+    (tree.folder / "away").symlink_to(tree.outside)
+    (tree.outside / "locked").mkdir(mode=0)
+    tree.write("a.csv")
+    # `**` follows no links, so that none is refused either.
+    assert tree.shown("**/*.csv") == ["a.csv"]
+
+
+def test_links_inside_the_repository_are_followed(tree):
+    tree.write("real/a.csv")
+    (tree.folder / "link").symlink_to(tree.folder / "real")
+    (tree.folder / "b.csv").symlink_to("real/a.csv")
+    assert tree.shown("link/*.csv") == ["link/a.csv"]
+    (found,) = tree.find("b.csv")
+    assert (found.shown, found.path) == ("finetunes/b.csv", tree.folder / "real" / "a.csv")
+
+
+def test_a_repository_behind_a_link_is_one(tree, tmp_path):
+    tree.write("a.csv")
+    other = tmp_path / "other"
+    other.symlink_to(tree.root)
+    source = Source(path="*.csv")
+    (found,) = find_files(source, folder=other / "finetunes", root=other)
+    assert found.shown == "finetunes/a.csv"
+
+
+def test_links_in_a_circle_are_said(tree):
+    (tree.folder / "a.csv").symlink_to("b.csv")
+    (tree.folder / "b.csv").symlink_to("a.csv")
+    assert "a.csv" in tree.refused("a.csv").message
+
+
+@pytest.mark.parametrize("written", ["/etc/passwd", "a\n.csv", "/etc/*"])
+def test_a_path_is_relative_and_printable(tree, written):
+    assert "is not a relative path" in tree.refused(written).message
+
+
+def test_folders_pipes_and_devices_are_no_files(tree):
+    (tree.folder / "folder.csv").mkdir()
+    error = tree.refused("folder.csv")
+    assert (error.message, error.remedy) == (
+        "'finetunes/folder.csv' is not a file",
+        "Name the files in it: folder.csv/*.jsonl",
+    )
+    os.mkfifo(tree.folder / "pipe.csv")
+    assert tree.refused("pipe.csv").message == "'finetunes/pipe.csv' is not a file"
+
+
+@pytest.mark.parametrize("marks", [["dataset_info.json", "state.json"], ["dataset_dict.json"]])
+def test_a_saved_dataset_is_recognised(tree, marks):
+    tree.write(*(f"saved/{mark}" for mark in marks), "saved/data-00000-of-00001.arrow")
+    (found,) = tree.find("saved")
+    assert (found.kind, found.shown) == ("arrow", "finetunes/saved")
+    assert tree.shown("sav*") == ["saved"]
+    assert tree.refused("saved/data-00000-of-00001.arrow", format="arrow").message == (
+        "'finetunes/saved/data-00000-of-00001.arrow' is not a saved dataset"
+    )
+
+
+def test_gzip_that_is_none_is_said(tree):
+    tree.write("a.jsonl.gz", "b.jsonl.zst")
+    assert tree.refused("a.jsonl.gz").message == "'finetunes/a.jsonl.gz' is no gzip file"
+    assert tree.refused("*.zst").message == "'finetunes/b.jsonl.zst' is no zstd file"
+    (tree.folder / "a.jsonl.gz").write_bytes(gzip.compress(b"{}"))
+    assert tree.shown("a.jsonl.gz") == ["a.jsonl.gz"]
+
+
+def memo(looks: Path) -> Path:
+    (found,) = looks.iterdir()
+    return found
+
+
+def test_an_unchanged_file_is_not_read_again(tmp_path):
+    path, looks = tmp_path / "a.csv", tmp_path / "looks"
+    path.write_text("q\n")
+    first = look_at(path, looks, kind="csv")
+    told = memo(looks)
+    # The ctime cannot be set back; let the memo be younger.
+    os.utime(told, ns=(2**62, 2**62))
+    told.write_text(told.read_text().replace(first.sha256, "0" * 64))
+    os.utime(told, ns=(2**62, 2**62))
+    assert look_at(path, looks, kind="csv").sha256 == "0" * 64
+
+
+def test_a_file_as_young_as_its_memo_is_read_again(tmp_path):
+    path, looks = tmp_path / "a.csv", tmp_path / "looks"
+    path.write_text("q\n")
+    first = look_at(path, looks, kind="csv")
+    told = memo(looks)
+    told.write_text(told.read_text().replace(first.sha256, "0" * 64))
+    os.utime(told, ns=(path.stat().st_ctime_ns, path.stat().st_ctime_ns))
+    assert look_at(path, looks, kind="csv") == first
+
+
+def test_a_memo_is_for_one_encoding(tmp_path):
+    path, looks = tmp_path / "a.csv", tmp_path / "looks"
+    path.write_bytes("q\n한글\n".encode("cp949"))
+    assert look_at(path, looks, kind="csv").encoding == "cp949"
+    assert look_at(path, looks, kind="csv", encoding="latin-1").encoding == "iso8859-1"
+    assert look_at(path, looks, kind="parquet").encoding == ""
+    assert len(list(looks.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    "torn", [b"", b"{", b"[]", b'{"version":2}', b'{"version":2,"stamp":1,"look":{}}']
+)
+def test_a_torn_memo_costs_one_more_reading(tmp_path, torn):
+    path, looks = tmp_path / "a.csv", tmp_path / "looks"
+    path.write_text("q\n")
+    first = look_at(path, looks, kind="csv", blob="a" * 40)
+    for told in looks.iterdir():
+        told.write_bytes(torn)
+        os.utime(told, ns=(2**62, 2**62))
+    assert look_at(path, looks, kind="csv", blob="a" * 40) == first
+
+
+def test_a_fresh_clone_is_recognised_by_its_blobs_without_reading(tmp_path):
+    looks, blob = tmp_path / "looks", "3b18e512dba79e4c8300dd08aeb37f8e728b8dad"
+    path, clone = tmp_path / "a.csv", tmp_path / "clone" / "a.csv"
+    path.write_text("q\n한글\n")
+    look = look_at(path, looks, kind="csv", blob=blob)
+    clone.parent.mkdir()
+    # As long, and not to be read: what git says is believed.
+    clone.write_bytes(b"\0" * path.stat().st_size)
+    known = look_at(clone, looks, kind="csv", blob=blob)
+    assert (known.sha256, known.encoding) == (look.sha256, look.encoding)
+    assert known.stamp != look.stamp
+    with pytest.raises(Unusable, match="NUL"):
+        look_at(clone, looks, kind="csv", blob="0" * 40)
+    clone.write_bytes(b"\0")
+    with pytest.raises(Unusable, match="NUL"):
+        look_at(clone, looks, kind="csv", blob=blob)
+    path.write_text("q\n1\n")
+    with pytest.raises(Unusable, match="NUL"):
+        look_at(clone, looks, kind="csv", blob="../../etc")
+
+
+def test_a_file_that_is_empty_says_nothing_whatever_its_format(tmp_path):
+    path = tmp_path / "a.parquet"
+    path.touch()
+    with pytest.raises(Unusable, match="the file is empty"):
+        look_at(path, tmp_path / "looks", kind="parquet")
+
+
+@given(st.lists(st.text("ab*", min_size=1, max_size=3), min_size=1, max_size=3))
+def test_globs_fit_what_the_standard_library_says(tmp_path_factory, parts):
+    root = tmp_path_factory.getbasetemp() / "globs"
+    if not root.exists():
+        for name in ("a.csv", "ab.csv", "a/b.csv", "a/a/ab.csv", "ab/a/b.csv", "b/b/b/b.csv"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text("q\n")
+    # `**` inside a name is but a `*`, which pathlib refuses.
+    parts = [part if part == "**" else part.replace("**", "*").replace("**", "*") for part in parts]
+    written = "/".join(parts) + "/*.csv"
+    expected = sorted(path.relative_to(root).as_posix() for path in root.glob(written))
+    try:
+        found = [one.shown for one in find_files(Source(path=written), folder=root, root=root)]
+    except Unusable:
+        found = []
+    assert found == expected
