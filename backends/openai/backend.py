@@ -36,7 +36,7 @@ from backends.durable import write_atomic
 from backends.encoder import Encoder
 from backends.openai import hyperparameters, prices
 from backends.openai.completions import Chats, Pace
-from backends.openai.encoder import OpenAIEncoder, open_tokens
+from backends.openai.encoder import open_encoder, open_tokens
 from backends.openai.endpoints import INSTALL, base_url, is_loopback, is_official, settings
 from backends.openai.listing import find_by_fingerprint
 from backends.openai.notes import Notes
@@ -117,7 +117,13 @@ class OpenAIBackend:
     ) -> Encoder:
         """Return how the service reads examples."""
         del hyperparameters
-        return OpenAIEncoder(model=base_model.reference, method=method)
+        return open_encoder(
+            base_model.reference,
+            method,
+            self._endpoint,
+            self._prices,
+            near=is_loopback(self._url),
+        )
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say what a job would cost; only OpenAI's own prices are known."""

@@ -4,14 +4,24 @@ The door to the encodings: they are opened in the process that counts.
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
 
-from backends.base import BackendError
+from backends.base import BackendError, Endpoint
 from backends.encoder import Json, Limits, Piece
+from backends.openai.encodings import encoding_name
 from backends.openai.endpoints import INSTALL
+from backends.openai.files import LARGEST, LARGEST_UPLOAD
+from backends.openai.prices import PriceTable
+from backends.openai.rules import CHECKS
+
+VERSION: Final = 1
+"""Raised whenever the same example would be counted otherwise."""
+_FEWEST: Final = 10
+"""Examples that the service trains on at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,41 +30,70 @@ class OpenAIEncoder:
 
     model: str
     method: str
+    strict: bool = True
+    """Whether the server is the service whose rules are published."""
+    limits: Limits = field(default_factory=Limits)
+    """What the server accepts of a dataset as a whole."""
 
     @property
     def identity(self) -> str:
         """What the counts depend on."""
-        return f"openai:{self.model}:{self.method}"
-
-    @property
-    def limits(self) -> Limits:
-        """What the service accepts of a dataset as a whole."""
-        return Limits()
+        return f"openai:{VERSION}:{encoding_name(self.model)}:{self.method}"
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
         """Return how many tokens each example is billed as, for one epoch."""
-        return [self._count(example) for example in examples]
+        return list(map(self._count, examples))
 
     def check(self, example: Mapping[str, Json]) -> None:
-        """Check what the service would refuse much later."""
+        """Check what the service would refuse much later; other servers have rules of their own."""
+        if self.strict:
+            CHECKS[self.method](example)
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
-        """Return an example token by token."""
-        raise BackendError("this example cannot be shown")
+        """Return an example token by token.
+
+        The texts are the model's own tokens; what stands between them is a likeness, because the
+        service does not publish how it writes down roles, tools and ends of turn.
+        """
+        pieces: list[Piece] = open_tokens().show(self.model, example)
+        return pieces
 
     def warnings(self) -> list[str]:
-        """Say what a person should know of this model before it is trained."""
+        """Say nothing: the service's template reads whatever its rules allow."""
         return []
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
-    def _count(self) -> Any:  # noqa: ANN401 - of a module that needs the extra's packages
-        return open_tokens().counter(self.model)
+    def _count(self) -> Callable[[Mapping[str, Any]], int]:
+        count: Callable[[Mapping[str, Any]], int] = open_tokens().counter(self.model)
+        return count
 
 
-def open_tokens() -> Any:  # noqa: ANN401 - a module of the extra's packages
+def open_encoder(
+    model: str, method: str, endpoint: Endpoint, prices: PriceTable, *, near: bool
+) -> OpenAIEncoder:
+    """Return how a server reads examples.
+
+    Args:
+        model: The base model.
+        method: The training method.
+        endpoint: The server; only OpenAI's and Azure's rules are published.
+        prices: What is known of the server's models.
+        near: Whether it is on this machine, and so not the service.
+    """
+    strict = endpoint.kind != "compatible" and not near
+    price = prices.price(model)
+    limits = Limits(
+        min_examples=_FEWEST if strict else 1,
+        max_bytes=LARGEST_UPLOAD if endpoint.kind == "azure" else LARGEST,
+        max_tokens=price.max_example_tokens if strict and price is not None else None,
+    )
+    return OpenAIEncoder(model=model, method=method, strict=strict, limits=limits)
+
+
+def open_tokens() -> ModuleType:
     """Return the module that counts.
 
     Raises:

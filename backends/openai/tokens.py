@@ -4,10 +4,14 @@ import importlib
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from backends.openai.prices import base_name
+from backends.encoder import Piece
+from backends.openai.encodings import encoding_name
+from backends.openai.images import image_tokens
+from backends.openai.turns import OUTPUTS, compact, part_text, turns
 
 with warnings.catch_warnings():
     # The package reads its tables in a way that some versions of Python call outdated.
@@ -19,34 +23,43 @@ _PER_EXAMPLE: Final = 3
 _PER_NAME: Final = 1
 _AT_ONCE: Final = 200_000
 """Characters; the tokenizer refuses a million."""
-_OLD: Final = ("gpt-3.5", "gpt-4-", "babbage", "davinci")
-_OUTPUTS: Final = ("preferred_output", "non_preferred_output")
+_ROLE_AND_CONTENT: Final = 2
 
 
-def encoding_name(model: str) -> str:
-    """Return the encoding of a model; unknown ones are counted with the newest."""
-    base = base_name(model)
-    return "cl100k_base" if base == "gpt-4" or base.startswith(_OLD) else "o200k_base"
+class _Encoding(Protocol):
+    """The part of the package's encodings that is used."""
+
+    def encode_ordinary(self, text: str) -> list[int]: ...
+    def decode_single_token_bytes(self, token: int) -> bytes: ...
 
 
 def counter(model: str) -> Callable[[Mapping[str, Any]], int]:
     """Return a function that counts one example: every text, and a frame around each message."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        encode: Callable[[str], list[int]] = _bpe.get_encoding(encoding_name(model)).encode_ordinary
+    encode = _encoding(model).encode_ordinary
+    roles: dict[str, int] = {}
 
     def count_text(text: str) -> int:
-        pieces = range(0, len(text), _AT_ONCE)
-        return sum(len(encode(text[start : start + _AT_ONCE])) for start in pieces)
+        return (
+            len(encode(text)) if len(text) <= _AT_ONCE else sum(map(len, _in_parts(text, encode)))
+        )
+
+    def count_message(message: Mapping[str, Any]) -> int:
+        role, content = message["role"], message.get("content")
+        if role not in roles:
+            roles[role] = _PER_MESSAGE + count_text(role)
+        if len(message) == _ROLE_AND_CONTENT and type(content) is str:
+            return roles[role] + count_text(content)
+        return roles[role] + sum(
+            _count_value(key, value, count_text) for key, value in message.items()
+        )
 
     def count(example: Mapping[str, Any]) -> int:
         source = example.get("input", example)
-        messages = [*source.get("messages", ())]
-        for key in _OUTPUTS:
-            messages += example.get(key, ())
-        total = _PER_EXAMPLE + sum(_count_message(one, count_text) for one in messages)
+        total = _PER_EXAMPLE + sum(map(count_message, source.get("messages", ())))
+        if source is not example:
+            total += sum(count_message(one) for key in OUTPUTS for one in example.get(key, ()))
         if source.get("tools"):
-            total += count_text(_compact(source["tools"]))
+            total += count_text(compact(source["tools"]))
         return total
 
     return count
@@ -58,15 +71,58 @@ def count_file(path: Path, model: str, most: int) -> int:
     return sum(min(count(example), most) for example in _examples(path))
 
 
-def _count_message(message: Mapping[str, Any], count_text: Callable[[str], int]) -> int:
-    total = _PER_MESSAGE
-    for key, value in message.items():
-        if key == "weight" or value is None:
-            continue
-        if key == "name":
-            total += _PER_NAME
-        total += count_text(value if isinstance(value, str) else _compact(value))
-    return total
+def show(model: str, example: Mapping[str, Any]) -> list[Piece]:
+    """Return an example token by token, framed as in ChatML. See `OpenAIEncoder.show`."""
+    encoding = _encoding(model)
+
+    def tokens(text: str, *, trained: bool) -> Iterator[Piece]:
+        held = b""
+        for part in _in_parts(text, encoding.encode_ordinary):
+            for token in part:
+                held += encoding.decode_single_token_bytes(token)
+                # A token may be a part of a character, which is nothing to look at.
+                with suppress(UnicodeDecodeError):
+                    yield Piece(text=held.decode(), trained=trained)
+                    held = b""
+
+    return [
+        piece
+        for role, texts, trained in turns(example)
+        for piece in (
+            Piece(text="<|im_start|>", trained=False),
+            *tokens(role, trained=False),
+            Piece(text="\n", trained=False),
+            *(piece for text in texts for piece in tokens(text, trained=trained)),
+            Piece(text="<|im_end|>\n", trained=trained),
+        )
+    ]
+
+
+def _encoding(model: str) -> _Encoding:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        encoding: _Encoding = _bpe.get_encoding(encoding_name(model))
+    return encoding
+
+
+def _in_parts(text: str, encode: Callable[[str], list[int]]) -> Iterator[list[int]]:
+    for start in range(0, len(text), _AT_ONCE):
+        yield encode(text[start : start + _AT_ONCE])
+
+
+def _count_value(key: str, value: object, count_text: Callable[[str], int]) -> int:
+    if key in {"role", "weight"} or value is None:
+        return 0
+    if isinstance(value, str):
+        return count_text(value) + (_PER_NAME if key == "name" else 0)
+    if key == "content" and isinstance(value, list):
+        return sum(
+            image_tokens(part["image_url"])
+            if part.get("type") == "image_url"
+            else count_text(part_text(part))
+            for part in value
+        )
+    return count_text(compact(value))
 
 
 def _examples(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -74,7 +130,3 @@ def _examples(path: Path) -> Iterator[Mapping[str, Any]]:
         for line in file:
             if line.strip():
                 yield json.loads(line)
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

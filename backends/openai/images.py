@@ -1,0 +1,71 @@
+"""Images in training examples: what the service takes of them. Pure; nothing is fetched."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from backends.base import BackendError
+
+MOST_IMAGES: Final = 10
+"""In one example."""
+_MOST_BYTES: Final = 10 * 1000 * 1000
+_TYPES: Final = ("jpeg", "png", "webp")
+_OTHER_ENDINGS: Final = (".gif", ".bmp", ".svg", ".tif", ".tiff", ".heic", ".avif", ".pdf")
+_DETAILS: Final = ("auto", "low", "high")
+_LOW_TOKENS: Final = 85
+_USUAL_TOKENS: Final = 765
+"""What an image of 1,024 by 1,024 pixels costs in full detail; the real size is not known here."""
+_FORM: Final = 'write {"type": "image_url", "image_url": {"url": "https://..."}}'
+
+
+def check_image(image: object) -> None:
+    """Check one image.
+
+    Raises:
+        BackendError: The service would refuse or drop it; the message says why.
+    """
+    url = image.get("url") if isinstance(image, Mapping) else None
+    if not isinstance(image, Mapping) or not isinstance(url, str):
+        raise BackendError("an image has no `url`", _FORM)
+    detail = image.get("detail", "auto")
+    if detail not in _DETAILS:
+        raise BackendError(
+            f"the detail of an image is {detail!r}", f"write one of: {', '.join(_DETAILS)}"
+        )
+    if url.startswith("data:"):
+        _check_data(url)
+    elif not url.startswith(("https://", "http://")):
+        raise BackendError(
+            f"an image's url is {url[:60]!r}, which the service cannot fetch",
+            "write an https address, or the image itself as data:image/png;base64,...",
+        )
+    elif urlsplit(url).path.lower().endswith(_OTHER_ENDINGS):
+        raise BackendError(
+            f"the image {url[:80]!r} is none that the service reads",
+            f"convert it to one of: {', '.join(_TYPES)}",
+        )
+
+
+def image_tokens(image: Mapping[str, Any]) -> int:
+    """Return what an image is about counted as."""
+    return _LOW_TOKENS if image.get("detail") == "low" else _USUAL_TOKENS
+
+
+def _check_data(url: str) -> None:
+    head, comma, data = url.partition(",")
+    kind = head.removeprefix("data:image/").removesuffix(";base64")
+    if not comma or not head.startswith("data:image/") or not head.endswith(";base64"):
+        raise BackendError(
+            f"an image's url begins with {head[:40]!r}", "write data:image/png;base64,..."
+        )
+    if kind not in (*_TYPES, "jpg"):
+        raise BackendError(
+            f"an image is of the type {kind!r}, which the service does not read",
+            f"convert it to one of: {', '.join(_TYPES)}",
+        )
+    size = len(data) * 3 // 4
+    if size > _MOST_BYTES:
+        raise BackendError(
+            f"an image has {size / 1e6:.1f} MB; the service takes at most {_MOST_BYTES / 1e6:.0f}",
+            "make it smaller",
+        )

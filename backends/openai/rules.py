@@ -1,0 +1,330 @@
+"""What the service would refuse of an example, hours later and without naming the line. Pure.
+
+From the published schemas of training files and the guides; what they leave open is let through.
+Called for every example that is built: the common one, short texts of user and assistant, passes
+in a few comparisons. What the controller checks for every backend is not repeated here: that
+roles are known, that there is a question before an answer, that no answer is empty.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from backends.base import BackendError
+from backends.openai.images import MOST_IMAGES, check_image
+
+Message = Mapping[str, Any]
+
+_ROLE_AND_CONTENT: Final = 2
+_PLAIN_ROLES: Final = frozenset({"user", "system"})
+_ROLES: Final = ("system", "user", "assistant", "tool")
+_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_SPEAKER: Final = re.compile(r"[^\s<|\\/>]{1,64}")
+_MOST_TOOLS: Final = 128
+_SHORT: Final = 60
+_KEYS: Final[Mapping[str, frozenset[str]]] = {
+    "system": frozenset({"role", "content", "name"}),
+    "developer": frozenset({"role", "content", "name"}),
+    "user": frozenset({"role", "content", "name"}),
+    "assistant": frozenset(
+        {"role", "content", "name", "refusal", "tool_calls", "function_call", "weight"}
+    ),
+    "tool": frozenset({"role", "content", "tool_call_id"}),
+}
+_CALL_FORM: Final = (
+    'write {"id": "call_1", "type": "function", "function": {"name": "search", "arguments": "{}"}}'
+)
+_TOOL_FORM: Final = (
+    'write {"type": "function", "function": {"name": "search", "description": "...", '
+    '"parameters": {"type": "object", "properties": {}}}}'
+)
+
+
+def check_supervised(example: Mapping[str, Any]) -> None:
+    """Check a conversation to learn from.
+
+    Raises:
+        BackendError: The service would refuse it; the message says why.
+    """
+    messages = example["messages"]
+    role = None
+    for message in messages:
+        role = message["role"]
+        if (
+            len(message) != _ROLE_AND_CONTENT
+            or type(message["content"]) is not str
+            or (role != "assistant" and role not in _PLAIN_ROLES)
+        ):
+            _check_closely(messages)
+            role = messages[-1]["role"]
+            break
+    if role != "assistant":
+        raise BackendError(
+            f"the last message is the {role}'s; the service learns from a conversation that ends "
+            "with an answer",
+            'end it with {"role": "assistant", "content": "..."}',
+        )
+    if "tools" in example:
+        _check_tools(example["tools"])
+
+
+def check_preference(example: Mapping[str, Any]) -> None:
+    """Check a preference pair.
+
+    Raises:
+        BackendError: The service would refuse it; the message says why.
+    """
+    asked = example["input"]
+    outputs = [example["preferred_output"], example["non_preferred_output"]]
+    names = ("preferred", "non-preferred")
+    for name, output in zip(names, outputs, strict=True):
+        if len(output) != 1 or output[0]["role"] != "assistant":
+            raise BackendError(
+                f"the {name} output has to be exactly one message of the assistant",
+                "keep the turns before it in `input`",
+            )
+    if not asked["messages"]:
+        raise BackendError("a preference pair has no `input`", "write what the answers answer")
+    _check_closely(asked["messages"])
+    for output in outputs:
+        _check_message(output[0])
+    for message in asked["messages"]:
+        if _images(message):
+            raise BackendError(
+                "a preference pair holds an image; the service compares texts only",
+                "remove the example, or train with `method: supervised`",
+            )
+    if "tools" in asked:
+        _check_tools(asked["tools"])
+
+
+def check_graded(example: Mapping[str, Any]) -> None:
+    """Check a prompt whose answers are graded.
+
+    Raises:
+        BackendError: The service would refuse it; the message says why.
+    """
+    messages = example["messages"]
+    if not messages or messages[-1]["role"] != "user":
+        raise BackendError(
+            "the conversation does not end with the user: the service samples the answer itself",
+            "remove the turns after the last question",
+        )
+    _check_closely(messages, developer=True)
+    if "tools" in example:
+        _check_tools(example["tools"])
+
+
+CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {
+    "supervised": check_supervised,
+    "dpo": check_preference,
+    "reinforcement": check_graded,
+}
+
+
+def _check_closely(messages: Sequence[Message], *, developer: bool = False) -> None:
+    """Check every message, and that each tool call gets its answer before anyone else speaks."""
+    open_calls: set[str] = set()
+    images = 0
+    for message in messages:
+        role = message["role"]
+        if role not in _ROLES and not (developer and role == "developer"):
+            remedy = "write `system`" if role == "developer" else f"write {', '.join(_ROLES)}"
+            raise BackendError(f"the service's training files know no role {role!r}", remedy)
+        if role == "tool":
+            _answer_call(message, open_calls)
+        elif open_calls:
+            raise _unanswered(open_calls)
+        _check_message(message)
+        images += _images(message)
+        open_calls |= {call["id"] for call in message.get("tool_calls") or ()}
+    # The last answer may itself be a call, which nobody answers any more.
+    if open_calls and messages[-1]["role"] == "tool":
+        raise _unanswered(open_calls)
+    if images > MOST_IMAGES:
+        raise BackendError(
+            f"{images} images in one example; the service takes at most {MOST_IMAGES}",
+            "remove images, or make several examples of it",
+        )
+
+
+def _answer_call(message: Message, open_calls: set[str]) -> None:
+    answered = message.get("tool_call_id")
+    if not isinstance(answered, str) or not answered:
+        raise BackendError(
+            "a tool message has no `tool_call_id`", "write the `id` of the call that it answers"
+        )
+    if answered not in open_calls:
+        raise BackendError(
+            f"a tool message answers the call {answered!r}, which nobody made just before",
+            "put it behind the assistant's message with that call, once",
+        )
+    open_calls.remove(answered)
+
+
+def _unanswered(open_calls: set[str]) -> BackendError:
+    return BackendError(
+        f"the tool call {min(open_calls)!r} is not answered",
+        'put {"role": "tool", "tool_call_id": "...", "content": "..."} behind it',
+    )
+
+
+def _check_message(message: Message) -> None:
+    role = message["role"]
+    unknown = sorted(message.keys() - _KEYS[role])
+    if unknown:
+        if unknown == ["weight"]:
+            raise BackendError(
+                f"a {role} message has a `weight`; only an answer has one",
+                "remove it: nobody learns from other messages anyway",
+            )
+        raise BackendError(
+            f"a {role} message has {', '.join(map(repr, unknown))}, which the service does not know",
+            f"remove it; known are: {', '.join(sorted(_KEYS[role]))}",
+        )
+    if "weight" in message and (
+        message["weight"] not in (0, 1) or isinstance(message["weight"], bool)
+    ):
+        raise BackendError(f"a weight is {message['weight']!r}", "write 0 or 1")
+    if "name" in message and not (
+        isinstance(message["name"], str) and _SPEAKER.fullmatch(message["name"])
+    ):
+        raise BackendError(
+            f"the name {_short(message['name'])} of a {role} message is not one that the service "
+            "takes",
+            "write at most 64 characters without blanks and without < | \\ / >",
+        )
+    _check_content(message, role)
+    if "tool_calls" in message:
+        _check_calls(message["tool_calls"])
+
+
+def _check_content(message: Message, role: str) -> None:
+    content = message.get("content")
+    if isinstance(content, str):
+        return
+    if content is None:
+        if role == "assistant" and any(
+            message.get(key) for key in ("tool_calls", "function_call", "refusal")
+        ):
+            return
+        raise BackendError(f"a {role} message has no content", 'write "content": "..."')
+    if not isinstance(content, list) or not content:
+        raise BackendError(
+            f"the content of a {role} message is neither text nor parts",
+            'write "content": "..." or "content": [{"type": "text", "text": "..."}]',
+        )
+    for part in content:
+        _check_part(part, role)
+
+
+def _check_part(part: Mapping[str, Any], role: str) -> None:
+    kind = part.get("type")
+    if kind == "text" and isinstance(part.get("text"), str):
+        return
+    if kind == "refusal" and role == "assistant" and isinstance(part.get("refusal"), str):
+        return
+    if kind == "image_url":
+        if role != "user":
+            raise BackendError(
+                f"an image in a {role} message; the service reads images of the user only",
+                "move it into the user's message, or remove the example",
+            )
+        check_image(part.get("image_url"))
+        return
+    known = {"user": "text and image_url", "assistant": "text and refusal"}.get(role, "text")
+    raise BackendError(
+        f"a {role} message holds a part of type {_short(kind)}; the service trains on {known} there",
+        "remove the part, or the example",
+    )
+
+
+def _check_calls(calls: object) -> None:
+    if not isinstance(calls, list) or not calls:
+        raise BackendError("`tool_calls` is not a list of calls", f"{_CALL_FORM} in a list")
+    seen: set[str] = set()
+    for call in calls:
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping) or call.get("type") != "function":
+            raise BackendError("a tool call is not of the type function", _CALL_FORM)
+        number = call.get("id")
+        if not isinstance(number, str) or not number or number in seen:
+            what = f"the id {number!r} twice" if number in seen else "no `id`"
+            raise BackendError(f"a tool call has {what}", "give every call an id of its own")
+        seen.add(number)
+        _check_name(function.get("name"))
+        _check_arguments(function)
+
+
+def _check_arguments(function: Mapping[str, Any]) -> None:
+    arguments = function.get("arguments")
+    name = function["name"]
+    if not isinstance(arguments, str):
+        raise BackendError(
+            f"the arguments of the call of {name!r} are no text",
+            'write the object as JSON in text: "arguments": "{\\"day\\": \\"Monday\\"}"',
+        )
+    try:
+        json.loads(arguments)
+    except ValueError as error:
+        raise BackendError(
+            f"the arguments of the call of {name!r} are no JSON: {error}",
+            'write the object as JSON in text: "arguments": "{\\"day\\": \\"Monday\\"}"',
+        ) from None
+
+
+def _check_tools(tools: object) -> None:
+    if not isinstance(tools, list) or not tools:
+        raise BackendError("`tools` is not a list of functions", f"{_TOOL_FORM} in a list")
+    if len(tools) > _MOST_TOOLS:
+        raise BackendError(
+            f"{len(tools)} tools in one example; the service takes at most {_MOST_TOOLS}",
+            "keep those that the conversation is about",
+        )
+    for tool in tools:
+        function = tool.get("function") if isinstance(tool, Mapping) else None
+        if not isinstance(function, Mapping) or tool.get("type") != "function":
+            raise BackendError("a tool is not of the type function", _TOOL_FORM)
+        _check_name(function.get("name"))
+        _check_definition(function)
+
+
+def _check_definition(function: Mapping[str, Any]) -> None:
+    name = function["name"]
+    for key, kind, what in (("description", str, "text"), ("strict", bool, "true or false")):
+        if function.get(key) is not None and not isinstance(function[key], kind):
+            raise BackendError(f"the `{key}` of the tool {name!r} is not {what}", _TOOL_FORM)
+    parameters = function.get("parameters")
+    if not parameters and parameters in (None, {}):
+        return
+    if not isinstance(parameters, Mapping) or parameters.get("type") != "object":
+        raise BackendError(
+            f"the parameters of the tool {name!r} are not the schema of an object",
+            'write "parameters": {"type": "object", "properties": {...}}',
+        )
+    if not isinstance(parameters.get("properties", {}), Mapping):
+        raise BackendError(
+            f"the `properties` of the tool {name!r} are not an object",
+            'write "properties": {"day": {"type": "string"}}',
+        )
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise BackendError(
+            f"{_short(name)} is no name of a function that the service takes",
+            "write 1 to 64 letters of a-z and A-Z, digits, _ and -",
+        )
+
+
+def _images(message: Message) -> int:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return 0
+    return sum(1 for part in content if part.get("type") == "image_url")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."
