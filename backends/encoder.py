@@ -13,7 +13,7 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """One token of an example, as text."""
+    """One token of an example, as text; several, where only together they are characters."""
 
     text: str
     trained: bool
@@ -51,7 +51,8 @@ class Encoder(Protocol):
         """Return how many tokens each example is trained as.
 
         Raises:
-            BackendError: A package is missing, or the tokenizer cannot be read.
+            BackendError: A package is missing, the tokenizer cannot be read, or one of the
+                examples is refused by the template: which, a count of each alone tells.
         """
 
     def check(self, example: Mapping[str, Json]) -> None:

@@ -1,8 +1,9 @@
 """`check_backend`: runs one small job and raises with every promise that was not kept."""
 
 import json
+import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,7 @@ from backends.base import (
     Sampling,
     TrainRequest,
 )
+from backends.encoder import Encoder
 
 
 class ContractBroken(AssertionError):
@@ -54,6 +56,7 @@ def check_backend(
     check.capabilities()
     check.hyperparameters()
     check.estimates()
+    check.encoders()
     check.strangers()
     job = check.submission()
     if job is not None:
@@ -65,6 +68,24 @@ def check_backend(
 
 
 _METHODS: Final = frozenset({"supervised", "dpo", "reinforcement", "continued-pretraining"})
+_ASKED: Final = {"role": "user", "content": "카페는 몇 시에 여나요?"}
+_ANSWERED: Final = {"role": "assistant", "content": "아홉 시에 엽니다. From nine on!"}
+_EXAMPLES: Final[Mapping[str, Sequence[Mapping[str, Json]]]] = {
+    "supervised": [
+        {"messages": [_ASKED, _ANSWERED]},
+        {"messages": [_ASKED, {**_ANSWERED, "content": "열 시."}]},
+    ],
+    "dpo": [
+        {
+            "input": {"messages": [_ASKED]},
+            "preferred_output": [_ANSWERED],
+            "non_preferred_output": [{"role": "assistant", "content": "몰라요."}],
+        }
+    ],
+    "reinforcement": [{"messages": [_ASKED], "hour": "9"}],
+    "continued-pretraining": [{"text": "카페는 매일 아홉 시에 엽니다."}, {"text": "Nine to six."}],
+}
+"""What the encoder of each method is asked."""
 _STRANGER: Final = "ft1:" + "0" * 64
 _NO_JOB: Final = "no-such-job"
 _NO_MODEL: Final = "no-such-model"
@@ -116,6 +137,33 @@ class _Check:
             self.expect(ordered, f"estimate: {name} {given} is no range")
         steps = estimate.steps
         self.expect(steps is None or steps > 0, f"estimate: {steps} steps")
+
+    def encoders(self) -> None:
+        method = self.request.method
+        encoder = self.backend.encoder(
+            self.request.base_model, method, self.request.hyperparameters
+        )
+        copy: Encoder = pickle.loads(pickle.dumps(encoder))  # noqa: S301 - written just before
+        same = bool(encoder.identity) and copy.identity == encoder.identity
+        self.expect(same, "encoder: a copy in another process has another identity, or none")
+        examples = _EXAMPLES[method]
+        counts = copy.count(examples)
+        self.expect(
+            len(counts) == len(examples) and all(count > 0 for count in counts),
+            f"encoder: {len(examples)} examples were counted as {counts}",
+        )
+        self.expect(encoder.count(examples) == counts, "encoder: a copy counts otherwise")
+        self.expect(copy.count([]) == [], "encoder: counts where there is nothing")
+        for example in examples:
+            encoder.check(example)
+            pieces = encoder.show(example)
+            self.expect(bool(pieces), "encoder: shows nothing of an example")
+            self.expect(all(piece.text for piece in pieces), "encoder: shows an empty piece")
+            learnt = any(piece.trained for piece in pieces) or method == "reinforcement"
+            self.expect(learnt, "encoder: shows an example from which nothing is learnt")
+        fewest = encoder.limits.min_examples
+        self.expect(fewest >= 1, f"encoder: {fewest} examples are said to be enough")
+        self.expect(all(encoder.warnings()), "encoder: an empty warning")
 
     def strangers(self) -> None:
         found = self.backend.find([_STRANGER])
