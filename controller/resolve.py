@@ -4,17 +4,18 @@ Needs no key, no network and no heavy package.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import TypeAlias, cast
 
 from backends.base import Backend, BackendError, BaseModel, Encoder, Json, TrainRequest
 from controller.check import OpenBackend, check_policies, check_spec
 from controller.clock import days_until
 from controller.data.dataset import Dataset, Part, build_dataset
-from controller.data.difference import count_differences
+from controller.data.difference import Halves, count_differences, earlier_datasets
 from controller.data.given import Places
 from controller.errors import DataNotRead, InvalidInput, PolicyBroken, Problem
 from controller.foresight import warnings_of
@@ -31,6 +32,9 @@ from controller.project import Project, known_blobs
 from controller.settings import Policies
 from controller.spec.load import LoadedSpec
 from controller.spec.yaml import dotted
+
+EarlierDatasets: TypeAlias = Callable[[], Mapping[tuple[str, str], Halves]]
+"""Looks for the datasets that are here, by digests; once, since there may be thousands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,7 @@ def resolve(
     found = [*problems]
     breaches: list[Problem] = []
     blobs = known_blobs(project.root)
+    earlier = cache(partial(earlier_datasets, project.state / "data"))
     for name, loaded in specs.items():
         own = list(check_spec(loaded, open_backend))
         breaches += check_policies(loaded, policies)
@@ -89,7 +94,9 @@ def resolve(
         except InvalidInput as error:
             found += error.problems
         else:
-            desired[name], requests[name] = _resolve_one(loaded, entry, project, backend, built)
+            desired[name], requests[name] = _resolve_one(
+                loaded, entry, project, backend, built, earlier
+            )
             datasets[name] = built.dataset
     if found:
         raise InvalidInput([*found, *breaches])
@@ -185,7 +192,12 @@ def _deferred(name: str, error: DataNotRead) -> Deferred:
 
 
 def _resolve_one(
-    loaded: LoadedSpec, entry: Entry, project: Project, backend: Backend, built: BuiltData
+    loaded: LoadedSpec,
+    entry: Entry,
+    project: Project,
+    backend: Backend,
+    built: BuiltData,
+    earlier: EarlierDatasets,
 ) -> tuple[Desired, TrainRequest]:
     spec, dataset, base_model = loaded.spec, built.dataset, built.base_model
     inputs = training_inputs(
@@ -220,7 +232,9 @@ def _resolve_one(
         evaluation_inputs=measured,
         data=DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out)),
         estimate=backend.estimate(request, dataset.train.examples, dataset.train.tokens),
-        data_changes=_data_changes(entry, dataset, project),
+        data_changes=_data_changes(entry, dataset, earlier, project.state / "data")
+        if key not in entry.builds
+        else {},
         shutdown=_shutdown(base_model),
         warnings=tuple(warnings_of(spec, dataset, built.encoder)),
     )
@@ -231,16 +245,20 @@ def _facts(part: Part) -> PartFacts:
     return PartFacts(digest=part.digest, examples=part.examples)
 
 
-def _data_changes(entry: Entry, dataset: Dataset, project: Project) -> dict[str, DataChange]:
-    """Count the examples added and removed against recorded builds whose dataset is still here."""
-    changes = {}
-    for build in entry.builds.values():
-        old = build.data.train.digest
-        if old == dataset.train.digest or old in changes:
-            continue
-        counted = count_differences(project.state / "data", old, dataset.train)
-        if counted is not None:
-            changes[old] = DataChange(added=counted[0], removed=counted[1])
+def _data_changes(
+    entry: Entry, dataset: Dataset, earlier: EarlierDatasets, scratch: Path
+) -> dict[str, DataChange]:
+    """Count how the examples differ from recorded builds whose dataset is still here."""
+    new = Halves(dataset.train, dataset.held_out)
+    digests = {
+        (build.data.train.digest, build.data.held_out.digest) for build in entry.builds.values()
+    }
+    changes: dict[str, DataChange] = {}
+    for train, held_out in sorted(digests):
+        old = earlier().get((train, held_out)) if train != new.train.digest else None
+        if old is not None:
+            counted = count_differences(old, new, scratch)
+            changes[train] = DataChange(added=counted.added, removed=counted.removed)
     return changes
 
 

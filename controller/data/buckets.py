@@ -4,6 +4,8 @@ All equal keys are in one part, and one part at a time is looked through.
 """
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
@@ -61,3 +63,11 @@ class Buckets:
                 first = first_of.setdefault(key, number)
                 if first != number:
                     yield number, first
+
+    def groups(self) -> Iterator[list[int]]:
+        """Yield the numbers of every key, in order, part by part."""
+        for file in self._files:
+            file.seek(0)
+            entries = sorted(self._entry.iter_unpack(file.read()))
+            for _, same in groupby(entries, key=itemgetter(0)):
+                yield [number for _, number in same]
