@@ -32,6 +32,7 @@ class Buckets:
             expected: How many keys will come, about.
         """
         self._entry = Struct(f"{key_bytes}sQ")
+        self._pack = self._entry.pack
         parts = min(1 + expected // _IN_PART, _MOST_PARTS)
         self._files = [
             (folder / f"bucket-{number}").open("w+b", buffering=_BUFFER) for number in range(parts)
@@ -52,7 +53,7 @@ class Buckets:
     def add(self, key: bytes, number: int) -> None:
         """Put a key into its part."""
         part = (key[0] << 8 | key[1]) % len(self._files)
-        self._files[part].write(self._entry.pack(key, number))
+        self._files[part].write(self._pack(key, number))
 
     def repeated(self) -> Iterator[tuple[int, int]]:
         """Yield (number, first) for every key that was added before, part by part."""

@@ -7,6 +7,7 @@ samples, weights, split, leaks. Whatever is dropped or worth knowing is handed t
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from struct import Struct
 from typing import TypeAlias
 
 from controller.data.alike import Alike
@@ -18,6 +19,10 @@ from controller.data.spool import Record, Spool
 from controller.spec.data import Data, Fraction, Source
 
 TRAIN, HELD_OUT, DROPPED = 0, 1, 2
+
+_SIDE = Struct(f"<20xQ{DIGEST}x")
+_DIGEST = Struct(f"<28x{DIGEST}s")
+"""Parts of a `RECORD`."""
 
 NoteOf: TypeAlias = Callable[[int, StepName, Effect, str], None]
 """Takes the number of an example, and what happened to it in which step."""
@@ -88,8 +93,8 @@ class _Decision:
                     self._verdicts[stretch.first : end] = bytes([HELD_OUT]) * stretch.examples
             return
         limit = share(fraction.fraction)
-        for number, (_, record) in enumerate(self._spool.records()):
-            if record.side < limit:
+        for number, (side,) in enumerate(self._spool.columns(_SIDE)):
+            if side < limit:
                 self._verdicts[number] = HELD_OUT
 
     def part_by_strata(self, fraction: Fraction) -> None:
@@ -102,12 +107,13 @@ class _Decision:
                 self._verdicts[number] = HELD_OUT
 
     def drop_equal(self) -> None:
+        verdicts = self._verdicts
         with Buckets(self._spool.folder, key_bytes=DIGEST, expected=self._spool.examples) as equal:
             # Where both lists of the spec have an example, training loses it: held-out goes first.
             for part in (HELD_OUT, TRAIN):
-                for number, (_, record) in enumerate(self._spool.records()):
-                    if self._verdicts[number] == part:
-                        equal.add(record.digest, number)
+                for number, (digest,) in enumerate(self._spool.columns(_DIGEST)):
+                    if verdicts[number] == part:
+                        equal.add(digest, number)
             for number, first in equal.repeated():
                 self._drop(number, "deduplicate", f"the same as {self._where(first, number)}")
 

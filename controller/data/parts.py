@@ -1,14 +1,15 @@
 """Write the train and the held-out half from the spool, by verdict."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from controller.data.decide import DROPPED, TRAIN, copies
 from controller.data.report import PartName
-from controller.data.spool import Spool
+from controller.data.spool import Record, Spool
 from controller.data.writer import Writer, Written
 
 NAMES: tuple[PartName, PartName] = ("train", "held_out")
@@ -48,22 +49,42 @@ def write_parts(
             )
             for name in NAMES
         ]
-        for number, (source, record) in enumerate(spool.records()):
-            line = read(record.size)
-            verdict = verdicts[number]
+        for source, verdict, run in _runs(spool, verdicts):
+            data = read(sum(record.size for record in run))
             if verdict == DROPPED:
                 continue
-            weight = weights[source]
-            times = copies(record, weight) if verdict == TRAIN and weight != 1 else 1
-            examples[source] += 1
-            tokens[verdict] += record.tokens * times
+            examples[source] += len(run)
             lines, origins = halves[verdict]
-            origin = f"{shown[source]}:{record.line}\n".encode()
-            for _ in range(times):
-                lines.add(line)
-                origins.add(origin)
+            if verdict == TRAIN and weights[source] != 1:
+                run, data = _weighted(run, data, weights[source])
+            tokens[verdict] += sum(record.tokens for record in run)
+            lines.add(data, len(run))
+            name = shown[source]
+            origins.add("".join([f"{name}:{record.line}\n" for record in run]).encode(), len(run))
         files = {}
         for name, (lines, origins) in zip(NAMES, halves, strict=True):
             files[f"{name}.jsonl"] = lines.finish()
             files[f"{name}.origins"] = origins.finish()
     return Parts(files=files, tokens=dict(zip(NAMES, tokens, strict=True)), examples=examples)
+
+
+def _runs(spool: Spool, verdicts: bytearray) -> Iterator[tuple[int, int, list[Record]]]:
+    """Yield the examples that follow one another and have one source and verdict."""
+    for stretch, records in spool.records_by_stretch():
+        start, end = 0, stretch.first + stretch.examples
+        for verdict, run in groupby(verdicts[stretch.first : end]):
+            stop = start + len(list(run))
+            yield stretch.source, verdict, records[start:stop]
+            start = stop
+
+
+def _weighted(run: list[Record], data: bytes, weight: float) -> tuple[list[Record], bytes]:
+    records: list[Record] = []
+    lines: list[bytes] = []
+    start = 0
+    for record in run:
+        times = copies(record, weight)
+        records += [record] * times
+        lines += [data[start : start + record.size]] * times
+        start += record.size
+    return records, b"".join(lines)

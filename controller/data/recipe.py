@@ -18,6 +18,7 @@ from controller.data.example import Example, map_texts, spell, texts_of
 from controller.data.files import Row
 from controller.data.optional import load
 from controller.data.personal import PersonalData
+from controller.data.plain import spell_plain
 from controller.data.prepare import check, collapse_whitespace, normalise, with_system
 from controller.data.readers import parse_line
 from controller.data.report import Effect, StepName
@@ -94,8 +95,10 @@ class Prepared:
 class _Taken(NamedTuple):
     line: int
     example: Example
-    group: str | None
-    stratum: str | None
+    spelt: tuple[bytes, list[str]] | None
+    """Its canonical line and messages, where they are known already."""
+    group: str | None = None
+    stratum: str | None = None
 
 
 class _Preparer:
@@ -107,7 +110,10 @@ class _Preparer:
         self._where = [parse_where(text) for text in recipe.source.where]
         self._hash = seeded_hash(recipe.split.seed if recipe.split else 0)
         self._steps = list(self._chosen_steps())
-        prepare = recipe.prepare
+        prepare, split = recipe.prepare, recipe.split
+        self._is_short = len(self._steps) == 1 and prepare.pii == "off"
+        """Whether an example that is normal and can be learnt from stays as it is."""
+        self._is_keyless = split is None or not (split.group_by or split.stratify_by)
         self._personal = None if prepare.pii == "off" else PersonalData(prepare)
         self._near: Any = None
         if prepare.deduplicate == "near":
@@ -126,9 +132,9 @@ class _Preparer:
                 if self._where and not self._is_wanted(row):
                     out.counts["where", "dropped"] += 1
                     continue
-                example = self._prepared(row, line, out)
-                if example is not None:
-                    taken.append(_Taken(line, example, *self._keys(row, example)))
+                one = self._prepared(row, line, out)
+                if one is not None:
+                    taken.append(one if self._is_keyless else self._with_keys(one, row))
             except Unusable as error:
                 if error.field and self._recipe.is_table:
                     out.blamed = error
@@ -161,8 +167,22 @@ class _Preparer:
         if system is not None:
             yield "system", lambda example: with_system(example, system), ""
 
-    def _prepared(self, row: Any, line: int, out: Prepared) -> Example | None:  # noqa: ANN401
+    def _prepared(self, row: Any, line: int, out: Prepared) -> _Taken | None:  # noqa: ANN401
         example = self._convert(row)
+        spelt = spell_plain(example) if self._is_short else None
+        if spelt is None and (treated := self._treated(example, line, out)) is not None:
+            example = treated
+        elif spelt is None:
+            return None
+        if self._recipe.encoder is not None:
+            try:
+                self._recipe.encoder.check(example.as_json())
+            except BackendError as error:
+                raise Unusable(error.message, error.remedy) from None
+        return _Taken(line, example, spelt)
+
+    def _treated(self, example: Example, line: int, out: Prepared) -> Example | None:
+        """Do every step; None for an example that is dropped."""
         for step, change, reason in self._steps:
             new = change(example)
             if new is not example:
@@ -183,24 +203,19 @@ class _Preparer:
                 effect: Effect = "changed" if self._recipe.prepare.pii == "mask" else "noted"
                 out.counts["pii", effect] += 1
                 out.notes.append(Note(line, "pii", effect, found))
-        if self._recipe.encoder is not None:
-            try:
-                self._recipe.encoder.check(example.as_json())
-            except BackendError as error:
-                raise Unusable(error.message, error.remedy) from None
         return example
 
-    def _keys(self, row: Any, example: Example) -> tuple[str | None, str | None]:  # noqa: ANN401
-        split = self._recipe.split
-        if split is None or (split.group_by is None and split.stratify_by is None):
-            return None, None
+    def _with_keys(self, one: _Taken, row: Any) -> _Taken:  # noqa: ANN401
+        split, example = self._recipe.split, one.example
+        if split is None:
+            return one
         group = None if split.group_by is None else _value(row, split.group_by, "group_by")
         stratum = None
         if split.stratify_by == "assistant" and "assistant" not in row:
             stratum = str(example.messages[-1]["content"]) if example.messages else ""
         elif split.stratify_by is not None:
             stratum = _value(row, split.stratify_by, "stratify_by")
-        return group, stratum
+        return one._replace(group=group, stratum=stratum)
 
     def _write(self, taken: list[_Taken], out: Prepared) -> None:
         taken, tokens = self._measured(taken, out)
@@ -208,9 +223,9 @@ class _Preparer:
         records: list[bytes] = []
         strata: list[bytes] = []
         bands: list[bytes] = []
-        for (line, example, group, stratum), count in zip(taken, tokens, strict=True):
+        for (line, example, known, group, stratum), count in zip(taken, tokens, strict=True):
             try:
-                text, spelt = spell(example)
+                text, spelt = known or spell(example)
             except (ValueError, RecursionError):
                 out.problems.append((line, _NOT_SPELT))
                 continue
@@ -254,7 +269,7 @@ class _Preparer:
                     continue
                 out.counts["max_tokens", "changed"] += 1
                 out.notes.append(Note(one.line, "max_tokens", "changed", f"{over}: {cut.reason}"))
-                kept.append(one._replace(example=cut.example))
+                kept.append(one._replace(example=cut.example, spelt=None))
                 tokens.append(cut.tokens)
         return kept, tokens
 

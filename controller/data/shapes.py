@@ -128,7 +128,8 @@ def _from_chat(row: Row) -> Example:
     messages = row["messages"]
     if not isinstance(messages, list):
         raise Unusable("`messages` is not an array", 'Write {"messages": [{"role": ...}, ...]}')
-    return Example([message_of(message) for message in messages], tools_of(row))
+    tools = tools_of(row) if "tools" in row else None
+    return Example([message_of(message) for message in messages], tools)
 
 
 def _from_graded(row: Row) -> Example:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from controller.data.recipe import RECORD, Prepared
 
@@ -82,15 +82,24 @@ class Spool:
         for file in (self._lines, self._records, *self._keys.values()):
             file.close()
 
-    def records(self) -> Iterator[tuple[int, Record]]:
-        """Yield the source and the record of every example, in order."""
+    def records_by_stretch(self) -> Iterator[tuple[Stretch, list[Record]]]:
+        """Yield the records of every example, in order, with where they come from."""
         self._records.seek(0)
         for stretch in self.stretches:
-            for start in range(0, stretch.examples, _AT_ONCE):
-                wanted = min(_AT_ONCE, stretch.examples - start)
-                data = self._records.read(wanted * RECORD.size)
-                for found in RECORD.iter_unpack(data):
-                    yield stretch.source, Record(*found)
+            data = self._records.read(stretch.examples * RECORD.size)
+            yield stretch, [Record._make(found) for found in RECORD.iter_unpack(data)]
+
+    def records(self) -> Iterator[tuple[int, Record]]:
+        """Yield the source and the record of every example, in order."""
+        for stretch, records in self.records_by_stretch():
+            for record in records:
+                yield stretch.source, record
+
+    def columns(self, form: Struct) -> Iterator[tuple[Any, ...]]:
+        """Yield some fields of every record, in order: a `RECORD` with others left out."""
+        self._records.seek(0)
+        parts = iter(lambda: self._records.read(_AT_ONCE * form.size), b"")
+        return chain.from_iterable(form.iter_unpack(part) for part in parts)
 
     def keys(self, name: str, each: int) -> Iterator[tuple[bytes, ...]]:
         """Yield the 8-byte keys of every example, `each` for each: `strata` or `bands`."""

@@ -5,8 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-_BATCH = 512
-"""Lines that are hashed and written at once."""
+_BATCH = 1 << 18
+"""Bytes that are hashed and written at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +25,15 @@ class Writer:
         self._file = path.open("wb")
         self._sha256 = hashlib.sha256()
         self._pending: list[bytes] = []
+        self._size = 0
         self.lines = 0
 
-    def add(self, line: bytes) -> None:
-        """Add one line, with its line end."""
-        self.lines += 1
-        self._pending.append(line)
-        if len(self._pending) == _BATCH:
+    def add(self, data: bytes, lines: int = 1) -> None:
+        """Add some lines, each with its line end."""
+        self.lines += lines
+        self._pending.append(data)
+        self._size += len(data)
+        if self._size >= _BATCH:
             self._flush()
 
     def finish(self) -> Written:
@@ -48,5 +50,6 @@ class Writer:
     def _flush(self) -> None:
         lines = b"".join(self._pending)
         self._pending.clear()
+        self._size = 0
         self._sha256.update(lines)
         self._file.write(lines)
