@@ -1,10 +1,10 @@
-"""Read an HTML page: its main text by trafilatura, or the rows of its tables by selectolax."""
+"""Read an HTML page, by trafilatura: its main text, or the rows of its tables."""
 
 import io
 from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import trafilatura
-from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from backends.base import Json
 from controller.data.files import Row, SourceFile
@@ -13,8 +13,20 @@ from controller.data.readers.prose import pieces
 from controller.data.readers.table import header, wrong_width
 from controller.data.unusable import Unusable
 
+_Element: TypeAlias = Any
+"""Lxml has no types."""
+
+MAX_PAGE = 8 << 20
+"""Characters of a page. What takes a browser seconds is no page that somebody reads."""
+
 _MAX_SPAN = 1_000
 """Rows or columns that one cell may cover, as in browsers."""
+
+_BEGINNING = 50
+"""Characters in which a page must call itself HTML, for trafilatura to believe that it is."""
+
+_NO_TEXT = ("script", "style", "noscript", "template", "title")
+_BLOCKS = ("p", "div", "li")
 
 
 def read(source: SourceFile) -> Iterator[Row]:
@@ -24,42 +36,47 @@ def read(source: SourceFile) -> Iterator[Row]:
         Unusable: The page is too long, or has none of it.
     """
     with open_text(source) as file:
-        page = file.read(source.MAX_ROW + 1)
-    if len(page) > source.MAX_ROW:
-        raise source.too_long("the page")
-    yield from _tables(page) if source.source.extract == "tables" else _text(page, source)
+        page = file.read(MAX_PAGE + 1)
+    if len(page) > MAX_PAGE:
+        raise Unusable(f"the page is longer than {MAX_PAGE >> 20} MiB", "Leave it out.")
+    if "html" not in page[:_BEGINNING].lower():
+        page = f"<html><body>{page}</body></html>"
+    tree = trafilatura.load_html(page)
+    if tree is None:
+        raise Unusable("not an HTML page", "Leave it out, or say what it is: format: text")
+    yield from _tables(tree) if source.source.extract == "tables" else _text(tree, source)
 
 
-def _text(page: str, source: SourceFile) -> Iterator[Row]:
-    document = trafilatura.bare_extraction(page, include_comments=False)
-    tree = LexborHTMLParser(page)
+def _text(tree: _Element, source: SourceFile) -> Iterator[Row]:
+    document = trafilatura.bare_extraction(tree, include_comments=False)
     text = (document.text if document else "") or _all_text(tree)
     if not text:
         raise Unusable("the page has no text", "Leave it out.")
-    title = tree.css_first("title")
-    also: dict[str, Json] = {"title": _one_line(title.text())} if title else {}
+    title = next(tree.iter("title"), None)
+    also: dict[str, Json] = {}
+    if title is not None:
+        also["title"] = _one_line(title.text_content())
     for number, (_, row) in enumerate(pieces(io.StringIO(text), source), start=1):
         yield number, row if isinstance(row, Unusable) else {**also, **row}
 
 
-def _all_text(tree: LexborHTMLParser) -> str:
-    """Return what is left of a page too small to tell its main text from the rest."""
-    tree.strip_tags(["script", "style", "noscript", "template"])
-    return tree.body.text(separator="\n", strip=True) if tree.body else ""
+def _all_text(tree: _Element) -> str:
+    """Return the text of a page too small to tell its main text from the rest."""
+    inside = " or ".join(f"ancestor::{name}" for name in _NO_TEXT)
+    return "\n".join(filter(None, map(_one_line, tree.xpath(f"//text()[not({inside})]"))))
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _tables(page: str) -> Iterator[Row]:
-    tree = LexborHTMLParser(page)
-    for line_end in tree.css("table br"):
-        line_end.replace_with("\n")
-    for block in tree.css("table :is(p, div, li)"):
-        block.insert_after("\n")
+def _tables(tree: _Element) -> Iterator[Row]:
+    for part in tree.iter("br", *_BLOCKS):
+        part.tail = "\n" + (part.tail or "")
+        if part.tag in _BLOCKS:
+            part.text = "\n" + (part.text or "")
     number = 0
-    for table in tree.css("table"):
+    for table in tree.iter("table"):
         names: list[str] = []
         for is_header, cells in _grid(table):
             if not names:
@@ -82,15 +99,15 @@ def _tables(page: str) -> Iterator[Row]:
         )
 
 
-def _grid(table: LexborNode) -> Iterator[tuple[bool, list[str]]]:
+def _grid(table: _Element) -> Iterator[tuple[bool, list[str]]]:
     """Yield the rows of a table, cells that cover several in each of them; which is a header?"""
     covered: dict[int, tuple[int, str]] = {}
     for row in _rows(table):
-        cells = [cell for cell in row.iter() if cell.tag in ("td", "th")]
+        cells = [cell for cell in row if cell.tag in ("td", "th")]
         texts: list[str] = []
         for cell in cells:
             _fill(texts, covered)
-            text = "\n".join(filter(None, map(_one_line, cell.text().splitlines())))
+            text = "\n".join(filter(None, map(_one_line, cell.text_content().splitlines())))
             rows = _span(cell, "rowspan")
             for _ in range(_span(cell, "colspan")):
                 if rows > 1:
@@ -99,7 +116,7 @@ def _grid(table: LexborNode) -> Iterator[tuple[bool, list[str]]]:
         _fill(texts, covered)
         covered = {at: (rows - 1, text) for at, (rows, text) in covered.items() if rows > 1}
         is_header = bool(cells) and all(cell.tag == "th" for cell in cells)
-        yield is_header or (row.parent is not None and row.parent.tag == "thead"), texts
+        yield is_header or row.getparent().tag == "thead", texts
 
 
 def _fill(texts: list[str], covered: dict[int, tuple[int, str]]) -> None:
@@ -108,15 +125,15 @@ def _fill(texts: list[str], covered: dict[int, tuple[int, str]]) -> None:
         texts.append(covered[len(texts)][1])
 
 
-def _rows(table: LexborNode) -> Iterator[LexborNode]:
+def _rows(table: _Element) -> Iterator[_Element]:
     """Yield a table's own rows, not those of a table inside it."""
-    for part in table.iter():
+    for part in table:
         if part.tag == "tr":
             yield part
         elif part.tag in ("thead", "tbody", "tfoot"):
-            yield from (row for row in part.iter() if row.tag == "tr")
+            yield from (row for row in part if row.tag == "tr")
 
 
-def _span(cell: LexborNode, name: str) -> int:
-    written = (cell.attributes.get(name) or "").strip()
+def _span(cell: _Element, name: str) -> int:
+    written = cell.get(name, "").strip()
     return max(1, min(int(written), _MAX_SPAN)) if written.isdecimal() else 1

@@ -1,7 +1,7 @@
 """Read Parquet by pyarrow, some rows of a column chunk at a time."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 from pyarrow import compute, types
@@ -12,6 +12,9 @@ from controller.data.files import CHUNK, Row, SourceFile
 from controller.data.readers.table import header
 from controller.data.readers.values import as_json
 from controller.data.unusable import Unusable
+
+_Arrow: TypeAlias = Any
+"""Pyarrow has no types."""
 
 _BATCH = 8 << 20
 """Bytes of a batch, about: a few rows of long texts, many of short ones."""
@@ -43,20 +46,20 @@ def read(source: SourceFile) -> Iterator[Row]:
             ) from None
 
 
-def _rows_of_a_batch(metadata: Any) -> int:  # noqa: ANN401 - pyarrow has no types
+def _rows_of_a_batch(metadata: _Arrow) -> int:
     size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
     rows: int = max(1, min(_MOST_ROWS, _BATCH * metadata.num_rows // max(size, 1)))
     return rows
 
 
-def _rows(batch: Any) -> Iterator[dict[str, Json]]:  # noqa: ANN401 - pyarrow has no types
+def _rows(batch: _Arrow) -> Iterator[dict[str, Json]]:
     names = batch.schema.names
     columns = [_values(column) for column in batch.columns]
     for values in zip(*columns, strict=True):
         yield dict(zip(names, values, strict=True))
 
 
-def _values(column: Any) -> list[Json]:  # noqa: ANN401 - pyarrow has no types
+def _values(column: _Arrow) -> list[Json]:
     values: list[Json]
     if _is_json(column.type):
         values = column.to_pylist()
@@ -68,7 +71,7 @@ def _values(column: Any) -> list[Json]:  # noqa: ANN401 - pyarrow has no types
     return [as_json(value) for value in column.to_pylist(maps_as_pydicts="strict")]
 
 
-def _is_json(kind: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
+def _is_json(kind: _Arrow) -> bool:
     if types.is_struct(kind):
         return all(_is_json(field.type) for field in kind)
     if types.is_list(kind) or types.is_large_list(kind):
@@ -82,7 +85,7 @@ def _is_json(kind: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
     return any(one(kind) for one in is_plain)
 
 
-def _in_microseconds(kind: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
+def _in_microseconds(kind: _Arrow) -> _Arrow:
     if types.is_timestamp(kind):
         return pa.timestamp("us", kind.tz)
     if types.is_time64(kind):
