@@ -18,6 +18,7 @@ from pathlib import Path
 from backends.base import Json
 from backends.durable import sync_folder, write_atomic
 from controller.data.files import CHUNK
+from controller.data.garbage import touch
 
 MANIFEST = "dataset.json"
 
@@ -39,6 +40,7 @@ def get_or_build(cache: Path, key: str, build: Callable[[Path], Manifest]) -> tu
     folder = cache / key
     manifest = _whole(folder)
     if manifest is not None:
+        touch(folder)
         return folder, manifest
     cache.mkdir(parents=True, exist_ok=True)
     _sweep(cache)

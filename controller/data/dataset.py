@@ -12,6 +12,7 @@ from backends.base import Encoder, Json
 from controller.canonical import digest
 from controller.data.build import REASONS, Built, Order, build
 from controller.data.cache import Manifest, get_or_build
+from controller.data.garbage import collect_garbage
 from controller.data.given import Given, Places, find_sources
 from controller.data.prepare import VERSION
 from controller.data.report import PartName, Report, SourceReport, StepReport
@@ -72,6 +73,7 @@ def build_dataset(
     order = Order(data=data, file=file, method=method, encoder=encoder)
 
     def build_into(empty: Path) -> Manifest:
+        collect_garbage(places.cache)
         return _manifest(build(order, given, empty))
 
     where, manifest = get_or_build(places.cache / "datasets", _key(order, given), build_into)
