@@ -1,0 +1,44 @@
+"""Build a repository's dataset as `ftctl plan` does, and say how long that alone took.
+
+    python with_ftctl.py REPOSITORY
+
+The last line of the output is JSON. Starting Python and importing is not in the seconds; starting
+workers, and what is imported only when an example is counted, is.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from controller.lock.model import Lockfile
+from controller.project import open_project
+from controller.reconcile import backends_of
+from controller.resolve import resolve
+from controller.spec.load import load_specs
+
+
+def main() -> None:
+    """Build, and print what came out."""
+    project = open_project(Path(sys.argv[1]))
+    specs = load_specs(project.root)
+    opened = backends_of(project)
+    started = time.perf_counter()
+    resolved = resolve(specs, Lockfile(), project, opened)
+    seconds = time.perf_counter() - started
+    (dataset,) = resolved.datasets.values()
+    parts = (dataset.train, dataset.held_out)
+    counted = [part.tokens for part in parts if part.tokens is not None]
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "examples": sum(part.examples for part in parts),
+                "tokens": sum(counted) if counted else None,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
