@@ -42,7 +42,7 @@ _ALONE = ("br", "hr", "wbr")
 _VOID = ("area", "base", "col", "embed", "img", "input", "link", "meta", "param", "source", "track")
 """Tags only with attributes: otherwise they are somebody's placeholder, `<input>`."""
 _IN_TABLE = ("caption", "col", "tbody", "td", "tfoot", "th", "thead", "tr")
-_END_OPTIONAL = ("dd", "dt", "li", "option", "p", "td", "th", "tr")
+_END_OPTIONAL = ("body", "dd", "dt", "html", "li", "option", "p", "td", "th", "tr")
 
 _NAMES = "|".join(
     sorted(

@@ -1,0 +1,119 @@
+"""Personal data and secrets in a text: where they stand, and the text without them. Pure.
+
+What is found can belong to a person or opens something. Not looked for: names and addresses,
+which no rule finds; numbers that a business advertises (1588-1234, 080-...); e-mail addresses of
+version control (`git@...`); the machine's own and reserved IP addresses.
+
+`find` on a text without digits, `@` and the literals of keys takes a microsecond.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from types import MappingProxyType
+
+from controller.data.pii_finding import Finding
+from controller.data.pii_numbers import find_numbers
+from controller.data.pii_secrets import find_secrets
+
+KINDS = MappingProxyType(
+    {
+        "secret": "keys, tokens, private keys, passwords in URLs and behind their name",
+        "email": "e-mail addresses, also with (at) or 골뱅이",
+        "iban": "bank account numbers with the checksum of ISO 13616",
+        "card": "card numbers with an issuer's prefix and Luhn's checksum",
+        "rrn": "Korean resident and foreigner registration numbers",
+        "phone": "phone numbers, international or of the given regions",
+        "ip": "IPv4 and IPv6 addresses of a machine",
+    }
+)
+"""Kinds and what they are. Where two overlap, the earlier one is the more specific, and wins."""
+
+_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
+
+_TYPED = {
+    # As an input method or a word processor writes them; each is one character for one.
+    **{0xFF01 + offset: 0x21 + offset for offset in range(94)},
+    **dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2013, 0x2014, 0x2212), ord("-")),
+    **dict.fromkeys((0x00A0, 0x2007, 0x2009, 0x202F, 0x3000), ord(" ")),
+}
+_IS_TYPED = re.compile("[" + "".join(map(chr, _TYPED)) + "]")
+_DIGIT = re.compile("[0-9]")
+
+_ATS = ("@", "at)", "AT)", "at]", "AT]", "골뱅이")
+_LOCAL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._%+'-]{0,63})$")
+_AT = re.compile(r"@|\s?[(\[{]\s?(?:at|골뱅이)\s?[)\]}]\s?|\s?골뱅이\s?", re.IGNORECASE)
+_DOT = r"(?:\.|\s?[(\[{]\s?(?:dot|점|닷)\s?[)\]}]\s?|\s?닷\s?)"
+_DOMAIN = re.compile(
+    rf"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?{_DOT}){{1,8}}[A-Za-z]{{2,24}}(?![A-Za-z0-9-])",
+    re.IGNORECASE,
+)
+_NO_DOMAIN = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|css|html?|json|ya?ml|txt|md)$", re.IGNORECASE)
+_LONGEST_LOCAL = 64
+
+
+def find(text: str, regions: Sequence[str]) -> list[Finding]:
+    """Find personal data and secrets.
+
+    Args:
+        text: Any text.
+        regions: Countries whose national phone numbers are looked for: `KR`.
+
+    Returns:
+        In the order of the text; no two overlap.
+    """
+    typed = text
+    if not text.isascii() and _IS_TYPED.search(text):
+        typed = _IS_TYPED.sub(lambda one: chr(_TYPED[ord(one[0])]), text)
+    found = [*find_secrets(typed)]
+    if any(one in typed for one in _ATS):
+        found += _emails(typed)
+    if _DIGIT.search(typed):
+        found += find_numbers(typed, regions)
+    return _apart(found) if found else found
+
+
+def mask(text: str, findings: Sequence[Finding], names: dict[tuple[str, str], str]) -> str:
+    """Return a text with a placeholder for each finding: `[EMAIL_1]`, `[PHONE_2]`.
+
+    Args:
+        text: The text the findings are of.
+        findings: What `find` returned.
+        names: Of one example, and empty at its first text: the same value has the same
+            placeholder in each of its texts, however it is written.
+    """
+    parts: list[str] = []
+    at = 0
+    for one in findings:
+        key = (one.kind, one.value)
+        if key not in names:
+            number = 1 + sum(kind == one.kind for kind, _ in names)
+            while f"[{one.kind.upper()}_{number}]" in text:
+                number += 1
+            names[key] = f"[{one.kind.upper()}_{number}]"
+        parts += (text[at : one.start], names[key])
+        at = one.end
+    return "".join((*parts, text[at:]))
+
+
+def _emails(text: str) -> Iterator[Finding]:
+    for at in _AT.finditer(text):
+        local = _LOCAL.search(text, max(0, at.start() - _LONGEST_LOCAL), at.start())
+        domain = _DOMAIN.match(text, at.end())
+        if local is None or domain is None or local[0] == "git":
+            continue
+        host = re.sub(_DOT, ".", domain[0], flags=re.IGNORECASE)
+        if not _NO_DOMAIN.search(host):
+            value = f"{local[0]}@{host}".casefold()
+            yield Finding("email", local.start(), domain.end(), value)
+
+
+def _apart(found: list[Finding]) -> list[Finding]:
+    """Return the findings without those that overlap one of a more specific kind, or a longer one."""
+    kept: list[Finding] = []
+    for one in sorted(found, key=lambda one: (one.start, -one.end)):
+        rival = kept[-1] if kept and kept[-1].end > one.start else None
+        if rival is None:
+            kept.append(one)
+        elif _RANK[one.kind] < _RANK[rival.kind]:
+            kept[-1] = one
+    return kept

@@ -1,0 +1,249 @@
+"""Numbers that point to a person: phone, registration, card and bank numbers, IP addresses. Pure.
+
+Each is checked by what its issuer prescribes (python-stdnum, phonenumbers, ipaddress), and must be
+written the way people write it: prices, dates, order numbers and versions have digits too.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from phonenumbers import (
+    PhoneMetadata,
+    PhoneNumber,
+    PhoneNumberFormat,
+    PhoneNumberMatcher,
+    PhoneNumberType,
+    format_number,
+    number_type,
+)
+from stdnum import ean, iban, luhn
+from stdnum.exceptions import ValidationError
+from stdnum.kr import rrn
+
+from controller.data.pii_finding import Finding
+
+_MANY_DIGITS = re.compile(r"[0-9](?:[-. ()]{0,3}[0-9]){6}")
+"""Nothing below is shorter, but for IP addresses."""
+_BEFORE = 24
+"""Characters before a number in which a word may say what it is."""
+
+_RRN = re.compile(r"(?<![0-9A-Za-z-])([0-9]{6})([- ]{0,3})([0-9]{7})(?![0-9A-Za-z-])")
+_RRN_NAMED = re.compile(r"주민|외국인|등록 ?번호|\brrn\b|resident|registration", re.IGNORECASE)
+_BORN_BEFORE = 2050
+"""Two digits for the year: a barcode may look like a birth date, but in the second half of a
+century that has not come."""
+_BORN_FROM = 1900
+_KOREAN_BARCODE = "880"
+
+_CARD = re.compile(
+    r"(?<![0-9A-Za-z.-])(?:"
+    r"[0-9]{4}([- .])[0-9]{4}\1[0-9]{4}\1[0-9]{3,4}|[0-9]{4}([- .])[0-9]{6}\2[0-9]{4,5}"
+    r"|[0-9]{14,16}|62[0-9]{15,17})(?![0-9A-Za-z]|[-.][0-9])"
+)
+_CARD_PREFIX = re.compile(
+    # Lengths and prefixes of ISO/IEC 7812 issuers, as the networks publish them.
+    r"4[0-9]{15}$"  # Visa
+    r"|(?:5[1-5][0-9]{2}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}|27[01][0-9]|2720)[0-9]{12}$"  # Mastercard
+    r"|3[47][0-9]{13}$"  # American Express
+    r"|3(?:0[0-5]|[689][0-9])[0-9]{11}$"  # Diners Club
+    r"|35(?:2[89]|[3-8][0-9])[0-9]{12}$"  # JCB
+    r"|6(?:011|5[0-9]{2}|4[4-9][0-9])[0-9]{12}$"  # Discover
+    r"|62[0-9]{14,17}$"  # UnionPay
+    r"|(?:50|5[6-8]|6[037])[0-9]{14}$"  # Maestro
+)
+_DOMESTIC_CARD = re.compile(r"9[0-9]{15}$")
+"""Cards for use in Korea alone; believed only where written in groups, or named."""
+_CARD_NAMED = re.compile(r"카드|card", re.IGNORECASE)
+
+_IBAN = re.compile(
+    r"(?<![0-9A-Za-z])[A-Za-z]{2}[0-9]{2}(?:[ -]?[0-9A-Za-z]{4}){2,7}(?:[ -]?[0-9A-Za-z]{1,3})?"
+)
+
+_IPV4 = re.compile(r"(?<![\w.-])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w/]|\.[0-9]|-[0-9])", re.ASCII)
+_IPV6 = re.compile(
+    r"(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{1,4}:|::)[0-9A-Fa-f:]{1,36}(?![0-9A-Za-z/]|:[0-9A-Za-z])"
+)
+_VERSION = re.compile(
+    r"(?:\bv|\bver\.?|version|release|build|firmware|버전|펌웨어|릴리스|절|항|section|chapter)"
+    r"\s*[:=은는]?\s*$",
+    re.IGNORECASE,
+)
+_SMALL = 10
+"""Four numbers below ten are a version or a section; and 1.1.1.1 and 8.8.8.8 are nobody's."""
+_FEWEST_GROUPS = 3
+_DOTS, _COLONS = 3, 2
+"""An address has so many, or more."""
+
+_PHONE = re.compile(r"(?<![0-9A-Za-z_.])[+(]{0,2}[0-9](?:[-. ()]{0,3}[0-9]){7,24}+(?![0-9A-Za-z_])")
+_PHONE_NAMED = re.compile(
+    r"전화|연락|휴대|핸드폰|폰|번호|문자|팩스|\b(?:tel|phone|mobile|cell|call|fax|contact|reach)",
+    re.IGNORECASE,
+)
+_NOT_PERSONAL = frozenset(
+    {
+        PhoneNumberType.TOLL_FREE,
+        PhoneNumberType.PREMIUM_RATE,
+        PhoneNumberType.SHARED_COST,
+        PhoneNumberType.UAN,
+        PhoneNumberType.VOICEMAIL,
+    }
+)
+"""Numbers that a business advertises: 1588-1234, 080-..., +1 800 ..."""
+_BELIEVED_PLAIN = frozenset(
+    {PhoneNumberType.MOBILE, PhoneNumberType.PERSONAL_NUMBER, PhoneNumberType.VOIP}
+)
+"""Believed without separators: a mobile number's first digits are not an order number's."""
+_PUNCTUATION = str.maketrans("()", "  ")
+_MOST_GROUPS = 5
+
+
+def find_numbers(text: str, regions: Sequence[str]) -> Iterator[Finding]:
+    """Yield the numbers of a text; some may overlap.
+
+    Args:
+        text: Any text.
+        regions: Countries whose national phone numbers are looked for: `KR`.
+    """
+    if _MANY_DIGITS.search(text):
+        yield from _registration_numbers(text)
+        yield from _cards(text)
+        yield from _bank_numbers(text)
+        yield from _phones(text, regions)
+    if text.count(".") >= _DOTS:
+        yield from _ipv4(text)
+    if text.count(":") >= _COLONS:
+        yield from _ipv6(text)
+
+
+def _registration_numbers(text: str) -> Iterator[Finding]:
+    """Yield Korean resident and foreigner registration numbers.
+
+    Since October 2020 the last six digits are drawn, and the last is no checksum any more; so a
+    number written as 6-7 digits needs a birth date only. Thirteen digits in a row may be a
+    barcode or a time: there the checksum decides, or the word before.
+    """
+    for found in _RRN.finditer(text):
+        digits = found[1] + found[3]
+        if not _is_born(digits):
+            continue
+        if "-" not in found[2] and not _is_named(_RRN_NAMED, text, found.start()):
+            is_barcode = digits.startswith(_KOREAN_BARCODE) and ean.is_valid(digits)
+            if is_barcode or not rrn.is_valid(digits):
+                continue
+        yield Finding("rrn", found.start(), found.end(), digits)
+
+
+def _is_born(digits: str) -> bool:
+    try:
+        year: int = rrn.get_birth_date(digits).year
+    except ValidationError:
+        return False
+    return _BORN_FROM <= year < _BORN_BEFORE
+
+
+def _cards(text: str) -> Iterator[Finding]:
+    for found in _CARD.finditer(text):
+        digits = re.sub(r"[- .]", "", found[0])
+        domestic = _DOMESTIC_CARD.match(digits) and (
+            len(digits) < len(found[0]) or _is_named(_CARD_NAMED, text, found.start())
+        )
+        if (domestic or _CARD_PREFIX.match(digits)) and luhn.is_valid(digits):
+            yield Finding("card", found.start(), found.end(), digits)
+
+
+def _bank_numbers(text: str) -> Iterator[Finding]:
+    for found in _IBAN.finditer(text):
+        # The words after it may look like a part of it.
+        ends = accumulate(len(group) for group in re.findall(r"[ -]?[0-9A-Za-z]{1,4}", found[0]))
+        for end in reversed([*ends]):
+            if iban.is_valid(found[0][:end]):
+                value = iban.compact(found[0][:end])
+                yield Finding("iban", found.start(), found.start() + end, value)
+                break
+
+
+def _phones(text: str, regions: Sequence[str]) -> Iterator[Finding]:
+    """Yield phone numbers: with + anywhere, otherwise in the national form of a region."""
+    for run in _PHONE.finditer(text):
+        written = run[0].translate(_PUNCTUATION)
+        if written.startswith("00"):
+            written = f" +{written[2:]}"
+        for region in regions or ("ZZ",):
+            if "+" not in written and not _may_be_national(written, region):
+                continue
+            for match in PhoneNumberMatcher(written, region):
+                start = run.start() + match.start
+                named = _is_named(_PHONE_NAMED, text, start)
+                if _is_written_as_phone(match.raw_string, match.number, named=named):
+                    opened = text[start - 1 : start] == "("
+                    value = format_number(match.number, PhoneNumberFormat.E164)
+                    yield Finding("phone", start - opened, run.start() + match.end, value)
+
+
+def _may_be_national(written: str, region: str) -> bool:
+    metadata = PhoneMetadata.metadata_for_region(region)
+    prefix = metadata.national_prefix if metadata else None
+    # Only where it is written: a number in the United States goes without its 1.
+    return prefix != "0" or any(group.startswith("0") for group in re.findall("[0-9]+", written))
+
+
+def _is_written_as_phone(written: str, number: PhoneNumber, *, named: bool) -> bool:
+    kind = number_type(number)
+    if kind in _NOT_PERSONAL:
+        return False
+    if written.startswith("+"):
+        return True
+    groups = re.findall("[0-9]+", written)
+    national = re.findall("[0-9]+", format_number(number, PhoneNumberFormat.NATIONAL))
+    if len(groups) == 1:
+        believed = kind in _BELIEVED_PLAIN and groups[0].startswith("0")
+        return groups[0] == "".join(national) and (named or believed)
+    abroad = f"{number.country_code}{number.national_number}"
+    if "".join(groups) not in {"".join(national), abroad} or len(groups) > _MOST_GROUPS:
+        return False
+    if kind in _BELIEVED_PLAIN:
+        return len(groups[-1]) >= len(national[-1])
+    # Sums and ranges have their signs elsewhere, and blanks around them.
+    usual = {*_ends(national), len(str(number.national_number))}
+    return _ends(groups) <= usual and " - " not in written
+
+
+def _ends(groups: list[str]) -> set[int]:
+    """Return how many digits stand behind each separator."""
+    return {sum(map(len, groups[at:])) for at in range(1, len(groups))}
+
+
+def _ipv4(text: str) -> Iterator[Finding]:
+    for found in _IPV4.finditer(text):
+        if all(int(part) < _SMALL for part in found[0].split(".")):
+            continue
+        if not _VERSION.search(text, max(0, found.start() - _BEFORE), found.start()):
+            yield from _address(found)
+
+
+def _ipv6(text: str) -> Iterator[Finding]:
+    for found in _IPV6.finditer(text):
+        if len(re.findall("[0-9A-Fa-f]+", found[0])) >= _FEWEST_GROUPS:
+            yield from _address(found)
+
+
+def _address(found: re.Match[str]) -> Iterator[Finding]:
+    """Yield an address of one machine, public or private: that one shows a company's network."""
+    try:
+        address = ipaddress.ip_address(found[0])
+    except ValueError:
+        return
+    if not (
+        address.is_loopback
+        or address.is_unspecified
+        or address.is_multicast
+        or address.is_reserved
+        or address.is_link_local
+    ):
+        yield Finding("ip", found.start(), found.end(), str(address))
+
+
+def _is_named(names: re.Pattern[str], text: str, start: int) -> bool:
+    return names.search(text, max(0, start - _BEFORE), start) is not None

@@ -1,0 +1,240 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.data.pii import KINDS, find, mask
+
+# In pieces, so that no scanner takes this file for a leak.
+AWS = "AKIA" + "IOSFODNN7QRTZWXY"
+GITHUB = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+HUGGING_FACE = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
+OPENAI = "sk-proj-" + "Ab1_" * 20 + "T3BlbkFJ" + "Cd2-" * 20 + "Z"
+ANTHROPIC = "sk-ant-api03-" + "aB3-" * 23 + "aAA"
+SLACK = "xoxb-" + "123456789012-1234567890123-abcDEF123456ghiJKL789mno"
+GOOGLE = "AIza" + "SyA1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q"
+GITLAB = "glpat-" + "abcdefghijklmnopqrst"
+STRIPE = "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc"
+JWT = (
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
+    ".eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIiwiaWF0IjoxNTE2MjM5MDIyfQ"
+    ".SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c"
+)
+PRIVATE_KEY = (
+    "-----BEGIN RSA " + "PRIVATE KEY-----\n" + "MIIEowIBAAKCAQEA1b2c3d4e\n" * 3
+    + "-----END RSA " + "PRIVATE KEY-----"
+)  # fmt: skip
+
+
+def found(text, regions=("KR",)):
+    return [(one.kind, text[one.start : one.end]) for one in find(text, regions)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("email", "메일은 hong.gildong+cafe@example.co.kr으로 주세요", "hong.gildong+cafe@example.co.kr"),
+        ("email", "<name@host.com>, 그리고", "name@host.com"),
+        ("email", "문의:a_b@sub.domain.org.", "a_b@sub.domain.org"),
+        ("email", "hong(at)naver.com 입니다", "hong(at)naver.com"),
+        ("email", "hong [at] naver [dot] com", "hong [at] naver [dot] com"),
+        ("email", "hong골뱅이naver.com으로", "hong골뱅이naver.com"),
+        ("email", "hong＠naver．com", "hong＠naver．com"),
+        ("email", "01012345678@naver.com", "01012345678@naver.com"),
+        ("phone", "제 번호는 010-1234-5678이에요", "010-1234-5678"),
+        ("phone", "01012345678로 전화 주세요", "01012345678"),
+        ("phone", "010 1234 5678", "010 1234 5678"),
+        ("phone", "010.1234.5678", "010.1234.5678"),
+        ("phone", "010–1234–5678", "010–1234–5678"),
+        ("phone", "０１０－１２３４－５６７８", "０１０－１２３４－５６７８"),
+        ("phone", "010-12345678", "010-12345678"),
+        ("phone", "010 - 1234 - 5678", "010 - 1234 - 5678"),
+        ("phone", "011-234-5678", "011-234-5678"),
+        ("phone", "02-123-4567", "02-123-4567"),
+        ("phone", "02)1234-5678", "02)1234-5678"),
+        ("phone", "(02) 1234-5678", "(02) 1234-5678"),
+        ("phone", "전화 0212345678", "0212345678"),
+        ("phone", "031-123-4567", "031-123-4567"),
+        ("phone", "070-1234-5678", "070-1234-5678"),
+        ("phone", "0505-123-4567", "0505-123-4567"),
+        ("phone", "+82 10-1234-5678", "+82 10-1234-5678"),
+        ("phone", "+82 (0)10-1234-5678", "+82 (0)10-1234-5678"),
+        ("phone", "+821012345678", "+821012345678"),
+        ("phone", "82-10-1234-5678", "82-10-1234-5678"),
+        ("phone", "+1 (415) 555-2671", "+1 (415) 555-2671"),
+        ("phone", "+44 20 7946 0958", "+44 20 7946 0958"),
+        ("rrn", "주민번호 900101-1234568", "900101-1234568"),
+        ("rrn", "900101 - 1234568", "900101 - 1234568"),
+        ("rrn", "710139-9019902 is no date, 971013-5019901 is a foreigner's", "971013-5019901"),
+        ("rrn", "외국인등록번호: 9710135019901", "9710135019901"),
+        ("rrn", "8801012123455", "8801012123455"),
+        ("rrn", "211015-3123456", "211015-3123456"),
+        ("card", "카드 4111-1111-1111-1111", "4111-1111-1111-1111"),
+        ("card", "4111 1111 1111 1111", "4111 1111 1111 1111"),
+        ("card", "5555555555554444", "5555555555554444"),
+        ("card", "3782 822463 10005", "3782 822463 10005"),
+        ("card", "2223003122003222", "2223003122003222"),
+        ("card", "6250941006528599", "6250941006528599"),
+        ("card", "9410-1234-5678-9017", "9410-1234-5678-9017"),
+        ("iban", "Konto DE89 3704 0044 0532 0130 00 bitte", "DE89 3704 0044 0532 0130 00"),
+        ("iban", "GB82WEST12345698765432", "GB82WEST12345698765432"),
+        ("iban", "fr1420041010050500013m02606", "fr1420041010050500013m02606"),
+        ("ip", "서버 203.0.113.27에서", "203.0.113.27"),
+        ("ip", "192.168.10.24:8080", "192.168.10.24"),
+        ("ip", "http://121.78.33.5/admin", "121.78.33.5"),
+        ("ip", "접속: 2001:db8:85a3::8a2e:370:7334.", "2001:db8:85a3::8a2e:370:7334"),
+        ("ip", "fd12:3456:789a:1::1", "fd12:3456:789a:1::1"),
+        ("secret", f"export AWS_ACCESS_KEY_ID={AWS}", AWS),
+        ("secret", f"token은 {GITHUB}입니다", GITHUB),
+        ("secret", f"{HUGGING_FACE}", HUGGING_FACE),
+        ("secret", f'OPENAI_API_KEY="{OPENAI}"', OPENAI),
+        ("secret", f"키: {ANTHROPIC}", ANTHROPIC),
+        ("secret", f"slack {SLACK} 확인", SLACK),
+        ("secret", f"maps?key={GOOGLE}&q=1", GOOGLE),
+        ("secret", f"git clone https://oauth2:{GITLAB}@gitlab.com/a/b", GITLAB),
+        ("secret", STRIPE, STRIPE),
+        ("secret", f"Authorization: Bearer {JWT}", JWT),
+        ("secret", f"열쇠는\n{PRIVATE_KEY}\n입니다", PRIVATE_KEY),
+        ("secret", "postgres://admin:hunter2!x@db.internal:5432/app", "hunter2!x"),
+        ("secret", "비밀번호는 qwer1234!입니다", "qwer1234!"),
+        ("secret", "비번: abc12345", "abc12345"),
+        ("secret", 'password = "tr0ub4dor&3"', "tr0ub4dor&3"),
+        ("secret", "DB_PASSWORD=Xy7-kfp_2290", "Xy7-kfp_2290"),
+        ("secret", "api_key: 9f8e7d6c5b4a39281706", "9f8e7d6c5b4a39281706"),
+    ],
+)  # fmt: skip
+def test_found(kind, text, expected):
+    assert found(text) == [(kind, expected)]
+    assert kind in KINDS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "안녕하세요, 커피 한 잔 주세요.",
+        "가격은 12,000원이고 전부 1,234,567원입니다",
+        "2026-11-21 10:30:00, 2026.11.21, 20261121, 11/21/2026",
+        "주문 번호 20261121-0001234, 송장 6012-3456-7890",
+        "주문번호 1234567890123456",
+        "바코드 8801043014830",
+        "37.5665, 126.9780",
+        "3.14159265358979",
+        "시간은 09:00-18:00, 12:30:45",
+        "고객센터 1588-1234, 080-123-4567, +1 800 555 0199",
+        "119, 112, 1345",
+        "버전 1.2.3.4, v10.20.30.40, version 12.0.1.25",
+        "1.2.3.4 절",
+        "127.0.0.1, 0.0.0.0, ::1, 255.255.255.0, 10.0.0.0/8",
+        "ISBN 0-262-03561-8, 978-0-262-03561-3, 9780262035613",
+        "모델 SM-G991N, 부품 AB010-1234-5678",
+        "git@github.com:owner/repository.git",
+        "@handle, @app.route, icon@2x.png, lodash@4.17.21",
+        "std::vector<int>, Foo::Bar, a::b",
+        "00:1A:2B:3C:4D:5E",
+        "4111-1111-1111-1112",
+        "DE89 3704 0044 0532 0130 01",
+        "901332-1234567",
+        "1732147200000, 1801121234567",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "비밀번호는 8자리 이상이어야 합니다",
+        "비밀번호를 잊으셨나요?",
+        'password = "password", api_key="YOUR_API_KEY_123", token: <TOKEN_1>',
+        "max_tokens=4096, api_key=os.environ['KEY_1'], password: ${PASSWORD1}",
+        "sk-learn-is-not-a-key-at-all",
+        "https://example.com/a/b?c=1",
+        "0123456789",
+        "1 2 3 4 5 6 7 8 9 10 11 12",
+        "030-112-223-334-445-556",
+    ],
+)
+def test_not_found(text):
+    assert found(text) == []
+
+
+def test_national_numbers_are_of_the_given_regions():
+    text = "call (415) 555-2671 or 010-1234-5678"
+    assert found(text, ["US"]) == [("phone", "(415) 555-2671")]
+    assert found(text, ["KR", "US"]) == [("phone", "(415) 555-2671"), ("phone", "010-1234-5678")]
+    assert found("+82 10-1234-5678", []) == [("phone", "+82 10-1234-5678")]
+
+
+def test_neighbours_are_found_each():
+    text = "010-1234-5678 02-123-4567 a@b.kr,c@d.kr 4111 1111 1111 1111 900101-1234568"
+    assert [kind for kind, _ in found(text)] == ["phone", "phone", "email", "email", "card", "rrn"]
+
+
+def test_one_value_has_one_placeholder_however_it_is_written():
+    names = {}
+    first = "010-1234-5678 또는 02-123-4567, HONG@naver.com"
+    second = "+82 10 1234 5678, 01012345678, hong@naver.com, kim@naver.com"
+    assert mask(first, find(first, ["KR"]), names) == "[PHONE_1] 또는 [PHONE_2], [EMAIL_1]"
+    assert mask(second, find(second, ["KR"]), names) == "[PHONE_1], [PHONE_1], [EMAIL_1], [EMAIL_2]"
+
+
+def test_a_placeholder_that_the_text_has_is_not_used_again():
+    text = "[EMAIL_1] a@b.kr"
+    assert mask(text, find(text, ["KR"]), {}) == "[EMAIL_1] [EMAIL_2]"
+
+
+def test_a_finding_does_not_show_its_value():
+    assert "1234" not in repr(find("010-1234-5678", ["KR"]))
+
+
+parts = st.sampled_from(
+    [
+        *("010-1234-5678", "+82 10 1234 5678", "a@b.kr", "900101-1234568", "4111 1111 1111 1111"),
+        *("DE89 3704 0044 0532 0130 00", "203.0.113.27", "2001:db8::1:2", AWS, "비번: abc12345"),
+        *(
+            "password: ",
+            "https://u:pw@",
+            " ",
+            "-",
+            ".",
+            ",",
+            "(",
+            ")",
+            "@",
+            "1",
+            "0",
+            "+",
+            "가",
+            "a",
+        ),
+        *("\n", "골뱅이", "[EMAIL_1]", "[SECRET_1]", "=", "전화 ", "token=", "::", "-----BEGIN "),
+    ]
+)
+
+
+@given(st.lists(parts | st.text(max_size=2), max_size=10).map("".join))
+def test_findings_are_in_order_and_apart_and_gone_after_masking(text):
+    findings = find(text, ["KR", "US"])
+    ends = [0, *(one.end for one in findings)]
+    assert all(end <= one.start < one.end for end, one in zip(ends, findings, strict=False))
+    masked = mask(text, findings, {})
+    assert all(text[one.start : one.end] not in masked or one.value == "" for one in findings[:1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_placeholders_are_not_found(kind):
+    name = f"[{kind.upper()}_1]"
+    assert (
+        find(f"비밀번호: {name}, password={name} {name}@{name}.com token is {name}", ["KR"]) == []
+    )
+
+
+def test_nothing_is_asked_of_the_network():
+    program = (
+        "import socket\n"
+        "def refuse(*args, **kwargs): raise SystemExit('network')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from controller.data.pii import find\n"
+        f"print(len(find({GITHUB!r} + ' ' + {SLACK!r}, ['KR'])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "2"
