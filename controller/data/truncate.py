@@ -85,7 +85,8 @@ def _longest(
     if not fits:
         return None
     example = cut_to(fits)
-    if not (example.text or (example.messages and example.messages[-1]["content"])):
+    left = example.text or (example.messages[-1]["content"] if example.messages else None)
+    if not isinstance(left, str) or not left:
         return None
-    reason = f"{what} cut from {length} to {fits} characters"
+    reason = f"{what} cut from {length:,} to {len(left):,} characters"
     return Cut(example=example, tokens=count(example), reason=reason)
