@@ -180,7 +180,7 @@ def _check_message(message: Message) -> None:
                 "remove it: nobody learns from other messages anyway",
             )
         raise BackendError(
-            f"a {role} message has {', '.join(map(repr, unknown))}, which the service does not know",
+            f"{_a(role)} message has {', '.join(map(repr, unknown))}, which the service does not know",
             f"remove it; known are: {', '.join(sorted(_KEYS[role]))}",
         )
     if "weight" in message and (
@@ -191,7 +191,7 @@ def _check_message(message: Message) -> None:
         isinstance(message["name"], str) and _SPEAKER.fullmatch(message["name"])
     ):
         raise BackendError(
-            f"the name {_short(message['name'])} of a {role} message is not one that the service "
+            f"the name {_short(message['name'])} of {_a(role)} message is not one that the service "
             "takes",
             "write at most 64 characters without blanks and without < | \\ / >",
         )
@@ -209,10 +209,10 @@ def _check_content(message: Message, role: str) -> None:
             message.get(key) for key in ("tool_calls", "function_call", "refusal")
         ):
             return
-        raise BackendError(f"a {role} message has no content", 'write "content": "..."')
+        raise BackendError(f"{_a(role)} message has no content", 'write "content": "..."')
     if not isinstance(content, list) or not content:
         raise BackendError(
-            f"the content of a {role} message is neither text nor parts",
+            f"the content of {_a(role)} message is neither text nor parts",
             'write "content": "..." or "content": [{"type": "text", "text": "..."}]',
         )
     for part in content:
@@ -228,14 +228,14 @@ def _check_part(part: Mapping[str, Any], role: str) -> None:
     if kind == "image_url":
         if role != "user":
             raise BackendError(
-                f"an image in a {role} message; the service reads images of the user only",
+                f"an image in {_a(role)} message; the service reads images of the user only",
                 "move it into the user's message, or remove the example",
             )
         check_image(part.get("image_url"))
         return
     known = {"user": "text and image_url", "assistant": "text and refusal"}.get(role, "text")
     raise BackendError(
-        f"a {role} message holds a part of type {_short(kind)}; the service trains on {known} there",
+        f"{_a(role)} message holds a part of type {_short(kind)}; the service trains on {known} there",
         "remove the part, or the example",
     )
 
@@ -323,6 +323,10 @@ def _images(message: Message) -> int:
     if not isinstance(content, list):
         return 0
     return sum(1 for part in content if part.get("type") == "image_url")
+
+
+def _a(role: str) -> str:
+    return f"an {role}" if role == "assistant" else f"a {role}"
 
 
 def _short(value: object) -> str:

@@ -111,7 +111,13 @@ def make_request(tmp_path, backend, base_folder):
     """Return a function that writes a dataset and makes the request to train on it."""
 
     def make(
-        fingerprint="a" * 64, attempt=1, rows=None, held_out=None, base=None, **hyperparameters
+        fingerprint="a" * 64,
+        attempt=1,
+        rows=None,
+        held_out=None,
+        base=None,
+        method="supervised",
+        **hyperparameters,
     ):
         data = tmp_path / "data"
         data.mkdir(exist_ok=True)
@@ -129,8 +135,8 @@ def make_request(tmp_path, backend, base_folder):
             fingerprint=f"ft1:{fingerprint}",
             attempt=attempt,
             base_model=base_model,
-            method="supervised",
-            hyperparameters=backend.parse_hyperparameters("supervised", settings),
+            method=method,
+            hyperparameters=backend.parse_hyperparameters(method, settings),
             seed=42,
             train=data / "train.jsonl",
             held_out=data / "held_out.jsonl",

@@ -35,6 +35,20 @@ def test_defaults_are_part_of_every_identity_and_change_only_with_the_recipe():
     }
 
 
+def test_plain_texts_are_read_in_blocks_and_without_template():
+    shared = {key: value for key, value in LORA.items() if key != "chat_template"}
+    assert parse("continued-pretraining", {}) == shared | {"max_length": 1024}
+    for method, key, remedy in (
+        ("continued-pretraining", "chat_template", "remove it"),
+        ("supervised", "max_length", "max_tokens"),
+    ):
+        with pytest.raises(HyperparametersInvalid) as caught:
+            parse(method, {key: "chatml"})
+        (problem,) = caught.value.problems
+        assert (problem.field, "belongs to" in problem.message) == (key, True)
+        assert remedy in problem.remedy
+
+
 @pytest.mark.parametrize("key", [key for key in LORA if key not in {"recipe", "chat_template"}])
 def test_writing_out_a_default_changes_nothing(key):
     assert parse("supervised", {key: LORA[key]}) == LORA
