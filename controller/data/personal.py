@@ -77,15 +77,16 @@ def _in_call(call: Json, mask: Mask) -> Json:
     if not isinstance(call, dict) or not isinstance(function := call.get("function"), dict):
         return call
     arguments = function.get("arguments")
-    if not isinstance(arguments, str) or mask(arguments) == arguments:
+    if not isinstance(arguments, str):
         return call
     try:
+        written = json.loads(arguments)
         # Number by number and text by text, so that what is left is JSON.
-        inside = _deep(json.loads(arguments), mask)
+        inside = _deep(written, mask)
     except (ValueError, RecursionError):
         masked = mask(arguments)
     else:
-        masked = json.dumps(inside, ensure_ascii=False)
+        masked = arguments if inside == written else json.dumps(inside, ensure_ascii=False)
     return {**call, "function": {**function, "arguments": masked}}
 
 
