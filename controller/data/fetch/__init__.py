@@ -10,7 +10,7 @@ Each kind is one module, loaded when it is needed, since each stands on the pack
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from controller.data.fetch.snapshot import Asked, Fetched
 from controller.data.optional import load
@@ -68,9 +68,10 @@ def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> F
     return fetched
 
 
-def _reader(place: str) -> Any:  # noqa: ANN401 - a module
+def _reader(place: str) -> ModuleType:
     module, extra, what = _READERS[place]
     try:
-        return load(module, extra=extra, what=what)
+        loaded: ModuleType = load(module, extra=extra, what=what)
     except Unusable as error:
         raise Unread(error.message, error.remedy) from None
+    return loaded

@@ -9,7 +9,6 @@ can name others, on this machine too. A login is taken from HF_TOKEN or from `hf
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import datasets
 import httpx2
@@ -26,7 +25,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from backends.base import Json
 from controller.data.fetch.snapshot import Asked, Fetched, Memo, draft, recall, remember
-from controller.data.fetch.tables import TableLines, finish
+from controller.data.fetch.tables import Table, TableLines, finish
 from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.unusable import Unread, Unusable
 from controller.spec.data import Source
@@ -120,7 +119,7 @@ def _streamed(asked: Asked, commit: str, token: str | None) -> Memo:
         return Memo(path=finish(lines, new, shown), version=commit)
 
 
-def _check_files(builder: Any, start: str, shown: str) -> None:  # noqa: ANN401 - of datasets
+def _check_files(builder: datasets.DatasetBuilder, start: str, shown: str) -> None:
     files = builder.config.data_files or {}
     for split in files.values():
         for file in split:
@@ -132,7 +131,9 @@ def _check_files(builder: Any, start: str, shown: str) -> None:  # noqa: ANN401 
                 )
 
 
-def _split(builder: Any, source: Source, shown: str) -> Any:  # noqa: ANN401 - of datasets
+def _split(
+    builder: datasets.DatasetBuilder, source: Source, shown: str
+) -> datasets.IterableDataset:
     splits = builder.as_streaming_dataset()
     wanted = source.split or "train"
     if wanted not in splits:
@@ -149,7 +150,7 @@ def _split(builder: Any, source: Source, shown: str) -> Any:  # noqa: ANN401 - o
     return rows.with_format("arrow")
 
 
-def _tables(rows: Any, shown: str, lines: TableLines) -> Iterator[Any]:  # noqa: ANN401 - of datasets
+def _tables(rows: datasets.IterableDataset, shown: str, lines: TableLines) -> Iterator[Table]:
     batches = rows.iter(batch_size=_BATCH)
     while True:
         # Around the reading alone: a disk that is full is not the hub's fault.

@@ -66,7 +66,8 @@ def serve(folder: Path) -> None:
                 sys.exit(log.read_text())
             time.sleep(0.02)
         url = f"postgresql://postgres@/postgres?host={folder}"
-        print(json.dumps({"url": url, "pid": server.pid}), flush=True)  # noqa: T201
+        sys.stdout.write(json.dumps({"url": url, "pid": server.pid}) + "\n")
+        sys.stdout.flush()
         sys.stdin.read()
     finally:
         # Not SIGTERM, which waits for whoever is connected.

@@ -38,7 +38,11 @@ def read(tmp_path: Path):
     return read_rows
 
 
-@pytest.mark.slow
+def bytes_read() -> int:
+    """Return how much this process read until now."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
 def test_what_the_library_itself_saves_is_read(tmp_path, read):
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
@@ -67,12 +71,14 @@ def test_a_large_batch_is_written_a_few_rows_at_once(tmp_path, read):
 
 def test_a_dataset_is_read_again_only_when_a_file_of_it_changed(tmp_path, read, monkeypatch):
     monkeypatch.setattr("controller.data.fetch.saved._TICK_NS", 0)
-    folder = save(tmp_path / "saved", pa.Table.from_pylist(ROWS))
-    assert read(folder) == ROWS
-    data = folder / "data-00000.arrow"
-    before = data.stat().st_atime_ns
-    assert read(folder) == ROWS
-    assert data.stat().st_atime_ns == before
+    folder, snapshots = tmp_path / "saved", tmp_path / "snapshots"
+    save(folder, pa.table({"q": ["주차?" * 1_000] * 1_000}))
+    before = bytes_read()
+    first = fetch_saved(folder, "data/saved", None, snapshots)
+    assert bytes_read() - before > 5_000_000
+    before = bytes_read()
+    assert fetch_saved(folder, "data/saved", None, snapshots) == first
+    assert bytes_read() - before < 100_000
     shutil.rmtree(folder)
     save(folder, pa.Table.from_pylist(ROWS[:1]))
     assert read(folder) == ROWS[:1]
