@@ -30,8 +30,8 @@ def read(source: SourceFile) -> Iterator[Row]:
     try:
         # Not whole column chunks at once, which is as much as somebody chose when writing.
         file = ParquetFile(str(source.path), buffer_size=CHUNK, pre_buffer=False)
-    except pa.ArrowException as error:
-        raise Unusable("not a Parquet file", _said(error)) from None
+    except (pa.ArrowException, OSError) as error:
+        raise _said("not a Parquet file", error) from None
     with file:
         header(file.schema_arrow.names)
         number = 0
@@ -40,10 +40,10 @@ def read(source: SourceFile) -> Iterator[Row]:
                 for row in _rows(batch):
                     number += 1
                     yield number, row
-        except (pa.ArrowException, ValueError, OverflowError, KeyError) as error:
-            raise Unusable(
-                "the Parquet data cannot be read", _said(error), line=number + 1
-            ) from None
+        except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
+            problem = _said("the Parquet data cannot be read", error)
+            problem.line = number + 1
+            raise problem from None
 
 
 def _rows_of_a_batch(metadata: _Arrow) -> int:
@@ -99,5 +99,8 @@ def _in_microseconds(kind: _Arrow) -> _Arrow:
     return kind
 
 
-def _said(error: Exception) -> str:
-    return f"pyarrow says: {str(error).partition(chr(10))[0]}"
+def _said(message: str, error: Exception) -> Unusable:
+    if isinstance(error, OSError) and error.errno is not None:
+        # The disk's fault and not the file's.
+        raise error
+    return Unusable(message, f"pyarrow says: {str(error).partition(chr(10))[0]}")

@@ -74,13 +74,14 @@ def _name(book: CalamineWorkbook, asked: str | None) -> str:
 def _rows(sheet: CalamineSheet) -> Iterator[Row]:
     names: list[str] = []
     for number, cells in enumerate(sheet.iter_rows(), start=1):
-        if all(cell == "" for cell in cells):
-            continue
         if not names:
-            names = header([str(cell) for cell in cells])
+            if any(cell != "" for cell in cells):
+                names = header([str(cell) for cell in cells])
             continue
         # A cell under no name belongs to no column: a note beside the table.
-        yield number, {name: _value(cell) for name, cell in zip(names, cells, strict=True) if name}
+        row = {name: _value(cell) for name, cell in zip(names, cells, strict=True) if name}
+        if any(cell != "" for cell in row.values()):
+            yield number, row
 
 
 def _value(cell: object) -> Json:
