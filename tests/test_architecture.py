@@ -43,7 +43,7 @@ LAYERS = (
         "controller.settings",
     ),
     ("controller.check", "controller.foresight"),
-    ("controller.resolve", "controller.scaffold"),
+    ("controller.resolve", "controller.revision", "controller.scaffold"),
     ("controller.apply",),
     ("controller.reconcile",),
     ("controller.server",),

@@ -20,6 +20,7 @@ from controller.errors import ExitCode, FtctlError, InvalidInput
 COMMANDS = {
     "init": "Make a repository of fine-tunes, or a complete demo.",
     "validate": "Check every spec without reading data.",
+    "data": "See what the model will: build, stats, preview, diff, explain.",
     "plan": "Show what would be done, why, and what it costs.",
     "apply": "Train, evaluate, judge and promote until specs and models agree.",
     "reconcile": "Move open jobs on; submits nothing new.",

@@ -16,6 +16,7 @@ from controller.canonical import digest
 from controller.data.dataset import Part
 from controller.data.kept import kept
 from controller.data.optional import load
+from controller.data.report import PartName
 from controller.data.unusable import Unusable
 from controller.data.view import View, blocks, text_of, view
 from controller.data.workers import workers
@@ -69,12 +70,12 @@ def statistics_of(part: Part, cache: Path) -> Statistics:
     return Statistics(**{**found, "note": note}, turns=turns)
 
 
-def labels(parts: Mapping[str, Statistics]) -> dict[str, dict[str, int]] | None:
+def labels(parts: Mapping[PartName, Statistics]) -> dict[str, dict[PartName, int]] | None:
     """Return how often each part has each answer; None when the answers are no labels.
 
     They are when there are few and each is given more than once, on average.
     """
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[PartName, dict[str, int]] = {}
     for name, one in parts.items():
         if one.answers is None:
             return None

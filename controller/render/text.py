@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Container
 
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -47,13 +48,21 @@ def pad(text: str, width: int) -> str:
     return text + " " * max(0, width - cells(text))
 
 
-def table(rows: list[list[str]], *, indent: str = "") -> str:
-    """Lay out rows in columns, the first row being the head."""
+def table(rows: list[list[str]], *, indent: str = "", right: Container[int] = ()) -> str:
+    """Lay out rows in columns, the first row being the head.
+
+    Args:
+        rows: Of equally many cells.
+        indent: Before every line.
+        right: Columns of numbers, which end under each other.
+    """
     widths = [max(cells(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = (
-        indent + "  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
+
+    def laid(column: int, cell: str) -> str:
+        blanks = " " * (widths[column] - cells(cell))
+        return blanks + cell if column in right else cell + blanks
+
+    lines = (indent + "  ".join(laid(*one) for one in enumerate(row)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -1,0 +1,14 @@
+"""`ftctl data`: what people see of their data, before anything is trained on it."""
+
+import click
+
+from controller.cli.data import build, diff, explain, preview, stats
+
+
+@click.group("data")
+def command() -> None:
+    """Build a fine-tune's dataset, and see what the model will."""
+
+
+for _module in (build, stats, preview, diff, explain):
+    command.add_command(_module.command)

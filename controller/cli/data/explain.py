@@ -1,0 +1,39 @@
+"""`ftctl data explain`."""
+
+import os
+
+import click
+
+from controller.cli.common import json_option, print_json, wants_json
+from controller.cli.data.opened import open_data, origin_of
+from controller.data.given import Places, find_sources
+from controller.data.trace import explain
+from controller.errors import FtctlError
+from controller.render.data import fate_json, fate_text
+
+
+@click.command("explain")
+@click.argument("name")
+@click.argument("place", metavar="FILE:LINE")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, name: str, *, place: str) -> None:
+    """Say what became of one row of a source, step by step."""
+    opened = open_data(ctx, name)
+    origin = origin_of(opened, place)
+    given = find_sources(
+        opened.loaded.spec.data,
+        file=opened.loaded.file,
+        folder=opened.loaded.folder,
+        places=Places(root=opened.project.root, cache=opened.cache, environment=os.environ),
+    )
+    fate = explain(opened.dataset, given, origin)
+    if fate is None:
+        remedy = "A line that is blank, or beyond the file's end, holds no row."
+        raise FtctlError(f"no row begins at {origin}", remedy)
+    if wants_json(ctx):
+        print_json(fate_json(fate))
+        return
+    click.echo(fate_text(fate))
+    if fate.places:
+        click.echo(f"See it as the model does: ftctl data preview {name} --line {fate.origin}")

@@ -1,0 +1,66 @@
+"""`ftctl data stats`."""
+
+from collections.abc import Iterator
+
+import click
+
+from backends.base import BackendError
+from controller.cli.common import json_option, print_json, wants_json
+from controller.cli.data.opened import Opened, open_data
+from controller.data.lengths import histogram, spread, token_lengths
+from controller.data.parts import NAMES
+from controller.data.report import PartName
+from controller.data.statistics import labels, statistics_of
+from controller.render.stats import Limit, StatsSummary, stats_json, stats_text
+
+
+@click.command("stats")
+@click.argument("name")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, name: str) -> None:
+    """Show how long examples are, how answers, languages and turns are spread."""
+    summary = _summary(open_data(ctx, name), name)
+    if wants_json(ctx):
+        print_json(stats_json(summary))
+    else:
+        click.echo(stats_text(summary))
+
+
+def _summary(opened: Opened, name: str) -> StatsSummary:
+    dataset, encoder = opened.dataset, opened.built.encoder
+    halves = {part: getattr(dataset, part) for part in NAMES}
+    statistics = {part: statistics_of(half, opened.cache) for part, half in halves.items()}
+    note, lengths = "", None
+    try:
+        lengths = {
+            part: token_lengths(half, encoder, opened.cache) for part, half in halves.items()
+        }
+    except BackendError as error:
+        note = f"{error.message} ({error.remedy})" if error.remedy else error.message
+    limit = min(_limits(opened), key=lambda one: one.tokens, default=None)
+    over: dict[PartName, int] | None = None
+    if lengths is not None and limit is not None:
+        over = {
+            part: sum(length > limit.tokens for length in some) for part, some in lengths.items()
+        }
+    return StatsSummary(
+        name=name,
+        statistics=statistics,
+        spreads=None if lengths is None else {part: spread(some) for part, some in lengths.items()},
+        note=note,
+        histogram=histogram(lengths or {}),
+        limit=limit,
+        over=over,
+        labels=labels(statistics),
+        steps=dataset.report.steps,
+    )
+
+
+def _limits(opened: Opened) -> Iterator[Limit]:
+    of_model = opened.built.encoder.limits.max_tokens
+    if of_model is not None:
+        yield Limit(tokens=of_model, of="the model")
+    of_spec = opened.loaded.spec.data.prepare.max_tokens
+    if of_spec is not None:
+        yield Limit(tokens=of_spec, of="data.prepare.max_tokens")
