@@ -82,10 +82,6 @@ class Documents:
             shown.append(Piece(text=self.end_text, trained=True))
         return shown
 
-    def warnings(self) -> list[str]:
-        """Say nothing: no template stands between the text and the model."""
-        return []
-
     def _encoded(self, text: str, ids: list[int]) -> Encoded | BackendError:
         found = held_control_token(text, self.special)
         if found is not None:

@@ -78,15 +78,14 @@ class LocalEncoder:
 
     def warnings(self) -> list[str]:
         """Say what of a conversation the model would not see, or not learn."""
-        try:
-            tokenizer_folder(self.base_model)
-            _import_reader()
-        except BackendError:
+        folder = model_folder(self.base_model)
+        if self.max_length is not None or not (folder / "tokenizer.json").is_file():
             return []
         try:
-            return self._reader.warnings()
-        except BackendError as error:
-            return [f"{error.message} ({error.remedy})"]
+            probes = _import("probes")
+        except BackendError:
+            return []
+        return list(probes.chat_warnings(folder, self.chat_template, self._special))
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -98,7 +97,7 @@ class LocalEncoder:
     @cached_property
     def _reader(self) -> "Reader":
         folder = tokenizer_folder(self.base_model)
-        reader: Reader = _import_reader().open_reader(
+        reader: Reader = _import("reader").open_reader(
             folder, self.chat_template, self.max_length, self._context
         )
         return reader
@@ -106,20 +105,24 @@ class LocalEncoder:
     @cached_property
     def _control(self) -> re.Pattern[str]:
         """Finds control tokens; nothing, where the tokenizer is not here to name them."""
+        return re.compile("|".join(map(re.escape, self._special)) or "(?!)")
+
+    @cached_property
+    def _special(self) -> tuple[str, ...]:
         raw = read_json(model_folder(self.base_model) / "tokenizer.json") or {}
         added = raw.get("added_tokens")
-        special = [
-            re.escape(str(token["content"]))
+        return tuple(
+            str(token["content"])
             for token in (added if isinstance(added, list) else [])
             if token.get("special") and token.get("content")
-        ]
-        return re.compile("|".join(special) or "(?!)")
+        )
 
 
-def _import_reader() -> ModuleType:
+def _import(name: str) -> ModuleType:
+    """Import a module that needs packages of the extra."""
     try:
-        # The one door to the extra's packages; all else needs them in child processes only.
-        return importlib.import_module("backends.local_gpu.reader")
+        # The one door to them; all else needs them in child processes only.
+        return importlib.import_module(f"backends.local_gpu.{name}")
     except ImportError as error:
         raise BackendError(f"counting tokens needs the package {error.name}", _INSTALL) from error
 

@@ -1,10 +1,15 @@
-"""What a chat template does with the parts of a conversation, found out by rendering some."""
+"""What a chat template does with the parts of a conversation, found out by rendering some.
 
-from collections.abc import Callable, Iterator
+Needs `jinja2`, and no tokenizer: whoever plans is told at once.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from backends.base import BackendError
-from backends.local_gpu.templates import Conversation
+from backends.local_gpu.run_dir import read_json
+from backends.local_gpu.templates import Conversation, endless, load_template, special_text
 
 _ASKED: Final = {"role": "user", "content": "QUESTION"}
 _ANSWERED: Final = {"role": "assistant", "content": "ANSWER"}
@@ -59,21 +64,25 @@ _LEARNT: Final[tuple[tuple[str, Conversation], ...]] = (
 )
 
 
-def chat_warnings(
-    render: Callable[[Conversation], str], refusal: Callable[[Conversation], BackendError | None]
-) -> Iterator[str]:
+def chat_warnings(folder: Path, chat_template: str | None, special: Sequence[str]) -> Iterator[str]:
     """Yield what a model would not see, or not learn, of conversations.
 
     Args:
-        render: Returns a conversation as the model sees it; raises what the template refuses.
-        refusal: Returns why a conversation cannot be learnt from; None where it can.
+        folder: The model's folder.
+        chat_template: A shipped template that replaces the model's own.
+        special: Texts of its tokenizer's control tokens.
     """
+    try:
+        template = load_template(folder, chat_template)
+    except BackendError as error:
+        yield _with_remedy(error)
+        return
     dropped = []
     for name, seen, conversation in _PROBES:
         try:
-            text = render(conversation)
+            text = template.text(conversation)
         except BackendError as error:
-            yield f"{name}: {error.message} ({error.remedy})"
+            yield f"{name}: {_with_remedy(error)}"
         else:
             if seen not in text:
                 dropped.append(name)
@@ -82,8 +91,17 @@ def chat_warnings(
             f"the base model's chat template drops {', '.join(dropped)} "
             "(`chat_template: chatml` shows them)"
         )
+    named = special_text(read_json(folder / "tokenizer_config.json") or {}, "eos_token")
+    ends = (*special, named) if named else tuple(special)
     for name, conversation in _LEARNT:
-        refused = refusal(conversation)
-        if refused is not None:
-            yield f"{name}: {refused.message} ({refused.remedy})"
+        try:
+            rendered = template.render(conversation)
+            if not all(rendered.text[: one.end].endswith(ends) for one in rendered.answers):
+                raise endless()
+        except BackendError as error:
+            yield f"{name}: {_with_remedy(error)}"
             return
+
+
+def _with_remedy(error: BackendError) -> str:
+    return f"{error.message} ({error.remedy})"

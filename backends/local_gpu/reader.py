@@ -25,9 +25,6 @@ class Reader(Protocol):
     def show(self, example: Mapping[str, Any]) -> list[Piece]:
         """Return an example as the model sees it."""
 
-    def warnings(self) -> list[str]:
-        """Say what a person should know of this model."""
-
 
 def open_reader(
     folder: Path, chat_template: str | None, max_length: int | None, context: int | None

@@ -177,6 +177,16 @@ def load_template(folder: Path, shipped: str | None) -> Template:
         ) from error
 
 
+def endless() -> BackendError:
+    """Return the error that says that an answer's end would not be learnt."""
+    return BackendError(
+        "end of turn is not in the loss: the template does not end an answer with a "
+        "token at which generation stops, so the model would never learn to stop",
+        "set `chat_template: chatml`, or name the template's last token in "
+        "eos_token_id of generation_config.json",
+    )
+
+
 def special_text(settings: Mapping[str, Any], key: str) -> str | None:
     """Return a special token's text as `tokenizer_config.json` gives it."""
     return _text(settings[key]) if settings.get(key) else None

@@ -14,12 +14,12 @@ from tokenizers import Encoding, Tokenizer, processors
 from backends.base import BackendError
 from backends.encoder import Piece
 from backends.local_gpu.pieces import pieces
-from backends.local_gpu.probes import chat_warnings
 from backends.local_gpu.run_dir import read_json
 from backends.local_gpu.templates import (
     Conversation,
     Span,
     Template,
+    endless,
     load_template,
     special_text,
 )
@@ -92,14 +92,6 @@ class Chat:
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         return pieces(text, encoding, encoded.learnt)
 
-    def warnings(self) -> list[str]:
-        """Say what of a conversation this model would not see, or not learn."""
-        return list(chat_warnings(self.template.text, self._refusal))
-
-    def _refusal(self, conversation: Conversation) -> BackendError | None:
-        (encoded,) = self.encode([conversation])
-        return encoded if isinstance(encoded, BackendError) else None
-
     def _encode(self, batch: Sequence[Conversation]) -> Iterator[Encoded | BackendError]:
         rendered = []
         problems: dict[int, BackendError] = {}
@@ -128,12 +120,7 @@ class Chat:
                 learnt[place] = True
                 place += 1
             if not learnt[place - 1] or encoding.ids[place - 1] not in self.stops:
-                return BackendError(
-                    "end of turn is not in the loss: the template does not end an answer with a "
-                    "token at which generation stops, so the model would never learn to stop",
-                    "set `chat_template: chatml`, or name the template's last token in "
-                    "eos_token_id of generation_config.json",
-                )
+                return endless()
         # The first token is never predicted.
         learnt[:1] = [False]
         if not any(learnt):

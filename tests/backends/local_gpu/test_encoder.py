@@ -277,3 +277,17 @@ def test_plain_texts_are_checked(open_encoder, given_example, message):
     encoder.check({"text": "카페"})
     with pytest.raises(BackendError, match="reads conversations, and this has 'text'"):
         open_encoder().check({"text": "카페"})
+
+
+def test_a_template_is_judged_without_tokenizer(open_encoder, changed_base):
+    encoder = open_encoder(changed_base(chat_template__jinja=NO_SYSTEM))
+    program = f"""
+import pickle, sys
+sys.modules["tokenizers"] = None
+(warning,) = pickle.loads({pickle.dumps(encoder)!r}).warnings()
+print(warning[:44])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "the base model's chat template drops the sys\n"
