@@ -64,12 +64,13 @@ def find(text: str, regions: Sequence[str]) -> list[Finding]:
     typed = text
     if not text.isascii() and _IS_TYPED.search(text):
         typed = _IS_TYPED.sub(lambda one: chr(_TYPED[ord(one[0])]), text)
-    found = [*find_secrets(typed)]
-    if any(one in typed for one in _ATS):
-        found += _emails(typed)
-    if _DIGIT.search(typed):
-        found += find_numbers(typed, regions)
-    return _apart(found) if found else found
+    found: list[Finding] = []
+    # What stood close to a finding may be one too, once that is masked.
+    while more := _apart(_search(typed, regions)):
+        found += more
+        for one in more:
+            typed = f"{typed[: one.start]}[{']' * (one.end - one.start - 1)}{typed[one.end :]}"
+    return sorted(found, key=lambda one: one.start)
 
 
 def mask(text: str, findings: Sequence[Finding], names: dict[tuple[str, str], str]) -> str:
@@ -93,6 +94,15 @@ def mask(text: str, findings: Sequence[Finding], names: dict[tuple[str, str], st
         parts += (text[at : one.start], names[key])
         at = one.end
     return "".join((*parts, text[at:]))
+
+
+def _search(text: str, regions: Sequence[str]) -> list[Finding]:
+    found = [*find_secrets(text)]
+    if any(one in text for one in _ATS):
+        found += _emails(text)
+    if _DIGIT.search(text):
+        found += find_numbers(text, regions)
+    return found
 
 
 def _emails(text: str) -> Iterator[Finding]:

@@ -61,9 +61,9 @@ _IBAN = re.compile(
     r"(?<![0-9A-Za-z])[A-Za-z]{2}[0-9]{2}(?:[ -]?[0-9A-Za-z]{4}){2,7}(?:[ -]?[0-9A-Za-z]{1,3})?"
 )
 
-_IPV4 = re.compile(r"(?<![\w.-])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w/]|\.[0-9]|-[0-9])", re.ASCII)
+_IPV4 = re.compile(r"(?<![\w.-])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\w|[./-][0-9])", re.ASCII)
 _IPV6 = re.compile(
-    r"(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{1,4}:|::)[0-9A-Fa-f:]{1,36}(?![0-9A-Za-z/]|:[0-9A-Za-z])"
+    r"(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{1,4}:|::)[0-9A-Fa-f:]{1,36}(?![0-9A-Za-z]|/[0-9]|:[0-9A-Za-z])"
 )
 _VERSION = re.compile(
     r"(?:\bv|\bver\.?|version|release|build|firmware|버전|펌웨어|릴리스|절|항|section|chapter)"
@@ -76,7 +76,9 @@ _FEWEST_GROUPS = 3
 _DOTS, _COLONS = 3, 2
 """An address has so many, or more."""
 
-_PHONE = re.compile(r"(?<![0-9A-Za-z_.])[+(]{0,2}[0-9](?:[-. ()]{0,3}[0-9]){7,24}+(?![0-9A-Za-z_])")
+_PHONE = re.compile(
+    r"(?:(?<![0-9A-Za-z_.])|(?=\+))[+(]{0,2}[0-9](?:[-. ()]{0,3}[0-9]){7,24}+(?![0-9A-Za-z_])"
+)
 _PHONE_NAMED = re.compile(
     r"전화|연락|휴대|핸드폰|폰|번호|문자|팩스|\b(?:tel|phone|mobile|cell|call|fax|contact|reach)",
     re.IGNORECASE,
@@ -95,6 +97,7 @@ _BELIEVED_PLAIN = frozenset(
     {PhoneNumberType.MOBILE, PhoneNumberType.PERSONAL_NUMBER, PhoneNumberType.VOIP}
 )
 """Believed without separators: a mobile number's first digits are not an order number's."""
+_ALL_DIGITS = "01234567890"
 _PUNCTUATION = str.maketrans("()", "  ")
 _MOST_GROUPS = 5
 
@@ -184,9 +187,11 @@ def _phones(text: str, regions: Sequence[str]) -> Iterator[Finding]:
 
 def _may_be_national(written: str, region: str) -> bool:
     metadata = PhoneMetadata.metadata_for_region(region)
-    prefix = metadata.national_prefix if metadata else None
-    # Only where it is written: a number in the United States goes without its 1.
-    return prefix != "0" or any(group.startswith("0") for group in re.findall("[0-9]+", written))
+    # A prefix other than 0 is not written: a number in the United States goes without its 1.
+    if metadata is None or metadata.national_prefix != "0":
+        return metadata is not None
+    groups = re.findall("[0-9]+", written)
+    return groups[0] == str(metadata.country_code) or any(one.startswith("0") for one in groups)
 
 
 def _is_written_as_phone(written: str, number: PhoneNumber, *, named: bool) -> bool:
@@ -199,7 +204,9 @@ def _is_written_as_phone(written: str, number: PhoneNumber, *, named: bool) -> b
     national = re.findall("[0-9]+", format_number(number, PhoneNumberFormat.NATIONAL))
     if len(groups) == 1:
         believed = kind in _BELIEVED_PLAIN and groups[0].startswith("0")
-        return groups[0] == "".join(national) and (named or believed)
+        return (
+            groups[0] not in _ALL_DIGITS and groups[0] == "".join(national) and (named or believed)
+        )
     abroad = f"{number.country_code}{number.national_number}"
     if "".join(groups) not in {"".join(national), abroad} or len(groups) > _MOST_GROUPS:
         return False

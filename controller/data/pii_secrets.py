@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from detect_secrets.filters.heuristic import is_sequential_string, is_templated_secret
 from detect_secrets.plugins.aws import AWSKeyDetector
 from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
-from detect_secrets.plugins.basic_auth import BasicAuthDetector
 from detect_secrets.plugins.github_token import GitHubTokenDetector
 from detect_secrets.plugins.gitlab_token import GitLabTokenDetector
 from detect_secrets.plugins.jwt import JwtTokenDetector
@@ -31,7 +30,6 @@ _RULES = (
     (("AKIA", "ASIA", "ABIA", "ACCA", "A3T"), AWSKeyDetector.denylist[:1]),
     (("aws", "AWS", "Aws"), AWSKeyDetector.denylist[1:]),
     (("AccountKey=",), AzureStorageKeyDetector.denylist),
-    (("://",), BasicAuthDetector.denylist),
     (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), GitHubTokenDetector.denylist),
     (("gl", "GR1348941"), GitLabTokenDetector.denylist),
     (("-us",), MailchimpDetector.denylist),
@@ -62,7 +60,9 @@ _FORMS = (
     (("whsec_",), r"whsec_[0-9A-Za-z+/=]{24,}"),  # Stripe, Svix
     (("dop_v1_",), r"dop_v1_[0-9a-f]{64}"),  # DigitalOcean
     (("shpat_", "shpss_"), r"shp(?:at|ss)_[0-9a-fA-F]{32}"),  # Shopify
-    (("earer ",), r"[Bb]earer (?=[\w.~+/-]*[0-9])([\w.~+/-]{20,}=*)"),  # RFC 6750
+    # The library's own rule ends at the first `!` of a password.
+    (("://",), r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@]+:(?!pass(?:word)?@|[*<{$[])([^\s/@]+)@"),
+    (("earer",), r"[Bb]earer (?=[\w.~+/-]*[0-9])([\w.~+/-]{20,}=*)"),  # RFC 6750
 )
 _COMPILED = tuple(
     (hints, (re.compile(rf"(?<![A-Za-z0-9_-]){form}", re.ASCII),)) for hints, form in _FORMS
@@ -83,21 +83,21 @@ _KOREAN_HINTS = ("비밀번호", "비번", "암호", "시크릿", "인증키", "
 _NAMED = re.compile(
     r"(?:pass(?:word|wd|phrase)|pwd|api[_ -]?key|secret(?:[_ -]?(?:access[_ -]?)?key)?|token"
     r"|비밀번호|비번|암호|시크릿 ?키?|인증키|토큰)"
-    r"[\"'`]?\s{0,2}(?:은|는|is|:=|=>|[:=])\s{0,2}[\"'`]?"
-    r"(?P<value>[!#-&(-+\--;=?-_a-~]{6,200})",
+    r"[\"'`]?\s{0,2}(?:은|는|is|:=|=>|:|={1,3})\s{0,2}[\"'`]?"
+    r"(?P<value>(?!=)[!#-&(-+\--;=?-_a-~]{6,200})",
     re.IGNORECASE,
 )
 """A name, an assignment, and what stands there up to a quote, comma, angle bracket or blank."""
 _PLACEHOLDER = re.compile(
-    r"your|example|sample|dummy|placeholder|xxx|\*\*\*|\.\.\.|[(\[{<$]|^https?:|^process\.|^os\.",
+    r"your|example|sample|dummy|placeholder|xxx|\*\*\*|\.\.\.|\w[(\[]|\[[A-Z]+_[0-9]|^[(\[{<$%]|^https?:|^process\.|^os\.",
     re.IGNORECASE,
 )
 _DIGIT = re.compile("[0-9]")
 _SHORTEST = 12
 """Characters of a word that may be a key, or a URL with a password."""
 _SHORTEST_PASSWORD = 6
-_LONGEST_PREFIX = 7
-"""Of groups that only spell a prefix: `glagent`."""
+_PREFIX = re.compile(r"|gh[opsur]|gl[a-z]+|[0-9a-f]{2}_", re.IGNORECASE)
+"""A group that is no secret: rules have groups for other reasons too."""
 _MIXED = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9])", re.DOTALL)
 _TOKEN_TAIL = re.compile(r"[A-Za-z0-9_-]*")
 
@@ -125,7 +125,7 @@ def _by_form(text: str, long_words: str) -> Iterator[Finding]:
             for rule in rules:
                 for found in rule.finditer(text):
                     # Where a rule has a group, that is the secret, unless it is a mere prefix.
-                    group = 1 if rule.groups and len(found[1] or "") > _LONGEST_PREFIX else 0
+                    group = 1 if rule.groups and not _PREFIX.fullmatch(found[1] or "") else 0
                     tail = _TOKEN_TAIL.match(text, found.end(group))
                     yield _finding(text, found.start(group), tail.end() if tail else found.end())
     if "eyJ" in long_words:

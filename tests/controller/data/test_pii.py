@@ -28,6 +28,10 @@ PRIVATE_KEY = (
 )  # fmt: skip
 
 
+def full_width(text):
+    return "".join(chr(ord(one) + 0xFEE0) for one in text)
+
+
 def found(text, regions=("KR",)):
     return [(one.kind, text[one.start : one.end]) for one in find(text, regions)]
 
@@ -41,14 +45,14 @@ def found(text, regions=("KR",)):
         ("email", "hong(at)naver.com 입니다", "hong(at)naver.com"),
         ("email", "hong [at] naver [dot] com", "hong [at] naver [dot] com"),
         ("email", "hong골뱅이naver.com으로", "hong골뱅이naver.com"),
-        ("email", "hong＠naver．com", "hong＠naver．com"),
+        ("email", full_width("hong@naver.com"), full_width("hong@naver.com")),
         ("email", "01012345678@naver.com", "01012345678@naver.com"),
         ("phone", "제 번호는 010-1234-5678이에요", "010-1234-5678"),
         ("phone", "01012345678로 전화 주세요", "01012345678"),
         ("phone", "010 1234 5678", "010 1234 5678"),
         ("phone", "010.1234.5678", "010.1234.5678"),
-        ("phone", "010–1234–5678", "010–1234–5678"),
-        ("phone", "０１０－１２３４－５６７８", "０１０－１２３４－５６７８"),
+        ("phone", "010\u20131234\u20135678", "010\u20131234\u20135678"),
+        ("phone", full_width("010-1234-5678"), full_width("010-1234-5678")),
         ("phone", "010-12345678", "010-12345678"),
         ("phone", "010 - 1234 - 5678", "010 - 1234 - 5678"),
         ("phone", "011-234-5678", "011-234-5678"),
@@ -69,7 +73,7 @@ def found(text, regions=("KR",)):
         ("rrn", "900101 - 1234568", "900101 - 1234568"),
         ("rrn", "710139-9019902 is no date, 971013-5019901 is a foreigner's", "971013-5019901"),
         ("rrn", "외국인등록번호: 9710135019901", "9710135019901"),
-        ("rrn", "8801012123455", "8801012123455"),
+        ("rrn", "8801012001459", "8801012001459"),
         ("rrn", "211015-3123456", "211015-3123456"),
         ("card", "카드 4111-1111-1111-1111", "4111-1111-1111-1111"),
         ("card", "4111 1111 1111 1111", "4111 1111 1111 1111"),
@@ -77,7 +81,7 @@ def found(text, regions=("KR",)):
         ("card", "3782 822463 10005", "3782 822463 10005"),
         ("card", "2223003122003222", "2223003122003222"),
         ("card", "6250941006528599", "6250941006528599"),
-        ("card", "9410-1234-5678-9017", "9410-1234-5678-9017"),
+        ("card", "9410-1234-5678-9010", "9410-1234-5678-9010"),
         ("iban", "Konto DE89 3704 0044 0532 0130 00 bitte", "DE89 3704 0044 0532 0130 00"),
         ("iban", "GB82WEST12345698765432", "GB82WEST12345698765432"),
         ("iban", "fr1420041010050500013m02606", "fr1420041010050500013m02606"),
@@ -100,6 +104,7 @@ def found(text, regions=("KR",)):
         ("secret", "postgres://admin:hunter2!x@db.internal:5432/app", "hunter2!x"),
         ("secret", "비밀번호는 qwer1234!입니다", "qwer1234!"),
         ("secret", "비번: abc12345", "abc12345"),
+        ("secret", "password: P@$$w0rd1", "P@$$w0rd1"),
         ("secret", 'password = "tr0ub4dor&3"', "tr0ub4dor&3"),
         ("secret", "DB_PASSWORD=Xy7-kfp_2290", "Xy7-kfp_2290"),
         ("secret", "api_key: 9f8e7d6c5b4a39281706", "9f8e7d6c5b4a39281706"),
@@ -215,7 +220,7 @@ def test_findings_are_in_order_and_apart_and_gone_after_masking(text):
     ends = [0, *(one.end for one in findings)]
     assert all(end <= one.start < one.end for end, one in zip(ends, findings, strict=False))
     masked = mask(text, findings, {})
-    assert all(text[one.start : one.end] not in masked or one.value == "" for one in findings[:1])
+    assert find(masked, ["KR", "US"]) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
