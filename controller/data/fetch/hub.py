@@ -25,7 +25,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from backends.base import Json
 from controller.data.fetch.snapshot import Asked, Fetched, Memo, draft, recall, remember
-from controller.data.fetch.tables import Table, TableLines, finish
+from controller.data.fetch.tables import Table, TableLines
 from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.unusable import Unread, Unusable
 from controller.spec.data import Source
@@ -105,7 +105,7 @@ def _streamed(asked: Asked, commit: str, token: str | None) -> Memo:
     datasets.logging.set_verbosity_error()
     source, shown = asked.source, _shown(asked.source)
     with draft(asked.snapshots) as new:
-        lines = TableLines(new)
+        lines = TableLines(new, field="hub")
         with _explained(shown, lines):
             # `hf://`: nothing on this machine has that name. No `trust_remote_code`, ever.
             builder = datasets.load_dataset_builder(
@@ -116,7 +116,7 @@ def _streamed(asked: Asked, commit: str, token: str | None) -> Memo:
             rows = _split(builder, source, shown)
         for table in _tables(rows, shown, lines):
             lines.add(table)
-        return Memo(path=finish(lines, new, shown), version=commit)
+        return Memo(path=lines.finish(shown), version=commit)
 
 
 def _check_files(builder: datasets.DatasetBuilder, start: str, shown: str) -> None:

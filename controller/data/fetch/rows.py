@@ -33,8 +33,13 @@ _LONGEST_NUMBER = 18
 class Lines:
     """Writes rows of one source into a snapshot, one JSON object a line."""
 
-    def __init__(self, columns: Sequence[str], draft: Draft) -> None:
+    def __init__(self, columns: Sequence[str], draft: Draft, *, field: str) -> None:
         """Look at the columns.
+
+        Args:
+            columns: Their names, in order.
+            draft: Where the lines go.
+            field: The key of the spec that is to blame for the columns.
 
         Raises:
             Unusable: Two have one name.
@@ -44,6 +49,7 @@ class Lines:
             raise Unusable(
                 f"two columns are named {listing(map(quoted, twice))}",
                 "Give each a name of its own: SELECT a.text AS question, b.text AS answer",
+                field=field,
             )
         self._columns = tuple(columns)
         self._draft = draft

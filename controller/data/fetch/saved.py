@@ -14,7 +14,7 @@ from pyarrow import ipc
 
 from backends.base import Json
 from controller.data.fetch.snapshot import Fetched, Memo, draft, recall, remember, stamp
-from controller.data.fetch.tables import Table, TableLines, finish
+from controller.data.fetch.tables import Table, TableLines
 from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.unusable import Unusable
 
@@ -49,10 +49,10 @@ def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> F
     memo = recall(snapshots, key)
     if memo is None or memo.version != version:
         with draft(snapshots) as new:
-            lines = TableLines(new)
+            lines = TableLines(new, field="path")
             for table in _tables(files, shown):
                 lines.add(table)
-            memo = Memo(path=finish(lines, new, shown), version=version)
+            memo = Memo(path=lines.finish(shown), version=version)
         # As git does: a file touched a moment ago may change again within the clock's tick.
         if began_ns - max(max(mtime, ctime) for *_, mtime, ctime in stamps) > _TICK_NS:
             remember(snapshots, key, memo)

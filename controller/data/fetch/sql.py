@@ -91,7 +91,7 @@ def fetch(asked: Asked) -> Fetched:
     with draft(asked.snapshots) as snapshot, _opened(url, asked.root, variable) as connection:
         progress = _Progress()
         with _explained(url, progress), _executed(connection, query) as result:
-            lines = Lines(list(result.keys()), snapshot)
+            lines = Lines(list(result.keys()), snapshot, field="sql")
             while rows := result.fetchmany(lines.batch):
                 lines.add(rows)
                 progress.rows = lines.count

@@ -29,8 +29,9 @@ class Table(Protocol):
 class TableLines:
     """Writes the rows of one source's tables into a snapshot."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, *, field: str) -> None:
         self._draft = draft
+        self._field = field
         self._lines: Lines | None = None
 
     @property
@@ -45,7 +46,7 @@ class TableLines:
             Unusable: A value is nothing that JSON has, or two columns have one name.
         """
         if self._lines is None:
-            self._lines = Lines(list(table.schema.names), self._draft)
+            self._lines = Lines(list(table.schema.names), self._draft, field=self._field)
         each = max(1, table.nbytes // max(table.num_rows, 1))
         step = max(1, min(BATCH_ROWS, BATCH_BYTES // each))
         for start in range(0, table.num_rows, step):
@@ -60,13 +61,13 @@ class TableLines:
                 ) from None
             self._lines.add([row.values() for row in rows])
 
+    def finish(self, shown: str) -> Path:
+        """Publish the snapshot.
 
-def finish(lines: TableLines, draft: Draft, shown: str) -> Path:
-    """Publish the snapshot.
-
-    Raises:
-        Unusable: There are no rows.
-    """
-    if not lines.count:
-        raise Unusable(f"{shown} has no rows", "Name another split or dataset.")
-    return draft.publish(".jsonl")
+        Raises:
+            Unusable: There are no rows.
+        """
+        if not self.count:
+            remedy = "Name another split or dataset."
+            raise Unusable(f"{shown} has no rows", remedy, field=self._field)
+        return self._draft.publish(".jsonl")

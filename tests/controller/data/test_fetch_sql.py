@@ -22,6 +22,7 @@ from controller.data.fetch.rows import Lines
 from controller.data.unusable import Unread, Unusable
 from controller.spec.data import Source
 
+ROOT = Path(__file__).parents[3]
 SERVER = Path(__file__).with_name("postgres_server.py")
 NAME = "FAQ_DATABASE_URL"
 SECRET = "tiger-한글-secret"
@@ -53,6 +54,10 @@ class Shop:
             self.fetch(sql, url)
         assert not self.left(), "nothing half is left"
         return caught.value
+
+    def written(self) -> bool:
+        """Say whether a snapshot is on its way."""
+        return sum(part.stat().st_size for part in self.snapshots.glob(".fetch-*")) > 1 << 20
 
     def left(self) -> list[str]:
         return [path.name for path in self.snapshots.glob("*") if path.is_file()]
@@ -291,7 +296,7 @@ def test_a_database_that_goes_away_in_the_middle_leaves_nothing(shop):
     with running() as server:
 
         def kill_once_rows_come():
-            while sum(part.stat().st_size for part in shop.snapshots.glob(".fetch-*")) < 1 << 20:
+            while not shop.written():
                 time.sleep(0.01)
             # At once, with everyone who is connected.
             os.kill(server["pid"], signal.SIGQUIT)
@@ -304,6 +309,27 @@ def test_a_database_that_goes_away_in_the_middle_leaves_nothing(shop):
     assert error.message.startswith("the database stopped answering after ")
     assert " rows: " in error.message
     assert len(error.message.splitlines()) == 1
+
+
+def test_a_run_that_is_killed_leaves_no_snapshot_and_the_next_one_is_whole(shop):
+    endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT n FROM t"
+    program = (
+        "import sys; from pathlib import Path; from controller.data.fetch import fetch\n"
+        "from controller.spec.data import Source\n"
+        "root = Path(sys.argv[1])\n"
+        f"fetch(Source(sql={endless!r}, connection={NAME!r}), folder=root, root=root,\n"
+        f"      snapshots=Path(sys.argv[2]), environment={{{NAME!r}: {shop.url!r}}})\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, shop.root, shop.snapshots], cwd=ROOT
+    ) as process:
+        until = time.monotonic() + 60
+        while not shop.written() and time.monotonic() < until:
+            time.sleep(0.01)
+        process.kill()
+    assert [name[:7] for name in shop.left()] == [".fetch-"]
+    fetched = shop.fetch("SELECT * FROM faq")
+    assert fetched.path.name in shop.left()
 
 
 class Bytes:
@@ -319,7 +345,7 @@ class Bytes:
 @given(st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)), min_size=1))  # fmt: skip
 def test_text_and_numbers_read_back_as_they_were(rows):
     draft = Bytes()
-    lines = Lines(["글", "n"], draft)
+    lines = Lines(["글", "n"], draft, field="sql")
     lines.add(rows)
     read = [json.loads(line) for line in draft.content.split(b"\n")[:-1]]
     assert read == [{"글": text, "n": number} for text, number in rows]
@@ -327,7 +353,7 @@ def test_text_and_numbers_read_back_as_they_were(rows):
 
 
 def test_wide_rows_are_fetched_a_few_at_once():
-    lines = Lines(["q"], Bytes())
+    lines = Lines(["q"], Bytes(), field="sql")
     lines.add([("x" * (1 << 20),)] * 64)
     assert lines.batch == 3
     for _ in range(20):
