@@ -246,11 +246,14 @@ class Repository:
     def withdraw(self, name: str = "faq") -> None:
         (self.root / "finetunes" / f"{name}.yaml").unlink()
 
-    def planned(self) -> Planned:
+    def planned(self, policies: Policies | None = None) -> Planned:
         recorded = self.lockfile
         opened = lambda _: self.backend  # noqa: E731
-        resolved = resolve(load_specs(self.root), recorded, self.project, opened, policies=Policies())
-        plan = make_plan(resolved.desired, recorded, observe(resolved, recorded, opened))
+        resolved = resolve(
+            load_specs(self.root), recorded, self.project, opened, policies=policies or Policies()
+        )
+        observed = observe(resolved, recorded, opened)
+        plan = make_plan(resolved.desired, recorded, observed, deferred=resolved.deferred)
         return Planned(plan=plan, resolved=resolved, opened=opened)
 
     def run(self, *, approved=None, wait=False, lock_timeout_s=10.0, only=()) -> Converged:

@@ -7,7 +7,7 @@ import pytest
 
 from backends.base import Estimate, JobState, Progress
 from controller.lock.model import Lockfile
-from controller.plan.actions import Blocked, DataChange, Obstacle
+from controller.plan.actions import Blocked, DataChange, Deferred, Obstacle
 from controller.plan.fingerprint import short
 from controller.plan.plan import Observed, Plan, make_plan
 from controller.render.markdown import LIMIT, cell, plan_markdown
@@ -37,6 +37,7 @@ def everything(make):
     local = replace(
         make.desired("a-train", seed=2, backend="local-gpu", base_model="Qwen/Qwen3-0.6B"),
         estimate=Estimate(usd=(0.0, 0.0), steps=270),
+        warnings=("12 held-out examples decide `accuracy >= 0.8` to within ±0.23",),
     )
     reused = make.desired("c-reuse", seed=3)
     waits = make.desired("d-wait", seed=4)
@@ -95,7 +96,13 @@ def everything(make):
     observed = Observed(jobs=jobs, found={adopted.fingerprint: (make.job(adopted, id="job-7"),)})
     declared = {one.name: one for one in desired}
     lockfile = Lockfile(finetunes=entries)
-    return make_plan(declared, lockfile, observed), declared, lockfile, jobs
+    unread = Deferred(
+        name="r-unread",
+        reason="data not read, known at apply: data.train[0]: FAQ_DATABASE_URL is not set",
+        remedy="export FAQ_DATABASE_URL=postgresql://…",
+    )
+    plan = make_plan(declared, lockfile, observed, deferred={unread.name: unread})
+    return plan, declared, lockfile, jobs
 
 
 def test_the_plan_as_text(everything, golden):

@@ -1,0 +1,162 @@
+"""What data does to a plan: unread sources, policies, warnings, files that git knows."""
+
+import subprocess
+
+import pytest
+
+from controller.data.look import look_at
+from controller.errors import InvalidInput, PolicyBroken
+from controller.plan.actions import Deferred, Train
+from controller.project import known_blobs
+from controller.settings import load_settings
+
+DATABASE = {"sql": "select q as question, a as answer from faq", "connection": "FAQ_DATABASE_URL"}
+COLUMNS = {"user": "question", "assistant": "answer"}
+
+
+def with_source(source, **more):
+    return {"data": {"train": [source], "held_out": {"fraction": 0.25}, **more}}
+
+
+# --- sources that cannot be read here ------------------------------------------------------------
+
+
+def test_a_source_that_cannot_be_read_defers_its_fine_tune_alone(repo, monkeypatch):
+    monkeypatch.delenv("FAQ_DATABASE_URL", raising=False)
+    repo.declare("faq")
+    repo.declare("sold", **with_source(DATABASE))
+    train, deferred = repo.planned().plan.actions
+    assert isinstance(train, Train)
+    assert isinstance(deferred, Deferred)
+    assert deferred.name == "sold"
+    assert deferred.reason.startswith("data not read, known at apply: data.train[0]: FAQ_DATABASE")
+
+
+def test_a_deferred_fine_tune_is_never_forgotten_and_others_go_on(repo, monkeypatch):
+    repo.declare("sold")
+    repo.settle()
+    monkeypatch.delenv("FAQ_DATABASE_URL", raising=False)
+    repo.declare("sold", **with_source(DATABASE))
+    repo.declare("faq", seed=7)
+    before = repo.lockfile.finetunes["sold"]
+    converged = repo.settle()
+    assert repo.lockfile.finetunes["sold"] == before
+    assert repo.lockfile.finetunes["faq"].production is not None
+    [outcome] = [one for one in converged.outcomes if one.exit_code]
+    assert (outcome.action.name, int(outcome.exit_code)) == ("sold", 1)
+
+
+# --- policies ------------------------------------------------------------------------------------
+
+
+def policies(repo, text):
+    repo.write("ftctl.yaml", text)
+    return load_settings(repo.root).policies
+
+
+@pytest.mark.parametrize(
+    ("text", "license_", "expected"),
+    [
+        ("policies: {require_license: true}", None, "data.train[0]: has no licence"),
+        ("policies: {require_license: true}", "MIT", None),
+        ("policies: {licenses: [MIT, CC-BY-4.0]}", "GPL-3.0-only", "'GPL-3.0-only' is not among"),
+        ("policies: {licenses: [MIT]}", None, None),
+    ],
+)
+def test_a_licence_can_be_demanded(repo, text, license_, expected):
+    demanded = policies(repo, text)
+    source = {"path": "data/faq.csv", "columns": COLUMNS}
+    repo.declare(**with_source(source if license_ is None else {**source, "license": license_}))
+    if expected is None:
+        assert repo.planned(demanded).plan.actions
+        return
+    with pytest.raises(PolicyBroken, match=".*") as caught:
+        repo.planned(demanded)
+    assert expected in str(caught.value)
+    assert caught.value.exit_code == 5
+
+
+def test_a_licence_of_all_data_counts_for_each_source(repo):
+    demanded = policies(repo, "policies: {require_license: true}")
+    source = {"path": "data/faq.csv", "columns": COLUMNS}
+    repo.declare(**with_source(source, license="CC-BY-4.0"))
+    assert repo.planned(demanded).plan.actions
+
+
+def test_one_private_source_keeps_everything_on_the_machine(repo):
+    source = {"path": "data/faq.csv", "columns": COLUMNS, "sensitivity": "private"}
+    repo.declare(**with_source(source))
+    repo.backend.remote = True
+    with pytest.raises(InvalidInput, match="private data never leaves the machine") as caught:
+        repo.planned()
+    assert caught.value.problems[0].field == "data.train[0].sensitivity"
+
+
+# --- warnings ------------------------------------------------------------------------------------
+
+
+def warnings(repo) -> tuple[str, ...]:
+    [action] = repo.planned().plan.actions
+    return action.warnings
+
+
+def test_a_held_out_set_too_small_to_decide_the_gate_is_said(repo):
+    repo.declare(gate=["accuracy >= 0.8"], evaluation={"metrics": ["accuracy"]})
+    [warning] = warnings(repo)
+    assert "held-out examples decide `accuracy >= 0.8` to within ±0." in warning
+    assert warning.endswith("62 would to within ±0.1")
+
+
+def test_leaks_and_personal_data_are_said(repo):
+    rows = "question,answer\n" + "".join(f"q{n}?,mail me: a{n}@example.com\n" for n in range(30))
+    repo.write("finetunes/data/own.csv", rows)
+    repo.write("finetunes/data/held.csv", "question,answer\nq1?,other\nq2?,other\n")
+    own = {"path": "data/own.csv", "columns": COLUMNS}
+    held_out = [{"path": "data/held.csv", "columns": COLUMNS}]
+    data = {"train": [own], "held_out": held_out, "prepare": {"pii": "warn"}}
+    repo.declare(data=data)
+    said = "\n".join(warnings(repo))
+    assert "examples with personal data or secrets, which stay as they are: 30" in said
+    assert "examples that ask what a held-out example asks, which flatters the scores: 2" in said
+
+
+# --- files that git knows ------------------------------------------------------------------------
+
+
+def git(root, *arguments):
+    subprocess.run(
+        ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_only_files_that_are_as_git_knows_them_have_a_blob(tmp_path):
+    for name in ("kept.csv", "changed.csv", "flagged.csv"):
+        (tmp_path / name).write_text(f"{name}\n")
+    (tmp_path / "link.csv").symlink_to("kept.csv")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "all")
+    git(tmp_path, "update-index", "--assume-unchanged", "flagged.csv")
+    (tmp_path / "changed.csv").write_text("other\n")
+    (tmp_path / "new.csv").write_text("new\n")
+    found = known_blobs(tmp_path)
+    assert set(found) == {tmp_path / "kept.csv"}
+    assert known_blobs(tmp_path / "nowhere") == {}
+
+
+def test_a_fresh_clone_reads_no_unchanged_source(tmp_path):
+    old, new, memos = tmp_path / "old", tmp_path / "new", tmp_path / "memos"
+    old.mkdir()
+    (old / "a.csv").write_text("question,answer\n" * 100)
+    git(old, "init", "-q")
+    git(old, "add", ".")
+    git(old, "commit", "-qm", "all")
+    look = look_at(old / "a.csv", memos, kind="csv", blob=known_blobs(old)[old / "a.csv"])
+    subprocess.run(["git", "clone", "-q", str(old), str(new)], check=True, capture_output=True)
+    blob = known_blobs(new)[new / "a.csv"]
+    # Were it read, this would show.
+    (new / "a.csv").write_bytes(b"x" * (new / "a.csv").stat().st_size)
+    again = look_at(new / "a.csv", memos, kind="csv", blob=blob)
+    assert (again.sha256, again.encoding) == (look.sha256, look.encoding)
