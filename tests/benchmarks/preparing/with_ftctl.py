@@ -15,6 +15,7 @@ from controller.lock.model import Lockfile
 from controller.project import open_project
 from controller.reconcile import backends_of
 from controller.resolve import resolve
+from controller.settings import Policies
 from controller.spec.load import load_specs
 
 
@@ -24,7 +25,7 @@ def main() -> None:
     specs = load_specs(project.root)
     opened = backends_of(project)
     started = time.perf_counter()
-    resolved = resolve(specs, Lockfile(), project, opened)
+    resolved = resolve(specs, Lockfile(), project, opened, policies=Policies())
     seconds = time.perf_counter() - started
     (dataset,) = resolved.datasets.values()
     parts = (dataset.train, dataset.held_out)
