@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, TypeAlias
 
@@ -16,7 +17,6 @@ from backends.base import (
     BaseModel,
     BaseModelMissing,
     Capabilities,
-    Chunk,
     Completion,
     Endpoint,
     Engine,
@@ -36,6 +36,7 @@ from backends.base import (
 )
 from backends.durable import locked, write_atomic
 from backends.encoder import Encoder
+from backends.testing.engine import ScriptedEngine
 from backends.testing.words import WordEncoder
 
 VANISHED: Final = "vanished"
@@ -92,6 +93,7 @@ class ScriptedBackend:
         gpu_hours: The same in hours.
         remote: Whether data is said to leave the machine.
         missing: Base models that are not here.
+        words: How examples are read; the method is the spec's.
         calls: How often each method was called on this object.
     """
 
@@ -119,6 +121,7 @@ class ScriptedBackend:
         self.gpu_hours: tuple[float, float] | None = None
         self.remote = False
         self.missing: frozenset[str] = frozenset()
+        self.words = WordEncoder()
         self.calls: Counter[str] = Counter()
 
     @property
@@ -182,7 +185,7 @@ class ScriptedBackend:
     ) -> Encoder:
         """Return an encoder that takes words for tokens."""
         del base_model, hyperparameters
-        return WordEncoder(method=method)
+        return replace(self.words, method=method)
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say what `usd` and `gpu_hours` say, and a step for each example and epoch."""
@@ -267,7 +270,7 @@ class ScriptedBackend:
     def open_engine(self, base_model: BaseModel) -> Engine:
         """Return an engine that answers as `answer` says, a word at a time."""
         del base_model
-        return _ScriptedEngine(self._answer, self._require_models)
+        return ScriptedEngine(self._answer, self._require_models)
 
     def delete(self, model_id: str) -> None:
         """Delete a model with its job."""
@@ -343,31 +346,6 @@ def create(state: Path, endpoint: Endpoint) -> ScriptedBackend:
     """Return a scripted backend, for an entry point of the group `ftctl.backends`."""
     del endpoint
     return ScriptedBackend(state)
-
-
-class _ScriptedEngine:
-    """Implements `Engine`."""
-
-    def __init__(self, answer: Answer, require: Callable[[Sequence[str | None]], None]) -> None:
-        self._answer = answer
-        self._require = require
-
-    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
-        del sampling
-        self._require([model])
-        given = self._answer(model, prompt)
-        words = given.text.split(" ")
-        for index, word in enumerate(words[:-1]):
-            yield Chunk(text=word + " " * (index < len(words) - 1))
-        yield Chunk(
-            text=words[-1],
-            finish_reason=given.finish_reason,
-            prompt_tokens=len(prompt.messages),
-            completion_tokens=len(words),
-        )
-
-    def close(self) -> None:
-        pass
 
 
 def _state(record: Mapping[str, Any]) -> str:

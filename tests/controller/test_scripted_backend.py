@@ -16,6 +16,7 @@ from backends.base import (
     Sampling,
     TrainRequest,
 )
+from backends.encoder import Piece
 from backends.testing import (
     FAILS,
     GONE_UNFINISHED,
@@ -23,6 +24,7 @@ from backends.testing import (
     ContractBroken,
     Crash,
     ScriptedBackend,
+    WordEncoder,
     check_backend,
 )
 
@@ -99,6 +101,28 @@ class CancelsWhatIsDone(ScriptedBackend):
             self.set_script(job_id, JobState.CANCELLED)
 
 
+class LosesCounts(WordEncoder):
+    def count(self, examples):
+        return super().count(examples)[:1]
+
+
+class ShowsNothingLearnt(WordEncoder):
+    def show(self, example):
+        return [Piece(text=text, trained=False) for text in ("", *example)]
+
+
+class CountsBadly(ScriptedBackend):
+    def __init__(self, state):
+        super().__init__(state)
+        self.words = LosesCounts()
+
+
+class ShowsBadly(ScriptedBackend):
+    def __init__(self, state):
+        super().__init__(state)
+        self.words = ShowsNothingLearnt()
+
+
 @pytest.mark.parametrize(
     ("kind", "finding"),
     [
@@ -109,6 +133,9 @@ class CancelsWhatIsDone(ScriptedBackend):
         (TakesAnything, "parse_hyperparameters: accepts keys that mean nothing"),
         (Transposes, "complete: two models and two prompts gave [2]"),
         (RefusesStrangers, "cancel: a job that is gone already is refused: no such job"),
+        (CountsBadly, "encoder: 2 examples were counted as ["),
+        (ShowsBadly, "encoder: shows an empty piece"),
+        (ShowsBadly, "encoder: shows an example from which nothing is learnt"),
         (CancelsWhatIsDone, "cancel, submit: changed a job that had succeeded"),
     ],
 )
