@@ -11,6 +11,7 @@ from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,6 +147,8 @@ class _Comparison:
     def __init__(self, old: Halves, new: Halves) -> None:
         self._sides = (old, new)
         self._marks = (bytearray(old.examples), bytearray(new.examples))
+        # How many examples both begin with, in each half: mostly, rows are appended.
+        self._equal = tuple(_common_start(*halves) for halves in zip(old, new, strict=True))
         self._moved = 0
         # The first changed examples: the new number, and the old.
         self._pairs: list[tuple[int, int]] = []
@@ -173,7 +176,7 @@ class _Comparison:
 
     def _match_lines(self, folder: Path) -> None:
         """Mark every example whose very line is not on the other side."""
-        expected = sum(halves.examples for halves in self._sides)
+        expected = sum(halves.examples for halves in self._sides) - 2 * sum(self._equal)
         with Buckets(folder, key_bytes=_DIGEST, expected=expected) as buckets:
             for side in (_OLD, _NEW):
                 for number, line in self._lines(side):
@@ -223,12 +226,12 @@ class _Comparison:
                     del self._pairs[FIRST:]
 
     def _lines(self, side: int) -> Iterator[tuple[int, bytes]]:
-        """Yield number and line of every example, of halves that are not the same anyway."""
+        """Yield number and line of every example after those that both halves begin with."""
         start = 0
-        for part, other in zip(self._sides[side], self._sides[1 - side], strict=True):
-            if part.digest != other.digest:
+        for part, equal in zip(self._sides[side], self._equal, strict=True):
+            if equal < part.examples:
                 with part.path.open("rb") as file:
-                    yield from enumerate(file, start)
+                    yield from enumerate(islice(file, equal, None), start + equal)
             start += part.examples
 
     def _part(self, side: int, number: int) -> int:
@@ -260,6 +263,18 @@ class _Comparison:
                 found[start + at] = Found(part=name, origin=example.origin, line=example.line)
             start += part.examples
         return found
+
+
+def _common_start(old: Part, new: Part) -> int:
+    if old.digest == new.digest:
+        return old.examples
+    with old.path.open("rb") as before, new.path.open("rb") as after:
+        differing = (
+            number
+            for number, pair in enumerate(zip(before, after, strict=False))
+            if pair[0] != pair[1]
+        )
+        return next(differing, min(old.examples, new.examples))
 
 
 def _halves(manifest: Path) -> Halves:

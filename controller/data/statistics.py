@@ -26,6 +26,8 @@ MOST_ANSWERS = 50
 
 _VERSION = 1
 """Raised whenever the same lines would be counted otherwise."""
+_REPEATED = 3
+"""How often a label is given, on average; answers that hardly repeat are none."""
 _LONGEST_LABEL = 100
 """Characters: what is longer is an answer, not a label."""
 _SAMPLED = 2_000
@@ -73,7 +75,7 @@ def statistics_of(part: Part, cache: Path) -> Statistics:
 def labels(parts: Mapping[PartName, Statistics]) -> dict[str, dict[PartName, int]] | None:
     """Return how often each part has each answer; None when the answers are no labels.
 
-    They are when there are few and each is given more than once, on average.
+    They are when there are few, and each is given several times on average.
     """
     counts: dict[PartName, dict[str, int]] = {}
     for name, one in parts.items():
@@ -83,7 +85,7 @@ def labels(parts: Mapping[PartName, Statistics]) -> dict[str, dict[PartName, int
     total: Counter[str] = Counter()
     for one_part in counts.values():
         total.update(one_part)
-    if not total or len(total) > MOST_ANSWERS or total.total() < 2 * len(total):
+    if not total or len(total) > MOST_ANSWERS or total.total() < _REPEATED * len(total):
         return None
     return {
         label: {name: answers.get(label, 0) for name, answers in counts.items()}

@@ -18,6 +18,8 @@ from controller.plan.fingerprint import short
 from controller.render.data import difference_json, difference_text
 from controller.revision import at_revision
 
+_COLOURS = {"+ ": "green", "- ": "red", "~ ": "yellow"}
+
 
 @click.command("diff")
 @click.argument("name")
@@ -40,7 +42,8 @@ def command(ctx: click.Context, name: str, *, revision: str | None) -> None:
     if wants_json(ctx):
         print_json(difference_json(name, against, difference, shown))
     else:
-        click.echo(difference_text(name, against, difference, shown))
+        for line in difference_text(name, against, difference, shown).splitlines():
+            click.secho(line, fg=_COLOURS.get(line[:2]))
 
 
 def _recorded(opened: Opened) -> tuple[Halves, str]:

@@ -1,11 +1,13 @@
 """A repository in a temporary folder, and the door of the data package."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from controller.data.dataset import Dataset, build_dataset
+from controller.canonical import canonical_json
+from controller.data.dataset import Dataset, Part, build_dataset
 from controller.data.given import Places
 from controller.errors import InvalidInput, Problem
 from controller.spec.data import Data
@@ -47,6 +49,40 @@ class Repository:
         with pytest.raises(InvalidInput) as caught:
             self.build(*train, **settings)
         return caught.value.problems
+
+
+class Parts:
+    """Halves of datasets, as a build leaves them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made = 0
+
+    def __call__(self, *examples: dict) -> Part:
+        self._made += 1
+        path = self._folder / f"{self._made}.jsonl"
+        origins = path.with_suffix(".origins")
+        data = b"".join(canonical_json(one) + b"\n" for one in examples)
+        path.write_bytes(data)
+        origins.write_text("".join(f"a.csv:{n}\n" for n in range(2, len(examples) + 2)))
+        digest = f"sha256:{sha256(data).hexdigest()}"
+        return Part(path=path, origins=origins, digest=digest, examples=len(examples), tokens=None)
+
+    @staticmethod
+    def chat(question: str, answer: str, *, system: str | None = None, **more) -> dict:
+        messages = [{"role": "system", "content": system}] if system else []
+        messages += [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": answer},
+        ]
+        return {"messages": messages, **more}
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    return Parts(folder)
 
 
 @pytest.fixture
