@@ -21,7 +21,6 @@ from sqlalchemy.engine import URL, Connection, CursorResult, Engine, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
-    InvalidRequestError,
     NoSuchModuleError,
     SQLAlchemyError,
 )
@@ -220,9 +219,13 @@ def _sqlite_file(url: URL, root: Path, variable: str) -> Path:
 
 def _open_sqlite(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=_CONNECT_S)
-    connection.execute("PRAGMA query_only = ON").close()
-    # Reads the file's header: whether it is a database is found out here, and not by the query.
-    connection.execute("PRAGMA schema_version").close()
+    try:
+        connection.execute("PRAGMA query_only = ON").close()
+        # Reads the file's header: whether it is a database is said here, and not by the query.
+        connection.execute("PRAGMA schema_version").close()
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
@@ -272,7 +275,7 @@ def _explained(url: URL, progress: _Progress) -> Iterator[None]:
             f"the database stopped answering{after}: {said}",
             "Run the command again when it is back, or ask for the right to read.",
         ) from None
-    except (InvalidRequestError, SQLAlchemyError) as error:
+    except SQLAlchemyError as error:
         raise Unusable(_said(error, url), "Mend the query.", field="sql") from None
 
 
@@ -290,8 +293,11 @@ def _is_not_here(error: SQLAlchemyError) -> bool:
 def _said(error: Exception, url: URL) -> str:
     """Return a database's own message: its first line, without the URL's secrets."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    # PostgreSQL's message without the query's lines; MySQL's without its number.
     primary = getattr(getattr(cause, "diag", None), "message_primary", None)
-    lines = [line.strip() for line in (primary or str(cause)).splitlines() if line.strip()]
+    numbered = cause.args[1] if len(cause.args) > 1 else None
+    text = primary or (numbered if isinstance(numbered, str) else str(cause))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = lines[0] if lines else type(cause).__name__
     for secret in (url.render_as_string(hide_password=False), url.password, *_values(url)):
         if secret:

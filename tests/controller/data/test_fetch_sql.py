@@ -254,6 +254,7 @@ def test_the_values_of_every_column_become_json(shop, postgres):
         ("SELECT 'Infinity'::numeric AS score", "column 'score' holds Infinity"),
         ("SELECT 'a'::bytea AS photo", "column 'photo' holds bytes"),
         ("SELECT '1 day'::interval AS wait", "column 'wait' holds a value of type timedelta"),
+        ("SELECT 'infinity'::timestamp AS t", "timestamp too large (after year 10K)"),
         ("SELECT 1/(id-2) FROM faq ORDER BY id", "division by zero"),
     ],
 )  # fmt: skip
@@ -290,6 +291,16 @@ def test_a_korean_database_in_another_encoding_is_read(shop, postgres):
         connection.execute("CREATE TABLE faq (q text)")
         connection.execute("INSERT INTO faq VALUES ('영업 시간은요?')")
     assert shop.rows("SELECT q FROM faq", url) == [{"q": "영업 시간은요?"}]
+
+
+def test_text_in_no_known_encoding_is_said(shop, postgres):
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE bytes ENCODING 'SQL_ASCII' TEMPLATE template0")
+    query = "SELECT 'a' AS q UNION ALL SELECT E'\\xbf\\xb5'"
+    error = shop.refused(query, postgres.replace("/postgres?", "/bytes?"))
+    assert error.message == 'invalid byte sequence for encoding "UTF8": 0xbf'
+    broken = "SELECT CAST(x'bfb5' AS TEXT) AS q"
+    assert shop.refused(broken).message.startswith("Could not decode to UTF-8 column 'q'")
 
 
 def test_a_database_that_goes_away_in_the_middle_leaves_nothing(shop):
