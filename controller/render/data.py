@@ -232,13 +232,12 @@ def _found(sign: str, found: Found) -> Iterator[str]:
         if answered:
             yield f"    → {answered}"
         return
-    before_asked, before_answered = _gist(found.before)
     yield f"    {asked}"
-    if before_answered == answered:
-        # Questions are equal but for the system prompt, which is not shown of each.
-        yield "    another system prompt, or other tools" if before_asked == asked else ""
+    _, before = _gist(found.before)
+    if before == answered:
+        yield "    another system prompt, other tools or other marks"
         return
-    yield f"    - {before_answered}"
+    yield f"    - {before}"
     yield f"    + {answered}"
 
 
