@@ -37,12 +37,18 @@ _TYPED = {
     **dict.fromkeys((0x00A0, 0x2007, 0x2009, 0x202F, 0x3000), ord(" ")),
 }
 _IS_TYPED = re.compile("[" + "".join(map(chr, _TYPED)) + "]")
+_SPOKEN = dict(zip("공영일이삼사오육칠팔구", "00123456789", strict=True))
+_SPOKEN_PHONE = re.compile("공일공(?:[- ]?[공영일이삼사오육칠팔구]){7,8}")
 _DIGIT = re.compile("[0-9]")
 
-_ATS = ("@", "at)", "AT)", "at]", "AT]", "골뱅이")
+_ATS = ("@", "at)", "AT)", "at]", "AT]", " dot ", "골뱅이")
 _LOCAL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._%+'-]{0,63})$")
-_AT = re.compile(r"@|\s?[(\[{]\s?(?:at|골뱅이)\s?[)\]}]\s?|\s?골뱅이\s?", re.IGNORECASE)
-_DOT = r"(?:\.|\s?[(\[{]\s?(?:dot|점|닷)\s?[)\]}]\s?|\s?닷\s?)"
+_AT = re.compile(
+    r"@| at (?=(?:[a-z0-9-]+ dot ){1,3}(?:com|net|org|io|co|kr|edu|gov|de|uk|jp)(?![a-z0-9]))"
+    r"|\s?[(\[{]\s?(?:at|골뱅이)\s?[)\]}]\s?|\s?골뱅이\s?",
+    re.IGNORECASE,
+)
+_DOT = r"(?:\.|\s?[(\[{]\s?(?:dot|점|닷)\s?[)\]}]\s?|\s?닷\s?| dot )"
 _DOMAIN = re.compile(
     rf"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?{_DOT}){{1,8}}[A-Za-z]{{2,24}}(?![A-Za-z0-9-])",
     re.IGNORECASE,
@@ -64,6 +70,10 @@ def find(text: str, regions: Sequence[str]) -> list[Finding]:
     typed = text
     if not text.isascii() and _IS_TYPED.search(text):
         typed = _IS_TYPED.sub(lambda one: chr(_TYPED[ord(one[0])]), text)
+    if "공일공" in typed:
+        typed = _SPOKEN_PHONE.sub(
+            lambda run: "".join(_SPOKEN.get(one, one) for one in run[0]), typed
+        )
     found: list[Finding] = []
     # What stood close to a finding may be one too, once that is masked.
     while more := _apart(_search(typed, regions)):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from phonenumbers import (
+    Leniency,
     PhoneMetadata,
     PhoneNumber,
     PhoneNumberFormat,
@@ -77,7 +78,7 @@ _DOTS, _COLONS = 3, 2
 """An address has so many, or more."""
 
 _PHONE = re.compile(
-    r"(?:(?<![0-9A-Za-z_.])|(?=\+))[+(]{0,2}[0-9](?:[-. ()]{0,3}[0-9]){7,24}+(?![0-9A-Za-z_])"
+    r"(?:(?<![0-9A-Za-z_.])(?<![0-9A-Za-z]-)|(?=\+))[+(]{0,2}[0-9](?:[-. ()]{0,3}[0-9]){7,24}+(?![0-9A-Za-z_])"
 )
 _PHONE_NAMED = re.compile(
     r"전화|연락|휴대|핸드폰|폰|번호|문자|팩스|\b(?:tel|phone|mobile|cell|call|fax|contact|reach)",
@@ -90,9 +91,13 @@ _NOT_PERSONAL = frozenset(
         PhoneNumberType.SHARED_COST,
         PhoneNumberType.UAN,
         PhoneNumberType.VOICEMAIL,
+        PhoneNumberType.UNKNOWN,
     }
 )
-"""Numbers that a business advertises: 1588-1234, 080-..., +1 800 ..."""
+"""Numbers that a business advertises (1588-1234, 080-..., +1 800 ...), and that are none."""
+_KOREAN_MOBILE = re.compile(r"\+821(?:0[0-9]{8}|[16-9][0-9]{7,8})$")
+"""Also of ranges that libphonenumber does not know to be given out: nobody else writes so."""
+_E164 = PhoneNumberFormat.E164
 _BELIEVED_PLAIN = frozenset(
     {PhoneNumberType.MOBILE, PhoneNumberType.PERSONAL_NUMBER, PhoneNumberType.VOIP}
 )
@@ -131,11 +136,13 @@ def _registration_numbers(text: str) -> Iterator[Finding]:
         digits = found[1] + found[3]
         if not _is_born(digits):
             continue
-        if "-" not in found[2] and not _is_named(_RRN_NAMED, text, found.start()):
-            is_barcode = digits.startswith(_KOREAN_BARCODE) and ean.is_valid(digits)
-            if is_barcode or not rrn.is_valid(digits):
-                continue
-        yield Finding("rrn", found.start(), found.end(), digits)
+        is_checked = rrn.is_valid(digits) and (found[2] or not _is_barcode(digits))
+        if "-" in found[2] or is_checked or _is_named(_RRN_NAMED, text, found.start()):
+            yield Finding("rrn", found.start(), found.end(), digits)
+
+
+def _is_barcode(digits: str) -> bool:
+    return digits.startswith(_KOREAN_BARCODE) and ean.is_valid(digits)
 
 
 def _is_born(digits: str) -> bool:
@@ -171,18 +178,17 @@ def _phones(text: str, regions: Sequence[str]) -> Iterator[Finding]:
     """Yield phone numbers: with + anywhere, otherwise in the national form of a region."""
     for run in _PHONE.finditer(text):
         written = run[0].translate(_PUNCTUATION)
-        if written.startswith("00"):
-            written = f" +{written[2:]}"
         for region in regions or ("ZZ",):
             if "+" not in written and not _may_be_national(written, region):
                 continue
-            for match in PhoneNumberMatcher(written, region):
-                start = run.start() + match.start
+            for match in PhoneNumberMatcher(written, region, leniency=Leniency.POSSIBLE):
+                start, end = run.start() + match.start, run.start() + match.end
                 named = _is_named(_PHONE_NAMED, text, start)
                 if _is_written_as_phone(match.raw_string, match.number, named=named):
-                    opened = text[start - 1 : start] == "("
-                    value = format_number(match.number, PhoneNumberFormat.E164)
-                    yield Finding("phone", start - opened, run.start() + match.end, value)
+                    value = format_number(match.number, _E164)
+                    closed = text.count(")", start, end) > text.count("(", start, end)
+                    opened = closed and text[start - 1 : start] == "("
+                    yield Finding("phone", start - opened, end, value)
 
 
 def _may_be_national(written: str, region: str) -> bool:
@@ -196,6 +202,8 @@ def _may_be_national(written: str, region: str) -> bool:
 
 def _is_written_as_phone(written: str, number: PhoneNumber, *, named: bool) -> bool:
     kind = number_type(number)
+    if kind == PhoneNumberType.UNKNOWN and _KOREAN_MOBILE.match(format_number(number, _E164)):
+        kind = PhoneNumberType.MOBILE
     if kind in _NOT_PERSONAL:
         return False
     if written.startswith("+"):
@@ -207,11 +215,13 @@ def _is_written_as_phone(written: str, number: PhoneNumber, *, named: bool) -> b
         return (
             groups[0] not in _ALL_DIGITS and groups[0] == "".join(national) and (named or believed)
         )
-    abroad = f"{number.country_code}{number.national_number}"
-    if "".join(groups) not in {"".join(national), abroad} or len(groups) > _MOST_GROUPS:
+    expected = "".join(national)
+    if groups[0] == str(number.country_code):
+        expected = f"{number.country_code}{number.national_number}"
+    if "".join(groups) != expected or len(groups) > _MOST_GROUPS:
         return False
     if kind in _BELIEVED_PLAIN:
-        return len(groups[-1]) >= len(national[-1])
+        return len(groups[-1]) in {len(national[-1]), len(national[-1]) + len(national[-2])}
     # Sums and ranges have their signs elsewhere, and blanks around them.
     usual = {*_ends(national), len(str(number.national_number))}
     return _ends(groups) <= usual and " - " not in written

@@ -64,8 +64,18 @@ _FORMS = (
     (("://",), r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@]+:(?!pass(?:word)?@|[*<{$[])([^\s/@]+)@"),
     (("earer",), r"[Bb]earer (?=[\w.~+/-]*[0-9])([\w.~+/-]{20,}=*)"),  # RFC 6750
 )
-_COMPILED = tuple(
-    (hints, (re.compile(rf"(?<![A-Za-z0-9_-]){form}", re.ASCII),)) for hints, form in _FORMS
+_COMPILED = (
+    # To Unicode a Korean particle after a key is a part of the word; to the services it is not.
+    *(
+        (
+            hints,
+            tuple(
+                re.compile(rule.pattern, rule.flags & re.IGNORECASE | re.ASCII) for rule in rules
+            ),
+        )
+        for hints, rules in _RULES
+    ),
+    *((hints, (re.compile(form, re.ASCII),)) for hints, form in _FORMS),
 )
 
 _PRIVATE_KEY = re.compile(
@@ -78,18 +88,22 @@ _PRIVATE_KEY = re.compile(
 _JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[\w-]+\.eyJ[\w-]+(?:\.[\w-]*)?", re.ASCII)
 _JWT_RULE = JwtTokenDetector()
 
-_NAMED_HINTS = ("passw", "passphrase", "pwd", "api", "secret", "token")
+_NAMED_HINTS = ("passw", "passp", "passc", "pwd", "pin", "api", "secret", "token")
 _KOREAN_HINTS = ("비밀번호", "비번", "암호", "시크릿", "인증키", "토큰")
 _NAMED = re.compile(
     r"(?:pass(?:word|wd|phrase)|pwd|api[_ -]?key|secret(?:[_ -]?(?:access[_ -]?)?key)?|token"
     r"|비밀번호|비번|암호|시크릿 ?키?|인증키|토큰)"
     r"[\"'`]?\s{0,2}(?:은|는|is|:=|=>|:|={1,3})\s{0,2}[\"'`]?"
-    r"(?P<value>(?!=)[!#-&(-+\--;=?-_a-~]{6,200})",
+    r"(?P<value>(?!=)[!#-&(-+\--;=?-_a-{}~]{6,200})",
     re.IGNORECASE,
 )
-"""A name, an assignment, and what stands there up to a quote, comma, angle bracket or blank."""
+"""A name, an assignment, and what stands there up to a quote, comma, angle bracket, bar or blank."""
+_PIN = re.compile(
+    r"(?:비밀번호|비번|암호|\b(?:PIN|passcode)(?: code| number)?)\s?(?:은|는|이|is|:|=)?\s?"
+    r"(?P<value>[0-9]{4,12})(?![0-9A-Za-z]|\s?(?:자|개|번|회|년|월|일|원|분|초|글|숫|%|-))"
+)
 _PLACEHOLDER = re.compile(
-    r"your|example|sample|dummy|placeholder|xxx|\*\*\*|\.\.\.|\w[(\[]|\[[A-Z]+_[0-9]|^[(\[{<$%]|^https?:|^process\.|^os\.",
+    r"your|example|sample|dummy|placeholder|xxxx|\*\*\*|\.\.\.|\w[(\[]|\[[A-Z]+_[0-9]|^[(\[{<$%]|^https?:|^process\.|^os\.",
     re.IGNORECASE,
 )
 _DIGIT = re.compile("[0-9]")
@@ -99,6 +113,7 @@ _SHORTEST_PASSWORD = 6
 _PREFIX = re.compile(r"|gh[opsur]|gl[a-z]+|[0-9a-f]{2}_", re.IGNORECASE)
 """A group that is no secret: rules have groups for other reasons too."""
 _MIXED = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9])", re.DOTALL)
+_INSIDE_WORD = re.compile(r"(?<=[A-Za-z0-9_-])[A-Za-z0-9]")
 _TOKEN_TAIL = re.compile(r"[A-Za-z0-9_-]*")
 
 
@@ -106,7 +121,7 @@ def find_secrets(text: str) -> Iterator[Finding]:
     """Yield the keys, tokens and passwords of a text; some may overlap.
 
     A password or key without a form of its own is found where a name stands before it
-    (`password: ...`, `비밀번호는 ...`) if it mixes letters and digits: words and PINs are not.
+    (`password: ...`, `비밀번호는 ...`) if it mixes letters and digits, or is a PIN; words are not.
     """
     words = text.split()
     if max(map(len, words), default=0) >= _SHORTEST:
@@ -117,23 +132,29 @@ def find_secrets(text: str) -> Iterator[Finding]:
             not text.isascii() and any(hint in text for hint in _KOREAN_HINTS)
         ):
             yield from _by_name(text)
+            yield from _pins(text)
 
 
 def _by_form(text: str, long_words: str) -> Iterator[Finding]:
-    for hints, rules in (*_RULES, *_COMPILED):
+    for hints, rules in _COMPILED:
         if any(hint in long_words for hint in hints):
             for rule in rules:
-                for found in rule.finditer(text):
-                    # Where a rule has a group, that is the secret, unless it is a mere prefix.
-                    group = 1 if rule.groups and not _PREFIX.fullmatch(found[1] or "") else 0
-                    tail = _TOKEN_TAIL.match(text, found.end(group))
-                    yield _finding(text, found.start(group), tail.end() if tail else found.end())
+                yield from _of_rule(rule, text)
     if "eyJ" in long_words:
         for found in _JWT.finditer(text):
             if _JWT_RULE.is_formally_valid(found[0].rstrip(".")):
                 yield _finding(text, found.start(), found.end())
     for found in _PRIVATE_KEY.finditer(text) if "PRIVATE KEY" in text else ():
         yield _finding(text, found.start(), found.end())
+
+
+def _of_rule(rule: re.Pattern[str], text: str) -> Iterator[Finding]:
+    for found in rule.finditer(text):
+        # Where a rule has a group, that is the secret, unless it is a mere prefix.
+        group = 1 if rule.groups and not _PREFIX.fullmatch(found[1] or "") else 0
+        if group or not _INSIDE_WORD.match(text, found.start()):
+            tail = _TOKEN_TAIL.match(text, found.end(group))
+            yield _finding(text, found.start(group), tail.end() if tail else found.end())
 
 
 def _by_name(text: str) -> Iterator[Finding]:
@@ -147,6 +168,11 @@ def _by_name(text: str) -> Iterator[Finding]:
             and not is_sequential_string(value)
         ):
             yield _finding(text, found.start("value"), found.start("value") + len(value))
+
+
+def _pins(text: str) -> Iterator[Finding]:
+    for found in _PIN.finditer(text):
+        yield _finding(text, found.start("value"), found.end("value"))
 
 
 def _finding(text: str, start: int, end: int) -> Finding:
