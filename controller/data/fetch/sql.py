@@ -142,7 +142,8 @@ def _opened(url: URL, root: Path, variable: str) -> Iterator[Connection]:
     engine = _engine(url, root, variable)
     try:
         connection = engine.connect()
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, OSError, ValueError) as error:
+        # A driver lets through what sockets and host names raise.
         said = _said(error, url)
         if url.drivername == "sqlite" and not _is_not_here(error):
             remedy = "Name a SQLite database that can be opened."
@@ -270,16 +271,18 @@ def _explained(url: URL, progress: _Progress) -> Iterator[None]:
             raise Unusable(
                 said, _hint(error) or "Mend the query; it may only read.", field="sql"
             ) from None
-        after = f" after {progress.rows:,} rows" if progress.rows else ""
+        what = "the database cannot be read"
+        if progress.rows:
+            what = f"the database stopped answering after {progress.rows:,} rows"
         raise Unread(
-            f"the database stopped answering{after}: {said}",
+            f"{what}: {said}",
             "Run the command again when it is back, or ask for the right to read.",
         ) from None
     except SQLAlchemyError as error:
         raise Unusable(_said(error, url), "Mend the query.", field="sql") from None
 
 
-def _is_not_here(error: SQLAlchemyError) -> bool:
+def _is_not_here(error: Exception) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     if error.connection_invalidated:

@@ -185,6 +185,7 @@ def test_a_query_may_hold_what_looks_like_a_parameter(shop, postgres):
         (f"nosuch://me:{SECRET}@h/d", Unusable, "FAQ_DATABASE_URL: nosuch:// is no database that is known here"),
         (f"mysql://me:{SECRET}@h/d", Unread, "reading mysql needs the package MySQLdb"),
         (f"postgres://me:{SECRET}@127.0.0.1:1/d", Unread, "FAQ_DATABASE_URL: no connection: connection failed: connection to server at"),
+        (f"postgresql://me:{SECRET}@{'x' * 70}.com/d", Unread, "FAQ_DATABASE_URL: no connection:"),
         (f"postgresql+asyncpg://me:{SECRET}@nowhere.invalid/d", Unread, "FAQ_DATABASE_URL: no connection:"),
         (f"postgresql://me:{SECRET}@127.0.0.1/d?wrong={SECRET}", Unread, "FAQ_DATABASE_URL: no connection: invalid connection option"),
     ],
@@ -272,7 +273,7 @@ def test_what_postgresql_refuses_is_said_in_a_line(shop, postgres, query, messag
     ("user", "message"),
     [
         (f"guest:{SECRET}x", 'password authentication failed for user "guest"'),
-        (f"guest:{SECRET}", "permission denied for table faq"),
+        (f"guest:{SECRET}", "the database cannot be read: permission denied for table faq"),
         ("nobody", 'role "nobody" does not exist'),
     ],
 )
