@@ -79,7 +79,8 @@ def find(text: str, regions: Sequence[str]) -> list[Finding]:
     while more := _apart(_search(typed, regions)):
         found += more
         for one in more:
-            typed = f"{typed[: one.start]}[{']' * (one.end - one.start - 1)}{typed[one.end :]}"
+            blank = " " * (one.end - one.start - 2)
+            typed = f"{typed[: one.start]}[{blank}]{typed[one.end :]}"
     return sorted(found, key=lambda one: one.start)
 
 
