@@ -137,10 +137,10 @@ class _Decision:
             if sample.fraction is not None:
                 limit = share(sample.fraction)
             elif sample.examples is not None:
-                hashes = (of_seed(record.digest.hex()) for _, record in self._kept_of(index))
+                hashes = (of_seed(record.digest) for _, record in self._kept_of(index))
                 limit = max(heapq.nsmallest(sample.examples, hashes), default=0) + 1
             for number, record in self._kept_of(index):
-                if of_seed(record.digest.hex()) >= limit:
+                if of_seed(record.digest) >= limit:
                     self._drop(number, "sample", "not drawn")
 
     def apply_weights(self) -> None:

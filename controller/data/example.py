@@ -49,20 +49,30 @@ class Example(NamedTuple):
         }
 
 
-def spell(example: Example) -> tuple[bytes, list[str]]:
-    """Return an example's canonical line, with its line end, and the spelling of each message.
+class Spelt(NamedTuple):
+    """An example as bytes."""
+
+    line: bytes
+    """Its canonical line, with its line end."""
+    question: bytes
+    """What it asks: what decides its side of the split."""
+
+
+def spell(example: Example) -> Spelt:
+    """Return an example as bytes.
 
     Raises:
         ValueError: A number in it is not finite.
         RecursionError: A value in it is nested too deeply.
     """
     messages = [spell_message(message) for message in example.messages]
+    question = _question(example, messages).encode()
     if not example.is_plain:
-        return canonical_json(example.as_json()) + b"\n", messages
+        return Spelt(canonical_json(example.as_json()) + b"\n", question)
     line = f'{{"messages":[{",".join(messages)}]'
     if example.tools is not None:
         line += f',"tools":{canonical_json(example.tools).decode()}'
-    return f"{line}}}\n".encode(), messages
+    return Spelt(f"{line}}}\n".encode(), question)
 
 
 def spell_message(message: Message) -> str:
@@ -75,6 +85,21 @@ def spell_message(message: Message) -> str:
     if len(message) == 2 and type(content) is str and type(role) is str:  # noqa: PLR2004
         return f'{{"content":{encode_basestring(content)},"role":{encode_basestring(role)}}}'
     return canonical_json(message).decode()
+
+
+def _question(example: Example, spelt: list[str]) -> str:
+    if example.text is not None:
+        return example.text
+    # A prompt for reinforcement has no answer to leave out.
+    end = None if example.graded is not None else -1
+    # Without the system prompt, so that another wording of it moves nothing.
+    asked = [
+        text
+        for message, text in zip(example.messages[:end], spelt, strict=False)
+        if message["role"] not in ("system", "developer")
+    ]
+    # A conversation that only a system prompt opens has nothing else to go by.
+    return ",".join(asked or spelt[:end])
 
 
 def map_texts(example: Example, change: Callable[[str], str]) -> Example:

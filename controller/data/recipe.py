@@ -5,7 +5,7 @@ here that needs to know other batches: duplicates, samples and the split are the
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from struct import Struct
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from backends.base import BackendError, Encoder, Json
 from controller.canonical import canonical_json
 from controller.data.batches import Batch, Lines
-from controller.data.example import Example, map_texts, spell, texts_of
+from controller.data.example import Example, Spelt, map_texts, spell, texts_of
 from controller.data.files import Row
 from controller.data.optional import load
 from controller.data.personal import PersonalData
@@ -23,7 +23,7 @@ from controller.data.prepare import check, collapse_whitespace, normalise, with_
 from controller.data.readers import parse_line
 from controller.data.report import Effect, StepName
 from controller.data.shapes import converter
-from controller.data.split import question, seeded_hash
+from controller.data.split import seeded_hash
 from controller.data.truncate import truncate
 from controller.data.unusable import Empty, Unusable
 from controller.spec.data import Fraction, Prepare, Source
@@ -93,12 +93,21 @@ class Prepared:
 
 
 class _Taken(NamedTuple):
+    """An example that is to be written."""
+
     line: int
-    example: Example
-    spelt: tuple[bytes, list[str]] | None
-    """Its canonical line and messages, where they are known already."""
-    group: str | None = None
-    stratum: str | None = None
+    json: Mapping[str, Json]
+    spelt: Spelt
+    example: Example | None = None
+    """Where it is more than a plain conversation, or was treated."""
+    group: bytes | None = None
+    stratum: bytes | None = None
+
+    @property
+    def whole(self) -> Example:
+        """The example, made of its JSON where it is a plain conversation."""
+        messages: Any = self.json.get("messages")
+        return self.example or Example(messages)
 
 
 class _Preparer:
@@ -111,9 +120,11 @@ class _Preparer:
         self._hash = seeded_hash(recipe.split.seed if recipe.split else 0)
         self._steps = list(self._chosen_steps())
         prepare, split = recipe.prepare, recipe.split
-        self._is_short = len(self._steps) == 1 and prepare.pii == "off"
-        """Whether an example that is normal and can be learnt from stays as it is."""
-        self._is_keyless = split is None or not (split.group_by or split.stratify_by)
+        self._split = split if split and (split.group_by or split.stratify_by) else None
+        # An example that is normal and can be learnt from stays as it is.
+        self._changes_nothing = len(self._steps) == 1 and prepare.pii == "off"
+        is_chat = recipe.source.columns is None and recipe.source.shape in (None, "chat")
+        self._takes_chat = self._changes_nothing and is_chat and recipe.method == "supervised"
         self._personal = None if prepare.pii == "off" else PersonalData(prepare)
         self._near: Any = None
         if prepare.deduplicate == "near":
@@ -134,7 +145,7 @@ class _Preparer:
                     continue
                 one = self._prepared(row, line, out)
                 if one is not None:
-                    taken.append(one if self._is_keyless else self._with_keys(one, row))
+                    taken.append(one)
             except Unusable as error:
                 if error.field and self._recipe.is_table:
                     out.blamed = error
@@ -168,18 +179,24 @@ class _Preparer:
             yield "system", lambda example: with_system(example, system), ""
 
     def _prepared(self, row: Any, line: int, out: Prepared) -> _Taken | None:  # noqa: ANN401
-        example = self._convert(row)
-        spelt = spell_plain(example) if self._is_short else None
-        if spelt is None and (treated := self._treated(example, line, out)) is not None:
-            example = treated
-        elif spelt is None:
-            return None
+        json, example = row, None
+        spelt = spell_plain(row) if self._takes_chat else None
+        if spelt is None:
+            example = self._convert(row)
+            json = example.as_json()
+            spelt = spell_plain(json) if self._changes_nothing else None
+        if spelt is None:
+            example = self._treated(self._convert(row) if example is None else example, line, out)
+            if example is None:
+                return None
+            json, spelt = example.as_json(), spell(example)
         if self._recipe.encoder is not None:
             try:
-                self._recipe.encoder.check(example.as_json())
+                self._recipe.encoder.check(json)
             except BackendError as error:
                 raise Unusable(error.message, error.remedy) from None
-        return _Taken(line, example, spelt)
+        one = _Taken(line, json, spelt, example)
+        return one if self._split is None else self._with_keys(one, row, self._split)
 
     def _treated(self, example: Example, line: int, out: Prepared) -> Example | None:
         """Do every step; None for an example that is dropped."""
@@ -205,51 +222,46 @@ class _Preparer:
                 out.notes.append(Note(line, "pii", effect, found))
         return example
 
-    def _with_keys(self, one: _Taken, row: Any) -> _Taken:  # noqa: ANN401
-        split, example = self._recipe.split, one.example
-        if split is None:
-            return one
-        group = None if split.group_by is None else _value(row, split.group_by, "group_by")
-        stratum = None
+    def _with_keys(self, one: _Taken, row: Any, split: Fraction) -> _Taken:  # noqa: ANN401
+        group = stratum = None
+        if split.group_by is not None:
+            group = _value(row, split.group_by, "group_by")
         if split.stratify_by == "assistant" and "assistant" not in row:
-            stratum = str(example.messages[-1]["content"]) if example.messages else ""
+            said = one.whole.messages
+            stratum = canonical_json(said[-1]["content"]) if said else b""
         elif split.stratify_by is not None:
             stratum = _value(row, split.stratify_by, "stratify_by")
         return one._replace(group=group, stratum=stratum)
 
     def _write(self, taken: list[_Taken], out: Prepared) -> None:
         taken, tokens = self._measured(taken, out)
+        hash_of, pack = self._hash, RECORD.pack
         lines: list[bytes] = []
         records: list[bytes] = []
-        strata: list[bytes] = []
-        bands: list[bytes] = []
-        for (line, example, known, group, stratum), count in zip(taken, tokens, strict=True):
-            try:
-                text, spelt = known or spell(example)
-            except (ValueError, RecursionError):
-                out.problems.append((line, _NOT_SPELT))
-                continue
-            answered = example.graded is None
-            asked = example.text or question(example.messages, spelt, answered=answered)
-            prompt = self._hash(asked)
-            side = prompt if group is None else self._hash(group)
+        for one, count in zip(taken, tokens, strict=True):
+            text, question = one.spelt
+            asked = hash_of(question)
+            side = asked if one.group is None else hash_of(one.group)
             digest = blake2b(text, digest_size=DIGEST).digest()
             lines.append(text)
-            records.append(RECORD.pack(line, len(text), count, prompt, side, digest))
-            if stratum is not None:
-                strata.append(blake2b(stratum.encode(), digest_size=_STRATUM).digest())
-            if self._near is not None:
-                said = "\n".join(texts_of(example))
-                bands += self._near.band_keys(said, self._recipe.prepare.similarity)
+            records.append(pack(one.line, len(text), count, asked, side, digest))
         out.lines, out.records = b"".join(lines), b"".join(records)
-        out.strata, out.bands = b"".join(strata), b"".join(bands)
+        strata = (one.stratum for one in taken if one.stratum is not None)
+        out.strata = b"".join(blake2b(one, digest_size=_STRATUM).digest() for one in strata)
+        if self._near is not None:
+            out.bands = b"".join(key for one in taken for key in self._bands(one))
+
+    def _bands(self, one: _Taken) -> list[bytes]:
+        said = "\n".join(texts_of(one.whole))
+        keys: list[bytes] = self._near.band_keys(said, self._recipe.prepare.similarity)
+        return keys
 
     def _measured(self, taken: list[_Taken], out: Prepared) -> tuple[list[_Taken], list[int]]:
         """Return the examples that are short enough, cut where the spec says so, and lengths."""
         encoder, prepare = self._recipe.encoder, self._recipe.prepare
         if encoder is None or prepare.max_tokens is None:
             return taken, [0] * len(taken)
-        counts = _counted(encoder, [one.example.as_json() for one in taken])
+        counts = _counted(encoder, [one.json for one in taken])
         kept: list[_Taken] = []
         tokens: list[int] = []
         for one, count in zip(taken, counts, strict=True):
@@ -263,13 +275,13 @@ class _Preparer:
             elif prepare.over_length == "drop":
                 _drop(out, one.line, "max_tokens", over)
             else:
-                cut = truncate(one.example, prepare.max_tokens, lambda e: _count(encoder, e))
+                cut = truncate(one.whole, prepare.max_tokens, lambda e: _count(encoder, e))
                 if cut is None:
                     _drop(out, one.line, "max_tokens", f"{over}, and no answer would be left")
                     continue
                 out.counts["max_tokens", "changed"] += 1
                 out.notes.append(Note(one.line, "max_tokens", "changed", f"{over}: {cut.reason}"))
-                kept.append(one._replace(example=cut.example, spelt=None))
+                kept.append(_cut(one, cut.example))
                 tokens.append(cut.tokens)
         return kept, tokens
 
@@ -288,17 +300,21 @@ def _drop(out: Prepared, line: int, step: StepName, reason: str) -> None:
     out.notes.append(Note(line, step, "dropped", reason))
 
 
-def _value(row: Any, column: str, key: str) -> str:  # noqa: ANN401 - whatever JSON has
+def _value(row: Any, column: str, key: str) -> bytes:  # noqa: ANN401 - whatever JSON has
     if column not in row:
         raise Unusable(
             f"there is no {column!r}, which data.held_out.{key} names",
             f"There are: {', '.join(map(str, row))}",
         )
     value: Json = row[column]
-    return value if isinstance(value, str) else canonical_json(value).decode()
+    return value.encode() if isinstance(value, str) else canonical_json(value)
 
 
-def _counted(encoder: Encoder, examples: list[dict[str, Json]]) -> list[int]:
+def _cut(one: _Taken, example: Example) -> _Taken:
+    return one._replace(example=example, json=example.as_json(), spelt=spell(example))
+
+
+def _counted(encoder: Encoder, examples: Sequence[Mapping[str, Json]]) -> list[int]:
     try:
         return encoder.count(examples)
     except BackendError as error:

@@ -6,14 +6,12 @@ are never on different sides.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import TypeAlias
 
-from controller.data.example import Message
-
-Hash: TypeAlias = Callable[[str], int]
-"""From a text to a number below 2⁶⁴."""
+Hash: TypeAlias = Callable[[bytes], int]
+"""From bytes to a number below 2⁶⁴."""
 
 _BITS = 64
 
@@ -22,31 +20,12 @@ def seeded_hash(seed: int) -> Hash:
     """Return a hash that another seed makes another one."""
     start = blake2b(f"{seed}\n".encode(), digest_size=_BITS // 8)
 
-    def hash_of(text: str) -> int:
+    def hash_of(data: bytes) -> int:
         state = start.copy()
-        state.update(text.encode())
+        state.update(data)
         return int.from_bytes(state.digest(), "big")
 
     return hash_of
-
-
-def question(messages: Sequence[Message], spelt: Sequence[str], *, answered: bool = True) -> str:
-    """Return what an example asks, spelt: what decides its side.
-
-    Args:
-        messages: The conversation.
-        spelt: The canonical spelling of each message.
-        answered: Whether the last message is the answer, which is left out.
-    """
-    end = -1 if answered else None
-    # Without the system prompt, so that another wording of it moves nothing.
-    asked = [
-        text
-        for message, text in zip(messages[:end], spelt, strict=False)
-        if message["role"] not in ("system", "developer")
-    ]
-    # A conversation that only a system prompt opens has nothing else to go by.
-    return ",".join(asked or spelt[:end])
 
 
 def share(fraction: float) -> int:

@@ -7,6 +7,7 @@ workers, and what is imported only when an example is counted, is.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -24,9 +25,9 @@ def main() -> None:
     project = open_project(Path(sys.argv[1]))
     specs = load_specs(project.root)
     opened = backends_of(project)
-    started = time.perf_counter()
+    started, used = time.perf_counter(), sum(os.times()[:4])
     resolved = resolve(specs, Lockfile(), project, opened, policies=Policies())
-    seconds = time.perf_counter() - started
+    seconds, cpu_s = time.perf_counter() - started, sum(os.times()[:4]) - used
     (dataset,) = resolved.datasets.values()
     parts = (dataset.train, dataset.held_out)
     counted = [part.tokens for part in parts if part.tokens is not None]
@@ -34,6 +35,7 @@ def main() -> None:
         json.dumps(
             {
                 "seconds": seconds,
+                "cpu_s": cpu_s,
                 "examples": sum(part.examples for part in parts),
                 "tokens": sum(counted) if counted else None,
             }

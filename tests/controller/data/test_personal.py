@@ -78,7 +78,7 @@ def test_what_is_refused_is_named_by_kind_and_never_shown(repository):
     assert MAIL not in str(problem)
 
 
-def test_what_a_grader_reads_is_masked_too(repository, chat_lines):
+def test_what_a_grader_reads_is_masked_too(repository):
     rows = "".join(
         chat(asked(f"질문 {n}"), answer=[MAIL, {"phone": PHONE}], level=3) for n in range(30)
     )

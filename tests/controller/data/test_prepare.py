@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.canonical import canonical_json
-from controller.data.example import Example, spell, spell_message
+from controller.data.example import Example, spell
 from controller.data.prepare import (
     check,
     collapse_whitespace,
@@ -15,7 +15,7 @@ from controller.data.prepare import (
     normalise,
     with_system,
 )
-from controller.data.split import question, seeded_hash, share, strata
+from controller.data.split import seeded_hash, share, strata
 from controller.data.unusable import Unusable
 
 ASKED = {"role": "user", "content": "q"}
@@ -167,8 +167,7 @@ def test_what_cannot_be_learned(example, message):
 
 
 def side(conversation, *, fraction=0.5, seed=0) -> bool:
-    spelt = [spell_message(message) for message in conversation]
-    return seeded_hash(seed)(question(conversation, spelt)) < share(fraction)
+    return seeded_hash(seed)(spell(Example(conversation)).question) < share(fraction)
 
 
 @given(texts, texts, texts, texts)
