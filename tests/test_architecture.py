@@ -59,6 +59,9 @@ CONTRACT = {"backends.base", "backends.durable", "backends.encoder", "backends.r
 PURE = (
     "controller/canonical.py",
     "controller/data/example.py",
+    "controller/data/html_text.py",
+    "controller/data/near.py",
+    "controller/data/pii*.py",
     "controller/data/prepare.py",
     "controller/data/shapes.py",
     "controller/data/sharegpt.py",

@@ -79,8 +79,8 @@ def find(text: str, regions: Sequence[str]) -> list[Finding]:
     while more := _apart(_search(typed, regions)):
         found += more
         for one in more:
-            blank = " " * (one.end - one.start - 2)
-            typed = f"{typed[: one.start]}[{blank}]{typed[one.end :]}"
+            blank = "\n" * (one.end - one.start)
+            typed = f"{typed[: one.start]}{blank}{typed[one.end :]}"
     return sorted(found, key=lambda one: one.start)
 
 

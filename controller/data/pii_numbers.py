@@ -37,6 +37,7 @@ _BORN_BEFORE = 2050
 century that has not come."""
 _BORN_FROM = 1900
 _KOREAN_BARCODE = "880"
+_SUM = re.compile(r"[=+*/]\s?$")
 
 _CARD = re.compile(
     r"(?<![0-9A-Za-z.-])(?:"
@@ -74,8 +75,8 @@ _VERSION = re.compile(
 _SMALL = 10
 """Four numbers below ten are a version or a section; and 1.1.1.1 and 8.8.8.8 are nobody's."""
 _FEWEST_GROUPS = 3
-_DOTS, _COLONS = 3, 2
-"""An address has so many, or more."""
+_DOTS, _COLONS = 3, 7
+"""An address has so many; one of the new kind may have `::` instead."""
 
 _PHONE = re.compile(
     r"(?:(?<![0-9A-Za-z_.])(?<![0-9A-Za-z]-)|(?=\+))[+(]{0,2}[0-9](?:[-. ()]{0,3}[0-9]){7,24}+(?![0-9A-Za-z_])"
@@ -121,7 +122,7 @@ def find_numbers(text: str, regions: Sequence[str]) -> Iterator[Finding]:
         yield from _phones(text, regions)
     if text.count(".") >= _DOTS:
         yield from _ipv4(text)
-    if text.count(":") >= _COLONS:
+    if "::" in text or text.count(":") >= _COLONS:
         yield from _ipv6(text)
 
 
@@ -136,13 +137,15 @@ def _registration_numbers(text: str) -> Iterator[Finding]:
         digits = found[1] + found[3]
         if not _is_born(digits):
             continue
-        is_checked = rrn.is_valid(digits) and (found[2] or not _is_barcode(digits))
+        is_checked = rrn.is_valid(digits) and (found[2] or _may_be_person(text, found))
         if "-" in found[2] or is_checked or _is_named(_RRN_NAMED, text, found.start()):
             yield Finding("rrn", found.start(), found.end(), digits)
 
 
-def _is_barcode(digits: str) -> bool:
-    return digits.startswith(_KOREAN_BARCODE) and ean.is_valid(digits)
+def _may_be_person(text: str, found: re.Match[str]) -> bool:
+    """Say whether thirteen digits in a row are neither a barcode nor a part of a sum."""
+    is_barcode = found[0].startswith(_KOREAN_BARCODE) and ean.is_valid(found[0])
+    return not is_barcode and not _SUM.search(text, max(0, found.start() - 2), found.start())
 
 
 def _is_born(digits: str) -> bool:

@@ -99,7 +99,7 @@ _NAMED = re.compile(
 )
 """A name, an assignment, and what stands there up to a quote, comma, angle bracket, bar or blank."""
 _PIN = re.compile(
-    r"(?:비밀번호|비번|암호|\b(?:PIN|passcode)(?: code| number)?)\s?(?:은|는|이|is|:|=)?\s?"
+    r"(?:비밀번호|비번|암호|(?<![A-Za-z0-9])(?:PIN|passcode)(?: code| number)?)\s?(?:은|는|이|is|:|=)?\s?"
     r"(?P<value>[0-9]{4,12})(?![0-9A-Za-z]|\s?(?:자|개|번|회|년|월|일|원|분|초|글|숫|%|-))"
 )
 _PLACEHOLDER = re.compile(
@@ -127,12 +127,7 @@ def find_secrets(text: str) -> Iterator[Finding]:
     if max(map(len, words), default=0) >= _SHORTEST:
         yield from _by_form(text, " ".join(word for word in words if len(word) >= _SHORTEST))
     if _DIGIT.search(text):
-        lower = text.lower()
-        if any(hint in lower for hint in _NAMED_HINTS) or (
-            not text.isascii() and any(hint in text for hint in _KOREAN_HINTS)
-        ):
-            yield from _by_name(text)
-            yield from _pins(text)
+        yield from _by_name(text)
 
 
 def _by_form(text: str, long_words: str) -> Iterator[Finding]:
@@ -158,21 +153,36 @@ def _of_rule(rule: re.Pattern[str], text: str) -> Iterator[Finding]:
 
 
 def _by_name(text: str) -> Iterator[Finding]:
-    for found in _NAMED.finditer(text):
-        value = found["value"].rstrip(".:?)]}")
-        if (
-            len(value) >= _SHORTEST_PASSWORD
-            and _MIXED.match(value)
-            and not _PLACEHOLDER.search(value)
-            and not is_templated_secret(value)
-            and not is_sequential_string(value)
-        ):
-            yield _finding(text, found.start("value"), found.start("value") + len(value))
+    for at in _names(text):
+        if pin := _PIN.match(text, at):
+            yield _finding(text, pin.start("value"), pin.end("value"))
+        elif named := _NAMED.match(text, at):
+            value = named["value"].rstrip(".:?)]}")
+            if _may_be_secret(value):
+                start = named.start("value")
+                yield _finding(text, start, start + len(value))
 
 
-def _pins(text: str) -> Iterator[Finding]:
-    for found in _PIN.finditer(text):
-        yield _finding(text, found.start("value"), found.end("value"))
+def _names(text: str) -> Iterator[int]:
+    """Yield where a name may begin."""
+    lower = text.lower()
+    if len(lower) != len(text):
+        lower = text
+    for hint in _NAMED_HINTS if text.isascii() else (*_NAMED_HINTS, *_KOREAN_HINTS):
+        at = lower.find(hint)
+        while at >= 0:
+            yield at
+            at = lower.find(hint, at + 1)
+
+
+def _may_be_secret(value: str) -> bool:
+    return (
+        len(value) >= _SHORTEST_PASSWORD
+        and bool(_MIXED.match(value))
+        and not _PLACEHOLDER.search(value)
+        and not is_templated_secret(value)
+        and not is_sequential_string(value)
+    )
 
 
 def _finding(text: str, start: int, end: int) -> Finding:
