@@ -53,11 +53,14 @@ def known_blobs(root: Path) -> dict[Path, str]:
     tracked = git and _git(git, root, "ls-files", "--stage", "-v", "-z")
     if not git or not tracked:
         return {}
-    touched = (_git(git, root, "diff-files", "--name-only", "-z") or "").split("\0")
+    touched = _git(git, root, "diff-files", "--name-only", "--relative", "-z")
+    if touched is None:
+        return {}
+    doubtful = set(touched.split("\0"))
     found = {}
     for line in tracked.split("\0"):
         match = _PLAIN_FILE.fullmatch(line)
-        if match is not None and match["path"] not in touched:
+        if match is not None and match["path"] not in doubtful:
             found[root / match["path"]] = match["blob"]
     return found
 

@@ -258,7 +258,9 @@ def _data_changes(
         old = earlier().get((train, held_out)) if train != new.train.digest else None
         if old is not None:
             counted = count_differences(old, new, scratch)
-            changes[train] = DataChange(added=counted.added, removed=counted.removed)
+            changes[train] = DataChange(
+                added=counted.added, removed=counted.removed, changed=counted.changed
+            )
     return changes
 
 

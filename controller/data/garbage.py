@@ -43,5 +43,6 @@ def collect_garbage(cache: Path, unused_s: float = UNUSED_S) -> int:
 def _kept(cache: Path) -> Iterator[Path]:
     yield from cache.glob("datasets/*")
     yield from cache.glob("lengths/*")
+    yield from cache.glob("statistics/*")
     yield from cache.glob("looks/*")
     yield from (path for path in cache.glob("snapshots/**/*") if not path.is_dir())

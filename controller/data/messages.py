@@ -8,6 +8,8 @@ from controller.data.example import Message
 from controller.data.nearest import did_you_mean, listing
 from controller.data.unusable import Unusable
 
+_PLAIN = {"role", "content"}
+
 
 def needs(row: Mapping[str, Json], *keys: str) -> None:
     """Check that a row has the keys of its shape.
@@ -50,7 +52,7 @@ def message_of(written: Json) -> Message:
     """
     if not isinstance(written, dict):
         raise Unusable("a message is not an object", 'Write {"role": "user", "content": "..."}')
-    if len(written) == 2 and type(written.get("content")) is str and "role" in written:  # noqa: PLR2004
+    if written.keys() == _PLAIN and type(written["content"]) is str:
         return written
     message = {key: value for key, value in written.items() if value is not None}
     message.setdefault("content", None)

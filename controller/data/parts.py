@@ -49,14 +49,15 @@ def write_parts(
             )
             for name in NAMES
         ]
-        for source, verdict, run in _runs(spool, verdicts):
-            data = read(sum(record.size for record in run))
+        for source, verdict, once in _runs(spool, verdicts):
+            data = read(sum(record.size for record in once))
             if verdict == DROPPED:
                 continue
-            examples[source] += len(run)
+            examples[source] += len(once)
             lines, origins = halves[verdict]
+            run = once
             if verdict == TRAIN and weights[source] != 1:
-                run, data = _weighted(run, data, weights[source])
+                run, data = _weighted(once, data, weights[source])
             tokens[verdict] += sum(record.tokens for record in run)
             lines.add(data, len(run))
             name = shown[source]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from backends.base import BackendError, Encoder, Json
 from controller.canonical import canonical_json
@@ -36,6 +36,8 @@ RECORD = Struct(f"<IIIQQ{DIGEST}s")
 """Of one example: line, bytes of its canonical line, tokens, question, side, digest."""
 
 _STRATUM = 8
+Fields: TypeAlias = Mapping[str, Json]
+"""What a row holds."""
 
 
 class Note(NamedTuple):
@@ -156,7 +158,7 @@ class _Preparer:
         self._write(taken, out)
         return out
 
-    def _is_wanted(self, row: Any) -> bool:  # noqa: ANN401 - whatever JSON has
+    def _is_wanted(self, row: Fields) -> bool:
         for condition in self._where:
             if condition.column not in row and self._recipe.is_table:
                 raise Unusable(
@@ -178,7 +180,7 @@ class _Preparer:
         if system is not None:
             yield "system", lambda example: with_system(example, system), ""
 
-    def _prepared(self, row: Any, line: int, out: Prepared) -> _Taken | None:  # noqa: ANN401
+    def _prepared(self, row: Fields, line: int, out: Prepared) -> _Taken | None:
         json, example = row, None
         spelt = spell_plain(row) if self._takes_chat else None
         if spelt is None:
@@ -222,7 +224,7 @@ class _Preparer:
                 out.notes.append(Note(line, "pii", effect, found))
         return example
 
-    def _with_keys(self, one: _Taken, row: Any, split: Fraction) -> _Taken:  # noqa: ANN401
+    def _with_keys(self, one: _Taken, row: Fields, split: Fraction) -> _Taken:
         group = stratum = None
         if split.group_by is not None:
             group = _value(row, split.group_by, "group_by")
@@ -300,13 +302,13 @@ def _drop(out: Prepared, line: int, step: StepName, reason: str) -> None:
     out.notes.append(Note(line, step, "dropped", reason))
 
 
-def _value(row: Any, column: str, key: str) -> bytes:  # noqa: ANN401 - whatever JSON has
+def _value(row: Fields, column: str, key: str) -> bytes:
     if column not in row:
         raise Unusable(
             f"there is no {column!r}, which data.held_out.{key} names",
             f"There are: {', '.join(map(str, row))}",
         )
-    value: Json = row[column]
+    value = row[column]
     return value.encode() if isinstance(value, str) else canonical_json(value)
 
 

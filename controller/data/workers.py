@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol
 
 from controller.errors import FtctlError
 
@@ -23,19 +23,19 @@ WORTH = 8 << 20
 _WAITING = 2
 """Batches per worker that are handed out or waiting to be taken back."""
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
-
-class Job(Protocol[Item, Result]):
+class Job(Protocol):
     """What is done: opened once in every process that does it. Picklable."""
 
-    def open(self) -> Callable[[Item], Result]:
-        """Get everything ready that every batch needs."""
+    def open(self) -> Callable[[Any], Any]:
+        """Get everything ready that every item needs; what it returns does one item."""
 
 
-Run: TypeAlias = Callable[[Job[Item, Result], Iterable[Item]], Iterator[Result]]
-"""Does a job to every item and yields the results in order."""
+class Run(Protocol):
+    """Does a job to every item and yields the results in order."""
+
+    def __call__(self, job: Job, items: Iterable[Any], /) -> Iterator[Any]:
+        """Do the job; few items are taken before their results are wanted."""
 
 
 def cores() -> int:
@@ -44,7 +44,7 @@ def cores() -> int:
 
 
 @contextmanager
-def workers(size: int) -> Iterator[Run[Any, Any]]:
+def workers(size: int) -> Iterator[Run]:
     """Offer a way to do jobs.
 
     Args:
@@ -57,7 +57,7 @@ def workers(size: int) -> Iterator[Run[Any, Any]]:
     # `spawn`, since a fork of a process with threads, such as the server, may hang.
     with ProcessPoolExecutor(count, get_context("spawn"), initializer=_leave_ctrl_c) as pool:
         try:
-            yield lambda job, items: _run_in(pool, count * _WAITING, job, items)
+            yield partial(_run_in, pool, count * _WAITING)
         except BrokenProcessPool:
             raise FtctlError(
                 "a process that prepares data was killed",
@@ -67,15 +67,13 @@ def workers(size: int) -> Iterator[Run[Any, Any]]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _run_here(job: Job[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+def _run_here(job: Job, items: Iterable[Any]) -> Iterator[Any]:
     return map(job.open(), items)
 
 
-def _run_in(
-    pool: ProcessPoolExecutor, most: int, job: Job[Item, Result], items: Iterable[Item]
-) -> Iterator[Result]:
+def _run_in(pool: ProcessPoolExecutor, most: int, job: Job, items: Iterable[Any]) -> Iterator[Any]:
     pickled = pickle.dumps(job)
-    waiting: deque[Future[Result]] = deque()
+    waiting: deque[Future[Any]] = deque()
     for item in items:
         waiting.append(pool.submit(_do, pickled, item))
         if len(waiting) >= most:
@@ -84,13 +82,13 @@ def _run_in(
         yield waiting.popleft().result()
 
 
-def _do(pickled: bytes, item: Any) -> Any:  # noqa: ANN401 - what the job takes and gives
+def _do(pickled: bytes, item: object) -> object:
     return _opened(pickled)(item)
 
 
 @lru_cache(maxsize=2)
 def _opened(pickled: bytes) -> Callable[[Any], Any]:
-    job: Job[Any, Any] = pickle.loads(pickled)  # noqa: S301 - from our own parent process
+    job: Job = pickle.loads(pickled)  # noqa: S301 - from our own parent process
     return job.open()
 
 

@@ -16,10 +16,12 @@ from controller.spec.model import Spec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataChange:
-    """How training examples differ from those of another build."""
+    """How the examples of both sides differ from those of another build."""
 
     added: int
     removed: int
+    changed: int = 0
+    """The same question with another answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

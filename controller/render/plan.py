@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import assert_never
 
 from backends.base import Estimate, Json, Progress
@@ -11,6 +11,7 @@ from controller.plan.actions import (
     Action,
     Adopt,
     Blocked,
+    DataChange,
     Deferred,
     Desired,
     Evaluate,
@@ -232,8 +233,13 @@ def _train_details(action: Train) -> Iterator[str]:
 
 def _change(change: Change, action: Train) -> str:
     data = action.data_change if change.field == "data" else None
-    examples = f" (+{data.added} -{data.removed} examples)" if data else ""
+    examples = f" ({_signs(data)} examples)" if data else ""
     return f"{_value(change.old)} -> {_value(change.new)}{examples}  # forces training"
+
+
+def _signs(data: DataChange) -> str:
+    signs = {"+": data.added, "-": data.removed, "~": data.changed}
+    return " ".join(f"{sign}{count:,}" for sign, count in signs.items() if count) or "the same"
 
 
 def _value(value: Json) -> str:
@@ -312,8 +318,7 @@ def _action_json(action: Action, desired: Desired | None) -> Json:
                 "warnings": action.warnings,
             }
             if action.data_change is not None:
-                added, removed = action.data_change.added, action.data_change.removed
-                value["examples"] = {"added": added, "removed": removed}
+                value["examples"] = asdict(action.data_change)
         case Evaluate() | Judge() | Promote() | Reuse():
             value["fingerprint"] = action.fingerprint
         case Wait() | Resume() | Record() | Adopt():

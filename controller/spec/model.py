@@ -70,7 +70,7 @@ class Evaluation(Strict):
 
     metrics: list[Metric] = Field(default_factory=list)
     """Measured besides `held_out_loss` and `stop_rate`, which always are."""
-    compare_to: list[Literal["base", "production"]] = Field(default_factory=lambda: ["base"])
+    compare_to: list[Literal["base", "production"]] = Field(default=["base"])
     """Which other models answer the same held-out prompts."""
     max_tokens: int = Field(default=256, ge=1)
     """Longest answer, in tokens."""

