@@ -14,10 +14,10 @@ Each is given one process and two, and the better of the two is what ftctl is co
     python tests/benchmarks/data.py --replan   # what a second plan reads of 1 GB
     python tests/benchmarks/data.py --floor    # what one process can read, hash, parse and spell
 
-Seconds are those of the work alone; the command's also hold the start of Python and its imports.
-Memory is the highest sum over all processes of a command, sampled 20 times a second from /proc;
-`once` counts a page that several of them share once (4 times a second). The tokenizer is that of
-backends/local_gpu/small_base.py, with its ChatML, for all three. Linux only.
+Seconds and CPU seconds are those of the work alone; the command's also hold the start of Python
+and its imports. Memory is the highest sum over all processes of a command, sampled 20 times a
+second from /proc; `once` counts a page that several of them share once (4 times a second). The
+tokenizer is that of backends/local_gpu/small_base.py, with its ChatML, for all three. Linux only.
 """
 
 import argparse
@@ -66,6 +66,8 @@ class Line:
     rival: str
     """Whom it is the best of, or not."""
     seconds: float
+    cpu_s: float
+    """Of the work, user and system, its processes together: steadier on a machine with company."""
     examples: int
     tokens: int | None
     cost: Measured
@@ -154,7 +156,7 @@ def compare(folder: Path, given: argparse.Namespace, python: dict[str, str]) -> 
         size = repository(folder, form, given.rows, limited=limited, real=given.real)
         what = "with tokens" if limited else "without tokens"
         print(f"\n{given.rows:,} examples in {form} form, {size / 1e6:.0f} MB, {what}")
-        print(f"{'':28}examples/s  seconds  command s   CPU s  peak MB  once MB  tokens")
+        print(f"{'':28}examples/s  seconds   CPU s  command s  peak MB  once MB  tokens")
         lines = [best(given.runs, lambda form=form: ftctl(folder, form))]
         show(lines[0])
         for rival, task in rivals(python, limited=limited):
@@ -231,6 +233,7 @@ def line(name: str, rival: str, cost: Measured) -> Line:
         name=name,
         rival=rival,
         seconds=said["seconds"],
+        cpu_s=said["cpu_s"],
         examples=int(said["examples"]),
         tokens=None if said["tokens"] is None else int(said["tokens"]),
         cost=cost,
@@ -241,8 +244,8 @@ def show(one: Line) -> None:
     """Print a line of a table."""
     tokens = "" if one.tokens is None else f"{one.tokens:,}"
     print(
-        f"{one.name:28}{one.rate:10,.0f}{one.seconds:9.2f}{one.cost.command_s:11.2f}"
-        f"{one.cost.cpu_s:8.1f}{one.cost.peak_mb:9.0f}{one.cost.once_mb:9.0f}  {tokens}",
+        f"{one.name:28}{one.rate:10,.0f}{one.seconds:9.2f}{one.cpu_s:8.2f}"
+        f"{one.cost.command_s:11.2f}{one.cost.peak_mb:9.0f}{one.cost.once_mb:9.0f}  {tokens}",
         flush=True,
     )
 
@@ -254,6 +257,7 @@ def ratios(lines: list[Line]) -> None:
         fastest = max((one for one in others if one.rival == rival), key=lambda one: one.rate)
         print(
             f"ftctl / {fastest.name}: {ours.rate / fastest.rate:.2f} times the examples/s,"
+            f" {ours.cpu_s / fastest.cpu_s:.2f} of the CPU time,"
             f" {ours.cost.peak_mb / fastest.cost.peak_mb:.2f} of the peak memory"
         )
     if len({one.examples for one in lines}) > 1:
@@ -263,7 +267,7 @@ def ratios(lines: list[Line]) -> None:
 def memory(folder: Path, sizes: list[int], *, limited: bool) -> None:
     """Print the peak memory of ftctl for growing datasets."""
     peaks = []
-    print(f"{'':28}examples/s  seconds  command s   CPU s  peak MB  once MB  tokens")
+    print(f"{'':28}examples/s  seconds   CPU s  command s  peak MB  once MB  tokens")
     for rows in sizes:
         size = repository(folder, f"{rows}", rows, limited=limited)
         one = ftctl(folder, f"{rows}")

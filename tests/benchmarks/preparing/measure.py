@@ -1,7 +1,6 @@
 """Run a command, and note what it and all processes below it cost."""
 
 import json
-import resource
 import subprocess
 import sys
 import threading
@@ -21,8 +20,6 @@ class Measured:
 
     command_s: float
     """Start of the process to its end."""
-    cpu_s: float
-    """Of it and everything it waited for, user and system."""
     peak_mb: float
     """Highest sum of the resident memory of all its processes at one moment."""
     once_mb: float
@@ -42,7 +39,7 @@ def measure(
     command: Sequence[str], environment: Mapping[str, str], expected: Sequence[int] = (0,)
 ) -> Measured:
     """Run a command to its end, or end this program with what it said."""
-    read, used = _read_bytes(), _cpu_s()
+    read = _read_bytes()
     started = time.perf_counter()
     child = subprocess.Popen(
         command,
@@ -64,7 +61,6 @@ def measure(
         sys.exit(f"{' '.join(command)}: ended with {child.returncode}\n{output[-4000:]}")
     return Measured(
         command_s=command_s,
-        cpu_s=_cpu_s() - used,
         peak_mb=peaks[0] / 1e6,
         once_mb=peaks[1] / 1e6,
         read_bytes=_read_bytes() - read,
@@ -78,11 +74,6 @@ def _read_bytes() -> int:
         if line.startswith("rchar:"):
             return int(line.split()[1])
     return 0
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _watch(top: int, peaks: list[float], over: threading.Event) -> None:

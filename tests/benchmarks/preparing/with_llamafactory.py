@@ -10,6 +10,7 @@ before the clock starts. The last line of the output is JSON.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -67,16 +68,17 @@ def main() -> None:
     )
     tokenizer = load_tokenizer(model)["tokenizer"]
     template = get_template_and_fix_tokenizer(tokenizer, data)
-    started = time.perf_counter()
+    started, used = time.perf_counter(), sum(os.times()[:4])
     if task == "build":
         dataset = _get_merged_dataset(data.dataset, model, data, training, "sft")
     else:
         dataset = get_dataset(template, model, data, training, "sft", tokenizer)["train_dataset"]
-    seconds = time.perf_counter() - started
+    seconds, cpu_s = time.perf_counter() - started, sum(os.times()[:4]) - used
     tokens = None
     if task == "tokens":
         tokens = pc.sum(pc.list_value_length(dataset.data.column("input_ids"))).as_py()
-    print(json.dumps({"seconds": seconds, "examples": len(dataset), "tokens": tokens}))
+    said = {"seconds": seconds, "cpu_s": cpu_s, "examples": len(dataset), "tokens": tokens}
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ is JSON.
 """
 
 import json
+import os
 import sys
 import time
 from functools import partial
@@ -25,12 +26,13 @@ from trl.data_utils import is_conversational_from_value, maybe_convert_to_chatml
 class Timed(SFTTrainer):
     """Its trainer, which notes how long it prepares."""
 
-    prepare_s = 0.0
+    prepare_s = cpu_s = 0.0
 
     def _prepare_dataset(self, *given):
-        started = time.perf_counter()
+        started, used = time.perf_counter(), sum(os.times()[:4])
         prepared = super()._prepare_dataset(*given)
         self.prepare_s = time.perf_counter() - started
+        self.cpu_s = sum(os.times()[:4]) - used
         return prepared
 
 
@@ -41,22 +43,23 @@ def main() -> None:
     load = partial(load_dataset, "json", data_files=rows, split="train", num_proc=several)
     tokens = None
     if task == "build":
-        started = time.perf_counter()
+        started, used = time.perf_counter(), sum(os.times()[:4])
         dataset = convert(load(), several)
-        seconds = time.perf_counter() - started
+        seconds, cpu_s = time.perf_counter() - started, sum(os.times()[:4]) - used
     else:
         tokenizer = AutoTokenizer.from_pretrained(base)
         settings = {"max_length": None if task == "unlimited" else int(longest)}
         settings |= {"dataset_num_proc": several, "report_to": "none", "bf16": False}
         config = SFTConfig(output_dir=f"{scratch}/out", use_cpu=True, **settings)
-        started = time.perf_counter()
+        started, used = time.perf_counter(), sum(os.times()[:4])
         dataset = load()
-        seconds = time.perf_counter() - started
+        seconds, cpu_s = time.perf_counter() - started, sum(os.times()[:4]) - used
         trainer = Timed(base, config, train_dataset=dataset, processing_class=tokenizer)
         dataset = trainer.train_dataset
-        seconds += trainer.prepare_s
+        seconds, cpu_s = seconds + trainer.prepare_s, cpu_s + trainer.cpu_s
         tokens = pc.sum(pc.list_value_length(dataset.data.column("input_ids"))).as_py()
-    print(json.dumps({"seconds": seconds, "examples": len(dataset), "tokens": tokens}))
+    said = {"seconds": seconds, "cpu_s": cpu_s, "examples": len(dataset), "tokens": tokens}
+    print(json.dumps(said))
 
 
 def convert(dataset: Dataset, several: int | None) -> Dataset:
