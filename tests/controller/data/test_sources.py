@@ -360,7 +360,7 @@ values = st.recursive(
 )
 
 
-@given(row=st.dictionaries(st.text(), values), ascii=st.booleans())
+@given(row=st.dictionaries(st.text(), values), escaped=st.booleans())
 def test_a_line_is_parsed_as_the_standard_library_does(row, escaped):
     text = json.dumps(row, ensure_ascii=escaped)
     assert parse_line(text) == json.loads(text) == row
