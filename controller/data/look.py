@@ -23,6 +23,7 @@ from controller.spec.data import Kind
 VERSION = 2
 """Of how a file is looked at. Another one makes every memo worthless."""
 
+_LFS = b"version https://git-lfs.github.com/spec/"
 _BLOB = re.compile(r"[0-9a-f]{40,64}")
 _Stamp: TypeAlias = tuple[int, ...]
 
@@ -41,7 +42,7 @@ def look_at(
             known wherever it was checked out.
 
     Raises:
-        Unusable: The file is empty, not in its encoding or in no known one, has NUL bytes, or its
+        Unusable: The file is empty or was not fetched by Git LFS, is not in its encoding or in no known one, has NUL bytes, or its
             packing is damaged.
         OSError: It cannot be read.
     """
@@ -78,6 +79,9 @@ def changed_since(source: SourceFile) -> Unusable | None:
 
 
 def _look(path: Path, kind: Kind, encoding: str | None) -> Look:
+    with path.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise Unusable("only a pointer of Git LFS is here, not the file", "git lfs pull")
     if kind not in BINARY:
         return look_at_text(path, compression_of(path), encoding)
     if not path.stat().st_size:

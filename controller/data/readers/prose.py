@@ -121,9 +121,16 @@ def border(text: str, start: int, most: int) -> int:
     the last word's, or the last whole letter's in a text without blanks.
     """
     last = start + most
-    for pattern, least in ((_PARAGRAPH, most // 2), (_SENTENCE, most // 2), (_WORD, 1)):
-        ends = (match.end() for match in pattern.finditer(text, start, last + _AHEAD))
-        fitting = [end for end in ends if start + least <= end <= last]
+    half = start + most // 2
+    for pattern, least in (
+        (_PARAGRAPH, half),
+        (_SENTENCE, half),
+        (_WORD, half),
+        (_WORD, start + 1),
+    ):
+        # From one before, so that a sign is found that ends just there.
+        found = pattern.finditer(text, least - 1, last + _AHEAD)
+        fitting = [end for match in found if least <= (end := match.end()) <= last]
         if fitting:
             return fitting[-1]
     end = last

@@ -1,7 +1,12 @@
 """Read one sheet of a workbook (xlsx, xls, ods) by calamine."""
 
+import re
 import zipfile
+import zlib
 from collections.abc import Iterator
+from functools import reduce
+from typing import IO
+from xml.parsers import expat
 
 from python_calamine import (
     CalamineError,
@@ -12,7 +17,7 @@ from python_calamine import (
 )
 
 from backends.base import Json
-from controller.data.files import Row, SourceFile
+from controller.data.files import CHUNK, Row, SourceFile
 from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.readers.table import header
 from controller.data.readers.values import as_json
@@ -21,6 +26,15 @@ from controller.data.unusable import Unusable
 MAX_UNPACKED = 1 << 30
 """Bytes of all parts of a workbook. The sheet of a million full rows has a few hundred million."""
 
+MAX_CELLS = 32_000_000
+"""Cells of the rectangle around a sheet's contents, all of which are held, the empty ones too."""
+
+_PLACE = re.compile(rb"""\sr\s*=\s*["']([A-Z]*)([0-9]+)["']""")
+"""Where a cell or row stands: `r="AB12"`."""
+_OVERLAP = 64
+"""Bytes that are looked at again: a place may stand across the ends of two chunks."""
+
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 _SAVE = "Save it as .xlsx, or as .csv."
 
 
@@ -31,7 +45,7 @@ def read(source: SourceFile) -> Iterator[Row]:
         Unusable: It is no workbook, or a locked one; there is no such sheet; two columns have one
             name.
     """
-    _check_size(source)
+    _check(source)
     try:
         with CalamineWorkbook.from_path(source.path) as book:
             sheet = book.get_sheet_by_name(_name(book, source.source.sheet))
@@ -39,22 +53,69 @@ def read(source: SourceFile) -> Iterator[Row]:
     except PasswordError:
         raise Unusable("the workbook is locked with a password", "Save it without one.") from None
     except CalamineError as error:
-        raise Unusable(f"not a workbook that can be read: {error}", _SAVE) from None
+        raise _unreadable(error) from None
+    except BaseException as error:
+        # What calamine did not expect of a broken .xls; its class cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise _unreadable(error) from None
 
 
-def _check_size(source: SourceFile) -> None:
+def _unreadable(error: BaseException) -> Unusable:
+    return Unusable(f"not a workbook that can be read: {error}", _SAVE)
+
+
+def _check(source: SourceFile) -> None:
+    """Refuse what would not fit into memory, or would keep calamine busy without end.
+
+    One stray cell far away is enough for the first, XML that breaks off for the second.
+    """
     if not zipfile.is_zipfile(source.path):
         return
     try:
         with zipfile.ZipFile(source.path) as parts:
             size = sum(part.file_size for part in parts.infolist())
-    except zipfile.BadZipFile as error:
-        raise Unusable(f"not a workbook that can be read: {error}", _SAVE) from None
-    if size > MAX_UNPACKED:
-        raise Unusable(
-            f"the workbook unpacks to {size:,} bytes; at most {MAX_UNPACKED:,} are read",
-            "Save the sheet as .csv.",
-        )
+            if size > MAX_UNPACKED:
+                raise Unusable(
+                    f"the workbook unpacks to {size:,} bytes; at most {MAX_UNPACKED:,} are read",
+                    "Save the sheet as .csv.",
+                )
+            for name in parts.namelist():
+                if name.endswith((".xml", ".rels")):
+                    with parts.open(name) as part:
+                        _check_part(part)
+    except (*_ZIP_ERRORS, expat.ExpatError) as error:
+        raise _unreadable(error) from None
+
+
+def _check_part(part: IO[bytes]) -> None:
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    rows, columns, rest = {1}, {b"A"}, b""
+    while chunk := part.read(CHUNK):
+        parser.Parse(chunk)
+        places = _PLACE.findall(rest + chunk)
+        rows.update(map(int, {row for _, row in places}))
+        columns.update({column for column, _ in places if column})
+        rest = chunk[-_OVERLAP:]
+        if max(rows) * max(map(_number, columns)) > MAX_CELLS:
+            farthest = max(columns, key=_number).decode()
+            raise Unusable(
+                f"a sheet reaches to column {farthest} and row {max(rows):,}, too many cells",
+                "Delete what stands far from the table, or save the sheet as .csv.",
+            )
+        rows, columns = {max(rows)}, {max(columns, key=_number)}
+    parser.Parse(b"", True)  # noqa: FBT003 - expat knows no names
+
+
+def _refuse_doctype(*_: object) -> None:
+    # Entities could be defined in it that grow without end; no program writes one.
+    raise expat.ExpatError("it has a document type")
+
+
+def _number(column: bytes) -> int:
+    """Return the number of a column: 1 for A, 27 for AA."""
+    return reduce(lambda number, letter: number * 26 + letter - ord("A") + 1, column, 0)
 
 
 def _name(book: CalamineWorkbook, asked: str | None) -> str:

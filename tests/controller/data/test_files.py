@@ -286,6 +286,15 @@ def test_a_file_that_is_empty_says_nothing_whatever_its_format(tmp_path):
         look_at(path, tmp_path / "looks", kind="parquet")
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_file_that_git_lfs_did_not_fetch_is_said(tmp_path, kind):
+    path = tmp_path / "a"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n")
+    with pytest.raises(Unusable, match="pointer of Git LFS") as caught:
+        look_at(path, tmp_path / "looks", kind=kind)
+    assert caught.value.remedy == "git lfs pull"
+
+
 @given(st.lists(st.text("ab*", min_size=1, max_size=3), min_size=1, max_size=3))
 def test_globs_fit_what_the_standard_library_says(tmp_path_factory, parts):
     root = tmp_path_factory.getbasetemp() / "globs"

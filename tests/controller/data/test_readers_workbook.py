@@ -119,20 +119,48 @@ def test_a_workbook_that_unpacks_to_too_much_is_not_unpacked(tmp_path, monkeypat
     assert "at most 10,000 are read" in read(path)[0][1]
 
 
+def test_an_old_workbook_that_was_cut_off_is_said(tmp_path):
+    path = write_locked(tmp_path / "a.xls")
+    whole = path.read_bytes()
+    for most in (len(whole) - 100, len(whole) - 390, len(whole) // 2, 600):
+        path.write_bytes(whole[:most])
+        assert read(path)[0][1].startswith("not a workbook that can be read: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        # Left alone with these, calamine would look for an end that never comes.
+        (b"</sheetData>", b"</\xffsheetDa"),
+        (b"</sheetData></worksheet>", b""),
+        (b"<sheetData>", b"<!DOCTYPE x><sheetData>"),
+        (b"<worksheet", b'<!DOCTYPE w [<!ENTITY a "x">]><worksheet'),
+    ],
+)
+def test_broken_xml_in_a_workbook_is_said(tmp_path, old, new):
+    path = rewritten(book(tmp_path / "a.xlsx", a=[["q"], [1]]), old, new)
+    assert read(path)[0][1].startswith("not a workbook that can be read: ")
+
+
 @pytest.mark.parametrize("place", ["XFD1048576", "ZZZZZZZ1", "A99999999999999"])
 def test_a_stray_cell_far_away_is_said_and_not_reached_for(tmp_path, place):
     path = book(tmp_path / "a.xlsx", a=[["q"], ["x"] * 9])
-    with zipfile.ZipFile(path) as parts:
-        contents = {name: parts.read(name) for name in parts.namelist()}
-    with zipfile.ZipFile(path, "w") as parts:
-        for name, content in contents.items():
-            parts.writestr(name, content.replace(b'r="I2"', f'r = "{place}"'.encode()))
+    rewritten(path, b'r="I2"', f'r = "{place}"'.encode())
     assert "a sheet reaches to column" in read(path)[0][1]
 
 
 def test_a_large_sheet_is_read(tmp_path):
     rows = [["q", "a"], *([f"질문 {n}", n] for n in range(30_000))]
     assert read(book(tmp_path / "a.xlsx", a=rows))[-1] == (30_001, {"q": "질문 29999", "a": 29_999})
+
+
+def rewritten(path: Path, old: bytes, new: bytes) -> Path:
+    with zipfile.ZipFile(path) as parts:
+        contents = {name: parts.read(name) for name in parts.namelist()}
+    with zipfile.ZipFile(path, "w") as parts:
+        for name, content in contents.items():
+            parts.writestr(name, content.replace(old, new))
+    return path
 
 
 # Workbooks as their programs write them, without needing one of these programs.
