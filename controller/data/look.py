@@ -42,8 +42,8 @@ def look_at(
             known wherever it was checked out.
 
     Raises:
-        Unusable: The file is empty or was not fetched by Git LFS, is not in its encoding or in no known one, has NUL bytes, or its
-            packing is damaged.
+        Unusable: The file is empty or was not fetched by Git LFS, is not in its encoding or in no
+            known one, has NUL bytes, or its packing is damaged.
         OSError: It cannot be read.
     """
     how = "binary" if kind in BINARY else "text" if encoding is None else codec_name(encoding)
@@ -60,7 +60,7 @@ def look_at(
     if look is None:
         look = _look(path, kind, encoding)
         _remember(memo, stamp, look)
-    if by_blob is not None:
+    if by_blob is not None and _stamp(path) == stamp:
         _remember(by_blob, stamp, look)
     return replace(look, stamp=stamp)
 
