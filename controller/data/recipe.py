@@ -5,7 +5,7 @@ here that needs to know other batches: duplicates, samples and the split are the
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from struct import Struct
@@ -126,6 +126,7 @@ class _Preparer:
         # An example that is normal and can be learnt from stays as it is.
         self._changes_nothing = len(self._steps) == 1 and prepare.pii == "off"
         is_chat = recipe.source.columns is None and recipe.source.shape in (None, "chat")
+        self._most = None if recipe.encoder is None else prepare.max_tokens
         self._takes_chat = self._changes_nothing and is_chat and recipe.method == "supervised"
         self._personal = None if prepare.pii == "off" else PersonalData(prepare)
         self._near: Any = None
@@ -134,8 +135,8 @@ class _Preparer:
 
     def run(self, batch: Batch) -> Prepared:
         """Prepare every row of a batch."""
-        out = Prepared()
-        taken: list[_Taken] = []
+        out, page = Prepared(), _Page()
+        waiting: list[_Taken] = []
         for line, row in _rows(batch):
             out.rows += 1
             out.last_line = line
@@ -146,8 +147,10 @@ class _Preparer:
                     out.counts["where", "dropped"] += 1
                     continue
                 one = self._prepared(row, line, out)
-                if one is not None:
-                    taken.append(one)
+                if one is not None and self._most is None:
+                    self._put(one, 0, page)
+                elif one is not None:
+                    waiting.append(one)
             except Unusable as error:
                 if error.field and self._recipe.is_table:
                     out.blamed = error
@@ -155,7 +158,9 @@ class _Preparer:
                 out.problems.append((line, error))
             except (ValueError, RecursionError):
                 out.problems.append((line, _NOT_SPELT))
-        self._write(taken, out)
+        for one, tokens in self._measured(waiting, out):
+            self._put(one, tokens, page)
+        page.into(out)
         return out
 
     def _is_wanted(self, row: Fields) -> bool:
@@ -235,57 +240,86 @@ class _Preparer:
             stratum = _value(row, split.stratify_by, "stratify_by")
         return one._replace(group=group, stratum=stratum)
 
-    def _write(self, taken: list[_Taken], out: Prepared) -> None:
-        taken, tokens = self._measured(taken, out)
-        hash_of, pack = self._hash, RECORD.pack
-        lines: list[bytes] = []
-        records: list[bytes] = []
-        for one, count in zip(taken, tokens, strict=True):
-            text, question = one.spelt
-            asked = hash_of(question)
-            side = asked if one.group is None else hash_of(one.group)
-            digest = blake2b(text, digest_size=DIGEST).digest()
-            lines.append(text)
-            records.append(pack(one.line, len(text), count, asked, side, digest))
-        out.lines, out.records = b"".join(lines), b"".join(records)
-        strata = (one.stratum for one in taken if one.stratum is not None)
-        out.strata = b"".join(blake2b(one, digest_size=_STRATUM).digest() for one in strata)
+    def _put(self, one: _Taken, tokens: int, page: "_Page") -> None:
+        text, question = one.spelt
+        asked = self._hash(question)
+        side = asked if one.group is None else self._hash(one.group)
+        digest = blake2b(text, digest_size=DIGEST).digest()
+        page.lines.append(text)
+        page.records.append(RECORD.pack(one.line, len(text), tokens, asked, side, digest))
+        if one.stratum is not None:
+            page.strata.append(blake2b(one.stratum, digest_size=_STRATUM).digest())
         if self._near is not None:
-            out.bands = b"".join(key for one in taken for key in self._bands(one))
+            page.bands += self._bands(one)
 
     def _bands(self, one: _Taken) -> list[bytes]:
         said = "\n".join(texts_of(one.whole))
         keys: list[bytes] = self._near.band_keys(said, self._recipe.prepare.similarity)
         return keys
 
-    def _measured(self, taken: list[_Taken], out: Prepared) -> tuple[list[_Taken], list[int]]:
-        """Return the examples that are short enough, cut where the spec says so, and lengths."""
-        encoder, prepare = self._recipe.encoder, self._recipe.prepare
-        if encoder is None or prepare.max_tokens is None:
-            return taken, [0] * len(taken)
-        counts = _counted(encoder, [one.json for one in taken])
-        kept: list[_Taken] = []
-        tokens: list[int] = []
-        for one, count in zip(taken, counts, strict=True):
-            if count <= prepare.max_tokens:
-                kept.append(one)
-                tokens.append(count)
-                continue
-            over = f"{count} tokens, more than {prepare.max_tokens}"
-            if prepare.over_length == "error":
-                out.problems.append((one.line, _too_long(count, prepare.max_tokens)))
-            elif prepare.over_length == "drop":
-                _drop(out, one.line, "max_tokens", over)
-            else:
-                cut = truncate(one.whole, prepare.max_tokens, lambda e: _count(encoder, e))
-                if cut is None:
-                    _drop(out, one.line, "max_tokens", f"{over}, and no answer would be left")
-                    continue
-                out.counts["max_tokens", "changed"] += 1
-                out.notes.append(Note(one.line, "max_tokens", "changed", f"{over}: {cut.reason}"))
-                kept.append(_cut(one, cut.example))
-                tokens.append(cut.tokens)
-        return kept, tokens
+    def _measured(self, waiting: list[_Taken], out: Prepared) -> Iterator[tuple[_Taken, int]]:
+        """Yield the examples that are short enough, cut where the spec says so, and lengths."""
+        encoder, most = self._recipe.encoder, self._most
+        if encoder is None or most is None or not waiting:
+            return
+        for one, count in zip(waiting, _counts(encoder, waiting), strict=True):
+            if isinstance(count, Unusable):
+                out.problems.append((one.line, count))
+            elif count <= most:
+                yield one, count
+            elif (cut := self._shortened(one, count, most, out)) is not None:
+                yield cut
+
+    def _shortened(
+        self, one: _Taken, count: int, most: int, out: Prepared
+    ) -> tuple[_Taken, int] | None:
+        """Do what the spec says of an example that is too long; None when it is not used."""
+        encoder, what = self._recipe.encoder, self._recipe.prepare.over_length
+        over = f"{count} tokens, more than {most}"
+        if what == "error" or encoder is None:
+            out.problems.append((one.line, _too_long(count, most)))
+            return None
+        cut = None
+        if what == "truncate":
+            cut = truncate(one.whole, most, lambda part: encoder.count([part.as_json()])[0])
+            over += "" if cut else ", and no answer would be left"
+        if cut is None:
+            _drop(out, one.line, "max_tokens", over)
+            return None
+        out.counts["max_tokens", "changed"] += 1
+        out.notes.append(Note(one.line, "max_tokens", "changed", f"{over}: {cut.reason}"))
+        spelt, json = spell(cut.example), cut.example.as_json()
+        return one._replace(example=cut.example, json=json, spelt=spelt), cut.tokens
+
+
+@dataclass(slots=True)
+class _Page:
+    """What is written of a batch, piece by piece."""
+
+    lines: list[bytes] = field(default_factory=list)
+    records: list[bytes] = field(default_factory=list)
+    strata: list[bytes] = field(default_factory=list)
+    bands: list[bytes] = field(default_factory=list)
+
+    def into(self, out: Prepared) -> None:
+        """Put the pieces together."""
+        out.lines, out.records = b"".join(self.lines), b"".join(self.records)
+        out.strata, out.bands = b"".join(self.strata), b"".join(self.bands)
+
+
+def _counts(encoder: Encoder, waiting: list[_Taken]) -> list[int] | list[int | Unusable]:
+    """Count all at once; one by one only to find out which of them cannot be counted."""
+    try:
+        return encoder.count([one.json for one in waiting])
+    except BackendError:
+        return [_count(encoder, one.json) for one in waiting]
+
+
+def _count(encoder: Encoder, json: Mapping[str, Json]) -> int | Unusable:
+    try:
+        return encoder.count([json])[0]
+    except BackendError as error:
+        return Unusable(error.message, error.remedy)
 
 
 def _rows(batch: Batch) -> Iterator[Row]:
@@ -310,21 +344,6 @@ def _value(row: Fields, column: str, key: str) -> bytes:
         )
     value = row[column]
     return value.encode() if isinstance(value, str) else canonical_json(value)
-
-
-def _cut(one: _Taken, example: Example) -> _Taken:
-    return one._replace(example=example, json=example.as_json(), spelt=spell(example))
-
-
-def _counted(encoder: Encoder, examples: Sequence[Mapping[str, Json]]) -> list[int]:
-    try:
-        return encoder.count(examples)
-    except BackendError as error:
-        raise Unusable(error.message, error.remedy) from None
-
-
-def _count(encoder: Encoder, example: Example) -> int:
-    return _counted(encoder, [example.as_json()])[0]
 
 
 def _too_long(tokens: int, most: int) -> Unusable:
