@@ -41,15 +41,16 @@ class Alike:
             order: Verdicts to look at. Those of the first come first, whatever their number, and
                 an earlier example is never a copy of a later one.
         """
-        bands = self._spool.bands
         found: dict[int, set[int]] = {}
-        expected = self._spool.examples * bands
-        with Buckets(self._spool.folder, key_bytes=_BAND_KEY + 1, expected=expected) as equal:
+        every = self._spool.examples * 8
+        with Buckets(self._spool.folder, key_bytes=_BAND_KEY + 1, expected=every) as equal:
             for verdict in order:
-                for number, keys in enumerate(self._spool.keys("bands", bands)):
-                    if verdicts[number] == verdict:
-                        for band, key in enumerate(keys):
-                            equal.add(key + bytes([band]), number)
+                for stretch, keys in self._spool.keys("bands", _BAND_KEY):
+                    bands = len(keys) // stretch.examples
+                    for place, key in enumerate(keys):
+                        number, band = divmod(place, bands)
+                        if verdicts[stretch.first + number] == verdict:
+                            equal.add(key + bytes([band]), stretch.first + number)
             for number, first in equal.repeated():
                 found.setdefault(number, set()).add(first)
         for number in sorted(found, key=lambda one: (order.index(verdicts[one]), one)):

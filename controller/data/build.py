@@ -14,8 +14,9 @@ from pathlib import Path
 from backends.base import Encoder
 from controller.data.batches import read_batches
 from controller.data.books import Books
-from controller.data.decide import Wanted, decide
+from controller.data.decide import Wanted, columns_for, decide
 from controller.data.given import Given
+from controller.data.page import HELD_OUT, TRAIN
 from controller.data.parts import Parts, write_parts
 from controller.data.prepare import collapsed_text, normal_text
 from controller.data.problems import Problems
@@ -118,7 +119,8 @@ def _prepare(
             recipe = _recipe(order, one)
             for prepared in run(recipe, read_batches(one.file)):
                 books.take(number, prepared)
-                spool.add(number, prepared)
+                for page in prepared.pages:
+                    spool.add(number, page)
                 for line, error in prepared.problems:
                     problems.add(line, error)
                 if prepared.blamed is not None:
@@ -143,7 +145,9 @@ def _recipe(order: Order, one: Given) -> Recipe:
         method=order.method,
         system=system,
         prepare=data.prepare,
+        verdict=HELD_OUT if one.part == "held_out" else TRAIN,
         split=data.held_out if isinstance(data.held_out, Fraction) else None,
+        columns=columns_for(data),
         encoder=order.encoder,
     )
 

@@ -1,31 +1,25 @@
 """Which prepared examples stay, and on which side: all that needs to know other examples.
 
 In: the spool. Out: a verdict for each example, one byte. Order: duplicates, near duplicates,
-samples, weights, split, leaks. Whatever is dropped or worth knowing is handed to `note`.
+samples, weights, strata, leaks. Whatever is dropped or worth knowing is handed to `note`.
 """
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from struct import Struct
 from typing import TypeAlias
 
 from controller.data.alike import Alike
-from controller.data.buckets import Buckets
-from controller.data.recipe import DIGEST
+from controller.data.page import DIGEST, DROPPED, HELD_OUT, TRAIN, Column
 from controller.data.report import Effect, PartName, StepName
 from controller.data.split import seeded_hash, share, strata
-from controller.data.spool import Record, Spool
+from controller.data.spool import Spool
 from controller.spec.data import Data, Fraction, Source
-
-TRAIN, HELD_OUT, DROPPED = 0, 1, 2
-
-_SIDE = Struct(f"<20xQ{DIGEST}x")
-_DIGEST = Struct(f"<28x{DIGEST}s")
-"""Parts of a `RECORD`."""
 
 NoteOf: TypeAlias = Callable[[int, StepName, Effect, str], None]
 """Takes the number of an example, and what happened to it in which step."""
+
+_KEY = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,36 +31,59 @@ class Wanted:
     source: Source
 
 
+def columns_for(data: Data) -> frozenset[Column]:
+    """Return the columns that deciding needs, besides size and line."""
+    sources = data.train if isinstance(data.held_out, Fraction) else [*data.train, *data.held_out]
+    wanted: set[Column] = set()
+    if data.prepare.max_tokens is not None:
+        wanted.add("tokens")
+    if data.prepare.deduplicate == "near":
+        wanted.add("bands")
+    if any(source.sample or source.weight != 1 for source in sources):
+        wanted.add("digest")
+    if _may_leak(data):
+        wanted.add("question")
+    if isinstance(data.held_out, Fraction) and data.held_out.stratify_by is not None:
+        wanted |= {"side", "stratum"}
+    return frozenset(wanted)
+
+
 def decide(spool: Spool, data: Data, sources: Sequence[Wanted], note: NoteOf) -> bytearray:
     """Return a verdict for every example of a spool: `TRAIN`, `HELD_OUT` or `DROPPED`.
 
     Raises:
         Unusable: A package of the extra is missing.
     """
-    verdicts = bytearray(spool.examples)
-    fraction = data.held_out if isinstance(data.held_out, Fraction) else None
+    verdicts = bytearray()
+    for stretch in spool.stretches:
+        verdicts += bytes([stretch.verdict]) * stretch.examples
     decision = _Decision(spool, data, sources, verdicts, note)
-    if fraction is None or fraction.stratify_by is None:
-        decision.part(fraction)
     if data.prepare.deduplicate != "off":
         decision.drop_equal()
     if data.prepare.deduplicate == "near":
         decision.drop_near()
     decision.draw_samples()
     decision.apply_weights()
-    if fraction is not None and fraction.stratify_by is not None:
-        decision.part_by_strata(fraction)
-    if fraction is None or fraction.stratify_by or fraction.group_by:
+    if isinstance(data.held_out, Fraction) and data.held_out.stratify_by is not None:
+        decision.part_by_strata(data.held_out)
+    if _may_leak(data):
         decision.note_leaks()
     return verdicts
 
 
-def copies(record: Record, weight: float) -> int:
+def copies(digest: bytes, weight: float) -> int:
     """Return how often a source's weight puts an example into training."""
     whole = int(weight)
-    # The digest's second half; the first decides nothing else, but samples are drawn by it too.
-    chance = int.from_bytes(record.digest[8:], "big")
+    # The digest's second half: samples are drawn by another hash of all of it.
+    chance = int.from_bytes(digest[8:], "big")
     return whole + (chance < share(weight - whole))
+
+
+def _may_leak(data: Data) -> bool:
+    """Say whether one question can be on both sides; by a fraction of questions it cannot."""
+    if isinstance(data.held_out, Fraction):
+        return bool(data.held_out.group_by or data.held_out.stratify_by)
+    return True
 
 
 class _Decision:
@@ -84,38 +101,9 @@ class _Decision:
         self._verdicts = verdicts
         self._note = note
 
-    def part(self, fraction: Fraction | None) -> None:
-        if fraction is None:
-            held_out = [wanted.part == "held_out" for wanted in self._sources]
-            for stretch in self._spool.stretches:
-                if held_out[stretch.source]:
-                    end = stretch.first + stretch.examples
-                    self._verdicts[stretch.first : end] = bytes([HELD_OUT]) * stretch.examples
-            return
-        limit = share(fraction.fraction)
-        for number, (side,) in enumerate(self._spool.columns(_SIDE)):
-            if side < limit:
-                self._verdicts[number] = HELD_OUT
-
-    def part_by_strata(self, fraction: Fraction) -> None:
-        limits = strata(
-            ((key, record.side) for _, record, key in self._kept_with_stratum()),
-            fraction.fraction,
-        )
-        for number, record, key in self._kept_with_stratum():
-            if record.side < limits[key]:
-                self._verdicts[number] = HELD_OUT
-
     def drop_equal(self) -> None:
-        verdicts = self._verdicts
-        with Buckets(self._spool.folder, key_bytes=DIGEST, expected=self._spool.examples) as equal:
-            # Where both lists of the spec have an example, training loses it: held-out goes first.
-            for part in (HELD_OUT, TRAIN):
-                for number, (digest,) in enumerate(self._spool.columns(_DIGEST)):
-                    if verdicts[number] == part:
-                        equal.add(digest, number)
-            for number, first in equal.repeated():
-                self._drop(number, "deduplicate", f"the same as {self._where(first, number)}")
+        for number, first in self._spool.equal.repeated(self._verdicts):
+            self._drop(number, "deduplicate", f"the same as {self._where(first, number)}")
 
     def drop_near(self) -> None:
         alike = Alike(self._spool, self._data.prepare.similarity)
@@ -137,28 +125,30 @@ class _Decision:
             if sample.fraction is not None:
                 limit = share(sample.fraction)
             elif sample.examples is not None:
-                hashes = (of_seed(record.digest) for _, record in self._kept_of(index))
+                hashes = (of_seed(digest) for _, digest in self._kept_of(index))
                 limit = max(heapq.nsmallest(sample.examples, hashes), default=0) + 1
-            for number, record in self._kept_of(index):
-                if of_seed(record.digest) >= limit:
+            for number, digest in self._kept_of(index):
+                if of_seed(digest) >= limit:
                     self._drop(number, "sample", "not drawn")
 
     def apply_weights(self) -> None:
         for index, wanted in enumerate(self._sources):
             weight = wanted.source.weight
             if weight < 1:
-                for number, record in self._kept_of(index):
-                    if self._verdicts[number] == TRAIN and not copies(record, weight):
+                for number, digest in self._kept_of(index):
+                    if self._verdicts[number] == TRAIN and not copies(digest, weight):
                         self._drop(number, "weight", f"left out by weight {weight}")
 
+    def part_by_strata(self, fraction: Fraction) -> None:
+        limits = strata(((key, side) for _, side, key in self._with_strata()), fraction.fraction)
+        for number, side, key in self._with_strata():
+            if side < limits[key]:
+                self._verdicts[number] = HELD_OUT
+
     def note_leaks(self) -> None:
-        asked = {
-            record.question
-            for number, (_, record) in enumerate(self._spool.records())
-            if self._verdicts[number] == HELD_OUT
-        }
-        for number, (_, record) in enumerate(self._spool.records()):
-            if self._verdicts[number] == TRAIN and record.question in asked:
+        asked = {question for _, question in self._questions(HELD_OUT)}
+        for number, question in self._questions(TRAIN):
+            if question in asked:
                 reason = "a held-out example asks the same, with another answer"
                 self._note(number, "leak", "noted", reason)
 
@@ -166,16 +156,25 @@ class _Decision:
         self._verdicts[number] = DROPPED
         self._note(number, step, "dropped", reason)
 
-    def _kept_of(self, source: int) -> Iterator[tuple[int, Record]]:
-        for number, (of, record) in enumerate(self._spool.records()):
-            if of == source and self._verdicts[number] != DROPPED:
-                yield number, record
+    def _questions(self, verdict: int) -> Iterator[tuple[int, int]]:
+        for stretch, questions in self._spool.numbers("question"):
+            for number, question in enumerate(questions, start=stretch.first):
+                if self._verdicts[number] == verdict:
+                    yield number, question
 
-    def _kept_with_stratum(self) -> Iterator[tuple[int, Record, bytes]]:
-        keyed = zip(self._spool.records(), self._spool.keys("strata", 1), strict=True)
-        for number, ((_, record), (key,)) in enumerate(keyed):
-            if self._verdicts[number] != DROPPED:
-                yield number, record, key
+    def _kept_of(self, source: int) -> Iterator[tuple[int, bytes]]:
+        for stretch, digests in self._spool.keys("digest", DIGEST):
+            if stretch.source == source:
+                for number, digest in enumerate(digests, start=stretch.first):
+                    if self._verdicts[number] != DROPPED:
+                        yield number, digest
+
+    def _with_strata(self) -> Iterator[tuple[int, int, bytes]]:
+        columns = zip(self._spool.numbers("side"), self._spool.keys("stratum", _KEY), strict=True)
+        for (stretch, sides), (_, keys) in columns:
+            for number, (side, key) in enumerate(zip(sides, keys, strict=True), stretch.first):
+                if self._verdicts[number] != DROPPED:
+                    yield number, side, key
 
     def _where(self, first: int, other: int) -> str:
         source, line = self._spool.place(first)

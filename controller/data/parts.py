@@ -3,17 +3,21 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import accumulate, groupby, repeat
 from pathlib import Path
+from typing import TypeVar
 
-from controller.data.decide import DROPPED, TRAIN, copies
+from controller.data.decide import copies
+from controller.data.page import DIGEST, DROPPED, TRAIN
 from controller.data.report import PartName
-from controller.data.spool import Record, Spool
+from controller.data.spool import Spool
 from controller.data.writer import Writer, Written
 
 NAMES: tuple[PartName, PartName] = ("train", "held_out")
 """By verdict."""
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,19 +53,20 @@ def write_parts(
             )
             for name in NAMES
         ]
-        for source, verdict, once in _runs(spool, verdicts):
-            data = read(sum(record.size for record in once))
-            if verdict == DROPPED:
+        for once in _runs(spool, verdicts):
+            data = read(sum(once.sizes))
+            if once.verdict == DROPPED:
                 continue
-            examples[source] += len(once)
-            lines, origins = halves[verdict]
+            examples[once.source] += len(once.sizes)
+            lines, origins = halves[once.verdict]
             run = once
-            if verdict == TRAIN and weights[source] != 1:
-                run, data = _weighted(once, data, weights[source])
-            tokens[verdict] += sum(record.tokens for record in run)
-            lines.add(data, len(run))
-            name = shown[source]
-            origins.add("".join([f"{name}:{record.line}\n" for record in run]).encode(), len(run))
+            if once.verdict == TRAIN and weights[once.source] != 1:
+                run, data = _weighted(once, data, weights[once.source])
+            tokens[run.verdict] += sum(run.tokens)
+            lines.add(data, len(run.lines))
+            name = shown[run.source]
+            text = "".join([f"{name}:{line}\n" for line in run.lines])
+            origins.add(text.encode(), len(run.lines))
         files = {}
         for name, (lines, origins) in zip(NAMES, halves, strict=True):
             files[f"{name}.jsonl"] = lines.finish()
@@ -69,23 +74,55 @@ def write_parts(
     return Parts(files=files, tokens=dict(zip(NAMES, tokens, strict=True)), examples=examples)
 
 
-def _runs(spool: Spool, verdicts: bytearray) -> Iterator[tuple[int, int, list[Record]]]:
-    """Yield the examples that follow one another and have one source and verdict."""
-    for stretch, records in spool.records_by_stretch():
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """Examples that follow one another and have one source and verdict."""
+
+    source: int
+    verdict: int
+    sizes: Sequence[int]
+    lines: Sequence[int]
+    tokens: Sequence[int] = ()
+    digests: Sequence[bytes] = ()
+
+
+def _runs(spool: Spool, verdicts: bytearray) -> Iterator[_Run]:
+    columns = zip(
+        spool.numbers("size"),
+        spool.numbers("line"),
+        spool.numbers("tokens") if spool.has("tokens") else repeat((None, ())),
+        spool.keys("digest", DIGEST) if spool.has("digest") else repeat((None, ())),
+        strict=False,
+    )
+    for (stretch, sizes), (_, lines), (_, tokens), (_, digests) in columns:
         start, end = 0, stretch.first + stretch.examples
-        for verdict, run in groupby(verdicts[stretch.first : end]):
-            stop = start + len(list(run))
-            yield stretch.source, verdict, records[start:stop]
-            start = stop
+        for verdict, same in groupby(verdicts[stretch.first : end]):
+            part = slice(start, start + len(list(same)))
+            yield _Run(
+                source=stretch.source,
+                verdict=verdict,
+                sizes=sizes[part],
+                lines=lines[part],
+                tokens=tokens[part],
+                digests=digests[part],
+            )
+            start = part.stop
 
 
-def _weighted(run: list[Record], data: bytes, weight: float) -> tuple[list[Record], bytes]:
-    records: list[Record] = []
-    lines: list[bytes] = []
-    start = 0
-    for record in run:
-        times = copies(record, weight)
-        records += [record] * times
-        lines += [data[start : start + record.size]] * times
-        start += record.size
-    return records, b"".join(lines)
+def _weighted(run: _Run, data: bytes, weight: float) -> tuple[_Run, bytes]:
+    times = [copies(digest, weight) for digest in run.digests]
+    ends = list(accumulate(run.sizes))
+    starts = (end - size for end, size in zip(ends, run.sizes, strict=True))
+    texts = [data[start:end] for start, end in zip(starts, ends, strict=True)]
+    repeated = replace(
+        run,
+        sizes=_times(run.sizes, times),
+        lines=_times(run.lines, times),
+        tokens=_times(run.tokens, times) if run.tokens else (),
+        digests=(),
+    )
+    return repeated, b"".join(_times(texts, times))
+
+
+def _times(values: Sequence[Value], times: list[int]) -> list[Value]:
+    return [value for value, count in zip(values, times, strict=True) for _ in range(count)]

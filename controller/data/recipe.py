@@ -7,8 +7,6 @@ here that needs to know other batches: duplicates, samples and the split are the
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
-from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
 
 from backends.base import BackendError, Encoder, Json
@@ -17,25 +15,19 @@ from controller.data.batches import Batch, Lines
 from controller.data.example import Example, Spelt, map_texts, spell, texts_of
 from controller.data.files import Row
 from controller.data.optional import load
+from controller.data.page import HELD_OUT, TRAIN, Column, Draft, Page
 from controller.data.personal import PersonalData
 from controller.data.plain import spell_plain
 from controller.data.prepare import check, collapse_whitespace, normalise, with_system
 from controller.data.readers import parse_line
 from controller.data.report import Effect, StepName
 from controller.data.shapes import converter
-from controller.data.split import seeded_hash
+from controller.data.split import seeded_hash, share
 from controller.data.truncate import truncate
 from controller.data.unusable import Empty, Unusable
 from controller.spec.data import Fraction, Prepare, Source
 from controller.spec.where import parse_where
 
-DIGEST = 16
-"""Bytes of a line's digest: among ten million lines, two that differ look equal once in 10²⁴."""
-
-RECORD = Struct(f"<IIIQQ{DIGEST}s")
-"""Of one example: line, bytes of its canonical line, tokens, question, side, digest."""
-
-_STRATUM = 8
 Fields: TypeAlias = Mapping[str, Json]
 """What a row holds."""
 
@@ -60,7 +52,11 @@ class Recipe:
     system: str | None
     """As it is put into examples: normalised."""
     prepare: Prepare
+    verdict: int
+    """Where its examples go unless a split decides: `TRAIN` or `HELD_OUT`."""
     split: Fraction | None
+    columns: frozenset[Column]
+    """What is wanted to be known of each example, besides its size and line."""
     encoder: Encoder | None
     """Checks each example, and counts its tokens where `max_tokens` is set."""
 
@@ -79,14 +75,8 @@ class Prepared:
 
     rows: int = 0
     last_line: int = 0
-    lines: bytes = b""
-    """The canonical lines, one after the other."""
-    records: bytes = b""
-    """A `RECORD` for each."""
-    strata: bytes = b""
-    """8 bytes for each, with `stratify_by`."""
-    bands: bytes = b""
-    """The same number of 8-byte keys for each, with `deduplicate: near`."""
+    pages: list[Page] = field(default_factory=list)
+    """One for each side that examples went to."""
     counts: Counter[tuple[StepName, Effect]] = field(default_factory=Counter)
     notes: list[Note] = field(default_factory=list)
     problems: list[tuple[int, Unusable]] = field(default_factory=list)
@@ -126,6 +116,11 @@ class _Preparer:
         # An example that is normal and can be learnt from stays as it is.
         self._changes_nothing = len(self._steps) == 1 and prepare.pii == "off"
         is_chat = recipe.source.columns is None and recipe.source.shape in (None, "chat")
+        self._columns = recipe.columns
+        self._in_shards = prepare.deduplicate != "off"
+        self._hashes = split is not None or "question" in recipe.columns
+        # Below it an example is held out. Strata are parted later, when all of them are known.
+        self._held_out = share(split.fraction) if split and split.stratify_by is None else 0
         self._most = None if recipe.encoder is None else prepare.max_tokens
         self._takes_chat = self._changes_nothing and is_chat and recipe.method == "supervised"
         self._personal = None if prepare.pii == "off" else PersonalData(prepare)
@@ -135,7 +130,7 @@ class _Preparer:
 
     def run(self, batch: Batch) -> Prepared:
         """Prepare every row of a batch."""
-        out, page = Prepared(), _Page()
+        out, drafts = Prepared(), {TRAIN: Draft(), HELD_OUT: Draft()}
         waiting: list[_Taken] = []
         for line, row in _rows(batch):
             out.rows += 1
@@ -148,7 +143,7 @@ class _Preparer:
                     continue
                 one = self._prepared(row, line, out)
                 if one is not None and self._most is None:
-                    self._put(one, 0, page)
+                    self._put(one, 0, drafts)
                 elif one is not None:
                     waiting.append(one)
             except Unusable as error:
@@ -159,8 +154,12 @@ class _Preparer:
             except (ValueError, RecursionError):
                 out.problems.append((line, _NOT_SPELT))
         for one, tokens in self._measured(waiting, out):
-            self._put(one, tokens, page)
-        page.into(out)
+            self._put(one, tokens, drafts)
+        out.pages = [
+            draft.finish(verdict, self._recipe.columns, in_shards=self._in_shards)
+            for verdict, draft in drafts.items()
+            if draft.lines
+        ]
         return out
 
     def _is_wanted(self, row: Fields) -> bool:
@@ -240,17 +239,25 @@ class _Preparer:
             stratum = _value(row, split.stratify_by, "stratify_by")
         return one._replace(group=group, stratum=stratum)
 
-    def _put(self, one: _Taken, tokens: int, page: "_Page") -> None:
+    def _put(self, one: _Taken, tokens: int, drafts: Mapping[int, Draft]) -> None:
         text, question = one.spelt
-        asked = self._hash(question)
-        side = asked if one.group is None else self._hash(one.group)
-        digest = blake2b(text, digest_size=DIGEST).digest()
-        page.lines.append(text)
-        page.records.append(RECORD.pack(one.line, len(text), tokens, asked, side, digest))
-        if one.stratum is not None:
-            page.strata.append(blake2b(one.stratum, digest_size=_STRATUM).digest())
+        verdict, asked, side = self._recipe.verdict, 0, 0
+        if self._hashes:
+            asked = self._hash(question)
+            side = asked if one.group is None else self._hash(one.group)
+            if side < self._held_out:
+                verdict = HELD_OUT
+        draft = drafts[verdict]
+        draft.lines.append(text)
+        draft.line.append(one.line)
+        if not self._columns:
+            return
+        draft.tokens.append(tokens)
+        draft.question.append(asked)
+        draft.side.append(side)
+        draft.stratum.append(one.stratum or b"")
         if self._near is not None:
-            page.bands += self._bands(one)
+            draft.bands += self._bands(one)
 
     def _bands(self, one: _Taken) -> list[bytes]:
         said = "\n".join(texts_of(one.whole))
@@ -290,21 +297,6 @@ class _Preparer:
         out.notes.append(Note(one.line, "max_tokens", "changed", f"{over}: {cut.reason}"))
         spelt, json = spell(cut.example), cut.example.as_json()
         return one._replace(example=cut.example, json=json, spelt=spelt), cut.tokens
-
-
-@dataclass(slots=True)
-class _Page:
-    """What is written of a batch, piece by piece."""
-
-    lines: list[bytes] = field(default_factory=list)
-    records: list[bytes] = field(default_factory=list)
-    strata: list[bytes] = field(default_factory=list)
-    bands: list[bytes] = field(default_factory=list)
-
-    def into(self, out: Prepared) -> None:
-        """Put the pieces together."""
-        out.lines, out.records = b"".join(self.lines), b"".join(self.records)
-        out.strata, out.bands = b"".join(self.strata), b"".join(self.bands)
 
 
 def _counts(encoder: Encoder, waiting: list[_Taken]) -> list[int] | list[int | Unusable]:

@@ -1,42 +1,25 @@
 """The prepared examples on the disk, in order, until it is decided which stay.
 
-Memory does not grow with them: a line and a record of each lie in files, and a few numbers are
-kept for each batch.
+Memory does not grow with them: lines and columns lie in files, and a few numbers are kept for each
+page.
 """
 
 import os
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
-from struct import Struct
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from controller.data.recipe import RECORD, Prepared
-
-_AT_ONCE = 4_096
-"""Records that are read at once."""
-
-
-class Record(NamedTuple):
-    """What is known of one prepared example."""
-
-    line: int
-    """Where it stands in its source."""
-    size: int
-    """Bytes of its canonical line."""
-    tokens: int
-    question: int
-    """Hash of what it asks."""
-    side: int
-    """Hash that decides its side."""
-    digest: bytes
+from controller.data.equal import Equal
+from controller.data.page import NUMBERS, Column, Page
 
 
 class Stretch(NamedTuple):
-    """Examples of one batch, all of one source."""
+    """The examples of one page."""
 
     source: int
+    verdict: int
     first: int
     """Number of its first example."""
     examples: int
@@ -49,64 +32,60 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.equal = Equal(folder)
         self.stretches: list[Stretch] = []
         self.examples = 0
-        self.bands = 0
-        """Band keys that each example has."""
         self._offset = 0
+        self._widths: dict[Column, int] = {}
+        self._columns: dict[Column, BinaryIO] = {}
         self._lines = (folder / "lines").open("w+b")
-        self._records = (folder / "records").open("w+b")
-        self._keys = {name: (folder / name).open("w+b") for name in ("strata", "bands")}
 
-    def add(self, source: int, prepared: Prepared) -> None:
-        """Append what became of a batch."""
-        examples = len(prepared.records) // RECORD.size
-        if not examples:
+    def add(self, source: int, page: Page) -> None:
+        """Append a page."""
+        if not page.examples:
             return
-        self.stretches.append(Stretch(source, self.examples, examples, self._offset))
-        self._lines.write(prepared.lines)
-        self._records.write(prepared.records)
-        self._keys["strata"].write(prepared.strata)
-        self._keys["bands"].write(prepared.bands)
-        self.bands = len(prepared.bands) // 8 // examples
-        self.examples += examples
-        self._offset += len(prepared.lines)
+        stretch = Stretch(source, page.verdict, self.examples, page.examples, self._offset)
+        self.stretches.append(stretch)
+        self._lines.write(page.lines)
+        for name, data in page.columns.items():
+            if name not in self._columns:
+                self._columns[name] = (self.folder / name).open("w+b")
+                self._widths[name] = len(data) // page.examples
+            self._columns[name].write(data)
+        if page.shards:
+            self.equal.add(self.examples, page)
+        self.examples += page.examples
+        self._offset += len(page.lines)
 
     def finish(self) -> None:
         """Have everything where it can be read."""
-        for file in (self._lines, self._records, *self._keys.values()):
+        for file in (self._lines, *self._columns.values()):
             file.flush()
 
     def close(self) -> None:
         """Close the files."""
-        for file in (self._lines, self._records, *self._keys.values()):
+        self.equal.close()
+        for file in (self._lines, *self._columns.values()):
             file.close()
 
-    def records_by_stretch(self) -> Iterator[tuple[Stretch, list[Record]]]:
-        """Yield the records of every example, in order, with where they come from."""
-        self._records.seek(0)
-        for stretch in self.stretches:
-            data = self._records.read(stretch.examples * RECORD.size)
-            yield stretch, [Record._make(found) for found in RECORD.iter_unpack(data)]
+    def has(self, name: Column) -> bool:
+        """Say whether a column is there."""
+        return name in self._columns
 
-    def records(self) -> Iterator[tuple[int, Record]]:
-        """Yield the source and the record of every example, in order."""
-        for stretch, records in self.records_by_stretch():
-            for record in records:
-                yield stretch.source, record
+    def numbers(self, name: Column) -> Iterator[tuple[Stretch, "array[int]"]]:
+        """Yield a column of numbers, page by page, in order."""
+        for stretch, data in self._pages(name):
+            values = array(NUMBERS[name])
+            values.frombytes(data)
+            yield stretch, values
 
-    def columns(self, form: Struct) -> Iterator[tuple[Any, ...]]:
-        """Yield some fields of every record, in order: a `RECORD` with others left out."""
-        self._records.seek(0)
-        parts = iter(lambda: self._records.read(_AT_ONCE * form.size), b"")
-        return chain.from_iterable(form.iter_unpack(part) for part in parts)
+    def keys(self, name: Column, size: int) -> Iterator[tuple[Stretch, list[bytes]]]:
+        """Yield a column of keys of some bytes each, page by page, in order.
 
-    def keys(self, name: str, each: int) -> Iterator[tuple[bytes, ...]]:
-        """Yield the 8-byte keys of every example, `each` for each: `strata` or `bands`."""
-        file, form = self._keys[name], Struct("8s" * each)
-        file.seek(0)
-        parts = iter(lambda: file.read(_AT_ONCE * form.size), b"")
-        return chain.from_iterable(form.iter_unpack(part) for part in parts)
+        Of a column with several keys for each example, all of them, one after the other.
+        """
+        for stretch, data in self._pages(name):
+            yield stretch, [data[at : at + size] for at in range(0, len(data), size)]
 
     def open_lines(self) -> BinaryIO:
         """Open the canonical lines for reading from the first one on."""
@@ -114,20 +93,30 @@ class Spool:
 
     def place(self, number: int) -> tuple[int, int]:
         """Return the source and the line of one example, wherever it is."""
-        return self._stretch(number).source, self._records_from(number, 1)[0].line
+        return self._stretch(number).source, self._some("line", number, 1)[0]
 
     def text(self, number: int) -> bytes:
         """Return the canonical line of one example, wherever it is."""
         stretch = self._stretch(number)
-        *before, record = self._records_from(stretch.first, number - stretch.first + 1)
-        offset = stretch.offset + sum(one.size for one in before)
-        return os.pread(self._lines.fileno(), record.size, offset)
+        *before, size = self._some("size", stretch.first, number - stretch.first + 1)
+        return os.pread(self._lines.fileno(), size, stretch.offset + sum(before))
+
+    def _pages(self, name: Column) -> Iterator[tuple[Stretch, bytes]]:
+        if not self.stretches:
+            return
+        file, width = self._columns[name], self._widths[name]
+        file.seek(0)
+        for stretch in self.stretches:
+            yield stretch, file.read(stretch.examples * width)
 
     def _stretch(self, number: int) -> Stretch:
         after = bisect_right(self.stretches, number, key=lambda stretch: stretch.first)
         return self.stretches[after - 1]
 
-    def _records_from(self, number: int, count: int) -> list[Record]:
-        # Not through the file object, whose place belongs to whoever reads all records.
-        data = os.pread(self._records.fileno(), count * RECORD.size, number * RECORD.size)
-        return [Record(*found) for found in RECORD.iter_unpack(data)]
+    def _some(self, name: Column, first: int, count: int) -> "array[int]":
+        # Not through the file object, whose place belongs to whoever reads the whole column.
+        width = self._widths[name]
+        data = os.pread(self._columns[name].fileno(), count * width, first * width)
+        values = array(NUMBERS[name])
+        values.frombytes(data)
+        return values
