@@ -59,12 +59,14 @@ class Planted:
     """Line of `train`, from 1, to its problem."""
 
 
-def make(seed: int = 4) -> Planted:
+def make(seed: int = 4, *, clean: int = CLEAN, share: float = 1) -> Planted:
+    """Make the files; with fewer clean rows and only a share of the problems for a quick look."""
     chance = random.Random(seed)
-    clean = clean_rows(chance, CLEAN + HELD_OUT)
-    held_out, rows = clean[:HELD_OUT], clean[HELD_OUT:]
+    counts = {kind: round(count * share) for kind, count in COUNTS.items()}
+    clean_ones = clean_rows(chance, clean + HELD_OUT)
+    held_out, rows = clean_ones[:HELD_OUT], clean_ones[HELD_OUT:]
     entries: list[tuple[str, Problem | None]] = [(line(*row), None) for row in rows]
-    later = list(problem_lines(chance, rows, held_out))
+    later = list(problem_lines(chance, counts, rows, held_out))
     # Duplicates stand after what they are duplicates of, which is in the first half of the rows.
     first = len(entries) - len(later)
     mixed = [*entries[first:], *later]
@@ -253,23 +255,26 @@ def barcode(body: str) -> str:
 
 
 def problem_lines(
-    chance: random.Random, rows: list[tuple[str, str]], held_out: list[tuple[str, str]]
+    chance: random.Random,
+    counts: dict[str, int],
+    rows: list[tuple[str, str]],
+    held_out: list[tuple[str, str]],
 ) -> Iterator[tuple[str, Problem]]:
     for kind in PII:
-        for number in range(COUNTS[kind]):
+        for number in range(counts[kind]):
             yield with_pii(chance, kind, number)
     # Each row is the origin of one problem at most, so that every problem is one of its own.
     origins = iter(
-        chance.sample(rows[: CLEAN // 2], COUNTS["exact duplicate"] + COUNTS["near duplicate"])
+        chance.sample(rows[: len(rows) // 2], counts["exact duplicate"] + counts["near duplicate"])
     )
-    leaked = iter(chance.sample(held_out, COUNTS["exact leak"] + COUNTS["near leak"]))
+    leaked = iter(chance.sample(held_out, counts["exact leak"] + counts["near leak"]))
     for kind, source in (("duplicate", origins), ("leak", leaked)):
-        for _ in range(COUNTS[f"exact {kind}"]):
+        for _ in range(counts[f"exact {kind}"]):
             yield line(*next(source)), Problem(kind=f"exact {kind}", form="the same")
-        for number in range(COUNTS[f"near {kind}"]):
+        for number in range(counts[f"near {kind}"]):
             form, edit = EDITS[number % len(EDITS)]
             yield line(*edit(chance, *next(source))), Problem(kind=f"near {kind}", form=form)
-    yield from bad_lines(chance)
+    yield from bad_lines(chance, counts)
 
 
 def with_pii(chance: random.Random, kind: str, number: int) -> tuple[str, Problem]:
@@ -553,13 +558,13 @@ EDITS = (
 )
 
 
-def bad_lines(chance: random.Random) -> Iterator[tuple[str, Problem]]:
-    for _ in range(COUNTS["over-length"]):
+def bad_lines(chance: random.Random, counts: dict[str, int]) -> Iterator[tuple[str, Problem]]:
+    for _ in range(counts["over-length"]):
         ((question, answer),) = clean_rows(chance, 1)
         while len(answer) < OVER_LENGTH:
             answer = f"{answer} {clean_rows(chance, 1)[0][1]}"
         yield line(question, answer), Problem(kind="over-length", form=f"{len(answer)} characters")
-    for number in range(COUNTS["broken JSON"]):
+    for number in range(counts["broken JSON"]):
         whole = line(*clean_rows(chance, 1)[0])
         forms = [
             ("cut off", whole[: len(whole) // 2]),
@@ -568,7 +573,7 @@ def bad_lines(chance: random.Random) -> Iterator[tuple[str, Problem]]:
         ]
         form, text = forms[number % 3]
         yield text, Problem(kind="broken JSON", form=form)
-    for number in range(COUNTS["missing answer"]):
+    for number in range(counts["missing answer"]):
         row = json.loads(line(*clean_rows(chance, 1)[0]))
         if number % 2:
             del row["messages"][1]
@@ -576,11 +581,11 @@ def bad_lines(chance: random.Random) -> Iterator[tuple[str, Problem]]:
             row["messages"][1]["content"] = ""
         form = "no turn" if number % 2 else "empty"
         yield json.dumps(row, ensure_ascii=False), Problem(kind="missing answer", form=form)
-    for number in range(COUNTS["wrong role"]):
+    for number in range(counts["wrong role"]):
         row = json.loads(line(*clean_rows(chance, 1)[0]))
         role = ["gpt", "human", "Assistant"][number % 3]
         row["messages"][number % 2]["role"] = role
         yield json.dumps(row, ensure_ascii=False), Problem(kind="wrong role", form=role)
-    for number in range(COUNTS["empty question"]):
+    for number in range(counts["empty question"]):
         _, answer = clean_rows(chance, 1)[0]
         yield line(" \n"[: number % 3], answer), Problem(kind="empty question", form="blank")
