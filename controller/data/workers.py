@@ -21,8 +21,9 @@ from controller.errors import FtctlError
 WORTH = 8 << 20
 """Bytes of input from which starting processes, a third of a second, pays."""
 
-_WAITING = 2
-"""Batches per worker that are handed out or waiting to be taken back."""
+_WAITING = 4
+"""Batches per worker that are handed out or waiting to be taken back: with fewer, workers idle
+while this process writes."""
 
 
 class Job(Protocol):
