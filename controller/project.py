@@ -18,6 +18,8 @@ class Project:
     """Its folder, absolute; `finetunes/` and the lockfile are below it."""
     state: Path
     """What belongs to this machine and not to git: runs, built datasets, the journal."""
+    offline: bool = False
+    """Whether data is read from files of the repository only: no database, no URL, no hub."""
 
 
 def open_project(folder: Path) -> Project:

@@ -113,7 +113,12 @@ def plan_once(project: Project, *, for_people: bool = False) -> Planned:
     specs, problems = read_specs(project.root)
     settings = load_settings(project.root)
     resolved = resolve(
-        specs, recorded, project, opened, policies=settings.policies, problems=problems
+        specs,
+        recorded,
+        project,
+        opened,
+        policies=settings.policies,
+        problems=problems,
     )
     budget_usd = settings.budget.max_usd
     observed = observe(resolved, recorded, opened, for_people=for_people)

@@ -163,7 +163,11 @@ def build_one(
     base_model = identify_base(loaded, entry, backend)
     encoder = backend.encoder(base_model, spec.method, hyperparameters)
     places = Places(
-        root=project.root, cache=project.state / "data", environment=os.environ, blobs=blobs
+        root=project.root,
+        cache=project.state / "data",
+        environment=os.environ,
+        blobs=blobs,
+        offline=project.offline,
     )
     try:
         dataset = build_dataset(

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Validate and plan the repository ROOT; write OUT/plan.md (a comment's text) and OUT/plan.json.
+# Validate and plan the repository ROOT, offline; write OUT/plan.md (a comment's text) and OUT/plan.json.
 #
 # The Markdown also goes to the job's summary. Exits as `ftctl` did. Nothing that came from the
 # repository is printed: a log line such as `::add-mask::…` would be taken for a command.
@@ -12,7 +12,7 @@ mkdir -p "$out"
 status=0
 ftctl --no-color --dir "$root" validate >"$out/problems.txt" 2>&1 || status=$?
 if [ "$status" -eq 0 ]; then
-    ftctl --no-color --dir "$root" plan --markdown --out "$out/plan.json" \
+    ftctl --no-color --dir "$root" plan --offline --markdown --out "$out/plan.json" \
         >"$out/plan.md" 2>"$out/problems.txt" || status=$?
 fi
 if [ "$status" -ne 0 ]; then

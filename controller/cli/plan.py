@@ -1,6 +1,7 @@
 """`ftctl plan`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,16 +20,22 @@ from controller.render.plan import plan_json, plan_text
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Write the plan as JSON for `apply PLANFILE`."
 )
+@click.option(
+    "--offline",
+    is_flag=True,
+    help="Read files of the repository only: no database, no URL, no hub.",
+)
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, *, detailed_exitcode: bool, markdown: bool, out: Path | None
+    ctx: click.Context, *, detailed_exitcode: bool, markdown: bool, out: Path | None, offline: bool
 ) -> int:
     """Show what would be done, why, and what it costs.
 
-    Spends nothing, needs no key and no network, and writes nothing but a cache.
+    Spends nothing, needs no key and no network, and writes nothing but a cache. What depends on
+    data that cannot be read here, or may not with --offline, is known at apply.
     """
-    planned = plan_once(project_of(ctx), for_people=True)
+    planned = plan_once(replace(project_of(ctx), offline=offline), for_people=True)
     plan, desired = planned.plan, planned.resolved.desired
     if out is not None:
         text = json.dumps(plan_json(plan, desired), ensure_ascii=False, indent=2)

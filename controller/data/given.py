@@ -42,6 +42,8 @@ class Places:
     """The variables that hold the databases' URLs."""
     blobs: Mapping[Path, str] = field(default_factory=dict)
     """Git's ID of the contents of files that are as git knows them: these need not be read."""
+    offline: bool = False
+    """Whether only files of the repository are read: a stranger's spec may name any server."""
 
 
 def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list[Given]:
@@ -122,6 +124,8 @@ def _sources(data: Data) -> Iterator[tuple[PartName, str, Source]]:
 def _find(source: Source, folder: Path, places: Places) -> Iterator[Found]:
     snapshots = places.cache / "snapshots"
     if source.path is None:
+        if places.offline:
+            raise Unread(f"`{source.place}` is not asked offline", "Plan without --offline.")
         fetched = fetch(
             source,
             folder=folder,

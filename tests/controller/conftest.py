@@ -197,6 +197,7 @@ class Repository:
     root: Path
     service: Path
     backend: ScriptedBackend = field(init=False)
+    offline: bool = False
 
     def __post_init__(self) -> None:
         self.use()
@@ -204,7 +205,7 @@ class Repository:
 
     @property
     def project(self) -> Project:
-        return Project(root=self.root, state=self.root / ".ftctl")
+        return Project(root=self.root, state=self.root / ".ftctl", offline=self.offline)
 
     @property
     def lockfile_path(self) -> Path:
