@@ -92,7 +92,7 @@ def show(model: str, example: Mapping[str, Any]) -> list[Piece]:
             Piece(text="<|im_start|>", trained=False),
             *tokens(role, trained=False),
             Piece(text="\n", trained=False),
-            *(piece for text in texts for piece in tokens(text, trained=trained)),
+            *tokens("\n".join(texts), trained=trained),
             Piece(text="<|im_end|>\n", trained=trained),
         )
     ]

@@ -21,7 +21,8 @@ def turns(example: Mapping[str, Any]) -> Iterator[tuple[str, list[str], bool]]:
     supervised = source is example and messages[-1]["role"] == "assistant"
     for message in messages:
         role, weight = message["role"], message.get("weight", 1)
-        heading = f"{role} {message['name']}" if message.get("name") else role
+        of = message.get("name") or message.get("tool_call_id")
+        heading = f"{role} {of}" if of else role
         yield heading, list(_texts(message)), supervised and role == "assistant" and weight != 0
     for name, key in zip(_OUTPUT_NAMES, OUTPUTS, strict=True):
         for message in example.get(key, ()):
@@ -47,5 +48,5 @@ def _texts(message: Mapping[str, Any]) -> Iterator[str]:
     elif isinstance(content, list):
         yield from map(part_text, content)
     for key, value in message.items():
-        if key not in {"role", "content", "name", "weight"} and value is not None:
+        if key not in {"role", "content", "name", "tool_call_id", "weight"} and value is not None:
             yield value if isinstance(value, str) else compact(value)

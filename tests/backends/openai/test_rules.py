@@ -272,7 +272,7 @@ def test_tools_calls_and_weights_are_shown():
     assert "아홉" not in learnt
     read = shown(example, "supervised", trained=False)
     assert '"opening hours"' in read
-    assert "뭐?[image_url]" in read
+    assert "뭐?\n[image_url]" in read
 
 
 def test_both_answers_of_a_pair_are_learnt_from_and_a_graded_prompt_is_only_read():
