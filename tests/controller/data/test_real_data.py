@@ -225,9 +225,9 @@ SHORT = "  prepare: {max_tokens: 900, over_length: drop}\n"
 @pytest.mark.parametrize(
     ("path", "data"),
     [
-        (KOREAN, TABLE.replace("Q, assistant: A}", "Q, assistant: A}\n      limit: 200")),
+        (KOREAN, TABLE.replace("Q, assistant: A}", "Q, assistant: A}\n      limit: 60")),
         (DEMOS / "alpaca_en_demo.json", ONE_FILE.replace("FILE", "FILE, limit: 40") + SHORT),
-        (DEMOS / "glaive_toolcall_en_demo.json", ONE_FILE.replace("FILE", "FILE, limit: 200") + SHORT),
+        (DEMOS / "glaive_toolcall_en_demo.json", ONE_FILE.replace("0.1", "0.4") + SHORT),
         (DEMOS / "wiki_demo.txt", TEXT.replace("2000", "300\n      limit: 40")),
     ],
     ids=lambda value: getattr(value, "name", ""),
