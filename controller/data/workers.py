@@ -97,6 +97,8 @@ def _opened(pickled: bytes) -> Callable[[Any], Any]:
 def _set_up() -> None:
     # An interruption is the parent's, which ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A tokenizer's own threads, one for each core in each of these processes, get in each other's way.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # Rows hold no cycles, and there are always thousands of them: looking for cycles among them
     # every few hundred objects takes a tenth of the time.
     gc.freeze()
