@@ -104,7 +104,9 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
     return Built(
         files={**parts.files, REASONS: reasons},
         tokens=parts.tokens if counted else None,
-        sources=tuple(_report(number, one, books, parts) for number, one in enumerate(given)),
+        sources=tuple(
+            _report(order, number, one, books, parts) for number, one in enumerate(given)
+        ),
         steps=tuple(books.steps(data)),
     )
 
@@ -152,12 +154,12 @@ def _recipe(order: Order, one: Given) -> Recipe:
     )
 
 
-def _report(number: int, one: Given, books: Books, parts: Parts) -> SourceReport:
+def _report(order: Order, number: int, one: Given, books: Books, parts: Parts) -> SourceReport:
     return SourceReport(
         part=one.part,
         path=one.file.shown,
         encoding=_ENCODINGS.get(one.file.look.encoding, one.file.look.encoding),
-        license=one.source.license,
+        license=one.source.license or order.data.license,
         rows=books.rows(number),
         dropped=books.dropped_of(number),
         examples=parts.examples[number],

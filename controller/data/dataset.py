@@ -77,7 +77,8 @@ def build_dataset(
         return _manifest(build(order, given, empty))
 
     where, manifest = get_or_build(places.cache / "datasets", _key(order, given), build_into)
-    return _dataset(where, manifest)
+    # Licences decide nothing that is built; what was built before may have had others.
+    return _dataset(where, manifest, [one.source.license or data.license for one in given])
 
 
 def _key(order: Order, given: list[Given]) -> str:
@@ -117,7 +118,7 @@ def _manifest(built: Built) -> Manifest:
     }
 
 
-def _dataset(folder: Path, manifest: Manifest) -> Dataset:
+def _dataset(folder: Path, manifest: Manifest, licenses: list[str | None]) -> Dataset:
     # Our own file, whose digests were just found to fit: no need to doubt its types.
     files: Any = manifest["files"]
     tokens: Any = manifest["tokens"]
@@ -137,7 +138,10 @@ def _dataset(folder: Path, manifest: Manifest) -> Dataset:
         train=part("train"),
         held_out=part("held_out"),
         report=Report(
-            sources=tuple(SourceReport(**source) for source in sources),
+            sources=tuple(
+                SourceReport(**{**source, "license": license_})
+                for source, license_ in zip(sources, licenses, strict=True)
+            ),
             steps=tuple(
                 StepReport(**{**step, "reasons": tuple(step["reasons"])}) for step in steps
             ),

@@ -265,7 +265,9 @@ def test_unchanged_sources_are_not_built_again(repository, chat_lines):
 def test_a_licence_builds_nothing_and_a_name_or_limit_does(repository, chat_lines):
     repository.write("a.jsonl", chat_lines)
     first = repository.build("a.jsonl")
-    assert repository.build("a.jsonl", license="MIT", sensitivity="public") == first
+    licensed = repository.build("a.jsonl", license="MIT", sensitivity="public")
+    assert (licensed.train, licensed.held_out) == (first.train, first.held_out)
+    assert [source.license for source in licensed.report.sources] == ["MIT"]
     shutil.copy(repository.folder / "a.jsonl", repository.folder / "b.jsonl")
     moved = repository.build("b.jsonl")
     assert digests(moved) == digests(first)
