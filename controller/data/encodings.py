@@ -74,7 +74,7 @@ def look_at_text(path: Path, compression: Compression, encoding: str | None) -> 
         broken = max(as_utf8, as_cp949, key=lambda error: error.at)
         raise Unusable(
             f"byte 0x{broken.byte:02x} is neither UTF-8 nor CP949",
-            "Save the file as UTF-8, or say what it is: encoding: cp1252",
+            "Mend that line, save the file as UTF-8, or say what it is: encoding: cp1252",
             line=broken.line,
         ) from None
     if as_utf8.multibyte or not _is_korean(path, compression):
@@ -168,7 +168,7 @@ def _is_korean(path: Path, compression: Compression) -> bool:
 def _has_nul(line: int) -> Unusable:
     return Unusable(
         "a NUL byte",
-        "Save the file as UTF-8 text; UTF-16 without its mark looks like this too.",
+        "Take it out. UTF-16 without its mark looks like this too: encoding: utf-16-le",
         line=line,
     )
 

@@ -126,6 +126,8 @@ class _Place:
             ) from None
         if not resolved.is_relative_to(self.root):
             at = f" at {self.shown(path)!r}" if has_wildcard(self.written) else ""
+            if path.is_relative_to(self.root) or path.is_relative_to(self.unresolved):
+                at += " through a link"
             raise Unusable(
                 f"{self.written!r} leaves the repository{at}",
                 "Copy the file into the repository, beside the spec.",

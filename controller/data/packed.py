@@ -58,7 +58,7 @@ class Hashed(io.RawIOBase):
 
 def changed() -> Unusable:
     """Return what is said of a file that is not the one looked at any more."""
-    return Unusable("the file changed while it was read", "Run the command again.")
+    return Unusable("the file changed while it was read", "Run the command again.", whole=True)
 
 
 def compression_of(path: Path) -> Compression:

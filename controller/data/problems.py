@@ -29,6 +29,8 @@ class Problems:
             self._more_from = self._more_from or line
             return
         self._alike[error.message] += 1
+        if error.whole:
+            line = None
         self._problems.append(
             Problem(file=self._shown, line=line, message=error.message, remedy=error.remedy)
         )

@@ -9,16 +9,24 @@ class Unusable(Exception):
         remedy: What to type or do next.
         field: For tables, the key of the source in the spec that is to blame: `columns.user`.
         line: Where it is, when the file as a whole was looked at.
+        whole: Whether the file as a whole is to blame, and no line of it.
     """
 
     def __init__(
-        self, message: str, remedy: str = "", field: str = "", line: int | None = None
+        self,
+        message: str,
+        remedy: str = "",
+        field: str = "",
+        line: int | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
         self.field = field
         self.line = line
+        self.whole = whole
 
 
 class Empty(Unusable):

@@ -45,7 +45,7 @@ def not_a_value(error: Exception) -> Unusable:
     """Return what is said of a value that is written right but cannot be had."""
     message = str(error)
     if isinstance(error, RecursionError):
-        message = "nested too deeply"
+        message = "nested too deeply; some hundred levels are read"
     elif "digits" in message:
         message = "a number has too many digits"
     return Unusable(f"not valid JSON: {message}", "Write a plain value in its place.")

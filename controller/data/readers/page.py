@@ -38,12 +38,14 @@ def read(source: SourceFile) -> Iterator[Row]:
     with open_text(source) as file:
         page = file.read(MAX_PAGE + 1)
     if len(page) > MAX_PAGE:
-        raise Unusable(f"the page is longer than {MAX_PAGE >> 20} MiB", "Leave it out.")
+        raise Unusable(f"the page is longer than {MAX_PAGE >> 20} MiB", "Leave it out.", whole=True)
     if "html" not in page[:_BEGINNING].lower():
         page = f"<html><body>{page}</body></html>"
     tree = trafilatura.load_html(page)
     if tree is None:
-        raise Unusable("not an HTML page", "Leave it out, or say what it is: format: text")
+        raise Unusable(
+            "not an HTML page", "Leave it out, or say what it is: format: text", whole=True
+        )
     yield from _tables(tree) if source.source.extract == "tables" else _text(tree, source)
 
 
@@ -51,7 +53,7 @@ def _text(tree: _Element, source: SourceFile) -> Iterator[Row]:
     document = trafilatura.bare_extraction(tree, include_comments=False)
     text = (document.text if document else "") or _all_text(tree)
     if not text:
-        raise Unusable("the page has no text", "Leave it out.")
+        raise Unusable("the page has no text", "Leave it out.", whole=True)
     title = next(tree.iter("title"), None)
     also: dict[str, Json] = {}
     if title is not None:
@@ -96,6 +98,7 @@ def _tables(tree: _Element) -> Iterator[Row]:
         raise Unusable(
             "the page has no table with a header and rows",
             "Mark the names of the columns as <th>, or write extract: text",
+            whole=True,
         )
 
 

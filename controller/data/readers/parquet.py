@@ -31,7 +31,9 @@ def read(source: SourceFile) -> Iterator[Row]:
         # Not whole column chunks at once, which is as much as somebody chose when writing.
         file = ParquetFile(str(source.path), buffer_size=CHUNK, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        raise _said("not a Parquet file", error) from None
+        raise _said(
+            "not a Parquet file", error, "Name one, or say what it is: format: csv"
+        ) from None
     with file:
         header(file.schema_arrow.names)
         number = 0
@@ -41,8 +43,8 @@ def read(source: SourceFile) -> Iterator[Row]:
                     number += 1
                     yield number, row
         except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
-            problem = _said("the Parquet data cannot be read", error)
-            problem.line = number + 1
+            problem = _said("the Parquet data cannot be read", error, "Copy it again, whole.")
+            problem.line, problem.whole = number + 1, False
             raise problem from None
 
 
@@ -99,8 +101,9 @@ def _in_microseconds(kind: _Arrow) -> _Arrow:
     return kind
 
 
-def _said(message: str, error: Exception) -> Unusable:
+def _said(message: str, error: Exception, remedy: str) -> Unusable:
     if isinstance(error, OSError) and error.errno is not None:
         # The disk's fault and not the file's.
         raise error
-    return Unusable(message, f"pyarrow says: {str(error).partition(chr(10))[0]}")
+    said = str(error).partition("\n")[0].rstrip(".")
+    return Unusable(message, f"{remedy} (pyarrow: {said})", whole=True)

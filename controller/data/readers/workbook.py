@@ -51,7 +51,9 @@ def read(source: SourceFile) -> Iterator[Row]:
             sheet = book.get_sheet_by_name(_name(book, source.source.sheet))
             yield from _rows(sheet)
     except PasswordError:
-        raise Unusable("the workbook is locked with a password", "Save it without one.") from None
+        raise Unusable(
+            "the workbook is locked with a password", "Save it without one.", whole=True
+        ) from None
     except CalamineError as error:
         raise _unreadable(error) from None
     except BaseException as error:
@@ -62,7 +64,7 @@ def read(source: SourceFile) -> Iterator[Row]:
 
 
 def _unreadable(error: BaseException) -> Unusable:
-    return Unusable(f"not a workbook that can be read: {error}", _SAVE)
+    return Unusable(f"not a workbook that can be read: {error}", _SAVE, whole=True)
 
 
 def _check(source: SourceFile) -> None:
@@ -79,6 +81,7 @@ def _check(source: SourceFile) -> None:
                 raise Unusable(
                     f"the workbook unpacks to {size:,} bytes; at most {MAX_UNPACKED:,} are read",
                     "Save the sheet as .csv.",
+                    whole=True,
                 )
             for name in parts.namelist():
                 if name.endswith((".xml", ".rels")):
@@ -103,6 +106,7 @@ def _check_part(part: IO[bytes]) -> None:
             raise Unusable(
                 f"a sheet reaches to column {farthest} and row {max(rows):,}, too many cells",
                 "Delete what stands far from the table, or save the sheet as .csv.",
+                whole=True,
             )
         rows, columns = {max(rows)}, {max(columns, key=_number)}
     parser.Parse(b"", True)  # noqa: FBT003 - expat knows no names

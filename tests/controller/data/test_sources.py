@@ -81,8 +81,8 @@ PACK = {"gz": gzip.compress, "zst": zstd}
             (4, "a JSON object is expected, not a number"),
             (5, {}),
         ]),
-        ("a.jsonl", "[" * 100_000, [(1, "not valid JSON: nested too deeply")]),
-        ("a.jsonl", '{"a":' * 10_000, [(1, "not valid JSON: nested too deeply")]),
+        ("a.jsonl", "[" * 100_000, [(1, "not valid JSON: nested too deeply; some hundred levels are read")]),
+        ("a.jsonl", '{"a":' * 10_000, [(1, "not valid JSON: nested too deeply; some hundred levels are read")]),
         ("a.jsonl", '{"a":' + "9" * 5_000 + "}", [(1, "not valid JSON: a number has too many digits")]),
         ("a.json", '\n[\n{"a":1},\n\n {"a":\n2} ,{"a":3}]\n', [(3, {"a": 1}), (5, {"a": 2}), (6, {"a": 3})]),
         ("a.json", '{"a":1}\n{"a":2}\n', [(1, {"a": 1}), (2, {"a": 2})]),
@@ -96,7 +96,7 @@ PACK = {"gz": gzip.compress, "zst": zstd}
             (2, "not valid JSON: Unterminated string at '\"b}]'"),
         ]),
         ("a.json", '[{"a":1},\n  {"a":tru}]', [(1, {"a": 1}), (2, "not valid JSON: Expecting value at 'tru}]'")]),
-        ("a.json", "[\n" + '{"a":[' * 10_000, [(2, "not valid JSON: nested too deeply")]),
+        ("a.json", "[\n" + '{"a":[' * 10_000, [(2, "not valid JSON: nested too deeply; some hundred levels are read")]),
     ],
 )  # fmt: skip
 def test_rows_and_their_lines(read, name, content, rows):
