@@ -10,6 +10,7 @@ from controller.data.look import look_at
 from controller.errors import InvalidInput, PolicyBroken
 from controller.plan.actions import Deferred, Train
 from controller.project import known_blobs
+from controller.render.plan import plan_text
 from controller.settings import load_settings
 
 DATABASE = {"sql": "select q as question, a as answer from faq", "connection": "FAQ_DATABASE_URL"}
@@ -73,6 +74,22 @@ def test_offline_no_server_is_asked(repo):
             repo.planned()
         assert asked
         server.shutdown()
+
+
+# --- changed data --------------------------------------------------------------------------------
+
+
+def test_the_plan_counts_what_was_added_on_either_side(repo):
+    rows = [f"질문 {n}?,답 {n}." for n in range(10_000)]
+    repo.write("finetunes/data/faq.csv", "\n".join(["question,answer", *rows]))
+    repo.declare()
+    repo.settle()
+    added = [f"새 질문 {n}?,답 {n}." for n in range(200)]
+    everything = ["question,answer", *rows[:5000], *added, *rows[5000:]]
+    repo.write("finetunes/data/faq.csv", "\n".join(everything))
+    planned = repo.planned()
+    text = plan_text(planned.plan, planned.resolved.desired)
+    assert "(+200 examples)" in text
 
 
 # --- policies ------------------------------------------------------------------------------------
