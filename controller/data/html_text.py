@@ -44,6 +44,12 @@ _VOID = ("area", "base", "col", "embed", "img", "input", "link", "meta", "param"
 _IN_TABLE = ("caption", "col", "tbody", "td", "tfoot", "th", "thead", "tr")
 _END_OPTIONAL = ("body", "dd", "dt", "html", "li", "option", "p", "td", "th", "tr")
 
+_DEEPEST = 500
+"""Elements inside one another that the parser sees, as in browsers: its time grows with the square
+of the depth. What is deeper is parted into lines and no more."""
+_FLAT = {*_END_OPTIONAL, *_ALONE, *_VOID}
+"""Open nothing that must be closed."""
+
 _NAMES = "|".join(
     sorted(
         {*_PARAGRAPHS, *_LINES, *_INLINE, *_WITHOUT_TEXT, *_ALONE, *_VOID},
@@ -159,12 +165,24 @@ def _without_tags(text: str, tags: list[re.Match[str]]) -> str:
 
 def _source(text: str, tags: list[re.Match[str]], *, in_table: bool) -> Iterator[str]:
     """Yield the text as HTML of which nothing but these tags is markup."""
-    at = 0
+    at = depth = 0
     for tag in tags:
         yield _escaped(text[at : tag.start()])
-        # A parser forgets rows and cells that no table surrounds.
-        yield tag[0] if in_table or _name(tag) not in _IN_TABLE else _as_marks(tag)
         at = tag.end()
+        name = _name(tag)
+        closes = name not in _FLAT and tag["closing"] is not None
+        depth += name not in _FLAT and tag["opening"] is not None
+        if name == "select":
+            # Its time in the parser grows with the square of its options, which need it not.
+            yield ""
+        elif depth > _DEEPEST and name not in _FLAT:
+            yield "" if name in _INLINE else _LINE
+        # A parser forgets rows and cells that no table surrounds.
+        elif name in _IN_TABLE and not in_table:
+            yield _as_marks(tag)
+        else:
+            yield tag[0]
+        depth = max(depth - closes, 0)
     yield _escaped(text[at:])
 
 
@@ -238,9 +256,11 @@ def _kept_as_written(plain: str) -> str:
         plain = _ENTITY.sub(
             lambda one: f"&amp;{one[0][1:]}" if _means_something(one[0]) else one[0], plain
         )
-    for tag in reversed(_tags(plain)):
-        plain = plain[: tag.start()] + escape(tag[0], quote=False) + plain[tag.end() :]
-    return plain
+    at, kept = 0, []
+    for tag in _tags(plain):
+        kept += [plain[at : tag.start()], escape(tag[0], quote=False)]
+        at = tag.end()
+    return "".join([*kept, plain[at:]])
 
 
 def _name(tag: re.Match[str]) -> str:

@@ -180,7 +180,7 @@ class Prepare(Strict):
     deduplicate: Literal["exact", "near", "off"] = "exact"
     """Drop an example that occurred before, also across the split; `near`: or almost."""
     similarity: float = Field(default=0.8, ge=0.5, lt=1)
-    """For `deduplicate: near`: share of common word sequences from which two are the same."""
+    """For `deduplicate: near`: share of common runs of characters from which two are the same."""
     pii: Literal["mask", "reject", "warn", "off"] = "off"
     """What happens to personal data and secrets: e-mail, phone, resident registration, card and
     bank numbers, IP addresses, keys and tokens."""

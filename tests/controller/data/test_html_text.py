@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -94,3 +96,29 @@ def test_converting_twice_is_converting_once(text):
 @given(st.text(st.characters(codec="utf-8", exclude_characters="<&")))
 def test_a_text_without_markup_stays(text):
     assert html_to_text(text) is text
+
+
+MANY = 20_000
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<div>" * MANY + "글" + "</div>" * MANY, "글"),
+        ("<div>" * MANY + "글</div>", "글"),
+        ("<b>" * MANY + "글" + "</b>" * MANY, "글"),
+        ("<ul>" * MANY + "<li>하나</li><li>둘</li>" + "</ul>" * MANY, "- 하나\n- 둘"),
+        ("<table><tr><td>" * MANY + "글" + "</td></tr></table>" * MANY, "글"),
+        ("<div>" * 600 + "<p>하나</p><p>둘</p>" + "</div>" * 600 + "<p>셋</p>넷", "하나\n\n둘\n\n셋\n\n넷"),
+        ("<select>" + "<option>글" * MANY + "</select>", "\n".join(["글"] * MANY)),
+        ("<ul>" + "<li>글" * MANY + "</ul>", "\n".join(["- 글"] * MANY)),
+        ("&lt;b&gt;글&lt;/b&gt;" * MANY, "&lt;b&gt;글&lt;/b&gt;" * MANY),
+        ("".join(f"<font size={n}>" for n in range(MANY)) + "글</font>", "글"),
+    ],
+    ids=lambda value: value[:8],
+)  # fmt: skip
+def test_no_nesting_is_too_deep_and_no_text_too_long(html, text):
+    started = time.process_time()
+    assert html_to_text(html) == text
+    # A tenth of it on a slow machine; a time that grows with the square is minutes.
+    assert time.process_time() - started < 10
