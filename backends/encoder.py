@@ -3,12 +3,15 @@
 Part of the contract of `backends.base`. Nothing here imports anything but the standard library.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """What JSON can say."""
+
+Feature: TypeAlias = Literal["system", "developer", "tools"]
+"""What not every chat template shows: a prompt in one of these roles, tools and calls of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +72,12 @@ class Encoder(Protocol):
             BackendError: It cannot be shown.
         """
 
-    def warnings(self) -> list[str]:
-        """Say what a person should know of this model before it is trained on any example.
+    def warnings(self, features: Collection[Feature]) -> list[str]:
+        """Say what a person should know of this model before it is trained on such examples.
 
         For example that its chat template drops the system prompt. Empty where a package that
         would be needed to find out is missing.
+
+        Args:
+            features: What at least one example has.
         """

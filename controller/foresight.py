@@ -31,7 +31,7 @@ _SAID: dict[tuple[StepName, str], str] = {
 
 def warnings_of(spec: Spec, dataset: Dataset, encoder: Encoder) -> Iterator[str]:
     """Yield a sentence for each thing worth knowing."""
-    yield from encoder.warnings()
+    yield from encoder.warnings(dataset.report.features)
     for step in dataset.report.steps:
         for effect, count in (("changed", step.changed), ("noted", step.noted)):
             what = _SAID.get((step.name, effect))

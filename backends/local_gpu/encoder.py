@@ -8,7 +8,7 @@ import hashlib
 import importlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import BackendError, BaseModel
-from backends.encoder import Json, Limits, Piece
+from backends.encoder import Feature, Json, Limits, Piece
 from backends.local_gpu.base_models import longest_context, model_folder, tokenizer_folder
 from backends.local_gpu.rules import check_conversation, check_text
 from backends.local_gpu.run_dir import read_json
@@ -76,7 +76,7 @@ class LocalEncoder:
         """Return an example exactly as the model sees it, token by token."""
         return self._reader.show(example)
 
-    def warnings(self) -> list[str]:
+    def warnings(self, features: Collection[Feature]) -> list[str]:
         """Say what of a conversation the model would not see, or not learn."""
         folder = model_folder(self.base_model)
         if self.max_length is not None or not (folder / "tokenizer.json").is_file():
@@ -85,7 +85,7 @@ class LocalEncoder:
             probes = _import("probes")
         except BackendError:
             return []
-        return list(probes.chat_warnings(folder, self.chat_template, self._special))
+        return list(probes.chat_warnings(folder, self.chat_template, self._special, features))
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -3,13 +3,20 @@
 Needs `jinja2`, and no tokenizer: whoever plans is told at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from backends.base import BackendError
+from backends.encoder import Feature
 from backends.local_gpu.run_dir import read_json
-from backends.local_gpu.templates import Conversation, endless, load_template, special_text
+from backends.local_gpu.templates import (
+    Conversation,
+    Template,
+    endless,
+    load_template,
+    special_text,
+)
 
 _ASKED: Final = {"role": "user", "content": "QUESTION"}
 _ANSWERED: Final = {"role": "assistant", "content": "ANSWER"}
@@ -33,28 +40,35 @@ _TOOL: Final = {
     },
 }
 _RESULT: Final = {"role": "tool", "tool_call_id": "call00001", "content": "PROBE_RESULT"}
-_PROBES: Final[tuple[tuple[str, str, Conversation], ...]] = (
+_PROMPTED: Final[tuple[tuple[Feature, str], ...]] = (
+    ("system", "PROBE_SYSTEM"),
+    ("developer", "PROBE_DEVELOPER"),
+)
+_PROBES: Final[tuple[tuple[Feature, str, str, Conversation], ...]] = (
     *(
         (
+            role,
             f"the {role} prompt",
             text,
             {"messages": [{"role": role, "content": text}, _ASKED, _ANSWERED]},
         )
-        for role, text in (("system", "PROBE_SYSTEM"), ("developer", "PROBE_DEVELOPER"))
+        for role, text in _PROMPTED
     ),
-    ("tools", "PROBE_TOOL", {"messages": [_ASKED, _ANSWERED], "tools": [_TOOL]}),
+    ("tools", "tools", "PROBE_TOOL", {"messages": [_ASKED, _ANSWERED], "tools": [_TOOL]}),
     (
+        "tools",
         "tool calls",
         "PROBE_CALLED",
         {"messages": [_ASKED, _CALL, _RESULT, _ANSWERED], "tools": [_TOOL]},
     ),
     (
+        "tools",
         "the results of tools",
         "PROBE_RESULT",
         {"messages": [_ASKED, _CALL, _RESULT, _ANSWERED], "tools": [_TOOL]},
     ),
 )
-"""What it is called, what must be seen of it, and a conversation with it."""
+"""Of which feature it is, its name, what must be seen of it, and a conversation with it."""
 _LEARNT: Final[tuple[tuple[str, Conversation], ...]] = (
     ("no answer can be learnt", {"messages": [_ASKED, _ANSWERED]}),
     (
@@ -64,21 +78,43 @@ _LEARNT: Final[tuple[tuple[str, Conversation], ...]] = (
 )
 
 
-def chat_warnings(folder: Path, chat_template: str | None, special: Sequence[str]) -> Iterator[str]:
+def chat_warnings(
+    folder: Path,
+    chat_template: str | None,
+    special: Sequence[str],
+    features: Collection[Feature],
+) -> Iterator[str]:
     """Yield what a model would not see, or not learn, of conversations.
 
     Args:
         folder: The model's folder.
         chat_template: A shipped template that replaces the model's own.
         special: Texts of its tokenizer's control tokens.
+        features: What some examples have; nobody misses the rest.
     """
     try:
         template = load_template(folder, chat_template)
     except BackendError as error:
         yield _with_remedy(error)
         return
+    yield from _not_shown(template, features)
+    named = special_text(read_json(folder / "tokenizer_config.json") or {}, "eos_token")
+    ends = (*special, named) if named else tuple(special)
+    for name, conversation in _LEARNT:
+        try:
+            rendered = template.render(conversation)
+            if not all(rendered.text[: one.end].endswith(ends) for one in rendered.answers):
+                raise endless()
+        except BackendError as error:
+            yield f"{name}: {_with_remedy(error)}"
+            return
+
+
+def _not_shown(template: Template, features: Collection[Feature]) -> Iterator[str]:
     dropped = []
-    for name, seen, conversation in _PROBES:
+    for feature, name, seen, conversation in _PROBES:
+        if feature not in features:
+            continue
         try:
             text = template.text(conversation)
         except BackendError as error:
@@ -91,16 +127,6 @@ def chat_warnings(folder: Path, chat_template: str | None, special: Sequence[str
             f"the base model's chat template drops {', '.join(dropped)} "
             "(`chat_template: chatml` shows them)"
         )
-    named = special_text(read_json(folder / "tokenizer_config.json") or {}, "eos_token")
-    ends = (*special, named) if named else tuple(special)
-    for name, conversation in _LEARNT:
-        try:
-            rendered = template.render(conversation)
-            if not all(rendered.text[: one.end].endswith(ends) for one in rendered.answers):
-                raise endless()
-        except BackendError as error:
-            yield f"{name}: {_with_remedy(error)}"
-            return
 
 
 def _with_remedy(error: BackendError) -> str:

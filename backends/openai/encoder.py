@@ -4,14 +4,14 @@ The door to the encodings: they are opened in the process that counts.
 """
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import ModuleType
 from typing import Any, Final
 
 from backends.base import BackendError, Endpoint
-from backends.encoder import Json, Limits, Piece
+from backends.encoder import Feature, Json, Limits, Piece
 from backends.openai.encodings import encoding_name
 from backends.openai.endpoints import INSTALL
 from backends.openai.files import LARGEST, LARGEST_UPLOAD
@@ -58,8 +58,9 @@ class OpenAIEncoder:
         pieces: list[Piece] = open_tokens().show(self.model, example)
         return pieces
 
-    def warnings(self) -> list[str]:
+    def warnings(self, features: Collection[Feature]) -> list[str]:
         """Say nothing: the service's template reads whatever its rules allow."""
+        del features
         return []
 
     def __getstate__(self) -> dict[str, Any]:

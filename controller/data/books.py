@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from backends.encoder import Feature
 from controller.data.recipe import Prepared
 from controller.data.report import (
     REASONS_KEPT,
@@ -34,6 +35,7 @@ class Books:
         self._counts: Counter[tuple[StepName, Effect]] = Counter()
         self._rows = Counter[int]()
         self._dropped = Counter[int]()
+        self.features: set[Feature] = set()
         self._first: dict[StepName, list[tuple[int, int, str]]] = {}
 
     def close(self) -> None:
@@ -51,6 +53,8 @@ class Books:
         self._dropped[source] += sum(
             count for (_, effect), count in prepared.counts.items() if effect == "dropped"
         )
+        for page in prepared.pages:
+            self.features |= page.features
         for note in prepared.notes:
             self._write(source, note.line, note.step, note.reason)
 

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.base import Encoder
+from backends.encoder import Encoder, Feature
 from controller.data.batches import read_batches
 from controller.data.books import Books
 from controller.data.decide import Wanted, columns_for, decide
@@ -46,6 +46,7 @@ class Built:
     """`train.jsonl`, `train.origins`, `held_out.jsonl`, `held_out.origins` and `reasons.txt`."""
     tokens: dict[PartName, int] | None
     sources: tuple[SourceReport, ...]
+    features: tuple[Feature, ...]
     steps: tuple[StepReport, ...]
 
 
@@ -107,6 +108,7 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
         sources=tuple(
             _report(order, number, one, books, parts) for number, one in enumerate(given)
         ),
+        features=tuple(sorted(books.features)),
         steps=tuple(books.steps(data)),
     )
 

@@ -114,6 +114,7 @@ def _manifest(built: Built) -> Manifest:
         "files": {name: asdict(written) for name, written in built.files.items()},
         "tokens": None if built.tokens is None else dict[str, Json](built.tokens.items()),
         "sources": [asdict(source) for source in built.sources],
+        "features": list(built.features),
         "steps": [asdict(step) for step in built.steps],
     }
 
@@ -123,6 +124,7 @@ def _dataset(folder: Path, manifest: Manifest, licenses: list[str | None]) -> Da
     files: Any = manifest["files"]
     tokens: Any = manifest["tokens"]
     sources: Any = manifest["sources"]
+    features: Any = manifest["features"]
     steps: Any = manifest["steps"]
 
     def part(name: PartName) -> Part:
@@ -142,6 +144,7 @@ def _dataset(folder: Path, manifest: Manifest, licenses: list[str | None]) -> Da
                 SourceReport(**{**source, "license": license_})
                 for source, license_ in zip(sources, licenses, strict=True)
             ),
+            features=tuple(features),
             steps=tuple(
                 StepReport(**{**step, "reasons": tuple(step["reasons"])}) for step in steps
             ),

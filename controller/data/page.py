@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, Literal, TypeAlias
 
+from backends.encoder import Feature
+
 TRAIN: Final = 0
 HELD_OUT: Final = 1
 DROPPED: Final = 2
@@ -37,6 +39,14 @@ of what it asks and of what decides its side. The value is the type code of `arr
 
 _STRATUM: Final = 8
 
+_SIGNS: Final[tuple[tuple[Feature, bytes], ...]] = (
+    ("system", b'"role":"system"'),
+    ("developer", b'"role":"developer"'),
+    ("tools", b',"tools":'),
+    ("tools", b'"tool_calls":'),
+)
+"""What stands in a canonical line with a feature, and in no text: there, quotes are escaped."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
@@ -47,6 +57,8 @@ class Page:
     examples: int
     lines: bytes
     """The canonical lines, one after the other."""
+    features: frozenset[Feature]
+    """What at least one example has."""
     columns: Mapping[Column, bytes]
     """Each column's values, one after the other; only the columns that somebody wants."""
     shards: list[tuple[bytes, bytes]]
@@ -90,10 +102,12 @@ class Draft:
             columns["stratum"] = b"".join(hashed)
         if "bands" in wanted:
             columns["bands"] = b"".join(self.bands)
+        lines = b"".join(self.lines)
         return Page(
             verdict=verdict,
             examples=len(self.lines),
-            lines=b"".join(self.lines),
+            lines=lines,
+            features=frozenset(name for name, sign in _SIGNS if sign in lines),
             columns=columns,
             shards=_shards(digests) if in_shards else [],
         )

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from backends.encoder import Feature
+
 PartName: TypeAlias = Literal["train", "held_out"]
 StepName: TypeAlias = Literal[
     "where",
@@ -66,6 +68,8 @@ class Report:
     """What became of every row."""
 
     sources: tuple[SourceReport, ...]
+    features: tuple[Feature, ...]
+    """What at least one example has that not every chat template shows."""
     steps: tuple[StepReport, ...]
     """In the order in which they were done."""
     reasons: Path

@@ -123,6 +123,7 @@ def test_the_longest_example_is_what_the_model_reads(open_encoder):
     assert pretraining(open_encoder).limits.max_tokens is None
 
 
+EVERY = ("system", "developer", "tools")
 PLAIN = [{"role": "user", "content": "뭐?"}, {"role": "assistant", "content": "네"}]
 
 
@@ -204,16 +205,22 @@ def test_what_passes_the_check_can_be_trained_on(open_encoder, messages):
 )
 def test_warnings_say_what_a_template_does_not_show(open_encoder, changed_base, template, expected):
     encoder = open_encoder(changed_base(chat_template__jinja=template))
-    found = encoder.warnings()
+    found = encoder.warnings(EVERY)
     assert len(found) == len(expected), found
     for text, pattern in zip(found, expected, strict=True):
         assert re.search(pattern, text), text
         assert "chatml" in text
 
 
+def test_what_no_example_has_is_not_missed(open_encoder, changed_base):
+    encoder = open_encoder(changed_base(chat_template__jinja=NO_SYSTEM))
+    assert any("drops the system prompt" in one for one in encoder.warnings(["system"]))
+    assert encoder.warnings([]) == []
+
+
 def test_a_template_that_shows_everything_is_not_warned_of(open_encoder):
-    assert open_encoder(chat_template="chatml").warnings() == []
-    assert pretraining(open_encoder).warnings() == []
+    assert open_encoder(chat_template="chatml").warnings(EVERY) == []
+    assert pretraining(open_encoder).warnings(EVERY) == []
 
 
 def test_a_tokenizer_that_is_not_here_is_said_when_it_is_needed(backend, tmp_path, monkeypatch):
@@ -222,7 +229,7 @@ def test_a_tokenizer_that_is_not_here_is_said_when_it_is_needed(backend, tmp_pat
     encoder = backend.encoder(base, "supervised", backend.parse_hyperparameters("supervised", {}))
     assert (encoder.identity[:6], encoder.limits.max_tokens) == ("local:", None)
     encoder.check({"messages": PLAIN})
-    assert encoder.warnings() == []
+    assert encoder.warnings(EVERY) == []
     for ask in (encoder.count, lambda one: encoder.show(one[0])):
         with pytest.raises(BaseModelMissing, match="is not on this machine"):
             ask([{"messages": PLAIN}])
@@ -238,7 +245,7 @@ from backends.base import BackendError
 encoder = pickle.loads({pickle.dumps(encoder)!r})
 example = {{"messages": {PLAIN!r}}}
 encoder.check(example)
-print(encoder.identity, encoder.limits.max_tokens, encoder.warnings())
+print(encoder.identity, encoder.limits.max_tokens, encoder.warnings({EVERY!r}))
 for ask in (lambda: encoder.count([example]), lambda: encoder.show(example)):
     try:
         ask()
@@ -284,7 +291,7 @@ def test_a_template_is_judged_without_tokenizer(open_encoder, changed_base):
     program = f"""
 import pickle, sys
 sys.modules["tokenizers"] = None
-(warning,) = pickle.loads({pickle.dumps(encoder)!r}).warnings()
+(warning,) = pickle.loads({pickle.dumps(encoder)!r}).warnings({EVERY!r})
 print(warning[:44])
 """
     done = subprocess.run(

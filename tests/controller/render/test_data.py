@@ -54,6 +54,7 @@ def dataset() -> Dataset:
         train=part("train", "1", 1_044),
         held_out=part("held_out", "2", 114),
         report=Report(
+            features=(),
             sources=(
                 SourceReport(
                     part="train", path=CSV, encoding="CP949", license="CC-BY-4.0",
