@@ -11,7 +11,7 @@ from backends.base import Backend, BackendError, HyperparametersInvalid, Json
 from backends.registry import known_backends
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
-from controller.evaluate.metrics import ALWAYS, metric_name
+from controller.evaluate.metrics import ALWAYS, OF_TEXTS, metric_name
 from controller.settings import Policies
 from controller.spec.data import Fraction, Source
 from controller.spec.load import LoadedSpec
@@ -118,6 +118,13 @@ def _check_private(loaded: LoadedSpec) -> Iterator[Problem]:
 def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
     spec = loaded.spec
     measured = [*ALWAYS, *(metric_name(metric) for metric in spec.evaluation.metrics)]
+    others = f"Measured: {', '.join(measured)}. Add others to evaluation.metrics."
+    if spec.method == "continued-pretraining":
+        measured = [*OF_TEXTS]
+        others = f"{spec.method} is measured by {', '.join(measured)} alone."
+        for index, unmeasured in enumerate(spec.evaluation.metrics):
+            message = f"plain texts have no answers, so {metric_name(unmeasured)} is not measured"
+            yield loaded.problem(("evaluation", "metrics", index), message, f"Remove it: {others}")
     for index, text in enumerate(spec.gate):
         path = ("gate", index)
         try:
@@ -127,8 +134,7 @@ def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
             continue
         for metric in {condition.metric, condition.other} - {None}:
             if metric not in measured:
-                remedy = f"Measured: {', '.join(measured)}. Add others to evaluation.metrics."
-                yield loaded.problem(path, f"{metric} is not measured", remedy)
+                yield loaded.problem(path, f"{metric} is not measured", others)
         compared = spec.evaluation.compare_to
         if condition.model in COMPARED and condition.model not in compared:
             remedy = f"Add {condition.model} to evaluation.compare_to."

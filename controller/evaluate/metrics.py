@@ -13,6 +13,8 @@ from backends.base import Completion, Json
 from controller.spec.model import Accuracy, AccuracyMetric, Metric, RegexMatchMetric
 
 ALWAYS = ("held_out_loss", "stop_rate")
+OF_TEXTS = ("held_out_loss",)
+"""All that continued pre-training is measured by: nobody answers a plain text."""
 
 
 def metric_name(metric: Metric) -> str:

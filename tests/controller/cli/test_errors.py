@@ -115,6 +115,14 @@ def unmeasured_gate(shell):
     shell.declare(more=more, **LOCAL)
 
 
+def unmeasured_texts(shell):
+    more = "method: continued-pretraining\nevaluation:\n  metrics:\n    - accuracy\n"
+    more += "    - regex_match: {pattern: x}\n"
+    more += "gate:\n  - held_out_loss < base.held_out_loss\n  - stop_rate >= 0.9\n"
+    more += "  - accuracy >= base.accuracy\n"
+    shell.declare(more=more, **LOCAL)
+
+
 def newer_lockfile(shell):
     shell.declare(**LOCAL)
     shell.write("finetunes/ftctl.lock", '{"format": 7, "finetunes": {}}\n')
@@ -156,6 +164,7 @@ CASES = [
     missing_base_hub,
     unknown_backend,
     unmeasured_gate,
+    unmeasured_texts,
     newer_lockfile,
     corrupt_lockfile,
     conflicted_lockfile,
