@@ -182,8 +182,9 @@ class Prepare(Strict):
     similarity: float = Field(default=0.8, ge=0.5, lt=1)
     """For `deduplicate: near`: share of common runs of characters from which two are the same."""
     pii: Literal["mask", "reject", "warn", "off"] = "off"
-    """What happens to personal data and secrets: e-mail, phone, resident registration, card and
-    bank numbers, IP addresses, keys and tokens."""
+    """What happens to personal data and secrets (e-mail, phone, resident registration, card and
+    bank numbers, IP addresses, keys and tokens): `mask` puts [EMAIL_1] in their place, `reject`
+    refuses to build and names the rows, `warn` counts them and leaves them."""
     pii_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(
         default_factory=lambda: ["KR"]
     )
