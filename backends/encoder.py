@@ -33,6 +33,8 @@ class Limits:
     """Largest file."""
     max_tokens: int | None = None
     """Longest example; None where it is not known."""
+    cuts: bool = False
+    """Whether a longer example is cut there, instead of refused."""
 
 
 class Encoder(Protocol):

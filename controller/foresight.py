@@ -23,6 +23,7 @@ _Z = 1.96
 
 _SAID: dict[tuple[StepName, str], str] = {
     ("max_tokens", "changed"): "cut to data.prepare.max_tokens, so that answers end in mid-air",
+    ("max_tokens", "noted"): "longer than the base model reads, which are cut there",
     ("pii", "noted"): "with personal data or secrets, which stay as they are",
     ("leak", "noted"): "that ask what a held-out example asks, which flatters the scores",
 }

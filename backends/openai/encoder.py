@@ -90,6 +90,7 @@ def open_encoder(
         min_examples=_FEWEST if strict else 1,
         max_bytes=LARGEST_UPLOAD if endpoint.kind == "azure" else LARGEST,
         max_tokens=price.max_example_tokens if strict and price is not None else None,
+        cuts=True,
     )
     return OpenAIEncoder(model=model, method=method, strict=strict, limits=limits)
 

@@ -21,7 +21,7 @@ class Alike:
 
         Args:
             spool: The examples, with band keys.
-            similarity: Share of common word sequences from which two are nearly the same.
+            similarity: Share of common runs of characters from which two are nearly the same.
 
         Raises:
             Unusable: A package of the extra is missing.

@@ -77,17 +77,23 @@ class Books:
         """How many rows are not in the dataset."""
         return self._dropped.total()
 
+    def dropped_by(self) -> str:
+        """Return how many rows are not in the dataset, and why: `12 dropped by max_tokens`."""
+        steps = ", ".join(name for name in STEPS if self._counts[name, "dropped"])
+        return f"{self.dropped} dropped{' by ' if steps else ''}{steps}"
+
     def dropped_of(self, source: int) -> int:
         """Return how many rows of a source are not in the dataset."""
         return self._dropped[source]
 
     def steps(self, data: Data) -> Iterator[StepReport]:
         """Yield the report of each step that a spec asks for, in order."""
-        kept = self._rows.total()
+        kept, asked = self._rows.total(), _asked(data)
         for name in STEPS:
             dropped = self._counts[name, "dropped"]
             kept -= dropped
-            if name in _asked(data):
+            noticed = self._counts[name, "changed"] or self._counts[name, "noted"]
+            if name in asked or dropped or noticed:
                 yield StepReport(
                     name=name,
                     kept=kept,

@@ -35,6 +35,8 @@ MIN_TRAIN = 10
 REASONS = "reasons.txt"
 """Name of the file with every reason."""
 
+_TEXTS = "continued-pretraining"
+
 _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 
 
@@ -171,9 +173,9 @@ def _report(order: Order, number: int, one: Given, books: Books, parts: Parts) -
 def _too_few(order: Order, parts: Parts, books: Books) -> Iterator[Problem]:
     train = parts.files["train.jsonl"].lines
     held_out = parts.files["held_out.jsonl"].lines
-    dropped = books.dropped
-    besides = f" ({held_out} held out, {dropped} dropped)" if held_out or dropped else ""
-    fewest = 1 if order.method == "continued-pretraining" else MIN_TRAIN
+    dropped = books.dropped_by()
+    besides = f" ({held_out} held out, {dropped})" if held_out or books.dropped else ""
+    fewest = 1 if order.method == _TEXTS else MIN_TRAIN
     if order.encoder is not None:
         fewest = max(fewest, order.encoder.limits.min_examples)
     if train < fewest:
@@ -182,18 +184,24 @@ def _too_few(order: Order, parts: Parts, books: Books) -> Iterator[Problem]:
             field="data.train",
             message=f"has {train} example{'s'[: train != 1]}{besides};"
             f" at least {fewest} are needed",
-            remedy="Add rows, or another source.",
+            remedy=_more(order),
         )
     if not held_out:
         fraction = isinstance(order.data.held_out, Fraction)
         yield Problem(
             file=order.file,
             field="data.held_out",
-            message=f"has no example ({train} to train on, {dropped} dropped)",
+            message=f"has no example ({train} to train on, {dropped})",
             remedy="Raise the fraction: held_out: {fraction: 0.2}, or add rows."
-            if fraction
-            else "Add rows, or another source.",
+            if fraction and order.method != _TEXTS
+            else _more(order),
         )
+
+
+def _more(order: Order) -> str:
+    if order.method == _TEXTS:
+        return "Add texts, or make more of one: chunk: paragraph, or chunk: 4000 (characters)."
+    return "Add rows, or another source."
 
 
 def _too_large(order: Order, parts: Parts) -> Iterator[Problem]:

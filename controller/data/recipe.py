@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from backends.base import BackendError, Encoder, Json
+from backends.encoder import Limits
 from controller.canonical import canonical_json
 from controller.data.batches import Batch, Lines
 from controller.data.example import Example, Spelt, map_texts, spell, texts_of
@@ -74,7 +75,6 @@ class Prepared:
     """What became of a batch."""
 
     rows: int = 0
-    last_line: int = 0
     pages: list[Page] = field(default_factory=list)
     """One for each side that examples went to."""
     counts: Counter[tuple[StepName, Effect]] = field(default_factory=Counter)
@@ -122,6 +122,7 @@ class _Preparer:
         # Below it an example is held out. Strata are parted later, when all of them are known.
         self._held_out = share(split.fraction) if split and split.stratify_by is None else 0
         self._most = None if recipe.encoder is None else prepare.max_tokens
+        self._limits = Limits() if recipe.encoder is None else recipe.encoder.limits
         self._takes_chat = self._changes_nothing and is_chat and recipe.method == "supervised"
         self._personal = None if prepare.pii == "off" else PersonalData(prepare)
         self._near: Any = None
@@ -134,7 +135,6 @@ class _Preparer:
         waiting: list[_Taken] = []
         for line, row in _rows(batch):
             out.rows += 1
-            out.last_line = line
             try:
                 if isinstance(row, Unusable):
                     raise row
@@ -201,8 +201,38 @@ class _Preparer:
                 self._recipe.encoder.check(json)
             except BackendError as error:
                 raise Unusable(error.message, error.remedy) from None
+            if self._most is None:
+                self._check_length(self._recipe.encoder, json, len(spelt.line), line, out)
         one = _Taken(line, json, spelt, example)
         return one if self._split is None else self._with_keys(one, row, self._split)
+
+    def _check_length(
+        self, encoder: Encoder, json: Fields, size: int, line: int, out: Prepared
+    ) -> None:
+        """Look whether the model can read an example, where nobody said how long one may be."""
+        longest = self._limits.max_tokens
+        # No token is shorter than a byte, and a canonical line is longer than what a template
+        # makes of it, so that few examples need counting.
+        if longest is None or size <= longest:
+            return
+        try:
+            tokens = encoder.count([json])[0]
+        except BackendError:
+            # Not countable here; whoever trains it counts it.
+            return
+        if tokens > longest:
+            self._say_too_long(tokens, line, out)
+
+    def _say_too_long(self, tokens: int, line: int, out: Prepared) -> None:
+        longest = self._limits.max_tokens
+        message = f"{tokens} tokens, and the base model reads at most {longest}"
+        if not self._limits.cuts:
+            raise Unusable(
+                message,
+                f"Set data.prepare: {{max_tokens: {longest}, over_length: drop}}, or truncate.",
+            )
+        out.counts["max_tokens", "noted"] += 1
+        out.notes.append(Note(line, "max_tokens", "noted", f"{message}: it is cut there"))
 
     def _treated(self, example: Example, line: int, out: Prepared) -> Example | None:
         """Do every step; None for an example that is dropped."""
@@ -273,7 +303,14 @@ class _Preparer:
             if isinstance(count, Unusable):
                 out.problems.append((one.line, count))
             elif count <= most:
-                yield one, count
+                longest = self._limits.max_tokens
+                try:
+                    if longest is not None and count > longest:
+                        self._say_too_long(count, one.line, out)
+                except Unusable as error:
+                    out.problems.append((one.line, error))
+                else:
+                    yield one, count
             elif (cut := self._shortened(one, count, most, out)) is not None:
                 yield cut
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backends.encoder import Limits
 from backends.testing.words import WordEncoder
 from controller.data.dataset import Dataset, build_dataset
 from controller.data.given import Places
@@ -204,6 +205,27 @@ def test_tokens_are_counted_and_long_examples_dropped_when_asked(repository, cha
     assert step.reasons == ("finetunes/a.jsonl:41: 108 tokens, more than 50",)
     (problem,) = repository.problems("a.jsonl", prepare={"max_tokens": 50}, encoder=words)
     assert (problem.line, problem.message) == (41, "108 tokens; at most 50 are allowed")
+
+
+def test_what_the_model_cannot_read_is_refused_or_cut_there(repository, chat_lines):
+    long = {
+        "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "x " * 99}]
+    }
+    repository.write("a.jsonl", chat_lines + json.dumps(long))
+    refuses = WordEncoder(limits=Limits(max_tokens=50))
+    (problem,) = repository.problems("a.jsonl", encoder=refuses)
+    assert (problem.line, problem.message) == (
+        41,
+        "108 tokens, and the base model reads at most 50",
+    )
+    allowed = {"max_tokens": 200}
+    assert repository.problems("a.jsonl", encoder=refuses, prepare=allowed)[0].line == 41
+    cuts = WordEncoder(limits=Limits(max_tokens=50, cuts=True), warned=("other key",))
+    repository.write("a.jsonl", chat_lines + json.dumps(long) + "\n")
+    dataset = repository.build("a.jsonl", encoder=cuts)
+    [step] = [step for step in dataset.report.steps if step.name == "max_tokens"]
+    assert (step.dropped, step.noted) == (0, 1)
+    assert dataset.train.examples + dataset.held_out.examples == 41
 
 
 def test_nothing_is_counted_without_a_counter(repository, chat_lines):

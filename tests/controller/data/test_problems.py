@@ -71,7 +71,7 @@ def test_a_held_out_set_without_examples_is_a_problem(repository, chat_lines):
     )
     (problem,) = repository.problems("a.jsonl", held_out=[{"path": "a.jsonl"}])
     assert str(problem) == (
-        "finetunes/cafe.yaml: data.train: has 0 examples (40 held out, 40 dropped);"
+        "finetunes/cafe.yaml: data.train: has 0 examples (40 held out, 40 dropped by deduplicate);"
         " at least 10 are needed\n    Add rows, or another source."
     )
 
