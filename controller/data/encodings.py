@@ -19,6 +19,8 @@ _UTF8_CHARACTER = re.compile(rb"[\xe1-\xec\xee\xef][\x80-\xbf]{2}")
 # Both bytes of its characters are from here on; CP949 adds those with a lower one.
 _KS_X_1001 = 0xA1
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Their codecs ask for a mark; with -le or -be after the name, there need be none.
+_MARKED = ("utf-16", "utf-32")
 # In these, a zero byte is a zero character whatever stands before it.
 _KEEP_ASCII = (UTF_8, "cp949")
 
@@ -138,6 +140,8 @@ def _decoded(path: Path, compression: Compression, encoding: str) -> Look:
                 byte=error.object[error.start],
                 multibyte=multibyte or _UTF8_CHARACTER.search(good) is not None,
             ) from None
+        except UnicodeError:
+            raise _not_as_said(encoding, lines) from None
         if encoding not in _KEEP_ASCII and "\0" in text:
             raise _has_nul(lines + text.count("\n", 0, text.index("\0")))
         first = first or text.lstrip()[:1]
@@ -163,6 +167,18 @@ def _is_korean(path: Path, compression: Compression) -> bool:
             letters.update(decoder.decode(chunk))
     foreign = [letter.encode("cp949") for letter in letters if not letter.isascii()]
     return sum(min(two) < _KS_X_1001 for two in foreign) * 2 <= len(foreign)
+
+
+def _not_as_said(encoding: str, line: int) -> Unusable:
+    """Return what a codec means that blames no byte: of most, that a mark is not there."""
+    if encoding in _MARKED:
+        return Unusable(
+            f"the file does not begin with a byte order mark, which {encoding} needs",
+            f"Say the order: encoding: {encoding}-le, or {encoding}-be; "
+            "a file that is UTF-8 needs no encoding.",
+            line=1,
+        )
+    return Unusable(f"the text is not {encoding}", "Name another encoding: utf-8.", line=line)
 
 
 def _has_nul(line: int) -> Unusable:

@@ -240,6 +240,7 @@ def test_unreadable_bytes_are_said_with_their_line(tmp_path, content, line, mess
         ("q\n한글\n".encode(), "euc-kr", 2, "byte 0xed is not euc-kr"),
         (b"q\n\x81\n", "cp1252", 2, "byte 0x81 is not cp1252"),
         (b"q\na\0\n", "latin-1", 2, "a NUL byte"),
+        (b"xn--abc-.\n", "idna", 1, "the text is not idna"),
         (b"q\na\n", "utf-9", None, "there is no encoding 'utf-9'"),
         (b"q\na\n", "rot13", None, "there is no encoding 'rot13'"),
         (b"q\na\n", "base64", None, "there is no encoding 'base64'"),
@@ -251,6 +252,16 @@ def test_what_is_not_in_the_given_encoding_is_said(tmp_path, content, encoding, 
     with pytest.raises(Unusable) as caught:
         look_at(path, tmp_path / "looks", kind="csv", encoding=encoding)
     assert (caught.value.line, caught.value.message) == (line, message)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_an_encoding_whose_mark_is_not_there_says_which_need_none(tmp_path, encoding):
+    path = tmp_path / "a.csv"
+    path.write_text("q\n한글\n", encoding=f"{encoding}-le")
+    with pytest.raises(Unusable, match="does not begin with a byte order mark") as caught:
+        look_at(path, tmp_path / "looks", kind="csv", encoding=encoding)
+    assert f"encoding: {encoding}-le" in caught.value.remedy
+    assert look_at(path, tmp_path / "looks", kind="csv", encoding=f"{encoding}-le").first == "q"
 
 
 @pytest.mark.parametrize(
