@@ -8,6 +8,7 @@ from typing import Any
 from controller.data.buckets import Buckets
 from controller.data.example import Example, texts_of
 from controller.data.optional import load
+from controller.data.page import NO_KEY
 from controller.data.spool import Spool
 
 _BAND_KEY = 8
@@ -49,7 +50,7 @@ class Alike:
                     bands = len(keys) // stretch.examples
                     for place, key in enumerate(keys):
                         number, band = divmod(place, bands)
-                        if verdicts[stretch.first + number] == verdict:
+                        if key != NO_KEY and verdicts[stretch.first + number] == verdict:
                             equal.add(key + bytes([band]), stretch.first + number)
             for number, first in equal.repeated():
                 found.setdefault(number, set()).add(first)

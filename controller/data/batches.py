@@ -4,19 +4,21 @@ In: a source's file. Out: batches in the file's order. Lines of uncompressed UTF
 here and parsed by the workers, which is most of the work; everything else is parsed here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
+from backends.base import Json
 from controller.data.files import CHUNK, Row, SourceFile
 from controller.data.look import changed_since
+from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.readers import read_rows
 from controller.data.unusable import Unusable
-from controller.spec.where import parse_where
+from controller.spec.where import Condition, parse_where
 
 ROWS = 1_000
-"""Rows handed over at once: enough that the handing over does not count."""
+"""Rows handed over at once, unless they are long: enough that the handing over does not count."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -40,34 +42,78 @@ class Rows:
 Batch: TypeAlias = Lines | Rows
 
 
-def read_batches(file: SourceFile) -> Iterator[Batch]:
-    """Yield what a source has, up to its limit, in the file's order."""
-    source = file.source
-    if file.is_plain_jsonl and source.limit is None:
+def read_batches(file: SourceFile, *, limit: int | None, is_table: bool) -> Iterator[Batch]:
+    """Yield what a file has, in its order.
+
+    Args:
+        file: The file.
+        limit: Most rows that are wanted of it.
+        is_table: Whether a column that a condition names must be in every row.
+    """
+    if file.is_plain_jsonl and limit is None:
         yield from _read_lines(file)
         return
     rows = read_rows(file)
-    if source.limit is not None:
-        rows = _limited(rows, file, source.limit)
-    while some := list(islice(rows, ROWS)):
+    if limit is not None:
+        rows = _limited(rows, file, limit, is_table=is_table)
+    some: list[Row] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += _size(row[1])
+        if len(some) == ROWS or size > CHUNK:
+            yield Rows(rows=some)
+            some, size = [], 0
+    if some:
         yield Rows(rows=some)
 
 
-def _limited(rows: Iterator[Row], file: SourceFile, limit: int) -> Iterator[Row]:
+def _limited(rows: Iterator[Row], file: SourceFile, limit: int, *, is_table: bool) -> Iterator[Row]:
     conditions = [parse_where(text) for text in file.source.where]
 
     def counts(row: Row) -> bool:
         # A row that cannot be read counts too, so that a broken file ends.
-        return isinstance(row[1], Unusable) or all(
-            condition.holds(row[1].get(condition.column)) for condition in conditions
-        )
+        return isinstance(row[1], Unusable) or meets(row[1], conditions, is_table=is_table)
 
     line = 1
-    for line, row in islice(filter(counts, rows), limit):
-        yield line, row
-    # The rest is not read, so that it was not compared with what was looked at.
-    if (problem := changed_since(file)) is not None:
+    try:
+        for line, row in islice(filter(counts, rows), limit):
+            yield line, row
+        # The rest is not read, so that it was not compared with what was looked at.
+        problem = changed_since(file)
+    except Unusable as error:
+        problem = error
+    if problem is not None:
         yield line, problem
+
+
+def meets(row: Mapping[str, Json], conditions: Sequence[Condition], *, is_table: bool) -> bool:
+    """Say whether a row meets every condition.
+
+    Raises:
+        Unusable: A table has no such column.
+    """
+    for condition in conditions:
+        if is_table and condition.column not in row:
+            raise Unusable(
+                f"there is no column {quoted(condition.column)}",
+                f"{did_you_mean(condition.column, row)}The columns are: {listing(row)}",
+                field="where",
+            )
+        if not condition.holds(row.get(condition.column)):
+            return False
+    return True
+
+
+def _size(value: object) -> int:
+    """Return about how many characters a value has."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list):
+        return sum(map(_size, value))
+    return 1
 
 
 def _read_lines(file: SourceFile) -> Iterator[Batch]:

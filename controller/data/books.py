@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from backends.encoder import Feature
-from controller.data.recipe import Prepared
+from controller.data.prepared import Prepared
 from controller.data.report import (
     REASONS_KEPT,
     STEPS,

@@ -21,7 +21,7 @@ from controller.data.parts import Parts, write_parts
 from controller.data.prepare import collapsed_text, normal_text
 from controller.data.problems import Problems
 from controller.data.recipe import Recipe
-from controller.data.report import PartName, SourceReport, StepReport
+from controller.data.report import Effect, PartName, SourceReport, StepName, StepReport
 from controller.data.spool import Spool
 from controller.data.unusable import Unusable
 from controller.data.workers import Run, workers
@@ -87,15 +87,7 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
         if problems:
             raise InvalidInput(problems)
         spool.finish()
-        wanted = [Wanted(part=o.part, shown=o.file.shown, source=o.source) for o in given]
-        verdicts = decide(
-            spool,
-            data,
-            wanted,
-            lambda number, step, effect, reason: books.note(
-                spool.place(number), step, effect, reason
-            ),
-        )
+        verdicts = _decided(order, given, spool, books)
         weights = [one.source.weight for one in given]
         parts = write_parts(spool, verdicts, shown=shown, weights=weights, to=folder)
         problems = [*_too_few(order, parts, books), *_too_large(order, parts)]
@@ -115,6 +107,23 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
     )
 
 
+def _decided(order: Order, given: list[Given], spool: Spool, books: Books) -> bytearray:
+    files = [
+        Wanted(part=one.part, field=one.field, shown=one.file.shown, source=one.source)
+        for one in given
+    ]
+
+    def note(number: int, step: StepName, effect: Effect, reason: str) -> None:
+        books.note(spool.place(number), step, effect, reason)
+
+    try:
+        return decide(spool, order.data, files, note)
+    except Unusable as error:
+        field = f"data.{error.field}"
+        problem = Problem(file=order.file, field=field, message=error.message, remedy=error.remedy)
+        raise InvalidInput([problem]) from None
+
+
 def _prepare(
     order: Order, given: list[Given], spool: Spool, books: Books, run: Run
 ) -> Iterator[Problem]:
@@ -123,20 +132,32 @@ def _prepare(
         problems = Problems(one.file.shown)
         try:
             recipe = _recipe(order, one)
-            for prepared in run(recipe, read_batches(one.file)):
+            limit = _rest_of_limit(given, number, books)
+            batches = read_batches(one.file, limit=limit, is_table=one.is_table)
+            for prepared in run(recipe, batches):
                 books.take(number, prepared)
                 for page in prepared.pages:
                     spool.add(number, page)
                 for line, error in prepared.problems:
                     problems.add(line, error)
+                problems.add_alike(prepared.unlisted)
                 if prepared.blamed is not None:
                     raise prepared.blamed
         except Unusable as error:
             yield _of_spec(order.file, one, error)
         else:
-            if not books.rows(number):
+            if not books.rows(number) and limit != 0:
                 problems.add(None, Unusable("has no rows", "Add rows, or name another file."))
         yield from problems.all()
+
+
+def _rest_of_limit(given: list[Given], number: int, books: Books) -> int | None:
+    """Return how many rows a file may still give of its source's limit, None without one."""
+    limit = given[number].source.limit
+    if limit is None:
+        return None
+    earlier = (at for at in range(number) if given[at].field == given[number].field)
+    return max(limit - sum(books.rows(at) for at in earlier), 0)
 
 
 def _recipe(order: Order, one: Given) -> Recipe:

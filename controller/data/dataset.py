@@ -86,6 +86,8 @@ def _key(order: Order, given: list[Given]) -> str:
     sources: list[Json] = [
         {
             "part": one.part,
+            # Files of one source share its limit and its sample.
+            "field": one.field,
             # Not what the examples are, but what their origins say.
             "shown": one.file.shown,
             "kind": one.file.kind,

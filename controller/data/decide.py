@@ -1,7 +1,7 @@
 """Which prepared examples stay, and on which side: all that needs to know other examples.
 
-In: the spool. Out: a verdict for each example, one byte. Order: duplicates, near duplicates,
-samples, weights, strata, leaks. Whatever is dropped or worth knowing is handed to `note`.
+In: the spool. Out: a verdict for each example, one byte. Order: samples, duplicates, near
+duplicates, strata, weights, leaks. Whatever is dropped or worth knowing is handed to `note`.
 """
 
 import heapq
@@ -14,6 +14,7 @@ from controller.data.page import DIGEST, DROPPED, HELD_OUT, TRAIN, Column
 from controller.data.report import Effect, PartName, StepName
 from controller.data.split import seeded_hash, share, strata
 from controller.data.spool import Spool
+from controller.data.unusable import Unusable
 from controller.spec.data import Data, Fraction, Source
 
 NoteOf: TypeAlias = Callable[[int, StepName, Effect, str], None]
@@ -24,9 +25,11 @@ _KEY = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """One source, as far as it decides something."""
+    """One file of a source, as far as it decides something."""
 
     part: PartName
+    field: str
+    """Where its source stands in the spec; a source may have several files."""
     shown: str
     source: Source
 
@@ -58,14 +61,15 @@ def decide(spool: Spool, data: Data, sources: Sequence[Wanted], note: NoteOf) ->
     for stretch in spool.stretches:
         verdicts += bytes([stretch.verdict]) * stretch.examples
     decision = _Decision(spool, data, sources, verdicts, note)
+    # First of all: an example that was not drawn is no reason to drop another one.
+    decision.draw_samples()
     if data.prepare.deduplicate != "off":
         decision.drop_equal()
     if data.prepare.deduplicate == "near":
         decision.drop_near()
-    decision.draw_samples()
-    decision.apply_weights()
     if isinstance(data.held_out, Fraction) and data.held_out.stratify_by is not None:
         decision.part_by_strata(data.held_out)
+    decision.apply_weights()
     if _may_leak(data):
         decision.note_leaks()
     return verdicts
@@ -116,31 +120,40 @@ class _Decision:
                     break
 
     def draw_samples(self) -> None:
-        for index, wanted in enumerate(self._sources):
-            sample = wanted.source.sample
+        for field, source in {one.field: one.source for one in self._sources}.items():
+            sample = source.sample
             if sample is None:
                 continue
             of_seed = seeded_hash(sample.seed)
-            limit = 0
+            drawn: tuple[int, int] | None = None
             if sample.fraction is not None:
-                limit = share(sample.fraction)
+                drawn = share(sample.fraction), 0
             elif sample.examples is not None:
-                hashes = (of_seed(digest) for _, digest in self._kept_of(index))
-                limit = max(heapq.nsmallest(sample.examples, hashes), default=0) + 1
-            for number, digest in self._kept_of(index):
-                if of_seed(digest) >= limit:
+                # Equal examples have equal hashes: their numbers decide between them.
+                hashes = ((of_seed(one), number) for number, one in self._kept_of(field))
+                chosen = heapq.nsmallest(sample.examples, hashes)
+                drawn = (chosen[-1][0], chosen[-1][1] + 1) if chosen else None
+            for number, digest in self._kept_of(field):
+                if drawn is None or (of_seed(digest), number) >= drawn:
                     self._drop(number, "sample", "not drawn")
 
     def apply_weights(self) -> None:
-        for index, wanted in enumerate(self._sources):
-            weight = wanted.source.weight
-            if weight < 1:
-                for number, digest in self._kept_of(index):
-                    if self._verdicts[number] == TRAIN and not copies(digest, weight):
-                        self._drop(number, "weight", f"left out by weight {weight}")
+        for field, source in {one.field: one.source for one in self._sources}.items():
+            if source.weight < 1:
+                for number, digest in self._kept_of(field):
+                    if self._verdicts[number] == TRAIN and not copies(digest, source.weight):
+                        self._drop(number, "weight", f"left out by weight {source.weight}")
 
     def part_by_strata(self, fraction: Fraction) -> None:
-        limits = strata(((key, side) for _, side, key in self._with_strata()), fraction.fraction)
+        hashes = ((key, side) for _, side, key in self._with_strata())
+        try:
+            limits = strata(hashes, fraction.fraction)
+        except ValueError as error:
+            raise Unusable(
+                f"{fraction.stratify_by!r} has {error}",
+                "Name a column with few values, such as a label, or remove the line.",
+                field="held_out.stratify_by",
+            ) from None
         for number, side, key in self._with_strata():
             if side < limits[key]:
                 self._verdicts[number] = HELD_OUT
@@ -162,9 +175,10 @@ class _Decision:
                 if self._verdicts[number] == verdict:
                     yield number, question
 
-    def _kept_of(self, source: int) -> Iterator[tuple[int, bytes]]:
+    def _kept_of(self, field: str) -> Iterator[tuple[int, bytes]]:
+        of_source = [one.field == field for one in self._sources]
         for stretch, digests in self._spool.keys("digest", DIGEST):
-            if stretch.source == source:
+            if of_source[stretch.source]:
                 for number, digest in enumerate(digests, start=stretch.first):
                     if self._verdicts[number] != DROPPED:
                         yield number, digest

@@ -3,11 +3,11 @@
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import chain
 from pathlib import Path
 from struct import Struct
+from typing import BinaryIO
 
-from controller.data.page import DIGEST, HELD_OUT, SHARDS, Page
+from controller.data.page import DIGEST, DROPPED, HELD_OUT, SHARDS, Page
 
 _HEAD = Struct("<QI")
 """Before the digests of a page in a shard: number of the page's first example, how many follow."""
@@ -45,34 +45,40 @@ class Equal:
         """Yield (number, first) for every example that is equal to an earlier one.
 
         Where training and held-out examples are equal, the held-out one counts as the earlier.
+        Dropped ones count for nothing.
         """
         for file in self._files:
-            file.seek(0)
-            data = file.read()
-            digests = [digest for _, shard, _ in _pages(data) for digest in shard]
-            if len(set(digests)) == len(digests):
-                continue
-            numbers = chain.from_iterable(
-                [first + number for number in page] for first, _, page in _pages(data)
-            )
-            found = sorted(
-                zip(numbers, digests, strict=True),
-                key=lambda one: (verdicts[one[0]] != HELD_OUT, one[0]),
-            )
-            first_of: dict[bytes, int] = {}
-            for number, digest in found:
-                first = first_of.setdefault(digest, number)
-                if first != number:
-                    yield number, first
+            if not _all_differ(file):
+                yield from _repeated(file, verdicts)
 
 
-def _pages(data: bytes) -> Iterator[tuple[int, list[bytes], "array[int]"]]:
-    at = 0
-    while at < len(data):
-        first, count = _HEAD.unpack_from(data, at)
-        at += _HEAD.size
-        middle, end = at + count * DIGEST, at + count * (DIGEST + _NUMBER)
-        numbers = array("I")
-        numbers.frombytes(data[middle:end])
-        yield first, [data[start : start + DIGEST] for start in range(at, middle, DIGEST)], numbers
-        at = end
+def _all_differ(file: BinaryIO) -> bool:
+    seen: set[bytes] = set()
+    for _, digests, _ in _pages(file):
+        before = len(seen)
+        seen.update(digests)
+        if len(seen) - before < len(digests):
+            return False
+    return True
+
+
+def _repeated(file: BinaryIO, verdicts: bytearray) -> Iterator[tuple[int, int]]:
+    first_of: dict[bytes, int] = {}
+    for is_held_out in (True, False):
+        for first, digests, places in _pages(file):
+            for digest, place in zip(digests, places, strict=True):
+                number = first + place
+                if (verdicts[number] == HELD_OUT) == is_held_out and verdicts[number] != DROPPED:
+                    known = first_of.setdefault(digest, number)
+                    if known != number:
+                        yield number, known
+
+
+def _pages(file: BinaryIO) -> Iterator[tuple[int, list[bytes], "array[int]"]]:
+    file.seek(0)
+    while head := file.read(_HEAD.size):
+        first, count = _HEAD.unpack(head)
+        data = file.read(count * DIGEST)
+        places = array("I")
+        places.frombytes(file.read(count * _NUMBER))
+        yield first, [data[at : at + DIGEST] for at in range(0, len(data), DIGEST)], places

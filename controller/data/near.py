@@ -61,6 +61,11 @@ def band_keys(text: str, similarity: float) -> list[bytes]:
     ]
 
 
+def key_count(similarity: float) -> int:
+    """Return how many keys every text has that has any."""
+    return _bands_and_rows(similarity)[0]
+
+
 def jaccard(a: str, b: str) -> float:
     """Return the share of common shingles, from 0 to 1.
 

@@ -37,6 +37,9 @@ NUMBERS: Final[Mapping[Column, str]] = {
 """Columns of numbers: bytes of the canonical line, its line in the source, its tokens, the hashes
 of what it asks and of what decides its side. The value is the type code of `array`."""
 
+NO_KEY: Final = bytes(8)
+"""Stands where an example has no band key."""
+
 _STRATUM: Final = 8
 
 _SIGNS: Final[tuple[tuple[Feature, bytes], ...]] = (

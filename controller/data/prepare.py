@@ -164,7 +164,7 @@ def _normal_message(message: Message) -> Message:
     content = message["content"]
     if len(message) == 2 and type(content) is str:  # noqa: PLR2004 - role and content
         normal = normal_text(content)
-        return message if normal is content else {"role": message["role"], "content": normal}
+        return message if normal is content else {**message, "content": normal}
     new = _deep(message)
     return message if new == message or not isinstance(new, dict) else new
 

@@ -1,6 +1,7 @@
 """The problems of one source, as many as help a reader; the rest is counted. Bounded memory."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from controller.data.unusable import Unusable
 from controller.errors import Problem
@@ -34,6 +35,11 @@ class Problems:
         self._problems.append(
             Problem(file=self._shown, line=line, message=error.message, remedy=error.remedy)
         )
+
+    def add_alike(self, lines: Sequence[int]) -> None:
+        """Count lines with problems like those that were noted."""
+        self._more += len(lines)
+        self._more_from = self._more_from or min(lines, default=None)
 
     def all(self) -> list[Problem]:
         """Return what was noted, with the count of the others last."""

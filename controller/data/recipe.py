@@ -4,22 +4,29 @@ In: a `Recipe` and a batch. Out: a `Prepared`, compact enough to be handed back.
 here that needs to know other batches: duplicates, samples and the split are the builder's.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from backends.base import BackendError, Encoder, Json
 from backends.encoder import Limits
 from controller.canonical import canonical_json
-from controller.data.batches import Batch, Lines
+from controller.data.batches import Batch, Lines, meets
 from controller.data.example import Example, Spelt, map_texts, spell, texts_of
 from controller.data.files import Row
+from controller.data.nearest import did_you_mean, listing
 from controller.data.optional import load
-from controller.data.page import HELD_OUT, TRAIN, Column, Draft, Page
+from controller.data.page import HELD_OUT, NO_KEY, TRAIN, Column, Draft
 from controller.data.personal import PersonalData
 from controller.data.plain import spell_plain
-from controller.data.prepare import check, collapse_whitespace, normalise, with_system
+from controller.data.prepare import (
+    check,
+    collapse_whitespace,
+    normal_text,
+    normalise,
+    with_system,
+)
+from controller.data.prepared import Note, Prepared
 from controller.data.readers import parse_line
 from controller.data.report import Effect, StepName
 from controller.data.shapes import converter
@@ -31,15 +38,6 @@ from controller.spec.where import parse_where
 
 Fields: TypeAlias = Mapping[str, Json]
 """What a row holds."""
-
-
-class Note(NamedTuple):
-    """What happened to one example in one step."""
-
-    line: int
-    step: StepName
-    effect: Effect
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,27 +59,13 @@ class Recipe:
     encoder: Encoder | None
     """Checks each example, and counts its tokens where `max_tokens` is set."""
 
-    def open(self) -> Callable[[Batch], "Prepared"]:
+    def open(self) -> Callable[[Batch], Prepared]:
         """Get everything ready that every batch needs.
 
         Raises:
             Unusable: A package of an extra is missing, or the shape does not fit the method.
         """
         return _Preparer(self).run
-
-
-@dataclass(slots=True, kw_only=True)
-class Prepared:
-    """What became of a batch."""
-
-    rows: int = 0
-    pages: list[Page] = field(default_factory=list)
-    """One for each side that examples went to."""
-    counts: Counter[tuple[StepName, Effect]] = field(default_factory=Counter)
-    notes: list[Note] = field(default_factory=list)
-    problems: list[tuple[int, Unusable]] = field(default_factory=list)
-    blamed: Unusable | None = None
-    """What is wrong with the source itself; the rest of it is not looked at."""
 
 
 class _Taken(NamedTuple):
@@ -114,7 +98,8 @@ class _Preparer:
         prepare, split = recipe.prepare, recipe.split
         self._split = split if split and (split.group_by or split.stratify_by) else None
         # An example that is normal and can be learnt from stays as it is.
-        self._changes_nothing = len(self._steps) == 1 and prepare.pii == "off"
+        is_supervised = recipe.method == "supervised"
+        self._changes_nothing = is_supervised and len(self._steps) == 1 and prepare.pii == "off"
         is_chat = recipe.source.columns is None and recipe.source.shape in (None, "chat")
         self._columns = recipe.columns
         self._in_shards = prepare.deduplicate != "off"
@@ -123,7 +108,7 @@ class _Preparer:
         self._held_out = share(split.fraction) if split and split.stratify_by is None else 0
         self._most = None if recipe.encoder is None else prepare.max_tokens
         self._limits = Limits() if recipe.encoder is None else recipe.encoder.limits
-        self._takes_chat = self._changes_nothing and is_chat and recipe.method == "supervised"
+        self._takes_chat = self._changes_nothing and is_chat
         self._personal = None if prepare.pii == "off" else PersonalData(prepare)
         self._near: Any = None
         if prepare.deduplicate == "near":
@@ -138,7 +123,7 @@ class _Preparer:
             try:
                 if isinstance(row, Unusable):
                     raise row
-                if self._where and not self._is_wanted(row):
+                if self._where and not meets(row, self._where, is_table=self._recipe.is_table):
                     out.counts["where", "dropped"] += 1
                     continue
                 one = self._prepared(row, line, out)
@@ -150,9 +135,9 @@ class _Preparer:
                 if error.field and self._recipe.is_table:
                     out.blamed = error
                     break
-                out.problems.append((line, error))
+                out.refuse(line, error)
             except (ValueError, RecursionError):
-                out.problems.append((line, _NOT_SPELT))
+                out.refuse(line, _NOT_SPELT)
         for one, tokens in self._measured(waiting, out):
             self._put(one, tokens, drafts)
         out.pages = [
@@ -161,16 +146,6 @@ class _Preparer:
             if draft.lines
         ]
         return out
-
-    def _is_wanted(self, row: Fields) -> bool:
-        for condition in self._where:
-            if condition.column not in row and self._recipe.is_table:
-                raise Unusable(
-                    f"there is no column {condition.column!r}", f"{', '.join(row)}", field="where"
-                )
-            if not condition.holds(row.get(condition.column)):
-                return False
-        return True
 
     def _chosen_steps(self) -> Iterator[tuple[StepName, Callable[[Example], Example], str]]:
         prepare, system = self._recipe.prepare, self._recipe.system
@@ -290,9 +265,10 @@ class _Preparer:
             draft.bands += self._bands(one)
 
     def _bands(self, one: _Taken) -> list[bytes]:
-        said = "\n".join(texts_of(one.whole))
-        keys: list[bytes] = self._near.band_keys(said, self._recipe.prepare.similarity)
-        return keys
+        said, similarity = "\n".join(texts_of(one.whole)), self._recipe.prepare.similarity
+        keys: list[bytes] = self._near.band_keys(said, similarity)
+        # A text of nothing but marks has none, and a column has as many for each example.
+        return keys or [NO_KEY] * self._near.key_count(similarity)
 
     def _measured(self, waiting: list[_Taken], out: Prepared) -> Iterator[tuple[_Taken, int]]:
         """Yield the examples that are short enough, cut where the spec says so, and lengths."""
@@ -301,14 +277,14 @@ class _Preparer:
             return
         for one, count in zip(waiting, _counts(encoder, waiting), strict=True):
             if isinstance(count, Unusable):
-                out.problems.append((one.line, count))
+                out.refuse(one.line, count)
             elif count <= most:
                 longest = self._limits.max_tokens
                 try:
                     if longest is not None and count > longest:
                         self._say_too_long(count, one.line, out)
                 except Unusable as error:
-                    out.problems.append((one.line, error))
+                    out.refuse(one.line, error)
                 else:
                     yield one, count
             elif (cut := self._shortened(one, count, most, out)) is not None:
@@ -321,7 +297,7 @@ class _Preparer:
         encoder, what = self._recipe.encoder, self._recipe.prepare.over_length
         over = f"{count} tokens, more than {most}"
         if what == "error" or encoder is None:
-            out.problems.append((one.line, _too_long(count, most)))
+            out.refuse(one.line, _too_long(count, most))
             return None
         cut = None
         if what == "truncate":
@@ -369,10 +345,10 @@ def _value(row: Fields, column: str, key: str) -> bytes:
     if column not in row:
         raise Unusable(
             f"there is no {column!r}, which data.held_out.{key} names",
-            f"There are: {', '.join(map(str, row))}",
+            f"{did_you_mean(column, row)}There are: {listing(row)}",
         )
     value = row[column]
-    return value.encode() if isinstance(value, str) else canonical_json(value)
+    return normal_text(value).encode() if isinstance(value, str) else canonical_json(value)
 
 
 def _too_long(tokens: int, most: int) -> Unusable:

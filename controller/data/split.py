@@ -13,6 +13,9 @@ from typing import TypeAlias
 Hash: TypeAlias = Callable[[bytes], int]
 """From bytes to a number below 2⁶⁴."""
 
+MOST_STRATA = 10_000
+"""More values than this are no labels."""
+
 _BITS = 64
 
 
@@ -39,10 +42,15 @@ def strata(hashes: Iterable[tuple[bytes, int]], fraction: float) -> Mapping[byte
     Args:
         hashes: Stratum and hash of every example; 8 bytes are kept of each.
         fraction: Share of each stratum to hold out: at least one of two, never all.
+
+    Raises:
+        ValueError: There are too many strata for any of them to have enough examples.
     """
     of_stratum: dict[bytes, array[int]] = {}
     for stratum, number in hashes:
         of_stratum.setdefault(stratum, array("Q")).append(number)
+        if len(of_stratum) > MOST_STRATA:
+            raise ValueError(f"more than {MOST_STRATA:,} values")
     limits = {}
     for stratum, numbers in of_stratum.items():
         ordered = sorted(numbers)

@@ -13,7 +13,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any, Protocol
 
 from controller.errors import FtctlError
@@ -95,6 +96,7 @@ def _opened(pickled: bytes) -> Callable[[Any], Any]:
 
 
 def _set_up() -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     # An interruption is the parent's, which ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A tokenizer's own threads, one for each core in each of these processes, get in each other's way.
@@ -103,3 +105,11 @@ def _set_up() -> None:
     # every few hundred objects takes a tenth of the time.
     gc.freeze()
     gc.set_threshold(100_000)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: a killed parent ends nobody itself."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,9 +1,15 @@
 """What a spec says about which rows count: conditions, samples, weights, splits, leaks."""
 
 import json
+import unicodedata
 from collections import Counter
 
 import pytest
+
+from controller.data.batches import read_batches
+from controller.data.files import SourceFile
+from controller.data.look import look_at
+from controller.spec.data import Source
 
 COLUMNS = {"user": "question", "assistant": "answer"}
 
@@ -149,3 +155,101 @@ def test_two_hundred_added_rows_change_nobodys_side(repository):
     assert set(questions(before.held_out)) <= set(questions(after.held_out))
     added = after.train.examples + after.held_out.examples
     assert added == before.train.examples + before.held_out.examples + 200
+
+
+def test_what_was_not_drawn_drops_nothing_else(repository):
+    dataset = repository.build(source(sample={"fraction": 0.2}), source())
+    assert dataset.train.examples + dataset.held_out.examples == 400
+    held_out = repository.build(source(), held_out=[source(sample={"examples": 10})])
+    assert (held_out.train.examples, held_out.held_out.examples) == (390, 10)
+
+
+def test_limit_and_sample_are_of_all_files_of_a_source(repository):
+    for number in range(5):
+        rows = [(f"질문 {number} {n}", "답", "a", "c", n % 5) for n in range(30)]
+        repository.write(f"many/{number}.csv", table(rows))
+    limited = repository.build({"path": "many/*.csv", "columns": COLUMNS, "limit": 40})
+    assert [one.rows for one in limited.report.sources] == [30, 10, 0, 0, 0]
+    sampled = repository.build(
+        {"path": "many/*.csv", "columns": COLUMNS, "sample": {"examples": 40}}
+    )
+    assert sampled.train.examples + sampled.held_out.examples == 40
+
+
+def test_a_sample_has_no_more_when_examples_are_equal(repository):
+    repository.write("a.csv", table([("같은 질문", "같은 답", "a", "c", 1)] * 100))
+    repository.write("b.csv", table(ROWS[:3]))
+    dataset = repository.build(
+        source(sample={"examples": 20}),
+        held_out=[{"path": "b.csv", "columns": COLUMNS}],
+        prepare={"deduplicate": "off"},
+    )
+    assert (dataset.train.examples, dataset.held_out.examples) == (20, 3)
+
+
+def test_a_weight_leaves_every_stratum_held_out_as_it_is(repository):
+    split = {"fraction": 0.5, "stratify_by": "label"}
+    plain = repository.build(source(), held_out=split)
+    light = repository.build(source(weight=0.2), held_out=split)
+    assert light.held_out.digest == plain.held_out.digest
+    assert light.train.examples < plain.train.examples / 3
+
+
+def test_too_many_strata_are_refused(repository):
+    rows = [(f"q{n}", "a", f"label {n}", "c", 0) for n in range(10_050)]
+    repository.write("a.csv", table(rows))
+    (problem,) = repository.problems(source(), held_out={"fraction": 0.2, "stratify_by": "label"})
+    assert problem.field == "data.held_out.stratify_by"
+    assert problem.message == "'label' has more than 10,000 values"
+
+
+def test_one_group_in_two_unicode_forms_is_one(repository):
+    names = [unicodedata.normalize(form, "김") for form in ("NFC", "NFD")]
+    rows = [(f"q{n}", "a", "l", names[n % 2], 0) for n in range(60)]
+    others = [(f"r{n}", "a", "l", f"c{n}", 0) for n in range(60)]
+    repository.write("a.csv", table(rows + others))
+    for seed in range(6):
+        split = {"fraction": 0.5, "group_by": "customer", "seed": seed}
+        found = questions(repository.build(source(), held_out=split).held_out)
+        assert sum(one.startswith("q") for one in found) in (0, 60)
+
+
+def test_a_condition_on_no_column_is_said_with_a_limit_too(repository):
+    (problem,) = repository.problems(source(where=["scor > 2"], limit=5))
+    assert problem.field == "data.train[0].where"
+    assert problem.remedy.startswith("Did you mean 'score'? The columns are: ")
+
+
+def test_an_example_of_marks_only_is_near_to_nothing(repository):
+    lines = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
+        for q, a in [(f"질문 {n}번은 어떤가요?", f"{n}번 답은 이렇습니다.") for n in range(60)]
+        + [("???", "!!!")]
+    ]
+    repository.write("a.jsonl", "".join(json.dumps(one) + "\n" for one in lines))
+    dataset = repository.build("a.jsonl", prepare={"deduplicate": "near", "similarity": 0.95})
+    assert dataset.train.examples + dataset.held_out.examples == 61
+
+
+def test_a_message_without_a_role_is_a_problem_of_its_line(repository):
+    rows = {"messages": [{"name": "x", "content": "a\r\nb"}, {"role": "assistant", "content": "a"}]}
+    repository.write("a.jsonl", json.dumps(rows) + "\n")
+    assert "a message has no role" in [one.message for one in repository.problems("a.jsonl")]
+
+
+def test_an_answered_prompt_is_refused_for_reinforcement_either_way(repository):
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    repository.write("a.jsonl", json.dumps(row) + "\n")
+    for prepare in ({}, {"collapse_whitespace": True}):
+        problems = repository.problems("a.jsonl", method="reinforcement", prepare=prepare)
+        assert problems[0].line == 1
+
+
+def test_long_rows_are_handed_over_few_at_a_time(tmp_path):
+    path = tmp_path / "a.json"
+    row = {"prompt": "p", "completion": "x" * 300_000}
+    path.write_text(json.dumps([row] * 40))
+    look = look_at(path, tmp_path / "looks", kind="json")
+    file = SourceFile(path=path, shown="a", kind="json", look=look, source=Source(path="a"))
+    batches = list(read_batches(file, limit=None, is_table=False))
+    assert [len(batch.rows) for batch in batches] == [4] * 10

@@ -1,0 +1,48 @@
+"""What a worker hands back of a batch. Records only; `recipe` fills them, `build` takes them in."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from controller.data.page import Page
+from controller.data.problems import MAX_ALIKE
+from controller.data.report import Effect, StepName
+from controller.data.unusable import Unusable
+
+LISTED = 100
+"""Problems of a batch that are told one by one; more do not help a reader."""
+
+
+class Note(NamedTuple):
+    """What happened to one example in one step."""
+
+    line: int
+    step: StepName
+    effect: Effect
+    reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Prepared:
+    """What became of a batch."""
+
+    rows: int = 0
+    pages: list[Page] = field(default_factory=list)
+    """One for each side that examples went to."""
+    counts: Counter[tuple[StepName, Effect]] = field(default_factory=Counter)
+    notes: list[Note] = field(default_factory=list)
+    problems: list[tuple[int, Unusable]] = field(default_factory=list)
+    unlisted: list[int] = field(default_factory=list)
+    """Lines with problems like those of `problems`, which says each only a few times."""
+    _alike: Counter[str] = field(default_factory=Counter)
+    blamed: Unusable | None = None
+    """What is wrong with the source itself; the rest of it is not looked at."""
+
+    def refuse(self, line: int, error: Unusable) -> None:
+        """Note a problem, or only its line when it was said often."""
+        if len(self.problems) == LISTED or self._alike[error.message] == MAX_ALIKE:
+            self.unlisted.append(line)
+            return
+        self._alike[error.message] += 1
+        # The traceback would keep the row alive.
+        self.problems.append((line, error.with_traceback(None)))
