@@ -64,7 +64,7 @@ class Sample(Strict):
     """A part of a source's rows, chosen by their contents and not by their place."""
 
     examples: int | None = Field(default=None, ge=1)
-    """So many examples, or all if there are fewer."""
+    """So many examples, or all if there are fewer; drawn before duplicates are dropped."""
     fraction: float | None = Field(default=None, gt=0, lt=1)
     """So large a share; an example stays chosen when others are added."""
     seed: int = 0
@@ -115,9 +115,9 @@ class Source(Strict):
     where: list[NonEmpty] = Field(default_factory=list)
     """Only rows that meet every condition: `score >= 4`, `status in [approved, edited]`."""
     limit: int | None = Field(default=None, ge=1)
-    """Only the first so many rows that meet `where`."""
+    """Only the first so many rows that meet `where`, over all files of a glob."""
     sample: Sample | None = None
-    """Only a part of the examples, chosen by seed."""
+    """Only a part of the examples, chosen by seed, over all files of a glob."""
     weight: float = Field(default=1, gt=0, le=100)
     """How often each training example is used per epoch: 2 is twice, 0.5 every other one."""
     license: NonEmpty | None = None
