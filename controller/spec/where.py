@@ -7,21 +7,23 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 
 FORM = "COLUMN >= VALUE, COLUMN == VALUE or COLUMN in [VALUE, VALUE] (also != < <= > and not in)"
 
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
+_COMPARE: dict[str, Callable[[Decimal, Decimal], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
 }
 _CONDITION = re.compile(
-    r"\s*(?P<column>\S.*?)\s*(?:(?P<operator><=|>=|==|!=|<|>)\s*(?P<value>.*?)"
+    r"\s*(?P<column>'[^']*'|\"[^\"]*\"|\S.*?)\s*(?:(?P<operator><=|>=|==|!=|<|>)\s*(?P<value>.*?)"
     r"|\s(?P<member>in|not\s+in)\s*\[(?P<values>.*)\])\s*",
     re.DOTALL,
 )
-_QUOTED = re.compile(r"""'[^']*'|"[^"]*"|[^,]*""")
+_MEMBER = re.compile(r"""\s*('[^']*'|"[^"]*"|[^\s'",\[\]][^,\[\]]*)\s*(?:,|$)""")
+"""One value of a list with what ends it; one that holds a comma or a bracket is quoted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ def parse_where(text: str) -> Condition:
     if match is None:
         raise ValueError(f"{text!r} is no condition; write {FORM}")
     if match["member"]:
-        values = tuple(_unquoted(value) for value in _QUOTED.findall(match["values"]) if value)
+        values = _members(text, match["values"])
         found = "==" if match["member"] == "in" else "!="
     else:
         values = (_unquoted(match["value"]),)
@@ -71,6 +73,25 @@ def parse_where(text: str) -> Condition:
     return Condition(
         text=text.strip(), column=_unquoted(match["column"]), operator=found, values=values
     )
+
+
+def _members(text: str, written: str) -> tuple[str, ...]:
+    """Return the values of a list, which may end with a comma."""
+    values: list[str] = []
+    at, end = 0, len(written.rstrip())
+    while at < end:
+        match = _MEMBER.match(written, at)
+        if match is None:
+            break
+        values.append(_unquoted(match[1]))
+        at = match.end()
+    if at < end or not values:
+        wrong = repr(written[at:end].strip()) if values or end else "nothing"
+        raise ValueError(
+            f"{text!r} has {wrong} in its list where a value is expected; write {FORM}, "
+            f"and quotes around a value that holds a comma"
+        )
+    return tuple(values)
 
 
 def _unquoted(written: str) -> str:
@@ -93,10 +114,12 @@ def _is_among(value: object, values: tuple[str, ...]) -> bool:
     return number is not None and any(_number(other) == number for other in values)
 
 
-def _number(value: object) -> float | None:
+def _number(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value)
-    except ValueError:
+        # Exact, however long: as floats, neighbouring IDs of 17 digits would be equal.
+        number = Decimal(value) if isinstance(value, int) else Decimal(str(value))
+    except InvalidOperation:
         return None
+    return None if number.is_nan() else number
