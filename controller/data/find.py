@@ -1,8 +1,8 @@
 """Find the files that a source of the spec names, and their format.
 
 In: a path or a glob as it is written. Out: `Found` records in a stable order, or an `Unusable`. No
-path leads out of the repository, neither by `..` nor by a link. Nothing is read but names and, of
-packed files, the first bytes.
+path leads out of the repository, or to where it keeps what is not data, neither by `..` nor by a
+link. Nothing is read but names and, of packed files, the first bytes.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from controller.data.files import BINARY, Compression
 from controller.data.globs import has_wildcard, walk
-from controller.data.nearest import did_you_mean, listing
+from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.packed import compression_of
 from controller.data.unusable import Unusable
 from controller.spec.data import Kind, Source
@@ -41,6 +41,10 @@ _PACKED: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _MARKS = ("dataset_info.json", "state.json", "dataset_dict.json")
 """What a saved Hugging Face dataset has: the first two in every split, the last above them."""
 
+_NOT_DATA = (".git", ".ftctl")
+_SECRETS = ".env"
+"""How the names of files and folders begin whose first line no message may show as columns."""
+
 _NAMES_LOOKED_AT = 1_000
 
 
@@ -55,13 +59,14 @@ class Found:
     kind: Kind
 
 
-def find_files(source: Source, *, folder: Path, root: Path) -> list[Found]:
+def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list[Found]:
     """Return what a source with a `path` names: one file, or all that its glob fits.
 
     Args:
         source: A source of the spec that has a path.
         folder: The spec's folder.
         root: The repository, which no path may leave, not even through a link.
+        state: The state folder, which holds no sources where it is in the repository.
 
     Raises:
         Unusable: There is no such file, or it may not or cannot be read.
@@ -69,16 +74,26 @@ def find_files(source: Source, *, folder: Path, root: Path) -> list[Found]:
     written = source.path or ""
     if Path(written).is_absolute() or not written.isprintable():
         raise Unusable(
-            f"{written!r} is not a relative path",
+            f"{quoted(written)} is not a relative path",
             "Write it relative to the spec's folder: data/questions.csv",
         )
     place = _Place(
-        root=root.resolve(), unresolved=root.absolute(), format=source.format, written=written
+        root=root.resolve(),
+        unresolved=root.absolute(),
+        state=state.resolve(),
+        format=source.format,
+        written=written,
     )
     path = Path(os.path.normpath(folder.absolute() / written))
-    if has_wildcard(written) and not path.exists():
-        return _globbed(place, path)
-    return [_found(place, path, written)]
+    try:
+        if has_wildcard(written) and not path.exists():
+            return _globbed(place, path)
+        return [_found(place, path, written)]
+    except OSError as error:
+        raise Unusable(
+            f"{quoted(written)} cannot be read: {error.strerror}",
+            "Name a file that can, or a glob of some: data/*.csv",
+        ) from None
 
 
 def kind_of(name: str, given: Kind | None = None) -> Kind:
@@ -110,6 +125,8 @@ class _Place:
     root: Path
     """Resolved."""
     unresolved: Path
+    state: Path
+    """Resolved."""
     format: Kind | None
     written: str
 
@@ -129,14 +146,33 @@ class _Place:
             if path.is_relative_to(self.root) or path.is_relative_to(self.unresolved):
                 at += " through a link"
             raise Unusable(
-                f"{self.written!r} leaves the repository{at}",
+                f"{quoted(self.written)} leaves the repository{at}",
                 "Copy the file into the repository, beside the spec.",
             )
+        if self._is_not_data(path) or self._is_not_data(resolved):
+            raise Unusable(
+                f"{self.shown(path)!r} is not data",
+                "Name another file: .git, .env* and the state folder are never read.",
+            )
         return resolved
+
+    def _is_not_data(self, path: Path) -> bool:
+        has_state = self.state != self.root and self.state.is_relative_to(self.root)
+        if has_state and path.is_relative_to(self.state):
+            return True
+        # Some disks know no case: there, .GIT is .git.
+        parts = [part.casefold() for part in PurePosixPath(self.shown(path)).parts]
+        return any(part in _NOT_DATA or part.startswith(_SECRETS) for part in parts)
 
 
 def _found(place: _Place, path: Path, name: str) -> Found:
     resolved, shown = place.resolved(path), place.shown(path)
+    if not shown.isprintable():
+        # Origins are lines of UTF-8, and so are messages.
+        raise Unusable(
+            f"the name {quoted(shown)} has characters that cannot be printed",
+            "Rename it: letters, digits, spaces and signs in UTF-8.",
+        )
     if resolved.is_dir():
         if _is_saved_dataset(resolved):
             return Found(path=resolved, shown=shown, kind="arrow")
@@ -160,7 +196,7 @@ def _globbed(place: _Place, pattern: Path) -> list[Found]:
     base = place.root if pattern.is_relative_to(place.root) else place.unresolved
     if not pattern.is_relative_to(base):
         raise Unusable(
-            f"{place.written!r} leaves the repository",
+            f"{quoted(place.written)} leaves the repository",
             "Copy the files into the repository, beside the spec.",
         )
     paths = {
@@ -175,7 +211,8 @@ def _globbed(place: _Place, pattern: Path) -> list[Found]:
     if not found:
         start = next(above for above in pattern.parents if not has_wildcard(place.shown(above)))
         raise Unusable(
-            f"{place.written!r} fits no file", _names_beside(start / pattern.name, guess=False)
+            f"{quoted(place.written)} fits no file",
+            _names_beside(start / pattern.name, guess=False),
         )
     return found
 

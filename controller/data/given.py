@@ -37,7 +37,7 @@ class Places:
     root: Path
     """The repository, which paths may not leave."""
     cache: Path
-    """Where datasets and what is known of files are kept."""
+    """Where datasets and what is known of files are kept: a folder of the state folder."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """The variables that hold the databases' URLs."""
     blobs: Mapping[Path, str] = field(default_factory=dict)
@@ -135,7 +135,8 @@ def _find(source: Source, folder: Path, places: Places) -> Iterator[Found]:
         )
         yield Found(path=fetched.path, shown=fetched.shown, kind=fetched.kind)
         return
-    for found in find_files(source, folder=folder, root=places.root):
+    state = places.cache.parent
+    for found in find_files(source, folder=folder, root=places.root, state=state):
         if found.kind == "arrow":
             saved = fetch_saved(found.path, found.shown, source.split, snapshots)
             yield Found(path=saved.path, shown=saved.shown, kind=saved.kind)

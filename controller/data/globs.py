@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 
 _WILDCARD = re.compile(r"[*?]|\[.+\]")
@@ -22,6 +23,9 @@ def has_wildcard(written: str) -> bool:
 def walk(base: Path, parts: tuple[str, ...], check: Callable[[Path], Path]) -> Iterator[Path]:
     """Yield every file and folder that a pattern fits, some more than once.
 
+    No folder is looked into twice for the same rest of the pattern, so that many `**` cost no more
+    than their number.
+
     Args:
         base: The folder that the pattern starts in.
         parts: The pattern, one part for each folder and the last for the name.
@@ -30,27 +34,27 @@ def walk(base: Path, parts: tuple[str, ...], check: Callable[[Path], Path]) -> I
     Raises:
         Unusable: By `check`.
     """
-    part, *rest = parts
-    check(base)
-    if part == "**":
-        # Without more parts, everything below; with some, also right here.
-        yield from walk(base, tuple(rest) or ("*",), check)
-        for name in _names(base, "*"):
-            below = base / name
-            # A link to a folder may lead back up: this would not end.
-            if below.is_dir() and not below.is_symlink():
-                yield from walk(below, parts, check)
-        return
-    for name in _names(base, part):
-        below = base / name
-        if not rest:
-            yield below
-        elif _is_folder(below, check):
-            yield from walk(below, tuple(rest), check)
-
-
-def _is_folder(path: Path, check: Callable[[Path], Path]) -> bool:
-    return check(path).is_dir()
+    # Several `**` in a row fit what one does; the last part of all fits names.
+    wanted = [part for before, part in pairwise(("", *parts)) if (before, part) != ("**", "**")]
+    wanted += ["*"] if parts[-1] == "**" else []
+    todo, seen = [(base, 0)], {(base, 0)}
+    while todo:
+        folder, at = todo.pop()
+        check(folder)
+        below = [
+            folder / name for name in _names(folder, "*" if wanted[at] == "**" else wanted[at])
+        ]
+        if wanted[at] == "**":
+            # Also right here. A link to a folder may lead back up: this would not end.
+            inside = [(path, at) for path in below if path.is_dir() and not path.is_symlink()]
+            steps = [(folder, at + 1), *inside]
+        elif at + 1 < len(wanted):
+            steps = [(path, at + 1) for path in below if check(path).is_dir()]
+        else:
+            yield from below
+            continue
+        todo += [step for step in steps if step not in seen]
+        seen.update(steps)
 
 
 def _names(folder: Path, part: str) -> list[str]:

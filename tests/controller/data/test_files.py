@@ -21,6 +21,7 @@ class Tree:
         self.outside = outside
         self.root = outside / "repository"
         self.folder = self.root / "finetunes"
+        self.state = self.root / ".ftctl"
         self.folder.mkdir(parents=True)
 
     def write(self, *names: str) -> None:
@@ -31,7 +32,7 @@ class Tree:
 
     def find(self, written: str, **said) -> list[Found]:
         source = Source.model_validate({"path": written, **said})
-        return find_files(source, folder=self.folder, root=self.root)
+        return find_files(source, folder=self.folder, root=self.root, state=self.state)
 
     def shown(self, written: str, **said) -> list[str]:
         return [found.shown.removeprefix("finetunes/") for found in self.find(written, **said)]
@@ -164,7 +165,8 @@ def test_a_repository_behind_a_link_is_one(tree, tmp_path):
     other = tmp_path / "other"
     other.symlink_to(tree.root)
     source = Source(path="*.csv")
-    (found,) = find_files(source, folder=other / "finetunes", root=other)
+    state = other / ".ftctl"
+    (found,) = find_files(source, folder=other / "finetunes", root=other, state=state)
     assert found.shown == "finetunes/a.csv"
 
 
@@ -177,6 +179,69 @@ def test_links_in_a_circle_are_said(tree):
 @pytest.mark.parametrize("written", ["/etc/passwd", "a\n.csv", "/etc/*"])
 def test_a_path_is_relative_and_printable(tree, written):
     assert "is not a relative path" in tree.refused(written).message
+
+
+@pytest.mark.parametrize(
+    ("written", "called"),
+    [
+        ("../.env", "../.env"), ("../.env.local.csv", "../.env.local.csv"), ("../.ENV", "../.ENV"),
+        ("../.git/config.csv", "../.git/config.csv"), ("../.git/*", "../.git"), ("../.g*/*", "../.git"),
+        ("../.ftctl/data/a.csv", "../.ftctl/data/a.csv"), ("../state/runs/*.jsonl", "../state"),
+        ("link.csv", "link.csv"), ("*.csv", "link.csv"), ("git/config.csv", "git/config.csv"),
+        ("g*/config.csv", "git"), ("../.e*", "../.env"), ("../.GIT/nothing", "../.GIT/nothing"),
+    ],
+)  # fmt: skip
+def test_what_a_repository_keeps_beside_its_data_is_no_source(tree, written, called):
+    tree.state = tree.root / "state"
+    tree.write("../.git/config.csv", "../state/runs/a.jsonl", "../.env")
+    (tree.folder / "link.csv").symlink_to("../.env")
+    (tree.folder / "git").symlink_to("../.git")
+    shown = os.path.normpath(f"finetunes/{called}")
+    error = tree.refused(written, format="csv")
+    assert error.message == f"{shown!r} is not data"
+    assert ".env" in error.remedy
+
+
+def test_names_that_only_look_like_those_are_data(tree):
+    tree.state = tree.root
+    tree.write("../.gitlab/a.csv", "../.github/a.csv", "env.csv", "../state/a.csv")
+    assert len(tree.find("../.git*/a.csv")) == 2
+    assert tree.find("env.csv")
+    assert tree.find("../state/a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"a\nb.csv", r"'finetunes/d/a\nb.csv'"),
+        (b"a\x1b[2Jb.csv", r"'finetunes/d/a\x1b[2Jb.csv'"),
+        (b"\xb0\xa1.csv", r"'finetunes/d/\udcb0\udca1.csv'"),
+        ("a\u2028b.csv".encode(), r"'finetunes/d/a\u2028b.csv'"),
+    ],
+)
+def test_a_name_that_cannot_be_printed_is_to_be_changed(tree, name, shown):
+    tree.write("d/b.csv")
+    (tree.folder / "d" / os.fsdecode(name)).write_text("q\n")
+    for written in ("d/*.csv", "**/*.csv"):
+        error = tree.refused(written)
+        assert error.message == f"the name {shown} has characters that cannot be printed"
+        assert error.remedy.startswith("Rename it")
+    assert tree.shown("d/b*.csv") == ["d/b.csv"]
+
+
+@pytest.mark.parametrize("written", ["a" * 300, "a" * 300 + "*", "a/" * 3000 + "a.csv"])
+def test_a_path_that_is_too_long_is_said(tree, written):
+    error = tree.refused(written)
+    assert "cannot be read: File name too long" in error.message
+    assert len(error.message) < 200
+    assert str(tree.root) not in error.message
+
+
+def test_many_stars_take_no_longer_than_one(tree):
+    deep = "/".join("abcdefghijklmnop")
+    tree.write(f"{deep}/x.csv")
+    for parts in ("**/" * 40, "**/*/" * 10, "**/" * 1000):
+        assert tree.shown(f"{parts}x.csv") == [f"{deep}/x.csv"]
 
 
 def test_folders_pipes_and_devices_are_no_files(tree):
@@ -307,7 +372,8 @@ def test_globs_fit_what_the_standard_library_says(tmp_path_factory, parts):
     written = "/".join(parts) + "/*.csv"
     expected = sorted(path.relative_to(root).as_posix() for path in root.glob(written))
     try:
-        found = [one.shown for one in find_files(Source(path=written), folder=root, root=root)]
+        source = Source(path=written)
+        found = [one.shown for one in find_files(source, folder=root, root=root, state=root / "s")]
     except Unusable:
         found = []
     assert found == expected
