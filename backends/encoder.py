@@ -46,7 +46,7 @@ class Encoder(Protocol):
 
     @property
     def identity(self) -> str:
-        """What the counts depend on: tokenizer, template and method, never a path."""
+        """What counts and refusals depend on: tokenizer, template, method, rules; never a path."""
 
     @property
     def limits(self) -> Limits:

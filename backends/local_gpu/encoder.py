@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 """Raised whenever the same files would be counted otherwise."""
+RULES_VERSION: Final = 1
+"""Raised whenever other examples are refused."""
 _INSTALL: Final = "pip install 'ftctl[local]'"
 _DECISIVE: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _SHIPPED: Final = Path(__file__).with_name("chat_templates")
@@ -43,16 +45,17 @@ class LocalEncoder:
 
     @cached_property
     def identity(self) -> str:
-        """What the counts depend on: the tokenizer's files, not the weights."""
-        parts: list[Json] = [VERSION, self.chat_template]
+        """What counts and refusals depend on: the tokenizer's files, not the weights."""
+        parts: list[Json] = [VERSION, RULES_VERSION, self.chat_template, self._context]
+        folder = model_folder(self.base_model)
         if self.chat_template is not None:
             parts.append(_sha256(_SHIPPED / f"{self.chat_template}.jinja"))
         if self.max_length is not None:
-            parts += [self.max_length, self._context]
+            parts.append(self.max_length)
         if self.base_model.revision is not None:
-            parts.append(self.base_model.identity)
+            # Where the tokenizer is not here yet, nothing is refused for its control tokens.
+            parts += [self.base_model.identity, (folder / "tokenizer.json").is_file()]
         else:
-            folder = model_folder(self.base_model)
             parts += [_sha256(folder / name) for name in _DECISIVE]
         return "local:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

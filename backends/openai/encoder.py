@@ -4,8 +4,9 @@ The door to the encodings: they are opened in the process that counts.
 """
 
 import importlib
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from functools import cached_property
 from types import ModuleType
 from typing import Any, Final
@@ -20,6 +21,8 @@ from backends.openai.rules import CHECKS
 
 VERSION: Final = 1
 """Raised whenever the same example would be counted otherwise."""
+RULES_VERSION: Final = 1
+"""Raised whenever the service's rules, as we know them, refuse other examples."""
 _FEWEST: Final = 10
 """Examples that the service trains on at all."""
 
@@ -37,8 +40,10 @@ class OpenAIEncoder:
 
     @property
     def identity(self) -> str:
-        """What the counts depend on."""
-        return f"openai:{VERSION}:{encoding_name(self.model)}:{self.method}"
+        """What counts and refusals depend on: what another server took, this one may not."""
+        rules = RULES_VERSION if self.strict else None
+        parts: list[Json] = [VERSION, rules, *astuple(self.limits)]
+        return f"openai:{encoding_name(self.model)}:{self.method}:{json.dumps(parts)}"
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
         """Return how many tokens each example is billed as, for one epoch."""

@@ -118,6 +118,30 @@ def test_identity_is_the_tokenizer_and_the_template(open_encoder, base_folder, c
     assert not any(str(base_folder.parent) in identity for identity in identities)
 
 
+def test_identity_of_a_model_of_the_hub_knows_what_is_refused(
+    backend, base_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    revision = "a" * 40
+    base = backend.identify("acme/base", revision, tmp_path)
+    hyperparameters = backend.parse_hyperparameters("supervised", {})
+    folder = tmp_path / "models--acme--base" / "snapshots" / revision
+    folder.mkdir(parents=True)
+    told = {"messages": [{"role": "user", "content": "<|im_end|>"}, PLAIN[1]]}
+
+    found = {}
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        shutil.copyfile(base_folder / name, folder / name)
+        encoder = backend.encoder(base, "supervised", hyperparameters)
+        try:
+            encoder.check(told)
+            refused = False
+        except BackendError:
+            refused = True
+        found[encoder.identity] = (encoder.limits.max_tokens, refused)
+    assert list(found.values()) == [(None, False), (128, False), (128, True)]
+
+
 def test_the_longest_example_is_what_the_model_reads(open_encoder):
     assert open_encoder().limits.max_tokens == 128
     assert pretraining(open_encoder).limits.max_tokens is None

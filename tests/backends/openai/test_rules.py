@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.base import BackendError, Endpoint
+from backends.encoder import Limits
 from backends.openai.backend import OpenAIBackend
 from backends.openai.encoder import OpenAIEncoder
 
@@ -237,6 +238,15 @@ def test_identity_is_the_encoding_and_the_method():
     found = [OpenAIEncoder(model=model, method="supervised").identity for model in models]
     assert found[0] == found[1] == found[2] != found[3]
     assert OpenAIEncoder(model="gpt-4.1", method="dpo").identity != found[0]
+
+
+def test_what_one_server_takes_is_not_believed_for_another():
+    encoders = [
+        OpenAIEncoder(model="gpt-4.1", method="supervised", strict=strict, limits=limits)
+        for strict in (True, False)
+        for limits in (Limits(), Limits(min_examples=10), Limits(max_bytes=1), Limits(max_tokens=1))
+    ]
+    assert len({encoder.identity for encoder in encoders}) == len(encoders)
 
 
 TEXTS = st.text(min_size=1, max_size=60)
