@@ -12,7 +12,7 @@ from backends.base import Encoder, Json
 from controller.canonical import digest
 from controller.data.build import REASONS, Built, Order, build
 from controller.data.cache import Manifest, get_or_build
-from controller.data.garbage import collect_garbage
+from controller.data.garbage import collect_garbage_daily
 from controller.data.given import Given, Places, find_sources
 from controller.data.prepare import VERSION
 from controller.data.report import PartName, Report, SourceReport, StepReport
@@ -69,11 +69,12 @@ def build_dataset(
         InvalidInput: With every problem of the sources, or too few examples.
         DataNotRead: A source cannot be read here, and there is no other problem.
     """
+    # Before the sources are found: what was found must stay until it is read.
+    collect_garbage_daily(places.cache)
     given = find_sources(data, file=file, folder=folder, places=places)
     order = Order(data=data, file=file, method=method, encoder=encoder)
 
     def build_into(empty: Path) -> Manifest:
-        collect_garbage(places.cache)
         return _manifest(build(order, given, empty))
 
     where, manifest = get_or_build(places.cache / "datasets", _key(order, given), build_into)

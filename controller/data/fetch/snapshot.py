@@ -17,6 +17,7 @@ from pathlib import Path
 
 from backends.base import Json
 from backends.durable import sync_folder, write_atomic
+from controller.data.garbage import touch, touch_snapshot
 from controller.spec.data import Kind, Source
 
 _CHUNK = 1 << 20
@@ -72,7 +73,9 @@ class Draft:
         """
         self._file.flush()
         path = self._folder / f"{self._sha256.hexdigest()}{endings}"
-        if not holds(path):
+        if holds(path):
+            touch_snapshot(path)
+        else:
             os.fsync(self._file.fileno())
             # mkstemp makes 0600; a cache may be shared like the rest of the state folder.
             self._temporary.chmod(0o644)
@@ -128,11 +131,14 @@ def recall(snapshots: Path, key: Json) -> Memo | None:
         snapshots: Folder of all snapshots.
         key: What the source is. Only its digest is kept: a URL may hold a token.
     """
+    memo = _memo(snapshots, key)
     try:
-        content = json.loads(_memo(snapshots, key).read_bytes())
+        content = json.loads(memo.read_bytes())
         path = snapshots / content["snapshot"]
         # A snapshot is written once: one whose times are others is read before it is believed.
         if content["stamp"] == stamp(path) or holds(path):
+            touch_snapshot(path)
+            touch(memo)
             return Memo(path=path, version=content["version"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
