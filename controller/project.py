@@ -4,8 +4,11 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from controller.data.files import Blob
 
 STATE_VARIABLE = "FTCTL_STATE_DIR"
 
@@ -41,17 +44,19 @@ def current_commit(root: Path) -> str | None:
     commit = _git(git, root, "rev-parse", "--short=12", "HEAD")
     if not commit:
         return None
+    commit = commit.strip()
     changed = _git(git, root, "status", "--porcelain", "--untracked-files=no", "--", "finetunes")
     return f"{commit}-dirty" if changed else commit
 
 
-def known_blobs(root: Path) -> dict[Path, str]:
-    """Return git's ID of the contents of every file that is as git knows it.
+def known_blobs(root: Path) -> dict[Path, Blob]:
+    """Return what git says of every file that is as git knows it.
 
     What git's own record of sizes and times leaves in doubt is absent, and so is everything
     without git: then files are looked at.
     """
     git = shutil.which("git")
+    asked_ns = time.time_ns()
     tracked = git and _git(git, root, "ls-files", "--stage", "-v", "-z")
     if not git or not tracked:
         return {}
@@ -63,7 +68,7 @@ def known_blobs(root: Path) -> dict[Path, str]:
     for line in tracked.split("\0"):
         match = _PLAIN_FILE.fullmatch(line)
         if match is not None and match["path"] not in doubtful:
-            found[root / match["path"]] = match["blob"]
+            found[root / match["path"]] = Blob(id=match["blob"], asked_ns=asked_ns)
     return found
 
 
@@ -72,7 +77,6 @@ _PLAIN_FILE = re.compile(r"H 100\d+ (?P<blob>[0-9a-f]+) 0\t(?P<path>.+)", re.DOT
 
 
 def _git(git: str, root: Path, *arguments: str) -> str | None:
-    done = subprocess.run(
-        [git, "-C", str(root), *arguments], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() if done.returncode == 0 else None
+    done = subprocess.run([git, "-C", str(root), *arguments], capture_output=True, check=False)
+    # Names of files need not be UTF-8, and may begin with a space.
+    return os.fsdecode(done.stdout) if done.returncode == 0 else None

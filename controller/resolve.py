@@ -16,6 +16,7 @@ from controller.check import OpenBackend, check_policies, check_spec
 from controller.clock import days_until
 from controller.data.dataset import Dataset, Part, build_dataset
 from controller.data.difference import Halves, count_differences, earlier_datasets
+from controller.data.files import Blob
 from controller.data.given import Places
 from controller.errors import DataNotRead, InvalidInput, PolicyBroken, Problem
 from controller.foresight import warnings_of
@@ -141,7 +142,7 @@ def build_one(
     entry: Entry,
     project: Project,
     backend: Backend,
-    blobs: Mapping[Path, str] = MappingProxyType({}),
+    blobs: Mapping[Path, Blob] = MappingProxyType({}),
 ) -> BuiltData:
     """Build the dataset of a spec that was checked, or find it built.
 
@@ -150,7 +151,7 @@ def build_one(
         entry: What is recorded of it.
         project: The repository.
         backend: The spec's.
-        blobs: Git's IDs of files that need not be read.
+        blobs: What git says of files that need not be read.
 
     Raises:
         InvalidInput: With every problem of its data.

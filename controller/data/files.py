@@ -25,6 +25,16 @@ Compression: TypeAlias = Literal["", "gzip", "zstd"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """What git says that a file is."""
+
+    id: str
+    """Of its contents."""
+    asked_ns: int
+    """When git was asked, since the epoch: a file touched since then may be another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What the bytes of a file are."""
 

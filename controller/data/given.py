@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from controller.data.fetch import fetch, fetch_saved
-from controller.data.files import Look, SourceFile
+from controller.data.files import Blob, Look, SourceFile
 from controller.data.find import Found, find_files
 from controller.data.look import look_at
 from controller.data.report import PartName
@@ -40,8 +40,8 @@ class Places:
     """Where datasets and what is known of files are kept: a folder of the state folder."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """The variables that hold the databases' URLs."""
-    blobs: Mapping[Path, str] = field(default_factory=dict)
-    """Git's ID of the contents of files that are as git knows them: these need not be read."""
+    blobs: Mapping[Path, Blob] = field(default_factory=dict)
+    """What git says of files that are as it knows them: these need not be read."""
     offline: bool = False
     """Whether only files of the repository are read: a stranger's spec may name any server."""
 

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from backends.base import Json
 from controller.data.encodings import codec_name, look_at_text
-from controller.data.files import BINARY, CHUNK, Look, SourceFile
+from controller.data.files import BINARY, CHUNK, Blob, Look, SourceFile
 from controller.data.packed import Hashed, changed, compression_of
 from controller.data.unusable import Unusable
 from controller.spec.data import Kind
@@ -25,11 +25,13 @@ VERSION = 2
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _BLOB = re.compile(r"[0-9a-f]{40,64}")
+_TICK_NS = 10_000_000
+"""So far a file's times may lie behind the clock: Linux takes them from its last tick."""
 _Stamp: TypeAlias = tuple[int, ...]
 
 
 def look_at(
-    path: Path, memos: Path, *, kind: Kind, encoding: str | None = None, blob: str | None = None
+    path: Path, memos: Path, *, kind: Kind, encoding: str | None = None, blob: Blob | None = None
 ) -> Look:
     """Return what a file's bytes are, from a memo when the file is surely unchanged.
 
@@ -38,8 +40,8 @@ def look_at(
         memos: Folder of the memos; created when absent.
         kind: The format; of one that is no text only the digest is taken.
         encoding: The one that the spec names, if it does.
-        blob: The file's git blob id, when git says that the file is unchanged since: then it is
-            known wherever it was checked out.
+        blob: Git's ID of its contents, if git says that the file is as committed: then it is known
+            wherever it was checked out. One that was touched since git was asked is read.
 
     Raises:
         Unusable: The file is empty or was not fetched by Git LFS, is not in its encoding or in no
@@ -51,8 +53,8 @@ def look_at(
     stamp = _stamp(path)
     memo = memos / f"{place}.json"
     by_blob = None
-    if blob is not None and _BLOB.fullmatch(blob):
-        by_blob = memos / f"blob-{blob}-{stamp[2]}-{how}.json"
+    if blob is not None and _BLOB.fullmatch(blob.id) and _is_before(stamp, blob.asked_ns):
+        by_blob = memos / f"blob-{blob.id}-{stamp[2]}-{how}.json"
         known = _remembered(by_blob, None)
         if known is not None:
             return replace(known, stamp=stamp)
@@ -105,6 +107,10 @@ def _stamp(path: Path) -> _Stamp:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
+
+
+def _is_before(stamp: _Stamp, moment_ns: int) -> bool:
+    return max(stamp[3:]) + _TICK_NS < moment_ns
 
 
 def _remembered(memo: Path, stamp: _Stamp | None) -> Look | None:

@@ -1,6 +1,8 @@
 """What data does to a plan: unread sources, policies, warnings, files that git knows."""
 
+import os
 import subprocess
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -202,7 +204,34 @@ def test_a_fresh_clone_reads_no_unchanged_source(tmp_path):
     look = look_at(old / "a.csv", memos, kind="csv", blob=known_blobs(old)[old / "a.csv"])
     subprocess.run(["git", "clone", "-q", str(old), str(new)], check=True, capture_output=True)
     blob = known_blobs(new)[new / "a.csv"]
-    # Were it read, this would show.
-    (new / "a.csv").write_bytes(b"x" * (new / "a.csv").stat().st_size)
     again = look_at(new / "a.csv", memos, kind="csv", blob=blob)
-    assert (again.sha256, again.encoding) == (look.sha256, look.encoding)
+    assert (again.sha256, again.encoding) == ("0" * 64, look.encoding)
+    (new / "a.csv").write_text("question,answeR\n" * 100)
+    assert look_at(new / "a.csv", memos, kind="csv", blob=blob).sha256 not in (
+        again.sha256,
+        look.sha256,
+    )
+def test_names_of_tracked_files_need_not_be_utf8(tmp_path):
+    names = (
+        b"\xb0\xa1.csv",
+        b" first.csv",
+        "질문.csv".encode(),
+        b"a\r\nb.csv",
+        b"changed\xff",
+    )
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_text("q\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "all")
+    for name in (names[1], names[-1]):
+        (tmp_path / os.fsdecode(name)).write_text("other\n")
+    found = known_blobs(tmp_path)
+    assert {os.fsencode(path.name) for path in found} == {names[0], names[2], names[3]}
+
+
+    time.sleep(0.05)
+    # Were the clone read, this would not show.
+    (told,) = memos.glob("blob-*")
+    told.write_text(told.read_text().replace(look.sha256, "0" * 64))
+    time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Which files a source names, and what is remembered of them."""
+"""Which files a source names."""
 
 import gzip
 import os
@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.data.find import Found, find_files, kind_of
-from controller.data.look import look_at
 from controller.data.unusable import Unusable
 from controller.spec.data import Source
 
@@ -272,92 +271,6 @@ def test_gzip_that_is_none_is_said(tree):
     assert tree.refused("*.zst").message == "'finetunes/b.jsonl.zst' is no zstd file"
     (tree.folder / "a.jsonl.gz").write_bytes(gzip.compress(b"{}"))
     assert tree.shown("a.jsonl.gz") == ["a.jsonl.gz"]
-
-
-def memo(looks: Path) -> Path:
-    (found,) = looks.iterdir()
-    return found
-
-
-def test_an_unchanged_file_is_not_read_again(tmp_path):
-    path, looks = tmp_path / "a.csv", tmp_path / "looks"
-    path.write_text("q\n")
-    first = look_at(path, looks, kind="csv")
-    told = memo(looks)
-    # The ctime cannot be set back; let the memo be younger.
-    os.utime(told, ns=(2**62, 2**62))
-    told.write_text(told.read_text().replace(first.sha256, "0" * 64))
-    os.utime(told, ns=(2**62, 2**62))
-    assert look_at(path, looks, kind="csv").sha256 == "0" * 64
-
-
-def test_a_file_as_young_as_its_memo_is_read_again(tmp_path):
-    path, looks = tmp_path / "a.csv", tmp_path / "looks"
-    path.write_text("q\n")
-    first = look_at(path, looks, kind="csv")
-    told = memo(looks)
-    told.write_text(told.read_text().replace(first.sha256, "0" * 64))
-    os.utime(told, ns=(path.stat().st_ctime_ns, path.stat().st_ctime_ns))
-    assert look_at(path, looks, kind="csv") == first
-
-
-def test_a_memo_is_for_one_encoding(tmp_path):
-    path, looks = tmp_path / "a.csv", tmp_path / "looks"
-    path.write_bytes("q\n한글\n".encode("cp949"))
-    assert look_at(path, looks, kind="csv").encoding == "cp949"
-    assert look_at(path, looks, kind="csv", encoding="latin-1").encoding == "iso8859-1"
-    assert look_at(path, looks, kind="parquet").encoding == ""
-    assert len(list(looks.iterdir())) == 3
-
-
-@pytest.mark.parametrize(
-    "torn", [b"", b"{", b"[]", b'{"version":2}', b'{"version":2,"stamp":1,"look":{}}']
-)
-def test_a_torn_memo_costs_one_more_reading(tmp_path, torn):
-    path, looks = tmp_path / "a.csv", tmp_path / "looks"
-    path.write_text("q\n")
-    first = look_at(path, looks, kind="csv", blob="a" * 40)
-    for told in looks.iterdir():
-        told.write_bytes(torn)
-        os.utime(told, ns=(2**62, 2**62))
-    assert look_at(path, looks, kind="csv", blob="a" * 40) == first
-
-
-def test_a_fresh_clone_is_recognised_by_its_blobs_without_reading(tmp_path):
-    looks, blob = tmp_path / "looks", "3b18e512dba79e4c8300dd08aeb37f8e728b8dad"
-    path, clone = tmp_path / "a.csv", tmp_path / "clone" / "a.csv"
-    path.write_text("q\n한글\n")
-    look = look_at(path, looks, kind="csv", blob=blob)
-    clone.parent.mkdir()
-    # As long, and not to be read: what git says is believed.
-    clone.write_bytes(b"\0" * path.stat().st_size)
-    known = look_at(clone, looks, kind="csv", blob=blob)
-    assert (known.sha256, known.encoding) == (look.sha256, look.encoding)
-    assert known.stamp != look.stamp
-    with pytest.raises(Unusable, match="NUL"):
-        look_at(clone, looks, kind="csv", blob="0" * 40)
-    clone.write_bytes(b"\0")
-    with pytest.raises(Unusable, match="NUL"):
-        look_at(clone, looks, kind="csv", blob=blob)
-    path.write_text("q\n1\n")
-    with pytest.raises(Unusable, match="NUL"):
-        look_at(clone, looks, kind="csv", blob="../../etc")
-
-
-def test_a_file_that_is_empty_says_nothing_whatever_its_format(tmp_path):
-    path = tmp_path / "a.parquet"
-    path.touch()
-    with pytest.raises(Unusable, match="the file is empty"):
-        look_at(path, tmp_path / "looks", kind="parquet")
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_a_file_that_git_lfs_did_not_fetch_is_said(tmp_path, kind):
-    path = tmp_path / "a"
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n")
-    with pytest.raises(Unusable, match="pointer of Git LFS") as caught:
-        look_at(path, tmp_path / "looks", kind=kind)
-    assert caught.value.remedy == "git lfs pull"
 
 
 @given(st.lists(st.text("ab*", min_size=1, max_size=3), min_size=1, max_size=3))
