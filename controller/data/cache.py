@@ -38,7 +38,7 @@ def get_or_build(cache: Path, key: str, build: Callable[[Path], Manifest]) -> tu
         build: Writes the files into an empty folder and returns the manifest.
     """
     folder = cache / key
-    manifest = _whole(folder)
+    manifest = whole(folder)
     if manifest is not None:
         touch(folder)
         return folder, manifest
@@ -66,8 +66,8 @@ def _sweep(cache: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _whole(folder: Path) -> Manifest | None:
-    """Return the manifest if every file is what it says."""
+def whole(folder: Path) -> Manifest | None:
+    """Return the manifest of a dataset if every file is what it says."""
     manifest = folder / MANIFEST
     try:
         content = json.loads(manifest.read_bytes())
@@ -109,7 +109,7 @@ def _publish(new: Path, folder: Path) -> None:
         else:
             sync_folder(folder.parent)
             return
-        if _whole(folder) is not None:
+        if whole(folder) is not None:
             # Another process was faster, with the same bytes.
             return
         _put_away(folder)

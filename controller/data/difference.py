@@ -5,7 +5,6 @@ together, so that an example which only changes sides is neither added nor remov
 byte for each example: digests lie on the disk, parted, and one part at a time is looked through.
 """
 
-import json
 import tempfile
 from bisect import insort
 from collections.abc import Iterator
@@ -13,9 +12,10 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from controller.data.buckets import Buckets
+from controller.data.cache import Manifest, whole
 from controller.data.dataset import Part
 from controller.data.parts import NAMES
 from controller.data.report import PartName
@@ -107,12 +107,16 @@ class Shown:
 
 
 def earlier_datasets(cache: Path) -> dict[tuple[str, str], Halves]:
-    """Return every dataset that is here, by the digests of its halves."""
+    """Return every dataset that is here whole, by the digests of its halves."""
     found = {}
-    for manifest in (cache / "datasets").glob("*/dataset.json"):
+    for folder in (cache / "datasets").glob("[!.]*"):
+        manifest = whole(folder)
+        if manifest is None:
+            continue
         try:
-            halves = _halves(manifest)
-        except (OSError, ValueError, KeyError, TypeError):
+            halves = _halves(folder, manifest)
+        except (KeyError, TypeError):
+            # A manifest of another release.
             continue
         found[halves.digests] = halves
     return found
@@ -277,13 +281,13 @@ def _common_start(old: Part, new: Part) -> int:
         return next(differing, min(old.examples, new.examples))
 
 
-def _halves(manifest: Path) -> Halves:
-    files = json.loads(manifest.read_bytes())["files"]
+def _halves(folder: Path, manifest: Manifest) -> Halves:
+    files: Any = manifest["files"]
 
     def part(name: str) -> Part:
         return Part(
-            path=manifest.parent / f"{name}.jsonl",
-            origins=manifest.parent / f"{name}.origins",
+            path=folder / f"{name}.jsonl",
+            origins=folder / f"{name}.origins",
             digest=f"sha256:{files[f'{name}.jsonl']['sha256']}",
             examples=files[f"{name}.jsonl"]["lines"],
             tokens=None,

@@ -1,7 +1,10 @@
 """How two datasets differ, in examples."""
 
+import json
 import random
 from collections import Counter
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +19,7 @@ from controller.data.difference import (
     earlier_datasets,
     show_differences,
 )
+from controller.plan.actions import Train
 
 CSV = {"path": "a.csv", "columns": {"user": "q", "assistant": "a"}}
 
@@ -151,3 +155,68 @@ def test_datasets_that_cannot_be_read_are_passed_over(repository, pairs):
         folder.mkdir()
         (folder / "dataset.json").write_text(content)
     assert list(earlier_datasets(repository.cache)) == [(built.train.digest, built.held_out.digest)]
+
+
+@pytest.mark.parametrize("half", ["train.jsonl", "held_out.jsonl"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Path.unlink,
+        lambda path: path.write_bytes(path.read_bytes()[:-7]),
+        lambda path: path.write_bytes(b"\xff" * path.stat().st_size),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"{", b"[", 1)),
+    ],
+    ids=["lost", "torn", "no text", "no JSON"],
+)
+def test_datasets_that_are_damaged_are_passed_over(repository, pairs, half, damage):
+    repository.write("a.csv", rows(pairs).replace(", 어때요", " 어때요"))
+    old, new = repository.build(CSV), repository.build(CSV, system="짧게 답한다.")
+    damage(old.train.path.with_name(half))
+    assert list(earlier_datasets(repository.cache)) == [(new.train.digest, new.held_out.digest)]
+
+
+def test_a_dataset_that_is_being_built_is_passed_over(repository, pairs):
+    repository.write("a.csv", rows(pairs).replace(", 어때요", " 어때요"))
+    folder = repository.build(CSV).train.path.parent
+    folder.rename(folder.with_name(".build-x"))
+    assert earlier_datasets(repository.cache) == {}
+
+
+OTHER = {
+    "data": {
+        "train": [{"path": "data/faq.csv", "columns": {"user": "question", "assistant": "answer"}}],
+        "held_out": {"fraction": 0.25},
+        "system": "짧게 답한다.",
+    }
+}
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"\xff{\n" * 40)])
+def test_a_plan_needs_no_earlier_dataset(repo, damage):
+    repo.declare()
+    repo.settle()
+    (old,) = (repo.root / ".ftctl" / "data" / "datasets").glob("*/train.jsonl")
+    damage(old)
+    repo.declare(**OTHER)
+    [action] = repo.planned().plan.actions
+    assert (type(action), action.data_change) == (Train, None)
+
+
+def test_a_plan_needs_no_earlier_dataset_that_can_be_compared(repo):
+    repo.declare()
+    repo.settle()
+    (old,) = (repo.root / ".ftctl" / "data" / "datasets").glob("*/train.jsonl")
+    manifest = old.with_name("dataset.json")
+    known = json.loads(manifest.read_bytes())
+    # Whole, and recorded so, but not what this release writes.
+    content = old.read_bytes().replace(b"{", b"\xff")
+    recorded, digest = known["files"]["train.jsonl"]["sha256"], sha256(content).hexdigest()
+    old.write_bytes(content)
+    known["files"]["train.jsonl"]["sha256"] = digest
+    known["files"]["train.jsonl"]["size"] = len(content)
+    manifest.write_text(json.dumps(known))
+    lockfile = repo.lockfile_path
+    lockfile.write_text(lockfile.read_text().replace(recorded, digest))
+    repo.declare(**OTHER)
+    [action] = repo.planned().plan.actions
+    assert (type(action), action.data_change) == (Train, None)
