@@ -11,7 +11,15 @@ from controller.data.optional import load
 from controller.data.page import NO_KEY
 from controller.data.spool import Spool
 
-_BAND_KEY = 8
+_KEY = 8
+_OFFERED = 3
+"""Examples of one key that others are compared with."""
+_LARGE = 100
+"""Examples of one key among which the first speaks for all: it is a template's, or all are near."""
+_PLACES = 8
+"""Candidates of an example by its finer keys; who shares but a word with it is soon none."""
+_FINE = 128
+"""Finer keys of an example, about."""
 
 
 class Alike:
@@ -42,25 +50,51 @@ class Alike:
             order: Verdicts to look at. Those of the first come first, whatever their number, and
                 an earlier example is never a copy of a later one.
         """
+
+        def placed(number: int) -> tuple[int, int]:
+            return order.index(verdicts[number]), number
+
         found: dict[int, set[int]] = {}
-        every = self._spool.examples * 8
-        with Buckets(self._spool.folder, key_bytes=_BAND_KEY + 1, expected=every) as equal:
-            for verdict in order:
-                for stretch, keys in self._spool.keys("bands", _BAND_KEY):
-                    bands = len(keys) // stretch.examples
-                    for place, key in enumerate(keys):
-                        number, band = divmod(place, bands)
-                        if key != NO_KEY and verdicts[stretch.first + number] == verdict:
-                            equal.add(key + bytes([band]), stretch.first + number)
-            for number, first in equal.repeated():
-                found.setdefault(number, set()).add(first)
-        for number in sorted(found, key=lambda one: (order.index(verdicts[one]), one)):
+        crowded: set[int] = set()
+        for group in self._groups(self._band_keys(verdicts, order), self._spool.examples * 8):
+            for number, earlier in _offers(sorted(group, key=placed)):
+                found.setdefault(number, set()).update(earlier)
+            if len(group) > _OFFERED:
+                crowded.update(group)
+        # What many share may be a template: which of them are near, only finer keys tell.
+        votes: dict[int, dict[int, int]] = {}
+        for group in self._groups(self._fine_keys(crowded), len(crowded) * _FINE):
+            for number, earlier in _offers(sorted(group, key=placed)):
+                _vote(votes.setdefault(number, {}), earlier)
+        for number, voted in votes.items():
+            found.setdefault(number, set()).update(voted)
+        for number in sorted(found, key=placed):
             yield number, sorted(found[number])
 
     def are(self, one: int, other: int) -> bool:
         """Say whether two examples really are nearly the same."""
         similarity: float = self._near.jaccard(self._said(one), self._said(other))
         return similarity >= self._similarity
+
+    def _band_keys(self, verdicts: bytearray, order: Sequence[int]) -> Iterator[tuple[bytes, int]]:
+        for stretch, keys in self._spool.keys("bands", _KEY):
+            bands = len(keys) // stretch.examples
+            for place, key in enumerate(keys):
+                number, band = divmod(place, bands)
+                if key != NO_KEY and verdicts[stretch.first + number] in order:
+                    yield key + bytes([band]), stretch.first + number
+
+    def _fine_keys(self, numbers: set[int]) -> Iterator[tuple[bytes, int]]:
+        for number in sorted(numbers):
+            for band, key in enumerate(self._near.fine_keys(self._read(number))):
+                yield key + bytes([band]), number
+
+    def _groups(self, keys: Iterator[tuple[bytes, int]], expected: int) -> Iterator[list[int]]:
+        """Yield the numbers that share a key."""
+        with Buckets(self._spool.folder, key_bytes=_KEY + 1, expected=expected) as buckets:
+            for key, number in keys:
+                buckets.add(key, number)
+            yield from (group for group in buckets.groups() if len(group) > 1)
 
     def _read(self, number: int) -> str:
         value = json.loads(self._spool.text(number))
@@ -69,3 +103,22 @@ class Alike:
         asked = value.get("input", value)["messages"]
         answers = [*value.get("preferred_output", ()), *value.get("non_preferred_output", ())]
         return "\n".join(texts_of(Example([*asked, *answers])))
+
+
+def _offers(group: list[int]) -> Iterator[tuple[int, list[int]]]:
+    """Yield each of a group but the first, with the earlier ones that it may be near to."""
+    offered = _OFFERED if len(group) <= _LARGE else 1
+    for place, number in enumerate(group[1:], start=1):
+        yield number, group[: min(place, offered)]
+
+
+def _vote(votes: dict[int, int], candidates: list[int]) -> None:
+    """Count what comes often, in little memory: when all places are taken, each loses a vote."""
+    for one in candidates:
+        if one in votes or len(votes) < _PLACES:
+            votes[one] = votes.get(one, 0) + 1
+            continue
+        for other in list(votes):
+            votes[other] -= 1
+            if not votes[other]:
+                del votes[other]

@@ -55,16 +55,6 @@ class Buckets:
         part = (key[0] << 8 | key[1]) % len(self._files)
         self._files[part].write(self._pack(key, number))
 
-    def repeated(self) -> Iterator[tuple[int, int]]:
-        """Yield (number, first) for every key that was added before, part by part."""
-        for file in self._files:
-            file.seek(0)
-            first_of: dict[bytes, int] = {}
-            for key, number in self._entry.iter_unpack(file.read()):
-                first = first_of.setdefault(key, number)
-                if first != number:
-                    yield number, first
-
     def groups(self) -> Iterator[list[int]]:
         """Yield the numbers of every key, in order, part by part."""
         for file in self._files:

@@ -1,3 +1,6 @@
+import json
+import random
+import string
 import subprocess
 import sys
 
@@ -91,3 +94,29 @@ def test_keys_are_the_same_in_every_process_and_release():
 def test_a_similarity_that_needs_too_many_keys_is_refused():
     with pytest.raises(ValueError, match="too many keys"):
         band_keys("a", 0.1)
+
+
+def words(draw: random.Random, count: int) -> str:
+    return " ".join("".join(draw.choices(string.ascii_lowercase, k=6)) for _ in range(count))
+
+
+@pytest.mark.parametrize("similarity", [0.8, 0.9, 0.95])
+@pytest.mark.parametrize("order", ["apart", "shuffled"])
+def test_pairs_behind_the_same_template_are_found(repository, similarity, order):
+    draw = random.Random(7)
+    template, pairs = words(draw, 86), []
+    for _ in range(150):
+        text = f"{template} {words(draw, 14)}"
+        pairs.append((text, f"{text[:-7]} {words(draw, 1)}"))
+    assert 0.96 < jaccard(*pairs[0]) < 0.98
+    assert 0.73 < jaccard(pairs[0][0], pairs[1][0]) < 0.76
+    texts = [text for both in zip(*pairs, strict=True) for text in both]
+    if order == "shuffled":
+        draw.shuffle(texts)
+    repository.write("a.jsonl", "".join(json.dumps({"text": text}) + "\n" for text in texts))
+    dataset = repository.build(
+        "a.jsonl",
+        method="continued-pretraining",
+        prepare={"deduplicate": "near", "similarity": similarity},
+    )
+    assert dataset.train.examples + dataset.held_out.examples == 150
