@@ -5,8 +5,10 @@ are canonical JSONL, or `InvalidInput` with every problem. Nothing outside the c
 """
 
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from unicodedata import unidata_version
 
 from backends.base import Encoder, Json
 from controller.canonical import digest
@@ -20,6 +22,11 @@ from controller.spec.data import Data, Fraction
 
 _DECIDE_NOTHING = {"path", "url", "hub", "connection", "license", "sensitivity"}
 """Keys of a source that do not decide what its rows become; `sql` goes by its snapshot."""
+
+_PERSONAL = ("detect-secrets", "phonenumbers", "python-stdnum")
+_NEAR = ("rensa",)
+_MARKUP = ("selectolax",)
+_PAGES = ("jusText", "lxml", "trafilatura")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +113,33 @@ def _key(order: Order, given: list[Given]) -> str:
             "held_out": data.held_out.model_dump() if isinstance(data.held_out, Fraction) else None,
             "system": data.system,
             "prepare": data.prepare.model_dump(),
+            "packages": _versions(data, given),
             "encoder": None if order.encoder is None else order.encoder.identity,
             "method": order.method,
         }
     )
+
+
+def _versions(data: Data, given: list[Given]) -> dict[str, Json]:
+    """Return the versions of what a dataset's texts go through besides our own code.
+
+    Another release of such a package may find other phone numbers, or another main text of a page:
+    what was built with one must not be taken for what the other builds.
+    """
+    used = {
+        *(_PERSONAL if data.prepare.pii != "off" else ()),
+        *(_NEAR if data.prepare.deduplicate == "near" else ()),
+        *(_MARKUP if data.prepare.strip_html else ()),
+        *(_PAGES if any(one.file.kind == "html" for one in given) else ()),
+    }
+    versions: dict[str, Json] = {"unicode": unidata_version}
+    for package in used:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            # Whatever needs it says so.
+            versions[package] = ""
+    return versions
 
 
 def _manifest(built: Built) -> Manifest:

@@ -16,7 +16,7 @@ from controller.data.example import Example, Message, map_texts
 from controller.data.nearest import quoted
 from controller.data.unusable import Empty, Unusable
 
-VERSION = 3
+VERSION = 4
 """Of everything that decides the canonical bytes; part of the cache's key."""
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 import unicodedata
 from pathlib import Path
@@ -282,6 +283,50 @@ def test_unchanged_sources_are_not_built_again(repository, chat_lines):
         again = repository.build("a.jsonl")
         assert again == first
         assert content_of(again.train.path.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "package"),
+    [
+        ({"pii": "mask"}, "phonenumbers"),
+        ({"pii": "warn"}, "python-stdnum"),
+        ({"pii": "reject"}, "detect-secrets"),
+        ({"deduplicate": "near"}, "rensa"),
+        ({"strip_html": True}, "selectolax"),
+    ],
+)
+def test_another_release_of_a_package_builds_anew_what_it_prepared(
+    repository, chat_lines, tmp_path, monkeypatch, settings, package
+):
+    repository.write("a.jsonl", chat_lines)
+    with_it, without = repository.build("a.jsonl", prepare=settings), repository.build("a.jsonl")
+    name = package.replace("-", "_")
+    info = tmp_path / "site-packages" / f"{name}-999.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 999.0\n")
+    monkeypatch.setattr(sys, "path", [str(info.parent), *sys.path])
+    again = repository.build("a.jsonl", prepare=settings)
+    assert again.train.path != with_it.train.path
+    assert again.train.digest == with_it.train.digest
+    assert repository.build("a.jsonl") == without
+    # Gone altogether, but what it had to do was done.
+    monkeypatch.setattr(sys, "path", [])
+    gone = repository.build("a.jsonl", prepare=settings)
+    assert gone.train.path not in {again.train.path, with_it.train.path}
+
+
+def test_another_release_of_the_reader_of_pages_reads_them_anew(repository, tmp_path, monkeypatch):
+    text = "".join(f"<p>질문 {n}번에 대한 긴 답이 여기에 있습니다.</p>" for n in range(40))
+    repository.write("a.html", f"<html><body><article>{text}</article></body></html>")
+    settings = {"method": "continued-pretraining"}
+    built = repository.build({"path": "a.html", "chunk": "paragraph"}, **settings)
+    info = tmp_path / "site-packages" / "trafilatura-999.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: trafilatura\nVersion: 999.0\n")
+    monkeypatch.setattr(sys, "path", [str(info.parent), *sys.path])
+    again = repository.build({"path": "a.html", "chunk": "paragraph"}, **settings)
+    assert again.train.path != built.train.path
+    assert again.train.digest == built.train.digest
 
 
 def test_a_licence_builds_nothing_and_a_name_or_limit_does(repository, chat_lines):
