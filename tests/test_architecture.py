@@ -54,7 +54,13 @@ LAYERS = (
 EMPTY = {"backends", "controller.evaluate", "controller.lock"}
 
 # What a module of `controller` may know of `backends`, and one backend of the rest of the house.
-CONTRACT = {"backends.base", "backends.durable", "backends.encoder", "backends.registry", "backends.testing"}
+CONTRACT = {
+    "backends.base",
+    "backends.durable",
+    "backends.encoder",
+    "backends.registry",
+    "backends.testing",
+}
 
 PURE = (
     "controller/canonical.py",

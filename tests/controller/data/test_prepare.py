@@ -207,7 +207,9 @@ def test_about_the_fraction_is_held_out_and_the_seed_chooses():
     ]
 
 
-@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 2**64 - 1)), unique=True))
+@given(
+    st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 2**64 - 1)), unique=True)
+)
 def test_each_stratum_has_its_share_on_both_sides(hashes):
     limits = strata(hashes, 0.2)
     for stratum in {stratum for stratum, _ in hashes}:

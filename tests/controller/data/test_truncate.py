@@ -52,7 +52,9 @@ def test_an_answer_that_is_not_learnt_is_no_end():
     assert truncate(example, 5, count).example.messages[-1]["content"] == "dd"
 
 
-@given(st.lists(st.text("가a ", min_size=1, max_size=9), min_size=2, max_size=8), st.integers(1, 40))
+@given(
+    st.lists(st.text("가a ", min_size=1, max_size=9), min_size=2, max_size=8), st.integers(1, 40)
+)
 def test_what_is_left_fits_and_is_a_beginning(contents, most):
     example = talk(*contents[: len(contents) // 2 * 2])
     cut = truncate(example, most, count) if count(example) > most else None
