@@ -1,1 +1,22 @@
-"""From data sources to datasets: files → rows → examples → prepared → split → canonical JSONL."""
+"""Sources → rows → examples → dataset. The door is `dataset.build_dataset`.
+
+Where a change goes, in the order in which data comes along::
+
+    find, globs, look, encodings, packed   files of the repository: where, whether changed, what bytes
+    fetch/                                 databases, URLs, hubs: once into a snapshot file
+    given                                  the file behind every source of a spec
+    readers/                               one format each: file → rows
+    batches, workers                       rows → processes, in order
+    recipe                                 what a process does to each row:
+      shapes, sharegpt, preference           row → example
+      prepare, html_text, personal, pii      example → example
+      plain                                  the common case of all that, at once
+      truncate                               what is too long
+      example                                example ⇄ canonical line
+    page, spool                            prepared examples, until it is decided which stay
+    decide: equal, alike, near, split      duplicates, samples, weights, sides
+    parts, writer, books, report           what is written, and what is said of it
+    build, dataset, cache, garbage         the walk; kept by content; removed when unused
+    lengths, statistics, difference,       what `ftctl data` shows of a built dataset
+    trace, view, language
+"""
