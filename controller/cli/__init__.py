@@ -3,6 +3,7 @@
 `main` is the one place that turns errors into messages and exit codes.
 """
 
+import errno
 import json
 import os
 import sys
@@ -123,6 +124,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         click.echo(f"{place}{error.strerror or error}", err=True)
+        if error.errno == errno.ENOSPC:
+            click.echo(
+                "    Free some space. Built data and runs lie in .ftctl, or where FTCTL_STATE_DIR "
+                "says;\n    what was being written is taken away again.",
+                err=True,
+            )
         return ExitCode.ERROR
     except Exception:  # noqa: BLE001 - whatever is left is a defect, and said to be one
         click.echo(
