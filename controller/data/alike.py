@@ -1,12 +1,11 @@
 """Examples that are nearly the same: candidates by MinHash bands, confirmed one by one."""
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from controller.data.buckets import Buckets
-from controller.data.example import Example, texts_of
+from controller.data.example import parse, texts_of
 from controller.data.optional import load
 from controller.data.page import NO_KEY
 from controller.data.spool import Spool
@@ -97,12 +96,7 @@ class Alike:
             yield from (group for group in buckets.groups() if len(group) > 1)
 
     def _read(self, number: int) -> str:
-        value = json.loads(self._spool.text(number))
-        if "text" in value:
-            return str(value["text"])
-        asked = value.get("input", value)["messages"]
-        answers = [*value.get("preferred_output", ()), *value.get("non_preferred_output", ())]
-        return "\n".join(texts_of(Example([*asked, *answers])))
+        return "\n".join(texts_of(parse(self._spool.text(number))))
 
 
 def _offers(group: list[int]) -> Iterator[tuple[int, list[int]]]:

@@ -4,9 +4,10 @@ The canonical line is `controller.canonical.canonical_json` of what `as_json` re
 from the spelling of each message so that the common message is spelt without a detour.
 """
 
+import json
 from collections.abc import Callable
 from json.encoder import encode_basestring
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from backends.base import Json
 from controller.canonical import canonical_json
@@ -73,6 +74,21 @@ def spell(example: Example) -> Spelt:
     if example.tools is not None:
         line += f',"tools":{canonical_json(example.tools).decode()}'
     return Spelt(f"{line}}}\n".encode(), question)
+
+
+def parse(line: bytes) -> Example:
+    """Return the example that a canonical line spells."""
+    value: dict[str, Any] = json.loads(line)
+    if "text" in value and "messages" not in value:
+        return Example([], text=value["text"])
+    if "preferred_output" in value:
+        asked = value["input"]
+        messages = [*asked["messages"], *value["preferred_output"]]
+        return Example(messages, asked.get("tools"), rejected=value["non_preferred_output"][0])
+    graded = {key: item for key, item in value.items() if key not in {"messages", "tools"}}
+    answered = value["messages"][-1]["role"] == "assistant"
+    rest = graded if graded or not answered else None
+    return Example(value["messages"], value.get("tools"), graded=rest)
 
 
 def spell_message(message: Message) -> str:

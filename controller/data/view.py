@@ -1,13 +1,12 @@
 """A canonical line, looked at again: what is asked in it, what is answered. Pure."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from backends.base import Json
 from controller.canonical import canonical_json
-from controller.data.example import Message
+from controller.data.example import Message, parse
 from controller.data.files import CHUNK
 
 _SYSTEM = ("system", "developer")
@@ -40,16 +39,12 @@ class View(NamedTuple):
 
 def view(line: bytes) -> View:
     """Return what a canonical line says."""
-    example: dict[str, Any] = json.loads(line)
-    if "text" in example:
-        return View(messages=[], answered=False, tools=[], text=example["text"])
-    asked = example.get("input", example)
-    messages = [*asked["messages"], *example.get("preferred_output", ())]
+    example = parse(line)
     return View(
-        messages=messages,
-        answered=messages[-1]["role"] == "assistant",
-        tools=asked.get("tools") or [],
-        text=None,
+        messages=example.messages,
+        answered=bool(example.messages) and example.messages[-1]["role"] == "assistant",
+        tools=example.tools or [],
+        text=example.text,
     )
 
 

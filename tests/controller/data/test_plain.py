@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.example import Example, Spelt, spell
+from controller.data.example import Example, Spelt, parse, spell
 from controller.data.plain import spell_plain
 from controller.data.prepare import check, normalise
 from controller.data.unusable import Unusable
@@ -53,3 +53,20 @@ def test_what_needs_no_change_takes_the_short_way(conversation):
     talk = roles[roles[0] == "system" :]
     if normalise(example) is example and talk[0] == "user" and "system" not in talk:
         assert spell_plain({"messages": conversation}) is not None
+
+
+@given(usual, st.sampled_from(["plain", "tools", "pair", "graded", "text"]))
+def test_a_canonical_line_is_read_back(conversation, form):
+    example = Example(conversation)
+    forms = {
+        "plain": example,
+        "tools": example._replace(tools=[{"type": "function", "function": {"name": "f"}}]),
+        "pair": example._replace(rejected={"role": "assistant", "content": "no"}),
+        "graded": example._replace(graded={"answer": 3, "text": "also a key"}),
+        "text": Example([], text="글"),
+    }
+    try:
+        line = spell(normalise(forms[form])).line
+    except UnicodeEncodeError:
+        return
+    assert spell(parse(line)).line == line
