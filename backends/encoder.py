@@ -67,6 +67,18 @@ class Encoder(Protocol):
             BackendError: The trainer would refuse this example; the message says why.
         """
 
+    def clears(self, lines: bytes) -> bool:
+        """Say whether `check` would surely let every one of many plain conversations pass.
+
+        It is asked of thousands at once, so that they need not be parsed again one by one; when in
+        doubt, say no, and each is checked.
+
+        Args:
+            lines: Canonical lines of conversations whose messages hold a role and a text, not
+                blank, and nothing else: perhaps one of the system, then the user, who begins, and
+                the assistant, who ends.
+        """
+
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example exactly as the model sees it, token by token.
 

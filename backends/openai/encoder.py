@@ -54,6 +54,11 @@ class OpenAIEncoder:
         if self.strict:
             CHECKS[self.method](example)
 
+    def clears(self, lines: bytes) -> bool:
+        """Say yes for supervised training: no rule is about plain conversations."""
+        del lines
+        return self.method == "supervised" or not self.strict
+
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example token by token.
 

@@ -37,6 +37,10 @@ class WordEncoder:
         if self.refused is not None and self.refused in json.dumps(example, ensure_ascii=False):
             raise BackendError(f"the trainer refuses {self.refused!r}", "take the word out")
 
+    def clears(self, lines: bytes) -> bool:
+        """Say yes where the refused word is nowhere."""
+        return self.refused is None or self.refused not in lines.decode()
+
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return the words of each message; those of the assistant are learnt."""
         return list(_pieces(example))

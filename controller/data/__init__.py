@@ -11,7 +11,7 @@ Where a change goes, in the order in which data comes along::
       shapes, sharegpt, preference           row → example
       prepare, html_text, personal, pii      example → example
       plain                                  the common case of all that, at once
-      truncate                               what is too long
+      measure, truncate                      what the model refuses, what is too long
       example                                example ⇄ canonical line
     page, spool                            prepared examples, until it is decided which stay
     decide: equal, alike, near, split      duplicates, samples, weights, sides

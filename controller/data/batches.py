@@ -1,12 +1,15 @@
 """What is handed to a worker at once: a stretch of a file's lines, or some rows.
 
-In: a source's file. Out: batches in the file's order. Lines of uncompressed UTF-8 JSONL are parted
-here and parsed by the workers, which is most of the work; everything else is parsed here.
+In: a source's file. Out: batches in the file's order. Of uncompressed UTF-8 JSONL only the line
+ends are found here: the workers read and parse the lines, which is most of the work. Everything
+else is parsed here.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TypeAlias
 
 from backends.base import Json
@@ -25,11 +28,21 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """Whole lines of a JSONL file."""
+    """Whole lines of a JSONL file, which whoever prepares them reads from it."""
 
+    path: Path
     first: int
     """Number of the first one."""
-    data: bytes
+    offset: int
+    size: int
+
+    def read(self) -> list[bytes]:
+        """Return the lines, without their ends.
+
+        Of a file that was cut off meanwhile, what is left; that it changed is noticed at its end.
+        """
+        with self.path.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), self.size, self.offset).split(b"\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,23 +130,22 @@ def _size(value: object) -> int:
 
 
 def _read_lines(file: SourceFile) -> Iterator[Batch]:
-    line, rest = 1, b""
+    """Part a file at line ends. Only where they are is looked at here."""
+    line, start, at = 1, 0, 0
     with file.path.open("rb", buffering=0) as opened:
         while chunk := opened.read(CHUNK):
-            if line == 1 and not rest:
-                chunk = chunk.removeprefix(_BOM)
-            whole, end, after = chunk.rpartition(b"\n")
-            if end:
-                data = rest + whole
-                yield Lines(first=line, data=data)
-                line += data.count(b"\n") + 1
-                rest = after
-            else:
-                rest += chunk
-                if len(rest) > file.MAX_ROW:
-                    yield Rows(rows=[(line, file.too_long())])
-                    return
-    if rest:
-        yield Lines(first=line, data=rest)
+            if not at and chunk.startswith(_BOM):
+                start = len(_BOM)
+            end = chunk.rfind(b"\n")
+            if end >= 0:
+                yield Lines(path=file.path, first=line, offset=start, size=at + end - start)
+                line += chunk.count(b"\n")
+                start = at + end + 1
+            at += len(chunk)
+            if at - start > file.MAX_ROW:
+                yield Rows(rows=[(line, file.too_long())])
+                return
+    if at > start:
+        yield Lines(path=file.path, first=line, offset=start, size=at - start)
     if (problem := changed_since(file)) is not None:
         yield Rows(rows=[(line, problem)])

@@ -131,7 +131,7 @@ def _prepare(
     for number, one in enumerate(given):
         problems = Problems(one.file.shown)
         try:
-            recipe = _recipe(order, one)
+            recipe = _recipe(order, one, spool.folder)
             limit = _rest_of_limit(given, number, books)
             batches = read_batches(one.file, limit=limit, is_table=one.is_table)
             for prepared in run(recipe, batches):
@@ -160,7 +160,7 @@ def _rest_of_limit(given: list[Given], number: int, books: Books) -> int | None:
     return max(limit - sum(books.rows(at) for at in earlier), 0)
 
 
-def _recipe(order: Order, one: Given) -> Recipe:
+def _recipe(order: Order, one: Given, spool: Path) -> Recipe:
     data, system = order.data, order.data.system
     if system is not None:
         system = normal_text(system)
@@ -175,6 +175,7 @@ def _recipe(order: Order, one: Given) -> Recipe:
         verdict=HELD_OUT if one.part == "held_out" else TRAIN,
         split=data.held_out if isinstance(data.held_out, Fraction) else None,
         columns=columns_for(data),
+        spool=spool,
         encoder=order.encoder,
     )
 

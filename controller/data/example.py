@@ -50,13 +50,9 @@ class Example(NamedTuple):
         }
 
 
-class Spelt(NamedTuple):
-    """An example as bytes."""
-
-    line: bytes
-    """Its canonical line, with its line end."""
-    question: bytes
-    """What it asks: what decides its side of the split."""
+Spelt: TypeAlias = tuple[bytes, bytes]
+"""An example as bytes: its canonical line, with its line end, and what it asks, which decides its
+side of the split. No named tuple: those take longer to make than to fill."""
 
 
 def spell(example: Example) -> Spelt:
@@ -69,11 +65,11 @@ def spell(example: Example) -> Spelt:
     messages = [spell_message(message) for message in example.messages]
     question = _question(example, messages).encode()
     if not example.is_plain:
-        return Spelt(canonical_json(example.as_json()) + b"\n", question)
+        return canonical_json(example.as_json()) + b"\n", question
     line = f'{{"messages":[{",".join(messages)}]'
     if example.tools is not None:
         line += f',"tools":{canonical_json(example.tools).decode()}'
-    return Spelt(f"{line}}}\n".encode(), question)
+    return f"{line}}}\n".encode(), question
 
 
 def parse(line: bytes) -> Example:

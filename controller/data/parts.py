@@ -45,7 +45,6 @@ def write_parts(
     """
     tokens, examples = [0, 0], Counter[int]()
     with ExitStack() as stack:
-        read = stack.enter_context(spool.open_lines()).read
         halves = [
             (
                 stack.enter_context(closing(Writer(to / f"{name}.jsonl"))),
@@ -53,20 +52,17 @@ def write_parts(
             )
             for name in NAMES
         ]
-        for once in _runs(spool, verdicts):
-            data = read(sum(once.sizes))
-            if once.verdict == DROPPED:
-                continue
+        for once, canonical in _runs(spool, verdicts):
             examples[once.source] += len(once.sizes)
             lines, origins = halves[once.verdict]
-            run = once
+            run, data = once, canonical
             if once.verdict == TRAIN and weights[once.source] != 1:
                 run, data = _weighted(once, data, weights[once.source])
             tokens[run.verdict] += sum(run.tokens)
             lines.add(data, len(run.lines))
             name = shown[run.source]
-            text = "".join([f"{name}:{line}\n" for line in run.lines])
-            origins.add(text.encode(), len(run.lines))
+            text = f"\n{name}:".join(map(str, run.lines))
+            origins.add(f"{name}:{text}\n".encode(), len(run.lines))
         files = {}
         for name, (lines, origins) in zip(NAMES, halves, strict=True):
             files[f"{name}.jsonl"] = lines.finish()
@@ -86,7 +82,8 @@ class _Run:
     digests: Sequence[bytes] = ()
 
 
-def _runs(spool: Spool, verdicts: bytearray) -> Iterator[_Run]:
+def _runs(spool: Spool, verdicts: bytearray) -> Iterator[tuple[_Run, bytes]]:
+    """Yield what stays, with its canonical lines."""
     columns = zip(
         spool.numbers("size"),
         spool.numbers("line"),
@@ -96,9 +93,10 @@ def _runs(spool: Spool, verdicts: bytearray) -> Iterator[_Run]:
     )
     for (stretch, sizes), (_, lines), (_, tokens), (_, digests) in columns:
         start, end = 0, stretch.first + stretch.examples
+        data, at = memoryview(spool.read(stretch)), 0
         for verdict, same in groupby(verdicts[stretch.first : end]):
             part = slice(start, start + len(list(same)))
-            yield _Run(
+            run = _Run(
                 source=stretch.source,
                 verdict=verdict,
                 sizes=sizes[part],
@@ -106,7 +104,10 @@ def _runs(spool: Spool, verdicts: bytearray) -> Iterator[_Run]:
                 tokens=tokens[part],
                 digests=digests[part],
             )
-            start = part.stop
+            size = sum(run.sizes)
+            if verdict != DROPPED:
+                yield run, bytes(data[at : at + size])
+            start, at = part.stop, at + size
 
 
 def _weighted(run: _Run, data: bytes, weight: float) -> tuple[_Run, bytes]:

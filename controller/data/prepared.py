@@ -1,9 +1,12 @@
-"""What a worker hands back of a batch. Records only; `recipe` fills them, `build` takes them in."""
+"""What a worker hands back of a batch. Records only; `recipe` and `measure` fill them, `build` takes them in."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from backends.encoder import Json
+from controller.data.example import Example, Spelt
 from controller.data.page import Page
 from controller.data.problems import MAX_ALIKE
 from controller.data.report import Effect, StepName
@@ -22,6 +25,24 @@ class Note(NamedTuple):
     reason: str
 
 
+class Taken(NamedTuple):
+    """An example that is ready, before it is written."""
+
+    line: int
+    json: Mapping[str, Json]
+    spelt: Spelt
+    example: Example | None = None
+    """Where it is more than a plain conversation, or was treated."""
+    group: bytes | None = None
+    stratum: bytes | None = None
+
+    @property
+    def whole(self) -> Example:
+        """The example, made of its JSON where it is a plain conversation."""
+        messages: Any = self.json.get("messages")
+        return self.example or Example(messages)
+
+
 @dataclass(slots=True, kw_only=True)
 class Prepared:
     """What became of a batch."""
@@ -37,6 +58,11 @@ class Prepared:
     _alike: Counter[str] = field(default_factory=Counter)
     blamed: Unusable | None = None
     """What is wrong with the source itself; the rest of it is not looked at."""
+
+    def drop(self, line: int, step: StepName, reason: str) -> None:
+        """Note that an example is not used."""
+        self.counts[step, "dropped"] += 1
+        self.notes.append(Note(line, step, "dropped", reason))
 
     def refuse(self, line: int, error: Unusable) -> None:
         """Note a problem, or only its line when it was said often."""

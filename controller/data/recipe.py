@@ -4,21 +4,23 @@ In: a `Recipe` and a batch. Out: a `Prepared`, compact enough to be handed back.
 here that needs to know other batches: duplicates, samples and the split are the builder's.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
-from backends.base import BackendError, Encoder, Json
-from backends.encoder import Limits
+from backends.base import Encoder, Json
 from controller.canonical import canonical_json
 from controller.data.batches import Batch, Lines, meets
 from controller.data.example import Example, Spelt, map_texts, spell, texts_of
 from controller.data.files import Row
+from controller.data.measure import Measure
 from controller.data.nearest import did_you_mean, listing
 from controller.data.optional import load
 from controller.data.page import HELD_OUT, NO_KEY, TRAIN, Column, Draft
 from controller.data.personal import PersonalData
-from controller.data.plain import spell_plain
+from controller.data.plain import PLAIN_SHAPES, spell_line, spell_plain
 from controller.data.prepare import (
     check,
     collapse_whitespace,
@@ -26,12 +28,11 @@ from controller.data.prepare import (
     normalise,
     with_system,
 )
-from controller.data.prepared import Note, Prepared
+from controller.data.prepared import Note, Prepared, Taken
 from controller.data.readers import parse_line
 from controller.data.report import Effect, StepName
 from controller.data.shapes import converter
 from controller.data.split import seeded_hash, share
-from controller.data.truncate import truncate
 from controller.data.unusable import Empty, Unusable
 from controller.spec.data import Fraction, Prepare, Source
 from controller.spec.where import parse_where
@@ -56,6 +57,8 @@ class Recipe:
     split: Fraction | None
     columns: frozenset[Column]
     """What is wanted to be known of each example, besides its size and line."""
+    spool: Path
+    """Folder where the lines lie until it is decided which stay."""
     encoder: Encoder | None
     """Checks each example, and counts its tokens where `max_tokens` is set."""
 
@@ -66,24 +69,6 @@ class Recipe:
             Unusable: A package of an extra is missing, or the shape does not fit the method.
         """
         return _Preparer(self).run
-
-
-class _Taken(NamedTuple):
-    """An example that is to be written."""
-
-    line: int
-    json: Mapping[str, Json]
-    spelt: Spelt
-    example: Example | None = None
-    """Where it is more than a plain conversation, or was treated."""
-    group: bytes | None = None
-    stratum: bytes | None = None
-
-    @property
-    def whole(self) -> Example:
-        """The example, made of its JSON where it is a plain conversation."""
-        messages: Any = self.json.get("messages")
-        return self.example or Example(messages)
 
 
 class _Preparer:
@@ -106,46 +91,94 @@ class _Preparer:
         self._hashes = split is not None or "question" in recipe.columns
         # Below it an example is held out. Strata are parted later, when all of them are known.
         self._held_out = share(split.fraction) if split and split.stratify_by is None else 0
-        self._most = None if recipe.encoder is None else prepare.max_tokens
-        self._limits = Limits() if recipe.encoder is None else recipe.encoder.limits
+        self._measure = None
+        if recipe.encoder is not None:
+            self._measure = Measure(
+                encoder=recipe.encoder, most=prepare.max_tokens, over_length=prepare.over_length
+            )
+        self._counts = self._measure is not None and self._measure.most is not None
         self._takes_chat = self._changes_nothing and is_chat
         self._personal = None if prepare.pii == "off" else PersonalData(prepare)
         self._near: Any = None
         if prepare.deduplicate == "near":
             self._near = load("controller.data.near", extra="data", what="deduplicate: near")
+        # Where nothing but the canonical line of a plain conversation is needed, nothing else of
+        # it is made.
+        needs_example = self._where or self._split or self._near or self._counts
+        is_known = recipe.source.columns is None and recipe.source.shape in PLAIN_SHAPES
+        self._spells_lines = self._changes_nothing and is_known and not needs_example
 
     def run(self, batch: Batch) -> Prepared:
         """Prepare every row of a batch."""
-        out, drafts = Prepared(), {TRAIN: Draft(), HELD_OUT: Draft()}
-        waiting: list[_Taken] = []
-        for line, row in _rows(batch):
-            out.rows += 1
-            try:
-                if isinstance(row, Unusable):
-                    raise row
-                if self._where and not meets(row, self._where, is_table=self._recipe.is_table):
-                    out.counts["where", "dropped"] += 1
-                    continue
-                one = self._prepared(row, line, out)
-                if one is not None and self._most is None:
-                    self._put(one, 0, drafts)
-                elif one is not None:
-                    waiting.append(one)
-            except Unusable as error:
-                if error.field and self._recipe.is_table:
-                    out.blamed = error
-                    break
+        if isinstance(batch, Lines):
+            out = self._prepare_lines(batch) if self._spells_lines else None
+            return out or self._prepare_rows(_parsed(batch))
+        return self._prepare_rows(batch.rows)
+
+    def _prepare_lines(self, batch: Lines) -> Prepared | None:
+        """Prepare lines of which most are plain; None where the encoder must look at each."""
+        out, drafts = Prepared(), _drafts()
+        shape, measure = self._recipe.source.shape, self._measure
+        longest = sys.maxsize if measure is None else measure.surely_short
+        for line, written in enumerate(batch.read(), start=batch.first):
+            spelt = spell_line(written, shape)
+            if spelt is not None and len(spelt[0]) <= longest:
+                out.rows += 1
+                self._put(line, spelt, drafts)
+            elif written and not written.isspace():
+                self._prepare_row(line, parse_line(written), out, drafts)
+        if measure is not None and not all(
+            measure.clears(b"".join(draft.lines)) for draft in drafts.values()
+        ):
+            return None
+        self._finish(out, drafts)
+        return out
+
+    def _prepare_rows(self, rows: Iterable[Row]) -> Prepared:
+        out, drafts = Prepared(), _drafts()
+        waiting: list[Taken] = []
+        for line, row in rows:
+            one = self._prepare_row(line, row, out, drafts)
+            if one is not None:
+                waiting.append(one)
+            if out.blamed is not None:
+                break
+        if self._measure is not None:
+            for one, tokens in self._measure.measured(waiting, out):
+                self._put(one.line, one.spelt, drafts, one, tokens)
+        self._finish(out, drafts)
+        return out
+
+    def _prepare_row(
+        self, line: int, row: Fields | Unusable, out: Prepared, drafts: Mapping[int, Draft]
+    ) -> Taken | None:
+        """Put a row's example where it belongs; return it where it must be measured first."""
+        out.rows += 1
+        try:
+            if isinstance(row, Unusable):
+                raise row
+            if self._where and not meets(row, self._where, is_table=self._recipe.is_table):
+                out.counts["where", "dropped"] += 1
+                return None
+            one = self._prepared(row, line, out)
+            if one is None or self._counts:
+                return one
+            self._put(line, one.spelt, drafts, one)
+        except Unusable as error:
+            if error.field and self._recipe.is_table:
+                out.blamed = error
+            else:
                 out.refuse(line, error)
-            except (ValueError, RecursionError):
-                out.refuse(line, _NOT_SPELT)
-        for one, tokens in self._measured(waiting, out):
-            self._put(one, tokens, drafts)
+        except (ValueError, RecursionError):
+            out.refuse(line, _NOT_SPELT)
+        return None
+
+    def _finish(self, out: Prepared, drafts: Mapping[int, Draft]) -> None:
         out.pages = [
-            draft.finish(verdict, self._recipe.columns, in_shards=self._in_shards)
+            draft.finish(verdict, self._columns, self._recipe.spool, in_shards=self._in_shards)
             for verdict, draft in drafts.items()
             if draft.lines
         ]
-        return out
 
     def _chosen_steps(self) -> Iterator[tuple[StepName, Callable[[Example], Example], str]]:
         prepare, system = self._recipe.prepare, self._recipe.system
@@ -159,7 +192,7 @@ class _Preparer:
         if system is not None:
             yield "system", lambda example: with_system(example, system), ""
 
-    def _prepared(self, row: Fields, line: int, out: Prepared) -> _Taken | None:
+    def _prepared(self, row: Fields, line: int, out: Prepared) -> Taken | None:
         json, example = row, None
         spelt = spell_plain(row) if self._takes_chat else None
         if spelt is None:
@@ -171,43 +204,10 @@ class _Preparer:
             if example is None:
                 return None
             json, spelt = example.as_json(), spell(example)
-        if self._recipe.encoder is not None:
-            try:
-                self._recipe.encoder.check(json)
-            except BackendError as error:
-                raise Unusable(error.message, error.remedy) from None
-            if self._most is None:
-                self._check_length(self._recipe.encoder, json, len(spelt.line), line, out)
-        one = _Taken(line, json, spelt, example)
+        one = Taken(line, json, spelt, example)
+        if self._measure is not None:
+            self._measure.check(one, out)
         return one if self._split is None else self._with_keys(one, row, self._split)
-
-    def _check_length(
-        self, encoder: Encoder, json: Fields, size: int, line: int, out: Prepared
-    ) -> None:
-        """Look whether the model can read an example, where nobody said how long one may be."""
-        longest = self._limits.max_tokens
-        # No token is shorter than a byte, and a canonical line is longer than what a template
-        # makes of it, so that few examples need counting.
-        if longest is None or size <= longest:
-            return
-        try:
-            tokens = encoder.count([json])[0]
-        except BackendError:
-            # Not countable here; whoever trains it counts it.
-            return
-        if tokens > longest:
-            self._say_too_long(tokens, line, out)
-
-    def _say_too_long(self, tokens: int, line: int, out: Prepared) -> None:
-        longest = self._limits.max_tokens
-        message = f"{tokens} tokens, and the base model reads at most {longest}"
-        if not self._limits.cuts:
-            raise Unusable(
-                message,
-                f"Set data.prepare: {{max_tokens: {longest}, over_length: drop}}, or truncate.",
-            )
-        out.counts["max_tokens", "noted"] += 1
-        out.notes.append(Note(line, "max_tokens", "noted", f"{message}: it is cut there"))
 
     def _treated(self, example: Example, line: int, out: Prepared) -> Example | None:
         """Do every step; None for an example that is dropped."""
@@ -223,7 +223,7 @@ class _Preparer:
         except Empty as error:
             if not self._recipe.prepare.drop_empty:
                 raise
-            _drop(out, line, "drop_empty", error.message)
+            out.drop(line, "drop_empty", error.message)
             return None
         if self._personal is not None:
             example, found = self._personal.treat(example)
@@ -233,7 +233,7 @@ class _Preparer:
                 out.notes.append(Note(line, "pii", effect, found))
         return example
 
-    def _with_keys(self, one: _Taken, row: Fields, split: Fraction) -> _Taken:
+    def _with_keys(self, one: Taken, row: Fields, split: Fraction) -> Taken:
         group = stratum = None
         if split.group_by is not None:
             group = _value(row, split.group_by, "group_by")
@@ -244,101 +244,48 @@ class _Preparer:
             stratum = _value(row, split.stratify_by, "stratify_by")
         return one._replace(group=group, stratum=stratum)
 
-    def _put(self, one: _Taken, tokens: int, drafts: Mapping[int, Draft]) -> None:
-        text, question = one.spelt
-        verdict, asked, side = self._recipe.verdict, 0, 0
-        if self._hashes:
-            asked = self._hash(question)
-            side = asked if one.group is None else self._hash(one.group)
-            if side < self._held_out:
-                verdict = HELD_OUT
-        draft = drafts[verdict]
+    def _put(
+        self,
+        line: int,
+        spelt: Spelt,
+        drafts: Mapping[int, Draft],
+        one: Taken | None = None,
+        tokens: int = 0,
+    ) -> None:
+        """Write an example to its side; `one` where more than its canonical line decides."""
+        text, question = spelt
+        asked = side = self._hash(question) if self._hashes else 0
+        if one is not None and one.group is not None:
+            side = self._hash(one.group)
+        draft = drafts[HELD_OUT if side < self._held_out else self._recipe.verdict]
         draft.lines.append(text)
-        draft.line.append(one.line)
+        draft.line.append(line)
+        if one is not None:
+            draft.is_plain = False
         if not self._columns:
             return
         draft.tokens.append(tokens)
         draft.question.append(asked)
         draft.side.append(side)
-        draft.stratum.append(one.stratum or b"")
-        if self._near is not None:
+        draft.stratum.append((one and one.stratum) or b"")
+        if self._near is not None and one is not None:
             draft.bands += self._bands(one)
 
-    def _bands(self, one: _Taken) -> list[bytes]:
+    def _bands(self, one: Taken) -> list[bytes]:
         said, similarity = "\n".join(texts_of(one.whole)), self._recipe.prepare.similarity
         keys: list[bytes] = self._near.band_keys(said, similarity)
         # A text of nothing but marks has none, and a column has as many for each example.
         return keys or [NO_KEY] * self._near.key_count(similarity)
 
-    def _measured(self, waiting: list[_Taken], out: Prepared) -> Iterator[tuple[_Taken, int]]:
-        """Yield the examples that are short enough, cut where the spec says so, and lengths."""
-        encoder, most = self._recipe.encoder, self._most
-        if encoder is None or most is None or not waiting:
-            return
-        for one, count in zip(waiting, _counts(encoder, waiting), strict=True):
-            if isinstance(count, Unusable):
-                out.refuse(one.line, count)
-            elif count <= most:
-                longest = self._limits.max_tokens
-                try:
-                    if longest is not None and count > longest:
-                        self._say_too_long(count, one.line, out)
-                except Unusable as error:
-                    out.refuse(one.line, error)
-                else:
-                    yield one, count
-            elif (cut := self._shortened(one, count, most, out)) is not None:
-                yield cut
 
-    def _shortened(
-        self, one: _Taken, count: int, most: int, out: Prepared
-    ) -> tuple[_Taken, int] | None:
-        """Do what the spec says of an example that is too long; None when it is not used."""
-        encoder, what = self._recipe.encoder, self._recipe.prepare.over_length
-        over = f"{count} tokens, more than {most}"
-        if what == "error" or encoder is None:
-            out.refuse(one.line, _too_long(count, most))
-            return None
-        cut = None
-        if what == "truncate":
-            cut = truncate(one.whole, most, lambda part: encoder.count([part.as_json()])[0])
-            over += "" if cut else ", and no answer would be left"
-        if cut is None:
-            _drop(out, one.line, "max_tokens", over)
-            return None
-        out.counts["max_tokens", "changed"] += 1
-        out.notes.append(Note(one.line, "max_tokens", "changed", f"{over}: {cut.reason}"))
-        spelt, json = spell(cut.example), cut.example.as_json()
-        return one._replace(example=cut.example, json=json, spelt=spelt), cut.tokens
+def _drafts() -> dict[int, Draft]:
+    return {TRAIN: Draft(), HELD_OUT: Draft()}
 
 
-def _counts(encoder: Encoder, waiting: list[_Taken]) -> list[int] | list[int | Unusable]:
-    """Count all at once; one by one only to find out which of them cannot be counted."""
-    try:
-        return encoder.count([one.json for one in waiting])
-    except BackendError:
-        return [_count(encoder, one.json) for one in waiting]
-
-
-def _count(encoder: Encoder, json: Mapping[str, Json]) -> int | Unusable:
-    try:
-        return encoder.count([json])[0]
-    except BackendError as error:
-        return Unusable(error.message, error.remedy)
-
-
-def _rows(batch: Batch) -> Iterator[Row]:
-    if not isinstance(batch, Lines):
-        yield from batch.rows
-        return
-    for line, data in enumerate(batch.data.split(b"\n"), start=batch.first):
+def _parsed(batch: Lines) -> Iterator[Row]:
+    for line, data in enumerate(batch.read(), start=batch.first):
         if data and not data.isspace():
             yield line, parse_line(data)
-
-
-def _drop(out: Prepared, line: int, step: StepName, reason: str) -> None:
-    out.counts[step, "dropped"] += 1
-    out.notes.append(Note(line, step, "dropped", reason))
 
 
 def _value(row: Fields, column: str, key: str) -> bytes:
@@ -349,13 +296,6 @@ def _value(row: Fields, column: str, key: str) -> bytes:
         )
     value = row[column]
     return normal_text(value).encode() if isinstance(value, str) else canonical_json(value)
-
-
-def _too_long(tokens: int, most: int) -> Unusable:
-    return Unusable(
-        f"{tokens} tokens; at most {most} are allowed",
-        "Shorten it, raise data.prepare.max_tokens, or set over_length: drop or truncate",
-    )
 
 
 _NOT_SPELT = Unusable(

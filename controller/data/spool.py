@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from controller.data.equal import Equal
-from controller.data.page import NUMBERS, Column, Page
+from controller.data.page import NUMBERS, Column, Extent, Page
 
 
 class Stretch(NamedTuple):
@@ -23,8 +23,7 @@ class Stretch(NamedTuple):
     first: int
     """Number of its first example."""
     examples: int
-    offset: int
-    """Where its first line begins."""
+    lines: Extent
 
 
 class Spool:
@@ -35,18 +34,16 @@ class Spool:
         self.equal = Equal(folder)
         self.stretches: list[Stretch] = []
         self.examples = 0
-        self._offset = 0
         self._widths: dict[Column, int] = {}
         self._columns: dict[Column, BinaryIO] = {}
-        self._lines = (folder / "lines").open("w+b")
+        self._lines: dict[str, BinaryIO] = {}
 
     def add(self, source: int, page: Page) -> None:
         """Append a page."""
         if not page.examples:
             return
-        stretch = Stretch(source, page.verdict, self.examples, page.examples, self._offset)
+        stretch = Stretch(source, page.verdict, self.examples, page.examples, page.lines)
         self.stretches.append(stretch)
-        self._lines.write(page.lines)
         for name, data in page.columns.items():
             if name not in self._columns:
                 self._columns[name] = (self.folder / name).open("w+b")
@@ -55,17 +52,16 @@ class Spool:
         if page.shards:
             self.equal.add(self.examples, page)
         self.examples += page.examples
-        self._offset += len(page.lines)
 
     def finish(self) -> None:
         """Have everything where it can be read."""
-        for file in (self._lines, *self._columns.values()):
+        for file in self._columns.values():
             file.flush()
 
     def close(self) -> None:
         """Close the files."""
         self.equal.close()
-        for file in (self._lines, *self._columns.values()):
+        for file in (*self._lines.values(), *self._columns.values()):
             file.close()
 
     def has(self, name: Column) -> bool:
@@ -87,9 +83,9 @@ class Spool:
         for stretch, data in self._pages(name):
             yield stretch, [data[at : at + size] for at in range(0, len(data), size)]
 
-    def open_lines(self) -> BinaryIO:
-        """Open the canonical lines for reading from the first one on."""
-        return (self.folder / "lines").open("rb")
+    def read(self, stretch: Stretch) -> bytes:
+        """Return the canonical lines of a page."""
+        return self._read(stretch, 0, stretch.lines.size)
 
     def place(self, number: int) -> tuple[int, int]:
         """Return the source and the line of one example, wherever it is."""
@@ -99,7 +95,13 @@ class Spool:
         """Return the canonical line of one example, wherever it is."""
         stretch = self._stretch(number)
         *before, size = self._some("size", stretch.first, number - stretch.first + 1)
-        return os.pread(self._lines.fileno(), size, stretch.offset + sum(before))
+        return self._read(stretch, sum(before), size)
+
+    def _read(self, stretch: Stretch, start: int, size: int) -> bytes:
+        name, offset, _ = stretch.lines
+        if name not in self._lines:
+            self._lines[name] = (self.folder / name).open("rb", buffering=0)
+        return os.pread(self._lines[name].fileno(), size, offset + start)
 
     def _pages(self, name: Column) -> Iterator[tuple[Stretch, bytes]]:
         if not self.stretches:

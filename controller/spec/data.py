@@ -7,6 +7,8 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from controller.spec.base import NonEmpty, Strict
 from controller.spec.where import parse_where
 
+OverLength: TypeAlias = Literal["error", "drop", "truncate"]
+"""What is done with an example that has more than `max_tokens`."""
 Kind: TypeAlias = Literal[
     "jsonl", "json", "csv", "tsv", "parquet", "excel", "html", "markdown", "text", "arrow"
 ]
@@ -191,7 +193,7 @@ class Prepare(Strict):
     """Countries whose national phone numbers are looked for, besides +international ones."""
     max_tokens: int | None = Field(default=None, ge=8)
     """Longest example, in tokens of the base model with its chat template."""
-    over_length: Literal["error", "drop", "truncate"] = "error"
+    over_length: OverLength = "error"
     """What happens to a longer example."""
 
 
