@@ -8,6 +8,7 @@ else is parsed here.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
@@ -36,13 +37,13 @@ class Lines:
     offset: int
     size: int
 
-    def read(self) -> list[bytes]:
-        """Return the lines, without their ends.
+    def read(self) -> Iterator[bytes]:
+        """Return the lines.
 
         Of a file that was cut off meanwhile, what is left; that it changed is noticed at its end.
         """
         with self.path.open("rb", buffering=0) as file:
-            return os.pread(file.fileno(), self.size, self.offset).split(b"\n")
+            return BytesIO(os.pread(file.fileno(), self.size, self.offset))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

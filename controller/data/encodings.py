@@ -122,36 +122,52 @@ class _Undecodable(Exception):
 
 def _decoded(path: Path, compression: Compression, encoding: str) -> Look:
     decoder = codecs.getincrementaldecoder(encoding)()
-    file, first, lines, at, multibyte = Hashed(path), "", 1, 0, False
+    file, first, at, multibyte = Hashed(path), "", 0, False
+
+    def line_of(byte: int) -> int:
+        return _line_of(path, compression, encoding, byte)
+
     for chunk in _chunks(file, compression):
         if isinstance(chunk, Unusable):
-            chunk.line = lines
+            chunk.line = line_of(at)
             raise chunk
         if encoding in _KEEP_ASCII and b"\0" in chunk:
-            raise _has_nul(lines + chunk.count(b"\n", 0, chunk.index(b"\0")))
+            raise _has_nul(line_of(at + chunk.index(b"\0")))
         pending = decoder.getstate()[0]
         try:
             text = decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
             good = error.object[: error.start]
+            broken = at - len(pending) + error.start
             raise _Undecodable(
-                at=at - len(pending) + error.start,
-                line=lines + good.count(b"\n"),
+                at=broken,
+                line=line_of(broken),
                 byte=error.object[error.start],
                 multibyte=multibyte or _UTF8_CHARACTER.search(good) is not None,
             ) from None
         except UnicodeError:
-            raise _not_as_said(encoding, lines) from None
+            raise _not_as_said(encoding, line_of(at)) from None
         if encoding not in _KEEP_ASCII and "\0" in text:
-            raise _has_nul(lines + text.count("\n", 0, text.index("\0")))
+            raise _has_nul(line_of(at) + text.count("\n", 0, text.index("\0")))
         first = first or text.lstrip()[:1]
         multibyte = multibyte or (not text.isascii() and _UTF8_CHARACTER.search(chunk) is not None)
-        # Bytes are searched several times as fast as text.
-        lines += chunk.count(b"\n") if encoding in _KEEP_ASCII else text.count("\n")
         at += len(chunk)
     if not first:
         raise Unusable("the file is empty", "Put rows into it, or name another file.")
     return Look(sha256=file.hexdigest(), encoding=encoding, first=first, compression=compression)
+
+
+def _line_of(path: Path, compression: Compression, encoding: str, byte: int) -> int:
+    """Return the line of a byte, all before it being whole; only of a broken file it is asked."""
+    decoder, line = codecs.getincrementaldecoder(encoding)(), 1
+    for chunk in _chunks(Hashed(path), compression):
+        if isinstance(chunk, Unusable) or byte <= 0:
+            break
+        before, byte = chunk[:byte], byte - len(chunk)
+        # Bytes are searched several times as fast as text.
+        is_ascii = encoding in _KEEP_ASCII
+        line += before.count(b"\n") if is_ascii else decoder.decode(before).count("\n")
+    return line
 
 
 def _is_korean(path: Path, compression: Compression) -> bool:

@@ -7,7 +7,6 @@ reading gets there. Memory does not grow with the file, packed or unpacked.
 import gzip
 import io
 import zlib
-from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from typing_extensions import Buffer
 
 from controller.data.files import CHUNK, Compression
 from controller.data.optional import load
+from controller.data.sha256 import Sha256
 from controller.data.unusable import Unusable
 
 # No text in an encoding that is recognised begins with either of these.
@@ -27,7 +27,7 @@ class Hashed(io.RawIOBase):
 
     def __init__(self, path: Path, expected: str = "") -> None:
         self._file = path.open("rb", buffering=0)
-        self._sha256 = sha256()
+        self._sha256 = Sha256()
         self._expected = expected
 
     def readable(self) -> bool:
@@ -41,7 +41,7 @@ class Hashed(io.RawIOBase):
             Unusable: The file ended, and was not the expected one.
         """
         count = self._file.readinto(buffer)
-        self._sha256.update(memoryview(buffer)[:count])
+        self._sha256.update(bytes(memoryview(buffer)[:count]))
         if not count and self._expected and self.hexdigest() != self._expected:
             raise changed()
         return count
@@ -52,6 +52,7 @@ class Hashed(io.RawIOBase):
 
     def close(self) -> None:
         """Close the file."""
+        self._sha256.close()
         self._file.close()
         super().close()
 

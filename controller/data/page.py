@@ -6,9 +6,10 @@ million are joined, added up and copied a page at a time, never one by one.
 
 import os
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import compress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -90,23 +91,40 @@ class Draft:
 
     lines: list[bytes] = field(default_factory=list)
     line: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
     question: list[int] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     side: list[int] = field(default_factory=list)
     stratum: list[bytes] = field(default_factory=list)
     bands: list[bytes] = field(default_factory=list)
     is_plain: bool = True
     """Whether no example is anything but messages of the system, the user and the assistant."""
 
+    def add(self, line: int, text: bytes, question: int) -> None:
+        """Add an example; what else is wanted of it is added by the caller."""
+        self.lines.append(text)
+        self.line.append(line)
+        self.question.append(question)
+        # At once, while the processor has it at hand.
+        self.digests.append(xxh3_128_digest(text))
+
+    def extend(self, other: "Draft", chosen: Sequence[bool]) -> None:
+        """Add what was added to another draft, where chosen."""
+        self.lines += compress(other.lines, chosen)
+        self.line += compress(other.line, chosen)
+        self.question += compress(other.question, chosen)
+        self.digests += compress(other.digests, chosen)
+
     def finish(
-        self, verdict: int, wanted: frozenset[Column], spool: Path, *, in_shards: bool
+        self, verdict: int, text: bytes, spool: Path, wanted: frozenset[Column], *, in_shards: bool
     ) -> Page:
         """Write the lines into the spool's folder, and return the page.
 
         Args:
             verdict: Of all its examples.
-            wanted: Columns that somebody wants, besides size and line.
+            text: The lines, joined.
             spool: The folder; every process has a file of its own in it.
+            wanted: Columns that somebody wants, besides size and line.
             in_shards: Whether equal examples are looked for.
         """
         columns: dict[Column, bytes] = {
@@ -124,15 +142,14 @@ class Draft:
             columns["stratum"] = b"".join(hashed)
         if "bands" in wanted:
             columns["bands"] = b"".join(self.bands)
-        lines = b"".join(self.lines)
         signs = _SIGNS[:1] if self.is_plain else _SIGNS
         return Page(
             verdict=verdict,
             examples=len(self.lines),
-            lines=_write(lines, spool),
-            features=frozenset(name for name, sign in signs if sign in lines),
+            lines=_write(text, spool),
+            features=frozenset(name for name, sign in signs if sign in text),
             columns=columns,
-            shards=_shards([xxh3_128_digest(one) for one in self.lines]) if in_shards else [],
+            shards=_shards(self.digests) if in_shards else [],
         )
 
 

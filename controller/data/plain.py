@@ -103,7 +103,7 @@ def _spelt(row: _Row) -> Spelt | None:
     except ValueError:
         # Half of a surrogate pair.
         return None
-    first = line.index(_NEXT) + 1 if speakers.startswith("system") else _OPENING
+    first = line.index(_NEXT) + 1 if turns[0].role == "system" else _OPENING
     return line + b"\n", line[first : line.rindex(_NEXT)]
 
 

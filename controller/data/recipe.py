@@ -32,7 +32,7 @@ from controller.data.prepared import Note, Prepared, Taken
 from controller.data.readers import parse_line
 from controller.data.report import Effect, StepName
 from controller.data.shapes import converter
-from controller.data.split import seeded_hash, share
+from controller.data.split import Hash, seeded_hash, share
 from controller.data.unusable import Empty, Unusable
 from controller.spec.data import Fraction, Prepare, Source
 from controller.spec.where import parse_where
@@ -78,7 +78,6 @@ class _Preparer:
         self._recipe = recipe
         self._convert = converter(recipe.source.columns, recipe.source.shape, recipe.method)
         self._where = [parse_where(text) for text in recipe.source.where]
-        self._hash = seeded_hash(recipe.split.seed if recipe.split else 0)
         self._steps = list(self._chosen_steps())
         prepare, split = recipe.prepare, recipe.split
         self._split = split if split and (split.group_by or split.stratify_by) else None
@@ -88,7 +87,9 @@ class _Preparer:
         is_chat = recipe.source.columns is None and recipe.source.shape in (None, "chat")
         self._columns = recipe.columns
         self._in_shards = prepare.deduplicate != "off"
-        self._hashes = split is not None or "question" in recipe.columns
+        self._hash: Hash = lambda _: 0
+        if split is not None or "question" in recipe.columns:
+            self._hash = seeded_hash(split.seed if split else 0)
         # Below it an example is held out. Strata are parted later, when all of them are known.
         self._held_out = share(split.fraction) if split and split.stratify_by is None else 0
         self._measure = None
@@ -117,22 +118,20 @@ class _Preparer:
 
     def _prepare_lines(self, batch: Lines) -> Prepared | None:
         """Prepare lines of which most are plain; None where the encoder must look at each."""
-        out, drafts = Prepared(), _drafts()
+        out, drafts, plain = Prepared(), _drafts(), Draft()
         shape, measure = self._recipe.source.shape, self._measure
         longest = sys.maxsize if measure is None else measure.surely_short
         for line, written in enumerate(batch.read(), start=batch.first):
             spelt = spell_line(written, shape)
             if spelt is not None and len(spelt[0]) <= longest:
-                out.rows += 1
-                self._put(line, spelt, drafts)
-            elif written and not written.isspace():
+                text, question = spelt
+                plain.add(line, text, self._hash(question))
+            elif not written.isspace():
+                self._put_plain(plain, out, drafts)
+                plain = Draft()
                 self._prepare_row(line, parse_line(written), out, drafts)
-        if measure is not None and not all(
-            measure.clears(b"".join(draft.lines)) for draft in drafts.values()
-        ):
-            return None
-        self._finish(out, drafts)
-        return out
+        self._put_plain(plain, out, drafts)
+        return out if self._finish(out, drafts, measure) else None
 
     def _prepare_rows(self, rows: Iterable[Row]) -> Prepared:
         out, drafts = Prepared(), _drafts()
@@ -173,12 +172,20 @@ class _Preparer:
             out.refuse(line, _NOT_SPELT)
         return None
 
-    def _finish(self, out: Prepared, drafts: Mapping[int, Draft]) -> None:
+    def _finish(
+        self, out: Prepared, drafts: Mapping[int, Draft], measure: Measure | None = None
+    ) -> bool:
+        """Make pages of the drafts, unless they hold plain examples that have to be measured."""
+        texts = {verdict: b"".join(one.lines) for verdict, one in drafts.items() if one.lines}
+        if measure is not None and not all(map(measure.clears, texts.values())):
+            return False
         out.pages = [
-            draft.finish(verdict, self._columns, self._recipe.spool, in_shards=self._in_shards)
-            for verdict, draft in drafts.items()
-            if draft.lines
+            drafts[verdict].finish(
+                verdict, text, self._recipe.spool, self._columns, in_shards=self._in_shards
+            )
+            for verdict, text in texts.items()
         ]
+        return True
 
     def _chosen_steps(self) -> Iterator[tuple[StepName, Callable[[Example], Example], str]]:
         prepare, system = self._recipe.prepare, self._recipe.system
@@ -244,6 +251,14 @@ class _Preparer:
             stratum = _value(row, split.stratify_by, "stratify_by")
         return one._replace(group=group, stratum=stratum)
 
+    def _put_plain(self, plain: Draft, out: Prepared, drafts: Mapping[int, Draft]) -> None:
+        """Write plain examples to their sides."""
+        out.rows += len(plain.lines)
+        is_held_out = [one < self._held_out for one in plain.question]
+        is_other = [not one for one in is_held_out]
+        drafts[HELD_OUT].extend(plain, is_held_out)
+        drafts[self._recipe.verdict].extend(plain, is_other)
+
     def _put(
         self,
         line: int,
@@ -254,18 +269,13 @@ class _Preparer:
     ) -> None:
         """Write an example to its side; `one` where more than its canonical line decides."""
         text, question = spelt
-        asked = side = self._hash(question) if self._hashes else 0
+        asked = side = self._hash(question)
         if one is not None and one.group is not None:
             side = self._hash(one.group)
         draft = drafts[HELD_OUT if side < self._held_out else self._recipe.verdict]
-        draft.lines.append(text)
-        draft.line.append(line)
-        if one is not None:
-            draft.is_plain = False
-        if not self._columns:
-            return
+        draft.add(line, text, asked)
+        draft.is_plain = draft.is_plain and one is None
         draft.tokens.append(tokens)
-        draft.question.append(asked)
         draft.side.append(side)
         draft.stratum.append((one and one.stratum) or b"")
         if self._near is not None and one is not None:

@@ -109,8 +109,10 @@ def _opened(pickled: bytes) -> Callable[[Any], Any]:
 
 def _set_up() -> None:
     Thread(target=_end_with_parent, daemon=True).start()
-    # An interruption is the parent's, which ends the workers.
+    # An interruption is the parent's, which ends the workers. What else it does when it is told to
+    # end, it does alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # A tokenizer's own threads, one for each core in each of these processes, get in each other's way.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # Rows hold no cycles, and there are always thousands of them: looking for cycles among them

@@ -1,9 +1,10 @@
 """Write a file of lines once, and know its digest without reading it again."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from controller.data.sha256 import Sha256
 
 _BATCH = 1 << 18
 """Bytes that are hashed and written at once."""
@@ -23,7 +24,7 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
-        self._sha256 = hashlib.sha256()
+        self._sha256 = Sha256()
         self._pending: list[bytes] = []
         self._size = 0
         self.lines = 0
@@ -45,6 +46,7 @@ class Writer:
 
     def close(self) -> None:
         """Close the file, finished or not."""
+        self._sha256.close()
         self._file.close()
 
     def _flush(self) -> None:
