@@ -15,7 +15,7 @@ Where a change goes, in the order in which data comes along::
       example                                example ⇄ canonical line
     page, spool                            prepared examples, until it is decided which stay
     decide: equal, alike, near, split      duplicates, samples, weights, sides
-    parts, writer, sha256, books, report   what is written, and what is said of it
+    parts, writer, aside, books, report    what is written, and what is said of it
     build, dataset, cache, garbage         the walk; kept by content; removed when unused
     lengths, statistics, difference,       what `ftctl data` shows of a built dataset
     trace, view, language

@@ -15,9 +15,10 @@ from controller.canonical import digest
 from controller.data.build import REASONS, Built, Order, build
 from controller.data.cache import Manifest, get_or_build
 from controller.data.garbage import collect_garbage_daily
-from controller.data.given import Given, Places, find_sources
+from controller.data.given import Given, Places, decode_all, find_sources
 from controller.data.prepare import VERSION
 from controller.data.report import PartName, Report, SourceReport, StepReport
+from controller.errors import InvalidInput
 from controller.spec.data import Data, Fraction
 
 _DECIDE_NOTHING = {"path", "url", "hub", "connection", "license", "sensitivity"}
@@ -80,13 +81,26 @@ def build_dataset(
     collect_garbage_daily(places.cache)
     given = find_sources(data, file=file, folder=folder, places=places)
     order = Order(data=data, file=file, method=method, encoder=encoder)
+    try:
+        where, manifest = _get_or_build(order, given, places)
+    except InvalidInput:
+        if all(one.file.look.decoded for one in given):
+            raise
+        # It may be that lines cannot be read because they are in another encoding.
+        again = decode_all(given, places)
+        if [one.file.look.encoding for one in again] == [one.file.look.encoding for one in given]:
+            raise
+        given = again
+        where, manifest = _get_or_build(order, given, places)
+    # Licences decide nothing that is built; what was built before may have had others.
+    return _dataset(where, manifest, [one.source.license or data.license for one in given])
 
+
+def _get_or_build(order: Order, given: list[Given], places: Places) -> tuple[Path, Manifest]:
     def build_into(empty: Path) -> Manifest:
         return _manifest(build(order, given, empty))
 
-    where, manifest = get_or_build(places.cache / "datasets", _key(order, given), build_into)
-    # Licences decide nothing that is built; what was built before may have had others.
-    return _dataset(where, manifest, [one.source.license or data.license for one in given])
+    return get_or_build(places.cache / "datasets", _key(order, given), build_into)
 
 
 def _key(order: Order, given: list[Given]) -> str:

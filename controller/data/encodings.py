@@ -44,13 +44,16 @@ def codec_name(encoding: str) -> str:
     return UTF_8 if name == "utf-8" else name
 
 
-def look_at_text(path: Path, compression: Compression, encoding: str | None) -> Look:
+def look_at_text(
+    path: Path, compression: Compression, encoding: str | None, *, in_part: bool = False
+) -> Look:
     """Return what a text file is.
 
     Args:
         path: The file.
         compression: How it is packed.
         encoding: The one that the spec names, if it does.
+        in_part: Whether it will do to decode the beginning of a large file that is UTF-8.
 
     Raises:
         Unusable: It is empty, in no known encoding or not in the given one, or has NUL bytes; or
@@ -65,6 +68,8 @@ def look_at_text(path: Path, compression: Compression, encoding: str | None) -> 
             return _decoded(path, compression, "utf-16")
         except _Undecodable as error:
             raise Unusable("invalid UTF-16", "Save the file as UTF-8.", line=error.line) from None
+    if in_part and not compression and (look := _begun(path)) is not None:
+        return look
     try:
         return _decoded(path, compression, UTF_8)
     except _Undecodable as error:
@@ -86,6 +91,22 @@ def look_at_text(path: Path, compression: Compression, encoding: str | None) -> 
             line=as_utf8.line,
         ) from None
     return look
+
+
+def _begun(path: Path) -> Look | None:
+    """Return what a large file is that begins as UTF-8; None where more of it must be decoded."""
+    with Hashed(path) as file:
+        start = file.read(CHUNK) or b""
+        try:
+            text = codecs.getincrementaldecoder(UTF_8)().decode(start)
+        except UnicodeDecodeError:
+            return None
+        first = text.lstrip()[:1]
+        if len(start) < CHUNK or not first or "\0" in text:
+            return None
+        while file.read(CHUNK):
+            pass
+        return Look(sha256=file.hexdigest(), encoding=UTF_8, first=first, decoded=False)
 
 
 def _start(path: Path, compression: Compression) -> bytes:

@@ -45,6 +45,8 @@ class Look:
     first: str
     """First character that is not blank; nothing for a format that is no text."""
     compression: Compression = ""
+    decoded: bool = True
+    """Whether all of it was decoded, not only the beginning."""
     stamp: tuple[int, ...] = ()
     """Device, inode, size and times when it was looked at; nothing when they say nothing."""
 

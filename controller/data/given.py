@@ -3,8 +3,8 @@
 Out: a `Given` for each file, or every problem at once. Rows are not read here.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from controller.data.fetch import fetch, fetch_saved
@@ -74,7 +74,7 @@ def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list
             )
         try:
             for found in _find(source, folder, places):
-                look = _look(found, source, places)
+                look = _look(found, source, places, in_part=True)
                 of = SourceFile(
                     path=found.path, shown=found.shown, kind=found.kind, look=look, source=source
                 )
@@ -102,6 +102,25 @@ def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list
     if unread:
         raise DataNotRead(unread)
     return given
+
+
+def decode_all(given: Sequence[Given], places: Places) -> list[Given]:
+    """Return the same after decoding the files to their ends of which only the beginning was.
+
+    Raises:
+        InvalidInput: With every one that is in no known encoding.
+    """
+    decoded: list[Given] = []
+    problems: list[Problem] = []
+    for one in given:
+        try:
+            look = _look(one.file, one.source, places, in_part=False)
+            decoded.append(replace(one, file=replace(one.file, look=look)))
+        except _OfFile as error:
+            problems.append(error.problem)
+    if problems:
+        raise InvalidInput(problems)
+    return decoded
 
 
 _TABLES = frozenset({"csv", "tsv", "parquet", "excel"})
@@ -144,7 +163,7 @@ def _find(source: Source, folder: Path, places: Places) -> Iterator[Found]:
             yield found
 
 
-def _look(found: Found, source: Source, places: Places) -> Look:
+def _look(found: Found | SourceFile, source: Source, places: Places, *, in_part: bool) -> Look:
     try:
         return look_at(
             found.path,
@@ -152,6 +171,7 @@ def _look(found: Found, source: Source, places: Places) -> Look:
             kind=found.kind,
             encoding=source.encoding,
             blob=places.blobs.get(found.path),
+            in_part=in_part,
         )
     except Unusable as error:
         raise _OfFile(

@@ -20,7 +20,7 @@ from controller.data.packed import Hashed, changed, compression_of
 from controller.data.unusable import Unusable
 from controller.spec.data import Kind
 
-VERSION = 2
+VERSION = 3
 """Of how a file is looked at. Another one makes every memo worthless."""
 
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -31,7 +31,13 @@ _Stamp: TypeAlias = tuple[int, ...]
 
 
 def look_at(
-    path: Path, memos: Path, *, kind: Kind, encoding: str | None = None, blob: Blob | None = None
+    path: Path,
+    memos: Path,
+    *,
+    kind: Kind,
+    encoding: str | None = None,
+    blob: Blob | None = None,
+    in_part: bool = False,
 ) -> Look:
     """Return what a file's bytes are, from a memo when the file is surely unchanged.
 
@@ -42,6 +48,8 @@ def look_at(
         encoding: The one that the spec names, if it does.
         blob: Git's ID of its contents, if git says that the file is as committed: then it is known
             wherever it was checked out. One that was touched since git was asked is read.
+        in_part: Whether it will do to decode the beginning of large JSONL: whoever parses every
+            line of it notices bytes that are not UTF-8, and looks again.
 
     Raises:
         Unusable: The file is empty or was not fetched by Git LFS, is not in its encoding or in no
@@ -55,12 +63,12 @@ def look_at(
     by_blob = None
     if blob is not None and _BLOB.fullmatch(blob.id) and _is_before(stamp, blob.asked_ns):
         by_blob = memos / f"blob-{blob.id}-{stamp[2]}-{how}.json"
-        known = _remembered(by_blob, None)
+        known = _remembered(by_blob, None, in_part=in_part)
         if known is not None:
             return replace(known, stamp=stamp)
-    look = _remembered(memo, stamp)
+    look = _remembered(memo, stamp, in_part=in_part)
     if look is None:
-        look = _look(path, kind, encoding)
+        look = _look(path, kind, encoding, in_part=in_part and kind == "jsonl")
         _remember(memo, stamp, look)
     if by_blob is not None and _stamp(path) == stamp:
         _remember(by_blob, stamp, look)
@@ -80,12 +88,12 @@ def changed_since(source: SourceFile) -> Unusable | None:
     return None if _digest(source.path) == source.look.sha256 else changed()
 
 
-def _look(path: Path, kind: Kind, encoding: str | None) -> Look:
+def _look(path: Path, kind: Kind, encoding: str | None, *, in_part: bool) -> Look:
     with path.open("rb") as file:
         if file.read(len(_LFS)) == _LFS:
             raise Unusable("only a pointer of Git LFS is here, not the file", "git lfs pull")
     if kind not in BINARY:
-        return look_at_text(path, compression_of(path), encoding)
+        return look_at_text(path, compression_of(path), encoding, in_part=in_part)
     if not path.stat().st_size:
         raise Unusable("the file is empty", "Name another file.")
     return Look(sha256=_digest(path), encoding="", first="")
@@ -113,16 +121,17 @@ def _is_before(stamp: _Stamp, moment_ns: int) -> bool:
     return max(stamp[3:]) + _TICK_NS < moment_ns
 
 
-def _remembered(memo: Path, stamp: _Stamp | None) -> Look | None:
+def _remembered(memo: Path, stamp: _Stamp | None, *, in_part: bool) -> Look | None:
     """Return what a memo says of the file with this stamp; of any file without one."""
     try:
         written_ns = memo.stat().st_mtime_ns
         content = json.loads(memo.read_bytes())
         if content["version"] != VERSION:
             return None
+        look = Look(**content["look"])
         # As git does: a file touched in the very tick of the memo may have changed after it.
         if stamp is None or (tuple(content["stamp"]) == stamp and max(stamp[3:]) < written_ns):
-            return Look(**content["look"])
+            return look if look.decoded or in_part else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return None

@@ -7,14 +7,15 @@ reading gets there. Memory does not grow with the file, packed or unpacked.
 import gzip
 import io
 import zlib
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
 from typing_extensions import Buffer
 
+from controller.data.aside import Aside
 from controller.data.files import CHUNK, Compression
 from controller.data.optional import load
-from controller.data.sha256 import Sha256
 from controller.data.unusable import Unusable
 
 # No text in an encoding that is recognised begins with either of these.
@@ -27,7 +28,8 @@ class Hashed(io.RawIOBase):
 
     def __init__(self, path: Path, expected: str = "") -> None:
         self._file = path.open("rb", buffering=0)
-        self._sha256 = Sha256()
+        self._sha256 = sha256()
+        self._hash = Aside(self._sha256.update)
         self._expected = expected
 
     def readable(self) -> bool:
@@ -41,18 +43,19 @@ class Hashed(io.RawIOBase):
             Unusable: The file ended, and was not the expected one.
         """
         count = self._file.readinto(buffer)
-        self._sha256.update(bytes(memoryview(buffer)[:count]))
+        self._hash(bytes(memoryview(buffer)[:count]))
         if not count and self._expected and self.hexdigest() != self._expected:
             raise changed()
         return count
 
     def hexdigest(self) -> str:
         """Return the digest of what was read so far: of the file, at its end."""
+        self._hash.wait()
         return self._sha256.hexdigest()
 
     def close(self) -> None:
         """Close the file."""
-        self._sha256.close()
+        self._hash.close()
         self._file.close()
         super().close()
 

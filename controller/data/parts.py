@@ -93,7 +93,7 @@ def _runs(spool: Spool, verdicts: bytearray) -> Iterator[tuple[_Run, bytes]]:
     )
     for (stretch, sizes), (_, lines), (_, tokens), (_, digests) in columns:
         start, end = 0, stretch.first + stretch.examples
-        data, at = memoryview(spool.read(stretch)), 0
+        data, at = spool.read(stretch), 0
         for verdict, same in groupby(verdicts[stretch.first : end]):
             part = slice(start, start + len(list(same)))
             run = _Run(
@@ -106,7 +106,7 @@ def _runs(spool: Spool, verdicts: bytearray) -> Iterator[tuple[_Run, bytes]]:
             )
             size = sum(run.sizes)
             if verdict != DROPPED:
-                yield run, bytes(data[at : at + size])
+                yield run, data[at : at + size]
             start, at = part.stop, at + size
 
 

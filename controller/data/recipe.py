@@ -121,14 +121,16 @@ class _Preparer:
         out, drafts, plain = Prepared(), _drafts(), Draft()
         shape, measure = self._recipe.source.shape, self._measure
         longest = sys.maxsize if measure is None else measure.surely_short
+        hash_of, add = self._hash, plain.add
         for line, written in enumerate(batch.read(), start=batch.first):
             spelt = spell_line(written, shape)
             if spelt is not None and len(spelt[0]) <= longest:
                 text, question = spelt
-                plain.add(line, text, self._hash(question))
+                add(line, text, hash_of(question))
             elif not written.isspace():
                 self._put_plain(plain, out, drafts)
                 plain = Draft()
+                add = plain.add
                 self._prepare_row(line, parse_line(written), out, drafts)
         self._put_plain(plain, out, drafts)
         return out if self._finish(out, drafts, measure) else None

@@ -1,10 +1,11 @@
 """Write a file of lines once, and know its digest without reading it again."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.data.sha256 import Sha256
+from controller.data.aside import Aside
 
 _BATCH = 1 << 18
 """Bytes that are hashed and written at once."""
@@ -24,7 +25,9 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
-        self._sha256 = Sha256()
+        self._sha256 = hashlib.sha256()
+        self._hash = Aside(self._sha256.update)
+        self._write = Aside(self._file.write)
         self._pending: list[bytes] = []
         self._size = 0
         self.lines = 0
@@ -40,18 +43,21 @@ class Writer:
     def finish(self) -> Written:
         """Force everything to the disk and say what the file is."""
         self._flush()
+        self._hash.wait()
+        self._write.wait()
         self._file.flush()
         os.fsync(self._file.fileno())
         return Written(size=self._file.tell(), sha256=self._sha256.hexdigest(), lines=self.lines)
 
     def close(self) -> None:
         """Close the file, finished or not."""
-        self._sha256.close()
+        self._hash.close()
+        self._write.close()
         self._file.close()
 
     def _flush(self) -> None:
         lines = b"".join(self._pending)
         self._pending.clear()
         self._size = 0
-        self._sha256.update(lines)
-        self._file.write(lines)
+        self._hash(lines)
+        self._write(lines)
