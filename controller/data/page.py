@@ -29,9 +29,9 @@ Samples are drawn by BLAKE2b, since what is drawn is recorded. What is equal is 
 which takes a fifth of the time and is forgotten with the build.
 """
 
-SHARDS: Final = 64
+SHARDS: Final = 32
 """Parts that digests are divided into, so that one at a time fits into memory: of four million
-examples, one holds some 6 MB."""
+examples, one holds some 12 MB."""
 
 Column: TypeAlias = Literal[
     "size", "line", "tokens", "question", "side", "digest", "stratum", "bands"

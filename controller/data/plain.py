@@ -1,23 +1,23 @@
 """The common case at once: a conversation of plain messages that needs no change. Pure.
 
 What `shapes`, `prepare.normalise`, `prepare.check` and `example.spell` do one after the other for
-every example, done in a few compiled steps where all of them have nothing to do; most of a large
+every example, done in one loop over its turns where all of them have nothing to do; most of a large
 dataset is like that, and goes through here several times as fast. msgspec reads a line into these
-types, checks it against them, and spells them as `example.spell` does. Tests hold both ways
+types and checks it against them, and spells texts as `example.spell` does. Tests hold both ways
 against each other.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from re import compile as pattern
 from unicodedata import is_normalized
 
 from msgspec import UNSET, Struct, UnsetType, convert, field
 from msgspec.json import Decoder, Encoder
 
 from backends.base import Json
+from controller.data import sharegpt
 from controller.data.example import Spelt
-from controller.data.sharegpt import ROLES
 from controller.spec.data import Shape
 
 PLAIN_SHAPES = (None, "chat", "sharegpt")
@@ -25,31 +25,31 @@ PLAIN_SHAPES = (None, "chat", "sharegpt")
 
 
 class _Turn(Struct, forbid_unknown_fields=True, gc=False):
-    """A message. The keys are in canonical order."""
+    """A message in OpenAI's form."""
 
     content: str
     role: str
 
 
 class _Said(Struct, forbid_unknown_fields=True, gc=False):
-    """A message of ShareGPT's."""
+    """A message in ShareGPT's form."""
 
-    value: str
-    speaker: str = field(name="from")
+    content: str = field(name="value")
+    role: str = field(name="from")
 
 
 class _Row(Struct, forbid_unknown_fields=True, gc=False):
-    """A conversation in either shape. What is not there is not spelt."""
+    """A conversation in either shape."""
 
     messages: list[_Turn] | UnsetType = UNSET
     conversations: list[_Said] | UnsetType = UNSET
 
 
-_OPENING = len(b'{"messages":[')
-_NEXT = b',{"content":'
-"""Before every message but the first, and in no text: there, quotes are escaped."""
+_OPENAI = {role: b',"role":"%b"}' % role.encode() for role in ("system", "user", "assistant")}
+_SHAREGPT = {name: _OPENAI[role] for name, role in sharegpt.ROLES.items() if role in _OPENAI}
+"""How the spelling of a message ends, by who speaks."""
 
-_TALK = re.compile("(system )?user ((user|assistant) )*assistant ")
+_LEARNABLE = pattern(b"(,system)?,user(,(user|assistant))*,assistant")
 
 _decode = Decoder(_Row).decode
 _encode = Encoder().encode
@@ -68,46 +68,50 @@ def spell_line(line: bytes, shape: Shape | None = None) -> Spelt | None:
         row = _decode(line)
     except ValueError:
         return None
-    if row.conversations is UNSET:
-        return None if shape == "sharegpt" else _spelt(row)
-    if shape == "chat" or row.messages is not UNSET:
-        return None
-    turns = [_Turn(said.value, ROLES.get(said.speaker, "")) for said in row.conversations]
-    return _spelt(_Row(turns))
+    return _spelt(row, shape)
 
 
 def spell_plain(row: Mapping[str, Json]) -> Spelt | None:
     """Return the same for a row in OpenAI's form that was read already."""
     try:
-        return _spelt(convert(row, _Row))
+        return _spelt(convert(row, _Row), "chat")
     except ValueError:
         return None
 
 
-def _spelt(row: _Row) -> Spelt | None:
-    turns = row.messages
-    if not turns or row.conversations is not UNSET:
-        return None
-    speakers = ""
+def _spelt(row: _Row, shape: Shape | None) -> Spelt | None:
+    turns: Sequence[_Turn | _Said]
+    if row.conversations is UNSET:
+        if row.messages is UNSET or shape == "sharegpt":
+            return None
+        turns, ends = row.messages, _OPENAI
+    else:
+        if row.messages is not UNSET or shape == "chat":
+            return None
+        turns, ends = row.conversations, _SHAREGPT
+    spelt: list[bytes] = []
+    speakers = b""
     for turn in turns:
-        text = turn.content
-        if not text or text.isspace() or "\r" in text:
+        text, end = turn.content, ends.get(turn.role)
+        if end is None or not text or text.isspace() or "\r" in text:
             return None
         if not text.isascii() and not is_normalized("NFC", text):
             return None
-        speakers += turn.role + " "
-    if not _is_talk(speakers):
+        try:
+            spelt.append(b'{"content":' + _encode(text) + end)
+        except ValueError:
+            # Half of a surrogate pair.
+            return None
+        speakers += end
+    first = _first_asked(speakers)
+    if first is None:
         return None
-    try:
-        line = _encode(row)
-    except ValueError:
-        # Half of a surrogate pair.
-        return None
-    first = line.index(_NEXT) + 1 if turns[0].role == "system" else _OPENING
-    return line + b"\n", line[first : line.rindex(_NEXT)]
+    return b'{"messages":[' + b",".join(spelt) + b"]}\n", b",".join(spelt[first:-1])
 
 
 @lru_cache(maxsize=1000)
-def _is_talk(speakers: str) -> bool:
-    """Say whether these follow one another as in a conversation that can be learnt from."""
-    return _TALK.fullmatch(speakers) is not None
+def _first_asked(speakers: bytes) -> int | None:
+    """Return which turn begins the question; None where nothing can be learnt from these turns."""
+    if not _LEARNABLE.fullmatch(speakers.replace(b'"role":"', b"").replace(b'"}', b"")):
+        return None
+    return int(speakers.startswith(_OPENAI["system"]))

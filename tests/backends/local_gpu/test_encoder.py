@@ -1,5 +1,6 @@
 """How a local model reads examples: counted, shown and checked as the trainer does it."""
 
+import json
 import pickle
 import re
 import shutil
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends.base import BackendError, BaseModelMissing
+from backends.base import BackendError, BaseModel, BaseModelMissing
 from backends.local_gpu.encoder import LocalEncoder
 from backends.local_gpu.tokens import load_chat
 
@@ -308,6 +309,37 @@ def test_plain_texts_are_checked(open_encoder, given_example, message):
     encoder.check({"text": "카페"})
     with pytest.raises(BackendError, match="reads conversations, and this has 'text'"):
         open_encoder().check({"text": "카페"})
+
+
+SPECIAL = ["<|im_end|>", '<"quoted">', "\\tab", "끝", "[PAD]"]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.sampled_from([*SPECIAL, "<|", "[", '"', "\\", "a", "가", "<|im_start|"]), max_size=4
+    )
+)
+def test_what_is_cleared_passes_every_check(tmp_path, said):
+    (tmp_path / "tokenizer.json").write_text(
+        json.dumps({"added_tokens": [{"content": token, "special": True} for token in SPECIAL]})
+    )
+    encoder = LocalEncoder(
+        base_model=BaseModel(reference=str(tmp_path), revision=None, identity="a")
+    )
+    text = "".join(said)
+    plain = [{"content": "a", "role": "user"}, {"content": f"b{text}", "role": "assistant"}]
+    line = json.dumps({"messages": plain}, ensure_ascii=False)
+    cleared = encoder.clears(line.encode())
+    if cleared:
+        encoder.check({"messages": plain})
+    # And nothing else is looked at one by one.
+    assert cleared or any(one[:1] in text for one in SPECIAL)
+
+
+def test_plain_texts_are_looked_at_one_by_one(open_encoder):
+    assert open_encoder().clears(b'{"messages":[]}')
+    assert not pretraining(open_encoder).clears(b'{"text":"a"}')
 
 
 def test_a_template_is_judged_without_tokenizer(open_encoder, changed_base):

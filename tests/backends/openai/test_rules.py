@@ -313,3 +313,22 @@ def test_a_pair_counts_its_conversation_and_both_answers():
     both, one = encoder.count([PAIR, {"messages": [USER, ANSWER]}])
     (other,) = encoder.count([{"messages": PAIR["non_preferred_output"]}])
     assert both == one + other - 3
+
+
+@given(
+    st.booleans(),
+    st.lists(st.sampled_from(["user", "assistant"]), max_size=4),
+    st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip),
+)
+def test_no_rule_is_about_plain_conversations(has_system, between, text):
+    roles = ["system"] * has_system + ["user", *between, "assistant"]
+    example = {"messages": [{"role": role, "content": text} for role in roles]}
+    encoder = OpenAIEncoder(model="gpt-4.1-mini", method="supervised")
+    assert encoder.clears(json.dumps(example).encode())
+    encoder.check(example)
+
+
+@pytest.mark.parametrize("method", ["dpo", "reinforcement"])
+def test_other_methods_look_at_every_example(method):
+    encoder = OpenAIEncoder(model="gpt-4.1-mini", method=method)
+    assert not encoder.clears(b"{}\n")

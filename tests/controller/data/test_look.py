@@ -53,7 +53,7 @@ def test_a_memo_is_for_one_encoding(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "torn", [b"", b"{", b"[]", b'{"version":2}', b'{"version":2,"stamp":1,"look":{}}']
+    "torn", [b"", b"{", b"[]", b'{"version":3}', b'{"version":3,"stamp":1,"look":{}}']
 )
 def test_a_torn_memo_costs_one_more_reading(tmp_path, torn):
     path, looks = tmp_path / "a.csv", tmp_path / "looks"
@@ -118,3 +118,39 @@ def test_a_file_that_git_lfs_did_not_fetch_is_said(tmp_path, kind):
     with pytest.raises(Unusable, match="pointer of Git LFS") as caught:
         look_at(path, tmp_path / "looks", kind=kind)
     assert caught.value.remedy == "git lfs pull"
+
+
+def test_of_large_jsonl_the_beginning_will_do_for_whoever_parses_every_line(tmp_path):
+    path, looks = tmp_path / "a.jsonl", tmp_path / "looks"
+    path.write_bytes(b'{"a": "\xea\xb0\x80"}\n' * 100_000 + b"\xff\n")
+    look = look_at(path, looks, kind="jsonl", in_part=True)
+    assert look.sha256 == sha256(path.read_bytes()).hexdigest()
+    assert (look.encoding, look.first, look.decoded) == ("utf-8-sig", "{", False)
+    assert look_at(path, looks, kind="jsonl", in_part=True) == look
+    with pytest.raises(Unusable, match="byte 0xff is neither UTF-8") as caught:
+        look_at(path, looks, kind="jsonl")
+    assert caught.value.line == 100_001
+
+
+def test_what_was_decoded_in_part_is_decoded_when_all_is_wanted(tmp_path):
+    path, looks = tmp_path / "a.jsonl", tmp_path / "looks"
+    path.write_bytes(b'{"a": "b"}\n' * 100_000 + '{"a": "가나다라"}\n'.encode("cp949"))
+    assert look_at(path, looks, kind="jsonl", in_part=True).encoding == "utf-8-sig"
+    whole = look_at(path, looks, kind="jsonl")
+    assert (whole.encoding, whole.decoded) == ("cp949", True)
+    # And is not forgotten again.
+    assert look_at(path, looks, kind="jsonl", in_part=True) == whole
+
+
+@pytest.mark.parametrize("start", [b"\n" * 2_000_000, "가".encode("cp949") * 1_000_000])
+def test_what_does_not_begin_as_utf_8_is_decoded_to_its_end(tmp_path, start):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(start + b"{}\n")
+    assert look_at(path, tmp_path / "looks", kind="jsonl", in_part=True).decoded
+
+
+def test_a_nul_byte_at_the_beginning_is_said(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\0" + b" " * 2_000_000)
+    with pytest.raises(Unusable, match="a NUL byte"):
+        look_at(path, tmp_path / "looks", kind="jsonl", in_part=True)
