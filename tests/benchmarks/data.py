@@ -9,7 +9,8 @@ length, the others keep ids and labels. What is called of each stands in `prepar
 Each is given one process and two, and the better of the two is what ftctl is compared with.
 
     python tests/benchmarks/data.py --make-environments DIR
-    python tests/benchmarks/data.py --environments DIR [--rows N] [--runs N] [--real FOLDER]
+    python tests/benchmarks/data.py --environments DIR [--rows N] [--token-rows N] [--runs N]
+                                    [--real FOLDER]
     python tests/benchmarks/data.py --memory   # 1 and 4 million examples
     python tests/benchmarks/data.py --replan   # what a second plan reads of 1 GB
     python tests/benchmarks/data.py --floor    # what one process can read, hash, parse and spell
@@ -81,7 +82,8 @@ class Line:
 def main() -> None:
     """Do what was asked."""
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("--rows", type=int, default=100_000)
+    arguments.add_argument("--rows", type=int, default=1_000_000)
+    arguments.add_argument("--token-rows", type=int, default=100_000, help="where tokens count")
     arguments.add_argument("--runs", type=int, default=1, help="the best of so many")
     arguments.add_argument("--real", type=Path, help="folder with real rows, which come first")
     arguments.add_argument("--environments", type=Path, help="what --make-environments made")
@@ -153,9 +155,13 @@ def compare(folder: Path, given: argparse.Namespace, python: dict[str, str]) -> 
     """Print the tables."""
     for form, limited in (("chat", False), ("sharegpt", False), ("chat", True)):
         rows = folder / form / "finetunes" / "rows.jsonl"
-        size = repository(folder, form, given.rows, limited=limited, real=given.real)
+        count = given.token_rows if limited else given.rows
+        if limited:
+            # The same file with fewer rows.
+            rows.unlink()
+        size = repository(folder, form, count, limited=limited, real=given.real)
         what = "with tokens" if limited else "without tokens"
-        print(f"\n{given.rows:,} examples in {form} form, {size / 1e6:.0f} MB, {what}")
+        print(f"\n{count:,} examples in {form} form, {size / 1e6:.0f} MB, {what}")
         print(f"{'':28}examples/s  seconds   CPU s  command s  peak MB  once MB  tokens")
         lines = [best(given.runs, lambda form=form: ftctl(folder, form))]
         show(lines[0])
