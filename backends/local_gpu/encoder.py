@@ -78,11 +78,12 @@ class LocalEncoder:
             check_text(example, self._control)
 
     def clears(self, lines: bytes) -> bool:
-        """Say whether nothing in them begins like a control token, as it is spelt in JSON."""
-        return self.max_length is None and not any(
+        """Say whether no control token is in them, as it is spelt in JSON."""
+        may_be_there = any(
             first in lines and any(start in lines for start in starts)
             for first, starts in self._starts.items()
         )
+        return self.max_length is None and not (may_be_there and self._spelt.search(lines))
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example exactly as the model sees it, token by token."""
@@ -120,8 +121,14 @@ class LocalEncoder:
         return re.compile("|".join(map(re.escape, self._special)) or "(?!)")
 
     @cached_property
+    def _spelt(self) -> re.Pattern[bytes]:
+        """Finds control tokens in canonical lines."""
+        spelt = (json.dumps(token, ensure_ascii=False)[1:-1] for token in self._special)
+        return re.compile("|".join(map(re.escape, spelt)).encode() or b"(?!)")
+
+    @cached_property
     def _starts(self) -> Mapping[bytes, set[bytes]]:
-        """What control tokens begin with, by the first byte; few bytes are found the fastest."""
+        """What those begin with, by the first byte; few bytes are found many times as fast."""
         starts: dict[bytes, set[bytes]] = {}
         for token in self._special:
             spelt = json.dumps(token, ensure_ascii=False)[1:-1].encode()

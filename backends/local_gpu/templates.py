@@ -6,7 +6,7 @@ answered with an empty mask but with spans found by rendering the conversation's
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ import jinja2
 import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
+import jinja2.runtime
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backends.base import BackendError
@@ -34,6 +35,8 @@ _OPEN: Final = "\ufdd0ftctl\ufdd1"
 _CLOSE: Final = "\ufdd1ftctl\ufdd0"
 """Around what the assistant says; noncharacters, which no text may interchange."""
 _ROLE_AND_CONTENT: Final = 2
+_OF_EVERY_DICT: Final = frozenset(dir(dict))
+"""Attributes, which go before keys: `message.items` is the method."""
 _SPECIAL: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -65,8 +68,8 @@ class Template:
     compiled: jinja2.Template
     tools: jinja2.Template
     """What conversations with tools are rendered with; often the same."""
-    special: Mapping[str, str]
-    """Names and texts of the tokenizer's special tokens."""
+    known: Mapping[str, object]
+    """What every template knows: jinja's own names, and the tokenizer's special tokens."""
 
     def prompt(self, conversation: Conversation) -> str:
         """Render a conversation up to where the assistant's next answer begins."""
@@ -133,13 +136,21 @@ class Template:
     ) -> str:
         tools = conversation.get("tools") or None
         template = self.tools if tools else self.compiled
+        given = {
+            "messages": messages,
+            "tools": tools,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        # What `template.render` does, without gathering the names that are the same every time.
+        context = jinja2.runtime.new_context(
+            template.environment,
+            template.name,
+            template.blocks,
+            {**self.known, **given},
+            shared=True,
+        )
         try:
-            text: str = template.render(
-                messages=messages,
-                tools=tools,
-                add_generation_prompt=add_generation_prompt,
-                **self.special,
-            )
+            text = "".join(template.root_render_func(context))
         except (jinja2.TemplateError, TypeError, KeyError) as error:
             raise BackendError(
                 f"the chat template refuses this conversation: {error}",
@@ -169,7 +180,10 @@ def load_template(folder: Path, shipped: str | None) -> Template:
             marked="generation" in jinja_tags(source) and "generation" in jinja_tags(with_tools),
             compiled=environment.from_string(source),
             tools=environment.from_string(with_tools),
-            special={key: _text(settings[key]) for key in _SPECIAL if settings.get(key)},
+            known={
+                **environment.globals,
+                **{key: _text(settings[key]) for key in _SPECIAL if settings.get(key)},
+            },
         )
     except jinja2.TemplateError as error:
         raise BackendError(
@@ -225,7 +239,19 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = TODAY.strftime
+    environment.getattr = _quick_getattr(environment.getattr)
     return environment
+
+
+def _quick_getattr(getattr_: Callable[[object, str], object]) -> Callable[[object, str], object]:
+    """Return what finds `message.content` at once, which the sandbox does after two exceptions."""
+
+    def find(value: object, name: str) -> object:
+        if type(value) is dict and name in value and name not in _OF_EVERY_DICT:
+            return value[name]
+        return getattr_(value, name)
+
+    return find
 
 
 def _raise(message: str) -> None:

@@ -98,7 +98,7 @@ class Draft:
     stratum: list[bytes] = field(default_factory=list)
     bands: list[bytes] = field(default_factory=list)
     is_plain: bool = True
-    """Whether no example is anything but messages of the system, the user and the assistant."""
+    """Whether no example is known to be more than messages of system, user and assistant."""
 
     def add(self, line: int, text: bytes, question: int) -> None:
         """Add an example; what else is wanted of it is added by the caller."""

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from backends.base import Encoder, Json
 from controller.canonical import canonical_json
 from controller.data.batches import Batch, Lines, meets
-from controller.data.example import Example, Spelt, map_texts, spell, texts_of
+from controller.data.example import Example, map_texts, spell, texts_of
 from controller.data.files import Row
 from controller.data.measure import Measure
 from controller.data.nearest import did_you_mean, listing
@@ -146,7 +146,7 @@ class _Preparer:
                 break
         if self._measure is not None:
             for one, tokens in self._measure.measured(waiting, out):
-                self._put(one.line, one.spelt, drafts, one, tokens)
+                self._put(one, drafts, tokens)
         self._finish(out, drafts)
         return out
 
@@ -164,7 +164,7 @@ class _Preparer:
             one = self._prepared(row, line, out)
             if one is None or self._counts:
                 return one
-            self._put(line, one.spelt, drafts, one)
+            self._put(one, drafts)
         except Unusable as error:
             if error.field and self._recipe.is_table:
                 out.blamed = error
@@ -261,26 +261,18 @@ class _Preparer:
         drafts[HELD_OUT].extend(plain, is_held_out)
         drafts[self._recipe.verdict].extend(plain, is_other)
 
-    def _put(
-        self,
-        line: int,
-        spelt: Spelt,
-        drafts: Mapping[int, Draft],
-        one: Taken | None = None,
-        tokens: int = 0,
-    ) -> None:
-        """Write an example to its side; `one` where more than its canonical line decides."""
-        text, question = spelt
-        asked = side = self._hash(question)
-        if one is not None and one.group is not None:
-            side = self._hash(one.group)
+    def _put(self, one: Taken, drafts: Mapping[int, Draft], tokens: int = 0) -> None:
+        """Write an example to its side."""
+        text, question = one.spelt
+        asked = self._hash(question)
+        side = asked if one.group is None else self._hash(one.group)
         draft = drafts[HELD_OUT if side < self._held_out else self._recipe.verdict]
-        draft.add(line, text, asked)
-        draft.is_plain = draft.is_plain and one is None
+        draft.add(one.line, text, asked)
+        draft.is_plain = False
         draft.tokens.append(tokens)
         draft.side.append(side)
-        draft.stratum.append((one and one.stratum) or b"")
-        if self._near is not None and one is not None:
+        draft.stratum.append(one.stratum or b"")
+        if self._near is not None:
             draft.bands += self._bands(one)
 
     def _bands(self, one: Taken) -> list[bytes]:
