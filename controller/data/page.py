@@ -115,6 +115,11 @@ class Draft:
         self.question += compress(other.question, chosen)
         self.digests += compress(other.digests, chosen)
 
+    def clear(self) -> None:
+        """Forget what `extend` took."""
+        for column in (self.lines, self.line, self.question, self.digests):
+            column.clear()
+
     def finish(
         self, verdict: int, text: bytes, spool: Path, wanted: frozenset[Column], *, in_shards: bool
     ) -> Page:

@@ -81,28 +81,27 @@ def spell_plain(row: Mapping[str, Json]) -> Spelt | None:
 
 def _spelt(row: _Row, shape: Shape | None) -> Spelt | None:
     turns: Sequence[_Turn | _Said]
-    if row.conversations is UNSET:
-        if row.messages is UNSET or shape == "sharegpt":
-            return None
+    if row.conversations is UNSET and row.messages is not UNSET and shape != "sharegpt":
         turns, ends = row.messages, _OPENAI
-    else:
-        if row.messages is not UNSET or shape == "chat":
-            return None
+    elif row.messages is UNSET and row.conversations is not UNSET and shape != "chat":
         turns, ends = row.conversations, _SHAREGPT
+    else:
+        return None
     spelt: list[bytes] = []
     speakers = b""
-    for turn in turns:
-        text, end = turn.content, ends.get(turn.role)
-        if end is None or not text or text.isspace() or "\r" in text:
-            return None
-        if not text.isascii() and not is_normalized("NFC", text):
-            return None
-        try:
+    try:
+        for turn in turns:
+            text = turn.content
+            if not text or text.isspace() or "\r" in text:
+                return None
+            if not text.isascii() and not is_normalized("NFC", text):
+                return None
+            end = ends[turn.role]
             spelt.append(b'{"content":' + _encode(text) + end)
-        except ValueError:
-            # Half of a surrogate pair.
-            return None
-        speakers += end
+            speakers += end
+    except (KeyError, ValueError):
+        # Somebody else speaks, or half of a surrogate pair.
+        return None
     first = _first_asked(speakers)
     if first is None:
         return None

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from xxhash import xxh3_128_digest
+
 from backends.base import Encoder, Json
 from controller.canonical import canonical_json
 from controller.data.batches import Batch, Lines, meets
@@ -121,16 +123,19 @@ class _Preparer:
         out, drafts, plain = Prepared(), _drafts(), Draft()
         shape, measure = self._recipe.source.shape, self._measure
         longest = sys.maxsize if measure is None else measure.surely_short
-        hash_of, add = self._hash, plain.add
+        # A million lines go through here: what can be looked up before is looked up before.
+        hash_of, digest_of = self._hash, xxh3_128_digest
+        texts, numbers, asked, digests = plain.lines, plain.line, plain.question, plain.digests
         for line, written in enumerate(batch.read(), start=batch.first):
             spelt = spell_line(written, shape)
             if spelt is not None and len(spelt[0]) <= longest:
                 text, question = spelt
-                add(line, text, hash_of(question))
+                texts.append(text)
+                numbers.append(line)
+                asked.append(hash_of(question))
+                digests.append(digest_of(text))
             elif not written.isspace():
                 self._put_plain(plain, out, drafts)
-                plain = Draft()
-                add = plain.add
                 self._prepare_row(line, parse_line(written), out, drafts)
         self._put_plain(plain, out, drafts)
         return out if self._finish(out, drafts, measure) else None
@@ -254,12 +259,13 @@ class _Preparer:
         return one._replace(group=group, stratum=stratum)
 
     def _put_plain(self, plain: Draft, out: Prepared, drafts: Mapping[int, Draft]) -> None:
-        """Write plain examples to their sides."""
+        """Move plain examples to their sides."""
         out.rows += len(plain.lines)
         is_held_out = [one < self._held_out for one in plain.question]
         is_other = [not one for one in is_held_out]
         drafts[HELD_OUT].extend(plain, is_held_out)
         drafts[self._recipe.verdict].extend(plain, is_other)
+        plain.clear()
 
     def _put(self, one: Taken, drafts: Mapping[int, Draft], tokens: int = 0) -> None:
         """Write an example to its side."""
