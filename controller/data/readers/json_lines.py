@@ -90,7 +90,8 @@ def _parse_slowly(written: bytes | str) -> dict[str, Json] | Unusable:
         byte = error.object[error.start]
         return Unusable(f"byte 0x{byte:02x} is not UTF-8", "Mend that line.")
     try:
-        value: Json = decoder().decode(text)
+        # Without its end, which would be where a line that was cut off goes on.
+        value: Json = decoder().decode(text.rstrip("\r\n"))
     except json.JSONDecodeError as error:
         return Unusable(
             f"not valid JSON: {error.msg} (column {error.colno})",
