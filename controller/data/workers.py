@@ -68,7 +68,8 @@ def workers(size: int) -> Iterator[Run]:
                 "Most likely memory ran out; see `dmesg`. Run the command again with more of it.",
             ) from None
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # What is begun is waited for: it writes into a folder that is removed next.
+            pool.shutdown(cancel_futures=True)
 
 
 def _way() -> str:

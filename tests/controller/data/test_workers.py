@@ -32,6 +32,16 @@ class Dies:
         return lambda _: os.kill(os.getpid(), signal.SIGKILL)
 
 
+@dataclass(frozen=True)
+class Writes:
+    """Writes files into a folder that somebody may want to remove."""
+
+    folder: Path
+
+    def open(self):
+        return lambda number: (time.sleep(0.1), (self.folder / str(number)).touch())
+
+
 PROGRAM = """
 import sys, threading, time
 sys.path.insert(0, {folder!r})
@@ -64,6 +74,15 @@ def test_results_come_in_order(size):
     assert [square for square, _ in results] == [number * number for number in range(50)]
     if size == 0:
         assert {process for _, process in results} == {os.getpid()}
+
+
+def test_nothing_is_written_after_an_interruption(tmp_path):
+    with pytest.raises(KeyboardInterrupt), workers(WORTH) as run:
+        for _ in run(Writes(tmp_path), range(100)):
+            raise KeyboardInterrupt
+    written = set(tmp_path.iterdir())
+    time.sleep(0.3)
+    assert set(tmp_path.iterdir()) == written
 
 
 def test_a_worker_that_was_killed_is_said():
