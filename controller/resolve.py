@@ -4,8 +4,8 @@ Needs no key, no network and no heavy package.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -16,12 +16,13 @@ from controller.check import OpenBackend, check_policies, check_spec
 from controller.clock import days_until
 from controller.data.dataset import Dataset, Part, build_dataset
 from controller.data.difference import Halves, count_differences, earlier_datasets
+from controller.data.fetch.snapshot import Fetched
 from controller.data.files import Blob
 from controller.data.given import Places
-from controller.errors import DataNotRead, InvalidInput, PolicyBroken, Problem
+from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
 from controller.foresight import warnings_of
 from controller.lock.model import DataFacts, Entry, Lockfile, PartFacts
-from controller.plan.actions import DataChange, Deferred, Desired, Shutdown
+from controller.plan.actions import Blocked, DataChange, Deferred, Desired, Obstacle, Shutdown
 from controller.plan.fingerprint import (
     EVALUATION_SCHEME,
     TRAINING_SCHEME,
@@ -32,6 +33,7 @@ from controller.plan.fingerprint import (
 from controller.project import Project, known_blobs
 from controller.settings import Policies
 from controller.spec.load import LoadedSpec
+from controller.spec.model import Spec
 from controller.spec.yaml import dotted
 
 EarlierDatasets: TypeAlias = Callable[[], Mapping[tuple[str, str], Halves]]
@@ -46,64 +48,99 @@ class Resolved:
     requests: Mapping[str, TrainRequest]
     """For the first attempt; a later one replaces the number."""
     datasets: Mapping[str, Dataset]
-    deferred: Mapping[str, Deferred]
-    """Fine-tunes whose data cannot be read here."""
+    unresolved: Mapping[str, Deferred | Blocked]
+    """Fine-tunes whose spec or data cannot be read here, and why."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Every problem of every spec and data file."""
+        blocked = [one for one in self.unresolved.values() if isinstance(one, Blocked)]
+        return tuple(problem for one in blocked for problem in one.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """What the fine-tunes of one pass share while they are resolved."""
+
+    project: Project
+    blobs: Mapping[Path, Blob] = MappingProxyType({})
+    """What git knows of files that need not be read."""
+    fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
+    """Answers of databases, URLs and hubs: each is asked once a run, so that its passes agree."""
 
 
 def resolve(
     specs: Mapping[str, LoadedSpec],
     recorded: Lockfile,
-    project: Project,
+    readings: Readings,
     open_backend: OpenBackend,
     policies: Policies,
-    problems: Sequence[Problem] = (),
+    problems: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
 ) -> Resolved:
     """Build every dataset, identify every base model, compute every fingerprint.
+
+    What is wrong with one fine-tune concerns it alone: it is unresolved, the others are not.
 
     Args:
         specs: The specs that could be read.
         recorded: The lockfile.
-        project: The repository.
+        readings: The repository, and what was read of it before in the same run.
         open_backend: Opens a backend by a spec's `place`.
         policies: What the repository demands.
-        problems: What was wrong with specs that could not be read.
-
-    Raises:
-        InvalidInput: With every problem of every spec and data file.
-        PolicyBroken: With every breach of a policy, when there is no other problem.
+        problems: What is wrong with specs that could not be read, by fine-tune.
     """
     desired: dict[str, Desired] = {}
     requests: dict[str, TrainRequest] = {}
     datasets: dict[str, Dataset] = {}
-    deferred: dict[str, Deferred] = {}
-    found = [*problems]
-    breaches: list[Problem] = []
-    blobs = known_blobs(project.root)
+    unresolved: dict[str, Deferred | Blocked] = {
+        name: _invalid(name, found) for name, found in problems.items()
+    }
+    project = readings.project
+    readings = replace(readings, blobs=known_blobs(project.root))
     earlier = cache(partial(earlier_datasets, project.state / "data"))
     for name, loaded in specs.items():
-        own = list(check_spec(loaded, open_backend))
-        breaches += check_policies(loaded, policies)
-        found += own
-        if own:
-            continue
         entry = recorded.finetunes.get(name, Entry())
-        backend = open_backend(loaded.spec.place)
         try:
-            built = build_one(loaded, entry, project, backend, blobs)
-        except DataNotRead as error:
-            deferred[name] = _deferred(name, error)
-        except InvalidInput as error:
-            found += error.problems
-        else:
+            _require_valid(loaded, open_backend, policies)
+            backend = open_backend(loaded.spec.place)
+            built = build_one(loaded, entry, backend, readings)
             desired[name], requests[name] = _resolve_one(
                 loaded, entry, project, backend, built, earlier
             )
             datasets[name] = built.dataset
-    if found:
-        raise InvalidInput([*found, *breaches])
+        except DataNotRead as error:
+            unresolved[name] = _deferred(name, error)
+        except InvalidInput as error:
+            policy = error.exit_code == ExitCode.REFUSED
+            unresolved[name] = _invalid(name, error.problems, policy=policy)
+        except BackendError as error:
+            problem = Problem(file=loaded.file, message=error.message, remedy=error.remedy)
+            unresolved[name] = _invalid(name, [problem])
+    return Resolved(desired=desired, requests=requests, datasets=datasets, unresolved=unresolved)
+
+
+def _require_valid(loaded: LoadedSpec, open_backend: OpenBackend, policies: Policies) -> None:
+    wrong = list(check_spec(loaded, open_backend))
+    breaches = list(check_policies(loaded, policies))
+    if wrong:
+        raise InvalidInput([*wrong, *breaches])
     if breaches:
         raise PolicyBroken(breaches)
-    return Resolved(desired=desired, requests=requests, datasets=datasets, deferred=deferred)
+
+
+def _invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) -> Blocked:
+    first, *others = sorted(problems, key=lambda one: (one.file, one.line or 0, one.field))
+    field_ = f"{first.field}: " if first.field else ""
+    more = f"; and {len(others)} more" if others else ""
+    return Blocked(
+        name=name,
+        reason=f"{field_}{first.message}{more}",
+        remedy="Type `ftctl validate`, which shows every problem with its file and line."
+        if others or not first.remedy
+        else first.remedy,
+        obstacle=Obstacle.POLICY if policy else Obstacle.INPUT,
+        problems=(first, *others),
+    )
 
 
 def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend) -> BaseModel:
@@ -137,21 +174,14 @@ class BuiltData:
     """Complete: defaults written out."""
 
 
-def build_one(
-    loaded: LoadedSpec,
-    entry: Entry,
-    project: Project,
-    backend: Backend,
-    blobs: Mapping[Path, Blob] = MappingProxyType({}),
-) -> BuiltData:
+def build_one(loaded: LoadedSpec, entry: Entry, backend: Backend, readings: Readings) -> BuiltData:
     """Build the dataset of a spec that was checked, or find it built.
 
     Args:
         loaded: The spec.
         entry: What is recorded of it.
-        project: The repository.
         backend: The spec's.
-        blobs: What git says of files that need not be read.
+        readings: The repository, and what was read of it before.
 
     Raises:
         InvalidInput: With every problem of its data.
@@ -163,12 +193,14 @@ def build_one(
     )
     base_model = identify_base(loaded, entry, backend)
     encoder = backend.encoder(base_model, spec.method, hyperparameters)
+    project = readings.project
     places = Places(
         root=project.root,
         cache=project.state / "data",
         environment=os.environ,
-        blobs=blobs,
+        blobs=readings.blobs,
         offline=project.offline,
+        fetched=readings.fetched,
     )
     try:
         dataset = build_dataset(
@@ -242,8 +274,16 @@ def _resolve_one(
         else {},
         shutdown=_shutdown(base_model),
         warnings=tuple(warnings_of(spec, dataset, built.encoder)),
+        paid=backend.capabilities().paid or _asks_elsewhere(spec, entry),
     )
     return desired, request
+
+
+def _asks_elsewhere(spec: Spec, entry: Entry) -> bool:
+    """Return whether evaluating asks the production model of another backend, which may cost."""
+    production = entry.builds.get(entry.production or "")
+    compared = "production" in spec.evaluation.compare_to
+    return compared and production is not None and production.backend != spec.place
 
 
 def _facts(part: Part) -> PartFacts:

@@ -124,8 +124,17 @@ def find_endpoint(root: Path, name: str) -> Endpoint:
         InvalidInput: `ftctl.yaml` has problems.
         BackendError: It names no such endpoint.
     """
+    return endpoint_of(load_settings(root), root, name)
+
+
+def endpoint_of(settings: Settings, root: Path, name: str) -> Endpoint:
+    """Return an endpoint of a repository's settings; the default one needs no name.
+
+    Raises:
+        BackendError: They name no such endpoint.
+    """
     wanted = name or DEFAULT_ENDPOINT
-    endpoints = load_settings(root).endpoints
+    endpoints = settings.endpoints
     if wanted in endpoints:
         return Endpoint(name=wanted, env_file=root / ".env", **endpoints[wanted].model_dump())
     if wanted == DEFAULT_ENDPOINT:

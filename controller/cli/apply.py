@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -10,22 +12,26 @@ from controller.cli.common import (
     check_names,
     json_option,
     print_coloured,
-    print_json,
+    print_json_line,
     project_of,
     wants_json,
 )
 from controller.cli.finish import finish
 from controller.cli.screen import open_screen
 from controller.errors import ExitCode, FtctlError, PlanStale
-from controller.plan.actions import Adopt, Retire, Reuse, Train
-from controller.reconcile import Planned, Walk, converge, plan_once, submission
-from controller.render.plan import no_changes, plan_json, plan_text
+from controller.plan.approval import approve
+from controller.plan.plan import Plan
+from controller.render.actions import no_changes
+from controller.render.plan import plan_text
+from controller.render.plan_json import PLAN_FORMAT, action_ids, plan_json
+from controller.run.prepare import PreparedRun, prepare_run
+from controller.run.reconcile import RunOptions, run_until_settled
 
 
 @click.command("apply")
 @click.argument("plan_file", required=False, type=click.Path(path_type=Path, exists=True))
-@click.option("-y", "--auto-approve", is_flag=True, help="Do not ask before spending.")
-@click.option("--no-wait", is_flag=True, help="Submit, record and end; `reconcile` goes on later.")
+@click.option("-y", "--auto-approve", is_flag=True, help="Approve the plan that this run shows.")
+@click.option("--no-wait", is_flag=True, help="Submit, record and end; `reconcile` follows up.")
 @click.option("--expect", metavar="PLAN_ID", help="Refuse any plan but this one.")
 @click.option("--only", metavar="NAME", multiple=True, help="Act on this fine-tune alone.")
 @click.option(
@@ -49,50 +55,89 @@ def command(
 ) -> int:
     """Train, evaluate, judge and promote until specs and models agree.
 
-    With PLAN_FILE (from `plan --out`) carries out that plan without asking, and no other.
+    Carries out the plan that it shows, and what follows from it. With PLAN_FILE (from
+    `plan --out`) carries out that plan without asking, and no other.
     """
-    project = project_of(ctx)
-    planned = plan_once(project)
-    check_names(only, [*planned.resolved.desired, *(a.name for a in planned.plan.actions)])
-    wanted = expect if plan_file is None else _plan_id(plan_file)
-    if wanted is not None and wanted != planned.plan.id:
-        message = f"the plan is {planned.plan.id} now, not {wanted}"
-        raise PlanStale(message, "Look at `ftctl plan` and approve that one.")
-    as_json = wants_json(ctx)
-    if as_json and not auto_approve and wanted is None:
+    project, as_json = project_of(ctx), wants_json(ctx)
+    prepared = prepare_run(project)
+    plan = prepared.plan
+    check_names(only, [*prepared.desired, *(action.name for action in plan.actions)])
+    expected = _expected(expect, plan_file)
+    _require_expected(expected, plan)
+    approved = auto_approve or expected is not None
+    if as_json and not approved:
         raise FtctlError("--json cannot ask before spending", "Add --auto-approve.")
-    if not planned.plan.actions:
-        message = no_changes(planned.plan)
-        if as_json:
-            print_json(plan_json(planned.plan, {}))
-        else:
-            click.echo(message)
+    if not plan.actions:
+        _print_no_changes(plan, as_json=as_json)
         return ExitCode.DONE
     if not as_json:
-        print_coloured(plan_text(planned.plan, planned.resolved.desired))
+        print_coloured(plan_text(plan, prepared.desired))
         click.echo()
-    if not auto_approve and wanted is None:
-        _ask(planned)
-    approved = (
-        None
-        if auto_approve
-        else frozenset(
-            submission(action) for action in planned.plan.actions if isinstance(action, Train)
-        )
-    )
-    walk = Walk(
-        approved=approved, wait=not no_wait, lock_timeout_s=lock_timeout, only=frozenset(only)
+    if not approved:
+        _ask(prepared, only)
+    options = RunOptions(
+        approval=approve(plan.actions, plan.decisions, only),
+        wait=not no_wait,
+        lock_timeout_s=lock_timeout,
     )
     screen = open_screen(as_json=as_json)
     with finish(project, screen, as_json=as_json) as ending:
-        ending.converged = converge(project, planned, screen, walk)
+        ending.result = run_until_settled(project, prepared, screen, options)
     return ending.exit_code
 
 
-def _ask(planned: Planned) -> None:
-    """Ask before anything is spent or changed; what merely goes on needs no new approval."""
-    decisive = (Train, Reuse, Adopt, Retire)
-    if not any(isinstance(action, decisive) for action in planned.plan.actions):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expected:
+    """The plan that a person approved elsewhere."""
+
+    plan_id: str
+    actions: Mapping[str, str] = field(default_factory=dict)
+    """Identity of each action that needs approval, by fine-tune; empty when only the ID is known."""
+
+
+def _expected(expect: str | None, plan_file: Path | None) -> _Expected | None:
+    if plan_file is None:
+        return None if expect is None else _Expected(plan_id=expect)
+    try:
+        saved = json.loads(plan_file.read_bytes())
+        form, plan_id = int(saved["format"]), str(saved["id"])
+        actions = {str(one["name"]): str(one["id"]) for one in saved["actions"] if "id" in one}
+    except (ValueError, KeyError, TypeError):
+        message = f"{plan_file} is not a plan file"
+        raise FtctlError(message, "Write one: ftctl plan --out FILE") from None
+    if form != PLAN_FORMAT:
+        message = f"{plan_file} has format {form}; this ftctl carries out format {PLAN_FORMAT}"
+        raise PlanStale(message, "Write it again with this ftctl: ftctl plan --out FILE")
+    if expect is not None and expect != plan_id:
+        raise PlanStale(f"{plan_file} is plan {plan_id}, not {expect}", "Approve one of them.")
+    return _Expected(plan_id=plan_id, actions=actions)
+
+
+def _require_expected(expected: _Expected | None, plan: Plan) -> None:
+    if expected is None or expected.plan_id == plan.id:
+        return
+    message = f"the plan is {plan.id} now, not {expected.plan_id}"
+    if expected.actions:
+        now = action_ids(plan)
+        names = {*expected.actions, *now}
+        other = sorted(name for name in names if expected.actions.get(name) != now.get(name))
+        message += f"; changed since: {', '.join(other) or 'specs, prices or the budget'}"
+    raise PlanStale(message, "Look at `ftctl plan` and approve that one.")
+
+
+def _print_no_changes(plan: Plan, *, as_json: bool) -> None:
+    if as_json:
+        print_json_line(plan_json(plan, {}))
+    else:
+        click.echo(no_changes(plan))
+
+
+def _ask(prepared: PreparedRun, only: Collection[str]) -> None:
+    """Ask before anything is spent or changed; what merely continues needs no new approval."""
+    if not any(
+        action.needs_approval and (not only or action.name in only)
+        for action in prepared.plan.actions
+    ):
         return
     if not sys.stdin.isatty():
         message = "there is no terminal to ask at"
@@ -100,12 +145,3 @@ def _ask(planned: Planned) -> None:
     click.echo("Do you want to perform these actions? Only 'yes' will be accepted.")
     if click.prompt("  Enter a value", prompt_suffix=": ", default="", show_default=False) != "yes":
         raise FtctlError("apply was not approved; nothing was done")
-
-
-def _plan_id(path: Path) -> str:
-    try:
-        found = json.loads(path.read_bytes())["id"]
-    except (ValueError, KeyError, TypeError):
-        message = f"{path} is no plan"
-        raise FtctlError(message, "Write one: ftctl plan --out FILE") from None
-    return str(found)

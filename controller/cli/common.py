@@ -10,7 +10,7 @@ from backends.base import Backend, Job, Json
 from controller.errors import FtctlError
 from controller.lock.model import Entry, Lockfile
 from controller.project import Project, open_project
-from controller.reconcile import backends_of
+from controller.run.backends import backends_of
 from controller.spec.load import FOLDER
 
 COLOURS = {
@@ -57,6 +57,11 @@ def wants_json(ctx: click.Context) -> bool:
 def print_json(value: Json) -> None:
     """Print a JSON document."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_json_line(value: Json) -> None:
+    """Print a JSON value on one line, for programs that read a stream."""
+    click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def print_coloured(text: str) -> None:

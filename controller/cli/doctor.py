@@ -17,7 +17,7 @@ from controller.cli.common import json_option, print_json, wants_json
 from controller.errors import FtctlError, InvalidInput
 from controller.lock.store import LOCKFILE, read_lockfile
 from controller.project import Project, open_project
-from controller.reconcile import backends_of
+from controller.run.backends import backends_of
 from controller.settings import load_settings
 from controller.spec.load import FOLDER, read_specs
 

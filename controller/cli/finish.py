@@ -6,32 +6,31 @@ from dataclasses import dataclass, field
 
 import click
 
-from controller.apply import Outcome
-from controller.cli.common import print_json
+from controller.cli.common import print_json_line
 from controller.errors import ExitCode
 from controller.lock.model import Lockfile
 from controller.lock.store import read_lockfile
-from controller.plan.actions import Adopt, Promote, Reuse, Train
+from controller.plan.actions import Adopt, Promote, Restore, Retire, Reuse, Train
 from controller.project import Project
-from controller.reconcile import Converged, Screen
 from controller.render.status import score_table
+from controller.run.result import ProgressReporter, RunResult
 
 
 @dataclass(slots=True, kw_only=True)
 class Ending:
     """What a run came to; set by the block that ran it."""
 
-    converged: Converged = field(default_factory=Converged)
+    result: RunResult = field(default_factory=RunResult)
     interrupted: bool = False
 
     @property
     def exit_code(self) -> ExitCode:
         """The run's exit code."""
-        return ExitCode.INTERRUPTED if self.interrupted else self.converged.exit_code
+        return ExitCode.INTERRUPTED if self.interrupted else self.result.exit_code
 
 
 @contextmanager
-def finish(project: Project, screen: Screen, *, as_json: bool) -> Iterator[Ending]:
+def finish(project: Project, screen: ProgressReporter, *, as_json: bool) -> Iterator[Ending]:
     """Close a run: after it, or after Ctrl-C, say what is recorded and what goes on."""
     ending = Ending()
     try:
@@ -42,11 +41,13 @@ def finish(project: Project, screen: Screen, *, as_json: bool) -> Iterator[Endin
         screen.progress({})
     lockfile = read_lockfile(project.root, project.state)
     if as_json:
-        print_json({"exit_code": ending.exit_code, "waiting": sorted(ending.converged.waiting)})
+        print_json_line(
+            {"type": "end", "exit_code": ending.exit_code, "waiting": sorted(ending.result.waiting)}
+        )
     elif ending.interrupted:
         _say_interrupted(lockfile)
     else:
-        _say_done(ending.converged, lockfile)
+        _say_done(ending.result, lockfile)
 
 
 def _say_interrupted(lockfile: Lockfile) -> None:
@@ -57,24 +58,23 @@ def _say_interrupted(lockfile: Lockfile) -> None:
         click.echo("Come back with `ftctl apply`, or stop one with `ftctl cancel NAME`.", err=True)
 
 
-def _say_done(converged: Converged, lockfile: Lockfile) -> None:
+def _say_done(result: RunResult, lockfile: Lockfile) -> None:
     click.echo()
     if scores := score_table(lockfile):
         click.echo(f"{scores}\n")
-    counts = {
-        "submitted": sum(isinstance(o.action, Train) for o in _good(converged)),
-        "adopted": sum(isinstance(o.action, Adopt) for o in _good(converged)),
-        "promoted": sum(isinstance(o.action, Promote) for o in _good(converged)),
-        "reused": sum(isinstance(o.action, Reuse) for o in _good(converged)),
-        "failed": len(converged.stuck),
-        "still open": len(converged.waiting),
+    good = [outcome.action for outcome in result.outcomes if not outcome.exit_code]
+    kinds = {
+        "submitted": Train,
+        "adopted": Adopt,
+        "restored": Restore,
+        "promoted": Promote,
+        "reused": Reuse,
+        "forgotten": Retire,
     }
-    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    word = "Complete" if converged.exit_code == ExitCode.DONE else "Incomplete"
-    click.echo(f"{word}: {said or 'nothing had to be done'}.")
-    if converged.waiting:
-        click.echo("Jobs go on by themselves; `ftctl reconcile` records what they come to.")
-
-
-def _good(converged: Converged) -> list[Outcome]:
-    return [outcome for outcome in converged.outcomes if not outcome.exit_code]
+    counts = {word: sum(isinstance(one, kind) for one in good) for word, kind in kinds.items()}
+    counts |= {"failed": len(result.failed), "still open": len(result.waiting)}
+    listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    word = "Complete" if result.exit_code == ExitCode.DONE else "Incomplete"
+    click.echo(f"{word}: {listed or 'nothing had to be done'}.")
+    if result.waiting:
+        click.echo("Jobs continue by themselves; `ftctl reconcile` records what they come to.")

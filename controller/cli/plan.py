@@ -9,9 +9,12 @@ import click
 from backends.durable import write_atomic
 from controller.cli.common import json_option, print_coloured, print_json, project_of, wants_json
 from controller.errors import ExitCode
-from controller.reconcile import plan_once
+from controller.plan.actions import Blocked, Obstacle
+from controller.plan.plan import Plan
 from controller.render.markdown import plan_markdown
-from controller.render.plan import plan_json, plan_text
+from controller.render.plan import plan_text
+from controller.render.plan_json import plan_json
+from controller.run.prepare import prepare_run
 
 
 @click.command("plan")
@@ -33,10 +36,11 @@ def command(
     """Show what would be done, why, and what it costs.
 
     Spends nothing, needs no key and no network, and writes nothing but a cache. What depends on
-    data that cannot be read here, or may not with --offline, is known at apply.
+    data that cannot be read here, or may not with --offline, is known at apply. A fine-tune with a
+    problem is shown as blocked, the others are planned; the exit code is then 1.
     """
-    planned = plan_once(replace(project_of(ctx), offline=offline), for_people=True)
-    plan, desired = planned.plan, planned.resolved.desired
+    prepared = prepare_run(replace(project_of(ctx), offline=offline), display_only=True)
+    plan, desired = prepared.plan, prepared.desired
     if out is not None:
         text = json.dumps(plan_json(plan, desired), ensure_ascii=False, indent=2)
         write_atomic(out.resolve(), text.encode() + b"\n")
@@ -46,4 +50,19 @@ def command(
         click.echo(plan_markdown(plan, desired))
     else:
         print_coloured(plan_text(plan, desired))
+    if code := _trouble(plan):
+        return code
     return ExitCode.CHANGES if detailed_exitcode and plan.actions else ExitCode.DONE
+
+
+def _trouble(plan: Plan) -> ExitCode:
+    """Return the exit code for fine-tunes that could not be planned; `DONE` without any."""
+    codes = {
+        action.obstacle.exit_code
+        for action in plan.actions
+        if isinstance(action, Blocked) and action.obstacle in _UNPLANNED
+    }
+    return max(codes - {ExitCode.REFUSED}, default=max(codes, default=ExitCode.DONE))
+
+
+_UNPLANNED = {Obstacle.INPUT, Obstacle.POLICY, Obstacle.UNREACHABLE}

@@ -1,17 +1,21 @@
 """`ftctl reconcile`."""
 
+from collections import Counter
+
 import click
 
-from controller.cli.common import json_option, print_json, project_of, wants_json
+from controller.cli.common import json_option, print_json_line, project_of, wants_json
 from controller.cli.finish import finish
 from controller.cli.screen import open_screen
-from controller.plan.actions import Train
-from controller.reconcile import Walk, converge, plan_once
-from controller.render.plan import no_changes, plan_json
+from controller.render.actions import look, no_changes
+from controller.render.plan_json import plan_json
+from controller.run.prepare import prepare_run
+from controller.run.reconcile import RunOptions, run_until_settled
+from controller.run.result import RunResult
 
 
 @click.command("reconcile")
-@click.option("--wait", is_flag=True, help="Go on until no job is open.")
+@click.option("--wait", is_flag=True, help="Continue until no job is open.")
 @click.option(
     "--lock-timeout",
     type=click.FloatRange(min=0),
@@ -22,23 +26,30 @@ from controller.render.plan import no_changes, plan_json
 @json_option
 @click.pass_context
 def command(ctx: click.Context, *, wait: bool, lock_timeout: float) -> int:
-    """Move open jobs on: record, evaluate, judge, promote. Submits nothing new.
+    """Record what open jobs came to; evaluate, judge and promote it.
 
-    Safe to run at any time, from anywhere, as often as you like.
+    Does only what needs no approval: nothing is submitted, cancelled, reused or forgotten. Safe to
+    run at any time, from anywhere, as often as you like.
     """
     project, as_json = project_of(ctx), wants_json(ctx)
-    planned = plan_once(project)
-    if not planned.plan.actions:
+    prepared = prepare_run(project)
+    if not prepared.plan.actions:
         if as_json:
-            print_json(plan_json(planned.plan, {}))
+            print_json_line(plan_json(prepared.plan, {}))
         else:
-            click.echo(no_changes(planned.plan))
+            click.echo(no_changes(prepared.plan))
         return 0
     screen = open_screen(as_json=as_json)
-    walk = Walk(approved=frozenset(), wait=wait, lock_timeout_s=lock_timeout)
+    options = RunOptions(approval=None, wait=wait, lock_timeout_s=lock_timeout)
     with finish(project, screen, as_json=as_json) as ending:
-        ending.converged = converge(project, planned, screen, walk)
-    left = sum(isinstance(action, Train) for action in planned.plan.actions)
-    if left and not as_json:
-        click.echo(f"{left} to train: that is for `ftctl apply`.")
+        ending.result = run_until_settled(project, prepared, screen, options)
+    if not as_json:
+        _print_left(ending.result)
     return ending.exit_code
+
+
+def _print_left(result: RunResult) -> None:
+    counts = Counter(look(action).verb for action in result.left)
+    if counts:
+        left = ", ".join(f"{count} {verb}" for verb, count in counts.items())
+        click.echo(f"{left}: that is for `ftctl apply`.")

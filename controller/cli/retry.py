@@ -2,7 +2,7 @@
 
 import click
 
-from controller.apply import replace_entry
+from controller.apply.context import with_changes
 from controller.cli.common import entry_of, observe_recorded, project_of
 from controller.errors import FtctlError
 from controller.lock.model import Entry
@@ -35,4 +35,4 @@ def _raised(name: str, entry: Entry, ended: list[tuple[str, int]]) -> Entry:
         attempts[fingerprint] = max(attempts.get(fingerprint, 1), attempt + 1)
     if attempts == entry.attempts:
         raise FtctlError(f"{name} has nothing to retry", "Only failed or lost jobs are retried.")
-    return replace_entry(entry, attempts=attempts, job=None)
+    return with_changes(entry, attempts=attempts, job=None)

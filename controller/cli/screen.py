@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from backends.base import Job, JobState
-from controller.apply import Outcome
+from controller.apply.context import Outcome
 from controller.errors import ExitCode
 from controller.plan.actions import (
     Action,
@@ -24,15 +24,17 @@ from controller.plan.actions import (
     Promote,
     Protect,
     Record,
+    Restore,
     Resume,
     Retire,
     Reuse,
     Train,
     Wait,
 )
-from controller.reconcile import Screen
-from controller.render.plan import look, progress_text
+from controller.render.actions import look
+from controller.render.plan import progress_text
 from controller.render.text import safe
+from controller.run.result import ProgressReporter
 
 PLAIN_EVERY_S = 10.0
 """Terraform's rhythm: a line for each job every ten seconds shows that it is alive."""
@@ -46,6 +48,7 @@ _DOING = {
     Promote: "promoting",
     Reuse: "reusing",
     Adopt: "adopting",
+    Restore: "restoring",
     Protect: "updating",
     Retire: "retiring",
     Wait: "waiting",
@@ -54,7 +57,7 @@ _DOING = {
 }
 
 
-def open_screen(*, as_json: bool) -> Screen:
+def open_screen(*, as_json: bool) -> ProgressReporter:
     """Return the screen that fits where the output goes."""
     if as_json:
         return JsonScreen()
@@ -71,7 +74,7 @@ class PlainScreen:
 
     def starting(self, action: Action) -> None:
         """Say what begins, where it takes a while."""
-        if isinstance(action, Evaluate):
+        if isinstance(action, Evaluate | Restore):
             click.echo(f"{action.name}: {_DOING[type(action)]} …")
 
     def done(self, outcome: Outcome) -> None:
@@ -91,6 +94,10 @@ class PlainScreen:
             detail = progress_text(job.progress)
             click.echo(f"» {name}: {job.state}{f', {detail}' if detail else ''}")
 
+    def notice(self, message: str) -> None:
+        """Report something that concerns the run as a whole."""
+        click.secho(f"! {safe(message)}", fg="yellow")
+
 
 class LiveScreen:
     """Finished things scroll by; open jobs are redrawn below them."""
@@ -102,7 +109,7 @@ class LiveScreen:
     def starting(self, action: Action) -> None:
         """Show what is being done."""
         self._stop()
-        if isinstance(action, Evaluate):
+        if isinstance(action, Evaluate | Restore):
             text = f"{action.name}: {_DOING[type(action)]} …"
             self._draw(Spinner("dots", text=text))
 
@@ -120,6 +127,11 @@ class LiveScreen:
         for name, job in jobs.items():
             grid.add_row(Spinner("dots"), name, str(job.state), *_cells(job))
         self._draw(grid)
+
+    def notice(self, message: str) -> None:
+        """Report something that concerns the run as a whole."""
+        self._stop()
+        PlainScreen().notice(message)
 
     def _draw(self, what: Spinner | Table) -> None:
         if self._live is None:
@@ -155,6 +167,10 @@ class JsonScreen:
             step = job.progress.step if job.progress else None
             loss = job.progress.loss if job.progress else None
             self._say(type="progress", name=name, state=job.state, step=step, loss=loss)
+
+    def notice(self, message: str) -> None:
+        """Report something that concerns the run as a whole."""
+        self._say(type="notice", message=message)
 
     def _say(self, **fields: object) -> None:
         click.echo(json.dumps(fields, ensure_ascii=False))

@@ -4,7 +4,7 @@ import click
 
 from controller.check import check_specs
 from controller.cli.common import json_option, print_json, project_of, wants_json
-from controller.reconcile import backends_of
+from controller.run.backends import backends_of
 from controller.settings import load_settings
 from controller.spec.load import read_specs
 

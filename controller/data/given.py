@@ -3,11 +3,12 @@
 Out: a `Given` for each file, or every problem at once. Rows are not read here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from controller.data.fetch import fetch, fetch_saved
+from controller.data.fetch.snapshot import Fetched
 from controller.data.files import Blob, Look, SourceFile
 from controller.data.find import Found, find_files
 from controller.data.look import look_at
@@ -44,6 +45,8 @@ class Places:
     """What git says of files that are as it knows them: these need not be read."""
     offline: bool = False
     """Whether only files of the repository are read: a stranger's spec may name any server."""
+    fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
+    """What databases, URLs and hubs answered before in the same run, by source."""
 
 
 def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list[Given]:
@@ -145,13 +148,16 @@ def _find(source: Source, folder: Path, places: Places) -> Iterator[Found]:
     if source.path is None:
         if places.offline:
             raise Unread(f"`{source.place}` is not asked offline", "Plan without --offline.")
-        fetched = fetch(
-            source,
-            folder=folder,
-            root=places.root,
-            snapshots=snapshots,
-            environment=places.environment,
-        )
+        key = f"{folder}\0{source.model_dump_json()}"
+        if key not in places.fetched:
+            places.fetched[key] = fetch(
+                source,
+                folder=folder,
+                root=places.root,
+                snapshots=snapshots,
+                environment=places.environment,
+            )
+        fetched = places.fetched[key]
         yield Found(path=fetched.path, shown=fetched.shown, kind=fetched.kind)
         return
     state = places.cache.parent

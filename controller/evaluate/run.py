@@ -63,11 +63,20 @@ class Comparison:
     """The build that `production` stands for."""
 
 
-def compare_with(desired: Desired, build: Build, entry: Entry, at: Place) -> Comparison:
+def compare_with(
+    desired: Desired, build: Build, entry: Entry, at: Place, *, without_base: bool = False
+) -> Comparison:
     """Return what a build is measured with, wherever that lives.
 
     Production was measured when it was the candidate. While held-out examples and metrics are the
     same, those scores stand: they cost nothing, and they outlive the service that gave them.
+
+    Args:
+        desired: What the spec asks for.
+        build: The candidate.
+        entry: What is recorded of the fine-tune.
+        at: Where to look.
+        without_base: Whether the base model is left out, because its server cannot be asked for it.
 
     Raises:
         BackendError: What one of them was trained from is not here.
@@ -75,7 +84,7 @@ def compare_with(desired: Desired, build: Build, entry: Entry, at: Place) -> Com
     candidate = _compared(CANDIDATE, build, desired, at)
     models = [candidate]
     wanted = desired.spec.evaluation.compare_to
-    if "base" in wanted:
+    if "base" in wanted and not without_base:
         models.append(replace(candidate, role="base", model_id=None))
     production = entry.builds.get(entry.production or "")
     if "production" not in wanted or production is None or production.model_id == build.model_id:

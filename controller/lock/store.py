@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -31,7 +31,13 @@ class Ledger:
 
     root: Path
     state: Path
-    lockfile: Lockfile
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """What is recorded, by fine-tune; changed by `record` alone."""
+
+    @property
+    def lockfile(self) -> Lockfile:
+        """What is recorded at this moment; later records do not change it."""
+        return Lockfile.model_construct(finetunes=dict(self.entries))
 
     @property
     def journal(self) -> Path:
@@ -46,7 +52,7 @@ class Ledger:
         """
         line = {
             "name": name,
-            "was": _entry_digest(self.lockfile.finetunes.get(name)),
+            "was": _entry_digest(self.entries.get(name)),
             "entry": None if entry is None else dump_entry(entry),
         }
         try:
@@ -55,7 +61,7 @@ class Ledger:
             message = f"{self.journal}: cannot be written: {error.strerror}"
             remedy = "Make room and run the command again: it finds the job at the backend."
             raise FtctlError(message, remedy) from None
-        self.lockfile = self.lockfile.with_entry(name, entry)
+        _set(self.entries, name, entry)
 
     def fold(self) -> None:
         """Write the lockfile if anything was recorded; a pass without actions writes no byte.
@@ -88,9 +94,10 @@ def read_lockfile(root: Path, state: Path) -> Lockfile:
     journal = state / "journal.jsonl"
     if not journal.exists():
         return lockfile
+    entries = dict(lockfile.finetunes)
     for line in journal.read_bytes().splitlines():
-        lockfile = _replay(lockfile, line)
-    return lockfile
+        _replay(entries, line)
+    return Lockfile(finetunes=entries)
 
 
 @contextmanager
@@ -117,7 +124,8 @@ def hold(root: Path, state: Path, *, timeout_s: float, purpose: str) -> Iterator
                 # The note is for those who wait; a full disk must not stop what needs no room.
                 with suppress(OSError):
                     write_atomic(note, canonical_json({"pid": os.getpid(), "purpose": purpose}))
-                ledger = Ledger(root=root, state=state, lockfile=read_lockfile(root, state))
+                entries = dict(read_lockfile(root, state).finetunes)
+                ledger = Ledger(root=root, state=state, entries=entries)
                 # What a dead run left is folded in first: its last line may be torn, and nothing
                 # may be appended to that.
                 ledger.fold()
@@ -143,7 +151,7 @@ def _holder(note: Path) -> tuple[str, str]:
     )
 
 
-def _replay(lockfile: Lockfile, line: bytes) -> Lockfile:
+def _replay(entries: dict[str, Entry], line: bytes) -> None:
     """Fold one journal line in, unless the entry it replaced is not there any more.
 
     That is the case when the lockfile was changed from outside since (a pull, say): then the
@@ -156,11 +164,16 @@ def _replay(lockfile: Lockfile, line: bytes) -> Lockfile:
         name, entry = value["name"], value["entry"]
         parsed = None if entry is None else Entry.model_validate(entry)
     except (ValueError, KeyError, TypeError, ValidationError):
-        return lockfile
-    current = lockfile.finetunes.get(name)
-    if value.get("was") != _entry_digest(current):
-        return lockfile
-    return lockfile.with_entry(name, parsed)
+        return
+    if value.get("was") == _entry_digest(entries.get(name)):
+        _set(entries, name, parsed)
+
+
+def _set(entries: dict[str, Entry], name: str, entry: Entry | None) -> None:
+    if entry is None:
+        entries.pop(name, None)
+    else:
+        entries[name] = entry
 
 
 def _entry_digest(entry: Entry | None) -> str:

@@ -1,15 +1,18 @@
 """What a plan is made of: one small record per step, in a closed union. Pure.
 
-Every action carries a reason for people; nothing branches on it.
+Every action carries a reason for people; nothing branches on it. `needs_approval` says whether a
+person must have seen the action in a list before it is carried out: whatever costs, cancels,
+forgets or switches production to a build that no approved job came to.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from backends.base import BaseModel, Estimate, Job, Json
-from controller.lock.model import DataFacts
+from controller.errors import ExitCode, Problem
+from controller.lock.model import DataFacts, Entry
 from controller.plan.fingerprint import Change
 from controller.spec.model import Spec
 
@@ -51,6 +54,19 @@ class Desired:
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
     """What a person should know of data and model before they pay for training."""
+    paid: bool = False
+    """Whether asking its models costs money."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancellation:
+    """An open job that an action cancels first, because no spec wants its inputs any more."""
+
+    job: str
+    backend: str
+    submitted: str
+    usd: tuple[float, float] | None = None
+    """What the whole job was expected to cost; a part of it may be spent already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +87,10 @@ class Train:
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
     retrain: bool
-    supersedes: str | None
-    """Open job for inputs that nobody wants any more; cancelled first."""
+    cancels: Cancellation | None = None
+    replaces: str | None = None
+    """The build in production, which this one is meant to replace."""
+    needs_approval: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +100,7 @@ class Wait:
     name: str
     reason: str
     job: Job
+    needs_approval: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +110,7 @@ class Resume:
     name: str
     reason: str
     job: Job
+    needs_approval: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +120,7 @@ class Record:
     name: str
     reason: str
     job: Job
+    needs_approval: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +130,10 @@ class Evaluate:
     name: str
     reason: str
     fingerprint: str
+    needs_approval: bool = False
+    """Not for the first time, and not where it is free and cannot switch production."""
+    without_base: str | None = None
+    """Why the base model cannot be compared with; None where it can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +143,8 @@ class Judge:
     name: str
     reason: str
     fingerprint: str
+    needs_approval: bool = False
+    """Whether the outcome switches production, by a gate that was changed since it failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +154,9 @@ class Promote:
     name: str
     reason: str
     fingerprint: str
+    replaces: str | None = None
+    needs_approval: ClassVar[bool] = False
+    """What an approved job came to, judged by the gate that is declared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +170,11 @@ class Reuse:
     """The fine-tune whose build it is; another one's when both have equal inputs."""
     promote: bool
     """Whether its recorded scores already pass the gate, so that it goes to production at once."""
-    supersedes: str | None
+    keeps_scores: bool = True
+    """Whether its recorded scores were measured as this spec asks."""
+    cancels: Cancellation | None = None
+    replaces: str | None = None
+    needs_approval: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +184,23 @@ class Adopt:
     name: str
     reason: str
     job: Job
-    supersedes: str | None
+    cancels: Cancellation | None = None
+    replaces: str | None = None
+    needs_approval: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """Record again what a lost lockfile knew: every build, and which one was in production."""
+
+    name: str
+    reason: str
+    """Says how it is known."""
+    entry: Entry
+    """Production is absent where only a backend tells: the newest build that passes takes it."""
+    source: str | None = None
+    """Name of the fine-tune before its file was renamed; its entry goes with this action."""
+    needs_approval: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +210,7 @@ class Protect:
     name: str
     reason: str
     protect: bool
+    needs_approval: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +219,10 @@ class Retire:
 
     name: str
     reason: str
+    cancels: Cancellation | None = None
+    replaces: str | None = None
+    """The build in production, which is forgotten."""
+    needs_approval: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,16 +232,41 @@ class Deferred:
     name: str
     reason: str
     remedy: str
+    needs_approval: ClassVar[bool] = False
 
 
 class Obstacle(StrEnum):
-    """What a blocked fine-tune is waiting for a person to mend."""
+    """What keeps a fine-tune from going on until a person acts."""
 
     GATE = "gate"
     BUDGET = "budget"
     FAILURE = "failure"
     DRIFT = "drift"
     LIFECYCLE = "lifecycle"
+    SUSPENDED = "suspended"
+    INPUT = "input"
+    """The spec or its data has problems."""
+    POLICY = "policy"
+    UNREACHABLE = "unreachable"
+    """A backend gave no answer."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What meeting it makes of a run: recorded outcomes were reported by the run that met them."""
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES = {
+    Obstacle.GATE: ExitCode.DONE,
+    Obstacle.FAILURE: ExitCode.DONE,
+    Obstacle.SUSPENDED: ExitCode.DONE,
+    Obstacle.BUDGET: ExitCode.REFUSED,
+    Obstacle.POLICY: ExitCode.REFUSED,
+    Obstacle.DRIFT: ExitCode.ERROR,
+    Obstacle.LIFECYCLE: ExitCode.ERROR,
+    Obstacle.INPUT: ExitCode.ERROR,
+    Obstacle.UNREACHABLE: ExitCode.ERROR,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +277,11 @@ class Blocked:
     reason: str
     remedy: str
     obstacle: Obstacle
+    problems: tuple[Problem, ...] = ()
+    """Of spec and data, each with its file and line."""
+    job: str | None = None
+    """The open job that cannot be followed."""
+    needs_approval: ClassVar[bool] = False
 
 
 Action: TypeAlias = (
@@ -209,6 +294,7 @@ Action: TypeAlias = (
     | Promote
     | Reuse
     | Adopt
+    | Restore
     | Protect
     | Retire
     | Deferred

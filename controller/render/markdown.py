@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from controller.plan.actions import Desired, Train
+from controller.plan.actions import Action, Desired, Train
 from controller.plan.plan import Plan
-from controller.render.plan import cost, look, no_changes, plan_text, summary
+from controller.render.actions import cancels_of, cancels_text, cost, look, no_changes, summary
+from controller.render.plan import plan_text
 from controller.render.text import one_line, safe
 
 MARK = "<!-- ftctl:plan -->"
@@ -25,7 +26,7 @@ def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
     rows = ["| fine-tune | action | reason |", "|---|---|---|"]
     for action in plan.actions:
         shown = look(action)
-        reason = cell(one_line(action.reason, _REASON_CELLS))
+        reason = f"{cell(one_line(action.reason, _REASON_CELLS))}{_cancels(action)}"
         rows.append(f"| {cell(action.name)} | {shown.symbol} {shown.sentence} | {reason} |")
     spends = any(isinstance(action, Train) for action in plan.actions)
     rows = _fitting(rows)
@@ -56,6 +57,11 @@ def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
             "",
         ]
     )
+
+
+def _cancels(action: Action) -> str:
+    cancels = cancels_of(action)
+    return f"; **cancels {cell(cancels_text(cancels))}**" if cancels is not None else ""
 
 
 def cell(text: str) -> str:

@@ -1,10 +1,7 @@
-"""A plan as text in Terraform's look, and as JSON."""
+"""A plan as text, in Terraform's look. Pure."""
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import assert_never
+from collections.abc import Iterator, Mapping, Sequence
 
 from backends.base import Estimate, Json, Progress
 from controller.plan.actions import (
@@ -17,8 +14,7 @@ from controller.plan.actions import (
     Evaluate,
     Judge,
     Promote,
-    Protect,
-    Record,
+    Restore,
     Resume,
     Retire,
     Reuse,
@@ -28,75 +24,10 @@ from controller.plan.actions import (
 )
 from controller.plan.fingerprint import Change, short
 from controller.plan.plan import Plan
+from controller.render.actions import cancels_text, cost, dollars, look, no_changes, summary
 from controller.render.text import cells, duration, number, one_line, pad, safe
 
-PLAN_FORMAT = 1
 _VALUE_CELLS = 60
-_VERBS = (
-    "to train",
-    "to retrain",
-    "to reuse",
-    "to adopt",
-    "to resume",
-    "to record",
-    "to evaluate",
-    "to judge",
-    "to promote",
-    "to update",
-    "to retire",
-    "in progress",
-    "known at apply",
-    "blocked",
-)
-"""The order in which the summary counts them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """How an action is shown."""
-
-    symbol: str
-    sentence: str
-    """Follows the fine-tune's name."""
-    verb: str
-    """In the summary: `1 to train`."""
-
-
-def look(action: Action) -> Look:  # noqa: C901, PLR0912 - a table, closed by mypy
-    """Return how an action is shown."""
-    match action:
-        case Train(retrain=True):
-            return Look(symbol="±", sentence="will be retrained", verb="to retrain")
-        case Train():
-            return Look(symbol="+", sentence="will be trained", verb="to train")
-        case Reuse(promote=True):
-            return Look(symbol="=", sentence="goes back to a recorded build", verb="to reuse")
-        case Reuse():
-            return Look(symbol="=", sentence="will judge a recorded build", verb="to reuse")
-        case Adopt():
-            return Look(symbol="=", sentence="takes over an existing job", verb="to adopt")
-        case Record():
-            return Look(symbol="~", sentence="has a finished job to record", verb="to record")
-        case Evaluate():
-            return Look(symbol="~", sentence="will be evaluated", verb="to evaluate")
-        case Judge():
-            return Look(symbol="~", sentence="will be judged again", verb="to judge")
-        case Promote():
-            return Look(symbol="~", sentence="will be promoted", verb="to promote")
-        case Protect():
-            return Look(symbol="~", sentence="changes its protection", verb="to update")
-        case Wait():
-            return Look(symbol="»", sentence="is in progress", verb="in progress")
-        case Resume():
-            return Look(symbol="»", sentence="will be resumed", verb="to resume")
-        case Retire():
-            return Look(symbol=".", sentence="will be forgotten", verb="to retire")
-        case Deferred():
-            return Look(symbol="?", sentence="is known at apply", verb="known at apply")
-        case Blocked():
-            return Look(symbol="!", sentence="is blocked", verb="blocked")
-        case _:
-            assert_never(action)
 
 
 def plan_text(plan: Plan, desired: Mapping[str, Desired]) -> str:
@@ -108,54 +39,6 @@ def plan_text(plan: Plan, desired: Mapping[str, Desired]) -> str:
     if all(isinstance(action, Blocked | Deferred | Wait) for action in plan.actions):
         head = "Nothing to do now:"
     return "\n\n".join([head, *blocks, _closing(plan)])
-
-
-def no_changes(plan: Plan) -> str:
-    """Return the sentence for a plan without actions."""
-    if plan.specs == 0:
-        return "No changes. No fine-tune is declared yet: add finetunes/NAME.yaml."
-    if plan.specs == 1:
-        return "No changes. The one fine-tune matches its spec."
-    return f"No changes. All {plan.specs} fine-tunes match their specs."
-
-
-def summary(plan: Plan) -> str:
-    """Return the plan in one line, such as `Plan: 1 to train, 2 to reuse`, with a full stop."""
-    counts = Counter(look(action).verb for action in plan.actions)
-    said = sorted(counts.items(), key=lambda item: _VERBS.index(item[0]))
-    return f"Plan: {', '.join(f'{count} {verb}' for verb, count in said)}."
-
-
-def cost(plan: Plan) -> str:
-    """Return what the plan costs in one line; empty when nothing in it has a price."""
-    estimates = [action.estimate for action in plan.actions if isinstance(action, Train)]
-    reused = sum(isinstance(action, Reuse) for action in plan.actions)
-    ranges = [estimate.usd for estimate in estimates if estimate.usd is not None]
-    unknown = len(estimates) - len(ranges)
-    parts = []
-    if ranges:
-        parts.append(_dollars(sum(low for low, _ in ranges), sum(high for _, high in ranges)))
-        if unknown:
-            parts.append(f"{unknown} not known")
-        elif all(range_ == (0.0, 0.0) for range_ in ranges):
-            parts.append("on your own hardware")
-    elif unknown:
-        parts.append("not known")
-    if reused:
-        parts.append(f"{reused} reused at $0.00")
-    return f"Cost: {', '.join(parts)}." if parts else ""
-
-
-def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
-    """Return the plan for programs. Holds digests and prices, no secrets and no data."""
-    return {
-        "format": PLAN_FORMAT,
-        "id": plan.id,
-        "specs": plan.specs,
-        "unasked": dict(plan.unasked),
-        "summary": summary(plan) if plan.actions else no_changes(plan),
-        "actions": [_action_json(action, desired.get(action.name)) for action in plan.actions],
-    }
 
 
 def progress_text(progress: Progress | None) -> str:
@@ -199,32 +82,72 @@ def _details(action: Action) -> Iterator[str]:
         case Train():
             yield from _train_details(action)
         case Reuse():
-            yield f"build = {short(action.fingerprint)}"
-            yield "cost  = $0.00"
+            yield from _rows([("build", short(action.fingerprint)), *_effects(action)])
+        case Adopt() | Retire():
+            yield from _rows(list(_effects(action)))
+        case Restore():
+            yield from _rows(list(_restored(action)))
         case Evaluate() | Judge() | Promote():
             yield f"build = {short(action.fingerprint)}"
+            if isinstance(action, Evaluate) and action.without_base is not None:
+                yield f"! {safe(action.without_base)}; `base` is left out of the comparison"
         case Wait() | Resume() if action.job.progress is not None:
             yield progress_text(action.job.progress)
         case Blocked() | Deferred():
-            yield from safe(action.remedy).splitlines()
+            yield from _obstacles(action)
         case _:
             pass
+
+
+def _effects(action: Reuse | Adopt | Retire) -> Iterator[tuple[str, str]]:
+    """Yield what an action cancels, replaces and costs."""
+    if action.cancels is not None:
+        yield "cancels", f"{cancels_text(action.cancels)}: no spec asks for its inputs any more"
+    if action.replaces is not None and isinstance(action, Retire):
+        yield "production", f"build {short(action.replaces)}, which is forgotten"
+    elif isinstance(action, Reuse) and action.promote and action.replaces != action.fingerprint:
+        replaced = f"build {short(action.replaces)}" if action.replaces else "none"
+        yield "production", f"{replaced} -> build {short(action.fingerprint)}"
+    if not isinstance(action, Retire):
+        yield "cost", "$0.00"
+
+
+def _restored(action: Restore) -> Iterator[tuple[str, str]]:
+    entry = action.entry
+    yield "builds", ", ".join(short(key) for key in entry.builds) or "none"
+    if entry.production is not None:
+        yield "production", f"build {short(entry.production)}, as recorded then"
+    elif entry.builds:
+        yield "production", "the newest of these that passes the gate, or the pinned one"
+    if entry.job is not None:
+        yield "open job", safe(entry.job.id)
+
+
+def _obstacles(action: Blocked | Deferred) -> Iterator[str]:
+    if isinstance(action, Blocked) and action.problems:
+        for problem in action.problems:
+            yield from safe(str(problem)).splitlines()
+        return
+    yield from safe(action.remedy).splitlines()
+
+
+def _rows(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    width = max((cells(safe(field)) for field, _ in rows), default=0)
+    for field, value in rows:
+        yield f"{pad(safe(field), width)} = {value}"
 
 
 def _train_details(action: Train) -> Iterator[str]:
     rows = [(change.field, _change(change, action)) for change in action.changes]
     train, held_out = action.data.train.examples, action.data.held_out.examples
     rows.append(("examples", f"{train:,}, {held_out:,} held out"))
-    if action.supersedes is not None:
-        rows.append(
-            ("cancels", f"job {safe(action.supersedes)}, whose inputs nobody wants any more")
-        )
+    if action.cancels is not None:
+        cancelled = cancels_text(action.cancels)
+        rows.append(("cancels", f"{cancelled}: no spec asks for its inputs any more"))
     if action.judged_against is not None:
         rows.append(("production", safe(action.judged_against)))
     rows.append(("cost", _estimate(action.estimate)))
-    width = max(cells(safe(field)) for field, _ in rows)
-    for field, value in rows:
-        yield f"{pad(safe(field), width)} = {value}"
+    yield from _rows(rows)
     if action.shutdown is not None:
         yield f"! {_shutdown(action.shutdown)}"
     for warning in action.warnings:
@@ -259,7 +182,7 @@ def _value(value: Json) -> str:
 
 
 def _estimate(estimate: Estimate) -> str:
-    parts = ["not known"] if estimate.usd is None else [_dollars(*estimate.usd)]
+    parts = ["not known"] if estimate.usd is None else [dollars(*estimate.usd)]
     if estimate.gpu_hours is not None:
         low, high = estimate.gpu_hours
         parts.append(f"{number(low)} - {number(high)} GPU hours")
@@ -277,58 +200,9 @@ def _shutdown(shutdown: Shutdown) -> str:
     return f"the base model, and every model made from it, is switched off on {when}"
 
 
-def _dollars(low: float, high: float) -> str:
-    return f"${low:,.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"${low:,.2f} - ${high:,.2f}"
-
-
 def _closing(plan: Plan) -> str:
     notes = [f"Not asked: {place}: {safe(why)}" for place, why in plan.unasked.items()]
     if notes:
         notes.append("What is said of these comes from specs and lockfile alone.")
     lines = [summary(plan), cost(plan), *notes, f"Plan ID: {plan.id}"]
     return "\n".join(line for line in lines if line)
-
-
-def _action_json(action: Action, desired: Desired | None) -> Json:
-    value: dict[str, Json] = {
-        "name": action.name,
-        "action": type(action).__name__.lower(),
-        "reason": action.reason,
-    }
-    if desired is not None:
-        value |= {"file": desired.file, "backend": desired.spec.place}
-    match action:
-        case Train():
-            value |= {
-                "fingerprint": action.fingerprint,
-                "attempt": action.attempt,
-                "retrain": action.retrain,
-                "supersedes": action.supersedes,
-                "changes": [
-                    {"field": change.field, "old": change.old, "new": change.new}
-                    for change in action.changes
-                ],
-                "cost": {
-                    "usd": action.estimate.usd,
-                    "gpu_hours": action.estimate.gpu_hours,
-                    "steps": action.estimate.steps,
-                    "basis": action.estimate.basis,
-                },
-                "shutdown_date": action.shutdown.date if action.shutdown else None,
-                "warnings": action.warnings,
-            }
-            if action.data_change is not None:
-                value["examples"] = asdict(action.data_change)
-        case Evaluate() | Judge() | Promote() | Reuse():
-            value["fingerprint"] = action.fingerprint
-        case Wait() | Resume() | Record() | Adopt():
-            value |= {"job": action.job.id, "state": action.job.state}
-        case Deferred():
-            value["remedy"] = action.remedy
-        case Blocked():
-            value |= {"remedy": action.remedy, "obstacle": action.obstacle}
-        case Retire() | Protect():
-            pass
-        case _:
-            assert_never(action)
-    return value

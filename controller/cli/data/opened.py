@@ -18,8 +18,8 @@ from controller.errors import FtctlError, InvalidInput
 from controller.lock.model import Entry
 from controller.lock.store import read_lockfile
 from controller.project import Project, known_blobs
-from controller.reconcile import backends_of
-from controller.resolve import BuiltData, build_one
+from controller.resolve import BuiltData, Readings, build_one
+from controller.run.backends import backends_of
 from controller.spec.load import FOLDER, LoadedSpec, read_specs
 
 
@@ -73,7 +73,8 @@ def build_opened(project: Project, loaded: LoadedSpec) -> Opened:
     entry = read_lockfile(project.root, project.state).finetunes.get(loaded.name, Entry())
     backend = opened(loaded.spec.place)
     with mendable():
-        built = build_one(loaded, entry, project, backend, known_blobs(project.root))
+        readings = Readings(project=project, blobs=known_blobs(project.root))
+        built = build_one(loaded, entry, backend, readings)
     return Opened(project=project, loaded=loaded, entry=entry, backend=backend, built=built)
 
 

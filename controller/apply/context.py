@@ -1,0 +1,99 @@
+"""What handlers need to act, and what they return."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+
+from backends.base import TrainRequest
+from controller.check import OpenBackend
+from controller.errors import ExitCode
+from controller.evaluate.run import Place
+from controller.lock.model import Entry
+from controller.lock.store import Ledger
+from controller.plan.actions import Action, Cancellation, Desired
+from controller.project import Project, current_commit
+from controller.resolve import Resolved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one action."""
+
+    action: Action
+    message: str
+    """For people: what was done, or why it was not."""
+    exit_code: ExitCode = ExitCode.DONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """An outcome, and what it makes of the lockfile."""
+
+    outcome: Outcome
+    entries: Mapping[str, Entry | None] = field(default_factory=dict)
+    """New entries by fine-tune; None forgets one. Recorded in this order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyContext:
+    """What handlers need to act, for one pass."""
+
+    project: Project
+    ledger: Ledger
+    resolved: Resolved
+    open_backend: OpenBackend
+    now: Callable[[], datetime]
+
+    def entry(self, name: str) -> Entry:
+        """Return what is recorded of a fine-tune."""
+        return self.ledger.entries.get(name, Entry())
+
+    def desired(self, name: str) -> Desired:
+        """Return what a spec asks for."""
+        return self.resolved.desired[name]
+
+    def request(self, name: str, attempt: int) -> TrainRequest:
+        """Return what training a fine-tune needs."""
+        return replace(self.resolved.requests[name], attempt=attempt)
+
+    @cached_property
+    def spec_commit(self) -> str | None:
+        """The commit whose specs this pass carries out; git is asked once."""
+        return current_commit(self.project.root)
+
+    @property
+    def place(self) -> Place:
+        """Where evaluations look."""
+        return Place(root=self.project.root, open_backend=self.open_backend)
+
+    def timestamp(self, seconds: float | None = None) -> str:
+        """Return a time as the lockfile writes it: seconds since the epoch, or now."""
+        when = self.now() if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def with_changes(entry: Entry, **changes: object) -> Entry:
+    """Return an entry with some fields replaced."""
+    return entry.model_copy(update=changes)
+
+
+def let_go(name: str, cancels: Cancellation | None, context: ApplyContext) -> Entry:
+    """Cancel what an action cancels, and return the entry without its open job.
+
+    Coming back to these inputs later is another attempt.
+    """
+    entry = context.entry(name)
+    if entry.job is None:
+        return entry
+    if cancels is None or cancels.job != entry.job.id:
+        # Another fine-tune has the same inputs: the job keeps running for that one.
+        return with_changes(entry, job=None)
+    context.open_backend(cancels.backend).cancel(cancels.job)
+    attempts = {**entry.attempts, entry.job.fingerprint: entry.job.attempt + 1}
+    return with_changes(entry, job=None, attempts=attempts)
+
+
+def with_remedy(message: str, remedy: str) -> str:
+    """Return a message with its remedy indented below."""
+    return "\n".join([message, *(f"    {line}" for line in remedy.splitlines())])

@@ -1,0 +1,99 @@
+"""From an action to its handler; what it returns is recorded here, and only here."""
+
+from typing import assert_never
+
+from backends.base import BackendError, SubmissionUnknown
+from controller.apply.context import ApplyContext, Outcome, Result, with_changes, with_remedy
+from controller.apply.evaluate import evaluate, judge_again
+from controller.apply.promote import promote, protect, retire, reuse
+from controller.apply.record import record
+from controller.apply.restore import restore
+from controller.apply.train import adopt, resume, train
+from controller.errors import ExitCode, FtctlError
+from controller.lock.model import Entry
+from controller.plan.actions import (
+    Action,
+    Adopt,
+    Blocked,
+    Deferred,
+    Evaluate,
+    Judge,
+    Promote,
+    Protect,
+    Record,
+    Restore,
+    Resume,
+    Retire,
+    Reuse,
+    Train,
+    Wait,
+)
+
+
+def apply_action(action: Action, context: ApplyContext) -> Outcome:
+    """Carry out one action and record it. A failure concerns its fine-tune alone.
+
+    Raises:
+        FtctlError: The lockfile cannot be written, which concerns all of them.
+    """
+    try:
+        result = _handle(action, context)
+    except BackendError as error:
+        unknown = isinstance(error, SubmissionUnknown)
+        return Outcome(
+            action=action,
+            message=with_remedy(error.message, error.remedy),
+            exit_code=ExitCode.SUBMISSION_UNKNOWN if unknown else ExitCode.ERROR,
+        )
+    except FtctlError as error:
+        message = with_remedy(error.message, error.remedy)
+        return Outcome(action=action, message=message, exit_code=error.exit_code)
+    for name, entry in result.entries.items():
+        context.ledger.record(name, _protected(name, entry, action, context))
+    return result.outcome
+
+
+def _protected(
+    name: str, entry: Entry | None, action: Action, context: ApplyContext
+) -> Entry | None:
+    """Return an entry that is protected from its first record on, if its spec says so."""
+    desired = context.resolved.desired.get(name)
+    if entry is None or desired is None or isinstance(action, Protect):
+        return entry
+    if desired.spec.lifecycle.protect and not entry.protect:
+        return with_changes(entry, protect=True)
+    return entry
+
+
+def _handle(action: Action, context: ApplyContext) -> Result:  # noqa: C901, PLR0912 - a table, closed by mypy
+    match action:
+        case Train():
+            return train(action, context)
+        case Resume():
+            return resume(action, context)
+        case Adopt():
+            return adopt(action, context)
+        case Restore():
+            return restore(action, context)
+        case Record():
+            return record(action, context)
+        case Evaluate():
+            return evaluate(action, context)
+        case Judge():
+            return judge_again(action, context)
+        case Promote():
+            return promote(action, context)
+        case Reuse():
+            return reuse(action, context)
+        case Protect():
+            return protect(action, context)
+        case Retire():
+            return retire(action, context)
+        case Wait():
+            return Result(outcome=Outcome(action=action, message=action.reason))
+        case Deferred() | Blocked():
+            code = action.obstacle.exit_code if isinstance(action, Blocked) else ExitCode.ERROR
+            message = with_remedy(action.reason, action.remedy)
+            return Result(outcome=Outcome(action=action, message=message, exit_code=code))
+        case _:
+            assert_never(action)

@@ -1,0 +1,56 @@
+"""Which build is in production, and whether the fine-tune is protected or forgotten."""
+
+from controller.apply.context import ApplyContext, Outcome, Result, let_go, with_changes
+from controller.apply.evaluate import verdict_of
+from controller.evaluate.run import require_model
+from controller.plan.actions import Promote, Protect, Retire, Reuse
+
+
+def promote(action: Promote, context: ApplyContext) -> Result:
+    """Make the candidate the production build."""
+    entry = context.entry(action.name)
+    promoted = with_changes(entry, production=action.fingerprint, candidate=None)
+    build = entry.builds[action.fingerprint]
+    return Result(
+        outcome=Outcome(action=action, message=f"{build.model_id} is in production"),
+        entries={action.name: promoted},
+    )
+
+
+def reuse(action: Reuse, context: ApplyContext) -> Result:
+    """Take a recorded build again, this fine-tune's own or one with equal inputs."""
+    build = context.entry(action.source).builds[action.fingerprint]
+    if not action.keeps_scores:
+        build = build.model_copy(update={"evaluation": None, "verdict": None})
+    elif action.promote and build.evaluation is not None:
+        verdict = verdict_of(context.desired(action.name), build.evaluation)
+        build = build.model_copy(update={"verdict": verdict})
+    require_model(build, context.place)
+    entry = let_go(action.name, action.cancels, context)
+    reused = with_changes(
+        entry,
+        builds={**entry.builds, build.fingerprint: build},
+        production=build.fingerprint if action.promote else entry.production,
+        candidate=None if action.promote else build.fingerprint,
+    )
+    where = "is in production again" if action.promote else "is the candidate"
+    return Result(
+        outcome=Outcome(action=action, message=f"{build.model_id} {where}; nothing was trained"),
+        entries={action.name: reused},
+    )
+
+
+def protect(action: Protect, context: ApplyContext) -> Result:
+    """Record whether the fine-tune may be forgotten."""
+    entry = with_changes(context.entry(action.name), protect=action.protect)
+    message = "is protected" if action.protect else "is not protected any more"
+    return Result(outcome=Outcome(action=action, message=message), entries={action.name: entry})
+
+
+def retire(action: Retire, context: ApplyContext) -> Result:
+    """Forget a fine-tune without a spec; its models stay at the backend."""
+    entry = let_go(action.name, action.cancels, context)
+    kept = len(entry.builds)
+    models = f"{kept} model{'' if kept == 1 else 's'}"
+    message = f"forgotten; {models} kept at the backend"
+    return Result(outcome=Outcome(action=action, message=message), entries={action.name: None})

@@ -1,0 +1,62 @@
+"""Jobs that are submitted, continued and taken over."""
+
+import json
+
+from backends.base import Job
+from controller.apply.context import ApplyContext, Outcome, Result, let_go, with_changes
+from controller.canonical import canonical_json
+from controller.errors import FtctlError
+from controller.lock.model import OpenJob
+from controller.plan.actions import Adopt, Desired, Resume, Train
+
+
+def train(action: Train, context: ApplyContext) -> Result:
+    """Submit a job, after cancelling the one it replaces."""
+    desired = context.desired(action.name)
+    request = context.request(action.name, action.attempt)
+    backend = context.open_backend(desired.spec.place)
+    entry = let_go(action.name, action.cancels, context)
+    job = backend.submit(request)
+    opened = with_changes(entry, job=_open_job(job, desired, context))
+    message = f"submitted as job {job.id}"
+    if action.cancels is not None:
+        message += f"; job {action.cancels.job} was cancelled"
+    return Result(outcome=Outcome(action=action, message=message), entries={action.name: opened})
+
+
+def resume(action: Resume, context: ApplyContext) -> Result:
+    """Submit an interrupted job again: it continues from its last checkpoint."""
+    request = context.request(action.name, action.job.attempt)
+    if action.job.fingerprint != request.fingerprint:
+        raise FtctlError(f"{action.name}: the interrupted job has other inputs than the spec")
+    context.open_backend(context.desired(action.name).spec.place).submit(request)
+    return Result(outcome=Outcome(action=action, message=f"job {action.job.id} continues"))
+
+
+def adopt(action: Adopt, context: ApplyContext) -> Result:
+    """Record a job that was made for these inputs and is not recorded."""
+    desired = context.desired(action.name)
+    backend = context.open_backend(desired.spec.place)
+    backend.verify(context.request(action.name, action.job.attempt), action.job.id)
+    entry = let_go(action.name, action.cancels, context)
+    opened = with_changes(entry, job=_open_job(action.job, desired, context))
+    return Result(
+        outcome=Outcome(action=action, message=f"took over job {action.job.id}"),
+        entries={action.name: opened},
+    )
+
+
+def _open_job(job: Job, desired: Desired, context: ApplyContext) -> OpenJob:
+    return OpenJob(
+        id=job.id,
+        backend=desired.spec.place,
+        fingerprint=job.fingerprint,
+        attempt=job.attempt,
+        inputs=json.loads(canonical_json(desired.inputs)),
+        base_model=desired.spec.base_model,
+        revision=desired.base_model.revision,
+        data=desired.data,
+        estimate_usd=desired.estimate.usd,
+        submitted=context.timestamp(job.created_s),
+        spec_commit=context.spec_commit,
+    )

@@ -1,0 +1,213 @@
+"""What a person approved, and what may be carried out because of it. Pure.
+
+Approval is for a list of actions by identity. A later pass of the same run plans again, and carries
+out an action only if it was in the list, or follows from one that was: a `Train` implies its own
+`Record`, `Evaluate` and `Promote`. Without approval only what needs none is carried out.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from backends.base import Json
+from controller.canonical import digest
+from controller.lock.model import OpenJob
+from controller.plan.actions import (
+    Action,
+    Adopt,
+    Cancellation,
+    Desired,
+    Evaluate,
+    Judge,
+    Promote,
+    Protect,
+    Record,
+    Restore,
+    Resume,
+    Retire,
+    Reuse,
+    Train,
+    Wait,
+)
+
+ID_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """What a run may do."""
+
+    actions: Mapping[str, Action] = field(default_factory=dict)
+    """The actions that a person saw, by fine-tune."""
+    decisions: Mapping[str, str] = field(default_factory=dict)
+    """What was decided in each spec then; see `Plan.decisions`."""
+
+
+def approve(
+    actions: Iterable[Action], decisions: Mapping[str, str], only: Collection[str] = ()
+) -> Approval:
+    """Return the approval of a plan's actions, or of some fine-tunes' alone."""
+    seen = {action.name: action for action in actions if not only or action.name in only}
+    return Approval(
+        actions=seen, decisions={name: decisions[name] for name in seen if name in decisions}
+    )
+
+
+def is_allowed(action: Action, decision: str | None, approval: Approval | None) -> bool:
+    """Return whether an action may be carried out.
+
+    Args:
+        action: From a plan made a moment ago.
+        decision: What is decided in the fine-tune's spec now; None without a readable spec.
+        approval: Of the run; None for a run that nobody approved.
+    """
+    if approval is None:
+        return not action.needs_approval
+    seen = approval.actions.get(action.name)
+    if seen is None:
+        return False
+    if isinstance(action, Record):
+        return is_own_job(action.job.fingerprint, action.job.attempt, seen) or _cancels(
+            seen, action.job.id
+        )
+    if decision != approval.decisions.get(action.name):
+        return False
+    if not action.needs_approval:
+        return True
+    return identity(action) == identity(seen) or _follows(action, seen)
+
+
+def is_own_job(fingerprint: str, attempt: int, seen: Action) -> bool:
+    """Return whether a job is one that an approved action submits, takes over or waits for."""
+    match seen:
+        case Train():
+            return (fingerprint, attempt) == (seen.fingerprint, seen.attempt)
+        case Wait() | Resume() | Record() | Adopt():
+            return (fingerprint, attempt) == (seen.job.fingerprint, seen.job.attempt)
+        case Restore():
+            job = seen.entry.job
+            return job is not None and (fingerprint, attempt) == (job.fingerprint, job.attempt)
+        case _:
+            return False
+
+
+def owns(job: OpenJob, approval: Approval | None, name: str) -> bool:
+    """Return whether a run follows an open job: its own, or any when nobody approved anything."""
+    if approval is None:
+        return True
+    seen = approval.actions.get(name)
+    return seen is not None and is_own_job(job.fingerprint, job.attempt, seen)
+
+
+def decisions_of(desired: Desired) -> str:
+    """Return the digest of what a person decides in one spec; words for people are no part."""
+    spec = desired.spec
+    return digest(
+        {
+            "inputs": desired.fingerprint,
+            "evaluation": desired.evaluation_fingerprint,
+            "gate": list(spec.gate),
+            "lifecycle": spec.lifecycle.model_dump(mode="json"),
+            "budget": spec.budget.model_dump(mode="json"),
+        }
+    )
+
+
+def plan_id(
+    actions: Iterable[Action], decisions: Mapping[str, str], budget_usd: float | None
+) -> str:
+    """Return the digest of everything that a person decides by."""
+    value: dict[str, Json] = {
+        "actions": [identity(action) for action in actions if action.needs_approval],
+        "decisions": dict(decisions),
+        "budget_usd": budget_usd,
+    }
+    return digest(value)[:ID_DIGITS]
+
+
+def identity(action: Action) -> Json:
+    """Return what makes an action that action: what it does, costs, cancels and replaces."""
+    return {"action": type(action).__name__, "name": action.name, **dict(_decisive(action))}
+
+
+def _decisive(action: Action) -> Iterator[tuple[str, Json]]:
+    match action:
+        case Train():
+            yield "fingerprint", action.fingerprint
+            yield "attempt", action.attempt
+            yield "usd", action.estimate.usd
+        case Reuse():
+            yield "fingerprint", action.fingerprint
+            yield "source", action.source
+            yield "promote", action.promote
+        case Adopt():
+            yield "job", action.job.id
+            yield "fingerprint", action.job.fingerprint
+        case Restore():
+            yield "builds", sorted(action.entry.builds)
+            yield "production", action.entry.production
+            yield "source", action.source
+        case Protect():
+            yield "protect", action.protect
+        case Evaluate() | Judge() | Promote():
+            yield "fingerprint", action.fingerprint
+        case _:
+            pass
+    if isinstance(action, Train | Reuse | Adopt | Retire):
+        yield "replaces", action.replaces
+        yield "cancels", _cancelled(action.cancels)
+
+
+def _cancelled(cancels: Cancellation | None) -> Json:
+    return None if cancels is None else {"job": cancels.job, "usd": cancels.usd}
+
+
+def _follows(action: Action, seen: Action) -> bool:
+    """Return whether an action that needs approval is implied by one that has it.
+
+    What a run may cost, cancel or replace can only become less than what was seen.
+    """
+    match action:
+        case Evaluate() | Judge():
+            return not isinstance(seen, Retire | Protect)
+        case Train() if isinstance(seen, Train):
+            return (
+                (action.fingerprint, action.attempt) == (seen.fingerprint, seen.attempt)
+                and _at_most(action.estimate.usd, seen.estimate.usd)
+                and _cancels_no_more(action, seen)
+            )
+        case Adopt() if isinstance(seen, Train | Adopt | Restore):
+            same = isinstance(seen, Restore) or action.job.fingerprint == _target(seen)
+            return same and _cancels_no_more(action, seen)
+        case Reuse() if isinstance(seen, Train | Adopt | Reuse | Restore | Wait | Resume | Record):
+            same = isinstance(seen, Restore) or action.fingerprint == _target(seen)
+            return same and _cancels_no_more(action, seen)
+        case Retire() if isinstance(seen, Retire):
+            return _cancels_no_more(action, seen)
+        case Protect():
+            return not isinstance(seen, Retire)
+        case _:
+            return False
+
+
+def _target(action: Action) -> str:
+    match action:
+        case Train() | Reuse():
+            return action.fingerprint
+        case Adopt() | Wait() | Resume() | Record():
+            return action.job.fingerprint
+        case _:
+            return ""
+
+
+def _at_most(usd: tuple[float, float] | None, seen: tuple[float, float] | None) -> bool:
+    return usd == seen or (usd is not None and seen is not None and usd[1] <= seen[1])
+
+
+def _cancels(action: Action, job: str) -> bool:
+    if not isinstance(action, Train | Adopt | Reuse | Retire):
+        return False
+    return action.cancels is not None and action.cancels.job == job
+
+
+def _cancels_no_more(action: Train | Adopt | Reuse | Retire, seen: Action) -> bool:
+    return action.cancels is None or _cancels(seen, action.cancels.job)

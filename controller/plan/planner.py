@@ -1,0 +1,383 @@
+"""The decision for one declared fine-tune: how it gets one step nearer to its spec. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from backends.base import Job, JobState
+from controller.evaluate.gate import judge
+from controller.lock.model import Build, Entry, OpenJob
+from controller.plan.actions import (
+    Action,
+    Adopt,
+    Blocked,
+    Cancellation,
+    Desired,
+    Evaluate,
+    Judge,
+    Obstacle,
+    Promote,
+    Protect,
+    Restore,
+    Resume,
+    Reuse,
+    Train,
+    Wait,
+)
+from controller.plan.fingerprint import changes, short
+from controller.plan.observed import Observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a decision needs to know of the other fine-tunes; collected once for a plan."""
+
+    builds: Mapping[str, tuple[str, Build]]
+    """Recorded builds by fingerprint, with the name of the first fine-tune that has one."""
+    declared: frozenset[str]
+    """Every fine-tune with a spec, readable or not."""
+    wanted: Mapping[str, frozenset[str]]
+    """Names of the fine-tunes whose specs ask for a fingerprint."""
+    sharing: Mapping[str, frozenset[str]]
+    """Names of the fine-tunes whose spec cannot be read here and whose open job this is, by ID."""
+
+
+def cancellation(name: str, entry: Entry, around: Surroundings) -> Cancellation | None:
+    """Return what letting go of an entry's open job cancels.
+
+    A job that another fine-tune wants as well, because it has the same inputs, keeps running.
+    """
+    job = entry.job
+    if job is None:
+        return None
+    others = around.wanted.get(job.fingerprint, frozenset()) | around.sharing.get(
+        job.id, frozenset()
+    )
+    if others - {name}:
+        return None
+    return Cancellation(
+        job=job.id, backend=job.backend, submitted=job.submitted, usd=job.estimate_usd
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """The decision for one declared fine-tune."""
+
+    desired: Desired
+    entry: Entry
+    observed: Observed
+    around: Surroundings
+    restore: Restore | None = None
+    """What is known of a fine-tune that has no entry."""
+
+    def action(self) -> Action | None:
+        """Return the next step; None when everything is as declared."""
+        step = self.restore or self._next()
+        if self.desired.spec.lifecycle.suspend:
+            return self._suspended(step)
+        return self._with_protection(step)
+
+    def _next(self) -> Action | None:
+        target = self._target()
+        if isinstance(target, Blocked):
+            return target
+        return self._open_job(target) or self._towards(target)
+
+    def _blocked(self, obstacle: Obstacle, reason: str, remedy: str) -> Blocked:
+        return Blocked(name=self.desired.name, reason=reason, remedy=remedy, obstacle=obstacle)
+
+    def _suspended(self, step: Action | None) -> Blocked | None:
+        """Return what is held back; None when there is nothing."""
+        if step is None:
+            return None
+        reason = f"lifecycle.suspend is set; without it: {step.reason}"
+        remedy = f"Remove `suspend` from {self.desired.file} to let it continue."
+        return self._blocked(Obstacle.SUSPENDED, reason, remedy)
+
+    def _with_protection(self, step: Action | None) -> Action | None:
+        """Change the recorded protection first where the step would not do it."""
+        protect = self.desired.spec.lifecycle.protect
+        at_rest = step is None or isinstance(step, Wait | Blocked)
+        if not at_rest or protect == self.entry.protect or self.entry == Entry():
+            return step
+        reason = "lifecycle.protect was changed"
+        if isinstance(step, Blocked):
+            reason += f"; otherwise blocked: {step.reason}"
+        return Protect(name=self.desired.name, reason=reason, protect=protect)
+
+    def _target(self) -> str | Blocked:
+        """Return the fingerprint that is wanted: the spec's, or the pinned build's."""
+        pin = self.desired.spec.lifecycle.pin
+        if pin is None:
+            return self.desired.fingerprint
+        matches = pinned_builds(pin, self.entry)
+        if len(matches) == 1:
+            return matches[0]
+        known = ", ".join(short(key) for key in self.entry.builds) or "none"
+        reason = f"lifecycle.pin: {pin} names {len(matches) or 'no'} recorded builds"
+        return self._blocked(Obstacle.LIFECYCLE, reason, f"Recorded builds: {known}")
+
+    def _open_job(self, target: str) -> Action | None:
+        """Decide by the recorded open job; None when there is none, or it is superseded."""
+        name, recorded = self.desired.name, self.entry.job
+        if recorded is None:
+            return None
+        job = self.observed.jobs.get(recorded.id)
+        if job is None:
+            return self._unseen_job(recorded)
+        if recorded.fingerprint != target:
+            return None
+        if job.state is JobState.INTERRUPTED:
+            reason = f"the worker of job {job.id} is gone; it goes on from its last checkpoint"
+            return Resume(name=name, reason=reason, job=job)
+        return Wait(name=name, reason=f"job {job.id} is {job.state}", job=job)
+
+    def _unseen_job(self, recorded: OpenJob) -> Action:
+        name, place = self.desired.name, recorded.backend
+        if place in self.observed.unasked:
+            reason = f"job {recorded.id} is recorded as open; {place} was not asked"
+            return Wait(name=name, reason=reason, job=as_recorded(recorded))
+        if place in self.observed.unreachable:
+            return self._unreachable(place, recorded)
+        remedy = (
+            "Look for it at the backend. If it is gone for good: "
+            f"`ftctl retry {name}` trains again, as a new attempt."
+        )
+        reason = f"job {recorded.id} is recorded, but the backend does not know it"
+        return self._blocked(Obstacle.DRIFT, reason, remedy)
+
+    def _unreachable(self, place: str, job: OpenJob | None = None) -> Blocked:
+        silence = self.observed.unreachable[place]
+        before = f"job {job.id} is recorded as open; " if job is not None else ""
+        return Blocked(
+            name=self.desired.name,
+            reason=f"{before}{place} gave no answer: {silence.message}",
+            remedy=silence.remedy,
+            obstacle=Obstacle.UNREACHABLE,
+            job=job.id if job is not None else None,
+        )
+
+    @property
+    def _cancels(self) -> Cancellation | None:
+        return cancellation(self.desired.name, self.entry, self.around)
+
+    def _towards(self, target: str) -> Action | None:
+        """Decide how to get the wanted build into production."""
+        build = self.entry.builds.get(target)
+        if build is not None:
+            return self._with_build(build)
+        shared = self.around.builds.get(target)
+        if shared is not None:
+            source, build = shared
+            return self._reuse(build, source=source)
+        return self._without_build(target)
+
+    def _without_build(self, target: str) -> Action:
+        name, attempt = self.desired.name, self.entry.attempt(target)
+        failure = self.entry.failures.get(target)
+        if failure is not None and failure.attempt >= attempt:
+            remedy = f"Change the spec, or type `ftctl retry {name}` for another attempt."
+            reason = f"job {failure.job} {failure.error}"
+            return self._blocked(Obstacle.FAILURE, reason, remedy)
+        if self.desired.spec.place in self.observed.unreachable:
+            # Without its answer, training could be paid twice.
+            return self._unreachable(self.desired.spec.place)
+        found = self.observed.found.get(target, ())
+        # A model is a model, whichever attempt made it; a failure belongs to its attempt; and a
+        # job that was cancelled without being recorded was not wanted then, but its attempt is used.
+        living = [job for job in found if job.state.is_open or job.state is JobState.SUCCEEDED]
+        failed = [j for j in found if j.state is JobState.FAILED and j.attempt >= attempt]
+        for job in (*living, *reversed(failed)):
+            return Adopt(
+                name=name,
+                reason=f"job {job.id} was already made for these inputs and has state {job.state}",
+                job=job,
+                cancels=self._cancels,
+                replaces=self.entry.production,
+            )
+        attempt = max([attempt, *(job.attempt + 1 for job in found)])
+        return self._over_budget() or self._train(target, attempt)
+
+    def _over_budget(self) -> Blocked | None:
+        budget, estimate = self.desired.spec.budget, self.desired.estimate
+        limits = (
+            ("max_usd", budget.max_usd, estimate.usd, "US dollars"),
+            ("max_gpu_hours", budget.max_gpu_hours, estimate.gpu_hours, "GPU hours"),
+        )
+        for key, limit, range_, unit in limits:
+            if limit is not None and range_ is not None and range_[1] > limit:
+                reason = f"up to {range_[1]:.2f} {unit} exceed budget.{key}: {limit:g}"
+                remedy = f"Raise budget.{key} in {self.desired.file}, or train less."
+                return self._blocked(Obstacle.BUDGET, reason, remedy)
+        return None
+
+    def _train(self, target: str, attempt: int) -> Train:
+        previous = self._previous()
+        differing = changes(previous.inputs, self.desired.inputs) if previous else ()
+        data_change = None
+        if previous is not None and previous.data.train.digest != self.desired.data.train.digest:
+            data_change = self.desired.data_changes.get(previous.data.train.digest)
+        if previous is None:
+            reason = "no build is recorded"
+        elif differing:
+            reason = f"{', '.join(change.field for change in differing)} changed"
+        else:
+            reason = "another attempt was asked for"
+        if attempt > 1:
+            reason += f"; attempt {attempt}"
+        return Train(
+            name=self.desired.name,
+            reason=reason,
+            fingerprint=target,
+            attempt=attempt,
+            changes=differing,
+            data_change=data_change,
+            data=self.desired.data,
+            judged_against=self._judge_of(previous),
+            shutdown=self.desired.shutdown,
+            warnings=(*self.desired.warnings, *self._warnings()),
+            estimate=self.desired.estimate,
+            retrain=previous is not None,
+            cancels=self._cancels,
+            replaces=self.entry.production,
+        )
+
+    def _warnings(self) -> Iterator[str]:
+        silent = self._without_base
+        if silent is None:
+            return
+        yield f"{silent}; `base` is left out of the comparison"
+        lost = [text for text in self.desired.spec.gate if "base." in text]
+        if lost:
+            yield f"without it these conditions of the gate cannot hold: {'; '.join(lost)}"
+
+    @property
+    def _without_base(self) -> str | None:
+        if "base" not in self.desired.spec.evaluation.compare_to:
+            return None
+        key = (self.desired.spec.place, self.desired.base_model.reference)
+        return self.observed.silent_bases.get(key)
+
+    def _judge_of(self, previous: Build | None) -> str | None:
+        if previous is None or previous.fingerprint != self.entry.production:
+            return None
+        stands = "judged against" if "production" in self.desired.spec.evaluation.compare_to else ""
+        build = f"build {short(previous.fingerprint)} at {previous.backend}"
+        return f"{stands} {build}, which stays until the gate passes".strip()
+
+    def _previous(self) -> Build | None:
+        """Return the build that a new one is compared with."""
+        for key in (self.entry.production, self.entry.candidate):
+            if key is not None and key in self.entry.builds:
+                return self.entry.builds[key]
+        builds = sorted(self.entry.builds.values(), key=lambda build: build.finished)
+        return builds[-1] if builds else None
+
+    def _with_build(self, build: Build) -> Action | None:
+        name = self.desired.name
+        is_production = self.entry.production == build.fingerprint
+        is_candidate = self.entry.candidate == build.fingerprint
+        if self.entry.job is not None or (is_production and self.entry.candidate is not None):
+            return self._reuse(build, source=name)
+        pinned = self.desired.spec.lifecycle.pin is not None
+        if not is_production and (pinned or not is_candidate):
+            return self._reuse(build, source=name)
+        stale = self.stale_evaluation(build)
+        if stale:
+            return Evaluate(
+                name=name,
+                reason=stale,
+                fingerprint=build.fingerprint,
+                needs_approval=build.evaluation is not None
+                and (not is_production or self.desired.paid),
+                without_base=self._without_base,
+            )
+        return self._judged(build, is_production=is_production)
+
+    def _judged(self, build: Build, *, is_production: bool) -> Action | None:
+        name, gate = self.desired.name, list(self.desired.spec.gate)
+        scores = build.evaluation.scores if build.evaluation else {}
+        judgement = judge(gate, scores)
+        key = build.fingerprint
+        if build.verdict is None or build.verdict.gate != gate:
+            return Judge(
+                name=name,
+                reason="the gate was changed",
+                fingerprint=key,
+                needs_approval=not is_production and judgement.passed,
+            )
+        if judgement.passed and not is_production:
+            reason = "the gate passed" if gate else "no gate is declared"
+            return Promote(
+                name=name, reason=reason, fingerprint=key, replaces=self.entry.production
+            )
+        if judgement.passed or self.desired.spec.lifecycle.pin is not None:
+            # A pin is a person's decision about production, whatever the gate says.
+            return None
+        which = f"build {short(key)}, in production," if is_production else f"build {short(key)}"
+        kept = self.entry.production
+        stays = f"{short(kept)} stays in production" if kept else "nothing is in production"
+        return self._blocked(
+            Obstacle.GATE,
+            f"{which} did not pass the gate: {'; '.join(judgement.failures)}",
+            f"{stays[0].upper()}{stays[1:]}. Change the spec, its data, or the gate.",
+        )
+
+    def _reuse(self, build: Build, *, source: str) -> Reuse:
+        keeps = self._keeps_scores(build, source)
+        scores = build.evaluation.scores if build.evaluation else {}
+        passes = (
+            keeps
+            and not self.stale_evaluation(build)
+            and judge(self.desired.spec.gate, scores).passed
+        )
+        # A pin is a person's decision about production; the gate is for builds nobody chose.
+        pinned = self.desired.spec.lifecycle.pin is not None
+        owner = "" if source == self.desired.name else f" for {source}"
+        return Reuse(
+            name=self.desired.name,
+            reason=f"these inputs were trained before{owner}, on {build.finished[:10]}",
+            fingerprint=build.fingerprint,
+            source=source,
+            promote=passes or pinned or self.entry.production == build.fingerprint,
+            keeps_scores=keeps,
+            cancels=self._cancels,
+            replaces=self.entry.production,
+        )
+
+    def _keeps_scores(self, build: Build, source: str) -> bool:
+        """Return whether a build's scores are this fine-tune's own, or as good as its own."""
+        if source == self.desired.name:
+            return True
+        evaluation = build.evaluation
+        return (
+            evaluation is not None
+            and evaluation.fingerprint == self.desired.evaluation_fingerprint
+            and evaluation.production_build in {None, self.entry.production}
+        )
+
+    def stale_evaluation(self, build: Build) -> str:
+        """Return why a build must be measured (again); empty when its scores stand."""
+        if build.evaluation is None:
+            return "it was not evaluated yet"
+        if build.evaluation.fingerprint == self.desired.evaluation_fingerprint:
+            return ""
+        differing = changes(build.evaluation.inputs, self.desired.evaluation_inputs)
+        return f"{', '.join(change.field for change in differing)} changed"
+
+
+def pinned_builds(pin: str, entry: Entry) -> list[str]:
+    """Return the fingerprints of the recorded builds that a pin's first digits fit."""
+    digits = pin.removeprefix("ft1:")
+    return [key for key in entry.builds if key.partition(":")[2].startswith(digits)]
+
+
+def as_recorded(job: OpenJob) -> Job:
+    """Return an open job as far as the lockfile knows it."""
+    return Job(
+        id=job.id,
+        fingerprint=job.fingerprint,
+        attempt=job.attempt,
+        state=JobState.QUEUED,
+        created_s=0.0,
+    )

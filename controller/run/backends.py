@@ -1,0 +1,71 @@
+"""Opening the backends that specs, settings and the lockfile name, each once."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import TypeAlias
+
+from backends.base import Backend, BackendError
+from backends.registry import open_backend
+from controller.check import OpenBackend
+from controller.project import Project
+from controller.settings import Settings, endpoint_of, load_settings
+
+OpenFor: TypeAlias = Callable[[Settings], OpenBackend]
+"""Returns what opens backends by a spec's `place`, under the settings of the moment."""
+
+
+def backend_opener(project: Project) -> OpenFor:
+    """Return a function that opens each backend, at each endpoint, once for the same settings.
+
+    What it returns raises KeyError for an unknown backend, and BackendError for an endpoint that
+    `ftctl.yaml` does not name.
+    """
+    opened: dict[str, Backend] = {}
+
+    def open_for(settings: Settings) -> OpenBackend:
+        @cache
+        def open_place(place: str) -> Backend:
+            name, _, endpoint_name = place.partition("@")
+            endpoint = endpoint_of(settings, project.root, endpoint_name)
+            key = f"{name} {endpoint!r}"
+            if key not in opened:
+                opened[key] = open_backend(name, project.state, endpoint)
+            return opened[key]
+
+        return open_place
+
+    return open_for
+
+
+def backends_of(project: Project) -> OpenBackend:
+    """Return a function that opens each backend, at each endpoint, once.
+
+    It takes a spec's `place`; `ftctl.yaml` is read when the first one is opened.
+    """
+    open_for = backend_opener(project)
+
+    @cache
+    def read() -> OpenBackend:
+        return open_for(load_settings(project.root))
+
+    def open_place(place: str) -> Backend:
+        return read()(place)
+
+    return open_place
+
+
+def recorded_backends(open_backend: OpenBackend) -> OpenBackend:
+    """Return a function that opens what the lockfile names, which need not be installed here.
+
+    It raises BackendError where the backend is not.
+    """
+
+    def open_recorded(place: str) -> Backend:
+        try:
+            return open_backend(place)
+        except KeyError:
+            name = place.partition("@")[0]
+            message = f"the lockfile names the backend {name!r}, which is not installed here"
+            raise BackendError(message, "Install it, and run the command again.") from None
+
+    return open_recorded

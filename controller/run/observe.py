@@ -1,0 +1,145 @@
+"""What the backends answer: open jobs, jobs for wanted inputs, models that a lockfile lost.
+
+One call for each backend and kind of question, however many fine-tunes ask it. A backend that gives
+no answer concerns its own fine-tunes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from backends.base import Backend, BackendError, BaseModel, CredentialsMissing, Job
+from controller.check import OpenBackend
+from controller.lock.model import Build, Lockfile
+from controller.plan.actions import Desired
+from controller.plan.observed import Lost, Observed, Silence
+from controller.project import Project
+from controller.resolve import Resolved
+from controller.run.lost import entry_of_jobs, recorded_in_git
+
+
+@dataclass(slots=True)
+class _Questions:
+    """What one place is asked."""
+
+    jobs: list[str] = field(default_factory=list)
+    fingerprints: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    """Fine-tunes without an entry, and the fingerprints they ask for."""
+    bases: dict[str, BaseModel] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Answers:
+    jobs: dict[str, Job] = field(default_factory=dict)
+    found: dict[str, tuple[Job, ...]] = field(default_factory=dict)
+    lost: dict[str, Lost] = field(default_factory=dict)
+    silent_bases: dict[tuple[str, str], str] = field(default_factory=dict)
+    unasked: dict[str, str] = field(default_factory=dict)
+    unreachable: dict[str, Silence] = field(default_factory=dict)
+
+
+def observe(
+    resolved: Resolved,
+    recorded: Lockfile,
+    open_backend: OpenBackend,
+    project: Project,
+    *,
+    display_only: bool = False,
+) -> Observed:
+    """Query the backends about everything that a plan needs to know.
+
+    Args:
+        resolved: What the specs ask for.
+        recorded: The lockfile.
+        open_backend: Opens what it names; raises BackendError where that is not installed.
+        project: The repository; when it is offline, no server is asked.
+        display_only: Whether the plan is only shown. Then a place whose key is not set here need
+            not be asked; the plan says so.
+    """
+    answers = _Answers()
+    questions = _questions(resolved, recorded)
+    _ask_git(resolved.desired, recorded, project, answers, questions)
+    for place in sorted(questions):
+        try:
+            backend = open_backend(place)
+            can = backend.capabilities()
+            if project.offline and (can.remote or can.endpoints):
+                answers.unasked[place] = "no server is asked with --offline"
+                continue
+            _ask(place, backend, questions[place], answers)
+        except BackendError as error:
+            if display_only and isinstance(error, CredentialsMissing):
+                answers.unasked[place] = error.message
+            else:
+                answers.unreachable[place] = Silence(message=error.message, remedy=error.remedy)
+    return Observed(
+        jobs=answers.jobs,
+        found=answers.found,
+        lost=answers.lost,
+        silent_bases=answers.silent_bases,
+        unasked=answers.unasked,
+        unreachable=answers.unreachable,
+    )
+
+
+def _questions(resolved: Resolved, recorded: Lockfile) -> dict[str, _Questions]:
+    questions: dict[str, _Questions] = {}
+    for entry in recorded.finetunes.values():
+        if entry.job is not None:
+            questions.setdefault(entry.job.backend, _Questions()).jobs.append(entry.job.id)
+    for name, desired in resolved.desired.items():
+        entry_or_none = recorded.finetunes.get(name)
+        build = entry_or_none.builds.get(desired.fingerprint) if entry_or_none else None
+        place = desired.spec.place
+        if build is None:
+            asked = questions.setdefault(place, _Questions())
+            asked.fingerprints.append(desired.fingerprint)
+            if entry_or_none is None:
+                asked.names[name] = desired.fingerprint
+        if "base" in desired.spec.evaluation.compare_to and not _is_measured(build, desired):
+            asked = questions.setdefault(place, _Questions())
+            asked.bases[desired.base_model.reference] = desired.base_model
+    return questions
+
+
+def _is_measured(build: Build | None, desired: Desired) -> bool:
+    evaluation = build.evaluation if build is not None else None
+    return evaluation is not None and evaluation.fingerprint == desired.evaluation_fingerprint
+
+
+def _ask_git(
+    desired: Mapping[str, Desired],
+    recorded: Lockfile,
+    project: Project,
+    answers: _Answers,
+    questions: dict[str, _Questions],
+) -> None:
+    """Look into the committed lockfile for fine-tunes without an entry: it knows promotions too."""
+    unknown = [name for name in desired if name not in recorded.finetunes]
+    committed = recorded_in_git(project.root) if unknown else None
+    if committed is None:
+        return
+    lockfile, commit = committed
+    for name in unknown:
+        entry = lockfile.finetunes.get(name)
+        if entry is not None:
+            source = f"finetunes/ftctl.lock of commit {commit}"
+            answers.lost[name] = Lost(entry=entry, source=source)
+            questions[desired[name].spec.place].names.pop(name, None)
+
+
+def _ask(place: str, backend: Backend, questions: _Questions, answers: _Answers) -> None:
+    if questions.jobs:
+        answers.jobs |= backend.observe(questions.jobs)
+    if questions.fingerprints:
+        answers.found |= backend.find(questions.fingerprints)
+    if questions.names:
+        for name, jobs in backend.find_by_name(questions.names).items():
+            entry = entry_of_jobs(jobs, place)
+            if entry.builds.keys() - {questions.names[name]}:
+                # One build alone, of the wanted inputs, is simply taken over.
+                answers.lost[name] = Lost(entry=entry, source=place)
+    for base_model in questions.bases.values():
+        if not backend.answers(base_model):
+            key = (place, base_model.reference)
+            answers.silent_bases[key] = f"{place} cannot be asked for {base_model.reference}"

@@ -1,0 +1,98 @@
+"""From the files of a repository to the plan of one pass: load → resolve → observe → plan."""
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+
+from controller.check import OpenBackend
+from controller.data.fetch.snapshot import Fetched
+from controller.lock.model import Lockfile
+from controller.lock.store import read_lockfile
+from controller.plan.actions import Desired
+from controller.plan.plan import Plan, make_plan
+from controller.project import Project
+from controller.resolve import Readings, Resolved, resolve
+from controller.run.backends import OpenFor, backend_opener, recorded_backends
+from controller.run.observe import observe
+from controller.settings import load_settings
+from controller.spec.load import read_specs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRun:
+    """A plan, and what carrying it out needs."""
+
+    plan: Plan
+    resolved: Resolved
+    open_for: OpenFor
+    open_backend: OpenBackend
+    """Opens whatever specs and lockfile name."""
+    fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
+    """What databases, URLs and hubs answered; the later passes of a run go by it."""
+
+    @property
+    def desired(self) -> Mapping[str, Desired]:
+        """What the specs ask for."""
+        return self.resolved.desired
+
+
+def prepare_run(
+    project: Project, open_for: OpenFor | None = None, *, display_only: bool = False
+) -> PreparedRun:
+    """Make the plan of a run's first pass. Writes nothing but the cache of built datasets.
+
+    Args:
+        project: The repository.
+        open_for: Opens backends; the installed ones when None.
+        display_only: Whether the plan is only shown; see `observe`.
+
+    Raises:
+        InvalidInput: `ftctl.yaml` has problems, or there is no folder of specs.
+        LockfileInvalid: The lockfile cannot be read.
+    """
+    recorded = read_lockfile(project.root, project.state)
+    opener = open_for or backend_opener(project)
+    return _prepare(project, recorded, opener, {}, display_only=display_only)
+
+
+def prepare_pass(project: Project, recorded: Lockfile, earlier: PreparedRun) -> PreparedRun:
+    """Make the plan of a run's next pass: specs and settings are read again.
+
+    Args:
+        project: The repository.
+        recorded: The lockfile, which this run holds.
+        earlier: The same run's first plan.
+    """
+    return _prepare(project, recorded, earlier.open_for, earlier.fetched, display_only=False)
+
+
+def _prepare(
+    project: Project,
+    recorded: Lockfile,
+    open_for: OpenFor,
+    fetched: MutableMapping[str, Fetched],
+    *,
+    display_only: bool,
+) -> PreparedRun:
+    settings = load_settings(project.root)
+    specs, problems = read_specs(project.root)
+    open_backend = open_for(settings)
+    resolved = resolve(
+        specs,
+        recorded,
+        Readings(project=project, fetched=fetched),
+        open_backend,
+        policies=settings.policies,
+        problems=problems,
+    )
+    open_recorded = recorded_backends(open_backend)
+    observed = observe(resolved, recorded, open_recorded, project, display_only=display_only)
+    plan = make_plan(
+        resolved.desired, recorded, observed, settings.budget.max_usd, resolved.unresolved
+    )
+    return PreparedRun(
+        plan=plan,
+        resolved=resolved,
+        open_for=open_for,
+        open_backend=open_recorded,
+        fetched=fetched,
+    )

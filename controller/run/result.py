@@ -1,0 +1,63 @@
+"""What a run came to, and how it tells people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from backends.base import Job
+from controller.apply.context import Outcome
+from controller.errors import ExitCode
+from controller.plan.actions import Action
+
+_GRAVEST_FIRST = (
+    ExitCode.SUBMISSION_UNKNOWN,
+    ExitCode.ERROR,
+    ExitCode.REFUSED,
+    ExitCode.PLAN_STALE,
+    ExitCode.GATE_FAILED,
+)
+
+
+class ProgressReporter(Protocol):
+    """Where a run tells people what happens."""
+
+    def starting(self, action: Action) -> None:
+        """Report an action that begins and may take a while."""
+        ...
+
+    def done(self, outcome: Outcome) -> None:
+        """Report an action that was carried out, or could not be."""
+        ...
+
+    def progress(self, jobs: Mapping[str, Job]) -> None:
+        """Report open jobs, by the name of their fine-tune."""
+        ...
+
+    def notice(self, message: str) -> None:
+        """Report something that concerns the run as a whole."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class RunResult:
+    """What a run came to."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    waiting: dict[str, Job] = field(default_factory=dict)
+    """Jobs still open, by fine-tune."""
+    left: tuple[Action, ...] = ()
+    """Actions of the last plan that nobody approved in this run."""
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """Fine-tunes for which something went wrong."""
+        return frozenset(outcome.action.name for outcome in self.outcomes if outcome.exit_code)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The gravest of the outcomes' codes."""
+        codes = [outcome.exit_code for outcome in self.outcomes]
+        for code in _GRAVEST_FIRST:
+            if code in codes:
+                return code
+        return ExitCode.DONE
