@@ -99,6 +99,8 @@ def resolve(
     readings = replace(readings, blobs=known_blobs(project.root))
     earlier = cache(partial(earlier_datasets, project.state / "data"))
     for name, loaded in specs.items():
+        if name in unresolved:
+            continue  # another file has the same name, and problems
         entry = recorded.finetunes.get(name, Entry())
         try:
             _require_valid(loaded, open_backend, policies)

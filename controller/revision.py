@@ -43,7 +43,7 @@ def at_revision(project: Project, name: str, revision: str) -> Iterator[tuple[Pa
             known = "A fine-tune that was renamed since had another name there."
             raise FtctlError(f"{revision} has no {file}", known)
         past.copy([file])
-        loaded, problems = read_spec(past.root / file, file=f"{revision}:{file}")
+        loaded, problems = read_spec(past.root, past.root / file, file=f"{revision}:{file}")
         if loaded is None:
             raise InvalidInput(problems)
         past.copy([path for path in past.files if _is_wanted(path, loaded)])

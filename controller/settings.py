@@ -12,10 +12,11 @@ from pydantic import Field, ValidationError
 
 from backends.base import BackendError, Endpoint
 from controller.errors import InvalidInput, Problem
+from controller.inside import CannotRead, read_inside
 from controller.spec.base import NonEmpty, Strict
 from controller.spec.load import translate
 from controller.spec.model import DEFAULT_ENDPOINT
-from controller.spec.yaml import parse_yaml
+from controller.spec.yaml import MAX_BYTES, parse_yaml
 
 FILE = "ftctl.yaml"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -83,11 +84,11 @@ def load_settings(root: Path) -> Settings:
         InvalidInput: With every problem of the file.
     """
     try:
-        text = (root / FILE).read_bytes()
+        text = read_inside(root, root / FILE, limit=MAX_BYTES)
     except FileNotFoundError:
         return Settings()
-    except OSError as error:
-        problem = Problem(file=FILE, message=f"cannot be read: {error.strerror}")
+    except CannotRead as error:
+        problem = Problem(file=FILE, message=error.message, remedy=error.remedy)
         raise InvalidInput([problem]) from None
     if not re.sub(rb"#[^\n]*", b"", text).strip():
         return Settings()

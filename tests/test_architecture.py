@@ -27,6 +27,7 @@ LAYERS = (
     ("backends.durable",),
     ("backends.registry", "backends.testing"),
     ("controller", "controller.errors", "controller.canonical", "controller.clock"),
+    ("controller.failures", "controller.inside", "controller.state"),
     ("controller.spec",),
     (
         "controller.data",

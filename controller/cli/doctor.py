@@ -1,10 +1,12 @@
 """`ftctl doctor`."""
 
+import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -13,15 +15,18 @@ import click
 from backends.registry import known_backends
 from controller import __version__
 from controller.check import check_specs
-from controller.cli.common import json_option, print_json, wants_json
-from controller.errors import FtctlError, InvalidInput
+from controller.cli.common import json_option, opener, print_json, wants_json
+from controller.cli.report import explained
+from controller.errors import InvalidInput
 from controller.lock.store import LOCKFILE, read_lockfile
 from controller.project import Project, open_project
-from controller.run.backends import backends_of
 from controller.settings import load_settings
-from controller.spec.load import FOLDER, read_specs
+from controller.spec.load import FOLDER, all_problems, read_specs
+from controller.state import MAKE_WRITABLE
 
 LOCAL_PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
+DRIVER_S = 20.0
+"""A driver that has not answered by then hangs."""
 LITTLE_DISK_GB = 5.0
 """A 0.6B model with checkpoints fits in that; less is worth a warning."""
 
@@ -62,13 +67,25 @@ def _look(project: Project) -> Iterator[Finding]:
     yield Finding(subject="backends", ok=True, detail=", ".join(known_backends()))
     yield _packages()
     yield _devices()
-    yield _disk(project)
+    yield _reported("state", lambda: _disk(project))
     if not (project.root / FOLDER).is_dir():
         detail = f"no {FOLDER}/ in {project.root}"
         yield Finding(subject="repository", ok=False, detail=detail, remedy="Type `ftctl init`.")
         return
-    yield _specs(project)
-    yield _lockfile(project)
+    yield _reported("specs", lambda: _specs(project))
+    yield _reported("lockfile", lambda: _lockfile(project))
+
+
+def _reported(subject: str, look: Callable[[], Finding]) -> Finding:
+    """Return what was found, or what stopped the look: one subject stops no other."""
+    try:
+        return look()
+    except Exception as error:
+        found = explained(error, None)
+        if found is None:
+            raise
+        remedy = " ".join(found.remedy.split())
+        return Finding(subject=subject, ok=False, detail=found.message, remedy=remedy)
 
 
 def _packages() -> Finding:
@@ -88,8 +105,12 @@ def _devices() -> Finding:
     smi = shutil.which("nvidia-smi")
     listed = ""
     if smi is not None:
-        done = subprocess.run([smi, "-L"], capture_output=True, text=True, check=False)
-        listed = "; ".join(done.stdout.split("\n")).strip("; ") if done.returncode == 0 else ""
+        # A driver that hangs, or a program that cannot be started, is no reason to end here.
+        with suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(
+                [smi, "-L"], capture_output=True, text=True, check=True, timeout=DRIVER_S
+            )
+            listed = "; ".join(done.stdout.split("\n")).strip("; ")
     return Finding(
         subject="device", ok=True, detail=listed or "no NVIDIA GPU; small models train on the CPU"
     )
@@ -99,6 +120,9 @@ def _disk(project: Project) -> Finding:
     folder = project.state if project.state.exists() else project.root
     while not folder.exists():
         folder = folder.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        detail = f"{project.state} cannot be written"
+        return Finding(subject="state", ok=False, detail=detail, remedy=MAKE_WRITABLE)
     free_gb = shutil.disk_usage(folder).free / 1e9
     return Finding(
         subject="state",
@@ -111,17 +135,16 @@ def _disk(project: Project) -> Finding:
 def _specs(project: Project) -> Finding:
     try:
         specs, problems = read_specs(project.root)
-        check_specs(specs, backends_of(project), load_settings(project.root).policies, problems)
+        policies = load_settings(project.root).policies
+        check_specs(specs, opener(project), policies, all_problems(problems))
     except InvalidInput as error:
-        detail = f"{len(error.problems)} problems"
+        count = len(error.problems)
+        detail = f"{count} problem{'' if count == 1 else 's'}"
         return Finding(subject="specs", ok=False, detail=detail, remedy="Type `ftctl validate`.")
     return Finding(subject="specs", ok=True, detail=f"{len(specs)} valid")
 
 
 def _lockfile(project: Project) -> Finding:
-    try:
-        lockfile = read_lockfile(project.root, project.state)
-    except FtctlError as error:
-        return Finding(subject="lockfile", ok=False, detail=error.message, remedy=error.remedy)
+    lockfile = read_lockfile(project.root, project.state)
     count = sum(len(entry.builds) for entry in lockfile.finetunes.values())
     return Finding(subject="lockfile", ok=True, detail=f"{LOCKFILE}, {count} builds recorded")

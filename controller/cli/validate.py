@@ -3,10 +3,9 @@
 import click
 
 from controller.check import check_specs
-from controller.cli.common import json_option, print_json, project_of, wants_json
-from controller.run.backends import backends_of
+from controller.cli.common import json_option, opener, print_json, project_of, wants_json
 from controller.settings import load_settings
-from controller.spec.load import read_specs
+from controller.spec.load import all_problems, read_specs
 
 
 @click.command("validate")
@@ -16,7 +15,8 @@ def command(ctx: click.Context) -> None:
     """Check every spec without reading data; shows all problems of all files at once."""
     project = project_of(ctx)
     specs, problems = read_specs(project.root)
-    check_specs(specs, backends_of(project), load_settings(project.root).policies, problems)
+    policies = load_settings(project.root).policies
+    check_specs(specs, opener(project), policies, all_problems(problems))
     if wants_json(ctx):
         print_json({"valid": True, "specs": list(specs)})
     else:

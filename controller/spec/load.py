@@ -3,7 +3,7 @@
 import difflib
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from controller.errors import InvalidInput, Problem
+from controller.inside import CannotRead, read_inside, resolve_inside
 from controller.spec.model import Spec
-from controller.spec.yaml import Document, dotted, parse_yaml, printable
+from controller.spec.yaml import MAX_BYTES, Document, dotted, parse_yaml, printable
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 FOLDER = "finetunes"
@@ -55,46 +56,72 @@ def load_specs(root: Path) -> dict[str, LoadedSpec]:
     """
     specs, problems = read_specs(root)
     if problems:
-        raise InvalidInput(problems)
+        raise InvalidInput(all_problems(problems))
     return specs
 
 
-def read_specs(root: Path) -> tuple[dict[str, LoadedSpec], list[Problem]]:
-    """Read every spec, and go on where one cannot be read.
+def read_specs(root: Path) -> tuple[dict[str, LoadedSpec], dict[str, list[Problem]]]:
+    """Read every spec, and continue where one cannot be read.
 
     Returns:
-        The specs that are right in themselves, and the problems of the others: so that what
-        only their data or their backend can tell is found in the same run.
+        The specs that are right in themselves, and the problems of the others by the name that the
+        fine-tune has or would have: the file's, without its ending. Both are sorted.
 
     Raises:
-        InvalidInput: There is no folder of specs.
+        InvalidInput: There is no folder of specs, or it leads out of the repository.
     """
-    folder = root / FOLDER
-    if not folder.is_dir():
-        remedy = "Type `ftctl init DIR` to make a repository, or name one with `ftctl --dir DIR`."
-        raise InvalidInput([Problem(file=str(folder), message="is no folder", remedy=remedy)])
     specs: dict[str, LoadedSpec] = {}
-    problems: list[Problem] = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(("_", ".")) or path.suffix not in {".yaml", ".yml"}:
+    problems: dict[str, list[Problem]] = {}
+    for path in _candidates(root):
+        if path.suffix not in {".yaml", ".yml"}:
             continue
-        loaded, found = read_spec(path, file=f"{FOLDER}/{printable(path.name)}")
-        problems += found
+        loaded, found = read_spec(root, path, file=f"{FOLDER}/{printable(path.name)}")
+        if found:
+            problems.setdefault(path.stem, []).extend(found)
         if loaded is not None:
             specs[loaded.name] = loaded
-    return specs, problems
+    return dict(sorted(specs.items())), dict(sorted(problems.items()))
+
+
+def all_problems(problems: Mapping[str, Sequence[Problem]]) -> list[Problem]:
+    """Return the problems of all fine-tunes in one list."""
+    return [problem for found in problems.values() for problem in found]
 
 
 def spec_names(root: Path) -> list[str]:
-    """Return the names of all declared fine-tunes, without reading them."""
-    paths = sorted((root / FOLDER).glob("*.yaml"))
-    return [path.stem for path in paths if not path.name.startswith(("_", "."))]
+    """Return the names of all declared fine-tunes, without reading them.
+
+    Raises:
+        InvalidInput: There is no folder of specs, or it leads out of the repository.
+    """
+    return sorted(path.stem for path in _candidates(root) if path.suffix == ".yaml")
 
 
-def read_spec(path: Path, *, file: str) -> tuple[LoadedSpec | None, list[Problem]]:
+def _candidates(root: Path) -> list[Path]:
+    folder = root / FOLDER
+    try:
+        resolve_inside(root, folder)
+        paths = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        remedy = "Type `ftctl init DIR` to make a repository, or name one with `ftctl --dir DIR`."
+        problem = Problem(file=str(folder), message="is not a folder", remedy=remedy)
+        raise InvalidInput([problem]) from None
+    except CannotRead as error:
+        remedy = "Make it a folder of this repository."
+        problem = Problem(file=FOLDER, message=error.message, remedy=remedy)
+        raise InvalidInput([problem]) from None
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        problem = Problem(file=FOLDER, message=message, remedy="Check its permissions.")
+        raise InvalidInput([problem]) from None
+    return [path for path in paths if not path.name.startswith(("_", "."))]
+
+
+def read_spec(root: Path, path: Path, *, file: str) -> tuple[LoadedSpec | None, list[Problem]]:
     """Read one spec.
 
     Args:
+        root: The repository, which the file must not leave through a link.
         path: Where it is.
         file: Its name in messages.
 
@@ -109,9 +136,11 @@ def read_spec(path: Path, *, file: str) -> tuple[LoadedSpec | None, list[Problem
         remedy = "Use small letters, digits and hyphens, at most 63: cafe-answers.yaml"
         return None, [Problem(file=file, message=message, remedy=remedy)]
     try:
-        text = path.read_bytes()
-    except OSError as error:
-        return None, [Problem(file=file, message=f"cannot be read: {error.strerror}")]
+        text = read_inside(root, path, limit=MAX_BYTES)
+    except CannotRead as error:
+        return None, [Problem(file=file, message=error.message, remedy=error.remedy)]
+    except FileNotFoundError:
+        return None, [Problem(file=file, message="was removed", remedy="Run the command again.")]
     document, problems = parse_yaml(text, file)
     if document is None:
         return None, problems

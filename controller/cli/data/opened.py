@@ -10,7 +10,7 @@ import click
 
 from backends.base import Backend, BackendError
 from controller.check import check_spec
-from controller.cli.common import check_names, project_of
+from controller.cli.common import check_names, opener, project_of
 from controller.data.dataset import Dataset
 from controller.data.nearest import listing
 from controller.data.trace import Origin, parse_origin
@@ -19,8 +19,7 @@ from controller.lock.model import Entry
 from controller.lock.store import read_lockfile
 from controller.project import Project, known_blobs
 from controller.resolve import BuiltData, Readings, build_one
-from controller.run.backends import backends_of
-from controller.spec.load import FOLDER, LoadedSpec, read_specs
+from controller.spec.load import LoadedSpec, read_specs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +52,8 @@ def open_data(ctx: click.Context, name: str) -> Opened:
     """
     project = project_of(ctx)
     specs, problems = read_specs(project.root)
-    own = [problem for problem in problems if problem.file == f"{FOLDER}/{name}.yaml"]
-    if own:
-        raise InvalidInput(own)
+    if name in problems and name not in specs:
+        raise InvalidInput(problems[name])
     check_names([name], list(specs))
     return build_opened(project, specs[name])
 
@@ -66,7 +64,7 @@ def build_opened(project: Project, loaded: LoadedSpec) -> Opened:
     Raises:
         InvalidInput: With every problem of spec and data.
     """
-    opened = backends_of(project)
+    opened = opener(project)
     wrong = list(check_spec(loaded, opened))
     if wrong:
         raise InvalidInput(wrong)

@@ -113,7 +113,7 @@ def test_what_is_no_spec_is_left_alone(folder: Path):
 
 def test_a_folder_named_like_a_spec_is_a_problem_and_no_crash(folder: Path):
     (folder / "faq.yaml").mkdir()
-    with pytest.raises(InvalidInput, match="cannot be read: Is a directory"):
+    with pytest.raises(InvalidInput, match="is a folder, not a file"):
         load_specs(folder.parent)
 
 
