@@ -63,7 +63,7 @@ class Readings:
     """What the fine-tunes of one pass share while they are resolved."""
 
     project: Project
-    blobs: Mapping[Path, Blob] = MappingProxyType({})
+    blobs: Mapping[Path, Blob] = field(default_factory=dict)
     """What git knows of files that need not be read."""
     fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
     """Answers of databases, URLs and hubs: each is asked once a run, so that its passes agree."""
@@ -247,6 +247,7 @@ def _resolve_one(
     )
     measured = evaluation_inputs(spec, held_out_digest=dataset.held_out.digest)
     key = fingerprint(TRAINING_SCHEME, inputs)
+    data = DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out))
     request = TrainRequest(
         name=loaded.name,
         fingerprint=key,
@@ -259,6 +260,12 @@ def _resolve_one(
         held_out=dataset.held_out.path,
         train_origins=dataset.train.origins,
         tracking=spec.tracking.model_dump(exclude_defaults=True),
+        origin={
+            "inputs": inputs,
+            "base_model": spec.base_model,
+            "revision": base_model.revision,
+            "data": data.model_dump(mode="json"),
+        },
     )
     desired = Desired(
         name=loaded.name,
@@ -269,7 +276,7 @@ def _resolve_one(
         inputs=inputs,
         evaluation_fingerprint=fingerprint(EVALUATION_SCHEME, measured),
         evaluation_inputs=measured,
-        data=DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out)),
+        data=data,
         estimate=backend.estimate(request, dataset.train.examples, dataset.train.tokens),
         data_changes=_data_changes(entry, dataset, earlier, project.state / "data")
         if key not in entry.builds

@@ -16,6 +16,9 @@ def restore(action: Restore, context: ApplyContext) -> Result:
     production, else the newest build that passes the gate: what was promoted last passed it.
     """
     entry = action.entry
+    if action.source is not None:
+        # Recorded under its old name until this moment, in this pass too.
+        entry = context.ledger.entries.get(action.source, entry)
     how = "as recorded before"
     if entry.production is None and entry.builds:
         entry, how = _with_production(action.name, entry, context)

@@ -24,7 +24,7 @@ from controller.plan.plan import Plan
 from controller.render.actions import no_changes
 from controller.render.plan import plan_text
 from controller.render.plan_json import PLAN_FORMAT, action_ids, plan_json
-from controller.run.prepare import PreparedRun, prepare_run
+from controller.run.prepare import PreparedRun, prepare_run, require_readable
 from controller.run.reconcile import RunOptions, run_until_settled
 
 
@@ -60,6 +60,7 @@ def command(
     """
     project, as_json = project_of(ctx), wants_json(ctx)
     prepared = prepare_run(project)
+    require_readable(prepared)
     plan = prepared.plan
     check_names(only, [*prepared.desired, *(action.name for action in plan.actions)])
     expected = _expected(expect, plan_file)

@@ -8,13 +8,14 @@ import click
 
 from backends.durable import write_atomic
 from controller.cli.common import json_option, print_coloured, print_json, project_of, wants_json
+from controller.cli.report import print_problem_count
 from controller.errors import ExitCode
 from controller.plan.actions import Blocked, Obstacle
 from controller.plan.plan import Plan
 from controller.render.markdown import plan_markdown
 from controller.render.plan import plan_text
 from controller.render.plan_json import plan_json
-from controller.run.prepare import prepare_run
+from controller.run.prepare import prepare_run, require_readable
 
 
 @click.command("plan")
@@ -40,6 +41,7 @@ def command(
     problem is shown as blocked, the others are planned; the exit code is then 1.
     """
     prepared = prepare_run(replace(project_of(ctx), offline=offline), display_only=True)
+    require_readable(prepared)
     plan, desired = prepared.plan, prepared.desired
     if out is not None:
         text = json.dumps(plan_json(plan, desired), ensure_ascii=False, indent=2)
@@ -51,6 +53,7 @@ def command(
     else:
         print_coloured(plan_text(plan, desired))
     if code := _trouble(plan):
+        print_problem_count(prepared.resolved.problems)
         return code
     return ExitCode.CHANGES if detailed_exitcode and plan.actions else ExitCode.DONE
 

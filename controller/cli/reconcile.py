@@ -9,7 +9,7 @@ from controller.cli.finish import finish
 from controller.cli.screen import open_screen
 from controller.render.actions import look, no_changes
 from controller.render.plan_json import plan_json
-from controller.run.prepare import prepare_run
+from controller.run.prepare import prepare_run, require_readable
 from controller.run.reconcile import RunOptions, run_until_settled
 from controller.run.result import RunResult
 
@@ -33,6 +33,7 @@ def command(ctx: click.Context, *, wait: bool, lock_timeout: float) -> int:
     """
     project, as_json = project_of(ctx), wants_json(ctx)
     prepared = prepare_run(project)
+    require_readable(prepared)
     if not prepared.plan.actions:
         if as_json:
             print_json_line(plan_json(prepared.plan, {}))

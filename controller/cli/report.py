@@ -1,12 +1,13 @@
 """How a command that failed says so: text on standard error, JSON on standard output."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from backends.base import Json
-from controller.errors import FtctlError, InvalidInput
+from controller.errors import FtctlError, InvalidInput, Problem
 from controller.failures import reported
 from controller.render.text import safe
 from controller.state import MAKE_ROOM, is_full, not_written
@@ -55,6 +56,15 @@ def report(error: FtctlError, *, as_json: bool, one_line: bool) -> None:
         found = f"{count} problem{'' if count == 1 else 's'}"
         where = f"{files} file{'' if files == 1 else 's'}"
         click.echo(f"\n{found} in {where}. Nothing was done.", err=True)
+
+
+def print_problem_count(problems: Sequence[Problem]) -> None:
+    """Print how many problems the plan above lists, where other fine-tunes have none."""
+    if problems:
+        files = len({problem.file for problem in problems})
+        found = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        where = f"{files} file{'' if files == 1 else 's'}"
+        click.echo(f"\n{found} in {where}; the fine-tunes they concern are left alone.", err=True)
 
 
 def _value(error: FtctlError) -> Json:

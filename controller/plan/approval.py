@@ -46,6 +46,7 @@ def approve(
     actions: Iterable[Action], decisions: Mapping[str, str], only: Collection[str] = ()
 ) -> Approval:
     """Return the approval of a plan's actions, or of some fine-tunes' alone."""
+    # Where a record and what follows it are in the list, the latter implies the former.
     seen = {action.name: action for action in actions if not only or action.name in only}
     return Approval(
         actions=seen, decisions={name: decisions[name] for name in seen if name in decisions}
@@ -65,10 +66,11 @@ def is_allowed(action: Action, decision: str | None, approval: Approval | None) 
     seen = approval.actions.get(action.name)
     if seen is None:
         return False
-    if isinstance(action, Record):
-        return is_own_job(action.job.fingerprint, action.job.attempt, seen) or _cancels(
-            seen, action.job.id
-        )
+    if isinstance(action, Record) and (
+        is_own_job(action.job.fingerprint, action.job.attempt, seen)
+        or _cancels(seen, action.job.id)
+    ):
+        return True
     if decision != approval.decisions.get(action.name):
         return False
     if not action.needs_approval:

@@ -4,7 +4,7 @@ One pass moves each fine-tune by one step, so a run may die anywhere and the nex
 Decided from state, never from history.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -24,6 +24,7 @@ from controller.plan.approval import decisions_of, plan_id
 from controller.plan.budget import within_budget
 from controller.plan.observed import Observed
 from controller.plan.planner import Planner, Surroundings, cancellation, pinned_builds
+from controller.plan.recording import after_job
 
 Unresolved = Deferred | Blocked
 """What is planned for a fine-tune whose spec or data cannot be read here."""
@@ -77,47 +78,19 @@ def make_plan(
         unresolved: Fine-tunes whose spec or data cannot be read here, by name.
 
     Returns:
-        At most one action for each fine-tune; none when everything is as declared.
+        One action for each fine-tune that is not as declared. Where that records a job, also the
+        one that follows, if it needs approval: a person must see it in the same list.
     """
-    around = _surroundings(desired, recorded, unresolved)
-    restores = {
-        name: restore
-        for name, one in desired.items()
-        if name not in recorded.finetunes
-        and (restore := _restore(one, recorded, observed, around)) is not None
-    }
-    moved = {restore.source for restore in restores.values()}
-    strangers = sorted(unresolved.keys() - recorded.finetunes.keys())
-    actions: list[Action] = []
-    suspended = []
-    for name in sorted(desired.keys() | recorded.finetunes.keys() | unresolved.keys()):
-        entry = recorded.finetunes.get(name, Entry())
-        action: Action | None = _ended_job(name, entry, observed)
-        if action is None and name in unresolved:
-            action = unresolved[name]
-        elif action is None and name not in desired:
-            action = None if name in moved else _without_spec(name, entry, around, strangers)
-        elif action is None:
-            planner = Planner(
-                desired=desired[name],
-                entry=entry,
-                observed=observed,
-                around=around,
-                restore=restores.get(name),
-            )
-            action = planner.action()
-            if action is None and desired[name].spec.lifecycle.suspend:
-                suspended.append(name)
-        if action is not None:
-            actions.append(action)
+    view = _View(desired=desired, recorded=recorded, observed=observed, unresolved=unresolved)
+    actions = [action for name in view.names for action in view.actions(name)]
     if budget_usd is not None:
         actions = list(within_budget(budget_usd, actions, recorded))
     return Plan(
         actions=tuple(actions),
-        specs=len(around.declared),
+        specs=len(view.around.declared),
         decisions={name: decisions_of(one) for name, one in desired.items()},
         budget_usd=budget_usd,
-        suspended=tuple(suspended),
+        suspended=tuple(view.suspended(actions)),
         unasked=observed.unasked,
         jobs=observed.jobs,
     )
@@ -129,12 +102,79 @@ def describe_end(job: Job) -> str:
     return f"job {job.id} {verb} {job.state}"
 
 
-def _ended_job(name: str, entry: Entry, observed: Observed) -> Record | None:
-    """Record first: it needs neither spec nor data, and whatever comes next builds on it."""
-    job = observed.jobs.get(entry.job.id) if entry.job is not None else None
-    if job is None or job.state.is_open:
-        return None
-    return Record(name=name, reason=describe_end(job), job=job)
+class _View:
+    """Everything that the decisions of one plan look at."""
+
+    def __init__(
+        self,
+        *,
+        desired: Mapping[str, Desired],
+        recorded: Lockfile,
+        observed: Observed,
+        unresolved: Mapping[str, Unresolved],
+    ) -> None:
+        self._desired = desired
+        self._entries = recorded.finetunes
+        self._observed = observed
+        self._unresolved = unresolved
+        self.around = _surroundings(desired, recorded, unresolved)
+        self._restores = {
+            name: restore
+            for name, one in desired.items()
+            if name not in self._entries
+            and (restore := _restore(one, recorded, observed, self.around)) is not None
+        }
+        self._moved = {restore.source for restore in self._restores.values()}
+        self._strangers = sorted(unresolved.keys() - self._entries.keys())
+
+    @property
+    def names(self) -> list[str]:
+        """Every fine-tune that is declared or recorded, sorted."""
+        return sorted(self._desired.keys() | self._entries.keys() | self._unresolved.keys())
+
+    def actions(self, name: str) -> Iterator[Action]:
+        """Yield the step of one fine-tune; after a record also what follows, if a person decides it."""
+        entry = self._entries.get(name, Entry())
+        job = self._observed.jobs.get(entry.job.id) if entry.job is not None else None
+        if job is None or job.state.is_open:
+            action = self._action(name, entry)
+            if action is not None:
+                yield action
+            return
+        # First of all: it needs neither spec nor data, and whatever comes next builds on it.
+        yield Record(name=name, reason=describe_end(job), job=job)
+        after = after_job(entry, job, finished="", superseded=self._is_superseded(name, entry))
+        following = self._action(name, after)
+        if following is not None and following.needs_approval:
+            yield following
+
+    def suspended(self, actions: Sequence[Action]) -> Iterator[str]:
+        """Yield the fine-tunes that are suspended, and have nothing to do."""
+        busy = {action.name for action in actions}
+        for name, desired in self._desired.items():
+            if desired.spec.lifecycle.suspend and name not in busy:
+                yield name
+
+    def _action(self, name: str, entry: Entry) -> Action | None:
+        if name in self._unresolved:
+            return self._unresolved[name]
+        if name in self._desired:
+            return Planner(
+                desired=self._desired[name],
+                entry=entry,
+                observed=self._observed,
+                around=self.around,
+                restore=self._restores.get(name),
+            ).action()
+        if name in self._moved:
+            return None
+        return _without_spec(name, entry, self.around, self._strangers)
+
+    def _is_superseded(self, name: str, entry: Entry) -> bool:
+        if name in self._unresolved or entry.job is None:
+            return False
+        desired = self._desired.get(name)
+        return desired is None or desired.fingerprint != entry.job.fingerprint
 
 
 def _surroundings(

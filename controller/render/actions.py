@@ -12,6 +12,7 @@ from controller.plan.actions import (
     Deferred,
     Evaluate,
     Judge,
+    Obstacle,
     Promote,
     Protect,
     Record,
@@ -42,6 +43,7 @@ _VERBS = (
     "to retire",
     "in progress",
     "known at apply",
+    "suspended",
     "blocked",
 )
 """The order in which the summary counts them."""
@@ -91,6 +93,8 @@ def look(action: Action) -> Look:  # noqa: C901, PLR0912 - a table, closed by my
             return Look(symbol=".", sentence="will be forgotten", verb="to retire")
         case Deferred():
             return Look(symbol="?", sentence="is known at apply", verb="known at apply")
+        case Blocked(obstacle=Obstacle.SUSPENDED):
+            return Look(symbol="!", sentence="is suspended", verb="suspended")
         case Blocked():
             return Look(symbol="!", sentence="is blocked", verb="blocked")
         case _:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from controller.check import OpenBackend
 from controller.data.fetch.snapshot import Fetched
+from controller.errors import InvalidInput, PolicyBroken
 from controller.lock.model import Lockfile
 from controller.lock.store import read_lockfile
-from controller.plan.actions import Desired
+from controller.plan.actions import Blocked, Desired, Obstacle
 from controller.plan.plan import Plan, make_plan
 from controller.project import Project
 from controller.resolve import Readings, Resolved, resolve
@@ -52,6 +53,21 @@ def prepare_run(
     recorded = read_lockfile(project.root, project.state)
     opener = open_for or backend_opener(project)
     return _prepare(project, recorded, opener, {}, display_only=display_only)
+
+
+def require_readable(prepared: PreparedRun) -> None:
+    """Refuse to continue where not one spec can be read, and nothing else is to be done.
+
+    Raises:
+        InvalidInput: With every problem of every spec and data file.
+    """
+    actions, resolved = prepared.plan.actions, prepared.resolved
+    blocked = [action for action in actions if isinstance(action, Blocked) and action.problems]
+    if not blocked or resolved.desired or len(blocked) < len(actions):
+        return
+    if all(action.obstacle is Obstacle.POLICY for action in blocked):
+        raise PolicyBroken(resolved.problems)
+    raise InvalidInput(resolved.problems)
 
 
 def prepare_pass(project: Project, recorded: Lockfile, earlier: PreparedRun) -> PreparedRun:

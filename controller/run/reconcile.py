@@ -142,8 +142,9 @@ class _Run:
         plan, moved = self.prepared.plan, False
         left: list[Action] = []
         until_s = time.monotonic() + FRESH_S
+        changed: set[str] = set()
         for action in _in_order(plan.actions):
-            if self._is_settled(action):
+            if action.name in changed or self._is_settled(action):
                 continue
             allowed = is_allowed(
                 action, plan.decisions.get(action.name), self.options.approval
@@ -159,6 +160,7 @@ class _Run:
             with defer_interrupt():
                 self.reporter.starting(action)
                 self._report(apply_action(action, context))
+            changed.add(action.name)
             moved = moved or not isinstance(action, Blocked | Deferred | Resume)
         self.result.left = tuple(left)
         return moved

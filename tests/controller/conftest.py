@@ -23,6 +23,7 @@ from controller.lock.model import (
 )
 from controller.lock.store import read_lockfile
 from controller.plan.actions import Desired
+from controller.plan.approval import Approval, approve
 from controller.plan.fingerprint import (
     EVALUATION_SCHEME,
     TRAINING_SCHEME,
@@ -30,15 +31,15 @@ from controller.plan.fingerprint import (
     fingerprint,
     training_inputs,
 )
-from controller.plan.plan import make_plan
 from controller.project import Project
-from controller.reconcile import Converged, Planned, Walk, converge, observe
-from controller.resolve import resolve
-from controller.settings import Policies
-from controller.spec.load import load_specs
+from controller.run.prepare import PreparedRun, prepare_run
+from controller.run.reconcile import RunOptions, run_until_settled
+from controller.run.result import RunResult
 from controller.spec.model import Spec
 
 ROWS = 24
+YES = object()
+"""Approve what the run's first plan shows."""
 
 
 class Make:
@@ -185,6 +186,9 @@ class Quiet:
     def progress(self, jobs: Mapping[str, Job]) -> None:
         pass
 
+    def notice(self, message: str) -> None:
+        pass
+
 
 def rows(count: int = ROWS, salt: str = "") -> str:
     return "question,answer\n" + "".join(f"q{salt}{n}?,a{salt}{n}.\n" for n in range(count))
@@ -247,29 +251,34 @@ class Repository:
     def withdraw(self, name: str = "faq") -> None:
         (self.root / "finetunes" / f"{name}.yaml").unlink()
 
-    def planned(self, policies: Policies | None = None) -> Planned:
-        recorded = self.lockfile
-        opened = lambda _: self.backend  # noqa: E731
-        resolved = resolve(
-            load_specs(self.root), recorded, self.project, opened, policies=policies or Policies()
-        )
-        observed = observe(resolved, recorded, opened)
-        plan = make_plan(resolved.desired, recorded, observed, deferred=resolved.deferred)
-        return Planned(plan=plan, resolved=resolved, opened=opened)
+    def planned(self) -> PreparedRun:
+        return prepare_run(self.project, lambda _settings: lambda _place: self.backend)
 
-    def run(self, *, approved=None, wait=False, lock_timeout_s=10.0, only=()) -> Converged:
-        walk = Walk(
-            approved=approved, wait=wait, lock_timeout_s=lock_timeout_s, only=frozenset(only)
-        )
-        return converge(self.project, self.planned(), Quiet(), walk)
+    def approval(self, planned: PreparedRun | None = None, only=()) -> Approval:
+        """Approve a plan, or what is planned now."""
+        plan = (planned or self.planned()).plan
+        return approve(plan.actions, plan.decisions, only)
 
-    def settle(self, runs: int = 24) -> Converged:
+    def run(
+        self, *, approval=YES, wait=False, lock_timeout_s=10.0, only=(), planned=None
+    ) -> RunResult:
+        planned = planned or self.planned()
+        if approval is YES:
+            approval = self.approval(planned, only)
+        options = RunOptions(approval=approval, wait=wait, lock_timeout_s=lock_timeout_s)
+        return run_until_settled(self.project, planned, Quiet(), options)
+
+    def reconcile(self, **settings) -> RunResult:
+        """Run without anybody's approval."""
+        return self.run(approval=None, **settings)
+
+    def settle(self, runs: int = 24) -> RunResult:
         """Run until no job is open."""
         for _ in range(runs):
-            converged = self.run()
-            if not converged.waiting:
-                return converged
-        raise AssertionError(f"still waiting: {converged.waiting}")
+            result = self.run()
+            if not result.waiting:
+                return result
+        raise AssertionError(f"still waiting: {result.waiting}")
 
     def actions(self) -> list[str]:
         return [f"{type(a).__name__} {a.name}" for a in self.planned().plan.actions]

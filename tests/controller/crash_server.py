@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from controller.reconcile import Planned, Walk, converge, observe
+
 from backends.base import JobState
 from backends.testing import ScriptedBackend
 from controller.errors import FtctlError
@@ -18,7 +20,6 @@ from controller.lock.store import read_lockfile
 from controller.plan.actions import Blocked
 from controller.plan.plan import make_plan
 from controller.project import Project
-from controller.reconcile import Planned, Walk, converge, observe
 from controller.resolve import resolve
 from controller.settings import Policies
 from controller.spec.load import load_specs

@@ -9,11 +9,9 @@ from threading import Thread
 import pytest
 
 from controller.data.look import look_at
-from controller.errors import InvalidInput, PolicyBroken
-from controller.plan.actions import Deferred, Train
+from controller.plan.actions import Blocked, Deferred, Obstacle, Train
 from controller.project import known_blobs
 from controller.render.plan import plan_text
-from controller.settings import load_settings
 
 DATABASE = {"sql": "select q as question, a as answer from faq", "connection": "FAQ_DATABASE_URL"}
 COLUMNS = {"user": "question", "assistant": "answer"}
@@ -72,8 +70,8 @@ def test_offline_no_server_is_asked(repo):
         assert "`url` is not asked offline" in action.reason
         assert asked == []
         repo.offline = False
-        with pytest.raises(InvalidInput):
-            repo.planned()
+        [action] = repo.planned().plan.actions
+        assert isinstance(action, Blocked)
         assert asked
         server.shutdown()
 
@@ -97,11 +95,6 @@ def test_the_plan_counts_what_was_added_on_either_side(repo):
 # --- policies ------------------------------------------------------------------------------------
 
 
-def policies(repo, text):
-    repo.write("ftctl.yaml", text)
-    return load_settings(repo.root).policies
-
-
 @pytest.mark.parametrize(
     ("text", "license_", "expected"),
     [
@@ -112,32 +105,33 @@ def policies(repo, text):
     ],
 )
 def test_a_licence_can_be_demanded(repo, text, license_, expected):
-    demanded = policies(repo, text)
+    repo.write("ftctl.yaml", text)
     source = {"path": "data/faq.csv", "columns": COLUMNS}
     repo.declare(**with_source(source if license_ is None else {**source, "license": license_}))
+    [action] = repo.planned().plan.actions
     if expected is None:
-        assert repo.planned(demanded).plan.actions
+        assert isinstance(action, Train)
         return
-    with pytest.raises(PolicyBroken) as caught:
-        repo.planned(demanded)
-    assert expected in str(caught.value)
-    assert caught.value.exit_code == 5
+    assert isinstance(action, Blocked)
+    assert action.obstacle is Obstacle.POLICY
+    assert expected in action.reason
+    assert repo.run().exit_code == 5
 
 
 def test_a_licence_of_all_data_counts_for_each_source(repo):
-    demanded = policies(repo, "policies: {require_license: true}")
+    repo.write("ftctl.yaml", "policies: {require_license: true}")
     source = {"path": "data/faq.csv", "columns": COLUMNS}
     repo.declare(**with_source(source, license="CC-BY-4.0"))
-    assert repo.planned(demanded).plan.actions
+    assert isinstance(repo.planned().plan.of("faq"), Train)
 
 
 def test_one_private_source_keeps_everything_on_the_machine(repo):
     source = {"path": "data/faq.csv", "columns": COLUMNS, "sensitivity": "private"}
     repo.declare(**with_source(source))
     repo.backend.remote = True
-    with pytest.raises(InvalidInput, match="private data never leaves the machine") as caught:
-        repo.planned()
-    assert caught.value.problems[0].field == "data.train[0].sensitivity"
+    [action] = repo.planned().plan.actions
+    assert "private data never leaves the machine" in action.reason
+    assert action.problems[0].field == "data.train[0].sensitivity"
 
 
 # --- warnings ------------------------------------------------------------------------------------

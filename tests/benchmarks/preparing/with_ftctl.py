@@ -26,9 +26,7 @@ def main() -> None:
     specs = load_specs(project.root)
     opened = backends_of(project)
     started, used = time.perf_counter(), sum(os.times()[:4])
-    resolved = resolve(
-        specs, Lockfile(), Readings(project=project), opened, policies=Policies()
-    )
+    resolved = resolve(specs, Lockfile(), Readings(project=project), opened, policies=Policies())
     seconds, cpu_s = time.perf_counter() - started, sum(os.times()[:4]) - used
     (dataset,) = resolved.datasets.values()
     parts = (dataset.train, dataset.held_out)

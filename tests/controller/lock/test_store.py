@@ -32,8 +32,8 @@ def holding(root: Path, **settings):
 
 def dead_run(root: Path, *entries) -> Path:
     """Leave the journal of a run that died before it could fold it in."""
-    lockfile = read_lockfile(root, root / ".ftctl")
-    ledger = Ledger(root=root, state=root / ".ftctl", lockfile=lockfile)
+    recorded = dict(read_lockfile(root, root / ".ftctl").finetunes)
+    ledger = Ledger(root=root, state=root / ".ftctl", entries=recorded)
     for name, entry in entries:
         ledger.record(name, entry)
     return ledger.journal

@@ -5,7 +5,8 @@ from dataclasses import replace
 from backends.base import Estimate
 from controller.lock.model import Entry, Lockfile
 from controller.plan.actions import Blocked, Obstacle, Shutdown, Train, Wait
-from controller.plan.plan import Observed, make_plan
+from controller.plan.observed import Observed
+from controller.plan.plan import make_plan
 from controller.render.plan import plan_text
 
 
@@ -24,6 +25,48 @@ def test_jobs_of_one_apply_share_a_budget_and_open_jobs_count(make):
     assert not any(
         isinstance(action, Blocked) for action in make_plan(desired, recorded, observed).actions
     )
+
+
+def budgeted(make, entries, jobs=(), budget_usd=5.0, **specs):
+    desired = {name: make.desired(name, **spec) for name, spec in specs.items()}
+    observed = Observed(jobs={job.id: job for job in jobs})
+    plan = make_plan(desired, Lockfile(finetunes=entries), observed, budget_usd=budget_usd)
+    return {action.name: type(action).__name__ for action in plan.actions}
+
+
+def test_equal_inputs_under_two_names_are_paid_and_counted_once(make):
+    same = {"seed": 1}
+    assert budgeted(make, {}, budget_usd=2.25, a=same, b=same) == {"a": "Train", "b": "Train"}
+    shared = make.open_job(make.desired(seed=1), estimate_usd=(1.5, 2.25))
+    entries = {"a": Entry(job=shared), "b": Entry(job=shared)}
+    jobs = [make.job(make.desired(seed=1))]
+    assert budgeted(make, entries, jobs, budget_usd=4.5, a=same, b=same, c={"seed": 2}) == {
+        "a": "Wait",
+        "b": "Wait",
+        "c": "Train",
+    }
+
+
+def test_a_job_that_is_about_to_be_cancelled_does_not_count(make):
+    old = make.desired(seed=1)
+    entries = {"a": Entry(job=make.open_job(old, estimate_usd=(1.5, 2.25)))}
+    assert budgeted(make, entries, [make.job(old)], budget_usd=2.25, a={"seed": 2}) == {
+        "a": "Train"
+    }
+    # Nor the one of a fine-tune that is forgotten.
+    assert budgeted(make, entries, [make.job(old)], budget_usd=2.25, b={"seed": 2}) == {
+        "a": "Retire",
+        "b": "Train",
+    }
+
+
+def test_a_job_that_is_not_cancelled_after_all_counts(make):
+    old = make.desired(seed=1)
+    entries = {"a": Entry(job=make.open_job(old, estimate_usd=(1.5, 2.25)))}
+    # What would cancel it is itself over the budget, and leaves too little for the next one.
+    assert budgeted(
+        make, entries, [make.job(old)], budget_usd=2.0, a={"seed": 2}, b={"seed": 3}
+    ) == {"a": "Blocked", "b": "Blocked"}
 
 
 def test_what_has_no_known_price_is_no_reason_to_refuse(make):

@@ -11,12 +11,14 @@ from controller.plan.actions import (
     Adopt,
     Blocked,
     DataChange,
+    Deferred,
     Evaluate,
     Judge,
     Obstacle,
     Promote,
     Protect,
     Record,
+    Restore,
     Resume,
     Retire,
     Reuse,
@@ -24,13 +26,14 @@ from controller.plan.actions import (
     Wait,
 )
 from controller.plan.fingerprint import short
-from controller.plan.plan import Observed, make_plan
+from controller.plan.observed import Lost, Observed, Silence
+from controller.plan.plan import make_plan
 
 FAILED, SUCCEEDED, CANCELLED = JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED
 RUNNING, QUEUED, INTERRUPTED = JobState.RUNNING, JobState.QUEUED, JobState.INTERRUPTED
 
 
-def plan(desired, entry=None, *, jobs=(), found=(), others=None):
+def plan(desired, entry=None, *, jobs=(), found=(), others=None, unresolved=None, **answers):
     finetunes = dict(others or {})
     if entry is not None:
         finetunes["faq"] = entry
@@ -40,9 +43,11 @@ def plan(desired, entry=None, *, jobs=(), found=(), others=None):
     observed = Observed(
         jobs={job.id: job for job in jobs},
         found={key: tuple(made) for key, made in by_fingerprint.items()},
+        **answers,
     )
     declared = {one.name: one for one in (desired if isinstance(desired, list) else [desired])}
-    return make_plan(declared, Lockfile(finetunes=finetunes), observed)
+    recorded = Lockfile(finetunes=finetunes)
+    return make_plan(declared, recorded, observed, unresolved=unresolved or {})
 
 
 def step(*arguments, **settings):
@@ -57,7 +62,7 @@ def test_what_was_never_trained_is_trained(make):
     action = step(desired)
     assert isinstance(action, Train)
     assert action.reason == "no build is recorded"
-    assert (action.fingerprint, action.attempt, action.retrain, action.supersedes) == (
+    assert (action.fingerprint, action.attempt, action.retrain, action.cancels) == (
         desired.fingerprint,
         1,
         False,
@@ -164,17 +169,49 @@ def test_changed_data_says_how_many_examples(make):
     assert step(new, make.entry(build, production=build)).data_change is None
 
 
-def test_a_job_for_inputs_nobody_wants_is_superseded(make):
+def test_a_job_for_inputs_nobody_wants_is_cancelled_and_its_sunk_cost_said(make):
     old, new = make.desired(), make.desired(seed=7)
-    action = step(new, make.entry(job=make.open_job(old)), jobs=[make.job(old)])
+    entry = make.entry(job=make.open_job(old, estimate_usd=(40.0, 80.0)))
+    action = step(new, entry, jobs=[make.job(old)])
     assert isinstance(action, Train)
-    assert action.supersedes == "job-1"
+    assert (action.cancels.job, action.cancels.usd) == ("job-1", (40.0, 80.0))
 
 
-def test_a_finished_job_is_recorded_even_when_nobody_wants_it_any_more(make):
+def test_a_job_that_another_fine_tune_wants_is_not_cancelled(make):
+    shared, new = make.desired(), make.desired(seed=7)
+    entry = make.entry(job=make.open_job(shared))
+    other = make.desired("other")
+    [action, _] = plan([new, other], entry, jobs=[make.job(shared)], found=[]).actions
+    assert isinstance(action, Train)
+    assert action.cancels is None
+
+
+def test_a_job_that_an_unreadable_spec_may_want_is_not_cancelled(make):
+    shared, new = make.desired(), make.desired(seed=7)
+    entry = make.entry(job=make.open_job(shared))
+    unread = Deferred(name="other", reason="no network", remedy="")
+    made = plan(
+        new, entry, jobs=[make.job(shared)], others={"other": entry}, unresolved={"other": unread}
+    )
+    assert made.of("faq").cancels is None
+
+
+@pytest.mark.parametrize("state", [SUCCEEDED, FAILED, CANCELLED])
+def test_a_finished_job_is_recorded_and_what_a_person_decides_next_is_in_the_same_plan(
+    make, state: JobState
+):
     old, new = make.desired(), make.desired(seed=7)
-    action = step(new, make.entry(job=make.open_job(old)), jobs=[make.job(old, SUCCEEDED)])
-    assert isinstance(action, Record)
+    entry = make.entry(job=make.open_job(old))
+    made = plan(new, entry, jobs=[make.job(old, state)])
+    assert [type(action) for action in made.actions] == [Record, Train]
+    assert made.actions[1].cancels is None
+
+
+@pytest.mark.parametrize("state", [SUCCEEDED, FAILED])
+def test_what_needs_no_approval_waits_for_the_record(make, state: JobState):
+    desired = make.desired()
+    made = plan(desired, make.entry(job=make.open_job(desired)), jobs=[make.job(desired, state)])
+    assert [type(action) for action in made.actions] == [Record]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +249,12 @@ def test_production_that_fails_a_new_gate_stays(make):
     desired = make.desired(gate=["held_out_loss < 1"])
     build = make.build(desired)
     assert not build.verdict.passed
-    assert step(desired, make.entry(build, production=build)) is None
+    action = step(desired, make.entry(build, production=build))
+    assert isinstance(action, Blocked)
+    assert action.obstacle is Obstacle.GATE
+    assert "in production, did not pass the gate: held_out_loss < 1" in action.reason
+    assert f"{short(build.fingerprint)} stays in production".capitalize() in action.remedy
+    assert action.obstacle.exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -255,7 +297,7 @@ def test_going_back_while_another_job_runs_cancels_that(make):
     entry = make.entry(old, production=old, job=make.open_job(unwanted))
     action = step(make.desired(), entry, jobs=[make.job(unwanted)])
     assert isinstance(action, Reuse)
-    assert (action.supersedes, action.promote) == ("job-1", True)
+    assert (action.cancels.job, action.promote) == ("job-1", True)
 
 
 def test_going_back_to_production_forgets_a_candidate(make):
@@ -268,8 +310,10 @@ def test_going_back_to_production_forgets_a_candidate(make):
 
 def test_another_fine_tune_with_equal_inputs_shares_its_build(make):
     build = make.build(make.desired("other"))
-    action = step(make.desired(), others={"other": make.entry(build, production=build)})
+    both = [make.desired(), make.desired("other")]
+    action = step(both, others={"other": make.entry(build, production=build)})
     assert isinstance(action, Reuse)
+    assert action.keeps_scores
     assert (action.source, action.reason) == (
         "other",
         "these inputs were trained before for other, on 2026-11-20",
@@ -368,11 +412,22 @@ def test_a_budget_never_stops_what_is_free(make):
     assert isinstance(step(back, found=[make.job(back)]), Adopt)
 
 
-def test_a_suspended_fine_tune_is_left_alone(make):
+def test_a_suspended_fine_tune_is_held_and_what_it_waits_for_is_said(make):
     desired = make.desired(lifecycle={"suspend": True})
-    assert step(desired) is None
+    action = step(desired)
+    assert isinstance(action, Blocked)
+    assert action.obstacle is Obstacle.SUSPENDED
+    assert action.reason == "lifecycle.suspend is set; without it: no build is recorded"
+    assert action.obstacle.exit_code == 0
     entry = make.entry(job=make.open_job(desired))
-    assert step(desired, entry, jobs=[make.job(desired, SUCCEEDED)]) is None
+    assert isinstance(step(desired, entry, jobs=[make.job(desired, SUCCEEDED)]), Record)
+    assert "job job-1 is running" in step(desired, entry, jobs=[make.job(desired)]).reason
+
+
+def test_a_suspended_fine_tune_as_declared_is_named(make):
+    build = make.build(make.desired())
+    made = plan(make.desired(lifecycle={"suspend": True}), make.entry(build, production=build))
+    assert (made.actions, made.suspended) == ((), ("faq",))
 
 
 # --- pins and protection ----------------------------------------------------------------------
@@ -435,15 +490,17 @@ def test_protection_is_remembered(make, *, protect: bool):
 
 def test_a_fine_tune_without_spec_is_retired(make):
     build = make.build(make.desired())
-    keep = make.desired("keep")
+    keep = make.desired("keep", seed=1)
     action = step([keep], make.entry(build, production=build))
     assert isinstance(action, Retire)
+    assert action.replaces == build.fingerprint
     assert action.reason == "finetunes/faq.yaml was removed; its models are kept"
 
 
 def test_a_protected_fine_tune_is_never_retired(make):
     build = make.build(make.desired())
-    action = step([make.desired("keep")], make.entry(build, production=build, protect=True))
+    keep = make.desired("keep", seed=1)
+    action = step([keep], make.entry(build, production=build, protect=True))
     assert isinstance(action, Blocked)
     assert "protect: false" in action.remedy
 
@@ -483,41 +540,198 @@ def test_the_order_of_what_is_given_does_not_matter(make):
 
 
 def test_the_id_is_pinned(make):
-    assert plan(make.desired()).id == "83cef4f2119a7ecb"
-    assert plan([]).id == "4f53cda18c2baa0c"
+    assert plan(make.desired()).id == "cabc58a3a6ebf8cf"
+    assert plan([]).id == "96770e1f96bfadc1"
 
 
-def test_the_id_does_not_know_progress_prices_and_words(make):
+def test_the_id_does_not_know_progress_and_words(make):
     desired = make.desired()
     entry = make.entry(job=make.open_job(desired))
     far = make.job(desired, progress=Progress(step=9, total_steps=10))
-    queued = make.job(desired, QUEUED)
-    assert plan(desired, entry, jobs=[far]).id == plan(desired, entry, jobs=[queued]).id
-    dear = replace(desired, estimate=Estimate(usd=(100, 200)))
-    assert plan(dear).id == plan(desired).id
+    states = [far, *(make.job(desired, state) for state in (QUEUED, INTERRUPTED, SUCCEEDED))]
+    assert len({plan(desired, entry, jobs=[job]).id for job in states}) == 1
     described = make.desired(description="카페")
     assert plan(described).id == plan(desired).id
 
 
-def test_the_id_knows_what_would_be_done(make):
+def test_the_id_stays_while_an_approved_job_becomes_a_promoted_build(make):
+    desired = make.desired(gate=["held_out_loss < 2"])
+    waiting = make.entry(job=make.open_job(desired))
+    raw, scored = make.build(desired, evaluated=False), make.build(desired)
+    stages = [
+        plan(desired, waiting, jobs=[make.job(desired)]),
+        plan(desired, waiting, jobs=[make.job(desired, SUCCEEDED)]),
+        plan(desired, make.entry(raw, candidate=raw.fingerprint)),
+        plan(desired, make.entry(scored, candidate=scored.fingerprint)),
+        plan(desired, make.entry(scored, production=scored)),
+    ]
+    assert len({made.id for made in stages}) == 1
+
+
+def test_the_id_knows_everything_that_a_person_decides_by(make):
     desired, build = make.desired(), make.build(make.desired(seed=7))
     entry = make.entry(job=make.open_job(desired))
-    ids = [
-        plan([]).id,
-        plan(desired).id,
-        plan(make.desired(seed=1)).id,
-        plan(desired, make.entry(attempts={desired.fingerprint: 2})).id,
-        plan([desired, make.desired("b", seed=9)]).id,
-        plan(desired, entry, jobs=[make.job(desired)]).id,
-        plan(desired, entry, jobs=[make.job(desired, SUCCEEDED)]).id,
-        plan(make.desired(seed=3), entry, jobs=[make.job(desired)]).id,
-        plan(make.desired(seed=3), entry, jobs=[make.job(desired, id="job-2")]).id,
-        plan(desired, found=[make.job(desired)]).id,
-        plan(make.desired(seed=7), make.entry(build)).id,
-        plan(make.desired(seed=7), others={"o": make.entry(build)}).id,
-    ]
-    assert len(set(ids)) == len(ids)
+    dear = make.entry(job=make.open_job(desired, estimate_usd=(40, 80)))
+    other = make.desired(seed=3)
+    plans = [
+        plan([]),
+        plan(desired),
+        plan(make.desired(seed=1)),
+        plan(make.desired(gate=["held_out_loss < 1"])),
+        plan(make.desired(evaluation={"metrics": ["accuracy"]})),
+        plan(make.desired(lifecycle={"protect": True})),
+        plan(make.desired(budget={"max_usd": 9})),
+        plan(replace(desired, estimate=Estimate(usd=(100, 200)))),
+        plan(replace(desired, estimate=Estimate())),
+        plan(desired, make.entry(build, production=build)),
+        plan(desired, make.entry(attempts={desired.fingerprint: 2})),
+        plan([desired, make.desired("b", seed=9)]),
+        plan(desired, entry, jobs=[make.job(desired)]),
+        plan(other, entry, jobs=[make.job(desired)]),
+        plan(other, dear, jobs=[make.job(desired)]),
+        plan(other, make.entry(job=make.open_job(desired, id="x")), jobs=[make.job(desired, id="x")]),
+        plan(desired, found=[make.job(desired)]),
+        plan(make.desired(seed=7), make.entry(build)),
+        plan([make.desired(seed=7), make.desired("o", seed=7)], others={"o": make.entry(build)}),
+        plan([make.desired("o")], make.entry(build)),
+        plan([make.desired("o")], make.entry(build, production=build)),
+    ]  # fmt: skip
+    assert len({made.id for made in plans}) == len(plans)
+    budgets = [make_plan({"faq": desired}, Lockfile(), Observed(), usd).id for usd in (None, 5, 6)]
+    assert len(set(budgets)) == 3
 
 
 def test_an_entry_without_anything_plans_like_none(make):
     assert plan(make.desired(), Entry()) == plan(make.desired())
+
+
+# --- each fine-tune by itself -----------------------------------------------------------------
+
+
+def test_a_job_is_recorded_whatever_is_wrong_with_its_spec(make):
+    desired = make.desired()
+    entry = make.entry(job=make.open_job(desired))
+    for unread in (
+        Deferred(name="faq", reason="no network", remedy=""),
+        Blocked(name="faq", reason="typo", remedy="", obstacle=Obstacle.INPUT),
+    ):
+        made = plan([], entry, jobs=[make.job(desired, SUCCEEDED)], unresolved={"faq": unread})
+        assert [type(action) for action in made.actions] == [Record]
+        assert plan([], entry, jobs=[make.job(desired)], unresolved={"faq": unread}).actions == (
+            unread,
+        )
+
+
+def test_a_silent_backend_blocks_what_needs_its_answer_and_nothing_else(make):
+    place = make.desired().spec.place
+    silence = {place: Silence(message="503", remedy="try later")}
+    build = make.build(make.desired())
+    assert step(make.desired(), make.entry(build, production=build), unreachable=silence) is None
+    old = make.build(make.desired(seed=7))
+    back = step(make.desired(), make.entry(build, old, production=old), unreachable=silence)
+    assert isinstance(back, Reuse)
+    waits = make.entry(job=make.open_job(make.desired()))
+    for action, job in (
+        (step(make.desired(), unreachable=silence), None),
+        (step(make.desired(), waits, unreachable=silence), "job-1"),
+        (step(make.desired(seed=7), waits, unreachable=silence), "job-1"),
+    ):
+        assert isinstance(action, Blocked)
+        assert (action.obstacle, action.job) == (Obstacle.UNREACHABLE, job)
+        assert action.reason.endswith(f"{place} gave no answer: 503")
+
+
+def test_nothing_is_retired_while_a_spec_that_may_be_its_new_name_is_broken(make):
+    build = make.build(make.desired())
+    broken = Blocked(name="Faq", reason="typo", remedy="", obstacle=Obstacle.INPUT)
+    made = plan(
+        [make.desired("keep", seed=1)],
+        make.entry(build, production=build),
+        unresolved={"Faq": broken},
+    )
+    action = made.of("faq")
+    assert isinstance(action, Blocked)
+    assert "Faq, which may be its new name, cannot be read" in action.reason
+
+
+# --- names that change, entries that were lost ------------------------------------------------
+
+
+@pytest.mark.parametrize("new", ["a", "z"])
+@pytest.mark.parametrize("state", ["build", "job", "pin"])
+def test_a_renamed_fine_tune_keeps_everything_whatever_its_name(make, new: str, state: str):
+    desired, old = make.desired(new), make.build(make.desired(seed=7))
+    build = make.build(desired)
+    entry = make.entry(old, build, production=old, protect=True)
+    if state == "job":
+        entry = make.entry(old, production=old, job=make.open_job(desired))
+    elif state == "pin":
+        desired = make.desired(new, seed=9, lifecycle={"pin": short(old.fingerprint)})
+    made = plan(desired, entry, jobs=[make.job(desired)] if state == "job" else [])
+    [action] = made.actions
+    assert isinstance(action, Restore)
+    assert (action.name, action.source, action.entry) == (new, "faq", entry)
+    assert action.reason == f"finetunes/faq.yaml was renamed to {new}.yaml"
+
+
+def test_a_copy_is_no_new_name(make):
+    build = make.build(make.desired())
+    both = [make.desired(), make.desired("copy")]
+    made = plan(both, make.entry(build, production=build))
+    [action] = made.actions
+    assert isinstance(action, Reuse)
+    assert (action.name, action.source) == ("copy", "faq")
+
+
+def test_a_lost_entry_is_restored_before_anything_else(make):
+    desired, old = make.desired(), make.build(make.desired(seed=7))
+    lost = {"faq": Lost(entry=make.entry(old, production=old), source="commit 1f24dc2")}
+    action = step(desired, found=[make.job(desired)], lost=lost)
+    assert isinstance(action, Restore)
+    assert action.reason == "the lockfile has no entry for it; commit 1f24dc2 knows 1 build"
+    assert step(desired, make.entry(old, production=old), lost=lost).name == "faq"
+    assert isinstance(step(desired, make.entry(old, production=old), lost=lost), Train)
+
+
+# --- protection, approval ---------------------------------------------------------------------
+
+
+def test_protection_is_changed_while_a_candidate_is_blocked(make):
+    desired = make.desired(gate=["held_out_loss < 1"], lifecycle={"protect": True})
+    build = make.build(desired)
+    entry = make.entry(build, candidate=build.fingerprint)
+    action = step(desired, entry)
+    assert isinstance(action, Protect)
+    assert "otherwise blocked: build" in action.reason
+    running = make.entry(job=make.open_job(desired))
+    assert isinstance(step(desired, running, jobs=[make.job(desired)]), Protect)
+
+
+def test_what_switches_production_by_an_edit_needs_approval(make):
+    strict = make.build(make.desired(gate=["held_out_loss < 1"]))
+    looser = make.desired(gate=["held_out_loss < 2"])
+    candidate = make.entry(strict, candidate=strict.fingerprint)
+    assert step(looser, candidate).needs_approval
+    stricter = make.desired(gate=["held_out_loss < 0.5"])
+    assert not step(stricter, candidate).needs_approval
+    assert not step(looser, make.entry(strict, production=strict)).needs_approval
+    measured = make.desired(evaluation={"metrics": ["accuracy"]})
+    build = make.build(make.desired())
+    assert step(measured, make.entry(build, candidate=build.fingerprint)).needs_approval
+    assert not step(measured, make.entry(build, production=build)).needs_approval
+    paid = replace(measured, paid=True)
+    assert step(paid, make.entry(build, production=build)).needs_approval
+    raw = make.build(make.desired(), evaluated=False)
+    assert not step(paid, make.entry(raw, candidate=raw.fingerprint)).needs_approval
+
+
+def test_a_base_model_that_cannot_be_asked_is_left_out_with_a_warning(make):
+    desired = make.desired(gate=["held_out_loss < base.held_out_loss", "stop_rate > 0.5"])
+    silent = {(desired.spec.place, "acme/base"): "scripted cannot be asked for acme/base"}
+    warnings = step(desired, silent_bases=silent).warnings
+    assert "scripted cannot be asked for acme/base; `base` is left out" in warnings[0]
+    assert "cannot hold: held_out_loss < base.held_out_loss" in warnings[1]
+    assert step(make.desired(evaluation={"compare_to": []}), silent_bases=silent).warnings == ()
+    raw = make.build(desired, evaluated=False)
+    action = step(desired, make.entry(raw, candidate=raw.fingerprint), silent_bases=silent)
+    assert action.without_base == "scripted cannot be asked for acme/base"

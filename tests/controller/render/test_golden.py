@@ -6,12 +6,16 @@ from dataclasses import replace
 import pytest
 
 from backends.base import Estimate, JobState, Progress
+from controller.errors import Problem
 from controller.lock.model import Lockfile
 from controller.plan.actions import Blocked, DataChange, Deferred, Obstacle
 from controller.plan.fingerprint import short
-from controller.plan.plan import Observed, Plan, make_plan
+from controller.plan.observed import Lost, Observed
+from controller.plan.plan import Plan, make_plan
+from controller.render.actions import no_changes
 from controller.render.markdown import LIMIT, cell, plan_markdown
-from controller.render.plan import no_changes, plan_json, plan_text
+from controller.render.plan import plan_text
+from controller.render.plan_json import plan_json
 from controller.render.status import build_text, status_json, status_text
 from controller.render.text import cells, duration, number, one_line, pad, safe, table
 
@@ -54,8 +58,10 @@ def everything(make):
     superseding = make.desired("o-supersede", seed=15)
     elsewhere = replace(make.desired("q-unpriced", seed=17), estimate=Estimate())
     unwanted = make.desired("o-supersede", seed=16)
+    lost = make.desired("s-restore", seed=18)
+    suspended = make.desired("t-suspended", seed=19, lifecycle={"suspend": True})
     desired = [
-        retrained, local, reused, waits, evaluates, judged, promoted, gated, failed, adopted,
+        lost, suspended, retrained, local, reused, waits, evaluates, judged, promoted, gated, failed, adopted,
         recorded, resumed, dear, protected, superseding, elsewhere,
     ]  # fmt: skip
     old_build = make.build(old)
@@ -90,10 +96,21 @@ def everything(make):
         "k-record": make.entry(job=make.open_job(recorded, id="r")),
         "l-resume": make.entry(job=make.open_job(resumed, id="s")),
         "n-protect": make.entry(builds["n-protect"], production=builds["n-protect"]),
-        "o-supersede": make.entry(job=make.open_job(unwanted, id="u")),
+        "o-supersede": make.entry(job=make.open_job(unwanted, id="u", estimate_usd=(40.0, 80.0))),
         "p-retire": make.entry(old_build, production=old_build),
+        "r-unread": make.entry(old_build, production=old_build),
+        "u-broken": make.entry(old_build, production=old_build),
     }
-    observed = Observed(jobs=jobs, found={adopted.fingerprint: (make.job(adopted, id="job-7"),)})
+    observed = Observed(
+        jobs=jobs,
+        found={adopted.fingerprint: (make.job(adopted, id="job-7"),)},
+        lost={
+            "s-restore": Lost(
+                entry=make.entry(old_build, make.build(lost), production=old_build),
+                source="finetunes/ftctl.lock of commit 1f24dc2a55b1",
+            )
+        },
+    )
     declared = {one.name: one for one in desired}
     lockfile = Lockfile(finetunes=entries)
     unread = Deferred(
@@ -101,7 +118,25 @@ def everything(make):
         reason="data not read, known at apply: data.train[0]: FAQ_DATABASE_URL is not set",
         remedy="export FAQ_DATABASE_URL=postgresql://…",
     )
-    plan = make_plan(declared, lockfile, observed, deferred={unread.name: unread})
+    problems = tuple(
+        Problem(
+            file="finetunes/u-broken.yaml", line=line, field=field, message=message, remedy=remedy
+        )
+        for line, field, message, remedy in (
+            (3, "sed", "is no known key", "Did you mean `seed`?"),
+            (7, "gate[0]", "acuracy is not measured", ""),
+        )
+    )
+    broken = Blocked(
+        name="u-broken",
+        reason="sed: is no known key; and 1 more",
+        remedy="Type `ftctl validate`.",
+        obstacle=Obstacle.INPUT,
+        problems=problems,
+    )
+    plan = make_plan(
+        declared, lockfile, observed, 100.0, {unread.name: unread, broken.name: broken}
+    )
     return plan, declared, lockfile, jobs
 
 

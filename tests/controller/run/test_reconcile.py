@@ -11,8 +11,8 @@ import pytest
 
 from backends.base import BackendError, Completion, JobState, SubmissionUnknown
 from backends.testing import FAILS, GONE_UNFINISHED, INTERRUPTED_ONCE, Crash
-from controller.errors import ExitCode, FtctlError, LockfileInvalid
-from controller.reconcile import Walk, converge, observe, submission
+from controller.errors import ExitCode, LockfileInvalid
+from controller.run.prepare import prepare_run
 
 FASTER = {"learning_rate": 2e-4}
 SLOW = [*[JobState.RUNNING] * 12, JobState.SUCCEEDED]
@@ -102,17 +102,11 @@ def test_going_back_is_free_and_keeps_both_builds(repo):
 def test_only_what_was_approved_is_submitted(repo):
     repo.declare("a")
     planned = repo.planned()
-    approved = frozenset(submission(action) for action in planned.plan.actions)
     repo.declare("b", seed=1)
-    repo.run(approved=frozenset())
+    repo.reconcile()
     assert repo.backend.submitted == 0
-    repo.run(approved=approved)
-    assert [job.fingerprint for job in repo.backend.jobs] == [approved_key(approved)]
-
-
-def approved_key(approved):
-    ((_, key, _),) = approved
-    return key
+    repo.run(planned=planned)
+    assert [job.fingerprint for job in repo.backend.jobs] == [declared(repo, "a")]
 
 
 def test_one_fine_tune_alone(repo):
@@ -180,13 +174,14 @@ def test_a_refused_job_is_told_with_its_remedy(repo):
 
 
 @pytest.mark.parametrize("call", ["find", "observe"])
-def test_a_backend_that_gives_no_answer_stops_the_run(repo, call: str):
+def test_nothing_is_done_where_a_backend_gives_no_answer(repo, call: str):
     repo.declare()
     repo.run()
     repo.declare(seed=1)
     repo.use(raise_at={call: BackendError("no route to host", "try later")})
-    with pytest.raises(FtctlError, match="no route to host"):
-        repo.run()
+    result = repo.run()
+    assert "scripted gave no answer: no route to host" in result.outcomes[-1].message
+    assert result.exit_code == ExitCode.ERROR
     assert repo.backend.submitted == 1
 
 
@@ -429,18 +424,21 @@ def test_protection_is_recorded_with_the_promotion_and_kept(repo):
     assert "a" in repo.lockfile.finetunes
 
 
-def test_a_job_at_a_backend_that_is_not_installed_is_said(repo):
-    repo.declare()
+def test_a_job_at_a_backend_that_is_not_installed_concerns_its_fine_tune_alone(repo):
+    repo.declare("faq")
+    repo.declare("other", seed=1)
     repo.run()
-    planned = repo.planned()
-    entry = repo.lockfile.finetunes["faq"]
-    gone = entry.model_copy(update={"job": entry.job.model_copy(update={"backend": "elsewhere"})})
+    text = repo.lockfile_path.read_text()
+    first, rest = text.split('"backend": "scripted"', 1)
+    repo.lockfile_path.write_text(f'{first}"backend": "elsewhere"{rest}')
 
     def opened(name: str):
         return {"scripted": repo.backend}[name]
 
-    with pytest.raises(FtctlError, match="'elsewhere', which is not installed here"):
-        observe(planned.resolved, repo.lockfile.with_entry("faq", gone), opened)
+    planned = prepare_run(repo.project, lambda _settings: opened)
+    result = repo.run(planned=planned, wait=True)
+    assert "'elsewhere', which is not installed here" in result.outcomes[0].message
+    assert production(repo, "other") == declared(repo, "other")
 
 
 def test_ctrl_c_finishes_the_record_in_hand(repo):
@@ -464,9 +462,6 @@ def test_two_walks_from_plans_of_different_times_pay_once(repo):
     early = repo.planned()
     late = repo.planned()
 
-    class Deaf:
-        starting = done = progress = staticmethod(lambda _: None)
-
     for planned in (early, late, replace(early)):
-        converge(repo.project, planned, Deaf(), Walk(approved=None, wait=False))
+        repo.run(planned=planned)
     assert repo.backend.submitted == 1
