@@ -3,7 +3,7 @@
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
 The controller knows backends only through this module; a backend never imports the controller.
 Every method returns at once and may be repeated, except `complete`, which waits for its answers.
-Nothing here or in `encoder` imports anything but the standard library.
+Nothing here, in `chat` or in `encoder` imports anything but the standard library.
 
 Exceptions::
 
@@ -12,7 +12,8 @@ Exceptions::
     ├── ModelMissing             no model has that ID any more
     ├── PromptRefused            this prompt cannot be answered, others can
     ├── CredentialsMissing       no key is set here; nothing was asked
-    └── SubmissionUnknown        it is not known whether a job was created
+    ├── SubmissionUnknown        it is not known whether a job was created
+    └── MachineFailed            this machine is in the way, and may not be later; an OSError
     HyperparametersInvalid       every problem of one `hyperparameters` section
 """
 
@@ -22,6 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from backends.chat import Chunk, Completion, Prompt, Sampling
 from backends.encoder import Encoder, Json
 
 
@@ -149,53 +151,6 @@ class Event:
     data: Mapping[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """One conversation to continue, and perhaps the answer it should get."""
-
-    messages: Sequence[Mapping[str, Json]]
-    tools: Sequence[Mapping[str, Json]] = ()
-    reference: str | None = None
-    """The expected answer, whose loss is measured too; without messages, a text to measure."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How answers are drawn."""
-
-    stop: Sequence[str] = ()
-    """Texts at which an answer ends; they are not part of it."""
-
-    max_tokens: int = 256
-    temperature: float = 0.0
-    """0 is greedy."""
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
-    """One answer."""
-
-    text: str
-    finish_reason: str
-    """`stop` when the model ended its turn, `length` when it ran into `max_tokens`."""
-    reference_loss: float | None = None
-    """Mean negative log likelihood of the reference's tokens, in nats; None if not measured."""
-    reference_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """A piece of an answer while it is being made."""
-
-    text: str
-    finish_reason: str | None = None
-    """Set on the last piece: `stop` or `length`."""
-    prompt_tokens: int = 0
-    """Set on the last piece, as is the next."""
-    completion_tokens: int = 0
-
-
 class Engine(Protocol):
     """Models kept loaded, answering until closed. Safe to call from many threads."""
 
@@ -285,6 +240,10 @@ class CredentialsMissing(BackendError):
 
 class SubmissionUnknown(BackendError):
     """It is not known whether a job was created; nothing was sent again."""
+
+
+class MachineFailed(BackendError, OSError):
+    """This machine is in the way: a full disk, a missing permission. Later it may not be."""
 
 
 class HyperparametersInvalid(Exception):

@@ -59,8 +59,8 @@ _ENDED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELL
 _DEFAULTS: Final[Mapping[str, float | int]] = {"learning_rate": 1e-4, "num_train_epochs": 3}
 
 
-class Crash(Exception):
-    """The process died in the middle of a call. No program should catch this."""
+class Crash(BaseException):
+    """The process died in the middle of a call. No `except Exception` catches this."""
 
 
 def raise_crash(call: str) -> NoReturn:
