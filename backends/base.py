@@ -100,6 +100,9 @@ class TrainRequest:
     """One `file:line` for each line of `train`, for error messages."""
     tracking: Mapping[str, Json] = field(default_factory=dict)
     """Where the service reports metrics to, as the spec wrote it; decides nothing."""
+    origin: Mapping[str, Json] = field(default_factory=dict)
+    """What the controller wants to find again with the job: canonical inputs, base model as
+    written, dataset digests. Small; kept with the job as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +143,9 @@ class Job:
     """Present exactly when the state is `succeeded`."""
     error: str | None = None
     """For people: why it failed, or what it is waiting for."""
+    origin: Mapping[str, Json] = field(default_factory=dict)
+    """The request's, where the backend kept it; empty for jobs made elsewhere or by older
+    versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,6 +308,12 @@ class Backend(Protocol):
 
     def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
+
+    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for fine-tunes of these names, whatever their inputs, oldest first.
+
+        A job counts for the fine-tune that asked first. Its `origin` is filled in.
+        """
 
     def verify(self, request: TrainRequest, job_id: str) -> None:
         """Make sure that a job which was found was made from just what is asked for.

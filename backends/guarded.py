@@ -9,6 +9,7 @@ import math
 import pickle
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
@@ -32,6 +33,7 @@ from backends.faults import Call, Guard
 from backends.shape import shown
 
 _METHODS: Final = (
+    # Without those that came later: older backends do not have them.
     *("capabilities", "parse_hyperparameters", "identify", "encoder", "estimate", "find"),
     *("verify", "submit", "observe", "events", "cancel", "complete", "open_engine", "delete"),
 )
@@ -141,6 +143,20 @@ class GuardedBackend:
                     if job.fingerprint != fingerprint:
                         found_one = f"job {job.id!r} of fingerprint {job.fingerprint!r}"
                         raise call.wrong(found_one, f"jobs of {fingerprint!r} under that key")
+        return found
+
+    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for fine-tunes of these names, oldest first."""
+        wanted = list(names)
+        if not hasattr(self._backend, "find_by_name"):
+            # Written before the contract had it.
+            return {}
+        with self._guard.call("find_by_name") as call:
+            found = self._backend.find_by_name(wanted)
+            call.expect(found, dict[str, tuple[Job, ...]])
+            _require_asked(call, found, wanted)
+            for job in chain.from_iterable(found.values()):
+                call.expect_job(job)
         return found
 
     def verify(self, request: TrainRequest, job_id: str) -> None:

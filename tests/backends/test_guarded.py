@@ -64,6 +64,7 @@ CALLS = {
     "encoder": lambda b: b.encoder(BASE, "supervised", {}),
     "estimate": lambda b: b.estimate(REQUEST, 10, None),
     "find": lambda b: b.find(iter([KEY])),
+    "find_by_name": lambda b: b.find_by_name(iter(["faq"])),
     "verify": lambda b: b.verify(REQUEST, "job-1"),
     "submit": lambda b: b.submit(REQUEST),
     "observe": lambda b: b.observe(iter(["job-1"])),
@@ -185,6 +186,10 @@ WRONG = [
     ("find", {KEY: [JOB]}, "the contract asks for tuple[Job, ...]"),
     ("find", {KEY: (replace(JOB, fingerprint="ft1:00"),)}, "of fingerprint 'ft1:00'"),
     ("find", {"ft1:00": ()}, "an answer for 'ft1:00'"),
+    ("find_by_name", (JOB,), "the contract asks for dict[str, tuple[Job, ...]]"),
+    ("find_by_name", {"other": (JOB,)}, "an answer for 'other'"),
+    ("find_by_name", {"faq": (replace(JOB, origin=None),)}, "Job with origin None"),
+    ("find_by_name", {"faq": (replace(JOB, result=GOOD),)}, "exactly when"),
     ("submit", None, "None, the contract asks for Job"),
     ("submit", replace(JOB, attempt=2), "attempt 2, the contract asks for"),
     ("submit", replace(JOB, id=""), "without ID"),
@@ -224,6 +229,22 @@ def test_a_wrong_answer_is_named(tmp_path: Path, method: str, answer, said: str)
     assert caught.value.message.startswith(f"backend acme: {method} ")
     assert said in caught.value.message
     assert caught.value.remedy == REMEDY
+
+
+class Older:
+    """A backend from before the contract had its later methods."""
+
+    name = "older"
+
+
+for method in ScriptedBackend.__dict__:
+    if method in CALLS and method != "find_by_name":
+        setattr(Older, method, lambda *_: None)
+
+
+def test_an_older_backend_does_without_the_later_methods():
+    older = guard("older", Older, built_in=False)
+    assert older.find_by_name(["faq"]) == {}
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
