@@ -3,7 +3,7 @@
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
 The controller knows backends only through this module; a backend never imports the controller.
 Every method returns at once and may be repeated, except `complete`, which waits for its answers.
-Nothing here or in `encoder` imports anything but the standard library.
+Nothing here, in `chat` or in `encoder` imports anything but the standard library.
 
 Exceptions::
 
@@ -12,7 +12,8 @@ Exceptions::
     ├── ModelMissing             no model has that ID any more
     ├── PromptRefused            this prompt cannot be answered, others can
     ├── CredentialsMissing       no key is set here; nothing was asked
-    └── SubmissionUnknown        it is not known whether a job was created
+    ├── SubmissionUnknown        it is not known whether a job was created
+    └── MachineFailed            this machine is in the way, and may not be later; an OSError
     HyperparametersInvalid       every problem of one `hyperparameters` section
 """
 
@@ -22,6 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from backends.chat import Chunk, Completion, Prompt, Sampling
 from backends.encoder import Encoder, Json
 
 
@@ -98,6 +100,9 @@ class TrainRequest:
     """One `file:line` for each line of `train`, for error messages."""
     tracking: Mapping[str, Json] = field(default_factory=dict)
     """Where the service reports metrics to, as the spec wrote it; decides nothing."""
+    origin: Mapping[str, Json] = field(default_factory=dict)
+    """What the controller wants to find again with the job: canonical inputs, base model as
+    written, dataset digests. Small; kept with the job as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +143,9 @@ class Job:
     """Present exactly when the state is `succeeded`."""
     error: str | None = None
     """For people: why it failed, or what it is waiting for."""
+    origin: Mapping[str, Json] = field(default_factory=dict)
+    """The request's, where the backend kept it; empty for jobs made elsewhere or by older
+    versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,53 +155,6 @@ class Event:
     time_s: float
     message: str
     data: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """One conversation to continue, and perhaps the answer it should get."""
-
-    messages: Sequence[Mapping[str, Json]]
-    tools: Sequence[Mapping[str, Json]] = ()
-    reference: str | None = None
-    """The expected answer, whose loss is measured too; without messages, a text to measure."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How answers are drawn."""
-
-    stop: Sequence[str] = ()
-    """Texts at which an answer ends; they are not part of it."""
-
-    max_tokens: int = 256
-    temperature: float = 0.0
-    """0 is greedy."""
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
-    """One answer."""
-
-    text: str
-    finish_reason: str
-    """`stop` when the model ended its turn, `length` when it ran into `max_tokens`."""
-    reference_loss: float | None = None
-    """Mean negative log likelihood of the reference's tokens, in nats; None if not measured."""
-    reference_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """A piece of an answer while it is being made."""
-
-    text: str
-    finish_reason: str | None = None
-    """Set on the last piece: `stop` or `length`."""
-    prompt_tokens: int = 0
-    """Set on the last piece, as is the next."""
-    completion_tokens: int = 0
 
 
 class Engine(Protocol):
@@ -287,6 +248,10 @@ class SubmissionUnknown(BackendError):
     """It is not known whether a job was created; nothing was sent again."""
 
 
+class MachineFailed(BackendError, OSError):
+    """This machine is in the way: a full disk, a missing permission. Later it may not be."""
+
+
 class HyperparametersInvalid(Exception):
     """A `hyperparameters` section has problems.
 
@@ -343,6 +308,12 @@ class Backend(Protocol):
 
     def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
+
+    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for fine-tunes of these names, whatever their inputs, oldest first.
+
+        A job counts for the fine-tune that asked first. Its `origin` is filled in.
+        """
 
     def verify(self, request: TrainRequest, job_id: str) -> None:
         """Make sure that a job which was found was made from just what is asked for.

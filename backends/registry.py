@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from backends.base import Backend, Endpoint
+from backends.guarded import guard
 
 BUILT_IN = {
     "local-gpu": "backends.local_gpu.backend:create",
@@ -25,7 +26,7 @@ def known_backends() -> tuple[str, ...]:
 
 
 def open_backend(name: str, state: Path, endpoint: Endpoint) -> Backend:
-    """Return a backend that keeps its local state below a folder.
+    """Return a backend that keeps its local state below a folder; faults in it name it.
 
     Args:
         name: One of `known_backends`.
@@ -34,9 +35,15 @@ def open_backend(name: str, state: Path, endpoint: Endpoint) -> Backend:
 
     Raises:
         KeyError: No backend has that name.
+        BackendError: It cannot be imported or created.
     """
-    create: Callable[[Path, Endpoint], Backend] = _entry(name).load()
-    return create(state, endpoint)
+    entry = _entry(name)
+
+    def create() -> Backend:
+        make: Callable[[Path, Endpoint], Backend] = entry.load()
+        return make(state, endpoint)
+
+    return guard(name, create, built_in=name in BUILT_IN)
 
 
 def _entry(name: str) -> EntryPoint:

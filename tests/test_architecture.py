@@ -23,8 +23,11 @@ PACKAGES = ("controller", "backends")
 # The longest entry that fits a module's name is the one that counts.
 LAYERS = (
     ("backends.encoder",),
+    ("backends.chat",),
     ("backends.base",),
-    ("backends.durable",),
+    ("backends.durable", "backends.shape"),
+    ("backends.faults",),
+    ("backends.guarded",),
     ("backends.registry", "backends.testing"),
     ("controller", "controller.errors", "controller.canonical", "controller.clock"),
     ("controller.failures", "controller.inside", "controller.state"),
@@ -57,9 +60,13 @@ EMPTY = {"backends", "controller.evaluate", "controller.lock"}
 # What a module of `controller` may know of `backends`, and one backend of the rest of the house.
 CONTRACT = {
     "backends.base",
+    "backends.chat",
     "backends.durable",
     "backends.encoder",
+    "backends.faults",
+    "backends.guarded",
     "backends.registry",
+    "backends.shape",
     "backends.testing",
 }
 

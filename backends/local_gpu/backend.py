@@ -34,6 +34,7 @@ from backends.local_gpu.run_dir import (
     log_tail,
     read_lines,
     run_of,
+    runs_by_name,
     runs_of,
 )
 from backends.local_gpu.run_dir import (
@@ -104,6 +105,13 @@ class LocalGpuBackend:
             if same:
                 found[fingerprint] = same
         return found
+
+    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for fine-tunes of these names, oldest first."""
+        return {
+            name: tuple(sorted(map(jobs.look, runs), key=lambda job: (job.created_s, job.id)))
+            for name, runs in runs_by_name(self._state, names).items()
+        }
 
     def verify(self, request: TrainRequest, job_id: str) -> None:
         """Do nothing: a run names its whole fingerprint, and `find` compared it."""

@@ -37,6 +37,7 @@ def look(run: RunDir) -> Job:
         state=JobState.INTERRUPTED,
         created_s=float(raw.get("created_s", 0.0)),
         progress=_progress(run),
+        origin=request.origin,
     )
     trained = model_id(run, request.base_model, request.name)
     if run.result.exists():

@@ -125,20 +125,26 @@ def folder_stem(fingerprint: str) -> str:
 
 def runs_of(state: Path, fingerprints: Iterable[str]) -> dict[str, list[RunDir]]:
     """Return the complete runs of fingerprints, lowest attempt first; one look at the disk."""
-    try:
-        names = [path.name for path in (state / "runs").iterdir()]
-    except FileNotFoundError:
-        names = []
     by_stem: dict[str, list[RunDir]] = {}
-    for name in names:
-        if NAME.fullmatch(name):
-            run = RunDir(path=state.absolute() / "runs" / name)
-            by_stem.setdefault(name[:16], []).append(run)
+    for run in _all_runs(state):
+        by_stem.setdefault(run.name[:16], []).append(run)
     found = {}
     for fingerprint in fingerprints:
         runs = [run for run in by_stem.get(folder_stem(fingerprint), []) if run.request.exists()]
         if runs:
             found[fingerprint] = sorted(runs, key=lambda run: int(run.name.partition("-")[2]))
+    return found
+
+
+def runs_by_name(state: Path, names: Iterable[str]) -> dict[str, list[RunDir]]:
+    """Return the complete runs made for fine-tunes of some names; each folder is read once."""
+    wanted = set(names)
+    found: dict[str, list[RunDir]] = {}
+    for run in _all_runs(state):
+        # A damaged request names nobody.
+        name = (read_json(run.request) or {}).get("name")
+        if name in wanted:
+            found.setdefault(str(name), []).append(run)
     return found
 
 
@@ -255,6 +261,14 @@ def write_end(run: RunDir, state: str, message: str, remedy: str = "") -> None:
     write_atomic(run.result, encode({"state": state, "error": error, "finished_s": time.time()}))
 
 
+def _all_runs(state: Path) -> list[RunDir]:
+    try:
+        names = [path.name for path in (state / "runs").iterdir()]
+    except FileNotFoundError:
+        return []
+    return [RunDir(path=state.absolute() / "runs" / name) for name in names if NAME.fullmatch(name)]
+
+
 def _check_owner(run: RunDir, request: TrainRequest) -> None:
     found = read_request(run)
     if (found.fingerprint, found.attempt) != (request.fingerprint, request.attempt):
@@ -283,6 +297,7 @@ def _plain(request: TrainRequest, run: RunDir) -> Mapping[str, Json]:
     return {
         **asdict(request),
         "hyperparameters": dict(request.hyperparameters),
+        "origin": dict(request.origin),
         "train": run.train.name,
         "held_out": run.held_out.name,
         "train_origins": run.origins.name,

@@ -38,7 +38,7 @@ from backends.openai import hyperparameters, prices
 from backends.openai.completions import Chats, Pace
 from backends.openai.encoder import open_encoder, open_tokens
 from backends.openai.endpoints import INSTALL, base_url, is_loopback, is_official, settings
-from backends.openai.listing import find_by_fingerprint
+from backends.openai.listing import find_by_fingerprint, find_by_name
 from backends.openai.notes import Notes
 from backends.openai.patience import Patience
 from backends.openai.remedies import spoken
@@ -149,8 +149,14 @@ class OpenAIBackend:
         answer = {}
         for fingerprint, jobs in found.items():
             made = [to_job(job, key=(fingerprint, attempt)) for attempt, job in jobs.values()]
-            answer[fingerprint] = tuple(sorted(made, key=lambda job: (job.created_s, job.id)))
+            answer[fingerprint] = _oldest_first(made)
         return answer
+
+    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for fine-tunes of these names, oldest first."""
+        with self._in_words():
+            found = find_by_name(self._client, names, trusted=is_official(self._url))
+        return {name: _oldest_first(map(to_job, jobs.values())) for name, jobs in found.items()}
 
     def verify(self, request: TrainRequest, job_id: str) -> None:
         """Make sure that a job which was found was made from just what is asked for."""
@@ -319,6 +325,10 @@ class RemoteEngine:
 
     def close(self) -> None:
         """Do nothing: nothing is held here."""
+
+
+def _oldest_first(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    return tuple(sorted(jobs, key=lambda job: (job.created_s, job.id)))
 
 
 def create(state: Path, endpoint: Endpoint) -> OpenAIBackend:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from backends.openai.matching import FINGERPRINT, key_of, key_tag, tag_of
+from backends.openai.matching import FINGERPRINT, NAME, key_of, key_tag, metadata_of, tag_of
 from backends.openai.wire import Body, Refused, follow, objects
 
 if TYPE_CHECKING:
@@ -30,19 +30,19 @@ def read_jobs(client: "Client", metadata: Mapping[str, str] | None = None) -> It
             return
 
 
-def read_filtered(client: "Client", fingerprint: str) -> tuple[list[Body], bool]:
-    """Return the jobs that the server lists for a fingerprint, and whether it filtered.
+def read_filtered(client: "Client", key: str, value: str) -> tuple[list[Body], bool]:
+    """Return the jobs that the server lists for a pair of metadata, and whether it filtered.
 
     A server that ignores the filter answers with all its jobs.
     """
     try:
-        jobs = list(read_jobs(client, {FINGERPRINT: fingerprint}))
+        jobs = list(read_jobs(client, {key: value}))
     except Refused as error:
         # A server that does not know the filter may say so.
         if error.status not in {400, 422}:
             raise
         return list(read_jobs(client)), False
-    foreign = any((key_of(job) or ("",))[0] != fingerprint for job in jobs)
+    foreign = any(metadata_of(job).get(key) != value for job in jobs)
     return jobs, not foreign
 
 
@@ -65,12 +65,43 @@ def find_by_fingerprint(
         return found
     if trusted and len(wanted) <= FEW:
         for fingerprint in sorted(wanted):
-            jobs, filtered = read_filtered(client, fingerprint)
+            jobs, filtered = read_filtered(client, FINGERPRINT, fingerprint)
             _sort_in(jobs, wanted, found)
             if not filtered:
                 break
         return found
     _sort_in(read_jobs(client), wanted, found)
+    return found
+
+
+def find_by_name(
+    client: "Client", names: Iterable[str], *, trusted: bool
+) -> dict[str, dict[str, Body]]:
+    """Find the jobs that carry our fingerprint and one of some names.
+
+    Args:
+        client: The server.
+        names: What to look for.
+        trusted: Whether an empty answer to a filtered list means that there is no such job.
+
+    Returns:
+        By name, then by job ID.
+    """
+    wanted = set(names)
+    listed: list[Body] = []
+    if trusted and len(wanted) <= FEW:
+        for name in sorted(wanted):
+            jobs, filtered = read_filtered(client, NAME, name)
+            listed += jobs
+            if not filtered:
+                break
+    elif wanted:
+        listed = list(read_jobs(client))
+    found: dict[str, dict[str, Body]] = {}
+    for job in listed:
+        name = str(metadata_of(job).get(NAME))
+        if name in wanted and key_of(job) is not None:
+            found.setdefault(name, {})[str(job["id"])] = job
     return found
 
 

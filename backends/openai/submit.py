@@ -30,6 +30,7 @@ from backends.openai.matching import (
     metadata_of,
 )
 from backends.openai.notes import Notes
+from backends.openai.origin import PREFIX, to_metadata
 from backends.openai.patience import Patience
 from backends.openai.remedies import refusal, silence, spoken
 from backends.openai.translate import state_of, to_job
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from backends.openai.client import Client
 
 _NOT_FOUND: Final = 404
+_INVALID: Final = frozenset({400, 413, 422})
 _LONGEST_PAUSE_S: Final = 8.0
 
 
@@ -127,7 +129,7 @@ class _Submission:
             Unclear: The list could not be read.
         """
         client, wanted = self._site.client, self._wanted
-        jobs, filtered = read_filtered(client, wanted.request.fingerprint)
+        jobs, filtered = read_filtered(client, FINGERPRINT, wanted.request.fingerprint)
         claimed = [job for job in jobs if is_claimed(job, wanted)]
         if not claimed and filtered and not self._site.trusted:
             # The server may filter by metadata that it never stored.
@@ -230,6 +232,7 @@ class _Submission:
                 FINGERPRINT: request.fingerprint,
                 ATTEMPT: str(request.attempt),
                 NAME: request.name,
+                **to_metadata(request.origin),
             },
         }
         if held_out is not None:
@@ -254,6 +257,10 @@ class _Submission:
             except Unclear as error:
                 return self._after_silence(error)
             except Refused as error:
+                lighter = self._without_origin(body, error)
+                if lighter is not None:
+                    body = lighter
+                    continue
                 if error.param == "metadata" and "metadata" in body:
                     # The server knows no metadata; the suffix carries the tag.
                     body = {key: body[key] for key in body if key != "metadata"}
@@ -266,6 +273,16 @@ class _Submission:
             else:
                 return self._look_for(job)
         raise AssertionError("an endless loop ended")
+
+    def _without_origin(self, body: Body, error: Refused) -> dict[str, Any] | None:
+        """Return a create call without the origin; None when that cannot be what was refused."""
+        metadata = body.get("metadata", {})
+        kept = {key: metadata[key] for key in metadata if not key.startswith(PREFIX)}
+        said = f"{error.param} {error.code} {error.message}".lower()
+        vague = not self._site.trusted and not error.param
+        if kept == metadata or error.status not in _INVALID or not (vague or "metadata" in said):
+            return None
+        return {**body, "metadata": kept}
 
     def _after_silence(self, error: Unclear) -> list[Body]:
         """Find the job of a create call whose answer was lost; never send again.

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from backends.base import Event, Job, JobResult, JobState, Json, Progress
 from backends.openai.matching import key_of
+from backends.openai.origin import origin_of
 from backends.openai.remedies import job_error
 from backends.openai.wire import Body, clean
 
@@ -85,6 +86,7 @@ def to_job(
         progress=progress if state.is_open else None,
         result=result,
         error=_waiting(job) if state.is_open else job_error(job, origins),
+        origin=origin_of(job),
     )
 
 

@@ -3,9 +3,9 @@
 import json
 import pickle
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from backends.base import (
@@ -45,13 +45,14 @@ def check_backend(
 
     Args:
         backend: The backend.
-        request: A job that was never submitted before.
+        request: A job that was never submitted before; it gets an origin where it has none.
         timeout_s: How long the job may take.
         poll_s: Between two looks at it.
 
     Raises:
         ContractBroken: With every promise that was not kept.
     """
+    request = replace(request, origin=request.origin or _ORIGIN)
     check = _Check(backend=backend, request=request, findings=[])
     check.capabilities()
     check.hyperparameters()
@@ -87,6 +88,12 @@ _EXAMPLES: Final[Mapping[str, Sequence[Mapping[str, Json]]]] = {
 }
 """What the encoder of each method is asked."""
 _STRANGER: Final = "ft1:" + "0" * 64
+_NO_NAME: Final = "no-such-fine-tune"
+_ORIGIN: Final[Mapping[str, Json]] = {
+    "base_model": "카페 base",
+    "inputs": {"seed": 42, "limit": None},
+}
+"""What the job is asked to keep, where the request says nothing."""
 _NO_JOB: Final = "no-such-job"
 _NO_MODEL: Final = "no-such-model"
 
@@ -176,6 +183,8 @@ class _Check:
             self.backend.cancel(_NO_JOB)
         except BackendError as error:
             self.findings.append(f"cancel: a job that is gone already is refused: {error}")
+        named = self.backend.find_by_name([_NO_NAME])
+        self.expect(not named.get(_NO_NAME), "find_by_name: answers for a name nobody used")
         before = self.backend.find([self.request.fingerprint])
         self.expect(
             not before.get(self.request.fingerprint), "find: knows the request before it was made"
@@ -193,6 +202,11 @@ class _Check:
         found = self.backend.find([_STRANGER, key]).get(key, ())
         ids = [job.id for job in found]
         self.expect(ids == [first.id], f"find: has {ids}, submitted was {first.id}")
+        self._origin_is_kept("find", found)
+        named = self.backend.find_by_name([_NO_NAME, self.request.name]).get(self.request.name, ())
+        ids = [job.id for job in named]
+        self.expect(first.id in ids, f"find_by_name: has {ids}, submitted was {first.id}")
+        self._origin_is_kept("find_by_name", [job for job in named if job.id == first.id])
         seen = self.backend.observe([first.id, _NO_JOB])
         self.expect(seen.keys() == {first.id}, f"observe: of one job, {sorted(seen)} are seen")
         return seen.get(first.id)
@@ -226,6 +240,14 @@ class _Check:
         unmoved = after is not None and after.state is JobState.SUCCEEDED
         self.expect(unmoved, "cancel, submit: changed a job that had succeeded")
         return job if unmoved else None
+
+    def _origin_is_kept(self, method: str, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            kept = job.origin == self.request.origin
+            finding = (
+                f"{method}: the job has origin {job.origin}, its request {self.request.origin}"
+            )
+            self.expect(kept, finding)
 
     def _result_fits(self, job: Job) -> None:
         fits = (job.result is not None) == (job.state is JobState.SUCCEEDED)

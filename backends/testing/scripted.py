@@ -59,8 +59,8 @@ _ENDED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELL
 _DEFAULTS: Final[Mapping[str, float | int]] = {"learning_rate": 1e-4, "num_train_epochs": 3}
 
 
-class Crash(Exception):
-    """The process died in the middle of a call. No program should catch this."""
+class Crash(BaseException):
+    """The process died in the middle of a call. No `except Exception` catches this."""
 
 
 def raise_crash(call: str) -> NoReturn:
@@ -195,14 +195,13 @@ class ScriptedBackend:
 
     def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints; moves none of them on."""
-        wanted = set(fingerprints)
-        found: dict[str, tuple[Job, ...]] = {}
-        with self._call("find"), self._records() as records:
-            for record in records:
-                if record["fingerprint"] in wanted and _state(record) != VANISHED:
-                    key = str(record["fingerprint"])
-                    found[key] = (*found.get(key, ()), _job(record))
-        return found
+        with self._call("find"):
+            return self._jobs_by("fingerprint", fingerprints)
+
+    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for fine-tunes of these names; moves none of them on."""
+        with self._call("find_by_name"):
+            return self._jobs_by("name", names)
 
     def verify(self, request: TrainRequest, job_id: str) -> None:
         """Do nothing: jobs are what they say here."""
@@ -309,6 +308,16 @@ class ScriptedBackend:
                     return
             time.sleep(_LOCK_POLL_S)
 
+    def _jobs_by(self, key: str, values: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        wanted = set(values)
+        found: dict[str, tuple[Job, ...]] = {}
+        with self._records() as records:
+            for record in records:
+                value = str(record[key])
+                if value in wanted and _state(record) != VANISHED:
+                    found[value] = (*found.get(value, ()), _job(record))
+        return found
+
     def _new_record(self, request: TrainRequest, number: int) -> dict[str, Any]:
         script = self._script(request) if callable(self._script) else self._script
         record = {
@@ -316,6 +325,7 @@ class ScriptedBackend:
             "name": request.name,
             "fingerprint": request.fingerprint,
             "attempt": request.attempt,
+            "origin": dict(request.origin),
             "created_s": self._clock(),
             "script": [str(state) for state in script],
             "step": 0,
@@ -375,4 +385,5 @@ def _job(record: Mapping[str, Any]) -> Job:
         if succeeded
         else None,
         error="the script says so" if shown is JobState.FAILED else None,
+        origin=record.get("origin", {}),
     )

@@ -21,6 +21,7 @@ from backends.testing import (
     FAILS,
     GONE_UNFINISHED,
     INTERRUPTED_ONCE,
+    VANISHED,
     ContractBroken,
     Crash,
     ScriptedBackend,
@@ -62,6 +63,21 @@ class SubmitsTwice(ScriptedBackend):
 class FindsNothing(ScriptedBackend):
     def find(self, fingerprints):
         return super().find([]) if fingerprints else {}
+
+
+class FindsNobody(ScriptedBackend):
+    def find_by_name(self, names):
+        return super().find_by_name([]) if names else {}
+
+
+class FindsAnybody(ScriptedBackend):
+    def find_by_name(self, names):
+        return dict.fromkeys(names, self.jobs or ("somebody",))
+
+
+class ForgetsOrigins(ScriptedBackend):
+    def submit(self, request):
+        return super().submit(replace(request, origin={}))
 
 
 class SeesStrangers(ScriptedBackend):
@@ -128,6 +144,10 @@ class ShowsBadly(ScriptedBackend):
     [
         (SubmitsTwice, "submit: a second call made another job"),
         (FindsNothing, "find: has [], submitted was job-1"),
+        (FindsNobody, "find_by_name: has [], submitted was job-1"),
+        (FindsAnybody, "find_by_name: answers for a name nobody used"),
+        (ForgetsOrigins, "find: the job has origin {}, its request {"),
+        (ForgetsOrigins, "find_by_name: the job has origin {}, its request {"),
         (SeesStrangers, "observe: of one job, ['job-1', 'no-such-job'] are seen"),
         (OneProblemAtATime, "of two unknown keys only ['no_such_setting'] is reported"),
         (TakesAnything, "parse_hyperparameters: accepts keys that mean nothing"),
@@ -165,6 +185,19 @@ def test_jobs_are_seen_by_others_with_the_same_folder(tmp_path: Path):
     other = ScriptedBackend(tmp_path)
     assert other.find([KEY]) == {KEY: (job,)}
     assert other.submitted == 1
+
+
+def test_jobs_are_found_by_name_with_what_they_came_from(tmp_path: Path):
+    origin = {"inputs": {"seed": 42}}
+    backend = ScriptedBackend(tmp_path)
+    first = backend.submit(request(origin=origin))
+    second = backend.submit(request(fingerprint="ft1:" + "cd" * 32))
+    backend.submit(request(fingerprint="ft1:" + "ef" * 32, name="other"))
+    assert first.origin == origin
+    assert ScriptedBackend(tmp_path).find_by_name(["faq", "nobody"]) == {"faq": (first, second)}
+    assert backend.calls == {"submit": 3}
+    backend.set_script(first.id, VANISHED)
+    assert backend.find_by_name(["faq"]) == {"faq": (second,)}
 
 
 def test_a_job_goes_on_by_its_script(tmp_path: Path):

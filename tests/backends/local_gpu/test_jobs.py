@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,19 @@ def test_while_the_lock_is_held_nothing_is_started(run, backend, make_request):
         fcntl.flock(lock, fcntl.LOCK_EX)
         backend.submit(make_request())
     assert recorded(run) is None
+
+
+def test_jobs_are_found_by_name_oldest_first(tmp_path, backend, make_request):
+    first = replace(make_request(), origin={"inputs": {"seed": 1}})
+    old = create(tmp_path / "state", first)
+    new = create(tmp_path / "state", replace(first, fingerprint="ft1:" + "00" * 32, origin={}))
+
+    found = backend.find_by_name([first.name, "nobody"])
+
+    assert found.keys() == {first.name}
+    assert [job.id for job in found[first.name]] == [old.job_id, new.job_id]
+    assert [job.origin for job in found[first.name]] == [{"inputs": {"seed": 1}}, {}]
+    assert backend.find([first.fingerprint])[first.fingerprint][0].origin == first.origin
 
 
 def test_unknown_jobs_are_absent(backend, run):

@@ -12,6 +12,7 @@ from backends.local_gpu.run_dir import (
     log_tail,
     read_lines,
     read_request,
+    runs_by_name,
     runs_of,
 )
 
@@ -46,6 +47,35 @@ def test_a_request_survives_the_folder_and_a_cleaned_cache(tmp_path, request_):
     same = {"train": run.train, "held_out": run.held_out, "train_origins": run.origins}
     assert found == dataclasses.replace(request_, **same)
     assert found.train.read_text() == "t\n"
+
+
+def test_the_origin_is_kept_and_may_be_absent(tmp_path, request_):
+    origin = {"inputs": {"카페": [1, None, {"x": 0.5}]}}
+    run = create(tmp_path / "state", dataclasses.replace(request_, origin=origin))
+    assert read_request(run).origin == origin
+    # Equal inputs are the same run, whoever asks and from where.
+    assert create(tmp_path / "state", request_) == run
+    written = json.loads(run.request.read_text())
+    del written["origin"]
+    run.request.write_text(json.dumps(written))
+    assert read_request(run).origin == {}
+
+
+def test_runs_are_found_by_name(tmp_path, request_):
+    state = tmp_path / "state"
+    assert runs_by_name(state, ["cafe"]) == {}
+    mine = [
+        create(state, request_),
+        create(state, dataclasses.replace(request_, fingerprint=f"ft1:{'5' * 64}", attempt=2)),
+    ]
+    other = dataclasses.replace(request_, fingerprint=f"ft1:{'6' * 64}", name="other")
+    create(state, other)
+    damaged = create(state, dataclasses.replace(request_, attempt=3))
+    damaged.request.write_text("{")
+    (state / "runs" / "0123456789abcdef-9").mkdir()
+    found = runs_by_name(state, iter(["cafe", "nobody"]))
+    assert found.keys() == {"cafe"}
+    assert sorted(run.name for run in found["cafe"]) == sorted(run.name for run in mine)
 
 
 def test_creating_twice_changes_nothing(tmp_path, request_):

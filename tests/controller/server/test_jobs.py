@@ -99,6 +99,14 @@ def test_events_newest_first_with_metrics(client):
     assert len(every) == len(set(every)) == len(events)
 
 
+def test_a_job_keeps_all_the_metadata_that_the_openai_backend_may_write(client):
+    metadata = {f"ftctl_origin_{number}": "x" * 512 for number in range(12)}
+    metadata |= {"ftctl_fingerprint": "ft1:" + "ab" * 32, "ftctl_attempt": "1", "ftctl_name": "faq"}
+    job = create(client, metadata=metadata)
+    [listed] = client.fine_tuning.jobs.list(metadata={"ftctl_name": "faq"}).data
+    assert listed.metadata == client.fine_tuning.jobs.retrieve(job.id).metadata == metadata
+
+
 def test_pages_and_the_metadata_filter(client):
     file = upload(client)
     ids = [
