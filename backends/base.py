@@ -363,6 +363,9 @@ class Backend(Protocol):
             ModelMissing: One of the models is gone.
         """
 
+    def answers(self, base_model: BaseModel) -> bool:
+        """Return whether the base model itself can be asked for completions here."""
+
     def open_engine(self, base_model: BaseModel) -> Engine:
         """Load a base model and keep it, for models trained from it to be served together."""
 

@@ -32,10 +32,10 @@ from backends.encoder import Encoder, Feature, Limits, Piece
 from backends.faults import Call, Guard
 from backends.shape import shown
 
-_METHODS: Final = (
-    # Without those that came later: older backends do not have them.
-    *("capabilities", "parse_hyperparameters", "identify", "encoder", "estimate", "find"),
-    *("verify", "submit", "observe", "events", "cancel", "complete", "open_engine", "delete"),
+_LATER: Final = frozenset({"find_by_name", "answers"})
+"""Methods that the contract got later; older backends do not have them."""
+_METHODS: Final = tuple(
+    name for name in vars(Backend) if not name.startswith("_") and name not in _LATER
 )
 _OF_ENCODERS: Final = ("count", "check", "clears", "show", "warnings")
 
@@ -218,6 +218,16 @@ class GuardedBackend:
             if shape != [len(prompts)] * len(models):
                 wanted = f"{len(models)} lists of {len(prompts)}"
                 raise call.wrong(f"{len(shape)} lists of {shown(shape)} answers", wanted)
+        return answers
+
+    def answers(self, base_model: BaseModel) -> bool:
+        """Return whether the base model itself can be asked for completions here."""
+        if not hasattr(self._backend, "answers"):
+            # Written before the contract had it; the base model could always be asked then.
+            return True
+        with self._guard.call("answers") as call:
+            answers = self._backend.answers(base_model)
+            call.expect(answers, bool)
         return answers
 
     def open_engine(self, base_model: BaseModel) -> Engine:

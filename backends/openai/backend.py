@@ -56,6 +56,9 @@ _POLL_S: Final = 10.0
 _OVER: Final = frozenset({400, 404, 409})
 """What servers answer to cancelling a job that is over or gone."""
 
+_ANSWERING: Final[dict[tuple[str, str], bool]] = {}
+"""Whether a server has a base model, asked once in each process; doubts are not kept."""
+
 
 class OpenAIBackend:
     """Implements `Backend`; see there for what each method promises."""
@@ -211,9 +214,28 @@ class OpenAIBackend:
     ) -> list[list[Completion]]:
         """Answer every prompt with every model."""
         deployed = self._endpoint.deployments
-        asked = [base_model.reference if model is None else model for model in models]
-        names = [deployed.get(model, model) for model in asked]
-        return self._chats.complete(names, prompts, sampling)
+        base = deployed.get(base_model.reference, base_model.reference)
+        names = [base if model is None else deployed.get(model, model) for model in models]
+        return self._chats.complete(names, prompts, sampling, base=base)
+
+    def answers(self, base_model: BaseModel) -> bool:
+        """Return whether the base model can be asked: no only where the server is sure of it."""
+        model = base_model.reference
+        if self._endpoint.kind == "azure":
+            return model in self._endpoint.deployments
+        key = (self._server, model)
+        if key not in _ANSWERING:
+            try:
+                self._client.retrieve_model(model)
+            except Refused as error:
+                if not error.is_missing_model:
+                    return True
+                _ANSWERING[key] = False
+            except (Unclear, BackendError):
+                return True
+            else:
+                _ANSWERING[key] = True
+        return _ANSWERING[key]
 
     def open_engine(self, base_model: BaseModel) -> "RemoteEngine":
         """Return an engine that asks the server; nothing is loaded here."""

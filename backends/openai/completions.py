@@ -26,6 +26,8 @@ AT_ONCE: Final = 16
 """Requests under way at the same time."""
 _MOST_STOPS: Final = 4
 _NOT_FOUND: Final = 404
+_NOT_DEPLOYED: Final = "DeploymentNotFound"
+"""Azure's code for a model without a deployment."""
 _LONGEST_PAUSE_S: Final = 30.0
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NEWER: Final = ("o1", "o3", "o4", "gpt-5", "gpt-6")
@@ -82,17 +84,26 @@ class Chats:
         self._gate = Gate()
 
     def complete(
-        self, models: Sequence[str], prompts: Sequence[Prompt], sampling: Sampling
+        self, models: Sequence[str], prompts: Sequence[Prompt], sampling: Sampling, *, base: str
     ) -> list[list[Completion]]:
         """Answer every prompt with every model, in order.
+
+        Args:
+            models: Their names at the server.
+            prompts: What to answer.
+            sampling: How.
+            base: The base model's name: where it is not found, it will not be found later.
 
         Raises:
             ModelMissing: One of the models is gone.
             BackendError: The server refuses or stays silent.
         """
-        asked = [(model, prompt) for model in models for prompt in prompts]
         with ThreadPoolExecutor(max_workers=self._pace.at_once) as pool:
-            futures = [pool.submit(self._complete, *one, sampling) for one in asked]
+            futures = [
+                pool.submit(self._complete, model, prompt, sampling, fresh=model != base)
+                for model in models
+                for prompt in prompts
+            ]
             try:
                 answers = [future.result() for future in futures]
             except BaseException:
@@ -128,12 +139,16 @@ class Chats:
             completion_tokens=int(usage.get("completion_tokens") or 0),
         )
 
-    def _complete(self, model: str, prompt: Prompt, sampling: Sampling) -> Completion:
+    def _complete(
+        self, model: str, prompt: Prompt, sampling: Sampling, *, fresh: bool
+    ) -> Completion:
         request = _request(model, prompt, sampling)
-        answer = self._asked(lambda: self._client.chat(request), model)
+        answer = self._asked(lambda: self._client.chat(request), model, fresh=fresh)
         return _completion(answer, sampling)
 
-    def _asked(self, ask: Callable[[], tuple[Body, Mapping[str, str]]], model: str) -> Body:
+    def _asked(
+        self, ask: Callable[[], tuple[Body, Mapping[str, str]]], model: str, *, fresh: bool
+    ) -> Body:
         """Ask until there is an answer, patience ends, or waiting does not help."""
         started_s = time.monotonic()
         pause_s = self._pace.pause_s
@@ -146,7 +161,7 @@ class Chats:
             except (Refused, Unclear) as error:
                 left_s = self._pace.patience_s - (time.monotonic() - started_s)
                 wait_s = pause_s if error.retry_after_s is None else error.retry_after_s
-                if wait_s > left_s or not self._may_heal(error, model):
+                if wait_s > left_s or not self._may_heal(error, model, fresh=fresh):
                     raise self._failure(error, model) from error
                 if isinstance(error, Refused) and error.must_slow_down:
                     self._gate.close_for(wait_s)
@@ -157,11 +172,13 @@ class Chats:
                 self._gate.heed(headers)
                 return answer
 
-    def _may_heal(self, error: Refused | Unclear, model: str) -> bool:
+    def _may_heal(self, error: Refused | Unclear, model: str, *, fresh: bool) -> bool:
         if isinstance(error, Unclear) or error.must_slow_down:
             return True
-        # A fresh model is `not found` for some minutes while it loads, though it is listed.
-        return error.status == _NOT_FOUND and error.speaks and self._is_listed(model)
+        # A fresh model is `not found` for some minutes while it loads, though it is listed. One
+        # that nobody deployed is listed too, and stays away.
+        loads = error.status == _NOT_FOUND and error.speaks and error.code != _NOT_DEPLOYED
+        return loads and fresh and self._is_listed(model)
 
     def _is_listed(self, model: str) -> bool:
         try:

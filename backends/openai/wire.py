@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 Body: TypeAlias = Mapping[str, Any]
 """A JSON object as a server sent it; nothing in it is certain."""
 
+_NOT_FOUND: Final = 404
 SHOWN: Final = 500
 """Characters of a server's text that a person is shown."""
 
@@ -53,6 +54,12 @@ class Refused(Exception):
     def must_slow_down(self) -> bool:
         """Whether waiting heals it: too many requests, and not an empty purse."""
         return self.status == 429 and self.code != "insufficient_quota"  # noqa: PLR2004 - HTTP
+
+    @property
+    def is_missing_model(self) -> bool:
+        """Whether the server says of a model that it does not have it, not of an address."""
+        said = self.speaks and not self.message.startswith("Invalid URL")
+        return self.status == _NOT_FOUND and said
 
 
 class Unclear(Exception):

@@ -54,6 +54,9 @@ def check_backend(
     """
     request = replace(request, origin=request.origin or _ORIGIN)
     check = _Check(backend=backend, request=request, findings=[])
+    check.methods()
+    if check.findings:
+        raise ContractBroken(check.findings)
     check.capabilities()
     check.hyperparameters()
     check.estimates()
@@ -109,6 +112,11 @@ class _Check:
     def expect(self, holds: bool, finding: str) -> None:  # noqa: FBT001 - reads like an assertion
         if not holds:
             self.findings.append(finding)
+
+    def methods(self) -> None:
+        for name in vars(Backend):
+            there = name.startswith("_") or callable(getattr(self.backend, name, None))
+            self.expect(there, f"{name}: the backend has no such method")
 
     def capabilities(self) -> None:
         methods = self.backend.capabilities().methods
@@ -259,7 +267,8 @@ class _Check:
             Prompt(messages=[{"role": "user", "content": text}]) for text in ("Hello?", "And you?")
         ]
         sampling = Sampling(max_tokens=4)
-        answers = self.backend.complete(base, [model_id, None], prompts, sampling)
+        second = None if self._base_answers(prompts[:1], sampling) else model_id
+        answers = self.backend.complete(base, [model_id, second], prompts, sampling)
         shape = [len(given) for given in answers]
         self.expect(shape == [2, 2], f"complete: two models and two prompts gave {shape}")
         reasons = {one.finish_reason for given in answers for one in given}
@@ -268,3 +277,13 @@ class _Check:
         with suppress(ModelMissing):
             self.backend.complete(base, [_NO_MODEL], prompts, sampling)
             self.findings.append("complete: a model that does not exist gave answers")
+
+    def _base_answers(self, prompts: Sequence[Prompt], sampling: Sampling) -> bool:
+        said = self.backend.answers(self.request.base_model)
+        try:
+            self.backend.complete(self.request.base_model, [None], prompts, sampling)
+        except ModelMissing as error:
+            self.expect(not said, f"answers: the base model is said to answer, but: {error}")
+            return False
+        self.expect(said, "answers: the base model is said not to answer, and does")
+        return True

@@ -93,6 +93,7 @@ class ScriptedBackend:
         gpu_hours: The same in hours.
         remote: Whether data is said to leave the machine.
         missing: Base models that are not here.
+        silent_bases: Base models that cannot be asked themselves.
         words: How examples are read; the method is the spec's.
         calls: How often each method was called on this object.
     """
@@ -121,6 +122,7 @@ class ScriptedBackend:
         self.gpu_hours: tuple[float, float] | None = None
         self.remote = False
         self.missing: frozenset[str] = frozenset()
+        self.silent_bases: frozenset[str] = frozenset()
         self.words = WordEncoder()
         self.calls: Counter[str] = Counter()
 
@@ -261,10 +263,16 @@ class ScriptedBackend:
         sampling: Sampling,
     ) -> list[list[Completion]]:
         """Answer every prompt with every model, as `answer` says."""
-        del base_model, sampling
+        del sampling
         with self._call("complete"):
             self._require_models(models)
+            if None in models and base_model.reference in self.silent_bases:
+                raise ModelMissing(f"{base_model.reference} itself does not answer", "leave it out")
             return [[self._answer(model, prompt) for prompt in prompts] for model in models]
+
+    def answers(self, base_model: BaseModel) -> bool:
+        """Return whether `silent_bases` does not name the base model."""
+        return base_model.reference not in self.silent_bases
 
     def open_engine(self, base_model: BaseModel) -> Engine:
         """Return an engine that answers as `answer` says, a word at a time."""

@@ -71,6 +71,7 @@ CALLS = {
     "events": lambda b: list(b.events("job-1")),
     "cancel": lambda b: b.cancel("job-1"),
     "complete": lambda b: b.complete(BASE, [None], [PROMPT, PROMPT], Sampling()),
+    "answers": lambda b: b.answers(BASE),
     "open_engine": lambda b: b.open_engine(BASE),
     "delete": lambda b: b.delete("model-1"),
 }
@@ -218,6 +219,8 @@ WRONG = [
     ("complete", [[SAID]], "1 lists of [1] answers, the contract asks for 1 lists of 2"),
     ("complete", [], "0 lists of [] answers"),
     ("complete", [["yes", "no"]], "'yes', the contract asks for Completion"),
+    ("answers", None, "None, the contract asks for bool"),
+    ("answers", 1, "1, the contract asks for bool"),
     ("open_engine", None, "None without generate, close, the contract asks for an Engine"),
 ]
 
@@ -238,13 +241,14 @@ class Older:
 
 
 for method in ScriptedBackend.__dict__:
-    if method in CALLS and method != "find_by_name":
+    if method in CALLS and method not in {"find_by_name", "answers"}:
         setattr(Older, method, lambda *_: None)
 
 
 def test_an_older_backend_does_without_the_later_methods():
     older = guard("older", Older, built_in=False)
     assert older.find_by_name(["faq"]) == {}
+    assert older.answers(BASE)
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))

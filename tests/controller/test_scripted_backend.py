@@ -117,6 +117,24 @@ class CancelsWhatIsDone(ScriptedBackend):
             self.set_script(job_id, JobState.CANCELLED)
 
 
+class SaysTheBaseAnswers(ScriptedBackend):
+    def __init__(self, state):
+        super().__init__(state)
+        self.silent_bases = frozenset({"acme/base"})
+
+    def answers(self, base_model):
+        return not super().answers(base_model)
+
+
+class SaysTheBaseIsSilent(ScriptedBackend):
+    def answers(self, base_model):
+        return not super().answers(base_model)
+
+
+class HasNoNames(ScriptedBackend):
+    find_by_name = None
+
+
 class LosesCounts(WordEncoder):
     def count(self, examples):
         return super().count(examples)[:1]
@@ -152,6 +170,9 @@ class ShowsBadly(ScriptedBackend):
         (OneProblemAtATime, "of two unknown keys only ['no_such_setting'] is reported"),
         (TakesAnything, "parse_hyperparameters: accepts keys that mean nothing"),
         (Transposes, "complete: two models and two prompts gave [2]"),
+        (SaysTheBaseAnswers, "answers: the base model is said to answer, but: acme/base itself"),
+        (SaysTheBaseIsSilent, "answers: the base model is said not to answer, and does"),
+        (HasNoNames, "find_by_name: the backend has no such method"),
         (RefusesStrangers, "cancel: a job that is gone already is refused: no such job"),
         (CountsBadly, "encoder: 2 examples were counted as ["),
         (ShowsBadly, "encoder: shows an empty piece"),
@@ -178,6 +199,14 @@ def test_a_job_that_never_ends_is_a_finding(tmp_path: Path):
     backend = ScriptedBackend(tmp_path, script=[JobState.RUNNING])
     with pytest.raises(ContractBroken, match="still running"):
         check_backend(backend, request(), timeout_s=0.0, poll_s=0.0)
+
+
+def test_a_silent_base_model_keeps_the_contract(tmp_path: Path):
+    backend = ScriptedBackend(tmp_path)
+    backend.silent_bases = frozenset({"acme/base"})
+    assert not backend.answers(BASE)
+    assert backend.answers(replace(BASE, reference="acme/other"))
+    check_backend(backend, request(), poll_s=0.0)
 
 
 def test_jobs_are_seen_by_others_with_the_same_folder(tmp_path: Path):

@@ -121,6 +121,74 @@ def test_a_missing_model_is_named_and_a_fresh_one_is_waited_for(server, backend,
     assert caught.value.remedy.startswith("deploy it in Azure, and name the deployment in ftctl")
 
 
+def of_model(name):
+    return BaseModel(reference=name, revision=None, identity=f"model:{name}")
+
+
+def test_a_base_model_that_is_not_found_is_not_waited_for(server, open_backend):
+    # It is listed, for it can be trained, and cannot be asked.
+    server.models["trained-only"] = {"id": "trained-only", "object": "model"}
+    missing = error_body("The model does not exist", "model_not_found")
+    server.put_fault(*CHAT, *[Fault("404", body=missing)] * 50)
+
+    with pytest.raises(ModelMissing, match="trained-only"):
+        open_backend().complete(of_model("trained-only"), [None], prompts(1), Sampling())
+
+    assert len(server.requests) == 1
+
+
+def test_a_model_without_a_deployment_is_not_waited_for(server, open_backend):
+    body = error_body("The API deployment for this resource does not exist", "DeploymentNotFound")
+    server.put_fault(*CHAT, *[Fault("404", body=body)] * 50)
+
+    with pytest.raises(ModelMissing) as caught:
+        open_backend(kind="azure").complete(BASE, [TUNED], prompts(1), Sampling())
+
+    assert len(server.requests) == 1
+    assert caught.value.remedy.startswith("deploy it in Azure")
+
+
+def test_a_base_model_answers_unless_the_server_says_that_it_has_none(server, open_backend):
+    server.models["here"] = {"id": "here", "object": "model"}
+
+    assert open_backend().answers(of_model("here"))
+    assert not open_backend().answers(of_model("gone"))
+    assert open_backend().answers(of_model("here"))
+    assert not open_backend().answers(of_model("gone"))
+
+    assert [one[1] for one in server.requests] == ["/models/here", "/models/gone"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("403"),
+        Fault("404", body={"detail": "Not Found"}),
+        Fault("404", body=error_body("Invalid URL (GET /v1/models/doubt)", "unknown_url")),
+        Fault("html"),
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.body}",
+)
+def test_a_doubt_leaves_no_base_model_out_and_is_not_kept(server, open_backend, fault):
+    server.put_fault("GET", "/models/doubt", fault)
+
+    assert open_backend().answers(of_model("doubt"))
+    assert not open_backend().answers(of_model("doubt"))
+
+
+def test_without_key_or_server_a_base_model_is_not_left_out(open_backend):
+    assert open_backend(key="").answers(of_model("x"))
+    assert open_backend(url="http://127.0.0.1:9/v1").answers(of_model("x"))
+
+
+def test_at_azure_a_base_model_answers_through_its_deployment(server, open_backend):
+    backend = open_backend(kind="azure", deployments={"gpt": "our-gpt"})
+
+    assert backend.answers(of_model("gpt"))
+    assert not backend.answers(of_model("gpt-other"))
+    assert not server.requests
+
+
 def test_a_deployment_answers_for_its_model(open_backend):
     backend = open_backend(kind="azure", deployments={"ft:cafe": TUNED})
     answers = backend.complete(BASE, ["ft:cafe"], prompts(1), Sampling())
