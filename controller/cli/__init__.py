@@ -3,19 +3,19 @@
 `main` is the one place that turns errors into messages and exit codes.
 """
 
-import errno
-import json
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
 from controller import __version__
-from controller.errors import ExitCode, FtctlError, InvalidInput
+from controller.cli.report import STREAMING, explained, report
+from controller.errors import ExitCode, FtctlError
 
 # The help stands here too, so that `ftctl --help` imports no command.
 COMMANDS = {
@@ -81,7 +81,8 @@ class Commands(click.Group):
 @click.pass_context
 def cli(ctx: click.Context, folder: Path, *, as_json: bool, no_color: bool) -> None:
     """GitOps for fine-tuned models: one YAML file per model, plan, apply, gate, lockfile."""
-    ctx.obj = {"folder": folder, "json": as_json}
+    # The same object for as long as the command runs: `run` reads it when the command fails.
+    ctx.obj |= {"folder": folder, "json": as_json, "command": ctx.invoked_subcommand}
     if no_color or os.environ.get("NO_COLOR"):
         ctx.color = False
 
@@ -101,8 +102,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    options: dict[str, Any] = {}
     try:
-        result = cli.main(args=given, prog_name="ftctl", standalone_mode=False)
+        result = cli.main(args=given, prog_name="ftctl", standalone_mode=False, obj=options)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.UsageError as error:
@@ -114,24 +116,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nInterrupted.", err=True)
         return ExitCode.INTERRUPTED
-    except FtctlError as error:
-        _report(error, as_json="--json" in given)
-        return error.exit_code
     except BrokenPipeError:
         # The reader of our output went away (`ftctl plan | head`); that is not our failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"{place}{error.strerror or error}", err=True)
-        if error.errno == errno.ENOSPC:
-            click.echo(
-                "    Free some space. Built data and runs lie in .ftctl, or where FTCTL_STATE_DIR "
-                "says;\n    what was being written is taken away again.",
-                err=True,
-            )
-        return ExitCode.ERROR
-    except Exception:  # noqa: BLE001 - whatever is left is a defect, and said to be one
+    except Exception as error:  # noqa: BLE001 - whatever is left is a defect, and said to be one
+        found = explained(error, options.get("state"))
+        if found is not None:
+            as_json = options.get("json", "--json" in given)
+            report(found, as_json=as_json, one_line=options.get("command") in STREAMING)
+            return found.exit_code
         click.echo(
             "This is a defect of ftctl, not your mistake. Please report what follows, with the "
             "command you typed.\n",
@@ -140,31 +134,3 @@ def run(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         return ExitCode.DEFECT
     return int(result) if isinstance(result, int) else ExitCode.DONE
-
-
-def _report(error: FtctlError, *, as_json: bool) -> None:
-    if as_json:
-        problems = error.problems if isinstance(error, InvalidInput) else ()
-        value = {
-            "error": error.message if not problems else "invalid input",
-            "remedy": error.remedy,
-            "problems": [
-                {
-                    "file": problem.file,
-                    "line": problem.line,
-                    "field": problem.field,
-                    "message": problem.message,
-                    "remedy": problem.remedy,
-                }
-                for problem in problems
-            ],
-        }
-        click.echo(json.dumps(value, ensure_ascii=False, indent=2))
-        return
-    click.echo(str(error), err=True)
-    if isinstance(error, InvalidInput):
-        count = len(error.problems)
-        files = len({problem.file for problem in error.problems})
-        found = f"{count} problem{'' if count == 1 else 's'}"
-        where = f"{files} file{'' if files == 1 else 's'}"
-        click.echo(f"\n{found} in {where}. Nothing was done.", err=True)

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from backends.base import Json, Prompt, Sampling
+from backends.base import Json, Prompt, PromptRefused, Sampling
 from controller.cli.common import (
     backend_for,
     entry_of,
@@ -13,12 +13,13 @@ from controller.cli.common import (
     project_of,
     wants_json,
 )
-from controller.errors import FtctlError
+from controller.errors import FtctlError, InvalidInput
+from controller.failures import asking
 from controller.lock.model import Build
 from controller.lock.store import read_lockfile
 from controller.project import Project
 from controller.render.text import safe
-from controller.spec.load import FOLDER, load_specs
+from controller.spec.load import FOLDER, read_specs
 
 
 @click.command("chat")
@@ -54,7 +55,10 @@ def command(
         return
     click.echo(f"Talking to {build.model_id}. An empty line ends.", err=True)
     while line := _read_line():
-        _show(talk.ask(line, with_base=with_base))
+        try:
+            _show(talk.ask(line, with_base=with_base))
+        except PromptRefused as error:
+            click.echo(safe(f"! {error.message}. {error.remedy}".strip()), err=True)
 
 
 class _Talk:
@@ -65,23 +69,32 @@ class _Talk:
         self._build = build
         self._sampling = sampling
         folder = project.root / FOLDER
-        self._base = self._backend.identify(build.base_model, build.revision, folder)
-        spec = load_specs(project.root).get(name)
-        system = spec.spec.data.system if spec else None
+        with asking(build.backend):
+            self._base = self._backend.identify(build.base_model, build.revision, folder)
+        specs, problems = read_specs(project.root)
+        if name in problems and name not in specs:
+            raise InvalidInput(problems[name])
+        system = specs[name].spec.data.system if name in specs else None
         self._said: list[dict[str, Json]] = []
         if system:
             self._said.append({"role": "system", "content": system})
 
     def ask(self, text: str, *, with_base: bool) -> dict[str, str]:
-        self._said.append({"role": "user", "content": text})
+        """Return the answer of each model. A question without one leaves no trace.
+
+        Raises:
+            PromptRefused: The conversation can continue with another question.
+            BackendError: A model could not be asked.
+        """
         models: dict[str, str | None] = {"base": None} if with_base else {}
         models["tuned"] = self._build.model_id
-        prompts = [Prompt(messages=self._said)]
-        completed = self._backend.complete(
-            self._base, list(models.values()), prompts, self._sampling
-        )
-        answers = {role: given[0].text for role, given in zip(models, completed, strict=True)}
-        self._said.append({"role": "assistant", "content": answers["tuned"]})
+        asked: list[dict[str, Json]] = [*self._said, {"role": "user", "content": text}]
+        with asking(self._build.backend):
+            completed = self._backend.complete(
+                self._base, list(models.values()), [Prompt(messages=asked)], self._sampling
+            )
+            answers = {role: given[0].text for role, given in zip(models, completed, strict=True)}
+        self._said = [*asked, {"role": "assistant", "content": answers["tuned"]}]
         return answers
 
 

@@ -1,13 +1,17 @@
 """What several commands share: the repository they work in, and how they print."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
-from backends.base import Backend, Job, Json
+from backends.base import Backend, BackendError, Job, Json
+from backends.registry import known_backends
+from controller.check import OpenBackend
 from controller.errors import FtctlError
+from controller.failures import asking
 from controller.lock.model import Entry, Lockfile
 from controller.project import Project, open_project
 from controller.reconcile import backends_of
@@ -40,9 +44,10 @@ def project_of(ctx: click.Context) -> Project:
     """Return the repository that `--dir` names.
 
     Raises:
-        FtctlError: It is none.
+        FtctlError: It is not a repository of fine-tunes.
     """
     project = open_project(ctx.obj["folder"])
+    ctx.obj["state"] = project.state
     if not (project.root / FOLDER).is_dir():
         message = f"{project.root} is no repository of fine-tunes: it has no folder {FOLDER}/"
         raise FtctlError(message, "Type `ftctl init` there, or name another: ftctl --dir DIR …")
@@ -57,6 +62,11 @@ def wants_json(ctx: click.Context) -> bool:
 def print_json(value: Json) -> None:
     """Print a JSON document."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_json_line(value: Json) -> None:
+    """Print a JSON value on one line, for a command that prints many."""
+    click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def print_coloured(text: str) -> None:
@@ -82,29 +92,91 @@ def entry_of(lockfile: Lockfile, name: str) -> Entry:
     return lockfile.finetunes[name]
 
 
-def backend_for(project: Project, name: str) -> Backend:
+def opener(project: Project) -> OpenBackend:
+    """Return a function that opens each backend once, and names a plug-in that cannot be opened.
+
+    It takes a spec's `place` and raises KeyError for an unknown backend, BackendError for one that
+    cannot be opened.
+    """
+    opened = backends_of(project)
+
+    def named(place: str) -> Backend:
+        with asking(place):
+            return opened(place)
+
+    return named
+
+
+def backend_for(project: Project, place: str) -> Backend:
     """Open the backend that a lockfile entry names.
 
     Raises:
         FtctlError: It is not installed here.
+        BackendError: It cannot be opened.
     """
-    try:
-        return backends_of(project)(name)
-    except KeyError:
+    name = place.partition("@")[0]
+    if name not in known_backends():
         message = f"the lockfile names the backend {name!r}, which is not installed here"
-        raise FtctlError(message, "Install it, and run the command again.") from None
+        raise FtctlError(message, "Install it, and run the command again.")
+    return opener(project)(place)
 
 
-def observe_recorded(project: Project, lockfile: Lockfile) -> Mapping[str, Job]:
-    """Look at every recorded open job, by ID."""
-    ids: dict[str, list[str]] = {}
-    for entry in lockfile.finetunes.values():
-        if entry.job is not None:
-            ids.setdefault(entry.job.backend, []).append(entry.job.id)
-    jobs: dict[str, Job] = {}
-    for backend, wanted in ids.items():
-        jobs |= backend_for(project, backend).observe(wanted)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Recorded open jobs as their backends see them now."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    """By ID; a job that its backend does not know any more is absent."""
+    unreachable: dict[str, str] = field(default_factory=dict)
+    """Places that gave no answer, and why."""
+
+
+def observe_jobs(project: Project, place: str, job_ids: Collection[str]) -> dict[str, Job]:
+    """Look at jobs of one place.
+
+    Raises:
+        FtctlError: The backend cannot be used here.
+        BackendError: It gave no answer.
+    """
+    backend = backend_for(project, place)
+    with asking(place):
+        jobs = dict(backend.observe(job_ids))
+        strange = [job for job in jobs.values() if not isinstance(job, Job)]
+        if strange:
+            raise TypeError(f"observe() returned {strange[0]!r} for a job")
     return jobs
+
+
+def observe_recorded(
+    project: Project, lockfile: Lockfile, names: Collection[str] | None = None
+) -> Seen:
+    """Look at every recorded open job, by ID; a place that gives no answer stops no other.
+
+    Args:
+        project: The repository.
+        lockfile: What is recorded.
+        names: The fine-tunes whose jobs are looked at; None for all.
+    """
+    ids: dict[str, list[str]] = {}
+    for name, entry in lockfile.finetunes.items():
+        if entry.job is not None and (names is None or name in names):
+            ids.setdefault(entry.job.backend, []).append(entry.job.id)
+    seen = Seen()
+    for place, wanted in sorted(ids.items()):
+        try:
+            seen.jobs.update(observe_jobs(project, place, wanted))
+        except (BackendError, FtctlError) as error:
+            seen.unreachable[place] = reason_of(error)
+        except OSError as error:
+            seen.unreachable[place] = f"{error.strerror or error}"
+    return seen
+
+
+def reason_of(error: BackendError | FtctlError) -> str:
+    """Return why a backend gave no answer, and what to do, on one line."""
+    parts = (error.message, error.remedy)
+    lines = [line.strip() for part in parts for line in part.splitlines()]
+    return " - ".join(line for line in lines if line)
 
 
 def check_names(names: Sequence[str], known: Sequence[str]) -> None:

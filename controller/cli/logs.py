@@ -5,15 +5,18 @@ from datetime import UTC, datetime
 
 import click
 
+from backends.base import Event
 from controller.cli.common import (
     backend_for,
     entry_of,
     json_option,
-    print_json,
+    observe_jobs,
+    print_json_line,
     project_of,
     wants_json,
 )
 from controller.errors import FtctlError
+from controller.failures import asking
 from controller.lock.model import Build, Entry, Failure
 from controller.lock.store import read_lockfile
 from controller.render.text import safe
@@ -30,22 +33,29 @@ def command(ctx: click.Context, name: str, *, follow: bool) -> None:
     """Show the log of a fine-tune's newest job."""
     project = project_of(ctx)
     entry = entry_of(read_lockfile(project.root, project.state), name)
-    job_id, backend_name = _newest_job(name, entry)
-    backend = backend_for(project, backend_name)
+    job_id, place = _newest_job(name, entry)
+    backend = backend_for(project, place)
     shown = 0
     while True:
-        events = list(backend.events(job_id))
+        with asking(place):
+            events = list(backend.events(job_id))
         for event in events[shown:]:
-            if wants_json(ctx):
-                print_json({"time": event.time_s, "message": event.message, **event.data})
-            else:
-                when = datetime.fromtimestamp(event.time_s, UTC).strftime("%H:%M:%S")
-                click.echo(f"{when}  {safe(event.message)}")
+            _show(event, as_json=wants_json(ctx))
         shown = len(events)
-        job = backend.observe([job_id]).get(job_id)
+        job = observe_jobs(project, place, [job_id]).get(job_id)
+        if job is None and not shown:
+            raise FtctlError(f"{place} does not know job {job_id} any more", "See `ftctl status`.")
         if not follow or job is None or not job.state.is_open:
             return
         time.sleep(POLL_S)
+
+
+def _show(event: Event, *, as_json: bool) -> None:
+    if as_json:
+        print_json_line({"time": event.time_s, "message": event.message, **event.data})
+    else:
+        when = datetime.fromtimestamp(event.time_s, UTC).strftime("%H:%M:%S")
+        click.echo(f"{when}  {safe(event.message)}")
 
 
 def _newest_job(name: str, entry: Entry) -> tuple[str, str]:

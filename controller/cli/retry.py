@@ -3,7 +3,7 @@
 import click
 
 from controller.apply import replace_entry
-from controller.cli.common import entry_of, observe_recorded, project_of
+from controller.cli.common import entry_of, observe_jobs, project_of
 from controller.errors import FtctlError
 from controller.lock.model import Entry
 from controller.lock.store import hold
@@ -19,7 +19,7 @@ def command(ctx: click.Context, name: str) -> None:
         entry = entry_of(ledger.lockfile, name)
         lost = None
         if entry.job is not None:
-            jobs = observe_recorded(project, ledger.lockfile)
+            jobs = observe_jobs(project, entry.job.backend, [entry.job.id])
             if entry.job.id in jobs:
                 message = f"job {entry.job.id} is {jobs[entry.job.id].state}, not lost"
                 raise FtctlError(message, "Wait for it, or cancel it first: ftctl cancel " + name)

@@ -16,9 +16,9 @@ def command(ctx: click.Context) -> None:
     """Show every fine-tune: its state, the model in production, its scores."""
     project = project_of(ctx)
     lockfile = read_lockfile(project.root, project.state)
-    jobs = observe_recorded(project, lockfile)
+    seen = observe_recorded(project, lockfile)
     declared = spec_names(project.root)
     if wants_json(ctx):
-        print_json(status_json(lockfile, declared, jobs))
+        print_json(status_json(lockfile, declared, seen.jobs, seen.unreachable))
     else:
-        click.echo(status_text(lockfile, declared, jobs, days_until))
+        click.echo(status_text(lockfile, declared, seen.jobs, seen.unreachable, days_until))

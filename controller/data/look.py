@@ -19,6 +19,7 @@ from controller.data.files import BINARY, CHUNK, Blob, Look, SourceFile
 from controller.data.packed import Hashed, changed, compression_of
 from controller.data.unusable import Unusable
 from controller.spec.data import Kind
+from controller.state import writing_to
 
 VERSION = 3
 """Of how a file is looked at. Another one makes every memo worthless."""
@@ -138,10 +139,12 @@ def _remembered(memo: Path, stamp: _Stamp | None, *, in_part: bool) -> Look | No
 
 
 def _remember(memo: Path, stamp: _Stamp, look: Look) -> None:
-    memo.parent.mkdir(parents=True, exist_ok=True)
     said: Json = {"version": VERSION, "stamp": list(stamp), "look": asdict(replace(look, stamp=()))}
-    handle, temporary = tempfile.mkstemp(dir=memo.parent, suffix=".tmp")
-    with os.fdopen(handle, "wb") as file:
-        file.write(json.dumps(said).encode())
-    # Not forced to the disk: a lost or torn memo costs one more reading, nothing else.
-    Path(temporary).replace(memo)
+    # A folder that cannot be written is not the fault of the file that was looked at.
+    with writing_to(memo.parent):
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=memo.parent, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(json.dumps(said).encode())
+        # Not forced to the disk: a lost or torn memo costs one more reading, nothing else.
+        Path(temporary).replace(memo)

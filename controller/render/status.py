@@ -1,6 +1,6 @@
 """The recorded state of every fine-tune, as a table, as JSON, and one in full."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from backends.base import Job, Json
@@ -16,6 +16,7 @@ def status_text(
     lockfile: Lockfile,
     declared: list[str],
     jobs: Mapping[str, Job],
+    unreachable: Mapping[str, str],
     days_until: Callable[[str], int],
 ) -> str:
     """Return the table of all fine-tunes.
@@ -24,6 +25,7 @@ def status_text(
         lockfile: What is recorded.
         declared: Names of the specs.
         jobs: Recorded open jobs as observed, by ID.
+        unreachable: Places that gave no answer, and why.
         days_until: Counts the days that are left until a day, `YYYY-MM-DD`.
     """
     names = sorted({*declared, *lockfile.finetunes})
@@ -36,12 +38,16 @@ def status_text(
         rows.append(
             [
                 safe(name),
-                state_of(entry, jobs, declared=name in declared),
+                state_of(entry, jobs, unreachable, declared=name in declared),
                 short(build.fingerprint) if build else "-",
                 safe(build.model_id) if build else "-",
             ]
         )
     parts = [table(rows)]
+    if unreachable:
+        parts.append(
+            "\n".join(f"Not asked: {safe(at)}: {safe(why)}" for at, why in unreachable.items())
+        )
     if scores := score_table(lockfile):
         parts.append(scores)
     if endings := list(_endings(lockfile, days_until)):
@@ -60,12 +66,22 @@ def _endings(lockfile: Lockfile, days_until: Callable[[str], int]) -> Iterator[s
             yield f"! {safe(name)}: its model is switched off on {day}, {when}"
 
 
-def state_of(entry: Entry, jobs: Mapping[str, Job], *, declared: bool) -> str:
-    """Say in a few words how a fine-tune is."""
+def state_of(
+    entry: Entry, jobs: Mapping[str, Job], unreachable: Container[str], *, declared: bool
+) -> str:
+    """Return the state of a fine-tune in a few words.
+
+    Args:
+        entry: What is recorded of it.
+        jobs: Recorded open jobs as observed, by ID.
+        unreachable: Places that gave no answer.
+        declared: Whether it has a spec.
+    """
     words = []
     if entry.job is not None:
         job = jobs.get(entry.job.id)
-        words.append(_job_words(job) if job else "job missing")
+        unknown = "job not asked" if entry.job.backend in unreachable else "job missing"
+        words.append(_job_words(job) if job else unknown)
     candidate = entry.builds.get(entry.candidate or "")
     if candidate is not None:
         failed = candidate.verdict is not None and not candidate.verdict.passed
@@ -109,7 +125,12 @@ def build_text(name: str, entry: Entry, answers: Sequence[Mapping[str, Any]]) ->
     return "\n".join(lines)
 
 
-def status_json(lockfile: Lockfile, declared: list[str], jobs: Mapping[str, Job]) -> Json:
+def status_json(
+    lockfile: Lockfile,
+    declared: list[str],
+    jobs: Mapping[str, Job],
+    unreachable: Mapping[str, str],
+) -> Json:
     """Return the same for programs."""
     value: dict[str, Json] = {}
     for name in sorted({*declared, *lockfile.finetunes}):
@@ -117,7 +138,7 @@ def status_json(lockfile: Lockfile, declared: list[str], jobs: Mapping[str, Job]
         build = entry.builds.get(entry.production or "")
         job = jobs.get(entry.job.id) if entry.job else None
         value[name] = {
-            "state": state_of(entry, jobs, declared=name in declared),
+            "state": state_of(entry, jobs, unreachable, declared=name in declared),
             "declared": name in declared,
             "production": entry.production,
             "candidate": entry.candidate,
@@ -125,7 +146,7 @@ def status_json(lockfile: Lockfile, declared: list[str], jobs: Mapping[str, Job]
             "scores": build.evaluation.scores if build and build.evaluation else None,
             "job": {"id": job.id, "state": job.state} if job else None,
         }
-    return {"finetunes": value}
+    return {"finetunes": value, "unreachable": dict(unreachable)}
 
 
 def _job_words(job: Job) -> str:

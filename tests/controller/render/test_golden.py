@@ -122,12 +122,12 @@ def test_the_plan_as_json(everything, golden):
 
 def test_the_status(everything, golden):
     _, desired, lockfile, jobs = everything
-    golden("render/status.txt", status_text(lockfile, [*desired, "카페"], jobs, lambda _: 54))
+    golden("render/status.txt", status_text(lockfile, [*desired, "카페"], jobs, {}, lambda _: 54))
 
 
 def test_the_status_as_json(everything, golden):
     _, desired, lockfile, jobs = everything
-    value = status_json(lockfile, list(desired), jobs)
+    value = status_json(lockfile, list(desired), jobs, {})
     golden("render/status.json", json.dumps(value, ensure_ascii=False, indent=2))
 
 

@@ -1,0 +1,46 @@
+"""What is said when this machine does not let us write to the state folder.
+
+A write that fails there is never the fault of the file that is being read meanwhile.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from controller.errors import FtctlError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+MAKE_ROOM = (
+    "Free some space, or name a folder on a larger disk: export FTCTL_STATE_DIR=DIR\n"
+    "Built data and runs are in the state folder; what was being written is removed again."
+)
+MAKE_WRITABLE = "Make it writable, or name another folder: export FTCTL_STATE_DIR=DIR"
+
+
+class StateNotWritten(FtctlError):
+    """The state folder cannot be written. Not an `OSError`: no reader takes it for its own."""
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Name the state folder, or a folder in it, when the block cannot write there.
+
+    Raises:
+        StateNotWritten: The system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise not_written(folder, error) from error
+
+
+def not_written(folder: Path, error: OSError) -> StateNotWritten:
+    """Return what a person reads of a write to the state folder that failed."""
+    message = f"the state folder {folder} cannot be written: {error.strerror or error}"
+    return StateNotWritten(message, MAKE_ROOM if is_full(error) else MAKE_WRITABLE)
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether an error means that the disk has no room left."""
+    return error.errno in _FULL
