@@ -5,13 +5,14 @@ defect of ftctl. A backend that is installed as a plug-in is the work of others:
 is reported with its name.
 """
 
+import inspect
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from types import TracebackType
 
-from backends.base import BackendError, HyperparametersInvalid, SubmissionUnknown
+from backends.base import Backend, BackendError, HyperparametersInvalid, SubmissionUnknown
 from backends.registry import BUILT_IN, GROUP
 from controller.errors import ExitCode, FtctlError
 
@@ -43,6 +44,27 @@ def asking(place: str) -> Iterator[None]:
         if name in BUILT_IN or name not in _plug_ins():
             raise
         raise _failed(name, error) from error
+
+
+def check_plug_in(place: str, backend: Backend) -> None:
+    """Refuse a plug-in that was made for another version of the contract.
+
+    Raises:
+        BackendError: It lacks a method, or one takes other arguments.
+    """
+    name = place.partition("@")[0]
+    if name in BUILT_IN:
+        return
+    for method, wanted in inspect.getmembers(Backend, inspect.isfunction):
+        if method.startswith("_"):
+            continue
+        arguments = list(inspect.signature(wanted).parameters)[1:]
+        try:
+            inspect.signature(getattr(backend, method)).bind(*arguments)
+        except (AttributeError, TypeError, ValueError):
+            written = f"{method}({', '.join(arguments)})"
+            message = f"the backend {name!r} does not fit this ftctl: it has no {written}"
+            raise BackendError(message, "It is a plug-in: update it, or ftctl.") from None
 
 
 def reported(error: Exception) -> FtctlError | None:

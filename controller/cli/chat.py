@@ -11,6 +11,7 @@ from controller.cli.common import (
     json_option,
     print_json,
     project_of,
+    reason_of,
     wants_json,
 )
 from controller.errors import FtctlError, InvalidInput
@@ -58,7 +59,7 @@ def command(
         try:
             _show(talk.ask(line, with_base=with_base))
         except PromptRefused as error:
-            click.echo(safe(f"! {error.message}. {error.remedy}".strip()), err=True)
+            click.echo(f"! {safe(reason_of(error))}", err=True)
 
 
 class _Talk:

@@ -11,7 +11,7 @@ from backends.base import Backend, BackendError, Job, Json
 from backends.registry import known_backends
 from controller.check import OpenBackend
 from controller.errors import FtctlError
-from controller.failures import asking
+from controller.failures import asking, check_plug_in
 from controller.lock.model import Entry, Lockfile
 from controller.project import Project, open_project
 from controller.reconcile import backends_of
@@ -102,7 +102,9 @@ def opener(project: Project) -> OpenBackend:
 
     def named(place: str) -> Backend:
         with asking(place):
-            return opened(place)
+            backend = opened(place)
+            check_plug_in(place, backend)
+        return backend
 
     return named
 
