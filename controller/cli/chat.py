@@ -27,8 +27,20 @@ from controller.spec.load import FOLDER, read_specs
 @click.argument("name")
 @click.option("-m", "--message", help="Ask this one thing, and end.")
 @click.option("--base", "with_base", is_flag=True, help="Let the base model answer too.")
-@click.option("--max-tokens", default=256, show_default=True, help="Longest answer, in tokens.")
-@click.option("--temperature", default=0.0, show_default=True, help="0 is greedy.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Longest answer, in tokens.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="0 is greedy.",
+)
 @json_option
 @click.pass_context
 def command(

@@ -54,8 +54,15 @@ def _show(event: Event, *, as_json: bool) -> None:
     if as_json:
         print_json_line({"time": event.time_s, "message": event.message, **event.data})
     else:
-        when = datetime.fromtimestamp(event.time_s, UTC).strftime("%H:%M:%S")
-        click.echo(f"{when}  {safe(event.message)}")
+        click.echo(f"{_time_of_day(event.time_s)}  {safe(event.message)}")
+
+
+def _time_of_day(time_s: float) -> str:
+    try:
+        return datetime.fromtimestamp(time_s, UTC).strftime("%H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        # A server's time need not be one.
+        return "--:--:--"
 
 
 def _newest_job(name: str, entry: Entry) -> tuple[str, str]:

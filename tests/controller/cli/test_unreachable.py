@@ -3,6 +3,7 @@
 import http.server
 import io
 import json
+import os
 import socket
 import sys
 import threading
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from controller.cli import run
 from controller.lock.model import (
     Build,
     DataFacts,
@@ -399,3 +401,93 @@ def test_a_failure_of_ours_is_still_a_defect(shell, monkeypatch):
     code, text = shell("validate")
     assert code == 3
     assert "defect of ftctl" in text
+
+
+@pytest.mark.parametrize("name", ["finetunes", "finetunes/data", ".gitignore"])
+def test_init_writes_nothing_through_a_link(tmp_path, capsys, name):
+    root, outside = tmp_path / "new", tmp_path / "outside"
+    (root / name).parent.mkdir(parents=True)
+    (root / name).symlink_to(outside)
+    if name != ".gitignore":
+        outside.mkdir()
+    assert run(["init", str(root)]) == 1
+    assert "leaves the repository through a link" in capsys.readouterr().err
+    assert not outside.exists() or not list(outside.iterdir())
+
+
+def test_init_keeps_what_is_ignored_already(tmp_path, capsys):
+    (tmp_path / ".gitignore").write_bytes(b"caf\xe9")
+    assert run(["init", str(tmp_path)]) == 0
+    assert capsys.readouterr().out
+    assert (tmp_path / ".gitignore").read_bytes().startswith(b"caf\xe9\n# ftctl")
+
+
+def test_answers_that_are_damaged_are_named(shell):
+    shell.declare(more="gate:\n  - held_out_loss < base.held_out_loss\n")
+    assert shell("apply", "--auto-approve")[0] == 0
+    (kept,) = (shell.root / ".ftctl/evaluations").iterdir()
+    kept.write_text("{")
+    code, text = shell("show", "faq")
+    assert code == 1
+    assert "is damaged" in text
+    assert shell("show", "faq", "--answers", "-1")[0] == 64
+
+
+@pytest.mark.parametrize(
+    "typed", [["chat", "faq", "--max-tokens", "0"], ["chat", "faq", "--temperature", "-1"]]
+)
+def test_numbers_that_no_backend_takes_are_wrong_usage(shell, typed):
+    assert shell(*typed)[0] == 64
+
+
+def corrupt(shell):
+    shell.write("finetunes/ftctl.lock", '{"format": 1, "finetunes": []}')
+
+
+def not_text(shell):
+    shell.write("finetunes/ftctl.lock", b"\xff\xfe\x00")
+
+
+def a_folder(shell):
+    shell.write("finetunes/ftctl.lock/file", "")
+
+
+@EVERY
+@pytest.mark.parametrize("make", [corrupt, not_text, a_folder], ids=lambda make: make.__name__)
+def test_a_lockfile_that_cannot_be_read(recorded, typed, make):
+    recorded.shell.declare()
+    make(recorded.shell)
+    text = recorded.clean(typed, "faq")
+    if typed[0] not in {"schema", "validate"}:
+        assert "ftctl.lock" in text
+
+
+@EVERY
+def test_a_spec_that_cannot_be_read_stops_no_other(recorded, typed):
+    (name,) = recorded("scripted")
+    os.mkfifo(recorded.shell.root / "finetunes/pipe.yaml")
+    text = recorded.clean(typed, name)
+    if typed[0] == "validate":
+        assert "finetunes/pipe.yaml: is a pipe or a device, not a file" in text
+    elif typed[0] == "data":
+        assert "pipe" not in text
+
+
+@pytest.mark.parametrize("typed", [["serve", "--port", "0"], ["doctor"], ["validate"]])
+def test_settings_that_lead_out_are_refused(shell, typed):
+    shell.declare()
+    (shell.root.parent / "private.yaml").write_text("password: hunter2\n")
+    (shell.root / "ftctl.yaml").symlink_to("../private.yaml")
+    code, text = shell(*typed)
+    assert code == 1
+    assert "password" not in text
+    if typed[0] != "doctor":
+        assert "ftctl.yaml: leaves the repository through a link" in text
+
+
+def test_serve_names_a_state_folder_that_cannot_be_written(shell):
+    shell.write(".ftctl", "a file")
+    shell.declare()
+    code, text = shell("serve", "--port", "0")
+    assert code == 1
+    assert "FTCTL_STATE_DIR" in text
