@@ -90,7 +90,8 @@ def _failed(name: str, error: Exception) -> BackendError:
     text = " ".join(str(error).split())
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    has_place = frames and not frames[-1].filename.startswith("<")
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if has_place else ""
     return BackendError(
         f"the backend {name!r} failed: {said}{where}",
         "It is a plug-in: update it, or report this to its authors.",
