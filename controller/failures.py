@@ -99,8 +99,9 @@ def _failed(name: str, error: Exception) -> BackendError:
 
 
 def _plug_ins() -> dict[str, str]:
-    """Return the module of every backend that is installed as a plug-in, by its name."""
-    return {entry.name: entry.module for entry in entry_points(group=GROUP)}
+    """Return the package of every backend that is the work of others, by its name."""
+    packages = {entry.name: entry.module.partition(".")[0] for entry in entry_points(group=GROUP)}
+    return {name: package for name, package in packages.items() if package not in _OURS}
 
 
 def _raised_by(trace: TracebackType | None) -> str | None:
@@ -108,9 +109,7 @@ def _raised_by(trace: TracebackType | None) -> str | None:
     modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(trace)]
     plug_ins = _plug_ins()
     for module in reversed(modules):
-        for name, home in plug_ins.items():
-            package = home.partition(".")[0]
-            root = home if package in _OURS else package
-            if module == root or module.startswith(f"{root}."):
+        for name, package in plug_ins.items():
+            if module.partition(".")[0] == package:
                 return name
     return None
