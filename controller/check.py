@@ -54,7 +54,8 @@ def check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Proble
     try:
         backend = open_backend(spec.place)
     except BackendError as error:
-        yield loaded.problem(("endpoint",), error.message, error.remedy)
+        field = ("backend",) if spec.endpoint is None else ("endpoint",)
+        yield loaded.problem(field, error.message, error.remedy)
         return
     except KeyError:
         known = known_backends()

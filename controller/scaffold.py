@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from backends.durable import write_atomic
 from backends.registry import SMALL_BASE_MAKER
 from controller.errors import FtctlError
+from controller.inside import CannotRead, resolve_inside
 from controller.spec.load import FOLDER
 
 DEMO_BASE_MODEL = "models/small-ko"
@@ -121,6 +123,12 @@ def _demo_source() -> Path:
 
 
 def _refuse_existing(root: Path) -> None:
+    for name in (FOLDER, f"{FOLDER}/data", ".gitignore"):
+        try:
+            resolve_inside(root, root / name)
+        except CannotRead as error:
+            # What is written through a link would be written somewhere else.
+            raise FtctlError(f"{root / name}: {error.message}", "Remove the link.") from None
     found = sorted((root / FOLDER).glob("*.yaml"))
     if found:
         message = f"{root / FOLDER} has specs already: {found[0].name}"
@@ -129,8 +137,11 @@ def _refuse_existing(root: Path) -> None:
 
 def _ignore(root: Path) -> list[str]:
     path = root / ".gitignore"
-    present = path.read_text(encoding="utf-8") if path.exists() else ""
-    if ".ftctl/" in present.split():
+    # As bytes: the names in it need not be UTF-8.
+    present = path.read_bytes() if path.exists() else b""
+    if b".ftctl/" in present.split():
         return []
-    path.write_text(f"{present}{_IGNORED}", encoding="utf-8")
+    if present and not present.endswith(b"\n"):
+        present += b"\n"
+    write_atomic(path, present + _IGNORED.encode())
     return [".gitignore"]

@@ -37,7 +37,7 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 def not_written(folder: Path, error: OSError) -> StateNotWritten:
     """Return what a person reads of a write to the state folder that failed."""
-    message = f"the state folder {folder} cannot be written: {error.strerror or error}"
+    message = f"the state folder cannot be written: {folder}: {error.strerror or error}"
     return StateNotWritten(message, MAKE_ROOM if is_full(error) else MAKE_WRITABLE)
 
 

@@ -90,6 +90,12 @@ def _variable(name: str, endpoint: Endpoint, environment: Mapping[str, str]) -> 
 
 
 def _env_file(endpoint: Endpoint) -> Mapping[str, str | None]:
+    file = endpoint.env_file
+    if file is not None and not file.resolve().is_relative_to(file.parent.resolve()):
+        raise BackendError(
+            f"{file.name} leaves the repository through a link",
+            "copy the file in its place, or set the variables in the environment",
+        )
     try:
         dotenv = importlib.import_module("dotenv")
     except ImportError:

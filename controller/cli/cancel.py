@@ -4,7 +4,6 @@ import click
 
 from controller.cli.common import backend_for, entry_of, project_of
 from controller.errors import FtctlError
-from controller.failures import asking
 from controller.lock.store import read_lockfile
 
 
@@ -17,7 +16,5 @@ def command(ctx: click.Context, name: str) -> None:
     entry = entry_of(read_lockfile(project.root, project.state), name)
     if entry.job is None:
         raise FtctlError(f"{name} has no open job")
-    backend = backend_for(project, entry.job.backend)
-    with asking(entry.job.backend):
-        backend.cancel(entry.job.id)
+    backend_for(project, entry.job.backend).cancel(entry.job.id)
     click.echo(f"Asked job {entry.job.id} to stop; `ftctl reconcile` records it.")

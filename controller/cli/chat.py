@@ -11,10 +11,10 @@ from controller.cli.common import (
     json_option,
     print_json,
     project_of,
+    reason_of,
     wants_json,
 )
 from controller.errors import FtctlError, InvalidInput
-from controller.failures import asking
 from controller.lock.model import Build
 from controller.lock.store import read_lockfile
 from controller.project import Project
@@ -26,8 +26,20 @@ from controller.spec.load import FOLDER, read_specs
 @click.argument("name")
 @click.option("-m", "--message", help="Ask this one thing, and end.")
 @click.option("--base", "with_base", is_flag=True, help="Let the base model answer too.")
-@click.option("--max-tokens", default=256, show_default=True, help="Longest answer, in tokens.")
-@click.option("--temperature", default=0.0, show_default=True, help="0 is greedy.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Longest answer, in tokens.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="0 is greedy.",
+)
 @json_option
 @click.pass_context
 def command(
@@ -58,7 +70,7 @@ def command(
         try:
             _show(talk.ask(line, with_base=with_base))
         except PromptRefused as error:
-            click.echo(safe(f"! {error.message}. {error.remedy}".strip()), err=True)
+            click.echo(f"! {safe(reason_of(error))}", err=True)
 
 
 class _Talk:
@@ -69,8 +81,7 @@ class _Talk:
         self._build = build
         self._sampling = sampling
         folder = project.root / FOLDER
-        with asking(build.backend):
-            self._base = self._backend.identify(build.base_model, build.revision, folder)
+        self._base = self._backend.identify(build.base_model, build.revision, folder)
         specs, problems = read_specs(project.root)
         if name in problems and name not in specs:
             raise InvalidInput(problems[name])
@@ -89,11 +100,10 @@ class _Talk:
         models: dict[str, str | None] = {"base": None} if with_base else {}
         models["tuned"] = self._build.model_id
         asked: list[dict[str, Json]] = [*self._said, {"role": "user", "content": text}]
-        with asking(self._build.backend):
-            completed = self._backend.complete(
-                self._base, list(models.values()), [Prompt(messages=asked)], self._sampling
-            )
-            answers = {role: given[0].text for role, given in zip(models, completed, strict=True)}
+        completed = self._backend.complete(
+            self._base, list(models.values()), [Prompt(messages=asked)], self._sampling
+        )
+        answers = {role: given[0].text for role, given in zip(models, completed, strict=True)}
         self._said = [*asked, {"role": "assistant", "content": answers["tuned"]}]
         return answers
 

@@ -9,9 +9,7 @@ import click
 
 from backends.base import Backend, BackendError, Job, Json
 from backends.registry import known_backends
-from controller.check import OpenBackend
 from controller.errors import FtctlError
-from controller.failures import asking
 from controller.lock.model import Entry, Lockfile
 from controller.project import Project, open_project
 from controller.run.backends import backends_of
@@ -92,21 +90,6 @@ def entry_of(lockfile: Lockfile, name: str) -> Entry:
     return lockfile.finetunes[name]
 
 
-def opener(project: Project) -> OpenBackend:
-    """Return a function that opens each backend once, and names a plug-in that cannot be opened.
-
-    It takes a spec's `place` and raises KeyError for an unknown backend, BackendError for one that
-    cannot be opened.
-    """
-    opened = backends_of(project)
-
-    def named(place: str) -> Backend:
-        with asking(place):
-            return opened(place)
-
-    return named
-
-
 def backend_for(project: Project, place: str) -> Backend:
     """Open the backend that a lockfile entry names.
 
@@ -118,7 +101,7 @@ def backend_for(project: Project, place: str) -> Backend:
     if name not in known_backends():
         message = f"the lockfile names the backend {name!r}, which is not installed here"
         raise FtctlError(message, "Install it, and run the command again.")
-    return opener(project)(place)
+    return backends_of(project)(place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,13 +121,7 @@ def observe_jobs(project: Project, place: str, job_ids: Collection[str]) -> dict
         FtctlError: The backend cannot be used here.
         BackendError: It gave no answer.
     """
-    backend = backend_for(project, place)
-    with asking(place):
-        jobs = dict(backend.observe(job_ids))
-        strange = [job for job in jobs.values() if not isinstance(job, Job)]
-        if strange:
-            raise TypeError(f"observe() returned {strange[0]!r} for a job")
-    return jobs
+    return backend_for(project, place).observe(job_ids)
 
 
 def observe_recorded(

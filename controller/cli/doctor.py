@@ -15,11 +15,12 @@ import click
 from backends.registry import known_backends
 from controller import __version__
 from controller.check import check_specs
-from controller.cli.common import json_option, opener, print_json, wants_json
+from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.report import explained
 from controller.errors import InvalidInput
 from controller.lock.store import LOCKFILE, read_lockfile
 from controller.project import Project, open_project
+from controller.run.backends import backends_of
 from controller.settings import load_settings
 from controller.spec.load import FOLDER, all_problems, read_specs
 from controller.state import MAKE_WRITABLE
@@ -136,7 +137,7 @@ def _specs(project: Project) -> Finding:
     try:
         specs, problems = read_specs(project.root)
         policies = load_settings(project.root).policies
-        check_specs(specs, opener(project), policies, all_problems(problems))
+        check_specs(specs, backends_of(project), policies, all_problems(problems))
     except InvalidInput as error:
         count = len(error.problems)
         detail = f"{count} problem{'' if count == 1 else 's'}"

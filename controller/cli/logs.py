@@ -10,13 +10,11 @@ from controller.cli.common import (
     backend_for,
     entry_of,
     json_option,
-    observe_jobs,
     print_json_line,
     project_of,
     wants_json,
 )
 from controller.errors import FtctlError
-from controller.failures import asking
 from controller.lock.model import Build, Entry, Failure
 from controller.lock.store import read_lockfile
 from controller.render.text import safe
@@ -37,12 +35,11 @@ def command(ctx: click.Context, name: str, *, follow: bool) -> None:
     backend = backend_for(project, place)
     shown = 0
     while True:
-        with asking(place):
-            events = list(backend.events(job_id))
+        events = list(backend.events(job_id))
         for event in events[shown:]:
             _show(event, as_json=wants_json(ctx))
         shown = len(events)
-        job = observe_jobs(project, place, [job_id]).get(job_id)
+        job = backend.observe([job_id]).get(job_id)
         if job is None and not shown:
             raise FtctlError(f"{place} does not know job {job_id} any more", "See `ftctl status`.")
         if not follow or job is None or not job.state.is_open:
@@ -54,8 +51,15 @@ def _show(event: Event, *, as_json: bool) -> None:
     if as_json:
         print_json_line({"time": event.time_s, "message": event.message, **event.data})
     else:
-        when = datetime.fromtimestamp(event.time_s, UTC).strftime("%H:%M:%S")
-        click.echo(f"{when}  {safe(event.message)}")
+        click.echo(f"{_time_of_day(event.time_s)}  {safe(event.message)}")
+
+
+def _time_of_day(time_s: float) -> str:
+    try:
+        return datetime.fromtimestamp(time_s, UTC).strftime("%H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        # A server's time need not be one.
+        return "--:--:--"
 
 
 def _newest_job(name: str, entry: Entry) -> tuple[str, str]:

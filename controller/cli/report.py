@@ -33,8 +33,11 @@ def explained(error: Exception, state: Path | None) -> FtctlError | None:
         if file.is_relative_to(state) or is_above:
             return not_written(state, error)
     place = f"{error.filename}: " if error.filename else ""
-    remedy = MAKE_ROOM if is_full(error) else ""
-    return FtctlError(f"{place}{error.strerror or error}", remedy)
+    if is_full(error):
+        # A write that fails names no file.
+        place = place or (f"{state}, or where the command writes to: " if state else "")
+        return FtctlError(f"{place}{error.strerror}", MAKE_ROOM)
+    return FtctlError(f"{place}{error.strerror or error}")
 
 
 def report(error: FtctlError, *, as_json: bool, one_line: bool) -> None:

@@ -5,6 +5,7 @@ from itertools import islice
 import click
 
 from controller.cli.common import entry_of, json_option, print_json, project_of, wants_json
+from controller.errors import FtctlError
 from controller.evaluate.run import answers_of, read_answers
 from controller.lock.model import dump_entry
 from controller.lock.store import read_lockfile
@@ -13,7 +14,13 @@ from controller.render.status import build_text
 
 @click.command("show")
 @click.argument("name")
-@click.option("--answers", default=3, show_default=True, help="Held-out answers to show.")
+@click.option(
+    "--answers",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Held-out answers to show.",
+)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, name: str, *, answers: int) -> None:
@@ -25,5 +32,9 @@ def command(ctx: click.Context, name: str, *, answers: int) -> None:
         return
     build = entry.builds.get(entry.candidate or entry.production or "")
     path = answers_of(project.state, build) if build else None
-    kept = list(islice(read_answers(path), answers)) if path else []
+    try:
+        kept = list(islice(read_answers(path), answers)) if path else []
+    except ValueError:
+        message = f"{path}: is damaged: a line is not JSON"
+        raise FtctlError(message, "Delete it: the scores are in the lockfile.") from None
     click.echo(build_text(name, entry, kept))

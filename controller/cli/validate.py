@@ -3,7 +3,8 @@
 import click
 
 from controller.check import check_specs
-from controller.cli.common import json_option, opener, print_json, project_of, wants_json
+from controller.cli.common import json_option, print_json, project_of, wants_json
+from controller.run.backends import backends_of
 from controller.settings import load_settings
 from controller.spec.load import all_problems, read_specs
 
@@ -16,7 +17,7 @@ def command(ctx: click.Context) -> None:
     project = project_of(ctx)
     specs, problems = read_specs(project.root)
     policies = load_settings(project.root).policies
-    check_specs(specs, opener(project), policies, all_problems(problems))
+    check_specs(specs, backends_of(project), policies, all_problems(problems))
     if wants_json(ctx):
         print_json({"valid": True, "specs": list(specs)})
     else:

@@ -144,7 +144,11 @@ def _remember(memo: Path, stamp: _Stamp, look: Look) -> None:
     with writing_to(memo.parent):
         memo.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=memo.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(json.dumps(said).encode())
-        # Not forced to the disk: a lost or torn memo costs one more reading, nothing else.
-        Path(temporary).replace(memo)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(json.dumps(said).encode())
+            # Not forced to the disk: a lost or torn memo costs one more reading, nothing else.
+            Path(temporary).replace(memo)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise

@@ -18,10 +18,13 @@ from pydantic import ValidationError
 
 from backends.durable import append_line, locked, write_atomic
 from controller.canonical import canonical_json, digest
-from controller.errors import FtctlError, LockHeld
+from controller.errors import FtctlError, LockfileInvalid, LockHeld
+from controller.inside import CannotRead, read_inside
 from controller.lock.model import Entry, Lockfile, dump_entry, dump_lockfile, parse_lockfile
 
 LOCKFILE = "finetunes/ftctl.lock"
+MAX_BYTES = 256 << 20
+"""A record takes a few KiB: more than any repository holds."""
 POLL_S = 0.2
 
 
@@ -89,8 +92,12 @@ def read_lockfile(root: Path, state: Path) -> Lockfile:
     Raises:
         LockfileInvalid: It is corrupt, or written by a newer ftctl.
     """
-    path = root / LOCKFILE
-    lockfile = parse_lockfile(path.read_bytes(), LOCKFILE) if path.exists() else Lockfile()
+    try:
+        lockfile = parse_lockfile(read_inside(root, root / LOCKFILE, limit=MAX_BYTES), LOCKFILE)
+    except FileNotFoundError:
+        lockfile = Lockfile()
+    except CannotRead as error:
+        raise LockfileInvalid(f"{LOCKFILE}: {error.message}", error.remedy) from None
     journal = state / "journal.jsonl"
     if not journal.exists():
         return lockfile

@@ -200,7 +200,7 @@ def test_a_spec_of_a_revision_may_not_lead_out(root, tmp_path, absolute):
         subprocess.run(["git", "-C", str(root), *arguments], check=True)
     project = Project(root=root, state=root / ".ftctl")
     with (
-        pytest.raises(InvalidInput, match="HEAD:finetunes/bad.yaml: leaves the repository"),
+        pytest.raises(InvalidInput, match=r"HEAD:finetunes/bad\.yaml: leaves the repository"),
         at_revision(project, "bad", "HEAD"),
     ):
         pass

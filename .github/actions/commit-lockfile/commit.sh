@@ -1,24 +1,35 @@
 #!/usr/bin/env bash
-# Commit finetunes/ftctl.lock to a branch, as a commit of its own, and push it.
+# Commit FOLDER/finetunes/ftctl.lock to a branch, as a commit of its own, and push it.
 #
-# Run inside a checkout of that branch. Other commits may have reached the branch since; then the
+# Run inside a checkout of that branch; FOLDER may be any folder of it. Other commits may have reached the branch since; then the
 # two lockfiles are merged fine-tune by fine-tune and the record is put on top. Neither the working
 # tree nor the index is touched, so nothing else can slip into the commit. Prints one line.
 #
 #   BRANCH         the branch to push to
+#   FOLDER         the folder with finetunes/, from here; this folder when empty
 #   MESSAGE        the commit's message
 #   TOKEN          pushes over HTTPS; empty: whatever git is set up with
 #   GITHUB_OUTPUT  `changed=true` or `changed=false` is written there
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "${FOLDER:-.}"
+lockfile=$(git rev-parse --show-prefix)finetunes/ftctl.lock # as git names it
 cd "$(git rev-parse --show-toplevel)"
-lockfile=finetunes/ftctl.lock
 attempts=8
 
 changed() { echo "changed=$1" >>"${GITHUB_OUTPUT:-/dev/null}"; }
 
-if [ -z "$(git status --porcelain --untracked-files=all -- "$lockfile")" ] || [ ! -e "$lockfile" ]; then
+# Nothing is guessed, and no record may be lost silently: with `folder` forgotten, say so.
+if [ ! -e "$lockfile" ] && [ "${FOLDER:-.}" = . ]; then
+    elsewhere=$(git -c core.quotePath=false status --porcelain --untracked-files=all -- ':(top,glob)**/finetunes/ftctl.lock')
+    if [ -n "$elsewhere" ]; then
+        echo "::error::There is no $lockfile, and another lockfile changed: ${elsewhere:3}. Set the input \`folder\` to the folder with finetunes/." >&2
+        exit 1
+    fi
+fi
+
+if [ -z "$(git status --porcelain --untracked-files=all -- ":(top,literal)$lockfile")" ] || [ ! -e "$lockfile" ]; then
     changed false
     echo "The lockfile is unchanged."
     exit 0
@@ -40,13 +51,13 @@ export GIT_COMMITTER_NAME="$GIT_AUTHOR_NAME" GIT_COMMITTER_EMAIL="$GIT_AUTHOR_EM
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp "$lockfile" "$work/ours"
-git show "HEAD:$lockfile" >"$work/base" 2>/dev/null || : >"$work/base"
+base=$(git rev-parse HEAD)
 
 for ((attempt = 1; attempt <= attempts; attempt++)); do
     git fetch --quiet --no-tags --depth=1 origin "+refs/heads/$BRANCH:refs/ftctl/tip"
     tip=$(git rev-parse refs/ftctl/tip)
     git show "$tip:$lockfile" >"$work/theirs" 2>/dev/null || : >"$work/theirs"
-    python3 "$here/merge.py" "$work/base" "$work/ours" "$work/theirs" >"$work/merged"
+    python3 "$here/merge.py" "$lockfile" "$work/ours" "$base" "$tip" >"$work/merged"
     if cmp -s "$work/merged" "$work/theirs"; then
         changed true
         echo "Another run recorded the same already."

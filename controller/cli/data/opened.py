@@ -10,7 +10,7 @@ import click
 
 from backends.base import Backend, BackendError
 from controller.check import check_spec
-from controller.cli.common import check_names, opener, project_of
+from controller.cli.common import check_names, project_of
 from controller.data.dataset import Dataset
 from controller.data.nearest import listing
 from controller.data.trace import Origin, parse_origin
@@ -19,6 +19,7 @@ from controller.lock.model import Entry
 from controller.lock.store import read_lockfile
 from controller.project import Project, known_blobs
 from controller.resolve import BuiltData, Readings, build_one
+from controller.run.backends import backends_of
 from controller.spec.load import LoadedSpec, read_specs
 
 
@@ -64,7 +65,7 @@ def build_opened(project: Project, loaded: LoadedSpec) -> Opened:
     Raises:
         InvalidInput: With every problem of spec and data.
     """
-    opened = opener(project)
+    opened = backends_of(project)
     wrong = list(check_spec(loaded, opened))
     if wrong:
         raise InvalidInput(wrong)

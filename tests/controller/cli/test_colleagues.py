@@ -67,6 +67,20 @@ def shell(shell, installed, tmp_path: Path):
     sys.modules.pop("priced_plugin", None)
 
 
+@pytest.fixture(autouse=True)
+def _no_endless_wait():
+    """End a test whose run waits for a job that nobody ends."""
+    previous = signal.signal(signal.SIGALRM, _waited_too_long)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
+
+
+def _waited_too_long(*_: object) -> None:
+    raise AssertionError("the run waits for ever")
+
+
 def price(shell, low: float, high: float) -> None:
     (shell.packages.parent / "price").write_text(json.dumps([low, high]))
 
