@@ -53,7 +53,8 @@ def command(
     else:
         print_coloured(plan_text(plan, desired))
     if code := _trouble(plan):
-        print_problem_count(prepared.resolved.problems)
+        if not wants_json(ctx):
+            print_problem_count(prepared.resolved.problems)
         return code
     return ExitCode.CHANGES if detailed_exitcode and plan.actions else ExitCode.DONE
 

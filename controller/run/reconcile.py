@@ -146,14 +146,12 @@ class _Run:
         for action in _in_order(plan.actions):
             if action.name in changed or self._is_settled(action):
                 continue
-            allowed = is_allowed(
-                action, plan.decisions.get(action.name), self.options.approval
-            ) and not _is_held(action, plan.actions)
-            if not allowed:
+            decision = plan.decisions.get(action.name)
+            if not is_allowed(action, decision, self.options.approval):
                 left += [action] if action.needs_approval else []
                 self._report_change(action, context.ledger)
                 continue
-            if isinstance(action, Wait):
+            if isinstance(action, Wait) or _is_held(action, plan.actions):
                 continue
             if moved and time.monotonic() > until_s:
                 return True
