@@ -1,28 +1,35 @@
 """Runs of the walk in processes that die. One process imports everything and forks for each run.
 
-Reads one JSON request a line, answers with one line. A request names a repository, the folder of
-the service, and where the run dies: at a call of the backend, or at the Nth thing it does to the
-file system, counted by the interpreter's own audit events. Dying is `os._exit`: no `finally` runs.
+Reads one JSON list of requests a line, answers with one line. A request begins a run, lets one that
+has begun continue, or ends it: between these, others edit specs and prices, and run too. It names
+the repository, the folder of the service, and where the run dies: at a call of the backend, or at
+the Nth thing it does to the file system, counted by the interpreter's own audit events. Dying is
+`os._exit`: no `finally` runs.
 """
 
 import json
 import os
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from controller.reconcile import Planned, Walk, converge, observe
-
 from backends.base import JobState
 from backends.testing import ScriptedBackend
+from controller.apply.context import ApplyContext
+from controller.apply.dispatch import apply_action
 from controller.errors import FtctlError
-from controller.lock.store import read_lockfile
-from controller.plan.actions import Blocked
+from controller.lock.store import hold
+from controller.plan.actions import Blocked, Deferred, Restore, Resume, Train, Wait
+from controller.plan.approval import approve
 from controller.plan.plan import make_plan
 from controller.project import Project
-from controller.resolve import resolve
-from controller.settings import Policies
-from controller.spec.load import load_specs
+from controller.run.observe import observe
+from controller.run.prepare import prepare_run
+from controller.run.reconcile import RunOptions, run_until_settled
+from controller.run.result import RunResult
 
 DIED = 99
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate"}
@@ -38,12 +45,27 @@ class Quiet:
     def progress(self, jobs) -> None:
         pass
 
+    def notice(self, message) -> None:
+        pass
+
 
 class Forgetful(ScriptedBackend):
     """Knows only the jobs that this process submitted: submitting twice would pay twice.
 
     The contract asks backends for more. Here the walk alone must see to it: look, then submit.
+    Its price is a file, so that it can change at any moment; each job remembers its own.
     """
+
+    def __init__(self, state: Path, **settings) -> None:
+        super().__init__(state, **settings)
+        self._price = state / "price"
+
+    def estimate(self, request, examples, tokens):
+        self.usd = (0.0, self.price())
+        return super().estimate(request, examples, tokens)
+
+    def price(self) -> float:
+        return float(self._price.read_text()) if self._price.exists() else 1.0
 
     def submit(self, request):
         mine = self.__dict__.setdefault("mine", set())
@@ -53,7 +75,8 @@ class Forgetful(ScriptedBackend):
             return super().submit(request)
         mine.add(key)
         with self._call("submit"), self._records() as records:
-            records.append(self._new_record(request, len(records) + 1))
+            record = self._new_record(request, len(records) + 1)
+            records.append({**record, "usd": self.price()})
         return self.jobs[-1]
 
 
@@ -87,61 +110,173 @@ def die_at_event(number: int, below: str) -> None:
     sys.addaudithook(hook)
 
 
-def run(request: dict) -> dict:
-    root, service = Path(request["root"]), Path(request["service"])
-    project = Project(root=root, state=root / ".ftctl")
-    backend = Forgetful(service, script=request["script"], crash_at=request["crash_at"], crash=die)
+@dataclass
+class Run:
+    """One run, from the plan that a person saw to the last pass."""
 
-    def opened(_: str) -> ScriptedBackend:
-        return backend
+    request: dict
 
-    if request["die_at"]:
-        die_at_event(request["die_at"], str(root.parent))
-    try:
-        recorded = read_lockfile(root, project.state)
-        resolved = resolve(load_specs(root), recorded, project, opened, policies=Policies())
-        plan = make_plan(resolved.desired, recorded, observe(resolved, recorded, opened))
-        planned = Planned(plan=plan, resolved=resolved, opened=opened)
-        converged = converge(project, planned, Quiet(), Walk(approved=None, wait=False))
-    except FtctlError as error:
-        return {"error": str(error)}
-    blocked = {
-        outcome.action.name: outcome.message
-        for outcome in converged.outcomes
-        if isinstance(outcome.action, Blocked) or outcome.exit_code
-    }
+    def begin(self) -> dict:
+        """Make the first plan; return what a person approves by it."""
+        request = self.request
+        root, service = Path(request["root"]), Path(request["service"])
+        self.project = Project(root=root, state=root / ".ftctl")
+        self.backend = Forgetful(
+            service, script=request["script"], crash_at=request["crash_at"], crash=die
+        )
+        if request["die_at"]:
+            die_at_event(request["die_at"], str(root.parent))
+        self.prepared = prepare_run(self.project, lambda _settings: lambda _place: self.backend)
+        plan = self.prepared.plan
+        self.approval = None
+        if request["approves"]:
+            self.approval = approve(plan.actions, plan.decisions)
+        return {"approved": [_seen(action) for action in plan.actions] if self.approval else []}
+
+    def go_on(self) -> dict:
+        """Carry out passes until there is nothing to do but wait."""
+        try:
+            if self.request["walk"] == "stale":
+                result = stale_walk(self)
+            else:
+                options = RunOptions(approval=self.approval, wait=False)
+                result = run_until_settled(self.project, self.prepared, Quiet(), options)
+        except FtctlError as error:
+            return {"error": str(error)}
+        desired = prepare_run(
+            self.project, lambda _settings: lambda _place: self.backend, display_only=True
+        ).desired
+        return {
+            "wanted": {name: one.fingerprint for name, one in desired.items()},
+            "waiting": sorted(result.waiting),
+            "blocked": {
+                outcome.action.name: outcome.message
+                for outcome in result.outcomes
+                if isinstance(outcome.action, Blocked) or outcome.exit_code
+            },
+            "actions": [type(outcome.action).__name__ for outcome in result.outcomes],
+        }
+
+
+def _seen(action) -> dict:
+    """Return what a person allows by approving an action."""
+    job = getattr(action, "job", None)
+    cancels = getattr(action, "cancels", None)
+    builds = list(action.entry.builds) if isinstance(action, Restore) else []
     return {
-        "wanted": {name: one.fingerprint for name, one in resolved.desired.items()},
-        "waiting": sorted(converged.waiting),
-        "blocked": blocked,
-        "actions": [type(outcome.action).__name__ for outcome in converged.outcomes],
+        "trains": [action.fingerprint, action.attempt] if isinstance(action, Train) else None,
+        "usd": action.estimate.usd[1] if isinstance(action, Train) else 0.0,
+        "cancels": cancels.job if cancels is not None else None,
+        "builds": [
+            *builds,
+            *([action.fingerprint] if hasattr(action, "fingerprint") else []),
+            *([job.fingerprint] if hasattr(job, "fingerprint") else []),
+        ],
     }
+
+
+def stale_walk(run: Run) -> RunResult:
+    """Do what the walk did before it read again and before approvals did bind.
+
+    Specs are resolved once, at the beginning of the run; only the submission of jobs is checked
+    against what was approved, and by their inputs alone.
+    """
+    resolved, result = run.prepared.resolved, RunResult()
+    moved = True
+    while moved:
+        moved = False
+        with hold(run.project.root, run.project.state, timeout_s=60.0, purpose="test") as ledger:
+            observed = observe(resolved, ledger.lockfile, run.prepared.open_backend, run.project)
+            plan = make_plan(resolved.desired, ledger.lockfile, observed)
+            context = ApplyContext(
+                project=run.project,
+                ledger=ledger,
+                resolved=resolved,
+                open_backend=run.prepared.open_backend,
+                now=lambda: datetime.now(UTC),
+            )
+            for action in plan.actions:
+                if action.name in result.failed or isinstance(action, Wait):
+                    continue
+                if isinstance(action, Train) and run.approval is None:
+                    continue
+                result.outcomes.append(apply_action(action, context))
+                moved = moved or not isinstance(action, Blocked | Deferred | Resume)
+            for name, entry in ledger.entries.items():
+                if entry.job is not None and entry.job.id in plan.jobs:
+                    result.waiting[name] = plan.jobs[entry.job.id]
+    return result
+
+
+# --- processes --------------------------------------------------------------------------------
+
+
+class Child:
+    """A process with one run, which does a step for each line that it reads."""
+
+    def __init__(self, request: dict) -> None:
+        to_child, from_parent = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(to_child[1])
+            os.close(from_parent[0])
+            _live(Run(request), to_child[0], from_parent[1])
+        os.close(to_child[0])
+        os.close(from_parent[1])
+        self._out = os.fdopen(to_child[1], "w", buffering=1)
+        self._in = os.fdopen(from_parent[0])
+        self.alive = True
+
+    def tell(self, step: str) -> None:
+        if self.alive:
+            with suppress(BrokenPipeError):
+                self._out.write(f"{step}\n")
+
+    def answer(self) -> dict:
+        line = self._in.readline() if self.alive else ""
+        if line:
+            return json.loads(line)
+        self.close()
+        return {"died": True}
+
+    def close(self) -> None:
+        if self.alive:
+            # Later children have copies of the pipe: closing it alone would end nothing.
+            self.tell("end")
+            self.alive = False
+            with suppress(BrokenPipeError):
+                self._out.close()
+            self._in.close()
+            os.waitpid(self.pid, 0)
+
+
+def _live(run: Run, commands: int, answers: int) -> NoReturn:
+    steps = {"begin": run.begin, "go on": run.go_on}
+    with os.fdopen(commands) as lines, os.fdopen(answers, "w", buffering=1) as out:
+        for line in lines:
+            if line == "end\n":
+                break
+            try:
+                answer = steps[line.strip()]()
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the test must see it
+                answer = {"defect": repr(error)}
+            out.write(json.dumps(answer) + "\n")
+    os._exit(0)
 
 
 def serve() -> None:
+    children: dict[str, Child] = {}
     for line in sys.stdin:
         requests = json.loads(line)
-        children = []
         for request in requests:
-            reader, writer = os.pipe()
-            child = os.fork()
-            if child == 0:
-                os.close(reader)
-                try:
-                    answer = json.dumps(run(request))
-                except BaseException as error:  # noqa: BLE001 - whatever it is, the test must see it
-                    answer = json.dumps({"defect": repr(error)})
-                os.write(writer, answer.encode())
-                os._exit(0)
-            os.close(writer)
-            children.append((child, reader))
-        answers = []
-        for child, reader in children:
-            with os.fdopen(reader, "rb") as pipe:
-                text = pipe.read()
-            _, status = os.waitpid(child, 0)
-            died = os.waitstatus_to_exitcode(status) == DIED
-            answers.append({"died": True} if died else json.loads(text))
+            if request["step"] == "begin":
+                children[request["run"]] = Child(request)
+            if request["step"] == "end":
+                children.pop(request["run"]).close()
+        asked = [request for request in requests if request["step"] != "end"]
+        for request in asked:
+            children[request["run"]].tell(request["step"])
+        answers = [children[request["run"]].answer() for request in asked]
         print(json.dumps(answers), flush=True)  # noqa: T201
 
 
