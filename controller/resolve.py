@@ -23,6 +23,7 @@ from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken,
 from controller.foresight import warnings_of
 from controller.lock.model import DataFacts, Entry, Lockfile, PartFacts
 from controller.plan.actions import Blocked, DataChange, Deferred, Desired, Obstacle, Shutdown
+from controller.plan.approval import terms_of
 from controller.plan.fingerprint import (
     EVALUATION_SCHEME,
     TRAINING_SCHEME,
@@ -247,6 +248,7 @@ def _resolve_one(
     )
     measured = evaluation_inputs(spec, held_out_digest=dataset.held_out.digest)
     key = fingerprint(TRAINING_SCHEME, inputs)
+    evaluation = fingerprint(EVALUATION_SCHEME, measured)
     data = DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out))
     request = TrainRequest(
         name=loaded.name,
@@ -265,6 +267,7 @@ def _resolve_one(
             "base_model": spec.base_model,
             "revision": base_model.revision,
             "data": data.model_dump(mode="json"),
+            "terms": {"name": loaded.name, "digest": terms_of(spec.gate, evaluation)},
         },
     )
     desired = Desired(
@@ -274,7 +277,7 @@ def _resolve_one(
         base_model=base_model,
         fingerprint=key,
         inputs=inputs,
-        evaluation_fingerprint=fingerprint(EVALUATION_SCHEME, measured),
+        evaluation_fingerprint=evaluation,
         evaluation_inputs=measured,
         data=data,
         estimate=backend.estimate(request, dataset.train.examples, dataset.train.tokens),

@@ -155,8 +155,8 @@ class Promote:
     reason: str
     fingerprint: str
     replaces: str | None = None
-    needs_approval: ClassVar[bool] = False
-    """What an approved job came to, judged by the gate that is declared."""
+    needs_approval: bool = False
+    """Not for what an approved job came to, on the terms that were approved with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

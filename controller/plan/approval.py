@@ -5,7 +5,7 @@ out an action only if it was in the list, or follows from one that was: a `Train
 `Record`, `Evaluate` and `Promote`. Without approval only what needs none is carried out.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from backends.base import Json
@@ -114,6 +114,14 @@ def decisions_of(desired: Desired) -> str:
     )
 
 
+def terms_of(gate: Sequence[str], evaluation_fingerprint: str) -> str:
+    """Return the digest of the terms on which a job's model may go into production.
+
+    It is kept with the job: a run that nobody approved promotes only on the terms that somebody did.
+    """
+    return digest({"gate": list(gate), "evaluation": evaluation_fingerprint})
+
+
 def plan_id(
     actions: Iterable[Action], decisions: Mapping[str, str], budget_usd: float | None
 ) -> str:
@@ -169,7 +177,7 @@ def _follows(action: Action, seen: Action) -> bool:
     What a run may cost, cancel or replace can only become less than what was seen.
     """
     match action:
-        case Evaluate() | Judge():
+        case Evaluate() | Judge() | Promote():
             return not isinstance(seen, Retire | Protect)
         case Train() if isinstance(seen, Train):
             return (

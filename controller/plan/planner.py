@@ -23,6 +23,7 @@ from controller.plan.actions import (
     Train,
     Wait,
 )
+from controller.plan.approval import terms_of
 from controller.plan.fingerprint import changes, short
 from controller.plan.observed import Observed
 
@@ -288,11 +289,26 @@ class Planner:
                 name=name,
                 reason=stale,
                 fingerprint=build.fingerprint,
-                needs_approval=build.evaluation is not None
-                and (not is_production or self.desired.paid),
+                needs_approval=self._decides_anew(build, is_production=is_production),
                 without_base=self._without_base,
             )
         return self._judged(build, is_production=is_production)
+
+    def _decides_anew(self, build: Build, *, is_production: bool) -> bool:
+        """Return whether measuring a build costs, or may promote it on terms nobody approved."""
+        if build.evaluation is None:
+            return self._other_terms
+        return self.desired.paid if is_production else True
+
+    @property
+    def _other_terms(self) -> bool:
+        """Whether the job of these inputs was approved with another gate or other metrics."""
+        for job in self.observed.found.get(self.desired.fingerprint, ()):
+            terms = job.origin.get("terms")
+            if isinstance(terms, Mapping) and terms.get("name") == self.desired.name:
+                now = terms_of(self.desired.spec.gate, self.desired.evaluation_fingerprint)
+                return terms.get("digest") != now
+        return False
 
     def _judged(self, build: Build, *, is_production: bool) -> Action | None:
         name, gate = self.desired.name, list(self.desired.spec.gate)
@@ -309,7 +325,11 @@ class Planner:
         if judgement.passed and not is_production:
             reason = "the gate passed" if gate else "no gate is declared"
             return Promote(
-                name=name, reason=reason, fingerprint=key, replaces=self.entry.production
+                name=name,
+                reason=reason,
+                fingerprint=key,
+                replaces=self.entry.production,
+                needs_approval=self._other_terms,
             )
         if judgement.passed or self.desired.spec.lifecycle.pin is not None:
             # A pin is a person's decision about production, whatever the gate says.

@@ -91,11 +91,13 @@ def _questions(resolved: Resolved, recorded: Lockfile) -> dict[str, _Questions]:
         entry_or_none = recorded.finetunes.get(name)
         build = entry_or_none.builds.get(desired.fingerprint) if entry_or_none else None
         place = desired.spec.place
-        if build is None:
+        is_candidate = entry_or_none is not None and entry_or_none.candidate == desired.fingerprint
+        if build is None or is_candidate:
+            # Of a candidate's job: the terms on which it was approved.
             asked = questions.setdefault(place, _Questions())
             asked.fingerprints.append(desired.fingerprint)
-            if entry_or_none is None:
-                asked.names[name] = desired.fingerprint
+        if entry_or_none is None:
+            questions.setdefault(place, _Questions()).names[name] = desired.fingerprint
         if "base" in desired.spec.evaluation.compare_to and not _is_measured(build, desired):
             asked = questions.setdefault(place, _Questions())
             asked.bases[desired.base_model.reference] = desired.base_model

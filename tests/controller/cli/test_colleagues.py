@@ -311,6 +311,24 @@ def test_reconcile_does_nothing_that_needs_approval(shell):
     assert shell.backend.observe([job])[job].state == "running"
 
 
+@pytest.mark.parametrize("gate", ["", "gate: ['held_out_loss < 5']\n"])
+@pytest.mark.parametrize("when", ["while the job runs", "after it was recorded"])
+def test_reconcile_promotes_on_the_terms_that_were_approved(shell, gate: str, when: str):
+    job = running(shell, more=STRICT)
+    end(shell, job)
+    if when == "after it was recorded":
+        assert shell("reconcile")[0] == 4
+    shell.declare(more=gate, backend="priced")
+    for _ in range(2):
+        code, text = shell("reconcile")
+        assert code == 0, text
+    assert "that is for `ftctl apply`" in text
+    assert len(recorded(shell)["faq"]["builds"]) == 1
+    assert "production" not in recorded(shell)["faq"]
+    assert shell("apply", "-y")[0] == 0
+    assert recorded(shell)["faq"]["production"]
+
+
 def test_reconcile_finishes_what_was_approved(shell):
     job = running(shell, more=FAQ)
     end(shell, job)
