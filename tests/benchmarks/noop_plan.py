@@ -1,0 +1,307 @@
+"""`ftctl plan` over many fine-tunes, and `dvc status` over as many stages, on this machine.
+
+A git repository of N specs, each with a CSV of 20 rows of its own and one base model for all. Whole
+commands are timed, start of the process to its end: the first plan (empty state folder), then
+validate, status and the plan of a repository in which everything is trained and recorded, which
+must print "No changes". The medians count. DVC gets one stage for each spec, with one data file of
+the same rows in and one file out, and must say that everything is up to date.
+
+    python tests/benchmarks/noop_plan.py [--specs N] [--runs N] [--folder DIR] [--dvc]
+
+The repositories lie below build/ unless --folder names another place. It must be on a real disk: in
+memory nothing is forced to the disk, and the first plan costs a part of what it costs people. With
+--dvc, DVC is installed into an environment of its own below the folder.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from backends.durable import write_atomic
+from controller.lock.model import Build, Entry, Evaluation, Lockfile, Verdict, dump_lockfile
+from controller.lock.store import LOCKFILE, read_lockfile
+from controller.plan.actions import Desired
+from controller.plan.plan import make_plan
+from controller.project import known_blobs, open_project
+from controller.reconcile import backends_of, observe, plan_once
+from controller.render.plan import plan_text
+from controller.resolve import resolve
+from controller.settings import load_settings
+from controller.spec.load import read_specs
+
+ROOT = Path(__file__).parents[2]
+DVC = "dvc==3.67.1"
+ROWS = 20
+WHEN = "2026-01-01T00:00:00Z"
+
+
+@dataclass(slots=True, kw_only=True)
+class Line:
+    """One line of the table."""
+
+    name: str
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median_s(self) -> float:
+        """Of all runs."""
+        return median(self.seconds)
+
+
+def main() -> None:
+    """Measure everything and print the table."""
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("--specs", type=int, default=1000)
+    arguments.add_argument("--runs", type=int, default=5, help="first plans are a third of them")
+    arguments.add_argument("--folder", type=Path, default=Path("build/benchmarks/noop-plan"))
+    arguments.add_argument("--dvc", action="store_true", help="compare with `dvc status`")
+    given = arguments.parse_args()
+    folder = given.folder.resolve()
+    check_disk(folder)
+    ours = folder / "ftctl"
+    write_repository(ours, given.specs)
+    lines = measure_ours(ours, given.specs, given.runs)
+    plan_s = lines[-1].median_s
+    if given.dvc:
+        lines.append(measure_dvc(folder, given.specs, given.runs))
+    print(f"{given.specs:,} specs of {ROWS} rows")
+    print(f"{'':28}{'median s':>10}{'best s':>10}{'runs':>6}")
+    for line in lines:
+        print(f"{line.name:28}{line.median_s:10.2f}{min(line.seconds):10.2f}{len(line.seconds):6}")
+    print("\nwhere the time of the plan without changes goes")
+    show_phases(ours, plan_s)
+    if given.dvc:
+        print(f"ratio {lines[-1].median_s / plan_s:.2f}")
+
+
+def check_disk(folder: Path) -> None:
+    """End this program where a folder is not on a real disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = run(["stat", "--file-system", "--format=%T", str(folder)], folder)[1].strip()
+    if kind in {"tmpfs", "ramfs"}:
+        sys.exit(f"{folder} is in memory ({kind}): name a folder on a disk with --folder")
+    print(f"{folder} is on {kind}")
+
+
+def write_repository(folder: Path, specs: int) -> None:
+    """Write specs, their data and a base model, and commit them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    base, finetunes = folder / "base", folder / "finetunes"
+    (finetunes / "data").mkdir(parents=True)
+    base.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (base / name).write_text("{}")
+    for number in range(specs):
+        (finetunes / "data" / f"rows-{number:05}.csv").write_text(csv(number))
+        (finetunes / f"spec-{number:05}.yaml").write_text(
+            f"description: Answers of customer {number}.\n"
+            "backend: local-gpu\nbase_model: ../base\nmethod: supervised\n"
+            f"data:\n  train:\n    - path: data/rows-{number:05}.csv\n"
+            "      columns: {user: question, assistant: answer}\n"
+            "  held_out: {fraction: 0.2}\n"
+            "hyperparameters: {num_train_epochs: 3, learning_rate: 2e-4}\n"
+            "evaluation: {compare_to: [base]}\n"
+            "gate:\n  - held_out_loss < base.held_out_loss\n"
+        )
+    (folder / ".gitignore").write_text(".ftctl/\n")
+    commit(folder)
+
+
+def csv(number: int) -> str:
+    """Return the rows of one spec: the same questions for all, so that they are split alike."""
+    rows = [
+        f"When do you open on day {day}?,Shop {number} opens at {7 + day % 3} on day {day}."
+        for day in range(ROWS)
+    ]
+    return "\n".join(["question,answer", *rows, ""])
+
+
+def commit(folder: Path) -> None:
+    """Make a git repository of a folder."""
+    name = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
+    for words in (["init", "--quiet"], ["add", "."], [*name, "commit", "--quiet", "-m", "All"]):
+        run(["git", *words], folder)
+
+
+def measure_ours(folder: Path, specs: int, runs: int) -> list[Line]:
+    """Measure our commands; the plan without changes comes last."""
+    first, empty = Line(name="ftctl plan, first"), Line(name="ftctl --version")
+    for _ in range(max(1, runs // 3)):
+        shutil.rmtree(folder / ".ftctl", ignore_errors=True)
+        os.sync()
+        seconds, output = run(ftctl(folder, "plan"), folder)
+        first.seconds.append(seconds)
+        expect(output, f"{specs} to train")
+    record_all(folder)
+    expect(run(ftctl(folder, "plan"), folder)[1], "No changes")
+    lines = [first, empty]
+    for name in ("validate", "status", "plan"):
+        lines.append(Line(name=f"ftctl {name}"))
+    for _ in range(runs):
+        empty.seconds.append(run(ftctl(folder, "--version"), folder)[0])
+        for line, name in zip(lines[2:], ("validate", "status", "plan"), strict=True):
+            seconds, output = run(ftctl(folder, name), folder)
+            line.seconds.append(seconds)
+        expect(output, "No changes")
+    return lines
+
+
+def ftctl(folder: Path, *words: str) -> list[str]:
+    """Return a command of ours."""
+    return [sys.executable, "-m", "controller", "--dir", str(folder), *words]
+
+
+def run(command: Sequence[str], folder: Path) -> tuple[float, str]:
+    """Run a command to its end; return its seconds and its output."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    started = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: ended with {done.returncode}\n{done.stdout}{done.stderr}")
+    return seconds, done.stdout
+
+
+def expect(output: str, wanted: str) -> None:
+    """End this program when a command said something else."""
+    if wanted not in output:
+        sys.exit(f"{wanted!r} is not in what was said:\n{output[-2000:]}")
+
+
+def record_all(folder: Path) -> None:
+    """Write the lockfile as it is once every fine-tune was trained, measured and promoted."""
+    desired = plan_once(open_project(folder)).resolved.desired
+    lockfile = Lockfile(finetunes={name: recorded(one) for name, one in desired.items()})
+    write_atomic(folder / LOCKFILE, dump_lockfile(lockfile))
+    run(["git", "add", LOCKFILE], folder)
+
+
+def recorded(desired: Desired) -> Entry:
+    """Return what is recorded of a fine-tune that is as its spec says."""
+    key = desired.fingerprint
+    run_name = f"run-{key.partition(':')[2][:12]}-1"
+    scores = {"held_out_loss": 1.5, "stop_rate": 0.98}
+    evaluation = Evaluation(
+        fingerprint=desired.evaluation_fingerprint,
+        inputs=dict(desired.evaluation_inputs),
+        scores={"candidate": scores, "base": {"held_out_loss": 2.5, "stop_rate": 0.5}},
+        evaluated=WHEN,
+    )
+    build = Build(
+        fingerprint=key,
+        attempt=1,
+        backend=desired.spec.place,
+        job=run_name,
+        model_id=f"{run_name}/model",
+        inputs=dict(desired.inputs),
+        base_model=desired.spec.base_model,
+        revision=desired.base_model.revision,
+        data=desired.data,
+        facts={"tokens": 12345, "steps": 30, "seconds": 12.5, "held_out_loss": 1.5},
+        submitted=WHEN,
+        finished=WHEN,
+        spec_commit="0123456789ab",
+        evaluation=evaluation,
+        verdict=Verdict(passed=True, gate=list(desired.spec.gate)),
+    )
+    return Entry(production=key, builds={key: build})
+
+
+def show_phases(folder: Path, plan_s: float) -> None:
+    """Print what each step of the plan takes: this process does them once, unmeasured by others."""
+    start_s = median(run(ftctl(folder, "plan", "--help"), folder)[0] for _ in range(3))
+    steps: list[tuple[str, float]] = [("start of Python, imports", start_s)]
+
+    def timed(name: str, step: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        found = step()
+        steps.append((name, time.perf_counter() - started))
+        return found
+
+    project = open_project(folder)
+    opened = backends_of(project)
+    lockfile = timed("read the lockfile", lambda: read_lockfile(project.root, project.state))
+    specs, problems = timed("read the specs", lambda: read_specs(project.root))
+    settings = load_settings(project.root)
+    resolved = timed(
+        "resolve: git, checks, datasets",
+        lambda: resolve(specs, lockfile, project, opened, settings.policies, problems),
+    )
+    observed = timed("ask the backends", lambda: observe(resolved, lockfile, opened))
+    plan = timed("decide", lambda: make_plan(resolved.desired, lockfile, observed))
+    timed("print", lambda: plan_text(plan, resolved.desired))
+    timed("(git alone, of resolve)", lambda: known_blobs(project.root))
+    for name, seconds in steps:
+        print(f"{name:34}{1000 * seconds:8.0f} ms{100 * seconds / plan_s:6.0f} %")
+
+
+def measure_dvc(folder: Path, stages: int, runs: int) -> Line:
+    """Measure `dvc status` over as many stages."""
+    program = install_dvc(folder / "environment")
+    home = folder / "dvc"
+    write_dvc(home, program, stages)
+    line = Line(name="dvc status")
+    expect(run([program, "status"], home)[1], "Data and pipelines are up to date.")
+    for _ in range(runs):
+        seconds, output = run([program, "status"], home)
+        expect(output, "Data and pipelines are up to date.")
+        line.seconds.append(seconds)
+    return line
+
+
+def install_dvc(home: Path) -> str:
+    """Install DVC where it is not yet; return the program."""
+    program = home / "bin" / "dvc"
+    if not program.exists():
+        venv.create(home, with_pip=True)
+        run([str(home / "bin" / "python"), "-m", "pip", "install", "-qq", DVC], home)
+    return str(program)
+
+
+def write_dvc(folder: Path, program: str, stages: int) -> None:
+    """Write a DVC repository whose stages have all run: dvc.yaml, dvc.lock, data and outputs."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "data").mkdir(parents=True)
+    (folder / "models").mkdir()
+    run(["git", "init", "--quiet"], folder)
+    run([program, "init", "--quiet"], folder)
+    run([program, "config", "core.analytics", "false"], folder)
+    wanted, locked = ["stages:"], ["schema: '2.0'", "stages:"]
+    for number in range(stages):
+        name, command = f"spec-{number:05}", f"echo spec-{number:05}"
+        paths = {"deps": f"data/rows-{number:05}.csv", "outs": f"models/{name}.json"}
+        texts = {"deps": csv(number), "outs": json.dumps({"model": name})}
+        wanted += [f"  {name}:", f"    cmd: {command}"]
+        locked += [f"  {name}:", f"    cmd: {command}"]
+        for key, path in paths.items():
+            data = texts[key].encode()
+            (folder / path).write_bytes(data)
+            digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            if key == "outs":
+                kept = folder / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_bytes(data)
+            wanted += [f"    {key}:", f"    - {path}"]
+            locked += [f"    {key}:", f"    - path: {path}", "      hash: md5"]
+            locked += [f"      md5: {digest}", f"      size: {len(data)}"]
+    (folder / "models" / ".gitignore").write_text("*.json\n")
+    (folder / "dvc.yaml").write_text("\n".join([*wanted, ""]))
+    (folder / "dvc.lock").write_text("\n".join([*locked, ""]))
+    commit(folder)
+
+
+if __name__ == "__main__":
+    main()
