@@ -46,6 +46,7 @@ def get_or_build(cache: Path, key: str, build: Callable[[Path], Manifest]) -> tu
         return folder, manifest
     cache.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(dir=cache, prefix=".build-"))
+    is_published = False
     try:
         manifest = build(new)
         text = json.dumps(manifest, ensure_ascii=False).encode()
@@ -56,11 +57,12 @@ def get_or_build(cache: Path, key: str, build: Callable[[Path], Manifest]) -> tu
         else:
             (new / MANIFEST).write_bytes(text)
         new.chmod(0o755)
-        _publish(new, folder)
+        is_published = _publish(new, folder)
         if is_large:
             sync_folder(cache)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        if not is_published:
+            shutil.rmtree(new, ignore_errors=True)
     return folder, manifest
 
 
@@ -128,7 +130,8 @@ def _digest_on_disk(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _publish(new: Path, folder: Path) -> None:
+def _publish(new: Path, folder: Path) -> bool:
+    """Give a dataset its name; return whether it has it, and not one that was built meanwhile."""
     while True:
         try:
             new.rename(folder)
@@ -136,10 +139,10 @@ def _publish(new: Path, folder: Path) -> None:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         else:
-            return
+            return True
         if whole(folder) is not None:
             # Another process was faster, with the same bytes.
-            return
+            return False
         _put_away(folder)
 
 

@@ -39,7 +39,7 @@ class Equal:
         Dropped ones count for nothing.
         """
         for file in self._files:
-            if not _all_differ(file):
+            if file.size and not _all_differ(file):
                 yield from _repeated(file, verdicts)
 
 

@@ -30,11 +30,12 @@ class Scratch:
 
     def open(self, name: str) -> "ScratchFile":
         """Return the file with a name, made empty the first time."""
-        if name not in self._files:
-            self._files[name] = ScratchFile(self, self._folder / name)
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = ScratchFile(self)
             if self._left < 0:
-                self._files[name].move_to_disk()
-        return self._files[name]
+                file.move_to_disk(self._folder / name)
+        return file
 
     def close(self) -> None:
         """Close all files."""
@@ -46,16 +47,15 @@ class Scratch:
         self._left -= size
         if self._left < 0:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for file in self._files.values():
-                file.move_to_disk()
+            for name, file in self._files.items():
+                file.move_to_disk(self._folder / name)
 
 
 class ScratchFile:
     """Bytes that are appended, then read; written and read by turns, too."""
 
-    def __init__(self, scratch: Scratch, path: Path) -> None:
+    def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
-        self._path = path
         self._memory = bytearray()
         self._file: BinaryIO | None = None
         self._was_streamed = False
@@ -88,10 +88,10 @@ class ScratchFile:
         self._was_streamed = True
         return self._file
 
-    def move_to_disk(self) -> None:
+    def move_to_disk(self, path: Path) -> None:
         """Make a file of what is in memory."""
         if self._file is None:
-            self._file = self._path.open("w+b", buffering=_BUFFER)
+            self._file = path.open("w+b", buffering=_BUFFER)
             self._file.write(self._memory)
             self._memory.clear()
 
