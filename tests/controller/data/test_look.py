@@ -41,7 +41,7 @@ def test_a_small_file_is_seen_as_every_file_is(tmp_path, content):
     [
         b"",
         b"q\n\0",
-        gzip.compress(b"q\n"),
+        gzip.compress(b"q\n", mtime=0),
         b"\x28\xb5\x2f\xfd",
         "q\n".encode("utf-16"),
         "한글\n".encode("cp949"),
