@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.data import scratch, workers
@@ -29,7 +29,7 @@ NEAR = {"prepare": {"deduplicate": "near"}}
 # --- scratch files -----------------------------------------------------------------------------
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None)
 @given(
     steps=st.lists(st.tuples(st.sampled_from("abc"), st.binary(max_size=30)), max_size=30),
     limit=st.integers(0, 200),
