@@ -7,6 +7,7 @@ are the same number in YAML and in JSON).
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 from backends.base import Json
@@ -18,9 +19,14 @@ def canonical_json(value: Json) -> bytes:
     Raises:
         ValueError: A number is not finite.
     """
-    text = json.dumps(
-        _plain(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    try:
+        text = _ENCODER.encode(value)
+    except TypeError:
+        # A mapping or sequence of another type than JSON's own.
+        text = _ENCODER.encode(_plain(value))
+    else:
+        if _MAY_BE_WHOLE.search(text):
+            text = _ENCODER.encode(_plain(value))
     # A lone surrogate cannot be UTF-8; datasets have replaced it before, elsewhere it becomes `?`.
     return text.encode("utf-8", errors="replace")
 
@@ -30,7 +36,22 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+)
+_MAY_BE_WHOLE = re.compile(r"\.0[],}]|\.0$|[0-9]e\+")
+"""How a float without fraction is spelt: rarely, and few other things look like it."""
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+
+
 def _plain(value: Json) -> Json:
+    # What JSON is made of comes first: asking for an abstract type takes many times as long.
+    if type(value) in _AS_THEY_ARE:
+        return value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):

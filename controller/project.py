@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from controller.data.files import Blob
@@ -49,12 +51,35 @@ def current_commit(root: Path) -> str | None:
     return f"{commit}-dirty" if changed else commit
 
 
-def known_blobs(root: Path) -> dict[Path, Blob]:
+def known_blobs(root: Path) -> Mapping[Path, Blob]:
     """Return what git says of every file that is as git knows it.
 
     What git's own record of sizes and times leaves in doubt is absent, and so is everything
-    without git: then files are looked at.
+    without git: then files are looked at. Git is asked at the first look-up: small files are read
+    in less time.
     """
+    return _Blobs(root)
+
+
+class _Blobs(Mapping[Path, Blob]):
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @cached_property
+    def _found(self) -> dict[Path, Blob]:
+        return _ask_for_blobs(self._root)
+
+    def __getitem__(self, path: Path) -> Blob:
+        return self._found[path]
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def _ask_for_blobs(root: Path) -> dict[Path, Blob]:
     git = shutil.which("git")
     asked_ns = time.time_ns()
     tracked = git and _git(git, root, "ls-files", "--stage", "-v", "-z")

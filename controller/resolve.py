@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TypeAlias, cast
 
 from backends.base import Backend, BackendError, BaseModel, Encoder, Json, TrainRequest
+from controller.canonical import canonical_json
 from controller.check import OpenBackend, check_policies, check_spec
 from controller.clock import days_until
 from controller.data.dataset import Dataset, Part, build_dataset
@@ -60,6 +61,36 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bases:
+    """Base models as their backends found them, and how they read examples; each is asked once."""
+
+    models: dict[tuple[str, str, str | None, Path], BaseModel] = field(default_factory=dict)
+    encoders: dict[tuple[str, BaseModel, str, bytes], Encoder] = field(default_factory=dict)
+
+    def identify(
+        self, backend: Backend, spec: Spec, revision: str | None, folder: Path
+    ) -> BaseModel:
+        """Return what a spec's base model is."""
+        key = (spec.place, spec.base_model, revision, folder)
+        if key not in self.models:
+            self.models[key] = backend.identify(spec.base_model, revision, folder)
+        return self.models[key]
+
+    def encoder(
+        self,
+        backend: Backend,
+        spec: Spec,
+        base_model: BaseModel,
+        hyperparameters: Mapping[str, Json],
+    ) -> Encoder:
+        """Return how a model reads examples; equal settings share one, which knows its files."""
+        key = (spec.place, base_model, spec.method, canonical_json(hyperparameters))
+        if key not in self.encoders:
+            self.encoders[key] = backend.encoder(base_model, spec.method, hyperparameters)
+        return self.encoders[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
     """What the fine-tunes of one pass share while they are resolved."""
 
@@ -68,6 +99,8 @@ class Readings:
     """What git knows of files that need not be read."""
     fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
     """Answers of databases, URLs and hubs: each is asked once a run, so that its passes agree."""
+    bases: Bases = field(default_factory=Bases)
+    """Base models that other specs of the same pass asked for."""
 
 
 def resolve(
@@ -146,7 +179,7 @@ def _invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) ->
     )
 
 
-def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend) -> BaseModel:
+def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend, bases: Bases) -> BaseModel:
     """Find out what a spec's base model is.
 
     A hub model without `revision` keeps the revision that was recorded first.
@@ -160,7 +193,7 @@ def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend) -> BaseMod
         if revision is None and build.base_model == spec.base_model:
             revision = build.revision
     try:
-        return backend.identify(spec.base_model, revision, loaded.folder)
+        return bases.identify(backend, spec, revision, loaded.folder)
     except BackendError as error:
         problem = loaded.problem(("base_model",), error.message, error.remedy)
         raise InvalidInput([problem]) from None
@@ -194,8 +227,8 @@ def build_one(loaded: LoadedSpec, entry: Entry, backend: Backend, readings: Read
     hyperparameters = backend.parse_hyperparameters(
         spec.method, cast(Mapping[str, Json], spec.hyperparameters)
     )
-    base_model = identify_base(loaded, entry, backend)
-    encoder = backend.encoder(base_model, spec.method, hyperparameters)
+    base_model = identify_base(loaded, entry, backend, readings.bases)
+    encoder = readings.bases.encoder(backend, spec, base_model, hyperparameters)
     project = readings.project
     places = Places(
         root=project.root,
@@ -285,7 +318,9 @@ def _resolve_one(
         if key not in entry.builds
         else {},
         shutdown=_shutdown(base_model),
-        warnings=tuple(warnings_of(spec, dataset, built.encoder)),
+        warnings=tuple(warnings_of(spec, dataset, built.encoder))
+        if key not in entry.builds
+        else (),
         paid=backend.capabilities().paid or _asks_elsewhere(spec, entry),
     )
     return desired, request

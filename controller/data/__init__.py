@@ -13,7 +13,7 @@ Where a change goes, in the order in which data comes along::
       plain                                  the common case of all that, at once
       measure, truncate                      what the model refuses, what is too long
       example                                example ⇄ canonical line
-    page, spool                            prepared examples, until it is decided which stay
+    page, spool, scratch                   prepared examples, until it is decided which stay
     decide: equal, alike, near, split      duplicates, samples, weights, sides
     parts, writer, aside, books, report    what is written, and what is said of it
     build, dataset, cache, garbage         the walk; kept by content; removed when unused

@@ -1,6 +1,6 @@
 """Find equal keys among more than fit into memory: parted by their first bytes into files.
 
-All equal keys are in one part, and one part at a time is looked through.
+All equal keys are in one part, and one part at a time is looked through. Few keys stay in memory.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,8 @@ from pathlib import Path
 from struct import Struct
 from types import TracebackType
 from typing import Self
+
+from controller.data.scratch import Scratch
 
 _IN_PART = 100_000
 """Keys in one part, about: some 15 MB while it is looked through."""
@@ -24,19 +26,20 @@ class Buckets:
     """Keys, each with the number of its example."""
 
     def __init__(self, folder: Path, *, key_bytes: int, expected: int) -> None:
-        """Open a file for each part.
+        """Prepare a scratch file for each part.
 
         Args:
-            folder: Where the files go; the caller removes it.
+            folder: Where the files go once they are large; the caller removes it.
             key_bytes: Length of every key; its first two bytes must be evenly spread.
             expected: How many keys will come, about.
         """
         self._entry = Struct(f"{key_bytes}sQ")
         self._pack = self._entry.pack
         parts = min(1 + expected // _IN_PART, _MOST_PARTS)
-        self._files = [
-            (folder / f"bucket-{number}").open("w+b", buffering=_BUFFER) for number in range(parts)
-        ]
+        self._scratch = Scratch(folder)
+        self._files = [self._scratch.open(f"bucket-{number}") for number in range(parts)]
+        # Millions of keys are added, one by one.
+        self._pending = [bytearray() for _ in range(parts)]
 
     def __enter__(self) -> Self:
         return self
@@ -47,18 +50,20 @@ class Buckets:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for file in self._files:
-            file.close()
+        self._scratch.close()
 
     def add(self, key: bytes, number: int) -> None:
         """Put a key into its part."""
         part = (key[0] << 8 | key[1]) % len(self._files)
-        self._files[part].write(self._pack(key, number))
+        pending = self._pending[part]
+        pending += self._pack(key, number)
+        if len(pending) >= _BUFFER:
+            self._files[part].write(pending)
+            pending.clear()
 
     def groups(self) -> Iterator[list[int]]:
         """Yield the numbers of every key, in order, part by part."""
-        for file in self._files:
-            file.seek(0)
-            entries = sorted(self._entry.iter_unpack(file.read()))
+        for file, pending in zip(self._files, self._pending, strict=True):
+            entries = sorted(self._entry.iter_unpack(file.stream().read() + pending))
             for _, same in groupby(entries, key=itemgetter(0)):
                 yield [number for _, number in same]

@@ -1,8 +1,8 @@
 """The walk over all rows: read, prepare, decide, write.
 
 In: the sources' files and an empty folder. Out: the dataset's files in that folder, and what to
-say of them; or every problem found. Rows are prepared on all cores and lie on the disk until it is
-decided which stay, so that memory does not grow with them.
+say of them; or every problem found. Many rows are prepared on all cores and lie on the disk until
+it is decided which stay, so that memory does not grow with them.
 """
 
 import shutil
@@ -24,7 +24,7 @@ from controller.data.recipe import Recipe
 from controller.data.report import Effect, PartName, SourceReport, StepName, StepReport
 from controller.data.spool import Spool
 from controller.data.unusable import Unusable
-from controller.data.workers import Run, workers
+from controller.data.workers import Run, pays, workers
 from controller.data.writer import Written
 from controller.errors import InvalidInput, Problem
 from controller.spec.data import Data, Fraction
@@ -79,14 +79,14 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
     """
     data, shown = order.data, [one.file.shown for one in given]
     spooled = folder / "spool"
-    spooled.mkdir()
     with closing(Spool(spooled)) as spool, closing(Books(folder / REASONS, shown)) as books:
         size = sum(one.file.path.stat().st_size for one in given)
+        if pays(size):
+            spool.share()
         with workers(size) as run:
             problems = list(_prepare(order, given, spool, books, run))
         if problems:
             raise InvalidInput(problems)
-        spool.finish()
         verdicts = _decided(order, given, spool, books)
         weights = [one.source.weight for one in given]
         parts = write_parts(spool, verdicts, shown=shown, weights=weights, to=folder)
@@ -94,7 +94,8 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
         if problems:
             raise InvalidInput(problems)
         reasons = books.finish()
-    shutil.rmtree(spooled)
+    if spooled.exists():
+        shutil.rmtree(spooled)
     counted = order.encoder is not None and data.prepare.max_tokens is not None
     return Built(
         files={**parts.files, REASONS: reasons},
@@ -131,7 +132,7 @@ def _prepare(
     for number, one in enumerate(given):
         problems = Problems(one.file.shown)
         try:
-            recipe = _recipe(order, one, spool.folder)
+            recipe = _recipe(order, one, spool.shared)
             limit = _rest_of_limit(given, number, books)
             batches = read_batches(one.file, limit=limit, is_table=one.is_table)
             for prepared in run(recipe, batches):
@@ -160,7 +161,7 @@ def _rest_of_limit(given: list[Given], number: int, books: Books) -> int | None:
     return max(limit - sum(books.rows(at) for at in earlier), 0)
 
 
-def _recipe(order: Order, one: Given, spool: Path) -> Recipe:
+def _recipe(order: Order, one: Given, spool: Path | None) -> Recipe:
     data, system = order.data, order.data.system
     if system is not None:
         system = normal_text(system)

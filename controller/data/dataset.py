@@ -4,7 +4,7 @@ The only door of this package. In: the section, and where things are. Out: a `Da
 are canonical JSONL, or `InvalidInput` with every problem. Nothing outside the cache is written.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from controller.data.garbage import collect_garbage_daily
 from controller.data.given import Given, Places, decode_all, find_sources
 from controller.data.prepare import VERSION
 from controller.data.report import PartName, Report, SourceReport, StepReport
+from controller.data.writer import Written
 from controller.errors import InvalidInput
 from controller.spec.data import Data, Fraction
 
@@ -158,12 +159,17 @@ def _versions(data: Data, given: list[Given]) -> dict[str, Json]:
 
 def _manifest(built: Built) -> Manifest:
     return {
-        "files": {name: asdict(written) for name, written in built.files.items()},
+        "files": {name: _as_json(written) for name, written in built.files.items()},
         "tokens": None if built.tokens is None else dict[str, Json](built.tokens.items()),
-        "sources": [asdict(source) for source in built.sources],
+        "sources": [_as_json(source) for source in built.sources],
         "features": list(built.features),
-        "steps": [asdict(step) for step in built.steps],
+        "steps": [_as_json(step) for step in built.steps],
     }
+
+
+def _as_json(record: Written | SourceReport | StepReport) -> dict[str, Json]:
+    """Return a record of plain values as a mapping; `asdict` takes ten times as long to copy it."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _dataset(folder: Path, manifest: Manifest, licenses: list[str | None]) -> Dataset:

@@ -2,12 +2,11 @@
 
 from array import array
 from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from struct import Struct
 from typing import BinaryIO
 
 from controller.data.page import DIGEST, DROPPED, HELD_OUT, SHARDS, Page
+from controller.data.scratch import Scratch, ScratchFile
 
 _HEAD = Struct("<QI")
 """Before the digests of a page in a shard: number of the page's first example, how many follow."""
@@ -16,19 +15,11 @@ _NUMBER = 4
 
 
 class Equal:
-    """Digests of examples, in shards on the disk."""
+    """Digests of examples, in shards."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open a file for each shard in a folder, which the caller removes."""
-        self._stack = ExitStack()
-        self._files = [
-            self._stack.enter_context((folder / f"shard-{number}").open("w+b"))
-            for number in range(SHARDS)
-        ]
-
-    def close(self) -> None:
-        """Close the files."""
-        self._stack.close()
+    def __init__(self, scratch: Scratch) -> None:
+        """Open a scratch file for each shard; the caller closes them."""
+        self._files = [scratch.open(f"shard-{number}") for number in range(SHARDS)]
 
     def add(self, first: int, page: Page) -> None:
         """Put a page's digests into their shards.
@@ -48,14 +39,14 @@ class Equal:
         Dropped ones count for nothing.
         """
         for file in self._files:
-            if not _all_differ(file):
+            if file.size and not _all_differ(file):
                 yield from _repeated(file, verdicts)
 
 
-def _all_differ(file: BinaryIO) -> bool:
+def _all_differ(file: ScratchFile) -> bool:
     """Say whether no two digests have the same first half: numbers are compared the fastest."""
     seen: set[int] = set()
-    for _, digests, _ in _pages(file):
+    for _, digests, _ in _pages(file.stream()):
         halves = array("Q", digests)[:: DIGEST // 8]
         before = len(seen)
         seen.update(halves)
@@ -64,10 +55,10 @@ def _all_differ(file: BinaryIO) -> bool:
     return True
 
 
-def _repeated(file: BinaryIO, verdicts: bytearray) -> Iterator[tuple[int, int]]:
+def _repeated(file: ScratchFile, verdicts: bytearray) -> Iterator[tuple[int, int]]:
     first_of: dict[bytes, int] = {}
     for is_held_out in (True, False):
-        for first, data, places in _pages(file):
+        for first, data, places in _pages(file.stream()):
             digests = (data[at : at + DIGEST] for at in range(0, len(data), DIGEST))
             for digest, place in zip(digests, array("I", places), strict=True):
                 number = first + place
@@ -79,7 +70,6 @@ def _repeated(file: BinaryIO, verdicts: bytearray) -> Iterator[tuple[int, int]]:
 
 def _pages(file: BinaryIO) -> Iterator[tuple[int, bytes, bytes]]:
     """Yield the number of each page's first example, its digests, and their examples' places."""
-    file.seek(0)
     while head := file.read(_HEAD.size):
         first, count = _HEAD.unpack(head)
         yield first, file.read(count * DIGEST), file.read(count * _NUMBER)

@@ -8,6 +8,7 @@ link. Nothing is read but names and, of packed files, the first bytes.
 import os
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -77,10 +78,11 @@ def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list
             f"{quoted(written)} is not a relative path",
             "Write it relative to the spec's folder: data/questions.csv",
         )
+    resolved, unresolved, resolved_state = _roots(root, state)
     place = _Place(
-        root=root.resolve(),
-        unresolved=root.absolute(),
-        state=state.resolve(),
+        root=resolved,
+        unresolved=unresolved,
+        state=resolved_state,
         format=source.format,
         written=written,
     )
@@ -94,6 +96,16 @@ def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list
             f"{quoted(written)} cannot be read: {error.strerror}",
             "Name a file that can, or a glob of some: data/*.csv",
         ) from None
+
+
+@lru_cache(maxsize=8)
+def _roots(root: Path, state: Path) -> tuple[Path, Path, Path]:
+    """Return a repository's folder, resolved and absolute, and its state folder, resolved.
+
+    Remembered, since a plan asks once for each source; which folder of this machine a repository
+    is in, nothing in the repository decides.
+    """
+    return root.resolve(), root.absolute(), state.resolve()
 
 
 def kind_of(name: str, given: Kind | None = None) -> Kind:
@@ -131,17 +143,19 @@ class _Place:
     written: str
 
     def shown(self, path: Path) -> str:
-        start = self.root if path.is_relative_to(self.root) else self.unresolved
-        return os.path.relpath(path, start)
+        for start in (self.root, self.unresolved):
+            if (shown := _below(path, start)) is not None:
+                return shown
+        return os.path.relpath(path, self.unresolved)
 
     def resolved(self, path: Path) -> Path:
         try:
-            resolved = path.resolve()
+            resolved = path if self._has_no_link(path) else path.resolve()
         except (OSError, RuntimeError):
             raise Unusable(
                 f"{self.shown(path)!r} is a link to itself", "Copy the file in its place."
             ) from None
-        if not resolved.is_relative_to(self.root):
+        if _below(resolved, self.root) is None:
             at = f" at {self.shown(path)!r}" if has_wildcard(self.written) else ""
             if path.is_relative_to(self.root) or path.is_relative_to(self.unresolved):
                 at += " through a link"
@@ -149,20 +163,43 @@ class _Place:
                 f"{quoted(self.written)} leaves the repository{at}",
                 "Copy the file into the repository, beside the spec.",
             )
-        if self._is_not_data(path) or self._is_not_data(resolved):
+        if self._is_not_data(resolved) or (path != resolved and self._is_not_data(path)):
             raise Unusable(
                 f"{self.shown(path)!r} is not data",
                 "Name another file: .git, .env* and the state folder are never read.",
             )
         return resolved
 
+    def _has_no_link(self, path: Path) -> bool:
+        """Return whether a path is its own resolved form: the folder itself is resolved already."""
+        at, below = str(self.root), _below(path, self.root)
+        if below is None or ".." in below:
+            return False
+        for part in below.split("/"):
+            at = f"{at}/{part}"
+            try:
+                if stat.S_ISLNK(os.lstat(at).st_mode):
+                    return False
+            except OSError:
+                return False
+        return True
+
     def _is_not_data(self, path: Path) -> bool:
-        has_state = self.state != self.root and self.state.is_relative_to(self.root)
-        if has_state and path.is_relative_to(self.state):
+        has_state = self.state != self.root and _below(self.state, self.root) is not None
+        if has_state and _below(path, self.state) is not None:
             return True
         # Some disks know no case: there, .GIT is .git.
-        parts = [part.casefold() for part in PurePosixPath(self.shown(path)).parts]
+        parts = self.shown(path).casefold().split("/")
         return any(part in _NOT_DATA or part.startswith(_SECRETS) for part in parts)
+
+
+def _below(path: Path, folder: Path) -> str | None:
+    """Return a normal path relative to a folder that it is in, else None: a plan asks a lot."""
+    whole, start = str(path), str(folder)
+    if whole == start:
+        return "."
+    start = start.removesuffix("/") + "/"
+    return whole[len(start) :] if whole.startswith(start) else None
 
 
 def _found(place: _Place, path: Path, name: str) -> Found:
@@ -173,15 +210,17 @@ def _found(place: _Place, path: Path, name: str) -> Found:
             f"the name {quoted(shown)} has characters that cannot be printed",
             "Rename it: letters, digits, spaces and signs in UTF-8.",
         )
-    if resolved.is_dir():
+    try:
+        mode = resolved.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = 0
+    if stat.S_ISDIR(mode):
         if _is_saved_dataset(resolved):
             return Found(path=resolved, shown=shown, kind="arrow")
         raise Unusable(f"{shown!r} is not a file", f"Name the files in it: {name}/*.jsonl")
     kind = kind_of(name, place.format)
-    try:
-        mode = resolved.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise Unusable(f"there is no file {shown!r}", _names_beside(path)) from None
+    if not mode:
+        raise Unusable(f"there is no file {shown!r}", _names_beside(path))
     if not stat.S_ISREG(mode):
         raise Unusable(f"{shown!r} is not a file", "Name a file.")
     if kind == "arrow":

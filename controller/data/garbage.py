@@ -1,6 +1,6 @@
 """Remove what nobody has used for a month: built datasets, snapshots, memos, lengths.
 
-Everything here can be made again from the sources, so that age alone decides. A dataset counts as
+What killed builds left goes after a day. Everything here can be made again from the sources, so that age alone decides. A dataset counts as
 used whenever it is found instead of built, a snapshot whenever its source still leads to it.
 """
 
@@ -15,6 +15,8 @@ UNUSED_S = 30 * 24 * 3600
 """A month: longer than most pull requests live, shorter than a disk takes to fill."""
 
 _EVERY_S = 24 * 3600
+_ABANDONED_S = 24 * 3600
+"""No build takes a day: what is older was killed."""
 _COLLECTED = "collected"
 _USED = "used"
 """Beside snapshots: a folder of empty files that say by their times when each was used."""
@@ -65,8 +67,9 @@ def collect_garbage(cache: Path, unused_s: float = UNUSED_S) -> int:
     """
     removed = 0
     for path in _kept(cache):
+        is_left = path.name.startswith(".")
         with suppress(OSError):
-            if time.time() - _used_s(path) > unused_s:
+            if time.time() - _used_s(path) > (min(unused_s, _ABANDONED_S) if is_left else unused_s):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed += 1
     return removed

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from controller.data.fetch import fetch, fetch_saved
 from controller.data.fetch.snapshot import Fetched
-from controller.data.files import Blob, Look, SourceFile
+from controller.data.files import BINARY, Blob, Look, SourceFile
 from controller.data.find import Found, find_files
-from controller.data.look import look_at
+from controller.data.look import look_at, look_at_small
 from controller.data.report import PartName
 from controller.data.unusable import Unread, Unusable
 from controller.errors import DataNotRead, InvalidInput, Problem
@@ -171,6 +171,10 @@ def _find(source: Source, folder: Path, places: Places) -> Iterator[Found]:
 
 def _look(found: Found | SourceFile, source: Source, places: Places, *, in_part: bool) -> Look:
     try:
+        if found.kind not in BINARY and source.encoding is None:
+            small = look_at_small(found.path)
+            if small is not None:
+                return small
         return look_at(
             found.path,
             places.cache / "looks",

@@ -4,6 +4,7 @@ In: a path. Out: a `Look`, or a problem. What was seen of a file is remembered i
 unchanged file is not read again: one by its place and times, one by its git blob.
 """
 
+import codecs
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from typing import TypeAlias
 
 from backends.base import Json
 from controller.data.encodings import codec_name, look_at_text
-from controller.data.files import BINARY, CHUNK, Blob, Look, SourceFile
+from controller.data.files import BINARY, CHUNK, UTF_8, Blob, Look, SourceFile
 from controller.data.packed import Hashed, changed, compression_of
 from controller.data.unusable import Unusable
 from controller.spec.data import Kind
@@ -25,6 +26,10 @@ VERSION = 3
 """Of how a file is looked at. Another one makes every memo worthless."""
 
 _LFS = b"version https://git-lfs.github.com/spec/"
+_NOT_PLAIN = (_LFS, b"\x1f\x8b", b"\x28\xb5\x2f\xfd", codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""How a file begins that is a pointer, packed or in UTF-16."""
+_SMALL = 64 << 10
+"""Bytes from which a file is remembered."""
 _BLOB = re.compile(r"[0-9a-f]{40,64}")
 _TICK_NS = 10_000_000
 """So far a file's times may lie behind the clock: Linux takes them from its last tick."""
@@ -76,6 +81,33 @@ def look_at(
     return replace(look, stamp=stamp)
 
 
+def look_at_small(path: Path) -> Look | None:
+    """Return what a file is that is small and UTF-8: read in less time than a memo of it.
+
+    Of any other file None is returned, and `look_at` says what it is.
+
+    Args:
+        path: The file, resolved, of a format that is text in no given encoding.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        status = os.fstat(handle)
+        data = os.read(handle, _SMALL) if status.st_size < _SMALL else b""
+    finally:
+        os.close(handle)
+    if len(data) != status.st_size or data.startswith(_NOT_PLAIN) or b"\0" in data:
+        return None
+    try:
+        first = data.decode(UTF_8).lstrip()[:1]
+    except UnicodeDecodeError:
+        return None
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Look(sha256=sha256, encoding=UTF_8, first=first, stamp=_of(status)) if first else None
+
+
 def changed_since(source: SourceFile) -> Unusable | None:
     """Say whether a file is not any more what it was when it was looked at.
 
@@ -108,7 +140,10 @@ def _digest(path: Path) -> str:
 
 
 def _stamp(path: Path) -> _Stamp:
-    status = path.stat()
+    return _of(path.stat())
+
+
+def _of(status: os.stat_result) -> _Stamp:
     return (
         status.st_dev,
         status.st_ino,

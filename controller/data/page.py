@@ -1,6 +1,6 @@
 """Prepared examples of one batch and one side, with a column for every fact.
 
-Pages are what workers hand back; the lines themselves they leave on the disk. Examples by the
+Pages are what workers hand back; the lines themselves other processes leave on the disk. Examples by the
 million are joined, added up and copied a page at a time, never one by one.
 """
 
@@ -75,8 +75,8 @@ class Page:
     verdict: int
     """`TRAIN` or `HELD_OUT`: where they go unless something else is decided."""
     examples: int
-    lines: Extent
-    """The canonical lines."""
+    lines: Extent | bytes
+    """The canonical lines, or where they lie."""
     features: frozenset[Feature]
     """What at least one example has."""
     columns: Mapping[Column, bytes]
@@ -121,14 +121,21 @@ class Draft:
             column.clear()
 
     def finish(
-        self, verdict: int, text: bytes, spool: Path, wanted: frozenset[Column], *, in_shards: bool
+        self,
+        verdict: int,
+        text: bytes,
+        spool: Path | None,
+        wanted: frozenset[Column],
+        *,
+        in_shards: bool,
     ) -> Page:
-        """Write the lines into the spool's folder, and return the page.
+        """Return the page, with the lines or after writing them into the spool's folder.
 
         Args:
             verdict: Of all its examples.
             text: The lines, joined.
-            spool: The folder; every process has a file of its own in it.
+            spool: The folder, where every process has a file of its own; None to have the lines in
+                the page, which costs more where it is handed to another process.
             wanted: Columns that somebody wants, besides size and line.
             in_shards: Whether equal examples are looked for.
         """
@@ -151,7 +158,7 @@ class Draft:
         return Page(
             verdict=verdict,
             examples=len(self.lines),
-            lines=_write(text, spool),
+            lines=text if spool is None else _write(text, spool),
             features=frozenset(name for name, sign in signs if sign in text),
             columns=columns,
             shards=_shards(self.digests) if in_shards else [],

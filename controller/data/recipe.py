@@ -59,8 +59,8 @@ class Recipe:
     split: Fraction | None
     columns: frozenset[Column]
     """What is wanted to be known of each example, besides its size and line."""
-    spool: Path
-    """Folder where the lines lie until it is decided which stay."""
+    spool: Path | None
+    """Folder where worker processes leave the lines; None to hand them back."""
     encoder: Encoder | None
     """Checks each example, and counts its tokens where `max_tokens` is set."""
 

@@ -1,7 +1,7 @@
-"""The prepared examples on the disk, in order, until it is decided which stay.
+"""The prepared examples, in order, until it is decided which stay.
 
-Memory does not grow with them: lines and columns lie in files, and a few numbers are kept for each
-page.
+Few stay in memory. Memory does not grow with many: lines and columns move to scratch files, and a
+few numbers are kept for each page.
 """
 
 import os
@@ -13,6 +13,10 @@ from typing import BinaryIO, NamedTuple
 
 from controller.data.equal import Equal
 from controller.data.page import NUMBERS, Column, Extent, Page
+from controller.data.scratch import Scratch, ScratchFile
+
+_LINES = "lines"
+"""Name of the scratch file with the lines that came with their pages."""
 
 
 class Stretch(NamedTuple):
@@ -30,38 +34,52 @@ class Spool:
     """Prepared examples, written once and read as often as needed."""
 
     def __init__(self, folder: Path) -> None:
+        """Prepare for examples.
+
+        Args:
+            folder: Where scratch files go; created when there are any, removed by the caller.
+        """
         self.folder = folder
-        self.equal = Equal(folder)
+        self.shared: Path | None = None
+        """Where other processes leave lines, once `share` was called."""
+        self._scratch = Scratch(folder)
+        self.equal = Equal(self._scratch)
         self.stretches: list[Stretch] = []
         self.examples = 0
         self._widths: dict[Column, int] = {}
-        self._columns: dict[Column, BinaryIO] = {}
+        self._columns: dict[Column, ScratchFile] = {}
+        self._own = self._scratch.open(_LINES)
         self._lines: dict[str, BinaryIO] = {}
+
+    def share(self) -> None:
+        """Make the folder, so that other processes can leave lines in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.shared = self.folder
 
     def add(self, source: int, page: Page) -> None:
         """Append a page."""
         if not page.examples:
             return
-        stretch = Stretch(source, page.verdict, self.examples, page.examples, page.lines)
+        lines = page.lines
+        if isinstance(lines, bytes):
+            extent = Extent(_LINES, self._own.size, len(lines))
+            self._own.write(lines)
+            lines = extent
+        stretch = Stretch(source, page.verdict, self.examples, page.examples, lines)
         self.stretches.append(stretch)
         for name, data in page.columns.items():
             if name not in self._columns:
-                self._columns[name] = (self.folder / name).open("w+b")
+                self._columns[name] = self._scratch.open(name)
                 self._widths[name] = len(data) // page.examples
             self._columns[name].write(data)
         if page.shards:
             self.equal.add(self.examples, page)
         self.examples += page.examples
 
-    def finish(self) -> None:
-        """Have everything where it can be read."""
-        for file in self._columns.values():
-            file.flush()
-
     def close(self) -> None:
         """Close the files."""
-        self.equal.close()
-        for file in (*self._lines.values(), *self._columns.values()):
+        self._scratch.close()
+        for file in self._lines.values():
             file.close()
 
     def has(self, name: Column) -> bool:
@@ -99,6 +117,8 @@ class Spool:
 
     def _read(self, stretch: Stretch, start: int, size: int) -> bytes:
         name, offset, _ = stretch.lines
+        if name == _LINES:
+            return self._own.read(offset + start, size)
         if name not in self._lines:
             self._lines[name] = (self.folder / name).open("rb", buffering=0)
         return os.pread(self._lines[name].fileno(), size, offset + start)
@@ -106,8 +126,7 @@ class Spool:
     def _pages(self, name: Column) -> Iterator[tuple[Stretch, bytes]]:
         if not self.stretches:
             return
-        file, width = self._columns[name], self._widths[name]
-        file.seek(0)
+        file, width = self._columns[name].stream(), self._widths[name]
         for stretch in self.stretches:
             yield stretch, file.read(stretch.examples * width)
 
@@ -116,9 +135,8 @@ class Spool:
         return self.stretches[after - 1]
 
     def _some(self, name: Column, first: int, count: int) -> "array[int]":
-        # Not through the file object, whose place belongs to whoever reads the whole column.
         width = self._widths[name]
-        data = os.pread(self._columns[name].fileno(), count * width, first * width)
+        data = self._columns[name].read(first * width, count * width)
         values = array(NUMBERS[name])
         values.frombytes(data)
         return values

@@ -48,6 +48,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def pays(size: int) -> bool:
+    """Return whether processes are started for so many bytes of input."""
+    return size >= WORTH and cores() > 1
+
+
 @contextmanager
 def workers(size: int) -> Iterator[Run]:
     """Offer a way to do jobs.
@@ -55,10 +60,10 @@ def workers(size: int) -> Iterator[Run]:
     Args:
         size: Bytes of input; little is done in this process.
     """
-    count = cores()
-    if count == 1 or size < WORTH:
+    if not pays(size):
         yield _run_here
         return
+    count = cores()
     with ProcessPoolExecutor(count, get_context(_way()), initializer=_set_up) as pool:
         try:
             yield partial(_run_in, pool, count * _WAITING)

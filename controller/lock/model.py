@@ -20,7 +20,7 @@ Scores: TypeAlias = dict[str, float]
 class Record(BaseModel):
     """Settings shared by every record of the lockfile."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PartFacts(Record):

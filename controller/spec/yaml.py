@@ -29,6 +29,7 @@ _FLOAT = re.compile(
     r"|[-+]?(?:\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN)$"
 )
 _CORE = "tag:yaml.org,2002:"
+_TEXT = _CORE + "str"
 _TOO_MUCH = "is nested too deeply or expands to too much"
 
 
@@ -37,13 +38,11 @@ class _CoreLoader(
 ):
     """The safe loader's parser with the scalar rules of YAML 1.2 core."""
 
+    # By first character, so that no pattern is tried on what can only be text.
     yaml_implicit_resolvers: ClassVar[dict[str | None, list[tuple[str, re.Pattern[str]]]]] = {
-        None: [
-            (_CORE + "null", _NULL),
-            (_CORE + "bool", _BOOL),
-            (_CORE + "int", _INT),
-            (_CORE + "float", _FLOAT),
-        ]
+        **{first: [(_CORE + "null", _NULL)] for first in ["", *"~nN"]},
+        **{first: [(_CORE + "bool", _BOOL)] for first in "tTfF"},
+        **{first: [(_CORE + "int", _INT), (_CORE + "float", _FLOAT)] for first in "-+.0123456789"},
     }
 
     def __init__(self, stream: str) -> None:
@@ -52,16 +51,15 @@ class _CoreLoader(
 
     def descend_resolver(self, current_node: yaml.Node | None, current_index: object) -> None:
         """Called before each node. libyaml recurses in C: too deep, and the process is gone."""
+        del current_index
         self._depth += 1
         if self._depth > MAX_DEPTH + 1:
             line = 1 if current_node is None else current_node.start_mark.line + 1
             raise _Refused(line, "", _TOO_MUCH)
-        super().descend_resolver(current_node, current_index)
 
     def ascend_resolver(self) -> None:
         """Called after each node."""
         self._depth -= 1
-        super().ascend_resolver()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,11 +162,12 @@ class _Reader:
             yield key, self.build(value_node, (*path, key))
 
     def _scalar(self, node: yaml.Node, path: Path) -> object:
-        text, kind = str(node.value), node.tag.removeprefix(_CORE)
+        tag: str = node.tag
+        if tag == _TEXT:
+            return str(node.value)
+        text, kind = str(node.value), tag.removeprefix(_CORE)
         line = node.start_mark.line + 1
         try:
-            if kind == "str":
-                return text
             if kind == "null":
                 return None
             if kind == "bool":

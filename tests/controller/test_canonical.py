@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -91,3 +92,10 @@ def test_the_order_of_keys_does_not_matter(value):
 def test_reading_and_writing_again_changes_nothing(value):
     text = canonical_json(value)
     assert canonical_json(json.loads(text)) == text
+
+
+@given(
+    values | st.integers(0, 10**18).map(float) | st.sampled_from([".0]", "1.0", "2e+16", "v14.0"])
+)
+def test_the_spelling_is_the_same_whatever_type_of_mapping_holds_a_value(value):
+    assert canonical_json({"key": value}) == canonical_json(MappingProxyType({"key": value}))

@@ -188,6 +188,20 @@ def test_only_files_that_are_as_git_knows_them_have_a_blob(tmp_path):
     assert known_blobs(tmp_path / "nowhere") == {}
 
 
+def test_git_is_asked_when_a_file_is_looked_up(tmp_path):
+    found = known_blobs(tmp_path)
+    path = tmp_path / "a.csv"
+    path.write_text("q\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "all")
+    assert found.get(tmp_path / "none.csv") is None
+    blob = found[path]
+    # Once: what is said of one file is said of all at the same moment.
+    git(tmp_path, "rm", "-q", "--cached", "a.csv")
+    assert dict(found) == {path: blob}
+
+
 def test_names_of_tracked_files_need_not_be_utf8(tmp_path):
     names = (
         b"\xb0\xa1.csv",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from controller.data.aside import Aside
 from controller.data.equal import Equal
 from controller.data.page import DROPPED, HELD_OUT, SHARDS, TRAIN, Draft
+from controller.data.scratch import Scratch
 
 sizes = st.lists(st.sampled_from([0, 1, 1000, 1 << 16, 1 << 17]), max_size=6)
 
@@ -45,9 +46,7 @@ def test_what_went_wrong_with_a_block_is_raised_and_no_thread_stays():
 
 @pytest.fixture
 def equal(tmp_path):
-    found = Equal(tmp_path)
-    yield found
-    found.close()
+    return Equal(Scratch(tmp_path))
 
 
 def page(tmp_path, *lines: bytes):

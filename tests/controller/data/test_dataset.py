@@ -373,9 +373,11 @@ def test_a_broken_cache_entry_is_built_anew(repository, chat_lines, spoil):
 
 
 def test_broken_memos_are_ignored(repository, chat_lines):
-    repository.write("a.jsonl", chat_lines)
+    repository.write("a.jsonl", chat_lines * 50)
     first = repository.build("a.jsonl")
-    for memo in (repository.cache / "looks").iterdir():
+    memos = list((repository.cache / "looks").iterdir())
+    assert memos
+    for memo in memos:
         memo.write_bytes(b"")
     assert repository.build("a.jsonl") == first
 

@@ -1,5 +1,6 @@
 """What is seen and remembered of a file before its rows are read."""
 
+import gzip
 import os
 import time
 from dataclasses import replace
@@ -7,13 +8,51 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from controller.data.files import Blob
-from controller.data.look import look_at
+from controller.data.look import look_at, look_at_small
 from controller.data.unusable import Unusable
 
 LATER = 2**62
 """As if git were asked long after a file was written."""
+
+
+@settings(deadline=None)
+@example(b"\xef\xbb\xbfq\n")
+@example("q\n한글\n".encode())
+@example(b"  \n")
+@given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+def test_a_small_file_is_seen_as_every_file_is(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("small") / "a.csv"
+    path.write_bytes(content)
+    small = look_at_small(path)
+    try:
+        look = look_at(path, path.with_name("looks"), kind="csv", in_part=True)
+    except Unusable:
+        look = None
+    assert small in (look, None)
+    assert (small is None) == (look is None or look.encoding != "utf-8-sig")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"q\n\0",
+        gzip.compress(b"q\n", mtime=0),
+        b"\x28\xb5\x2f\xfd",
+        "q\n".encode("utf-16"),
+        "한글\n".encode("cp949"),
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n",
+        b"q\n" * 40_000,
+    ],
+)
+def test_what_is_not_small_and_plain_is_looked_at_in_full(tmp_path, content):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    assert look_at_small(path) is None
 
 
 def memo(looks: Path) -> Path:
