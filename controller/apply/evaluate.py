@@ -22,17 +22,14 @@ def evaluate(action: Evaluate, context: ApplyContext) -> Result:
         context,
         without_base=action.without_base is not None,
     )
-    return _judged(action, build, entry)
+    return _judged(action, build, entry, context)
 
 
 def judge_again(action: Judge, context: ApplyContext) -> Result:
     """Judge a build again from its recorded scores."""
-    entry, desired = context.entry(action.name), context.desired(action.name)
+    entry = context.entry(action.name)
     build = entry.builds[action.fingerprint]
-    if build.evaluation is None:
-        raise FtctlError(f"{action.name}: a build without scores cannot be judged")
-    verdict = verdict_of(desired, build.evaluation)
-    return _judged(action, build.model_copy(update={"verdict": verdict}), entry)
+    return _judged(action, build, entry, context)
 
 
 def measured(
@@ -71,17 +68,18 @@ def verdict_of(desired: Desired, evaluation: Evaluation) -> Verdict:
     return Verdict(passed=judgement.passed, gate=gate, failures=list(judgement.failures))
 
 
-def _judged(action: Evaluate | Judge, build: Build, entry: Entry) -> Result:
-    verdict, evaluation = build.verdict, build.evaluation
-    assert verdict is not None  # noqa: S101 - the caller judged it
-    assert evaluation is not None  # noqa: S101 - the caller measured it
-    message = _summary(verdict, evaluation.scores[CANDIDATE])
+def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: ApplyContext) -> Result:
+    if build.evaluation is None:
+        raise FtctlError(f"{action.name}: a build without scores cannot be judged")
+    verdict = verdict_of(context.desired(action.name), build.evaluation)
+    message = _summary(verdict, build.evaluation.scores[CANDIDATE])
     if not verdict.passed:
         kept = entry.production
         stays = f"{short(kept)} stays in production" if kept else "Nothing is in production"
         message = with_remedy(message, f"{stays}. Change the spec, its data, or the gate.")
     code = ExitCode.DONE if verdict.passed else ExitCode.GATE_FAILED
-    builds = {**entry.builds, build.fingerprint: build}
+    judged = build.model_copy(update={"verdict": verdict})
+    builds = {**entry.builds, build.fingerprint: judged}
     return Result(
         outcome=Outcome(action=action, message=message, exit_code=code),
         entries={action.name: with_changes(entry, builds=builds)},

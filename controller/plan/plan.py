@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from backends.base import Job, JobState
-from controller.lock.model import Build, Entry, Lockfile
+from controller.lock.model import Entry, Lockfile
 from controller.plan.actions import (
     Action,
     Blocked,
@@ -23,11 +23,9 @@ from controller.plan.actions import (
 from controller.plan.approval import decisions_of, plan_id
 from controller.plan.budget import within_budget
 from controller.plan.observed import Observed
-from controller.plan.planner import Planner, Surroundings, cancellation, pinned_builds
+from controller.plan.planner import Planner, pinned_builds
 from controller.plan.recording import after_job
-
-Unresolved = Deferred | Blocked
-"""What is planned for a fine-tune whose spec or data cannot be read here."""
+from controller.plan.surroundings import Surroundings, cancellation, surroundings_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +64,7 @@ def make_plan(
     recorded: Lockfile,
     observed: Observed,
     budget_usd: float | None = None,
-    unresolved: Mapping[str, Unresolved] = MappingProxyType({}),
+    unresolved: Mapping[str, Deferred | Blocked] = MappingProxyType({}),
 ) -> Plan:
     """Decide what one pass does.
 
@@ -111,13 +109,13 @@ class _View:
         desired: Mapping[str, Desired],
         recorded: Lockfile,
         observed: Observed,
-        unresolved: Mapping[str, Unresolved],
+        unresolved: Mapping[str, Deferred | Blocked],
     ) -> None:
         self._desired = desired
         self._entries = recorded.finetunes
         self._observed = observed
         self._unresolved = unresolved
-        self.around = _surroundings(desired, recorded, unresolved)
+        self.around = surroundings_of(desired, recorded, unresolved)
         self._restores = {
             name: restore
             for name, one in desired.items()
@@ -175,28 +173,6 @@ class _View:
             return False
         desired = self._desired.get(name)
         return desired is None or desired.fingerprint != entry.job.fingerprint
-
-
-def _surroundings(
-    desired: Mapping[str, Desired], recorded: Lockfile, unresolved: Mapping[str, Unresolved]
-) -> Surroundings:
-    builds: dict[str, tuple[str, Build]] = {}
-    sharing: dict[str, set[str]] = {}
-    for name in sorted(recorded.finetunes):
-        entry = recorded.finetunes[name]
-        for fingerprint, build in entry.builds.items():
-            builds.setdefault(fingerprint, (name, build))
-        if entry.job is not None and name in unresolved:
-            sharing.setdefault(entry.job.id, set()).add(name)
-    wanted: dict[str, set[str]] = {}
-    for name, one in desired.items():
-        wanted.setdefault(one.fingerprint, set()).add(name)
-    return Surroundings(
-        builds=builds,
-        declared=frozenset(desired) | frozenset(unresolved),
-        wanted={key: frozenset(names) for key, names in wanted.items()},
-        sharing={key: frozenset(names) for key, names in sharing.items()},
-    )
 
 
 def _restore(

@@ -26,38 +26,7 @@ from controller.plan.actions import (
 from controller.plan.approval import terms_of
 from controller.plan.fingerprint import changes, short
 from controller.plan.observed import Observed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What a decision needs to know of the other fine-tunes; collected once for a plan."""
-
-    builds: Mapping[str, tuple[str, Build]]
-    """Recorded builds by fingerprint, with the name of the first fine-tune that has one."""
-    declared: frozenset[str]
-    """Every fine-tune with a spec, readable or not."""
-    wanted: Mapping[str, frozenset[str]]
-    """Names of the fine-tunes whose specs ask for a fingerprint."""
-    sharing: Mapping[str, frozenset[str]]
-    """Names of the fine-tunes whose spec cannot be read here and whose open job this is, by ID."""
-
-
-def cancellation(name: str, entry: Entry, around: Surroundings) -> Cancellation | None:
-    """Return what letting go of an entry's open job cancels.
-
-    A job that another fine-tune wants as well, because it has the same inputs, keeps running.
-    """
-    job = entry.job
-    if job is None:
-        return None
-    others = around.wanted.get(job.fingerprint, frozenset()) | around.sharing.get(
-        job.id, frozenset()
-    )
-    if others - {name}:
-        return None
-    return Cancellation(
-        job=job.id, backend=job.backend, submitted=job.submitted, usd=job.estimate_usd
-    )
+from controller.plan.surroundings import Surroundings, cancellation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import json
 
-from backends.base import Job, JobState
+from backends.base import Job, JobResult, JobState
 from controller.canonical import canonical_json
 from controller.lock.model import Build, Entry, Failure, OpenJob
 
@@ -23,7 +23,7 @@ def after_job(entry: Entry, job: Job, *, finished: str, superseded: bool) -> Ent
     if opened is None or opened.id != job.id:
         raise ValueError(f"job {job.id} is not the one that is recorded")
     if job.state is JobState.SUCCEEDED and job.result is not None:
-        return _with_build(entry, _build(opened, job, finished))
+        return _with_build(entry, _build(opened, job, job.result, finished))
     failures = entry.failures
     # Of a cancelled job that no spec asks for, an earlier run, which crashed before recording it,
     # was most likely the reason: it is no failure of these inputs.
@@ -49,19 +49,18 @@ def _failure(opened: OpenJob, job: Job, finished: str) -> Failure:
     )
 
 
-def _build(opened: OpenJob, job: Job, finished: str) -> Build:
-    assert job.result is not None  # noqa: S101 - the caller looked
+def _build(opened: OpenJob, job: Job, result: JobResult, finished: str) -> Build:
     return Build(
         fingerprint=opened.fingerprint,
         attempt=opened.attempt,
         backend=opened.backend,
         job=job.id,
-        model_id=job.result.model_id,
+        model_id=result.model_id,
         inputs=opened.inputs,
         base_model=opened.base_model,
         revision=opened.revision,
         data=opened.data,
-        facts=json.loads(canonical_json(job.result.facts)),
+        facts=json.loads(canonical_json(result.facts)),
         estimate_usd=opened.estimate_usd,
         submitted=opened.submitted,
         finished=finished,

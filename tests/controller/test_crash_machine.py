@@ -213,7 +213,7 @@ def machine(  # noqa: C901 - rules
 
         @precondition(lambda self: len(self.live) < MOST_LIVE)
         @rule(passes=st.integers(0, 2), approves=st.sampled_from([True, True, False]))
-        def a_run_begins_and_waits(self, passes: int, approves: bool = True) -> None:  # noqa: FBT001, FBT002
+        def a_run_begins_and_waits(self, passes: int, *, approves: bool = True) -> None:
             request = self.request(approves=approves)
             self.start(request)
             self.live.append(request)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -388,8 +389,6 @@ def from_database(shell, name: str) -> None:
 
 
 def test_a_finished_job_is_recorded_where_its_data_cannot_be_read(shell, tmp_path, monkeypatch):
-    import sqlite3  # noqa: PLC0415 - this test alone needs a database
-
     with sqlite3.connect(tmp_path / "faq.db") as database:
         database.execute("create table faq (q text, a text)")
         rows = [(f"q{n}?", f"a{n}.") for n in range(24)]
@@ -528,7 +527,7 @@ def test_a_revert_says_what_it_cancels_and_what_that_cost_in_every_format(shell,
 
 @pytest.mark.parametrize("git", [False, True])
 @pytest.mark.parametrize("how", ["gate", "pin"])
-def test_a_lost_lockfile_comes_back_whole(shell, how: str, git: bool):  # noqa: FBT001
+def test_a_lost_lockfile_comes_back_whole(shell, how: str, *, git: bool):
     first = trained(shell, more=FAQ)
     if how == "gate":
         shell.declare(more=STRICT + "seed: 7\n")
