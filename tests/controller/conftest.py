@@ -176,6 +176,7 @@ class Quiet:
 
     def __init__(self) -> None:
         self.outcomes = []
+        self.notices = []
 
     def starting(self, action) -> None:
         pass
@@ -187,7 +188,7 @@ class Quiet:
         pass
 
     def notice(self, message: str) -> None:
-        pass
+        self.notices.append(message)
 
 
 def rows(count: int = ROWS, salt: str = "") -> str:
@@ -201,6 +202,7 @@ class Repository:
     root: Path
     service: Path
     backend: ScriptedBackend = field(init=False)
+    reporter: Quiet = field(default_factory=Quiet)
     offline: bool = False
 
     def __post_init__(self) -> None:
@@ -259,14 +261,12 @@ class Repository:
         plan = (planned or self.planned()).plan
         return approve(plan.actions, plan.decisions, only)
 
-    def run(
-        self, *, approval=YES, wait=False, lock_timeout_s=10.0, only=(), planned=None
-    ) -> RunResult:
+    def run(self, *, approval=YES, wait=False, only=(), planned=None) -> RunResult:
         planned = planned or self.planned()
         if approval is YES:
             approval = self.approval(planned, only)
-        options = RunOptions(approval=approval, wait=wait, lock_timeout_s=lock_timeout_s)
-        return run_until_settled(self.project, planned, Quiet(), options)
+        options = RunOptions(approval=approval, wait=wait, lock_timeout_s=10.0)
+        return run_until_settled(self.project, planned, self.reporter, options)
 
     def reconcile(self, **settings) -> RunResult:
         """Run without anybody's approval."""

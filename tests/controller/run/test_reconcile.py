@@ -12,6 +12,7 @@ import pytest
 from backends.base import BackendError, Completion, JobState, SubmissionUnknown
 from backends.testing import FAILS, GONE_UNFINISHED, INTERRUPTED_ONCE, Crash
 from controller.errors import ExitCode, LockfileInvalid
+from controller.run import reconcile
 from controller.run.prepare import prepare_run
 
 FASTER = {"learning_rate": 2e-4}
@@ -465,3 +466,66 @@ def test_two_walks_from_plans_of_different_times_pay_once(repo):
     for planned in (early, late, replace(early)):
         repo.run(planned=planned)
     assert repo.backend.submitted == 1
+
+
+# --- servers that cannot be asked for the base model, and outages -------------------------------
+
+
+def test_a_server_without_the_base_model_strands_no_trained_build(repo):
+    repo.declare(gate=["stop_rate >= 0.5"])
+    repo.backend.silent_bases = frozenset({"acme/base"})
+    [action] = repo.planned().plan.actions
+    assert "`base` is left out of the comparison" in action.warnings[-1]
+    assert repo.settle().exit_code == ExitCode.DONE
+    build = repo.lockfile.finetunes["faq"].builds[production(repo)]
+    assert build.evaluation.scores.keys() == {"candidate"}
+    assert repo.actions() == []
+
+
+def test_a_base_model_that_comes_back_is_not_measured_for_its_own_sake(repo):
+    repo.declare()
+    repo.backend.silent_bases = frozenset({"acme/base"})
+    repo.settle()
+    repo.backend.silent_bases = frozenset()
+    assert repo.actions() == []
+
+
+def test_a_run_that_waits_puts_up_with_an_outage_and_says_it_once(repo):
+    """The backend is silent for a few looks; the job is followed to its end all the same."""
+
+    class Flaky(type(repo.backend)):
+        silent = 0
+
+        def observe(self, job_ids):
+            self.calls["looks"] += 1
+            if self.submitted and 2 <= self.calls["looks"] <= 6:
+                raise BackendError("503", "try later")
+            return super().observe(job_ids)
+
+        def capabilities(self):
+            return replace(super().capabilities(), poll_s=0.01)
+
+    repo.backend = Flaky(repo.service, script=SLOW)
+    repo.declare()
+    assert repo.run(wait=True).exit_code == ExitCode.DONE
+    assert production(repo) == declared(repo)
+    assert repo.reporter.notices == ["scripted: 503; asking again for 30 minutes"]
+
+
+def test_what_was_read_long_ago_is_read_again_before_the_next_action(repo, monkeypatch):
+    """An evaluation may take an hour; what comes after it is planned anew."""
+    monkeypatch.setattr(reconcile, "FRESH_S", -1.0)
+    reads = []
+    prepare = reconcile.prepare_pass
+
+    def counted(*arguments):
+        reads.append(1)
+        return prepare(*arguments)
+
+    monkeypatch.setattr(reconcile, "prepare_pass", counted)
+    for number, name in enumerate("abc"):
+        repo.declare(name, seed=number)
+    repo.use(script=SLOW)
+    repo.run()
+    assert repo.backend.submitted == 3
+    assert len(reads) == 4
