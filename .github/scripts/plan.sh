@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Validate and plan the repository ROOT, offline; write OUT/plan.md (a comment's text) and OUT/plan.json.
+# Plan the repository ROOT, offline; write OUT/plan.md (a comment's text) and OUT/plan.json.
+#
+# A fine-tune with problems is a part of the plan, and the others are planned all the same; the exit
+# code is then not 0. Where there is no plan at all, the problems are the comment.
 #
 # The Markdown also goes to the job's summary. Exits as `ftctl` did. Nothing that came from the
 # repository is printed: a log line such as `::add-mask::…` would be taken for a command.
@@ -10,12 +13,10 @@ limit=40000 # bytes; a comment holds 65,536 characters, and each line grows by f
 mkdir -p "$out"
 
 status=0
-ftctl --no-color --dir "$root" validate >"$out/problems.txt" 2>&1 || status=$?
-if [ "$status" -eq 0 ]; then
-    ftctl --no-color --dir "$root" plan --offline --markdown --out "$out/plan.json" \
-        >"$out/plan.md" 2>"$out/problems.txt" || status=$?
-fi
-if [ "$status" -ne 0 ]; then
+ftctl --no-color --dir "$root" plan --offline --markdown --out "$out/plan.json" \
+    >"$out/plan.md" 2>"$out/problems.txt" || status=$?
+if ! head -n 1 "$out/plan.md" | grep -qxF '<!-- ftctl:plan -->'; then
+    cat "$out/plan.md" >>"$out/problems.txt"
     {
         echo "<!-- ftctl:plan -->"
         echo "### ftctl plan"

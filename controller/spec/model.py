@@ -113,7 +113,7 @@ class Lifecycle(Strict):
     protect: bool = False
     """Never retire it, not even when this file is deleted. Remembered in the lockfile."""
     suspend: bool = False
-    """Do nothing for this fine-tune until this is taken back."""
+    """Train, evaluate and promote nothing until this is removed; a job that ends is recorded."""
     pin: NonEmpty | None = None
     """Keep this recorded build in production, whatever else the spec says."""
 
@@ -128,7 +128,7 @@ class Spec(Strict):
     labels: dict[str, str] = Field(default_factory=dict)
     """For people and filters."""
     backend: NonEmpty
-    """Where it is trained: `local-gpu`, or an installed plug-in."""
+    """Where it is trained: `openai`, `local-gpu`, or an installed plug-in."""
     endpoint: NonEmpty | None = None
     """For `openai`: which server, by its name in `ftctl.yaml`."""
     base_model: NonEmpty
