@@ -28,6 +28,8 @@ from controller.render.text import safe
 
 _NAMES = 5
 """Names that a sentence lists before it counts the rest."""
+_FREE = (0.0, 0.0)
+"""What a job on one's own hardware costs in US dollars."""
 _VERBS = (
     "to train",
     "to retrain",
@@ -137,7 +139,7 @@ def cost(plan: Plan) -> str:
         parts.append(dollars(sum(low for low, _ in ranges), sum(high for _, high in ranges)))
         if unknown:
             parts.append(f"{unknown} not known")
-        elif all(range_ == (0.0, 0.0) for range_ in ranges):
+        elif all(range_ == _FREE for range_ in ranges):
             parts.append("on your own hardware")
     elif unknown:
         parts.append("not known")
@@ -154,9 +156,10 @@ def cancels_of(action: Action) -> Cancellation | None:
 
 
 def cancels_text(cancels: Cancellation) -> str:
-    """Return which job is cancelled, and what it may have cost: `job ftjob-1, of $40.00 - $80.00`."""
-    usd = f", of {dollars(*cancels.usd)}" if cancels.usd is not None else ", of unknown cost"
-    return f"job {safe(cancels.job)} at {safe(cancels.backend)}{usd}"
+    """Return which job is cancelled, and its price: `job ftjob-1 at openai, of $40.00 - $80.00`."""
+    usd = ", of unknown cost" if cancels.usd is None else f", of {dollars(*cancels.usd)}"
+    free = cancels.usd == _FREE
+    return f"job {safe(cancels.job)} at {safe(cancels.backend)}{'' if free else usd}"
 
 
 def _cancelled(plan: Plan) -> str:
@@ -164,7 +167,7 @@ def _cancelled(plan: Plan) -> str:
     jobs = {one.job: one for action in plan.actions if (one := cancels_of(action)) is not None}
     if not jobs:
         return ""
-    ranges = [one.usd for one in jobs.values() if one.usd is not None]
+    ranges = [one.usd for one in jobs.values() if one.usd is not None and one.usd != _FREE]
     what = f"{len(jobs)} running job{'' if len(jobs) == 1 else 's'} cancelled"
     if not ranges:
         return what
