@@ -131,7 +131,7 @@ class Shell:
     def set(self, key: str, value: object) -> None:
         (self.top / key).write_text(json.dumps(value))
 
-    def endless(self, on: bool = True) -> None:
+    def endless(self, *, on: bool = True) -> None:
         (self.top / "running").touch() if on else (self.top / "running").unlink(missing_ok=True)
 
     @property
@@ -716,7 +716,7 @@ def test_a_reader_beside_a_run_sees_its_records(shell):
     def fold(event, arguments):
         if event == "open" and armed and str(arguments[0]) == str(journal):
             armed.clear()
-            os.unlink(journal)
+            journal.unlink()
 
     sys.addaudithook(fold)
     code, text = shell("status")
