@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeGuard
 
 from backends.base import (
     BackendError,
@@ -61,7 +61,7 @@ class Call:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not _is_meant(error):
+        if _is_fault(error) and not _is_meant(error):
             raise self._failure(error) from error
 
     def expect(self, answer: object, wanted: Hashable) -> None:
@@ -102,7 +102,7 @@ class Call:
         message = f"{self._said(f'returned {returned}')}, the contract asks for {wanted}"
         return BackendError(message, self.guard.remedy)
 
-    def _failure(self, error: Exception) -> BackendError:
+    def _failure(self, error: BaseException) -> BackendError:
         text = " ".join("".join(traceback.format_exception_only(error)).split())
         text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
         message = self._said(f"failed: {text} ({_place(error)})")
@@ -116,7 +116,18 @@ class Call:
         return f"backend {self.guard.name}: {self.what} {what}"
 
 
-def _is_meant(error: Exception) -> bool:
+def _is_fault(error: BaseException | None) -> TypeGuard[BaseException]:
+    """Return whether a backend's code raised an error, or tried to end or cancel what calls it.
+
+    `CancelledError` is asyncio's, known by its name: importing that takes a third of the time that
+    all of a plan's imports may.
+    """
+    if isinstance(error, Exception | SystemExit):
+        return True
+    return error is not None and type(error).__name__ == "CancelledError"
+
+
+def _is_meant(error: BaseException) -> bool:
     """Return whether the contract has this exception, and it can be shown to people."""
     if isinstance(error, HyperparametersInvalid):
         return misfit(getattr(error, "problems", None), tuple[FieldProblem, ...]) is None
@@ -124,7 +135,7 @@ def _is_meant(error: Exception) -> bool:
     return isinstance(error, BackendError) and misfit(said, tuple[str, str]) is None
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Return file and line of the innermost frame; the import system's own say nothing."""
     place = "no place known"
     for frame, line in traceback.walk_tb(error.__traceback__):

@@ -4,7 +4,7 @@ Needs no key, no network and no heavy package.
 """
 
 import os
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -57,7 +57,7 @@ class Resolved:
     def problems(self) -> tuple[Problem, ...]:
         """Every problem of every spec and data file."""
         blocked = [one for one in self.unresolved.values() if isinstance(one, Blocked)]
-        return tuple(problem for one in blocked for problem in one.problems)
+        return tuple(dict.fromkeys(problem for one in blocked for problem in one.problems))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ def resolve(
     requests: dict[str, TrainRequest] = {}
     datasets: dict[str, Dataset] = {}
     unresolved: dict[str, Deferred | Blocked] = {
-        name: _invalid(name, found) for name, found in problems.items()
+        name: invalid(name, found) for name, found in problems.items()
     }
     project = readings.project
     readings = replace(readings, blobs=known_blobs(project.root))
@@ -148,10 +148,10 @@ def resolve(
             unresolved[name] = _deferred(name, error)
         except InvalidInput as error:
             policy = error.exit_code == ExitCode.REFUSED
-            unresolved[name] = _invalid(name, error.problems, policy=policy)
+            unresolved[name] = invalid(name, error.problems, policy=policy)
         except BackendError as error:
             problem = Problem(file=loaded.file, message=error.message, remedy=error.remedy)
-            unresolved[name] = _invalid(name, [problem])
+            unresolved[name] = invalid(name, [problem])
     return Resolved(desired=desired, requests=requests, datasets=datasets, unresolved=unresolved)
 
 
@@ -164,7 +164,17 @@ def _require_valid(loaded: LoadedSpec, open_backend: OpenBackend, policies: Poli
         raise PolicyBroken(breaches)
 
 
-def _invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) -> Blocked:
+def without_settings(specs: Iterable[str], error: InvalidInput) -> Resolved:
+    """Return what is left where `ftctl.yaml` has problems: no fine-tune can be resolved.
+
+    What is recorded of them stays as it is, and jobs on this machine are still followed.
+    """
+    unresolved = {name: invalid(name, error.problems) for name in specs}
+    return Resolved(desired={}, requests={}, datasets={}, unresolved=unresolved)
+
+
+def invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) -> Blocked:
+    """Return what is planned for a fine-tune whose spec or data has problems."""
     first, *others = sorted(problems, key=lambda one: (one.file, one.line or 0, one.field))
     field_ = f"{first.field}: " if first.field else ""
     more = f"; and {len(others)} more" if others else ""

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from backends.base import BackendError, Endpoint
+from controller.canonical import digest
 from controller.errors import InvalidInput, Problem
 from controller.inside import CannotRead, read_inside
 from controller.spec.base import NonEmpty, Strict
@@ -116,6 +117,28 @@ def public_id(base_model: str) -> str:
     if base_model.startswith(("./", "../", "/")):
         return Path(base_model).name
     return base_model
+
+
+def known_endpoints(root: Path) -> Settings | None:
+    """Return the endpoints alone of an `ftctl.yaml` that has problems elsewhere.
+
+    None where these cannot be read either: then nobody knows where a server is.
+    """
+    try:
+        document, _ = parse_yaml(read_inside(root, root / FILE, limit=MAX_BYTES), FILE)
+    except (CannotRead, FileNotFoundError):
+        return None
+    if document is None or not isinstance(document.value, dict):
+        return None
+    try:
+        return Settings.model_validate({"endpoints": document.value.get("endpoints", {})})
+    except ValidationError:
+        return None
+
+
+def decided_by(settings: Settings) -> str:
+    """Return the digest of what approvals depend on: the budget, and which servers are meant."""
+    return digest(settings.model_dump(mode="json", include={"budget", "endpoints"}))
 
 
 def find_endpoint(root: Path, name: str) -> Endpoint:

@@ -37,6 +37,7 @@ def apply_action(action: Action, context: ApplyContext) -> Outcome:
         FtctlError: The lockfile cannot be written, which concerns all of them.
     """
     try:
+        _protect_first(action, context)
         result = _handle(action, context)
     except BackendError as error:
         unknown = isinstance(error, SubmissionUnknown)
@@ -48,9 +49,21 @@ def apply_action(action: Action, context: ApplyContext) -> Outcome:
     except FtctlError as error:
         message = with_remedy(error.message, error.remedy)
         return Outcome(action=action, message=message, exit_code=error.exit_code)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        message = f"{place}{error.strerror or error}"
+        return Outcome(action=action, message=message, exit_code=ExitCode.ERROR)
     for name, entry in result.entries.items():
         context.ledger.record(name, _protected(name, entry, action, context))
     return result.outcome
+
+
+def _protect_first(action: Action, context: ApplyContext) -> None:
+    """Protect a recorded fine-tune that its spec protects, whatever becomes of the action."""
+    entry = context.ledger.entries.get(action.name)
+    protected = _protected(action.name, entry, action, context)
+    if entry is not None and protected != entry:
+        context.ledger.record(action.name, protected)
 
 
 def _protected(

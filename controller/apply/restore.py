@@ -20,7 +20,7 @@ def restore(action: Restore, context: ApplyContext) -> Result:
         # Recorded under its old name until this moment, in this pass too.
         entry = context.ledger.entries.get(action.source, entry)
     how = "as recorded before"
-    if entry.production is None and entry.builds:
+    if not action.is_certain:
         entry, how = _with_production(action.name, entry, context)
     entries: dict[str, Entry | None] = {action.name: entry}
     if action.source is not None:

@@ -5,7 +5,7 @@ import json
 from backends.base import Job
 from controller.apply.context import ApplyContext, Outcome, Result, let_go, with_changes
 from controller.canonical import canonical_json
-from controller.errors import FtctlError
+from controller.errors import ExitCode, FtctlError
 from controller.lock.model import OpenJob
 from controller.plan.actions import Adopt, Desired, Resume, Train
 
@@ -29,8 +29,15 @@ def resume(action: Resume, context: ApplyContext) -> Result:
     request = context.request(action.name, action.job.attempt)
     if action.job.fingerprint != request.fingerprint:
         raise FtctlError(f"{action.name}: the interrupted job has other inputs than the spec")
-    context.open_backend(context.desired(action.name).spec.place).submit(request)
-    return Result(outcome=Outcome(action=action, message=f"job {action.job.id} continues"))
+    desired = context.desired(action.name)
+    job = context.open_backend(desired.spec.place).submit(request)
+    if job.id == action.job.id:
+        return Result(outcome=Outcome(action=action, message=f"job {job.id} continues"))
+    # It vanished a moment ago. What was started in its place must be known, to be followed or ended.
+    opened = with_changes(context.entry(action.name), job=_open_job(job, desired, context))
+    message = f"job {action.job.id} is gone; job {job.id} was started in its place"
+    outcome = Outcome(action=action, message=message, exit_code=ExitCode.ERROR)
+    return Result(outcome=outcome, entries={action.name: opened})
 
 
 def adopt(action: Adopt, context: ApplyContext) -> Result:

@@ -1,9 +1,8 @@
 """`ftctl apply`."""
 
-import json
 import sys
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -23,7 +22,7 @@ from controller.plan.approval import approve
 from controller.plan.plan import Plan
 from controller.render.actions import no_changes
 from controller.render.plan import plan_text
-from controller.render.plan_json import PLAN_FORMAT, action_ids, plan_json
+from controller.render.plan_json import PLAN_FORMAT, SavedPlan, plan_json, read_plan
 from controller.run.prepare import PreparedRun, prepare_run, require_readable
 from controller.run.reconcile import RunOptions, run_until_settled
 
@@ -77,7 +76,7 @@ def command(
     if not approved:
         _ask(prepared, only)
     options = RunOptions(
-        approval=approve(plan.actions, plan.decisions, only),
+        approval=approve(plan.actions, plan.decisions, plan.settings, only),
         wait=not no_wait,
         lock_timeout_s=lock_timeout,
     )
@@ -92,37 +91,32 @@ class _Expected:
     """The plan that a person approved elsewhere."""
 
     plan_id: str
-    actions: Mapping[str, str] = field(default_factory=dict)
-    """Identity of each action that needs approval, by fine-tune; empty when only the ID is known."""
+    saved: SavedPlan | None = None
+    """What a plan file holds; None when only the ID is known."""
 
 
 def _expected(expect: str | None, plan_file: Path | None) -> _Expected | None:
     if plan_file is None:
         return None if expect is None else _Expected(plan_id=expect)
     try:
-        saved = json.loads(plan_file.read_bytes())
-        form, plan_id = int(saved["format"]), str(saved["id"])
-        actions = {str(one["name"]): str(one["id"]) for one in saved["actions"] if "id" in one}
-    except (ValueError, KeyError, TypeError):
-        message = f"{plan_file} is not a plan file"
-        raise FtctlError(message, "Write one: ftctl plan --out FILE") from None
-    if form != PLAN_FORMAT:
-        message = f"{plan_file} has format {form}; this ftctl carries out format {PLAN_FORMAT}"
-        raise PlanStale(message, "Write it again with this ftctl: ftctl plan --out FILE")
-    if expect is not None and expect != plan_id:
-        raise PlanStale(f"{plan_file} is plan {plan_id}, not {expect}", "Approve one of them.")
-    return _Expected(plan_id=plan_id, actions=actions)
+        saved = read_plan(plan_file.read_bytes())
+    except ValueError:
+        message = f"{plan_file} is not a plan file of format {PLAN_FORMAT}"
+        raise FtctlError(message, "Write one with this ftctl: ftctl plan --out FILE") from None
+    if expect is not None and expect != saved.id:
+        raise PlanStale(f"{plan_file} is plan {saved.id}, not {expect}", "Approve one of them.")
+    return _Expected(plan_id=saved.id, saved=saved)
 
 
 def _require_expected(expected: _Expected | None, plan: Plan) -> None:
     if expected is None or expected.plan_id == plan.id:
         return
     message = f"the plan is {plan.id} now, not {expected.plan_id}"
-    if expected.actions:
-        now = action_ids(plan)
-        names = {*expected.actions, *now}
-        other = sorted(name for name in names if expected.actions.get(name) != now.get(name))
-        message += f"; changed since: {', '.join(other) or 'specs, prices or the budget'}"
+    if expected.saved is not None:
+        changed = expected.saved.changed_since(plan)
+        if not changed:
+            return
+        message += f"; changed since: {', '.join(changed)}"
     raise PlanStale(message, "Look at `ftctl plan` and approve that one.")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import click
 
 from controller.cli.common import print_json_line
-from controller.errors import ExitCode
+from controller.errors import ExitCode, FtctlError
 from controller.lock.model import Lockfile
 from controller.lock.store import read_lockfile
 from controller.plan.actions import Adopt, Promote, Restore, Retire, Reuse, Train
@@ -37,6 +37,11 @@ def finish(project: Project, screen: ProgressReporter, *, as_json: bool) -> Iter
         yield ending
     except KeyboardInterrupt:
         ending.interrupted = True
+    except FtctlError as error:
+        screen.progress({})
+        if as_json:
+            print_json_line({"type": "end", "exit_code": error.exit_code, "waiting": []})
+        raise
     finally:
         screen.progress({})
     lockfile = read_lockfile(project.root, project.state)

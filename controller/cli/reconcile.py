@@ -7,6 +7,7 @@ import click
 from controller.cli.common import json_option, print_json_line, project_of, wants_json
 from controller.cli.finish import finish
 from controller.cli.screen import open_screen
+from controller.plan.actions import Blocked, Obstacle
 from controller.render.actions import look, no_changes
 from controller.render.plan_json import plan_json
 from controller.run.prepare import prepare_run, require_readable
@@ -28,12 +29,16 @@ from controller.run.result import RunResult
 def command(ctx: click.Context, *, wait: bool, lock_timeout: float) -> int:
     """Record what open jobs came to; evaluate, judge and promote it.
 
-    Does only what needs no approval: nothing is submitted, cancelled, reused or forgotten. Safe to
-    run at any time, from anywhere, as often as you like.
+    Does only what needs no approval: no new job is submitted; nothing is cancelled, reused or
+    forgotten. Safe to run at any time, from anywhere, as often as you like.
     """
     project, as_json = project_of(ctx), wants_json(ctx)
     prepared = prepare_run(project)
-    require_readable(prepared)
+    if any(
+        isinstance(action, Blocked) and action.obstacle is Obstacle.INPUT
+        for action in prepared.plan.actions
+    ):
+        require_readable(prepared)
     if not prepared.plan.actions:
         if as_json:
             print_json_line(plan_json(prepared.plan, {}))

@@ -2,15 +2,25 @@
 
 import click
 
+from backends.base import Job
 from controller.apply.context import with_changes
-from controller.cli.common import entry_of, observe_jobs, project_of
+from controller.cli.common import (
+    entry_of,
+    json_option,
+    observe_jobs,
+    print_json,
+    project_of,
+    wants_json,
+)
 from controller.errors import FtctlError
 from controller.lock.model import Entry
 from controller.lock.store import hold
+from controller.plan.plan import describe_end
 
 
 @click.command("retry")
 @click.argument("name")
+@json_option
 @click.pass_context
 def command(ctx: click.Context, name: str) -> None:
     """Allow a failed fine-tune another attempt; the next `apply` trains it."""
@@ -21,12 +31,22 @@ def command(ctx: click.Context, name: str) -> None:
         if entry.job is not None:
             jobs = observe_jobs(project, entry.job.backend, [entry.job.id])
             if entry.job.id in jobs:
-                message = f"job {entry.job.id} is {jobs[entry.job.id].state}, not lost"
-                raise FtctlError(message, "Wait for it, or cancel it first: ftctl cancel " + name)
+                raise _not_lost(name, jobs[entry.job.id])
             lost = (entry.job.fingerprint, entry.job.attempt)
         failed = [(key, failure.attempt) for key, failure in entry.failures.items()]
         ledger.record(name, _raised(name, entry, [*failed, *([lost] if lost else [])]))
-    click.echo(f"{name} may be tried again; `ftctl apply` does it.")
+    if wants_json(ctx):
+        print_json({"name": name, "may_be_tried_again": True})
+    else:
+        click.echo(f"{name} may be tried again; `ftctl apply` does it.")
+
+
+def _not_lost(name: str, job: Job) -> FtctlError:
+    if job.state.is_open:
+        message = f"job {job.id} is {job.state}, not lost"
+        return FtctlError(message, f"Wait for it, or cancel it first: ftctl cancel {name}")
+    message = f"{describe_end(job)}, which is not recorded yet"
+    return FtctlError(message, "Record it first: ftctl reconcile")
 
 
 def _raised(name: str, entry: Entry, ended: list[tuple[str, int]]) -> Entry:

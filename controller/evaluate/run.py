@@ -4,6 +4,7 @@ The answers are kept in the state folder, beside the scores, for people to look 
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,11 +143,13 @@ def measure(
     write_atomic(answers_file, b"".join(_answer_lines(prompts, answers)))
     if prompts and not any(prompt.messages for prompt in prompts):
         # Plain texts: nobody answered anything.
-        return {role: _rounded(loss_alone(given)) for role, given in answers.items()}
-    return {
-        role: _rounded(score(settings.metrics, references, given))
-        for role, given in answers.items()
-    }
+        scores = {role: loss_alone(given) for role, given in answers.items()}
+    else:
+        scores = {
+            role: score(settings.metrics, references, given) for role, given in answers.items()
+        }
+    _require_finite(scores[CANDIDATE])
+    return {role: _rounded(measured) for role, measured in scores.items()}
 
 
 def read_prompts(path: Path) -> Iterator[Prompt]:
@@ -211,9 +214,24 @@ def _base_model(build: Build, desired: Desired, at: Place) -> BaseModel:
     return found
 
 
+def _require_finite(scores: Scores) -> None:
+    """Refuse the scores of a model that diverged: no gate could judge them.
+
+    Raises:
+        BackendError: A score is not a finite number.
+    """
+    diverged = [name for name, one in scores.items() if not math.isfinite(one)]
+    if diverged:
+        message = f"{', '.join(diverged)} of the trained model is not a finite number: it diverged"
+        raise BackendError(message, "Lower the learning rate, or look for odd examples.")
+
+
 def _rounded(scores: Scores) -> Scores:
-    """Round to what is worth recording; more digits only make diffs."""
-    return {name: round(number, 6) for name, number in scores.items()}
+    """Round to what is worth recording; more digits only make diffs.
+
+    A score that is not a finite number, of a model that diverged, was not measured.
+    """
+    return {name: round(one, 6) for name, one in scores.items() if math.isfinite(one)}
 
 
 def _compared(role: str, build: Build, desired: Desired, at: Place) -> Compared:

@@ -36,6 +36,8 @@ class Ledger:
     state: Path
     entries: dict[str, Entry] = field(default_factory=dict)
     """What is recorded, by fine-tune; changed by `record` alone."""
+    read: bytes | None = None
+    """The lockfile's bytes when this run began to hold it; None while there was no file."""
 
     @property
     def lockfile(self) -> Lockfile:
@@ -69,13 +71,20 @@ class Ledger:
     def fold(self) -> None:
         """Write the lockfile if anything was recorded; a pass without actions writes no byte.
 
+        Somebody may have changed the file meanwhile, by a pull: then the records of this run are
+        put on top of what is there now, as the next run would do with the journal.
+
         Raises:
             FtctlError: The disk refused; lockfile and journal are as they were.
+            LockfileInvalid: The file was broken meanwhile; it and the journal are as they were.
         """
         if not self.journal.exists():
             return
+        if _read_bytes(self.root) != self.read:
+            self.entries = dict(read_lockfile(self.root, self.state).finetunes)
         try:
-            write_atomic(self.root / LOCKFILE, dump_lockfile(self.lockfile))
+            self.read = dump_lockfile(self.lockfile)
+            write_atomic(self.root / LOCKFILE, self.read)
         except OSError as error:
             message = f"{LOCKFILE}: cannot be written: {error.strerror}"
             remedy = (
@@ -92,19 +101,34 @@ def read_lockfile(root: Path, state: Path) -> Lockfile:
     Raises:
         LockfileInvalid: It is corrupt, or written by a newer ftctl.
     """
-    try:
-        lockfile = parse_lockfile(read_inside(root, root / LOCKFILE, limit=MAX_BYTES), LOCKFILE)
-    except FileNotFoundError:
-        lockfile = Lockfile()
-    except CannotRead as error:
-        raise LockfileInvalid(f"{LOCKFILE}: {error.message}", error.remedy) from None
-    journal = state / "journal.jsonl"
-    if not journal.exists():
+    while True:
+        text, lines = _read_bytes(root), _read_journal(state)
+        # A run beside this one may have folded the journal in between the two.
+        if _read_bytes(root) == text:
+            break
+    lockfile = Lockfile() if text is None else parse_lockfile(text, LOCKFILE)
+    if not lines:
         return lockfile
     entries = dict(lockfile.finetunes)
-    for line in journal.read_bytes().splitlines():
+    for line in lines:
         _replay(entries, line)
     return Lockfile(finetunes=entries)
+
+
+def _read_bytes(root: Path) -> bytes | None:
+    try:
+        return read_inside(root, root / LOCKFILE, limit=MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    except CannotRead as error:
+        raise LockfileInvalid(f"{LOCKFILE}: {error.message}", error.remedy) from None
+
+
+def _read_journal(state: Path) -> list[bytes]:
+    try:
+        return (state / "journal.jsonl").read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 @contextmanager
@@ -131,8 +155,9 @@ def hold(root: Path, state: Path, *, timeout_s: float, purpose: str) -> Iterator
                 # The note is for those who wait; a full disk must not stop what needs no room.
                 with suppress(OSError):
                     write_atomic(note, canonical_json({"pid": os.getpid(), "purpose": purpose}))
+                text = _read_bytes(root)
                 entries = dict(read_lockfile(root, state).finetunes)
-                ledger = Ledger(root=root, state=state, entries=entries)
+                ledger = Ledger(root=root, state=state, entries=entries, read=text)
                 # What a dead run left is folded in first: its last line may be torn, and nothing
                 # may be appended to that.
                 ledger.fold()

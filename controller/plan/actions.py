@@ -132,6 +132,8 @@ class Evaluate:
     fingerprint: str
     needs_approval: bool = False
     """Not for the first time, and not where it is free and cannot switch production."""
+    replaces: str | None = None
+    """The build in production."""
     without_base: str | None = None
     """Why the base model cannot be compared with; None where it can."""
 
@@ -143,6 +145,8 @@ class Judge:
     name: str
     reason: str
     fingerprint: str
+    replaces: str | None = None
+    """The build in production."""
     needs_approval: bool = False
     """Whether the outcome switches production, by a gate that was changed since it failed."""
 
@@ -202,6 +206,11 @@ class Restore:
     """Name of the fine-tune before its file was renamed; its entry goes with this action."""
     needs_approval: ClassVar[bool] = True
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is known which build was in production, or that none was."""
+        return self.source is not None or self.entry.production is not None or not self.entry.builds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protect:
@@ -210,6 +219,8 @@ class Protect:
     name: str
     reason: str
     protect: bool
+    job: Job | None = None
+    """The open job, which keeps running."""
     needs_approval: ClassVar[bool] = True
 
 
@@ -271,7 +282,7 @@ _EXIT_CODES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocked:
-    """Nothing will be done until a person acts."""
+    """Nothing will be done until the obstacle is gone."""
 
     name: str
     reason: str

@@ -36,58 +36,77 @@ ID_DIGITS = 16
 class Approval:
     """What a run may do."""
 
-    actions: Mapping[str, Action] = field(default_factory=dict)
-    """The actions that a person saw, by fine-tune."""
+    actions: Mapping[str, tuple[Action, ...]] = field(default_factory=dict)
+    """The actions that a person saw, by fine-tune: more than one where one prepares the next."""
     decisions: Mapping[str, str] = field(default_factory=dict)
     """What was decided in each spec then; see `Plan.decisions`."""
+    settings: str = ""
+    """What was decided in `ftctl.yaml` then; see `Plan.settings`."""
 
 
 def approve(
-    actions: Iterable[Action], decisions: Mapping[str, str], only: Collection[str] = ()
+    actions: Iterable[Action],
+    decisions: Mapping[str, str],
+    settings: str = "",
+    only: Collection[str] = (),
 ) -> Approval:
     """Return the approval of a plan's actions, or of some fine-tunes' alone."""
-    # Where a record and what follows it are in the list, the latter implies the former.
-    seen = {action.name: action for action in actions if not only or action.name in only}
+    seen: dict[str, tuple[Action, ...]] = {}
+    for action in actions:
+        if not only or action.name in only:
+            seen[action.name] = (*seen.get(action.name, ()), action)
     return Approval(
-        actions=seen, decisions={name: decisions[name] for name in seen if name in decisions}
+        actions=seen,
+        decisions={name: decisions[name] for name in seen if name in decisions},
+        settings=settings,
     )
 
 
-def is_allowed(action: Action, decision: str | None, approval: Approval | None) -> bool:
+def is_allowed(
+    action: Action, decision: str | None, settings: str, approval: Approval | None
+) -> bool:
     """Return whether an action may be carried out.
 
     Args:
         action: From a plan made a moment ago.
         decision: What is decided in the fine-tune's spec now; None without a readable spec.
+        settings: What is decided in `ftctl.yaml` now.
         approval: Of the run; None for a run that nobody approved.
     """
     if approval is None:
         return not action.needs_approval
-    seen = approval.actions.get(action.name)
-    if seen is None:
-        return False
-    if isinstance(action, Record) and (
-        is_own_job(action.job.fingerprint, action.job.attempt, seen)
-        or _cancels(seen, action.job.id)
+    seen = approval.actions.get(action.name, ())
+    if isinstance(action, Record) and any(
+        is_own_job(action.job.fingerprint, one) or _cancels(one, action.job.id) for one in seen
     ):
         return True
-    if decision != approval.decisions.get(action.name):
+    if not seen or is_decided_otherwise(action.name, decision, settings, approval):
+        return False
+    if isinstance(action, Evaluate | Judge | Promote) and not _replaces_as_seen(action, seen):
         return False
     if not action.needs_approval:
         return True
-    return identity(action) == identity(seen) or _follows(action, seen)
+    return any(identity(action) == identity(one) or _follows(action, one) for one in seen)
 
 
-def is_own_job(fingerprint: str, attempt: int, seen: Action) -> bool:
+def is_decided_otherwise(
+    name: str, decision: str | None, settings: str, approval: Approval
+) -> bool:
+    """Return whether a spec or `ftctl.yaml` asks for something else than what was approved."""
+    return decision != approval.decisions.get(name) or settings != approval.settings
+
+
+def is_own_job(fingerprint: str, seen: Action) -> bool:
     """Return whether a job is one that an approved action submits, takes over or waits for."""
     match seen:
         case Train():
-            return (fingerprint, attempt) == (seen.fingerprint, seen.attempt)
+            return fingerprint == seen.fingerprint
         case Wait() | Resume() | Record() | Adopt():
-            return (fingerprint, attempt) == (seen.job.fingerprint, seen.job.attempt)
+            return fingerprint == seen.job.fingerprint
         case Restore():
-            job = seen.entry.job
-            return job is not None and (fingerprint, attempt) == (job.fingerprint, job.attempt)
+            return seen.entry.job is not None and fingerprint == seen.entry.job.fingerprint
+        case Protect():
+            return seen.job is not None and fingerprint == seen.job.fingerprint
         case _:
             return False
 
@@ -96,8 +115,7 @@ def owns(job: OpenJob, approval: Approval | None, name: str) -> bool:
     """Return whether a run follows an open job: its own, or any when nobody approved anything."""
     if approval is None:
         return True
-    seen = approval.actions.get(name)
-    return seen is not None and is_own_job(job.fingerprint, job.attempt, seen)
+    return any(is_own_job(job.fingerprint, one) for one in approval.actions.get(name, ()))
 
 
 def decisions_of(desired: Desired) -> str:
@@ -110,6 +128,7 @@ def decisions_of(desired: Desired) -> str:
             "gate": list(spec.gate),
             "lifecycle": spec.lifecycle.model_dump(mode="json"),
             "budget": spec.budget.model_dump(mode="json"),
+            "tracking": spec.tracking.model_dump(mode="json"),
         }
     )
 
@@ -122,14 +141,12 @@ def terms_of(gate: Sequence[str], evaluation_fingerprint: str) -> str:
     return digest({"gate": list(gate), "evaluation": evaluation_fingerprint})
 
 
-def plan_id(
-    actions: Iterable[Action], decisions: Mapping[str, str], budget_usd: float | None
-) -> str:
+def plan_id(actions: Iterable[Action], decisions: Mapping[str, str], settings: str) -> str:
     """Return the digest of everything that a person decides by."""
     value: dict[str, Json] = {
         "actions": [identity(action) for action in actions if action.needs_approval],
         "decisions": dict(decisions),
-        "budget_usd": budget_usd,
+        "settings": settings,
     }
     return digest(value)[:ID_DIGITS]
 
@@ -145,6 +162,7 @@ def _decisive(action: Action) -> Iterator[tuple[str, Json]]:
             yield "fingerprint", action.fingerprint
             yield "attempt", action.attempt
             yield "usd", action.estimate.usd
+            yield "gpu_hours", action.estimate.gpu_hours
         case Reuse():
             yield "fingerprint", action.fingerprint
             yield "source", action.source
@@ -162,8 +180,9 @@ def _decisive(action: Action) -> Iterator[tuple[str, Json]]:
             yield "fingerprint", action.fingerprint
         case _:
             pass
-    if isinstance(action, Train | Reuse | Adopt | Retire):
+    if isinstance(action, Train | Reuse | Adopt | Retire | Evaluate | Judge | Promote):
         yield "replaces", action.replaces
+    if isinstance(action, Train | Reuse | Adopt | Retire):
         yield "cancels", _cancelled(action.cancels)
 
 
@@ -183,6 +202,7 @@ def _follows(action: Action, seen: Action) -> bool:
             return (
                 (action.fingerprint, action.attempt) == (seen.fingerprint, seen.attempt)
                 and _at_most(action.estimate.usd, seen.estimate.usd)
+                and _at_most(action.estimate.gpu_hours, seen.estimate.gpu_hours)
                 and _cancels_no_more(action, seen)
             )
         case Adopt() if isinstance(seen, Train | Adopt | Restore):
@@ -209,8 +229,17 @@ def _target(action: Action) -> str:
             return ""
 
 
-def _at_most(usd: tuple[float, float] | None, seen: tuple[float, float] | None) -> bool:
-    return usd == seen or (usd is not None and seen is not None and usd[1] <= seen[1])
+def _replaces_as_seen(action: Evaluate | Judge | Promote, seen: tuple[Action, ...]) -> bool:
+    """Return whether production is still the build that the approved actions replace."""
+    replaced = {one.replaces for one in seen if isinstance(one, _REPLACING)}
+    return not replaced or action.replaces in {*replaced, action.fingerprint}
+
+
+_REPLACING = (Train, Reuse, Adopt, Evaluate, Judge, Promote)
+
+
+def _at_most(cost: tuple[float, float] | None, seen: tuple[float, float] | None) -> bool:
+    return cost == seen or (cost is not None and seen is not None and cost[1] <= seen[1])
 
 
 def _cancels(action: Action, job: str) -> bool:

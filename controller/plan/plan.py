@@ -22,7 +22,7 @@ from controller.plan.actions import (
 )
 from controller.plan.approval import decisions_of, plan_id
 from controller.plan.budget import within_budget
-from controller.plan.observed import Observed
+from controller.plan.observed import Lost, Observed
 from controller.plan.planner import Planner, pinned_builds
 from controller.plan.recording import after_job
 from controller.plan.surroundings import Surroundings, cancellation, surroundings_of
@@ -38,6 +38,8 @@ class Plan:
     decisions: Mapping[str, str] = field(default_factory=dict)
     """Digest of what a person decided in each spec that could be read: inputs, evaluation, gate,
     lifecycle, budget."""
+    settings: str = ""
+    """Digest of what a person decided in `ftctl.yaml`: the budget, and which servers are meant."""
     budget_usd: float | None = None
     suspended: tuple[str, ...] = ()
     """Fine-tunes that are as declared, and suspended."""
@@ -52,7 +54,7 @@ class Plan:
 
         What happens by itself changes nothing: how far a job has come, and what it came to.
         """
-        return plan_id(self.actions, self.decisions, self.budget_usd)
+        return plan_id(self.actions, self.decisions, self.settings)
 
     def of(self, name: str) -> Action | None:
         """Return the action of one fine-tune."""
@@ -65,6 +67,7 @@ def make_plan(
     observed: Observed,
     budget_usd: float | None = None,
     unresolved: Mapping[str, Deferred | Blocked] = MappingProxyType({}),
+    settings: str = "",
 ) -> Plan:
     """Decide what one pass does.
 
@@ -74,10 +77,12 @@ def make_plan(
         observed: What the backends answered about recorded open jobs and wanted fingerprints.
         budget_usd: What all jobs may cost together, open ones counted; None for no limit.
         unresolved: Fine-tunes whose spec or data cannot be read here, by name.
+        settings: Digest of what a person decided in `ftctl.yaml`.
 
     Returns:
-        One action for each fine-tune that is not as declared. Where that records a job, also the
-        one that follows, if it needs approval: a person must see it in the same list.
+        One action for each fine-tune that is not as declared. Where that records a job or restores
+        an entry, also the one that follows, if it needs approval: a person must see it in the same
+        list.
     """
     view = _View(desired=desired, recorded=recorded, observed=observed, unresolved=unresolved)
     actions = [action for name in view.names for action in view.actions(name)]
@@ -87,6 +92,7 @@ def make_plan(
         actions=tuple(actions),
         specs=len(view.around.declared),
         decisions={name: decisions_of(one) for name, one in desired.items()},
+        settings=settings,
         budget_usd=budget_usd,
         suspended=tuple(view.suspended(actions)),
         unasked=observed.unasked,
@@ -116,11 +122,16 @@ class _View:
         self._observed = observed
         self._unresolved = unresolved
         self.around = surroundings_of(desired, recorded, unresolved)
+        orphans = {
+            name: entry
+            for name, entry in sorted(self._entries.items())
+            if name not in self.around.declared
+        }
         self._restores = {
             name: restore
             for name, one in desired.items()
             if name not in self._entries
-            and (restore := _restore(one, recorded, observed, self.around)) is not None
+            and (restore := _restore(one, orphans, observed.lost.get(name))) is not None
         }
         self._moved = {restore.source for restore in self._restores.values()}
         self._strangers = sorted(unresolved.keys() - self._entries.keys())
@@ -134,15 +145,21 @@ class _View:
         """Yield the step of one fine-tune; after a record also what follows, if a person decides it."""
         entry = self._entries.get(name, Entry())
         job = self._observed.jobs.get(entry.job.id) if entry.job is not None else None
-        if job is None or job.state.is_open:
-            action = self._action(name, entry)
-            if action is not None:
-                yield action
+        if job is not None and not job.state.is_open:
+            # First of all: it needs neither spec nor data, and whatever comes next builds on it.
+            yield Record(name=name, reason=describe_end(job), job=job)
+            superseded = self._is_superseded(name, entry)
+            after = after_job(entry, job, finished="", superseded=superseded)
+            yield from self._decided(name, after)
             return
-        # First of all: it needs neither spec nor data, and whatever comes next builds on it.
-        yield Record(name=name, reason=describe_end(job), job=job)
-        after = after_job(entry, job, finished="", superseded=self._is_superseded(name, entry))
-        following = self._action(name, after)
+        action = self._action(name, entry, self._restores.get(name))
+        if action is not None:
+            yield action
+        if isinstance(action, Restore) and action.is_certain:
+            yield from self._decided(name, action.entry)
+
+    def _decided(self, name: str, entry: Entry) -> Iterator[Action]:
+        following = self._action(name, entry)
         if following is not None and following.needs_approval:
             yield following
 
@@ -153,7 +170,7 @@ class _View:
             if desired.spec.lifecycle.suspend and name not in busy:
                 yield name
 
-    def _action(self, name: str, entry: Entry) -> Action | None:
+    def _action(self, name: str, entry: Entry, restore: Restore | None = None) -> Action | None:
         if name in self._unresolved:
             return self._unresolved[name]
         if name in self._desired:
@@ -162,7 +179,7 @@ class _View:
                 entry=entry,
                 observed=self._observed,
                 around=self.around,
-                restore=self._restores.get(name),
+                restore=restore,
             ).action()
         if name in self._moved:
             return None
@@ -175,25 +192,37 @@ class _View:
         return desired is None or desired.fingerprint != entry.job.fingerprint
 
 
-def _restore(
-    desired: Desired, recorded: Lockfile, observed: Observed, around: Surroundings
-) -> Restore | None:
+def _restore(desired: Desired, orphans: Mapping[str, Entry], lost: Lost | None) -> Restore | None:
     """Return what is known of a fine-tune without an entry: under its old name, or elsewhere."""
-    name, pin = desired.name, desired.spec.lifecycle.pin
-    for old in sorted(recorded.finetunes.keys() - around.declared):
-        entry = recorded.finetunes[old]
-        same_job = entry.job is not None and entry.job.fingerprint == desired.fingerprint
-        pinned = pin is not None and bool(pinned_builds(pin, entry))
-        if desired.fingerprint in entry.builds or same_job or pinned:
-            reason = f"finetunes/{old}.yaml was renamed to {name}.yaml"
-            return Restore(name=name, reason=reason, entry=entry, source=old)
-    lost = observed.lost.get(name)
+    name = desired.name
+    nearest = max(orphans, key=lambda old: _nearness(desired, orphans[old]), default=None)
+    if nearest is not None and _nearness(desired, orphans[nearest]):
+        reason = f"finetunes/{nearest}.yaml was renamed to {name}.yaml"
+        return Restore(name=name, reason=reason, entry=orphans[nearest], source=nearest)
     if lost is None:
         return None
     count = len(lost.entry.builds)
     what = f"{count} build{'' if count == 1 else 's'}" if count else "an open job"
     reason = f"the lockfile has no entry for it; {lost.source} knows {what}"
     return Restore(name=name, reason=reason, entry=lost.entry)
+
+
+def _nearness(desired: Desired, entry: Entry) -> int:
+    """Return how surely an entry without a spec is a fine-tune under its old name; 0 for not."""
+    pin = desired.spec.lifecycle.pin
+    target = desired.fingerprint
+    if pin is not None and len(pin.removeprefix("ft1:")) >= _SURE_DIGITS:
+        matches = pinned_builds(pin, entry)
+        target = matches[0] if len(matches) == 1 else target
+    if target == entry.production:
+        return 3
+    if entry.job is not None and target == entry.job.fingerprint:
+        return 2
+    return int(target in entry.builds)
+
+
+_SURE_DIGITS = 8
+"""So many hex digits of a pin do not fit another build by chance."""
 
 
 def _without_spec(

@@ -1,6 +1,6 @@
 """The decision for one declared fine-tune: how it gets one step nearer to its spec. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backends.base import Job, JobState
@@ -44,7 +44,7 @@ class Planner:
         """Return the next step; None when everything is as declared."""
         step = self.restore or self._next()
         if self.desired.spec.lifecycle.suspend:
-            return self._suspended(step)
+            step = self._suspended(step)
         return self._with_protection(step)
 
     def _next(self) -> Action | None:
@@ -73,7 +73,8 @@ class Planner:
         reason = "lifecycle.protect was changed"
         if isinstance(step, Blocked):
             reason += f"; otherwise blocked: {step.reason}"
-        return Protect(name=self.desired.name, reason=reason, protect=protect)
+        job = step.job if isinstance(step, Wait) else None
+        return Protect(name=self.desired.name, reason=reason, protect=protect, job=job)
 
     def _target(self) -> str | Blocked:
         """Return the fingerprint that is wanted: the spec's, or the pinned build's."""
@@ -258,6 +259,7 @@ class Planner:
                 name=name,
                 reason=stale,
                 fingerprint=build.fingerprint,
+                replaces=self.entry.production,
                 needs_approval=self._decides_anew(build, is_production=is_production),
                 without_base=self._without_base,
             )
@@ -266,18 +268,20 @@ class Planner:
     def _decides_anew(self, build: Build, *, is_production: bool) -> bool:
         """Return whether measuring a build costs, or may promote it on terms nobody approved."""
         if build.evaluation is None:
-            return self._other_terms
+            return not self._has_approved_terms(build)
         return self.desired.paid if is_production else True
 
-    @property
-    def _other_terms(self) -> bool:
-        """Whether the job of these inputs was approved with another gate or other metrics."""
-        for job in self.observed.found.get(self.desired.fingerprint, ()):
-            terms = job.origin.get("terms")
-            if isinstance(terms, Mapping) and terms.get("name") == self.desired.name:
-                now = terms_of(self.desired.spec.gate, self.desired.evaluation_fingerprint)
-                return terms.get("digest") != now
-        return False
+    def _has_approved_terms(self, build: Build) -> bool:
+        """Return whether a build's job was approved for this fine-tune, with this gate and metrics.
+
+        False where that is not known: the service keeps no origin, or gives no answer.
+        """
+        wanted = {
+            "name": self.desired.name,
+            "digest": terms_of(self.desired.spec.gate, self.desired.evaluation_fingerprint),
+        }
+        jobs = [*self.observed.found.get(build.fingerprint, ()), *self.observed.jobs.values()]
+        return any(job.id == build.job and job.origin.get("terms") == wanted for job in jobs)
 
     def _judged(self, build: Build, *, is_production: bool) -> Action | None:
         name, gate = self.desired.name, list(self.desired.spec.gate)
@@ -289,6 +293,7 @@ class Planner:
                 name=name,
                 reason="the gate was changed",
                 fingerprint=key,
+                replaces=self.entry.production,
                 needs_approval=not is_production and judgement.passed,
             )
         if judgement.passed and not is_production:
@@ -298,7 +303,7 @@ class Planner:
                 reason=reason,
                 fingerprint=key,
                 replaces=self.entry.production,
-                needs_approval=self._other_terms,
+                needs_approval=not self._has_approved_terms(build),
             )
         if judgement.passed or self.desired.spec.lifecycle.pin is not None:
             # A pin is a person's decision about production, whatever the gate says.

@@ -1,8 +1,10 @@
 """What the end of a job makes of an entry. Pure: the planner looks ahead with it, the handler records it."""
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 
-from backends.base import Job, JobResult, JobState
+from backends.base import Job, JobResult, JobState, Json
 from controller.canonical import canonical_json
 from controller.lock.model import Build, Entry, Failure, OpenJob
 
@@ -60,12 +62,27 @@ def _build(opened: OpenJob, job: Job, result: JobResult, finished: str) -> Build
         base_model=opened.base_model,
         revision=opened.revision,
         data=opened.data,
-        facts=json.loads(canonical_json(result.facts)),
+        facts=json.loads(canonical_json(_finite(result.facts))),
         estimate_usd=opened.estimate_usd,
         submitted=opened.submitted,
         finished=finished,
         spec_commit=opened.spec_commit,
     )
+
+
+def _finite(value: Json) -> Json:
+    """Return facts with null for each number that JSON cannot hold: a loss that diverged, say."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {key: _finite(one) for key, one in value.items()}
+        case str():
+            return value
+        case Sequence():
+            return [_finite(one) for one in value]
+        case _:
+            return value
 
 
 def _with_build(entry: Entry, build: Build) -> Entry:

@@ -59,10 +59,23 @@ def surroundings_of(
             sharing.setdefault(entry.job.id, set()).add(name)
     wanted: dict[str, set[str]] = {}
     for name, one in desired.items():
-        wanted.setdefault(one.fingerprint, set()).add(name)
+        if _follows_its_job(one, recorded.finetunes.get(name)):
+            wanted.setdefault(one.fingerprint, set()).add(name)
     return Surroundings(
         builds=builds,
         declared=frozenset(desired) | frozenset(unresolved),
         wanted={key: frozenset(names) for key, names in wanted.items()},
         sharing={key: frozenset(names) for key, names in sharing.items()},
     )
+
+
+def _follows_its_job(desired: Desired, entry: Entry | None) -> bool:
+    """Return whether a fine-tune would take what a job for its inputs comes to.
+
+    One that is suspended, or pinned to another build, does so only if the job is recorded for it.
+    """
+    job = entry.job if entry is not None else None
+    if job is not None and job.fingerprint == desired.fingerprint:
+        return True
+    lifecycle = desired.spec.lifecycle
+    return not lifecycle.suspend and lifecycle.pin is None

@@ -88,7 +88,7 @@ def _details(action: Action) -> Iterator[str]:
         case Restore():
             yield from _rows(list(_restored(action)))
         case Evaluate() | Judge() | Promote():
-            yield f"build = {short(action.fingerprint)}"
+            yield from _rows(list(_judged(action)))
             if isinstance(action, Evaluate) and action.without_base is not None:
                 yield f"! {safe(action.without_base)}; `base` is left out of the comparison"
         case Wait() | Resume() if action.job.progress is not None:
@@ -97,6 +97,13 @@ def _details(action: Action) -> Iterator[str]:
             yield from _obstacles(action)
         case _:
             pass
+
+
+def _judged(action: Evaluate | Judge | Promote) -> Iterator[tuple[str, str]]:
+    """Yield which build is judged, and which one it replaces if it passes."""
+    yield "build", short(action.fingerprint)
+    if action.replaces is not None and action.replaces != action.fingerprint:
+        yield "production", f"build {short(action.replaces)}, replaced if this one passes"
 
 
 def _effects(action: Reuse | Adopt | Retire) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import assert_never
+from typing import Literal, assert_never
+
+from pydantic import BaseModel, ConfigDict
 
 from backends.base import Json
 from controller.canonical import digest
@@ -42,7 +44,8 @@ def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
         "suspended": list(plan.suspended),
         "unasked": dict(plan.unasked),
         "summary": summary(plan) if plan.actions else no_changes(plan),
-        "budget_usd": plan.budget_usd,
+        "settings": plan.settings,
+        "decisions": dict(plan.decisions),
         "actions": [
             _action_json(action, desired.get(action.name), ids.get(action.name))
             for action in plan.actions
@@ -50,13 +53,65 @@ def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
     }
 
 
+class SavedPlan(BaseModel):
+    """What of a plan file says what a person approved."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[2]
+    id: str
+    settings: str
+    decisions: dict[str, str]
+    actions: list["SavedAction"]
+
+    def changed_since(self, plan: Plan) -> list[str]:
+        """Return what is not as it was approved; empty when nothing that is planned now differs.
+
+        Less may be planned: a fine-tune whose backend is silent by now is left alone.
+        """
+        changed = [] if plan.settings == self.settings else ["ftctl.yaml"]
+        approved = {one.name: one.id for one in self.actions if one.id is not None}
+        now = action_ids(plan)
+        names = {name for name, one in now.items() if approved.get(name) != one}
+        names |= {
+            name
+            for name, decision in plan.decisions.items()
+            if name in self.decisions and self.decisions[name] != decision
+        }
+        # What was approved and is done, or is not planned any more though it could be.
+        blocked = {one.name for one in plan.actions if isinstance(one, Blocked)}
+        names |= {name for name in approved if name not in now and name not in blocked}
+        return [*changed, *sorted(names)]
+
+
+class SavedAction(BaseModel):
+    """An action of a plan file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    id: str | None = None
+
+
+def read_plan(text: bytes) -> SavedPlan:
+    """Read a plan file.
+
+    Raises:
+        ValueError: The text is something else, or a plan of another format.
+    """
+    try:
+        return SavedPlan.model_validate_json(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def action_ids(plan: Plan) -> dict[str, str]:
-    """Return the identity of each action that needs approval, by fine-tune."""
-    return {
-        action.name: digest([identity(action), plan.decisions.get(action.name)])[:ID_DIGITS]
-        for action in plan.actions
-        if action.needs_approval
-    }
+    """Return the identity of what needs approval, by fine-tune."""
+    identities: dict[str, list[Json]] = {}
+    for action in plan.actions:
+        if action.needs_approval:
+            identities.setdefault(action.name, []).append(identity(action))
+    return {name: digest(found)[:ID_DIGITS] for name, found in identities.items()}
 
 
 def _action_json(action: Action, desired: Desired | None, action_id: str | None) -> Json:

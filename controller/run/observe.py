@@ -45,6 +45,7 @@ def observe(
     project: Project,
     *,
     display_only: bool = False,
+    without_endpoints: bool = False,
 ) -> Observed:
     """Query the backends about everything that a plan needs to know.
 
@@ -55,6 +56,7 @@ def observe(
         project: The repository; when it is offline, no server is asked.
         display_only: Whether the plan is only shown. Then a place whose key is not set here need
             not be asked; the plan says so.
+        without_endpoints: Whether `ftctl.yaml`, which says where servers are, cannot be read.
     """
     answers = _Answers()
     questions = _questions(resolved, recorded)
@@ -65,6 +67,10 @@ def observe(
             can = backend.capabilities()
             if project.offline and (can.remote or can.endpoints):
                 answers.unasked[place] = "no server is asked with --offline"
+                continue
+            if without_endpoints and can.endpoints:
+                message = "ftctl.yaml, which says where servers are, cannot be read"
+                answers.unreachable[place] = Silence(message=message, remedy="Correct it first.")
                 continue
             _ask(place, backend, questions[place], answers)
         except BackendError as error:
@@ -92,14 +98,16 @@ def _questions(resolved: Resolved, recorded: Lockfile) -> dict[str, _Questions]:
         build = entry_or_none.builds.get(desired.fingerprint) if entry_or_none else None
         place = desired.spec.place
         is_candidate = entry_or_none is not None and entry_or_none.candidate == desired.fingerprint
+        measures = "base" in desired.spec.evaluation.compare_to and not _is_measured(build, desired)
+        if build is not None and not is_candidate and not measures:
+            continue
+        asked = questions.setdefault(place, _Questions())
         if build is None or is_candidate:
             # Of a candidate's job: the terms on which it was approved.
-            asked = questions.setdefault(place, _Questions())
             asked.fingerprints.append(desired.fingerprint)
         if entry_or_none is None:
-            questions.setdefault(place, _Questions()).names[name] = desired.fingerprint
-        if "base" in desired.spec.evaluation.compare_to and not _is_measured(build, desired):
-            asked = questions.setdefault(place, _Questions())
+            asked.names[name] = desired.fingerprint
+        if measures:
             asked.bases[desired.base_model.reference] = desired.base_model
     return questions
 
@@ -137,9 +145,10 @@ def _ask(place: str, backend: Backend, questions: _Questions, answers: _Answers)
         answers.found |= backend.find(questions.fingerprints)
     if questions.names:
         for name, jobs in backend.find_by_name(questions.names).items():
-            entry = entry_of_jobs(jobs, place)
-            if entry.builds.keys() - {questions.names[name]}:
-                # One build alone, of the wanted inputs, is simply taken over.
+            entry, wanted = entry_of_jobs(jobs, place), questions.names[name]
+            # A name alone proves nothing: another repository may use it, or this one did before.
+            # One build alone, of the wanted inputs, is simply taken over.
+            if wanted in entry.builds and len(entry.builds) > 1:
                 answers.lost[name] = Lost(entry=entry, source=place)
     for base_model in questions.bases.values():
         if not backend.answers(base_model):

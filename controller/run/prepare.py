@@ -11,10 +11,10 @@ from controller.lock.store import read_lockfile
 from controller.plan.actions import Blocked, Desired, Obstacle
 from controller.plan.plan import Plan, make_plan
 from controller.project import Project
-from controller.resolve import Readings, Resolved, resolve
+from controller.resolve import Readings, Resolved, resolve, without_settings
 from controller.run.backends import OpenFor, backend_opener, recorded_backends
 from controller.run.observe import observe
-from controller.settings import load_settings
+from controller.settings import Settings, decided_by, known_endpoints, load_settings
 from controller.spec.load import read_specs
 
 
@@ -29,6 +29,8 @@ class PreparedRun:
     """Opens whatever specs and lockfile name."""
     fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
     """What databases, URLs and hubs answered; the later passes of a run go by it."""
+    settings_error: InvalidInput | None = None
+    """What is wrong with `ftctl.yaml`. Jobs of this machine can be recorded all the same."""
 
     @property
     def desired(self) -> Mapping[str, Desired]:
@@ -47,7 +49,7 @@ def prepare_run(
         display_only: Whether the plan is only shown; see `observe`.
 
     Raises:
-        InvalidInput: `ftctl.yaml` has problems, or there is no folder of specs.
+        InvalidInput: There is no folder of specs.
         LockfileInvalid: The lockfile cannot be read.
     """
     recorded = read_lockfile(project.root, project.state)
@@ -89,21 +91,42 @@ def _prepare(
     *,
     display_only: bool,
 ) -> PreparedRun:
-    settings = load_settings(project.root)
     specs, problems = read_specs(project.root)
+    settings, settings_error, endpoints = Settings(), None, None
+    try:
+        settings = load_settings(project.root)
+    except InvalidInput as error:
+        settings_error = error
+        endpoints = known_endpoints(project.root)
+        settings = endpoints or settings
     open_backend = open_for(settings)
-    resolved = resolve(
-        specs,
-        recorded,
-        Readings(project=project, fetched=fetched),
-        open_backend,
-        policies=settings.policies,
-        problems=problems,
-    )
+    if settings_error is not None:
+        resolved = without_settings([*specs, *problems], settings_error)
+    else:
+        resolved = resolve(
+            specs,
+            recorded,
+            Readings(project=project, fetched=fetched),
+            open_backend,
+            policies=settings.policies,
+            problems=problems,
+        )
     open_recorded = recorded_backends(open_backend)
-    observed = observe(resolved, recorded, open_recorded, project, display_only=display_only)
+    observed = observe(
+        resolved,
+        recorded,
+        open_recorded,
+        project,
+        display_only=display_only,
+        without_endpoints=settings_error is not None and endpoints is None,
+    )
     plan = make_plan(
-        resolved.desired, recorded, observed, settings.budget.max_usd, resolved.unresolved
+        resolved.desired,
+        recorded,
+        observed,
+        settings.budget.max_usd,
+        resolved.unresolved,
+        decided_by(settings),
     )
     return PreparedRun(
         plan=plan,
@@ -111,4 +134,5 @@ def _prepare(
         open_for=open_for,
         open_backend=open_recorded,
         fetched=fetched,
+        settings_error=settings_error,
     )

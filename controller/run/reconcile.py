@@ -7,13 +7,13 @@ approved does what needs no approval.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from backends.base import BackendError, Job, JobState
 from controller.apply.context import ApplyContext, Outcome
 from controller.apply.dispatch import apply_action
-from controller.errors import ExitCode
+from controller.errors import ExitCode, FtctlError
 from controller.lock.store import Ledger, hold
 from controller.plan.actions import (
     Action,
@@ -25,9 +25,10 @@ from controller.plan.actions import (
     Resume,
     Retire,
     Reuse,
+    Train,
     Wait,
 )
-from controller.plan.approval import Approval, is_allowed, owns
+from controller.plan.approval import Approval, is_allowed, is_decided_otherwise, owns
 from controller.plan.planner import as_recorded
 from controller.project import Project
 from controller.run.interrupts import defer_interrupt
@@ -74,7 +75,7 @@ def run_until_settled(
         if run.one_pass():
             continue
         reporter.progress(run.result.waiting)
-        if not (options.wait and run.result.waiting):
+        if not (options.wait and run.result.waiting) or run.prepared.settings_error:
             return run.result
         run.wait_for_change()
 
@@ -102,7 +103,7 @@ class _Run:
             timeout_s=options.lock_timeout_s,
             purpose="apply" if options.approval is not None else "reconcile",
         ) as ledger:
-            self.prepared = prepare_pass(self.project, ledger.lockfile, self.prepared)
+            self.prepared = self._prepare(ledger)
             context = ApplyContext(
                 project=self.project,
                 ledger=ledger,
@@ -114,6 +115,14 @@ class _Run:
             self._follow(ledger)
         self.passes += 1
         return moved
+
+    def _prepare(self, ledger: Ledger) -> PreparedRun:
+        prepared = prepare_pass(self.project, ledger.lockfile, self.prepared)
+        error = prepared.settings_error
+        if error is not None and self.passes:
+            remedy = "What was done until then is recorded. Correct it, then `ftctl apply` again."
+            raise FtctlError(str(error), remedy) from error
+        return prepared
 
     def wait_for_change(self) -> None:
         """Watch open jobs, one call for each backend, until one of them is not simply running."""
@@ -147,17 +156,20 @@ class _Run:
             if action.name in changed or self._is_settled(action):
                 continue
             decision = plan.decisions.get(action.name)
-            if not is_allowed(action, decision, self.options.approval):
+            if not is_allowed(action, decision, plan.settings, self.options.approval):
                 left += [action] if action.needs_approval else []
                 self._report_change(action, context.ledger)
                 continue
-            if isinstance(action, Wait) or _is_held(action, plan.actions):
+            if isinstance(action, Wait):
+                continue
+            if heir := _heir(action, plan.actions):
+                self._report_held(action, heir)
                 continue
             if moved and time.monotonic() > until_s:
                 return True
             with defer_interrupt():
                 self.reporter.starting(action)
-                self._report(apply_action(action, context))
+                self._report(self._own(apply_action(action, context)))
             changed.add(action.name)
             moved = moved or not isinstance(action, Blocked | Deferred | Resume)
         self.result.left = tuple(left)
@@ -166,6 +178,18 @@ class _Run:
     def _report(self, outcome: Outcome) -> None:
         self.reporter.done(outcome)
         self.result.outcomes.append(outcome)
+
+    def _own(self, outcome: Outcome) -> Outcome:
+        """Return an outcome with the code for what this run did.
+
+        A job that was gone before an unattended run began is `ftctl status`'s to show: otherwise
+        one lost job makes every later run fail.
+        """
+        action = outcome.action
+        lost = isinstance(action, Blocked) and action.obstacle is Obstacle.DRIFT
+        if lost and self.options.approval is None and not self.passes:
+            return replace(outcome, exit_code=ExitCode.DONE)
+        return outcome
 
     def _is_settled(self, action: Action) -> bool:
         """Return whether this run is done with a fine-tune, or has no part in what blocks it."""
@@ -204,16 +228,28 @@ class _Run:
     def _report_change(self, action: Action, ledger: Ledger) -> None:
         """Report once that a fine-tune of this run is not what was approved any more."""
         approval = self.options.approval
-        seen = approval.actions.get(action.name) if approval is not None else None
-        if seen is None or isinstance(seen, Blocked | Deferred):
+        seen = approval.actions.get(action.name, ()) if approval is not None else ()
+        if approval is None or all(isinstance(one, Blocked | Deferred) for one in seen):
             return
         entry = ledger.entries.get(action.name)
         if entry is not None and entry.job is not None and owns(entry.job, approval, action.name):
             job = self.prepared.plan.jobs.get(entry.job.id)
             if job is None or job.state in _GOING:
                 return  # it is waited for, and recorded
-        message = f"{CHANGED}: `ftctl apply` again\n    Now planned: {action.reason}"
+        plan = self.prepared.plan
+        decision = plan.decisions.get(action.name)
+        edited = is_decided_otherwise(action.name, decision, plan.settings, approval)
+        what = CHANGED if edited else "what is planned now is not what this run was approved for"
+        message = f"{what}: `ftctl apply` again\n    Now planned: {_planned(action)}"
         self._report(Outcome(action=action, message=message, exit_code=ExitCode.PLAN_STALE))
+
+    def _report_held(self, action: Action, heir: str) -> None:
+        """Report a fine-tune that stays because this run may not do what comes before."""
+        approval = self.options.approval
+        if approval is not None and heir not in approval.actions:
+            message = f"kept: {heir} takes a build from it first\n    Apply both: `ftctl apply`"
+            outcome = Outcome(action=action, message=message, exit_code=ExitCode.PLAN_STALE)
+            self._report(outcome)
 
     def _follow(self, ledger: Ledger) -> None:
         """Note the open jobs that this run follows, as its last plan saw them."""
@@ -237,19 +273,32 @@ class _Run:
 def _in_order(actions: Sequence[Action]) -> list[Action]:
     """Return the actions in the order of carrying out: what takes long comes last.
 
-    A fine-tune is forgotten after others have taken what they need of it.
+    A fine-tune is forgotten after others have taken what they need of it. The actions of one
+    fine-tune stay in their order.
     """
-    return sorted(
-        actions,
-        key=lambda action: (isinstance(action, Evaluate | Restore), isinstance(action, Retire)),
-    )
+    return sorted(actions, key=lambda one: (_takes_long(one), isinstance(one, Retire)))
 
 
-def _is_held(action: Action, actions: Sequence[Action]) -> bool:
-    """Return whether an entry is still needed: another fine-tune takes a build from it first."""
-    return isinstance(action, Retire) and any(
-        isinstance(other, Reuse) and other.source == action.name for other in actions
-    )
+def _takes_long(action: Action) -> bool:
+    if isinstance(action, Restore):
+        return not action.is_certain
+    return isinstance(action, Evaluate)
+
+
+def _heir(action: Action, actions: Sequence[Action]) -> str | None:
+    """Return the fine-tune that takes a build from an entry before that is forgotten."""
+    if not isinstance(action, Retire):
+        return None
+    takers = (one for one in actions if isinstance(one, Reuse) and one.source == action.name)
+    return next((one.name for one in takers), None)
+
+
+def _planned(action: Action) -> str:
+    """Return what an action would do, in a few words, with its price."""
+    kind = type(action).__name__.lower()
+    usd = action.estimate.usd if isinstance(action, Train) else None
+    price = f", ${usd[0]:,.2f} - ${usd[1]:,.2f}" if usd is not None else ""
+    return f"{kind} ({action.reason}{price})"
 
 
 def _is_for_apply(action: Blocked | Deferred) -> bool:

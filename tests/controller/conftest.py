@@ -23,7 +23,7 @@ from controller.lock.model import (
 )
 from controller.lock.store import read_lockfile
 from controller.plan.actions import Desired
-from controller.plan.approval import Approval, approve
+from controller.plan.approval import Approval, approve, terms_of
 from controller.plan.fingerprint import (
     EVALUATION_SCHEME,
     TRAINING_SCHEME,
@@ -85,6 +85,11 @@ class Make:
             data_changes={},
         )
 
+    def terms(self, desired: Desired) -> dict[str, str]:
+        """Return the terms on which a job for these inputs is approved."""
+        digest = terms_of(desired.spec.gate, desired.evaluation_fingerprint)
+        return {"name": desired.name, "digest": digest}
+
     def job(self, desired: Desired, state: JobState = JobState.RUNNING, **changes) -> Job:
         job = Job(
             id="job-1",
@@ -95,6 +100,7 @@ class Make:
             finished_s=None if state.is_open else 1_790_000_060.0,
             result=JobResult(model_id="ft:faq:1") if state is JobState.SUCCEEDED else None,
             error="CUDA out of memory" if state is JobState.FAILED else None,
+            origin={"terms": self.terms(desired)},
         )
         return replace(job, **changes)
 
@@ -259,7 +265,7 @@ class Repository:
     def approval(self, planned: PreparedRun | None = None, only=()) -> Approval:
         """Approve a plan, or what is planned now."""
         plan = (planned or self.planned()).plan
-        return approve(plan.actions, plan.decisions, only)
+        return approve(plan.actions, plan.decisions, plan.settings, only)
 
     def run(self, *, approval=YES, wait=False, only=(), planned=None) -> RunResult:
         planned = planned or self.planned()

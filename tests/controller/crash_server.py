@@ -130,7 +130,7 @@ class Run:
         plan = self.prepared.plan
         self.approval = None
         if request["approves"]:
-            self.approval = approve(plan.actions, plan.decisions)
+            self.approval = approve(plan.actions, plan.decisions, plan.settings)
         return {"approved": [_seen(action) for action in plan.actions] if self.approval else []}
 
     def go_on(self) -> dict:

@@ -6,7 +6,7 @@ import pytest
 
 from backends.base import Estimate, JobState
 from controller.lock.model import Lockfile
-from controller.plan.actions import Evaluate, Judge, Promote, Record, Reuse, Train
+from controller.plan.actions import Evaluate, Judge, Promote, Record, Restore, Reuse, Train
 from controller.plan.approval import approve, identity, is_allowed, owns
 from controller.plan.observed import Lost, Observed
 from controller.plan.plan import make_plan
@@ -30,11 +30,13 @@ def plan():
 
 
 def allowed(now, approval) -> list[bool]:
-    return [is_allowed(a, now.decisions.get(a.name), approval) for a in now.actions]
+    return [
+        is_allowed(one, now.decisions.get(one.name), now.settings, approval) for one in now.actions
+    ]
 
 
 def approval_of(plan):
-    return approve(plan.actions, plan.decisions)
+    return approve(plan.actions, plan.decisions, plan.settings)
 
 
 def test_the_way_of_an_approved_job_needs_nobody_again(make, plan):
@@ -130,7 +132,10 @@ def test_without_approval_only_what_needs_none_is_done(make, plan):
         plan(make.desired(seed=7), make.entry(old, raw, production=raw)),
     ):
         assert allowed(stage, None) == [False], stage.actions
-    assert allowed(plan(desired, make.entry(raw, candidate=raw.fingerprint)), None) == [True]
+    candidate = make.entry(raw, candidate=raw.fingerprint)
+    assert allowed(plan(desired, candidate), None) == [False]  # on which terms is not known
+    known = plan(desired, candidate, found=[make.job(desired, JobState.SUCCEEDED)])
+    assert allowed(known, None) == [True]
 
 
 def test_only_some_names_are_approved(make):
@@ -140,11 +145,15 @@ def test_only_some_names_are_approved(make):
     assert allowed(plan, approval) == [False, True]
 
 
-def test_what_a_restore_implies_trains_nothing(make, plan):
+def test_what_follows_a_restore_is_in_the_same_list_or_trains_nothing(make, plan):
     desired, old = make.desired(), make.build(make.desired(seed=7))
     lost = {"faq": Lost(entry=make.entry(old, production=old), source="git")}
-    approval = approval_of(plan(desired, lost=lost))
-    assert allowed(plan(desired, make.entry(old, production=old)), approval) == [False]
+    first = plan(desired, lost=lost)
+    assert [type(action) for action in first.actions] == [Restore, Train]
+    assert allowed(plan(desired, make.entry(old, production=old)), approval_of(first)) == [True]
+    unsure = plan(desired, lost={"faq": Lost(entry=make.entry(old), source="scripted")})
+    assert [type(action) for action in unsure.actions] == [Restore]
+    assert allowed(plan(desired, make.entry(old, production=old)), approval_of(unsure)) == [False]
     back = make.desired(seed=7)
     approval = approval_of(plan(back, lost={"faq": Lost(entry=make.entry(old), source="git")}))
     found = plan(back, make.entry(old))
@@ -161,6 +170,7 @@ def test_an_identity_holds_what_a_person_reads(make, plan):
         "fingerprint": desired.fingerprint,
         "attempt": 1,
         "usd": (1.5, 2.25),
+        "gpu_hours": None,
         "replaces": None,
         "cancels": None,
     }

@@ -540,8 +540,8 @@ def test_the_order_of_what_is_given_does_not_matter(make):
 
 
 def test_the_id_is_pinned(make):
-    assert plan(make.desired()).id == "cabc58a3a6ebf8cf"
-    assert plan([]).id == "96770e1f96bfadc1"
+    assert plan(make.desired()).id == "301aefa3bb25fbe3"
+    assert plan([]).id == "647ae9de8889bba8"
 
 
 def test_the_id_does_not_know_progress_and_words(make):
@@ -558,11 +558,12 @@ def test_the_id_stays_while_an_approved_job_becomes_a_promoted_build(make):
     desired = make.desired(gate=["held_out_loss < 2"])
     waiting = make.entry(job=make.open_job(desired))
     raw, scored = make.build(desired, evaluated=False), make.build(desired)
+    ended = [make.job(desired, SUCCEEDED)]
     stages = [
         plan(desired, waiting, jobs=[make.job(desired)]),
         plan(desired, waiting, jobs=[make.job(desired, SUCCEEDED)]),
-        plan(desired, make.entry(raw, candidate=raw.fingerprint)),
-        plan(desired, make.entry(scored, candidate=scored.fingerprint)),
+        plan(desired, make.entry(raw, candidate=raw.fingerprint), found=ended),
+        plan(desired, make.entry(scored, candidate=scored.fingerprint), found=ended),
         plan(desired, make.entry(scored, production=scored)),
     ]
     assert len({made.id for made in stages}) == 1
@@ -583,6 +584,7 @@ def test_the_id_knows_everything_that_a_person_decides_by(make):
         plan(make.desired(budget={"max_usd": 9})),
         plan(replace(desired, estimate=Estimate(usd=(100, 200)))),
         plan(replace(desired, estimate=Estimate())),
+        plan(replace(desired, estimate=Estimate(usd=(1.5, 2.25), gpu_hours=(1, 2)))),
         plan(desired, make.entry(build, production=build)),
         plan(desired, make.entry(attempts={desired.fingerprint: 2})),
         plan([desired, make.desired("b", seed=9)]),
@@ -597,8 +599,11 @@ def test_the_id_knows_everything_that_a_person_decides_by(make):
         plan([make.desired("o")], make.entry(build, production=build)),
     ]  # fmt: skip
     assert len({made.id for made in plans}) == len(plans)
-    budgets = [make_plan({"faq": desired}, Lockfile(), Observed(), usd).id for usd in (None, 5, 6)]
-    assert len(set(budgets)) == 3
+    settings = [
+        make_plan({"faq": desired}, Lockfile(), Observed(), settings=one).id
+        for one in ("", "a", "b")
+    ]
+    assert len(set(settings)) == 3
 
 
 def test_an_entry_without_anything_plans_like_none(make):
@@ -668,8 +673,9 @@ def test_a_renamed_fine_tune_keeps_everything_whatever_its_name(make, new: str, 
     elif state == "pin":
         desired = make.desired(new, seed=9, lifecycle={"pin": short(old.fingerprint)})
     made = plan(desired, entry, jobs=[make.job(desired)] if state == "job" else [])
-    [action] = made.actions
+    action = made.actions[0]
     assert isinstance(action, Restore)
+    assert {one.name for one in made.actions} == {new}
     assert (action.name, action.source, action.entry) == (new, "faq", entry)
     assert action.reason == f"finetunes/faq.yaml was renamed to {new}.yaml"
 
@@ -722,7 +728,10 @@ def test_what_switches_production_by_an_edit_needs_approval(make):
     paid = replace(measured, paid=True)
     assert step(paid, make.entry(build, production=build)).needs_approval
     raw = make.build(make.desired(), evaluated=False)
-    assert not step(paid, make.entry(raw, candidate=raw.fingerprint)).needs_approval
+    candidate = make.entry(raw, candidate=raw.fingerprint)
+    assert step(paid, candidate).needs_approval  # on which terms it was approved is not known
+    assert step(paid, candidate, found=[make.job(make.desired())]).needs_approval
+    assert not step(make.desired(), candidate, found=[make.job(make.desired())]).needs_approval
 
 
 def test_a_base_model_that_cannot_be_asked_is_left_out_with_a_warning(make):
