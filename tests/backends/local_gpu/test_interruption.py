@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -187,3 +188,34 @@ def test_another_attempt_is_another_job(backend, make_request, wait):
     assert json.dumps(first.result.facts["weights_digest"]) == json.dumps(
         second.result.facts["weights_digest"]
     )
+
+
+def test_a_completion_ends_with_its_caller(backend, base_folder, tmp_path):
+    base = backend.identify(str(base_folder), None, tmp_path)
+    code = (
+        "import signal, sys, pathlib\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells may switch it off
+        "from backends.base import BaseModel, Prompt, Sampling\n"
+        "from backends.local_gpu.backend import create\n"
+        "base = BaseModel(reference=sys.argv[2], revision=None, identity=sys.argv[3])\n"
+        "prompt = Prompt(messages=[{'role': 'user', 'content': 'x'}])\n"
+        "create(pathlib.Path(sys.argv[1])).complete(base, [None], [prompt], Sampling())\n"
+    )
+    state = tmp_path / "state"
+    held = acquire(["cpu"], lambda: None)
+    try:
+        for number in (signal.SIGINT, signal.SIGKILL):
+            arguments = [sys.executable, "-c", code, str(state), base.reference, base.identity]
+            with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as caller:
+                wait_until(lambda: any(state.glob("completions/*/log.txt")))
+                caller.send_signal(number)
+            wait_until(lambda: not any((state / "completions").iterdir()))
+    finally:
+        os.close(held.handle)
+
+
+def wait_until(true, patience_s=20.0):
+    end = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
