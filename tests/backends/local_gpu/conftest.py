@@ -28,14 +28,19 @@ TEMPLATE = (
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_devices(tmp_path_factory):
+@pytest.fixture(scope="session")
+def devices_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("devices")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_devices(devices_folder):
     """The device locks lie in the temporary folder; other sessions have theirs."""
-    folder = tmp_path_factory.mktemp("devices")
+    folder = devices_folder
     before = {key: os.environ.get(key) for key in ("TMPDIR", "CUDA_VISIBLE_DEVICES")}
     os.environ |= {"TMPDIR": str(folder), "CUDA_VISIBLE_DEVICES": "-1"}
     tempfile.tempdir = None
-    yield folder
+    yield
     for key, value in before.items():
         os.environ.pop(key)
         if value is not None:
