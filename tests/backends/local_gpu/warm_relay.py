@@ -11,9 +11,27 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
+PATIENCE_S = 30.0
+
+
+def wait_until_recorded(record: Path) -> None:
+    """Wait until whoever started this process has written its ID down.
+
+    The child, which has another one, does that too, and must be the last to.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not (record.exists() and json.loads(record.read_bytes())["pid"] == os.getpid()):
+        if time.monotonic() > deadline:
+            sys.exit(f"nobody wrote {os.getpid()} into {record}")
+        time.sleep(0.005)
+
+
 path, *arguments = sys.argv[1:]
+if arguments[3] == "train":
+    wait_until_recorded(Path(arguments[4]) / "worker.json")
 request = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(path)
