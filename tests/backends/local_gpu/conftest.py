@@ -49,8 +49,9 @@ def own_devices(devices_folder):
 
 
 @pytest.fixture(scope="session")
-def warm_python(tmp_path_factory):
+def warm_python(tmp_path_factory, devices_folder):
     """Stand in for Python where what children import shall be imported already."""
+    devices = {"TMPDIR": str(devices_folder), "CUDA_VISIBLE_DEVICES": "-1"}
     folder = tmp_path_factory.mktemp("warm")
     here, address = Path(__file__).parent, folder / "socket"
     relay = shlex.join([sys.executable, "-I", "-S", str(here / "warm_relay.py"), str(address)])
@@ -61,7 +62,7 @@ def warm_python(tmp_path_factory):
         [sys.executable, str(here / "warm_server.py"), str(address)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={"PYTHONPATH": str(here.parents[2]), **child_environment(os.environ)},
+        env={"PYTHONPATH": str(here.parents[2]), **child_environment(os.environ | devices)},
     )
     with server:
         assert server.stdout.readline() == b"ready\n"

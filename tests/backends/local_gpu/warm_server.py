@@ -13,9 +13,9 @@ import json
 import os
 import runpy
 import select
-import signal
 import socket
 import sys
+import tempfile
 import traceback
 import warnings
 from typing import NoReturn
@@ -51,6 +51,8 @@ def become(_program: str, arguments: list[str], environment: dict[str, str]) -> 
     """Take the place of `os.execve`: the packages stay imported."""
     os.environ.clear()
     os.environ.update(environment)
+    # Found once and kept, from the environment of the process that forked.
+    tempfile.tempdir = None
     run(arguments[1:])
 
 
@@ -74,7 +76,6 @@ def attend(connection: socket.socket) -> NoReturn:
     message, files, _, _ = socket.recv_fds(connection, SIZE, 3)
     while not message.endswith(b"\n"):
         message += connection.recv(SIZE)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
         connection.close()
@@ -87,8 +88,7 @@ def attend(connection: socket.socket) -> NoReturn:
 
 def main(path: str) -> NoReturn:
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
-    # Those who attend are not waited for.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    attending: list[int] = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
@@ -100,9 +100,12 @@ def main(path: str) -> NoReturn:
                 # Taking torch down in good order takes long.
                 os._exit(0)
             connection, _ = listener.accept()
-            if os.fork() == 0:
+            attending = [pid for pid in attending if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+            pid = os.fork()
+            if pid == 0:
                 listener.close()
                 attend(connection)
+            attending.append(pid)
             connection.close()
 
 
