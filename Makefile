@@ -50,7 +50,7 @@ clean-demo: ## Forget the demo, so that `make demo` starts anew
 
 test: .venv/.ready ## Run all tests
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -n $(WORKERS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: .venv/.ready ## Check style, types, the JSON Schema, the specs and the workflows
 	@echo "==> ruff"

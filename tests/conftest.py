@@ -1,5 +1,6 @@
-"""What every test may use: golden files, rewritten by `--update-golden`."""
+"""What every test may use: golden files, rewritten by `--update-golden`, and waiting."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,3 +30,16 @@ def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8"), f"--update-golden rewrites {path}"
 
     return compare
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    """Wait until a condition holds; never for ever."""
+
+    def wait(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {timeout_s} s"
+            time.sleep(0.01)
+
+    return wait

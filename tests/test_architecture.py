@@ -369,14 +369,16 @@ def test_everything_public_says_what_it_is():
     expect_none(found, "These need a docstring.")
 
 
+@cache
 def comments():
-    """Yield every comment of our code and its tests."""
-    for folder in (*PACKAGES, "tests", ".github"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            text = path.read_text(encoding="utf-8")
-            for token in tokenize.generate_tokens(io.StringIO(text).readline):
-                if token.type == tokenize.COMMENT:
-                    yield path, token.start[0], token.string
+    """Return every comment of our code and its tests."""
+    return [
+        (path, token.start[0], token.string)
+        for folder in (*PACKAGES, "tests", ".github")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline)
+        if token.type == tokenize.COMMENT
+    ]
 
 
 def test_checkers_are_told_to_look_away_no_more_often():

@@ -39,6 +39,8 @@ CALLS = ("submit", "find", "observe", "complete", "cancel")
 EXAMPLES = int(os.environ.get("FTCTL_CRASH_EXAMPLES", "35"))
 STEPS = int(os.environ.get("FTCTL_CRASH_STEPS", "12"))
 SLOW = ("queued", "running", "running", "running", "succeeded")
+# More examples may take longer.
+pytestmark = pytest.mark.timeout(300 * max(1, EXAMPLES // 35) * max(1, STEPS // 12))
 MOST_LIVE = 2
 """Runs that wait at the same time."""
 

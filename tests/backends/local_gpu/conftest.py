@@ -2,7 +2,10 @@
 
 import json
 import os
+import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 
 from backends.base import BaseModel, Job, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
+from backends.local_gpu.process import child_environment
 
 LINES = [
     "Where is the nearest cafe? It is two streets down, on the left.",
@@ -24,19 +28,56 @@ TEMPLATE = (
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_devices(tmp_path_factory):
+@pytest.fixture(scope="session")
+def devices_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("devices")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_devices(devices_folder):
     """The device locks lie in the temporary folder; other sessions have theirs."""
-    folder = tmp_path_factory.mktemp("devices")
+    folder = devices_folder
     before = {key: os.environ.get(key) for key in ("TMPDIR", "CUDA_VISIBLE_DEVICES")}
     os.environ |= {"TMPDIR": str(folder), "CUDA_VISIBLE_DEVICES": "-1"}
     tempfile.tempdir = None
-    yield folder
+    yield
     for key, value in before.items():
         os.environ.pop(key)
         if value is not None:
             os.environ[key] = value
     tempfile.tempdir = None
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory, devices_folder):
+    """Stand in for Python where what children import shall be imported already."""
+    devices = {"TMPDIR": str(devices_folder), "CUDA_VISIBLE_DEVICES": "-1"}
+    folder = tmp_path_factory.mktemp("warm")
+    here, address = Path(__file__).parent, folder / "socket"
+    relay = shlex.join([sys.executable, "-I", "-S", str(here / "warm_relay.py"), str(address)])
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\nexec {relay} "$@"\n')
+    program.chmod(0o755)
+    server = subprocess.Popen(
+        [sys.executable, str(here / "warm_server.py"), str(address)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": str(here.parents[2]), **child_environment(os.environ | devices)},
+    )
+    with server:
+        assert server.stdout.readline() == b"ready\n"
+        yield str(program)
+        server.stdin.close()
+
+
+@pytest.fixture
+def warm(warm_python, monkeypatch):
+    """Fork children from a process that has imported the training packages.
+
+    For tests of what comes out of a training; those of processes themselves start them as users do.
+    """
+    monkeypatch.setattr(sys, "executable", warm_python)
+    return warm_python
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,11 @@
 import dataclasses
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
 from backends.base import BackendError, JobState, ModelMissing, Prompt, Sampling
-from backends.local_gpu.devices import acquire
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("warm")]
 
 
 @pytest.fixture
@@ -93,37 +87,6 @@ def test_a_model_that_is_not_here(backend, base_folder, tmp_path, prompts, model
         backend.complete(base, [model], prompts, Sampling())
     with pytest.raises(ModelMissing):
         backend.delete(model)
-
-
-def test_a_completion_ends_with_its_caller(backend, base_folder, tmp_path):
-    base = backend.identify(str(base_folder), None, tmp_path)
-    code = (
-        "import signal, sys, pathlib\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells may switch it off
-        "from backends.base import BaseModel, Prompt, Sampling\n"
-        "from backends.local_gpu.backend import create\n"
-        "base = BaseModel(reference=sys.argv[2], revision=None, identity=sys.argv[3])\n"
-        "prompt = Prompt(messages=[{'role': 'user', 'content': 'x'}])\n"
-        "create(pathlib.Path(sys.argv[1])).complete(base, [None], [prompt], Sampling())\n"
-    )
-    state = tmp_path / "state"
-    held = acquire(["cpu"], lambda: None)
-    try:
-        for number in (signal.SIGINT, signal.SIGKILL):
-            arguments = [sys.executable, "-c", code, str(state), base.reference, base.identity]
-            with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as caller:
-                wait_until(lambda: any(state.glob("completions/*/log.txt")))
-                caller.send_signal(number)
-            wait_until(lambda: not any((state / "completions").iterdir()))
-    finally:
-        os.close(held.handle)
-
-
-def wait_until(true, patience_s=20.0):
-    end = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_no_prompts_need_no_child(backend, base_folder, tmp_path):

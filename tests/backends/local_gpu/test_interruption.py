@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -39,13 +40,21 @@ def messages(backend, job):
     return [event.message for event in backend.events(job.id)]
 
 
+@pytest.fixture(scope="module")
+def straight_facts():
+    """Keep what a run that nobody interrupts comes to: every run of these examples does."""
+    return {}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.usefixtures("often")
 def test_an_interrupted_job_goes_on_and_ends_with_the_bits_of_a_straight_run(
-    backend, make_request, wait, run_folder, number
+    backend, make_request, wait, run_folder, straight_facts, number
 ):
-    straight = wait(backend.submit(make_request(fingerprint="b" * 64, **LONG)))
+    if not straight_facts:
+        straight = wait(backend.submit(make_request(fingerprint="b" * 64, **LONG)))
+        straight_facts.update(straight.result.facts)
     request = make_request(**LONG)
     job = backend.submit(request)
     folder = run_folder(job)
@@ -61,13 +70,13 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_bits_of_a_straight_run(
     ended = wait(job)
     assert ended.state is JobState.SUCCEEDED, ended.error
     assert any("resumed from checkpoint-" in text for text in messages(backend, job))
-    facts, theirs = ended.result.facts, straight.result.facts
+    facts, theirs = ended.result.facts, straight_facts
     assert facts["weights_digest"] == theirs["weights_digest"]
     for key in ("steps", "train_loss", "held_out_loss", "held_out_loss_by_epoch"):
         assert facts[key] == theirs[key], key
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("often", "warm")
 def test_a_paused_job_waits_until_it_is_submitted_again(backend, make_request, wait):
     request = make_request(**LONG)
     job = backend.submit(request)
@@ -84,7 +93,7 @@ def test_a_paused_job_waits_until_it_is_submitted_again(backend, make_request, w
     assert backend.observe([job.id])[job.id].state is JobState.SUCCEEDED
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("often", "warm")
 def test_a_cancelled_job_stops_for_good(backend, make_request, wait, run_folder):
     request = make_request(**LONG)
     job = backend.submit(request)
@@ -98,7 +107,7 @@ def test_a_cancelled_job_stops_for_good(backend, make_request, wait, run_folder)
     assert read_json(run_folder(job) / "result.json")["state"] == "cancelled"
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("often", "warm")
 def test_a_job_cancelled_from_another_host_sees_it_itself(backend, make_request, wait, run_folder):
     job = backend.submit(make_request(**LONG | {"num_train_epochs": 1000}))
     wait(job, under_way(1))
@@ -106,7 +115,7 @@ def test_a_job_cancelled_from_another_host_sees_it_itself(backend, make_request,
     assert wait(job).state is JobState.CANCELLED
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("often", "warm")
 def test_a_checkpoint_of_another_job_is_refused(backend, make_request, wait, run_folder):
     request = make_request(**LONG)
     job = backend.submit(request)
@@ -150,6 +159,7 @@ def test_many_who_submit_at_once_start_one_child(backend, make_request, wait, ru
     assert read_json(run_folder(job) / "worker.json")["starts"] == 1
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_job_waits_for_its_device_and_can_be_cancelled_there(backend, make_request, wait):
     held = acquire(["cpu"], lambda: None)
     try:
@@ -167,6 +177,7 @@ def test_a_job_waits_for_its_device_and_can_be_cancelled_there(backend, make_req
     assert wait(first).state is JobState.SUCCEEDED
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_model_that_was_sealed_before_the_crash_is_kept(backend, make_request, wait, run_folder):
     request = make_request(num_train_epochs=1)
     job = wait(backend.submit(request))
@@ -178,6 +189,7 @@ def test_a_model_that_was_sealed_before_the_crash_is_kept(backend, make_request,
     assert (run_folder(job) / "model" / "adapter_model.safetensors").stat() == before
 
 
+@pytest.mark.usefixtures("warm")
 def test_another_attempt_is_another_job(backend, make_request, wait):
     request = make_request(num_train_epochs=1)
     first = wait(backend.submit(request))
@@ -187,3 +199,34 @@ def test_another_attempt_is_another_job(backend, make_request, wait):
     assert json.dumps(first.result.facts["weights_digest"]) == json.dumps(
         second.result.facts["weights_digest"]
     )
+
+
+def test_a_completion_ends_with_its_caller(backend, base_folder, tmp_path):
+    base = backend.identify(str(base_folder), None, tmp_path)
+    code = (
+        "import signal, sys, pathlib\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells may switch it off
+        "from backends.base import BaseModel, Prompt, Sampling\n"
+        "from backends.local_gpu.backend import create\n"
+        "base = BaseModel(reference=sys.argv[2], revision=None, identity=sys.argv[3])\n"
+        "prompt = Prompt(messages=[{'role': 'user', 'content': 'x'}])\n"
+        "create(pathlib.Path(sys.argv[1])).complete(base, [None], [prompt], Sampling())\n"
+    )
+    state = tmp_path / "state"
+    held = acquire(["cpu"], lambda: None)
+    try:
+        for number in (signal.SIGINT, signal.SIGKILL):
+            arguments = [sys.executable, "-c", code, str(state), base.reference, base.identity]
+            with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as caller:
+                wait_until(lambda: any(state.glob("completions/*/log.txt")))
+                caller.send_signal(number)
+            wait_until(lambda: not any((state / "completions").iterdir()))
+    finally:
+        os.close(held.handle)
+
+
+def wait_until(true, patience_s=20.0):
+    end = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -7,7 +7,7 @@ from backends.local_gpu.documents import load_documents
 from backends.local_gpu.tokens import Encoded
 from backends.testing import check_backend
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("warm")]
 
 STORY = "카페는 매일 아홉 시에 엽니다. We are open from nine to six, every day. "
 

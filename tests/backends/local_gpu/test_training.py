@@ -13,8 +13,9 @@ pytestmark = pytest.mark.torch
 
 
 @pytest.fixture
-def train(backend, make_request, wait):
+def train(warm, backend, make_request, wait):
     """Return a function that trains and returns the finished job."""
+    assert warm
     return lambda **settings: wait(backend.submit(make_request(**settings)))
 
 
@@ -142,6 +143,7 @@ def test_a_loss_that_is_no_number_ends_the_run(train, changed_base, finetuning_t
     assert "lower `learning_rate`" in job.error
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_base_model_changed_since_the_plan_is_refused(backend, make_request, changed_base, wait):
     base = changed_base()
     request = make_request(base=base)

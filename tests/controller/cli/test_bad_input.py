@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,8 +45,9 @@ LONG = 200 << 20
 class Person:
     """Types a command, and keeps what was typed and said."""
 
-    def __init__(self, shell) -> None:
+    def __init__(self, shell, eventually) -> None:
         self.shell = shell
+        self.eventually = eventually
         self.seen = []
 
     def __call__(self, name, *sources, command=("data", "build")) -> None:
@@ -126,8 +126,9 @@ def databases(person, monkeypatch):
         snapshots = person.shell.root / ".ftctl" / "data" / "snapshots"
 
         def kill_once_rows_come():
-            while not sum(part.stat().st_size for part in snapshots.glob(".fetch-*")) > 1 << 20:
-                time.sleep(0.01)
+            person.eventually(
+                lambda: sum(part.stat().st_size for part in snapshots.glob(".fetch-*")) > 1 << 20
+            )
             # At once, with everyone who is connected.
             os.kill(server["pid"], signal.SIGQUIT)
 
@@ -189,8 +190,8 @@ def serving(meanwhile):
 
 
 @pytest.mark.usefixtures("installed")
-def test_what_is_said_of_bad_input_is_golden(shell, golden, monkeypatch):
-    person = Person(shell)
+def test_what_is_said_of_bad_input_is_golden(shell, golden, eventually, monkeypatch):
+    person = Person(shell, eventually)
     for group in (
         packings_and_encodings,
         a_long_line,

@@ -353,7 +353,8 @@ def test_a_prompt_that_is_refused_does_not_end_a_conversation(shell, monkeypatch
     shell.declare()
     assert shell("apply", "--auto-approve")[0] == 0
     (shell.root.parent / "picky.py").write_text(PICKY)
-    monkeypatch.syspath_prepend(shell.root.parent)
+    # Not `syspath_prepend`: undone, it would bring back what `installed` had put there.
+    monkeypatch.setattr(sys, "path", [str(shell.root.parent), *sys.path])
     entries = shell.root.parent / "site-packages/ftctl_scripted-1.0.dist-info/entry_points.txt"
     entries.write_text("[ftctl.backends]\nscripted = picky:create\n")
     monkeypatch.setattr(sys, "stdin", io.StringIO("long\nhello\n\n"))

@@ -76,7 +76,9 @@ def serve(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    temporary = Path(tempfile.mkdtemp(prefix="pg-"))
+    # TMPDIR may lie in a folder that only root enters.
+    where = "/tmp" if os.geteuid() == 0 else None
+    temporary = Path(tempfile.mkdtemp(prefix="pg-", dir=where))
     try:
         serve(temporary)
     except subprocess.CalledProcessError:

@@ -5,16 +5,24 @@ from pathlib import Path
 
 import pytest
 
+import controller.data.fetch
 from controller.data.fetch import fetch, fetch_saved
 from controller.data.unusable import Unread
 from controller.spec.data import Source
+
+OURS = "controller.data.fetch."
 
 
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch):
     def hide(package: str) -> None:
         for name in list(sys.modules):
-            if name.startswith(("controller.data.fetch.", f"{package}.")):
+            if name.startswith(OURS):
+                # Imported anew it is another module: the package, too, gets the first one back.
+                monkeypatch.setattr(
+                    controller.data.fetch, name.removeprefix(OURS), sys.modules[name]
+                )
+            if name.startswith((OURS, f"{package}.")):
                 monkeypatch.delitem(sys.modules, name)
         # Python's own way of saying that there is none.
         monkeypatch.setitem(sys.modules, package, None)

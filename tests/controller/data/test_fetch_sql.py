@@ -304,12 +304,11 @@ def test_text_in_no_known_encoding_is_said(shop, postgres):
     assert shop.refused(broken).message.startswith("Could not decode to UTF-8 column 'q'")
 
 
-def test_a_database_that_goes_away_in_the_middle_leaves_nothing(shop):
+def test_a_database_that_goes_away_in_the_middle_leaves_nothing(shop, eventually):
     with running() as server:
 
         def kill_once_rows_come():
-            while not shop.written():
-                time.sleep(0.01)
+            eventually(shop.written)
             # At once, with everyone who is connected.
             os.kill(server["pid"], signal.SIGQUIT)
 
@@ -323,7 +322,7 @@ def test_a_database_that_goes_away_in_the_middle_leaves_nothing(shop):
     assert len(error.message.splitlines()) == 1
 
 
-def test_a_run_that_is_killed_leaves_no_snapshot_and_the_next_one_is_whole(shop):
+def test_a_run_that_is_killed_leaves_no_snapshot_and_the_next_one_is_whole(shop, eventually):
     endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT n FROM t"
     program = (
         "import sys; from pathlib import Path; from controller.data.fetch import fetch\n"
@@ -335,10 +334,10 @@ def test_a_run_that_is_killed_leaves_no_snapshot_and_the_next_one_is_whole(shop)
     with subprocess.Popen(
         [sys.executable, "-c", program, shop.root, shop.snapshots], cwd=ROOT
     ) as process:
-        until = time.monotonic() + 60
-        while not shop.written() and time.monotonic() < until:
-            time.sleep(0.01)
-        process.kill()
+        try:
+            eventually(shop.written)
+        finally:
+            process.kill()
     assert [name[:7] for name in shop.left()] == [".fetch-"]
     fetched = shop.fetch("SELECT * FROM faq")
     assert fetched.path.name in shop.left()

@@ -85,7 +85,9 @@ def serving(root, backend=None, limits=None, base_models=(f"../models/{BASE}", "
         thread.start()
         client = openai.OpenAI(api_key=TOKEN, base_url=url, max_retries=0)
         try:
+            deadline = time.monotonic() + 60
             while not server.started and thread.is_alive():
+                assert time.monotonic() < deadline, "the server does not start"
                 time.sleep(0.005)
             yield Server(url=url, backend=backend, root=root, client=client)
         finally:

@@ -117,15 +117,13 @@ def test_an_answer_nobody_reads_is_given_up(talking):
     assert talking.backend.left.wait(10)
 
 
-def test_many_ask_at_once_and_share_one_engine(talking):
+def test_many_ask_at_once_and_share_one_engine(talking, eventually):
     talking.backend.gate.clear()
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(ask(talking, n=2))) for _ in range(8)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 10
-    while len(talking.backend.asked) < 16 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    eventually(lambda: len(talking.backend.asked) >= 16)
     assert len(talking.backend.asked) == 16
     talking.backend.gate.set()
     for thread in threads:
@@ -166,13 +164,12 @@ def test_text_parts_are_one_text(talking):
     assert prompt.messages == HELLO
 
 
-def test_too_many_answers_at_once_are_told_to_come_back(tmp_path):
+def test_too_many_answers_at_once_are_told_to_come_back(tmp_path, eventually):
     with serving(tmp_path, Talking(tmp_path / "s"), Limits(chats=1)) as server:
         server.backend.gate.clear()
         stream = threading.Thread(target=lambda: [*ask(server, stream=True)])
         stream.start()
-        while not server.backend.asked:
-            time.sleep(0.01)
+        eventually(lambda: server.backend.asked)
         assert refused(ask, server) == (429, "rate_limit_exceeded", None)
         server.backend.gate.set()
         stream.join(10)
@@ -180,15 +177,13 @@ def test_too_many_answers_at_once_are_told_to_come_back(tmp_path):
         assert ask(server).choices[0].message.content == "가나다"
 
 
-def test_engines_close_when_idle_when_others_are_wanted_and_at_the_end(tmp_path):
+def test_engines_close_when_idle_when_others_are_wanted_and_at_the_end(tmp_path, eventually):
     limits = Limits(engines=1, engine_idle_s=0.1, sweep_s=0.05)
     with serving(tmp_path, Talking(tmp_path / "s"), limits) as server:
         ask(server)
         ask(server, model="org/hub-model")
         assert server.backend.closed == 1
-        deadline = time.monotonic() + 10
-        while server.backend.closed < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        eventually(lambda: server.backend.closed >= 2)
         ask(server)
         assert len(server.backend.opened) == 3
     assert server.backend.closed == 3

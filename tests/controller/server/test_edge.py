@@ -110,7 +110,7 @@ def test_a_full_queue_says_when_to_come_back(tmp_path):
         assert len(server.client.fine_tuning.jobs.list().data) == 2
 
 
-def test_no_more_runs_at_once_than_allowed(tmp_path):
+def test_no_more_runs_at_once_than_allowed(tmp_path, eventually):
     limits = Limits(runs=2, poll_s=0.02)
     most = 0
 
@@ -125,8 +125,7 @@ def test_no_more_runs_at_once_than_allowed(tmp_path):
         for _ in range(6):
             server.client.fine_tuning.jobs.create(model=BASE, training_file=file.id)
         jobs = server.client.fine_tuning.jobs
-        while any(job.status != "succeeded" for job in jobs.list()):
-            pass
+        eventually(lambda: all(job.status == "succeeded" for job in jobs.list()))
     assert 1 <= most <= 2
 
 

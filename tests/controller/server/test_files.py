@@ -40,14 +40,18 @@ def test_files_are_listed_by_purpose_order_and_page(client):
         ("x" * 400, "x" * 255),
     ],
 )
-def test_a_file_s_name_is_only_a_name(server, name, kept):
-    before = {path for path in server.root.parent.rglob("*") if ".ftctl" not in path.parts}
-    file = upload(server.client, name=name)
-    assert file.filename == kept
-    after = {path for path in server.root.parent.rglob("*") if ".ftctl" not in path.parts}
-    assert after == before
-    disposition = server.client.files.content(file.id).response.headers["content-disposition"]
-    assert disposition.startswith("attachment;")
+def test_a_file_s_name_is_only_a_name(tmp_path, name, kept):
+    # Deep enough for a name that climbs up, and no folder of other tests to look through.
+    root = tmp_path / "one" / "two" / "repository"
+    root.mkdir(parents=True)
+    with serving(root) as server:
+        before = {path for path in tmp_path.rglob("*") if ".ftctl" not in path.parts}
+        file = upload(server.client, name=name)
+        assert file.filename == kept
+        after = {path for path in tmp_path.rglob("*") if ".ftctl" not in path.parts}
+        assert after == before
+        disposition = server.client.files.content(file.id).response.headers["content-disposition"]
+        assert disposition.startswith("attachment;")
 
 
 @pytest.mark.parametrize("path", ["..%2f..%2fjobs", "%2e%2e", "file-..%00", "..%2Fftctl.lock"])

@@ -41,7 +41,7 @@ def test_everything_is_there_after_a_restart(tmp_path):
         assert sum(event.message.startswith("Created") for event in events) == 1
 
 
-def test_a_job_submitted_right_before_the_end_is_found_again(tmp_path):
+def test_a_job_submitted_right_before_the_end_is_found_again(tmp_path, eventually):
     """The backend has the run, and the server never wrote that down."""
 
     class Losing(Trainer):
@@ -52,14 +52,13 @@ def test_a_job_submitted_right_before_the_end_is_found_again(tmp_path):
     with serving(tmp_path, Losing(tmp_path / "s")) as server:
         file = upload(server.client)
         job = server.client.fine_tuning.jobs.create(model=BASE, training_file=file.id)
-        while not server.backend.submitted:
-            pass
+        eventually(lambda: server.backend.submitted)
     with serving(tmp_path, Trainer(tmp_path / "s")) as server:
         until(server.client, job.id, "succeeded")
         assert server.backend.submitted == 1
 
 
-def test_a_job_cancelled_right_before_the_end_stops_afterwards(tmp_path):
+def test_a_job_cancelled_right_before_the_end_stops_afterwards(tmp_path, eventually):
     class Deaf(Trainer):
         def cancel(self, *_):
             raise BackendError("not now")
@@ -72,8 +71,7 @@ def test_a_job_cancelled_right_before_the_end_stops_afterwards(tmp_path):
         server.client.fine_tuning.jobs.cancel(job.id)
     backend = Trainer(tmp_path / "s")
     with serving(tmp_path, backend):
-        while backend.jobs[0].state != "cancelled":
-            pass
+        eventually(lambda: backend.jobs[0].state == "cancelled")
 
 
 def test_a_backend_out_of_order_is_waited_for(tmp_path):

@@ -1,0 +1,49 @@
+"""What stands in for Python where children shall start warm: see `warm_server.py`.
+
+    python -I -S warm_relay.py SOCKET -P -m MODULE ...
+
+Holds the files that it inherited, locks included, for as long as the child lives; hands SIGTERM on;
+ends as the child ended.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+PATIENCE_S = 30.0
+
+
+def wait_until_recorded(record: Path) -> None:
+    """Wait until whoever started this process has written its ID down.
+
+    The child, which has another one, does that too, and must be the last to.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not (record.exists() and json.loads(record.read_bytes())["pid"] == os.getpid()):
+        if time.monotonic() > deadline:
+            sys.exit(f"nobody wrote {os.getpid()} into {record}")
+        time.sleep(0.005)
+
+
+path, *arguments = sys.argv[1:]
+if arguments[3] == "train":
+    wait_until_recorded(Path(arguments[4]) / "worker.json")
+request = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect(path)
+    data = json.dumps(request).encode() + b"\n"
+    sent = socket.send_fds(server, [data], [0, 1, 2])
+    server.sendall(data[sent:])
+    with server.makefile() as answers:
+        child = int(answers.readline())
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+        status = int(answers.readline())
+if status < 0:
+    if -status != signal.SIGKILL:
+        signal.signal(-status, signal.SIG_DFL)
+    os.kill(os.getpid(), -status)
+os._exit(status)
