@@ -127,7 +127,7 @@ def _read_bytes(root: Path) -> bytes | None:
 def _read_journal(state: Path) -> list[bytes]:
     try:
         return (state / "journal.jsonl").read_bytes().splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -137,7 +137,7 @@ def test_a_lost_job_can_be_retried_and_a_living_one_not(shell):
     shell("apply", "--auto-approve", "--no-wait")
     code, text = shell("retry", "faq")
     assert code == 1
-    assert "not lost" in text
+    assert "Record it first: ftctl reconcile" in text
     shell.backend.set_script("job-1", "vanished")
     code, text = shell("apply", "--auto-approve")
     assert code == 1
