@@ -5,6 +5,7 @@ Needs no key, no network, no data and no heavy package.
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 from backends.base import Backend, BackendError, HyperparametersInvalid, Json
@@ -15,8 +16,29 @@ from controller.evaluate.metrics import ALWAYS, OF_TEXTS, metric_name
 from controller.settings import Policies
 from controller.spec.data import Fraction, Source
 from controller.spec.load import LoadedSpec
+from controller.spec.model import Spec
 
 OpenBackend: TypeAlias = Callable[[str], Backend]
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """What backends made of hyperparameters; each asks once for equal ones in one pass."""
+
+    parsed: dict[tuple[str, str, str], Mapping[str, Json]] = field(default_factory=dict)
+
+    def parse(self, backend: Backend, spec: Spec) -> Mapping[str, Json]:
+        """Return a spec's hyperparameters complete, defaults written out.
+
+        Raises:
+            HyperparametersInvalid: With every problem found.
+        """
+        # Spelled as they were written: to a backend, 1 and 1.0 may be two things.
+        key = (spec.place, spec.method, repr(spec.hyperparameters))
+        if key not in self.parsed:
+            raw = cast(Mapping[str, Json], spec.hyperparameters)
+            self.parsed[key] = backend.parse_hyperparameters(spec.method, raw)
+        return self.parsed[key]
 
 
 def check_specs(
@@ -37,9 +59,9 @@ def check_specs(
         InvalidInput: With every problem of every spec.
         PolicyBroken: With every breach, when there is no other problem.
     """
-    found = [*problems]
+    found, settings = [*problems], Hyperparameters()
     for loaded in specs.values():
-        found += check_spec(loaded, open_backend)
+        found += check_spec(loaded, open_backend, settings)
     breaches = [breach for loaded in specs.values() for breach in check_policies(loaded, policies)]
     if found:
         raise InvalidInput([*found, *breaches])
@@ -47,8 +69,16 @@ def check_specs(
         raise PolicyBroken(breaches)
 
 
-def check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Problem]:
-    """Yield what is wrong with one spec."""
+def check_spec(
+    loaded: LoadedSpec, open_backend: OpenBackend, settings: Hyperparameters
+) -> Iterator[Problem]:
+    """Yield what is wrong with one spec.
+
+    Args:
+        loaded: The spec.
+        open_backend: Opens a backend by the spec's `place`.
+        settings: Hyperparameters that were parsed before.
+    """
     spec = loaded.spec
     yield from _check_gate(loaded)
     try:
@@ -75,7 +105,7 @@ def check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Proble
     if can.remote:
         yield from _check_private(loaded)
     try:
-        backend.parse_hyperparameters(spec.method, cast(Mapping[str, Json], spec.hyperparameters))
+        settings.parse(backend, spec)
     except HyperparametersInvalid as error:
         for found in error.problems:
             path = ("hyperparameters", found.field)

@@ -9,17 +9,18 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from backends.base import Backend, BackendError, BaseModel, Encoder, Json, TrainRequest
 from controller.canonical import canonical_json
-from controller.check import OpenBackend, check_policies, check_spec
+from controller.check import Hyperparameters, OpenBackend, check_policies, check_spec
 from controller.clock import days_until
 from controller.data.dataset import Dataset, Part, build_dataset
 from controller.data.difference import Halves, count_differences, earlier_datasets
 from controller.data.fetch.snapshot import Fetched
 from controller.data.files import Blob
 from controller.data.given import Places
+from controller.data.unchanged import Unchanged
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
 from controller.foresight import warnings_of
 from controller.lock.model import DataFacts, Entry, Lockfile, PartFacts
@@ -101,6 +102,10 @@ class Readings:
     """Answers of databases, URLs and hubs: each is asked once a run, so that its passes agree."""
     bases: Bases = field(default_factory=Bases)
     """Base models that other specs of the same pass asked for."""
+    settings: Hyperparameters = field(default_factory=Hyperparameters)
+    """Hyperparameters that other specs of the same pass have too."""
+    unchanged: Unchanged | None = None
+    """Datasets that earlier passes found whole; None to look at every file."""
 
 
 def resolve(
@@ -130,14 +135,15 @@ def resolve(
         name: _invalid(name, found) for name, found in problems.items()
     }
     project = readings.project
-    readings = replace(readings, blobs=known_blobs(project.root))
+    unchanged = Unchanged(project.state / "datasets.json", project.root, project.state / "data")
+    readings = replace(readings, blobs=known_blobs(project.root), unchanged=unchanged)
     earlier = cache(partial(earlier_datasets, project.state / "data"))
     for name, loaded in specs.items():
         if name in unresolved:
             continue  # another file has the same name, and problems
         entry = recorded.finetunes.get(name, Entry())
         try:
-            _require_valid(loaded, open_backend, policies)
+            _require_valid(loaded, open_backend, policies, readings.settings)
             backend = open_backend(loaded.spec.place)
             built = build_one(loaded, entry, backend, readings)
             desired[name], requests[name] = _resolve_one(
@@ -152,11 +158,14 @@ def resolve(
         except BackendError as error:
             problem = Problem(file=loaded.file, message=error.message, remedy=error.remedy)
             unresolved[name] = _invalid(name, [problem])
+    unchanged.save()
     return Resolved(desired=desired, requests=requests, datasets=datasets, unresolved=unresolved)
 
 
-def _require_valid(loaded: LoadedSpec, open_backend: OpenBackend, policies: Policies) -> None:
-    wrong = list(check_spec(loaded, open_backend))
+def _require_valid(
+    loaded: LoadedSpec, open_backend: OpenBackend, policies: Policies, settings: Hyperparameters
+) -> None:
+    wrong = list(check_spec(loaded, open_backend, settings))
     breaches = list(check_policies(loaded, policies))
     if wrong:
         raise InvalidInput([*wrong, *breaches])
@@ -224,9 +233,7 @@ def build_one(loaded: LoadedSpec, entry: Entry, backend: Backend, readings: Read
         DataNotRead: A source cannot be read here.
     """
     spec = loaded.spec
-    hyperparameters = backend.parse_hyperparameters(
-        spec.method, cast(Mapping[str, Json], spec.hyperparameters)
-    )
+    hyperparameters = readings.settings.parse(backend, spec)
     base_model = identify_base(loaded, entry, backend, readings.bases)
     encoder = readings.bases.encoder(backend, spec, base_model, hyperparameters)
     project = readings.project
@@ -237,6 +244,7 @@ def build_one(loaded: LoadedSpec, entry: Entry, backend: Backend, readings: Read
         blobs=readings.blobs,
         offline=project.offline,
         fetched=readings.fetched,
+        unchanged=readings.unchanged,
     )
     try:
         dataset = build_dataset(

@@ -23,9 +23,11 @@ _USED = "used"
 
 
 def touch(kept: Path) -> None:
-    """Remember that a dataset or a memo was used."""
+    """Remember that a dataset or a memo was used, on the day at least."""
     with suppress(OSError):
-        os.utime(kept)
+        # Asking takes a tenth of the time of writing.
+        if not 0 <= time.time() - kept.stat().st_mtime < _EVERY_S:
+            os.utime(kept)
 
 
 def touch_snapshot(snapshot: Path) -> None:

@@ -90,7 +90,7 @@ def _prepare(
     display_only: bool,
 ) -> PreparedRun:
     settings = load_settings(project.root)
-    specs, problems = read_specs(project.root)
+    specs, problems = read_specs(project.root, project.state / "specs.json")
     open_backend = open_for(settings)
     resolved = resolve(
         specs,
