@@ -79,8 +79,9 @@ class Document:
 
         The file is parsed again for them, since nothing but a problem needs any.
         """
-        reader = _Reader()
-        reader.build(_compose(self.text), ())
+        reader, node = _Reader(), _compose(self.text)
+        if node is not None:
+            reader.build(node, ())
         return reader.lines
 
     def line(self, path: Path) -> int | None:
@@ -136,7 +137,7 @@ def parse_yaml(text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
     return (None if problems else Document(value=value, text=text)), problems
 
 
-def _compose(text: bytes) -> yaml.Node:
+def _compose(text: bytes) -> yaml.Node | None:
     return yaml.compose(text.decode("utf-8-sig"), Loader=_CoreLoader)
 
 
