@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
-from backends.base import Backend, BackendError, HyperparametersInvalid, Json
+from backends.base import Backend, BackendError, Capabilities, HyperparametersInvalid, Json
 from backends.registry import known_backends
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
@@ -22,12 +22,19 @@ OpenBackend: TypeAlias = Callable[[str], Backend]
 
 
 @dataclass(frozen=True, slots=True)
-class Hyperparameters:
-    """What backends made of hyperparameters; each asks once for equal ones in one pass."""
+class Answers:
+    """What backends answered about specs; each is asked once for equal ones in one pass."""
 
+    able: dict[str, Capabilities] = field(default_factory=dict)
     parsed: dict[tuple[str, str, str], Mapping[str, Json]] = field(default_factory=dict)
 
-    def parse(self, backend: Backend, spec: Spec) -> Mapping[str, Json]:
+    def capabilities(self, backend: Backend, spec: Spec) -> Capabilities:
+        """Return what a spec's backend can do."""
+        if spec.place not in self.able:
+            self.able[spec.place] = backend.capabilities()
+        return self.able[spec.place]
+
+    def hyperparameters(self, backend: Backend, spec: Spec) -> Mapping[str, Json]:
         """Return a spec's hyperparameters complete, defaults written out.
 
         Raises:
@@ -59,9 +66,9 @@ def check_specs(
         InvalidInput: With every problem of every spec.
         PolicyBroken: With every breach, when there is no other problem.
     """
-    found, settings = [*problems], Hyperparameters()
+    found, answers = [*problems], Answers()
     for loaded in specs.values():
-        found += check_spec(loaded, open_backend, settings)
+        found += check_spec(loaded, open_backend, answers)
     breaches = [breach for loaded in specs.values() for breach in check_policies(loaded, policies)]
     if found:
         raise InvalidInput([*found, *breaches])
@@ -70,14 +77,14 @@ def check_specs(
 
 
 def check_spec(
-    loaded: LoadedSpec, open_backend: OpenBackend, settings: Hyperparameters
+    loaded: LoadedSpec, open_backend: OpenBackend, answers: Answers
 ) -> Iterator[Problem]:
     """Yield what is wrong with one spec.
 
     Args:
         loaded: The spec.
         open_backend: Opens a backend by the spec's `place`.
-        settings: Hyperparameters that were parsed before.
+        answers: What backends answered before in the same pass.
     """
     spec = loaded.spec
     yield from _check_gate(loaded)
@@ -93,7 +100,7 @@ def check_spec(
         remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}"
         yield loaded.problem(("backend",), f"no backend is called {spec.backend!r}", remedy)
         return
-    can = backend.capabilities()
+    can = answers.capabilities(backend, spec)
     if spec.endpoint is not None and not can.endpoints:
         message = f"the {spec.backend} backend has no endpoints"
         yield loaded.problem(("endpoint",), message, "Remove the line.")
@@ -105,7 +112,7 @@ def check_spec(
     if can.remote:
         yield from _check_private(loaded)
     try:
-        settings.parse(backend, spec)
+        answers.hyperparameters(backend, spec)
     except HyperparametersInvalid as error:
         for found in error.problems:
             path = ("hyperparameters", found.field)

@@ -107,7 +107,7 @@ class Unchanged:
         folder = f"{self._datasets}/{entry['dataset']}"
         if self._stamps(question.sources, folder, entry["files"]) != entry["stamps"]:
             return None
-        touch(Path(folder))
+        touch(folder)
         self._used[question.key] = entry
         manifest: Manifest = entry["manifest"]
         return Path(folder), manifest

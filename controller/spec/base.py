@@ -16,4 +16,6 @@ class Strict(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
         allow_inf_nan=False,
+        # Built when it is first asked: of most models only what holds them is.
+        defer_build=True,
     )

@@ -67,7 +67,7 @@ def build_opened(project: Project, loaded: LoadedSpec) -> Opened:
     """
     opened = backends_of(project)
     readings = Readings(project=project, blobs=known_blobs(project.root))
-    wrong = list(check_spec(loaded, opened, readings.settings))
+    wrong = list(check_spec(loaded, opened, readings.answers))
     if wrong:
         raise InvalidInput(wrong)
     entry = read_lockfile(project.root, project.state).finetunes.get(loaded.name, Entry())
