@@ -5,7 +5,6 @@ are canonical JSONL, or `InvalidInput` with every problem. Nothing outside the c
 """
 
 from dataclasses import dataclass, fields
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -185,7 +184,6 @@ def _versions(data: Data, *, pages: bool) -> dict[str, Json]:
     return {"unicode": unidata_version, **{package: _version(package) for package in sorted(used)}}
 
 
-@cache
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -21,7 +21,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -61,14 +61,18 @@ class Question:
 class Unchanged:
     """The datasets of one pass, and those of passes before."""
 
-    def __init__(self, memo: Path, root: Path, cache: Path) -> None:
+    def __init__(
+        self, memo: Path, root: Path, cache: Path, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         """Read the memo.
 
         Args:
             memo: What was remembered.
             root: The repository, resolved.
             cache: Where datasets are kept.
+            now_ns: The clock that files' times are compared with.
         """
+        self._now_ns = now_ns
         self._memo = memo
         self._root = str(root)
         self._datasets = str(cache / "datasets")
@@ -88,7 +92,7 @@ class Unchanged:
             folder: The spec's folder.
             decisive: What else decides a dataset, ready for JSON.
         """
-        asked_ns = time.time_ns()
+        asked_ns = self._now_ns()
         paths = []
         for source in sources_of(data):
             if source.path is None or has_wildcard(source.path):
