@@ -102,6 +102,8 @@ LATE_IMPORTS = {
     ("backends/openai/backend.py", "import_module"),
     ("backends/openai/encoder.py", "import_module"),
     ("backends/openai/endpoints.py", "import_module"),
+    # Finding a dataset built needs nothing of what builds it.
+    ("controller/data/dataset.py", "import_module"),
     # The one door of `controller.data` to modules that need a package of an extra.
     ("controller/data/optional.py", "import_module"),
 }
