@@ -1,6 +1,6 @@
 """What every model of a file that people write shares."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -19,3 +19,7 @@ class Strict(BaseModel):
         # Built when it is first asked: of most models only what holds them is.
         defer_build=True,
     )
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Return the model itself: nobody changes it, and pydantic copies defaults each time."""
+        return self
