@@ -49,7 +49,9 @@ def _plain(value: Json) -> Json:
     if type(value) in _AS_THEY_ARE:
         return value
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {
+            key: item if type(item) in _AS_THEY_ARE else _plain(item) for key, item in value.items()
+        }
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, float) and value.is_integer():

@@ -5,9 +5,10 @@ Needs no key, no network, no data and no heavy package.
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
-from backends.base import Backend, BackendError, HyperparametersInvalid, Json
+from backends.base import Backend, BackendError, Capabilities, HyperparametersInvalid, Json
 from backends.registry import known_backends
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
@@ -15,8 +16,36 @@ from controller.evaluate.metrics import ALWAYS, OF_TEXTS, metric_name
 from controller.settings import Policies
 from controller.spec.data import Fraction, Source
 from controller.spec.load import LoadedSpec
+from controller.spec.model import Spec
 
 OpenBackend: TypeAlias = Callable[[str], Backend]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What backends answered about specs; each is asked once for equal ones in one pass."""
+
+    able: dict[str, Capabilities] = field(default_factory=dict)
+    parsed: dict[tuple[str, str, str], Mapping[str, Json]] = field(default_factory=dict)
+
+    def capabilities(self, backend: Backend, spec: Spec) -> Capabilities:
+        """Return what a spec's backend can do."""
+        if spec.place not in self.able:
+            self.able[spec.place] = backend.capabilities()
+        return self.able[spec.place]
+
+    def hyperparameters(self, backend: Backend, spec: Spec) -> Mapping[str, Json]:
+        """Return a spec's hyperparameters complete, defaults written out.
+
+        Raises:
+            HyperparametersInvalid: With every problem found.
+        """
+        # Spelled as they were written: to a backend, 1 and 1.0 may be two things.
+        key = (spec.place, spec.method, repr(spec.hyperparameters))
+        if key not in self.parsed:
+            raw = cast(Mapping[str, Json], spec.hyperparameters)
+            self.parsed[key] = backend.parse_hyperparameters(spec.method, raw)
+        return self.parsed[key]
 
 
 def check_specs(
@@ -37,9 +66,9 @@ def check_specs(
         InvalidInput: With every problem of every spec.
         PolicyBroken: With every breach, when there is no other problem.
     """
-    found = [*problems]
+    found, answers = [*problems], Answers()
     for loaded in specs.values():
-        found += check_spec(loaded, open_backend)
+        found += check_spec(loaded, open_backend, answers)
     breaches = [breach for loaded in specs.values() for breach in check_policies(loaded, policies)]
     if found:
         raise InvalidInput([*found, *breaches])
@@ -47,8 +76,16 @@ def check_specs(
         raise PolicyBroken(breaches)
 
 
-def check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Problem]:
-    """Yield what is wrong with one spec."""
+def check_spec(
+    loaded: LoadedSpec, open_backend: OpenBackend, answers: Answers
+) -> Iterator[Problem]:
+    """Yield what is wrong with one spec.
+
+    Args:
+        loaded: The spec.
+        open_backend: Opens a backend by the spec's `place`.
+        answers: What backends answered before in the same pass.
+    """
     spec = loaded.spec
     yield from _check_gate(loaded)
     try:
@@ -63,7 +100,7 @@ def check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Proble
         remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}"
         yield loaded.problem(("backend",), f"no backend is called {spec.backend!r}", remedy)
         return
-    can = backend.capabilities()
+    can = answers.capabilities(backend, spec)
     if spec.endpoint is not None and not can.endpoints:
         message = f"the {spec.backend} backend has no endpoints"
         yield loaded.problem(("endpoint",), message, "Remove the line.")
@@ -75,7 +112,7 @@ def check_spec(loaded: LoadedSpec, open_backend: OpenBackend) -> Iterator[Proble
     if can.remote:
         yield from _check_private(loaded)
     try:
-        backend.parse_hyperparameters(spec.method, cast(Mapping[str, Json], spec.hyperparameters))
+        answers.hyperparameters(backend, spec)
     except HyperparametersInvalid as error:
         for found in error.problems:
             path = ("hyperparameters", found.field)

@@ -84,19 +84,39 @@ def resolve_inside(root: Path, path: Path) -> Path:
     Raises:
         CannotRead: It leads out of the repository, or to what is private in it.
     """
-    home = root.resolve()
-    try:
-        resolved = path.resolve()
-    except (OSError, RuntimeError):
-        raise CannotRead("is a link to itself", "Copy the file in its place.") from None
-    if not resolved.is_relative_to(home):
-        raise CannotRead(LINKED, "Copy the file in its place.")
-    if any(_is_private(part) for part in resolved.relative_to(home).parts):
+    if _has_no_link(path) and str(path).startswith(f"{root}/"):
+        # Nor has the repository's own path: both are resolved already.
+        resolved, below = path, str(path)[len(str(root)) + 1 :].split("/")
+    else:
+        home = root.resolve()
+        try:
+            resolved = path.resolve()
+        except (OSError, RuntimeError):
+            raise CannotRead("is a link to itself", "Copy the file in its place.") from None
+        if not resolved.is_relative_to(home):
+            raise CannotRead(LINKED, "Copy the file in its place.")
+        below = list(resolved.relative_to(home).parts)
+    if any(_is_private(part) for part in below):
         raise CannotRead(
             "leads to a private file",
             "Copy a file in its place: .git, .env* and .ftctl are private.",
         )
     return resolved
+
+
+def _has_no_link(path: Path) -> bool:
+    """Return whether a path is surely its own resolved form; that takes a tenth of resolving it."""
+    at, parts = "", str(path).split("/")
+    if parts[0] or ".." in parts:
+        return False
+    for part in parts[1:]:
+        at = f"{at}/{part}"
+        try:
+            if stat.S_ISLNK(os.lstat(at).st_mode):
+                return False
+        except OSError:
+            return False
+    return True
 
 
 def _is_private(name: str) -> bool:

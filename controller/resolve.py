@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from backends.base import Backend, BackendError, BaseModel, Encoder, Json, TrainRequest
-from controller.canonical import canonical_json
-from controller.check import OpenBackend, check_policies, check_spec
+from controller.check import Answers, OpenBackend, check_policies, check_spec
 from controller.clock import days_until
 from controller.data.dataset import Dataset, Part, build_dataset
 from controller.data.difference import Halves, count_differences, earlier_datasets
 from controller.data.fetch.snapshot import Fetched
 from controller.data.files import Blob
 from controller.data.given import Places
+from controller.data.unchanged import Unchanged
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
 from controller.foresight import warnings_of
 from controller.lock.model import DataFacts, Entry, Lockfile, PartFacts
@@ -65,7 +65,7 @@ class Bases:
     """Base models as their backends found them, and how they read examples; each is asked once."""
 
     models: dict[tuple[str, str, str | None, Path], BaseModel] = field(default_factory=dict)
-    encoders: dict[tuple[str, BaseModel, str, bytes], Encoder] = field(default_factory=dict)
+    encoders: dict[tuple[str, BaseModel, str, str], Encoder] = field(default_factory=dict)
 
     def identify(
         self, backend: Backend, spec: Spec, revision: str | None, folder: Path
@@ -84,7 +84,7 @@ class Bases:
         hyperparameters: Mapping[str, Json],
     ) -> Encoder:
         """Return how a model reads examples; equal settings share one, which knows its files."""
-        key = (spec.place, base_model, spec.method, canonical_json(hyperparameters))
+        key = (spec.place, base_model, spec.method, repr(hyperparameters))
         if key not in self.encoders:
             self.encoders[key] = backend.encoder(base_model, spec.method, hyperparameters)
         return self.encoders[key]
@@ -101,6 +101,10 @@ class Readings:
     """Answers of databases, URLs and hubs: each is asked once a run, so that its passes agree."""
     bases: Bases = field(default_factory=Bases)
     """Base models that other specs of the same pass asked for."""
+    answers: Answers = field(default_factory=Answers)
+    """What backends answered about other specs of the same pass."""
+    unchanged: Unchanged | None = None
+    """Datasets that earlier passes found whole; None to look at every file."""
 
 
 def resolve(
@@ -130,18 +134,19 @@ def resolve(
         name: invalid(name, found) for name, found in problems.items()
     }
     project = readings.project
-    readings = replace(readings, blobs=known_blobs(project.root))
+    unchanged = Unchanged(project.state / "datasets.json", project.root, project.state / "data")
+    readings = replace(readings, blobs=known_blobs(project.root), unchanged=unchanged)
     earlier = cache(partial(earlier_datasets, project.state / "data"))
     for name, loaded in specs.items():
         if name in unresolved:
             continue  # another file has the same name, and problems
         entry = recorded.finetunes.get(name, Entry())
         try:
-            _require_valid(loaded, open_backend, policies)
+            _require_valid(loaded, open_backend, policies, readings.answers)
             backend = open_backend(loaded.spec.place)
             built = build_one(loaded, entry, backend, readings)
             desired[name], requests[name] = _resolve_one(
-                loaded, entry, project, backend, built, earlier
+                loaded, entry, readings, backend, built, earlier
             )
             datasets[name] = built.dataset
         except DataNotRead as error:
@@ -152,11 +157,14 @@ def resolve(
         except BackendError as error:
             problem = Problem(file=loaded.file, message=error.message, remedy=error.remedy)
             unresolved[name] = invalid(name, [problem])
+    unchanged.save()
     return Resolved(desired=desired, requests=requests, datasets=datasets, unresolved=unresolved)
 
 
-def _require_valid(loaded: LoadedSpec, open_backend: OpenBackend, policies: Policies) -> None:
-    wrong = list(check_spec(loaded, open_backend))
+def _require_valid(
+    loaded: LoadedSpec, open_backend: OpenBackend, policies: Policies, answers: Answers
+) -> None:
+    wrong = list(check_spec(loaded, open_backend, answers))
     breaches = list(check_policies(loaded, policies))
     if wrong:
         raise InvalidInput([*wrong, *breaches])
@@ -234,9 +242,7 @@ def build_one(loaded: LoadedSpec, entry: Entry, backend: Backend, readings: Read
         DataNotRead: A source cannot be read here.
     """
     spec = loaded.spec
-    hyperparameters = backend.parse_hyperparameters(
-        spec.method, cast(Mapping[str, Json], spec.hyperparameters)
-    )
+    hyperparameters = readings.answers.hyperparameters(backend, spec)
     base_model = identify_base(loaded, entry, backend, readings.bases)
     encoder = readings.bases.encoder(backend, spec, base_model, hyperparameters)
     project = readings.project
@@ -247,6 +253,7 @@ def build_one(loaded: LoadedSpec, entry: Entry, backend: Backend, readings: Read
         blobs=readings.blobs,
         offline=project.offline,
         fetched=readings.fetched,
+        unchanged=readings.unchanged,
     )
     try:
         dataset = build_dataset(
@@ -277,7 +284,7 @@ def _deferred(name: str, error: DataNotRead) -> Deferred:
 def _resolve_one(
     loaded: LoadedSpec,
     entry: Entry,
-    project: Project,
+    readings: Readings,
     backend: Backend,
     built: BuiltData,
     earlier: EarlierDatasets,
@@ -324,14 +331,14 @@ def _resolve_one(
         evaluation_inputs=measured,
         data=data,
         estimate=backend.estimate(request, dataset.train.examples, dataset.train.tokens),
-        data_changes=_data_changes(entry, dataset, earlier, project.state / "data")
+        data_changes=_data_changes(entry, dataset, earlier, readings.project.state / "data")
         if key not in entry.builds
         else {},
         shutdown=_shutdown(base_model),
         warnings=tuple(warnings_of(spec, dataset, built.encoder))
         if key not in entry.builds
         else (),
-        paid=backend.capabilities().paid or _asks_elsewhere(spec, entry),
+        paid=readings.answers.capabilities(backend, spec).paid or _asks_elsewhere(spec, entry),
     )
     return desired, request
 

@@ -30,7 +30,7 @@ LAYERS = (
     ("backends.guarded",),
     ("backends.registry", "backends.testing"),
     ("controller", "controller.errors", "controller.canonical", "controller.clock"),
-    ("controller.failures", "controller.inside", "controller.state"),
+    ("controller.failures", "controller.inside", "controller.memo", "controller.state"),
     ("controller.spec",),
     (
         "controller.data",
@@ -102,6 +102,8 @@ LATE_IMPORTS = {
     ("backends/openai/backend.py", "import_module"),
     ("backends/openai/encoder.py", "import_module"),
     ("backends/openai/endpoints.py", "import_module"),
+    # Finding a dataset built needs nothing of what builds it.
+    ("controller/data/dataset.py", "import_module"),
     # The one door of `controller.data` to modules that need a package of an extra.
     ("controller/data/optional.py", "import_module"),
 }

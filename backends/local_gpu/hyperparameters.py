@@ -33,7 +33,7 @@ class _Common(BaseModel):
     """What every training knows."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
     )
 
     finetuning_type: Literal["lora", "full"] = "lora"
@@ -69,7 +69,7 @@ class _Conversations(BaseModel):
     """What only training on conversations knows."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
     )
 
     chat_template: Literal["chatml"] | None = None
@@ -80,7 +80,7 @@ class _Texts(BaseModel):
     """What only training on plain texts knows."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
     )
 
     max_length: int = Field(default=1024, ge=8, le=1_048_576)
@@ -92,7 +92,7 @@ class _Adapter(BaseModel):
     """What only an adapter knows."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
     )
 
     r: int = Field(default=16, ge=1, le=4096)

@@ -16,7 +16,8 @@ Where a change goes, in the order in which data comes along::
     page, spool, scratch                   prepared examples, until it is decided which stay
     decide: equal, alike, near, split      duplicates, samples, weights, sides
     parts, writer, aside, books, report    what is written, and what is said of it
-    build, dataset, cache, garbage         the walk; kept by content; removed when unused
+    build, order, dataset, cache, garbage  the walk; kept by content; removed when unused
+    unchanged                              datasets that need not be looked at again
     lengths, statistics, difference,       what `ftctl data` shows of a built dataset
     trace, view, language
 """

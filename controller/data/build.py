@@ -8,62 +8,31 @@ it is decided which stay, so that memory does not grow with them.
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
-from backends.encoder import Encoder, Feature
 from controller.data.batches import read_batches
 from controller.data.books import Books
 from controller.data.decide import Wanted, columns_for, decide
 from controller.data.given import Given
+from controller.data.order import REASONS, Built, Order
 from controller.data.page import HELD_OUT, TRAIN
 from controller.data.parts import Parts, write_parts
 from controller.data.prepare import collapsed_text, normal_text
 from controller.data.problems import Problems
 from controller.data.recipe import Recipe
-from controller.data.report import Effect, PartName, SourceReport, StepName, StepReport
+from controller.data.report import Effect, SourceReport, StepName
 from controller.data.spool import Spool
 from controller.data.unusable import Unusable
 from controller.data.workers import Run, pays, workers
-from controller.data.writer import Written
 from controller.errors import InvalidInput, Problem
-from controller.spec.data import Data, Fraction
+from controller.spec.data import Fraction
 
 MIN_TRAIN = 10
 """A model learns nothing from fewer conversations, and the hosted service refuses them."""
 
-REASONS = "reasons.txt"
-"""Name of the file with every reason."""
-
 _TEXTS = "continued-pretraining"
 
 _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """What `build` left in its folder."""
-
-    files: dict[str, Written]
-    """`train.jsonl`, `train.origins`, `held_out.jsonl`, `held_out.origins` and `reasons.txt`."""
-    tokens: dict[PartName, int] | None
-    sources: tuple[SourceReport, ...]
-    features: tuple[Feature, ...]
-    steps: tuple[StepReport, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What is to be built."""
-
-    data: Data
-    """The section of the spec."""
-    file: str
-    """The spec, as shown in errors."""
-    method: str
-    """What is learned from: answers, preference pairs, graded prompts or texts."""
-    encoder: Encoder | None
-    """Knows what the trainer would refuse, and counts tokens for `max_tokens`."""
 
 
 def build(order: Order, given: list[Given], folder: Path) -> Built:

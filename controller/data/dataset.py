@@ -5,6 +5,7 @@ are canonical JSONL, or `InvalidInput` with every problem. Nothing outside the c
 """
 
 from dataclasses import dataclass, fields
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from unicodedata import unidata_version
 
 from backends.base import Encoder, Json
 from controller.canonical import digest
-from controller.data.build import REASONS, Built, Order, build
 from controller.data.cache import Manifest, get_or_build
 from controller.data.garbage import collect_garbage_daily
 from controller.data.given import Given, Places, decode_all, find_sources
+from controller.data.order import REASONS, Built, Order
 from controller.data.prepare import VERSION
 from controller.data.report import PartName, Report, SourceReport, StepReport
+from controller.data.unchanged import sources_of
 from controller.data.writer import Written
 from controller.errors import InvalidInput
-from controller.spec.data import Data, Fraction
+from controller.spec.data import Data, Fraction, Source
 
 _DECIDE_NOTHING = {"path", "url", "hub", "connection", "license", "sensitivity"}
 """Keys of a source that do not decide what its rows become; `sql` goes by its snapshot."""
@@ -80,8 +82,27 @@ def build_dataset(
     """
     # Before the sources are found: what was found must stay until it is read.
     collect_garbage_daily(places.cache)
-    given = find_sources(data, file=file, folder=folder, places=places)
     order = Order(data=data, file=file, method=method, encoder=encoder)
+    question, known = None, None
+    if places.unchanged is not None:
+        question = places.unchanged.question(data, folder, _decisive(order))
+        known = places.unchanged.find(question) if question is not None else None
+    if known is not None:
+        sources = sources_of(data)
+        where, manifest = known
+    else:
+        given, where, manifest = _look_for(order, folder, places)
+        sources = [one.source for one in given]
+        if places.unchanged is not None and question is not None:
+            stamps = [one.file.look.stamp for one in given]
+            places.unchanged.remember(question, stamps, where, manifest)
+    # Licences decide nothing that is built; what was built before may have had others.
+    return _dataset(where, manifest, [source.license or data.license for source in sources])
+
+
+def _look_for(order: Order, folder: Path, places: Places) -> tuple[list[Given], Path, Manifest]:
+    """Return the sources' files, and the folder and manifest of the dataset made from them."""
+    given = find_sources(order.data, file=order.file, folder=folder, places=places)
     try:
         where, manifest = _get_or_build(order, given, places)
     except InvalidInput:
@@ -93,13 +114,13 @@ def build_dataset(
             raise
         given = again
         where, manifest = _get_or_build(order, given, places)
-    # Licences decide nothing that is built; what was built before may have had others.
-    return _dataset(where, manifest, [one.source.license or data.license for one in given])
+    return given, where, manifest
 
 
 def _get_or_build(order: Order, given: list[Given], places: Places) -> tuple[Path, Manifest]:
     def build_into(empty: Path) -> Manifest:
-        return _manifest(build(order, given, empty))
+        # Most datasets are found built; what builds them takes a tenth of a plan to import.
+        return _manifest(import_module("controller.data.build").build(order, given, empty))
 
     return get_or_build(places.cache / "datasets", _key(order, given), build_into)
 
@@ -128,14 +149,29 @@ def _key(order: Order, given: list[Given]) -> str:
             "held_out": data.held_out.model_dump() if isinstance(data.held_out, Fraction) else None,
             "system": data.system,
             "prepare": data.prepare.model_dump(),
-            "packages": _versions(data, given),
+            "packages": _versions(data, pages=any(one.file.kind == "html" for one in given)),
             "encoder": None if order.encoder is None else order.encoder.identity,
             "method": order.method,
         }
     )
 
 
-def _versions(data: Data, given: list[Given]) -> dict[str, Json]:
+def _decisive(order: Order) -> list[Json]:
+    """Return what decides a dataset besides the `data` section and the bytes of its sources."""
+    # Of no source is known here which format it has: one more version does no harm.
+    return [
+        VERSION,
+        _versions(order.data, pages=any(_may_be_page(one) for one in sources_of(order.data))),
+        None if order.encoder is None else order.encoder.identity,
+        order.method,
+    ]
+
+
+def _may_be_page(source: Source) -> bool:
+    return source.format == "html" or ".htm" in str(source.path).lower()
+
+
+def _versions(data: Data, *, pages: bool) -> dict[str, Json]:
     """Return the versions of what a dataset's texts go through besides our own code.
 
     Another release of such a package may find other phone numbers, or another main text of a page:
@@ -145,16 +181,17 @@ def _versions(data: Data, given: list[Given]) -> dict[str, Json]:
         *(_PERSONAL if data.prepare.pii != "off" else ()),
         *(_NEAR if data.prepare.deduplicate == "near" else ()),
         *(_MARKUP if data.prepare.strip_html else ()),
-        *(_PAGES if any(one.file.kind == "html" for one in given) else ()),
+        *(_PAGES if pages else ()),
     }
-    versions: dict[str, Json] = {"unicode": unidata_version}
-    for package in used:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            # Whatever needs it says so.
-            versions[package] = ""
-    return versions
+    return {"unicode": unidata_version, **{package: _version(package) for package in sorted(used)}}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        # Whatever needs it says so.
+        return ""
 
 
 def _manifest(built: Built) -> Manifest:

@@ -22,10 +22,12 @@ _USED = "used"
 """Beside snapshots: a folder of empty files that say by their times when each was used."""
 
 
-def touch(kept: Path) -> None:
-    """Remember that a dataset or a memo was used."""
+def touch(kept: Path | str) -> None:
+    """Remember that a dataset or a memo was used, on the day at least."""
     with suppress(OSError):
-        os.utime(kept)
+        # Asking takes a tenth of the time of writing.
+        if not 0 <= time.time() - os.lstat(kept).st_mtime < _EVERY_S:
+            os.utime(kept)
 
 
 def touch_snapshot(snapshot: Path) -> None:

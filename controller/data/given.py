@@ -13,6 +13,7 @@ from controller.data.files import BINARY, Blob, Look, SourceFile
 from controller.data.find import Found, find_files
 from controller.data.look import look_at, look_at_small
 from controller.data.report import PartName
+from controller.data.unchanged import Unchanged
 from controller.data.unusable import Unread, Unusable
 from controller.errors import DataNotRead, InvalidInput, Problem
 from controller.spec.data import Data, Fraction, Source
@@ -47,6 +48,8 @@ class Places:
     """Whether only files of the repository are read: a stranger's spec may name any server."""
     fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
     """What databases, URLs and hubs answered before in the same run, by source."""
+    unchanged: Unchanged | None = None
+    """Datasets that passes before found whole; None to look at every file."""
 
 
 def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list[Given]:

@@ -33,7 +33,8 @@ _SMALL = 64 << 10
 _BLOB = re.compile(r"[0-9a-f]{40,64}")
 _TICK_NS = 10_000_000
 """So far a file's times may lie behind the clock: Linux takes them from its last tick."""
-_Stamp: TypeAlias = tuple[int, ...]
+Stamp: TypeAlias = tuple[int, ...]
+"""Device, inode, size, times of change of the contents and of all that is said of a file."""
 
 
 def look_at(
@@ -105,7 +106,9 @@ def look_at_small(path: Path) -> Look | None:
     except UnicodeDecodeError:
         return None
     sha256 = hashlib.sha256(data).hexdigest()
-    return Look(sha256=sha256, encoding=UTF_8, first=first, stamp=_of(status)) if first else None
+    return (
+        Look(sha256=sha256, encoding=UTF_8, first=first, stamp=stamp_of(status)) if first else None
+    )
 
 
 def changed_since(source: SourceFile) -> Unusable | None:
@@ -139,11 +142,12 @@ def _digest(path: Path) -> str:
         return file.hexdigest()
 
 
-def _stamp(path: Path) -> _Stamp:
-    return _of(path.stat())
+def _stamp(path: Path) -> Stamp:
+    return stamp_of(path.stat())
 
 
-def _of(status: os.stat_result) -> _Stamp:
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Return what would be another for another file, or after a change."""
     return (
         status.st_dev,
         status.st_ino,
@@ -153,11 +157,11 @@ def _of(status: os.stat_result) -> _Stamp:
     )
 
 
-def _is_before(stamp: _Stamp, moment_ns: int) -> bool:
+def _is_before(stamp: Stamp, moment_ns: int) -> bool:
     return max(stamp[3:]) + _TICK_NS < moment_ns
 
 
-def _remembered(memo: Path, stamp: _Stamp | None, *, in_part: bool) -> Look | None:
+def _remembered(memo: Path, stamp: Stamp | None, *, in_part: bool) -> Look | None:
     """Return what a memo says of the file with this stamp; of any file without one."""
     try:
         written_ns = memo.stat().st_mtime_ns
@@ -173,7 +177,7 @@ def _remembered(memo: Path, stamp: _Stamp | None, *, in_part: bool) -> Look | No
     return None
 
 
-def _remember(memo: Path, stamp: _Stamp, look: Look) -> None:
+def _remember(memo: Path, stamp: Stamp, look: Look) -> None:
     said: Json = {"version": VERSION, "stamp": list(stamp), "look": asdict(replace(look, stamp=()))}
     # A folder that cannot be written is not the fault of the file that was looked at.
     with writing_to(memo.parent):

@@ -20,7 +20,8 @@ Scores: TypeAlias = dict[str, float]
 class Record(BaseModel):
     """Settings shared by every record of the lockfile."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Built when it is first asked: of most records only what holds them is.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class PartFacts(Record):

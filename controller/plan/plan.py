@@ -91,7 +91,7 @@ def make_plan(
     return Plan(
         actions=tuple(actions),
         specs=len(view.around.declared),
-        decisions={name: decisions_of(one) for name, one in desired.items()},
+        decisions=_Decisions(desired),
         settings=settings,
         budget_usd=budget_usd,
         suspended=tuple(view.suspended(actions)),
@@ -104,6 +104,28 @@ def describe_end(job: Job) -> str:
     """Return how a job ended: `job run-1 has succeeded`."""
     verb = "was" if job.state is JobState.CANCELLED else "has"
     return f"job {job.id} {verb} {job.state}"
+
+
+class _Decisions(Mapping[str, str]):
+    """What is decided in each spec, computed for the specs that anybody asks about."""
+
+    def __init__(self, desired: Mapping[str, Desired]) -> None:
+        self._desired = desired
+        self._found: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._found:
+            self._found[name] = decisions_of(self._desired[name])
+        return self._found[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._desired
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._desired)
+
+    def __len__(self) -> int:
+        return len(self._desired)
 
 
 class _View:

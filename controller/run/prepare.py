@@ -91,7 +91,7 @@ def _prepare(
     *,
     display_only: bool,
 ) -> PreparedRun:
-    specs, problems = read_specs(project.root)
+    specs, problems = read_specs(project.root, project.state / "specs.json")
     settings, settings_error, endpoints = Settings(), None, None
     try:
         settings = load_settings(project.root)

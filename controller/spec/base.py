@@ -1,6 +1,6 @@
 """What every model of a file that people write shares."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -16,4 +16,10 @@ class Strict(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
         allow_inf_nan=False,
+        # Built when it is first asked: of most models only what holds them is.
+        defer_build=True,
     )
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Return the model itself: nobody changes it, and pydantic copies defaults each time."""
+        return self

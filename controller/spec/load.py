@@ -3,11 +3,11 @@
 import difflib
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -15,10 +15,12 @@ from pydantic_core import ErrorDetails
 from controller.errors import InvalidInput, Problem
 from controller.inside import CannotRead, read_inside, resolve_inside
 from controller.spec.model import Spec
+from controller.spec.parsed import Parsed
 from controller.spec.yaml import MAX_BYTES, Document, dotted, parse_yaml, printable
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 FOLDER = "finetunes"
+Parse: TypeAlias = Callable[[bytes, str], tuple[Document | None, list[Problem]]]
 _NUMBER = re.compile(r"\s*[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?\s*")
 
 
@@ -60,8 +62,14 @@ def load_specs(root: Path) -> dict[str, LoadedSpec]:
     return specs
 
 
-def read_specs(root: Path) -> tuple[dict[str, LoadedSpec], dict[str, list[Problem]]]:
+def read_specs(
+    root: Path, memo: Path | None = None
+) -> tuple[dict[str, LoadedSpec], dict[str, list[Problem]]]:
     """Read every spec, and continue where one cannot be read.
+
+    Args:
+        root: The repository's folder.
+        memo: Where the values of parsed files are remembered; None to parse every file.
 
     Returns:
         The specs that are right in themselves, and the problems of the others by the name that the
@@ -72,14 +80,19 @@ def read_specs(root: Path) -> tuple[dict[str, LoadedSpec], dict[str, list[Proble
     """
     specs: dict[str, LoadedSpec] = {}
     problems: dict[str, list[Problem]] = {}
+    parsed = None if memo is None else Parsed(memo)
+    parse = parse_yaml if parsed is None else parsed.parse
     for path in _candidates(root):
         if path.suffix not in {".yaml", ".yml"}:
             continue
-        loaded, found = read_spec(root, path, file=f"{FOLDER}/{printable(path.name)}")
+        file = f"{FOLDER}/{printable(path.name)}"
+        loaded, found = read_spec(root, path, file=file, parse=parse)
         if found:
             problems.setdefault(path.stem, []).extend(found)
         if loaded is not None:
             specs[loaded.name] = loaded
+    if parsed is not None:
+        parsed.save()
     return dict(sorted(specs.items())), dict(sorted(problems.items()))
 
 
@@ -117,13 +130,16 @@ def _candidates(root: Path) -> list[Path]:
     return [path for path in paths if not path.name.startswith(("_", "."))]
 
 
-def read_spec(root: Path, path: Path, *, file: str) -> tuple[LoadedSpec | None, list[Problem]]:
+def read_spec(
+    root: Path, path: Path, *, file: str, parse: Parse = parse_yaml
+) -> tuple[LoadedSpec | None, list[Problem]]:
     """Read one spec.
 
     Args:
         root: The repository, which the file must not leave through a link.
         path: Where it is.
         file: Its name in messages.
+        parse: Parses its bytes, as `parse_yaml` does.
 
     Returns:
         The spec, or None with its problems.
@@ -141,7 +157,7 @@ def read_spec(root: Path, path: Path, *, file: str) -> tuple[LoadedSpec | None, 
         return None, [Problem(file=file, message=error.message, remedy=error.remedy)]
     except FileNotFoundError:
         return None, [Problem(file=file, message="was removed", remedy="Run the command again.")]
-    document, problems = parse_yaml(text, file)
+    document, problems = parse(text, file)
     if document is None:
         return None, problems
     if not isinstance(document.value, dict):

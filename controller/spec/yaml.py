@@ -6,13 +6,16 @@ keys wins. Its parser is kept and its reading of scalars replaced. Never builds 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import yaml
 
 from controller.errors import Problem
 
+VERSION = 1
+"""Of what a file's bytes are read as. Another one makes every remembered value worthless."""
 MAX_BYTES = 1 << 20
 """A spec is a page, not a book; the limit keeps a hostile file from costing anything."""
 MAX_DEPTH = 40
@@ -62,13 +65,24 @@ class _CoreLoader(
         self._depth -= 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Document:
     """A parsed file."""
 
     value: object
-    lines: dict[Path, int] = field(default_factory=dict)
-    """Line of every key and list item, by its path; lines count from 1."""
+    text: bytes
+    """The file's bytes."""
+
+    @cached_property
+    def lines(self) -> dict[Path, int]:
+        """Line of every key and list item, by its path; lines count from 1.
+
+        The file is parsed again for them, since nothing but a problem needs any.
+        """
+        reader, node = _Reader(), _compose(self.text)
+        if node is not None:
+            reader.build(node, ())
+        return reader.lines
 
     def line(self, path: Path) -> int | None:
         """Return the line of a path, or of the nearest thing around it that has one."""
@@ -100,7 +114,7 @@ def parse_yaml(text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
             Problem(file=file, message=message, remedy="Move data into files of its own.")
         ]
     try:
-        node = yaml.compose(text.decode("utf-8-sig"), Loader=_CoreLoader)
+        node = _compose(text)
     except UnicodeDecodeError as error:
         line = text[: error.start].count(b"\n") + 1
         return None, [_problem(file, line, "", "is not UTF-8", "Save the file as UTF-8.")]
@@ -120,7 +134,11 @@ def parse_yaml(text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
     problems = [_problem(file, *found) for found in reader.problems]
     if value is None:
         return None, [_empty(file)]
-    return (None if problems else Document(value=value, lines=reader.lines)), problems
+    return (None if problems else Document(value=value, text=text)), problems
+
+
+def _compose(text: bytes) -> yaml.Node | None:
+    return yaml.compose(text.decode("utf-8-sig"), Loader=_CoreLoader)
 
 
 class _Reader:
@@ -173,7 +191,8 @@ class _Reader:
             if kind == "bool":
                 return text.lower() == "true"
             if kind == "int":
-                return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
+                # Python refuses to read a decimal number that it would not write.
+                return int(str(int(text, 0)) if text[:2] in {"0o", "0x"} else text)
             if kind == "float":
                 return float(text.replace(".inf", "inf").replace(".nan", "nan").replace(".I", "I"))
         except ValueError:

@@ -269,7 +269,9 @@ def show_phases(folder: Path, plan_s: float) -> None:
     project = open_project(folder)
     opened = backends_of(project)
     lockfile = timed("read the lockfile", lambda: read_lockfile(project.root, project.state))
-    specs, problems = timed("read the specs", lambda: read_specs(project.root))
+    specs, problems = timed(
+        "read the specs", lambda: read_specs(project.root, project.state / "specs.json")
+    )
     settings = load_settings(project.root)
     resolved = timed(
         "resolve: git, checks, datasets",

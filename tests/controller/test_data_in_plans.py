@@ -10,6 +10,7 @@ import pytest
 
 from controller.data.look import look_at
 from controller.plan.actions import Blocked, Deferred, Obstacle, Train
+from controller.plan.approval import decisions_of
 from controller.project import known_blobs
 from controller.render.plan import plan_text
 
@@ -243,3 +244,72 @@ def test_a_fresh_clone_reads_no_unchanged_source(tmp_path):
         again.sha256,
         look.sha256,
     )
+
+
+# --- what a plan remembers -----------------------------------------------------------------------
+
+
+def remembered(repo):
+    """Let a plan remember everything: files are old enough two seconds after they were written."""
+    time.sleep(2.1)
+    assert repo.planned().plan.actions == ()
+    memos = [repo.project.state / name for name in ("specs.json", "datasets.json")]
+    assert all(memo.exists() for memo in memos)
+    return memos
+
+
+def test_a_plan_by_memos_sees_data_of_the_same_size_and_time(repo):
+    repo.declare()
+    repo.settle()
+    remembered(repo)
+    path = repo.root / "finetunes" / "data" / "faq.csv"
+    status, content = path.stat(), path.read_text()
+    path.write_text(content.replace("1", "2"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    [action] = repo.planned().plan.actions
+    assert isinstance(action, Train)
+    path.write_text(content)
+    assert repo.planned().plan.actions == ()
+
+
+def test_a_plan_by_memos_sees_a_spec_of_the_same_size_and_time(repo):
+    repo.declare(seed=1)
+    repo.settle()
+    remembered(repo)
+    path = repo.root / "finetunes" / "faq.yaml"
+    status = path.stat()
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 2'))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    [action] = repo.planned().plan.actions
+    assert isinstance(action, Train)
+
+
+def test_a_plan_by_memos_decides_the_same(repo):
+    repo.declare(gate=["held_out_loss < 9"])
+    repo.declare("other", seed=7)
+    repo.settle()
+    first = repo.planned()
+    for memo in remembered(repo):
+        memo.write_bytes(memo.read_bytes())
+    again = repo.planned()
+    assert again.plan == first.plan
+    assert again.plan.id == first.plan.id
+    assert again.resolved.desired == first.resolved.desired
+    assert again.resolved.requests == first.resolved.requests
+    assert again.resolved.datasets == first.resolved.datasets
+
+
+def test_decisions_are_those_of_the_readable_specs(repo):
+    repo.declare()
+    repo.declare("other", seed=7)
+    repo.declare("broken", seed="x")
+    planned = repo.planned()
+    decisions = planned.plan.decisions
+    assert dict(decisions) == {
+        name: decisions_of(desired) for name, desired in planned.desired.items()
+    }
+    assert list(decisions) == ["faq", "other"]
+    assert (len(decisions), "faq" in decisions, "broken" in decisions) == (2, True, False)
+    assert decisions.get("broken") is None

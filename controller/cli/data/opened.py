@@ -66,13 +66,13 @@ def build_opened(project: Project, loaded: LoadedSpec) -> Opened:
         InvalidInput: With every problem of spec and data.
     """
     opened = backends_of(project)
-    wrong = list(check_spec(loaded, opened))
+    readings = Readings(project=project, blobs=known_blobs(project.root))
+    wrong = list(check_spec(loaded, opened, readings.answers))
     if wrong:
         raise InvalidInput(wrong)
     entry = read_lockfile(project.root, project.state).finetunes.get(loaded.name, Entry())
     backend = opened(loaded.spec.place)
     with mendable():
-        readings = Readings(project=project, blobs=known_blobs(project.root))
         built = build_one(loaded, entry, backend, readings)
     return Opened(project=project, loaded=loaded, entry=entry, backend=backend, built=built)
 

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import ipc
 
 from controller.data.fetch.snapshot import Memo, draft, recall, remember, stamp
-from controller.data.garbage import UNUSED_S, collect_garbage
+from controller.data.garbage import UNUSED_S, collect_garbage, touch
 
 
 def age(path, seconds=UNUSED_S + 60):
@@ -109,3 +109,12 @@ def test_a_snapshot_that_a_source_leads_to_is_there_when_it_is_read(repository):
 
 def test_an_empty_cache_is_no_problem(tmp_path):
     assert collect_garbage(tmp_path / "none") == 0
+
+
+def test_a_use_is_written_down_once_a_day(tmp_path):
+    for old, is_written in ((3600, False), (25 * 3600, True), (-3600, True)):
+        age(tmp_path, old)
+        before = tmp_path.stat().st_mtime_ns
+        touch(tmp_path)
+        assert (tmp_path.stat().st_mtime_ns != before) == is_written
+    touch(tmp_path / "gone")
