@@ -21,7 +21,7 @@ class Lost:
 
     entry: Entry
     source: str
-    """Where it is known from: `commit 1f24dc2a55b1 of finetunes/ftctl.lock`."""
+    """Where it is known from: `finetunes/ftctl.lock of commit 1f24dc2a55b1`, or a backend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import errno
 import pickle
 import sys
+from asyncio import CancelledError
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,7 +105,17 @@ def test_whatever_a_method_raises_names_backend_method_and_place(tmp_path: Path,
 
 
 @pytest.mark.parametrize("method", CALLS)
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, Crash])
+@pytest.mark.parametrize("stop", [SystemExit, CancelledError])
+def test_what_would_end_or_cancel_the_caller_is_a_fault(tmp_path: Path, method: str, stop: type):
+    def broken(*_):
+        raise stop
+
+    with pytest.raises(BackendError, match=f"backend acme: {method} failed"):
+        CALLS[method](acme(tmp_path, **{method: broken}))
+
+
+@pytest.mark.parametrize("method", CALLS)
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Crash])
 def test_what_ends_the_process_passes(tmp_path: Path, method: str, stop: type):
     def broken(*_):
         raise stop
