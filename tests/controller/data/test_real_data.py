@@ -220,6 +220,9 @@ SHORT = "  prepare: {max_tokens: 900, over_length: drop}\n"
 """The small base model reads 1,024 tokens."""
 
 
+CALLS = ONE_FILE.replace("0.1", "0.4").replace("FILE", "FILE, limit: 80")
+
+
 @pytest.mark.torch
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -227,7 +230,7 @@ SHORT = "  prepare: {max_tokens: 900, over_length: drop}\n"
     [
         (KOREAN, TABLE.replace("Q, assistant: A}", "Q, assistant: A}\n      limit: 60")),
         (DEMOS / "alpaca_en_demo.json", ONE_FILE.replace("FILE", "FILE, limit: 40") + SHORT),
-        (DEMOS / "glaive_toolcall_en_demo.json", ONE_FILE.replace("0.1", "0.4") + SHORT),
+        (DEMOS / "glaive_toolcall_en_demo.json", CALLS + SHORT),
         (DEMOS / "wiki_demo.txt", TEXT.replace("2000", "300\n      limit: 40")),
     ],
     ids=lambda value: getattr(value, "name", ""),
