@@ -220,7 +220,7 @@ SHORT = "  prepare: {max_tokens: 900, over_length: drop}\n"
 """The small base model reads 1,024 tokens."""
 
 
-CALLS = ONE_FILE.replace("0.1", "0.4").replace("FILE", "FILE, limit: 80")
+CALLS = ONE_FILE.replace("0.1", "0.4").replace("FILE", "FILE, limit: 200")
 
 
 @pytest.mark.torch
