@@ -101,7 +101,7 @@ class TrainRequest:
     tracking: Mapping[str, Json] = field(default_factory=dict)
     """Where the service reports metrics to, as the spec wrote it; decides nothing."""
     origin: Mapping[str, Json] = field(default_factory=dict)
-    """What the controller wants to find again with the job: canonical inputs, base model as
+    """Facts that the controller finds again with the job: canonical inputs, base model as
     written, dataset digests. Small; kept with the job as it is."""
 
 

@@ -1,7 +1,8 @@
-"""What a fault in a backend's code, or a wrong answer of it, is turned into: a `BackendError`.
+"""Faults in a backend's code, and its wrong answers, as a `BackendError`.
 
-It names the backend, the method and the place. What a backend means to say passes as it is:
-`BackendError`, `HyperparametersInvalid`, and everything that ends the process.
+The error names the backend, the method and the place. What a backend raises on purpose passes
+unchanged (`BackendError`, `HyperparametersInvalid`), and so does Ctrl-C. A backend cannot end the
+process, nor cancel its caller.
 """
 
 import errno
@@ -36,7 +37,7 @@ class Guard:
 
     @property
     def remedy(self) -> str:
-        """What a person can do about a fault in the code."""
+        """Remedy for a fault in the code."""
         if self.built_in:
             return _REPORT
         return (
@@ -119,8 +120,7 @@ class Call:
 def _is_fault(error: BaseException | None) -> TypeGuard[BaseException]:
     """Return whether a backend's code raised an error, or tried to end or cancel what calls it.
 
-    `CancelledError` is asyncio's, known by its name: importing that takes a third of the time that
-    all of a plan's imports may.
+    `CancelledError` is asyncio's; its name is compared, so that asyncio need not be imported.
     """
     if isinstance(error, Exception | SystemExit):
         return True

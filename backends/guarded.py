@@ -77,7 +77,7 @@ class GuardedBackend:
         self._backend = backend
 
     def capabilities(self) -> Capabilities:
-        """Say what the backend can do."""
+        """Return what the backend can do."""
         with self._guard.call("capabilities") as call:
             can = self._backend.capabilities()
             call.expect(can, Capabilities)
@@ -119,7 +119,7 @@ class GuardedBackend:
         return GuardedEncoder(guard=self._guard, encoder=encoder)
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
-        """Say what training would cost."""
+        """Return what training would cost."""
         with self._guard.call("estimate") as call:
             estimate = self._backend.estimate(request, examples, tokens)
             call.expect(estimate, Estimate)
@@ -265,7 +265,7 @@ class GuardedEncoder:
 
     @property
     def identity(self) -> str:
-        """What counts and refusals depend on."""
+        """Identity of everything that counts and refusals depend on."""
         with self.guard.call("encoder.identity") as call:
             identity = self.encoder.identity
             call.expect(identity, str)
@@ -273,7 +273,7 @@ class GuardedEncoder:
 
     @property
     def limits(self) -> Limits:
-        """What the trainer accepts of a dataset as a whole."""
+        """Limits of a whole dataset."""
         with self.guard.call("encoder.limits") as call:
             limits = self.encoder.limits
             call.expect(limits, Limits)
@@ -294,7 +294,7 @@ class GuardedEncoder:
             self.encoder.check(example)
 
     def clears(self, lines: bytes) -> bool:
-        """Say whether `check` would surely let every one of many plain conversations pass."""
+        """Return True only if `check` accepts every one of many plain conversations."""
         with self.guard.call("encoder.clears") as call:
             clear = self.encoder.clears(lines)
             call.expect(clear, bool)
@@ -308,7 +308,7 @@ class GuardedEncoder:
         return pieces
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Say what a person should know of this model before it is trained on such examples."""
+        """Return warnings about training this model on such examples."""
         with self.guard.call("encoder.warnings") as call:
             warnings = self.encoder.warnings(features)
             call.expect(warnings, list[str])

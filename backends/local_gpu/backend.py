@@ -169,7 +169,7 @@ class LocalGpuBackend:
         return completions.complete(self._state, base_model, models, prompts, sampling)
 
     def answers(self, base_model: BaseModel) -> bool:
-        """Say yes: what is trained here is opened from its base model."""
+        """Return True: every base model that is trained here can be asked."""
         del base_model
         return True
 

@@ -57,7 +57,7 @@ _OVER: Final = frozenset({400, 404, 409})
 """What servers answer to cancelling a job that is over or gone."""
 
 _ANSWERING: Final[dict[tuple[str, str], bool]] = {}
-"""Whether a server has a base model, asked once in each process; doubts are not kept."""
+"""Base models that a server has or lacks, by name; kept for one process, doubts are not kept."""
 
 
 class OpenAIBackend:

@@ -136,8 +136,8 @@ def test_what_a_link_leads_to_is_never_quoted(root):
 
 
 def test_a_link_inside_the_repository_is_followed(root):
-    (root / "shared.yaml").write_text(GOOD)
-    (root / "finetunes/linked.yaml").symlink_to("../shared.yaml")
+    (root / "common.yaml").write_text(GOOD)
+    (root / "finetunes/linked.yaml").symlink_to("../common.yaml")
     assert list(load_specs(root)) == ["good", "linked"]
 
 
