@@ -12,8 +12,19 @@ class Prompt:
 
     messages: Sequence[Mapping[str, Json]]
     tools: Sequence[Mapping[str, Json]] = ()
-    reference: str | None = None
-    """The expected answer, whose loss is measured too; without messages, a text to measure."""
+    reference: Mapping[str, Json] | None = None
+    """The expected answer, a message of the assistant, whose loss is measured too. Without
+    messages: `{"text": ...}`, a text to measure."""
+
+
+def text_of(message: Mapping[str, Json]) -> str:
+    """Return the text of a message's content, its parts joined; of a plain text, the text."""
+    content = message.get("content", message.get("text"))
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, Sequence) else ()
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +38,8 @@ class Sampling:
     temperature: float = 0.0
     """0 is greedy."""
     seed: int = 0
+    thinking: bool = False
+    """Whether a model that can think before it answers is asked to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +47,16 @@ class Completion:
     """One answer."""
 
     text: str
+    """What the model says, without its thinking and its tool calls."""
     finish_reason: str
     """`stop` when the model ended its turn, `length` when it ran into `max_tokens`."""
     reference_loss: float | None = None
     """Mean negative log likelihood of the reference's tokens, in nats; None if not measured."""
     reference_tokens: int = 0
+    thinking: str = ""
+    """What the model wrote before its answer, where its template has a place for that."""
+    tool_calls: Sequence[Mapping[str, Json]] = ()
+    """Tools that the model calls, in the protocol's form: `{"id", "type", "function"}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +64,10 @@ class Chunk:
     """A piece of an answer while it is being made."""
 
     text: str
+    thinking: str = ""
+    """A piece of what the model writes before its answer."""
+    tool_calls: Sequence[Mapping[str, Json]] = ()
+    """Whole calls that ended with this piece, in the protocol's form."""
     finish_reason: str | None = None
     """Set on the last piece: `stop` or `length`."""
     prompt_tokens: int = 0

@@ -311,12 +311,12 @@ def _with_reference(prompt: Mapping[str, Any]) -> Conversation:
         {**message, "weight": 0} if message["role"] == "assistant" else message
         for message in prompt["messages"]
     ]
-    last = {"role": "assistant", "content": prompt["reference"]}
-    return {"messages": [*before, last], "tools": prompt["tools"]}
+    return {"messages": [*before, prompt["reference"]], "tools": prompt["tools"]}
 
 
 def _text(prompt: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"text": prompt["reference"]}
+    text: Mapping[str, Any] = prompt["reference"]
+    return text
 
 
 def _watch(parent: int, folder: Path) -> None:

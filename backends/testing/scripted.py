@@ -34,6 +34,7 @@ from backends.base import (
     Sampling,
     TrainRequest,
 )
+from backends.chat import text_of
 from backends.durable import locked, write_atomic
 from backends.encoder import Encoder
 from backends.testing.engine import ScriptedEngine
@@ -72,7 +73,7 @@ def answer_well(model: str | None, prompt: Prompt) -> Completion:
     """Let a tuned model give the expected answer, and the base model another one."""
     if model is None:
         return Completion(text="?", finish_reason="length", reference_loss=2.0, reference_tokens=10)
-    text = prompt.reference or "yes"
+    text = text_of(prompt.reference or {}) or "yes"
     return Completion(text=text, finish_reason="stop", reference_loss=0.5, reference_tokens=10)
 
 

@@ -7,7 +7,7 @@ Where a change goes, in the order in which data comes along::
     given                                  the file behind every source of a spec
     readers/                               one format each: file → rows
     batches, workers                       rows → processes, in order
-    recipe                                 what a process does to each row:
+    prepare_rows, recipes                  what a process does to each row:
       shapes, sharegpt, preference           row → example
       prepare, html_text, personal, pii      example → example
       plain                                  the common case of all that, at once

@@ -19,7 +19,7 @@ from controller.data.page import HELD_OUT, TRAIN
 from controller.data.parts import Parts, write_parts
 from controller.data.prepare import collapsed_text, normal_text
 from controller.data.problems import Problems
-from controller.data.recipe import Recipe
+from controller.data.prepare_rows import RowPreparation
 from controller.data.report import Effect, SourceReport, StepName
 from controller.data.spool import Spool
 from controller.data.unusable import Unusable
@@ -101,10 +101,10 @@ def _prepare(
     for number, one in enumerate(given):
         problems = Problems(one.file.shown)
         try:
-            recipe = _recipe(order, one, spool.shared)
+            preparation = _preparation(order, one, spool.shared)
             limit = _rest_of_limit(given, number, books)
             batches = read_batches(one.file, limit=limit, is_table=one.is_table)
-            for prepared in run(recipe, batches):
+            for prepared in run(preparation, batches):
                 books.take(number, prepared)
                 for page in prepared.pages:
                     spool.add(number, page)
@@ -130,13 +130,13 @@ def _rest_of_limit(given: list[Given], number: int, books: Books) -> int | None:
     return max(limit - sum(books.rows(at) for at in earlier), 0)
 
 
-def _recipe(order: Order, one: Given, spool: Path | None) -> Recipe:
+def _preparation(order: Order, one: Given, spool: Path | None) -> RowPreparation:
     data, system = order.data, order.data.system
     if system is not None:
         system = normal_text(system)
         if data.prepare.collapse_whitespace:
             system = collapsed_text(system)
-    return Recipe(
+    return RowPreparation(
         source=one.source,
         is_table=one.is_table,
         method=order.method,
@@ -147,6 +147,7 @@ def _recipe(order: Order, one: Given, spool: Path | None) -> Recipe:
         columns=columns_for(data),
         spool=spool,
         encoder=order.encoder,
+        recipe=order.recipe,
     )
 
 

@@ -18,6 +18,7 @@ from controller.data.garbage import collect_garbage_daily
 from controller.data.given import Given, Places, decode_all, find_sources
 from controller.data.order import REASONS, Built, Order
 from controller.data.prepare import VERSION
+from controller.data.recipes import NEWEST
 from controller.data.report import PartName, Report, SourceReport, StepReport
 from controller.data.unchanged import sources_of
 from controller.data.writer import Written
@@ -65,6 +66,7 @@ def build_dataset(
     places: Places,
     encoder: Encoder | None = None,
     method: str = "supervised",
+    recipe: int = NEWEST,
 ) -> Dataset:
     """Return the dataset that a `data` section describes.
 
@@ -75,6 +77,7 @@ def build_dataset(
         places: Where things are.
         encoder: Knows what the trainer would refuse, and counts tokens for `max_tokens`.
         method: The spec's method; it decides what an example is.
+        recipe: Version of what a row becomes; see `recipes`.
 
     Raises:
         InvalidInput: With every problem of the sources, or too few examples.
@@ -82,7 +85,7 @@ def build_dataset(
     """
     # Before the sources are found: what was found must stay until it is read.
     collect_garbage_daily(places.cache)
-    order = Order(data=data, file=file, method=method, encoder=encoder)
+    order = Order(data=data, file=file, method=method, encoder=encoder, recipe=recipe)
     question, known = None, None
     if places.unchanged is not None:
         question = places.unchanged.question(data, folder, _decisive(order))
@@ -152,6 +155,7 @@ def _key(order: Order, given: list[Given]) -> str:
             "packages": _versions(data, pages=any(one.file.kind == "html" for one in given)),
             "encoder": None if order.encoder is None else order.encoder.identity,
             "method": order.method,
+            "recipe": order.recipe,
         }
     )
 
@@ -164,6 +168,7 @@ def _decisive(order: Order) -> list[Json]:
         _versions(order.data, pages=any(_may_be_page(one) for one in sources_of(order.data))),
         None if order.encoder is None else order.encoder.identity,
         order.method,
+        order.recipe,
     ]
 
 

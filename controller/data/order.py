@@ -6,6 +6,7 @@ They are apart from `build`, so that whoever finds a dataset built need not impo
 from dataclasses import dataclass
 
 from backends.encoder import Encoder, Feature
+from controller.data.recipes import NEWEST
 from controller.data.report import PartName, SourceReport, StepReport
 from controller.data.writer import Written
 from controller.spec.data import Data
@@ -38,3 +39,5 @@ class Order:
     """What is learned from: answers, preference pairs, graded prompts or texts."""
     encoder: Encoder | None
     """Knows what the trainer would refuse, and counts tokens for `max_tokens`."""
+    recipe: int = NEWEST
+    """Version of what a row becomes; see `recipes`."""

@@ -4,7 +4,8 @@ Normalising is always done, so that the same text has the same bytes: Unicode NF
 line end, U+FFFD for half of a surrogate pair. Blanks and line ends around a message stay, since
 a model learns them too; `collapse_whitespace` takes them away.
 
-Another step is another function from example to example, called in `recipe` where these are. Raise VERSION with every change of what comes out of this package.
+Another step is another function from example to example, called in `prepare_rows` where
+these are. Raise VERSION with every change of what comes out of this package, and see `recipes`.
 """
 
 import re

@@ -1,4 +1,6 @@
-"""What a worker hands back of a batch. Records only; `recipe` and `measure` fill them, `build` takes them in."""
+"""What a worker hands back of a batch. Records only; `prepare_rows` and `measure` fill
+them, `build` takes them in.
+"""
 
 from collections import Counter
 from collections.abc import Mapping

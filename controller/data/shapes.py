@@ -17,6 +17,7 @@ from controller.data.example import Example, Message
 from controller.data.messages import message_of, needs, tools_of, turns_of
 from controller.data.nearest import did_you_mean, listing
 from controller.data.preference import from_preference
+from controller.data.recipes import NEWEST
 from controller.data.sharegpt import from_sharegpt
 from controller.data.unusable import Unusable
 from controller.spec.data import Columns, Shape
@@ -25,7 +26,12 @@ Row: TypeAlias = Mapping[str, Json]
 Convert: TypeAlias = Callable[[Row], Example]
 
 
-def converter(columns: Columns | None, shape: Shape | None, method: str = "supervised") -> Convert:
+def converter(
+    columns: Columns | None,
+    shape: Shape | None,
+    method: str = "supervised",
+    recipe: int = NEWEST,
+) -> Convert:
     """Return the function that makes an example of a row of this source.
 
     It raises `Unusable` for a row that does not have the shape.
@@ -33,6 +39,7 @@ def converter(columns: Columns | None, shape: Shape | None, method: str = "super
     Raises:
         Unusable: Shape or columns are not for this method.
     """
+    del recipe
     if columns is not None:
         return _by_columns(columns, method)
     if shape is not None:

@@ -20,6 +20,7 @@ from backends.base import (
     Prompt,
     Sampling,
 )
+from backends.chat import text_of
 from backends.durable import write_atomic
 from controller.canonical import canonical_json
 from controller.evaluate.gate import CANDIDATE
@@ -132,7 +133,7 @@ def measure(
         BackendError: A model could not be asked.
     """
     prompts = list(read_prompts(held_out))
-    references = [prompt.reference or "" for prompt in prompts]
+    references = [text_of(prompt.reference or {}) for prompt in prompts]
     sampling = Sampling(max_tokens=settings.max_tokens)
     answers: dict[str, list[Completion]] = {}
     for group in _by_base_model(compared):
@@ -163,16 +164,14 @@ def _prompt(example: Mapping[str, Any]) -> Prompt:
     """Return what to ask, and the answer that is expected: of a pair, the preferred one."""
     if "text" in example and "messages" not in example:
         # Of continued pre-training: nothing is asked, and the text's loss is all there is.
-        return Prompt(messages=(), reference=example["text"])
+        return Prompt(messages=(), reference=example)
     asked = example.get("input", example)
     turns: list[dict[str, Any]] = [*asked["messages"], *example.get("preferred_output", ())]
     *before, last = turns
     if last["role"] != "assistant":
         # A prompt for reinforcement: nobody wrote an answer.
         return Prompt(messages=asked["messages"], tools=asked.get("tools", ()))
-    content = last.get("content")
-    reference = content if isinstance(content, str) else None
-    return Prompt(messages=before, tools=asked.get("tools", ()), reference=reference)
+    return Prompt(messages=before, tools=asked.get("tools", ()), reference=last)
 
 
 def answers_path(state: Path, build: str, evaluation: str) -> Path:
@@ -271,7 +270,7 @@ def _answer_lines(
             continue
         line: dict[str, Json] = {
             "messages": prompt.messages,
-            "reference": prompt.reference,
+            "reference": None if prompt.reference is None else text_of(prompt.reference),
             "answers": {role: answers[role][index].text for role in roles},
         }
         yield canonical_json(line) + b"\n"

@@ -1,6 +1,6 @@
 """What a worker does: the rows of a batch become prepared, spelt, measured examples.
 
-In: a `Recipe` and a batch. Out: a `Prepared`, compact enough to be handed back. Nothing is decided
+In: a `RowPreparation` and a batch. Out: a `Prepared`, compact enough to be handed back. Nothing is decided
 here that needs to know other batches: duplicates, samples and the split are the builder's.
 """
 
@@ -32,6 +32,7 @@ from controller.data.prepare import (
 )
 from controller.data.prepared import Note, Prepared, Taken
 from controller.data.readers import parse_line
+from controller.data.recipes import NEWEST
 from controller.data.report import Effect, StepName
 from controller.data.shapes import converter
 from controller.data.split import Hash, seeded_hash, share
@@ -44,7 +45,7 @@ Fields: TypeAlias = Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class RowPreparation:
     """How the rows of one source become examples. Picklable."""
 
     source: Source
@@ -63,6 +64,8 @@ class Recipe:
     """Folder where worker processes leave the lines; None to hand them back."""
     encoder: Encoder | None
     """Checks each example, and counts its tokens where `max_tokens` is set."""
+    recipe: int = NEWEST
+    """Version of what a row becomes; see `recipes`."""
 
     def open(self) -> Callable[[Batch], Prepared]:
         """Get everything ready that every batch needs.
@@ -70,34 +73,37 @@ class Recipe:
         Raises:
             Unusable: A package of an extra is missing, or the shape does not fit the method.
         """
-        return _Preparer(self).run
+        return RowPreparer(self).run
 
 
-class _Preparer:
-    """A recipe, opened."""
+class RowPreparer:
+    """A preparation, opened."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
-        self._convert = converter(recipe.source.columns, recipe.source.shape, recipe.method)
-        self._where = [parse_where(text) for text in recipe.source.where]
+    def __init__(self, preparation: RowPreparation) -> None:
+        self._preparation = preparation
+        source = preparation.source
+        self._convert = converter(
+            source.columns, source.shape, preparation.method, preparation.recipe
+        )
+        self._where = [parse_where(text) for text in preparation.source.where]
         self._steps = list(self._chosen_steps())
-        prepare, split = recipe.prepare, recipe.split
+        prepare, split = preparation.prepare, preparation.split
         self._split = split if split and (split.group_by or split.stratify_by) else None
         # An example that is normal and can be learnt from stays as it is.
-        is_supervised = recipe.method == "supervised"
+        is_supervised = preparation.method == "supervised"
         self._changes_nothing = is_supervised and len(self._steps) == 1 and prepare.pii == "off"
-        is_chat = recipe.source.columns is None and recipe.source.shape in (None, "chat")
-        self._columns = recipe.columns
+        is_chat = preparation.source.columns is None and preparation.source.shape in (None, "chat")
+        self._columns = preparation.columns
         self._in_shards = prepare.deduplicate != "off"
         self._hash: Hash = lambda _: 0
-        if split is not None or "question" in recipe.columns:
+        if split is not None or "question" in preparation.columns:
             self._hash = seeded_hash(split.seed if split else 0)
         # Below it an example is held out. Strata are parted later, when all of them are known.
         self._held_out = share(split.fraction) if split and split.stratify_by is None else 0
         self._measure = None
-        if recipe.encoder is not None:
+        if preparation.encoder is not None:
             self._measure = Measure(
-                encoder=recipe.encoder, most=prepare.max_tokens, over_length=prepare.over_length
+                encoder=preparation.encoder, most=prepare.max_tokens, over_length=prepare.over_length
             )
         self._counts = self._measure is not None and self._measure.most is not None
         self._takes_chat = self._changes_nothing and is_chat
@@ -108,7 +114,7 @@ class _Preparer:
         # Where nothing but the canonical line of a plain conversation is needed, nothing else of
         # it is made.
         needs_example = self._where or self._split or self._near or self._counts
-        is_known = recipe.source.columns is None and recipe.source.shape in PLAIN_SHAPES
+        is_known = preparation.source.columns is None and preparation.source.shape in PLAIN_SHAPES
         self._spells_lines = self._changes_nothing and is_known and not needs_example
 
     def run(self, batch: Batch) -> Prepared:
@@ -121,7 +127,7 @@ class _Preparer:
     def _prepare_lines(self, batch: Lines) -> Prepared | None:
         """Prepare lines of which most are plain; None where the encoder must look at each."""
         out, drafts, plain = Prepared(), _drafts(), Draft()
-        shape, measure = self._recipe.source.shape, self._measure
+        shape, measure = self._preparation.source.shape, self._measure
         longest = sys.maxsize if measure is None else measure.surely_short
         # A million lines go through here: what can be looked up before is looked up before.
         hash_of, digest_of = self._hash, xxh3_128_digest
@@ -163,7 +169,7 @@ class _Preparer:
         try:
             if isinstance(row, Unusable):
                 raise row
-            if self._where and not meets(row, self._where, is_table=self._recipe.is_table):
+            if self._where and not meets(row, self._where, is_table=self._preparation.is_table):
                 out.counts["where", "dropped"] += 1
                 return None
             one = self._prepared(row, line, out)
@@ -171,7 +177,7 @@ class _Preparer:
                 return one
             self._put(one, drafts)
         except Unusable as error:
-            if error.field and self._recipe.is_table:
+            if error.field and self._preparation.is_table:
                 out.blamed = error
             else:
                 out.refuse(line, error)
@@ -188,14 +194,14 @@ class _Preparer:
             return False
         out.pages = [
             drafts[verdict].finish(
-                verdict, text, self._recipe.spool, self._columns, in_shards=self._in_shards
+                verdict, text, self._preparation.spool, self._columns, in_shards=self._in_shards
             )
             for verdict, text in texts.items()
         ]
         return True
 
     def _chosen_steps(self) -> Iterator[tuple[StepName, Callable[[Example], Example], str]]:
-        prepare, system = self._recipe.prepare, self._recipe.system
+        prepare, system = self._preparation.prepare, self._preparation.system
         yield "normalise", normalise, "spelt in Unicode NFC with \\n as line end"
         if prepare.strip_html:
             html = load("controller.data.html_text", extra="data", what="strip_html")
@@ -235,14 +241,14 @@ class _Preparer:
         try:
             check(example)
         except Empty as error:
-            if not self._recipe.prepare.drop_empty:
+            if not self._preparation.prepare.drop_empty:
                 raise
             out.drop(line, "drop_empty", error.message)
             return None
         if self._personal is not None:
             example, found = self._personal.treat(example)
             if found:
-                effect: Effect = "changed" if self._recipe.prepare.pii == "mask" else "noted"
+                effect: Effect = "changed" if self._preparation.prepare.pii == "mask" else "noted"
                 out.counts["pii", effect] += 1
                 out.notes.append(Note(line, "pii", effect, found))
         return example
@@ -264,7 +270,7 @@ class _Preparer:
         is_held_out = [one < self._held_out for one in plain.question]
         is_other = [not one for one in is_held_out]
         drafts[HELD_OUT].extend(plain, is_held_out)
-        drafts[self._recipe.verdict].extend(plain, is_other)
+        drafts[self._preparation.verdict].extend(plain, is_other)
         plain.clear()
 
     def _put(self, one: Taken, drafts: Mapping[int, Draft], tokens: int = 0) -> None:
@@ -272,7 +278,7 @@ class _Preparer:
         text, question = one.spelt
         asked = self._hash(question)
         side = asked if one.group is None else self._hash(one.group)
-        draft = drafts[HELD_OUT if side < self._held_out else self._recipe.verdict]
+        draft = drafts[HELD_OUT if side < self._held_out else self._preparation.verdict]
         draft.add(one.line, text, asked)
         draft.is_plain = False
         draft.tokens.append(tokens)
@@ -282,7 +288,7 @@ class _Preparer:
             draft.bands += self._bands(one)
 
     def _bands(self, one: Taken) -> list[bytes]:
-        said, similarity = "\n".join(texts_of(one.whole)), self._recipe.prepare.similarity
+        said, similarity = "\n".join(texts_of(one.whole)), self._preparation.prepare.similarity
         keys: list[bytes] = self._near.band_keys(said, similarity)
         # A text of nothing but marks has none, and a column has as many for each example.
         return keys or [NO_KEY] * self._near.key_count(similarity)
