@@ -24,7 +24,15 @@ from controller.plan.actions import (
 )
 from controller.plan.fingerprint import Change, short
 from controller.plan.plan import Plan
-from controller.render.actions import cancels_text, cost, dollars, look, no_changes, summary
+from controller.render.actions import (
+    cancels_text,
+    corrected,
+    cost,
+    dollars,
+    look,
+    no_changes,
+    summary,
+)
 from controller.render.text import cells, duration, number, one_line, pad, safe
 
 _VALUE_CELLS = 60
@@ -211,5 +219,5 @@ def _closing(plan: Plan) -> str:
     notes = [f"Not asked: {place}: {safe(why)}" for place, why in plan.unasked.items()]
     if notes:
         notes.append("What is said of these comes from specs and lockfile alone.")
-    lines = [summary(plan), cost(plan), *notes, f"Plan ID: {plan.id}"]
+    lines = [summary(plan), cost(plan), corrected(plan), *notes, f"Plan ID: {plan.id}"]
     return "\n".join(line for line in lines if line)

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("warm")]
 def prompts(examples):
     """The held-out examples that `make_request` uses."""
     return [
-        Prompt(messages=one["messages"][:1], reference=one["messages"][1]["content"])
+        Prompt(messages=one["messages"][:1], reference=one["messages"][1])
         for one in examples(30)[24:]
     ]
 
