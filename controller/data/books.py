@@ -35,6 +35,7 @@ class Books:
         self._counts: Counter[tuple[StepName, Effect]] = Counter()
         self._rows = Counter[int]()
         self._dropped = Counter[int]()
+        self._unread: dict[int, Counter[str]] = {}
         self.features: set[Feature] = set()
         self._first: dict[StepName, list[tuple[int, int, str]]] = {}
 
@@ -53,6 +54,8 @@ class Books:
         self._dropped[source] += sum(
             count for (_, effect), count in prepared.counts.items() if effect == "dropped"
         )
+        if prepared.unread:
+            self._unread.setdefault(source, Counter()).update(prepared.unread)
         for page in prepared.pages:
             self.features |= page.features
         for note in prepared.notes:
@@ -85,6 +88,11 @@ class Books:
     def dropped_of(self, source: int) -> int:
         """Return how many rows of a source are not in the dataset."""
         return self._dropped[source]
+
+    def unread_of(self, source: int) -> dict[str, int]:
+        """Return how many rows of a source have a key that nothing reads, the most frequent first."""
+        unread = self._unread.get(source, Counter[str]())
+        return dict(sorted(unread.items(), key=lambda one: (-one[1], one[0])))
 
     def steps(self, data: Data) -> Iterator[StepReport]:
         """Yield the report of each step that a spec asks for, in order."""
@@ -125,6 +133,7 @@ def _asked(data: Data) -> set[StepName]:
         "strip_html": prepare.strip_html,
         "collapse_whitespace": prepare.collapse_whitespace,
         "drop_empty": prepare.drop_empty,
+        "unusable": any(source.unusable == "drop" for source in sources),
         "pii": prepare.pii != "off",
         "system": data.system is not None,
         "max_tokens": prepare.max_tokens is not None,

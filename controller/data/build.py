@@ -18,8 +18,8 @@ from controller.data.order import REASONS, Built, Order
 from controller.data.page import HELD_OUT, TRAIN
 from controller.data.parts import Parts, write_parts
 from controller.data.prepare import collapsed_text, normal_text
-from controller.data.problems import Problems
 from controller.data.prepare_rows import RowPreparation
+from controller.data.problems import Problems
 from controller.data.report import Effect, SourceReport, StepName
 from controller.data.spool import Spool
 from controller.data.unusable import Unusable
@@ -87,7 +87,7 @@ def _decided(order: Order, given: list[Given], spool: Spool, books: Books) -> by
         books.note(spool.place(number), step, effect, reason)
 
     try:
-        return decide(spool, order.data, files, note)
+        return decide(spool, order.data, files, note, order.recipe)
     except Unusable as error:
         field = f"data.{error.field}"
         problem = Problem(file=order.file, field=field, message=error.message, remedy=error.remedy)
@@ -159,6 +159,7 @@ def _report(order: Order, number: int, one: Given, books: Books, parts: Parts) -
         license=one.source.license or order.data.license,
         rows=books.rows(number),
         dropped=books.dropped_of(number),
+        unread=books.unread_of(number),
         examples=parts.examples[number],
     )
 
