@@ -83,7 +83,11 @@ class Books:
     def dropped_by(self) -> str:
         """Return how many rows are not in the dataset, and why: `12 dropped by max_tokens`."""
         steps = ", ".join(name for name in STEPS if self._counts[name, "dropped"])
-        return f"{self.dropped} dropped{' by ' if steps else ''}{steps}"
+        why = ""
+        # Whoever set all rows aside has to see what is wrong with them.
+        for source, line, reason in self._first.get("unusable", ())[:1]:
+            why = f"; the first is {self.place(source, line)}: {reason}"
+        return f"{self.dropped} dropped{' by ' if steps else ''}{steps}{why}"
 
     def dropped_of(self, source: int) -> int:
         """Return how many rows of a source are not in the dataset."""
