@@ -88,7 +88,7 @@ def _decided(order: Order, given: list[Given], spool: Spool, books: Books) -> by
         books.note(spool.place(number), step, effect, reason)
 
     try:
-        return decide(spool, order.data, files, note)
+        return decide(spool, order.data, files, note, order.recipe)
     except Unusable as error:
         field = f"data.{error.field}"
         problem = Problem(file=order.file, field=field, message=error.message, remedy=error.remedy)
@@ -160,6 +160,7 @@ def _report(order: Order, number: int, one: Given, books: Books, parts: Parts) -
         license=one.source.license or order.data.license,
         rows=books.rows(number),
         dropped=books.dropped_of(number),
+        unread=books.unread_of(number),
         examples=parts.examples[number],
     )
 

@@ -114,6 +114,12 @@ class Source(Strict):
     """Which columns hold question and answer."""
     shape: Shape | None = None
     """How a row is laid out; recognised from its keys when absent."""
+    ignore: list[NonEmpty] = Field(default_factory=list)
+    """Keys of a row that are deliberately not used: [label, score]. Others are named in the report,
+    and refused where they change what is meant."""
+    unusable: Literal["error", "drop"] = "error"
+    """What happens to a row that cannot be used; `drop` sets it aside, counts it and says why, for
+    sources that nobody here can edit. Personal data that `pii: reject` refuses stays an error."""
     where: list[NonEmpty] = Field(default_factory=list)
     """Only rows that meet every condition: `score >= 4`, `status in [approved, edited]`."""
     limit: int | None = Field(default=None, ge=1)
@@ -184,13 +190,15 @@ class Prepare(Strict):
     similarity: float = Field(default=0.8, ge=0.5, lt=1)
     """For `deduplicate: near`: share of common runs of characters from which two are the same."""
     pii: Literal["mask", "reject", "warn", "off"] = "off"
-    """What happens to personal data and secrets (e-mail, phone, resident registration, card and
-    bank numbers, IP addresses, keys and tokens): `mask` puts [EMAIL_1] in their place, `reject`
-    refuses to build and names the rows, `warn` counts them and leaves them."""
+    """What happens to personal data and secrets (e-mail addresses, phone, identity and card numbers,
+    IBANs, Korean bank accounts beside a word that names them, IP addresses, keys and tokens):
+    `mask` puts [EMAIL_1] in their place, `reject` refuses to build and names the rows, `warn` counts
+    them and leaves them. Looked at is all of an example: arguments, tools and names too; images
+    cannot be, and are refused but for `warn`. Names, addresses, passports are not looked for."""
     pii_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(
         default_factory=lambda: ["KR"]
     )
-    """Countries whose national phone numbers are looked for, besides +international ones."""
+    """Countries whose national phone and identity numbers are looked for: [KR, US]."""
     max_tokens: int | None = Field(default=None, ge=8)
     """Longest example, in tokens of the base model with its chat template."""
     over_length: OverLength = "error"
