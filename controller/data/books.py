@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from backends.encoder import Feature
+from controller.data.files import Called
 from controller.data.prepared import Prepared
 from controller.data.report import (
     REASONS_KEPT,
@@ -23,14 +24,14 @@ _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 class Books:
     """Counts and reasons of all steps."""
 
-    def __init__(self, reasons: Path, shown: Sequence[str]) -> None:
+    def __init__(self, reasons: Path, called: Sequence[Called]) -> None:
         """Open the file of reasons.
 
         Args:
             reasons: Where every reason goes.
-            shown: Name of each source's file.
+            called: Each source's file.
         """
-        self._shown = shown
+        self._called = called
         self._writer = Writer(reasons)
         self._counts: Counter[tuple[StepName, Effect]] = Counter()
         self._rows = Counter[int]()
@@ -66,7 +67,7 @@ class Books:
 
     def place(self, source: int, line: int) -> str:
         """Return how a line of a source is called."""
-        return f"{self._shown[source]}:{line}"
+        return self._called[source].place(line)
 
     def rows(self, source: int) -> int:
         """Return how many rows of a source were read."""

@@ -21,6 +21,7 @@ from controller.spec.data import Kind, Source
 
 _KINDS: dict[str, Kind] = {
     ".jsonl": "jsonl",
+    ".jsonlines": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
     ".csv": "csv",
@@ -58,6 +59,8 @@ class Found:
     shown: str
     """Relative to the repository, as a person would type it."""
     kind: Kind
+    from_arrow: bool = False
+    """Whether Arrow wrote the rows, as in Parquet."""
 
 
 def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list[Found]:
@@ -228,7 +231,7 @@ def _found(place: _Place, path: Path, name: str) -> Found:
             f"{shown!r} is not a saved dataset", "Name the folder that save_to_disk wrote."
         )
     _check_packed(resolved, name, shown)
-    return Found(path=resolved, shown=shown, kind=kind)
+    return Found(path=resolved, shown=shown, kind=kind, from_arrow=kind == "parquet")
 
 
 def _globbed(place: _Place, pattern: Path) -> list[Found]:

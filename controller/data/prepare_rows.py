@@ -14,9 +14,11 @@ from xxhash import xxh3_128_digest
 
 from backends.base import Encoder, Json
 from controller.canonical import canonical_json
-from controller.data.batches import Batch, Lines, meets
+from controller.data.batches import Batch, Lines
+from controller.data.conditions import Conditions
 from controller.data.example import Example, map_texts, spell, texts_of
-from controller.data.files import Row
+from controller.data.files import Noted, Row
+from controller.data.lookup import without_nulls
 from controller.data.measure import Measure
 from controller.data.nearest import did_you_mean, listing
 from controller.data.optional import load
@@ -32,13 +34,12 @@ from controller.data.prepare import (
 )
 from controller.data.prepared import Note, Prepared, Taken
 from controller.data.readers import parse_line
-from controller.data.recipes import NEWEST
+from controller.data.recipes import CORRECTED, NEWEST
 from controller.data.report import Effect, StepName
 from controller.data.shapes import converter
 from controller.data.split import Hash, seeded_hash, share
 from controller.data.unusable import Empty, Unusable
-from controller.spec.data import Fraction, Prepare, Source
-from controller.spec.where import parse_where
+from controller.spec.data import Fraction, Kind, Prepare, Source
 
 Fields: TypeAlias = Mapping[str, Json]
 """What a row holds."""
@@ -49,8 +50,11 @@ class RowPreparation:
     """How the rows of one source become examples. Picklable."""
 
     source: Source
+    kind: Kind
     is_table: bool
     """Whether its columns are the same for every row, so that a missing one is said once."""
+    from_arrow: bool
+    """Whether Arrow wrote the rows, with a null for each nested key that another row has."""
     method: str
     system: str | None
     """As it is put into examples: normalised."""
@@ -85,7 +89,13 @@ class RowPreparer:
         self._convert = converter(
             source.columns, source.shape, preparation.method, preparation.recipe
         )
-        self._where = [parse_where(text) for text in preparation.source.where]
+        self._where = Conditions(
+            source.where,
+            kind=preparation.kind,
+            is_table=preparation.is_table,
+            recipe=preparation.recipe,
+        )
+        self._from_arrow = preparation.from_arrow and preparation.recipe >= CORRECTED
         self._steps = list(self._chosen_steps())
         prepare, split = preparation.prepare, preparation.split
         self._split = split if split and (split.group_by or split.stratify_by) else None
@@ -103,7 +113,9 @@ class RowPreparer:
         self._measure = None
         if preparation.encoder is not None:
             self._measure = Measure(
-                encoder=preparation.encoder, most=prepare.max_tokens, over_length=prepare.over_length
+                encoder=preparation.encoder,
+                most=prepare.max_tokens,
+                over_length=prepare.over_length,
             )
         self._counts = self._measure is not None and self._measure.most is not None
         self._takes_chat = self._changes_nothing and is_chat
@@ -169,7 +181,13 @@ class RowPreparer:
         try:
             if isinstance(row, Unusable):
                 raise row
-            if self._where and not meets(row, self._where, is_table=self._preparation.is_table):
+            if isinstance(row, Noted):
+                out.counts["read", "noted"] += 1
+                out.notes.append(Note(line, "read", "noted", row.note))
+                row = dict(row)
+            if self._from_arrow:
+                row = without_nulls(row)
+            if self._where and not self._where.meet(row, line):
                 out.counts["where", "dropped"] += 1
                 return None
             one = self._prepared(row, line, out)
@@ -189,6 +207,9 @@ class RowPreparer:
         self, out: Prepared, drafts: Mapping[int, Draft], measure: Measure | None = None
     ) -> bool:
         """Make pages of the drafts, unless they hold plain examples that have to be measured."""
+        # With a limit, the rows were chosen and counted before.
+        if self._where and self._preparation.source.limit is None:
+            out.tally = self._where.take_tally()
         texts = {verdict: b"".join(one.lines) for verdict, one in drafts.items() if one.lines}
         if measure is not None and not all(map(measure.clears, texts.values())):
             return False

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from backends.encoder import Json
+from controller.data.conditions import Tally
 from controller.data.example import Example, Spelt
 from controller.data.page import Page
 from controller.data.problems import MAX_ALIKE
@@ -58,6 +59,8 @@ class Prepared:
     unlisted: list[int] = field(default_factory=list)
     """Lines with problems like those of `problems`, which says each only a few times."""
     _alike: Counter[str] = field(default_factory=Counter)
+    tally: Tally | None = None
+    """For how many rows conditions have no value; None where there are no conditions."""
     blamed: Unusable | None = None
     """What is wrong with the source itself; the rest of it is not looked at."""
 

@@ -7,10 +7,18 @@ A correction that only refuses or only reports needs no branch.
 
 What recipe 2 corrected, each where `recipe >= 2` is asked:
 
+- Conditions of `where`: names lead into objects and are found however their letters are composed;
+  `true` and `false` are known however a table spells them; an empty cell of a table is null
+  (`conditions`).
+- Nulls within nested values of Parquet, saved and hub datasets are not read: Arrow writes them for
+  the keys that other rows have (`prepare_rows`).
+
 """
 
 from typing import Final
 
 FIRST: Final = 1
+CORRECTED: Final = 2
+"""The recipe with the corrections above."""
 NEWEST: Final = 2
 """What new datasets are built with."""
