@@ -123,6 +123,7 @@ def _asked(data: Data) -> set[StepName]:
     asked: Mapping[StepName, bool] = {
         "normalise": True,
         "where": any(source.where and source.limit is None for source in sources),
+        "strip_end": any(source.strip_end for source in sources),
         "strip_html": prepare.strip_html,
         "collapse_whitespace": prepare.collapse_whitespace,
         "drop_empty": prepare.drop_empty,

@@ -90,14 +90,14 @@ def look_at_text(
         broken = max(as_utf8, as_cp949, key=lambda error: error.at)
         raise Unusable(
             f"byte 0x{broken.byte:02x} is neither UTF-8 nor CP949",
-            f"Correct that line, save the file as UTF-8, or name its encoding: {_ways(sample)}",
+            _remedy(sample, is_utf8=as_utf8.multibyte),
             line=broken.line,
         ) from None
     verdict = judge(sample.decode("cp949", "replace"))
     if as_utf8.multibyte or verdict == "other" or not _is_korean(path, compression):
         raise Unusable(
             f"byte 0x{as_utf8.byte:02x} is not UTF-8",
-            f"Save the file as UTF-8, or name its encoding: {_ways(sample)}",
+            _remedy(sample, is_utf8=as_utf8.multibyte),
             line=as_utf8.line,
         ) from None
     others = {name: text for name, text in readings(sample).items() if name != "cp949"}
@@ -126,9 +126,14 @@ def _sample(path: Path, compression: Compression) -> bytes:
     return b"".join(lines)
 
 
-def _ways(sample: bytes) -> str:
-    """Return the encodings that a text is valid in, each with what it would say then."""
-    return spelled(readings(sample)) or "encoding: cp1252"
+def _remedy(sample: bytes, *, is_utf8: bool) -> str:
+    """Return what to do, with the encodings that a text is valid in and what it says in each."""
+    if is_utf8:
+        return "Correct that line, or save the whole file as UTF-8."
+    ways = spelled(readings(sample))
+    if not ways:
+        return "Correct that line, or save the file as UTF-8."
+    return f"Save the file as UTF-8, or name what reads it right: {ways}"
 
 
 def _begun(path: Path) -> Look | None:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from controller.data.files import BINARY, Compression
 from controller.data.globs import has_wildcard, walk
+from controller.data.lookup import is_same_name
 from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.packed import compression_of
 from controller.data.unusable import Unusable
@@ -91,6 +92,7 @@ def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list
     )
     path = Path(os.path.normpath(folder.absolute() / written))
     try:
+        path = path if has_wildcard(written) else _as_on_disk(path, place)
         if has_wildcard(written) and not path.exists():
             return _globbed(place, path)
         return [_found(place, path, written)]
@@ -194,6 +196,36 @@ class _Place:
         # Some disks know no case: there, .GIT is .git.
         parts = self.shown(path).casefold().split("/")
         return any(part in _NOT_DATA or part.startswith(_SECRETS) for part in parts)
+
+
+def _as_on_disk(path: Path, place: _Place) -> Path:
+    """Return a path with each name composed as the disk has it: macOS decomposes letters.
+
+    Raises:
+        Unusable: It leads out of the repository.
+    """
+    if os.path.lexists(path) or str(path).isascii():
+        return path
+    base = place.root if path.is_relative_to(place.root) else place.unresolved
+    if not path.is_relative_to(base):
+        return path
+    at = base
+    for part in path.relative_to(base).parts:
+        exact = at / part
+        if not os.path.lexists(exact):
+            place.resolved(at)
+            alike = (entry.name for entry in _entries(at) if is_same_name(entry.name, part))
+            exact = at / min(alike, default=part)
+        at = exact
+    return at
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 def _below(path: Path, folder: Path) -> str | None:

@@ -76,7 +76,7 @@ def readings(sample: bytes) -> dict[str, str]:
 
 def spelled(found: dict[str, str]) -> str:
     """Return readings as they stand in a message."""
-    return ", ".join(f"encoding: {name} reads {text!r}" for name, text in found.items())
+    return ", ".join(f"encoding: {name} ({text!r})" for name, text in found.items())
 
 
 def _around(line: str) -> str:

@@ -31,6 +31,7 @@ from controller.data.prepare import (
     normal_text,
     normalise,
     with_system,
+    without_end,
 )
 from controller.data.prepared import Note, Prepared, Taken
 from controller.data.readers import parse_line
@@ -224,6 +225,10 @@ class RowPreparer:
     def _chosen_steps(self) -> Iterator[tuple[StepName, Callable[[Example], Example], str]]:
         prepare, system = self._preparation.prepare, self._preparation.system
         yield "normalise", normalise, "spelt in Unicode NFC with \\n as line end"
+        marks = tuple(self._preparation.source.strip_end)
+        if marks:
+            end = f"end mark taken off: {listing(marks)}"
+            yield "strip_end", lambda example: map_texts(example, without_end(marks)), end
         if prepare.strip_html:
             html = load("controller.data.html_text", extra="data", what="strip_html")
             strip = html.html_to_text

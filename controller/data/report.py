@@ -11,6 +11,7 @@ StepName: TypeAlias = Literal[
     "read",
     "where",
     "normalise",
+    "strip_end",
     "strip_html",
     "collapse_whitespace",
     "system",

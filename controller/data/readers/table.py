@@ -14,6 +14,7 @@ from itertools import chain, islice
 from backends.base import Json
 from controller.data.files import Noted, Row, SourceFile
 from controller.data.nearest import listing, quoted
+from controller.data.readers.disguise import HEAD, refuse_disguised
 from controller.data.readers.opened import bounded_lines, open_text
 from controller.data.unusable import Unusable
 
@@ -34,6 +35,9 @@ _LONG_NAME = 60
 def read(source: SourceFile) -> Iterator[Row]:
     """Yield the rows of a table, each with the line that it starts on."""
     said = source.source
+    if source.look.first in "[{" and said.format is None:
+        with open_text(source) as text:
+            refuse_disguised(text.read(HEAD), source.kind)
     # Line ends stay as they are: they may be part of a quoted cell.
     with open_text(source, newline="") as text:
         lines = bounded_lines(text, source)
