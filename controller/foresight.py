@@ -41,6 +41,11 @@ _LEFT_OUT: dict[StepName, str] = {
 """What is said before the number of what a person would expect to be used."""
 
 
+_TOLD: dict[StepName, str] = {"read": "how files were read", "where": "conditions"}
+"""Steps whose remarks are about a whole file, and are shown themselves."""
+_MOST = 3
+
+
 def warnings_of(spec: Spec, dataset: Dataset, encoder: Encoder) -> Iterator[str]:
     """Yield a sentence for each thing worth knowing."""
     yield from encoder.warnings(dataset.report.features)
@@ -51,6 +56,10 @@ def warnings_of(spec: Spec, dataset: Dataset, encoder: Encoder) -> Iterator[str]
             what = _SAID.get((step.name, effect))
             if what is not None and count:
                 yield f"examples {what}: {count:,}"
+        if step.name in _TOLD and step.noted:
+            yield from step.reasons[:_MOST]
+            if step.noted > _MOST:
+                yield f"and {step.noted - _MOST:,} more remarks on {_TOLD[step.name]}"
     yield from _undecided(spec, dataset.held_out.examples)
 
 

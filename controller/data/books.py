@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from backends.encoder import Feature
+from controller.data.files import Called
 from controller.data.prepared import Prepared
 from controller.data.report import (
     REASONS_KEPT,
@@ -23,14 +24,14 @@ _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 class Books:
     """Counts and reasons of all steps."""
 
-    def __init__(self, reasons: Path, shown: Sequence[str]) -> None:
+    def __init__(self, reasons: Path, called: Sequence[Called]) -> None:
         """Open the file of reasons.
 
         Args:
             reasons: Where every reason goes.
-            shown: Name of each source's file.
+            called: Each source's file.
         """
-        self._shown = shown
+        self._called = called
         self._writer = Writer(reasons)
         self._counts: Counter[tuple[StepName, Effect]] = Counter()
         self._rows = Counter[int]()
@@ -71,7 +72,7 @@ class Books:
 
     def place(self, source: int, line: int) -> str:
         """Return how a line of a source is called."""
-        return f"{self._shown[source]}:{line}"
+        return self._called[source].place(line)
 
     def rows(self, source: int) -> int:
         """Return how many rows of a source were read."""
@@ -136,6 +137,7 @@ def _asked(data: Data) -> set[StepName]:
     asked: Mapping[StepName, bool] = {
         "normalise": True,
         "where": any(source.where and source.limit is None for source in sources),
+        "strip_end": any(source.strip_end for source in sources),
         "strip_html": prepare.strip_html,
         "collapse_whitespace": prepare.collapse_whitespace,
         "drop_empty": prepare.drop_empty,

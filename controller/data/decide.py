@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from controller.data.alike import Alike
+from controller.data.files import Called
 from controller.data.page import DIGEST, DROPPED, HELD_OUT, TRAIN, Column
 from controller.data.recipes import NEWEST
 from controller.data.report import Effect, PartName, StepName
@@ -31,7 +32,7 @@ class Wanted:
     part: PartName
     field: str
     """Where its source stands in the spec; a source may have several files."""
-    shown: str
+    called: Called
     source: Source
 
 
@@ -205,4 +206,5 @@ class _Decision:
     def _where(self, first: int, other: int) -> str:
         source, line = self._spool.place(first)
         held_out = self._verdicts[first] == HELD_OUT and self._verdicts[other] == TRAIN
-        return f"{'the held-out ' if held_out else ''}{self._sources[source].shown}:{line}"
+        place = self._sources[source].called.place(line)
+        return f"the held-out {place}" if held_out else place

@@ -10,7 +10,7 @@ these are. Raise VERSION with every change of what comes out of this package, an
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from backends.base import Json
 from controller.data.check_calls import check_form
@@ -49,6 +49,18 @@ def collapse_whitespace(example: Example, recipe: int = NEWEST) -> Example:
     paragraphs and items. Tool calls and definitions are left alone.
     """
     return map_texts(example, collapsed_text, recipe)
+
+
+def without_end(marks: Sequence[str]) -> Callable[[str], str]:
+    """Return the function that takes end marks off a text, as often as they stand there."""
+    normal = tuple(normal_text(mark) for mark in marks)
+
+    def strip(text: str) -> str:
+        while mark := next((mark for mark in normal if mark and text.endswith(mark)), ""):
+            text = text[: -len(mark)]
+        return text
+
+    return strip
 
 
 def with_system(example: Example, system: str) -> Example:

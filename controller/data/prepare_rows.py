@@ -15,11 +15,13 @@ from xxhash import xxh3_128_digest
 
 from backends.base import Encoder, Json
 from controller.canonical import canonical_json
-from controller.data.batches import Batch, Lines, meets
+from controller.data.batches import Batch, Lines
 from controller.data.check_calls import answers_are_equal, check_against_tools
 from controller.data.compared import rest_of, texts_of
+from controller.data.conditions import Conditions
 from controller.data.example import Example, map_texts, spell
-from controller.data.files import Row
+from controller.data.files import Noted, Row
+from controller.data.lookup import without_nulls
 from controller.data.measure import Measure
 from controller.data.nearest import did_you_mean, listing
 from controller.data.optional import load
@@ -33,6 +35,7 @@ from controller.data.prepare import (
     normal_text,
     normalise,
     with_system,
+    without_end,
 )
 from controller.data.prepared import Note, Prepared, Taken
 from controller.data.readers import parse_line
@@ -41,8 +44,7 @@ from controller.data.report import Effect, StepName
 from controller.data.shapes import converter
 from controller.data.split import Hash, seeded_hash, share
 from controller.data.unusable import Empty, Personal, Unusable
-from controller.spec.data import Fraction, Prepare, Source
-from controller.spec.where import parse_where
+from controller.spec.data import Fraction, Kind, Prepare, Source
 
 Fields: TypeAlias = Mapping[str, Json]
 """What a row holds."""
@@ -53,8 +55,11 @@ class RowPreparation:
     """How the rows of one source become examples. Picklable."""
 
     source: Source
+    kind: Kind
     is_table: bool
     """Whether its columns are the same for every row, so that a missing one is said once."""
+    from_arrow: bool
+    """Whether Arrow wrote the rows, with a null for each nested key that another row has."""
     method: str
     system: str | None
     """As it is put into examples: normalised."""
@@ -87,7 +92,12 @@ class RowPreparer:
         self._preparation = preparation
         source = preparation.source
         self._recipe = preparation.recipe
-        self._where = [parse_where(text) for text in preparation.source.where]
+        self._where = Conditions(
+            source.where,
+            kind=preparation.kind,
+            is_table=preparation.is_table,
+            recipe=preparation.recipe,
+        )
         self._convert = converter(
             source.columns,
             source.shape,
@@ -95,6 +105,7 @@ class RowPreparer:
             preparation.recipe,
             self._named_by_spec(),
         )
+        self._from_arrow = preparation.from_arrow and preparation.recipe > FIRST
         self._steps = list(self._chosen_steps())
         prepare, split = preparation.prepare, preparation.split
         self._split = split if split and (split.group_by or split.stratify_by) else None
@@ -183,7 +194,13 @@ class RowPreparer:
         try:
             if isinstance(row, Unusable):
                 raise row
-            if self._where and not meets(row, self._where, is_table=self._preparation.is_table):
+            if isinstance(row, Noted):
+                out.counts["read", "noted"] += 1
+                out.notes.append(Note(line, "read", "noted", row.note))
+                row = dict(row)
+            if self._from_arrow:
+                row = without_nulls(row)
+            if self._where and not self._where.meet(row, line):
                 out.counts["where", "dropped"] += 1
                 return None
             one = self._prepared(row, line, out)
@@ -211,6 +228,9 @@ class RowPreparer:
         self, out: Prepared, drafts: Mapping[int, Draft], measure: Measure | None = None
     ) -> bool:
         """Make pages of the drafts, unless they hold plain examples that have to be measured."""
+        # With a limit, the rows were chosen and counted before.
+        if self._where and self._preparation.source.limit is None:
+            out.tally = self._where.take_tally()
         texts = {verdict: b"".join(one.lines) for verdict, one in drafts.items() if one.lines}
         if measure is not None and not all(map(measure.clears, texts.values())):
             return False
@@ -225,6 +245,10 @@ class RowPreparer:
     def _chosen_steps(self) -> Iterator[tuple[StepName, Callable[[Example], Example], str]]:
         prepare, system = self._preparation.prepare, self._preparation.system
         yield "normalise", normalise, "spelt in Unicode NFC with \\n as line end"
+        marks = tuple(self._preparation.source.strip_end)
+        if marks:
+            end = f"end mark taken off: {listing(marks)}"
+            yield "strip_end", lambda example: map_texts(example, without_end(marks)), end
         if prepare.strip_html:
             html = load("controller.data.html_text", extra="data", what="strip_html")
             strip = html.html_to_text
@@ -298,7 +322,7 @@ class RowPreparer:
     def _named_by_spec(self) -> frozenset[str]:
         """Return the keys that the spec says something about: nobody overlooked them."""
         source, split = self._preparation.source, self._preparation.split
-        named = {*source.ignore, *(one.column for one in self._where)}
+        named = {*source.ignore, *self._where.names}
         if split is not None:
             named |= {one for one in (split.group_by, split.stratify_by) if one is not None}
         return frozenset(named)

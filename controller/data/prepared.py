@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from backends.encoder import Json
+from controller.data.conditions import Tally
 from controller.data.example import Example, Spelt
 from controller.data.page import Page
 from controller.data.problems import MAX_ALIKE
@@ -63,6 +64,8 @@ class Prepared:
     """Whether an older recipe may have made other examples of these rows."""
     unread: Counter[str] = field(default_factory=Counter)
     """Rows by a key of them that nothing reads."""
+    tally: Tally | None = None
+    """For how many rows conditions have no value; None where there are no conditions."""
     blamed: Unusable | None = None
     """What is wrong with the source itself; the rest of it is not looked at."""
 

@@ -24,6 +24,12 @@ What recipe 2 corrected, each where `recipe > FIRST` is asked:
   masked contents, arguments as text and graded values.
 - `compared`: near duplicates have equal calls, images and tools.
 - `prepare_rows`: preference pairs with equal answers are dropped.
+- Conditions of `where`: names lead into objects and are found however their letters are composed;
+  `true` and `false` are known however a table spells them; an empty cell of a table is null
+  (`conditions`).
+- Nulls within nested values of Parquet, saved and hub datasets are not read: Arrow writes them for
+  the keys that other rows have (`prepare_rows`).
+
 """
 
 from collections.abc import Mapping

@@ -9,9 +9,11 @@ from backends.encoder import Feature
 
 PartName: TypeAlias = Literal["train", "held_out"]
 StepName: TypeAlias = Literal[
+    "read",
     "where",
     "unusable",
     "normalise",
+    "strip_end",
     "strip_html",
     "collapse_whitespace",
     "system",
@@ -28,7 +30,7 @@ StepName: TypeAlias = Literal[
     "weight",
 ]
 STEPS: tuple[StepName, ...] = get_args(StepName)
-"""In the order in which they are done."""
+"""In the order in which they are done; `read` is how a file was understood."""
 Effect: TypeAlias = Literal["dropped", "changed", "noted"]
 
 REASONS_KEPT = 20

@@ -17,6 +17,7 @@ from backends.base import Json
 from controller.data.beside import Reading, keys_beside, names_beside
 from controller.data.calls import as_json_text, in_openai_form
 from controller.data.example import Example, Message
+from controller.data.lookup import find_value, join_values
 from controller.data.messages import (
     BESIDE,
     message_of,
@@ -32,7 +33,7 @@ from controller.data.preference import from_preference
 from controller.data.recipes import FIRST, NEWEST
 from controller.data.sharegpt import from_sharegpt
 from controller.data.unusable import Unusable
-from controller.spec.data import Columns, Shape
+from controller.spec.data import Columns, Shape, joined_columns
 
 Row: TypeAlias = Mapping[str, Json]
 Convert: TypeAlias = Callable[[Row], Example]
@@ -147,13 +148,22 @@ def _cell(row: Row, name: str, part: str) -> str:
     if isinstance(value, str):
         return value
     if value is None:
-        if name in row:
-            return ""
+        found, value = find_value(row, name)
+        if not found and joined_columns(name):
+            return join_values(name, lambda one: _cell(row, one, part))
+        if found:
+            return "" if value is None else _spelt(value, name)
         raise Unusable(
             f"there is no column {name!r}",
             f"{did_you_mean(name, row)}The columns are: {listing(row)}",
             field=f"columns.{part}",
         )
+    return _spelt(value, name)
+
+
+def _spelt(value: Json, name: str) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, int | float):
         # As a table would spell it, so that a label 1 is the same example from CSV and from JSON.
         return json.dumps(value)
