@@ -13,7 +13,7 @@ COLUMNS = {"user": "q", "assistant": "a"}
 
 
 class Silent:
-    def warnings(self, features) -> tuple[str, ...]:
+    def warnings(self, *_: object) -> tuple[str, ...]:
         return ()
 
 
