@@ -44,7 +44,7 @@ def codec_name(encoding: str) -> str:
     except (LookupError, ValueError):
         name = ""
     # No file is in these, and some of their errors are not Unicode's.
-    if not name or name in _NO_FILES:
+    if not name or name.replace("-", "_") in _NO_FILES:
         raise Unusable(
             f"there is no encoding {quoted(encoding)}",
             "Write one like utf-8, utf-16, cp949, shift_jis or cp1252.",

@@ -21,7 +21,7 @@ from controller.data.compared import rest_of, texts_of
 from controller.data.conditions import Conditions
 from controller.data.example import Example, map_texts, spell
 from controller.data.files import Noted, Row
-from controller.data.lookup import without_nulls
+from controller.data.lookup import find_value, without_nulls
 from controller.data.measure import Measure
 from controller.data.nearest import did_you_mean, listing
 from controller.data.optional import load
@@ -380,12 +380,12 @@ def _parsed(batch: Lines) -> Iterator[Row]:
 
 
 def _value(row: Fields, column: str, key: str) -> bytes:
-    if column not in row:
+    found, value = find_value(row, column)
+    if not found:
         raise Unusable(
             f"there is no {column!r}, which data.held_out.{key} names",
             f"{did_you_mean(column, row)}There are: {listing(row)}",
         )
-    value = row[column]
     return normal_text(value).encode() if isinstance(value, str) else canonical_json(value)
 
 

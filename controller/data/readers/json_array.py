@@ -126,7 +126,7 @@ def _below(window: "_Window", root: str, above: str, whole: str) -> Iterator[Ite
         )
     window.skip()
     names: list[str] = []
-    found = False
+    found = ""
     while window.peek() != "}":
         if names:
             window.take(",", "a comma or } is missing before this")
@@ -138,14 +138,14 @@ def _below(window: "_Window", root: str, above: str, whole: str) -> Iterator[Ite
         window.peek()
         window.take(":", "a colon is missing before this")
         window.peek()
-        # A literal key with a dot wins.
         rest = "" if name == root else root.removeprefix(f"{name}.")
-        if rest == root:
+        if rest == root or (rest and found == root):
+            # A literal key with a dot wins.
             window.value()
         elif found:
             raise _at(window, f"the key {quoted(name)} leads to rows twice", "Rename one of them.")
         else:
-            found = True
+            found = name
             yield from (
                 _below(window, rest, f"{above}{name}.", whole) if rest else _rows_at(window, whole)
             )
