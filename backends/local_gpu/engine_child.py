@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
-from safetensors.torch import load_file
+from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from transformers import PreTrainedModel
 
 from backends.base import BackendError, BaseModel, ModelMissing, PromptRefused
+from backends.local_gpu.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.decode import BASE, Batch, Row, Text
 from backends.local_gpu.models import base_folder, device, load_model, precision
 from backends.local_gpu.tokens import Chat, load_chat
@@ -93,8 +93,9 @@ def serve(models: "Models", inbox: queue.SimpleQueue[Message], tell: Tell) -> No
 class Network:
     """A loaded model with the adapters on it and the answers it is making."""
 
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype, folder: Path) -> None:
         self.batch = Batch(model, dtype)
+        self._base = folder
         self._adapters: OrderedDict[str, None] = OrderedDict()
 
     def attach(self, asked: Mapping[str, Any]) -> str:
@@ -105,7 +106,7 @@ class Network:
             BackendError: They do not fit, or do nothing.
         """
         folder = Path(asked["folder"])
-        weights = folder / "adapter_model.safetensors"
+        weights = folder / WEIGHTS
         if not weights.exists():
             raise ModelMissing(
                 f"the weights of {asked['id']} are gone: {weights}", "train it again"
@@ -130,10 +131,9 @@ class Network:
 
     def _load(self, asked: Mapping[str, Any], weights: Path, name: str) -> None:
         try:
-            stored = load_file(weights)
-            config = LoraConfig.from_pretrained(str(weights.parent))
-            config.inference_mode = True
             model = self.batch.model
+            plain = model.get_base_model() if isinstance(model, PeftModel) else model
+            config, stored = read_adapter(weights.parent, self._base, plain)
             if isinstance(model, PeftModel):
                 model.add_adapter(name, config)
             else:
@@ -168,7 +168,9 @@ class Models:
         usual = precision("auto", where)
         # Loaded at once, so that the first question need not wait for more than itself.
         self._usual = (base, 0, usual)
-        self._networks = OrderedDict({self._usual: Network(load_model(base, usual, where), usual)})
+        self._networks = OrderedDict(
+            {self._usual: Network(load_model(base, usual, where), usual, base)}
+        )
 
     def networks(self) -> list[Network]:
         """Return every loaded network."""
@@ -199,7 +201,7 @@ class Models:
         if key not in self._networks:
             if not self._make_room():
                 return None
-            self._networks[key] = Network(load_model(folder, dtype, self._where), dtype)
+            self._networks[key] = Network(load_model(folder, dtype, self._where), dtype, folder)
         self._networks.move_to_end(key)
         return self._networks[key]
 
