@@ -28,8 +28,8 @@ def check_of(wanted: Hashable) -> Check:
     """Return the function that compares a value with a type.
 
     Args:
-        wanted: A class, a dataclass, a union, or a list, tuple, dict or set of them; a text
-            stands for `Json`.
+        wanted: A class, a dataclass, a union, or a list, tuple, sequence, dict or set of them; a
+            text stands for `Json`.
     """
     origin, parts = get_origin(wanted), get_args(wanted)
     if isinstance(wanted, str):
@@ -42,6 +42,8 @@ def check_of(wanted: Hashable) -> Check:
         return _all_in(origin, wanted, check_of(parts[0]))
     if origin is frozenset:
         return _all_in(AbstractSet, wanted, check_of(parts[0]))
+    if origin is Sequence:
+        return _all_in((list, tuple), wanted, check_of(parts[0]))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _all_at(origin, wanted, check_of(parts[0]), check_of(parts[1]))
     if is_dataclass(wanted) and isinstance(wanted, type):
@@ -115,7 +117,7 @@ def _pair(wanted: Hashable, checks: list[Check]) -> Check:
     return check
 
 
-def _all_in(kind: type, wanted: Hashable, one: Check) -> Check:
+def _all_in(kind: type | tuple[type, ...], wanted: Hashable, one: Check) -> Check:
     def check(value: object) -> Misfit | None:
         if not isinstance(value, kind) or not isinstance(value, Iterable):
             return shown(value), named(wanted)
