@@ -21,6 +21,7 @@ from controller.data.files import Blob
 from controller.data.given import Places
 from controller.data.unchanged import Unchanged
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
+from controller.evaluate.scored_anew import with_scoring
 from controller.foresight import warnings_of
 from controller.lock.model import DataFacts, Entry, Lockfile, PartFacts
 from controller.plan.actions import Blocked, DataChange, Deferred, Desired, Obstacle, Shutdown
@@ -148,6 +149,8 @@ def resolve(
             desired[name], requests[name] = _resolve_one(
                 loaded, entry, readings, backend, built, earlier
             )
+            can = readings.answers.capabilities(backend, loaded.spec)
+            desired[name] = with_scoring(desired[name], entry, built.dataset, built.encoder, can)
             datasets[name] = built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
@@ -317,7 +320,7 @@ def _resolve_one(
             "base_model": spec.base_model,
             "revision": base_model.revision,
             "data": data.model_dump(mode="json"),
-            "terms": {"name": loaded.name, "digest": terms_of(spec.gate, evaluation)},
+            "terms": {"name": loaded.name, "digest": terms_of(spec, evaluation)},
         },
     )
     desired = Desired(

@@ -20,7 +20,6 @@ from controller.cli.screen import open_screen
 from controller.errors import ExitCode, FtctlError, PlanStale
 from controller.plan.approval import approve
 from controller.plan.plan import Plan
-from controller.render.actions import no_changes
 from controller.render.plan import plan_text
 from controller.render.plan_json import PLAN_FORMAT, SavedPlan, plan_json, read_plan
 from controller.run.prepare import PreparedRun, prepare_run, require_readable
@@ -124,7 +123,7 @@ def _print_no_changes(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         print_json_line(plan_json(plan, {}))
     else:
-        click.echo(no_changes(plan))
+        click.echo(plan_text(plan, {}))
 
 
 def _ask(prepared: PreparedRun, only: Collection[str]) -> None:

@@ -117,6 +117,11 @@ def no_changes(plan: Plan) -> str:
     return f"No changes. All {plan.specs} fine-tunes match their specs.{held}"
 
 
+def notes_of(plan: Plan) -> list[str]:
+    """Return a line for each thing that a person may want to know."""
+    return [f"Note: {safe(note)}" for note in plan.notes]
+
+
 def summary(plan: Plan) -> str:
     """Return the plan in one line, such as `Plan: 1 to train, 2 to reuse`, with a full stop."""
     counts = Counter(look(action).verb for action in plan.actions)

@@ -43,6 +43,7 @@ def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
         "specs": plan.specs,
         "suspended": list(plan.suspended),
         "unasked": dict(plan.unasked),
+        "notes": list(plan.notes),
         "summary": summary(plan) if plan.actions else no_changes(plan),
         "settings": plan.settings,
         "decisions": dict(plan.decisions),
