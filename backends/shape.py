@@ -19,6 +19,8 @@ Misfit: TypeAlias = tuple[str, str]
 Check: TypeAlias = Callable[[object], Misfit | None]
 
 _NUMBERS: Final[Mapping[Hashable, tuple[type, ...]]] = {int: (int,), float: (int, float)}
+_ARRAYS: Final = (list, tuple)
+"""What a sequence is in JSON; a text is none."""
 _PLAIN: Final = (bool, int, float, str, type(None))
 _MODULE: Final = re.compile(r"\b[\w.]+\.(?=\w)|<class '|'>")
 
@@ -28,8 +30,8 @@ def check_of(wanted: Hashable) -> Check:
     """Return the function that compares a value with a type.
 
     Args:
-        wanted: A class, a dataclass, a union, or a list, tuple, sequence, dict or set of them; a
-            text stands for `Json`.
+        wanted: A class, a dataclass, a union, or a list, tuple, dict or set of them; a text
+            stands for `Json`.
     """
     origin, parts = get_origin(wanted), get_args(wanted)
     if isinstance(wanted, str):
@@ -40,10 +42,10 @@ def check_of(wanted: Hashable) -> Check:
         return _pair(wanted, [check_of(part) for part in parts])
     if origin in {list, tuple}:
         return _all_in(origin, wanted, check_of(parts[0]))
+    if origin is Sequence:
+        return _all_in(_ARRAYS, wanted, check_of(parts[0]))
     if origin is frozenset:
         return _all_in(AbstractSet, wanted, check_of(parts[0]))
-    if origin is Sequence:
-        return _all_in((list, tuple), wanted, check_of(parts[0]))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _all_at(origin, wanted, check_of(parts[0]), check_of(parts[1]))
     if is_dataclass(wanted) and isinstance(wanted, type):

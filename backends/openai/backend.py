@@ -116,6 +116,13 @@ class OpenAIBackend:
             shutdown_date=self._prices.shutdown_date(base_model),
         )
 
+    def recipes(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Sequence[Mapping[str, Json]]:
+        """Return the one recipe there is: what a service trains is its own."""
+        del base_model, method
+        return [hyperparameters]
+
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Encoder:

@@ -15,6 +15,7 @@ from controller.cli.common import (
     wants_json,
 )
 from controller.cli.finish import finish
+from controller.cli.replace import check_replaced, replace_option
 from controller.cli.screen import open_screen
 from controller.errors import ExitCode, FtctlError, PlanStale
 from controller.plan.approval import approve
@@ -31,6 +32,7 @@ from controller.run.reconcile import RunOptions, run_until_settled
 @click.option("--no-wait", is_flag=True, help="Submit, record and end; `reconcile` follows up.")
 @click.option("--expect", metavar="PLAN_ID", help="Refuse any plan but this one.")
 @click.option("--only", metavar="NAME", multiple=True, help="Act on this fine-tune alone.")
+@replace_option
 @click.option(
     "--lock-timeout",
     type=click.FloatRange(min=0),
@@ -48,6 +50,7 @@ def command(
     no_wait: bool,
     expect: str | None,
     only: tuple[str, ...],
+    replace: tuple[str, ...],
     lock_timeout: float,
 ) -> int:
     """Train, evaluate, judge and promote until specs and models agree.
@@ -56,11 +59,13 @@ def command(
     `plan --out`) carries out that plan without asking, and no other.
     """
     project, as_json = project_of(ctx), wants_json(ctx)
-    prepared = prepare_run(project)
+    expected = _expected(expect, plan_file)
+    replaced = {*replace, *(expected.saved.replace if expected and expected.saved else ())}
+    prepared = prepare_run(project, replace=replaced)
     require_readable(prepared)
+    check_replaced(replace, prepared)
     plan = prepared.plan
     check_names(only, [*prepared.desired, *(action.name for action in plan.actions)])
-    expected = _expected(expect, plan_file)
     _require_expected(expected, plan)
     approved = auto_approve or expected is not None
     if as_json and not approved:

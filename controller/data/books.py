@@ -36,6 +36,7 @@ class Books:
         self._rows = Counter[int]()
         self._dropped = Counter[int]()
         self.features: set[Feature] = set()
+        self.recipe_matters = False
         self._first: dict[StepName, list[tuple[int, int, str]]] = {}
 
     def close(self) -> None:
@@ -53,6 +54,7 @@ class Books:
         self._dropped[source] += sum(
             count for (_, effect), count in prepared.counts.items() if effect == "dropped"
         )
+        self.recipe_matters |= prepared.recipe_matters
         for page in prepared.pages:
             self.features |= page.features
         for note in prepared.notes:

@@ -18,8 +18,8 @@ from controller.data.order import REASONS, Built, Order
 from controller.data.page import HELD_OUT, TRAIN
 from controller.data.parts import Parts, write_parts
 from controller.data.prepare import collapsed_text, normal_text
-from controller.data.problems import Problems
 from controller.data.prepare_rows import RowPreparation
+from controller.data.problems import Problems
 from controller.data.report import Effect, SourceReport, StepName
 from controller.data.spool import Spool
 from controller.data.unusable import Unusable
@@ -74,6 +74,7 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
         ),
         features=tuple(sorted(books.features)),
         steps=tuple(books.steps(data)),
+        recipe_matters=books.recipe_matters,
     )
 
 

@@ -17,7 +17,7 @@ from controller.data.example import Example, Message, map_texts
 from controller.data.nearest import quoted
 from controller.data.unusable import Empty, Unusable
 
-VERSION = 4
+VERSION = 5
 """Of everything that decides the canonical bytes; part of the cache's key."""
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})

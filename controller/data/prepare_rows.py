@@ -32,7 +32,7 @@ from controller.data.prepare import (
 )
 from controller.data.prepared import Note, Prepared, Taken
 from controller.data.readers import parse_line
-from controller.data.recipes import NEWEST
+from controller.data.recipes import NEWEST, Recipe
 from controller.data.report import Effect, StepName
 from controller.data.shapes import converter
 from controller.data.split import Hash, seeded_hash, share
@@ -81,10 +81,9 @@ class RowPreparer:
 
     def __init__(self, preparation: RowPreparation) -> None:
         self._preparation = preparation
+        self._recipe = Recipe(preparation.recipe)
         source = preparation.source
-        self._convert = converter(
-            source.columns, source.shape, preparation.method, preparation.recipe
-        )
+        self._convert = converter(source.columns, source.shape, preparation.method, self._recipe)
         self._where = [parse_where(text) for text in preparation.source.where]
         self._steps = list(self._chosen_steps())
         prepare, split = preparation.prepare, preparation.split
@@ -103,7 +102,9 @@ class RowPreparer:
         self._measure = None
         if preparation.encoder is not None:
             self._measure = Measure(
-                encoder=preparation.encoder, most=prepare.max_tokens, over_length=prepare.over_length
+                encoder=preparation.encoder,
+                most=prepare.max_tokens,
+                over_length=prepare.over_length,
             )
         self._counts = self._measure is not None and self._measure.most is not None
         self._takes_chat = self._changes_nothing and is_chat
@@ -119,13 +120,16 @@ class RowPreparer:
 
     def run(self, batch: Batch) -> Prepared:
         """Prepare every row of a batch."""
-        if isinstance(batch, Lines):
-            out = self._prepare_lines(batch) if self._spells_lines else None
-            return out or self._prepare_rows(_parsed(batch))
-        return self._prepare_rows(batch.rows)
+        out = self._prepare_lines(batch) if self._spells_lines else None
+        if out is None:
+            out = self._prepare_rows(_parsed(batch) if isinstance(batch, Lines) else batch.rows)
+        out.recipe_matters = self._recipe.matters
+        return out
 
-    def _prepare_lines(self, batch: Lines) -> Prepared | None:
+    def _prepare_lines(self, batch: Batch) -> Prepared | None:
         """Prepare lines of which most are plain; None where the encoder must look at each."""
+        if not isinstance(batch, Lines):
+            return None
         out, drafts, plain = Prepared(), _drafts(), Draft()
         shape, measure = self._preparation.source.shape, self._measure
         longest = sys.maxsize if measure is None else measure.surely_short

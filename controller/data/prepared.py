@@ -1,5 +1,6 @@
-"""What a worker hands back of a batch. Records only; `prepare_rows` and `measure` fill
-them, `build` takes them in.
+"""What a worker hands back of a batch. Records only.
+
+`prepare_rows` and `measure` fill them, `build` takes them in.
 """
 
 from collections import Counter
@@ -57,6 +58,8 @@ class Prepared:
     problems: list[tuple[int, Unusable]] = field(default_factory=list)
     unlisted: list[int] = field(default_factory=list)
     """Lines with problems like those of `problems`, which says each only a few times."""
+    recipe_matters: bool = False
+    """Whether an older recipe would have made other examples of these rows."""
     _alike: Counter[str] = field(default_factory=Counter)
     blamed: Unusable | None = None
     """What is wrong with the source itself; the rest of it is not looked at."""

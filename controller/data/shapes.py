@@ -17,7 +17,7 @@ from controller.data.example import Example, Message
 from controller.data.messages import message_of, needs, tools_of, turns_of
 from controller.data.nearest import did_you_mean, listing
 from controller.data.preference import from_preference
-from controller.data.recipes import NEWEST
+from controller.data.recipes import Recipe
 from controller.data.sharegpt import from_sharegpt
 from controller.data.unusable import Unusable
 from controller.spec.data import Columns, Shape
@@ -30,7 +30,7 @@ def converter(
     columns: Columns | None,
     shape: Shape | None,
     method: str = "supervised",
-    recipe: int = NEWEST,
+    recipe: Recipe | None = None,
 ) -> Convert:
     """Return the function that makes an example of a row of this source.
 

@@ -54,6 +54,9 @@ class Desired:
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
     """What a person should know of data and model before they pay for training."""
+    corrected: tuple[str, ...] = ()
+    """Inputs that a newer recipe would make differently of the same spec: `data`. What is recorded
+    was made under an older one."""
     paid: bool = False
     """Whether asking its models costs money."""
     measures_loss: bool = True

@@ -44,6 +44,10 @@ class Plan:
     budget_usd: float | None = None
     suspended: tuple[str, ...] = ()
     """Fine-tunes that are as declared, and suspended."""
+    corrected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Inputs that a newer recipe would make differently, by fine-tune; what is recorded stands."""
+    replace: frozenset[str] = frozenset()
+    """Fine-tunes whose builds of an older recipe a person asked to replace."""
     unasked: Mapping[str, str] = field(default_factory=dict)
     """Places that were not asked, and why."""
     jobs: Mapping[str, Job] = field(default_factory=dict)
@@ -98,6 +102,7 @@ def make_plan(
         settings=settings,
         budget_usd=budget_usd,
         suspended=tuple(view.suspended(actions)),
+        corrected={name: one.corrected for name, one in desired.items() if one.corrected},
         unasked=observed.unasked,
         jobs=observed.jobs,
         notes=tuple(notes(desired, recorded)),

@@ -26,6 +26,7 @@ from controller.plan.fingerprint import Change, short
 from controller.plan.plan import Plan
 from controller.render.actions import (
     cancels_text,
+    corrected,
     cost,
     dollars,
     look,
@@ -221,5 +222,6 @@ def _closing(plan: Plan) -> str:
     notes = [f"Not asked: {place}: {safe(why)}" for place, why in plan.unasked.items()]
     if notes:
         notes.append("What is said of these comes from specs and lockfile alone.")
-    lines = [summary(plan), cost(plan), *notes, *notes_of(plan), f"Plan ID: {plan.id}"]
+    lines = [summary(plan), cost(plan), corrected(plan), *notes, *notes_of(plan)]
+    lines.append(f"Plan ID: {plan.id}")
     return "\n".join(line for line in lines if line)

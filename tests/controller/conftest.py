@@ -259,8 +259,10 @@ class Repository:
     def withdraw(self, name: str = "faq") -> None:
         (self.root / "finetunes" / f"{name}.yaml").unlink()
 
-    def planned(self) -> PreparedRun:
-        return prepare_run(self.project, lambda _settings: lambda _place: self.backend)
+    def planned(self, replace=()) -> PreparedRun:
+        return prepare_run(
+            self.project, lambda _settings: lambda _place: self.backend, replace=replace
+        )
 
     def approval(self, planned: PreparedRun | None = None, only=()) -> Approval:
         """Approve a plan, or what is planned now."""

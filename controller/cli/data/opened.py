@@ -15,10 +15,10 @@ from controller.data.dataset import Dataset
 from controller.data.nearest import listing
 from controller.data.trace import Origin, parse_origin
 from controller.errors import FtctlError, InvalidInput
+from controller.inputs import BuiltData, Readings, build_newest
 from controller.lock.model import Entry
 from controller.lock.store import read_lockfile
 from controller.project import Project, known_blobs
-from controller.resolve import BuiltData, Readings, build_one
 from controller.run.backends import backends_of
 from controller.spec.load import LoadedSpec, read_specs
 
@@ -73,7 +73,7 @@ def build_opened(project: Project, loaded: LoadedSpec) -> Opened:
     entry = read_lockfile(project.root, project.state).finetunes.get(loaded.name, Entry())
     backend = opened(loaded.spec.place)
     with mendable():
-        built = build_one(loaded, entry, backend, readings)
+        built = build_newest(loaded, entry, backend, readings)
     return Opened(project=project, loaded=loaded, entry=entry, backend=backend, built=built)
 
 

@@ -39,10 +39,8 @@ def scores(tmp_path, held_out):
 def test_a_plain_text_is_measured_and_nothing_is_asked(tmp_path):
     held_out = write(tmp_path / "held_out.jsonl", {"text": "네"}, {"text": "카페는"})
     prompts = list(read_prompts(held_out))
-    assert [(list(one.messages), text_of(one.reference)) for one in prompts] == [
-        ([], "네"),
-        ([], "카페는"),
-    ]
+    asked = [(list(one.messages), one.reference) for one in prompts]
+    assert asked == [([], {"text": "네"}), ([], {"text": "카페는"})]
     assert scores(tmp_path, held_out) == ({"held_out_loss": 2.5}, [])
 
 
