@@ -191,6 +191,8 @@ class Capabilities:
     """How long to leave between two looks at open jobs."""
     endpoints: bool = False
     """Whether a spec may say `endpoint:`."""
+    measures_loss: bool = True
+    """Whether completions carry the loss of the expected answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

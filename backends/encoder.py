@@ -50,6 +50,13 @@ class Encoder(Protocol):
         """What counts and refusals depend on: tokenizer, template, method, rules; never a path."""
 
     @property
+    def thinks(self) -> bool:
+        """Whether the model may write more than its answer: thoughts, or channels.
+
+        False where that is not known here. Needs no package of an extra.
+        """
+
+    @property
     def limits(self) -> Limits:
         """What the trainer accepts of a dataset as a whole. Needs no package of an extra."""
 

@@ -285,6 +285,14 @@ class GuardedEncoder:
         return identity
 
     @property
+    def thinks(self) -> bool:
+        """Whether the model may write more than its answer; False where a plug-in has no word."""
+        with self.guard.call("encoder.thinks") as call:
+            thinks = getattr(self.encoder, "thinks", False)
+            call.expect(thinks, bool)
+        return bool(thinks)
+
+    @property
     def limits(self) -> Limits:
         """Limits of a whole dataset."""
         with self.guard.call("encoder.limits") as call:

@@ -18,6 +18,7 @@ from controller.data.dataset import Dataset, Part
 from controller.data.difference import Halves, count_differences, earlier_datasets
 from controller.data.unchanged import Unchanged
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
+from controller.evaluate.scored_anew import with_scoring
 from controller.foresight import warnings_of
 from controller.inputs import Readings, build_one, identify_base, settings_by_recipe
 from controller.lock.model import DataFacts, Entry, PartFacts
@@ -98,7 +99,9 @@ def resolve(
             desired[name], requests[name] = _resolve_one(
                 loaded, entry, readings, backend, variant, earlier
             )
-            datasets[name] = variant.built.dataset
+            can, built = readings.answers.capabilities(backend, loaded.spec), variant.built
+            desired[name] = with_scoring(desired[name], entry, built.dataset, built.encoder, can)
+            datasets[name] = built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
         except InvalidInput as error:
@@ -200,7 +203,7 @@ def _resolve_one(
             "base_model": spec.base_model,
             "revision": base_model.revision,
             "data": data.model_dump(mode="json"),
-            "terms": {"name": loaded.name, "digest": terms_of(spec.gate, evaluation)},
+            "terms": {"name": loaded.name, "digest": terms_of(spec, evaluation)},
         },
     )
     desired = Desired(

@@ -31,7 +31,7 @@ LAYERS = (
     ("backends.registry", "backends.testing"),
     ("controller", "controller.errors", "controller.canonical", "controller.clock"),
     ("controller.failures", "controller.inside", "controller.memo", "controller.state"),
-    ("controller.spec",),
+    ("controller.spec", "controller.evaluate.answers"),
     (
         "controller.data",
         "controller.evaluate.gate",
@@ -41,6 +41,7 @@ LAYERS = (
     ("controller.plan",),
     (
         "controller.evaluate.run",
+        "controller.evaluate.scored_anew",
         "controller.lock.store",
         "controller.project",
         "controller.render",
@@ -82,6 +83,7 @@ PURE = (
     "controller/data/shapes.py",
     "controller/data/sharegpt.py",
     "controller/data/split.py",
+    "controller/evaluate/answers.py",
     "controller/evaluate/gate.py",
     "controller/evaluate/metrics.py",
     "controller/lock/model.py",

@@ -37,6 +37,8 @@ class OpenAIEncoder:
     """Whether the server is the service whose rules are published."""
     limits: Limits = field(default_factory=Limits)
     """What the server accepts of a dataset as a whole."""
+    thinks: bool = False
+    """Servers keep thoughts apart from the answer."""
 
     @property
     def identity(self) -> str:

@@ -1,7 +1,7 @@
 """How the jobs of a `ScriptedBackend` go on, what its models say, and how a call breaks off."""
 
-from collections.abc import Callable, Sequence
-from typing import Final, Literal, NoReturn, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 from backends.base import Completion, JobState, Prompt
 from backends.chat import text_of
@@ -35,5 +35,12 @@ def answer_well(model: str | None, prompt: Prompt) -> Completion:
     """Let a tuned model give the expected answer, and the base model another one."""
     if model is None:
         return Completion(text="?", finish_reason="length", reference_loss=2.0, reference_tokens=10)
-    text = text_of(prompt.reference or {}) or "yes"
-    return Completion(text=text, finish_reason="stop", reference_loss=0.5, reference_tokens=10)
+    reference: Mapping[str, Any] = prompt.reference or {}
+    calls = tuple(reference.get("tool_calls") or ())
+    return Completion(
+        text=text_of(reference) or ("" if calls else "yes"),
+        tool_calls=calls,
+        finish_reason="stop",
+        reference_loss=0.5,
+        reference_tokens=10,
+    )

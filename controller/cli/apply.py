@@ -1,13 +1,12 @@
 """`ftctl apply`."""
 
-import sys
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from controller.cli.common import (
+    ask,
     check_names,
     json_option,
     print_coloured,
@@ -21,10 +20,9 @@ from controller.cli.screen import open_screen
 from controller.errors import ExitCode, FtctlError, PlanStale
 from controller.plan.approval import approve
 from controller.plan.plan import Plan
-from controller.render.actions import no_changes
 from controller.render.plan import plan_text
 from controller.render.plan_json import PLAN_FORMAT, SavedPlan, plan_json, read_plan
-from controller.run.prepare import PreparedRun, prepare_run, require_readable
+from controller.run.prepare import prepare_run, require_readable
 from controller.run.reconcile import RunOptions, run_until_settled
 
 
@@ -79,7 +77,7 @@ def command(
         print_coloured(plan_text(plan, prepared.desired))
         click.echo()
     if not approved:
-        _ask(prepared, only)
+        ask(action for action in plan.actions if not only or action.name in only)
     options = RunOptions(
         approval=approve(plan.actions, plan.decisions, plan.settings, only),
         wait=not no_wait,
@@ -129,19 +127,4 @@ def _print_no_changes(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         print_json_line(plan_json(plan, {}))
     else:
-        click.echo(no_changes(plan))
-
-
-def _ask(prepared: PreparedRun, only: Collection[str]) -> None:
-    """Ask before anything is spent or changed; what merely continues needs no new approval."""
-    if not any(
-        action.needs_approval and (not only or action.name in only)
-        for action in prepared.plan.actions
-    ):
-        return
-    if not sys.stdin.isatty():
-        message = "there is no terminal to ask at"
-        raise FtctlError(message, "Approve beforehand: ftctl apply --auto-approve")
-    click.echo("Do you want to perform these actions? Only 'yes' will be accepted.")
-    if click.prompt("  Enter a value", prompt_suffix=": ", default="", show_default=False) != "yes":
-        raise FtctlError("apply was not approved; nothing was done")
+        click.echo(plan_text(plan, {}))

@@ -26,6 +26,7 @@ from controller.plan.observed import Lost, Observed
 from controller.plan.planner import Planner, pinned_builds
 from controller.plan.recording import after_job
 from controller.plan.surroundings import Surroundings, cancellation, surroundings_of
+from controller.plan.versions import notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class Plan:
     """Places that were not asked, and why."""
     jobs: Mapping[str, Job] = field(default_factory=dict)
     """Recorded open jobs as the backends showed them, by ID."""
+    notes: tuple[str, ...] = ()
+    """What a person may want to know, and nothing is done about."""
 
     @property
     def id(self) -> str:
@@ -102,6 +105,7 @@ def make_plan(
         corrected={name: one.corrected for name, one in desired.items() if one.corrected},
         unasked=observed.unasked,
         jobs=observed.jobs,
+        notes=tuple(notes(desired, recorded)),
     )
 
 

@@ -133,6 +133,11 @@ def corrected(plan: Plan) -> str:
     )
 
 
+def notes_of(plan: Plan) -> list[str]:
+    """Return a line for each thing that a person may want to know."""
+    return [f"Note: {safe(note)}" for note in plan.notes]
+
+
 def summary(plan: Plan) -> str:
     """Return the plan in one line, such as `Plan: 1 to train, 2 to reuse`, with a full stop."""
     counts = Counter(look(action).verb for action in plan.actions)

@@ -45,6 +45,7 @@ def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
         "replace": sorted(plan.replace),
         "corrected": dict(plan.corrected),
         "unasked": dict(plan.unasked),
+        "notes": list(plan.notes),
         "summary": summary(plan) if plan.actions else no_changes(plan),
         "settings": plan.settings,
         "decisions": dict(plan.decisions),

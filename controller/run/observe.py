@@ -12,6 +12,7 @@ from controller.check import OpenBackend
 from controller.lock.model import Build, Lockfile
 from controller.plan.actions import Desired
 from controller.plan.observed import Lost, Observed, Silence
+from controller.plan.versions import holds
 from controller.project import Project
 from controller.resolve import Resolved
 from controller.run.lost import (
@@ -121,7 +122,7 @@ def _questions(resolved: Resolved, recorded: Lockfile) -> dict[str, _Questions]:
 
 def _is_measured(build: Build | None, desired: Desired) -> bool:
     evaluation = build.evaluation if build is not None else None
-    return evaluation is not None and evaluation.fingerprint == desired.evaluation_fingerprint
+    return evaluation is not None and holds(evaluation, desired)
 
 
 def _ask_git(

@@ -87,7 +87,7 @@ class Make:
 
     def terms(self, desired: Desired) -> dict[str, str]:
         """Return the terms on which a job for these inputs is approved."""
-        digest = terms_of(desired.spec.gate, desired.evaluation_fingerprint)
+        digest = terms_of(desired.spec, desired.evaluation_fingerprint)
         return {"name": desired.name, "digest": digest}
 
     def job(self, desired: Desired, state: JobState = JobState.RUNNING, **changes) -> Job:
