@@ -8,7 +8,7 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +35,7 @@ from backends.base import (
 from backends.durable import write_atomic
 from backends.encoder import Encoder
 from backends.openai import hyperparameters, prices
-from backends.openai.completions import Chats, Pace
+from backends.openai.completions import Base, Chats, Pace
 from backends.openai.encoder import open_encoder, open_tokens
 from backends.openai.endpoints import INSTALL, base_url, is_loopback, is_official, settings
 from backends.openai.listing import find_by_fingerprint, find_by_name
@@ -213,10 +213,10 @@ class OpenAIBackend:
         sampling: Sampling,
     ) -> list[list[Completion]]:
         """Answer every prompt with every model."""
-        deployed = self._endpoint.deployments
-        base = deployed.get(base_model.reference, base_model.reference)
-        names = [base if model is None else deployed.get(model, model) for model in models]
-        return self._chats.complete(names, prompts, sampling, base=base)
+        named = self._names(base_model)
+        return self._chats.complete(
+            [named(model) for model in models], prompts, sampling, _base(base_model, named)
+        )
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return whether the base model can be asked: no only where the server is sure of it."""
@@ -239,7 +239,7 @@ class OpenAIBackend:
 
     def open_engine(self, base_model: BaseModel) -> "RemoteEngine":
         """Return an engine that asks the server; nothing is loaded here."""
-        return RemoteEngine(chats=self._chats, base_model=base_model)
+        return RemoteEngine(chats=self._chats, base_model=base_model, named=self._names(base_model))
 
     def delete(self, model_id: str) -> None:
         """Delete a model. Only ever called when a person asked for just that."""
@@ -304,7 +304,19 @@ class OpenAIBackend:
 
     @cached_property
     def _chats(self) -> Chats:
-        return Chats(self._client, self._server, self._endpoint.kind, self._pace)
+        kind, url = self._endpoint.kind, self._url
+        strict = kind == "azure" or (kind == "openai" and not is_loopback(url))
+        return Chats(self._client, self._server, kind, self._pace, strict=strict)
+
+    def _names(self, base_model: BaseModel) -> Callable[[str | None], str]:
+        """Return a function that says what the server calls models: at Azure, their deployments."""
+        deployed = self._endpoint.deployments
+
+        def named(model: str | None) -> str:
+            name = base_model.reference if model is None else model
+            return deployed.get(name, name)
+
+        return named
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -340,13 +352,20 @@ class RemoteEngine:
 
     chats: Chats
     base_model: BaseModel
+    named: Callable[[str | None], str]
+    """Returns what the server calls a model; None is the base model."""
 
     def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
         """Stream one answer."""
-        return self.chats.stream(model or self.base_model.reference, prompt, sampling)
+        base = _base(self.base_model, self.named)
+        return self.chats.stream(self.named(model), prompt, sampling, base)
 
     def close(self) -> None:
         """Do nothing: nothing is held here."""
+
+
+def _base(base_model: BaseModel, named: Callable[[str | None], str]) -> Base:
+    return Base(name=named(None), family=base_model.reference)
 
 
 def _oldest_first(jobs: Iterable[Job]) -> tuple[Job, ...]:

@@ -69,15 +69,22 @@ class Unclear(Exception):
         reason: What was seen, for people.
         sent: Whether the request may have reached the server.
         retry_after_s: How long to wait before asking again, when the server says so.
+        may_pass: Whether asking again later may help.
     """
 
     def __init__(
-        self, reason: str, *, sent: bool = True, retry_after_s: float | None = None
+        self,
+        reason: str,
+        *,
+        sent: bool = True,
+        retry_after_s: float | None = None,
+        may_pass: bool = True,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
         self.retry_after_s = retry_after_s
+        self.may_pass = may_pass
 
 
 def clean(text: object, secret: str = "") -> str:
