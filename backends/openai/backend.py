@@ -44,6 +44,7 @@ from backends.openai.patience import Patience
 from backends.openai.remedies import spoken
 from backends.openai.submit import Site, submit, verify
 from backends.openai.translate import to_event, to_job
+from backends.openai.waiting import Waiting
 from backends.openai.watch import Watch
 from backends.openai.wire import Refused, Unclear
 
@@ -119,10 +120,10 @@ class OpenAIBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Encoder:
         """Return how the service reads examples."""
-        del hyperparameters
         return open_encoder(
             base_model.reference,
             method,
+            hyperparameters,
             self._endpoint,
             self._prices,
             near=is_loopback(self._url),
@@ -284,7 +285,7 @@ class OpenAIBackend:
     @cached_property
     def _patience(self) -> Patience:
         # A server here shows a job at once, nobody else uploads to it, and it counts no requests.
-        near = Patience(lag_s=0.0, look_s=0.0)
+        near = Patience(lag_s=0.0, look_s=0.0, list_s=1.0)
         return self._given or (near if is_loopback(self._url) else Patience())
 
     @cached_property
@@ -296,7 +297,12 @@ class OpenAIBackend:
             trusted=is_official(self._url),
             notes=self._notes,
             patience=self._patience,
+            waiting=self._waiting,
         )
+
+    @cached_property
+    def _waiting(self) -> Waiting:
+        return Waiting()
 
     @cached_property
     def _watch(self) -> Watch:
@@ -306,7 +312,7 @@ class OpenAIBackend:
     def _chats(self) -> Chats:
         kind, url = self._endpoint.kind, self._url
         strict = kind == "azure" or (kind == "openai" and not is_loopback(url))
-        return Chats(self._client, self._server, kind, self._pace, strict=strict)
+        return Chats(self._client, self._server, kind, self._pace, self._waiting, strict=strict)
 
     def _names(self, base_model: BaseModel) -> Callable[[str | None], str]:
         """Return a function that says what the server calls models: at Azure, their deployments."""

@@ -97,7 +97,14 @@ class Chats:
     """Asks the models of one server."""
 
     def __init__(
-        self, client: "Client", server: str, kind: str, pace: Pace, *, strict: bool
+        self,
+        client: "Client",
+        server: str,
+        kind: str,
+        pace: Pace,
+        waiting: Waiting,
+        *,
+        strict: bool,
     ) -> None:
         self._client = client
         self._server = server
@@ -108,7 +115,7 @@ class Chats:
         self._takes_thinking = not strict
         """Until it refuses: whether the server may be told to think or not."""
         self._gate = Gate()
-        self._waiting = Waiting()
+        self._waiting = waiting
 
     def complete(
         self, models: Sequence[str], prompts: Sequence[Prompt], sampling: Sampling, base: Base
