@@ -37,7 +37,14 @@ from backends.encoder import Encoder
 from backends.openai import hyperparameters, prices
 from backends.openai.completions import Base, Chats, Pace
 from backends.openai.encoder import open_encoder, open_tokens
-from backends.openai.endpoints import INSTALL, base_url, is_loopback, is_official, settings
+from backends.openai.endpoints import (
+    INSTALL,
+    base_url,
+    is_loopback,
+    is_official,
+    settings,
+    shown_url,
+)
 from backends.openai.listing import find_by_fingerprint, find_by_name
 from backends.openai.notes import Notes
 from backends.openai.patience import Patience
@@ -263,7 +270,7 @@ class OpenAIBackend:
             raise BackendError(
                 f"the openai backend needs: {INSTALL}", f"the package {error.name} is missing"
             ) from error
-        client: Client = door.Client(settings(self._endpoint, self._environment))
+        client: Client = door.Client(settings(self._endpoint, self._environment), self._waiting)
         return client
 
     @cached_property
@@ -276,7 +283,7 @@ class OpenAIBackend:
 
     @property
     def _server(self) -> str:
-        return f"{self._endpoint.name} ({self._url})"
+        return f"{self._endpoint.name} ({shown_url(self._url)})"
 
     @cached_property
     def _notes(self) -> Notes:

@@ -39,7 +39,7 @@ from backends.openai.matching import (
 from backends.openai.notes import Notes
 from backends.openai.origin import PREFIX, to_metadata
 from backends.openai.patience import Patience
-from backends.openai.remedies import refusal, silence, spoken
+from backends.openai.remedies import job_refusal, silence, spoken
 from backends.openai.translate import state_of, to_job
 from backends.openai.waiting import Waiting
 from backends.openai.wire import Body, Refused, Unclear
@@ -223,7 +223,8 @@ class _Submission:
             site.notes.remove_intent(wanted)
             if error.code == "training_not_available":
                 self._remove(files)
-            raise refusal(error, site.server) from error
+            lacks = site.kind == "azure" and "trainingType" not in wanted.request.hyperparameters
+            raise job_refusal(error, site.server, lacks_training_type=lacks) from error
         except Unclear as error:
             # Not from the create call, which has its own way to handle it.
             site.notes.remove_intent(wanted)
