@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +19,6 @@ from backends.base import (
     BaseModel,
     BaseModelMissing,
     Capabilities,
-    Chunk,
     Completion,
     Endpoint,
     Estimate,
@@ -45,10 +43,11 @@ from backends.openai.endpoints import (
     settings,
     shown_url,
 )
-from backends.openai.listing import find_by_fingerprint, find_by_name
+from backends.openai.listing import JobList, find_by_fingerprint, find_by_name
 from backends.openai.notes import Notes
 from backends.openai.patience import Patience
 from backends.openai.remedies import spoken
+from backends.openai.remote_engine import RemoteEngine
 from backends.openai.submit import Site, submit, verify
 from backends.openai.translate import to_event, to_job
 from backends.openai.waiting import Waiting
@@ -156,7 +155,9 @@ class OpenAIBackend:
     def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
         with self._in_words():
-            found = find_by_fingerprint(self._client, fingerprints, trusted=is_official(self._url))
+            found = find_by_fingerprint(
+                self._client, self._jobs, fingerprints, trusted=is_official(self._url)
+            )
         answer = {}
         for fingerprint, jobs in found.items():
             made = [to_job(job, key=(fingerprint, attempt)) for attempt, job in jobs.values()]
@@ -166,7 +167,7 @@ class OpenAIBackend:
     def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, oldest first."""
         with self._in_words():
-            found = find_by_name(self._client, names, trusted=is_official(self._url))
+            found = find_by_name(self._client, self._jobs, names, trusted=is_official(self._url))
         return {name: _oldest_first(map(to_job, jobs.values())) for name, jobs in found.items()}
 
     def verify(self, request: TrainRequest, job_id: str) -> None:
@@ -177,7 +178,10 @@ class OpenAIBackend:
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
         self._watch.forget()
-        return submit(self._site, request)
+        try:
+            return submit(self._site, request)
+        finally:
+            self._watch.forget()
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Look at jobs; those that do not exist any more are absent from the answer."""
@@ -223,7 +227,10 @@ class OpenAIBackend:
         """Answer every prompt with every model."""
         named = self._names(base_model)
         return self._chats.complete(
-            [named(model) for model in models], prompts, sampling, _base(base_model, named)
+            [named(model) for model in models],
+            prompts,
+            sampling,
+            Base(name=named(None), family=base_model.reference),
         )
 
     def answers(self, base_model: BaseModel) -> bool:
@@ -312,8 +319,13 @@ class OpenAIBackend:
         return Waiting()
 
     @cached_property
+    def _jobs(self) -> JobList:
+        return JobList(self._client, for_s=self._patience.list_s)
+
+    @cached_property
     def _watch(self) -> Watch:
-        return Watch(self._client, self._prices, self._notes, every_s=self._patience.look_s)
+        every_s = self._patience.look_s
+        return Watch(self._client, self._prices, self._notes, self._jobs, every_s=every_s)
 
     @cached_property
     def _chats(self) -> Chats:
@@ -357,28 +369,6 @@ class OpenAIBackend:
             tokens: int = open_tokens().count_file(request.train, model, most)
         write_atomic(path, f"{tokens}\n".encode())
         return tokens
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteEngine:
-    """Implements `Engine`: the models stay loaded at the server."""
-
-    chats: Chats
-    base_model: BaseModel
-    named: Callable[[str | None], str]
-    """Returns what the server calls a model; None is the base model."""
-
-    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
-        """Stream one answer."""
-        base = _base(self.base_model, self.named)
-        return self.chats.stream(self.named(model), prompt, sampling, base)
-
-    def close(self) -> None:
-        """Do nothing: nothing is held here."""
-
-
-def _base(base_model: BaseModel, named: Callable[[str | None], str]) -> Base:
-    return Base(name=named(None), family=base_model.reference)
 
 
 def _oldest_first(jobs: Iterable[Job]) -> tuple[Job, ...]:
