@@ -36,6 +36,10 @@ class Limits:
     """Longest example; None where it is not known."""
     cuts: bool = False
     """Whether a longer example is cut there, instead of refused."""
+    max_examples: int | None = None
+    """Most training examples."""
+    max_held_out: int | None = None
+    """Most held-out examples."""
 
 
 class Encoder(Protocol):

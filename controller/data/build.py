@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from backends.encoder import Limits
 from controller.data.batches import read_batches
 from controller.data.books import Books
 from controller.data.conditions import Conditions, refuse_unknown, remarks
@@ -246,8 +247,17 @@ def _more(order: Order) -> str:
 
 
 def _too_large(order: Order, parts: Parts) -> Iterator[Problem]:
-    most = None if order.encoder is None else order.encoder.limits.max_bytes
-    for name in ("train", "held_out"):
+    limits = Limits() if order.encoder is None else order.encoder.limits
+    most = limits.max_bytes
+    for name, fewer in (("train", limits.max_examples), ("held_out", limits.max_held_out)):
+        examples = parts.files[f"{name}.jsonl"].lines
+        if fewer is not None and examples > fewer:
+            yield Problem(
+                file=order.file,
+                field=f"data.{name}",
+                message=f"has {examples:,} examples; at most {fewer:,} are taken",
+                remedy=f"Take a part of it: sample: {{examples: {fewer}}}",
+            )
         size = parts.files[f"{name}.jsonl"].size
         if most is not None and size > most:
             yield Problem(
