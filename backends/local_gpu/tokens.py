@@ -23,6 +23,7 @@ from backends.local_gpu.templates import (
     load_template,
     special_text,
 )
+from backends.local_gpu.verbatim import prompt_ids
 
 BATCH: Final = 512
 """Conversations tokenised at once."""
@@ -52,8 +53,8 @@ class Chat:
     """Tokens at which generation stops."""
 
     def prompt(self, conversation: Conversation) -> list[int]:
-        """Return the ids that an answer follows."""
-        return self._ids(self.template.prompt(conversation))
+        """Return the ids that an answer follows; a control token in a message is text."""
+        return prompt_ids(self.tokenizer, self.special, conversation, self.template.prompt)
 
     def counts(self, conversations: Sequence[Conversation]) -> list[int]:
         """Return how many tokens each conversation is trained as.
@@ -139,10 +140,6 @@ class Chat:
                     f"the {message['role']}'s text holds the control token {found!r}",
                     "remove it from the text (for HTML: `prepare: {strip_html: true}`)",
                 )
-
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
 
 
 def load_chat(folder: Path, chat_template: str | None) -> Chat:
