@@ -6,7 +6,8 @@ token; afterwards they become words again, and what is around them is encoded as
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Final, cast
 
@@ -46,7 +47,7 @@ def prompt_ids(
     return list(_encoded(tokenizer, control, render(cast("Conversation", hidden))))
 
 
-def _any_forged(tokenizer: Tokenizer, control: Set[int | None], texts: list[str]) -> bool:
+def _any_forged(tokenizer: Tokenizer, control: AbstractSet[int | None], texts: list[str]) -> bool:
     if any(_FOREIGN.search(text) for text in texts):
         return True
     encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -76,7 +77,7 @@ def _mapped(value: object, change: Callable[[str], str]) -> object:
     return value
 
 
-def _hidden(tokenizer: Tokenizer, control: Set[int | None], text: str) -> str:
+def _hidden(tokenizer: Tokenizer, control: AbstractSet[int | None], text: str) -> str:
     """Write everything as numbers that would be read as a control token, or as a mark."""
     encoding = tokenizer.encode(text, add_special_tokens=False)
     places = {found.start() for found in _FOREIGN.finditer(text)}
@@ -89,7 +90,9 @@ def _hidden(tokenizer: Tokenizer, control: Set[int | None], text: str) -> str:
     )
 
 
-def _encoded(tokenizer: Tokenizer, control: Set[int | None], rendered: str) -> Iterator[int]:
+def _encoded(
+    tokenizer: Tokenizer, control: AbstractSet[int | None], rendered: str
+) -> Iterator[int]:
     """Yield the ids of a text in which control tokens of people are hidden."""
     encoding = tokenizer.encode(rendered, add_special_tokens=False)
     between: list[int] = []
