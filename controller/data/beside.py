@@ -30,12 +30,13 @@ class _Meaning(NamedTuple):
 
     what: str
     remedy: str
+    """What to write; `<key>` is the key."""
     says: Callable[[Json], bool] = bool
     """Whether a value of it says anything."""
 
 
 def keys_beside(
-    row: Row, read: Collection[str], reading: Reading, within: str = ""
+    row: Row, read: frozenset[str], reading: Reading, within: str = ""
 ) -> tuple[str, ...]:
     """Return the keys of a row, or of an object in it, that its shape does not read.
 
@@ -48,13 +49,15 @@ def keys_beside(
     Raises:
         Unusable: One changes what is meant.
     """
+    if row.keys() <= read:
+        return ()
     unread = [key for key, value in row.items() if key not in read and value is not None]
     for key in unread:
         meaning = _MEANINGS.get(key)
         if meaning is not None and key not in reading.ignored and meaning.says(row[key]):
             raise Unusable(
                 f"`{within}{key}` {meaning.what}",
-                f"{meaning.remedy}, or set on this source: ignore: [{key}]",
+                f"{meaning.remedy.replace('<key>', key)}, or set on this source: ignore: [{key}]",
             )
     return tuple(within + key for key in unread if key not in reading.ignored)
 
@@ -98,7 +101,7 @@ def _is_said(value: Json) -> bool:
 
 _VERDICT = _Meaning(
     "says whether the answer is wanted, and unwanted answers would be learnt too",
-    "Keep the wanted ones, where: [label == true]",
+    "Keep the wanted ones: where: [<key> == true]",
     _is_verdict,
 )
 _WEIGHT = _Meaning(
@@ -108,7 +111,7 @@ _WEIGHT = _Meaning(
 )
 _SCORE = _Meaning(
     "rates the row, and badly rated answers would be learnt too",
-    "Keep the good ones, where: [score >= 4]",
+    "Keep the good ones: where: [<key> >= 4]",
     _is_number,
 )
 _ANSWER = _Meaning(

@@ -12,6 +12,7 @@ from itertools import count
 
 from backends.base import Json
 from controller.data.example import Message
+from controller.data.nearest import quoted
 from controller.data.unusable import Unusable
 
 _RESULTS = ("tool", "function")
@@ -50,7 +51,7 @@ class _Conversation:
 
     def __init__(self, messages: list[Message]) -> None:
         self._messages = messages
-        taken = {call.get("id") for one in messages for call in _calls_of(one)}
+        taken = {_id(call.get("id")) for one in messages for call in _calls_of(one)}
         self._ids = (one for number in count(1) if (one := f"call_{number}") not in taken)
         self._open: list[tuple[str, str]] = []
 
@@ -80,9 +81,7 @@ class _Conversation:
             call = kept
         if not isinstance(function, dict) or not isinstance(name := function.get("name"), str):
             return call
-        number = call.get("id")
-        if not isinstance(number, str) or not number:
-            number = next(self._ids)
+        number = _id(call.get("id")) or next(self._ids)
         self._open.append((number, name))
         whole = {**call, "id": number, "function": _function(function)}
         return {**whole, "type": call.get("type") or "function"}
@@ -93,10 +92,10 @@ class _Conversation:
             isinstance(content, list) and not all(map(_is_part, content))
         ):
             message = {**message, "content": as_json_text(content)}
-        number, name = message.get("tool_call_id"), message.get("name")
-        if isinstance(number, str) and number:
+        number, name = _id(message.get("tool_call_id")), message.get("name")
+        if number:
             self._open = [one for one in self._open if one[0] != number]
-            return {**message, "role": "tool"}
+            return {**message, "role": "tool", "tool_call_id": number}
         answered = next((one for one in self._open if name in (None, one[1])), None)
         if answered is None:
             if message.get("role") == "function":
@@ -109,6 +108,15 @@ class _Conversation:
         # The name is the call's, and the service knows no name here.
         rest = {key: value for key, value in message.items() if key != "name"}
         return {**rest, "role": "tool", "tool_call_id": answered[0]}
+
+
+def _id(value: Json) -> str:
+    """Return the ID of a call as text; nothing for one that is missing."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise Unusable(f"the ID of a tool call is not text: {quoted(value)}", 'Write "call_1".')
 
 
 def _is_part(part: Json) -> bool:

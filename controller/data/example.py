@@ -122,7 +122,7 @@ def spell_message(message: Message) -> str:
     content, role = message["content"], message["role"]
     if len(message) == ROLE_AND_CONTENT and type(content) is str and type(role) is str:
         return f'{{"content":{encode_basestring(content)},"role":{encode_basestring(role)}}}'
-    return _object({key: _spell_value(key, value) for key, value in message.items()})
+    return _written({key: _in_order(key, message[key]) for key in sorted(message)})
 
 
 def _spell_sorted(message: Message) -> str:
@@ -130,21 +130,28 @@ def _spell_sorted(message: Message) -> str:
     return canonical_json(message).decode()
 
 
-def _spell_value(key: str, value: Json) -> str:
+def _in_order(key: str, value: Json) -> Json:
+    """Return a message's value with the keys sorted that are the protocol's."""
     if key == "content":
-        return canonical_json(value).decode()
+        return value if isinstance(value, str) else _sorted(value)
     if key == "tool_calls" and isinstance(value, list):
-        return f"[{','.join(map(_spell_call, value))}]"
-    return _written(value)
+        return [_call_in_order(call) for call in value]
+    return value
 
 
-def _spell_call(call: Json) -> str:
+def _call_in_order(call: Json) -> Json:
     if not isinstance(call, dict):
-        return _written(call)
-    parts = {key: _written(value) for key, value in call.items()}
+        return call
+    new = {key: call[key] for key in sorted(call)}
     if isinstance(function := call.get("function"), dict):
-        parts["function"] = _object({key: _written(value) for key, value in function.items()})
-    return _object(parts)
+        new["function"] = {key: function[key] for key in sorted(function)}
+    return new
+
+
+def _sorted(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def _spell_whole(example: Example, messages: list[str]) -> str:
@@ -166,7 +173,7 @@ def _spell_whole(example: Example, messages: list[str]) -> str:
 
 
 def _object(parts: Mapping[str, str]) -> str:
-    return f"{{{','.join(f'{_written(key)}:{parts[key]}' for key in sorted(parts))}}}"
+    return f"{{{','.join(f'{encode_basestring(key)}:{parts[key]}' for key in sorted(parts))}}}"
 
 
 def _written(value: Json) -> str:

@@ -14,6 +14,8 @@ from controller.data.unusable import Unusable
 BESIDE = frozenset({"tools", "functions", "system", "system_prompt", *OPTIONS})
 """Keys beside a conversation that every shape of one reads."""
 
+_MAY_BE_ARRAY = frozenset("[ \t\r\n")
+"""What a text begins with that may spell an array of JSON."""
 _PLAIN = {"role", "content"}
 _SYSTEM = ("system", "system_prompt")
 _UNLEARNT = ("loss", "train", "trainable", "training")
@@ -92,7 +94,7 @@ def with_system_of(
         return messages
     texts = set(prompts.values())
     inside = [one.get("content") for one in messages if one.get("role") in ("system", "developer")]
-    if len(texts) > 1 or (inside and inside[0] not in texts):
+    if len(texts) > 1 or (inside and inside[0] not in list(texts)):
         raise Unusable(
             f"there are two system prompts: {', '.join(map(repr, prompts))}"
             f"{' and one among the messages' if inside else ''}",
@@ -146,7 +148,7 @@ def turns_of(row: Mapping[str, Json], key: str, role: str, reading: Reading) -> 
 
 def messages_in(text: str) -> Json:
     """Return the messages that a text spells in JSON, as cells of tables do; else the text."""
-    if not text.lstrip().startswith("["):
+    if text[:1] not in _MAY_BE_ARRAY or not text.lstrip().startswith("["):
         return text
     try:
         value: Json = json.loads(text)

@@ -147,8 +147,6 @@ def find_national(text: str, regions: Sequence[str]) -> Iterator[Finding]:
 
 def find_accounts(text: str) -> Iterator[Finding]:
     """Yield Korean bank accounts: no rule knows one, so a word close by has to say what it is."""
-    if not _ACCOUNT_NAMED.search(text):
-        return
     for found in _ACCOUNT.finditer(text):
         digits = found[0].replace("-", "")
         is_account = len(digits) in _ACCOUNT_DIGITS and not _NOT_ACCOUNT.fullmatch(found[0])

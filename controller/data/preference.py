@@ -92,7 +92,7 @@ def _from_openai(row: Row, reading: Reading) -> Example:
         reading,
     )
     read = ("input", "preferred_output", "non_preferred_output")
-    return example._replace(unread=(*keys_beside(row, read, reading), *example.unread))
+    return example._replace(unread=(*keys_beside(row, frozenset(read), reading), *example.unread))
 
 
 def _from_sharegpt(row: Row, reading: Reading) -> Example:
@@ -152,7 +152,7 @@ def _pair(
         tools_of(asked.row, reading),
         rejected=rejected,
         options=options_of(asked.row, reading),
-        unread=keys_beside(asked.row, {*asked.read, *BESIDE}, reading, asked.within),
+        unread=keys_beside(asked.row, BESIDE.union(asked.read), reading, asked.within),
     )
 
 

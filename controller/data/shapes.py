@@ -177,14 +177,23 @@ def _answer_cell(row: Row, name: str, part: str) -> str:
 
 
 def _from_chat(row: Row, reading: Reading) -> Example:
-    messages = _messages(row)
+    return _conversation(row, _messages(row), _CHAT, reading)
+
+
+def _conversation(
+    row: Row, messages: list[Message], read: frozenset[str], reading: Reading
+) -> Example:
+    """Return messages with what stands beside them in their row."""
     if reading.recipe > FIRST:
-        messages = in_openai_form(with_system_of(row, messages, reading))
+        messages = in_openai_form(messages)
+    if BESIDE.isdisjoint(row):
+        # Most rows have nothing there.
+        return Example(messages, unread=keys_beside(row, read, reading))
     return Example(
-        messages,
+        with_system_of(row, messages, reading),
         tools_of(row, reading),
         options=options_of(row, reading),
-        unread=keys_beside(row, {"messages", *BESIDE}, reading),
+        unread=keys_beside(row, read, reading),
     )
 
 
@@ -211,14 +220,7 @@ def _from_prompt(row: Row, reading: Reading) -> Example:
         *turns_of(row, "prompt", "user", reading),
         *turns_of(row, "completion", "assistant", reading),
     ]
-    if reading.recipe > FIRST:
-        messages = in_openai_form(with_system_of(row, messages, reading))
-    return Example(
-        messages,
-        tools_of(row, reading),
-        options=options_of(row, reading),
-        unread=keys_beside(row, {"prompt", "completion", *BESIDE}, reading),
-    )
+    return _conversation(row, messages, _PROMPT, reading)
 
 
 def _from_alpaca(row: Row, reading: Reading) -> Example:
@@ -246,12 +248,8 @@ def _from_alpaca(row: Row, reading: Reading) -> Example:
     is_text = output is None or isinstance(output, str)
     answer = _text(row, "output") if is_text else as_json_text(output)
     messages.append({"role": "assistant", "content": answer})
-    return Example(
-        with_system_of(row, messages, reading),
-        tools_of(row, reading) if reading.recipe > FIRST else None,
-        options=options_of(row, reading),
-        unread=keys_beside(row, {"instruction", "input", "output", "history", *BESIDE}, reading),
-    )
+    example = _conversation(row, messages, _ALPACA, reading)
+    return example if reading.recipe > FIRST else example._replace(tools=None)
 
 
 def _text(row: Row, key: str) -> str:
@@ -271,6 +269,9 @@ def _from_text(row: Row, reading: Reading) -> Example:
     return Example([], text=text, unread=names_beside(row, {"text"}, reading))
 
 
+_CHAT = BESIDE | {"messages"}
+_PROMPT = BESIDE | {"prompt", "completion"}
+_ALPACA = BESIDE | {"instruction", "input", "output", "history"}
 _OF_TEXTS = frozenset({"text", "title", "url", "id", "source", "meta"})
 """Keys of a row that can be nothing but a text."""
 _OF_METHOD: dict[str, tuple[Shape, ...]] = {

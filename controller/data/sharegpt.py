@@ -42,6 +42,9 @@ ROLES = {
 """Who speaks in the data sets found in the wild, and what OpenAI calls it; `call` is ours."""
 
 
+_ROW = BESIDE | {"conversations"}
+
+
 def from_sharegpt(row: Mapping[str, Json], reading: Reading) -> Example:
     """Return the example of a row with `conversations`.
 
@@ -50,7 +53,7 @@ def from_sharegpt(row: Mapping[str, Json], reading: Reading) -> Example:
     """
     needs(row, "conversations")
     turns = conversations_of(row)
-    unread = keys_beside(row, {"conversations", *BESIDE}, reading)
+    unread = keys_beside(row, _ROW, reading)
     if reading.recipe == FIRST:
         messages = messages_of(turns, reading, row.get("system"))
     else:

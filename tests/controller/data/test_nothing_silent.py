@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.data.check_calls import answers_are_equal, check_against_tools
+from controller.data.compared import rest_of
 from controller.data.example import parse, spell
-from controller.data.prepare import check, normalise
+from controller.data.personal import PersonalData
+from controller.data.prepare import check, collapse_whitespace, normalise
+from controller.data.recipes import is_the_same_by_all
 from controller.data.shapes import converter
-from controller.data.unusable import Unusable
-from controller.spec.data import Columns
+from controller.data.unusable import Empty, Unusable
+from controller.spec.data import Columns, Prepare
 
 ASKED = {"role": "user", "content": "질문"}
 ANSWERED = {"role": "assistant", "content": "답"}
@@ -126,6 +131,74 @@ def test_what_is_planted_in_a_row_is_kept_refused_or_named(name, data, key, valu
     assert MARK in line or is_refused or is_named, (with_it, line, said)
     if is_refused:
         assert said.strip()
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 3)
+    | st.just(0.5)
+    | st.sampled_from(["", "a", "{", "["]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(keys, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def replaced(value, at, new):
+    if not at:
+        return new
+    copy = value.copy()
+    copy[at[0]] = replaced(value[at[0]], at[1:], new)
+    return copy
+
+
+@given(st.sampled_from(sorted(ROWS)), st.data(), keys, anything)
+def test_no_value_anywhere_in_a_row_is_a_crash(name, data, key, value):
+    method, row = ROWS[name]
+    at = data.draw(st.sampled_from(list(places(row))[1:]))
+    for broken in (replaced(row, at, value), planted(row, at, {key: value})):
+        for recipe in (1, 2):
+            with suppress(Unusable):
+                example = normalise(converter(None, None, method, recipe)(broken))
+                check(example)
+                check_against_tools(example)
+                answers_are_equal(example)
+                PersonalData(Prepare(pii="warn"), recipe).treat(example)
+                rest_of(collapse_whitespace(example, recipe), recipe)
+                spell(example, recipe)
+
+
+def outcome(row, recipe):
+    try:
+        example = collapse_whitespace(normalise(converter(None, None, recipe=recipe)(row)), recipe)
+        check(example)
+    except Empty:
+        return "dropped"
+    except Unusable:
+        return None
+    return spell(example, recipe)[0]
+
+
+LEARNT = sorted(name for name, (method, _) in ROWS.items() if method == "supervised")
+TEXTS = st.sampled_from(
+    ["  a  b ", "[1]", '[{"role": "user", "content": "a"}]', "\n\nHuman: a", "x"]
+)
+
+
+@given(st.sampled_from(LEARNT), st.data(), keys, values, TEXTS)
+def test_a_row_that_is_the_same_by_all_recipes_is(name, data, key, value, said):
+    _, row = ROWS[name]
+    row = json.loads(json.dumps(row).replace(json.dumps("질문"), json.dumps(said)))
+    at = data.draw(st.sampled_from(list(places(row))))
+    row = planted(row, at, {key: value}) if data.draw(st.booleans()) else row
+    new, old = outcome(row, 2), outcome(row, 1)
+    if old is not None and new is not None and is_the_same_by_all(row):
+        assert new == old, row
+
+
+def test_plain_rows_are_the_same_by_every_recipe(repository, chat_lines):
+    repository.write("a.jsonl", chat_lines.replace('{"messages"', '{"id": 1, "messages"'))
+    assert not repository.build("a.jsonl").recipe_matters
 
 
 @pytest.mark.parametrize(
