@@ -172,7 +172,7 @@ def _contradictions(summary: StatsSummary) -> Iterator[str]:
                 f"different answers, in {one.contradicting:,} examples"
             )
             for places in summary.contradictions.get(name, ()):
-                yield one_line(f"  {', '.join(places)}", _PLACES_CELLS)
+                yield f"  {one_line(', '.join(places), _PLACES_CELLS)}"
 
 
 def _about(one: Statistics) -> list[str]:

@@ -59,6 +59,7 @@ def dataset() -> Dataset:
                 SourceReport(
                     part="train", path=CSV, encoding="CP949", license="CC-BY-4.0",
                     rows=1_200, dropped=42, examples=1_158,
+                    unread={"id": 1_200, "input.metadata": 7, HOSTILE: 1},
                 ),
                 SourceReport(
                     part="train", path="sql faq", encoding="", license=None,
@@ -132,6 +133,8 @@ def stats(dataset) -> StatsSummary:
             with_tools=1,
             answers=answers,
             languages={"ko": 95, "en": 4, "und": 1},
+            contradicted=2 if examples > 1_000 else 0,
+            contradicting=5 if examples > 1_000 else 0,
         )
 
     both = {
@@ -147,6 +150,8 @@ def stats(dataset) -> StatsSummary:
         over={"train": 1, "held_out": 0},
         labels=labels(both),
         steps=dataset.report.steps,
+        sources=dataset.report.sources,
+        contradictions={"train": [[f"{CSV}:3", f"{CSV}:17"], [f"{CSV}:4", f"{CSV}:9"]]},
     )
 
 
