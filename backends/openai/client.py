@@ -171,20 +171,25 @@ class Client:
 
     def upload_file(self, path: Path, name: str) -> Body:
         """Upload a file under a name, streaming; sent once."""
-        with path.open("rb") as file:
-            return self._json(
+        size_mb = path.stat().st_size / 1e6
+        reason = f"{self._way.host} to receive {size_mb:,.0f} MB"
+        with path.open("rb") as file, self._waiting.during(reason):
+            raw = self._ask(
                 lambda: self._long.files.with_raw_response.create(
                     file=(name, file), purpose="fine-tune"
                 ),
                 tries=1,
             )
+        return self._parsed(raw)
 
     def upload_in_parts(self, path: Path) -> Body:
         """Upload a file under its own name, in parts of 64 MB; return the file object."""
+        reason = f"{self._way.host} to receive {path.stat().st_size / 1e6:,.0f} MB in parts"
         try:
-            upload = self._long.with_options(max_retries=2).uploads.upload_file_chunked(
-                file=path, mime_type="application/jsonl", purpose="fine-tune"
-            )
+            with self._waiting.during(reason):
+                upload = self._long.with_options(max_retries=2).uploads.upload_file_chunked(
+                    file=path, mime_type="application/jsonl", purpose="fine-tune"
+                )
         except openai.APIError as error:
             raise self._failure(error) from error
         except ValueError as error:
@@ -232,7 +237,8 @@ class Client:
             raise Unclear(f"a piece of the answer is no JSON: {self._clean(error)}") from error
 
     def _json(self, call: Callable[[], _Raw], tries: int = _TRIES) -> Body:
-        return self._parsed(self._ask(call, tries))
+        with self._waiting.during(f"an answer of {self._way.host}"):
+            return self._parsed(self._ask(call, tries))
 
     def _ask(self, call: Callable[[], _Raw], tries: int = _TRIES) -> _Raw:
         """Call the SDK; what may pass, and may be sent again, is tried a few times."""

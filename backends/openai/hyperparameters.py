@@ -151,10 +151,19 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
             problems += _problems(error)
     if method == "reinforcement":
         problems += check_grader("grader", raw.get("grader"), known=published)
+        problems += _response_format(raw.get("response_format"))
         settings |= {key: raw[key] for key in own if key in raw}
     if problems:
         raise HyperparametersInvalid(problems)
     return settings
+
+
+def _response_format(given: Json) -> list[FieldProblem]:
+    if given is None or (isinstance(given, Mapping) and isinstance(given.get("type"), str)):
+        return []
+    remedy = "write {type: json_schema, json_schema: {name: answer, schema: {...}}}"
+    message = f"must be a mapping with a type, not {str(given)[:60]!r}"
+    return [FieldProblem(field="response_format", message=message, remedy=remedy)]
 
 
 def _unknown_keys(raw: Mapping[str, Json], known: set[str], *, strict: bool) -> list[FieldProblem]:

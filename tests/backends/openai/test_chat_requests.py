@@ -1,6 +1,7 @@
 """What is sent to ask a model, and what is tried when a server refuses a part of it."""
 
 import logging
+import time
 
 import pytest
 from emulator import error_body
@@ -202,3 +203,13 @@ def test_long_waits_say_once_what_they_wait_for(caplog, monkeypatch):
         "waiting for x (http://x) to load the model m (up to 300 s)",
         "waiting for x (http://x), which limits how often it may be asked",
     ]
+
+
+def test_a_call_that_takes_long_says_so(caplog):
+    waiting = Waiting()
+    with caplog.at_level(logging.WARNING):
+        with waiting.during("an answer of h", after_s=0.01):
+            time.sleep(0.2)
+        with waiting.during("something quick"):
+            pass
+    assert [record.getMessage() for record in caplog.records] == ["waiting for an answer of h"]
