@@ -230,7 +230,9 @@ class Client:
                     return
             with raw.parse() as stream:
                 for chunk in stream:
-                    yield chunk.model_dump(mode="json", warnings=False)
+                    # Whatever else a server sends is no piece of an answer.
+                    if isinstance(chunk, openai.BaseModel):
+                        yield chunk.model_dump(mode="json", warnings=False)
         except openai.APIError as error:
             raise self._failure(error) from error
         except ValueError as error:
