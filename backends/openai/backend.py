@@ -107,7 +107,7 @@ class OpenAIBackend:
         del folder
         if base_model.startswith(("./", "../", "/")) or not base_model.strip():
             raise BaseModelMissing(
-                f"{base_model!r} is no model of a server",
+                f"{base_model[:100]!r} is no model of a server",
                 "name one that the server trains, or write `backend: local-gpu`",
             )
         if revision is not None:
