@@ -96,6 +96,7 @@ class OpenAIBackend:
             paid=not near,
             poll_s=0.5 if near else _POLL_S,
             endpoints=True,
+            measures_loss=False,
         )
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
@@ -121,6 +122,13 @@ class OpenAIBackend:
             identity=f"model:{base_model}",
             shutdown_date=self._prices.shutdown_date(base_model),
         )
+
+    def recipes(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Sequence[Mapping[str, Json]]:
+        """Return the one recipe there is: what a service trains is its own."""
+        del base_model, method
+        return [hyperparameters]
 
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]

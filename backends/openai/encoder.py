@@ -42,6 +42,8 @@ class OpenAIEncoder:
     """What the grader reads of every row."""
     limits: Limits = field(default_factory=Limits)
     """What the server accepts of a dataset as a whole."""
+    thinks: bool = False
+    """Servers keep thoughts apart from the answer."""
 
     @property
     def identity(self) -> str:
