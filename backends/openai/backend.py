@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 _NOT_FOUND: Final = 404
 _POLL_S: Final = 10.0
 """Between two looks at jobs that take minutes to hours, at a service that counts requests."""
-_OVER: Final = frozenset({400, 404, 409})
+_OVER: Final = frozenset({400, 404})
 """What servers answer to cancelling a job that is over or gone."""
 
 _ANSWERING: Final[dict[tuple[str, str], bool]] = {}
@@ -212,6 +212,9 @@ class OpenAIBackend:
                 if error.status not in _OVER or not error.speaks:
                     raise
                 self._require_over(job_id, error)
+            except Unclear as error:
+                # 409 among them: some servers say so of a job that is over.
+                self._require_over(job_id, error)
 
     def pause(self, job_id: str) -> None:
         """Ask a job to pause, where the server can."""
@@ -358,11 +361,11 @@ class OpenAIBackend:
         except (Refused, Unclear) as error:
             raise spoken(error, self._server) from error
 
-    def _require_over(self, job_id: str, refused: Refused) -> None:
+    def _require_over(self, job_id: str, error: Refused | Unclear) -> None:
         """Make sure that a job which could not be cancelled does not run."""
         jobs = self._watch.observe([job_id])
         if job_id in jobs and jobs[job_id].state.is_open:
-            raise refused
+            raise error
 
     def _count(self, request: TrainRequest, most: int) -> int:
         """Count the training file's tokens, once for each file and model."""

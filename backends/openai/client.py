@@ -5,8 +5,11 @@ and is an extra. Answers are read raw: the SDK does not check them, so whoever u
 """
 
 import json
+import math
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.request import getproxies, proxy_bypass
@@ -377,11 +380,16 @@ def _proxy(url: str) -> str | None:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the pause that a server asks for: milliseconds, seconds, or until a date."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name, "")
         try:
-            seconds = float(headers[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        if seconds >= 0:
+            seconds = float(text) * unit
+        except ValueError:
+            try:
+                seconds = max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+            except (ValueError, OverflowError):
+                continue
+        if 0 <= seconds < math.inf:
             return seconds
     return None

@@ -102,8 +102,8 @@ class Refused(Exception):
     @property
     def is_missing_model(self) -> bool:
         """Whether the server says of a model that it does not have it, not of an address."""
-        said = self.speaks and not self.message.startswith("Invalid URL")
-        return self.status == _NOT_FOUND and said
+        of_address = self.message.lower().startswith(("invalid url", "resource not found"))
+        return self.status == _NOT_FOUND and self.speaks and not of_address
 
 
 class Unclear(Exception):

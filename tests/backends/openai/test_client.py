@@ -3,6 +3,8 @@
 import json
 import socket
 import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from fault_server import KEY, Fault
@@ -48,8 +50,17 @@ def client(server):
     return Client(Settings(base_url=server.url, api_key=KEY))
 
 
-@pytest.mark.parametrize("status", ["200", "400", "404"])
-@pytest.mark.parametrize("kind", ["application/json", "text/html", "text/event-stream", ""])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("200", "application/json"),
+        ("200", "text/html"),
+        ("200", "text/event-stream"),
+        ("200", ""),
+        ("400", "application/json"),
+        ("404", "text/html"),
+    ],
+)
 def test_any_body_can_be_read(server, client, status, kind):
     for body in BODIES:
         server.always = Fault(status, body=body, headers={"content-type": kind})
@@ -103,3 +114,26 @@ def test_a_server_that_does_not_stream_answers_in_one_piece(server, client):
 def test_metadata_nested_without_end_is_no_origin():
     job = {"metadata": {f"{origin.PREFIX}0": "[" * 100_000}}
     assert origin.origin_of(job) == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, (7, 7)),
+        ({"retry-after-ms": "250", "retry-after": "7"}, (0.25, 0.25)),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, (0, 0)),
+        ({"retry-after": format_datetime(datetime.now(UTC) + timedelta(hours=1))}, (3500, 3600)),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "-1"}, None),
+        ({}, None),
+    ],
+)
+def test_a_pause_that_a_server_asks_for_is_read_in_every_form(server, client, headers, seconds):
+    server.put_fault("GET", "/models/m", *[Fault("403", headers=headers)] * 3)
+
+    with pytest.raises(Refused) as caught:
+        client.retrieve_model("m")
+
+    asked_s = caught.value.retry_after_s
+    assert asked_s is None if seconds is None else seconds[0] <= asked_s <= seconds[1]

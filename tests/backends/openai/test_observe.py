@@ -276,6 +276,19 @@ def test_cancelling_is_repeatable_and_leaves_finished_jobs_alone(server, backend
     assert server.jobs[job.id]["status"] == "succeeded"
 
 
+@pytest.mark.parametrize("status", ["400", "409", "500"])
+def test_a_job_that_is_over_need_not_be_cancelled(server, backend, make_request, status):
+    job = backend.submit(make_request())
+    cancel = ("POST", f"/fine_tuning/jobs/{job.id}/cancel")
+    server.put_fault(*cancel, *[Fault(status)] * 3)
+    with pytest.raises(BackendError, match=f"HTTP {status}"):
+        backend.cancel(job.id)
+
+    server.finish(job.id)
+    server.put_fault(*cancel, *[Fault(status)] * 3)
+    backend.cancel(job.id)
+
+
 def test_pause_and_resume(backend, make_request):
     job = backend.submit(make_request())
 
