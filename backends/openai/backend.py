@@ -57,7 +57,6 @@ from backends.openai.wire import Refused, Unclear
 if TYPE_CHECKING:
     from backends.openai.client import Client
 
-_NOT_FOUND: Final = 404
 _POLL_S: Final = 10.0
 """Between two looks at jobs that take minutes to hours, at a service that counts requests."""
 _OVER: Final = frozenset({400, 404})
@@ -254,7 +253,7 @@ class OpenAIBackend:
             try:
                 self._client.retrieve_model(model)
             except Refused as error:
-                if not error.is_missing_model:
+                if not error.is_missing:
                     return True
                 _ANSWERING[key] = False
             except (Unclear, BackendError):
@@ -273,7 +272,7 @@ class OpenAIBackend:
             try:
                 self._client.delete_model(model_id)
             except Refused as error:
-                if error.status != _NOT_FOUND or not error.speaks:
+                if not error.is_missing:
                     raise
                 raise ModelMissing(
                     f"{self._server} has no model {model_id}", "there is nothing to delete"

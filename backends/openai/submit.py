@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from backends.openai.client import Client
 
 _log: Final = logging.getLogger("ftctl.openai")
-_NOT_FOUND: Final = 404
 _INVALID: Final = frozenset({400, 413, 422})
 _LONGEST_PAUSE_S: Final = 8.0
 
@@ -166,7 +165,7 @@ class _Submission:
             try:
                 file = self._site.client.retrieve_file(str(job["training_file"]))
             except Refused as error:
-                if error.status != _NOT_FOUND:
+                if not error.is_missing:
                     raise
         reason = contradiction(job, self._wanted, file)
         if reason is not None:

@@ -160,6 +160,11 @@ def test_a_job_that_is_gone_is_absent_but_a_wrong_address_is_an_error(
     server.put_fault("GET", "/fine_tuning/jobs/ftjob-gone", Fault("404", body="<h1>Not Found"))
     with pytest.raises(BackendError, match="does not speak the OpenAI API"):
         open_backend().observe(["ftjob-gone"])
+    for said in ("Invalid URL (GET /v1/v1/fine_tuning/jobs/ftjob-gone)", "Resource not found"):
+        body = {"error": {"message": said, "code": "404"}}
+        server.put_fault("GET", "/fine_tuning/jobs/ftjob-gone", Fault("404", body=body))
+        with pytest.raises(BackendError, match="does not know this address"):
+            open_backend().observe(["ftjob-gone"])
 
 
 def test_progress_comes_from_the_events(server, backend, make_request):
