@@ -5,11 +5,8 @@ and is an extra. Answers are read raw: the SDK does not check them, so whoever u
 """
 
 import json
-import math
-import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.request import getproxies, proxy_bypass
@@ -17,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import openai
 
 from backends.openai.causes import (
+    NETWORK_LOGIN,
     Way,
     connection_failure,
     is_page,
@@ -25,6 +23,7 @@ from backends.openai.causes import (
     snippet,
 )
 from backends.openai.endpoints import Settings, host_of, shown_url
+from backends.openai.error_answers import retry_after, said_in
 from backends.openai.waiting import Waiting
 from backends.openai.wire import NOT_THE_API, Body, Refused, Unclear, clean
 
@@ -39,6 +38,8 @@ _PAUSE_S: Final = 0.5
 """Before it is sent again; doubled for each further time."""
 _LONGEST_PAUSE_S: Final = 120.0
 """A longer one, that a server asks for, is left to the caller."""
+_OF_ANSWERS: Final = frozenset({"id", "object", "data", "choices"})
+"""What an answer of the API has one of; a failed job has an `error` besides."""
 _KEEPS_METHOD: Final = frozenset({307, 308})
 _READS: Final = frozenset({"GET", "HEAD"})
 
@@ -273,6 +274,10 @@ class Client:
             raise Unclear(f"the answer is no JSON: {said}", cause=NOT_THE_API) from None
         if not isinstance(parsed, dict):
             raise Unclear("the answer is no JSON object", cause=NOT_THE_API)
+        error = parsed.get("error")
+        if error and not parsed.keys() & _OF_ANSWERS:
+            # Some gateways call an error a success.
+            raise Unclear(f"an error with HTTP 200: {self._clean(said_in(error) or error)}")
         return parsed
 
     def _require_no_page(self, raw: _Raw) -> None:
@@ -315,11 +320,13 @@ class Client:
         headers = error.response.headers
         body = error.body if isinstance(error.body, Mapping) else {}
         page = is_page(headers.get("content-type", ""), text) and "message" not in body
-        said = self._snippet(text) if page else self._clean(_said(error.body) or text)
+        said = self._snippet(text) if page else self._clean(said_in(error.body) or text)
         said = said or "no message"
-        retry_after_s = _retry_after(headers)
+        retry_after_s = retry_after(headers)
         cause = page_cause(status, headers, text, self._way) if page else None
-        if status in _CONFLICTS or status >= _SERVER_ERROR:
+        if status == NETWORK_LOGIN:
+            cause = page_cause(status, headers, text, self._way)
+        elif status in _CONFLICTS or status >= _SERVER_ERROR:
             return Unclear(f"HTTP {status}: {said}", retry_after_s=retry_after_s)
         return Refused(
             status,
@@ -347,20 +354,6 @@ def _chat_arguments(body: Body) -> dict[str, Any]:
     }
 
 
-def _said(body: object) -> object:
-    """Return what an error body says, in the protocol's form or in one of the usual others."""
-    if isinstance(body, str):
-        return body
-    given = body if isinstance(body, Mapping) else {}
-    for key in ("message", "detail", "error_description", "title", "error"):
-        value = given.get(key)
-        if isinstance(value, str) and value:
-            return value
-        if value:
-            return json.dumps(value, ensure_ascii=False)
-    return None
-
-
 def _as_piece(answer: Body) -> Body:
     """Return a whole answer as the one piece of a stream."""
     choices = answer.get("choices")
@@ -377,19 +370,3 @@ def _proxy(url: str) -> str | None:
     proxies = getproxies()
     proxy = proxies.get(url.partition(":")[0].lower()) or proxies.get("all")
     return None if proxy is None else proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the pause that a server asks for: milliseconds, seconds, or until a date."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = headers.get(name, "")
-        try:
-            seconds = float(text) * unit
-        except ValueError:
-            try:
-                seconds = max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-            except (ValueError, OverflowError):
-                continue
-        if 0 <= seconds < math.inf:
-            return seconds
-    return None

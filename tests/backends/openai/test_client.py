@@ -102,6 +102,13 @@ def test_a_stream_that_goes_wrong_is_in_doubt(raw, length, said):
         thread.join()
 
 
+def test_json_is_json_whatever_its_type_says(server, client):
+    found = Fault("200", body='{"id": "m"}', headers={"content-type": "text/html"})
+    server.put_fault("GET", "/models/m", found)
+
+    assert client.retrieve_model("m") == {"id": "m"}
+
+
 def test_a_server_that_does_not_stream_answers_in_one_piece(server, client):
     whole = {"choices": [{"message": {"content": "네"}, "finish_reason": "stop"}]}
     server.put_fault("POST", "/chat/completions", Fault("body", body=whole))
