@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.base import Json
-from controller.data.lookup import find_value
+from controller.data.lookup import find_value, leads_into
 from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.recipes import FIRST, NEWEST
 from controller.data.unusable import Unusable
@@ -147,7 +147,7 @@ class Conditions:
     def _note_lacking(
         self, column: str, count: Count, row: Mapping[str, Json], number: int
     ) -> None:
-        if self._is_table and not _leads_into(row, column):
+        if self._is_table and not leads_into(row, column):
             raise Unusable(
                 f"there is no column {quoted(column)}",
                 f"{did_you_mean(column, row)}The columns are: {listing(row)}",
@@ -157,12 +157,6 @@ class Conditions:
         count.first_lacking = count.first_lacking or number
         if len(self.tally.keys) < _SEEN_KEYS:
             self.tally.keys.update(dict.fromkeys(row))
-
-
-def _leads_into(row: Mapping[str, Json], column: str) -> bool:
-    """Return whether a column holds the objects that a dotted name leads into."""
-    parts = column.split(".")
-    return any(find_value(row, ".".join(parts[:at]))[0] for at in range(1, len(parts)))
 
 
 def refuse_unknown(where: Sequence[str], tally: Tally) -> None:
