@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.base import Json
-from controller.data.lookup import find_value
+from controller.data.lookup import find_value, leads_into
 from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.recipes import FIRST, NEWEST
 from controller.data.unusable import Unusable
@@ -44,7 +44,7 @@ class Count:
 
 @dataclass(slots=True)
 class Tally:
-    """The counts of all conditions of a source, and the keys that rows have."""
+    """The counts of all conditions of a source, and keys of the rows that lack one."""
 
     counts: list[Count]
     keys: dict[str, None]
@@ -120,39 +120,43 @@ class Conditions:
     def _unmet(self, row: Mapping[str, Json], number: int) -> list[bool]:
         # All of them, since each one's key is counted.
         counts = zip(self._conditions, self.tally.counts, strict=True)
-        if len(self.tally.keys) < _SEEN_KEYS:
-            self.tally.keys.update(dict.fromkeys(row))
         return [not self._holds(one, count, row, number) for one, count in counts]
 
     def _holds(
         self, condition: Condition, count: Count, row: Mapping[str, Json], number: int
     ) -> bool:
+        # Millions of rows go through here, and nearly all have the key as it is written.
+        column = condition.column
+        found, value = True, row.get(column)
+        if value is None and column not in row:
+            found = False
+            if not self._is_first_recipe:
+                found, value = find_value(row, column)
         count.rows += 1
-        if self._is_first_recipe:
-            found, value = condition.column in row, row.get(condition.column)
-        else:
-            found, value = find_value(row, condition.column)
         if not found:
-            if self._is_table and not _leads_into(row, condition.column):
-                raise Unusable(
-                    f"there is no column {quoted(condition.column)}",
-                    f"{did_you_mean(condition.column, row)}The columns are: {listing(row)}",
-                    field="where",
-                )
-            count.lacking += 1
-            count.first_lacking = count.first_lacking or number
-        elif condition.is_order and not condition.compares(value):
+            self._note_lacking(column, count, row, number)
+        if self._is_first_recipe:
+            is_met = condition.holds(value)
+        else:
+            is_met = condition.means(value, is_cell=self._is_cell)
+        if found and not is_met and condition.is_order and not condition.compares(value):
             count.uncomparable += 1
             count.first_uncomparable = count.first_uncomparable or number
-        if self._is_first_recipe:
-            return condition.holds(value)
-        return condition.means(value, is_cell=self._is_cell)
+        return is_met
 
-
-def _leads_into(row: Mapping[str, Json], column: str) -> bool:
-    """Return whether a column holds the objects that a dotted name leads into."""
-    parts = column.split(".")
-    return any(find_value(row, ".".join(parts[:at]))[0] for at in range(1, len(parts)))
+    def _note_lacking(
+        self, column: str, count: Count, row: Mapping[str, Json], number: int
+    ) -> None:
+        if self._is_table and not leads_into(row, column):
+            raise Unusable(
+                f"there is no column {quoted(column)}",
+                f"{did_you_mean(column, row)}The columns are: {listing(row)}",
+                field="where",
+            )
+        count.lacking += 1
+        count.first_lacking = count.first_lacking or number
+        if len(self.tally.keys) < _SEEN_KEYS:
+            self.tally.keys.update(dict.fromkeys(row))
 
 
 def refuse_unknown(where: Sequence[str], tally: Tally) -> None:

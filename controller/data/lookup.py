@@ -22,18 +22,26 @@ _NOT_FOUND: Found = (False, None)
 def find_value(row: Mapping[str, Json], name: str) -> Found:
     """Return the value that a name leads to in a row."""
     found = _literal(row, name)
-    at = len(name)
+    if found[0] or "." not in name:
+        return found
     # From the longest key on, so that a literal one wins at every step.
-    while not found[0] and (at := name.rfind(".", 0, at)) > 0:
-        inner = _literal(row, name[:at])[1]
+    for start in sorted(_starts(row, name), key=len, reverse=True):
+        inner = _literal(row, start)[1]
         if isinstance(inner, dict):
-            found = find_value(inner, name[at + 1 :])
-    return found
+            found = find_value(inner, _composed(name)[len(start) + 1 :])
+            if found[0]:
+                return found
+    return _NOT_FOUND
+
+
+def leads_into(row: Mapping[str, Json], name: str) -> bool:
+    """Return whether a row has a key that a dotted name begins with, whatever it holds."""
+    return bool(_starts(row, name))
 
 
 def is_same_name(one: str, other: str) -> bool:
     """Say whether two names look the same to a reader, however their letters are composed."""
-    return one == other or unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+    return one == other or _composed(one) == _composed(other)
 
 
 def join_values(written: str, text_of: TextOf) -> str:
@@ -73,8 +81,17 @@ def _literal(row: Mapping[str, Json], name: str) -> Found:
     if name.isascii():
         return _NOT_FOUND
     # Decomposed on one side, composed on the other: the same letters to a reader.
-    wanted = unicodedata.normalize("NFC", name)
+    wanted = _composed(name)
     for key, value in row.items():
-        if unicodedata.normalize("NFC", key) == wanted:
+        if _composed(key) == wanted:
             return True, value
     return _NOT_FOUND
+
+
+def _starts(row: Mapping[str, Json], name: str) -> list[str]:
+    whole = _composed(name)
+    return [key for key in map(_composed, row) if whole.startswith(f"{key}.")]
+
+
+def _composed(name: str) -> str:
+    return name if name.isascii() else unicodedata.normalize("NFC", name)

@@ -23,7 +23,7 @@ from controller.data.example import Example, map_texts, spell
 from controller.data.files import Noted, Row
 from controller.data.lookup import find_value, without_nulls
 from controller.data.measure import Measure
-from controller.data.nearest import did_you_mean, listing
+from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.optional import load
 from controller.data.page import HELD_OUT, NO_KEY, TRAIN, Column, Draft
 from controller.data.personal import PersonalData
@@ -383,7 +383,7 @@ def _value(row: Fields, column: str, key: str) -> bytes:
     found, value = find_value(row, column)
     if not found:
         raise Unusable(
-            f"there is no {column!r}, which data.held_out.{key} names",
+            f"there is no {quoted(column)}, which data.held_out.{key} names",
             f"{did_you_mean(column, row)}There are: {listing(row)}",
         )
     return normal_text(value).encode() if isinstance(value, str) else canonical_json(value)

@@ -28,7 +28,7 @@ from controller.data.messages import (
     turns_of,
     with_system_of,
 )
-from controller.data.nearest import did_you_mean, listing
+from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.preference import from_preference
 from controller.data.recipes import FIRST, NEWEST
 from controller.data.sharegpt import from_sharegpt
@@ -154,7 +154,7 @@ def _cell(row: Row, name: str, part: str) -> str:
         if found:
             return "" if value is None else _spelt(value, name)
         raise Unusable(
-            f"there is no column {name!r}",
+            f"there is no column {quoted(name)}",
             f"{did_you_mean(name, row)}The columns are: {listing(row)}",
             field=f"columns.{part}",
         )

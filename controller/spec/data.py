@@ -149,7 +149,7 @@ class Source(Strict):
     """What parts the fields of a .csv; comma, semicolon, tab and bar are recognised."""
     quote: Literal["double", "single", "none"] = "double"
     """Which quote marks enclose a field of a .csv or .tsv; `none` reads every quote mark as text."""
-    header: Literal["none"] | Annotated[int, Field(ge=1)] = 1
+    header: Literal["none"] | Annotated[int, Field(ge=1, le=1_000_000)] = 1
     """Line of a .csv or .tsv, or row of a sheet, with the names of the columns. `none`: there are no
     names, and the columns are called 1, 2, 3."""
     root: NonEmpty | None = None

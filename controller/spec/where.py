@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 FORM = "COLUMN >= VALUE, COLUMN == VALUE or COLUMN in [VALUE, VALUE] (also != < <= > and not in)"
 
@@ -76,7 +77,7 @@ class Condition:
             return (_spelt(value) in self.values or _is_among(value, self.values)) == (
                 self.operator == "=="
             )
-        given, limit = _number(value), _number(self.values[0])
+        given, limit = _number(value), _written_number(self.values[0])
         if given is None or limit is None:
             return False
         return _COMPARE[self.operator](given, limit)
@@ -140,7 +141,13 @@ def _spelt(value: object) -> str:
 
 def _is_among(value: object, values: tuple[str, ...]) -> bool:
     number = _number(value)
-    return number is not None and any(_number(other) == number for other in values)
+    return number is not None and any(_written_number(other) == number for other in values)
+
+
+@lru_cache(maxsize=1000)
+def _written_number(value: str) -> Decimal | None:
+    """Return the number that a condition compares with: the same for each of a million rows."""
+    return _number(value)
 
 
 def _number(value: object) -> Decimal | None:

@@ -164,15 +164,17 @@ def _rows_at(window: "_Window", root: str) -> Iterator[Item]:
 
 def _array(window: "_Window") -> Iterator[Item]:
     window.skip()
-    is_first = True
-    while window.peek() != "]":
-        if not is_first:
-            window.take(",", "a comma or ] is missing before this", "] is missing")
-            window.peek()
-        is_first = False
+    character = window.peek()
+    while character != "]":
         line = window.line
         value = window.value()
         yield Item(line, value if isinstance(value, dict) else json_lines.not_an_object(value))
+        character = window.peek()
+        if character == ",":
+            window.skip()
+            window.peek()
+        elif character != "]":
+            window.take(",", "a comma or ] is missing before this", "] is missing")
     window.skip()
 
 
@@ -222,18 +224,6 @@ class _Window:
         Raises:
             Unusable: It is not JSON, or too long to be held.
         """
-        line = self.line
-        try:
-            return self._value()
-        except json.JSONDecodeError as error:
-            problem = _not_json_at(error)
-            problem.line = line + error.lineno - 1
-        except (ValueError, RecursionError) as error:
-            problem = json_lines.not_a_value(error)
-            problem.line = line
-        raise problem from None
-
-    def _value(self) -> Json:
         while True:
             try:
                 value, end = self._decode(self._text, self._at)
@@ -243,10 +233,16 @@ class _Window:
                 place = error.pos - self._at
                 if cut and self._more():
                     continue
-                raise json.JSONDecodeError(error.msg, self._text[self._at :], place) from None
-            self._go(end)
-            parsed: Json = value
-            return parsed
+                whole = json.JSONDecodeError(error.msg, self._text[self._at :], place)
+                problem, line = _not_json_at(whole), self.line + whole.lineno - 1
+            except (ValueError, RecursionError) as error:
+                problem, line = json_lines.not_a_value(error), self.line
+            else:
+                self._go(end)
+                parsed: Json = value
+                return parsed
+            problem.line = line
+            raise problem
 
     def _go(self, at: int) -> None:
         self.line += self._text.count("\n", self._at, at)

@@ -1,5 +1,6 @@
 """Values of rows by the names that people write."""
 
+import time
 import unicodedata
 
 import pytest
@@ -66,3 +67,15 @@ def test_nulls_are_left_out_of_nested_objects_alone():
 def test_names_look_the_same_however_composed():
     assert is_same_name(DECOMPOSED, "문의")
     assert not is_same_name("a", "A")
+
+
+@pytest.mark.parametrize(
+    "name", ["a" + ".a" * 300_000, "." * 600_000, "가." * 200_000, "{" * 500_000]
+)
+def test_a_long_name_takes_no_long_time(name):
+    row = {"a": {"a": {"a": 1}}, "가": {}, "": {}}
+    started = time.monotonic()
+    for _ in range(5):
+        assert find_value(row, name) == (False, None)
+        join_values(name, str)
+    assert time.monotonic() - started < 5

@@ -322,3 +322,13 @@ def test_a_sheet_is_found_however_its_name_is_composed(tmp_path):
     for in_book, in_spec in (names, names[::-1]):
         path = book(tmp_path / "a.xlsx", **{"다른": [["x"], ["y"]], in_book: [["q"], ["질문"]]})
         assert read(path, sheet=in_spec) == [(2, {"q": "질문"})]
+
+
+def test_a_title_above_the_table_leads_to_the_row_with_the_names(tmp_path):
+    rows = [["2026년 상담 기록"], [], ["번호", "q", "a"], [1, "질문", "답"]]
+    path = book(tmp_path / "a.xlsx", 첫째=rows)
+    ((_, error),) = read_rows(source_file(path, columns={"user": "q", "assistant": "a"}))
+    assert error.message == "row 1 is read as the names of the columns, which stand in row 3"
+    assert error.remedy == "Say so: header: 3"
+    # Where they are nowhere, the missing one is named with those that are there.
+    assert len(read(path, columns={"user": "x", "assistant": "a"})) == 2

@@ -80,7 +80,7 @@ def test_keys_of_files_are_refused_for_databases_and_hubs(key):
 
 @pytest.mark.parametrize(
     "said",
-    [{"header": 0}, {"header": -1}, {"header": "first"}, {"header": None}, {"header": True},
+    [{"header": 0}, {"header": -1}, {"header": 10**25}, {"header": "first"}, {"header": None}, {"header": True},
      {"quote": '"'}, {"quote": None}, {"root": ""}, {"strip_end": ""}, {"strip_end": [""]}],
 )  # fmt: skip
 def test_what_a_key_cannot_be_is_refused(said):
