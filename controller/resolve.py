@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from backends.base import Backend, BackendError, BaseModel, Encoder, Json, TrainRequest
-from controller.check import Answers, OpenBackend, check_policies, check_spec
+from controller.check import Answers, OpenBackend, check_policies, check_spec, in_spec
 from controller.clock import days_until
 from controller.data.dataset import Dataset, Part, build_dataset
 from controller.data.difference import Halves, count_differences, earlier_datasets
@@ -244,7 +244,8 @@ def build_one(loaded: LoadedSpec, entry: Entry, backend: Backend, readings: Read
     spec = loaded.spec
     hyperparameters = readings.answers.hyperparameters(backend, spec)
     base_model = identify_base(loaded, entry, backend, readings.bases)
-    encoder = readings.bases.encoder(backend, spec, base_model, hyperparameters)
+    with in_spec(loaded):
+        encoder = readings.bases.encoder(backend, spec, base_model, hyperparameters)
     project = readings.project
     places = Places(
         root=project.root,
@@ -312,6 +313,7 @@ def _resolve_one(
         held_out=dataset.held_out.path,
         train_origins=dataset.train.origins,
         tracking=spec.tracking.model_dump(exclude_defaults=True),
+        max_gpu_hours=spec.budget.max_gpu_hours,
         origin={
             "inputs": inputs,
             "base_model": spec.base_model,

@@ -17,7 +17,6 @@ from typing import Any, Final
 from backends.base import (
     BackendError,
     BaseModel,
-    BaseModelMissing,
     Completion,
     Json,
     ModelMissing,
@@ -34,7 +33,6 @@ from backends.local_gpu.run_dir import (
     read_request,
 )
 
-_ERRORS: Final = {kind.__name__: kind for kind in (BackendError, BaseModelMissing, ModelMissing)}
 _PATIENCE_S: Final = 10.0
 """How long an interrupted child may take to end."""
 
@@ -148,4 +146,10 @@ def _answers(folder: Path) -> list[list[Completion]]:
     if error is None:
         tail = "\n".join(log_tail(folder / "log.txt"))
         raise BackendError(f"the process that completes prompts died; its last words:\n{tail}")
-    raise _ERRORS[error["kind"]](error["message"], error["remedy"])
+    raise error_of(error)
+
+
+def error_of(said: Mapping[str, str]) -> BackendError:
+    """Return what a child process told of an error, whichever kind of backend error it was."""
+    kinds = {kind.__name__: kind for kind in (BackendError, *BackendError.__subclasses__())}
+    return kinds.get(said["kind"], BackendError)(said["message"], said["remedy"])

@@ -89,6 +89,7 @@ class OpenAIBackend:
             paid=not near,
             poll_s=0.5 if near else _POLL_S,
             endpoints=True,
+            tracking=frozenset({"wandb"}),
         )
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
