@@ -11,6 +11,7 @@ Exceptions::
     ├── BaseModelMissing         the base model is not on this machine
     ├── ModelMissing             no model has that ID any more
     ├── PromptRefused            this prompt cannot be answered, others can
+    │   └── PromptTooLong        it is longer than the model reads
     ├── CredentialsMissing       no key is set here; nothing was asked
     ├── SubmissionUnknown        it is not known whether a job was created
     └── MachineFailed            this machine is in the way, and may not be later; an OSError
@@ -197,6 +198,8 @@ class Capabilities:
     """The services of `tracking:` that a job's metrics may go to."""
     gpu_hours: bool = False
     """Whether a job stops at `budget.max_gpu_hours`."""
+    measures_loss: bool = True
+    """Whether completions carry the loss of the expected answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +247,10 @@ class ModelMissing(BackendError):
 
 class PromptRefused(BackendError):
     """This prompt cannot be answered; another one can."""
+
+
+class PromptTooLong(PromptRefused):
+    """This prompt is longer than the model reads."""
 
 
 class CredentialsMissing(BackendError):
@@ -302,6 +309,21 @@ class Backend(Protocol):
 
         Raises:
             BaseModelMissing: It is not here, or its revision cannot be known.
+        """
+
+    def recipes(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Sequence[Mapping[str, Json]]:
+        """Return the hyperparameters under each recipe that trains this base model differently.
+
+        A recipe is a version of this backend's own corrections. The newest comes first and is what
+        new jobs use; a build that was recorded under another one still matches its spec. Needs no
+        package of an extra.
+
+        Args:
+            base_model: What is trained.
+            method: The training method of the spec.
+            hyperparameters: As `parse_hyperparameters` returned them.
         """
 
     def encoder(

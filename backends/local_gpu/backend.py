@@ -27,7 +27,15 @@ from backends.base import (
     TrainRequest,
 )
 from backends.encoder import Encoder
-from backends.local_gpu import base_models, completions, engine, hyperparameters, jobs, speeds
+from backends.local_gpu import (
+    base_models,
+    completions,
+    engine,
+    hyperparameters,
+    jobs,
+    recipes,
+    speeds,
+)
 from backends.local_gpu.devices import visible
 from backends.local_gpu.encoder import LocalEncoder
 from backends.local_gpu.layers import problems_of, read_layers
@@ -70,6 +78,16 @@ class LocalGpuBackend:
     def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Find out what a spec's `base_model` is, without network."""
         return base_models.identify(base_model, revision, folder, self._state)
+
+    def recipes(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Sequence[Mapping[str, Json]]:
+        """Return the hyperparameters under each recipe that trains this base model differently."""
+        del method
+        folder = base_models.model_folder(base_model)
+        if not recipes.trains_otherwise(folder, hyperparameters):
+            return [hyperparameters]
+        return [{**hyperparameters, "recipe": 2}, hyperparameters]
 
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from os import environ, getpid
 from pathlib import Path
@@ -151,5 +151,11 @@ def _answers(folder: Path) -> list[list[Completion]]:
 
 def error_of(said: Mapping[str, str]) -> BackendError:
     """Return what a child process told of an error, whichever kind of backend error it was."""
-    kinds = {kind.__name__: kind for kind in (BackendError, *BackendError.__subclasses__())}
+    kinds = {kind.__name__: kind for kind in _with_below(BackendError)}
     return kinds.get(said["kind"], BackendError)(said["message"], said["remedy"])
+
+
+def _with_below(kind: type[BackendError]) -> Iterator[type[BackendError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _with_below(below)

@@ -102,6 +102,8 @@ class LocalEngine:
                 last = piece["finish_reason"] is not None
                 yield Chunk(
                     text=piece["text"],
+                    thinking=piece["thinking"],
+                    tool_calls=piece["tool_calls"],
                     finish_reason=piece["finish_reason"],
                     prompt_tokens=piece["prompt_tokens"] if last else 0,
                     completion_tokens=piece["completion_tokens"] if last else 0,

@@ -58,6 +58,15 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A conversation up to where the assistant's next answer begins."""
+
+    text: str
+    opening: str
+    """What of it belongs to the answer's own turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """A compiled chat template."""
 
@@ -71,10 +80,28 @@ class Template:
     known: Mapping[str, object]
     """What every template knows: jinja's own names, and the tokenizer's special tokens."""
 
-    def prompt(self, conversation: Conversation) -> str:
+    def prompt(self, conversation: Conversation, *, thinking: bool | None = None) -> Asked:
         """Render a conversation up to where the assistant's next answer begins."""
-        text = self._render(conversation, _messages(conversation), add_generation_prompt=True)
-        return text.replace(_OPEN, "").replace(_CLOSE, "")
+        del thinking
+        messages = _messages(conversation)
+        texts = [
+            self._render(conversation, messages, add_generation_prompt=asked)
+            .replace(_OPEN, "")
+            .replace(_CLOSE, "")
+            for asked in (False, True)
+        ]
+        return Asked(text=texts[1], opening=texts[1].removeprefix(texts[0]))
+
+    def answer(self, conversation: Conversation) -> tuple[str, str]:
+        """Return what the prompt says of the last answer's turn, and the answer as it is learnt.
+
+        Raises:
+            BackendError: The template refuses the conversation, or does not show its answer.
+        """
+        asked = self.prompt({**conversation, "messages": conversation["messages"][:-1]})
+        rendered = self.render(conversation)
+        span = rendered.answers[-1]
+        return asked.opening, rendered.text[span.start : span.end]
 
     def text(self, conversation: Conversation) -> str:
         """Render a whole conversation without looking for its answers: many times as fast."""
@@ -189,6 +216,11 @@ def load_template(folder: Path, shipped: str | None) -> Template:
         raise BackendError(
             f"the chat template in {folder} cannot be read: {error}", "set `chat_template: chatml`"
         ) from error
+
+
+def plain_conversation(conversation: Conversation) -> dict[str, Any]:
+    """Return a conversation with its messages as templates expect them."""
+    return {**conversation, "messages": _messages(conversation)}
 
 
 def endless() -> BackendError:

@@ -13,6 +13,9 @@ from tokenizers import Encoding, Tokenizer, processors
 
 from backends.base import BackendError
 from backends.encoder import Piece
+from backends.local_gpu.answers import Answer, AnswerReader, read_answer
+from backends.local_gpu.call_forms import Form, types_of
+from backends.local_gpu.forms import form_of
 from backends.local_gpu.pieces import pieces
 from backends.local_gpu.run_dir import read_json
 from backends.local_gpu.templates import (
@@ -23,6 +26,7 @@ from backends.local_gpu.templates import (
     load_template,
     special_text,
 )
+from backends.local_gpu.verbatim import prompt_ids
 
 BATCH: Final = 512
 """Conversations tokenised at once."""
@@ -50,10 +54,55 @@ class Chat:
     """Texts that the tokenizer reads as control tokens, wherever they stand."""
     stops: frozenset[int]
     """Tokens at which generation stops."""
+    form: Form
+    """How the model writes its answers."""
 
-    def prompt(self, conversation: Conversation) -> list[int]:
-        """Return the ids that an answer follows."""
-        return self._ids(self.template.prompt(conversation))
+    @property
+    def silent(self) -> frozenset[str]:
+        """Control tokens that say nothing in an answer; the others are to be read."""
+        marks = "".join(self.form.marks)
+        return frozenset(token for token in self.special if token not in marks)
+
+    def prompt(self, conversation: Conversation, *, thinking: bool | None = None) -> list[int]:
+        """Return the ids that an answer follows; a control token in a message is text.
+
+        Args:
+            conversation: What was said so far.
+            thinking: Whether the model may think first; None asks as it was trained.
+        """
+
+        def render(given: Conversation) -> str:
+            return self.template.prompt(given, thinking=thinking).text
+
+        return prompt_ids(self.tokenizer, self.special, conversation, render)
+
+    def reader(self, conversation: Conversation, *, thinking: bool | None = None) -> AnswerReader:
+        """Return what takes an answer to this prompt apart while it comes.
+
+        It is fed decoded text: all but the `silent` tokens, control tokens included
+        (`skip_special_tokens=False`), up to the first of `stops`. The arguments are as for `prompt`.
+        """
+        tools = conversation.get("tools")
+        return AnswerReader(
+            form=self.form,
+            types=types_of(tools),
+            offered=bool(tools),
+            opening=self.template.prompt(conversation, thinking=thinking).opening,
+        )
+
+    def parse(
+        self, ids: Sequence[int], conversation: Conversation, *, thinking: bool | None = None
+    ) -> Answer:
+        """Return what a whole answer says; whatever follows a token that ends it is left out."""
+        return read_answer(self.reader(conversation, thinking=thinking), self.decode(ids))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return an answer's text as its `reader` wants it."""
+        end = next((place for place, token in enumerate(ids) if token in self.stops), None)
+        silent = {self.tokenizer.token_to_id(token) for token in self.silent}
+        told = [token for token in ids[:end] if token not in silent]
+        text: str = self.tokenizer.decode(told, skip_special_tokens=False)
+        return text
 
     def counts(self, conversations: Sequence[Conversation]) -> list[int]:
         """Return how many tokens each conversation is trained as.
@@ -140,10 +189,6 @@ class Chat:
                     "remove it from the text (for HTML: `prepare: {strip_html: true}`)",
                 )
 
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
-
 
 def load_chat(folder: Path, chat_template: str | None) -> Chat:
     """Open a model's tokenizer and chat template.
@@ -174,6 +219,7 @@ def load_chat(folder: Path, chat_template: str | None) -> Chat:
         template=template,
         special=frozenset(special.values()),
         stops=frozenset(_eos(folder, tokenizer) | turn_end),
+        form=form_of(template.source, template.answer),
     )
 
 

@@ -10,10 +10,10 @@ import pytest
 from backends.base import (
     BackendError,
     BaseModelMissing,
-    CredentialsMissing,
     MachineFailed,
     ModelMissing,
     PromptRefused,
+    PromptTooLong,
 )
 from backends.local_gpu.completions import error_of
 from backends.local_gpu.run_dir import read_lines
@@ -186,14 +186,7 @@ def test_a_full_disk_is_known_however_it_is_told(error):
 
 @pytest.mark.parametrize(
     "kind",
-    [
-        BackendError,
-        BaseModelMissing,
-        CredentialsMissing,
-        MachineFailed,
-        ModelMissing,
-        PromptRefused,
-    ],
+    [BackendError, BaseModelMissing, MachineFailed, ModelMissing, PromptRefused, PromptTooLong],
 )
 def test_every_error_of_a_child_process_stays_what_it_is(kind):
     found = error_of({"kind": kind.__name__, "message": "said", "remedy": "do"})
