@@ -104,8 +104,7 @@ class TrainRequest:
     max_gpu_hours: float | None = None
     """After how many hours of its device the job is stopped; decides nothing else."""
     origin: Mapping[str, Json] = field(default_factory=dict)
-    """Facts that the controller finds again with the job: canonical inputs, base model as
-    written, dataset digests. Small; kept with the job as it is."""
+    """Small facts that the controller finds again with the job, which keeps them as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,11 +328,7 @@ class Backend(Protocol):
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Encoder:
-        """Return how a model trained so reads examples.
-
-        Raises:
-            HyperparametersInvalid: This base model cannot be trained so.
-        """
+        """Return how a model trained so reads examples; `HyperparametersInvalid` where none can."""
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say what training `examples` examples (of `tokens` tokens in all) would cost."""
