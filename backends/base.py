@@ -101,9 +101,10 @@ class TrainRequest:
     """One `file:line` for each line of `train`, for error messages."""
     tracking: Mapping[str, Json] = field(default_factory=dict)
     """Where the service reports metrics to, as the spec wrote it; decides nothing."""
+    max_gpu_hours: float | None = None
+    """After how many hours of its device the job is stopped; decides nothing else."""
     origin: Mapping[str, Json] = field(default_factory=dict)
-    """Facts that the controller finds again with the job: canonical inputs, base model as
-    written, dataset digests. Small; kept with the job as it is."""
+    """Small facts that the controller finds again with the job, which keeps them as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +193,10 @@ class Capabilities:
     """How long to leave between two looks at open jobs."""
     endpoints: bool = False
     """Whether a spec may say `endpoint:`."""
+    tracking: frozenset[str] = frozenset()
+    """The services of `tracking:` that a job's metrics may go to."""
+    gpu_hours: bool = False
+    """Whether a job stops at `budget.max_gpu_hours`."""
     measures_loss: bool = True
     """Whether completions carry the loss of the expected answers."""
 
@@ -323,7 +328,7 @@ class Backend(Protocol):
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Encoder:
-        """Return how a model trained so reads examples."""
+        """Return how a model trained so reads examples; `HyperparametersInvalid` where none can."""
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say what training `examples` examples (of `tokens` tokens in all) would cost."""

@@ -5,6 +5,7 @@ Needs no key, no network, no data and no heavy package.
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
@@ -109,14 +110,32 @@ def check_spec(
         remedy = f"It does: {', '.join(sorted(can.methods))}"
         yield loaded.problem(("method",), message, remedy)
         return
+    yield from _check_unmet(loaded, can)
     if can.remote:
         yield from _check_private(loaded)
     try:
-        answers.hyperparameters(backend, spec)
+        with in_spec(loaded):
+            answers.hyperparameters(backend, spec)
+    except InvalidInput as error:
+        yield from error.problems
+
+
+@contextmanager
+def in_spec(loaded: LoadedSpec) -> Iterator[None]:
+    """Turn what a backend finds wrong with hyperparameters into problems of the spec's lines.
+
+    Raises:
+        InvalidInput: With every problem.
+    """
+    try:
+        yield
     except HyperparametersInvalid as error:
-        for found in error.problems:
-            path = ("hyperparameters", found.field)
-            yield loaded.problem(path, found.message, found.remedy)
+        raise InvalidInput(
+            [
+                loaded.problem(("hyperparameters", one.field), one.message, one.remedy)
+                for one in error.problems
+            ]
+        ) from None
 
 
 def check_policies(loaded: LoadedSpec, policies: Policies) -> Iterator[Problem]:
@@ -140,6 +159,19 @@ def _sources(loaded: LoadedSpec) -> Iterator[tuple[tuple[str | int, ...], Source
     if not isinstance(data.held_out, Fraction):
         for number, source in enumerate(data.held_out):
             yield ("data", "held_out", number), source
+
+
+def _check_unmet(loaded: LoadedSpec, can: Capabilities) -> Iterator[Problem]:
+    """Yield the fields that nothing would come of at this backend."""
+    spec = loaded.spec
+    for service in sorted(spec.tracking.model_dump(exclude_none=True).keys() - can.tracking):
+        message = f"the {spec.backend} backend reports no metrics to {service}"
+        remedy = "Remove the field: `ftctl logs NAME` shows what a job measures."
+        yield loaded.problem(("tracking", service), message, remedy)
+    if spec.budget.max_gpu_hours is not None and not can.gpu_hours:
+        message = f"the {spec.backend} backend does not count GPU hours"
+        remedy = "Remove the field, or limit the cost with `max_usd`."
+        yield loaded.problem(("budget", "max_gpu_hours"), message, remedy)
 
 
 def _check_private(loaded: LoadedSpec) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends.base import Backend, BackendError, BaseModel, Encoder, Json
-from controller.check import Answers
+from controller.check import Answers, in_spec
 from controller.data.dataset import Dataset, build_dataset
 from controller.data.fetch.snapshot import Fetched
 from controller.data.files import Blob
@@ -147,7 +147,8 @@ def build_one(
         DataNotRead: A source cannot be read here.
     """
     spec = loaded.spec
-    encoder = readings.bases.encoder(backend, spec, base_model, hyperparameters)
+    with in_spec(loaded):
+        encoder = readings.bases.encoder(backend, spec, base_model, hyperparameters)
     project = readings.project
     places = Places(
         root=project.root,

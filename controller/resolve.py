@@ -198,6 +198,7 @@ def _resolve_one(
         held_out=dataset.held_out.path,
         train_origins=dataset.train.origins,
         tracking=spec.tracking.model_dump(exclude_defaults=True),
+        max_gpu_hours=spec.budget.max_gpu_hours,
         origin={
             "inputs": inputs,
             "base_model": spec.base_model,

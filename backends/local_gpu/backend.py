@@ -4,6 +4,7 @@ Everything it knows lies in files below one state folder, so that any process ma
 Importing this needs none of the training packages; they live in child processes.
 """
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from backends.base import (
     Engine,
     Estimate,
     Event,
+    HyperparametersInvalid,
     Job,
     JobState,
     Json,
@@ -25,8 +27,18 @@ from backends.base import (
     TrainRequest,
 )
 from backends.encoder import Encoder
-from backends.local_gpu import base_models, completions, engine, hyperparameters, jobs
+from backends.local_gpu import (
+    base_models,
+    completions,
+    engine,
+    hyperparameters,
+    jobs,
+    recipes,
+    speeds,
+)
+from backends.local_gpu.devices import visible
 from backends.local_gpu.encoder import LocalEncoder
+from backends.local_gpu.layers import problems_of, read_layers
 from backends.local_gpu.process import require_packages
 from backends.local_gpu.run_dir import (
     NAME,
@@ -42,6 +54,7 @@ from backends.local_gpu.run_dir import (
 )
 
 _JOB: Final = "run-"
+_EVERY: Final = "all-linear"
 
 
 class LocalGpuBackend:
@@ -54,7 +67,9 @@ class LocalGpuBackend:
 
     def capabilities(self) -> Capabilities:
         """Say what this backend can do."""
-        return Capabilities(methods=hyperparameters.METHODS, remote=False, paid=False)
+        return Capabilities(
+            methods=hyperparameters.METHODS, remote=False, paid=False, gpu_hours=True
+        )
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check hyperparameters and write out every default."""
@@ -68,14 +83,18 @@ class LocalGpuBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Sequence[Mapping[str, Json]]:
         """Return the hyperparameters under each recipe that trains this base model differently."""
-        del base_model, method
-        return [hyperparameters]
+        del method
+        folder = base_models.model_folder(base_model)
+        if not recipes.trains_otherwise(folder, hyperparameters):
+            return [hyperparameters]
+        return [{**hyperparameters, "recipe": 2}, hyperparameters]
 
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Encoder:
-        """Return how a model trained so reads examples."""
+        """Return how a model trained so reads examples; what cannot be trained so is refused."""
         del method
+        _require_layers(base_model, hyperparameters)
         template, length = (hyperparameters.get(key) for key in ("chat_template", "max_length"))
         return LocalEncoder(
             base_model=base_model,
@@ -84,7 +103,10 @@ class LocalGpuBackend:
         )
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
-        """Say how many steps a job would take; it costs nothing but time."""
+        """Say how many steps a job would take, and hours where there is a limit to them.
+
+        It costs nothing but time, which is known where trainings of the same kind ended here.
+        """
         settings = request.hyperparameters
         length = settings.get("max_length")
         if isinstance(length, int):
@@ -101,7 +123,12 @@ class LocalGpuBackend:
             )
         )
         steps = -(-examples // (size * accumulation)) * epochs
-        return Estimate(usd=(0.0, 0.0), steps=steps)
+        hours = None
+        # Hours are measured anew by every training; whoever set no limit decides by none.
+        if request.max_gpu_hours is not None:
+            device = visible(os.environ)[0]
+            hours = speeds.hours(self._state, request, device, examples, tokens)
+        return Estimate(usd=(0.0, 0.0), gpu_hours=hours, steps=steps)
 
     def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
@@ -204,6 +231,20 @@ class LocalGpuBackend:
 def create(state: Path, _endpoint: Endpoint | None = None) -> LocalGpuBackend:
     """Return the backend that keeps its runs below a folder; it has no endpoints."""
     return LocalGpuBackend(state)
+
+
+def _require_layers(base_model: BaseModel, settings: Mapping[str, Json]) -> None:
+    """Make sure that the base model has the layers that an adapter is wanted on.
+
+    Raises:
+        HyperparametersInvalid: With everything that does not fit.
+    """
+    if settings.get("target_modules", _EVERY) == _EVERY and not settings.get("lora_dropout"):
+        return  # fits every model, and most of them are asked for just that
+    layers = read_layers(base_models.model_folder(base_model))
+    problems = [] if layers is None else problems_of(layers, settings)
+    if problems:
+        raise HyperparametersInvalid(problems)
 
 
 def _event(line: Mapping[str, Json]) -> Event:

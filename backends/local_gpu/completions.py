@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from os import environ, getpid
 from pathlib import Path
@@ -17,12 +17,10 @@ from typing import Any, Final
 from backends.base import (
     BackendError,
     BaseModel,
-    BaseModelMissing,
     Completion,
     Json,
     ModelMissing,
     Prompt,
-    PromptRefused,
     Sampling,
 )
 from backends.local_gpu.process import child_environment
@@ -35,8 +33,6 @@ from backends.local_gpu.run_dir import (
     read_request,
 )
 
-_KINDS: Final = (BackendError, BaseModelMissing, ModelMissing, PromptRefused)
-_ERRORS: Final = {kind.__name__: kind for kind in _KINDS}
 _PATIENCE_S: Final = 10.0
 """How long an interrupted child may take to end."""
 
@@ -150,4 +146,16 @@ def _answers(folder: Path) -> list[list[Completion]]:
     if error is None:
         tail = "\n".join(log_tail(folder / "log.txt"))
         raise BackendError(f"the process that completes prompts died; its last words:\n{tail}")
-    raise _ERRORS[error["kind"]](error["message"], error["remedy"])
+    raise error_of(error)
+
+
+def error_of(said: Mapping[str, str]) -> BackendError:
+    """Return what a child process told of an error, whichever kind of backend error it was."""
+    kinds = {kind.__name__: kind for kind in _with_below(BackendError)}
+    return kinds.get(said["kind"], BackendError)(said["message"], said["remedy"])
+
+
+def _with_below(kind: type[BackendError]) -> Iterator[type[BackendError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _with_below(below)

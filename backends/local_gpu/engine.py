@@ -27,15 +27,11 @@ from typing import IO, Any, Final, TypeAlias, cast
 from backends.base import (
     BackendError,
     BaseModel,
-    BaseModelMissing,
     Chunk,
-    ModelMissing,
     Prompt,
-    PromptRefused,
-    PromptTooLong,
     Sampling,
 )
-from backends.local_gpu.completions import trained_model
+from backends.local_gpu.completions import error_of, trained_model
 from backends.local_gpu.devices import CPU, visible
 from backends.local_gpu.process import child_environment
 from backends.local_gpu.run_dir import encode, log_tail
@@ -44,14 +40,6 @@ from backends.local_gpu.worker import DEVICE
 Message: TypeAlias = Mapping[str, Any]
 """One line, in or out; see `engine_child`."""
 
-_KINDS: Final = (
-    BackendError,
-    BaseModelMissing,
-    ModelMissing,
-    PromptRefused,
-    PromptTooLong,
-)
-_ERRORS: Final = {kind.__name__: kind for kind in _KINDS}
 _PATIENCE_S: Final = 10.0
 """How long a child may take to end once its input has."""
 
@@ -110,7 +98,7 @@ class LocalEngine:
             while True:
                 piece = pieces.get()
                 if "error" in piece:
-                    raise _error(piece["error"])
+                    raise error_of(piece["error"])
                 last = piece["finish_reason"] is not None
                 yield Chunk(
                     text=piece["text"],
@@ -257,7 +245,3 @@ def _line(message: Message) -> bytes:
 
 def _said(message: str, remedy: str) -> Message:
     return {"kind": "BackendError", "message": message, "remedy": remedy}
-
-
-def _error(said: Message) -> BackendError:
-    return _ERRORS[said["kind"]](said["message"], said["remedy"])

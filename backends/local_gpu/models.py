@@ -149,6 +149,13 @@ def save_model(model: PreTrainedModel, target: Path, folder: Path, recipe: int) 
     whole.save_pretrained(target)
 
 
+def whole_size(model: PreTrainedModel, folder: Path, recipe: int) -> int:
+    """Return the bytes that `save_model` will need."""
+    if recipe >= _AS_THE_BASE:
+        return sum(path.stat().st_size for path in folder.glob(_WEIGHTS))
+    return sum(weights.numel() * weights.element_size() for weights in model.parameters())
+
+
 def stored_dtypes(folder: Path) -> tuple[torch.dtype, dict[str, torch.dtype]]:
     """Return what a model's weights are stored in: most of them, and each by its name.
 

@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -41,11 +42,14 @@ from backends.local_gpu.models import (
     save_model,
     seal,
     weights_digest,
+    whole_size,
 )
 from backends.local_gpu.process import HEARTBEAT_S
 from backends.local_gpu.reader import open_reader
+from backends.local_gpu.room import require_room
 from backends.local_gpu.run_dir import RunDir, encode, read_json, read_request, write_end
 from backends.local_gpu.served import decoder_name
+from backends.local_gpu.speeds import remember
 from backends.local_gpu.tokens import Chat
 from backends.local_gpu.trainer import (
     Course,
@@ -156,12 +160,18 @@ def train(run: RunDir, stop: Stop) -> bool:
     trainer = LabelledTrainer(
         trained, _arguments(run, settings, request.seed, where), sets, loss, course, dtype
     )
-    reporter = Reporter(trainer, run.progress)
+    trainer.notify = partial(note, run)
+    if not adapter:
+        trainer.reserve = whole_size(trained, base, settings["recipe"])
+    require_room(run.path, trainer.reserve)
+    reporter = Reporter(trainer, run.progress, _limit_s(request))
     trainer.add_callback(reporter)
     note(run, f"resumed from {resumed[0].name}" if resumed else f"training on {where.type}")
     stop.reporter = reporter
     trainer.train(resume_from_checkpoint=str(resumed[0]) if resumed else None)
     stop.reporter = None
+    if reporter.used_up and not reporter.stopping:
+        raise _used_up(request, trainer, run)
     if trainer.state.global_step < trainer.state.max_steps:
         note(run, "stopped" if reporter.cancelled else "stopped; can go on from its checkpoint")
         return False
@@ -171,7 +181,23 @@ def train(run: RunDir, stop: Stop) -> bool:
     _write_model(
         run, request, trained, facts, lambda to, texts: complete_folder(to, chat, base, texts)
     )
+    remember(state, request, facts, len(sets.train))
     return True
+
+
+def _limit_s(request: TrainRequest) -> float | None:
+    return None if request.max_gpu_hours is None else request.max_gpu_hours * 3600
+
+
+def _used_up(request: TrainRequest, trainer: LabelledTrainer, run: RunDir) -> BackendError:
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    state = trainer.state
+    needed = trainer.course.seconds / 3600 * state.max_steps / state.global_step
+    return BackendError(
+        f"stopped at step {state.global_step} of {state.max_steps}: "
+        f"budget.max_gpu_hours of {request.max_gpu_hours:g} is used up",
+        f"raise it to about {needed:.2g}, or train less, then `ftctl retry NAME`",
+    )
 
 
 def note(run: RunDir, message: str) -> None:
@@ -274,7 +300,7 @@ def _facts(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) ->
         "held_out_loss": course.held_out[-1] if course.held_out else None,
         "held_out_loss_by_epoch": list(course.held_out[1:]),
         "seconds": round(seconds, 3),
-        "tokens_per_s": round(tokens / seconds, 1) if seconds else None,
+        "tokens_per_s": round(tokens / (seconds - course.measuring), 1),
         "peak_memory_mb": round(peak),
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu",
         "dtype": str(dtype).removeprefix("torch."),

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Final
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import (
     PrinterCallback,
@@ -33,13 +34,14 @@ from backends.local_gpu.batches import Batches, Examples, by_length, collate
 from backends.local_gpu.encode import Tokens
 from backends.local_gpu.loss import LabelledLoss
 from backends.local_gpu.models import seal
+from backends.local_gpu.pace import Pace
+from backends.local_gpu.room import checkpoint_size, free, in_words, is_about_room, trained_size
 from backends.local_gpu.run_dir import encode, read_json
 
 CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
 """Environment variable: seconds between checkpoints within an epoch."""
-_CHECKPOINT_SECONDS: Final = 30.0
-_KEPT: Final = 2
-"""Checkpoints kept: the newest, and the one before it."""
+_SMALL: Final = 256 * 2**20
+"""Bytes up to which the checkpoint before the newest is kept too."""
 _REPORT_S: Final = 0.2
 """Least time between two lines of progress."""
 _STATE: Final = "ftctl.json"
@@ -54,6 +56,7 @@ class Course:
         loss_sum: Of all steps' mean losses.
         held_out: Mean held-out loss before training and after every epoch.
         seconds: Time spent training, interruptions left out.
+        measuring: How much of it measuring held-out examples took.
     """
 
     fingerprint: str
@@ -61,6 +64,7 @@ class Course:
     loss_sum: float = 0.0
     held_out: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    measuring: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,17 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = True
         self.remove_callback(PrinterCallback)
+        chosen = os.environ.get(CHECKPOINT_SECONDS)
+        self.notify: Callable[[str], None] = print
+        """Takes what people should know."""
+        self.reserve = trained_size(model)
+        """Bytes that the trained model will need."""
+        self._told = False
+        self.pace = Pace(
+            started=time.monotonic(),
+            size=checkpoint_size(model),
+            fixed=None if chosen is None else float(chosen),
+        )
 
     def get_train_dataloader(self) -> DataLoader[int]:
         """Return the batches of the epoch that `batches.epoch` names."""
@@ -172,7 +187,25 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             self.model.save_pretrained(output_dir)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
-        """Write a checkpoint beside the others, then rename it to where it counts."""
+        """Write a checkpoint beside the others, then rename it to where it counts.
+
+        Where the disk has no room for it beside the model to come, the training goes on without.
+        """
+        began = time.monotonic()
+        place = Path(self.args.output_dir).parent
+        if free(place) < self.pace.size + self.reserve:
+            self._go_on_without(place)
+        else:
+            try:
+                self._write_checkpoint(model, trial)
+            except (OSError, SafetensorError, RuntimeError) as error:
+                if not is_about_room(error):
+                    raise
+                shutil.rmtree(self.args.output_dir, ignore_errors=True)
+                self._go_on_without(place)
+        self.pace.note_saving(began, time.monotonic())
+
+    def _write_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
         folder = Path(self.args.output_dir)
         partial = folder / f"checkpoint-{self.state.global_step}"
         final = folder.parent / partial.name
@@ -183,8 +216,19 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         if final.exists():
             shutil.rmtree(final)
         seal(partial, final)
-        for old in _checkpoints(folder.parent)[:-_KEPT]:
+        kept = 2 if self.pace.size <= _SMALL else 1
+        for old in _checkpoints(folder.parent)[:-kept]:
             shutil.rmtree(old, ignore_errors=True)
+
+    def _go_on_without(self, folder: Path) -> None:
+        """Say once that the disk has no room for a checkpoint."""
+        if not self._told:
+            self._told = True
+            self.notify(
+                f"no room for a checkpoint of {in_words(self.pace.size)} beside the model to come: "
+                f"{in_words(free(folder))} are left; an interrupted training goes on from the "
+                "checkpoint before, or from its beginning"
+            )
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
@@ -193,20 +237,22 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     Attributes:
         stopping: Set by whoever wants the run to stop after the step in hand.
         cancelled: Whether it stops for good, without a checkpoint.
+        used_up: Whether it stopped because it had all the time that it may have.
     """
 
-    def __init__(self, trainer: LabelledTrainer, progress: Path) -> None:
+    def __init__(
+        self, trainer: LabelledTrainer, progress: Path, max_seconds: float | None = None
+    ) -> None:
         self.stopping = False
         self.cancelled = False
+        self.used_up = False
         self._trainer = trainer
         self._progress = progress
-        self._started = time.monotonic()
+        self._max_seconds = math.inf if max_seconds is None else max_seconds
+        self._started = self._reported = time.monotonic()
         self._before = trainer.course.seconds
-        self._saved = self._reported = self._started
-        self._tokens = 0
         self._mean_tokens = float(trainer.sets.train.lengths.sum()) / len(trainer.batches)
         self._first_step = 0
-        self._every = float(os.environ.get(CHECKPOINT_SECONDS, _CHECKPOINT_SECONDS))
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -214,8 +260,10 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         """Measure the untrained model, unless an earlier start has."""
         del args, control
         self._first_step = state.global_step
-        course = self._trainer.course
-        if not course.held_out:
+        pace = self._trainer.pace
+        # What went before, such as reading a checkpoint, is no part of a step's time.
+        pace.started = pace.saved = time.monotonic()
+        if not self._trainer.course.held_out:
             self._measure(state)
 
     def on_epoch_begin(
@@ -228,25 +276,31 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Save when it is time, stop when it is asked for."""
+        """Save when it is time, stop when it is asked for or nothing of the budget is left."""
         del args
-        if self.stopping:
+        self.used_up = self._seconds() >= self._max_seconds and state.global_step < state.max_steps
+        if self.stopping or self.used_up:
             control.should_training_stop = True
         if state.global_step % self._steps_per_epoch(state) == 0:
             return  # the epoch's end measures first and saves then
-        due = time.monotonic() - self._saved >= self._every
-        if (due or self.stopping) and not self.cancelled:
-            self._save(control)
+        self._save_if_due(control, epoch_ends=False)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Measure and save after every epoch."""
+        """Measure after every epoch, and save where that costs little."""
         del args
         if self.cancelled or state.global_step % self._steps_per_epoch(state):
             return
         self._measure(state)
-        self._save(control)
+        self._save_if_due(control, epoch_ends=True)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        """Note how long it took, whether or not a checkpoint was written at the end."""
+        del args, state, control
+        self._trainer.course.seconds = self._seconds()
 
     def on_log(
         self,
@@ -263,29 +317,39 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         if "loss" not in logs or not (last or now - self._reported >= _REPORT_S):
             return
         self._reported = now
-        steps = max(state.global_step - self._first_step, 1)
-        per_step = (now - self._started) / steps
+        steps, pace = state.global_step - self._first_step, self._trainer.pace
+        more = state.max_steps - state.global_step
+        # Measured before the first step, and after every epoch.
+        unmeasured = state.num_train_epochs + 1 - len(self._trainer.course.held_out)
         self._write(
             state,
             {
                 "loss": logs["loss"],
                 "learning_rate": logs["learning_rate"],
-                "tokens_per_s": self._tokens_per_step() / per_step,
-                "eta_s": per_step * (state.max_steps - state.global_step),
+                "tokens_per_s": self._tokens_per_step() / max(pace.per_step(now, steps), 1e-9),
+                "eta_s": pace.left(now, steps, more, unmeasured),
             },
         )
 
     def _measure(self, state: TrainerState) -> None:
+        began = time.monotonic()
         loss = self._trainer.measure()
         if loss is None:
             return
+        ended = time.monotonic()
+        self._trainer.pace.note_measuring(began, ended)
+        self._trainer.course.measuring += ended - began
         self._trainer.course.held_out.append(loss)
         self._write(state, {"held_out_loss": loss})
 
-    def _save(self, control: TrainerControl) -> None:
-        self._saved = time.monotonic()
-        self._trainer.course.seconds = self._before + self._saved - self._started
-        control.should_save = True
+    def _save_if_due(self, control: TrainerControl, *, epoch_ends: bool) -> None:
+        due = self._trainer.pace.is_due(time.monotonic(), epoch_ends=epoch_ends)
+        if (due or self.stopping) and not (self.cancelled or self.used_up):
+            self._trainer.course.seconds = self._seconds()
+            control.should_save = True
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._started
 
     def _write(self, state: TrainerState, values: Mapping[str, Json]) -> None:
         line = {

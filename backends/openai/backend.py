@@ -95,6 +95,7 @@ class OpenAIBackend:
             paid=not near,
             poll_s=0.5 if near else _POLL_S,
             endpoints=True,
+            tracking=frozenset({"wandb"}),
             measures_loss=False,
         )
 

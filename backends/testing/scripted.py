@@ -133,7 +133,11 @@ class ScriptedBackend:
     def capabilities(self) -> Capabilities:
         """Say what this backend can do."""
         return Capabilities(
-            methods=frozenset({"supervised"}), remote=self.remote, paid=self.usd != (0.0, 0.0)
+            methods=frozenset({"supervised"}),
+            remote=self.remote,
+            paid=self.usd != (0.0, 0.0),
+            tracking=frozenset({"wandb"}),
+            gpu_hours=True,
         )
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:

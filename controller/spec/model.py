@@ -104,7 +104,8 @@ class Budget(Strict):
     max_usd: float | None = Field(default=None, ge=0)
     """US dollars, by the high end of the estimate."""
     max_gpu_hours: float | None = Field(default=None, ge=0)
-    """Hours of one GPU, by the high end of the estimate."""
+    """Hours of one GPU (or of the CPU, where that trains): by the high end of the estimate, where
+    trainings of the same kind have ended before; and the job stops when they are used up."""
 
 
 class Lifecycle(Strict):

@@ -1,5 +1,7 @@
 """A tiny base model, requests to train it, and a device lock of this session's own."""
 
+import dataclasses
+import importlib
 import json
 import os
 import shlex
@@ -15,6 +17,7 @@ import pytest
 from backends.base import BaseModel, Job, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.process import child_environment
+from backends.local_gpu.run_dir import create
 
 LINES = [
     "Where is the nearest cafe? It is two streets down, on the left.",
@@ -206,6 +209,26 @@ def wait(backend, job_id, until, patience_s=60.0) -> Job:
 
 def finished(job: Job) -> bool:
     return not job.state.is_open
+
+
+@pytest.fixture
+def train_here(make_request, tmp_path):
+    """Return a function that trains in this process, by a recipe, and returns the run."""
+    # Tests without the training packages import this file too.
+    trainer = importlib.import_module("backends.local_gpu.train")
+
+    def run(recipe=1, max_gpu_hours=None, **settings):
+        request = make_request(**settings)
+        request = dataclasses.replace(
+            request,
+            hyperparameters={**request.hyperparameters, "recipe": recipe},
+            max_gpu_hours=max_gpu_hours,
+        )
+        made = create(tmp_path / "state", request)
+        assert trainer.train(made, trainer.Stop(cancel=made.cancel))
+        return made
+
+    return run
 
 
 @pytest.fixture(name="example")

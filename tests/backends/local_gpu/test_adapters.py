@@ -1,6 +1,5 @@
 """Adapters mean the same wherever they are opened, and no part of one is there for nothing."""
 
-import dataclasses
 import importlib
 import json
 import math
@@ -9,7 +8,6 @@ import shutil
 import pytest
 
 from backends.base import BackendError, BaseModel
-from backends.local_gpu.run_dir import create
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -17,7 +15,6 @@ transformers = pytest.importorskip("transformers")
 load_file = pytest.importorskip("safetensors.torch").load_file
 adapters = importlib.import_module("backends.local_gpu.adapters")
 models = importlib.import_module("backends.local_gpu.models")
-trainer = importlib.import_module("backends.local_gpu.train")
 
 pytestmark = [
     pytest.mark.torch,
@@ -240,17 +237,12 @@ def test_no_adapter_lies_on_weights_that_are_input_and_output_layer_at_once(base
 
 
 @pytest.fixture
-def trained(make_request, examples, tmp_path):
-    """Return a function that trains in this process, by a recipe."""
+def trained(train_here, examples):
+    """Return a function that trains in this process and returns the model's folder."""
 
     def run(base, recipe=2, **settings):
         settings = {"num_train_epochs": 1, "learning_rate": 1e-2} | settings
-        request = make_request(base=base, rows=examples(8), held_out=[], **settings)
-        chosen = {**request.hyperparameters, "recipe": recipe}
-        request = dataclasses.replace(request, hyperparameters=chosen)
-        made = create(tmp_path / "state", request)
-        assert trainer.train(made, trainer.Stop(cancel=made.cancel))
-        return made.model
+        return train_here(recipe, base=base, rows=examples(8), held_out=[], **settings).model
 
     return run
 

@@ -1,0 +1,48 @@
+"""Which trainings this version does differently from the first, by base model and settings.
+
+Recipe 1 is what recorded builds were made by, and still what most are made by: nothing else would
+come of them. By recipe 2
+
+- an adapter on the output layer is trained;
+- adapters of a model that also sees lie on its language part alone;
+- a whole model is stored in its base's precision, and keeps what sees.
+
+Nothing is imported and no weight is read for it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from backends.base import BackendError, Json
+from backends.local_gpu.headers import headers
+from backends.local_gpu.run_dir import read_json
+
+_OUTPUT: Final = "lm_head"
+
+
+def trains_otherwise(folder: Path, settings: Mapping[str, Json]) -> bool:
+    """Return whether other weights come of a training by recipe 2 than by recipe 1.
+
+    Args:
+        folder: The base model's; what is not there yet decides nothing.
+        settings: Complete hyperparameters.
+    """
+    config: Mapping[str, Any] = read_json(folder / "config.json") or {}
+    seeing = isinstance(config.get("text_config"), dict)
+    if settings.get("finetuning_type") == "full":
+        return seeing or _is_coarse(folder, config)
+    targets = settings.get("target_modules")
+    named = targets if isinstance(targets, list) else []
+    return seeing or any(str(name).rpartition(".")[2] == _OUTPUT for name in named)
+
+
+def _is_coarse(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Return whether a model is stored in less than float32, by its files or by its settings."""
+    try:
+        stored = {tensor["dtype"] for header in headers(folder) for tensor in header.values()}
+    except BackendError:
+        stored = set()
+    if stored:
+        return stored != {"F32"}
+    return (config.get("dtype") or config.get("torch_dtype") or "float32") != "float32"
