@@ -316,6 +316,10 @@ def test_planning_needs_no_training_package(tmp_path):
     base.mkdir()
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (base / name).write_text("{}")
+    token = '{"added_tokens": [{"id": 0, "content": "<|end|>", "special": true}]}'
+    (base / "tokenizer.json").write_text(token)
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
+    (base / "chat_template.jinja").write_text(template)
     folder = tmp_path / "finetunes"
     folder.mkdir()
     rows = [f"question {number},answer {number}" for number in range(20)]

@@ -99,6 +99,7 @@ class LocalGpuBackend:
         return LocalEncoder(
             base_model=base_model,
             chat_template=None if template is None else str(template),
+            thinking=hyperparameters.get("thinking") == "on",
             max_length=length if isinstance(length, int) else None,
         )
 

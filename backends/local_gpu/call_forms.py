@@ -45,6 +45,8 @@ class CallForm:
     """The mark behind it; empty where it reaches to the end of the answer."""
     read: Callable[[str, Types], list[Called]]
     """Reads what stands between the marks; raises `Malformed`."""
+    within: tuple[str, ...] = ()
+    """More marks, which stand within a call."""
     offered: bool = False
     """Whether it is a call only where tools are offered, as it looks like any other JSON."""
 
@@ -68,7 +70,8 @@ class Form:
         """Every text that means something in an answer."""
         if self.channels:
             return (*CHANNEL_MARKS, "<|channel|>", "<|constrain|>")
-        call = (self.call.opens, self.call.closes) if self.call is not None else ()
+        form = self.call
+        call = (form.opens, form.closes, *form.within) if form is not None else ()
         return tuple(mark for mark in (*(self.thinking or ()), *call, *self.wraps) if mark)
 
 
@@ -325,20 +328,34 @@ CALL_FORMS: Final[tuple[CallForm, ...]] = (
     CallForm(name="json", opens="<tool_call>", closes="</tool_call>", read=_json_calls),
     CallForm(name="xml", opens="<tool_call>", closes="</tool_call>", read=_xml_call),
     CallForm(name="glm", opens="<tool_call>", closes="</tool_call>", read=_glm_call),
-    CallForm(name="mistral", opens="[TOOL_CALLS]", closes="", read=_mistral_calls),
+    CallForm(
+        name="mistral",
+        opens="[TOOL_CALLS]",
+        closes="",
+        read=_mistral_calls,
+        within=("[CALL_ID]", "[ARGS]"),
+    ),
     CallForm(
         name="deepseek",
         opens=f"<{_BAR}tool▁calls▁begin{_BAR}>",
         closes=f"<{_BAR}tool▁calls▁end{_BAR}>",
         read=_deepseek_calls,
+        within=tuple(f"<{_BAR}tool▁{part}{_BAR}>" for part in ("call▁begin", "sep", "call▁end")),
     ),
     CallForm(
         name="kimi",
         opens="<|tool_calls_section_begin|>",
         closes="<|tool_calls_section_end|>",
         read=_kimi_calls,
+        within=("<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"),
     ),
-    CallForm(name="gemma", opens="<|tool_call>", closes="<tool_call|>", read=_gemma_call),
+    CallForm(
+        name="gemma",
+        opens="<|tool_call>",
+        closes="<tool_call|>",
+        read=_gemma_call,
+        within=(_STRING,),
+    ),
     CallForm(name="cohere", opens="<|START_ACTION|>", closes="<|END_ACTION|>", read=_json_calls),
     CallForm(
         name="python", opens="<|tool_call_start|>", closes="<|tool_call_end|>", read=_python_calls

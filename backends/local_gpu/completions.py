@@ -103,6 +103,7 @@ def trained_model(state: Path, model_id: str, base_model: BaseModel) -> Mapping[
         "folder": str(run.model),
         "adapter": settings["finetuning_type"] == "lora",
         "chat_template": settings.get("chat_template"),
+        "thinking": settings.get("thinking") == "on",
         "max_length": settings.get("max_length"),
         "dtype": settings["dtype"],
     }

@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 
 from backends.base import BackendError
 from backends.encoder import Piece
+from backends.local_gpu.model_files import special_text
 from backends.local_gpu.pieces import pieces
 from backends.local_gpu.run_dir import read_json
-from backends.local_gpu.templates import special_text
 from backends.local_gpu.tokens import BATCH, Encoded, held_control_token, open_tokenizer, specials
 
 _ENDS: Final = ("<|endoftext|>", "<|end_of_text|>")

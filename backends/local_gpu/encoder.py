@@ -8,7 +8,7 @@ import hashlib
 import importlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 from backends.base import BackendError, BaseModel
 from backends.encoder import Feature, Json, Limits, Piece
 from backends.local_gpu.base_models import longest_context, model_folder, tokenizer_folder
+from backends.local_gpu.model_files import special_of
 from backends.local_gpu.rules import check_conversation, check_text
-from backends.local_gpu.run_dir import read_json
 
 if TYPE_CHECKING:
     from backends.local_gpu.reader import Reader
+    from backends.local_gpu.templates import Template
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised whenever the same files would be counted otherwise."""
 RULES_VERSION: Final = 2
 """Raised whenever other examples are refused."""
@@ -35,6 +36,10 @@ _START: Final = 3
 _THOUGHTS: Final = ("<think>", "enable_thinking", "<|channel|>", "reasoning_content")
 """What stands in a chat template with a place for thoughts."""
 _SHIPPED: Final = Path(__file__).with_name("chat_templates")
+_UNCHECKED: Final = "it was not checked whether the chat template can show every example"
+_SPEAKER: Final = re.compile(b'"role":"([a-z])')
+_TAKING_TURNS: Final = re.compile(b"(?:s?(?:ua)+)*")
+_SYSTEM: Final = b'"role":"system"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,8 @@ class LocalEncoder:
     base_model: BaseModel
     chat_template: str | None = None
     """A shipped template that replaces the model's own."""
+    thinking: bool = False
+    """Whether the model is trained to think before it answers."""
     max_length: int | None = None
     """Of plain texts: most tokens that are read at once. None reads conversations."""
 
@@ -56,6 +63,10 @@ class LocalEncoder:
             parts.append(_sha256(_SHIPPED / f"{self.chat_template}.jinja"))
         if self.max_length is not None:
             parts.append(self.max_length)
+        if self.thinking:
+            parts.append("thinking")
+        # Without the packages that render, less is refused.
+        parts.append(self._template is not None)
         if self.base_model.revision is not None:
             # Where the tokenizer is not here yet, nothing is refused for its control tokens.
             parts += [self.base_model.identity, (folder / "tokenizer.json").is_file()]
@@ -87,31 +98,39 @@ class LocalEncoder:
         """Check what the trainer would refuse much later."""
         if self.max_length is None:
             check_conversation(example, self._control)
+            self._judge(example)
         else:
             check_text(example, self._control)
 
     def clears(self, lines: bytes) -> bool:
-        """Say whether no control token is in them, as it is spelt in JSON."""
+        """Say whether all are of a kind that passes, and hold no text that has a meaning."""
+        if self.max_length is not None or not self._passes(lines):
+            return False
         may_be_there = any(
             first in lines and any(start in lines for start in starts)
             for first, starts in self._starts.items()
         )
-        return self.max_length is None and not (may_be_there and self._spelt.search(lines))
+        return not (may_be_there and self._spelt.search(lines))
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example exactly as the model sees it, token by token."""
         return self._reader.show(example)
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Say what of a conversation the model would not see, or not learn."""
-        folder = model_folder(self.base_model)
-        if self.max_length is not None or not (folder / "tokenizer.json").is_file():
+        """Say what no template reads, and where the template could not be tried."""
+        if self.max_length is not None:
             return []
-        try:
-            probes = _import("probes")
-        except BackendError:
-            return []
-        return list(probes.chat_warnings(folder, self.chat_template, self._special, features))
+        found = []
+        if "parallel_tool_calls" in features:
+            found.append(
+                "`parallel_tool_calls` of the examples is read by no chat template: how many "
+                "tools are called at once is learnt from the answers alone"
+            )
+        if not self._tokenizer_is_here:
+            found.append(f"{_UNCHECKED}: the base model is not on this machine")
+        elif self._template is None:
+            found.append(f"{_UNCHECKED}: that needs the packages of `{_INSTALL}`")
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -124,9 +143,69 @@ class LocalEncoder:
     def _reader(self) -> "Reader":
         folder = tokenizer_folder(self.base_model)
         reader: Reader = _import("reader").open_reader(
-            folder, self.chat_template, self.max_length, self._context
+            folder,
+            self.chat_template,
+            self.max_length,
+            self._context,
+            thinking=self.thinking,
         )
         return reader
+
+    def _judge(self, example: Mapping[str, Json]) -> None:
+        """Check what only the template can tell, where it can be asked."""
+        template = self._template
+        if isinstance(template, BackendError):
+            raise BackendError(template.message, template.remedy)
+        if template is not None:
+            self._check_with(template, example)
+
+    @cached_property
+    def _check_with(self) -> "Callable[[Template, Mapping[str, Json]], None]":
+        check: Callable[[Template, Mapping[str, Json]], None] = _import("learnable").check
+        return check
+
+    @property
+    def _tokenizer_is_here(self) -> bool:
+        return (model_folder(self.base_model) / "tokenizer.json").is_file()
+
+    @cached_property
+    def _template(self) -> "Template | BackendError | None":
+        """What renders examples, or why it cannot; None where it is not here to do so."""
+        if self.max_length is not None or not self._tokenizer_is_here:
+            return None
+        try:
+            templates = _import("templates")
+        except BackendError:
+            return None
+        folder = model_folder(self.base_model)
+        try:
+            template: Template = templates.load_template(
+                folder,
+                self.chat_template,
+                special=special_of(folder),
+                thinking=self.thinking,
+            )
+        except BackendError as error:
+            return error
+        return template
+
+    @cached_property
+    def _passing(self) -> tuple[bool, bool, bool]:
+        """Which plain conversations pass: taking turns, speaking twice, with a system prompt."""
+        template = self._template
+        if template is None:
+            return True, True, True
+        if isinstance(template, BackendError):
+            return False, False, False
+        kinds: tuple[bool, bool, bool] = _import("learnable").plain_kinds(template)
+        return kinds
+
+    def _passes(self, lines: bytes) -> bool:
+        turns, twice, system = self._passing
+        if not turns or (not system and _SYSTEM in lines):
+            return False
+        # No quote mark of a text stands there without a backslash.
+        return twice or _TAKING_TURNS.fullmatch(b"".join(_SPEAKER.findall(lines))) is not None
 
     @cached_property
     def _control(self) -> re.Pattern[str]:
@@ -135,28 +214,28 @@ class LocalEncoder:
 
     @cached_property
     def _spelt(self) -> re.Pattern[bytes]:
-        """Finds control tokens in canonical lines."""
-        spelt = (json.dumps(token, ensure_ascii=False)[1:-1] for token in self._special)
+        """Finds control tokens, and what a template looks for, in canonical lines."""
+        spelt = (json.dumps(token, ensure_ascii=False)[1:-1] for token in self._telling)
         return re.compile("|".join(map(re.escape, spelt)).encode() or b"(?!)")
 
     @cached_property
     def _starts(self) -> Mapping[bytes, set[bytes]]:
         """What those begin with, by the first byte; few bytes are found many times as fast."""
         starts: dict[bytes, set[bytes]] = {}
-        for token in self._special:
+        for token in self._telling:
             spelt = json.dumps(token, ensure_ascii=False)[1:-1].encode()
             starts.setdefault(spelt[:1], set()).add(spelt[:_START])
         return starts
 
     @cached_property
+    def _telling(self) -> tuple[str, ...]:
+        template = self._template
+        known = None if isinstance(template, BackendError) else template
+        return (*self._special, *sorted(known.telling if known is not None else ()))
+
+    @cached_property
     def _special(self) -> tuple[str, ...]:
-        raw = read_json(model_folder(self.base_model) / "tokenizer.json") or {}
-        added = raw.get("added_tokens")
-        return tuple(
-            str(token["content"])
-            for token in (added if isinstance(added, list) else [])
-            if token.get("special") and token.get("content")
-        )
+        return tuple(special_of(model_folder(self.base_model)).values())
 
 
 def _import(name: str) -> ModuleType:

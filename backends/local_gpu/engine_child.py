@@ -42,9 +42,9 @@ from backends.base import (
 from backends.local_gpu.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.answers import AnswerReader
 from backends.local_gpu.decode import BASE, Batch, Row
+from backends.local_gpu.messages import Conversation
 from backends.local_gpu.models import base_folder, device, load_model, precision
 from backends.local_gpu.streaming_text import StreamingText
-from backends.local_gpu.templates import Conversation
 from backends.local_gpu.tokens import Chat, load_chat
 
 Message: TypeAlias = Mapping[str, Any]
@@ -174,7 +174,7 @@ class Models:
     def __init__(self, base: Path, where: torch.device) -> None:
         self._base = base
         self._where = where
-        self._chats: dict[str | None, Chat] = {}
+        self._chats: dict[tuple[str | None, bool], Chat] = {}
         usual = precision("auto", where)
         # Loaded at once, so that the first question need not wait for more than itself.
         self._usual = (base, 0, usual)
@@ -188,10 +188,10 @@ class Models:
 
     def chat(self, asked: Asked) -> Chat:
         """Return what turns a model's conversations into tokens, as in training."""
-        template = None if asked is None else asked["chat_template"]
-        if template not in self._chats:
-            self._chats[template] = load_chat(self._base, template)
-        return self._chats[template]
+        key = (None, False) if asked is None else (asked["chat_template"], asked["thinking"])
+        if key not in self._chats:
+            self._chats[key] = load_chat(self._base, key[0], thinking=key[1])
+        return self._chats[key]
 
     def network(self, asked: Asked) -> Network | None:
         """Return the network that a model needs, loading it if there is room.

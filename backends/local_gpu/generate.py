@@ -30,9 +30,9 @@ from backends.local_gpu.batches import by_length, collate
 from backends.local_gpu.documents import Documents, load_documents
 from backends.local_gpu.encode import flatten
 from backends.local_gpu.loss import labelled_loss
+from backends.local_gpu.messages import Conversation
 from backends.local_gpu.models import base_folder, device, load_model, precision
 from backends.local_gpu.run_dir import encode
-from backends.local_gpu.templates import Conversation
 from backends.local_gpu.tokens import Chat, Encoded, load_chat
 from backends.local_gpu.worker import end_without
 
@@ -130,9 +130,15 @@ def _model(
     return Model(
         model=model,
         dtype=dtype,
-        chat=load_chat(base, chosen.get("chat_template")) if any(asked) else None,
+        chat=_chat(base, chosen) if any(asked) else None,
         documents=None if all(asked) else load_documents(base, min(length, context or length)),
     )
+
+
+def _chat(base: Path, chosen: Mapping[str, Any]) -> Chat:
+    """Open what reads prompts as they were read in training."""
+    thinking = bool(chosen.get("thinking"))
+    return load_chat(base, chosen.get("chat_template"), thinking=thinking)
 
 
 def _with_adapter(model: PreTrainedModel, one: Mapping[str, Any], base: Path) -> PeftModel:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from backends.base import BackendError
 from backends.encoder import Piece
 from backends.local_gpu.documents import load_documents
+from backends.local_gpu.templates import NEWEST
 from backends.local_gpu.tokens import Encoded, load_chat
 
 
@@ -27,7 +28,13 @@ class Reader(Protocol):
 
 
 def open_reader(
-    folder: Path, chat_template: str | None, max_length: int | None, context: int | None
+    folder: Path,
+    chat_template: str | None,
+    max_length: int | None,
+    context: int | None,
+    *,
+    thinking: bool = False,
+    recipe: int = NEWEST,
 ) -> Reader:
     """Open what reads a model's examples.
 
@@ -36,10 +43,12 @@ def open_reader(
         chat_template: A shipped template to use instead of the model's own.
         max_length: For plain texts: most tokens that are read at once. None reads conversations.
         context: What the base model reads at most, if it has a limit.
+        thinking: Whether the model is trained to think before it answers.
+        recipe: By which rules conversations are rendered.
 
     Raises:
         BackendError: Tokenizer or template cannot be read.
     """
     if max_length is None:
-        return load_chat(folder, chat_template)
+        return load_chat(folder, chat_template, thinking=thinking, recipe=recipe)
     return load_documents(folder, min(max_length, context or max_length))

@@ -6,6 +6,7 @@ is what is trained on. Needs `tokenizers` and `jinja2`; never torch or transform
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,25 +15,19 @@ from tokenizers import Encoding, Tokenizer, processors
 from backends.base import BackendError
 from backends.encoder import Piece
 from backends.local_gpu.answers import Answer, AnswerReader, read_answer
-from backends.local_gpu.call_forms import Form, types_of
-from backends.local_gpu.forms import form_of
+from backends.local_gpu.learnable import endless, text_of
+from backends.local_gpu.learnable import learnt as learnt_of
+from backends.local_gpu.messages import Conversation
+from backends.local_gpu.model_files import special_text
 from backends.local_gpu.pieces import pieces
 from backends.local_gpu.run_dir import read_json
-from backends.local_gpu.templates import (
-    Conversation,
-    Span,
-    Template,
-    endless,
-    load_template,
-    special_text,
-)
+from backends.local_gpu.templates import NEWEST, Template, load_template
+from backends.local_gpu.turns import Span
 from backends.local_gpu.verbatim import prompt_ids
 
 BATCH: Final = 512
 """Conversations tokenised at once."""
-_PROBE: Final = {
-    "messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
-}
+_PROBE: Final = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +49,11 @@ class Chat:
     """Texts that the tokenizer reads as control tokens, wherever they stand."""
     stops: frozenset[int]
     """Tokens at which generation stops."""
-    form: Form
-    """How the model writes its answers."""
 
     @property
     def silent(self) -> frozenset[str]:
         """Control tokens that say nothing in an answer; the others are to be read."""
-        marks = "".join(self.form.marks)
+        marks = "".join(self.template.form.marks)
         return frozenset(token for token in self.special if token not in marks)
 
     def prompt(self, conversation: Conversation, *, thinking: bool | None = None) -> list[int]:
@@ -70,10 +63,7 @@ class Chat:
             conversation: What was said so far.
             thinking: Whether the model may think first; None asks as it was trained.
         """
-
-        def render(given: Conversation) -> str:
-            return self.template.prompt(given, thinking=thinking).text
-
+        render = partial(self.template.prompt, thinking=thinking)
         return prompt_ids(self.tokenizer, self.special, conversation, render)
 
     def reader(self, conversation: Conversation, *, thinking: bool | None = None) -> AnswerReader:
@@ -82,13 +72,7 @@ class Chat:
         It is fed decoded text: all but the `silent` tokens, control tokens included
         (`skip_special_tokens=False`), up to the first of `stops`. The arguments are as for `prompt`.
         """
-        tools = conversation.get("tools")
-        return AnswerReader(
-            form=self.form,
-            types=types_of(tools),
-            offered=bool(tools),
-            opening=self.template.prompt(conversation, thinking=thinking).opening,
-        )
+        return self.template.reader(conversation, thinking=thinking)
 
     def parse(
         self, ids: Sequence[int], conversation: Conversation, *, thinking: bool | None = None
@@ -110,7 +94,7 @@ class Chat:
         Raises:
             BackendError: The template refuses one of them.
         """
-        texts = [self.template.text(conversation) for conversation in conversations]
+        texts = [text_of(self.template, conversation) for conversation in conversations]
         encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [len(encoding) for encoding in encodings]
 
@@ -137,7 +121,7 @@ class Chat:
         (encoded,) = self.encode([conversation])
         if isinstance(encoded, BackendError):
             raise encoded
-        text = self.template.text(conversation)
+        text = self.template.render(conversation).text
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         return pieces(text, encoding, encoded.learnt)
 
@@ -147,7 +131,7 @@ class Chat:
         for place, conversation in enumerate(batch):
             try:
                 self._refuse_control_tokens(conversation)
-                rendered.append(self.template.render(conversation))
+                rendered.append(learnt_of(self.template, conversation))
             except BackendError as error:
                 problems[place] = error
         texts = [one.text for one in rendered]
@@ -169,7 +153,7 @@ class Chat:
                 learnt[place] = True
                 place += 1
             if not learnt[place - 1] or encoding.ids[place - 1] not in self.stops:
-                return endless()
+                return endless(self.template)
         # The first token is never predicted.
         learnt[:1] = [False]
         if not any(learnt):
@@ -190,12 +174,16 @@ class Chat:
                 )
 
 
-def load_chat(folder: Path, chat_template: str | None) -> Chat:
+def load_chat(
+    folder: Path, chat_template: str | None, *, thinking: bool = False, recipe: int = NEWEST
+) -> Chat:
     """Open a model's tokenizer and chat template.
 
     Args:
         folder: The model's folder.
         chat_template: A shipped template to use instead of the model's own.
+        thinking: Whether the model is trained to think before it answers.
+        recipe: By which rules examples are rendered; prompts always are by the newest.
 
     Raises:
         BackendError: The tokenizer cannot be read, or does not fit the template.
@@ -203,23 +191,28 @@ def load_chat(folder: Path, chat_template: str | None) -> Chat:
     tokenizer = open_tokenizer(folder)
     # Only to have exact offsets: a trimmed line break would seem to belong to the next word.
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    template = load_template(folder, chat_template)
     special = specials(tokenizer)
-    text = template.render(_PROBE)
+    template = load_template(
+        folder, chat_template, special=special, thinking=thinking, recipe=recipe
+    )
+    try:
+        text = template.ways[False].rendered(_PROBE, None)
+    except BackendError as error:
+        # A question and an answer: nothing about the data would help.
+        raise BackendError(error.message, template.instead) from error
     ids = tokenizer.encode(text.text[: text.answers[-1].end], add_special_tokens=False).ids
     # A special token at the end of the answer is this template's end of turn.
     turn_end = {ids[-1]} & special.keys()
     if chat_template is not None and not turn_end:
         raise BackendError(
             f"the tokenizer in {folder} lacks the control tokens of the template {chat_template}",
-            "use a base model that has them, or the model's own template",
+            "remove `chat_template`: the model's own template is used then",
         )
     return Chat(
         tokenizer=tokenizer,
         template=template,
         special=frozenset(special.values()),
         stops=frozenset(_eos(folder, tokenizer) | turn_end),
-        form=form_of(template.source, template.answer),
     )
 
 

@@ -142,7 +142,14 @@ def train(run: RunDir, stop: Stop) -> bool:
     # A frozen base may be as coarse as the computation; weights that are trained may not.
     model = load_model(base, dtype if adapter else torch.float32, where)
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    reader = open_reader(base, settings.get("chat_template"), settings.get("max_length"), longest)
+    reader = open_reader(
+        base,
+        settings.get("chat_template"),
+        settings.get("max_length"),
+        longest,
+        thinking=settings.get("thinking") == "on",
+        recipe=int(settings["recipe"]),
+    )
     chat = reader if isinstance(reader, Chat) else None
     sets = Sets(
         train=encode_file(reader, run.train, run.origins, longest),

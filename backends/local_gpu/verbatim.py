@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from tokenizers import Tokenizer
 
-from backends.local_gpu.templates import Conversation, plain_conversation
+from backends.local_gpu.messages import Conversation, plain_conversation
 
 _OPEN: Final = "\ufdd2"
 _CLOSE: Final = "\ufdd3"

@@ -134,6 +134,10 @@ def write_repository(folder: Path, specs: int) -> None:
     base.mkdir()
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (base / name).write_text("{}")
+    token = '{"added_tokens": [{"id": 0, "content": "<|end|>", "special": true}]}'
+    (base / "tokenizer.json").write_text(token)
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
+    (base / "chat_template.jinja").write_text(template)
     for number in range(specs):
         (finetunes / "data" / f"rows-{number:05}.csv").write_text(csv(number))
         (finetunes / f"spec-{number:05}.yaml").write_text(

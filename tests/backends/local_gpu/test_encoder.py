@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +31,16 @@ FORGETFUL = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% if m.role == 'assistant' and loop.last %}<think></think>{% endif %}"
     "{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+STRICT = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}" + CHATML_TURN + "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+DROPS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{{ m.content.split('---')[-1].split('</think>')[-1] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 ENDLESS = "{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
@@ -73,7 +82,7 @@ def test_what_is_shown_is_what_is_trained(
     pieces = encoder.show(conversation)
 
     assert encoder.count([conversation, conversation]) == [len(encoded.ids)] * 2
-    assert "".join(piece.text for piece in pieces) == chat.template.text(conversation)
+    assert "".join(piece.text for piece in pieces) == chat.template.render(conversation).text
     assert all(piece.text and "\ufffd" not in piece.text.replace(question, "") for piece in pieces)
     learnt = "".join(piece.text for piece in pieces if piece.trained)
     assert learnt.rstrip() == f"{answer}<|im_end|>".rstrip()
@@ -212,35 +221,95 @@ def test_what_passes_the_check_can_be_trained_on(open_encoder, messages):
     assert any(piece.trained for piece in encoder.show({"messages": messages}))
 
 
+SYSTEM = {"role": "system", "content": "짧게"}
+TOOL = {"type": "function", "function": {"name": "hours"}}
+CALLS = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+
+
 @pytest.mark.parametrize(
-    ("template", "expected"),
+    ("template", "conversation", "message", "remedy"),
     [
-        (NO_SYSTEM, ["chat template drops the system prompt, tools, tool calls"]),
+        (
+            NO_SYSTEM,
+            {"messages": [SYSTEM, *PLAIN]},
+            "leaves out the system's text",
+            "move the text of the prompt into the first message of the user",
+        ),
         (
             REFUSES_SYSTEM,
-            ["the system prompt: the chat template refuses", "drops tools, tool calls"],
+            {"messages": [SYSTEM, *PLAIN]},
+            "System role not supported",
+            "move the text of the prompt into the first message of the user",
+        ),
+        (NO_SYSTEM, {"messages": PLAIN, "tools": [TOOL]}, "leaves out tools", "remove tools"),
+        (
+            NO_SYSTEM,
+            {"messages": [PLAIN[0], CALLS], "tools": [TOOL]},
+            "does not show calls of tools",
+            "use a base model whose template shows them",
+        ),
+        (ENDLESS, {"messages": PLAIN}, "end of turn is not in the loss", "eos_token_id"),
+        (None, {"messages": PLAIN}, "has no chat template", "chat_template: chatml"),
+        (
+            STRICT,
+            {"messages": [PLAIN[0], *PLAIN]},
+            "roles must alternate",
+            "join messages of the same role",
         ),
         (
             FORGETFUL,
-            ["drops tools", "several answers cannot be learnt: .* once more messages follow"],
+            {"messages": [PLAIN[0], {**PLAIN[1], "content": "<think>\n왜\n</think>\n\n네"}]},
+            "has thinking in it, and thinking is off",
+            "remove what is thought",
         ),
-        (ENDLESS, ["drops tools", "no answer can be learnt: end of turn is not in the loss"]),
-        (None, ["has no chat template"]),
+        (
+            FORGETFUL,
+            {"messages": [PLAIN[0], {**PLAIN[1], "reasoning_content": "왜"}]},
+            "has thinking in it, and thinking is off",
+            "remove what is thought",
+        ),
+        (
+            DROPS,
+            {"messages": [PLAIN[0], {**PLAIN[1], "content": "a---b"}]},
+            "leaves out a part of an answer",
+            "remove what it leaves out",
+        ),
     ],
 )
-def test_warnings_say_what_a_template_does_not_show(open_encoder, changed_base, template, expected):
-    encoder = open_encoder(changed_base(chat_template__jinja=template))
-    found = encoder.warnings(EVERY)
-    assert len(found) == len(expected), found
-    for text, pattern in zip(found, expected, strict=True):
-        assert re.search(pattern, text), text
-        assert "chatml" in text
+def test_what_the_template_cannot_say_is_refused_before_the_job_with_a_remedy(
+    open_encoder, changed_base, template, conversation, message, remedy
+):
+    folder = changed_base(chat_template__jinja=template)
+    encoder = open_encoder(folder)
+    with pytest.raises(BackendError, match=message) as planned:
+        encoder.check(conversation)
+    assert remedy in planned.value.remedy
+    line = json.dumps(conversation, ensure_ascii=False, separators=(",", ":")).encode()
+    if "tools" not in conversation and "reasoning" not in str(conversation):
+        assert not encoder.clears(line)
+    if template is not None:
+        (job,) = load_chat(folder, None).encode([conversation])
+        assert (job.message, job.remedy) == (planned.value.message, planned.value.remedy)
 
 
-def test_what_no_example_has_is_not_missed(open_encoder, changed_base):
-    encoder = open_encoder(changed_base(chat_template__jinja=NO_SYSTEM))
-    assert any("drops the system prompt" in one for one in encoder.warnings(["system"]))
-    assert encoder.warnings([]) == []
+def test_chatml_is_proposed_only_where_the_tokenizer_has_its_tokens(
+    open_encoder, changed_base, base_folder
+):
+    files = {"chat_template__jinja": NO_SYSTEM.replace("<|im_", "<|turn_")}
+    tokenizer = (base_folder / "tokenizer.json").read_text()
+    other = changed_base(**files, tokenizer__json=tokenizer.replace("<|im_", "<|turn_"))
+    for folder, proposed in ((changed_base(chat_template__jinja=NO_SYSTEM), True), (other, False)):
+        with pytest.raises(BackendError) as caught:
+            open_encoder(folder).check({"messages": [SYSTEM, *PLAIN]})
+        assert ("chatml" in caught.value.remedy) == proposed
+
+
+def test_what_a_template_looks_for_is_looked_at_one_by_one(open_encoder, changed_base):
+    encoder = open_encoder(changed_base(chat_template__jinja=DROPS))
+    plain, telling = ({"messages": [PLAIN[0], {**PLAIN[1], "content": t}]} for t in "ab")
+    telling["messages"][1]["content"] = "a</think>b"
+    for conversation, cleared in ((plain, True), (telling, False)):
+        assert encoder.clears(json.dumps(conversation).encode()) == cleared
 
 
 def test_a_template_that_shows_everything_is_not_warned_of(open_encoder):
@@ -254,7 +323,8 @@ def test_a_tokenizer_that_is_not_here_is_said_when_it_is_needed(backend, tmp_pat
     encoder = backend.encoder(base, "supervised", backend.parse_hyperparameters("supervised", {}))
     assert (encoder.identity[:6], encoder.limits.max_tokens) == ("local:", None)
     encoder.check({"messages": PLAIN})
-    assert encoder.warnings(EVERY) == []
+    (warning,) = encoder.warnings(EVERY)
+    assert warning.endswith("can show every example: the base model is not on this machine")
     for ask in (encoder.count, lambda one: encoder.show(one[0])):
         with pytest.raises(BaseModelMissing, match="is not on this machine"):
             ask([{"messages": PLAIN}])
@@ -281,7 +351,12 @@ for ask in (lambda: encoder.count([example]), lambda: encoder.show(example)):
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     missing = "counting tokens needs the package tokenizers / pip install 'ftctl[local]'"
-    assert done.stdout.splitlines() == [f"{encoder.identity} 128 []", missing, missing]
+    told, *rest = done.stdout.splitlines()
+    # What was not checked is another's to check: it must not be remembered as checked.
+    assert not told.startswith(encoder.identity)
+    assert "128 [" in told
+    assert "it was not checked" in told
+    assert rest == [missing, missing]
 
 
 def test_a_plain_text_ends_and_is_learnt_whole(open_encoder):
@@ -322,14 +397,22 @@ SPECIAL = ["<|im_end|>", '<"quoted">', "\\tab", "끝", "[PAD]"]
 )
 def test_what_is_cleared_passes_every_check(tmp_path, said):
     (tmp_path / "tokenizer.json").write_text(
-        json.dumps({"added_tokens": [{"content": token, "special": True} for token in SPECIAL]})
+        json.dumps(
+            {
+                "added_tokens": [
+                    {"id": place, "content": token, "special": True}
+                    for place, token in enumerate(SPECIAL)
+                ]
+            }
+        )
     )
+    (tmp_path / "chat_template.jinja").write_text(STRICT)
     encoder = LocalEncoder(
         base_model=BaseModel(reference=str(tmp_path), revision=None, identity="a")
     )
     text = "".join(said)
     plain = [{"content": "a", "role": "user"}, {"content": f"b{text}", "role": "assistant"}]
-    line = json.dumps({"messages": plain}, ensure_ascii=False)
+    line = json.dumps({"messages": plain}, ensure_ascii=False, separators=(",", ":"))
     cleared = encoder.clears(line.encode())
     if cleared:
         encoder.check({"messages": plain})
@@ -337,8 +420,25 @@ def test_what_is_cleared_passes_every_check(tmp_path, said):
     assert cleared == (not any(one in text for one in SPECIAL))
 
 
+def test_only_those_that_take_turns_are_cleared_where_a_template_is_strict(
+    open_encoder, changed_base
+):
+    encoder = open_encoder(changed_base(chat_template__jinja=STRICT))
+    ask, say = ({"content": '","role":"user"', "role": one} for one in ("user", "assistant"))
+    system = {"content": "a", "role": "system"}
+    for messages, cleared in (
+        ([ask, say], True),
+        ([ask, say, ask, say], True),
+        ([ask, ask, say], False),
+        ([ask, say, say], False),
+        ([system, ask, say], False),
+    ):
+        line = json.dumps({"messages": messages}, separators=(",", ":")).encode() + b"\n"
+        assert encoder.clears(line * 2) == cleared
+
+
 def test_plain_texts_are_looked_at_one_by_one(open_encoder):
-    assert open_encoder().clears(b'{"messages":[]}')
+    assert open_encoder().clears(b'{"messages":[{"content":"a","role":"user"}]}')
     assert not pretraining(open_encoder).clears(b'{"text":"a"}')
 
 
@@ -347,10 +447,13 @@ def test_a_template_is_judged_without_tokenizer(open_encoder, changed_base):
     program = f"""
 import pickle, sys
 sys.modules["tokenizers"] = None
-(warning,) = pickle.loads({pickle.dumps(encoder)!r}).warnings({EVERY!r})
-print(warning[:44])
+from backends.base import BackendError
+try:
+    pickle.loads({pickle.dumps(encoder)!r}).check({{"messages": {[SYSTEM, *PLAIN]!r}}})
+except BackendError as error:
+    print(error.message)
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "the base model's chat template drops the sys\n"
+    assert done.stdout == "the base model's chat template leaves out the system's text\n"

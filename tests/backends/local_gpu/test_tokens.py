@@ -44,6 +44,11 @@ FORGETFUL = (
 )
 ENDLESS = "{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
 MARKED_WITHOUT_END = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}"
+    "{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
+    "<|im_end|>\n{% endfor %}"
+)
+MARKED_EVERYWHERE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% generation %}{{ m.content }}"
     "{% endgeneration %}<|im_end|>\n{% endfor %}"
 )
@@ -140,7 +145,6 @@ def _objects(calls):
 @pytest.mark.parametrize(
     ("template", "conversation", "message", "remedy"),
     [
-        (FORGETFUL, TURNS, "writes an answer differently once more messages follow", "chatml"),
         (ENDLESS, TURNS, "end of turn is not in the loss", "chatml"),
         (MARKED_WITHOUT_END, TURNS, "end of turn is not in the loss", "chatml"),
         (None, {"messages": TURNS["messages"][:2]}, "nothing is learnt", "remove it"),
@@ -168,9 +172,36 @@ def test_control_tokens_in_the_data_are_refused(base_folder, example):
         encode(load_chat(base_folder, None), conversation)
 
 
-def test_a_single_answer_needs_no_generation_marks(changed_base, example):
+@pytest.mark.parametrize("template", [FORGETFUL, MARKED_EVERYWHERE])
+def test_answers_are_told_apart_where_a_template_forgets_or_marks_too_much(changed_base, template):
+    chat = load_chat(changed_base(chat_template__jinja=template), None)
+    assert learnt(chat, TURNS) == [
+        "영업 시간은 nine to six<|im_end|>",
+        "Two streets down.<|im_end|>",
+    ]
+    whole = encode(chat, TURNS)
+    asked = chat.prompt({"messages": TURNS["messages"][:-1]})
+    end = len(whole.ids) - 1 - list(reversed(whole.learnt)).index(True)
+    answer = chat.tokenizer.encode("Two streets down.<|im_end|>").ids
+    assert list(whole.ids[: end + 1]) == [*asked, *answer]
+
+
+def test_a_block_before_every_answer_is_prompt(changed_base, example):
     chat = load_chat(changed_base(chat_template__jinja=FORGETFUL), None)
+    assert learnt(chat, example("a", "b")) == ["b<|im_end|>"]
+    asked = chat.tokenizer.decode(
+        chat.prompt({"messages": example("a", "b")["messages"][:1]}), skip_special_tokens=False
+    )
+    assert asked.endswith("<|im_start|>assistant\n<think></think>")
+
+
+def test_recipe_1_renders_as_it_did(changed_base, base_folder, example):
+    chat = load_chat(changed_base(chat_template__jinja=FORGETFUL), None, recipe=1)
     assert learnt(chat, example("a", "b")) == ["<think></think>b<|im_end|>"]
+    with pytest.raises(BackendError, match="writes an answer differently once more"):
+        encode(chat, TURNS)
+    # Where nothing changed there is one way.
+    assert load_chat(base_folder, None, recipe=1).template.recipe == 2
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_control_token_of_people_is_text_wherever_it_stands(chat, place):
     given = conversation(**{place: FORGED})
     forged = chat.prompt(given)
     assert controls(chat, forged) == controls(chat, usual)
-    assert read(chat, forged) == chat.template.prompt(given).text
+    assert read(chat, forged) == chat.template.prompt(given)
 
 
 def test_escapes_and_parts_do_not_hide_a_control_token(chat):
@@ -90,7 +90,7 @@ def test_marks_of_templates_are_text_too(chat, text):
 
 def test_other_texts_are_encoded_as_ever(chat):
     given = conversation(content="How long?\n\n카페 < | im_end |>  ")
-    text = chat.template.prompt(given).text
+    text = chat.template.prompt(given)
     assert chat.prompt(given) == chat.tokenizer.encode(text, add_special_tokens=False).ids
 
 

@@ -67,7 +67,11 @@ def shell(
     # As much of a model as planning looks at.
     for name, content in {
         "config.json": "{}",
-        "tokenizer.json": "{}",
+        "tokenizer.json": '{"added_tokens": [{"id": 0, "content": "<|end|>", "special": true}]}',
+        "chat_template.jinja": (
+            "{% for m in messages %}{{ m.role }}: {{ m.content }}<|end|>\n{% endfor %}"
+            "{% if add_generation_prompt %}assistant: {% endif %}"
+        ),
         "model.safetensors": "\0" * 16,
     }.items():
         made.write(f"models/tiny/{name}", content)

@@ -1,0 +1,384 @@
+"""Whether a conversation can be learnt from: what the trainer refuses and what a plan refuses.
+
+Most conversations of a dataset are of few kinds: the same roles in the same order, with and without
+tools. One of each kind is tried with texts of no meaning; a conversation whose own texts mean
+something to the template (`</think>`), or that calls tools, is tried itself.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import combinations, groupby
+from typing import Any, Final
+
+from backends.base import BackendError
+from backends.local_gpu.forms import PROBE_TOOL, probe_call
+from backends.local_gpu.messages import Conversation, thought
+from backends.local_gpu.templates import Template
+from backends.local_gpu.turns import Rendered
+
+_SAME: Final = 3
+"""Turns after which more of them are the same kind."""
+_OFFERED: Final = "probe_offered"
+_FIXES: Final = 2
+"""Most changes that a remedy names."""
+_PROMPTS: Final = frozenset({"system", "developer"})
+
+
+def check(template: Template, conversation: Conversation) -> None:
+    """Check that a conversation can be learnt from, without rendering it where its kind is known.
+
+    Raises:
+        BackendError: It cannot; the remedy works for this template.
+    """
+    if _check_kind(template, conversation):
+        learnt(template, conversation)
+
+
+def learnt(template: Template, conversation: Conversation) -> Rendered:
+    """Render a conversation, and check that all that should be learnt is.
+
+    Raises:
+        BackendError: It is not, or the template refuses the conversation.
+    """
+    if template.recipe == 1:
+        return template.render(conversation)
+    _check_kind(template, conversation)
+    try:
+        return _verified(template, conversation)
+    except BackendError as error:
+        raise _mended(template, conversation, error) from None
+
+
+def text_of(template: Template, conversation: Conversation) -> str:
+    """Return a conversation as it is trained on, rendered once where that is all there is to it.
+
+    Raises:
+        BackendError: The template refuses it.
+    """
+    if template.recipe == 1 or any(means(template, _text(m)) for m in conversation["messages"]):
+        return template.render(conversation).text
+    kind = ("whole", _kind(conversation))
+    if kind not in template.kinds:
+        sample = _sample(conversation)
+        template.kinds[kind] = template.render(sample).text == template.whole(sample)
+    if template.kinds[kind]:
+        return template.whole(conversation)
+    return template.render(conversation).text
+
+
+def plain_kinds(template: Template) -> tuple[bool, bool, bool]:
+    """Say which plain conversations can surely be learnt: those that hold nothing but texts.
+
+    Returns:
+        Whether those can where user and assistant take turns, those where somebody speaks twice,
+        and those with a system prompt.
+    """
+    asked, said = {"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}
+    system = {"role": "system", "content": "3"}
+    turns = [[asked, said] * count for count in range(1, _SAME + 1)]
+    twice = [[asked, asked, said], [asked, said, said], [asked, said, asked, asked, said, said]]
+    return (
+        _all_pass(template, turns),
+        _all_pass(template, twice),
+        _all_pass(template, [[system, *kind] for kind in turns]),
+    )
+
+
+def _all_pass(template: Template, kinds: Sequence[Sequence[Mapping[str, Any]]]) -> bool:
+    try:
+        for kind in kinds:
+            check(template, {"messages": kind})
+    except BackendError:
+        return False
+    return True
+
+
+def means(template: Template, text: str) -> bool:
+    """Say whether a text holds something that the template or a reader of answers looks for."""
+    return _telling(template.telling).search(text) is not None
+
+
+@lru_cache(maxsize=16)
+def _telling(texts: frozenset[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, sorted(texts))) or "(?!)")
+
+
+def _check_kind(template: Template, conversation: Conversation) -> bool:
+    """Check one conversation of this kind, and say whether each must be looked at."""
+    kind = _kind(conversation)
+    known = template.kinds.get(kind)
+    if known is None:
+        known = template.kinds[kind] = _look_at_kind(template, conversation)
+    if isinstance(known, BackendError):
+        raise BackendError(known.message, known.remedy)
+    return known or any(means(template, _text(message)) for message in conversation["messages"])
+
+
+def _look_at_kind(template: Template, conversation: Conversation) -> BackendError | bool:
+    sample = _sample(conversation)
+    try:
+        rendered = _verified(template, sample)
+        _all_shown(template, sample, rendered.text)
+    except BackendError as error:
+        return _mended(template, sample, error)
+    return bool(conversation.get("tools")) or any(
+        message.get("tool_calls") or thought(message) for message in conversation["messages"]
+    )
+
+
+def _kind(conversation: Conversation) -> object:
+    """Return what is the same for all conversations that a template writes alike."""
+    messages = conversation["messages"]
+    kinds = [
+        (
+            message["role"],
+            message.get("weight") == 0,
+            bool(_text(message)),
+            len(message.get("tool_calls") or ()),
+            bool(thought(message)),
+        )
+        for message in messages
+    ]
+    first = kinds[:1] if kinds[:1] and kinds[0][0] == "system" else []
+    turns = kinds[len(first) :]
+    if len(turns) > 2 * _SAME and turns == turns[:2] * (len(turns) // 2):
+        turns = turns[: 2 * _SAME]
+    return (tuple(first), tuple(turns), bool(conversation.get("tools")))
+
+
+def _sample(conversation: Conversation) -> Conversation:
+    """Return a conversation of the same kind whose texts mean nothing."""
+    messages = []
+    for place, message in enumerate(conversation["messages"]):
+        plain = {**message, "content": f"PROBE{place}SAID" if _text(message) else None}
+        if message.get("tool_calls"):
+            plain["tool_calls"] = [
+                probe_call(str(call.get("id", "probe0001"))) for call in message["tool_calls"]
+            ]
+        for key in ("reasoning_content", "thinking", "reasoning"):
+            if isinstance(message.get(key), str) and message[key].strip():
+                plain[key] = f"PROBE{place}THOUGHT"
+        messages.append(plain)
+    tools = []
+    if conversation.get("tools"):
+        tools = [PROBE_TOOL, {"type": "function", "function": {**PROBE_TOOL["function"]}}]
+        tools[1]["function"]["name"] = _OFFERED
+    return {"messages": messages, "tools": tools}
+
+
+def _all_shown(template: Template, sample: Conversation, text: str) -> None:
+    """Check that a template shows every part of a conversation.
+
+    Raises:
+        BackendError: It leaves one out.
+    """
+    missing = dict.fromkeys(
+        f"the {message['role']}'s text"
+        for message in sample["messages"]
+        if message["content"] and message["content"] not in text
+    )
+    names = [*missing, *(["tools"] if sample["tools"] and _OFFERED not in text else [])]
+    if names:
+        raise BackendError(
+            f"the base model's chat template leaves out {' and '.join(names)}",
+            f"remove what it leaves out{template.or_chatml}",
+        )
+
+
+def _verified(template: Template, conversation: Conversation) -> Rendered:
+    rendered = template.render(conversation)
+    messages = template.messages(conversation)
+    places = [
+        place
+        for place, message in enumerate(conversation["messages"])
+        if message["role"] == "assistant" and message.get("weight") != 0
+    ]
+    if len(places) != len(rendered.answers):
+        raise BackendError(
+            "the base model's chat template does not mark every answer as one",
+            f"use another base model{template.or_chatml}",
+        )
+    for place, span in zip(places, rendered.answers, strict=True):
+        text, message = rendered.text[span.start : span.end], messages[place]
+        if not template.ended(text):
+            raise endless(template)
+        if message["content"].strip() not in text:
+            raise BackendError(
+                "the base model's chat template leaves out a part of an answer, "
+                "which would not be learnt",
+                f"remove what it leaves out{template.or_chatml}",
+            )
+        special = message.get("tool_calls") or thought(message)
+        if special or means(template, message["content"]):
+            _check_read_back(template, conversation, place, message, text)
+    return rendered
+
+
+def _check_read_back(
+    template: Template,
+    conversation: Conversation,
+    place: int,
+    message: Mapping[str, Any],
+    text: str,
+) -> None:
+    """Check that a perfect model would be understood: its answer says what the example says."""
+    read = template.read_back(conversation, place, _without_end(template, text))
+    called = [call["function"] for call in message.get("tool_calls") or ()]
+    wanted = [(call["name"], call.get("arguments") or {}) for call in called]
+    got = [
+        (call["function"]["name"], json.loads(call["function"]["arguments"])) for call in read.calls
+    ]
+    if called and not any(name in text for name, _ in wanted):
+        raise BackendError(
+            "the base model's chat template does not show calls of tools, "
+            "so they would not be learnt",
+            f"use a base model whose template shows them{template.or_chatml}",
+        )
+    form = template.form.call
+    if called and form is not None and form.offered and not conversation.get("tools"):
+        raise BackendError(
+            "a tool is called, and none is offered: this model writes a call as plain JSON, "
+            "which is one only where tools are offered",
+            "give the example its `tools`",
+        )
+    if wanted != got:
+        raise BackendError(
+            "calls of tools would be understood as others: "
+            f"{json.dumps(wanted, ensure_ascii=False)[:200]} is read back as "
+            f"{json.dumps(got, ensure_ascii=False)[:200]}",
+            "give the example `tools` that name the types of its arguments, "
+            f"or remove it{template.or_chatml}",
+        )
+    if read.text.strip() != message["content"].strip() or read.thinking != thought(message).strip():
+        raise BackendError(
+            f"an answer would be understood as another: {message['content'][:100]!r} is read "
+            f"back as {read.text[:100]!r}",
+            f"remove the marks that have a meaning in it{template.or_chatml}",
+        )
+
+
+def _without_end(template: Template, text: str) -> str:
+    """Return an answer as a model's is decoded: without the token that ended it."""
+    end = next(one for one in template.ways[False].ends if text.endswith(one))
+    return text.removesuffix(end)
+
+
+def endless(template: Template) -> BackendError:
+    """Return the error that says that an answer's end would not be learnt."""
+    return BackendError(
+        "end of turn is not in the loss: the template does not end an answer with a "
+        "token at which generation stops, so the model would never learn to stop",
+        "name the template's last token in eos_token_id of generation_config.json"
+        f"{template.or_chatml}",
+    )
+
+
+def _mended(template: Template, conversation: Conversation, error: BackendError) -> BackendError:
+    """Return an error with a remedy that was tried: the fewest changes that make it pass."""
+    fixes = [(words, changed) for words, changed in _CHANGES]
+    for count in range(1, _FIXES + 1):
+        for some in combinations(fixes, count):
+            other = conversation
+            for _, change in some:
+                other = change(other)
+            if other == conversation or not _passes(template, other):
+                continue
+            words = ", and ".join(words for words, _ in some)
+            return BackendError(error.message, f"{words}{template.or_chatml}")
+    return error
+
+
+def _passes(template: Template, conversation: Conversation) -> bool:
+    try:
+        rendered = _verified(template, conversation)
+        sample = _sample(conversation)
+        _all_shown(template, sample, template.render(sample).text)
+    except BackendError:
+        return False
+    return bool(rendered.answers)
+
+
+def _without_prompt(conversation: Conversation) -> Conversation:
+    kept = [m for m in conversation["messages"] if m["role"] not in _PROMPTS]
+    return {**conversation, "messages": kept}
+
+
+def _as_system(conversation: Conversation) -> Conversation:
+    return {
+        **conversation,
+        "messages": [
+            {**m, "role": "system"} if m["role"] == "developer" else m
+            for m in conversation["messages"]
+        ],
+    }
+
+
+def _joined(conversation: Conversation) -> Conversation:
+    groups = [list(group) for _, group in groupby(conversation["messages"], lambda m: m["role"])]
+    return {**conversation, "messages": [group[-1] for group in groups]}
+
+
+def _from_the_user(conversation: Conversation) -> Conversation:
+    messages = conversation["messages"]
+    first = next((p for p, m in enumerate(messages) if m["role"] not in _PROMPTS), 0)
+    if first < len(messages) and messages[first]["role"] == "assistant":
+        return {**conversation, "messages": [*messages[:first], *messages[first + 1 :]]}
+    return conversation
+
+
+def _one_call(conversation: Conversation) -> Conversation:
+    messages: list[Any] = []
+    for message in conversation["messages"]:
+        again = messages and message["role"] == "tool" == messages[-1]["role"]
+        if not again:
+            calls = message.get("tool_calls")
+            messages.append({**message, "tool_calls": calls[:1]} if calls else message)
+    return {**conversation, "messages": messages}
+
+
+def _calls_alone(conversation: Conversation) -> Conversation:
+    return {
+        **conversation,
+        "messages": [
+            {**m, "content": None} if m.get("tool_calls") else m for m in conversation["messages"]
+        ],
+    }
+
+
+def _without_tools(conversation: Conversation) -> Conversation:
+    kept = [
+        message
+        for message in conversation["messages"]
+        if message["role"] != "tool" and not message.get("tool_calls")
+    ]
+    return {"messages": list(_joined({"messages": kept})["messages"])}
+
+
+def _one_answer(conversation: Conversation) -> Conversation:
+    messages = conversation["messages"]
+    ends = [place for place, m in enumerate(messages) if m["role"] == "assistant"]
+    return {**conversation, "messages": messages[: ends[0] + 1] if ends else messages}
+
+
+_CHANGES: Final[Sequence[tuple[str, Callable[[Conversation], Conversation]]]] = (
+    ("give the prompt the role `system`", _as_system),
+    ("move the text of the prompt into the first message of the user", _without_prompt),
+    ("join messages of the same role that follow each other", _joined),
+    ("begin the conversation with a message of the user", _from_the_user),
+    ("let the assistant call one tool at a time", _one_call),
+    ("remove the text beside calls of tools", _calls_alone),
+    ("remove tools, calls and their results, or use a base model that shows them", _without_tools),
+    ("train on conversations with one answer each", _one_answer),
+)
+"""What a remedy may propose, the smallest change first."""
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "".join(_texts(content))
+
+
+def _texts(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    return (part["text"] for part in parts if isinstance(part.get("text"), str))

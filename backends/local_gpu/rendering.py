@@ -1,0 +1,295 @@
+"""Rendering with jinja as transformers' `apply_chat_template` does, whole or message by message.
+
+Two differences make training repeatable: today's date is pinned, and which message wrote which text
+can be told. For the latter a template's main loop is given marks where it goes on to the next
+message; they are taken out of the text again.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.runtime
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+Messages: TypeAlias = Sequence[Mapping[str, Any]]
+"""What a template renders."""
+Tools: TypeAlias = Sequence[Mapping[str, Any]] | None
+
+TODAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""What a template is told today's date is: a model must not depend on the day it was trained."""
+OPEN: Final = "\ufdd0ftctl\ufdd1"
+CLOSE: Final = "\ufdd1ftctl\ufdd0"
+"""Around what the assistant says; noncharacters, which no text may interchange."""
+
+_TURN: Final = re.compile("\ufdd2ftctl(\\d+|end)\ufdd3")
+_MARK: Final = "ftctl_turn"
+_OF_EVERY_DICT: Final = frozenset(dir(dict))
+"""Attributes, which go before keys: `message.items` is the method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """A rendered conversation, by the message that wrote it."""
+
+    before: str
+    """What stands before the first message."""
+    texts: Mapping[int, str]
+    """What each message wrote; one that was moved elsewhere or left out is absent."""
+    behind: str
+    """What stands behind the last one: what asks for an answer, for example."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jinja:
+    """A compiled chat template."""
+
+    source: str
+    """Its text, for the model's folder."""
+    known: Mapping[str, object]
+    """What every template knows: jinja's own names, and the tokenizer's special tokens."""
+    compiled: Mapping[tuple[bool, bool], jinja2.Template]
+    """By whether tools are offered, and whether messages are told apart."""
+    marked: bool
+    """Whether it says itself what the assistant wrote."""
+
+    def text(self, messages: Messages, tools: Tools, told: Mapping[str, object]) -> str:
+        """Render messages; `OPEN` and `CLOSE` are left in.
+
+        Args:
+            messages: As templates expect them.
+            tools: Tools that are offered.
+            told: More that the template is told: whether an answer is asked for, for example.
+
+        Raises:
+            jinja2.TemplateError: The template refuses them, as it may with TypeError or KeyError.
+        """
+        template = self.compiled[bool(tools), False]
+        return self._render(template, {**told, "messages": messages, "tools": tools or None})
+
+    def turns(self, messages: Messages, tools: Tools, told: Mapping[str, object]) -> Turns:
+        """Render messages one by one; the arguments are as for `text`."""
+        # A message that is said twice is told apart all the same.
+        own = [dict(message) for message in messages]
+        numbers = {id(message): place for place, message in enumerate(own)}
+
+        def mark(message: object) -> str:
+            place = numbers.get(id(message))
+            return "" if place is None else f"\ufdd2ftctl{place}\ufdd3"
+
+        template = self.compiled[bool(tools), True]
+        given = {**told, "messages": own, "tools": tools or None, _MARK: mark}
+        return _turns(self._render(template, given).replace(OPEN, "").replace(CLOSE, ""))
+
+    def _render(self, template: jinja2.Template, given: Mapping[str, object]) -> str:
+        # What `template.render` does, without gathering the names that are the same every time.
+        context = jinja2.runtime.new_context(
+            template.environment,
+            template.name,
+            template.blocks,
+            {**self.known, **given},
+            shared=True,
+        )
+        return "".join(template.root_render_func(context))
+
+
+def compile_template(source: str, with_tools: str, special: Mapping[str, str]) -> Jinja:
+    """Compile a chat template.
+
+    Args:
+        source: Its text.
+        with_tools: Its text for conversations with tools; often the same.
+        special: The tokenizer's special tokens, by their names.
+
+    Raises:
+        jinja2.TemplateError: It is none.
+    """
+    environment = _environment()
+    texts = {False: source, True: with_tools}
+    compiled = {
+        (offered, apart): environment.from_string(
+            _told_apart(environment.parse(text)) if apart else text
+        )
+        for offered, text in texts.items()
+        for apart in (False, True)
+    }
+    return Jinja(
+        source=source,
+        known={**environment.globals, **special},
+        compiled=compiled,
+        marked=all("generation" in jinja_tags(text) for text in texts.values()),
+    )
+
+
+def jinja_tags(source: str) -> set[str]:
+    """Return the first word of every `{% … %}` of a template."""
+    tokens = list(_environment().lex(source))
+    return {
+        next((text for _, kind, text in tokens[place + 1 : place + 3] if kind == "name"), "")
+        for place, (_, kind, _) in enumerate(tokens)
+        if kind == "block_begin"
+    }
+
+
+def literals(source: str) -> frozenset[str]:
+    """Return the texts that a template looks for in messages, as `</think>`: no plain words."""
+    tree = _environment().parse(source)
+    found: set[str] = set()
+    for test in tree.find_all(jinja2.nodes.Compare):
+        if any(operand.op in {"in", "notin"} for operand in test.ops):
+            found |= _texts(test.expr)
+    for call in tree.find_all(jinja2.nodes.Call):
+        if isinstance(call.node, jinja2.nodes.Getattr):
+            found |= {text for argument in call.args for text in _texts(argument)}
+    for applied in tree.find_all(jinja2.nodes.Filter):
+        found |= {text for argument in applied.args for text in _texts(argument)}
+    return frozenset(text for text in found if len(text) >= _TELLING and _MARKUP.search(text))
+
+
+_MARKUP: Final = re.compile(r"[^\w\s]")
+_TELLING: Final = 3
+"""Characters: shorter ones are commas and line ends."""
+
+
+def _texts(node: jinja2.nodes.Expr) -> set[str]:
+    found = {node.value} if isinstance(node, jinja2.nodes.Const) else set()
+    return {text for text in found if isinstance(text, str)}
+
+
+class _Generation(jinja2.ext.Extension):  # type: ignore[misc]
+    """`{% generation %}…{% endgeneration %}`: puts marks around what the assistant says."""
+
+    tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+        """Turn the block into a call that wraps its output."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        call = self.call_method("_wrap")
+        return jinja2.nodes.CallBlock(call, [], [], body).set_lineno(line)
+
+    def _wrap(self, caller: jinja2.runtime.Macro) -> str:
+        return f"{OPEN}{caller()}{CLOSE}"
+
+
+def _told_apart(tree: jinja2.nodes.Template) -> jinja2.nodes.Template:
+    """Mark where every loop over the messages goes on to the next, and where it ends."""
+    names = {"messages"}
+    assigned = [
+        (
+            node.target.name,
+            {name.name for name in node.node.find_all(jinja2.nodes.Name)} | _itself(node.node),
+        )
+        for node in tree.find_all(jinja2.nodes.Assign)
+        if isinstance(node.target, jinja2.nodes.Name)
+    ]
+    for _ in assigned:
+        names |= {name for name, used in assigned if used & names}
+    _mark_loops(tree, names)
+    return tree
+
+
+def _itself(node: jinja2.nodes.Node) -> set[str]:
+    return {node.name} if isinstance(node, jinja2.nodes.Name) else set()
+
+
+def _mark_loops(node: jinja2.nodes.Node, names: set[str]) -> None:
+    for name in ("body", "else_", "elif_"):
+        block = getattr(node, name, None)
+        if not isinstance(block, list) or isinstance(node, jinja2.nodes.Macro):
+            continue
+        marked: list[jinja2.nodes.Node] = []
+        for inner in block:
+            marked.append(inner)
+            if isinstance(inner, jinja2.nodes.For) and _loops_over(inner, names):
+                # Loops within look at messages beside the one that is being written.
+                called = jinja2.nodes.Call(
+                    jinja2.nodes.Name(_MARK, "load"),
+                    [jinja2.nodes.Name(inner.target.name, "load")],
+                    [],
+                    None,
+                    None,
+                )
+                inner.body.insert(0, jinja2.nodes.Output([called]))
+                end = jinja2.nodes.TemplateData("\ufdd2ftctlend\ufdd3")
+                marked.append(jinja2.nodes.Output([end]))
+            else:
+                _mark_loops(inner, names)
+        setattr(node, name, marked)
+
+
+def _loops_over(loop: jinja2.nodes.For, names: set[str]) -> bool:
+    used = {name.name for name in loop.iter.find_all(jinja2.nodes.Name)} | _itself(loop.iter)
+    return isinstance(loop.target, jinja2.nodes.Name) and bool(used & names)
+
+
+def _turns(text: str) -> Turns:
+    """Take a text with marks apart; of several loops, the one that wrote the most counts."""
+    before, *rest = _TURN.split(text)
+    marks = list(zip(rest[::2], rest[1::2], strict=True))
+    runs: list[dict[int, str]] = [{}]
+    ends = [0]
+    for place, (mark, written) in enumerate(marks):
+        if mark == "end":
+            ends[-1] = place
+            runs.append({})
+            ends.append(len(marks))
+        else:
+            runs[-1][int(mark)] = runs[-1].get(int(mark), "") + written
+    best = max(range(len(runs)), key=lambda one: len("".join(runs[one].values()).strip()))
+    first = ends[best - 1] + 1 if best else 0
+    return Turns(
+        before=before + "".join(written for _, written in marks[:first]),
+        texts=runs[best],
+        behind="".join(written for _, written in marks[ends[best] :]),
+    )
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = TODAY.strftime
+    environment.getattr = _quick_getattr(environment.getattr)
+    return environment
+
+
+def _quick_getattr(getattr_: Callable[[object, str], object]) -> Callable[[object, str], object]:
+    """Return what finds `message.content` at once, which the sandbox does after two exceptions."""
+
+    def find(value: object, name: str) -> object:
+        if type(value) is dict and name in value and name not in _OF_EVERY_DICT:
+            return value[name]
+        return getattr_(value, name)
+
+    return find
+
+
+def _raise(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+def _to_json(
+    value: object,
+    ensure_ascii: bool = False,  # noqa: FBT001, FBT002 - templates call it so
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,  # noqa: FBT001, FBT002
+) -> str:
+    """Jinja's own filter escapes for HTML, which no model was trained on."""
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )

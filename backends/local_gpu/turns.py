@@ -1,0 +1,265 @@
+"""Where in a rendered conversation the assistant's answers stand, and what it is asked with.
+
+An answer is what its template writes behind what asks for it: the text before is prompt, in
+training as when the model is asked. Most templates write a conversation's beginning the same
+whatever follows, so the answers are found by rendering the beginnings. Others write an answer
+otherwise once more follows (a block of thinking is left out, a mark is another): then each answer
+is taken from the rendering where it is the last, and they are put one behind the other. That is
+what the model sees where it answers, and needs no second template for any family.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import jinja2
+
+from backends.base import BackendError
+from backends.local_gpu.rendering import CLOSE, OPEN, Jinja, Messages, Tools, Turns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of rendered text, in characters."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """A conversation as text."""
+
+    text: str
+    answers: Sequence[Span]
+    """What the assistant says and is to learn, end of turn included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apart:
+    """A rendered conversation, in turn what precedes an answer and the answer, then the rest."""
+
+    pieces: Sequence[tuple[str, str]]
+    rest: str
+
+    def rendered(self) -> Rendered:
+        """Put it together."""
+        text, answers = "", []
+        for before, answer in self.pieces:
+            text += before
+            # A template may put a line break behind its end of turn; nobody wants that learnt.
+            answers.append(Span(start=len(text), end=len(text) + len(answer.rstrip())))
+            text += answer
+        return Rendered(text=text + self.rest, answers=answers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """What one template does around answers, with thinking on or off."""
+
+    jinja: Jinja
+    thinking: bool
+    ends: tuple[str, ...]
+    """Texts at which generation stops."""
+    cut: str = ""
+    """What a prompt does not say at its end: it would begin a block that is not to be thought."""
+    lead: Mapping[bool, str] = field(default_factory=dict)
+    """What stands before every answer and so is prompt, by whether tools are offered."""
+    after: Mapping[bool, str] = field(default_factory=dict)
+    """Where an answer ends with the token that begins the next turn: which, behind text or calls."""
+    marked: bool = False
+    """Whether the template's own marks say what the assistant wrote."""
+
+    def text(self, messages: Messages, tools: Tools, *, asks: bool = False) -> str:
+        """Render messages as one text.
+
+        Raises:
+            BackendError: The template refuses them.
+        """
+        text = rendered_text(self.jinja, messages, tools, self._told(asks=asks))
+        return text.replace(OPEN, "").replace(CLOSE, "") if self.jinja.marked else text
+
+    def turns(self, messages: Messages, tools: Tools, *, asks: bool = False) -> Turns:
+        """Render messages one by one; raises as `text` does."""
+        try:
+            return self.jinja.turns(messages, tools, self._told(asks=asks))
+        except (jinja2.TemplateError, TypeError, KeyError) as error:
+            _refuse(error)
+
+    def prompt(self, messages: Messages, tools: Tools) -> str:
+        """Return what an answer to these messages follows."""
+        lead = self.lead.get(bool(tools), "")
+        text = self.text(messages, tools, asks=True).removesuffix(self.cut)
+        places = _answers(messages)
+        if self.marked or self._whole(messages, tools, places, text, asks=True) is not None:
+            return text + lead
+        apart = self._turn_by_turn(messages, tools, places, asks=True)
+        return apart.rendered().text.removesuffix(self.cut) + lead
+
+    def opening(self, messages: Messages, tools: Tools) -> str:
+        """Return what a prompt says of the turn of the answer."""
+        behind = self.turns(messages, tools, asks=True).behind.removesuffix(self.cut)
+        return behind + self.lead.get(bool(tools), "")
+
+    def rendered(self, messages: Messages, tools: Tools) -> Rendered:
+        """Render a conversation and find its answers.
+
+        Raises:
+            BackendError: The template refuses it, or does not show an answer apart.
+        """
+        if self.marked:
+            told = self._told(asks=False)
+            return by_marks(rendered_text(self.jinja, messages, tools, told))
+        places = _answers(messages)
+        text = self.text(messages, tools)
+        apart = self._whole(messages, tools, places, text, asks=False)
+        if apart is None:
+            apart = self._turn_by_turn(messages, tools, places, asks=False)
+        calls = [bool(messages[place].get("tool_calls")) for place in places]
+        return self._led(self._ended(apart, calls), offered=bool(tools)).rendered()
+
+    def _told(self, *, asks: bool) -> dict[str, object]:
+        return {
+            "add_generation_prompt": asks,
+            "enable_thinking": self.thinking,
+            "thinking": self.thinking,
+        }
+
+    def _whole(
+        self,
+        messages: Messages,
+        tools: Tools,
+        places: Sequence[int],
+        text: str,
+        *,
+        asks: bool,
+    ) -> Apart | None:
+        """Find answers in a text that begins as every beginning of it does, if it does."""
+        pieces, reached = [], 0
+        for place in places:
+            if place == 0:
+                return None
+            before = self.text(messages[:place], tools, asks=True).removesuffix(self.cut)
+            last = place + 1 == len(messages) and not asks
+            after = text if last else self.text(messages[: place + 1], tools)
+            if not (text.startswith(after) and after.startswith(before) and len(before) >= reached):
+                return None
+            pieces.append((text[reached : len(before)], after[len(before) :]))
+            reached = len(after)
+        return Apart(pieces=pieces, rest=text[reached:])
+
+    def _turn_by_turn(
+        self, messages: Messages, tools: Tools, places: Sequence[int], *, asks: bool
+    ) -> Apart:
+        """Take every answer from the rendering where it is the last."""
+        pieces: list[tuple[str, str]] = []
+        reached = -1
+        for place in places:
+            answered = self.turns(messages[: place + 1], tools)
+            asked = self._asked(messages[:place], tools, answered)
+            opening = asked.behind.removesuffix(self.cut)
+            own = answered.texts.get(place, "")
+            if not own.startswith(opening) or place not in answered.texts:
+                raise self._unclear()
+            answer = own[len(opening) :] + ("" if place + 1 < len(messages) else answered.behind)
+            pieces.append((_between(asked, reached, place) + opening, answer))
+            reached = place
+        if reached + 1 == len(messages) and not asks:
+            return Apart(pieces=pieces, rest="")
+        whole = self.turns(messages, tools, asks=asks)
+        return Apart(pieces=pieces, rest=_between(whole, reached, len(messages)) + whole.behind)
+
+    def _unclear(self) -> BackendError:
+        if self.thinking:
+            return BackendError(
+                "an answer has no thinking, and the base model's chat template begins every "
+                "answer with some",
+                "give every answer its `reasoning_content`, or set `thinking: off`",
+            )
+        return BackendError(
+            "the base model's chat template writes an answer differently once more "
+            "messages follow, so it cannot be told which tokens are the answer",
+            "train on conversations with one answer each",
+        )
+
+    def _asked(self, messages: Messages, tools: Tools, answered: Turns) -> Turns:
+        if messages:
+            return self.turns(messages, tools, asks=True)
+        # Nobody asked: the turn opens as it does elsewhere.
+        asked = self.turns([{"role": "user", "content": "1"}], tools, asks=True)
+        return Turns(before=answered.before, texts={}, behind=asked.behind)
+
+    def _ended(self, apart: Apart, calls: Sequence[bool]) -> Apart:
+        """End each answer with the token at which generation stops, where the next turn has it."""
+        pieces = list(apart.pieces)
+        rest = apart.rest
+        for place, (before, answer) in enumerate(pieces):
+            if answer.rstrip().endswith(self.ends):
+                continue
+            follows = pieces[place + 1][0] if place + 1 < len(pieces) else rest
+            if follows:
+                end = next((one for one in self.ends if follows.startswith(one)), "")
+            else:
+                end = self.after.get(calls[place], "")
+            pieces[place] = (before, answer + end)
+            if place + 1 < len(pieces):
+                pieces[place + 1] = (follows.removeprefix(end), pieces[place + 1][1])
+            else:
+                rest = rest.removeprefix(end)
+        return Apart(pieces=pieces, rest=rest)
+
+    def _led(self, apart: Apart, *, offered: bool) -> Apart:
+        """Move what stands before every answer to its prompt."""
+        lead = self.lead.get(offered, "")
+        if not lead:
+            return apart
+        if not all(answer.startswith(lead) for _, answer in apart.pieces):
+            raise BackendError(
+                "an answer does not begin as this model's answers do where no tools are offered",
+                "give the example its `tools`",
+            )
+        return Apart(
+            pieces=[(before + lead, answer[len(lead) :]) for before, answer in apart.pieces],
+            rest=apart.rest,
+        )
+
+
+def rendered_text(
+    jinja: Jinja, messages: Messages, tools: Tools, told: Mapping[str, object]
+) -> str:
+    """Render messages, marks of the template included.
+
+    Raises:
+        BackendError: The template refuses them.
+    """
+    try:
+        return jinja.text(messages, tools, told)
+    except (jinja2.TemplateError, TypeError, KeyError) as error:
+        _refuse(error)
+
+
+def by_marks(text: str) -> Rendered:
+    """Find answers by the marks that a template puts around them."""
+    first, *pieces = text.split(OPEN)
+    found, answers = first, []
+    for piece in pieces:
+        answer, _, rest = piece.partition(CLOSE)
+        answers.append(Span(start=len(found), end=len(found) + len(answer.rstrip())))
+        found += answer + rest
+    return Rendered(text=found, answers=answers)
+
+
+def _between(turns: Turns, reached: int, place: int) -> str:
+    """Return what stands between two messages; with the first one, what stands before all."""
+    texts = [turns.texts.get(one, "") for one in range(reached + 1, place)]
+    return ("" if reached >= 0 else turns.before) + "".join(texts)
+
+
+def _answers(messages: Messages) -> list[int]:
+    return [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+
+
+def _refuse(error: Exception) -> NoReturn:
+    raise BackendError(
+        f"the chat template refuses this conversation: {error}", "change the conversation"
+    ) from error
