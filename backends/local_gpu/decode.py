@@ -102,6 +102,24 @@ class Piece:
     completion_tokens: int
 
 
+class _Blaming:
+    """Ends the answer that breaks within it, and no other."""
+
+    def __init__(self, row: Row, failed: list[tuple[int, Exception]]) -> None:
+        self._row = row
+        self._failed = failed
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._row.done = True
+        self._failed.append((self._row.id, error))
+        return True
+
+
 class Batch:
     """A model and the answers that it is making."""
 
@@ -368,9 +386,6 @@ class Batch:
             chosen[warm] = places[:, 0].clamp(max=logits.shape[1] - 1)
         pieces = []
         for row, token in zip(rows, chosen.tolist(), strict=True):
-            try:
+            with _Blaming(row, self._failed):
                 pieces.append(row.take(token))
-            except Exception as error:  # noqa: BLE001 - one answer must not end the others
-                row.done = True
-                self._failed.append((row.id, error))
         return pieces

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -45,7 +46,7 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """Return the body that says so."""
-        server = self.status >= 500  # noqa: PLR2004 - HTTP's own border
+        server = self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         kind = "server_error" if server else _TYPES.get(self.status, "invalid_request_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": error}
@@ -55,7 +56,7 @@ class ApiError(Exception):
         headers = dict(self._headers)
         if self.retry_after_s is not None:
             headers["retry-after"] = str(max(1, math.ceil(self.retry_after_s)))
-        if self.status == 401:  # noqa: PLR2004 - HTTP's own number
+        if self.status == HTTPStatus.UNAUTHORIZED:
             headers["www-authenticate"] = "Bearer"
         return headers
 
@@ -90,7 +91,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     message = f"Invalid URL ({request.method} {request.url.path})"
     headers = {}
-    if status == 405:  # noqa: PLR2004 - HTTP's own number
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["allow"] = ", ".join(sorted(_allowed(request)))
     return ApiError(status, "unknown_url", message, headers=headers).response()
 

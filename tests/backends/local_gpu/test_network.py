@@ -1,6 +1,8 @@
 """Answers of many adapters on one model, some of which cannot be loaded or break a step."""
 
 import random
+import shutil
+from importlib import import_module
 
 import pytest
 
@@ -17,30 +19,24 @@ EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
 
 @pytest.fixture(scope="module")
 def tokenizer(base_folder):
-    from backends.local_gpu.tokens import open_tokenizer  # noqa: PLC0415 - needs the extra
-
-    return open_tokenizer(base_folder)
+    return import_module("backends.local_gpu.tokens").open_tokenizer(base_folder)
 
 
 def fresh_model():
-    import torch  # noqa: PLC0415
-    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM  # noqa: PLC0415
-
-    torch.manual_seed(0)
+    transformers = import_module("transformers")
+    import_module("torch").manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 16}
     counts = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 1}
-    config = Qwen3MoeConfig(
+    config = transformers.Qwen3MoeConfig(
         vocab_size=600, head_dim=16, num_experts=4, num_experts_per_tok=2, **sizes, **counts
     )
-    return Qwen3MoeForCausalLM(config).eval()
+    return transformers.Qwen3MoeForCausalLM(config).eval()
 
 
 @pytest.fixture(scope="module")
 def adapters(tmp_path_factory):
     """Write adapters of several kinds; return what the engine's child is told of each."""
-    import torch  # noqa: PLC0415
-    from peft import LoraConfig, get_peft_model  # noqa: PLC0415
-
+    torch, peft = import_module("torch"), import_module("peft")
     made = {}
     for seed, (name, target, parameters) in enumerate(
         [
@@ -52,22 +48,19 @@ def adapters(tmp_path_factory):
         ]
     ):
         torch.manual_seed(seed)
-        config = LoraConfig(
+        config = peft.LoraConfig(
             r=4, init_lora_weights=False, target_modules=target, target_parameters=parameters
         )
         folder = tmp_path_factory.mktemp("adapters") / name / "model"
-        get_peft_model(fresh_model(), config).save_pretrained(folder)
+        peft.get_peft_model(fresh_model(), config).save_pretrained(folder)
         made[name] = {"id": name, "folder": str(folder), "adapter": True}
     return made
 
 
 @pytest.fixture
 def network():
-    import torch  # noqa: PLC0415
-
-    from backends.local_gpu.network import Network  # noqa: PLC0415
-
-    return Network(fresh_model(), torch.float32)
+    made = import_module("backends.local_gpu.network")
+    return made.Network(fresh_model(), import_module("torch").float32)
 
 
 class Failing(AnswerReader):
@@ -84,15 +77,13 @@ class Failing(AnswerReader):
 
 def put(network, tokenizer, asked, number, reader=AnswerReader):
     """Ask a question of an adapter; None is the base model."""
-    from backends.local_gpu import decode  # noqa: PLC0415
-    from backends.local_gpu.streaming_text import StreamingText  # noqa: PLC0415
-
+    decode = import_module("backends.local_gpu.decode")
     row = decode.Row(
         id=number,
         prompt=[5, 6, 7, 8 + number % 2],
         adapter=decode.BASE if asked is None else network.attach(asked),
         ends=frozenset(),
-        text=StreamingText(
+        text=decode.StreamingText(
             tokenizer=tokenizer,
             control=frozenset(),
             reader=reader(form=Form(), types={}, offered=False, opening=""),
@@ -159,8 +150,6 @@ def test_other_fused_parameters_wait_until_the_first_are_idle(network, tokenizer
 def test_an_adapter_that_fails_halfway_leaves_no_trace(
     network, tokenizer, adapters, before, tmp_path
 ):
-    import shutil  # noqa: PLC0415
-
     base = alone(network, tokenizer, None, 0)
     expected = [alone(network, tokenizer, adapters[name], 0) for name in before]
     broken = tmp_path / "broken" / "model"
