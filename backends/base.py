@@ -192,6 +192,8 @@ class Capabilities:
     """How long to leave between two looks at open jobs."""
     endpoints: bool = False
     """Whether a spec may say `endpoint:`."""
+    measures_loss: bool = True
+    """Whether completions carry the loss of the expected answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +303,21 @@ class Backend(Protocol):
 
         Raises:
             BaseModelMissing: It is not here, or its revision cannot be known.
+        """
+
+    def recipes(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Sequence[Mapping[str, Json]]:
+        """Return the hyperparameters under each recipe that trains this base model differently.
+
+        A recipe is a version of this backend's own corrections. The newest comes first and is what
+        new jobs use; a build that was recorded under another one still matches its spec. Needs no
+        package of an extra.
+
+        Args:
+            base_model: What is trained.
+            method: The training method of the spec.
+            hyperparameters: As `parse_hyperparameters` returned them.
         """
 
     def encoder(

@@ -32,7 +32,7 @@ from backends.encoder import Encoder, Feature, Limits, Piece
 from backends.faults import Call, Guard
 from backends.shape import shown
 
-_LATER: Final = frozenset({"find_by_name", "answers"})
+_LATER: Final = frozenset({"find_by_name", "answers", "recipes"})
 """Methods that the contract got later; older backends do not have them."""
 _METHODS: Final = tuple(
     name for name in vars(Backend) if not name.startswith("_") and name not in _LATER
@@ -103,6 +103,19 @@ class GuardedBackend:
             call.expect(found, BaseModel)
             if not (found.reference and found.identity):
                 raise call.wrong(shown(found), "a reference and an identity")
+        return found
+
+    def recipes(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Sequence[Mapping[str, Json]]:
+        """Return the hyperparameters under each recipe that trains this base model differently."""
+        if not hasattr(self._backend, "recipes"):
+            return [hyperparameters]
+        with self._guard.call("recipes") as call:
+            found = self._backend.recipes(base_model, method, hyperparameters)
+            call.expect(found, Sequence[Mapping[str, Json]])
+            if not found:
+                raise call.wrong("none", "the newest recipe first")
         return found
 
     def encoder(
@@ -270,6 +283,14 @@ class GuardedEncoder:
             identity = self.encoder.identity
             call.expect(identity, str)
         return identity
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model may write more than its answer; False where a plug-in has no word."""
+        with self.guard.call("encoder.thinks") as call:
+            thinks = getattr(self.encoder, "thinks", False)
+            call.expect(thinks, bool)
+        return bool(thinks)
 
     @property
     def limits(self) -> Limits:

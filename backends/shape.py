@@ -19,6 +19,8 @@ Misfit: TypeAlias = tuple[str, str]
 Check: TypeAlias = Callable[[object], Misfit | None]
 
 _NUMBERS: Final[Mapping[Hashable, tuple[type, ...]]] = {int: (int,), float: (int, float)}
+_ARRAYS: Final = (list, tuple)
+"""What a sequence is in JSON; a text is none."""
 _PLAIN: Final = (bool, int, float, str, type(None))
 _MODULE: Final = re.compile(r"\b[\w.]+\.(?=\w)|<class '|'>")
 
@@ -40,6 +42,8 @@ def check_of(wanted: Hashable) -> Check:
         return _pair(wanted, [check_of(part) for part in parts])
     if origin in {list, tuple}:
         return _all_in(origin, wanted, check_of(parts[0]))
+    if origin is Sequence:
+        return _all_in(_ARRAYS, wanted, check_of(parts[0]))
     if origin is frozenset:
         return _all_in(AbstractSet, wanted, check_of(parts[0]))
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -115,7 +119,7 @@ def _pair(wanted: Hashable, checks: list[Check]) -> Check:
     return check
 
 
-def _all_in(kind: type, wanted: Hashable, one: Check) -> Check:
+def _all_in(kind: type | tuple[type, ...], wanted: Hashable, one: Check) -> Check:
     def check(value: object) -> Misfit | None:
         if not isinstance(value, kind) or not isinstance(value, Iterable):
             return shown(value), named(wanted)

@@ -3,40 +3,38 @@
 Needs no key, no network and no heavy package.
 """
 
-import os
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as with_changes
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
-from backends.base import Backend, BackendError, BaseModel, Encoder, Json, TrainRequest
+from backends.base import Backend, BackendError, BaseModel, TrainRequest
 from controller.check import Answers, OpenBackend, check_policies, check_spec
 from controller.clock import days_until
-from controller.data.dataset import Dataset, Part, build_dataset
+from controller.data.dataset import Dataset, Part
 from controller.data.difference import Halves, count_differences, earlier_datasets
-from controller.data.fetch.snapshot import Fetched
-from controller.data.files import Blob
-from controller.data.given import Places
 from controller.data.unchanged import Unchanged
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
+from controller.evaluate.scored_anew import with_scoring
 from controller.foresight import warnings_of
-from controller.lock.model import DataFacts, Entry, Lockfile, PartFacts
+from controller.inputs import Readings, build_one, identify_base, settings_by_recipe
+from controller.lock.model import DataFacts, Entry, PartFacts
 from controller.plan.actions import Blocked, DataChange, Deferred, Desired, Obstacle, Shutdown
 from controller.plan.approval import terms_of
 from controller.plan.fingerprint import (
     EVALUATION_SCHEME,
-    TRAINING_SCHEME,
+    changes,
     evaluation_inputs,
     fingerprint,
-    training_inputs,
 )
-from controller.project import Project, known_blobs
+from controller.project import known_blobs
+from controller.recipes import Recorded, Variant, choose
 from controller.settings import Policies
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
-from controller.spec.yaml import dotted
 
 EarlierDatasets: TypeAlias = Callable[[], Mapping[tuple[str, str], Halves]]
 """Looks for the datasets that are here, by digests; once, since there may be thousands."""
@@ -60,56 +58,9 @@ class Resolved:
         return tuple(dict.fromkeys(problem for one in blocked for problem in one.problems))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bases:
-    """Base models as their backends found them, and how they read examples; each is asked once."""
-
-    models: dict[tuple[str, str, str | None, Path], BaseModel] = field(default_factory=dict)
-    encoders: dict[tuple[str, BaseModel, str, str], Encoder] = field(default_factory=dict)
-
-    def identify(
-        self, backend: Backend, spec: Spec, revision: str | None, folder: Path
-    ) -> BaseModel:
-        """Return what a spec's base model is."""
-        key = (spec.place, spec.base_model, revision, folder)
-        if key not in self.models:
-            self.models[key] = backend.identify(spec.base_model, revision, folder)
-        return self.models[key]
-
-    def encoder(
-        self,
-        backend: Backend,
-        spec: Spec,
-        base_model: BaseModel,
-        hyperparameters: Mapping[str, Json],
-    ) -> Encoder:
-        """Return how a model reads examples; equal settings share one, which knows its files."""
-        key = (spec.place, base_model, spec.method, repr(hyperparameters))
-        if key not in self.encoders:
-            self.encoders[key] = backend.encoder(base_model, spec.method, hyperparameters)
-        return self.encoders[key]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readings:
-    """What the fine-tunes of one pass share while they are resolved."""
-
-    project: Project
-    blobs: Mapping[Path, Blob] = field(default_factory=dict)
-    """What git knows of files that need not be read."""
-    fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
-    """Answers of databases, URLs and hubs: each is asked once a run, so that its passes agree."""
-    bases: Bases = field(default_factory=Bases)
-    """Base models that other specs of the same pass asked for."""
-    answers: Answers = field(default_factory=Answers)
-    """What backends answered about other specs of the same pass."""
-    unchanged: Unchanged | None = None
-    """Datasets that earlier passes found whole; None to look at every file."""
-
-
 def resolve(
     specs: Mapping[str, LoadedSpec],
-    recorded: Lockfile,
+    recorded: Recorded,
     readings: Readings,
     open_backend: OpenBackend,
     policies: Policies,
@@ -121,7 +72,7 @@ def resolve(
 
     Args:
         specs: The specs that could be read.
-        recorded: The lockfile.
+        recorded: The lockfile, and what is known besides.
         readings: The repository, and what was read of it before in the same run.
         open_backend: Opens a backend by a spec's `place`.
         policies: What the repository demands.
@@ -135,19 +86,21 @@ def resolve(
     }
     project = readings.project
     unchanged = Unchanged(project.state / "datasets.json", project.root, project.state / "data")
-    readings = replace(readings, blobs=known_blobs(project.root), unchanged=unchanged)
+    readings = with_changes(readings, blobs=known_blobs(project.root), unchanged=unchanged)
     earlier = cache(partial(earlier_datasets, project.state / "data"))
     for name, loaded in specs.items():
         if name in unresolved:
             continue  # another file has the same name, and problems
-        entry = recorded.finetunes.get(name, Entry())
+        entry = recorded.lockfile.finetunes.get(name, Entry())
         try:
             _require_valid(loaded, open_backend, policies, readings.answers)
             backend = open_backend(loaded.spec.place)
-            built = build_one(loaded, entry, backend, readings)
+            variant = _choose(loaded, entry, backend, readings, recorded)
             desired[name], requests[name] = _resolve_one(
-                loaded, entry, readings, backend, built, earlier
+                loaded, entry, readings, backend, variant, earlier
             )
+            can, built = readings.answers.capabilities(backend, loaded.spec), variant.built
+            desired[name] = with_scoring(desired[name], entry, built.dataset, built.encoder, can)
             datasets[name] = built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
@@ -159,6 +112,19 @@ def resolve(
             unresolved[name] = invalid(name, [problem])
     unchanged.save()
     return Resolved(desired=desired, requests=requests, datasets=datasets, unresolved=unresolved)
+
+
+def _choose(
+    loaded: LoadedSpec,
+    entry: Entry,
+    backend: Backend,
+    readings: Readings,
+    recorded: Recorded,
+) -> Variant:
+    base_model = identify_base(loaded, entry, backend, readings.bases)
+    settings = settings_by_recipe(loaded, base_model, backend, readings)
+    build = partial(build_one, loaded, base_model, backend, readings)
+    return choose(loaded.name, loaded.spec, settings, recorded, build)
 
 
 def _require_valid(
@@ -197,80 +163,6 @@ def invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) -> 
     )
 
 
-def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend, bases: Bases) -> BaseModel:
-    """Find out what a spec's base model is.
-
-    A hub model without `revision` keeps the revision that was recorded first.
-
-    Raises:
-        InvalidInput: It is not here.
-    """
-    spec = loaded.spec
-    revision = spec.revision
-    for build in entry.builds.values():
-        if revision is None and build.base_model == spec.base_model:
-            revision = build.revision
-    try:
-        return bases.identify(backend, spec, revision, loaded.folder)
-    except BackendError as error:
-        problem = loaded.problem(("base_model",), error.message, error.remedy)
-        raise InvalidInput([problem]) from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltData:
-    """A spec's dataset, and what it was built with."""
-
-    dataset: Dataset
-    encoder: Encoder
-    base_model: BaseModel
-    hyperparameters: Mapping[str, Json]
-    """Complete: defaults written out."""
-
-
-def build_one(loaded: LoadedSpec, entry: Entry, backend: Backend, readings: Readings) -> BuiltData:
-    """Build the dataset of a spec that was checked, or find it built.
-
-    Args:
-        loaded: The spec.
-        entry: What is recorded of it.
-        backend: The spec's.
-        readings: The repository, and what was read of it before.
-
-    Raises:
-        InvalidInput: With every problem of its data.
-        DataNotRead: A source cannot be read here.
-    """
-    spec = loaded.spec
-    hyperparameters = readings.answers.hyperparameters(backend, spec)
-    base_model = identify_base(loaded, entry, backend, readings.bases)
-    encoder = readings.bases.encoder(backend, spec, base_model, hyperparameters)
-    project = readings.project
-    places = Places(
-        root=project.root,
-        cache=project.state / "data",
-        environment=os.environ,
-        blobs=readings.blobs,
-        offline=project.offline,
-        fetched=readings.fetched,
-        unchanged=readings.unchanged,
-    )
-    try:
-        dataset = build_dataset(
-            spec.data,
-            file=loaded.file,
-            folder=loaded.folder,
-            places=places,
-            encoder=encoder,
-            method=spec.method,
-        )
-    except InvalidInput as error:
-        raise type(error)([_with_line(problem, loaded) for problem in error.problems]) from None
-    return BuiltData(
-        dataset=dataset, encoder=encoder, base_model=base_model, hyperparameters=hyperparameters
-    )
-
-
 def _deferred(name: str, error: DataNotRead) -> Deferred:
     reasons = "; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)
     remedies = dict.fromkeys(problem.remedy for problem in error.problems if problem.remedy)
@@ -286,18 +178,12 @@ def _resolve_one(
     entry: Entry,
     readings: Readings,
     backend: Backend,
-    built: BuiltData,
+    variant: Variant,
     earlier: EarlierDatasets,
 ) -> tuple[Desired, TrainRequest]:
+    built, inputs, key = variant.built, variant.inputs, variant.fingerprint
     spec, dataset, base_model = loaded.spec, built.dataset, built.base_model
-    inputs = training_inputs(
-        spec,
-        base_model=base_model.identity,
-        hyperparameters=built.hyperparameters,
-        train_digest=dataset.train.digest,
-    )
     measured = evaluation_inputs(spec, held_out_digest=dataset.held_out.digest)
-    key = fingerprint(TRAINING_SCHEME, inputs)
     evaluation = fingerprint(EVALUATION_SCHEME, measured)
     data = DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out))
     request = TrainRequest(
@@ -317,7 +203,7 @@ def _resolve_one(
             "base_model": spec.base_model,
             "revision": base_model.revision,
             "data": data.model_dump(mode="json"),
-            "terms": {"name": loaded.name, "digest": terms_of(spec.gate, evaluation)},
+            "terms": {"name": loaded.name, "digest": terms_of(spec, evaluation)},
         },
     )
     desired = Desired(
@@ -338,9 +224,17 @@ def _resolve_one(
         warnings=tuple(warnings_of(spec, dataset, built.encoder))
         if key not in entry.builds
         else (),
+        corrected=_corrected(variant),
         paid=readings.answers.capabilities(backend, spec).paid or _asks_elsewhere(spec, entry),
     )
     return desired, request
+
+
+def _corrected(variant: Variant) -> tuple[str, ...]:
+    """Return the inputs that a newer recipe would make differently of the same spec."""
+    if variant.newest is None:
+        return ()
+    return tuple(change.field for change in changes(variant.inputs, variant.newest.inputs))
 
 
 def _asks_elsewhere(spec: Spec, entry: Entry) -> bool:
@@ -383,13 +277,3 @@ def _shutdown(base_model: BaseModel) -> Shutdown | None:
         return None
     day = base_model.shutdown_date
     return Shutdown(date=day, days_left=days_until(day))
-
-
-def _with_line(problem: Problem, loaded: LoadedSpec) -> Problem:
-    """Add the line to a problem that the data package found in a field of the spec."""
-    if problem.file != loaded.file or problem.line is not None:
-        return problem
-    for path in loaded.document.lines:
-        if dotted(path) == problem.field:
-            return loaded.problem(path, problem.message, problem.remedy)
-    return problem

@@ -64,6 +64,13 @@ class LocalGpuBackend:
         """Find out what a spec's `base_model` is, without network."""
         return base_models.identify(base_model, revision, folder, self._state)
 
+    def recipes(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Sequence[Mapping[str, Json]]:
+        """Return the hyperparameters under each recipe that trains this base model differently."""
+        del base_model, method
+        return [hyperparameters]
+
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Encoder:

@@ -22,6 +22,7 @@ from backends.base import (
     Json,
     ModelMissing,
     Prompt,
+    PromptRefused,
     Sampling,
 )
 from backends.local_gpu.process import child_environment
@@ -34,7 +35,8 @@ from backends.local_gpu.run_dir import (
     read_request,
 )
 
-_ERRORS: Final = {kind.__name__: kind for kind in (BackendError, BaseModelMissing, ModelMissing)}
+_KINDS: Final = (BackendError, BaseModelMissing, ModelMissing, PromptRefused)
+_ERRORS: Final = {kind.__name__: kind for kind in _KINDS}
 _PATIENCE_S: Final = 10.0
 """How long an interrupted child may take to end."""
 

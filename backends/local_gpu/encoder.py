@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 """Raised whenever the same files would be counted otherwise."""
-RULES_VERSION: Final = 1
+RULES_VERSION: Final = 2
 """Raised whenever other examples are refused."""
 _INSTALL: Final = "pip install 'ftctl[local]'"
 _DECISIVE: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _START: Final = 3
 """Bytes: `<|i` stands in few texts."""
+_THOUGHTS: Final = ("<think>", "enable_thinking", "<|channel|>", "reasoning_content")
+"""What stands in a chat template with a place for thoughts."""
 _SHIPPED: Final = Path(__file__).with_name("chat_templates")
 
 
@@ -60,6 +62,17 @@ class LocalEncoder:
         else:
             parts += [_sha256(folder / name) for name in _DECISIVE]
         return "local:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether the chat template has a place for thoughts or channels beside an answer."""
+        if self.max_length is not None or self.chat_template is not None:
+            return False
+        folder = model_folder(self.base_model)
+        beside = folder / "chat_template.jinja"
+        source = beside if beside.is_file() else folder / "tokenizer_config.json"
+        text = source.read_text(encoding="utf-8", errors="replace") if source.is_file() else ""
+        return any(sign in text for sign in _THOUGHTS)
 
     @cached_property
     def limits(self) -> Limits:

@@ -106,7 +106,9 @@ class Models:
         usual = precision("auto", where)
         # Loaded at once, so that the first question need not wait for more than itself.
         self._usual = (base, 0, usual)
-        self._networks = OrderedDict({self._usual: Network(load_model(base, usual, where), usual)})
+        self._networks = OrderedDict(
+            {self._usual: Network(load_model(base, usual, where), usual, base)}
+        )
 
     def networks(self) -> list[Network]:
         """Return every loaded network."""
@@ -137,7 +139,7 @@ class Models:
         if key not in self._networks:
             if not self._make_room():
                 return None
-            self._networks[key] = Network(load_model(folder, dtype, self._where), dtype)
+            self._networks[key] = Network(load_model(folder, dtype, self._where), dtype, folder)
         self._networks.move_to_end(key)
         return self._networks[key]
 

@@ -12,19 +12,20 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from peft import PeftModel
-from safetensors import safe_open
+from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from transformers import GenerationConfig, PreTrainedModel, set_seed
 
-from backends.base import BackendError, BaseModel, Completion, ModelMissing
+from backends.base import BackendError, BaseModel, Completion, ModelMissing, PromptRefused
 from backends.durable import write_atomic
+from backends.local_gpu.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.batches import by_length, collate
 from backends.local_gpu.documents import Documents, load_documents
 from backends.local_gpu.encode import flatten
@@ -41,6 +42,8 @@ _BATCH: Final = 64
 """Prompts that are completed at once."""
 _BLOCK: Final = 1024
 """Tokens of a text read at once, where no training was told another number."""
+_SILENCE: Final = Completion(text="", finish_reason="length")
+_NOTHING_ASKED: Final = Completion(text="", finish_reason="stop")
 _PROBE: Final = 16
 """Tokens of the comparison that tells an adapter from nothing."""
 
@@ -103,7 +106,7 @@ def answer(request: Mapping[str, Any]) -> list[list[Completion]]:
         if one is None:
             answers.append(_answer(ready(bases[dtype]), request))
             continue
-        adapted = _with_adapter(bases[dtype], one)
+        adapted = _with_adapter(bases[dtype], one, base)
         answers.append(_answer(ready(adapted), request))
         bases = {dtype: adapted.unload()}
     return answers
@@ -132,21 +135,22 @@ def _model(
     )
 
 
-def _with_adapter(model: PreTrainedModel, one: Mapping[str, Any]) -> PeftModel:
+def _with_adapter(model: PreTrainedModel, one: Mapping[str, Any], base: Path) -> PeftModel:
     """Put a trained adapter on the base and make sure that it is whole and does something.
 
     Raises:
         ModelMissing: Its weights are gone.
         BackendError: They do not fit, or change nothing.
     """
-    weights = Path(one["folder"]) / "adapter_model.safetensors"
+    weights = Path(one["folder"]) / WEIGHTS
     if not weights.exists():
         raise ModelMissing(f"the weights of {one['id']} are gone: {weights}", "train it again")
     before = _probe(model)
     try:
-        adapted = PeftModel.from_pretrained(model, one["folder"], local_files_only=True)
-        with safe_open(weights, framework="pt") as file:
-            stored = set(file.keys())
+        config, values = read_adapter(weights.parent, base, model)
+        adapted = get_peft_model(model, config)
+        set_peft_model_state_dict(adapted, values)
+        stored = set(values)
     except Exception as error:  # torn files and foreign ones fail in many ways
         raise BackendError(
             f"the adapter of {one['id']} cannot be loaded: {error}",
@@ -184,80 +188,124 @@ def _answer(one: Model, request: Mapping[str, Any]) -> list[Completion]:
     prompts, sampling = request["prompts"], request["sampling"]
     plain = one.model.get_base_model() if isinstance(one.model, PeftModel) else one.model
     plain.eval()
-    texts = [("", "length" if prompt["messages"] else "stop") for prompt in prompts]
+    said = [_SILENCE if prompt["messages"] else _NOTHING_ASKED for prompt in prompts]
     context = torch.autocast(plain.device.type, dtype=one.dtype, enabled=one.dtype != torch.float32)
     with torch.no_grad(), context:
         if sampling["max_tokens"] > 0 and one.chat is not None:
             asked = {place: prompt for place, prompt in enumerate(prompts) if prompt["messages"]}
-            ids = [one.chat.prompt(_conversation(prompt)) for prompt in asked.values()]
-            answered = _generate(plain, one.chat, ids, sampling)
-            for place, text in zip(asked, answered, strict=True):
-                texts[place] = text
+            answered = _generate(plain, one.chat, asked, sampling)
+            for place, completion in zip(asked, answered, strict=True):
+                said[place] = completion
         losses = _reference_losses(plain, _references(one, prompts), len(prompts))
     return [
-        Completion(
-            text=text,
-            finish_reason=reason,
-            reference_loss=loss,
-            reference_tokens=tokens,
-        )
-        for (text, reason), (loss, tokens) in zip(texts, losses, strict=True)
+        replace(completion, reference_loss=loss, reference_tokens=tokens)
+        for completion, (loss, tokens) in zip(said, losses, strict=True)
     ]
 
 
 def _generate(
     model: PreTrainedModel,
     chat: Chat,
-    prompts: Sequence[Sequence[int]],
+    asked: Mapping[int, Mapping[str, Any]],
     sampling: Mapping[str, Any],
-) -> list[tuple[str, str]]:
-    """Return every prompt's answer and why it ended."""
-    texts = [("", "length")] * len(prompts)
+) -> list[Completion]:
+    """Return each answer, taken apart.
+
+    Args:
+        model: Without adapter, or with the one that is meant.
+        chat: What reads its prompts.
+        asked: The prompts, by their places in the request.
+        sampling: How to answer.
+
+    Raises:
+        PromptRefused: A prompt leaves no room for an answer.
+    """
+    # None: as the model was trained.
+    thinking = True if sampling["thinking"] else None
+    conversations = [_conversation(prompt) for prompt in asked.values()]
+    prompts = [chat.prompt(conversation, thinking=thinking) for conversation in conversations]
+    if not prompts:
+        return []
     lengths = np.asarray([len(ids) for ids in prompts])
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    for place in range(len(prompts)):
-        if longest is not None and lengths[place] + sampling["max_tokens"] > longest:
-            raise BackendError(
-                f"prompt {place + 1} has {lengths[place]} tokens; with {sampling['max_tokens']} of "
-                f"answer that is more than the {longest} that the base model reads",
-                "shorten the prompt, or lower max_tokens",
-            )
-    room = max(1, _BATCH_TOKENS // (int(lengths.max()) + sampling["max_tokens"]))
+    rooms = np.full(len(prompts), sampling["max_tokens"])
+    if longest is not None:
+        # An answer ends where the model's reading does, as when it is served.
+        rooms = np.minimum(rooms, longest - lengths)
+        _require_room(list(asked), lengths, longest)
     # What the model's own file says about sampling must not slip into a greedy answer.
     model.generation_config = GenerationConfig()
+    set_seed(sampling["seed"])
+    completions = [_SILENCE] * len(prompts)
+    for room in sorted(set(rooms.tolist()), reverse=True):
+        (alike,) = np.nonzero(rooms == room)
+        size = max(1, _BATCH_TOKENS // (int(lengths[alike].max()) + room))
+        settings = _settings(chat, sampling, room)
+        for batch in by_length(lengths[alike], min(_BATCH, size)):
+            places = alike[batch]
+            answers = _continued(model, [prompts[place] for place in places], settings)
+            for place, ids in zip(places, answers, strict=True):
+                completions[place] = _completion(chat, ids, conversations[place], thinking=thinking)
+    return completions
+
+
+def _require_room(places: Sequence[int], lengths: npt.NDArray[np.int64], longest: int) -> None:
+    """Refuse prompts that leave no token for an answer.
+
+    Raises:
+        PromptRefused: With the first of them, and how many there are.
+    """
+    (over,) = np.nonzero(lengths >= longest)
+    if len(over) == 0:
+        return
+    more = f" (and {len(over) - 1} more)" if len(over) > 1 else ""
+    first = f"prompt {places[over[0]] + 1} has {lengths[over[0]]} tokens{more}"
+    raise PromptRefused(f"{first}; the base model reads {longest}", "shorten the prompt")
+
+
+def _settings(chat: Chat, sampling: Mapping[str, Any], room: int) -> GenerationConfig:
     greedy = sampling["temperature"] == 0
-    settings = GenerationConfig(
-        max_new_tokens=sampling["max_tokens"],
+    return GenerationConfig(
+        max_new_tokens=room,
         do_sample=not greedy,
         temperature=None if greedy else sampling["temperature"],
         top_k=None if greedy else 0,
         eos_token_id=sorted(chat.stops),
         pad_token_id=0,
     )
-    set_seed(sampling["seed"])
-    for places in by_length(lengths, min(_BATCH, room)):
-        width = int(lengths[places].max())
-        input_ids = torch.zeros(len(places), width, dtype=torch.long)
-        mask = torch.zeros_like(input_ids)
-        for row, place in enumerate(places):
-            # Padded in front, so that every answer begins in the same column.
-            input_ids[row, width - len(prompts[place]) :] = torch.tensor(prompts[place])
-            mask[row, width - len(prompts[place]) :] = 1
-        out = model.generate(
-            input_ids=input_ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            generation_config=settings,
-        )
-        for row, place in enumerate(places):
-            texts[place] = _cut(out[row, width:].tolist(), chat)
-    return texts
 
 
-def _cut(ids: Sequence[int], chat: Chat) -> tuple[str, str]:
-    """Return an answer's text up to its first stop, and why it ended."""
-    end = next((place for place, token in enumerate(ids) if token in chat.stops), None)
-    text = chat.tokenizer.decode(ids[:end], skip_special_tokens=True)
-    return text, "length" if end is None else "stop"
+def _continued(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: GenerationConfig
+) -> list[list[int]]:
+    """Return the tokens that follow each prompt of one batch."""
+    width = max(map(len, prompts))
+    input_ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros_like(input_ids)
+    for row, prompt in enumerate(prompts):
+        # Padded in front, so that every answer begins in the same column.
+        input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    out: torch.Tensor = model.generate(
+        input_ids=input_ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        generation_config=settings,
+    )
+    answers: list[list[int]] = out[:, width:].tolist()
+    return answers
+
+
+def _completion(
+    chat: Chat, ids: Sequence[int], conversation: Conversation, *, thinking: bool | None
+) -> Completion:
+    """Return an answer up to its first stop, taken apart."""
+    answer = chat.parse(ids, conversation, thinking=thinking)
+    return Completion(
+        text=answer.text,
+        thinking=answer.thinking,
+        tool_calls=tuple(answer.calls),
+        finish_reason="stop" if chat.stops.intersection(ids) else "length",
+    )
 
 
 def _references(one: Model, prompts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Encoded]]:
@@ -311,7 +359,9 @@ def _with_reference(prompt: Mapping[str, Any]) -> Conversation:
         {**message, "weight": 0} if message["role"] == "assistant" else message
         for message in prompt["messages"]
     ]
-    return {"messages": [*before, prompt["reference"]], "tools": prompt["tools"]}
+    # It is what a perfect model says, whether it was learnt from or not.
+    last = {key: value for key, value in prompt["reference"].items() if key != "weight"}
+    return {"messages": [*before, last], "tools": prompt["tools"]}
 
 
 def _text(prompt: Mapping[str, Any]) -> Mapping[str, Any]:

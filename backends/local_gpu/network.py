@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from backends.base import BackendError, ModelMissing
+from backends.local_gpu.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.decode import Batch
 
 _ADAPTERS: Final = 8
@@ -22,8 +22,9 @@ _ADAPTERS: Final = 8
 class Network:
     """A loaded model with the adapters on it and the answers it is making."""
 
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype, folder: Path) -> None:
         self.batch = Batch(model, dtype)
+        self._base = folder
         self._adapters: OrderedDict[str, None] = OrderedDict()
 
     def attach(self, asked: Mapping[str, Any]) -> str:
@@ -34,7 +35,7 @@ class Network:
             BackendError: They do not fit, or do nothing.
         """
         folder = Path(asked["folder"])
-        weights = folder / "adapter_model.safetensors"
+        weights = folder / WEIGHTS
         if not weights.exists():
             raise ModelMissing(
                 f"the weights of {asked['id']} are gone: {weights}", "train it again"
@@ -64,10 +65,9 @@ class Network:
 
     def _load(self, asked: Mapping[str, Any], weights: Path, name: str) -> None:
         try:
-            stored = load_file(weights)
-            config = LoraConfig.from_pretrained(str(weights.parent))
-            config.inference_mode = True
             model = self.batch.model
+            plain = model.get_base_model() if isinstance(model, PeftModel) else model
+            config, stored = read_adapter(weights.parent, self._base, plain)
             if isinstance(model, PeftModel):
                 model.add_adapter(name, config)
             else:

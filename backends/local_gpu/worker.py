@@ -29,13 +29,13 @@ _MODULES: Final = {
 
 def main(arguments: list[str]) -> int:
     """Wait for a device and become the trainer or the completer of a folder."""
-    role, folder = arguments[0], Path(arguments[1]).absolute()
+    role, folder, *parents = arguments[0], Path(arguments[1]).absolute(), *arguments[2:]
     if role == "complete":
-        parent = int(arguments[2])
+        parent = int(parents[0])
         held = acquire(visible(os.environ), lambda: end_without(parent, folder))
         _become(role, [str(folder), str(parent)], held)
     run = RunDir(path=folder)
-    if len(arguments) > 2:  # noqa: PLR2004 - the parent took the lock and handed it on
+    if parents:  # this one took the lock and handed it on
         _train(run)
         return 0
     lock = lock_run(run)

@@ -1,7 +1,8 @@
 """For tests: a backend that trains nothing, and a check that any backend keeps the contract."""
 
 from backends.testing.contract import ContractBroken, check_backend
-from backends.testing.scripted import (
+from backends.testing.scripted import ScriptedBackend, create
+from backends.testing.scripts import (
     FAILS,
     GOES_WELL,
     GONE_UNFINISHED,
@@ -11,9 +12,7 @@ from backends.testing.scripted import (
     Crash,
     Moment,
     Script,
-    ScriptedBackend,
     answer_well,
-    create,
     raise_crash,
 )
 from backends.testing.words import WordEncoder

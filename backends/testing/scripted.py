@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn
 
 from backends.base import (
     BaseModel,
@@ -34,47 +34,23 @@ from backends.base import (
     Sampling,
     TrainRequest,
 )
-from backends.chat import text_of
 from backends.durable import locked, write_atomic
 from backends.encoder import Encoder
 from backends.testing.engine import ScriptedEngine
+from backends.testing.scripts import (
+    GOES_WELL,
+    VANISHED,
+    Answer,
+    Moment,
+    Script,
+    answer_well,
+    raise_crash,
+)
 from backends.testing.words import WordEncoder
-
-VANISHED: Final = "vanished"
-"""In a script: from here on the backend knows nothing of the job."""
-
-Moment: TypeAlias = Literal["before", "after"]
-"""Whether a call breaks off before it had its effect, or after it, its answer lost."""
-Script: TypeAlias = Sequence[str]
-"""States that a job goes through, one at each look; it stays at the last one."""
-Answer: TypeAlias = Callable[[str | None, Prompt], Completion]
-"""What a model says; None is the base model."""
-
-GOES_WELL: Final[Script] = (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED)
-FAILS: Final[Script] = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
-GONE_UNFINISHED: Final[Script] = (JobState.QUEUED, VANISHED)
-INTERRUPTED_ONCE: Final[Script] = (JobState.RUNNING, JobState.INTERRUPTED, *GOES_WELL)
 
 _LOCK_POLL_S: Final = 0.001
 _ENDED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 _DEFAULTS: Final[Mapping[str, float | int]] = {"learning_rate": 1e-4, "num_train_epochs": 3}
-
-
-class Crash(BaseException):
-    """The process died in the middle of a call. No `except Exception` catches this."""
-
-
-def raise_crash(call: str) -> NoReturn:
-    """Die by raising `Crash`; `lambda call: os._exit(1)` in its place dies for real."""
-    raise Crash(call)
-
-
-def answer_well(model: str | None, prompt: Prompt) -> Completion:
-    """Let a tuned model give the expected answer, and the base model another one."""
-    if model is None:
-        return Completion(text="?", finish_reason="length", reference_loss=2.0, reference_tokens=10)
-    text = text_of(prompt.reference or {}) or "yes"
-    return Completion(text=text, finish_reason="stop", reference_loss=0.5, reference_tokens=10)
 
 
 class ScriptedBackend:
@@ -95,6 +71,7 @@ class ScriptedBackend:
         remote: Whether data is said to leave the machine.
         missing: Base models that are not here.
         silent_bases: Base models that cannot be asked themselves.
+        recipe: Number of its newest recipe.
         words: How examples are read; the method is the spec's.
         calls: How often each method was called on this object.
     """
@@ -124,6 +101,7 @@ class ScriptedBackend:
         self.remote = False
         self.missing: frozenset[str] = frozenset()
         self.silent_bases: frozenset[str] = frozenset()
+        self.recipe = 1
         self.words = WordEncoder()
         self.calls: Counter[str] = Counter()
 
@@ -182,6 +160,14 @@ class ScriptedBackend:
         commit = revision or "0" * 40
         identity = f"scripted:{base_model}@{commit}"
         return BaseModel(reference=base_model, revision=commit, identity=identity)
+
+    def recipes(
+        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
+    ) -> Sequence[Mapping[str, Json]]:
+        """Return the recipes that `recipe` numbers; the first one is not written out."""
+        del base_model, method
+        newer = range(self.recipe, 1, -1)
+        return [*({**hyperparameters, "recipe": number} for number in newer), hyperparameters]
 
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]

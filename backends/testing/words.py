@@ -20,6 +20,7 @@ class WordEncoder:
     """A word that the trainer is said to refuse."""
     warned: tuple[str, ...] = ()
     """What `warnings` says."""
+    thinks: bool = False
 
     @property
     def identity(self) -> str:

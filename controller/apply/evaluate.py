@@ -5,11 +5,13 @@ import json
 from controller.apply.context import ApplyContext, Outcome, Result, with_changes, with_remedy
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
-from controller.evaluate.gate import CANDIDATE, judge
-from controller.evaluate.run import answers_path, compare_with, measure
+from controller.evaluate.gate import CANDIDATE
+from controller.evaluate.run import ASK_AGAIN, NOT_COMPARED, answers_path, compare_with, measure
 from controller.lock.model import Build, Entry, Evaluation, Scores, Verdict
-from controller.plan.actions import Desired, Evaluate, Judge
-from controller.plan.fingerprint import short
+from controller.plan.actions import Evaluate, Judge
+from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint, short
+from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of
+from controller.plan.versions import newest_inputs
 
 
 def evaluate(action: Evaluate, context: ApplyContext) -> Result:
@@ -21,6 +23,7 @@ def evaluate(action: Evaluate, context: ApplyContext) -> Result:
         entry,
         context,
         without_base=action.without_base is not None,
+        asks_production=bool(action.asks),
     )
     return _judged(action, build, entry, context)
 
@@ -33,50 +36,70 @@ def judge_again(action: Judge, context: ApplyContext) -> Result:
 
 
 def measured(
-    name: str, build: Build, entry: Entry, context: ApplyContext, *, without_base: bool
+    name: str,
+    build: Build,
+    entry: Entry,
+    context: ApplyContext,
+    *,
+    without_base: bool,
+    asks_production: bool = False,
 ) -> Build:
     """Return a build with fresh scores and a verdict.
+
+    Args:
+        name: The fine-tune.
+        build: The candidate.
+        entry: What is recorded of the fine-tune.
+        context: What handlers need.
+        without_base: Whether the base model is left out.
+        asks_production: Whether production is measured again, whatever that costs, where its scores
+            are of an older version.
 
     Raises:
         BackendError: A model could not be asked.
     """
     desired = context.desired(name)
-    comparison = compare_with(desired, build, entry, context.place, without_base=without_base)
+    comparison = compare_with(
+        desired,
+        build,
+        entry,
+        context.place,
+        without_base=without_base,
+        asks_production=asks_production or not desired.paid,
+    )
+    inputs = newest_inputs(desired.evaluation_inputs)
+    key = fingerprint(EVALUATION_SCHEME, inputs)
     scores = measure(
         desired.spec.evaluation,
         comparison.models,
         held_out=context.resolved.datasets[name].held_out.path,
-        answers_file=answers_path(
-            context.project.state, build.fingerprint, desired.evaluation_fingerprint
-        ),
+        answers_file=answers_path(context.project.state, build.fingerprint, key),
     )
     evaluation = Evaluation(
-        fingerprint=desired.evaluation_fingerprint,
-        inputs=json.loads(canonical_json(desired.evaluation_inputs)),
+        fingerprint=key,
+        inputs=json.loads(canonical_json(inputs)),
         scores={**comparison.recorded, **scores},
         production_build=comparison.production_build,
         evaluated=context.timestamp(),
     )
-    verdict = verdict_of(desired, evaluation)
+    verdict = verdict_of(desired.spec, evaluation.scores)
     return build.model_copy(update={"evaluation": evaluation, "verdict": verdict})
-
-
-def verdict_of(desired: Desired, evaluation: Evaluation) -> Verdict:
-    """Return what a spec's gate says of recorded scores."""
-    gate = list(desired.spec.gate)
-    judgement = judge(gate, evaluation.scores)
-    return Verdict(passed=judgement.passed, gate=gate, failures=list(judgement.failures))
 
 
 def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: ApplyContext) -> Result:
     if build.evaluation is None:
         raise FtctlError(f"{action.name}: a build without scores cannot be judged")
-    verdict = verdict_of(context.desired(action.name), build.evaluation)
-    message = _summary(verdict, build.evaluation.scores[CANDIDATE])
+    spec, scores = context.desired(action.name).spec, build.evaluation.scores
+    verdict = verdict_of(spec, scores)
+    message = _summary(verdict, scores[CANDIDATE])
+    if is_unguarded(spec, scores):
+        message += "; no gate is declared, and the base's held-out loss is not known"
+    if scores.get("production") == {}:
+        message = with_remedy(f"{message}; {NOT_COMPARED}", f"{ASK_AGAIN} {action.name}")
     if not verdict.passed:
         kept = entry.production
         stays = f"{short(kept)} stays in production" if kept else "Nothing is in production"
-        message = with_remedy(message, f"{stays}. Change the spec, its data, or the gate.")
+        message = with_remedy(message, f"{stays}. {remedy_of(verdict.failures)}")
     code = ExitCode.DONE if verdict.passed else ExitCode.GATE_FAILED
     judged = build.model_copy(update={"verdict": verdict})
     builds = {**entry.builds, build.fingerprint: judged}
@@ -90,4 +113,6 @@ def _summary(verdict: Verdict, scores: Scores) -> str:
     numbers = ", ".join(f"{name} {number:.4g}" for name, number in scores.items())
     if verdict.passed:
         return f"{numbers}: gate passed" if verdict.gate else numbers
+    if not verdict.gate:
+        return f"{numbers}: worse than the base model ({'; '.join(verdict.failures)})"
     return f"{numbers}: gate failed ({'; '.join(verdict.failures)})"

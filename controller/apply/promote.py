@@ -1,9 +1,9 @@
 """Which build is in production, and whether the fine-tune is protected or forgotten."""
 
 from controller.apply.context import ApplyContext, Outcome, Result, let_go, with_changes
-from controller.apply.evaluate import verdict_of
 from controller.evaluate.run import require_model
 from controller.plan.actions import Promote, Protect, Retire, Reuse
+from controller.plan.verdicts import current_verdict
 
 
 def promote(action: Promote, context: ApplyContext) -> Result:
@@ -23,7 +23,7 @@ def reuse(action: Reuse, context: ApplyContext) -> Result:
     if not action.keeps_scores:
         build = build.model_copy(update={"evaluation": None, "verdict": None})
     elif action.promote and build.evaluation is not None:
-        verdict = verdict_of(context.desired(action.name), build.evaluation)
+        verdict = current_verdict(build, context.desired(action.name).spec)
         build = build.model_copy(update={"verdict": verdict})
     require_model(build, context.place)
     entry = let_go(action.name, action.cancels, context)

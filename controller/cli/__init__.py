@@ -25,6 +25,7 @@ COMMANDS = {
     "data": "See what the model will: build, stats, preview, diff, explain.",
     "plan": "Show what would be done, why, and what it costs.",
     "apply": "Train, evaluate, judge and promote until specs and models agree.",
+    "evaluate": "Measure a fine-tune's model again, by the newest scoring.",
     "reconcile": "Move open jobs on; submits nothing new.",
     "status": "Show every fine-tune: state, production model, scores.",
     "show": "Show one fine-tune in full: builds, scores, answers.",

@@ -1,13 +1,12 @@
 """`ftctl apply`."""
 
-import sys
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from controller.cli.common import (
+    ask,
     check_names,
     json_option,
     print_coloured,
@@ -16,14 +15,14 @@ from controller.cli.common import (
     wants_json,
 )
 from controller.cli.finish import finish
+from controller.cli.replace import check_replaced, replace_option
 from controller.cli.screen import open_screen
 from controller.errors import ExitCode, FtctlError, PlanStale
 from controller.plan.approval import approve
 from controller.plan.plan import Plan
-from controller.render.actions import no_changes
 from controller.render.plan import plan_text
 from controller.render.plan_json import PLAN_FORMAT, SavedPlan, plan_json, read_plan
-from controller.run.prepare import PreparedRun, prepare_run, require_readable
+from controller.run.prepare import prepare_run, require_readable
 from controller.run.reconcile import RunOptions, run_until_settled
 
 
@@ -33,6 +32,7 @@ from controller.run.reconcile import RunOptions, run_until_settled
 @click.option("--no-wait", is_flag=True, help="Submit, record and end; `reconcile` follows up.")
 @click.option("--expect", metavar="PLAN_ID", help="Refuse any plan but this one.")
 @click.option("--only", metavar="NAME", multiple=True, help="Act on this fine-tune alone.")
+@replace_option
 @click.option(
     "--lock-timeout",
     type=click.FloatRange(min=0),
@@ -50,6 +50,7 @@ def command(
     no_wait: bool,
     expect: str | None,
     only: tuple[str, ...],
+    replace: tuple[str, ...],
     lock_timeout: float,
 ) -> int:
     """Train, evaluate, judge and promote until specs and models agree.
@@ -58,11 +59,13 @@ def command(
     `plan --out`) carries out that plan without asking, and no other.
     """
     project, as_json = project_of(ctx), wants_json(ctx)
-    prepared = prepare_run(project)
+    expected = _expected(expect, plan_file)
+    replaced = {*replace, *(expected.saved.replace if expected and expected.saved else ())}
+    prepared = prepare_run(project, replace=replaced)
     require_readable(prepared)
+    check_replaced(replace, prepared)
     plan = prepared.plan
     check_names(only, [*prepared.desired, *(action.name for action in plan.actions)])
-    expected = _expected(expect, plan_file)
     _require_expected(expected, plan)
     approved = auto_approve or expected is not None
     if as_json and not approved:
@@ -74,7 +77,7 @@ def command(
         print_coloured(plan_text(plan, prepared.desired))
         click.echo()
     if not approved:
-        _ask(prepared, only)
+        ask(action for action in plan.actions if not only or action.name in only)
     options = RunOptions(
         approval=approve(plan.actions, plan.decisions, plan.settings, only),
         wait=not no_wait,
@@ -124,19 +127,4 @@ def _print_no_changes(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         print_json_line(plan_json(plan, {}))
     else:
-        click.echo(no_changes(plan))
-
-
-def _ask(prepared: PreparedRun, only: Collection[str]) -> None:
-    """Ask before anything is spent or changed; what merely continues needs no new approval."""
-    if not any(
-        action.needs_approval and (not only or action.name in only)
-        for action in prepared.plan.actions
-    ):
-        return
-    if not sys.stdin.isatty():
-        message = "there is no terminal to ask at"
-        raise FtctlError(message, "Approve beforehand: ftctl apply --auto-approve")
-    click.echo("Do you want to perform these actions? Only 'yes' will be accepted.")
-    if click.prompt("  Enter a value", prompt_suffix=": ", default="", show_default=False) != "yes":
-        raise FtctlError("apply was not approved; nothing was done")
+        click.echo(plan_text(plan, {}))

@@ -1,10 +1,11 @@
 """`ftctl chat`."""
 
 import sys
+from collections.abc import Mapping
 
 import click
 
-from backends.base import Json, Prompt, PromptRefused, Sampling
+from backends.base import Completion, Json, Prompt, PromptRefused, Sampling
 from controller.cli.common import (
     backend_for,
     entry_of,
@@ -15,6 +16,7 @@ from controller.cli.common import (
     wants_json,
 )
 from controller.errors import FtctlError, InvalidInput
+from controller.evaluate.answers import given_answer, shown_calls
 from controller.lock.model import Build
 from controller.lock.store import read_lockfile
 from controller.project import Project
@@ -40,6 +42,7 @@ from controller.spec.load import FOLDER, read_specs
     show_default=True,
     help="0 is greedy.",
 )
+@click.option("--thinking", is_flag=True, help="Let the model think first, and show it.")
 @json_option
 @click.pass_context
 def command(
@@ -50,6 +53,7 @@ def command(
     with_base: bool,
     max_tokens: int,
     temperature: float,
+    thinking: bool,
 ) -> None:
     """Talk to the production model of a fine-tune (or its candidate, while there is none)."""
     project = project_of(ctx)
@@ -57,18 +61,19 @@ def command(
     build = entry.builds.get(entry.production or entry.candidate or "")
     if build is None:
         raise FtctlError(f"{name} has no model yet", "Type `ftctl apply`.")
-    talk = _Talk(project, name, build, Sampling(max_tokens=max_tokens, temperature=temperature))
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, thinking=thinking)
+    talk = _Talk(project, name, build, sampling)
     if message is not None:
         answers = talk.ask(message, with_base=with_base)
         if wants_json(ctx):
-            print_json(dict(answers))
+            print_json(_json(answers, thinking=thinking))
         else:
-            _show(answers)
+            _show(answers, thinking=thinking)
         return
     click.echo(f"Talking to {build.model_id}. An empty line ends.", err=True)
     while line := _read_line():
         try:
-            _show(talk.ask(line, with_base=with_base))
+            _show(talk.ask(line, with_base=with_base), thinking=thinking)
         except PromptRefused as error:
             click.echo(f"! {safe(reason_of(error))}", err=True)
 
@@ -90,7 +95,7 @@ class _Talk:
         if system:
             self._said.append({"role": "system", "content": system})
 
-    def ask(self, text: str, *, with_base: bool) -> dict[str, str]:
+    def ask(self, text: str, *, with_base: bool) -> dict[str, Completion]:
         """Return the answer of each model. A question without one leaves no trace.
 
         Raises:
@@ -103,14 +108,36 @@ class _Talk:
         completed = self._backend.complete(
             self._base, list(models.values()), [Prompt(messages=asked)], self._sampling
         )
-        answers = {role: given[0].text for role, given in zip(models, completed, strict=True)}
-        self._said = [*asked, {"role": "assistant", "content": answers["tuned"]}]
+        answers = {role: given[0] for role, given in zip(models, completed, strict=True)}
+        self._said = [*asked, _message(answers["tuned"])]
         return answers
 
 
-def _show(answers: dict[str, str]) -> None:
-    for role, text in answers.items():
+def _message(answer: Completion) -> dict[str, Json]:
+    """Return an answer as a message of the conversation; thinking is no part of one."""
+    message: dict[str, Json] = {"role": "assistant", "content": given_answer(answer).text}
+    return message | {"tool_calls": answer.tool_calls} if answer.tool_calls else message
+
+
+def _json(answers: Mapping[str, Completion], *, thinking: bool) -> Json:
+    """Return each answer's text; calls and, if asked for, thinking beside it."""
+    value: dict[str, Json] = {role: given_answer(one).text for role, one in answers.items()}
+    calls = {role: one.tool_calls for role, one in answers.items() if one.tool_calls}
+    thoughts = {role: given_answer(one).thinking for role, one in answers.items()}
+    return (
+        value
+        | ({"tool_calls": calls} if calls else {})
+        | ({"thinking": thoughts} if thinking else {})
+    )
+
+
+def _show(answers: Mapping[str, Completion], *, thinking: bool) -> None:
+    for role, answer in answers.items():
         prefix = f"{role:<6} " if len(answers) > 1 else ""
+        said = given_answer(answer)
+        if thinking and said.thinking:
+            click.echo(f"{prefix}({safe(said.thinking)})")
+        text = " ".join(filter(None, [said.text, shown_calls(answer.tool_calls)]))
         click.echo(f"{prefix}{safe(text)}")
 
 

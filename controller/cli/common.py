@@ -1,7 +1,8 @@
 """What several commands share: the repository they work in, and how they print."""
 
 import json
-from collections.abc import Collection, Sequence
+import sys
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from backends.base import Backend, BackendError, Job, Json
 from backends.registry import known_backends
 from controller.errors import FtctlError
 from controller.lock.model import Entry, Lockfile
+from controller.plan.actions import Action
 from controller.project import Project, open_project
 from controller.run.backends import backends_of
 from controller.spec.load import FOLDER
@@ -154,6 +156,27 @@ def reason_of(error: BackendError | FtctlError) -> str:
     parts = (error.message, error.remedy)
     lines = [line.strip() for part in parts for line in part.splitlines()]
     return " - ".join(line for line in lines if line)
+
+
+def ask(actions: Iterable[Action], *, again: str = "ftctl apply") -> None:
+    """Ask before anything is spent or changed; what merely continues needs no new approval.
+
+    Args:
+        actions: What was shown.
+        again: The command that shows them, without its options.
+
+    Raises:
+        FtctlError: It was not approved, or nobody can be asked.
+    """
+    if not any(action.needs_approval for action in actions):
+        return
+    if not sys.stdin.isatty():
+        message = "there is no terminal to ask at"
+        raise FtctlError(message, f"Approve beforehand: {again} --auto-approve")
+    click.echo("Do you want to perform these actions? Only 'yes' will be accepted.")
+    if click.prompt("  Enter a value", prompt_suffix=": ", default="", show_default=False) != "yes":
+        verb = again.split()[1]
+        raise FtctlError(f"{verb} was not approved; nothing was done")
 
 
 def check_names(names: Sequence[str], known: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from controller.cli.common import print_json_line
 from controller.errors import ExitCode, FtctlError
 from controller.lock.model import Lockfile
 from controller.lock.store import read_lockfile
-from controller.plan.actions import Adopt, Promote, Restore, Retire, Reuse, Train
+from controller.plan.actions import Adopt, Evaluate, Promote, Restore, Retire, Reuse, Train
 from controller.project import Project
 from controller.render.status import score_table
 from controller.run.result import ProgressReporter, RunResult
@@ -72,11 +72,15 @@ def _say_done(result: RunResult, lockfile: Lockfile) -> None:
         "submitted": Train,
         "adopted": Adopt,
         "restored": Restore,
+        "evaluated": Evaluate,
         "promoted": Promote,
         "reused": Reuse,
         "forgotten": Retire,
     }
     counts = {word: sum(isinstance(one, kind) for one in good) for word, kind in kinds.items()}
+    if counts["submitted"]:
+        # Measuring is part of it.
+        del counts["evaluated"]
     counts |= {"failed": len(result.failed), "still open": len(result.waiting)}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     word = "Complete" if result.exit_code == ExitCode.DONE else "Incomplete"

@@ -1,13 +1,14 @@
 """`ftctl plan`."""
 
 import json
-from dataclasses import replace
+from dataclasses import replace as with_changes
 from pathlib import Path
 
 import click
 
 from backends.durable import write_atomic
 from controller.cli.common import json_option, print_coloured, print_json, project_of, wants_json
+from controller.cli.replace import check_replaced, replace_option
 from controller.cli.report import print_problem_count
 from controller.errors import ExitCode
 from controller.plan.actions import Blocked, Obstacle
@@ -29,10 +30,17 @@ from controller.run.prepare import prepare_run, require_readable
     is_flag=True,
     help="Read files of the repository only: no database, no URL, no hub.",
 )
+@replace_option
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, *, detailed_exitcode: bool, markdown: bool, out: Path | None, offline: bool
+    ctx: click.Context,
+    *,
+    detailed_exitcode: bool,
+    markdown: bool,
+    out: Path | None,
+    offline: bool,
+    replace: tuple[str, ...],
 ) -> int:
     """Show what would be done, why, and what it costs.
 
@@ -40,8 +48,10 @@ def command(
     data that cannot be read here, or may not with --offline, is known at apply. A fine-tune with a
     problem is shown as blocked, the others are planned; the exit code is then 1.
     """
-    prepared = prepare_run(replace(project_of(ctx), offline=offline), display_only=True)
+    project = with_changes(project_of(ctx), offline=offline)
+    prepared = prepare_run(project, replace=replace, display_only=True)
     require_readable(prepared)
+    check_replaced(replace, prepared)
     plan, desired = prepared.plan, prepared.desired
     if out is not None:
         text = json.dumps(plan_json(plan, desired), ensure_ascii=False, indent=2)

@@ -12,7 +12,7 @@ from controller.failures import reported
 from controller.render.text import safe
 from controller.state import MAKE_ROOM, is_full, not_written
 
-STREAMING = frozenset({"apply", "logs", "reconcile", "wait"})
+STREAMING = frozenset({"apply", "evaluate", "logs", "reconcile", "wait"})
 """Commands whose JSON output is an object a line; so is what they report in the end."""
 
 
@@ -79,6 +79,7 @@ def _value(error: FtctlError) -> Json:
             {
                 "file": problem.file,
                 "line": problem.line,
+                "row": problem.row,
                 "field": problem.field,
                 "message": problem.message,
                 "remedy": problem.remedy,

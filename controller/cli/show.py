@@ -21,9 +21,10 @@ from controller.render.status import build_text
     show_default=True,
     help="Held-out answers to show.",
 )
+@click.option("--thinking", is_flag=True, help="Show what models wrote before their answers.")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, name: str, *, answers: int) -> None:
+def command(ctx: click.Context, name: str, *, answers: int, thinking: bool) -> None:
     """Show one fine-tune in full: its builds, their scores, answers side by side."""
     project = project_of(ctx)
     entry = entry_of(read_lockfile(project.root, project.state), name)
@@ -37,4 +38,4 @@ def command(ctx: click.Context, name: str, *, answers: int) -> None:
     except ValueError:
         message = f"{path}: is damaged: a line is not JSON"
         raise FtctlError(message, "Delete it: the scores are in the lockfile.") from None
-    click.echo(build_text(name, entry, kept))
+    click.echo(build_text(name, entry, kept, thinking=thinking))

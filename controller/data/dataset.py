@@ -56,9 +56,11 @@ class Dataset:
     train: Part
     held_out: Part
     report: Report
+    recipe_matters: bool = False
+    """Whether an older recipe would have made other examples of the same rows."""
 
 
-def build_dataset(
+def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     data: Data,
     *,
     file: str,
@@ -206,6 +208,7 @@ def _manifest(built: Built) -> Manifest:
         "sources": [_as_json(source) for source in built.sources],
         "features": list(built.features),
         "steps": [_as_json(step) for step in built.steps],
+        "recipe_matters": built.recipe_matters,
     }
 
 
@@ -232,6 +235,7 @@ def _dataset(folder: Path, manifest: Manifest, licenses: list[str | None]) -> Da
         )
 
     return Dataset(
+        recipe_matters=bool(manifest["recipe_matters"]),
         train=part("train"),
         held_out=part("held_out"),
         report=Report(

@@ -25,6 +25,8 @@ class Built:
     sources: tuple[SourceReport, ...]
     features: tuple[Feature, ...]
     steps: tuple[StepReport, ...]
+    recipe_matters: bool
+    """Whether an older recipe would have made other examples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,9 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
 }
 COMPARED = ("base", "production")
 CANDIDATE = "candidate"
+LOSS = "held_out_loss"
+RULE = f"{LOSS} <= base.{LOSS}"
+"""A condition of every spec that does not allow a worse model; left out where a loss is unknown."""
 FORM = "METRIC >= NUMBER, or METRIC >= base.METRIC + NUMBER (operators: >= <= > < ==)"
 
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+"
@@ -76,17 +79,25 @@ def parse_condition(text: str) -> Condition:
     )
 
 
-def judge(gate: Sequence[str], scores: Mapping[str, Mapping[str, float]]) -> Judgement:
+def judge(
+    gate: Sequence[str],
+    scores: Mapping[str, Mapping[str, float]],
+    *,
+    allows_worse: bool = False,
+) -> Judgement:
     """Judge recorded scores.
 
     Args:
         gate: The conditions.
         scores: By model (`candidate`, `base`, `production`), then by metric.
+        allows_worse: Whether a candidate may have a higher held-out loss than its base model.
 
     Returns:
         Which conditions do not hold. A condition on `production` holds while there is none.
     """
-    sentences = (_failure(parse_condition(text), scores) for text in gate)
+    measured = all(LOSS in scores.get(model, {}) for model in (CANDIDATE, "base"))
+    conditions = dict.fromkeys([*gate, *([RULE] if measured and not allows_worse else [])])
+    sentences = (_failure(parse_condition(text), scores) for text in conditions)
     return Judgement(failures=tuple(sentence for sentence in sentences if sentence))
 
 

@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from backends.base import Completion, Json
+from controller.evaluate.answers import Answer, agree, expected_answer, given_answer
 from controller.spec.model import Accuracy, AccuracyMetric, Metric, RegexMatchMetric
 
 ALWAYS = ("held_out_loss", "stop_rate")
 OF_TEXTS = ("held_out_loss",)
 """All that continued pre-training is measured by: nobody answers a plain text."""
+_ENDED = frozenset({"stop", "tool_calls"})
+"""Why a model that ended its answer by itself did so."""
 
 
 def metric_name(metric: Metric) -> str:
@@ -41,22 +44,25 @@ def metric_inputs(metric: Metric) -> Json:
 
 
 def score(
-    metrics: Sequence[Metric], references: Sequence[str], completions: Sequence[Completion]
+    metrics: Sequence[Metric],
+    references: Sequence[Mapping[str, Json] | None],
+    completions: Sequence[Completion],
 ) -> dict[str, float]:
     """Score one model's answers.
 
     Args:
         metrics: What to measure besides what always is.
-        references: The expected answers.
+        references: The expected answers, messages of the assistant.
         completions: The answers given, in the same order.
 
     Returns:
         A number for each metric's name; shares lie between 0 and 1.
     """
-    answers = [completion.text for completion in completions]
+    expected = [expected_answer(reference) for reference in references]
+    given = [given_answer(completion) for completion in completions]
     scores = _always(completions)
     for metric in metrics:
-        marks = correct(metric, references, answers)
+        marks = correct(metric, expected, given)
         scores[metric_name(metric)] = fmean(marks) if marks else 0.0
     return scores
 
@@ -69,44 +75,47 @@ def loss_alone(completions: Sequence[Completion]) -> dict[str, float]:
     return {"held_out_loss": total / tokens} if tokens else {}
 
 
-def correct(metric: Metric, references: Sequence[str], answers: Sequence[str]) -> list[bool]:
-    """Say for each answer whether it is right by one metric."""
+def correct(metric: Metric, expected: Sequence[Answer], given: Sequence[Answer]) -> list[bool]:
+    """Return for each answer whether it is right by one metric.
+
+    Where a call of a tool is expected, an answer without calls is right by none of them.
+    """
     match metric:
         case RegexMatchMetric():
             pattern = re.compile(metric.regex_match.pattern)
-            return [pattern.search(answer) is not None for answer in answers]
+            return [
+                bool(pattern.search(one.text)) and (bool(one.calls) or not wanted.calls)
+                for wanted, one in zip(expected, given, strict=True)
+            ]
         case AccuracyMetric():
-            return _labels_match(metric.accuracy, references, answers)
+            return _labels_match(metric.accuracy, expected, given)
         case "accuracy":
-            return _labels_match(Accuracy(), references, answers)
+            return _labels_match(Accuracy(), expected, given)
         case _:
-            pairs = zip(references, answers, strict=True)
-            return [expected.strip() == given.strip() for expected, given in pairs]
-
-
-def label_counts(references: Sequence[str]) -> Mapping[str, int]:
-    """Count the expected answers; for `accuracy` these are the labels."""
-    counts: dict[str, int] = {}
-    for reference in references:
-        counts[_label(reference)] = counts.get(_label(reference), 0) + 1
-    return counts
+            return [agree(wanted, one) for wanted, one in zip(expected, given, strict=True)]
 
 
 def _always(completions: Sequence[Completion]) -> dict[str, float]:
     scores = loss_alone(completions)
     if completions:
-        scores["stop_rate"] = fmean(c.finish_reason == "stop" for c in completions)
+        scores["stop_rate"] = fmean(c.finish_reason in _ENDED for c in completions)
     return scores
 
 
 def _labels_match(
-    settings: Accuracy, references: Sequence[str], answers: Sequence[str]
+    settings: Accuracy, expected: Sequence[Answer], given: Sequence[Answer]
 ) -> list[bool]:
-    """Compare labels without regard to case and surrounding blanks; no label is no hit."""
-    allowed = {_label(text) for text in settings.labels or references}
-    pairs = zip(references, answers, strict=True)
+    """Compare labels without regard to case and surrounding blanks; no label is no hit.
+
+    An expected call is its own label: the answer must make the same calls.
+    """
+    labels = settings.labels or [one.text for one in expected if not one.calls]
+    allowed = {_label(text) for text in labels}
     return [
-        _label(given) in allowed and _label(given) == _label(expected) for expected, given in pairs
+        agree(wanted, one)
+        if wanted.calls or one.calls
+        else _label(one.text) in allowed and _label(one.text) == _label(wanted.text)
+        for wanted, one in zip(expected, given, strict=True)
     ]
 
 

@@ -20,16 +20,20 @@ from backends.base import (
     Prompt,
     Sampling,
 )
-from backends.chat import text_of
 from backends.durable import write_atomic
 from controller.canonical import canonical_json
+from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.metrics import loss_alone, score
 from controller.lock.model import Build, Entry, Scores
 from controller.plan.actions import Desired
 from controller.plan.fingerprint import short
+from controller.plan.versions import is_comparable
 from controller.spec.load import FOLDER
 from controller.spec.model import Evaluation as EvaluationSpec
+
+NOT_COMPARED = "production's scores are of an older version, and asking it costs: not compared"
+ASK_AGAIN = "To measure production too: ftctl evaluate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +70,19 @@ class Comparison:
 
 
 def compare_with(
-    desired: Desired, build: Build, entry: Entry, at: Place, *, without_base: bool = False
+    desired: Desired,
+    build: Build,
+    entry: Entry,
+    at: Place,
+    *,
+    without_base: bool = False,
+    asks_production: bool = True,
 ) -> Comparison:
     """Return what a build is measured with, wherever that lives.
 
-    Production was measured when it was the candidate. While held-out examples and metrics are the
-    same, those scores stand: they cost nothing, and they outlive the service that gave them.
+    Production was measured when it was the candidate. While held-out examples, metrics and version
+    of scoring are the same, those scores stand: they cost nothing, and they outlive the service
+    that gave them. Scores of another version are not compared with.
 
     Args:
         desired: What the spec asks for.
@@ -79,6 +90,8 @@ def compare_with(
         entry: What is recorded of the fine-tune.
         at: Where to look.
         without_base: Whether the base model is left out, because its server cannot be asked for it.
+        asks_production: Whether production is asked where its scores are of another version only.
+            Otherwise it has no scores, and no condition on it holds.
 
     Raises:
         BackendError: What one of them was trained from is not here.
@@ -92,10 +105,12 @@ def compare_with(
     if "production" not in wanted or production is None or production.model_id == build.model_id:
         return Comparison(models=tuple(models), recorded={}, production_build=None)
     recorded = _recorded_scores(production, desired)
+    if recorded is None and not asks_production:
+        recorded = {"production": {}}
     if not recorded:
         models.append(_compared("production", production, desired, at))
     return Comparison(
-        models=tuple(models), recorded=recorded, production_build=production.fingerprint
+        models=tuple(models), recorded=recorded or {}, production_build=production.fingerprint
     )
 
 
@@ -133,7 +148,7 @@ def measure(
         BackendError: A model could not be asked.
     """
     prompts = list(read_prompts(held_out))
-    references = [text_of(prompt.reference or {}) for prompt in prompts]
+    references = [prompt.reference for prompt in prompts]
     sampling = Sampling(max_tokens=settings.max_tokens)
     answers: dict[str, list[Completion]] = {}
     for group in _by_base_model(compared):
@@ -242,14 +257,19 @@ def _compared(role: str, build: Build, desired: Desired, at: Place) -> Compared:
     )
 
 
-def _recorded_scores(production: Build, desired: Desired) -> dict[str, Scores]:
-    """Return production's scores if the same held-out examples and metrics gave them."""
+def _recorded_scores(production: Build, desired: Desired) -> dict[str, Scores] | None:
+    """Return production's scores if the same held-out examples and metrics gave them.
+
+    None where only the version of scoring is another.
+    """
     evaluation = production.evaluation
     if evaluation is None:
         return {}
     decisive = ("held_out", "max_tokens", "metrics")
     if any(evaluation.inputs.get(key) != desired.evaluation_inputs[key] for key in decisive):
         return {}
+    if not is_comparable(evaluation, desired):
+        return None
     return {"production": evaluation.scores[CANDIDATE]}
 
 
@@ -266,11 +286,26 @@ def _answer_lines(
 ) -> Iterator[bytes]:
     roles = sorted(answers, key=lambda role: (role != CANDIDATE, role))
     for index, prompt in enumerate(prompts):
-        if not prompt.messages:
-            continue
-        line: dict[str, Json] = {
-            "messages": prompt.messages,
-            "reference": None if prompt.reference is None else text_of(prompt.reference),
-            "answers": {role: answers[role][index].text for role in roles},
-        }
-        yield canonical_json(line) + b"\n"
+        if prompt.messages:
+            given = {role: answers[role][index] for role in roles}
+            yield canonical_json(_kept(prompt, given)) + b"\n"
+
+
+def _kept(prompt: Prompt, given: Mapping[str, Completion]) -> dict[str, Json]:
+    """Return a line of the answers' file: what was said; thinking and calls where there are some."""
+    said = {role: given_answer(one) for role, one in given.items()}
+    reference = None if prompt.reference is None else expected_answer(prompt.reference).text
+    line: dict[str, Json] = {
+        "messages": prompt.messages,
+        "reference": reference,
+        "answers": {role: one.text for role, one in said.items()},
+    }
+    expected = (prompt.reference or {}).get("tool_calls")
+    calls = {role: one.tool_calls for role, one in given.items() if one.tool_calls}
+    thinking = {role: one.thinking for role, one in said.items() if one.thinking}
+    optional: dict[str, Json] = {
+        "reference_calls": expected,
+        "calls": calls,
+        "thinking": thinking,
+    }
+    return line | {key: value for key, value in optional.items() if value}

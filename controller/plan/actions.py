@@ -54,8 +54,16 @@ class Desired:
     shutdown: Shutdown | None = None
     warnings: tuple[str, ...] = ()
     """What a person should know of data and model before they pay for training."""
+    corrected: tuple[str, ...] = ()
+    """Inputs that a newer recipe would make differently of the same spec: `data`. What is recorded
+    was made under an older one."""
     paid: bool = False
     """Whether asking its models costs money."""
+    measures_loss: bool = True
+    """Whether its models can be measured by the loss of expected answers."""
+    scored_anew: str = ""
+    """Why the newest version of scoring may give other scores than the first; empty where the two
+    agree, or nothing is recorded that the first one gave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +144,8 @@ class Evaluate:
     """The build in production."""
     without_base: str | None = None
     """Why the base model cannot be compared with; None where it can."""
+    asks: str = ""
+    """What is asked, and what that costs, where a person wants it measured again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

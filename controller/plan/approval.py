@@ -5,7 +5,7 @@ out an action only if it was in the list, or follows from one that was: a `Train
 `Record`, `Evaluate` and `Promote`. Without approval only what needs none is carried out.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from backends.base import Json
@@ -28,6 +28,7 @@ from controller.plan.actions import (
     Train,
     Wait,
 )
+from controller.spec.model import Spec
 
 ID_DIGITS = 16
 
@@ -125,7 +126,7 @@ def decisions_of(desired: Desired) -> str:
         {
             "inputs": desired.fingerprint,
             "evaluation": desired.evaluation_fingerprint,
-            "gate": list(spec.gate),
+            **_gate(spec),
             "lifecycle": spec.lifecycle.model_dump(mode="json"),
             "budget": spec.budget.model_dump(mode="json"),
             "tracking": spec.tracking.model_dump(mode="json"),
@@ -133,12 +134,18 @@ def decisions_of(desired: Desired) -> str:
     )
 
 
-def terms_of(gate: Sequence[str], evaluation_fingerprint: str) -> str:
+def terms_of(spec: Spec, evaluation_fingerprint: str) -> str:
     """Return the digest of the terms on which a job's model may go into production.
 
     It is kept with the job: a run that nobody approved promotes only on the terms that somebody did.
     """
-    return digest({"gate": list(gate), "evaluation": evaluation_fingerprint})
+    return digest({**_gate(spec), "evaluation": evaluation_fingerprint})
+
+
+def _gate(spec: Spec) -> dict[str, Json]:
+    """Return what a gate asks; that a worse model is allowed only where it is, as ever since."""
+    gate: dict[str, Json] = {"gate": list(spec.gate)}
+    return gate | {"allows_worse": True} if spec.allows_worse else gate
 
 
 def plan_id(actions: Iterable[Action], decisions: Mapping[str, str], settings: str) -> str:

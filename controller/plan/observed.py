@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backends.base import Job
+from backends.base import Job, Json
 from controller.lock.model import Entry
 
 
@@ -34,6 +34,9 @@ class Observed:
     """Jobs found by fingerprint, oldest first."""
     lost: Mapping[str, Lost] = field(default_factory=dict)
     """Fine-tunes without an entry of which git or a backend knows builds, by name."""
+    elsewhere: Mapping[str, tuple[Mapping[str, Json], ...]] = field(default_factory=dict)
+    """Inputs of jobs and builds that git or a backend knows of fine-tunes without an entry, by
+    name."""
     silent_bases: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Why a base model cannot be asked, by its place and reference."""
     unasked: Mapping[str, str] = field(default_factory=dict)

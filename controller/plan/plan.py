@@ -26,6 +26,7 @@ from controller.plan.observed import Lost, Observed
 from controller.plan.planner import Planner, pinned_builds
 from controller.plan.recording import after_job
 from controller.plan.surroundings import Surroundings, cancellation, surroundings_of
+from controller.plan.versions import notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +44,16 @@ class Plan:
     budget_usd: float | None = None
     suspended: tuple[str, ...] = ()
     """Fine-tunes that are as declared, and suspended."""
+    corrected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Inputs that a newer recipe would make differently, by fine-tune; what is recorded stands."""
+    replace: frozenset[str] = frozenset()
+    """Fine-tunes whose builds of an older recipe a person asked to replace."""
     unasked: Mapping[str, str] = field(default_factory=dict)
     """Places that were not asked, and why."""
     jobs: Mapping[str, Job] = field(default_factory=dict)
     """Recorded open jobs as the backends showed them, by ID."""
+    notes: tuple[str, ...] = ()
+    """What a person may want to know, and nothing is done about."""
 
     @property
     def id(self) -> str:
@@ -95,8 +102,10 @@ def make_plan(
         settings=settings,
         budget_usd=budget_usd,
         suspended=tuple(view.suspended(actions)),
+        corrected={name: one.corrected for name, one in desired.items() if one.corrected},
         unasked=observed.unasked,
         jobs=observed.jobs,
+        notes=tuple(notes(desired, recorded)),
     )
 
 

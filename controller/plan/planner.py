@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backends.base import Job, JobState
-from controller.evaluate.gate import judge
 from controller.lock.model import Build, Entry, OpenJob
 from controller.plan.actions import (
     Action,
@@ -27,6 +26,8 @@ from controller.plan.approval import terms_of
 from controller.plan.fingerprint import changes, short
 from controller.plan.observed import Observed
 from controller.plan.surroundings import Surroundings, cancellation
+from controller.plan.verdicts import current_verdict, remedy_of, standing_verdict
+from controller.plan.versions import holds, without_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,13 +215,21 @@ class Planner:
         )
 
     def _warnings(self) -> Iterator[str]:
-        silent = self._without_base
-        if silent is None:
+        spec, silent = self.desired.spec, self._without_base
+        if silent is not None:
+            yield f"{silent}; `base` is left out of the comparison"
+            lost = [text for text in spec.gate if "base." in text]
+            if lost:
+                yield f"without it these conditions of the gate cannot hold: {'; '.join(lost)}"
+        if spec.gate or spec.allows_worse:
             return
-        yield f"{silent}; `base` is left out of the comparison"
-        lost = [text for text in self.desired.spec.gate if "base." in text]
-        if lost:
-            yield f"without it these conditions of the gate cannot hold: {'; '.join(lost)}"
+        why = silent and "its base model cannot be asked"
+        if not self.desired.measures_loss:
+            why = f"{spec.place} measures no held-out loss"
+        elif "base" not in spec.evaluation.compare_to:
+            why = "`base` is not in evaluation.compare_to"
+        if why:
+            yield f"no gate is declared and {why}: whatever is trained goes into production"
 
     @property
     def _without_base(self) -> str | None:
@@ -276,27 +285,24 @@ class Planner:
 
         False where that is not known: the service keeps no origin, or gives no answer.
         """
-        wanted = {
-            "name": self.desired.name,
-            "digest": terms_of(self.desired.spec.gate, self.desired.evaluation_fingerprint),
-        }
+        terms = terms_of(self.desired.spec, self.desired.evaluation_fingerprint)
+        wanted = {"name": self.desired.name, "digest": terms}
         jobs = [*self.observed.found.get(build.fingerprint, ()), *self.observed.jobs.values()]
         return any(job.id == build.job and job.origin.get("terms") == wanted for job in jobs)
 
     def _judged(self, build: Build, *, is_production: bool) -> Action | None:
         name, gate = self.desired.name, list(self.desired.spec.gate)
-        scores = build.evaluation.scores if build.evaluation else {}
-        judgement = judge(gate, scores)
+        verdict = current_verdict(build, self.desired.spec)
         key = build.fingerprint
-        if build.verdict is None or build.verdict.gate != gate:
+        if standing_verdict(build, self.desired.spec) is None:
             return Judge(
                 name=name,
                 reason="the gate was changed",
                 fingerprint=key,
                 replaces=self.entry.production,
-                needs_approval=not is_production and judgement.passed,
+                needs_approval=not is_production and verdict.passed,
             )
-        if judgement.passed and not is_production:
+        if verdict.passed and not is_production:
             reason = "the gate passed" if gate else "no gate is declared"
             return Promote(
                 name=name,
@@ -305,7 +311,7 @@ class Planner:
                 replaces=self.entry.production,
                 needs_approval=not self._has_approved_terms(build),
             )
-        if judgement.passed or self.desired.spec.lifecycle.pin is not None:
+        if verdict.passed or self.desired.spec.lifecycle.pin is not None:
             # A pin is a person's decision about production, whatever the gate says.
             return None
         which = f"build {short(key)}, in production," if is_production else f"build {short(key)}"
@@ -313,17 +319,16 @@ class Planner:
         stays = f"{short(kept)} stays in production" if kept else "nothing is in production"
         return self._blocked(
             Obstacle.GATE,
-            f"{which} did not pass the gate: {'; '.join(judgement.failures)}",
-            f"{stays[0].upper()}{stays[1:]}. Change the spec, its data, or the gate.",
+            f"{which} did not pass the gate: {'; '.join(verdict.failures)}",
+            f"{stays[0].upper()}{stays[1:]}. {remedy_of(verdict.failures)}",
         )
 
     def _reuse(self, build: Build, *, source: str) -> Reuse:
         keeps = self._keeps_scores(build, source)
-        scores = build.evaluation.scores if build.evaluation else {}
         passes = (
             keeps
             and not self.stale_evaluation(build)
-            and judge(self.desired.spec.gate, scores).passed
+            and current_verdict(build, self.desired.spec).passed
         )
         # A pin is a person's decision about production; the gate is for builds nobody chose.
         pinned = self.desired.spec.lifecycle.pin is not None
@@ -346,7 +351,7 @@ class Planner:
         evaluation = build.evaluation
         return (
             evaluation is not None
-            and evaluation.fingerprint == self.desired.evaluation_fingerprint
+            and holds(evaluation, self.desired)
             and evaluation.production_build in {None, self.entry.production}
         )
 
@@ -354,9 +359,10 @@ class Planner:
         """Return why a build must be measured (again); empty when its scores stand."""
         if build.evaluation is None:
             return "it was not evaluated yet"
-        if build.evaluation.fingerprint == self.desired.evaluation_fingerprint:
+        if holds(build.evaluation, self.desired):
             return ""
-        differing = changes(build.evaluation.inputs, self.desired.evaluation_inputs)
+        recorded = without_version(build.evaluation.inputs)
+        differing = changes(recorded, self.desired.evaluation_inputs)
         return f"{', '.join(change.field for change in differing)} changed"
 
 

@@ -112,9 +112,30 @@ def no_changes(plan: Plan) -> str:
         names = ", ".join(safe(name) for name in plan.suspended[:_NAMES])
         more = len(plan.suspended) - _NAMES
         held = f" Suspended: {names}{f' and {more} more' if more > 0 else ''}."
-    if plan.specs == 1:
-        return f"No changes. The one fine-tune matches its spec.{held}"
-    return f"No changes. All {plan.specs} fine-tunes match their specs.{held}"
+    matching = "The one fine-tune matches its spec"
+    if plan.specs != 1:
+        matching = f"All {plan.specs} fine-tunes match their specs"
+    return "\n".join(filter(None, [f"No changes. {matching}.{held}", corrected(plan)]))
+
+
+def corrected(plan: Plan) -> str:
+    """Return which builds a newer recipe would make differently, in one line; empty for none."""
+    if not plan.corrected:
+        return ""
+    shown = [
+        f"{safe(name)} ({', '.join(fields)})"
+        for name, fields in list(plan.corrected.items())[:_NAMES]
+    ]
+    more = len(plan.corrected) - len(shown)
+    return (
+        f"A newer recipe would train {', '.join(shown)}{f' and {more} more' if more else ''} "
+        "differently. What is recorded stands; to train it again: ftctl apply --replace NAME"
+    )
+
+
+def notes_of(plan: Plan) -> list[str]:
+    """Return a line for each thing that a person may want to know."""
+    return [f"Note: {safe(note)}" for note in plan.notes]
 
 
 def summary(plan: Plan) -> str:

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 
 from controller.plan.actions import Action, Desired, Train
 from controller.plan.plan import Plan
-from controller.render.actions import cancels_of, cancels_text, cost, look, no_changes, summary
+from controller.render.actions import (
+    cancels_of,
+    cancels_text,
+    cost,
+    look,
+    no_changes,
+    notes_of,
+    summary,
+)
 from controller.render.plan import plan_text
 from controller.render.text import one_line, safe
 
@@ -22,7 +30,8 @@ _REASON_CELLS = 300
 def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
     """Return the plan as one comment: summary first, a table, the full plan folded."""
     if not plan.actions:
-        return f"{MARK}\n### ftctl plan\n\n{no_changes(plan)}\n"
+        lines = [no_changes(plan), *map(cell, notes_of(plan))]
+        return f"{MARK}\n### ftctl plan\n\n" + "\n\n".join(lines) + "\n"
     rows = ["| fine-tune | action | reason |", "|---|---|---|"]
     for action in plan.actions:
         shown = look(action)

@@ -24,7 +24,16 @@ from controller.plan.actions import (
 )
 from controller.plan.fingerprint import Change, short
 from controller.plan.plan import Plan
-from controller.render.actions import cancels_text, cost, dollars, look, no_changes, summary
+from controller.render.actions import (
+    cancels_text,
+    corrected,
+    cost,
+    dollars,
+    look,
+    no_changes,
+    notes_of,
+    summary,
+)
 from controller.render.text import cells, duration, number, one_line, pad, safe
 
 _VALUE_CELLS = 60
@@ -33,7 +42,7 @@ _VALUE_CELLS = 60
 def plan_text(plan: Plan, desired: Mapping[str, Desired]) -> str:
     """Return the plan for a terminal."""
     if not plan.actions:
-        return no_changes(plan)
+        return "\n".join([no_changes(plan), *notes_of(plan)])
     blocks = [_block(action, desired.get(action.name)) for action in plan.actions]
     head = "ftctl will perform these actions:"
     if all(isinstance(action, Blocked | Deferred | Wait) for action in plan.actions):
@@ -89,6 +98,8 @@ def _details(action: Action) -> Iterator[str]:
             yield from _rows(list(_restored(action)))
         case Evaluate() | Judge() | Promote():
             yield from _rows(list(_judged(action)))
+            if isinstance(action, Evaluate) and action.asks:
+                yield from _rows([("asks", action.asks)])
             if isinstance(action, Evaluate) and action.without_base is not None:
                 yield f"! {safe(action.without_base)}; `base` is left out of the comparison"
         case Wait() | Resume() if action.job.progress is not None:
@@ -211,5 +222,6 @@ def _closing(plan: Plan) -> str:
     notes = [f"Not asked: {place}: {safe(why)}" for place, why in plan.unasked.items()]
     if notes:
         notes.append("What is said of these comes from specs and lockfile alone.")
-    lines = [summary(plan), cost(plan), *notes, f"Plan ID: {plan.id}"]
+    lines = [summary(plan), cost(plan), corrected(plan), *notes, *notes_of(plan)]
+    lines.append(f"Plan ID: {plan.id}")
     return "\n".join(line for line in lines if line)

@@ -42,7 +42,10 @@ def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
         "id": plan.id,
         "specs": plan.specs,
         "suspended": list(plan.suspended),
+        "replace": sorted(plan.replace),
+        "corrected": dict(plan.corrected),
         "unasked": dict(plan.unasked),
+        "notes": list(plan.notes),
         "summary": summary(plan) if plan.actions else no_changes(plan),
         "settings": plan.settings,
         "decisions": dict(plan.decisions),
@@ -60,6 +63,8 @@ class SavedPlan(BaseModel):
 
     format: Literal[2]
     id: str
+    replace: frozenset[str] = frozenset()
+    """Fine-tunes whose builds of an older recipe it replaces."""
     settings: str
     decisions: dict[str, str]
     actions: list["SavedAction"]

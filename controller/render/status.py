@@ -4,7 +4,9 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from backends.base import Job, Json
-from controller.evaluate.gate import parse_condition
+from backends.chat import text_of
+from controller.evaluate.answers import shown_calls
+from controller.evaluate.gate import LOSS, RULE, parse_condition
 from controller.lock.model import Build, Entry, Lockfile
 from controller.plan.fingerprint import short
 from controller.render.text import number, one_line, safe, table
@@ -109,8 +111,17 @@ def score_table(lockfile: Lockfile) -> str:
     return table(rows) if len(rows) > 1 else ""
 
 
-def build_text(name: str, entry: Entry, answers: Sequence[Mapping[str, Any]]) -> str:
-    """Return one fine-tune in full: builds, scores, verdict, a few answers side by side."""
+def build_text(
+    name: str, entry: Entry, answers: Sequence[Mapping[str, Any]], *, thinking: bool = False
+) -> str:
+    """Return one fine-tune in full: builds, scores, verdict, a few answers side by side.
+
+    Args:
+        name: The fine-tune.
+        entry: What is recorded of it.
+        answers: As they are kept; see `controller.evaluate.run`.
+        thinking: Whether what models wrote before their answers is shown too.
+    """
     lines = [f"{name}{'  (protected)' if entry.protect else ''}"]
     if entry.job is not None:
         lines.append(f"  open job    {entry.job.id}, submitted {entry.job.submitted}")
@@ -121,7 +132,7 @@ def build_text(name: str, entry: Entry, answers: Sequence[Mapping[str, Any]]) ->
     if answers:
         lines += ["", "  answers on held-out examples:"]
         for answer in answers:
-            lines += ["", *_answer_lines(answer)]
+            lines += ["", *_answer_lines(answer, thinking=thinking)]
     return "\n".join(lines)
 
 
@@ -166,6 +177,8 @@ def _gate_word(build: Build, metric: str) -> str:
         return ""
     parsed = [parse_condition(text) for text in build.verdict.gate]
     conditions = [condition.text for condition in parsed if condition.metric == metric]
+    if metric == LOSS and any(text.startswith(RULE) for text in build.verdict.failures):
+        conditions = [*dict.fromkeys([*conditions, RULE])]
     if not conditions:
         return ""
     starts = tuple(f"{text}:" for text in conditions)
@@ -201,7 +214,7 @@ def _build_lines(build: Build, entry: Entry) -> list[str]:
             for metric in scores["candidate"]
         ]
         lines += ["", table(rows, indent="    ")]
-    if build.verdict is not None and build.verdict.gate:
+    if build.verdict is not None and (build.verdict.gate or build.verdict.failures):
         word = "passed" if build.verdict.passed else "failed"
         lines += ["", f"  gate        {word}"]
         lines += [f"    {text}" for text in build.verdict.failures or build.verdict.gate]
@@ -212,12 +225,17 @@ def _shown(score: float | None) -> str:
     return "-" if score is None else number(score)
 
 
-def _answer_lines(answer: Mapping[str, Any]) -> list[str]:
-    asked = [message["content"] for message in answer["messages"] if message["role"] == "user"]
-    question = asked[-1] if asked else ""
-    lines = [
-        f"    question   {one_line(str(question), 100)}",
-        f"    expected   {one_line(str(answer['reference']), 100)}",
-    ]
-    given = answer["answers"].items()
-    return lines + [f"    {role:<10} {one_line(str(text), 100)}" for role, text in given]
+def _answer_lines(answer: Mapping[str, Any], *, thinking: bool) -> Iterator[str]:
+    asked = [message for message in answer["messages"] if message["role"] == "user"]
+    yield _answer_line("question", text_of(asked[-1]) if asked else "")
+    yield _answer_line("expected", answer["reference"], answer.get("reference_calls"))
+    for role, text in answer["answers"].items():
+        before = answer.get("thinking", {}).get(role)
+        if thinking and before:
+            yield _answer_line(role, f"({before})")
+        yield _answer_line(role, text, answer.get("calls", {}).get(role))
+
+
+def _answer_line(name: str, text: object, calls: Sequence[Mapping[str, Json]] | None = None) -> str:
+    said = " ".join(filter(None, [str(text or ""), shown_calls(calls or ())]))
+    return f"    {name:<10} {one_line(said, 100)}"

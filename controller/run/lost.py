@@ -2,15 +2,15 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from backends.base import Job, JobState
+from backends.base import Job, JobState, Json
 from controller.errors import LockfileInvalid
-from controller.lock.model import Build, DataFacts, Entry, Lockfile, parse_lockfile
+from controller.lock.model import Build, DataFacts, Entry, Lockfile, OpenJob, parse_lockfile
 from controller.lock.store import LOCKFILE
 from controller.plan.fingerprint import TRAINING_SCHEME, fingerprint
 
@@ -43,6 +43,25 @@ def entry_of_jobs(jobs: Iterable[Job], place: str) -> Entry:
         if build is not None:
             builds[build.fingerprint] = build
     return Entry(builds=builds)
+
+
+def inputs_of_entry(entry: Entry) -> tuple[Mapping[str, Json], ...]:
+    """Return the inputs of every build and open job of an entry."""
+    made: list[Build | OpenJob] = [
+        *entry.builds.values(),
+        *([entry.job] if entry.job is not None else []),
+    ]
+    return tuple(one.inputs for one in made)
+
+
+def inputs_of_jobs(jobs: Iterable[Job]) -> tuple[Mapping[str, Json], ...]:
+    """Return the inputs that jobs carry, where these are what the job's fingerprint stands for."""
+    carried = ((job, job.origin.get("inputs")) for job in jobs)
+    return tuple(
+        inputs
+        for job, inputs in carried
+        if isinstance(inputs, dict) and fingerprint(TRAINING_SCHEME, inputs) == job.fingerprint
+    )
 
 
 def _build_of(job: Job, place: str) -> Build | None:

@@ -7,14 +7,20 @@ no answer concerns its own fine-tunes.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backends.base import Backend, BackendError, BaseModel, CredentialsMissing, Job
+from backends.base import Backend, BackendError, BaseModel, CredentialsMissing, Job, Json
 from controller.check import OpenBackend
 from controller.lock.model import Build, Lockfile
 from controller.plan.actions import Desired
 from controller.plan.observed import Lost, Observed, Silence
+from controller.plan.versions import holds
 from controller.project import Project
 from controller.resolve import Resolved
-from controller.run.lost import entry_of_jobs, recorded_in_git
+from controller.run.lost import (
+    entry_of_jobs,
+    inputs_of_entry,
+    inputs_of_jobs,
+    recorded_in_git,
+)
 
 
 @dataclass(slots=True)
@@ -33,6 +39,7 @@ class _Answers:
     jobs: dict[str, Job] = field(default_factory=dict)
     found: dict[str, tuple[Job, ...]] = field(default_factory=dict)
     lost: dict[str, Lost] = field(default_factory=dict)
+    elsewhere: dict[str, tuple[Mapping[str, Json], ...]] = field(default_factory=dict)
     silent_bases: dict[tuple[str, str], str] = field(default_factory=dict)
     unasked: dict[str, str] = field(default_factory=dict)
     unreachable: dict[str, Silence] = field(default_factory=dict)
@@ -82,6 +89,7 @@ def observe(
         jobs=answers.jobs,
         found=answers.found,
         lost=answers.lost,
+        elsewhere=answers.elsewhere,
         silent_bases=answers.silent_bases,
         unasked=answers.unasked,
         unreachable=answers.unreachable,
@@ -114,7 +122,7 @@ def _questions(resolved: Resolved, recorded: Lockfile) -> dict[str, _Questions]:
 
 def _is_measured(build: Build | None, desired: Desired) -> bool:
     evaluation = build.evaluation if build is not None else None
-    return evaluation is not None and evaluation.fingerprint == desired.evaluation_fingerprint
+    return evaluation is not None and holds(evaluation, desired)
 
 
 def _ask_git(
@@ -135,6 +143,7 @@ def _ask_git(
         if entry is not None:
             source = f"finetunes/ftctl.lock of commit {commit}"
             answers.lost[name] = Lost(entry=entry, source=source)
+            answers.elsewhere[name] = inputs_of_entry(entry)
             questions[desired[name].spec.place].names.pop(name, None)
 
 
@@ -146,6 +155,7 @@ def _ask(place: str, backend: Backend, questions: _Questions, answers: _Answers)
     if questions.names:
         for name, jobs in backend.find_by_name(questions.names).items():
             entry, wanted = entry_of_jobs(jobs, place), questions.names[name]
+            answers.elsewhere[name] = inputs_of_jobs(jobs)
             # A name alone proves nothing: another repository may use it, or this one did before.
             # One build alone, of the wanted inputs, is simply taken over.
             if wanted in entry.builds and len(entry.builds) > 1:

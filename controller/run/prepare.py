@@ -1,17 +1,21 @@
 """From the files of a repository to the plan of one pass: load → resolve → observe → plan."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from dataclasses import replace as with_changes
 
 from controller.check import OpenBackend
 from controller.data.fetch.snapshot import Fetched
 from controller.errors import InvalidInput, PolicyBroken
+from controller.inputs import Readings
 from controller.lock.model import Lockfile
 from controller.lock.store import read_lockfile
 from controller.plan.actions import Blocked, Desired, Obstacle
+from controller.plan.observed import Observed
 from controller.plan.plan import Plan, make_plan
 from controller.project import Project
-from controller.resolve import Readings, Resolved, resolve, without_settings
+from controller.recipes import Elsewhere, Recorded
+from controller.resolve import Resolved, resolve, without_settings
 from controller.run.backends import OpenFor, backend_opener, recorded_backends
 from controller.run.observe import observe
 from controller.settings import Settings, decided_by, known_endpoints, load_settings
@@ -39,13 +43,18 @@ class PreparedRun:
 
 
 def prepare_run(
-    project: Project, open_for: OpenFor | None = None, *, display_only: bool = False
+    project: Project,
+    open_for: OpenFor | None = None,
+    *,
+    replace: Collection[str] = (),
+    display_only: bool = False,
 ) -> PreparedRun:
     """Make the plan of a run's first pass. Writes nothing but the cache of built datasets.
 
     Args:
         project: The repository.
         open_for: Opens backends; the installed ones when None.
+        replace: Fine-tunes whose builds of an older recipe are to be replaced.
         display_only: Whether the plan is only shown; see `observe`.
 
     Raises:
@@ -54,7 +63,7 @@ def prepare_run(
     """
     recorded = read_lockfile(project.root, project.state)
     opener = open_for or backend_opener(project)
-    return _prepare(project, recorded, opener, {}, display_only=display_only)
+    return _prepare(project, recorded, opener, {}, replace=replace, display_only=display_only)
 
 
 def require_readable(prepared: PreparedRun) -> None:
@@ -80,7 +89,14 @@ def prepare_pass(project: Project, recorded: Lockfile, earlier: PreparedRun) -> 
         recorded: The lockfile, which this run holds.
         earlier: The same run's first plan.
     """
-    return _prepare(project, recorded, earlier.open_for, earlier.fetched, display_only=False)
+    return _prepare(
+        project,
+        recorded,
+        earlier.open_for,
+        earlier.fetched,
+        replace=earlier.plan.replace,
+        display_only=False,
+    )
 
 
 def _prepare(
@@ -89,37 +105,43 @@ def _prepare(
     open_for: OpenFor,
     fetched: MutableMapping[str, Fetched],
     *,
+    replace: Collection[str],
     display_only: bool,
 ) -> PreparedRun:
     specs, problems = read_specs(project.root, project.state / "specs.json")
-    settings, settings_error, endpoints = Settings(), None, None
-    try:
-        settings = load_settings(project.root)
-    except InvalidInput as error:
-        settings_error = error
-        endpoints = known_endpoints(project.root)
-        settings = endpoints or settings
+    settings, settings_error, has_endpoints = _settings(project)
     open_backend = open_for(settings)
-    if settings_error is not None:
-        resolved = without_settings([*specs, *problems], settings_error)
-    else:
-        resolved = resolve(
+    open_recorded = recorded_backends(open_backend)
+
+    def resolved_with(elsewhere: Elsewhere) -> Resolved:
+        if settings_error is not None:
+            return without_settings([*specs, *problems], settings_error)
+        return resolve(
             specs,
-            recorded,
+            Recorded(lockfile=recorded, elsewhere=elsewhere, replace=replace),
             Readings(project=project, fetched=fetched),
             open_backend,
             policies=settings.policies,
             problems=problems,
         )
-    open_recorded = recorded_backends(open_backend)
-    observed = observe(
-        resolved,
-        recorded,
-        open_recorded,
-        project,
-        display_only=display_only,
-        without_endpoints=settings_error is not None and endpoints is None,
-    )
+
+    def observed_for(resolved: Resolved) -> Observed:
+        return observe(
+            resolved,
+            recorded,
+            open_recorded,
+            project,
+            display_only=display_only,
+            without_endpoints=not has_endpoints,
+        )
+
+    resolved = resolved_with({})
+    observed = observed_for(resolved)
+    if observed.elsewhere:
+        # What the lockfile lost may have been made under an older recipe.
+        again = resolved_with(observed.elsewhere)
+        if _wanted(again) != _wanted(resolved):
+            resolved, observed = again, observed_for(again)
     plan = make_plan(
         resolved.desired,
         recorded,
@@ -129,10 +151,23 @@ def _prepare(
         decided_by(settings),
     )
     return PreparedRun(
-        plan=plan,
+        plan=with_changes(plan, replace=frozenset(replace)),
         resolved=resolved,
         open_for=open_for,
         open_backend=open_recorded,
         fetched=fetched,
         settings_error=settings_error,
     )
+
+
+def _settings(project: Project) -> tuple[Settings, InvalidInput | None, bool]:
+    """Return the settings, what is wrong with them, and whether it is known where servers are."""
+    try:
+        return load_settings(project.root), None, True
+    except InvalidInput as error:
+        endpoints = known_endpoints(project.root)
+        return endpoints or Settings(), error, endpoints is not None
+
+
+def _wanted(resolved: Resolved) -> dict[str, str]:
+    return {name: desired.fingerprint for name, desired in resolved.desired.items()}

@@ -15,7 +15,7 @@ DEFAULT_ENDPOINT = "default"
 
 
 class Accuracy(Strict):
-    """Share of answers that are the right label."""
+    """Share of answers that are the right label; where a tool is to be called, the right calls."""
 
     labels: list[NonEmpty] | None = None
     """The labels; taken from the held-out set when absent."""
@@ -146,13 +146,19 @@ class Spec(Strict):
     evaluation: Evaluation = Evaluation()
     """How the result is measured."""
     gate: list[NonEmpty] = Field(default_factory=list)
-    """Conditions for production: `accuracy >= 0.8`, `held_out_loss < base.held_out_loss - 0.5`."""
+    """Conditions for production: `accuracy >= 0.8`, `held_out_loss < base.held_out_loss - 0.5`.
+    A model with a higher held-out loss than its base is promoted only by `gate: []`."""
     tracking: Tracking = Tracking()
     """Where the service reports metrics to."""
     budget: Budget = Budget()
     """What a job may cost at most."""
     lifecycle: Lifecycle = Lifecycle()
     """What may happen to the fine-tune as a whole."""
+
+    @property
+    def allows_worse(self) -> bool:
+        """Whether a model worse than its base may be promoted: `gate: []` is written out."""
+        return not self.gate and "gate" in self.model_fields_set
 
     @property
     def place(self) -> str:

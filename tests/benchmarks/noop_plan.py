@@ -30,13 +30,15 @@ from statistics import median
 from typing import Any
 
 from backends.durable import write_atomic
+from controller.inputs import Readings
 from controller.lock.model import Build, Entry, Evaluation, Lockfile, Verdict, dump_lockfile
 from controller.lock.store import LOCKFILE, read_lockfile
 from controller.plan.actions import Desired
 from controller.plan.plan import make_plan
 from controller.project import known_blobs, open_project
+from controller.recipes import Recorded
 from controller.render.plan import plan_text
-from controller.resolve import Readings, resolve
+from controller.resolve import resolve
 from controller.run.backends import backends_of
 from controller.run.observe import observe
 from controller.run.prepare import prepare_run
@@ -276,7 +278,12 @@ def show_phases(folder: Path, plan_s: float) -> None:
     resolved = timed(
         "resolve: git, checks, datasets",
         lambda: resolve(
-            specs, lockfile, Readings(project=project), opened, settings.policies, problems
+            specs,
+            Recorded(lockfile=lockfile),
+            Readings(project=project),
+            opened,
+            settings.policies,
+            problems,
         ),
     )
     observed = timed("ask the backends", lambda: observe(resolved, lockfile, opened, project))

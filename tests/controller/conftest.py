@@ -87,7 +87,7 @@ class Make:
 
     def terms(self, desired: Desired) -> dict[str, str]:
         """Return the terms on which a job for these inputs is approved."""
-        digest = terms_of(desired.spec.gate, desired.evaluation_fingerprint)
+        digest = terms_of(desired.spec, desired.evaluation_fingerprint)
         return {"name": desired.name, "digest": digest}
 
     def job(self, desired: Desired, state: JobState = JobState.RUNNING, **changes) -> Job:
@@ -259,8 +259,10 @@ class Repository:
     def withdraw(self, name: str = "faq") -> None:
         (self.root / "finetunes" / f"{name}.yaml").unlink()
 
-    def planned(self) -> PreparedRun:
-        return prepare_run(self.project, lambda _settings: lambda _place: self.backend)
+    def planned(self, replace=()) -> PreparedRun:
+        return prepare_run(
+            self.project, lambda _settings: lambda _place: self.backend, replace=replace
+        )
 
     def approval(self, planned: PreparedRun | None = None, only=()) -> Approval:
         """Approve a plan, or what is planned now."""

@@ -272,7 +272,10 @@ def test_a_call_can_raise(tmp_path: Path):
 def test_models_answer_until_they_are_deleted(tmp_path: Path):
     backend = ScriptedBackend(tmp_path, script=[JobState.SUCCEEDED])
     model = backend.submit(request()).result.model_id
-    prompt = Prompt(messages=[{"role": "user", "content": "?"}], reference="네, 있습니다.")
+    prompt = Prompt(
+        messages=[{"role": "user", "content": "?"}],
+        reference={"role": "assistant", "content": "네, 있습니다."},
+    )
     tuned, base = backend.complete(BASE, [model, None], [prompt], Sampling())
     assert (tuned[0].text, base[0].text) == ("네, 있습니다.", "?")
     engine = backend.open_engine(BASE)

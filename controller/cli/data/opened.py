@@ -15,10 +15,10 @@ from controller.data.dataset import Dataset
 from controller.data.nearest import listing
 from controller.data.trace import Origin, parse_origin
 from controller.errors import FtctlError, InvalidInput
+from controller.inputs import BuiltData, Readings, build_newest
 from controller.lock.model import Entry
 from controller.lock.store import read_lockfile
 from controller.project import Project, known_blobs
-from controller.resolve import BuiltData, Readings, build_one
 from controller.run.backends import backends_of
 from controller.spec.load import LoadedSpec, read_specs
 
@@ -73,7 +73,7 @@ def build_opened(project: Project, loaded: LoadedSpec) -> Opened:
     entry = read_lockfile(project.root, project.state).finetunes.get(loaded.name, Entry())
     backend = opened(loaded.spec.place)
     with mendable():
-        built = build_one(loaded, entry, backend, readings)
+        built = build_newest(loaded, entry, backend, readings)
     return Opened(project=project, loaded=loaded, entry=entry, backend=backend, built=built)
 
 
@@ -95,7 +95,9 @@ def origin_of(opened: Opened, text: str) -> Origin:
     origin = parse_origin(text)
     if origin is None:
         raise FtctlError(
-            f"{text!r} is no place in a file", "Write it as FILE:LINE: data/cafe.csv:17"
+            f"{text!r} is no place in a file",
+            "Write it as FILE:LINE, such as data/cafe.csv:17; of a JSON array, as "
+            "'data/cafe.json[17]', counted from 0.",
         )
     paths = list(dict.fromkeys(source.path for source in opened.dataset.report.sources))
     wanted = unicodedata.normalize("NFC", origin.file.removeprefix("./"))
@@ -107,4 +109,9 @@ def origin_of(opened: Opened, text: str) -> Origin:
             f"{origin.file!r} {what} of {opened.loaded.name}",
             f"There are: {listing(close or paths)}",
         )
-    return Origin(close[0], origin.line)
+    return origin._replace(file=close[0])
+
+
+def typed(origin: Origin) -> str:
+    """Return a place as it is typed in a shell, which would take brackets for a pattern."""
+    return f"'{origin}'" if origin.is_indexed else str(origin)

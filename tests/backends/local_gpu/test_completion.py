@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from backends.base import BackendError, JobState, ModelMissing, Prompt, Sampling
+from backends.base import BackendError, JobState, ModelMissing, Prompt, PromptRefused, Sampling
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("warm")]
 
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("warm")]
 def prompts(examples):
     """The held-out examples that `make_request` uses."""
     return [
-        Prompt(messages=one["messages"][:1], reference=one["messages"][1]["content"])
+        Prompt(messages=one["messages"][:1], reference=one["messages"][1])
         for one in examples(30)[24:]
     ]
 
@@ -95,11 +95,27 @@ def test_no_prompts_need_no_child(backend, base_folder, tmp_path):
     assert not (tmp_path / "state" / "completions").exists()
 
 
-def test_a_prompt_longer_than_the_model_reads(backend, base_folder, tmp_path):
+def test_an_answer_ends_where_the_model_stops_reading(backend, base_folder, tmp_path):
+    """The base of these tests reads 128 tokens, and never ends an answer by itself."""
     base = backend.identify(str(base_folder), None, tmp_path)
-    prompt = Prompt(messages=[{"role": "user", "content": "hello"}])
-    with pytest.raises(BackendError, match="more than the 128 that the base model reads"):
-        backend.complete(base, [None], [prompt], Sampling(max_tokens=127))
+    prompts = [
+        Prompt(messages=[{"role": "user", "content": "hello" * times}]) for times in (1, 12, 1)
+    ]
+    longest = Sampling(max_tokens=4_000)
+    ((first, second, third),) = backend.complete(base, [None], prompts, longest)
+    assert {one.finish_reason for one in (first, second, third)} == {"length"}
+    assert first.text == third.text
+    assert 0 < len(second.text) < len(first.text)
+    ((alone,),) = backend.complete(base, [None], prompts[1:2], longest)
+    assert alone == second
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(backend, base_folder, tmp_path):
+    base = backend.identify(str(base_folder), None, tmp_path)
+    prompts = [Prompt(messages=[{"role": "user", "content": "hello" * n}]) for n in (1, 80, 90)]
+    message = r"prompt 2 has \d+ tokens \(and 1 more\); the base model reads 128"
+    with pytest.raises(PromptRefused, match=message):
+        backend.complete(base, [None], prompts, Sampling(max_tokens=1))
     assert list((tmp_path / "state" / "completions").iterdir()) == []
 
 

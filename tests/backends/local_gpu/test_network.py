@@ -57,10 +57,17 @@ def adapters(tmp_path_factory):
     return made
 
 
+@pytest.fixture(scope="module")
+def experts_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experts")
+    fresh_model().config.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
-def network():
+def network(experts_folder):
     made = import_module("backends.local_gpu.network")
-    return made.Network(fresh_model(), import_module("torch").float32)
+    return made.Network(fresh_model(), import_module("torch").float32, experts_folder)
 
 
 class Failing(AnswerReader):

@@ -81,7 +81,7 @@ def test_texts_are_trained_on_and_measured(
     assert facts["held_out_loss"] < facts["held_out_loss_before"]
     assert not (run_folder(job) / "model" / "chat_template.jinja").exists()
 
-    prompts = [Prompt(messages=(), reference=one["text"]) for one in texts(20)[16:]]
+    prompts = [Prompt(messages=(), reference=one) for one in texts(20)[16:]]
     answers = backend.complete(
         request.base_model, [job.result.model_id, None], prompts, Sampling(max_tokens=4)
     )
@@ -97,9 +97,12 @@ def test_texts_are_trained_on_and_measured(
 def test_texts_and_questions_are_answered_together(backend, base_folder, tmp_path):
     base = backend.identify(str(base_folder), None, tmp_path)
     prompts = [
-        Prompt(messages=(), reference=STORY),
-        Prompt(messages=[{"role": "user", "content": "open?"}], reference="네"),
-        Prompt(messages=(), reference=STORY * 9),
+        Prompt(messages=(), reference={"text": STORY}),
+        Prompt(
+            messages=[{"role": "user", "content": "open?"}],
+            reference={"role": "assistant", "content": "네"},
+        ),
+        Prompt(messages=(), reference={"text": STORY * 9}),
     ]
     ((first, asked, last),) = backend.complete(base, [None], prompts, Sampling(max_tokens=2))
     assert (first.text, last.text) == ("", "")

@@ -12,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+from controller.inputs import Readings
 from controller.lock.model import Lockfile
 from controller.project import open_project
-from controller.resolve import Readings, resolve
+from controller.recipes import Recorded
+from controller.resolve import resolve
 from controller.run.backends import backends_of
 from controller.settings import Policies
 from controller.spec.load import load_specs
@@ -26,7 +28,9 @@ def main() -> None:
     specs = load_specs(project.root)
     opened = backends_of(project)
     started, used = time.perf_counter(), sum(os.times()[:4])
-    resolved = resolve(specs, Lockfile(), Readings(project=project), opened, policies=Policies())
+    resolved = resolve(
+        specs, Recorded(lockfile=Lockfile()), Readings(project=project), opened, policies=Policies()
+    )
     seconds, cpu_s = time.perf_counter() - started, sum(os.times()[:4]) - used
     (dataset,) = resolved.datasets.values()
     parts = (dataset.train, dataset.held_out)

@@ -58,7 +58,7 @@ def test_a_pair_is_the_same_example_in_either_form(build):
 def test_a_pair_is_measured_by_its_preferred_answer(build):
     prompts = list(read_prompts(build(rows(TRL_PAIR), "dpo").held_out.path))
 
-    assert all(prompt.reference.startswith("good ") for prompt in prompts)
+    assert all(prompt.reference["content"].startswith("good ") for prompt in prompts)
     assert all([one["role"] for one in prompt.messages] == ["user"] for prompt in prompts)
 
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import Completion
+from controller.evaluate.answers import Answer
 from controller.evaluate.metrics import (
     correct,
-    label_counts,
     loss_alone,
     metric_inputs,
     metric_name,
@@ -20,12 +20,16 @@ def metrics(*written):
     return Evaluation.model_validate({"metrics": list(written)}).metrics
 
 
+def expected(*texts: str):
+    return [{"role": "assistant", "content": text} for text in texts]
+
+
 def answers(*texts: str, reason: str = "stop") -> list[Completion]:
     return [Completion(text=text, finish_reason=reason) for text in texts]
 
 
 @pytest.mark.parametrize(
-    ("metric", "references", "given_answers", "expected"),
+    ("metric", "references", "given_answers", "share"),
     [
         ("exact_match", ["네", "아니요"], [" 네\n", "아니오"], 0.5),
         ("exact_match", ["A"], ["a"], 0.0),
@@ -38,9 +42,10 @@ def answers(*texts: str, reason: str = "stop") -> list[Completion]:
         ("exact_match", [], [], 0.0),
     ],
 )
-def test_shares_are_counted(metric, references, given_answers, expected: float):
+def test_shares_are_counted(metric, references, given_answers, share: float):
     (one,) = metrics(metric)
-    assert score([one], references, answers(*given_answers))[metric_name(one)] == expected
+    found = score([one], expected(*references), answers(*given_answers))
+    assert found[metric_name(one)] == share
 
 
 def test_of_plain_texts_only_the_loss_is_scored():
@@ -58,12 +63,12 @@ def test_losses_are_weighted_by_tokens():
         Completion(text="", finish_reason="length", reference_loss=3.0, reference_tokens=10),
         Completion(text="", finish_reason="stop"),
     ]
-    found = score([], ["", "", ""], given_answers)
+    found = score([], expected("", "", ""), given_answers)
     assert found == {"held_out_loss": 1.5, "stop_rate": pytest.approx(2 / 3)}
 
 
 def test_what_was_not_measured_is_absent():
-    assert score([], [""], answers("x")) == {"stop_rate": 1.0}
+    assert score([], expected(""), answers("x")) == {"stop_rate": 1.0}
     assert score([], [], []) == {}
 
 
@@ -76,13 +81,9 @@ def test_settings_left_at_their_default_are_no_identity():
     assert metric_inputs(regex) == {"regex_match": {"pattern": "x"}}
 
 
-def test_labels_are_counted():
-    assert label_counts(["A ", "a", "b"]) == {"a": 2, "b": 1}
-
-
 @given(st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=8))
 def test_an_exact_match_is_accurate_too(pairs: list[tuple[str, str]]):
-    references, texts = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    references, texts = ([Answer(text=pair[side]) for pair in pairs] for side in (0, 1))
     exact, accurate = metrics("exact_match", "accuracy")
     for same, label in zip(
         correct(exact, references, texts), correct(accurate, references, texts), strict=True

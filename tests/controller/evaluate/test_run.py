@@ -3,6 +3,7 @@
 import json
 
 from backends.base import BaseModel, Completion
+from backends.chat import text_of
 from backends.testing import ScriptedBackend
 from controller.evaluate.run import Compared, measure, read_answers, read_prompts
 from controller.spec.model import Evaluation
@@ -18,7 +19,7 @@ def write(path, *examples):
 
 def scores(tmp_path, held_out):
     def answer(model, prompt):
-        tokens = len(prompt.reference or "") if model is None else 0
+        tokens = len(text_of(prompt.reference or {})) if model is None else 0
         return Completion(
             text="", finish_reason="stop", reference_loss=float(tokens), reference_tokens=tokens
         )
@@ -38,7 +39,8 @@ def scores(tmp_path, held_out):
 def test_a_plain_text_is_measured_and_nothing_is_asked(tmp_path):
     held_out = write(tmp_path / "held_out.jsonl", {"text": "네"}, {"text": "카페는"})
     prompts = list(read_prompts(held_out))
-    assert [(list(one.messages), one.reference) for one in prompts] == [([], "네"), ([], "카페는")]
+    asked = [(list(one.messages), one.reference) for one in prompts]
+    assert asked == [([], {"text": "네"}), ([], {"text": "카페는"})]
     assert scores(tmp_path, held_out) == ({"held_out_loss": 2.5}, [])
 
 

@@ -1,0 +1,185 @@
+"""One spec's dataset, encoder and base model, under the recipe that is asked for.
+
+Needs no key, no network and no heavy package.
+"""
+
+import os
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backends.base import Backend, BackendError, BaseModel, Encoder, Json
+from controller.check import Answers
+from controller.data.dataset import Dataset, build_dataset
+from controller.data.fetch.snapshot import Fetched
+from controller.data.files import Blob
+from controller.data.given import Places
+from controller.data.recipes import NEWEST
+from controller.data.unchanged import Unchanged
+from controller.errors import InvalidInput, Problem
+from controller.lock.model import Entry
+from controller.project import Project
+from controller.spec.load import LoadedSpec
+from controller.spec.model import Spec
+from controller.spec.yaml import dotted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bases:
+    """Base models as their backends found them, and how they read examples; each is asked once."""
+
+    models: dict[tuple[str, str, str | None, Path], BaseModel] = field(default_factory=dict)
+    encoders: dict[tuple[str, BaseModel, str, str], Encoder] = field(default_factory=dict)
+
+    def identify(
+        self, backend: Backend, spec: Spec, revision: str | None, folder: Path
+    ) -> BaseModel:
+        """Return what a spec's base model is."""
+        key = (spec.place, spec.base_model, revision, folder)
+        if key not in self.models:
+            self.models[key] = backend.identify(spec.base_model, revision, folder)
+        return self.models[key]
+
+    def encoder(
+        self,
+        backend: Backend,
+        spec: Spec,
+        base_model: BaseModel,
+        hyperparameters: Mapping[str, Json],
+    ) -> Encoder:
+        """Return how a model reads examples; equal settings share one, which knows its files."""
+        key = (spec.place, base_model, spec.method, repr(hyperparameters))
+        if key not in self.encoders:
+            self.encoders[key] = backend.encoder(base_model, spec.method, hyperparameters)
+        return self.encoders[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """What the fine-tunes of one pass share while they are resolved."""
+
+    project: Project
+    blobs: Mapping[Path, Blob] = field(default_factory=dict)
+    """What git knows of files that need not be read."""
+    fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
+    """Answers of databases, URLs and hubs: each is asked once a run, so that its passes agree."""
+    bases: Bases = field(default_factory=Bases)
+    """Base models that other specs of the same pass asked for."""
+    answers: Answers = field(default_factory=Answers)
+    """What backends answered about other specs of the same pass."""
+    unchanged: Unchanged | None = None
+    """Datasets that earlier passes found whole; None to look at every file."""
+
+
+def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend, bases: Bases) -> BaseModel:
+    """Find out what a spec's base model is.
+
+    A hub model without `revision` keeps the revision that was recorded first.
+
+    Raises:
+        InvalidInput: It is not here.
+    """
+    spec = loaded.spec
+    revision = spec.revision
+    for build in entry.builds.values():
+        if revision is None and build.base_model == spec.base_model:
+            revision = build.revision
+    try:
+        return bases.identify(backend, spec, revision, loaded.folder)
+    except BackendError as error:
+        problem = loaded.problem(("base_model",), error.message, error.remedy)
+        raise InvalidInput([problem]) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltData:
+    """A spec's dataset, and what it was built with."""
+
+    dataset: Dataset
+    encoder: Encoder
+    base_model: BaseModel
+    hyperparameters: Mapping[str, Json]
+    """Complete: defaults written out."""
+
+
+def build_newest(
+    loaded: LoadedSpec, entry: Entry, backend: Backend, readings: Readings
+) -> BuiltData:
+    """Build the dataset of a spec that was checked under the newest recipes, or find it built.
+
+    Raises:
+        InvalidInput: With every problem of its data.
+        DataNotRead: A source cannot be read here.
+    """
+    base_model = identify_base(loaded, entry, backend, readings.bases)
+    hyperparameters = settings_by_recipe(loaded, base_model, backend, readings)[0]
+    return build_one(loaded, base_model, backend, readings, hyperparameters, NEWEST)
+
+
+def settings_by_recipe(
+    loaded: LoadedSpec, base_model: BaseModel, backend: Backend, readings: Readings
+) -> Sequence[Mapping[str, Json]]:
+    """Return a spec's complete hyperparameters under each recipe of its backend, newest first."""
+    hyperparameters = readings.answers.hyperparameters(backend, loaded.spec)
+    return backend.recipes(base_model, loaded.spec.method, hyperparameters)
+
+
+def build_one(
+    loaded: LoadedSpec,
+    base_model: BaseModel,
+    backend: Backend,
+    readings: Readings,
+    hyperparameters: Mapping[str, Json],
+    recipe: int,
+) -> BuiltData:
+    """Build the dataset of a spec that was checked, or find it built.
+
+    Args:
+        loaded: The spec.
+        base_model: The spec's.
+        backend: The spec's.
+        readings: The repository, and what was read of it before.
+        hyperparameters: Complete, under one recipe of the backend.
+        recipe: Version of what a row becomes; see `controller.data.recipes`.
+
+    Raises:
+        InvalidInput: With every problem of its data.
+        DataNotRead: A source cannot be read here.
+    """
+    spec = loaded.spec
+    encoder = readings.bases.encoder(backend, spec, base_model, hyperparameters)
+    project = readings.project
+    places = Places(
+        root=project.root,
+        cache=project.state / "data",
+        environment=os.environ,
+        blobs=readings.blobs,
+        offline=project.offline,
+        fetched=readings.fetched,
+        unchanged=readings.unchanged,
+    )
+    try:
+        dataset = build_dataset(
+            spec.data,
+            file=loaded.file,
+            folder=loaded.folder,
+            places=places,
+            encoder=encoder,
+            method=spec.method,
+            recipe=recipe,
+        )
+    except InvalidInput as error:
+        raise type(error)([_with_line(problem, loaded) for problem in error.problems]) from None
+    return BuiltData(
+        dataset=dataset, encoder=encoder, base_model=base_model, hyperparameters=hyperparameters
+    )
+
+
+def _with_line(problem: Problem, loaded: LoadedSpec) -> Problem:
+    """Add the line to a problem that the data package found in a field of the spec."""
+    if problem.file != loaded.file or problem.line is not None:
+        return problem
+    for path in loaded.document.lines:
+        if dotted(path) == problem.field:
+            return loaded.problem(path, problem.message, problem.remedy)
+    return problem

@@ -1,0 +1,65 @@
+"""Versions of scoring: which recorded scores still hold, and which a newer version changes. Pure.
+
+A correction that changes what equal answers score raises the version. Recorded scores hold under
+their own version, so that an upgrade measures nothing; new evaluations use the newest version.
+
+Version 2 scores answers without thinking and channels, and compares calls of tools as calls.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from backends.base import Json
+from controller.lock.model import Entry, Evaluation, Lockfile
+from controller.plan.actions import Desired
+from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
+
+FIRST: Final = 1
+NEWEST: Final = 2
+_KEY: Final = "version"
+
+
+def newest_inputs(inputs: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the inputs of an evaluation under the newest version."""
+    return {**inputs, _KEY: NEWEST}
+
+
+def version_of(evaluation: Evaluation) -> int:
+    """Return the version that gave recorded scores."""
+    version = evaluation.inputs.get(_KEY, FIRST)
+    return version if isinstance(version, int) else FIRST
+
+
+def without_version(inputs: Mapping[str, Json]) -> dict[str, Json]:
+    """Return what a spec decides of an evaluation's inputs."""
+    return {key: value for key, value in inputs.items() if key != _KEY}
+
+
+def holds(evaluation: Evaluation, desired: Desired) -> bool:
+    """Return whether recorded scores were measured as a spec asks, under their own version."""
+    if evaluation.fingerprint == desired.evaluation_fingerprint:
+        return True
+    asked = without_version(evaluation.inputs)
+    return fingerprint(EVALUATION_SCHEME, asked) == desired.evaluation_fingerprint
+
+
+def is_comparable(evaluation: Evaluation, desired: Desired) -> bool:
+    """Return whether recorded scores mean the same as those of the newest version."""
+    return version_of(evaluation) == NEWEST or not desired.scored_anew
+
+
+def notes(desired: Mapping[str, Desired], recorded: Lockfile) -> Iterator[str]:
+    """Yield a line for each fine-tune whose recorded scores a newer version may change."""
+    for name, one in desired.items():
+        evaluation = _shown_evaluation(recorded.finetunes.get(name, Entry()))
+        if evaluation is None or is_comparable(evaluation, one) or not holds(evaluation, one):
+            continue
+        yield (
+            f"{name}: its scores stand by version {version_of(evaluation)} of scoring; version "
+            f"{NEWEST} may change them: {one.scored_anew}. To measure again: ftctl evaluate {name}"
+        )
+
+
+def _shown_evaluation(entry: Entry) -> Evaluation | None:
+    build = entry.builds.get(entry.candidate or entry.production or "")
+    return build.evaluation if build is not None else None

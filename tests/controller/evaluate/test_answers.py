@@ -1,0 +1,122 @@
+"""Answers as they are scored: thinking apart, calls of tools as calls."""
+
+import json
+
+import pytest
+
+from backends.base import Completion
+from controller.evaluate.answers import (
+    agree,
+    expected_answer,
+    given_answer,
+    shown_calls,
+    without_thinking,
+)
+from controller.evaluate.metrics import score
+from controller.spec.model import Evaluation
+
+METRICS = Evaluation.model_validate(
+    {"metrics": ["exact_match", "accuracy", {"regex_match": {"pattern": ".*"}}]}
+).metrics
+
+
+def call(name: str, arguments, number: int = 0):
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    function = {"name": name, "arguments": text}
+    return {"id": f"call_{number}", "type": "function", "function": function}
+
+
+BOOK = call("book", {"day": "월요일", "people": 2})
+
+
+def reference(*calls, text=None):
+    return {"role": "assistant", "content": text, "tool_calls": list(calls)}
+
+
+def said(text: str = "", *calls, reason: str = "stop", thinking: str = "") -> Completion:
+    return Completion(text=text, tool_calls=calls, finish_reason=reason, thinking=thinking)
+
+
+def agrees(expected, given: Completion) -> bool:
+    return agree(expected_answer(expected), given_answer(given))
+
+
+@pytest.mark.parametrize(
+    ("expected", "given", "right"),
+    [
+        (reference(BOOK), said("", call("book", {"people": 2, "day": "월요일"}, 7)), True),
+        (reference(BOOK), said("", call("book", '{ "people": 2.0,"day":"월요일" }')), True),
+        (reference(BOOK), said("예약할게요.", BOOK), True),
+        (reference(BOOK, text="예약할게요."), said("예약할게요.\n", BOOK), True),
+        (reference(BOOK, text="예약할게요."), said("", BOOK), False),
+        (reference(BOOK), said(""), False),
+        (reference(BOOK), said(json.dumps([BOOK], ensure_ascii=False)), False),
+        (reference(BOOK), said("", call("book", {"day": "월요일", "people": "2"})), False),
+        (reference(BOOK), said("", call("cancel", {"day": "월요일", "people": 2})), False),
+        (reference(BOOK), said("", call("book", '{"day": "월요일", ')), False),
+        (reference(BOOK), said("", BOOK, BOOK), False),
+        (reference(call("on", {"lamp": True})), said("", call("on", {"lamp": 1})), False),
+        # The calls of one answer are parallel.
+        (reference(call("a", {}), call("b", {})), said("", call("b", {}), call("a", {})), True),
+        (reference(call("a", {}), call("a", {})), said("", call("a", {})), False),
+        # Three spellings of no arguments.
+        (reference(call("now", "{}")), said("", call("now", "")), True),
+        (reference(call("now", "{}")), said("", {"function": {"name": "now"}}), True),
+        ({"role": "assistant", "content": "네"}, said("네", BOOK), False),
+        ({"role": "assistant", "content": "네"}, said(" 네\n"), True),
+        (
+            {"role": "assistant", "content": None, "function_call": BOOK["function"]},
+            said("", BOOK),
+            True,
+        ),
+        (
+            {"role": "assistant", "content": [{"type": "text", "text": "네"}, {"text": "."}]},
+            said("네."),
+            True,
+        ),
+        ({"role": "assistant", "content": None, "refusal": "안 돼요."}, said("안 돼요."), True),
+    ],
+)
+def test_calls_are_compared_as_calls_and_never_as_text(expected, given, right):
+    assert agrees(expected, given) is right
+    assert score(METRICS, [expected], [given])["exact_match"] == float(right)
+
+
+def test_silence_is_right_by_no_metric_where_a_call_is_expected():
+    found = score(METRICS, [reference(BOOK)], [said("")])
+    assert found == {"stop_rate": 1.0, "exact_match": 0.0, "accuracy": 0.0, "regex_match": 0.0}
+
+
+def test_the_right_call_is_the_right_label():
+    labels = [reference(BOOK), {"role": "assistant", "content": "환불"}]
+    found = score(METRICS, labels, [said("", BOOK, reason="tool_calls"), said("환불", BOOK)])
+    assert found["accuracy"] == 0.5
+    assert found["stop_rate"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking", "visible"),
+    [
+        ("<think>\n\n</think>\n\nPIN", "", "PIN"),
+        ("\n<think>음, 카드.</think>PIN", "음, 카드.", "PIN"),
+        ("<think>아직 생각 중", "아직 생각 중", ""),
+        ("PIN <think>", "", "PIN <think>"),
+        ("PIN", "", "PIN"),
+    ],
+)
+def test_thinking_at_the_start_is_no_part_of_an_answer(text: str, thinking: str, visible: str):
+    assert without_thinking(text) == (thinking, visible)
+    expected = {"role": "assistant", "content": visible}
+    assert agrees(expected, said(text))
+    assert agrees({"role": "assistant", "content": text}, said(visible, thinking="anything"))
+
+
+def test_thinking_in_fields_of_its_own_is_not_scored():
+    expected = {"role": "assistant", "content": "PIN", "reasoning_content": "카드니까."}
+    assert expected_answer(expected).thinking == "카드니까."
+    assert agrees(expected, said("PIN"))
+    assert agrees(expected, said("PIN", thinking="딴생각"))
+
+
+def test_calls_are_shown_as_people_read_them():
+    assert shown_calls([BOOK]) == 'book({"day": "월요일", "people": 2})'
