@@ -1,5 +1,7 @@
 """Errors as the protocol has them: `{"error": {"message", "type", "param", "code"}}`."""
 
+import errno
+import logging
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -9,6 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Mount, Route
 
+from backends.base import BackendError
+
+_log = logging.getLogger(__name__)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _TYPES = {
     403: "permission_error",
     409: "conflict_error",
@@ -107,6 +113,18 @@ def _allowed(request: Request) -> set[str]:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     }
+
+
+async def on_os_error(request: Request, error: Exception) -> Response:
+    """Answer when the machine refuses: a full disk is the operator's to mend, and no defect."""
+    if isinstance(error, BackendError):
+        return ApiError(500, "machine_failed", f"{error.message} {error.remedy}".strip()).response()
+    if isinstance(error, OSError) and error.errno in _FULL:
+        _log.error("%s %s: the disk is full: %s", request.method, request.url.path, error)
+        message = "The server's disk is full. Nothing of this request was kept; try again later."
+        return ApiError(507, "insufficient_storage", message).response()
+    _log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return await on_defect_of(error)
 
 
 async def on_defect(request: Request, error: Exception) -> Response:
