@@ -132,6 +132,15 @@ class ChatRequest(BaseModel):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
+def unforced(given: ChatRequest) -> list[str]:
+    """Return what reaches the model as written, but is not made sure of in its answer."""
+    return [
+        f"tools[{number}].function.strict"
+        for number, tool in enumerate(given.tools or ())
+        if tool.function.strict and given.wants_tools
+    ]
+
+
 _MODELS: Final[tuple[type[BaseModel], ...]] = (
     *(ChatRequest, StreamOptions, AssistantMessage, ToolMessage),
     *(ToolCall, CalledFunction, Tool, Function),
@@ -208,10 +217,6 @@ def _check_tools(given: ChatRequest) -> None:
     if choice not in (None, "none", "auto"):
         forced = "it cannot be made sure that a tool is called; use 'auto', and check the answer"
         raise _unsupported("tool_choice", forced)
-    for number, tool in enumerate(given.tools or ()):
-        if tool.function.strict:
-            param = f"tools[{number}].function.strict"
-            raise _unsupported(param, "arguments are not forced into a form; check them")
 
 
 def _check_thinking(given: ChatRequest) -> None:
