@@ -21,11 +21,11 @@ from controller.server.catalog import Catalog, Served, missing
 from controller.server.chat_answers import Pieces, Shape, events, whole
 from controller.server.chat_messages import as_prompt
 from controller.server.chat_parameters import (
+    KNOWN,
     ChatRequest,
     check,
     samplings,
     unforced,
-    unknown,
 )
 from controller.server.engines import EnginePool, answer
 from controller.server.errors import ApiError
@@ -49,7 +49,7 @@ class ChatRoutes:
 
     async def create(self, request: Request) -> Response:
         """Continue a conversation."""
-        given = await read_body(request, ChatRequest, self._limits.json_bytes, unknown)
+        given = await read_body(request, ChatRequest, self._limits.json_bytes, KNOWN)
         check(given)
         drawn = samplings(given)
         shape = Shape(

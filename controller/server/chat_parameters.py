@@ -1,6 +1,5 @@
 """Parameters of a chat request: honoured, without effect on an answer, or refused by name."""
 
-import difflib
 import secrets
 from collections.abc import Mapping
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from backends.base import Sampling
+from controller.server.bodies import unknown_parameter
 from controller.server.chat_messages import (
     AssistantMessage,
     CalledFunction,
@@ -194,19 +194,11 @@ def samplings(given: ChatRequest) -> list[Sampling]:
     ]
 
 
-def unknown(param: str) -> ApiError:
-    """Return the error of a parameter that nobody knows."""
-    name = param.rpartition(".")[2]
-    close = difflib.get_close_matches(name, sorted(KNOWN), n=1)
-    meant = f" Did you mean '{close[0]}'?" if close else ""
-    return invalid(f"Unknown parameter: '{param}'.{meant}", param, "unknown_parameter")
-
-
 def _check_other(name: str, value: object) -> None:
     if name in HARMLESS:
         return
     if name not in UNSUPPORTED:
-        raise unknown(name[:200])
+        raise unknown_parameter(name[:200], KNOWN)
     if value is None or any(_same(value, neutral) for neutral in UNSUPPORTED[name]):
         return
     raise _unsupported(name, _INSTEAD.get(name, ""))
