@@ -9,6 +9,7 @@ from backends.durable import write_atomic
 from backends.registry import SMALL_BASE_MAKER
 from controller.errors import FtctlError
 from controller.inside import CannotRead, resolve_inside
+from controller.settings import FILE as SETTINGS
 from controller.spec.load import FOLDER
 
 DEMO_BASE_MODEL = "models/small-ko"
@@ -41,6 +42,12 @@ evaluation:
   compare_to: [base]
 gate:
   - held_out_loss < base.held_out_loss
+"""
+
+_DEMO_SETTINGS = f"""\
+# Settings of this whole repository. What `ftctl serve` offers to clients:
+serve:
+  base_models: [../{DEMO_BASE_MODEL}]
 """
 
 _ROWS = """\
@@ -113,6 +120,10 @@ def make_demo(root: Path) -> list[str]:
             remedy = "Are the packages there? pip install 'ftctl[local]'"
             raise FtctlError(message, remedy)
     written = sorted(path.relative_to(root).as_posix() for path in (root / FOLDER).glob("*.yaml"))
+    settings = root / SETTINGS
+    if not settings.exists():
+        write_atomic(settings, _DEMO_SETTINGS.encode())
+        written.append(SETTINGS)
     return [*written, DEMO_BASE_MODEL, *_ignore(root)]
 
 
@@ -123,7 +134,7 @@ def _demo_source() -> Path:
 
 
 def _refuse_existing(root: Path) -> None:
-    for name in (FOLDER, f"{FOLDER}/data", ".gitignore"):
+    for name in (FOLDER, f"{FOLDER}/data", ".gitignore", SETTINGS):
         try:
             resolve_inside(root, root / name)
         except CannotRead as error:

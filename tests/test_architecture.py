@@ -100,6 +100,8 @@ IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 LATE_IMPORTS = {
     # `ftctl --help` imports no command.
     ("controller/cli/__init__.py", "import_module"),
+    # Importing it changes how this process reads a terminal, which only a conversation wants.
+    ("controller/cli/chat.py", "import_module"),
     # The door to the packages of the extra `local`, which most commands never need.
     ("backends/local_gpu/encoder.py", "import_module"),
     # The doors to the extra `openai`: half a second of import, which validate never needs.

@@ -337,6 +337,8 @@ class AnswerReader:
         self._blanks = ""
         if self._fresh:
             text = text.lstrip()
+        # Where no mark can follow, blanks need not wait for what does.
+        last = last or not (self.form.marks or self.form.call)
         shown = text if last else text.rstrip()
         if not shown:
             self._blanks = text

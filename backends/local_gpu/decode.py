@@ -17,6 +17,7 @@ from weakref import WeakSet
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 from transformers import DynamicCache, PreTrainedModel
 
 from backends.local_gpu.answers import Answer
@@ -55,6 +56,8 @@ class Row:
     made: list[int] = field(default_factory=list)
     """Tokens so far, one that ended the answer included; the newest is not yet read."""
     done: bool = False
+    alone: bool = False
+    """Whether it shares no step with others: one of them made a step fail."""
 
     @property
     def read(self) -> list[int]:
@@ -99,6 +102,24 @@ class Piece:
     completion_tokens: int
 
 
+class _Blaming:
+    """Ends the answer that breaks within it, and no other."""
+
+    def __init__(self, row: Row, failed: list[tuple[int, Exception]]) -> None:
+        self._row = row
+        self._failed = failed
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._row.done = True
+        self._failed.append((self._row.id, error))
+        return True
+
+
 class Batch:
     """A model and the answers that it is making."""
 
@@ -108,6 +129,9 @@ class Batch:
         self.rows: list[Row] = []
         self._active: str | None = None
         """What the whole model is switched to; None while rows are named."""
+        self._failed: list[tuple[int, Exception]] = []
+        self._fused = False
+        """Whether an adapter changes fused experts, which serve one adapter at a time."""
         self._names: list[str] | None = None
         """Each row's adapter; None while all have the active one."""
         self._hooked: WeakSet[torch.nn.Module] = WeakSet()
@@ -137,17 +161,45 @@ class Batch:
         self._active = None
         if isinstance(model, PeftModel):
             model.base_model.enable_adapter_layers()
+        self._fused = any(isinstance(layer, ParamWrapper) for layer in model.modules())
         for layer in model.modules():
             if isinstance(layer, LoraLayer) and layer not in self._hooked:
                 layer.register_forward_pre_hook(self._name_rows, with_kwargs=True)
                 self._hooked.add(layer)
 
     def turn(self) -> list[Piece]:
-        """Add a token to every answer, then let waiting ones join and make their first."""
+        """Add a token to every answer, then let waiting ones join and make their first.
+
+        An answer that makes a step fail ends by itself: those of a failed step go on one by one.
+        """
+        try:
+            return self._turn()
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            raise
+        except Exception as error:
+            rows = [row for row in self.rows if not row.done]
+            if not rows:
+                raise
+            self.clear()
+            if len(rows) == 1:
+                self._failed.append((rows[0].id, error))
+                return []
+            for row in reversed(rows):
+                row.alone = True
+                self.waiting.appendleft(row)
+            return []
+
+    def take_failed(self) -> list[tuple[int, Exception]]:
+        """Return the answers that failed since the last time, and why."""
+        failed, self._failed = self._failed, []
+        return failed
+
+    def _turn(self) -> list[Piece]:
         precise = self._dtype == torch.float32
         autocast = torch.autocast(self._device.type, dtype=self._dtype, enabled=not precise)
         with torch.inference_mode(), autocast:
             self._shrink()
+            self._part()
             pieces = self._take(self.rows, self._step()) if self.rows else []
             self._leave()
             joining = self._admit()
@@ -186,16 +238,29 @@ class Batch:
     def _shrink(self) -> None:
         """Send the newest rows back to the queue while the cache would grow too large."""
         while len(self.rows) > 1 and len(self.rows) * (self._mask.shape[1] + 1) > _TOKENS:
-            row = self.rows[-1]
-            row.done = True
-            self._leave()
-            row.done = False
-            self.waiting.appendleft(row)
+            self._send_back(self.rows[-1])
+
+    def _part(self) -> None:
+        """Send rows back that were together before an adapter came that serves by itself."""
+        if self._fused and self.rows:
+            first = self.rows[0].adapter
+            for row in reversed([row for row in self.rows if row.adapter != first]):
+                self._send_back(row)
+
+    def _send_back(self, row: Row) -> None:
+        row.done = True
+        self._leave()
+        row.done = False
+        self.waiting.appendleft(row)
 
     def _fits(self, joining: Sequence[Row], row: Row) -> bool:
         every = [*self.rows, *joining, row]
         if len(every) == 1:
             return True
+        if any(one.alone for one in every):
+            return False
+        if self._fused and len({one.adapter for one in every}) > 1:
+            return False
         read = (len(joining) + 1) * max(len(one.read) for one in (*joining, row))
         return (
             self._joinable
@@ -275,7 +340,7 @@ class Batch:
             "logits_to_keep": 1,
         }
         known = {name: value for name, value in inputs.items() if name in self._takes}
-        self._assign([row.adapter for row in rows], stay=rows is not self.rows)
+        self._assign([row.adapter for row in rows], stay=rows is not self.rows and not self._fused)
         logits: torch.Tensor = self.model(**known).logits
         return logits[:, -1].float()
 
@@ -319,4 +384,8 @@ class Batch:
             drawn = torch.tensor(draws, dtype=torch.float64, device=logits.device) * steps[:, -1:]
             places = torch.searchsorted(steps, drawn, right=True)  # (warm, 1)
             chosen[warm] = places[:, 0].clamp(max=logits.shape[1] - 1)
-        return [row.take(token) for row, token in zip(rows, chosen.tolist(), strict=True)]
+        pieces = []
+        for row, token in zip(rows, chosen.tolist(), strict=True):
+            with _Blaming(row, self._failed):
+                pieces.append(row.take(token))
+        return pieces

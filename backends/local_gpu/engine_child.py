@@ -29,8 +29,6 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import torch
-from peft import PeftModel, get_peft_model, set_peft_model_state_dict
-from transformers import PreTrainedModel
 
 from backends.base import (
     BackendError,
@@ -39,11 +37,11 @@ from backends.base import (
     PromptRefused,
     PromptTooLong,
 )
-from backends.local_gpu.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.answers import AnswerReader
 from backends.local_gpu.decode import BASE, Batch, Row
 from backends.local_gpu.messages import Conversation
 from backends.local_gpu.models import base_folder, device, load_model, precision
+from backends.local_gpu.network import Network
 from backends.local_gpu.streaming_text import StreamingText
 from backends.local_gpu.tokens import Chat, load_chat
 
@@ -53,8 +51,6 @@ Asked: TypeAlias = Mapping[str, Any] | None
 """A model as `completions` describes it to its child; None is the base model."""
 Tell: TypeAlias = Callable[[Sequence[Message]], None]
 
-_ADAPTERS: Final = 8
-"""Adapters that stay on a network; more only while more are in use."""
 _OTHERS: Final = 2
 """Networks that stay loaded beside the base model."""
 
@@ -98,74 +94,6 @@ def serve(models: "Models", inbox: queue.SimpleQueue[Message], tell: Tell) -> No
         for network in models.networks():
             if network.batch.busy:
                 tell(_turn(network.batch))
-
-
-class Network:
-    """A loaded model with the adapters on it and the answers it is making."""
-
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype, folder: Path) -> None:
-        self.batch = Batch(model, dtype)
-        self._base = folder
-        self._adapters: OrderedDict[str, None] = OrderedDict()
-
-    def attach(self, asked: Mapping[str, Any]) -> str:
-        """Return the name of a trained adapter, putting it on the network if it is not there.
-
-        Raises:
-            ModelMissing: Its weights are gone.
-            BackendError: They do not fit, or do nothing.
-        """
-        folder = Path(asked["folder"])
-        weights = folder / WEIGHTS
-        if not weights.exists():
-            raise ModelMissing(
-                f"the weights of {asked['id']} are gone: {weights}", "train it again"
-            )
-        # Deleted and trained again, a model has the same ID; peft allows no dots in a name.
-        file = weights.stat()
-        name = f"{folder.parent.name}-{file.st_ino:x}-{file.st_mtime_ns:x}"
-        if name not in self._adapters:
-            self._make_room()
-            self._load(asked, weights, name)
-        self._adapters[name] = None
-        self._adapters.move_to_end(name)
-        return name
-
-    def _make_room(self) -> None:
-        for name in list(self._adapters):
-            if len(self._adapters) < _ADAPTERS:
-                return
-            if name not in self.batch.adapters:
-                self._remove(name)
-                del self._adapters[name]
-
-    def _load(self, asked: Mapping[str, Any], weights: Path, name: str) -> None:
-        try:
-            model = self.batch.model
-            plain = model.get_base_model() if isinstance(model, PeftModel) else model
-            config, stored = read_adapter(weights.parent, self._base, plain)
-            if isinstance(model, PeftModel):
-                model.add_adapter(name, config)
-            else:
-                model = get_peft_model(model, config, adapter_name=name)
-            self.batch.adapt(model)
-            _check(model, stored, name, asked["id"])
-            set_peft_model_state_dict(model, stored, adapter_name=name)
-        except BackendError:
-            self._remove(name)
-            raise
-        except Exception as error:  # torn files and foreign ones fail in many ways
-            self._remove(name)
-            raise BackendError(
-                f"the adapter of {asked['id']} cannot be loaded: {error}",
-                f"its folder is damaged ({weights.parent}): train it again with `ftctl retry NAME`",
-            ) from error
-
-    def _remove(self, name: str) -> None:
-        model = self.batch.model
-        if isinstance(model, PeftModel) and name in model.peft_config:
-            model.delete_adapter(name)
-            self.batch.adapt(model if model.peft_config else model.unload())
 
 
 class Models:
@@ -346,37 +274,15 @@ def _turn(batch: Batch) -> list[Message]:
         traceback.print_exc()
         said = _said(error)
         return [{"id": number, "error": said} for number in batch.clear()]
-    return [
+    failed: list[Message] = []
+    for number, reason in batch.take_failed():
+        traceback.print_exception(reason)
+        failed.append({"id": number, "error": _said(reason)})
+    return failed + [
         asdict(piece)
         for piece in pieces
         if piece.text or piece.thinking or piece.tool_calls or piece.finish_reason is not None
     ]
-
-
-def _check(model: PeftModel, stored: Mapping[str, torch.Tensor], name: str, model_id: str) -> None:
-    """Make sure that an adapter is whole and does something.
-
-    Raises:
-        BackendError: It does not fit, or changes nothing.
-    """
-    expected = {
-        parameter.replace(f".{name}", "")
-        for parameter, _ in model.named_parameters()
-        if ".lora_" in parameter and f".{name}" in parameter
-    }
-    if stored.keys() != expected:
-        missing = sorted(expected - stored.keys())[:3]
-        unknown = sorted(stored.keys() - expected)[:3]
-        raise BackendError(
-            f"the adapter of {model_id} does not fit the base model "
-            f"(missing: {missing}, unknown: {unknown})",
-            "use the base model that it was trained from",
-        )
-    if not any(tensor.any() for key, tensor in stored.items() if ".lora_B" in key):
-        raise BackendError(
-            f"the adapter of {model_id} changes nothing on the base model",
-            "train it again with `ftctl retry NAME`",
-        )
 
 
 def _said(error: Exception) -> Message:

@@ -1,7 +1,10 @@
 """`ftctl chat`."""
 
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import import_module
 
 import click
 
@@ -15,6 +18,7 @@ from controller.cli.common import (
     reason_of,
     wants_json,
 )
+from controller.data.prepare import normal_text
 from controller.errors import FtctlError, InvalidInput
 from controller.evaluate.answers import given_answer, shown_calls
 from controller.lock.model import Build
@@ -22,6 +26,9 @@ from controller.lock.store import read_lockfile
 from controller.project import Project
 from controller.render.text import safe
 from controller.spec.load import FOLDER, read_specs
+
+QUIET_S = 5.0
+"""A longer wait is announced."""
 
 
 @click.command("chat")
@@ -64,7 +71,7 @@ def command(
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, thinking=thinking)
     talk = _Talk(project, name, build, sampling)
     if message is not None:
-        answers = talk.ask(message, with_base=with_base)
+        answers = talk.ask(_readable(message), with_base=with_base)
         if wants_json(ctx):
             print_json(_json(answers, thinking=thinking))
         else:
@@ -73,7 +80,7 @@ def command(
     click.echo(f"Talking to {build.model_id}. An empty line ends.", err=True)
     while line := _read_line():
         try:
-            _show(talk.ask(line, with_base=with_base), thinking=thinking)
+            _show(talk.ask(_readable(line), with_base=with_base), thinking=thinking)
         except PromptRefused as error:
             click.echo(f"! {safe(reason_of(error))}", err=True)
 
@@ -105,9 +112,10 @@ class _Talk:
         models: dict[str, str | None] = {"base": None} if with_base else {}
         models["tuned"] = self._build.model_id
         asked: list[dict[str, Json]] = [*self._said, {"role": "user", "content": text}]
-        completed = self._backend.complete(
-            self._base, list(models.values()), [Prompt(messages=asked)], self._sampling
-        )
+        with _announced(f"{self._build.model_id} at {self._build.backend}"):
+            completed = self._backend.complete(
+                self._base, list(models.values()), [Prompt(messages=asked)], self._sampling
+            )
         answers = {role: given[0] for role, given in zip(models, completed, strict=True)}
         self._said = [*asked, _message(answers["tuned"])]
         return answers
@@ -141,7 +149,45 @@ def _show(answers: Mapping[str, Completion], *, thinking: bool) -> None:
         click.echo(f"{prefix}{safe(text)}")
 
 
+@contextmanager
+def _announced(who: str) -> Iterator[None]:
+    """Say after some seconds what is waited for."""
+    said = threading.Timer(QUIET_S, click.echo, [f"Waiting for {safe(who)} …"], {"err": True})
+    said.daemon = True
+    said.start()
+    try:
+        yield
+    finally:
+        said.cancel()
+
+
+def _readable(text: str) -> str:
+    """Return a message as training data is prepared.
+
+    Raises:
+        FtctlError: It holds bytes that are not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _not_utf8() from None
+    return normal_text(text)
+
+
+def _not_utf8() -> FtctlError:
+    remedy = "Set the terminal to UTF-8, or convert the text: iconv -f cp949 -t utf-8"
+    return FtctlError("the message is not UTF-8", remedy)
+
+
 def _read_line() -> str:
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().strip()
-    return str(click.prompt("you", prompt_suffix="> ", default="", show_default=False)).strip()
+    try:
+        if not sys.stdin.isatty():
+            return sys.stdin.readline().strip()
+        # Without it, a terminal takes one column back for a letter that is two columns wide.
+        with suppress(ImportError):
+            import_module("readline")
+        return input("you> ").strip()
+    except EOFError:
+        return ""
+    except UnicodeDecodeError:
+        raise _not_utf8() from None

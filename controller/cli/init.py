@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from controller.scaffold import make_demo, make_repository
+from controller.scaffold import DEMO_BASE_MODEL, make_demo, make_repository
+from controller.settings import FILE as SETTINGS
 
 
 @click.command("init")
@@ -18,5 +19,8 @@ def command(folder: Path, *, demo: bool) -> None:
     written = make_demo(root) if demo else make_repository(root)
     for name in written:
         click.echo(f"wrote {name}")
+    if demo and SETTINGS not in written:
+        added = f"../{DEMO_BASE_MODEL}"
+        click.echo(f"kept {SETTINGS}; to serve the demo, name {added} under serve.base_models")
     at = "" if folder == Path() else f" --dir {folder}"
     click.echo(f"\nNext: ftctl{at} plan\nThen: ftctl{at} apply")

@@ -87,6 +87,7 @@ def create_app(served: Served) -> Gate:
         exception_handlers={
             errors.ApiError: errors.on_api_error,
             HTTPException: errors.on_http_error,
+            OSError: errors.on_os_error,
             Exception: errors.on_defect,
         },
         lifespan=lifespan,

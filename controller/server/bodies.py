@@ -1,6 +1,7 @@
 """Reading what a request says: its JSON, checked, and the cursor of a list."""
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Collection, Sequence
 from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -31,16 +32,29 @@ B = TypeVar("B", bound=BaseModel)
 N = TypeVar("N", bound=Named)
 
 
-def unknown_parameter(param: str) -> ApiError:
-    """Return the error of a parameter that is not known."""
-    return invalid(f"Unknown parameter: '{param}'.", param, "unknown_parameter")
+class ExactBody(Body):
+    """A body in which every key is known: what is misspelt would change what comes of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def unknown_parameter(param: str, known: Collection[str] = ()) -> ApiError:
+    """Return the error of a parameter that is not known.
+
+    Args:
+        param: Where it stands.
+        known: What it may have been meant to be.
+    """
+    close = difflib.get_close_matches(param.rpartition(".")[2], sorted(known), n=1)
+    meant = f" Did you mean '{close[0]}'?" if close else ""
+    return invalid(f"Unknown parameter: '{param}'.{meant}", param, "unknown_parameter")
 
 
 async def read_body(
     request: Request,
     model: type[B],
     limit: int,
-    unknown: Callable[[str], ApiError] = unknown_parameter,
+    known: Collection[str] = (),
 ) -> B:
     """Read a request's JSON.
 
@@ -48,7 +62,7 @@ async def read_body(
         request: Its body is not read yet.
         model: What it may say.
         limit: Its longest, in bytes.
-        unknown: Makes the error of a parameter that the model forbids.
+        known: What a parameter that the model forbids may have been meant to be.
 
     Raises:
         ApiError: It is too long, is no JSON, or says something impossible.
@@ -63,10 +77,10 @@ async def read_body(
     try:
         return model.model_validate_json(bytes(body) or b"{}")
     except ValidationError as error:
-        raise _refused(error, unknown) from None
+        raise _refused(error, known) from None
 
 
-def _refused(error: ValidationError, unknown: Callable[[str], ApiError]) -> ApiError:
+def _refused(error: ValidationError, known: Collection[str]) -> ApiError:
     first = error.errors(include_url=False)[0]
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "")
@@ -79,7 +93,7 @@ def _refused(error: ValidationError, unknown: Callable[[str], ApiError]) -> ApiE
             f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
         )
     if first["type"] == "extra_forbidden":
-        return unknown(param)
+        return unknown_parameter(param, known)
     return invalid(f"Invalid '{param}': {message}", param, "invalid_value")
 
 

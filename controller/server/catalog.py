@@ -7,6 +7,7 @@ that the lockfile records, by fine-tune or by model ID.
 import os
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydantic import JsonValue
 
@@ -171,7 +172,10 @@ class Catalog:
         is_here = name in self._written or (build is not None and build.backend == BACKEND)
         if record is None and not is_here:
             return None
-        made_s = self._since if record is None else record.finished_s or record.created_s
+        if build is not None:
+            made_s = _seconds(build.finished) or self._since
+        else:
+            made_s = self._since if record is None else record.finished_s or record.created_s
         return {
             "id": name,
             "object": "model",
@@ -185,6 +189,14 @@ def missing(name: str) -> ApiError:
     """Return the error of a request for a model that is not here."""
     message = f"The model '{name[:200]}' does not exist or is not served here."
     return ApiError(404, "model_not_found", message, "model")
+
+
+def _seconds(written: str) -> float | None:
+    """Return a time of the lockfile; None for one that a person broke."""
+    try:
+        return datetime.fromisoformat(written).timestamp()
+    except ValueError:
+        return None
 
 
 def _stamp(path: "os.PathLike[str]") -> tuple[int, int, int] | None:

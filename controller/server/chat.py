@@ -19,11 +19,20 @@ from backends.base import (
 from controller.server.bodies import read_body
 from controller.server.catalog import Catalog, Served, missing
 from controller.server.chat_answers import Pieces, Shape, events, whole
-from controller.server.chat_messages import as_prompt, offered
-from controller.server.chat_parameters import ChatRequest, check, samplings, unknown
+from controller.server.chat_messages import as_prompt
+from controller.server.chat_parameters import (
+    KNOWN,
+    ChatRequest,
+    check,
+    samplings,
+    unforced,
+)
 from controller.server.engines import EnginePool, answer
 from controller.server.errors import ApiError
 from controller.server.limits import Limits
+
+UNFORCED = "x-ftctl-unforced"
+"""Header that names what the model was shown, and what nobody made sure of in its answer."""
 
 
 class ChatRoutes:
@@ -40,7 +49,7 @@ class ChatRoutes:
 
     async def create(self, request: Request) -> Response:
         """Continue a conversation."""
-        given = await read_body(request, ChatRequest, self._limits.json_bytes, unknown)
+        given = await read_body(request, ChatRequest, self._limits.json_bytes, KNOWN)
         check(given)
         drawn = samplings(given)
         shape = Shape(
@@ -59,11 +68,12 @@ class ChatRoutes:
             # Awaited before anything is answered: what is wrong shows with the first piece, and
             # then still has an HTTP status.
             first = await anext(pieces, None)
+            headers = {UNFORCED: ", ".join(names)} if (names := unforced(given)) else {}
             if given.stream:
                 body = events(shape, first, pieces, refused)
-                headers = {"cache-control": "no-cache"}
+                headers["cache-control"] = "no-cache"
                 return StreamingResponse(body, media_type="text/event-stream", headers=headers)
-            return JSONResponse(await whole(request, shape, first, pieces))
+            return JSONResponse(await whole(request, shape, first, pieces), headers=headers)
         except BackendError as error:
             raise refused(error) from None
 
@@ -77,7 +87,7 @@ class ChatRoutes:
     async def _pieces(
         self, served: Served, given: ChatRequest, drawn: Sequence[Sampling]
     ) -> Pieces:
-        tools = offered(given.tools or ()) if given.wants_tools else []
+        tools = [tool.shown() for tool in given.tools or () if given.wants_tools]
         prompt = Prompt(messages=as_prompt(given.messages), tools=tools)
         async with (
             self._engines.use(served.base, len(drawn)) as engine,

@@ -1,7 +1,7 @@
 """Messages and tools of a chat request: what each may hold, and what goes together."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, cast
 
 from pydantic import (
     AfterValidator,
@@ -11,7 +11,10 @@ from pydantic import (
     Discriminator,
     Field,
     JsonValue,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     Tag,
+    model_validator,
 )
 from pydantic_core import from_json
 
@@ -72,14 +75,42 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class CalledFunction(Strict):
+class AsWritten(Strict):
+    """Part of a request whose keys reach the model in the order in which they were written."""
+
+    _written: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep(cls, written: object, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        made = validate(written)
+        made.remember(cast("dict[str, Any]", written))
+        return made
+
+    def remember(self, written: dict[str, Any]) -> None:
+        """Keep what was written."""
+        self._written = written
+
+    def shown(self) -> dict[str, Any]:
+        """Return what was written, without what is null or left out."""
+        left_out = {name for name, field in type(self).model_fields.items() if field.exclude}
+        return {
+            key: inner.shown()
+            if isinstance(inner := getattr(self, key, None), AsWritten)
+            else value
+            for key, value in self._written.items()
+            if value is not None and key not in left_out
+        }
+
+
+class CalledFunction(AsWritten):
     """A function and its arguments."""
 
     name: NonEmpty
     arguments: Annotated[str, AfterValidator(_object_text)]
 
 
-class ToolCall(Strict):
+class ToolCall(AsWritten):
     """A call that the assistant made before."""
 
     id: NonEmpty
@@ -152,16 +183,20 @@ Message: TypeAlias = Annotated[
 ]
 
 
-class Function(Strict):
+class Function(AsWritten):
     """A function that the model may call."""
 
     name: NonEmpty
     description: str | None = None
     parameters: dict[str, JsonValue] | None = None
     strict: bool | None = None
+    result: JsonValue = Field(default=None, alias="return")
+    """What it returns; with the next two, keys of families whose templates show them."""
+    returns: JsonValue = None
+    response: JsonValue = None
 
 
-class Tool(Strict):
+class Tool(AsWritten):
     """A tool that the model may call."""
 
     type: Literal["function"]
@@ -170,19 +205,12 @@ class Tool(Strict):
 
 def as_prompt(messages: Sequence[BaseModel]) -> list[dict[str, Json]]:
     """Return messages as a prompt holds them: without what is null."""
-    return [_shown(message.model_dump(exclude_none=True)) for message in messages]
-
-
-def offered(tools: Sequence[Tool]) -> list[dict[str, Any]]:
-    """Return tools as a prompt holds them: without what is null, the order of keys kept."""
     shown = []
-    for tool in tools:
-        function = {
-            key: value
-            for key, value in tool.function
-            if key in tool.function.model_fields_set and value is not None
-        }
-        shown.append({"type": tool.type, "function": function})
+    for message in messages:
+        plain = message.model_dump(exclude_none=True)
+        calls = message.tool_calls if isinstance(message, AssistantMessage) else None
+        plain.pop("tool_calls", None)
+        shown.append(plain | {"tool_calls": [call.shown() for call in calls]} if calls else plain)
     return shown
 
 
@@ -227,9 +255,3 @@ def _refuse_unanswered(waiting: Mapping[str, str]) -> None:
         call_id, param = next(iter(waiting.items()))
         said = f"No message of a tool answers the call {call_id[:100]!r}: '{param}'."
         raise invalid(said, param, "invalid_value")
-
-
-def _shown(message: dict[str, Any]) -> dict[str, Any]:
-    if not message.get("tool_calls"):
-        message.pop("tool_calls", None)
-    return message

@@ -1,6 +1,5 @@
 """Parameters of a chat request: honoured, without effect on an answer, or refused by name."""
 
-import difflib
 import secrets
 from collections.abc import Mapping
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from backends.base import Sampling
+from controller.server.bodies import unknown_parameter
 from controller.server.chat_messages import (
     AssistantMessage,
     CalledFunction,
@@ -132,6 +132,15 @@ class ChatRequest(BaseModel):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
+def unforced(given: ChatRequest) -> list[str]:
+    """Return what reaches the model as written, but is not made sure of in its answer."""
+    return [
+        f"tools[{number}].function.strict"
+        for number, tool in enumerate(given.tools or ())
+        if tool.function.strict and given.wants_tools
+    ]
+
+
 _MODELS: Final[tuple[type[BaseModel], ...]] = (
     *(ChatRequest, StreamOptions, AssistantMessage, ToolMessage),
     *(ToolCall, CalledFunction, Tool, Function),
@@ -185,19 +194,11 @@ def samplings(given: ChatRequest) -> list[Sampling]:
     ]
 
 
-def unknown(param: str) -> ApiError:
-    """Return the error of a parameter that nobody knows."""
-    name = param.rpartition(".")[2]
-    close = difflib.get_close_matches(name, sorted(KNOWN), n=1)
-    meant = f" Did you mean '{close[0]}'?" if close else ""
-    return invalid(f"Unknown parameter: '{param}'.{meant}", param, "unknown_parameter")
-
-
 def _check_other(name: str, value: object) -> None:
     if name in HARMLESS:
         return
     if name not in UNSUPPORTED:
-        raise unknown(name[:200])
+        raise unknown_parameter(name[:200], KNOWN)
     if value is None or any(_same(value, neutral) for neutral in UNSUPPORTED[name]):
         return
     raise _unsupported(name, _INSTEAD.get(name, ""))
@@ -208,10 +209,6 @@ def _check_tools(given: ChatRequest) -> None:
     if choice not in (None, "none", "auto"):
         forced = "it cannot be made sure that a tool is called; use 'auto', and check the answer"
         raise _unsupported("tool_choice", forced)
-    for number, tool in enumerate(given.tools or ()):
-        if tool.function.strict:
-            param = f"tools[{number}].function.strict"
-            raise _unsupported(param, "arguments are not forced into a form; check them")
 
 
 def _check_thinking(given: ChatRequest) -> None:

@@ -33,9 +33,9 @@ class Connection(H11Protocol):
         cycle = cast("object | None", self.cycle)
         return cycle is None or self.cycle.response_complete
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the time of the first head; refuse where there is no room."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", transport))
         self.since_s = time.monotonic()
         if len(self.connections) > self.most and not self._make_room():
             message = f"{self.most:,} connections are open. Try again in a moment."

@@ -1,13 +1,20 @@
 """Errors as the protocol has them: `{"error": {"message", "type", "param", "code"}}`."""
 
+import errno
+import logging
 import math
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Mount, Route
 
+from backends.base import BackendError
+
+_log = logging.getLogger(__name__)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _TYPES = {
     403: "permission_error",
     409: "conflict_error",
@@ -45,7 +52,7 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """Return the body that says so."""
-        server = self.status >= 500  # noqa: PLR2004 - HTTP's own border
+        server = self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         kind = "server_error" if server else _TYPES.get(self.status, "invalid_request_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": error}
@@ -55,7 +62,7 @@ class ApiError(Exception):
         headers = dict(self._headers)
         if self.retry_after_s is not None:
             headers["retry-after"] = str(max(1, math.ceil(self.retry_after_s)))
-        if self.status == 401:  # noqa: PLR2004 - HTTP's own number
+        if self.status == HTTPStatus.UNAUTHORIZED:
             headers["www-authenticate"] = "Bearer"
         return headers
 
@@ -90,7 +97,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     message = f"Invalid URL ({request.method} {request.url.path})"
     headers = {}
-    if status == 405:  # noqa: PLR2004 - HTTP's own number
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["allow"] = ", ".join(sorted(_allowed(request)))
     return ApiError(status, "unknown_url", message, headers=headers).response()
 
@@ -106,6 +113,18 @@ def _allowed(request: Request) -> set[str]:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     }
+
+
+async def on_os_error(request: Request, error: Exception) -> Response:
+    """Answer when the machine refuses: a full disk is the operator's to mend, and no defect."""
+    if isinstance(error, BackendError):
+        return ApiError(500, "machine_failed", f"{error.message} {error.remedy}".strip()).response()
+    if isinstance(error, OSError) and error.errno in _FULL:
+        _log.error("%s %s: the disk is full: %s", request.method, request.url.path, error)
+        message = "The server's disk is full. Nothing of this request was kept; try again later."
+        return ApiError(507, "insufficient_storage", message).response()
+    _log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return await on_defect_of(error)
 
 
 async def on_defect(request: Request, error: Exception) -> Response:

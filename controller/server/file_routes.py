@@ -49,11 +49,7 @@ class FileRoutes:
                 purpose=checked_purpose(fields.get("purpose")),
                 bytes=form.bytes,
                 sha256=form.sha256,
-                expires_s=expiry(
-                    fields.get("expires_after[anchor]"),
-                    fields.get("expires_after[seconds]"),
-                    now_s,
-                ),
+                expires_s=expiry(fields, now_s),
             )
             if not record.bytes:
                 raise invalid("The file is empty.", "file", "empty_file")

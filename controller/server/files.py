@@ -1,12 +1,14 @@
 """Files: received, kept under their IDs, listed, sent back."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import anyio
 from pydantic import JsonValue
+from pydantic_core import from_json
 
 from backends.durable import sync_folder
 from controller.server.errors import ApiError, invalid, not_found
@@ -108,8 +110,12 @@ class FileStore:
 
     def _adopt(self, temporary: Path, record: FileRecord) -> None:
         temporary.replace(self.content(record))
-        sync_folder(self._folder)
-        self.records.put(record)
+        try:
+            sync_folder(self._folder)
+            self.records.put(record)
+        except OSError:
+            self.content(record).unlink(missing_ok=True)
+            raise
 
     def _remove(self, record: FileRecord) -> None:
         self.records.remove(record.id)
@@ -130,17 +136,39 @@ def checked_purpose(purpose: str | None) -> str:
     raise invalid(message, "purpose", "invalid_value")
 
 
-def expiry(anchor: str | None, seconds: str | None, now_s: float) -> float | None:
-    """Return when a file expires, from what the form says.
+def expiry(fields: Mapping[str, str], now_s: float) -> float | None:
+    """Return when a file expires, from the fields of a form.
+
+    Both forms of the field are read: `expires_after[seconds]` beside `expires_after[anchor]`, and
+    `expires_after` with both as JSON.
 
     Raises:
-        ApiError: It says something impossible.
+        ApiError: They say something impossible.
     """
-    if anchor is None and seconds is None:
+    whole = fields.get("expires_after")
+    anchor, seconds = (fields.get(f"expires_after[{name}]") for name in ("anchor", "seconds"))
+    if whole is not None and anchor is None and seconds is None:
+        anchor, seconds = _from_json(whole)
+    elif whole is not None:
+        raise invalid("'expires_after' is given twice.", "expires_after", "invalid_value")
+    elif anchor is None and seconds is None:
         return None
     shortest, longest = EXPIRES_S
     number = int(seconds) if seconds and seconds.isascii() and seconds.isdecimal() else 0
     if anchor != "created_at" or not shortest <= number <= longest:
-        message = f"'expires_after' must be created_at and {shortest} to {longest} seconds."
+        message = (
+            f"'expires_after' must have the anchor created_at and {shortest} to {longest} seconds."
+        )
         raise invalid(message, "expires_after", "invalid_value")
     return now_s + number
+
+
+def _from_json(text: str) -> tuple[str | None, str | None]:
+    try:
+        value = from_json(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or value.keys() != {"anchor", "seconds"}:
+        return None, None
+    seconds = value["seconds"]
+    return str(value["anchor"]), str(seconds) if type(seconds) is int else None

@@ -5,6 +5,7 @@ import logging
 import secrets
 import time
 from contextlib import suppress
+from http import HTTPStatus
 from uuid import uuid4
 
 import anyio
@@ -84,7 +85,7 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self._request_id
             self._kind = headers.get("content-type", "")
-            if message["status"] >= 400:  # noqa: PLR2004 - HTTP's own border
+            if message["status"] >= HTTPStatus.BAD_REQUEST:
                 await self._body.drain()
                 if not self._body.over:
                     headers["connection"] = "close"

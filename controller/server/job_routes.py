@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from backends.base import Backend, BackendError, Event
-from controller.server.bodies import Body, page, read_body
+from controller.server.bodies import ExactBody, page, read_body
 from controller.server.catalog import Catalog
 from controller.server.errors import ApiError, invalid, not_found
 from controller.server.files import FINE_TUNE, FileStore
@@ -30,13 +30,13 @@ MOST_LISTED = 1_000
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 
 
-class MethodSettings(Body):
+class MethodSettings(ExactBody):
     """The settings of one method."""
 
     hyperparameters: dict[str, JsonValue] | None = None
 
 
-class Method(Body):
+class Method(ExactBody):
     """How the model learns."""
 
     type: Literal["supervised", "dpo", "reinforcement"]
@@ -45,7 +45,7 @@ class Method(Body):
     reinforcement: MethodSettings | None = None
 
 
-class CreateJob(Body):
+class CreateJob(ExactBody):
     """The body that begins a job."""
 
     model: str = Field(min_length=1)
@@ -103,7 +103,8 @@ class JobRoutes:
 
     async def create(self, request: Request) -> Response:
         """Begin a job. The answer is a receipt: what is wrong with the data shows later."""
-        given = await read_body(request, CreateJob, self._limits.json_bytes)
+        known = CreateJob.model_fields.keys()
+        given = await read_body(request, CreateJob, self._limits.json_bytes, known)
         method, asked = self._method(given)
         await self._check_model(given.model)
         for param, file_id in (

@@ -85,9 +85,13 @@ class JobLedger:
     def _add(self, record: JobRecord) -> None:
         self.folder(record.id).mkdir(exist_ok=True)
         events = self.events_file(record.id)
-        note(events, record.created_s, f"Created fine-tuning job: {record.id}")
-        note(events, record.created_s, f"Validating training file: {record.training_file}")
-        self.records.put(record)
+        try:
+            note(events, record.created_s, f"Created fine-tuning job: {record.id}")
+            note(events, record.created_s, f"Validating training file: {record.training_file}")
+            self.records.put(record)
+        except OSError:
+            shutil.rmtree(self.folder(record.id), ignore_errors=True)
+            raise
 
     def _replace(self, record: JobRecord, message: str | None, level: str) -> None:
         self.records.put(record)

@@ -70,7 +70,12 @@ class Records(Generic[R]):
         Raises:
             OSError: The disk refused; what was known is as before.
         """
-        write_atomic(self._path(record.id), self._adapter.dump_json(record, indent=1) + b"\n")
+        try:
+            write_atomic(self._path(record.id), self._adapter.dump_json(record, indent=1) + b"\n")
+        except OSError:
+            if record.id not in self._records:
+                self._path(record.id).unlink(missing_ok=True)
+            raise
         self._records[record.id] = record
 
     def remove(self, record_id: str) -> None:

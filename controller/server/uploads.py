@@ -208,7 +208,11 @@ class UploadRoutes:
 
     def _begin(self, record: UploadRecord) -> None:
         self._parts(record).mkdir()
-        self._records.put(record)
+        try:
+            self._records.put(record)
+        except OSError:
+            _remove_folder(self._parts(record))
+            raise
 
     def _get(self, request: Request) -> UploadRecord:
         upload_id: str = request.path_params["upload_id"]

@@ -185,11 +185,6 @@ def test_thinking_is_asked_for(post, asked, options, thinking):
             "unknown_parameter",
             "tools[0].function.paramters",
         ),
-        (
-            {"tools": [{"type": "function", "function": {"name": "x", "strict": True}}]},
-            "unsupported_value",
-            "tools[0].function.strict",
-        ),
     ],
 )
 def test_malformed_parameters_are_named(post, options, code, param):
@@ -314,13 +309,30 @@ def test_what_an_answer_had_may_be_sent_back(server, post, asked):
     assert asked()[0].messages[1] == {"role": "assistant", "content": "가나"}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_form_that_is_not_forced_is_reported(server, stream):
+    strict = {**TOOL, "function": {**TOOL["function"], "strict": True}}
+    given = {"model": BASE, "messages": HELLO, "max_tokens": 2, "stream": stream}
+    answer = server.send("POST", "/v1/chat/completions", json={**given, "tools": [TOOL, strict]})
+    assert answer.headers["x-ftctl-unforced"] == "tools[1].function.strict"
+    assert server.backend.asked[-1][1].tools[1] == strict
+    answer = server.send("POST", "/v1/chat/completions", json={**given, "tools": [TOOL]})
+    assert "x-ftctl-unforced" not in answer.headers
+
+
 def test_definitions_of_tools_reach_the_model_in_their_order(post, asked):
     properties = {"zeta": {"type": "string", "default": None}, "alpha": {"enum": ["b", "a"]}}
     parameters = {"type": "object", "required": ["zeta"], "properties": properties}
-    described = {"name": "f", "parameters": parameters, "description": None}
-    assert post(tools=[{"type": "function", "function": described}]) == (200, None)
+    described = {"return": {}, "parameters": parameters, "description": None, "name": "f"}
+    call = {"function": {"arguments": "{}", "name": "f"}, "type": "function", "id": "c1"}
+    messages = history(call | {"index": 0})
+    assert post(messages=messages, tools=[{"function": described, "type": "function"}])[0] == 200
     (tool,) = asked()[0].tools
-    assert list(tool["function"]) == ["name", "parameters"]
+    assert str(asked()[0].messages[1]["tool_calls"]) == str([call])
+    assert (list(tool), list(tool["function"])) == (
+        ["function", "type"],
+        ["return", "parameters", "name"],
+    )
     assert str(tool["function"]["parameters"]) == str(parameters)
     assert post(tools=[TOOL], tool_choice="none") == (200, None)
     assert list(asked()[0].tools) == []

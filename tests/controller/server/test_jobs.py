@@ -2,6 +2,7 @@
 
 import time
 
+import openai
 import pytest
 from serve_helpers import BASE, Trainer, lines, refused, serving, until, upload
 
@@ -292,3 +293,20 @@ def test_a_running_job_is_looked_at_as_often_as_said(tmp_path):
         before = server.backend.calls["observe"]
         time.sleep(1)
         assert 2 <= server.backend.calls["observe"] - before <= 6
+
+
+@pytest.mark.parametrize(
+    ("given", "param", "meant"),
+    [
+        ({"sufix": "cafe"}, "sufix", "suffix"),
+        ({"hyperparameter": {}}, "hyperparameter", "hyperparameters"),
+        ({"method": {"type": "supervised", "superviced": {}}}, "method.superviced", None),
+        ({"method": {"type": "supervised", "supervised": {"x": 1}}}, "method.supervised.x", None),
+    ],
+)
+def test_a_misspelt_key_of_a_job_is_refused(client, given, param, meant):
+    body = {"model": BASE, "training_file": upload(client).id, **given}
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.post("/fine_tuning/jobs", body=body, cast_to=object)
+    assert (caught.value.code, caught.value.param) == ("unknown_parameter", param)
+    assert ("Did you mean" in str(caught.value)) == (meant is not None)
