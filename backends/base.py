@@ -11,6 +11,7 @@ Exceptions::
     ├── BaseModelMissing         the base model is not on this machine
     ├── ModelMissing             no model has that ID any more
     ├── PromptRefused            this prompt cannot be answered, others can
+    │   └── PromptTooLong        it is longer than the model reads
     ├── CredentialsMissing       no key is set here; nothing was asked
     ├── SubmissionUnknown        it is not known whether a job was created
     └── MachineFailed            this machine is in the way, and may not be later; an OSError
@@ -240,6 +241,10 @@ class ModelMissing(BackendError):
 
 class PromptRefused(BackendError):
     """This prompt cannot be answered; another one can."""
+
+
+class PromptTooLong(PromptRefused):
+    """This prompt is longer than the model reads."""
 
 
 class CredentialsMissing(BackendError):

@@ -10,8 +10,9 @@ from typing import Literal, Protocol, TypeAlias
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """What JSON can say."""
 
-Feature: TypeAlias = Literal["system", "developer", "tools"]
-"""What not every chat template shows: a prompt in one of these roles, tools and calls of them."""
+Feature: TypeAlias = Literal["system", "developer", "tools", "parallel_tool_calls"]
+"""What not every chat template shows: a prompt in one of these roles, tools and calls of them,
+whether several are called at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,10 @@ class Limits:
     """Longest example; None where it is not known."""
     cuts: bool = False
     """Whether a longer example is cut there, instead of refused."""
+    max_examples: int | None = None
+    """Most training examples."""
+    max_held_out: int | None = None
+    """Most held-out examples."""
 
 
 class Encoder(Protocol):

@@ -31,6 +31,22 @@ def canonical_json(value: Json) -> bytes:
     return text.encode("utf-8", errors="replace")
 
 
+def written_json(value: Json) -> bytes:
+    """Return the same bytes of a JSON value, but with the keys of objects in the order as written.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    try:
+        text = _IN_ORDER.encode(value)
+    except TypeError:
+        text = _IN_ORDER.encode(_plain(value))
+    else:
+        if _MAY_BE_WHOLE.search(text):
+            text = _IN_ORDER.encode(_plain(value))
+    return text.encode("utf-8", errors="replace")
+
+
 def digest(value: Json) -> str:
     """Return the SHA-256 of a value's canonical bytes, in hex."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
@@ -39,6 +55,7 @@ def digest(value: Json) -> str:
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
 )
+_IN_ORDER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _MAY_BE_WHOLE = re.compile(r"\.0[],}]|\.0$|[0-9]e\+")
 """How a float without fraction is spelt: rarely, and few other things look like it."""
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})

@@ -42,6 +42,8 @@ class Problem:
     file: str
     """As a person would type it: relative to the repository."""
     line: int | None = None
+    row: int | None = None
+    """From 0 on, of a file whose rows are called by their index: `data.json[17]`."""
     field: str = ""
     """Dotted: `data.train[0].path`."""
     message: str
@@ -49,7 +51,8 @@ class Problem:
 
     def __str__(self) -> str:
         """Render as `file:line: field: message`, the remedy indented below."""
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        place = self.file if self.row is None else f"{self.file}[{self.row}]"
+        place = place if self.line is None else f"{place}:{self.line}"
         field = f"{self.field}: " if self.field else ""
         remedy = "".join(f"\n    {line}" for line in self.remedy.splitlines())
         return f"{place}: {field}{self.message}{remedy}"
@@ -121,4 +124,4 @@ class LockHeld(FtctlError):
 
 
 def _place(problem: Problem) -> tuple[str, int, str]:
-    return problem.file, problem.line or 0, problem.field
+    return problem.file, problem.line or problem.row or 0, problem.field

@@ -25,19 +25,41 @@ _SAID: dict[tuple[StepName, str], str] = {
     ("max_tokens", "changed"): "cut to data.prepare.max_tokens, so that answers end in mid-air",
     ("max_tokens", "noted"): "longer than the base model reads, which are cut there",
     ("pii", "noted"): "with personal data or secrets, which stay as they are",
+    ("calls", "noted"): "that call a tool without an argument that it requires",
+    (
+        "greeting",
+        "noted",
+    ): "in which the assistant speaks first, which is learnt without a question",
     ("leak", "noted"): "that ask what a held-out example asks, which flatters the scores",
 }
 """What is said between `examples` and their number."""
+
+_LEFT_OUT: dict[StepName, str] = {
+    "unusable": "rows set aside that cannot be used",
+    "pairs": "preference pairs left out, whose answers are the same",
+}
+"""What is said before the number of what a person would expect to be used."""
+
+
+_TOLD: dict[StepName, str] = {"read": "how files were read", "where": "conditions"}
+"""Steps whose remarks are about a whole file, and are shown themselves."""
+_MOST = 3
 
 
 def warnings_of(spec: Spec, dataset: Dataset, encoder: Encoder) -> Iterator[str]:
     """Yield a sentence for each thing worth knowing."""
     yield from encoder.warnings(dataset.report.features)
     for step in dataset.report.steps:
+        if step.dropped and (what := _LEFT_OUT.get(step.name)) is not None:
+            yield f"{what}: {step.dropped:,}"
         for effect, count in (("changed", step.changed), ("noted", step.noted)):
             what = _SAID.get((step.name, effect))
             if what is not None and count:
                 yield f"examples {what}: {count:,}"
+        if step.name in _TOLD and step.noted:
+            yield from step.reasons[:_MOST]
+            if step.noted > _MOST:
+                yield f"and {step.noted - _MOST:,} more remarks on {_TOLD[step.name]}"
     yield from _undecided(spec, dataset.held_out.examples)
 
 

@@ -8,7 +8,7 @@ greedy answers are those of `generate`, whoever else is in the batch.
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any, Final
@@ -17,8 +17,10 @@ from weakref import WeakSet
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
-from tokenizers import Tokenizer
 from transformers import DynamicCache, PreTrainedModel
+
+from backends.local_gpu.answers import Answer
+from backends.local_gpu.streaming_text import StreamingText, joined
 
 BASE: Final = "__base__"
 """What peft calls a row without an adapter."""
@@ -33,73 +35,6 @@ _PREFILL: Final = 8_192
 """Columns times rows that are read at once; bounds how long running answers stand still."""
 _JOINABLE: Final = frozenset({"full_attention", "sliding_attention"})
 """Kinds of layers whose cache has one column per token and may therefore be padded."""
-_TORN: Final = "\ufffd"
-"""What half a character decodes to."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Text:
-    """The text of one answer, given out piece by piece while its tokens come.
-
-    A piece never ends within a character, nor within what may become a stop text.
-    """
-
-    tokenizer: Tokenizer
-    control: frozenset[str]
-    """Tokens that are no text, as the tokenizer writes them."""
-    stop: Sequence[str]
-    stopped: bool = False
-    """Whether a stop text was met; it and what follows is never given out."""
-
-    _ids: list[int] = field(default_factory=list, init=False)
-    _window: int = field(default=0, init=False)
-    """First token that is decoded again: a tokenizer may write a word's first token otherwise."""
-    _told: int = field(default=0, init=False)
-    """Tokens whose text was handed to `_release`; always ends between two characters."""
-    _held: str = field(default="", init=False)
-
-    def add(self, token: int) -> str:
-        """Take a token and return what may be shown now."""
-        if self.tokenizer.id_to_token(token) in self.control:
-            return ""
-        self._ids.append(token)
-        told = len(self._ids)
-        before, now = self._decode(self._window, self._told), self._decode(self._window, told)
-        if now.endswith(_TORN):
-            # What stands before the newest token may still be whole, or beyond repair.
-            told -= 1
-            earlier = self._decode(self._window, told)
-            if earlier + self._decode(told, told + 1) != now:
-                return ""
-            now = earlier
-        if len(now) <= len(before):
-            return ""
-        self._window, self._told = self._told, told
-        return self._release(now[len(before) :], last=False)
-
-    def end(self) -> str:
-        """Return the rest, characters that were never completed included."""
-        before = self._decode(self._window, self._told)
-        now = self._decode(self._window, len(self._ids))
-        return self._release(now[len(before) :], last=True)
-
-    def _decode(self, start: int, end: int) -> str:
-        text: str = self.tokenizer.decode(self._ids[start:end], skip_special_tokens=True)
-        return text
-
-    def _release(self, new: str, *, last: bool) -> str:
-        if self.stopped:
-            return ""
-        text = self._held + new
-        found = [(text.find(stop) + len(stop), text.find(stop)) for stop in self.stop if stop]
-        # The one that is complete first: then it does not matter how tokens cut the text.
-        ends = [one for one in found if one[1] >= 0]
-        if ends:
-            self.stopped = True
-            return text[: min(ends)[1]]
-        begun = 0 if last else max((_begun(text, stop) for stop in self.stop), default=0)
-        self._held = text[len(text) - begun :]
-        return text[: len(text) - begun]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,7 +47,7 @@ class Row:
     """Name of the adapter that is to answer, or `BASE`."""
     ends: frozenset[int]
     """Tokens at which it ends."""
-    text: Text
+    text: StreamingText
     max_tokens: int
     temperature: float
     chance: random.Random
@@ -135,14 +70,16 @@ class Row:
         """Go on by one token."""
         self.made.append(token)
         ended = token in self.ends
-        text = "" if ended else self.text.add(token)
+        said = Answer() if ended else self.text.add(token)
         if ended or self.text.stopped or len(self.made) >= self.max_tokens:
             self.done = True
-            text += self.text.end()
+            said = joined(said, self.text.end())
         reason = "stop" if ended or self.text.stopped else "length"
         return Piece(
             id=self.id,
-            text=text,
+            text=said.text,
+            thinking=said.thinking,
+            tool_calls=said.calls,
             finish_reason=reason if self.done else None,
             prompt_tokens=len(self.prompt),
             completion_tokens=len(self.made),
@@ -155,6 +92,8 @@ class Piece:
 
     id: int
     text: str
+    thinking: str
+    tool_calls: Sequence[Mapping[str, Any]]
     finish_reason: str | None
     prompt_tokens: int
     completion_tokens: int
@@ -381,9 +320,3 @@ class Batch:
             places = torch.searchsorted(steps, drawn, right=True)  # (warm, 1)
             chosen[warm] = places[:, 0].clamp(max=logits.shape[1] - 1)
         return [row.take(token) for row, token in zip(rows, chosen.tolist(), strict=True)]
-
-
-def _begun(text: str, stop: str) -> int:
-    """Return how many characters at the end of a text may be the beginning of a stop."""
-    sizes = range(min(len(text), len(stop) - 1), 0, -1)
-    return next((size for size in sizes if text.endswith(stop[:size])), 0)

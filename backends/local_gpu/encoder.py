@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 """Raised whenever the same files would be counted otherwise."""
-RULES_VERSION: Final = 1
+RULES_VERSION: Final = 2
 """Raised whenever other examples are refused."""
 _INSTALL: Final = "pip install 'ftctl[local]'"
 _DECISIVE: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")

@@ -32,6 +32,7 @@ from backends.base import (
     ModelMissing,
     Prompt,
     PromptRefused,
+    PromptTooLong,
     Sampling,
 )
 from backends.local_gpu.completions import trained_model
@@ -43,7 +44,13 @@ from backends.local_gpu.worker import DEVICE
 Message: TypeAlias = Mapping[str, Any]
 """One line, in or out; see `engine_child`."""
 
-_KINDS: Final = (BackendError, BaseModelMissing, ModelMissing, PromptRefused)
+_KINDS: Final = (
+    BackendError,
+    BaseModelMissing,
+    ModelMissing,
+    PromptRefused,
+    PromptTooLong,
+)
 _ERRORS: Final = {kind.__name__: kind for kind in _KINDS}
 _PATIENCE_S: Final = 10.0
 """How long a child may take to end once its input has."""
@@ -107,6 +114,8 @@ class LocalEngine:
                 last = piece["finish_reason"] is not None
                 yield Chunk(
                     text=piece["text"],
+                    thinking=piece["thinking"],
+                    tool_calls=piece["tool_calls"],
                     finish_reason=piece["finish_reason"],
                     prompt_tokens=piece["prompt_tokens"] if last else 0,
                     completion_tokens=piece["completion_tokens"] if last else 0,

@@ -4,7 +4,8 @@
 `request.json` there. One JSON object a line comes in and goes out::
 
     in   {"id", "model", "messages", "tools", "sampling"}    {"cancel": id}
-    out  {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens"}
+    out  {"id", "text", "thinking", "tool_calls", "finish_reason", "prompt_tokens",
+          "completion_tokens"}
          {"id", "error"}    {"fatal"}
 
 The base model is loaded once for each precision that is asked for, adapters are put on it when
@@ -23,18 +24,27 @@ import threading
 import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
-from safetensors.torch import load_file
+from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from transformers import PreTrainedModel
 
-from backends.base import BackendError, BaseModel, ModelMissing, PromptRefused
-from backends.local_gpu.decode import BASE, Batch, Row, Text
+from backends.base import (
+    BackendError,
+    BaseModel,
+    ModelMissing,
+    PromptRefused,
+    PromptTooLong,
+)
+from backends.local_gpu.adapters import WEIGHTS, read_adapter
+from backends.local_gpu.answers import AnswerReader
+from backends.local_gpu.decode import BASE, Batch, Row
 from backends.local_gpu.models import base_folder, device, load_model, precision
+from backends.local_gpu.streaming_text import StreamingText
+from backends.local_gpu.templates import Conversation
 from backends.local_gpu.tokens import Chat, load_chat
 
 Message: TypeAlias = Mapping[str, Any]
@@ -93,8 +103,9 @@ def serve(models: "Models", inbox: queue.SimpleQueue[Message], tell: Tell) -> No
 class Network:
     """A loaded model with the adapters on it and the answers it is making."""
 
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype, folder: Path) -> None:
         self.batch = Batch(model, dtype)
+        self._base = folder
         self._adapters: OrderedDict[str, None] = OrderedDict()
 
     def attach(self, asked: Mapping[str, Any]) -> str:
@@ -105,7 +116,7 @@ class Network:
             BackendError: They do not fit, or do nothing.
         """
         folder = Path(asked["folder"])
-        weights = folder / "adapter_model.safetensors"
+        weights = folder / WEIGHTS
         if not weights.exists():
             raise ModelMissing(
                 f"the weights of {asked['id']} are gone: {weights}", "train it again"
@@ -130,10 +141,9 @@ class Network:
 
     def _load(self, asked: Mapping[str, Any], weights: Path, name: str) -> None:
         try:
-            stored = load_file(weights)
-            config = LoraConfig.from_pretrained(str(weights.parent))
-            config.inference_mode = True
             model = self.batch.model
+            plain = model.get_base_model() if isinstance(model, PeftModel) else model
+            config, stored = read_adapter(weights.parent, self._base, plain)
             if isinstance(model, PeftModel):
                 model.add_adapter(name, config)
             else:
@@ -168,7 +178,9 @@ class Models:
         usual = precision("auto", where)
         # Loaded at once, so that the first question need not wait for more than itself.
         self._usual = (base, 0, usual)
-        self._networks = OrderedDict({self._usual: Network(load_model(base, usual, where), usual)})
+        self._networks = OrderedDict(
+            {self._usual: Network(load_model(base, usual, where), usual, base)}
+        )
 
     def networks(self) -> list[Network]:
         """Return every loaded network."""
@@ -199,7 +211,7 @@ class Models:
         if key not in self._networks:
             if not self._make_room():
                 return None
-            self._networks[key] = Network(load_model(folder, dtype, self._where), dtype)
+            self._networks[key] = Network(load_model(folder, dtype, self._where), dtype, folder)
         self._networks.move_to_end(key)
         return self._networks[key]
 
@@ -258,7 +270,8 @@ def _place(models: Models, asked: deque[Message], tell: Tell) -> deque[Message]:
         if row.max_tokens > 0:
             network.batch.waiting.append(row)
             continue
-        nothing = {"text": "", "finish_reason": "length", "completion_tokens": 0}
+        nothing: dict[str, Any] = {"text": "", "thinking": "", "tool_calls": []}
+        nothing |= {"finish_reason": "length", "completion_tokens": 0}
         tell([{"id": row.id, "prompt_tokens": len(row.prompt), **nothing}])
     return kept
 
@@ -270,8 +283,9 @@ def _row(chat: Chat, network: Network, message: Message) -> Row:
         PromptRefused: It is too long, or empty.
         BackendError: Its model cannot be opened.
     """
-    prompt = chat.prompt({"messages": message["messages"], "tools": message["tools"]})
     sampling, model = message["sampling"], message["model"]
+    conversation = {"messages": message["messages"], "tools": message["tools"]}
+    prompt, reader = _asked(chat, conversation, thinking=sampling["thinking"])
     config = network.batch.model.config.get_text_config()
     longest = getattr(config, "max_position_embeddings", None)
     if not prompt:
@@ -280,18 +294,48 @@ def _row(chat: Chat, network: Network, message: Message) -> Row:
     room = sampling["max_tokens"] if longest is None else longest - len(prompt)
     if room < 1:
         said = f"the prompt has {len(prompt)} tokens; the base model reads {longest}"
-        raise PromptRefused(said, "shorten the prompt")
+        raise PromptTooLong(said, "shorten the prompt")
     adapted = model is not None and model["adapter"]
     return Row(
         id=message["id"],
         prompt=prompt,
         adapter=network.attach(model) if adapted else BASE,
         ends=chat.stops,
-        text=Text(tokenizer=chat.tokenizer, control=chat.special, stop=tuple(sampling["stop"])),
+        text=StreamingText(
+            tokenizer=chat.tokenizer,
+            control=chat.silent,
+            reader=reader,
+            stop=tuple(sampling["stop"]),
+        ),
         max_tokens=min(sampling["max_tokens"], room),
         temperature=sampling["temperature"],
         chance=random.Random(sampling["seed"]),  # noqa: S311 - no secret is drawn
     )
+
+
+def _asked(
+    chat: Chat, conversation: Conversation, *, thinking: bool
+) -> tuple[list[int], AnswerReader]:
+    """Return what the model reads, and what takes its answer apart.
+
+    Raises:
+        PromptRefused: The template cannot show the conversation.
+    """
+    # Where it is not wished for, a model thinks as it was trained to.
+    wished = thinking or None
+    try:
+        prompt = chat.prompt(conversation, thinking=wished)
+        reader = chat.reader(conversation, thinking=wished)
+    except BackendError as error:
+        raise PromptRefused(error.message, error.remedy) from error
+    except Exception as error:  # templates are programs, which fail in many ways
+        raise PromptRefused(
+            f"the chat template cannot show this conversation: {error!r}", "change the messages"
+        ) from error
+    if not conversation["tools"]:
+        # Nobody offered tools, so nothing is a call.
+        reader.form = replace(reader.form, call=None)
+    return prompt, reader
 
 
 def _turn(batch: Batch) -> list[Message]:
@@ -302,7 +346,11 @@ def _turn(batch: Batch) -> list[Message]:
         traceback.print_exc()
         said = _said(error)
         return [{"id": number, "error": said} for number in batch.clear()]
-    return [asdict(piece) for piece in pieces if piece.text or piece.finish_reason is not None]
+    return [
+        asdict(piece)
+        for piece in pieces
+        if piece.text or piece.thinking or piece.tool_calls or piece.finish_reason is not None
+    ]
 
 
 def _check(model: PeftModel, stored: Mapping[str, torch.Tensor], name: str, model_id: str) -> None:

@@ -20,12 +20,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from peft import PeftModel
-from safetensors import safe_open
+from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from transformers import GenerationConfig, PreTrainedModel, set_seed
 
 from backends.base import BackendError, BaseModel, Completion, ModelMissing, PromptRefused
 from backends.durable import write_atomic
+from backends.local_gpu.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.batches import by_length, collate
 from backends.local_gpu.documents import Documents, load_documents
 from backends.local_gpu.encode import flatten
@@ -106,7 +106,7 @@ def answer(request: Mapping[str, Any]) -> list[list[Completion]]:
         if one is None:
             answers.append(_answer(ready(bases[dtype]), request))
             continue
-        adapted = _with_adapter(bases[dtype], one)
+        adapted = _with_adapter(bases[dtype], one, base)
         answers.append(_answer(ready(adapted), request))
         bases = {dtype: adapted.unload()}
     return answers
@@ -135,21 +135,22 @@ def _model(
     )
 
 
-def _with_adapter(model: PreTrainedModel, one: Mapping[str, Any]) -> PeftModel:
+def _with_adapter(model: PreTrainedModel, one: Mapping[str, Any], base: Path) -> PeftModel:
     """Put a trained adapter on the base and make sure that it is whole and does something.
 
     Raises:
         ModelMissing: Its weights are gone.
         BackendError: They do not fit, or change nothing.
     """
-    weights = Path(one["folder"]) / "adapter_model.safetensors"
+    weights = Path(one["folder"]) / WEIGHTS
     if not weights.exists():
         raise ModelMissing(f"the weights of {one['id']} are gone: {weights}", "train it again")
     before = _probe(model)
     try:
-        adapted = PeftModel.from_pretrained(model, one["folder"], local_files_only=True)
-        with safe_open(weights, framework="pt") as file:
-            stored = set(file.keys())
+        config, values = read_adapter(weights.parent, base, model)
+        adapted = get_peft_model(model, config)
+        set_peft_model_state_dict(adapted, values)
+        stored = set(values)
     except Exception as error:  # torn files and foreign ones fail in many ways
         raise BackendError(
             f"the adapter of {one['id']} cannot be loaded: {error}",

@@ -19,6 +19,9 @@ RECIPE: Final = 1
 _RATES: Final = {"lora": 2e-4, "full": 2e-5}
 """LoRA wants about ten times the rate of full tuning."""
 
+_LATER: Final[Mapping[str, Json]] = {"thinking": "off"}
+"""Settings younger than recorded builds: left out at their default, so that fingerprints stand."""
+
 _PLAIN: Final = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -74,6 +77,9 @@ class _Conversations(BaseModel):
 
     chat_template: Literal["chatml"] | None = None
     """A template shipped with ftctl instead of the base model's own."""
+    thinking: Literal["off", "on"] = "off"
+    """Whether answers begin with thoughts, where the base model's template knows any; `off` asks
+    and trains with the empty block that such templates write for it."""
 
 
 class _Texts(BaseModel):
@@ -151,6 +157,9 @@ def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         raise HyperparametersInvalid(problems)
     if settings["learning_rate"] is None:
         settings["learning_rate"] = _RATES[str(settings["finetuning_type"])]
+    for key, default in _LATER.items():
+        if settings.get(key) == default:
+            del settings[key]
     return {**settings, "recipe": RECIPE}
 
 

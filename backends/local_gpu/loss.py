@@ -43,18 +43,24 @@ class LabelledLoss:
         return torch.zeros(len(targets), device=losses.device).index_add_(0, rows, losses)
 
 
-def labelled_loss(model: PreTrainedModel) -> LabelledLoss:
+def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> LabelledLoss:
     """Find out how to make a model's logits for some positions only.
 
     Some architectures scale or cap what leaves the output layer. Whether this one does is tried:
     where the short way gives other logits than the model itself, the model itself is used.
+
+    Args:
+        model: Without an adapter, or with one.
+        head_learns: Whether an adapter that is put on the output layer later counts.
     """
-    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    decoder, first_head = model.get_decoder(), model.get_output_embeddings()
 
     def short_way(batch: Mapping[str, torch.Tensor], chosen: torch.Tensor) -> torch.Tensor:
         hidden = decoder(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
         ).last_hidden_state  # (batch, length, width)
+        # An adapter takes the output layer's place in the model.
+        head = model.get_output_embeddings() if head_learns else first_head
         return head(hidden[chosen])
 
     def whole_way(batch: Mapping[str, torch.Tensor], chosen: torch.Tensor) -> torch.Tensor:
@@ -63,7 +69,7 @@ def labelled_loss(model: PreTrainedModel) -> LabelledLoss:
         ).logits  # (batch, length, vocabulary)
         return logits[chosen]
 
-    if head is None or decoder is None or decoder is model:
+    if first_head is None or decoder is None or decoder is model:
         return LabelledLoss(logits=whole_way)
     training = model.training
     model.eval()

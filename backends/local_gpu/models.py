@@ -5,21 +5,30 @@ Weights are safetensors, in and out; no pickle is read, and no code of a model's
 
 import hashlib
 import json
+import math
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import peft
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    PreTrainedModel,
+)
 
 from backends.base import BackendError, BaseModel, Json, TrainRequest
 from backends.durable import sync_folder
 from backends.local_gpu.base_models import local_folder, not_here, require_obtainable
+from backends.local_gpu.headers import headers
 from backends.local_gpu.run_dir import encode
+from backends.local_gpu.served import language_part
 from backends.local_gpu.tokens import Chat
 from backends.local_gpu.worker import DEVICE
 
@@ -28,11 +37,17 @@ _TOKENIZER: Final = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
     "LICENSE",
     "NOTICE",
 )
 """Copied from the base model as they are; ftctl adds no tokens."""
 _WEIGHTS: Final = "*.safetensors"
+_TRAINABLE: Final = {"BF16": torch.bfloat16, "F16": torch.float16}
+_AS_THE_BASE: Final = 2
+"""From this recipe on, a whole model is stored in its base's precision, with all its parts."""
 
 
 def device() -> torch.device:
@@ -87,7 +102,10 @@ def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrai
     """
     transformers.utils.logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+        opener = AutoModelForCausalLM if known else AutoModelForMultimodalLM
+        model = opener.from_pretrained(
             folder,
             dtype=dtype,
             local_files_only=True,
@@ -102,46 +120,51 @@ def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrai
     return model.to(where)
 
 
-def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.PeftModel:
-    """Put a new adapter on a model, which is frozen.
+def save_model(model: PreTrainedModel, target: Path, folder: Path, recipe: int) -> None:
+    """Write a model that was trained as a whole, as its base was stored.
 
-    Raises:
-        BackendError: The model has no such layers.
+    Args:
+        model: As it was trained; its weights may be made coarser.
+        target: A new folder.
+        folder: Of the base model.
+        recipe: By which it was trained: the first one stored float32, and only what it trained.
     """
-    config = peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=settings["r"],
-        lora_alpha=settings["lora_alpha"],
-        lora_dropout=settings["lora_dropout"],
-        use_rslora=settings["use_rslora"],
-        target_modules=settings["target_modules"],
-    )
-    try:
-        return peft.get_peft_model(model, config)
-    except ValueError as error:
-        leaves = {
-            name.rpartition(".")[2]
-            for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear)
-        }
-        raise BackendError(
-            f"no adapter can be put on the base model: {error}",
-            f"its linear layers are {', '.join(sorted(leaves))}; or `target_modules: all-linear`",
-        ) from error
-
-
-def save_trained(model: PreTrainedModel | peft.PeftModel, target: Path, base: BaseModel) -> None:
-    """Write an adapter, or the whole model, as safetensors."""
-    if isinstance(model, peft.PeftModel):
-        # What anyone who opens the adapter elsewhere needs; not where it happened to lie here.
-        for config in model.peft_config.values():
-            config.base_model_name_or_path = base.reference
-            config.revision = base.revision
-            # A set is written in another order by every process.
-            config.target_modules = sorted(config.target_modules)
-        model.save_pretrained(target, save_embedding_layers=False)
-    else:
+    if recipe < _AS_THE_BASE:
         model.save_pretrained(target)
+        return
+    usual, stored = stored_dtypes(folder)
+    part = language_part(folder, model)
+    for name, weights in model.named_parameters():
+        weights.data = weights.data.to(stored.get(part.elsewhere(name), usual))
+    if part.here == part.whole:
+        model.save_pretrained(target)
+        return
+    whole = AutoModelForMultimodalLM.from_pretrained(
+        folder, dtype=usual, local_files_only=True, use_safetensors=True
+    )
+    trained = {part.elsewhere(name): value for name, value in model.state_dict().items()}
+    unknown = whole.load_state_dict(trained, strict=False).unexpected_keys
+    if unknown:
+        raise BackendError(f"the whole model has no place for {unknown[0]}")
+    whole.save_pretrained(target)
+
+
+def stored_dtypes(folder: Path) -> tuple[torch.dtype, dict[str, torch.dtype]]:
+    """Return what a model's weights are stored in: most of them, and each by its name.
+
+    What nothing can be trained in counts as float32.
+
+    Args:
+        folder: The model's.
+    """
+    numbers: Counter[torch.dtype] = Counter()
+    stored = {}
+    for header in headers(folder):
+        for name, tensor in header.items():
+            stored[name] = _TRAINABLE.get(tensor["dtype"], torch.float32)
+            numbers[stored[name]] += math.prod(tensor["shape"])
+    ((usual, _),) = numbers.most_common(1)
+    return usual, stored
 
 
 def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[str, str]) -> None:

@@ -98,6 +98,11 @@ def chat_warnings(
         yield _with_remedy(error)
         return
     yield from _not_shown(template, features)
+    if "parallel_tool_calls" in features:
+        yield (
+            "`parallel_tool_calls` of the examples is read by no chat template: how many tools are "
+            "called at once is learnt from the answers alone"
+        )
     named = special_text(read_json(folder / "tokenizer_config.json") or {}, "eos_token")
     ends = (*special, named) if named else tuple(special)
     for name, conversation in _LEARNT:

@@ -6,7 +6,7 @@ in a few comparisons.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from backends.base import BackendError
@@ -35,9 +35,10 @@ def check_conversation(example: Mapping[str, Any], control: re.Pattern[str]) -> 
         if found := control.search(content):
             raise _control_token(found, f"the {message['role']}'s text")
         if len(message) != _ROLE_AND_CONTENT:
-            _check_rest(message)
+            _check_rest(message, control)
         if message["role"] == "assistant" and message.get("weight") != 0:
             learnt = True
+    _search(example.get("tools"), control, "a tool definition")
     if not learnt:
         raise BackendError(
             "nothing is learnt from this example: it has no answer of the assistant",
@@ -89,18 +90,44 @@ def _content(message: Mapping[str, Any]) -> str:
     return "".join(part["text"] for part in content)
 
 
-def _check_rest(message: Mapping[str, Any]) -> None:
-    for call in message.get("tool_calls") or ():
+def _check_rest(message: Mapping[str, Any], control: re.Pattern[str]) -> None:
+    """Check all of a message but its content, which templates print too."""
+    calls = message.get("tool_calls")
+    _search(calls, control, "a tool call")
+    beside = {key: value for key, value in message.items() if key not in {"content", "tool_calls"}}
+    _search(beside, control, f"the {message['role']}'s message")
+    for call in calls or ():
         arguments = call["function"].get("arguments")
         if not isinstance(arguments, str):
             continue
         try:
-            json.loads(arguments)
+            inside = json.loads(arguments)
         except ValueError as error:
             raise BackendError(
                 f"the arguments of a tool call are no JSON: {error}",
                 'write them as an object in text: "{\\"day\\": \\"Monday\\"}"',
             ) from None
+        # Templates print what the text spells: an escaped token is a token there.
+        _search(inside, control, "the arguments of a tool call")
+
+
+def _search(value: object, control: re.Pattern[str], where: str) -> None:
+    for text in _texts(value):
+        if found := control.search(text):
+            raise _control_token(found, where)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield every text within a value, keys among them."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, Mapping):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple):
+            waiting += one
 
 
 def _control_token(found: re.Match[str], what: str) -> BackendError:

@@ -218,6 +218,11 @@ def load_template(folder: Path, shipped: str | None) -> Template:
         ) from error
 
 
+def plain_conversation(conversation: Conversation) -> dict[str, Any]:
+    """Return a conversation with its messages as templates expect them."""
+    return {**conversation, "messages": _messages(conversation)}
+
+
 def endless() -> BackendError:
     """Return the error that says that an answer's end would not be learnt."""
     return BackendError(

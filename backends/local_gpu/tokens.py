@@ -26,6 +26,7 @@ from backends.local_gpu.templates import (
     load_template,
     special_text,
 )
+from backends.local_gpu.verbatim import prompt_ids
 
 BATCH: Final = 512
 """Conversations tokenised at once."""
@@ -63,13 +64,17 @@ class Chat:
         return frozenset(token for token in self.special if token not in marks)
 
     def prompt(self, conversation: Conversation, *, thinking: bool | None = None) -> list[int]:
-        """Return the ids that an answer follows.
+        """Return the ids that an answer follows; a control token in a message is text.
 
         Args:
             conversation: What was said so far.
             thinking: Whether the model may think first; None asks as it was trained.
         """
-        return self._ids(self.template.prompt(conversation, thinking=thinking).text)
+
+        def render(given: Conversation) -> str:
+            return self.template.prompt(given, thinking=thinking).text
+
+        return prompt_ids(self.tokenizer, self.special, conversation, render)
 
     def reader(self, conversation: Conversation, *, thinking: bool | None = None) -> AnswerReader:
         """Return what takes an answer to this prompt apart while it comes.
@@ -183,10 +188,6 @@ class Chat:
                     f"the {message['role']}'s text holds the control token {found!r}",
                     "remove it from the text (for HTML: `prepare: {strip_html: true}`)",
                 )
-
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
 
 
 def load_chat(folder: Path, chat_template: str | None) -> Chat:

@@ -27,24 +27,25 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from backends.base import BackendError, Json, TrainRequest
 from backends.durable import append_line, write_atomic
+from backends.local_gpu.adapters import PREFIX, add_adapter, save_adapter, start_values
 from backends.local_gpu.base_models import verify_unchanged
 from backends.local_gpu.encode import encode_file
 from backends.local_gpu.loss import labelled_loss
 from backends.local_gpu.models import (
-    add_adapter,
     base_folder,
     complete_folder,
     device,
     load_model,
     model_card,
     precision,
-    save_trained,
+    save_model,
     seal,
     weights_digest,
 )
 from backends.local_gpu.process import HEARTBEAT_S
 from backends.local_gpu.reader import open_reader
 from backends.local_gpu.run_dir import RunDir, encode, read_json, read_request, write_end
+from backends.local_gpu.served import decoder_name
 from backends.local_gpu.tokens import Chat
 from backends.local_gpu.trainer import (
     Course,
@@ -145,7 +146,7 @@ def train(run: RunDir, stop: Stop) -> bool:
     )
     if len(sets.train) == 0:
         raise BackendError("there is nothing to train on: the training set is empty")
-    loss = labelled_loss(model)
+    loss = labelled_loss(model, head_learns=settings["recipe"] > 1)
     set_seed(request.seed)
     trained = add_adapter(model, settings) if adapter else model
     before = _sums(trained)
@@ -165,6 +166,7 @@ def train(run: RunDir, stop: Stop) -> bool:
         note(run, "stopped" if reporter.cancelled else "stopped; can go on from its checkpoint")
         return False
     _check_learnt(before, _sums(trained))
+    _check_adapter(trained, settings["recipe"])
     facts = _facts(trainer, where, dtype)
     _write_model(
         run, request, trained, facts, lambda to, texts: complete_folder(to, chat, base, texts)
@@ -213,12 +215,12 @@ def _arguments(
 
 def _sums(model: torch.nn.Module) -> dict[str, float]:
     """Return one number for each trained tensor; of an adapter, the half that starts as zero."""
-    adapter = isinstance(model, PeftModel)
-    return {
-        name: float(weights.detach().sum(dtype=torch.float64))
-        for name, weights in model.named_parameters()
-        if weights.requires_grad and (not adapter or "lora_B" in name)
-    }
+    learning = (
+        start_values(model)
+        if isinstance(model, PeftModel)
+        else (pair for pair in model.named_parameters() if pair[1].requires_grad)
+    )
+    return {name: float(weights.detach().sum(dtype=torch.float64)) for name, weights in learning}
 
 
 def _check_learnt(before: Mapping[str, float], after: Mapping[str, float]) -> None:
@@ -228,6 +230,26 @@ def _check_learnt(before: Mapping[str, float], after: Mapping[str, float]) -> No
         raise BackendError(
             "nothing was learnt: not one trained weight has changed",
             "raise `learning_rate`, or train for more steps",
+        )
+
+
+def _check_adapter(trained: torch.nn.Module, recipe: int) -> None:
+    """Make sure that every layer of an adapter has learnt: one that has not is a layer too few.
+
+    By the first recipe, what lies beside the language part and the output layer never learns.
+    """
+    if not isinstance(trained, PeftModel):
+        return
+    idle = [name for name, weights in start_values(trained) if not bool(weights.any())]
+    if recipe == 1:
+        inside = PREFIX + decoder_name(trained.get_base_model())
+        idle = [name for name in idle if name.startswith(f"{inside}.")]
+    if idle:
+        first, *others = (name.partition(".lora_")[0].removeprefix(PREFIX) for name in idle)
+        more = f" and on {len(others)} more layers" if others else ""
+        raise BackendError(
+            f"the adapter on {first}{more} has learnt nothing",
+            "name the layers that texts go through in `target_modules`, or write all-linear",
         )
 
 
@@ -270,7 +292,11 @@ def _write_model(
 ) -> None:
     partial = run.path / "model.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    save_trained(trained, partial, request.base_model)
+    base = base_folder(request.base_model)
+    if isinstance(trained, PeftModel):
+        save_adapter(trained, partial, request.base_model, base)
+    else:
+        save_model(trained, partial, base, int(str(request.hyperparameters["recipe"])))
     facts["weights_digest"] = weights_digest(partial)
     provenance: dict[str, Json] = {
         "name": request.name,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from peft import PeftModel
 from torch.utils.data import DataLoader
 from transformers import (
     PrinterCallback,
@@ -164,7 +165,11 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
     def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
         """Write weights only; the arguments would be written as a pickle."""
         del state_dict
-        self.model.save_pretrained(output_dir)
+        if isinstance(self.model, PeftModel):
+            # A layer with an adapter on it is still the base model's.
+            self.model.save_pretrained(output_dir, save_embedding_layers=False)
+        else:
+            self.model.save_pretrained(output_dir)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
         """Write a checkpoint beside the others, then rename it to where it counts."""

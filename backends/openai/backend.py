@@ -8,9 +8,8 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +19,6 @@ from backends.base import (
     BaseModel,
     BaseModelMissing,
     Capabilities,
-    Chunk,
     Completion,
     Endpoint,
     Estimate,
@@ -35,15 +33,24 @@ from backends.base import (
 from backends.durable import write_atomic
 from backends.encoder import Encoder
 from backends.openai import hyperparameters, prices
-from backends.openai.completions import Chats, Pace
+from backends.openai.completions import Base, Chats, Pace
 from backends.openai.encoder import open_encoder, open_tokens
-from backends.openai.endpoints import INSTALL, base_url, is_loopback, is_official, settings
-from backends.openai.listing import find_by_fingerprint, find_by_name
+from backends.openai.endpoints import (
+    INSTALL,
+    base_url,
+    is_loopback,
+    is_official,
+    settings,
+    shown_url,
+)
+from backends.openai.listing import JobList, find_by_fingerprint, find_by_name
 from backends.openai.notes import Notes
 from backends.openai.patience import Patience
 from backends.openai.remedies import spoken
+from backends.openai.remote_engine import RemoteEngine
 from backends.openai.submit import Site, submit, verify
 from backends.openai.translate import to_event, to_job
+from backends.openai.waiting import Waiting
 from backends.openai.watch import Watch
 from backends.openai.wire import Refused, Unclear
 
@@ -127,10 +134,10 @@ class OpenAIBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Encoder:
         """Return how the service reads examples."""
-        del hyperparameters
         return open_encoder(
             base_model.reference,
             method,
+            hyperparameters,
             self._endpoint,
             self._prices,
             near=is_loopback(self._url),
@@ -156,7 +163,9 @@ class OpenAIBackend:
     def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
         with self._in_words():
-            found = find_by_fingerprint(self._client, fingerprints, trusted=is_official(self._url))
+            found = find_by_fingerprint(
+                self._client, self._jobs, fingerprints, trusted=is_official(self._url)
+            )
         answer = {}
         for fingerprint, jobs in found.items():
             made = [to_job(job, key=(fingerprint, attempt)) for attempt, job in jobs.values()]
@@ -166,7 +175,7 @@ class OpenAIBackend:
     def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, oldest first."""
         with self._in_words():
-            found = find_by_name(self._client, names, trusted=is_official(self._url))
+            found = find_by_name(self._client, self._jobs, names, trusted=is_official(self._url))
         return {name: _oldest_first(map(to_job, jobs.values())) for name, jobs in found.items()}
 
     def verify(self, request: TrainRequest, job_id: str) -> None:
@@ -177,7 +186,10 @@ class OpenAIBackend:
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
         self._watch.forget()
-        return submit(self._site, request)
+        try:
+            return submit(self._site, request)
+        finally:
+            self._watch.forget()
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Look at jobs; those that do not exist any more are absent from the answer."""
@@ -221,10 +233,13 @@ class OpenAIBackend:
         sampling: Sampling,
     ) -> list[list[Completion]]:
         """Answer every prompt with every model."""
-        deployed = self._endpoint.deployments
-        base = deployed.get(base_model.reference, base_model.reference)
-        names = [base if model is None else deployed.get(model, model) for model in models]
-        return self._chats.complete(names, prompts, sampling, base=base)
+        named = self._names(base_model)
+        return self._chats.complete(
+            [named(model) for model in models],
+            prompts,
+            sampling,
+            Base(name=named(None), family=base_model.reference),
+        )
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return whether the base model can be asked: no only where the server is sure of it."""
@@ -247,7 +262,7 @@ class OpenAIBackend:
 
     def open_engine(self, base_model: BaseModel) -> "RemoteEngine":
         """Return an engine that asks the server; nothing is loaded here."""
-        return RemoteEngine(chats=self._chats, base_model=base_model)
+        return RemoteEngine(chats=self._chats, base_model=base_model, named=self._names(base_model))
 
     def delete(self, model_id: str) -> None:
         """Delete a model. Only ever called when a person asked for just that."""
@@ -270,7 +285,7 @@ class OpenAIBackend:
             raise BackendError(
                 f"the openai backend needs: {INSTALL}", f"the package {error.name} is missing"
             ) from error
-        client: Client = door.Client(settings(self._endpoint, self._environment))
+        client: Client = door.Client(settings(self._endpoint, self._environment), self._waiting)
         return client
 
     @cached_property
@@ -283,7 +298,7 @@ class OpenAIBackend:
 
     @property
     def _server(self) -> str:
-        return f"{self._endpoint.name} ({self._url})"
+        return f"{self._endpoint.name} ({shown_url(self._url)})"
 
     @cached_property
     def _notes(self) -> Notes:
@@ -292,7 +307,7 @@ class OpenAIBackend:
     @cached_property
     def _patience(self) -> Patience:
         # A server here shows a job at once, nobody else uploads to it, and it counts no requests.
-        near = Patience(lag_s=0.0, look_s=0.0)
+        near = Patience(lag_s=0.0, look_s=0.0, list_s=1.0)
         return self._given or (near if is_loopback(self._url) else Patience())
 
     @cached_property
@@ -304,15 +319,37 @@ class OpenAIBackend:
             trusted=is_official(self._url),
             notes=self._notes,
             patience=self._patience,
+            waiting=self._waiting,
         )
 
     @cached_property
+    def _waiting(self) -> Waiting:
+        return Waiting()
+
+    @cached_property
+    def _jobs(self) -> JobList:
+        return JobList(self._client, for_s=self._patience.list_s)
+
+    @cached_property
     def _watch(self) -> Watch:
-        return Watch(self._client, self._prices, self._notes, every_s=self._patience.look_s)
+        every_s = self._patience.look_s
+        return Watch(self._client, self._prices, self._notes, self._jobs, every_s=every_s)
 
     @cached_property
     def _chats(self) -> Chats:
-        return Chats(self._client, self._server, self._endpoint.kind, self._pace)
+        kind, url = self._endpoint.kind, self._url
+        strict = kind == "azure" or (kind == "openai" and not is_loopback(url))
+        return Chats(self._client, self._server, kind, self._pace, self._waiting, strict=strict)
+
+    def _names(self, base_model: BaseModel) -> Callable[[str | None], str]:
+        """Return a function that says what the server calls models: at Azure, their deployments."""
+        deployed = self._endpoint.deployments
+
+        def named(model: str | None) -> str:
+            name = base_model.reference if model is None else model
+            return deployed.get(name, name)
+
+        return named
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -340,21 +377,6 @@ class OpenAIBackend:
             tokens: int = open_tokens().count_file(request.train, model, most)
         write_atomic(path, f"{tokens}\n".encode())
         return tokens
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteEngine:
-    """Implements `Engine`: the models stay loaded at the server."""
-
-    chats: Chats
-    base_model: BaseModel
-
-    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
-        """Stream one answer."""
-        return self.chats.stream(model or self.base_model.reference, prompt, sampling)
-
-    def close(self) -> None:
-        """Do nothing: nothing is held here."""
 
 
 def _oldest_first(jobs: Iterable[Job]) -> tuple[Job, ...]:

@@ -9,19 +9,55 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.request import getproxies, proxy_bypass
 
 import openai
 
-from backends.openai.endpoints import Settings
-from backends.openai.wire import Body, Refused, Unclear, clean
+from backends.openai.causes import (
+    Way,
+    connection_failure,
+    is_page,
+    page_cause,
+    redirect_cause,
+    snippet,
+)
+from backends.openai.endpoints import Settings, host_of, shown_url
+from backends.openai.waiting import Waiting
+from backends.openai.wire import NOT_THE_API, Body, Refused, Unclear, clean
 
 _CALL_S: Final = 60.0
 """For everything that is neither an upload nor an answer of a model."""
 _LONG_S: Final = 600.0
-_NEVER_SENT: Final = frozenset({"ConnectError", "ConnectTimeout", "UnsupportedProtocol"})
-"""What the HTTP library calls a request that never left this machine."""
 _CONFLICTS: Final = frozenset({408, 409})
 _SERVER_ERROR: Final = 500
+_TRIES: Final = 3
+"""How often something is sent that may be sent again."""
+_PAUSE_S: Final = 0.5
+"""Before it is sent again; doubled for each further time."""
+_LONGEST_PAUSE_S: Final = 120.0
+"""A longer one, that a server asks for, is left to the caller."""
+_KEEPS_METHOD: Final = frozenset({307, 308})
+_READS: Final = frozenset({"GET", "HEAD"})
+
+
+class _Request(Protocol):
+    """The part of a request that is read."""
+
+    @property
+    def method(self) -> str: ...
+
+
+class _Response(Protocol):
+    """The part of a response that is read when it sends somebody elsewhere."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def request(self) -> _Request: ...
+    @property
+    def has_redirect_location(self) -> bool: ...
 
 
 class _Raw(Protocol):
@@ -38,22 +74,28 @@ class _Raw(Protocol):
 class Client:
     """One server. Raises `Refused` and `Unclear`, nothing else."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, waiting: Waiting | None = None) -> None:
         self._secret = settings.api_key
+        self._way = Way(url=shown_url(settings.base_url), proxy=_proxy(settings.base_url))
+        self._waiting = waiting or Waiting()
+        # Whatever is sent again is sent again here, where a long wait is announced.
         self._sdk = openai.OpenAI(
             api_key=settings.api_key,
             base_url=settings.base_url,
             organization=settings.organization,
             project=settings.project,
             timeout=_CALL_S,
+            max_retries=0,
+            http_client=openai.DefaultHttpxClient(
+                event_hooks={"response": [self._refuse_redirect]}
+            ),
         )
         # The SDK would fill in what is None from variables, even from blank ones.
         self._sdk.organization = settings.organization
         self._sdk.project = settings.project
         # Nobody closes a backend; its connections end with it.
         weakref.finalize(self, self._sdk.close)
-        self._once = self._sdk.with_options(max_retries=0)
-        self._long = self._sdk.with_options(max_retries=0, timeout=_LONG_S)
+        self._long = self._sdk.with_options(timeout=_LONG_S)
 
     def list_jobs(self, *, limit: int, after: str | None, metadata: Mapping[str, str]) -> Body:
         """Return one page of jobs; a server may ignore the filter."""
@@ -69,9 +111,10 @@ class Client:
         """Create a job. Sent exactly once, whatever happens."""
         rest = {key: body[key] for key in body if key not in {"model", "training_file"}}
         return self._json(
-            lambda: self._once.fine_tuning.jobs.with_raw_response.create(
+            lambda: self._sdk.fine_tuning.jobs.with_raw_response.create(
                 model=str(body["model"]), training_file=str(body["training_file"]), extra_body=rest
-            )
+            ),
+            tries=1,
         )
 
     def retrieve_job(self, job_id: str) -> Body:
@@ -132,7 +175,8 @@ class Client:
             return self._json(
                 lambda: self._long.files.with_raw_response.create(
                     file=(name, file), purpose="fine-tune"
-                )
+                ),
+                tries=1,
             )
 
     def upload_in_parts(self, path: Path) -> Body:
@@ -143,6 +187,8 @@ class Client:
             )
         except openai.APIError as error:
             raise self._failure(error) from error
+        except ValueError as error:
+            raise Unclear(f"the answer is no JSON: {self._clean(error)}") from error
         if not isinstance(upload, openai.BaseModel) or upload.file is None:
             raise Unclear("the upload ended without a file")
         return upload.file.model_dump(mode="json", warnings=False)
@@ -158,7 +204,8 @@ class Client:
     def chat(self, body: Body) -> tuple[Body, Mapping[str, str]]:
         """Return a model's answer and the headers; sent once, for the caller paces."""
         raw = self._ask(
-            lambda: self._long.chat.completions.with_raw_response.create(**_chat_arguments(body))
+            lambda: self._long.chat.completions.with_raw_response.create(**_chat_arguments(body)),
+            tries=1,
         )
         return self._parsed(raw), raw.headers
 
@@ -166,42 +213,101 @@ class Client:
         """Yield the pieces of a model's answer."""
         options = {"stream": True, "stream_options": {"include_usage": True}}
         try:
-            stream = self._sdk.with_options(timeout=_LONG_S).chat.completions.create(
+            raw = self._long.chat.completions.with_raw_response.create(
                 **_chat_arguments({**body, **options})
             )
-            with stream:
+            if "event-stream" not in raw.headers.get("content-type", "event-stream").lower():
+                # A server that does not stream answers whole; or something else answers.
+                raw.http_response.read()
+                self._require_no_page(raw)
+                if raw.text.lstrip().startswith("{"):
+                    yield _as_piece(self._parsed(raw))
+                    return
+            with raw.parse() as stream:
                 for chunk in stream:
                     yield chunk.model_dump(mode="json", warnings=False)
         except openai.APIError as error:
             raise self._failure(error) from error
+        except ValueError as error:
+            raise Unclear(f"a piece of the answer is no JSON: {self._clean(error)}") from error
 
-    def _json(self, call: Callable[[], _Raw]) -> Body:
-        return self._parsed(self._ask(call))
+    def _json(self, call: Callable[[], _Raw], tries: int = _TRIES) -> Body:
+        return self._parsed(self._ask(call, tries))
 
-    def _ask(self, call: Callable[[], _Raw]) -> _Raw:
-        try:
-            return call()
-        except openai.APIError as error:
-            raise self._failure(error) from error
+    def _ask(self, call: Callable[[], _Raw], tries: int = _TRIES) -> _Raw:
+        """Call the SDK; what may pass, and may be sent again, is tried a few times."""
+        for tried in range(1, tries + 1):
+            try:
+                return call()
+            except openai.APIError as error:
+                failure = self._failure(error)
+                pause_s = failure.retry_after_s
+                if pause_s is None:
+                    pause_s = _PAUSE_S * 2 ** (tried - 1)
+                heals = failure.may_pass if isinstance(failure, Unclear) else failure.must_slow_down
+                if tried == tries or not heals or pause_s > _LONGEST_PAUSE_S:
+                    raise failure from error
+                reason = "which limits how often it may be asked"
+                if isinstance(failure, Unclear):
+                    reason = f"which did not answer: {failure.reason}"
+                self._waiting.sleep(pause_s, f"{self._way.host}, {reason}")
+        raise AssertionError("an endless loop ended")
 
     def _parsed(self, raw: _Raw) -> Body:
+        self._require_no_page(raw)
         try:
             parsed = json.loads(raw.content)
-        except ValueError:
-            raise Unclear(f"the answer is no JSON: {self._clean(raw.text[:80])}") from None
+        except (ValueError, RecursionError):
+            said = self._clean(raw.text[:80]) or "it is empty"
+            raise Unclear(f"the answer is no JSON: {said}", cause=NOT_THE_API) from None
         if not isinstance(parsed, dict):
-            raise Unclear("the answer is no JSON object")
+            raise Unclear("the answer is no JSON object", cause=NOT_THE_API)
         return parsed
+
+    def _require_no_page(self, raw: _Raw) -> None:
+        """Refuse a page for browsers, which stands where the API's answer should.
+
+        Raises:
+            Unclear: It is one; what the server did is not known.
+        """
+        kind = raw.headers.get("content-type", "")
+        if is_page(kind, raw.text):
+            cause = page_cause(200, raw.headers, raw.text, self._way)
+            raise Unclear(f"a web page: {self._snippet(raw.text)}", cause=cause)
+
+    def _refuse_redirect(self, response: _Response) -> None:
+        """Stop before a request goes to another host, or is changed into one that only reads.
+
+        Raises:
+            Refused: The server did not take it, and nothing happened there.
+            Unclear: A change may have been made, and its answer lies elsewhere.
+        """
+        if not response.has_redirect_location:
+            return
+        status, method = response.status_code, response.request.method
+        location = response.headers["location"]
+        elsewhere = host_of(location) not in {"", self._way.host}
+        if not elsewhere and (method in _READS or status in _KEEPS_METHOD):
+            return
+        cause = redirect_cause(self._way, location)
+        if elsewhere or status in _KEEPS_METHOD:
+            raise Refused(status, "a redirect", speaks=False).because(cause)
+        raise Unclear(f"a redirect (HTTP {status})", may_pass=False, cause=cause)
 
     def _failure(self, error: openai.APIError) -> Refused | Unclear:
         if not isinstance(error, openai.APIStatusError):
-            cause = type(error.__cause__).__name__
-            reason = self._clean(f"{error.message} ({cause})" if error.__cause__ else error.message)
-            return Unclear(reason, sent=cause not in _NEVER_SENT)
+            found = connection_failure(error, self._way)
+            # A stream may carry an error of the API in one of its pieces.
+            said = self._clean(error.message) if type(error) is openai.APIError else found.reason
+            return Unclear(said, sent=found.sent, may_pass=found.may_pass, cause=found.cause)
+        status, text = error.status_code, error.response.text
+        headers = error.response.headers
         body = error.body if isinstance(error.body, Mapping) else {}
-        said = self._clean(body.get("message") or error.response.text or "no message")
-        status = error.status_code
-        retry_after_s = _retry_after(error.response.headers)
+        page = is_page(headers.get("content-type", ""), text) and "message" not in body
+        said = self._snippet(text) if page else self._clean(_said(error.body) or text)
+        said = said or "no message"
+        retry_after_s = _retry_after(headers)
+        cause = page_cause(status, headers, text, self._way) if page else None
         if status in _CONFLICTS or status >= _SERVER_ERROR:
             return Unclear(f"HTTP {status}: {said}", retry_after_s=retry_after_s)
         return Refused(
@@ -211,7 +317,10 @@ class Client:
             param=self._clean(body.get("param") or ""),
             retry_after_s=retry_after_s,
             speaks="message" in body,
-        )
+        ).because(cause)
+
+    def _snippet(self, page: str) -> str:
+        return self._clean(snippet(page.replace(self._secret, "***")))
 
     def _clean(self, text: object) -> str:
         return clean(text, self._secret)
@@ -225,6 +334,38 @@ def _chat_arguments(body: Body) -> dict[str, Any]:
         "stream": body.get("stream", False),
         "extra_body": rest,
     }
+
+
+def _said(body: object) -> object:
+    """Return what an error body says, in the protocol's form or in one of the usual others."""
+    if isinstance(body, str):
+        return body
+    given = body if isinstance(body, Mapping) else {}
+    for key in ("message", "detail", "error_description", "title", "error"):
+        value = given.get(key)
+        if isinstance(value, str) and value:
+            return value
+        if value:
+            return json.dumps(value, ensure_ascii=False)
+    return None
+
+
+def _as_piece(answer: Body) -> Body:
+    """Return a whole answer as the one piece of a stream."""
+    choices = answer.get("choices")
+    found = choices if isinstance(choices, list) else []
+    pieces = [{**one, "delta": one.get("message")} for one in found if isinstance(one, Mapping)]
+    return {**answer, "choices": pieces}
+
+
+def _proxy(url: str) -> str | None:
+    """Return host and port of the proxy that a request to a URL goes through."""
+    host = host_of(url)
+    if not host or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(url.partition(":")[0].lower()) or proxies.get("all")
+    return None if proxy is None else proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -1,12 +1,12 @@
 """Answers of models at a server: many at once, as fast as the server says it may go."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from backends.base import (
     BackendError,
@@ -14,9 +14,20 @@ from backends.base import (
     Completion,
     ModelMissing,
     Prompt,
+    PromptRefused,
     Sampling,
 )
+from backends.openai.chat_answers import StreamReader, completion_of, first_choice
+from backends.openai.chat_requests import (
+    MOST_STOPS,
+    THINKING,
+    chat_request,
+    is_about_prompt,
+    is_too_long,
+    lightened,
+)
 from backends.openai.remedies import spoken
+from backends.openai.waiting import Waiting
 from backends.openai.wire import Body, Refused, Unclear
 
 if TYPE_CHECKING:
@@ -24,14 +35,12 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 16
 """Requests under way at the same time."""
-_MOST_STOPS: Final = 4
 _NOT_FOUND: Final = 404
-_NOT_DEPLOYED: Final = "DeploymentNotFound"
+_Answer = TypeVar("_Answer")
+_NOT_DEPLOYED: Final = "deploymentnotfound"
 """Azure's code for a model without a deployment."""
 _LONGEST_PAUSE_S: Final = 30.0
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NEWER: Final = ("o1", "o3", "o4", "gpt-5", "gpt-6")
-"""Models that call the limit `max_completion_tokens`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +54,16 @@ class Pace:
     at_once: int = AT_ONCE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The base model of the models that are asked."""
+
+    name: str
+    """What it is called at the server; at Azure, its deployment."""
+    family: str
+    """What the spec calls it, which tells the family."""
+
+
 class Gate:
     """Lets requests pass as the server's rate-limit headers allow. For many threads."""
 
@@ -52,14 +71,15 @@ class Gate:
         self._lock = threading.Lock()
         self._open_s = 0.0
 
-    def wait(self) -> None:
-        """Wait until a request may be sent."""
-        while True:
+    def wait(self, waiting: Waiting, reason: str, over: threading.Event) -> None:
+        """Wait until a request may be sent, or nobody wants its answer any more."""
+        while not over.is_set():
             with self._lock:
                 left_s = self._open_s - time.monotonic()
             if left_s <= 0:
                 return
-            time.sleep(min(left_s, 1.0))
+            waiting.announce(left_s, reason)
+            over.wait(min(left_s, 1.0))
 
     def close_for(self, seconds: float) -> None:
         """Let no request pass for some seconds."""
@@ -76,15 +96,29 @@ class Gate:
 class Chats:
     """Asks the models of one server."""
 
-    def __init__(self, client: "Client", server: str, kind: str, pace: Pace) -> None:
+    def __init__(
+        self,
+        client: "Client",
+        server: str,
+        kind: str,
+        pace: Pace,
+        waiting: Waiting,
+        *,
+        strict: bool,
+    ) -> None:
         self._client = client
         self._server = server
         self._kind = kind
         self._pace = pace
+        self._strict = strict
+        """Whether the server takes only what OpenAI's protocol knows, and splits thinking off."""
+        self._takes_thinking = not strict
+        """Until it refuses: whether the server may be told to think or not."""
         self._gate = Gate()
+        self._waiting = waiting
 
     def complete(
-        self, models: Sequence[str], prompts: Sequence[Prompt], sampling: Sampling, *, base: str
+        self, models: Sequence[str], prompts: Sequence[Prompt], sampling: Sampling, base: Base
     ) -> list[list[Completion]]:
         """Answer every prompt with every model, in order.
 
@@ -92,93 +126,165 @@ class Chats:
             models: Their names at the server.
             prompts: What to answer.
             sampling: How.
-            base: The base model's name: where it is not found, it will not be found later.
+            base: The base model: where it is not found, it will not be found later.
 
         Raises:
             ModelMissing: One of the models is gone.
+            PromptRefused: One of the prompts cannot be answered.
             BackendError: The server refuses or stays silent.
         """
+        over = threading.Event()
         with ThreadPoolExecutor(max_workers=self._pace.at_once) as pool:
             futures = [
-                pool.submit(self._complete, model, prompt, sampling, fresh=model != base)
+                pool.submit(self._complete, model, prompt, sampling, base, over)
                 for model in models
                 for prompt in prompts
             ]
             try:
+                # One that fails ends the others, whose patience may be long.
+                wait(futures, return_when=FIRST_EXCEPTION)
+                failed = [one for one in futures if one.done() and one.exception() is not None]
+                if failed:
+                    _raise_with_number(failed[0], futures.index(failed[0]), prompts)
                 answers = [future.result() for future in futures]
             except BaseException:
+                over.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         width = len(prompts)
         return [answers[i * width : (i + 1) * width] for i in range(len(models))]
 
-    def stream(self, model: str, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
+    def stream(self, model: str, prompt: Prompt, sampling: Sampling, base: Base) -> Iterator[Chunk]:
         """Yield one answer as it is made.
 
         Raises:
             ModelMissing: No such model.
+            PromptRefused: The prompt cannot be answered.
             BackendError: The server refuses or breaks off.
         """
-        self._gate.wait()
-        reason: str | None = None
-        usage: Mapping[str, Any] = {}
+        self._gate.wait(self._waiting, self._pause_reason, threading.Event())
+        reader = StreamReader(splits=not self._strict)
+        request = self._request(model, prompt, sampling, base)
         try:
-            for piece in self._client.stream_chat(_request(model, prompt, sampling)):
-                usage = _mapping(piece.get("usage")) or usage
-                choice = _first_choice(piece) or {}
-                reason = choice.get("finish_reason") or reason
-                text = _mapping(choice.get("delta")).get("content")
-                if isinstance(text, str) and text:
-                    yield Chunk(text=text)
+            for piece in self._lightened(request, sampling, self._opened_stream):
+                yield from reader.read(piece)
+            yield from reader.end()
         except (Refused, Unclear) as error:
             raise self._failure(error, model) from error
-        yield Chunk(
-            text="",
-            finish_reason=_finish(reason),
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
-        )
 
     def _complete(
-        self, model: str, prompt: Prompt, sampling: Sampling, *, fresh: bool
+        self,
+        model: str,
+        prompt: Prompt,
+        sampling: Sampling,
+        base: Base,
+        over: threading.Event,
     ) -> Completion:
-        request = _request(model, prompt, sampling)
-        answer = self._asked(lambda: self._client.chat(request), model, fresh=fresh)
-        return _completion(answer, sampling)
+        request = self._request(model, prompt, sampling, base)
+        answer = self._asked(
+            lambda: self._lightened(request, sampling, self._client.chat),
+            model,
+            over,
+            fresh=model != base.name,
+        )
+        return completion_of(answer, sampling.stop[MOST_STOPS:], splits=not self._strict)
+
+    def _request(
+        self, model: str, prompt: Prompt, sampling: Sampling, base: Base
+    ) -> dict[str, Any]:
+        request = chat_request(model, base.family, prompt, sampling, strict=self._strict)
+        if not self._takes_thinking and not sampling.thinking:
+            request.pop(THINKING, None)
+        return request
+
+    def _opened_stream(self, request: Body) -> Iterator[Body]:
+        """Open a stream up to its first piece, so that a refusal shows here."""
+        pieces = self._client.stream_chat(request)
+        first = next(pieces, None)
+        return pieces if first is None else chain([first], pieces)
+
+    def _lightened(
+        self, request: dict[str, Any], sampling: Sampling, ask: Callable[[Body], _Answer]
+    ) -> _Answer:
+        """Ask; where the server refuses a field that can be spared or renamed, ask without it.
+
+        Raises:
+            BackendError: It refuses to make the model think, and that was asked for.
+            Refused: It refuses the rest too.
+        """
+        try:
+            return ask(request)
+        except Refused as error:
+            lighter = lightened(request, error)
+            if lighter is None:
+                raise
+            spared = THINKING in request and THINKING not in lighter
+            if spared and sampling.thinking:
+                raise BackendError(
+                    f"{self._server} cannot be told that a model thinks: {error.message}",
+                    "ask without thinking, or use a server that takes `chat_template_kwargs`",
+                ) from error
+            answer = self._lightened(lighter, sampling, ask)
+            if spared:
+                self._takes_thinking = False
+            return answer
 
     def _asked(
-        self, ask: Callable[[], tuple[Body, Mapping[str, str]]], model: str, *, fresh: bool
+        self,
+        ask: Callable[[], tuple[Body, Mapping[str, str]]],
+        model: str,
+        over: threading.Event,
+        *,
+        fresh: bool,
     ) -> Body:
-        """Ask until there is an answer, patience ends, or waiting does not help."""
+        """Ask until there is an answer, patience ends, waiting does not help or all is over."""
         started_s = time.monotonic()
         pause_s = self._pace.pause_s
         while True:
-            self._gate.wait()
+            self._gate.wait(self._waiting, self._pause_reason, over)
             try:
                 answer, headers = ask()
-                if _first_choice(answer) is None:
+                if first_choice(answer) is None:
                     raise Unclear("the answer has no choices")  # noqa: TRY301 - same handling
             except (Refused, Unclear) as error:
                 left_s = self._pace.patience_s - (time.monotonic() - started_s)
                 wait_s = pause_s if error.retry_after_s is None else error.retry_after_s
-                if wait_s > left_s or not self._may_heal(error, model, fresh=fresh):
+                ends = wait_s > left_s or over.is_set()
+                if ends or not self._may_heal(error, model, fresh=fresh):
                     raise self._failure(error, model) from error
                 if isinstance(error, Refused) and error.must_slow_down:
                     self._gate.close_for(wait_s)
                 else:
-                    time.sleep(wait_s)
+                    reason = self._wait_reason(error, model)
+                    self._waiting.announce(wait_s, reason, most_s=self._pace.patience_s)
+                    over.wait(wait_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
                 self._gate.heed(headers)
                 return answer
 
+    @property
+    def _pause_reason(self) -> str:
+        return f"{self._server}, which limits how often it may be asked"
+
+    def _wait_reason(self, error: Refused | Unclear, model: str) -> str:
+        if isinstance(error, Refused):
+            return f"{self._server} to load the model {model}, which it lists and does not find yet"
+        return f"{self._server} to answer again: {error.reason}"
+
     def _may_heal(self, error: Refused | Unclear, model: str, *, fresh: bool) -> bool:
-        if isinstance(error, Unclear) or error.must_slow_down:
+        if isinstance(error, Unclear):
+            return error.may_pass
+        if error.must_slow_down:
             return True
         # A fresh model is `not found` for some minutes while it loads, though it is listed. One
         # that nobody deployed is listed too, and stays away.
-        loads = error.status == _NOT_FOUND and error.speaks and error.code != _NOT_DEPLOYED
+        loads = error.status == _NOT_FOUND and error.speaks and not self._needs_deployment(error)
         return loads and fresh and self._is_listed(model)
+
+    def _needs_deployment(self, error: Refused) -> bool:
+        """Whether a model that is not found has to be deployed by a person first."""
+        return self._kind == "azure" or error.code.lower() == _NOT_DEPLOYED
 
     def _is_listed(self, model: str) -> bool:
         try:
@@ -187,15 +293,35 @@ class Chats:
             return False
 
     def _failure(self, error: Refused | Unclear, model: str) -> BackendError:
-        if isinstance(error, Refused) and error.status == _NOT_FOUND and error.speaks:
+        if isinstance(error, Unclear):
+            return spoken(error, self._server)
+        if error.is_missing_model:
             remedy = "train it again, or use another model"
-            if self._kind == "azure":
+            if self._needs_deployment(error):
                 remedy = (
                     "deploy it in Azure, and name the deployment in ftctl.yaml:\n"
-                    f"endpoints: {{NAME: {{deployments: {{{model!r}: DEPLOYMENT}}}}}}"
+                    f"endpoints: {{NAME: {{deployments: {{{model!r}: DEPLOYMENT}}}}}}\n"
+                    "A deployment that was made a few minutes ago needs a moment."
                 )
             return ModelMissing(f"{self._server} has no model {model}: {error.message}", remedy)
+        if is_about_prompt(error):
+            return PromptRefused(
+                f"{self._server} does not answer this prompt: {error.message}",
+                "shorten the conversation" if is_too_long(error) else "ask in another way",
+            )
         return spoken(error, self._server)
+
+
+def _raise_with_number(
+    failed: Future[Completion], number: int, prompts: Sequence[Prompt]
+) -> NoReturn:
+    """Raise what went wrong; where one of several prompts is refused, say which."""
+    error = failed.exception()
+    if isinstance(error, PromptRefused) and len(prompts) > 1:
+        message = f"prompt {number % len(prompts) + 1} of {len(prompts)}: {error.message}"
+        raise PromptRefused(message, error.remedy) from error
+    failed.result()
+    raise AssertionError("a failed future has a result")
 
 
 def reset_seconds(text: str) -> float:
@@ -217,48 +343,3 @@ def _amount(number: str, unit: str) -> float:
         return float(number) * _UNITS_S.get(unit, 0.0)
     except ValueError:
         return 0.0
-
-
-def _request(model: str, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
-    newer = model.removeprefix("ft:").startswith(_NEWER)
-    request: dict[str, Any] = {
-        "model": model,
-        "messages": [dict(message) for message in prompt.messages],
-        "max_completion_tokens" if newer else "max_tokens": sampling.max_tokens,
-        "seed": sampling.seed % 2**31,
-    }
-    if not newer:
-        request["temperature"] = sampling.temperature
-    if prompt.tools:
-        request["tools"] = [dict(tool) for tool in prompt.tools]
-    if sampling.stop:
-        request["stop"] = list(sampling.stop[:_MOST_STOPS])
-    return request
-
-
-def _completion(answer: Body, sampling: Sampling) -> Completion:
-    choice = _first_choice(answer) or {}
-    message = _mapping(choice.get("message"))
-    text = str(message.get("content") or "")
-    if not text and message.get("tool_calls"):
-        text = json.dumps(message["tool_calls"], ensure_ascii=False, sort_keys=True)
-    # More stops than the protocol takes are looked for here.
-    cuts = [at for stop in sampling.stop[_MOST_STOPS:] if (at := text.find(stop)) >= 0]
-    if cuts:
-        return Completion(text=text[: min(cuts)], finish_reason="stop")
-    return Completion(text=text, finish_reason=_finish(choice.get("finish_reason")))
-
-
-def _first_choice(answer: Body) -> Mapping[str, Any] | None:
-    choices = answer.get("choices")
-    return _mapping(choices[0]) if isinstance(choices, list) and choices else None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _finish(reason: object) -> str:
-    if not isinstance(reason, str) or reason in {"tool_calls", "function_call"}:
-        return "stop"
-    return reason

@@ -15,16 +15,19 @@ from backends.base import BackendError, Endpoint
 from backends.encoder import Feature, Json, Limits, Piece
 from backends.openai.encodings import encoding_name
 from backends.openai.endpoints import INSTALL
-from backends.openai.files import LARGEST, LARGEST_UPLOAD
+from backends.openai.grader_templates import Path, paths_read, require_paths
+from backends.openai.limits import PUBLISHED
 from backends.openai.prices import PriceTable
 from backends.openai.rules import CHECKS
 
 VERSION: Final = 1
 """Raised whenever the same example would be counted otherwise."""
-RULES_VERSION: Final = 1
+RULES_VERSION: Final = 2
 """Raised whenever the service's rules, as we know them, refuse other examples."""
-_FEWEST: Final = 10
-"""Examples that the service trains on at all."""
+_DEVELOPER: Final = (
+    "the role `developer` is not in the published form of training files: if the service refuses "
+    "the file, write `system` instead"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +36,10 @@ class OpenAIEncoder:
 
     model: str
     method: str
-    strict: bool = True
-    """Whether the server is the service whose rules are published."""
+    kind: str = "openai"
+    """The kind of service whose published rules hold; none are published for `compatible`."""
+    reads: tuple[Path, ...] = ()
+    """What the grader reads of every row."""
     limits: Limits = field(default_factory=Limits)
     """What the server accepts of a dataset as a whole."""
     thinks: bool = False
@@ -43,8 +48,8 @@ class OpenAIEncoder:
     @property
     def identity(self) -> str:
         """What counts and refusals depend on: what another server took, this one may not."""
-        rules = RULES_VERSION if self.strict else None
-        parts: list[Json] = [VERSION, rules, *astuple(self.limits)]
+        rules: list[Json] | None = [RULES_VERSION, self.kind] if self._is_strict else None
+        parts: list[Json] = [VERSION, rules, *astuple(self.limits), *self.reads]
         return f"openai:{encoding_name(self.model)}:{self.method}:{json.dumps(parts)}"
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
@@ -53,13 +58,14 @@ class OpenAIEncoder:
 
     def check(self, example: Mapping[str, Json]) -> None:
         """Check what the service would refuse much later; other servers have rules of their own."""
-        if self.strict:
-            CHECKS[self.method](example)
+        if self._is_strict:
+            CHECKS[self.method](example, PUBLISHED[self.kind])
+        require_paths(example, self.reads)
 
     def clears(self, lines: bytes) -> bool:
         """Say yes for supervised training: no rule is about plain conversations."""
         del lines
-        return self.method == "supervised" or not self.strict
+        return self.method == "supervised" or not (self._is_strict or self.reads)
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example token by token.
@@ -71,12 +77,16 @@ class OpenAIEncoder:
         return pieces
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Say nothing: the service's template reads whatever its rules allow."""
-        del features
-        return []
+        """Say what the service's published rules leave open; its template reads all they allow."""
+        is_unclear = self._is_strict and self.method != "reinforcement"
+        return [_DEVELOPER] if is_unclear and "developer" in features else []
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def _is_strict(self) -> bool:
+        return self.kind != "compatible"
 
     @cached_property
     def _count(self) -> Callable[[Mapping[str, Any]], int]:
@@ -85,26 +95,38 @@ class OpenAIEncoder:
 
 
 def open_encoder(
-    model: str, method: str, endpoint: Endpoint, prices: PriceTable, *, near: bool
+    model: str,
+    method: str,
+    hyperparameters: Mapping[str, Json],
+    endpoint: Endpoint,
+    prices: PriceTable,
+    *,
+    near: bool,
 ) -> OpenAIEncoder:
     """Return how a server reads examples.
 
     Args:
         model: The base model.
         method: The training method.
+        hyperparameters: As parsed; a grader among them reads the rows.
         endpoint: The server; only OpenAI's and Azure's rules are published.
         prices: What is known of the server's models.
         near: Whether it is on this machine, and so not the service.
     """
-    strict = endpoint.kind != "compatible" and not near
+    kind = "compatible" if near else endpoint.kind
+    published = PUBLISHED[kind]
     price = prices.price(model)
+    is_graded = method == "reinforcement"
     limits = Limits(
-        min_examples=_FEWEST if strict else 1,
-        max_bytes=LARGEST_UPLOAD if endpoint.kind == "azure" else LARGEST,
-        max_tokens=price.max_example_tokens if strict and price is not None else None,
+        min_examples=published.examples,
+        max_bytes=published.file_bytes,
+        max_tokens=None if price is None or kind == "compatible" else price.max_example_tokens,
         cuts=True,
+        max_examples=published.graded if is_graded else None,
+        max_held_out=published.graded_held_out if is_graded else None,
     )
-    return OpenAIEncoder(model=model, method=method, strict=strict, limits=limits)
+    reads = paths_read(hyperparameters.get("grader")) if is_graded else ()
+    return OpenAIEncoder(model=model, method=method, kind=kind, limits=limits, reads=reads)
 
 
 def open_tokens() -> ModuleType:

@@ -59,12 +59,27 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
             f"endpoint {endpoint.name}: no key: the variable {endpoint.api_key_env} is not set",
             f"set {endpoint.api_key_env} in the environment{place}",
         )
+    _require_header(key, endpoint.api_key_env, endpoint)
     return Settings(
         base_url=url,
         api_key=key,
         organization=endpoint.organization or _variable("OPENAI_ORG_ID", endpoint, environment),
         project=endpoint.project or _variable("OPENAI_PROJECT_ID", endpoint, environment),
     )
+
+
+def shown_url(url: str) -> str:
+    """Return an address as people may see it: without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def host_of(url: str) -> str:
+    """Return the host of an address; empty where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_loopback(url: str) -> bool:
@@ -80,6 +95,21 @@ def is_official(url: str) -> bool:
     """Say whether a server is OpenAI's own, whose prices and habits are known."""
     host = urlsplit(url).hostname or ""
     return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
+    """Refuse a key that no request can carry, without showing it.
+
+    Raises:
+        BackendError: It holds a blank, a line break or a character that is not ASCII.
+    """
+    wrong = next((at for at, one in enumerate(value, start=1) if not "!" <= one <= "~"), None)
+    if wrong is not None:
+        raise BackendError(
+            f"endpoint {endpoint.name}: what {variable} holds is no key: its character {wrong} of "
+            f"{len(value)} is a blank, a line break or no ASCII character",
+            f"set {variable} to the key alone, as the service shows it",
+        )
 
 
 def _variable(name: str, endpoint: Endpoint, environment: Mapping[str, str]) -> str | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -9,19 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.base import BackendError
+from backends.openai.limits import UPLOAD_BYTES
 from backends.openai.matching import LocalFile
 from backends.openai.patience import Patience
-from backends.openai.wire import Body, Refused, Unclear, follow, objects
+from backends.openai.waiting import Waiting
+from backends.openai.wire import Body, Refused, Unclear, clean, follow, objects
 
 if TYPE_CHECKING:
     from backends.openai.client import Client
 
 _CHUNK: Final = 1 << 20
 _PAGE: Final = 1000
-LARGEST_UPLOAD: Final = 512 * 1000 * 1000
-"""Bytes; a larger file goes up in parts."""
-LARGEST: Final = 8 * 1000**3
-"""Bytes that the protocol takes at all."""
+PART_BYTES: Final = UPLOAD_BYTES
+"""Bytes; a larger file is uploaded in parts."""
+_LONGEST_PAUSE_S: Final = 8.0
+_UPLOADED: Final = frozenset({"uploaded"})
+_AT_WORK: Final = frozenset({"pending", "running", "notrunning", "processing", "queued"})
+"""Azure's words and others' for a file that is being read."""
+_BROKEN: Final = frozenset({"error", "failed", "deleted", "deleting", "cancelled", "canceled"})
+_INVALID: Final = frozenset({400, 404, 422})
+_UNREAD: Final = ("not ready", "notready", "not processed", "not been processed", "being processed")
+_NO_SUCH_ADDRESS: Final = frozenset({404, 405, 501})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +41,19 @@ class RemoteFile:
     created_s: float
     uploaded: bool
     """Whether this run uploaded it."""
+    status: str = ""
+    """What the server says of it; empty where it says nothing."""
 
 
-def read_local(path: Path) -> LocalFile:
+def read_local(path: Path, most_bytes: int | None) -> LocalFile:
     """Name a file by its bytes, without holding them.
 
+    Args:
+        path: The file.
+        most_bytes: How large a file the server takes; None where that is not known.
+
     Raises:
-        BackendError: No server takes a file of that size.
+        BackendError: The server does not take a file of that size.
     """
     digest = hashlib.sha256()
     size = 0
@@ -46,9 +61,10 @@ def read_local(path: Path) -> LocalFile:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             size += len(chunk)
-    if size > LARGEST:
+    if most_bytes is not None and size > most_bytes:
         raise BackendError(
-            f"{path.name} has {size / 1e9:.1f} GB; servers take at most {LARGEST / 1e9:.0f} GB",
+            f"{path.name} has {size / 1e6:,.0f} MB; the server takes at most "
+            f"{most_bytes / 1e6:,.0f} MB",
             "train on fewer or shorter examples",
         )
     return LocalFile(path=path, name=f"ftctl-{digest.hexdigest()}.jsonl", size=size)
@@ -68,35 +84,100 @@ def find_files(client: "Client", wanted: LocalFile) -> Iterator[RemoteFile]:
             return
 
 
-def ensure_file(client: "Client", wanted: LocalFile, patience: Patience) -> RemoteFile:
-    """Return the server's copy of a file; upload it when there is none.
+def ensure_file(
+    client: "Client", wanted: LocalFile, patience: Patience, waiting: Waiting, server: str
+) -> RemoteFile:
+    """Return the server's copy of a file, ready to train on; upload it when there is none.
 
     A copy too many costs nothing, so an upload without an answer is looked for and then repeated.
 
+    Args:
+        client: The server.
+        wanted: The file.
+        patience: How long to wait for what.
+        waiting: Announces long waits.
+        server: The server's name for people.
+
     Raises:
+        BackendError: The server cannot read the file.
         Refused: The server does not take it.
         Unclear: The server gives no usable answer.
     """
     for tries in count(1):
         found = next(find_files(client, wanted), None)
         if found is not None:
-            return found
+            return _processed(client, found, patience, waiting, server)
         try:
-            return _remote(_upload(client, wanted), uploaded=True)
+            uploaded = _remote(_upload(client, wanted), uploaded=True)
         except (Refused, Unclear) as error:
-            patience.wait(error, tries)
+            patience.wait(error, tries, waiting, f"{server} to take the file {wanted.path.name}")
+        else:
+            return _processed(client, uploaded, patience, waiting, server)
     raise AssertionError("an endless loop ended")
 
 
+def is_unread_file(error: Refused) -> bool:
+    """Return whether a server refused a job because it has not read its files yet."""
+    said = f"{error.code} {error.message}".lower()
+    return error.status in _INVALID and "file" in said and any(one in said for one in _UNREAD)
+
+
+def _processed(
+    client: "Client", file: RemoteFile, patience: Patience, waiting: Waiting, server: str
+) -> RemoteFile:
+    """Wait until the server has read a file.
+
+    `uploaded` is the last word of some servers, which start jobs all the same: after a while it is
+    good enough. A server that says that it is at work is waited for longer.
+
+    Raises:
+        BackendError: The server cannot read the file, or does not come to an end.
+    """
+    started_s = time.monotonic()
+    pause_s = patience.pause_s
+    status, details = file.status, ""
+    while status in _UPLOADED or status in _AT_WORK:
+        waited_s = time.monotonic() - started_s
+        most_s = patience.uploaded_s if status in _UPLOADED else patience.processed_s
+        if waited_s >= most_s:
+            if status in _UPLOADED:
+                return file
+            raise BackendError(
+                f"{server} is still reading the file {file.id} ({status}) after {most_s:g} s",
+                "run the same command again later: the file is not uploaded again",
+            )
+        reason = f"{server} to read the file {file.id}"
+        waiting.sleep(min(pause_s, most_s - waited_s), reason, most_s=most_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        try:
+            seen = client.retrieve_file(file.id)
+        except Unclear:
+            continue
+        status = _status(seen)
+        details = clean(seen.get("status_details") or "it does not say why")
+    if status in _BROKEN:
+        raise BackendError(
+            f"{server} cannot read the file {file.id}: {details or 'it does not say why'}",
+            "delete it there, then run the same command again",
+        )
+    return file
+
+
 def _upload(client: "Client", wanted: LocalFile) -> Body:
-    if wanted.size <= LARGEST_UPLOAD:
-        file = client.upload_file(wanted.path, wanted.name)
-    else:
+    file: Body | None = None
+    if wanted.size > PART_BYTES:
         with tempfile.TemporaryDirectory() as folder:
             # The SDK sends the path's own name along, so the file gets one that is its digest.
             link = Path(folder) / wanted.name
             link.symlink_to(wanted.path.absolute())
-            file = client.upload_in_parts(link)
+            try:
+                file = client.upload_in_parts(link)
+            except Refused as error:
+                # A server without uploads in parts may take the file whole.
+                if error.status not in _NO_SUCH_ADDRESS:
+                    raise
+    if file is None:
+        file = client.upload_file(wanted.path, wanted.name)
     if not isinstance(file.get("id"), str) or not file["id"]:
         raise Unclear("the answer to the upload names no file")
     return file
@@ -107,7 +188,7 @@ def _is_copy(file: Body, wanted: LocalFile) -> bool:
         file.get("filename") == wanted.name
         and file.get("bytes") == wanted.size
         and str(file.get("purpose")) in {"None", "fine-tune"}
-        and str(file.get("status")) not in {"error", "deleted"}
+        and _status(file) not in _BROKEN
         and bool(file.get("id"))
     )
 
@@ -118,4 +199,9 @@ def _remote(file: Body, *, uploaded: bool) -> RemoteFile:
         id=str(file["id"]),
         created_s=float(created) if isinstance(created, int | float) else 0.0,
         uploaded=uploaded,
+        status=_status(file),
     )
+
+
+def _status(file: Body) -> str:
+    return clean(file.get("status") or "").lower()

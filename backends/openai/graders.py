@@ -1,13 +1,21 @@
 """Graders of reinforcement training: checked for shape here, passed through as written."""
 
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from backends.base import FieldProblem, Json
+from backends.openai.grader_templates import template_problems
 
 _STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True)
+_FUNCTIONS: Final = ("min", "max", "abs", "floor", "ceil", "exp", "sqrt", "log")
+"""What a formula may call."""
+_WORDS: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+"""Not the letter of a number such as 1e3."""
+_SHOWN: Final = 60
 _TYPES: Final = "string_check, text_similarity, python, score_model, label_model or multi"
 
 
@@ -100,22 +108,45 @@ _GRADER: Final[TypeAdapter[Any]] = TypeAdapter(
 )
 
 
-def check_grader(field: str, grader: Json) -> list[FieldProblem]:
+def check_grader(field: str, grader: Json, *, known: bool = True) -> list[FieldProblem]:
     """Return what is wrong with a grader.
 
     Args:
         field: Where it stands.
         grader: As written; a missing one is a problem.
+        known: Whether the server has just the types of graders that OpenAI publishes.
     """
     if not isinstance(grader, Mapping):
-        message = "is missing" if grader is None else f"must be a mapping, not {grader!r}"
+        given = repr(grader)[:_SHOWN]
+        message = "is missing" if grader is None else f"must be a mapping, not {given}"
         remedy = f"reinforcement needs a grader of type {_TYPES}"
         return [FieldProblem(field=field, message=message, remedy=remedy)]
+    problems = template_problems(field, grader)
+    if not known:
+        return problems
     try:
         _GRADER.validate_python(dict(grader))
     except ValidationError as error:
-        return [_problem(field, dict(detail)) for detail in error.errors()]
-    return []
+        return [*(_problem(field, dict(detail)) for detail in error.errors()), *problems]
+    return [*problems, *_unknown_names(field, grader)]
+
+
+def _unknown_names(field: str, grader: Mapping[str, Json]) -> Iterator[FieldProblem]:
+    """Find the names in a formula that are no grader's."""
+    graders, formula = grader.get("graders"), grader.get("calculate_output")
+    if not isinstance(graders, Mapping) or not isinstance(formula, str):
+        return
+    if not all(map(_WORDS.fullmatch, graders)):
+        # A name with a blank or a dash cannot be told from a formula.
+        return
+    for word in dict.fromkeys(_WORDS.findall(formula)):
+        if word not in graders and word not in _FUNCTIONS:
+            near = difflib.get_close_matches(word, [*graders, *_FUNCTIONS], n=1)
+            yield FieldProblem(
+                field=f"{field}.calculate_output",
+                message=f"names {word[:_SHOWN]!r}, which is no grader in `graders`",
+                remedy=f"did you mean {near[0]}?" if near else f"there are: {', '.join(graders)}",
+            )
 
 
 def _problem(field: str, detail: dict[str, Any]) -> FieldProblem:

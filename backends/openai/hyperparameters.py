@@ -30,12 +30,34 @@ class _Common(BaseModel):
     """Times the server's own rate."""
 
 
+class _OpenCommon(BaseModel):
+    """The same at servers that publish no upper limits."""
+
+    model_config = _STRICT
+
+    n_epochs: Auto | Annotated[int, Field(ge=1)] = "auto"
+    """Passes over the training set."""
+    batch_size: Auto | Annotated[int, Field(ge=1)] = "auto"
+    """Examples per optimiser step."""
+    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, allow_inf_nan=False)] = "auto"
+    """Times the server's own rate."""
+
+
 class _Dpo(BaseModel):
     """What preference training knows besides."""
 
     model_config = _STRICT
 
     beta: Auto | Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] = "auto"
+    """Higher stays closer to the base model."""
+
+
+class _OpenDpo(BaseModel):
+    """The same at servers that publish no upper limits."""
+
+    model_config = _STRICT
+
+    beta: Auto | Annotated[float, Field(gt=0, allow_inf_nan=False)] = "auto"
     """Higher stays closer to the base model."""
 
 
@@ -59,7 +81,9 @@ class _Azure(BaseModel):
 
     model_config = _STRICT
 
-    trainingType: Literal["Standard", "GlobalStandard", "Developer"] | None = None  # noqa: N815 - Azure's name
+    trainingType: (  # noqa: N815 - Azure's name
+        Literal["Standard", "GlobalStandard", "Developer", "developerTier"] | None
+    ) = None
     """Where Azure trains; its own choice when absent."""
 
 
@@ -67,6 +91,11 @@ _PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
     "supervised": (_Common,),
     "dpo": (_Common, _Dpo),
     "reinforcement": (_Common, _Reinforcement),
+}
+_OPEN_PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
+    "supervised": (_OpenCommon,),
+    "dpo": (_OpenCommon, _OpenDpo),
+    "reinforcement": (_OpenCommon, _Reinforcement),
 }
 METHODS: Final = frozenset(_PARTS)
 _PLAIN: Final = {
@@ -107,10 +136,12 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
             remedy=f"write one of {', '.join(sorted(METHODS))}",
         )
         raise HyperparametersInvalid([problem])
-    parts = (*_PARTS[method], *((_Azure,) if kind == "azure" else ()))
+    published = kind != "compatible"
+    parts = (_PARTS if published else _OPEN_PARTS)[method]
+    parts += (_Azure,) if kind == "azure" else ()
     own = ("grader", "response_format") if method == "reinforcement" else ()
     known_keys = {key for part in parts for key in part.model_fields} | {*own}
-    problems = _unknown_keys(raw, known_keys, strict=kind != "compatible")
+    problems = _unknown_keys(raw, known_keys, strict=published)
     settings: dict[str, Json] = {key: raw[key] for key in raw if key not in known_keys}
     for part in parts:
         known = {key: value for key, value in raw.items() if key in part.model_fields}
@@ -119,7 +150,7 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
         except ValidationError as error:
             problems += _problems(error)
     if method == "reinforcement":
-        problems += check_grader("grader", raw.get("grader"))
+        problems += check_grader("grader", raw.get("grader"), known=published)
         settings |= {key: raw[key] for key in own if key in raw}
     if problems:
         raise HyperparametersInvalid(problems)

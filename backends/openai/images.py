@@ -6,9 +6,6 @@ from urllib.parse import urlsplit
 
 from backends.base import BackendError
 
-MOST_IMAGES: Final = 10
-"""In one example."""
-_MOST_BYTES: Final = 10 * 1000 * 1000
 _TYPES: Final = ("jpeg", "png", "webp")
 _OTHER_ENDINGS: Final = (".gif", ".bmp", ".svg", ".tif", ".tiff", ".heic", ".avif", ".pdf")
 _DETAILS: Final = ("auto", "low", "high")
@@ -18,8 +15,12 @@ _USUAL_TOKENS: Final = 765
 _FORM: Final = 'write {"type": "image_url", "image_url": {"url": "https://..."}}'
 
 
-def check_image(image: object) -> None:
+def check_image(image: object, most_bytes: int | None) -> None:
     """Check one image.
+
+    Args:
+        image: As written.
+        most_bytes: How large the service takes one; None where that is not published.
 
     Raises:
         BackendError: The service would refuse or drop it; the message says why.
@@ -30,20 +31,30 @@ def check_image(image: object) -> None:
     detail = image.get("detail", "auto")
     if detail not in _DETAILS:
         raise BackendError(
-            f"the detail of an image is {detail!r}", f"write one of: {', '.join(_DETAILS)}"
+            f"the detail of an image is {str(detail)[:60]!r}",
+            f"write one of: {', '.join(_DETAILS)}",
         )
     if url.startswith("data:"):
-        _check_data(url)
+        _check_data(url, most_bytes)
     elif not url.startswith(("https://", "http://")):
         raise BackendError(
             f"an image's url is {url[:60]!r}, which the service cannot fetch",
             "write an https address, or the image itself as data:image/png;base64,...",
         )
-    elif urlsplit(url).path.lower().endswith(_OTHER_ENDINGS):
+    elif _path(url).lower().endswith(_OTHER_ENDINGS):
         raise BackendError(
             f"the image {url[:80]!r} is none that the service reads",
             f"convert it to one of: {', '.join(_TYPES)}",
         )
+
+
+def _path(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        raise BackendError(
+            f"an image's url is {url[:60]!r}, which is no address", "write an https address"
+        ) from None
 
 
 def image_tokens(image: Mapping[str, Any]) -> int:
@@ -51,7 +62,7 @@ def image_tokens(image: Mapping[str, Any]) -> int:
     return _LOW_TOKENS if image.get("detail") == "low" else _USUAL_TOKENS
 
 
-def _check_data(url: str) -> None:
+def _check_data(url: str, most_bytes: int | None) -> None:
     head, comma, data = url.partition(",")
     kind = head.removeprefix("data:image/").removesuffix(";base64")
     if not comma or not head.startswith("data:image/") or not head.endswith(";base64"):
@@ -60,12 +71,12 @@ def _check_data(url: str) -> None:
         )
     if kind not in (*_TYPES, "jpg"):
         raise BackendError(
-            f"an image is of the type {kind!r}, which the service does not read",
+            f"an image is of the type {kind[:40]!r}, which the service does not read",
             f"convert it to one of: {', '.join(_TYPES)}",
         )
     size = len(data) * 3 // 4
-    if size > _MOST_BYTES:
+    if most_bytes is not None and size > most_bytes:
         raise BackendError(
-            f"an image has {size / 1e6:.1f} MB; the service takes at most {_MOST_BYTES / 1e6:.0f}",
+            f"an image has {size / 1e6:.1f} MB; the service takes at most {most_bytes / 1e6:.0f}",
             "make it smaller",
         )

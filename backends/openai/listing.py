@@ -1,6 +1,8 @@
-"""Reading the list of jobs, page by page."""
+"""Reading the list of jobs, page by page; the whole list once for all questions of one pass."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from backends.openai.matching import FINGERPRINT, NAME, key_of, key_tag, metadata_of, tag_of
@@ -30,6 +32,52 @@ def read_jobs(client: "Client", metadata: Mapping[str, str] | None = None) -> It
             return
 
 
+@dataclass(slots=True)
+class _Reading:
+    """A list as far as it was read."""
+
+    rest: Iterator[Body]
+    jobs: list[Body] = field(default_factory=list)
+    read_s: float = float("-inf")
+
+
+class JobList:
+    """The whole list of jobs, read as far as somebody wants it. Not for several threads at once.
+
+    For what a pass is planned by. Whoever submits reads the list anew: see `submit`.
+    """
+
+    def __init__(self, client: "Client", *, for_s: float) -> None:
+        self._client = client
+        self._for_s = for_s
+        """How long what was read answers further questions."""
+        self._reading: _Reading | None = None
+
+    def __iter__(self) -> Iterator[Body]:
+        reading = self._reading
+        if reading is None or time.monotonic() - reading.read_s > self._for_s:
+            reading = self._reading = _Reading(rest=read_jobs(self._client))
+        number = 0
+        while True:
+            if number == len(reading.jobs):
+                try:
+                    job = next(reading.rest, None)
+                except BaseException:
+                    # The rest is not known, and nobody may take what was read for all of it.
+                    self.forget()
+                    raise
+                reading.read_s = time.monotonic()
+                if job is None:
+                    return
+                reading.jobs.append(job)
+            yield reading.jobs[number]
+            number += 1
+
+    def forget(self) -> None:
+        """Read anew the next time: something was just changed."""
+        self._reading = None
+
+
 def read_filtered(client: "Client", key: str, value: str) -> tuple[list[Body], bool]:
     """Return the jobs that the server lists for a pair of metadata, and whether it filtered.
 
@@ -47,12 +95,13 @@ def read_filtered(client: "Client", key: str, value: str) -> tuple[list[Body], b
 
 
 def find_by_fingerprint(
-    client: "Client", fingerprints: Iterable[str], *, trusted: bool
+    client: "Client", listed: Iterable[Body], fingerprints: Iterable[str], *, trusted: bool
 ) -> dict[str, dict[str, tuple[int, Body]]]:
     """Find the jobs of fingerprints.
 
     Args:
         client: The server.
+        listed: All its jobs.
         fingerprints: What to look for.
         trusted: Whether an empty answer to a filtered list means that there is no such job.
 
@@ -70,17 +119,18 @@ def find_by_fingerprint(
             if not filtered:
                 break
         return found
-    _sort_in(read_jobs(client), wanted, found)
+    _sort_in(listed, wanted, found)
     return found
 
 
 def find_by_name(
-    client: "Client", names: Iterable[str], *, trusted: bool
+    client: "Client", listed: Iterable[Body], names: Iterable[str], *, trusted: bool
 ) -> dict[str, dict[str, Body]]:
     """Find the jobs that carry our fingerprint and one of some names.
 
     Args:
         client: The server.
+        listed: All its jobs.
         names: What to look for.
         trusted: Whether an empty answer to a filtered list means that there is no such job.
 
@@ -88,17 +138,17 @@ def find_by_name(
         By name, then by job ID.
     """
     wanted = set(names)
-    listed: list[Body] = []
+    jobs: list[Body] = []
     if trusted and len(wanted) <= FEW:
         for name in sorted(wanted):
-            jobs, filtered = read_filtered(client, NAME, name)
-            listed += jobs
+            some, filtered = read_filtered(client, NAME, name)
+            jobs += some
             if not filtered:
                 break
     elif wanted:
-        listed = list(read_jobs(client))
+        jobs = list(listed)
     found: dict[str, dict[str, Body]] = {}
-    for job in listed:
+    for job in jobs:
         name = str(metadata_of(job).get(NAME))
         if name in wanted and key_of(job) is not None:
             found.setdefault(name, {})[str(job["id"])] = job

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from backends.base import TrainRequest
-from backends.openai.wire import Body
+from backends.openai.limits import PUBLISHED
+from backends.openai.wire import Body, clean
 
 FINGERPRINT: Final = "ftctl_fingerprint"
 ATTEMPT: Final = "ftctl_attempt"
 NAME: Final = "ftctl_name"
-SUFFIX_CHARACTERS: Final = {"azure": 18}
-"""How long a suffix may be, by the endpoint's kind."""
-_SUFFIX_CHARACTERS: Final = 64
 _TAG: Final = 10
 _SEEDS: Final = 2**31
 _FILE: Final = re.compile(r"ftctl-[0-9a-f]{64}\.jsonl")
@@ -69,7 +67,7 @@ def key_tag(fingerprint: str, attempt: int) -> str:
 
 def make_suffix(name: str, tag: str, kind: str) -> str:
     """Return what stands in the model's name: the fine-tune's name, then the tag."""
-    room = SUFFIX_CHARACTERS.get(kind, _SUFFIX_CHARACTERS) - len(tag) - 1
+    room = PUBLISHED[kind].suffix - len(tag) - 1
     return f"{name[:room].rstrip('-')}-{tag}"
 
 
@@ -134,12 +132,12 @@ def contradiction(job: Body, wanted: Wanted, file: Body | None) -> str | None:
     """
     model = str(job.get("model"))
     if not _same_model(model, wanted.model):
-        return f"its base model is {model}, not {wanted.model}"
+        return f"its base model is {clean(model)}, not {wanted.model}"
     if file is not None:
         name, size = str(file.get("filename")), file.get("bytes")
         renamed = not _FILE.fullmatch(name)
         if name != wanted.train.name and not (renamed and size == wanted.train.size):
-            return f"its training file is {name}, not {wanted.train.name}"
+            return f"its training file is {clean(name)}, not {wanted.train.name}"
         if isinstance(size, int) and size != wanted.train.size:
             return f"its training file has {size} bytes, not {wanted.train.size}"
     return _other_method(job, wanted)
@@ -158,7 +156,7 @@ def _other_method(job: Body, wanted: Wanted) -> str | None:
     method = job.get("method")
     method = method if isinstance(method, Mapping) else {}
     if str(method.get("type")) not in {"None", kind}:
-        return f"its method is {method['type']}, not {kind}"
+        return f"its method is {clean(method['type'])}, not {kind}"
     settings = method.get(kind)
     settings = settings if isinstance(settings, Mapping) else {}
     found = settings.get("hyperparameters") or job.get("hyperparameters")
@@ -168,7 +166,7 @@ def _other_method(job: Body, wanted: Wanted) -> str | None:
         if value == "auto" or used in (None, "auto", value):
             continue
         if not (_is_number(used) and _is_number(value) and abs(used - value) <= _NEAR):
-            return f"its {name} is {used}, not {value}"
+            return f"its {name} is {clean(used)}, not {value}"
     return None
 
 

@@ -1,8 +1,8 @@
 """How long to wait for what when jobs are submitted and observed."""
 
-import time
 from dataclasses import dataclass
 
+from backends.openai.waiting import Waiting
 from backends.openai.wire import Refused, Unclear
 
 
@@ -20,23 +20,32 @@ class Patience:
     """How long after an upload by someone else a job made from it may be missing from the list."""
     look_s: float = 5.0
     """Between two looks at the same open jobs; a look in between gets the last answer."""
+    list_s: float = 5.0
+    """How long the list of jobs, once read, answers the questions of one pass."""
+    uploaded_s: float = 20.0
+    """How long a file may stay `uploaded` before a job is made from it as it is."""
+    processed_s: float = 600.0
+    """How long a server may say that it is still reading a file."""
     tries: int = 4
     """How often an upload is sent, or a create call that was surely not carried out."""
 
-    def wait(self, error: Refused | Unclear, tries: int) -> None:
+    def wait(self, error: Refused | Unclear, tries: int, waiting: Waiting, reason: str) -> None:
         """Wait before something is sent again.
 
         Args:
             error: What the server said; its own wish for a pause counts.
             tries: How often it was sent.
+            waiting: Announces long waits.
+            reason: What is waited for.
 
         Raises:
             Refused: Waiting does not help, or would take too long.
             Unclear: The same.
         """
-        heals = isinstance(error, Unclear) or error.must_slow_down
+        heals = error.may_pass if isinstance(error, Unclear) else error.must_slow_down
         asked_s = error.retry_after_s
         too_long = asked_s is not None and asked_s > self.slow_down_s
         if not heals or too_long or tries >= self.tries:
             raise error
-        time.sleep(self.pause_s * 2**tries if asked_s is None else asked_s)
+        pause_s = self.pause_s * 2**tries if asked_s is None else asked_s
+        waiting.sleep(pause_s, f"{reason}: {error}")

@@ -1,6 +1,7 @@
 """What the service would refuse of an example, hours later and without naming the line. Pure.
 
-From the published schemas of training files and the guides; what they leave open is let through.
+From the published schemas of training files and the guides; what they leave open is let through:
+keys of messages that they do not list, names of any characters, the role `developer`.
 Called for every example that is built: the common one, short texts of user and assistant, passes
 in a few comparisons. What the controller checks for every backend is not repeated here: that
 roles are known, that there is a question before an answer, that no answer is empty.
@@ -12,28 +13,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from backends.base import BackendError
-from backends.openai.images import MOST_IMAGES, check_image
+from backends.openai.images import check_image
+from backends.openai.limits import ServiceLimits
 
 Message = Mapping[str, Any]
 
 _ROLE_AND_CONTENT: Final = 2
 _PLAIN_ROLES: Final = frozenset({"user", "system"})
-_ROLES: Final = ("system", "user", "assistant", "tool")
+_ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_SPEAKER: Final = re.compile(r"[^\s<|\\/>]{1,64}")
 _MOST_TOOLS: Final = 128
 _SHORT: Final = 60
-_KEYS: Final[Mapping[str, frozenset[str]]] = {
-    "system": frozenset({"role", "content", "name"}),
-    "developer": frozenset({"role", "content", "name"}),
-    "user": frozenset({"role", "content", "name"}),
-    "assistant": frozenset(
-        {"role", "content", "name", "refusal", "tool_calls", "function_call", "weight"}
-    ),
-    "tool": frozenset({"role", "content", "tool_call_id"}),
-}
 _CALL_FORM: Final = (
     'write {"id": "call_1", "type": "function", "function": {"name": "search", "arguments": "{}"}}'
+)
+_FUNCTION_FORM: Final = (
+    'write {"name": "search", "parameters": {"type": "object", "properties": {}}}'
 )
 _TOOL_FORM: Final = (
     'write {"type": "function", "function": {"name": "search", "description": "...", '
@@ -41,7 +36,7 @@ _TOOL_FORM: Final = (
 )
 
 
-def check_supervised(example: Mapping[str, Any]) -> None:
+def check_supervised(example: Mapping[str, Any], limits: ServiceLimits) -> None:
     """Check a conversation to learn from.
 
     Raises:
@@ -56,7 +51,7 @@ def check_supervised(example: Mapping[str, Any]) -> None:
             or type(message["content"]) is not str
             or (role != "assistant" and role not in _PLAIN_ROLES)
         ):
-            _check_closely(messages)
+            _check_closely(messages, limits)
             role = messages[-1]["role"]
             break
     if role != "assistant":
@@ -65,11 +60,11 @@ def check_supervised(example: Mapping[str, Any]) -> None:
             "with an answer",
             'end it with {"role": "assistant", "content": "..."}',
         )
-    if "tools" in example:
-        _check_tools(example["tools"])
+    if len(example) > 1:
+        _check_offer(example)
 
 
-def check_preference(example: Mapping[str, Any]) -> None:
+def check_preference(example: Mapping[str, Any], limits: ServiceLimits) -> None:
     """Check a preference pair.
 
     Raises:
@@ -86,65 +81,65 @@ def check_preference(example: Mapping[str, Any]) -> None:
             )
     if not asked["messages"]:
         raise BackendError("a preference pair has no `input`", "write what the answers answer")
-    _check_closely(asked["messages"])
+    _check_closely(asked["messages"], limits)
     for output in outputs:
-        _check_message(output[0])
+        _check_message(output[0], limits)
     for message in asked["messages"]:
         if _images(message):
             raise BackendError(
                 "a preference pair holds an image; the service compares texts only",
                 "remove the example, or train with `method: supervised`",
             )
-    if "tools" in asked:
-        _check_tools(asked["tools"])
+    _check_offer(asked)
 
 
-def check_graded(example: Mapping[str, Any]) -> None:
+def check_graded(example: Mapping[str, Any], limits: ServiceLimits) -> None:
     """Check a prompt whose answers are graded.
 
     Raises:
         BackendError: The service would refuse it; the message says why.
     """
     messages = example["messages"]
-    if not messages or messages[-1]["role"] != "user":
+    if not messages or messages[-1]["role"] == "assistant":
         raise BackendError(
-            "the conversation does not end with the user: the service samples the answer itself",
+            "the conversation does not end with a question: the service samples the answer itself",
             "remove the turns after the last question",
         )
-    _check_closely(messages, developer=True)
-    if "tools" in example:
-        _check_tools(example["tools"])
+    _check_closely(messages, limits)
+    _check_offer(example)
 
 
-CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {
+CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any], ServiceLimits], None]]] = {
     "supervised": check_supervised,
     "dpo": check_preference,
     "reinforcement": check_graded,
 }
 
 
-def _check_closely(messages: Sequence[Message], *, developer: bool = False) -> None:
+def _check_closely(messages: Sequence[Message], limits: ServiceLimits) -> None:
     """Check every message, and that each tool call gets its answer before anyone else speaks."""
     open_calls: set[str] = set()
     images = 0
     for message in messages:
         role = message["role"]
-        if role not in _ROLES and not (developer and role == "developer"):
-            remedy = "write `system`" if role == "developer" else f"write {', '.join(_ROLES)}"
-            raise BackendError(f"the service's training files know no role {role!r}", remedy)
+        if role not in _ROLES:
+            raise BackendError(
+                f"the service's training files know no role {_short(role)}",
+                f"write {', '.join(_ROLES)}",
+            )
         if role == "tool":
             _answer_call(message, open_calls)
         elif open_calls:
             raise _unanswered(open_calls)
-        _check_message(message)
+        _check_message(message, limits)
         images += _images(message)
         open_calls |= {call["id"] for call in message.get("tool_calls") or ()}
     # The last answer may itself be a call, which nobody answers any more.
     if open_calls and messages[-1]["role"] == "tool":
         raise _unanswered(open_calls)
-    if images > MOST_IMAGES:
+    if limits.images is not None and images > limits.images:
         raise BackendError(
-            f"{images} images in one example; the service takes at most {MOST_IMAGES}",
+            f"{images} images in one example; the service takes at most {limits.images}",
             "remove images, or make several examples of it",
         )
 
@@ -157,7 +152,7 @@ def _answer_call(message: Message, open_calls: set[str]) -> None:
         )
     if answered not in open_calls:
         raise BackendError(
-            f"a tool message answers the call {answered!r}, which nobody made just before",
+            f"a tool message answers the call {_short(answered)}, which nobody made just before",
             "put it behind the assistant's message with that call, once",
         )
     open_calls.remove(answered)
@@ -165,42 +160,39 @@ def _answer_call(message: Message, open_calls: set[str]) -> None:
 
 def _unanswered(open_calls: set[str]) -> BackendError:
     return BackendError(
-        f"the tool call {min(open_calls)!r} is not answered",
+        f"the tool call {_short(min(open_calls))} is not answered",
         'put {"role": "tool", "tool_call_id": "...", "content": "..."} behind it',
     )
 
 
-def _check_message(message: Message) -> None:
+def _check_message(message: Message, limits: ServiceLimits) -> None:
     role = message["role"]
-    unknown = sorted(message.keys() - _KEYS[role])
-    if unknown:
-        if unknown == ["weight"]:
+    if "weight" in message:
+        if role != "assistant":
             raise BackendError(
                 f"a {role} message has a `weight`; only an answer has one",
                 "remove it: nobody learns from other messages anyway",
             )
+        if message["weight"] not in (0, 1) or isinstance(message["weight"], bool):
+            raise BackendError(f"a weight is {_short(message['weight'])}", "write 0 or 1")
+    for key in ("name", "refusal"):
+        if message.get(key) is not None and not isinstance(message[key], str):
+            raise BackendError(
+                f"the `{key}` of {_a(role)} message is {_short(message[key])}, not a text",
+                f'write "{key}": "..." or remove it',
+            )
+    if role == "function" and not message.get("name"):
         raise BackendError(
-            f"{_a(role)} message has {', '.join(map(repr, unknown))}, which the service does not know",
-            f"remove it; known are: {', '.join(sorted(_KEYS[role]))}",
+            "a function message has no `name`", "write the name of the function that answered"
         )
-    if "weight" in message and (
-        message["weight"] not in (0, 1) or isinstance(message["weight"], bool)
-    ):
-        raise BackendError(f"a weight is {message['weight']!r}", "write 0 or 1")
-    if "name" in message and not (
-        isinstance(message["name"], str) and _SPEAKER.fullmatch(message["name"])
-    ):
-        raise BackendError(
-            f"the name {_short(message['name'])} of {_a(role)} message is not one that the service "
-            "takes",
-            "write at most 64 characters without blanks and without < | \\ / >",
-        )
-    _check_content(message, role)
+    _check_content(message, role, limits)
     if "tool_calls" in message:
         _check_calls(message["tool_calls"])
+    if message.get("function_call") is not None:
+        _check_function_call(message["function_call"])
 
 
-def _check_content(message: Message, role: str) -> None:
+def _check_content(message: Message, role: str, limits: ServiceLimits) -> None:
     content = message.get("content")
     if isinstance(content, str):
         return
@@ -216,10 +208,15 @@ def _check_content(message: Message, role: str) -> None:
             'write "content": "..." or "content": [{"type": "text", "text": "..."}]',
         )
     for part in content:
-        _check_part(part, role)
+        _check_part(part, role, limits)
 
 
-def _check_part(part: Mapping[str, Any], role: str) -> None:
+def _check_part(part: object, role: str, limits: ServiceLimits) -> None:
+    if not isinstance(part, Mapping):
+        raise BackendError(
+            f"{_a(role)} message holds a part that is {_short(part)}",
+            'write {"type": "text", "text": "..."}',
+        )
     kind = part.get("type")
     if kind == "text" and isinstance(part.get("text"), str):
         return
@@ -231,7 +228,7 @@ def _check_part(part: Mapping[str, Any], role: str) -> None:
                 f"an image in {_a(role)} message; the service reads images of the user only",
                 "move it into the user's message, or remove the example",
             )
-        check_image(part.get("image_url"))
+        check_image(part.get("image_url"), limits.image_bytes)
         return
     known = {"user": "text and image_url", "assistant": "text and refusal"}.get(role, "text")
     raise BackendError(
@@ -250,11 +247,19 @@ def _check_calls(calls: object) -> None:
             raise BackendError("a tool call is not of the type function", _CALL_FORM)
         number = call.get("id")
         if not isinstance(number, str) or not number or number in seen:
-            what = f"the id {number!r} twice" if number in seen else "no `id`"
+            # An id that is no text may be none that a set can look for.
+            twice = isinstance(number, str) and number in seen
+            what = f"the id {_short(number)} twice" if twice else "no `id`"
             raise BackendError(f"a tool call has {what}", "give every call an id of its own")
         seen.add(number)
-        _check_name(function.get("name"))
-        _check_arguments(function)
+        _check_function_call(function)
+
+
+def _check_function_call(function: object) -> None:
+    if not isinstance(function, Mapping):
+        raise BackendError("a function call is not an object", _CALL_FORM)
+    _check_name(function.get("name"))
+    _check_arguments(function)
 
 
 def _check_arguments(function: Mapping[str, Any]) -> None:
@@ -267,27 +272,52 @@ def _check_arguments(function: Mapping[str, Any]) -> None:
         )
     try:
         json.loads(arguments)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BackendError(
             f"the arguments of the call of {name!r} are no JSON: {error}",
             'write the object as JSON in text: "arguments": "{\\"day\\": \\"Monday\\"}"',
         ) from None
 
 
-def _check_tools(tools: object) -> None:
-    if not isinstance(tools, list) or not tools:
-        raise BackendError("`tools` is not a list of functions", f"{_TOOL_FORM} in a list")
-    if len(tools) > _MOST_TOOLS:
+def _check_offer(asked: Mapping[str, Any]) -> None:
+    """Check what a conversation offers the model besides messages."""
+    if "tools" in asked:
+        _check_tools(asked["tools"])
+    if "functions" in asked:
+        _check_functions(asked["functions"])
+    parallel = asked.get("parallel_tool_calls")
+    if parallel is not None and not isinstance(parallel, bool):
         raise BackendError(
-            f"{len(tools)} tools in one example; the service takes at most {_MOST_TOOLS}",
-            "keep those that the conversation is about",
+            f"`parallel_tool_calls` is {_short(parallel)}", "write true or false, without quotes"
         )
-    for tool in tools:
+
+
+def _check_tools(tools: object) -> None:
+    for tool in _listed(tools, "tools", _TOOL_FORM):
         function = tool.get("function") if isinstance(tool, Mapping) else None
         if not isinstance(function, Mapping) or tool.get("type") != "function":
             raise BackendError("a tool is not of the type function", _TOOL_FORM)
         _check_name(function.get("name"))
         _check_definition(function)
+
+
+def _check_functions(functions: object) -> None:
+    for function in _listed(functions, "functions", _FUNCTION_FORM):
+        if not isinstance(function, Mapping):
+            raise BackendError("a function is not an object", _FUNCTION_FORM)
+        _check_name(function.get("name"))
+        _check_definition(function)
+
+
+def _listed(values: object, key: str, form: str) -> list[Any]:
+    if not isinstance(values, list) or not values:
+        raise BackendError(f"`{key}` is not a list of functions", f"{form} in a list")
+    if len(values) > _MOST_TOOLS:
+        raise BackendError(
+            f"{len(values)} {key} in one example; the service takes at most {_MOST_TOOLS}",
+            "keep those that the conversation is about",
+        )
+    return values
 
 
 def _check_definition(function: Mapping[str, Any]) -> None:
@@ -322,7 +352,7 @@ def _images(message: Message) -> int:
     content = message.get("content")
     if not isinstance(content, list):
         return 0
-    return sum(1 for part in content if part.get("type") == "image_url")
+    return sum(isinstance(part, Mapping) and part.get("type") == "image_url" for part in content)
 
 
 def _a(role: str) -> str:
@@ -330,5 +360,5 @@ def _a(role: str) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = repr(value[:_SHORT] if isinstance(value, str) else value)
     return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."

@@ -14,7 +14,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import BackendError, Job, SubmissionUnknown, TrainRequest
-from backends.openai.files import RemoteFile, ensure_file, find_files, read_local
+from backends.openai.files import (
+    RemoteFile,
+    ensure_file,
+    find_files,
+    is_unread_file,
+    read_local,
+)
+from backends.openai.limits import PUBLISHED
 from backends.openai.listing import read_filtered, read_jobs
 from backends.openai.matching import (
     ATTEMPT,
@@ -32,8 +39,9 @@ from backends.openai.matching import (
 from backends.openai.notes import Notes
 from backends.openai.origin import PREFIX, to_metadata
 from backends.openai.patience import Patience
-from backends.openai.remedies import refusal, silence, spoken
+from backends.openai.remedies import job_refusal, silence, spoken
 from backends.openai.translate import state_of, to_job
+from backends.openai.waiting import Waiting
 from backends.openai.wire import Body, Refused, Unclear
 
 if TYPE_CHECKING:
@@ -56,6 +64,7 @@ class Site:
     """Whether an empty answer to a filtered list means that there is no such job."""
     notes: Notes
     patience: Patience
+    waiting: Waiting
 
 
 def submit(site: Site, request: TrainRequest) -> Job:
@@ -84,10 +93,11 @@ def describe(request: TrainRequest, kind: str) -> Wanted:
     settings = dict(request.hyperparameters)
     own = {key: settings.pop(key) for key in ("grader", "response_format") if key in settings}
     settings.pop("trainingType", None)
-    held_out = read_local(request.held_out)
+    most_bytes = PUBLISHED[kind].file_bytes
+    held_out = read_local(request.held_out, most_bytes)
     return Wanted(
         request=request,
-        train=read_local(request.train),
+        train=read_local(request.train, most_bytes),
         held_out=held_out if held_out.size else None,
         suffix=make_suffix(request.name, tag, kind),
         tag=tag,
@@ -181,7 +191,11 @@ class _Submission:
                 reason = str(error)
             if last:
                 break
-            time.sleep(max(0.0, min(pause_s, until_s - time.time())))
+            self._site.waiting.sleep(
+                min(pause_s, until_s - time.time()),
+                f"{self._site.server} to show whether it made the job",
+                most_s=patience.window_s,
+            )
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         if not readable:
             raise self._unknown(f"the list of jobs cannot be read: {reason}")
@@ -209,14 +223,16 @@ class _Submission:
             site.notes.remove_intent(wanted)
             if error.code == "training_not_available":
                 self._remove(files)
-            raise refusal(error, site.server) from error
+            lacks = site.kind == "azure" and "trainingType" not in wanted.request.hyperparameters
+            raise job_refusal(error, site.server, lacks_training_type=lacks) from error
         except Unclear as error:
             # Not from the create call, which has its own way to handle it.
             site.notes.remove_intent(wanted)
             raise silence(error, site.server) from error
 
     def _ensure(self, files: list[RemoteFile], wanted: LocalFile) -> RemoteFile:
-        file = ensure_file(self._site.client, wanted, self._site.patience)
+        site = self._site
+        file = ensure_file(site.client, wanted, site.patience, site.waiting, site.server)
         files.append(file)
         return file
 
@@ -249,6 +265,7 @@ class _Submission:
     def _send(self, body: dict[str, Any]) -> list[Body]:
         """Send the create call until there is an answer other than `too many requests`."""
         site = self._site
+        unread_until_s = time.monotonic() + site.patience.processed_s
         for sends in count(1):
             try:
                 job = site.client.create_job(body)
@@ -265,7 +282,13 @@ class _Submission:
                     # The server knows no metadata; the suffix carries the tag.
                     body = {key: body[key] for key in body if key != "metadata"}
                     continue
-                site.patience.wait(error, sends)
+                if is_unread_file(error) and time.monotonic() < unread_until_s:
+                    pause_s = min(site.patience.pause_s * 2**sends, _LONGEST_PAUSE_S)
+                    reason = f"{site.server} to read the files: {error}"
+                    site.waiting.sleep(pause_s, reason, most_s=site.patience.processed_s)
+                else:
+                    reason = f"{site.server} to accept the job"
+                    site.patience.wait(error, sends, site.waiting, reason)
                 found = self._look_up()
                 if found:
                     return found

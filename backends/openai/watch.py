@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from backends.base import Job, JobState, Json, Progress
-from backends.openai.listing import FEW, read_jobs
+from backends.openai.listing import FEW, JobList
 from backends.openai.matching import key_of
 from backends.openai.notes import Notes
 from backends.openai.prices import PriceTable, base_name, billed
@@ -35,9 +35,10 @@ class Watch:
     """Looks at the jobs of one server. Not for use by several threads at once."""
 
     def __init__(
-        self, client: "Client", prices: PriceTable, notes: Notes, *, every_s: float
+        self, client: "Client", prices: PriceTable, notes: Notes, jobs: JobList, *, every_s: float
     ) -> None:
         self._client = client
+        self._jobs = jobs
         self._prices = prices
         self._notes = notes
         self._every_s = every_s
@@ -67,6 +68,7 @@ class Watch:
     def forget(self) -> None:
         """Look anew the next time: something was just changed."""
         self._seen_s = float("-inf")
+        self._jobs.forget()
 
     def events(self, job_id: str) -> Iterator[Body]:
         """Yield a job's events, newest first."""
@@ -96,7 +98,7 @@ class Watch:
     def _many(self, wanted: Iterable[str]) -> dict[str, Body]:
         missing = set(wanted)
         found: dict[str, Body] = {}
-        for job in read_jobs(self._client):
+        for job in self._jobs:
             job_id = str(job["id"])
             if job_id in missing:
                 found[job_id] = job

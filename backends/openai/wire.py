@@ -9,8 +9,10 @@ Exceptions::
     Unclear   no answer, or none that says yes or no: 408, 409, 5xx, a dropped connection, no JSON
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeAlias
 
 Body: TypeAlias = Mapping[str, Any]
 """A JSON object as a server sent it; nothing in it is certain."""
@@ -18,6 +20,33 @@ Body: TypeAlias = Mapping[str, Any]
 _NOT_FOUND: Final = 404
 SHOWN: Final = 500
 """Characters of a server's text that a person is shown."""
+
+
+_PURSE: Final = frozenset(
+    {
+        *("insufficient_quota", "exceeded_quota", "billing_hard_limit_reached"),
+        *("billing_not_active", "insufficient_credits", "payment_required"),
+    }
+)
+"""Codes for an account without credit, which no waiting fills."""
+_PAYMENT_REQUIRED: Final = 402
+_TOO_MANY: Final = 429
+_KEYS: Final = re.compile(
+    r"\b(?:sk|rk|pk|gsk|hf|nvapi|tgp_v1|fw)[-_][A-Za-z0-9_-]{12,}"
+    r"|\b[Bb]earer +[A-Za-z0-9._~+/=-]{8,}"
+    r"|\beyJ[A-Za-z0-9_-]{12,}(?:\.[A-Za-z0-9_-]*)*"
+)
+"""What looks like a key or a token: gateways repeat those of the servers behind them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why a call went wrong, where more is known than what the server says."""
+
+    what: str
+    """What is wrong with the server, a clause: `is hidden by a login page`."""
+    remedy: str
+    """What to do next."""
 
 
 class Refused(Exception):
@@ -30,6 +59,7 @@ class Refused(Exception):
         param: The request field that the error is about, or empty.
         retry_after_s: How long to wait before asking again, when the server says so.
         speaks: Whether the answer had the protocol's error body.
+        cause: Why, where something else than the API answered.
     """
 
     def __init__(
@@ -49,11 +79,25 @@ class Refused(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
         self.speaks = speaks
+        self.cause: Cause | None = None
+
+    def because(self, cause: Cause | None) -> Self:
+        """Return the same error with its cause."""
+        self.cause = cause
+        return self
+
+    @property
+    def is_purse_empty(self) -> bool:
+        """Whether the account has no credit, whatever status says so."""
+        is_quota = "current quota" in self.message and self.retry_after_s is None
+        if self.status == _TOO_MANY:
+            return self.code in _PURSE or is_quota
+        return self.status == _PAYMENT_REQUIRED or self.code in _PURSE
 
     @property
     def must_slow_down(self) -> bool:
         """Whether waiting heals it: too many requests, and not an empty purse."""
-        return self.status == 429 and self.code != "insufficient_quota"  # noqa: PLR2004 - HTTP
+        return self.status == _TOO_MANY and not self.is_purse_empty
 
     @property
     def is_missing_model(self) -> bool:
@@ -69,15 +113,25 @@ class Unclear(Exception):
         reason: What was seen, for people.
         sent: Whether the request may have reached the server.
         retry_after_s: How long to wait before asking again, when the server says so.
+        may_pass: Whether asking again later may help.
+        cause: Why, where it is known.
     """
 
     def __init__(
-        self, reason: str, *, sent: bool = True, retry_after_s: float | None = None
+        self,
+        reason: str,
+        *,
+        sent: bool = True,
+        retry_after_s: float | None = None,
+        may_pass: bool = True,
+        cause: Cause | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
         self.retry_after_s = retry_after_s
+        self.may_pass = may_pass
+        self.cause = cause
 
 
 def clean(text: object, secret: str = "") -> str:
@@ -85,8 +139,15 @@ def clean(text: object, secret: str = "") -> str:
     shown = str(text)
     if secret:
         shown = shown.replace(secret, "***")
+    shown = _KEYS.sub("***", shown[: 8 * SHOWN])
     shown = " ".join("".join(c if c.isprintable() else " " for c in shown[: 4 * SHOWN]).split())
     return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+
+
+NOT_THE_API: Final = Cause(
+    what="does not speak the OpenAI API there",
+    remedy="check `base_url`: it usually ends in /v1, at Azure in /openai/v1/",
+)
 
 
 def objects(page: Body) -> Sequence[Body]:
@@ -97,7 +158,7 @@ def objects(page: Body) -> Sequence[Body]:
     """
     data = page.get("data")
     if not isinstance(data, list):
-        raise Unclear("the answer is no list")
+        raise Unclear("the answer is no list", cause=NOT_THE_API)
     return [one for one in data if isinstance(one, Mapping)]
 
 

@@ -79,6 +79,7 @@ def _value(error: FtctlError) -> Json:
             {
                 "file": problem.file,
                 "line": problem.line,
+                "row": problem.row,
                 "field": problem.field,
                 "message": problem.message,
                 "remedy": problem.remedy,

@@ -1,13 +1,13 @@
 """`ftctl serve`."""
 
 import ipaddress
+import logging
 import os
 import secrets
 import signal
 import socket
 
 import click
-import uvicorn
 
 from backends.durable import locked
 from backends.registry import open_backend
@@ -15,11 +15,11 @@ from controller.cli.common import project_of
 from controller.errors import FtctlError, LockHeld
 from controller.server.app import Served, create_app, server_folder
 from controller.server.catalog import BACKEND
+from controller.server.listener import HttpServer
+from controller.server.quiet_log import quiet_handler
 from controller.settings import FILE, find_endpoint, load_settings
 
 TOKEN_VARIABLE = "FTCTL_SERVE_TOKEN"  # noqa: S105 - the name of a variable
-GRACE_S = 10
-"""How long answers may go on after the server was told to stop."""
 
 
 @click.command("serve")
@@ -49,18 +49,13 @@ def command(ctx: click.Context, host: str, port: int) -> None:
             backend=open_backend(BACKEND, project.state, find_endpoint(project.root, "")),
             token=token or secrets.token_urlsafe(32),
         )
-        config = uvicorn.Config(
-            create_app(served),
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_S,
-            lifespan="on",
-        )
+        logging.basicConfig(level=logging.WARNING, handlers=[quiet_handler()])
+        server = HttpServer(create_app(served), served.limits)
         with _listen(host, port) as listener:
             _greet(served, listener, made=not token)
             # uvicorn raises the signal again after it has ended; having ended well is enough.
             signal.signal(signal.SIGTERM, lambda *_: None)
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
 
 
 def _greet(served: Served, listener: socket.socket, *, made: bool) -> None:

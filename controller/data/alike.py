@@ -5,7 +5,8 @@ from functools import lru_cache
 from typing import Any
 
 from controller.data.buckets import Buckets
-from controller.data.example import parse, texts_of
+from controller.data.compared import rest_of, texts_of
+from controller.data.example import parse
 from controller.data.optional import load
 from controller.data.page import NO_KEY
 from controller.data.spool import Spool
@@ -24,12 +25,13 @@ _FINE = 128
 class Alike:
     """Finds near duplicates in a spool."""
 
-    def __init__(self, spool: Spool, similarity: float) -> None:
+    def __init__(self, spool: Spool, similarity: float, recipe: int) -> None:
         """Load what compares texts.
 
         Args:
             spool: The examples, with band keys.
             similarity: Share of common runs of characters from which two are nearly the same.
+            recipe: Version of what is compared besides texts.
 
         Raises:
             Unusable: A package of the extra is missing.
@@ -37,6 +39,7 @@ class Alike:
         self._near: Any = load("controller.data.near", extra="data", what="deduplicate: near")
         self._spool = spool
         self._similarity = similarity
+        self._recipe = recipe
         self._said = lru_cache(maxsize=1_000)(self._read)
 
     def candidates(
@@ -72,8 +75,8 @@ class Alike:
 
     def are(self, one: int, other: int) -> bool:
         """Say whether two examples really are nearly the same."""
-        similarity: float = self._near.jaccard(self._said(one), self._said(other))
-        return similarity >= self._similarity
+        (said, rest), (other_said, other_rest) = self._said(one), self._said(other)
+        return rest == other_rest and self._near.jaccard(said, other_said) >= self._similarity
 
     def _band_keys(self, verdicts: bytearray, order: Sequence[int]) -> Iterator[tuple[bytes, int]]:
         for stretch, keys in self._spool.keys("bands", _KEY):
@@ -85,7 +88,7 @@ class Alike:
 
     def _fine_keys(self, numbers: set[int]) -> Iterator[tuple[bytes, int]]:
         for number in sorted(numbers):
-            for band, key in enumerate(self._near.fine_keys(self._read(number))):
+            for band, key in enumerate(self._near.fine_keys(*self._read(number))):
                 yield key + bytes([band]), number
 
     def _groups(self, keys: Iterator[tuple[bytes, int]], expected: int) -> Iterator[list[int]]:
@@ -95,8 +98,9 @@ class Alike:
                 buckets.add(key, number)
             yield from (group for group in buckets.groups() if len(group) > 1)
 
-    def _read(self, number: int) -> str:
-        return "\n".join(texts_of(parse(self._spool.text(number))))
+    def _read(self, number: int) -> tuple[str, bytes]:
+        example = parse(self._spool.text(number))
+        return "\n".join(texts_of(example, self._recipe)), rest_of(example, self._recipe)
 
 
 def _offers(group: list[int]) -> Iterator[tuple[int, list[int]]]:

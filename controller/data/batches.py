@@ -6,20 +6,18 @@ else is parsed here.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
-from backends.base import Json
+from controller.data.conditions import Conditions
 from controller.data.files import CHUNK, Row, SourceFile
 from controller.data.look import changed_since
-from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.readers import read_rows
 from controller.data.unusable import Unusable
-from controller.spec.where import Condition, parse_where
 
 ROWS = 1_000
 """Rows handed over at once, unless they are long: enough that the handing over does not count."""
@@ -56,20 +54,20 @@ class Rows:
 Batch: TypeAlias = Lines | Rows
 
 
-def read_batches(file: SourceFile, *, limit: int | None, is_table: bool) -> Iterator[Batch]:
+def read_batches(file: SourceFile, limit: int | None, conditions: Conditions) -> Iterator[Batch]:
     """Yield what a file has, in its order.
 
     Args:
         file: The file.
         limit: Most rows that are wanted of it.
-        is_table: Whether a column that a condition names must be in every row.
+        conditions: Which rows count for the limit; not asked without one.
     """
     if file.is_plain_jsonl and limit is None:
         yield from _read_lines(file)
         return
     rows = read_rows(file)
     if limit is not None:
-        rows = _limited(rows, file, limit, is_table=is_table)
+        rows = _limited(rows, file, limit, conditions)
     some: list[Row] = []
     size = 0
     for row in rows:
@@ -82,12 +80,12 @@ def read_batches(file: SourceFile, *, limit: int | None, is_table: bool) -> Iter
         yield Rows(rows=some)
 
 
-def _limited(rows: Iterator[Row], file: SourceFile, limit: int, *, is_table: bool) -> Iterator[Row]:
-    conditions = [parse_where(text) for text in file.source.where]
-
+def _limited(
+    rows: Iterator[Row], file: SourceFile, limit: int, conditions: Conditions
+) -> Iterator[Row]:
     def counts(row: Row) -> bool:
         # A row that cannot be read counts too, so that a broken file ends.
-        return isinstance(row[1], Unusable) or meets(row[1], conditions, is_table=is_table)
+        return isinstance(row[1], Unusable) or conditions.meet(row[1], row[0])
 
     line = 1
     try:
@@ -99,24 +97,6 @@ def _limited(rows: Iterator[Row], file: SourceFile, limit: int, *, is_table: boo
         problem = error
     if problem is not None:
         yield line, problem
-
-
-def meets(row: Mapping[str, Json], conditions: Sequence[Condition], *, is_table: bool) -> bool:
-    """Say whether a row meets every condition.
-
-    Raises:
-        Unusable: A table has no such column.
-    """
-    for condition in conditions:
-        if is_table and condition.column not in row:
-            raise Unusable(
-                f"there is no column {quoted(condition.column)}",
-                f"{did_you_mean(condition.column, row)}The columns are: {listing(row)}",
-                field="where",
-            )
-        if not condition.holds(row.get(condition.column)):
-            return False
-    return True
 
 
 def _size(value: object) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from backends.encoder import Feature
+from controller.data.files import Called
 from controller.data.prepared import Prepared
 from controller.data.report import (
     REASONS_KEPT,
@@ -23,18 +24,19 @@ _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 class Books:
     """Counts and reasons of all steps."""
 
-    def __init__(self, reasons: Path, shown: Sequence[str]) -> None:
+    def __init__(self, reasons: Path, called: Sequence[Called]) -> None:
         """Open the file of reasons.
 
         Args:
             reasons: Where every reason goes.
-            shown: Name of each source's file.
+            called: Each source's file.
         """
-        self._shown = shown
+        self._called = called
         self._writer = Writer(reasons)
         self._counts: Counter[tuple[StepName, Effect]] = Counter()
         self._rows = Counter[int]()
         self._dropped = Counter[int]()
+        self._unread: dict[int, Counter[str]] = {}
         self.features: set[Feature] = set()
         self.recipe_matters = False
         self._first: dict[StepName, list[tuple[int, int, str]]] = {}
@@ -55,6 +57,8 @@ class Books:
             count for (_, effect), count in prepared.counts.items() if effect == "dropped"
         )
         self.recipe_matters |= prepared.recipe_matters
+        if prepared.unread:
+            self._unread.setdefault(source, Counter()).update(prepared.unread)
         for page in prepared.pages:
             self.features |= page.features
         for note in prepared.notes:
@@ -68,7 +72,7 @@ class Books:
 
     def place(self, source: int, line: int) -> str:
         """Return how a line of a source is called."""
-        return f"{self._shown[source]}:{line}"
+        return self._called[source].place(line)
 
     def rows(self, source: int) -> int:
         """Return how many rows of a source were read."""
@@ -82,11 +86,20 @@ class Books:
     def dropped_by(self) -> str:
         """Return how many rows are not in the dataset, and why: `12 dropped by max_tokens`."""
         steps = ", ".join(name for name in STEPS if self._counts[name, "dropped"])
-        return f"{self.dropped} dropped{' by ' if steps else ''}{steps}"
+        why = ""
+        # Whoever set all rows aside has to see what is wrong with them.
+        for source, line, reason in self._first.get("unusable", ())[:1]:
+            why = f"; the first is {self.place(source, line)}: {reason}"
+        return f"{self.dropped} dropped{' by ' if steps else ''}{steps}{why}"
 
     def dropped_of(self, source: int) -> int:
         """Return how many rows of a source are not in the dataset."""
         return self._dropped[source]
+
+    def unread_of(self, source: int) -> dict[str, int]:
+        """Return how many rows of a source have a key that nothing reads, the most frequent first."""
+        unread = self._unread.get(source, Counter[str]())
+        return dict(sorted(unread.items(), key=lambda one: (-one[1], one[0])))
 
     def steps(self, data: Data) -> Iterator[StepReport]:
         """Yield the report of each step that a spec asks for, in order."""
@@ -124,9 +137,11 @@ def _asked(data: Data) -> set[StepName]:
     asked: Mapping[StepName, bool] = {
         "normalise": True,
         "where": any(source.where and source.limit is None for source in sources),
+        "strip_end": any(source.strip_end for source in sources),
         "strip_html": prepare.strip_html,
         "collapse_whitespace": prepare.collapse_whitespace,
         "drop_empty": prepare.drop_empty,
+        "unusable": any(source.unusable == "drop" for source in sources),
         "pii": prepare.pii != "off",
         "system": data.system is not None,
         "max_tokens": prepare.max_tokens is not None,

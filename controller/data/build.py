@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from backends.encoder import Limits
 from controller.data.batches import read_batches
 from controller.data.books import Books
+from controller.data.conditions import Conditions, refuse_unknown, remarks
 from controller.data.decide import Wanted, columns_for, decide
 from controller.data.given import Given
 from controller.data.order import REASONS, Built, Order
@@ -46,19 +48,21 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
     Raises:
         InvalidInput: With every problem of every source.
     """
-    data, shown = order.data, [one.file.shown for one in given]
+    data, called = order.data, [one.file.called for one in given]
+    conditions = [_conditions(order, one) for one in given]
     spooled = folder / "spool"
-    with closing(Spool(spooled)) as spool, closing(Books(folder / REASONS, shown)) as books:
+    with closing(Spool(spooled)) as spool, closing(Books(folder / REASONS, called)) as books:
         size = sum(one.file.path.stat().st_size for one in given)
         if pays(size):
             spool.share()
         with workers(size) as run:
-            problems = list(_prepare(order, given, spool, books, run))
+            problems = list(_prepare(order, given, conditions, spool, books, run))
+        problems += _of_reading(order, given, conditions, books)
         if problems:
             raise InvalidInput(problems)
         verdicts = _decided(order, given, spool, books)
         weights = [one.source.weight for one in given]
-        parts = write_parts(spool, verdicts, shown=shown, weights=weights, to=folder)
+        parts = write_parts(spool, verdicts, called=called, weights=weights, to=folder)
         problems = [*_too_few(order, parts, books), *_too_large(order, parts)]
         if problems:
             raise InvalidInput(problems)
@@ -80,7 +84,7 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
 
 def _decided(order: Order, given: list[Given], spool: Spool, books: Books) -> bytearray:
     files = [
-        Wanted(part=one.part, field=one.field, shown=one.file.shown, source=one.source)
+        Wanted(part=one.part, field=one.field, called=one.file.called, source=one.source)
         for one in given
     ]
 
@@ -88,7 +92,7 @@ def _decided(order: Order, given: list[Given], spool: Spool, books: Books) -> by
         books.note(spool.place(number), step, effect, reason)
 
     try:
-        return decide(spool, order.data, files, note)
+        return decide(spool, order.data, files, note, order.recipe)
     except Unusable as error:
         field = f"data.{error.field}"
         problem = Problem(file=order.file, field=field, message=error.message, remedy=error.remedy)
@@ -96,17 +100,23 @@ def _decided(order: Order, given: list[Given], spool: Spool, books: Books) -> by
 
 
 def _prepare(
-    order: Order, given: list[Given], spool: Spool, books: Books, run: Run
+    order: Order,
+    given: list[Given],
+    conditions: list[Conditions],
+    spool: Spool,
+    books: Books,
+    run: Run,
 ) -> Iterator[Problem]:
     """Prepare every row of every source into the spool; yield what is wrong with them."""
     for number, one in enumerate(given):
-        problems = Problems(one.file.shown)
+        problems = Problems(one.file.called)
         try:
             preparation = _preparation(order, one, spool.shared)
             limit = _rest_of_limit(given, number, books)
-            batches = read_batches(one.file, limit=limit, is_table=one.is_table)
-            for prepared in run(preparation, batches):
+            chosen = conditions[number]
+            for prepared in run(preparation, read_batches(one.file, limit, chosen)):
                 books.take(number, prepared)
+                chosen.add(prepared.tally)
                 for page in prepared.pages:
                     spool.add(number, page)
                 for line, error in prepared.problems:
@@ -120,6 +130,41 @@ def _prepare(
             if not books.rows(number) and limit != 0:
                 problems.add(None, Unusable("has no rows", "Add rows, or name another file."))
         yield from problems.all()
+
+
+def _conditions(order: Order, one: Given) -> Conditions:
+    return Conditions(
+        one.source.where, kind=one.file.kind, is_table=one.is_table, recipe=order.recipe
+    )
+
+
+def _of_reading(
+    order: Order, given: list[Given], conditions: list[Conditions], books: Books
+) -> Iterator[Problem]:
+    """Report doubtful encodings, and for how many rows conditions have no value.
+
+    A condition that no row has a value for is a problem.
+    """
+    for number, one in enumerate(given):
+        if one.file.look.doubt:
+            books.note((number, 1), "read", "noted", one.file.look.doubt)
+    for field in dict.fromkeys(one.field for one in given if one.source.where):
+        numbers = [at for at, one in enumerate(given) if one.field == field]
+        first = given[numbers[0]]
+        whole = conditions[numbers[0]].new_tally()
+        for number in numbers:
+            tally = conditions[number].tally
+            whole.add(tally)
+            for line, remark in remarks(first.source.where, tally):
+                books.note((number, line), "where", "noted", remark)
+        limit = first.source.limit
+        if limit is not None and sum(map(books.rows, numbers)) >= limit:
+            # The rows that were not read may have what these have not.
+            continue
+        try:
+            refuse_unknown(first.source.where, whole)
+        except Unusable as error:
+            yield _of_spec(order.file, first, error)
 
 
 def _rest_of_limit(given: list[Given], number: int, books: Books) -> int | None:
@@ -139,7 +184,9 @@ def _preparation(order: Order, one: Given, spool: Path | None) -> RowPreparation
             system = collapsed_text(system)
     return RowPreparation(
         source=one.source,
+        kind=one.file.kind,
         is_table=one.is_table,
+        from_arrow=one.from_arrow,
         method=order.method,
         system=system,
         prepare=data.prepare,
@@ -160,6 +207,7 @@ def _report(order: Order, number: int, one: Given, books: Books, parts: Parts) -
         license=one.source.license or order.data.license,
         rows=books.rows(number),
         dropped=books.dropped_of(number),
+        unread=books.unread_of(number),
         examples=parts.examples[number],
     )
 
@@ -199,8 +247,17 @@ def _more(order: Order) -> str:
 
 
 def _too_large(order: Order, parts: Parts) -> Iterator[Problem]:
-    most = None if order.encoder is None else order.encoder.limits.max_bytes
-    for name in ("train", "held_out"):
+    limits = Limits() if order.encoder is None else order.encoder.limits
+    most = limits.max_bytes
+    for name, fewer in (("train", limits.max_examples), ("held_out", limits.max_held_out)):
+        examples = parts.files[f"{name}.jsonl"].lines
+        if fewer is not None and examples > fewer:
+            yield Problem(
+                file=order.file,
+                field=f"data.{name}",
+                message=f"has {examples:,} examples; at most {fewer:,} are taken",
+                remedy=f"Take a part of it: sample: {{examples: {fewer}}}",
+            )
         size = parts.files[f"{name}.jsonl"].size
         if most is not None and size > most:
             yield Problem(

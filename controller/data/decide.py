@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from controller.data.alike import Alike
+from controller.data.files import Called
 from controller.data.page import DIGEST, DROPPED, HELD_OUT, TRAIN, Column
+from controller.data.recipes import NEWEST
 from controller.data.report import Effect, PartName, StepName
 from controller.data.split import seeded_hash, share, strata
 from controller.data.spool import Spool
@@ -30,7 +32,7 @@ class Wanted:
     part: PartName
     field: str
     """Where its source stands in the spec; a source may have several files."""
-    shown: str
+    called: Called
     source: Source
 
 
@@ -51,8 +53,17 @@ def columns_for(data: Data) -> frozenset[Column]:
     return frozenset(wanted)
 
 
-def decide(spool: Spool, data: Data, sources: Sequence[Wanted], note: NoteOf) -> bytearray:
+def decide(
+    spool: Spool, data: Data, sources: Sequence[Wanted], note: NoteOf, recipe: int = NEWEST
+) -> bytearray:
     """Return a verdict for every example of a spool: `TRAIN`, `HELD_OUT` or `DROPPED`.
+
+    Args:
+        spool: The examples.
+        data: The spec's section.
+        sources: Its files, in order.
+        note: Takes what happens to an example.
+        recipe: Version of what is compared.
 
     Raises:
         Unusable: A package of the extra is missing.
@@ -60,7 +71,7 @@ def decide(spool: Spool, data: Data, sources: Sequence[Wanted], note: NoteOf) ->
     verdicts = bytearray()
     for stretch in spool.stretches:
         verdicts += bytes([stretch.verdict]) * stretch.examples
-    decision = _Decision(spool, data, sources, verdicts, note)
+    decision = _Decision(spool, data, sources, verdicts, note, recipe)
     # First of all: an example that was not drawn is no reason to drop another one.
     decision.draw_samples()
     if data.prepare.deduplicate != "off":
@@ -98,8 +109,10 @@ class _Decision:
         sources: Sequence[Wanted],
         verdicts: bytearray,
         note: NoteOf,
+        recipe: int,
     ) -> None:
         self._spool = spool
+        self._recipe = recipe
         self._data = data
         self._sources = sources
         self._verdicts = verdicts
@@ -110,7 +123,7 @@ class _Decision:
             self._drop(number, "deduplicate", f"the same as {self._where(first, number)}")
 
     def drop_near(self) -> None:
-        alike = Alike(self._spool, self._data.prepare.similarity)
+        alike = Alike(self._spool, self._data.prepare.similarity, self._recipe)
         root: dict[int, int] = {}
         for number, candidates in alike.candidates(self._verdicts, (HELD_OUT, TRAIN)):
             for first in sorted({root.get(one, one) for one in candidates}):
@@ -193,4 +206,5 @@ class _Decision:
     def _where(self, first: int, other: int) -> str:
         source, line = self._spool.place(first)
         held_out = self._verdicts[first] == HELD_OUT and self._verdicts[other] == TRAIN
-        return f"{'the held-out ' if held_out else ''}{self._sources[source].shown}:{line}"
+        place = self._sources[source].called.place(line)
+        return f"the held-out {place}" if held_out else place

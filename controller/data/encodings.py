@@ -6,9 +6,11 @@ In: a path. Out: a `Look`, or an `Unusable` with the line that is to blame.
 import codecs
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from controller.data.files import CHUNK, UTF_8, Compression, Look
+from controller.data.legacy import judge, readings, spelled
 from controller.data.nearest import quoted
 from controller.data.packed import Hashed, unpacked
 from controller.data.unusable import Unusable
@@ -19,8 +21,11 @@ _UTF8_CHARACTER = re.compile(rb"[\xe1-\xec\xee\xef][\x80-\xbf]{2}")
 # Both bytes of its characters are from here on; CP949 adds those with a lower one.
 _KS_X_1001 = 0xA1
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Bytes of lines that are not ASCII: some ten thousand letters.
+_SAMPLE = 32 << 10
 # Their codecs ask for a mark; with -le or -be after the name, there need be none.
 _MARKED = ("utf-16", "utf-32")
+_NO_FILES = frozenset({"punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
 # In these, a zero byte is a zero character whatever stands before it.
 _KEEP_ASCII = (UTF_8, "cp949")
 
@@ -37,10 +42,13 @@ def codec_name(encoding: str) -> str:
         "a".encode(encoding)
         codecs.getincrementaldecoder(encoding)
     except (LookupError, ValueError):
+        name = ""
+    # No file is in these, and some of their errors are not Unicode's.
+    if not name or name.replace("-", "_") in _NO_FILES:
         raise Unusable(
             f"there is no encoding {quoted(encoding)}",
             "Write one like utf-8, utf-16, cp949, shift_jis or cp1252.",
-        ) from None
+        )
     return UTF_8 if name == "utf-8" else name
 
 
@@ -74,6 +82,7 @@ def look_at_text(
         return _decoded(path, compression, UTF_8)
     except _Undecodable as error:
         as_utf8 = error
+    sample = _sample(path, compression)
     try:
         look = _decoded(path, compression, "cp949")
     except _Undecodable as as_cp949:
@@ -81,16 +90,50 @@ def look_at_text(
         broken = max(as_utf8, as_cp949, key=lambda error: error.at)
         raise Unusable(
             f"byte 0x{broken.byte:02x} is neither UTF-8 nor CP949",
-            "Mend that line, save the file as UTF-8, or say what it is: encoding: cp1252",
+            _remedy(sample, is_utf8=as_utf8.multibyte),
             line=broken.line,
         ) from None
-    if as_utf8.multibyte or not _is_korean(path, compression):
+    verdict = judge(sample.decode("cp949", "replace"))
+    if as_utf8.multibyte or verdict == "other" or not _is_korean(path, compression):
         raise Unusable(
             f"byte 0x{as_utf8.byte:02x} is not UTF-8",
-            "Mend that line, or save the whole file as UTF-8.",
+            _remedy(sample, is_utf8=as_utf8.multibyte),
             line=as_utf8.line,
         ) from None
+    others = {name: text for name, text in readings(sample).items() if name != "cp949"}
+    if verdict == "doubtful" and others:
+        read = readings(sample)["cp949"]
+        doubt = f"read as CP949: {read!r}; if that is wrong: {spelled(others)}"
+        return replace(look, doubt=doubt)
     return look
+
+
+def _sample(path: Path, compression: Compression) -> bytes:
+    """Return the first lines that are not ASCII, as many as tell a language."""
+    lines, size, rest = list[bytes](), 0, b""
+    for chunk in _chunks(Hashed(path), compression):
+        if isinstance(chunk, Unusable) or size > _SAMPLE:
+            break
+        whole, end, after = (rest + chunk).rpartition(b"\n")
+        # What ends the text ends its last line; a line without end is taken as it is.
+        if not chunk or len(after) > CHUNK:
+            whole, end, after = rest + chunk, b"", b""
+        rest = after
+        for line in (whole + end).splitlines(keepends=True):
+            if not line.isascii() and size <= _SAMPLE:
+                lines.append(line)
+                size += len(line)
+    return b"".join(lines)
+
+
+def _remedy(sample: bytes, *, is_utf8: bool) -> str:
+    """Return what to do, with the encodings that a text is valid in and what it says in each."""
+    if is_utf8:
+        return "Correct that line, or save the whole file as UTF-8."
+    ways = spelled(readings(sample))
+    if not ways:
+        return "Correct that line, or save the file as UTF-8."
+    return f"Save the file as UTF-8, or name what reads it right: {ways}"
 
 
 def _begun(path: Path) -> Look | None:

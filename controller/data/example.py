@@ -1,18 +1,30 @@
 """An example, and its one canonical spelling. Pure.
 
-The canonical line is `controller.canonical.canonical_json` of what `as_json` returns, put together
-from the spelling of each message so that the common message is spelt without a detour.
+The keys of an example, of its messages and of their calls are sorted, as `canonical_json` sorts
+them. What those hold that is the author's own stays in the order as written, since a model reads
+and learns it so: tool definitions, arguments that are objects, what a grader reads. The line is put
+together from the spelling of each message so that the common message is spelt without a detour.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from backends.base import Json
-from controller.canonical import canonical_json
+from controller.canonical import canonical_json, written_json
+from controller.data.recipes import FIRST, NEWEST
 
 Message: TypeAlias = dict[str, Json]
+
+OPTIONS: Final = frozenset({"parallel_tool_calls"})
+"""Keys beside `messages` and `tools` that the protocol's training files know."""
+
+ROLE_AND_CONTENT: Final = 2
+"""Keys of a message that has no others."""
+
+PROSE: Final = ("reasoning_content", "reasoning", "thinking", "refusal")
+"""Keys of a message, besides its content, that hold what somebody thinks or says."""
 
 
 class Example(NamedTuple):
@@ -27,6 +39,10 @@ class Example(NamedTuple):
     """For reinforcement: what a grader reads beside the answer."""
     text: str | None = None
     """For continued pretraining: all of it."""
+    options: dict[str, Json] | None = None
+    """Of `OPTIONS`, those that are given."""
+    unread: tuple[str, ...] = ()
+    """Keys of its row that nothing here reads: `id`, `input.metadata`."""
 
     @property
     def is_plain(self) -> bool:
@@ -37,7 +53,7 @@ class Example(NamedTuple):
         """Return the example as it stands in a canonical line, in the protocol's form."""
         if self.text is not None:
             return {"text": self.text}
-        asked: dict[str, Json] = {"messages": self.messages}
+        asked: dict[str, Json] = {"messages": self.messages, **(self.options or {})}
         if self.tools is not None:
             asked["tools"] = self.tools
         if self.rejected is None:
@@ -55,21 +71,25 @@ Spelt: TypeAlias = tuple[bytes, bytes]
 side of the split. No named tuple: those take longer to make than to fill."""
 
 
-def spell(example: Example) -> Spelt:
+def spell(example: Example, recipe: int = NEWEST) -> Spelt:
     """Return an example as bytes.
+
+    Args:
+        example: Any.
+        recipe: Version of the spelling: the first sorts all keys.
 
     Raises:
         ValueError: A number in it is not finite.
         RecursionError: A value in it is nested too deeply.
     """
-    messages = [spell_message(message) for message in example.messages]
+    spell_one = _spell_sorted if recipe == FIRST else spell_message
+    messages = [spell_one(message) for message in example.messages]
     question = _question(example, messages).encode()
-    if not example.is_plain:
+    if example.is_plain and example.tools is None and not example.options:
+        return f'{{"messages":[{",".join(messages)}]}}\n'.encode(), question
+    if recipe == FIRST or example.text is not None:
         return canonical_json(example.as_json()) + b"\n", question
-    line = f'{{"messages":[{",".join(messages)}]'
-    if example.tools is not None:
-        line += f',"tools":{canonical_json(example.tools).decode()}'
-    return f"{line}}}\n".encode(), question
+    return f"{_spell_whole(example, messages)}\n".encode(), question
 
 
 def parse(line: bytes) -> Example:
@@ -80,10 +100,16 @@ def parse(line: bytes) -> Example:
     if "preferred_output" in value:
         asked = value["input"]
         messages = [*asked["messages"], *value["preferred_output"]]
-        return Example(messages, asked.get("tools"), rejected=value["non_preferred_output"][0])
-    graded = {key: item for key, item in value.items() if key not in {"messages", "tools"}}
-    answered = value["messages"][-1]["role"] == "assistant"
-    rest = graded if graded or not answered else None
+        return Example(
+            messages,
+            asked.get("tools"),
+            rejected=value["non_preferred_output"][0],
+            options={key: asked[key] for key in sorted(OPTIONS & asked.keys())} or None,
+        )
+    rest = {key: item for key, item in value.items() if key not in {"messages", "tools"}}
+    answered = bool(value["messages"]) and value["messages"][-1]["role"] == "assistant"
+    if answered and rest.keys() <= OPTIONS:
+        return Example(value["messages"], value.get("tools"), options=rest or None)
     return Example(value["messages"], value.get("tools"), graded=rest)
 
 
@@ -94,9 +120,57 @@ def spell_message(message: Message) -> str:
         ValueError: A number in it is not finite.
     """
     content, role = message["content"], message["role"]
-    if len(message) == 2 and type(content) is str and type(role) is str:  # noqa: PLR2004
+    if len(message) == ROLE_AND_CONTENT and type(content) is str and type(role) is str:
         return f'{{"content":{encode_basestring(content)},"role":{encode_basestring(role)}}}'
+    return _object({key: _spell_value(key, value) for key, value in message.items()})
+
+
+def _spell_sorted(message: Message) -> str:
+    """Return the spelling of a message by the first recipe."""
     return canonical_json(message).decode()
+
+
+def _spell_value(key: str, value: Json) -> str:
+    if key == "content":
+        return canonical_json(value).decode()
+    if key == "tool_calls" and isinstance(value, list):
+        return f"[{','.join(map(_spell_call, value))}]"
+    return _written(value)
+
+
+def _spell_call(call: Json) -> str:
+    if not isinstance(call, dict):
+        return _written(call)
+    parts = {key: _written(value) for key, value in call.items()}
+    if isinstance(function := call.get("function"), dict):
+        parts["function"] = _object({key: _written(value) for key, value in function.items()})
+    return _object(parts)
+
+
+def _spell_whole(example: Example, messages: list[str]) -> str:
+    """Return the line of an example that is more than messages."""
+    beside = {key: _written(value) for key, value in (example.options or {}).items()}
+    if example.tools is not None:
+        beside["tools"] = _written(example.tools)
+    if example.rejected is None:
+        graded = {key: _written(value) for key, value in (example.graded or {}).items()}
+        return _object({**graded, **beside, "messages": f"[{','.join(messages)}]"})
+    *asked, preferred = messages
+    return _object(
+        {
+            "input": _object({**beside, "messages": f"[{','.join(asked)}]"}),
+            "preferred_output": f"[{preferred}]",
+            "non_preferred_output": f"[{spell_message(example.rejected)}]",
+        }
+    )
+
+
+def _object(parts: Mapping[str, str]) -> str:
+    return f"{{{','.join(f'{_written(key)}:{parts[key]}' for key in sorted(parts))}}}"
+
+
+def _written(value: Json) -> str:
+    return written_json(value).decode()
 
 
 def _question(example: Example, spelt: list[str]) -> str:
@@ -114,57 +188,41 @@ def _question(example: Example, spelt: list[str]) -> str:
     return ",".join(asked or spelt[:end])
 
 
-def map_texts(example: Example, change: Callable[[str], str]) -> Example:
+def map_texts(example: Example, change: Callable[[str], str], recipe: int = NEWEST) -> Example:
     """Return the example with every text that people wrote changed; the same object when none is.
 
-    That is the contents of messages, text parts among them, the answer not preferred and a plain
-    text; not names, tool calls, tool definitions or what a grader reads.
+    That is the contents of messages, text parts among them, what somebody thinks or refuses
+    (`PROSE`), the answer not preferred and a plain text; not names, tool calls, tool definitions or
+    what a grader reads.
     """
+    prose = () if recipe == FIRST else PROSE
     messages = example.messages
     for index, message in enumerate(example.messages):
-        new = _with_text(message, change)
+        new = _with_text(message, change, prose)
         if new is not message:
             if messages is example.messages:
                 messages = messages.copy()
             messages[index] = new
-    rejected = example.rejected and _with_text(example.rejected, change)
+    rejected = example.rejected and _with_text(example.rejected, change, prose)
     text = example.text and change(example.text)
     if messages is example.messages and rejected is example.rejected and text == example.text:
         return example
     return example._replace(messages=messages, rejected=rejected, text=text)
 
 
-def texts_of(example: Example) -> list[str]:
-    """Return what people wrote in an example, system prompts left out, for comparing examples."""
-    if example.text is not None:
-        return [example.text]
-    said = example.messages if example.rejected is None else [*example.messages, example.rejected]
-    return [
-        text
-        for message in said
-        if message.get("role") not in ("system", "developer")
-        for text in _contents(message)
-    ]
-
-
-def _contents(message: Message) -> list[str]:
-    content = message["content"]
-    if isinstance(content, str):
-        return [content]
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return [text for text in parts if isinstance(text, str)]
-    return []
-
-
-def _with_text(message: Message, change: Callable[[str], str]) -> Message:
+def _with_text(message: Message, change: Callable[[str], str], prose: tuple[str, ...]) -> Message:
     content = message["content"]
     new: Json = content
     if isinstance(content, str):
         new = change(content)
     elif isinstance(content, list):
         new = [_with_part(part, change) for part in content]
-    return message if new is content or new == content else {**message, "content": new}
+    changed = message if new is content or new == content else {**message, "content": new}
+    if len(message) > ROLE_AND_CONTENT:
+        for key in prose:
+            if isinstance(said := message.get(key), str) and (other := change(said)) != said:
+                changed = {**changed, key: other}
+    return changed
 
 
 def _with_part(part: Json, change: Callable[[str], str]) -> Json:

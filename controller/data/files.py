@@ -1,9 +1,9 @@
 """What is known of a source's file before its rows are read, and what a row is. Records only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from backends.base import Json
 from controller.data.unusable import Unusable
@@ -19,7 +19,39 @@ BINARY: frozenset[Kind] = frozenset({"parquet", "excel", "arrow"})
 """Formats that are no text."""
 
 Row: TypeAlias = tuple[int, Mapping[str, Json] | Unusable]
-"""The line it starts on (or its number, where there are no lines), and what it holds."""
+"""The line it starts on (or its number from 1 on, where lines do not tell), and what it holds."""
+
+
+class Called(NamedTuple):
+    """A file's name in messages, and how its rows are called."""
+
+    shown: str
+    is_indexed: bool = False
+    """Whether rows are called by their index, as in `a.json[0]`, and not by their line."""
+
+    def place(self, number: int) -> str:
+        """Return how a row is called, of which the reader gave the line or number."""
+        return f"{self.shown}[{number - 1}]" if self.is_indexed else f"{self.shown}:{number}"
+
+    def places(self, numbers: Iterable[int]) -> str:
+        """Return the same for many rows, each on a line of its own; a million are no trouble."""
+        if self.is_indexed:
+            return "".join([f"{self.shown}[{number - 1}]\n" for number in numbers])
+        joined = f"\n{self.shown}:".join(map(str, numbers))
+        return f"{self.shown}:{joined}\n"
+
+
+class Noted(dict[str, Json]):
+    """A row that can be used, with a remark on how it was read."""
+
+    def __init__(self, row: Mapping[str, Json], note: str) -> None:
+        super().__init__(row)
+        self.note = note
+
+    def __reduce__(self) -> tuple[type["Noted"], tuple[dict[str, Json], str]]:
+        """Return what a worker makes the row from."""
+        return Noted, (dict(self), self.note)
+
 
 Compression: TypeAlias = Literal["", "gzip", "zstd"]
 
@@ -47,6 +79,8 @@ class Look:
     compression: Compression = ""
     decoded: bool = True
     """Whether all of it was decoded, not only the beginning."""
+    doubt: str = ""
+    """What the text could be besides; nothing where its encoding is certain."""
     stamp: tuple[int, ...] = ()
     """Device, inode, size and times when it was looked at; nothing when they say nothing."""
 
@@ -67,6 +101,12 @@ class SourceFile:
     look: Look
     source: Source
     """The spec's source, for what it says about reading: `delimiter`, `sheet`, `chunk`."""
+
+    @property
+    def called(self) -> Called:
+        """How messages call it and its rows: an array may have all of them on one line."""
+        is_array = self.look.first == "[" or self.source.root is not None
+        return Called(self.shown, is_indexed=self.kind == "json" and is_array)
 
     @property
     def is_plain_jsonl(self) -> bool:

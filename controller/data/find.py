@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from controller.data.files import BINARY, Compression
 from controller.data.globs import has_wildcard, walk
+from controller.data.lookup import is_same_name
 from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.packed import compression_of
 from controller.data.unusable import Unusable
@@ -21,6 +22,7 @@ from controller.spec.data import Kind, Source
 
 _KINDS: dict[str, Kind] = {
     ".jsonl": "jsonl",
+    ".jsonlines": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
     ".csv": "csv",
@@ -58,6 +60,8 @@ class Found:
     shown: str
     """Relative to the repository, as a person would type it."""
     kind: Kind
+    from_arrow: bool = False
+    """Whether Arrow wrote the rows, as in Parquet."""
 
 
 def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list[Found]:
@@ -88,6 +92,7 @@ def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list
     )
     path = Path(os.path.normpath(folder.absolute() / written))
     try:
+        path = path if has_wildcard(written) else _as_on_disk(path, place)
         if has_wildcard(written) and not path.exists():
             return _globbed(place, path)
         return [_found(place, path, written)]
@@ -193,6 +198,36 @@ class _Place:
         return any(part in _NOT_DATA or part.startswith(_SECRETS) for part in parts)
 
 
+def _as_on_disk(path: Path, place: _Place) -> Path:
+    """Return a path with each name composed as the disk has it: macOS decomposes letters.
+
+    Raises:
+        Unusable: It leads out of the repository.
+    """
+    if os.path.lexists(path) or str(path).isascii():
+        return path
+    base = place.root if path.is_relative_to(place.root) else place.unresolved
+    if not path.is_relative_to(base):
+        return path
+    at = base
+    for part in path.relative_to(base).parts:
+        exact = at / part
+        if not os.path.lexists(exact):
+            place.resolved(at)
+            alike = (entry.name for entry in _entries(at) if is_same_name(entry.name, part))
+            exact = at / min(alike, default=part)
+        at = exact
+    return at
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
+
+
 def _below(path: Path, folder: Path) -> str | None:
     """Return a normal path relative to a folder that it is in, else None: a plan asks a lot."""
     whole, start = str(path), str(folder)
@@ -228,7 +263,7 @@ def _found(place: _Place, path: Path, name: str) -> Found:
             f"{shown!r} is not a saved dataset", "Name the folder that save_to_disk wrote."
         )
     _check_packed(resolved, name, shown)
-    return Found(path=resolved, shown=shown, kind=kind)
+    return Found(path=resolved, shown=shown, kind=kind, from_arrow=kind == "parquet")
 
 
 def _globbed(place: _Place, pattern: Path) -> list[Found]:

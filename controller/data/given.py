@@ -16,7 +16,7 @@ from controller.data.report import PartName
 from controller.data.unchanged import Unchanged
 from controller.data.unusable import Unread, Unusable
 from controller.errors import DataNotRead, InvalidInput, Problem
-from controller.spec.data import Data, Fraction, Source
+from controller.spec.data import Data, Fraction, Kind, Source, kinds_with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,8 @@ class Given:
     file: SourceFile
     is_table: bool
     """Whether its rows have columns in common, so that a missing one is said once."""
+    from_arrow: bool = False
+    """Whether Arrow wrote the rows: Parquet, and saved and hub datasets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +81,7 @@ def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list
                 )
             )
         try:
-            for found in _find(source, folder, places):
-                look = _look(found, source, places, in_part=True)
-                of = SourceFile(
-                    path=found.path, shown=found.shown, kind=found.kind, look=look, source=source
-                )
-                is_table = found.kind in _TABLES or source.place in {"sql", "hub"}
-                given.append(
-                    Given(part=part, field=name, source=source, file=of, is_table=is_table)
-                )
+            found = list(_of_source(part, name, source, folder, places))
         except _OfFile as error:
             problems.append(error.problem)
         except Unread as error:
@@ -103,6 +97,9 @@ def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list
                     remedy=error.remedy,
                 )
             )
+        else:
+            given += found
+            problems += _misplaced(source, name, file, {one.file.kind for one in found})
     if problems:
         raise InvalidInput([*problems, *unread])
     if unread:
@@ -146,6 +143,36 @@ def _sources(data: Data) -> Iterator[tuple[PartName, str, Source]]:
             yield "held_out", f"data.held_out[{number}]", source
 
 
+def _of_source(
+    part: PartName, name: str, source: Source, folder: Path, places: Places
+) -> Iterator[Given]:
+    for found in _find(source, folder, places):
+        look = _look(found, source, places, in_part=True)
+        yield Given(
+            part=part,
+            field=name,
+            source=source,
+            file=SourceFile(
+                path=found.path, shown=found.shown, kind=found.kind, look=look, source=source
+            ),
+            is_table=found.kind in _TABLES or source.place in {"sql", "hub"},
+            from_arrow=found.from_arrow or source.place == "hub",
+        )
+
+
+def _misplaced(source: Source, name: str, file: str, kinds: set[Kind]) -> Iterator[Problem]:
+    """Yield a problem for each key of a source that none of its files has a use for."""
+    useless = [set(source.misplaced(kind)) for kind in kinds]
+    for key in sorted(set.intersection(*useless)) if useless else ():
+        are = " and ".join(sorted(kinds))
+        yield Problem(
+            file=file,
+            field=f"{name}.{key}",
+            message=f"does not go with {are}",
+            remedy=f"Remove the line; {key} is for {', '.join(kinds_with(key))}.",
+        )
+
+
 def _find(source: Source, folder: Path, places: Places) -> Iterator[Found]:
     snapshots = places.cache / "snapshots"
     if source.path is None:
@@ -167,7 +194,7 @@ def _find(source: Source, folder: Path, places: Places) -> Iterator[Found]:
     for found in find_files(source, folder=folder, root=places.root, state=state):
         if found.kind == "arrow":
             saved = fetch_saved(found.path, found.shown, source.split, snapshots)
-            yield Found(path=saved.path, shown=saved.shown, kind=saved.kind)
+            yield Found(path=saved.path, shown=saved.shown, kind=saved.kind, from_arrow=True)
         else:
             yield found
 

@@ -22,7 +22,7 @@ from controller.data.unusable import Unusable
 from controller.spec.data import Kind
 from controller.state import writing_to
 
-VERSION = 3
+VERSION = 4
 """Of how a file is looked at. Another one makes every memo worthless."""
 
 _LFS = b"version https://git-lfs.github.com/spec/"

@@ -5,16 +5,21 @@ their tokens where they are counted; the others are refused, or dropped, with th
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from backends.base import BackendError
 from backends.encoder import Encoder, Limits
 from controller.data.example import spell
 from controller.data.prepared import Note, Prepared, Taken
+from controller.data.recipes import NEWEST
 from controller.data.truncate import truncate
 from controller.data.unusable import Unusable
 from controller.spec.data import OverLength
+
+Refuse: TypeAlias = Callable[[int, Unusable, Prepared], None]
+"""Notes that the row of a line cannot be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +30,8 @@ class Measure:
     most: int | None
     """The spec's `max_tokens`; without it only what may be too long for the model is counted."""
     over_length: OverLength
+    recipe: int = NEWEST
+    """Version of the spelling of what is cut."""
 
     @property
     def surely_short(self) -> int:
@@ -58,7 +65,9 @@ class Measure:
                 return
             self._fits(tokens, one.line, out)
 
-    def measured(self, waiting: Sequence[Taken], out: Prepared) -> Iterator[tuple[Taken, int]]:
+    def measured(
+        self, waiting: Sequence[Taken], out: Prepared, refuse: Refuse
+    ) -> Iterator[tuple[Taken, int]]:
         """Yield the examples that are short enough, cut where the spec says so, and their tokens."""
         if self.most is None or not waiting:
             return
@@ -72,7 +81,7 @@ class Measure:
                 elif (cut := self._shortened(one, count, self.most, out)) is not None:
                     yield cut
             except Unusable as error:
-                out.refuse(one.line, error)
+                refuse(one.line, error, out)
 
     @property
     def _limits(self) -> Limits:
@@ -109,7 +118,7 @@ class Measure:
             return None
         out.counts["max_tokens", "changed"] += 1
         out.notes.append(Note(one.line, "max_tokens", "changed", f"{over}: {cut.reason}"))
-        spelt, json = spell(cut.example), cut.example.as_json()
+        spelt, json = spell(cut.example, self.recipe), cut.example.as_json()
         return one._replace(example=cut.example, json=json, spelt=spelt), cut.tokens
 
     def _counts(self, waiting: Sequence[Taken]) -> list[int] | list[int | Unusable]:

@@ -4,11 +4,19 @@ import json
 from collections.abc import Mapping
 
 from backends.base import Json
-from controller.data.example import Message
+from controller.data.beside import Reading
+from controller.data.calls import as_json_text
+from controller.data.example import OPTIONS, Message
 from controller.data.nearest import did_you_mean, listing
+from controller.data.recipes import FIRST
 from controller.data.unusable import Unusable
 
+BESIDE = frozenset({"tools", "functions", "system", "system_prompt", *OPTIONS})
+"""Keys beside a conversation that every shape of one reads."""
+
 _PLAIN = {"role", "content"}
+_SYSTEM = ("system", "system_prompt")
+_UNLEARNT = ("loss", "train", "trainable", "training")
 
 
 def needs(row: Mapping[str, Json], *keys: str) -> None:
@@ -26,29 +34,78 @@ def needs(row: Mapping[str, Json], *keys: str) -> None:
             )
 
 
-def tools_of(row: Mapping[str, Json]) -> list[Json] | None:
+def tools_of(row: Mapping[str, Json], reading: Reading) -> list[Json] | None:
     """Return the `tools` of a row in OpenAI's form; None when it has none.
 
-    They may be a JSON text, and functions without the `type` around them.
+    They may be a JSON text, functions without the `type` around them, and the former `functions`.
 
     Raises:
         Unusable: They are no such thing.
     """
-    tools = row.get("tools")
+    tools, key = row.get("tools"), "tools"
+    if not tools and reading.recipe > FIRST:
+        tools, key = row.get("functions"), "functions"
+    elif row.get("functions") and reading.recipe > FIRST:
+        raise Unusable("there are both `tools` and `functions`", "Keep `tools` alone.")
     if not tools:
         return None
     if isinstance(tools, str):
-        tools = parsed_text(tools, "`tools`")
+        tools = parsed_text(tools, f"`{key}`")
     if not isinstance(tools, list):
-        raise Unusable("`tools` is not an array", 'Write [{"type": "function", "function": ...}]')
-    return [_tool(tool) for tool in tools] or None
+        raise Unusable(f"`{key}` is not an array", 'Write [{"type": "function", "function": ...}]')
+    return [_tool(tool, reading) for tool in tools] or None
+
+
+def options_of(row: Mapping[str, Json], reading: Reading) -> dict[str, Json] | None:
+    """Return what else of a row the protocol knows; None when there is nothing.
+
+    Raises:
+        Unusable: `parallel_tool_calls` is neither true nor false.
+    """
+    if reading.recipe == FIRST:
+        return None
+    given: dict[str, Json] = {key: row[key] for key in OPTIONS if row.get(key) is not None}
+    for key, value in given.items():
+        if value in ("true", "false", "True", "False"):
+            # As a table writes it.
+            given[key] = value in ("true", "True")
+        elif not isinstance(value, bool):
+            raise Unusable(f"`{key}` is neither true nor false", "Write true or false.")
+    return given or None
+
+
+def with_system_of(
+    row: Mapping[str, Json], messages: list[Message], reading: Reading
+) -> list[Message]:
+    """Return messages with the system prompt that stands beside them.
+
+    Raises:
+        Unusable: It is not text, or another one is among the messages.
+    """
+    if reading.recipe == FIRST:
+        return messages
+    prompts = {key: row[key] for key in _SYSTEM if row.get(key) not in (None, "")}
+    for key, prompt in prompts.items():
+        if not isinstance(prompt, str):
+            raise Unusable(f"`{key}` is not text", f'Write {{"{key}": "..."}}')
+    if not prompts:
+        return messages
+    texts = set(prompts.values())
+    inside = [one.get("content") for one in messages if one.get("role") in ("system", "developer")]
+    if len(texts) > 1 or (inside and inside[0] not in texts):
+        raise Unusable(
+            f"there are two system prompts: {', '.join(map(repr, prompts))}"
+            f"{' and one among the messages' if inside else ''}",
+            "Keep one of them.",
+        )
+    return messages if inside else [{"role": "system", "content": texts.pop()}, *messages]
 
 
 def message_of(written: Json) -> Message:
     """Return a message as written, without its null keys.
 
     Raises:
-        Unusable: It is no message.
+        Unusable: It is no message, or says in a way of its own that it is not learnt.
     """
     if not isinstance(written, dict):
         raise Unusable("a message is not an object", 'Write {"role": "user", "content": "..."}')
@@ -58,21 +115,55 @@ def message_of(written: Json) -> Message:
     message.setdefault("content", None)
     if not message.get("tool_calls", True):
         del message["tool_calls"]
+    for key in _UNLEARNT:
+        if isinstance(message.get(key), bool):
+            raise Unusable(
+                f"a message says by `{key}` whether it is learnt, which is not read",
+                'Write "weight": 0 into messages that are not to be learnt, and remove the key.',
+            )
     return message
 
 
-def turns_of(row: Mapping[str, Json], key: str, role: str) -> list[Message]:
+def turns_of(row: Mapping[str, Json], key: str, role: str, reading: Reading) -> list[Message]:
     """Return the messages under a key; a plain text is one message of a role.
+
+    Messages may be a JSON text. An answer may be any JSON value: its text is what is learnt.
 
     Raises:
         Unusable: They are neither.
     """
     value = row.get(key)
+    if isinstance(value, str) and reading.recipe > FIRST:
+        value = messages_in(value)
     if isinstance(value, str):
         return [{"role": role, "content": value}]
-    if isinstance(value, list):
+    if isinstance(value, list) and (role == "user" or not value or any(map(_is_message, value))):
         return [message_of(message) for message in value]
+    if role == "assistant" and value is not None:
+        return [{"role": role, "content": as_json_text(value)}]
     raise Unusable(f"`{key}` is neither text nor messages", f'Write {{"{key}": "..."}}')
+
+
+def messages_in(text: str) -> Json:
+    """Return the messages that a text spells in JSON, as cells of tables do; else the text."""
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        value: Json = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, list) and value and all(map(_is_message, value)) else text
+
+
+def parsed_list(value: Json, key: str) -> Json:
+    """Return a value, or what it spells in JSON: a table has a text where an array is meant.
+
+    Raises:
+        Unusable: It is a text, and not JSON.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        return parsed_text(value, f"`{key}`")
+    return value
 
 
 def parsed_text(text: str, what: str) -> Json:
@@ -88,11 +179,24 @@ def parsed_text(text: str, what: str) -> Json:
     return value
 
 
-def _tool(tool: Json) -> Json:
+def _is_message(value: Json) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("role"), str)
+
+
+def _tool(tool: Json, reading: Reading) -> Json:
     if isinstance(tool, dict) and isinstance(tool.get("type"), str):
+        is_flat = tool["type"] == "function" and isinstance(tool.get("name"), str)
+        if is_flat and "function" not in tool and reading.recipe > FIRST:
+            # As newer interfaces write it, without the object around the function.
+            return {
+                "type": "function",
+                "function": {key: value for key, value in tool.items() if key != "type"},
+            }
         return tool
     if isinstance(tool, dict) and isinstance(tool.get("name"), str):
         return {"type": "function", "function": tool}
+    if isinstance(tool, dict) and isinstance(tool.get("function"), dict):
+        return {"type": "function", **tool}
     raise Unusable(
         "a tool has no name", 'Write {"type": "function", "function": {"name": "search", ...}}'
     )

@@ -38,7 +38,7 @@ _SEED = 1
 _KEY_BYTES = 8
 
 
-def band_keys(text: str, similarity: float) -> list[bytes]:
+def band_keys(text: str, similarity: float, rest: bytes = b"") -> list[bytes]:
     """Return a text's keys, of eight bytes each; another text that shares one may be near to it.
 
     Two texts of at least this similarity share a key in 99 of 100 cases or more. Whether two
@@ -48,29 +48,36 @@ def band_keys(text: str, similarity: float) -> list[bytes]:
     Args:
         text: A text; one without a letter, digit or operator has no keys.
         similarity: From 0.5 to below 1.
+        rest: What has to be equal, so that texts with another rest share no key.
     """
-    return _keys(text, *_bands_and_rows(similarity))
+    return _keys(text, *_bands_and_rows(similarity), rest)
 
 
-def fine_keys(text: str) -> list[bytes]:
+def fine_keys(text: str, rest: bytes = b"") -> list[bytes]:
     """Return more keys of a text, each of one shingle: they part what shares a template.
 
     Where nine tenths of two texts are boilerplate, long keys are mostly of that alone. Among so
     many short ones some are of the tenth that is a text's own.
     """
-    return _keys(text, _FINE_KEYS, 1)
+    return _keys(text, _FINE_KEYS, 1, rest)
 
 
-def _keys(text: str, bands: int, rows: int) -> list[bytes]:
+def _keys(text: str, bands: int, rows: int, rest: bytes) -> list[bytes]:
     shingles = _shingles(text)
     if not shingles:
-        return []
+        if not rest:
+            return []
+        # Calls alone, without a word: they are compared as they are.
+        shingles = [""]
+    mixed = blake2b(rest, digest_size=_KEY_BYTES).digest() if rest else b""
     sketch = RMinHash(num_perm=bands * rows, seed=_SEED)
     sketch.update(shingles)
     packed = pack(f"<{bands * rows}I", *sketch.digest())
     width = len(packed) // bands
     return [
-        blake2b(packed[at : at + width], digest_size=_KEY_BYTES, salt=at.to_bytes(2)).digest()
+        blake2b(
+            packed[at : at + width] + mixed, digest_size=_KEY_BYTES, salt=at.to_bytes(2)
+        ).digest()
         for at in range(0, len(packed), width)
     ]
 

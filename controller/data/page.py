@@ -56,6 +56,7 @@ _SIGNS: Final[tuple[tuple[Feature, bytes], ...]] = (
     ("developer", b'"role":"developer"'),
     ("tools", b',"tools":'),
     ("tools", b'"tool_calls":'),
+    ("parallel_tool_calls", b',"parallel_tool_calls":'),
 )
 """What stands in a canonical line with a feature, and in no text: there, quotes are escaped."""
 

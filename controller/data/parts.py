@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from controller.data.decide import copies
+from controller.data.files import Called
 from controller.data.page import DIGEST, DROPPED, TRAIN
 from controller.data.report import PartName
 from controller.data.spool import Spool
@@ -32,14 +33,19 @@ class Parts:
 
 
 def write_parts(
-    spool: Spool, verdicts: bytearray, *, shown: Sequence[str], weights: Sequence[float], to: Path
+    spool: Spool,
+    verdicts: bytearray,
+    *,
+    called: Sequence[Called],
+    weights: Sequence[float],
+    to: Path,
 ) -> Parts:
     """Write both halves, each example's origin beside it.
 
     Args:
         spool: The examples.
         verdicts: Of every example.
-        shown: Name of each source's file.
+        called: Each source's file.
         weights: How often examples of each source are trained on.
         to: Folder of the files.
     """
@@ -60,9 +66,8 @@ def write_parts(
                 run, data = _weighted(once, data, weights[once.source])
             tokens[run.verdict] += sum(run.tokens)
             lines.add(data, len(run.lines))
-            name = shown[run.source]
-            text = f"\n{name}:".join(map(str, run.lines))
-            origins.add(f"{name}:{text}\n".encode(), len(run.lines))
+            places = called[run.source].places(run.lines)
+            origins.add(places.encode() if run.lines else b"", len(run.lines))
         files = {}
         for name, (lines, origins) in zip(NAMES, halves, strict=True):
             files[f"{name}.jsonl"] = lines.finish()

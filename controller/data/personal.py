@@ -1,27 +1,38 @@
 """Personal data and secrets in an example: found, and masked, refused or noted as the spec says.
 
-Looked at are all texts, the arguments of tool calls and what a grader reads. What was found is
-never repeated in a message or report.
+Looked at is every text and number that the example's canonical line holds, keys among them: contents
+in any form, names, arguments of calls (inside their JSON, so that it stays valid), whatever else a
+message has, both answers of a pair, tool definitions, what a grader reads. What cannot be looked at,
+an image or a sound, is refused where personal data may not pass, and so is what cannot be masked: a
+function's name, a key that a grader goes by. What was found is never repeated in a message or report.
 """
 
 import json
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from backends.base import Json
 from controller.data.example import Example, Message, map_texts
 from controller.data.optional import load
-from controller.data.unusable import Unusable
+from controller.data.recipes import FIRST, NEWEST
+from controller.data.unusable import Personal
 from controller.spec.data import Prepare
 
-Mask: TypeAlias = Callable[[str], str]
+Mask: TypeAlias = Callable[[str, str], str]
+"""Returns a text with what was found in it masked; the second text names it, as a key does."""
+
+_FIXED: Final = frozenset({"role", "type", "weight"})
+"""Keys whose values are words of the protocol."""
+_UNNAMING: Final = frozenset({"name", "tool_call_id"})
+"""Keys that do not say what their value is."""
+_TEXT_PARTS: Final = frozenset({"text", "refusal", "thinking", "reasoning", "output_text"})
 
 
 class PersonalData:
     """What a spec wants done about personal data."""
 
-    def __init__(self, prepare: Prepare) -> None:
+    def __init__(self, prepare: Prepare, recipe: int = NEWEST) -> None:
         """Load what finds it.
 
         Raises:
@@ -30,6 +41,7 @@ class PersonalData:
         self._pii: Any = load("controller.data.pii", extra="data", what=f"pii: {prepare.pii}")
         self._does = prepare.pii
         self._regions = prepare.pii_regions
+        self._recipe = recipe
 
     def treat(self, example: Example) -> tuple[Example, str]:
         """Look through an example.
@@ -38,32 +50,211 @@ class PersonalData:
             The example, masked where that is wanted; and what was found: `2 email, 1 phone`.
 
         Raises:
-            Unusable: Something was found, and that is to be refused.
+            Personal: Something was found that is to be refused, or cannot be masked or looked at.
         """
         names: dict[tuple[str, str], str] = {}
         found: Counter[str] = Counter()
 
-        def mask(text: str) -> str:
-            findings = self._pii.find(text, self._regions)
+        def mask(text: str, named: str = "") -> str:
+            findings = self._pii.find_named(text, named, self._regions, self._recipe)
             if not findings:
                 return text
             found.update(finding.kind for finding in findings)
             masked: str = self._pii.mask(text, findings, names)
             return masked
 
-        masked = map_texts(example, mask)
-        if any("tool_calls" in message for message in example.messages):
-            masked = masked._replace(messages=[_in_calls(one, mask) for one in masked.messages])
-        if masked.graded is not None:
-            masked = masked._replace(graded={k: _deep(v, mask) for k, v in masked.graded.items()})
+        if self._recipe == FIRST and self._does == "mask":
+            masked = _by_first_recipe(example, mask)
+        else:
+            walk = _Walk(mask, fails=self._does == "mask")
+            masked = walk.example(example)
+            found.update(walk.unseen)
         if not found:
             return example, ""
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
+        if self._does != "warn" and (unseen := sorted(found.keys() & _UNSEEN.values())):
+            raise Personal(
+                f"{', '.join(unseen)}: what it shows is not looked at",
+                "Take the row out, or set data.prepare.pii: warn",
+            )
         if self._does == "reject":
-            raise Unusable(
+            raise Personal(
                 f"personal data: {listed}", "Take it out of the row, or set data.prepare.pii: mask"
             )
         return (masked if self._does == "mask" else example), listed
+
+
+_UNSEEN: Final = {
+    "image_url": "image",
+    "input_image": "image",
+    "image": "image",
+    "input_audio": "sound",
+    "audio": "sound",
+    "video": "video",
+    "file": "file",
+    "input_file": "file",
+}
+
+
+class _Walk:
+    """Goes through all of an example."""
+
+    def __init__(self, mask: Mask, *, fails: bool) -> None:
+        """Start a walk.
+
+        Args:
+            mask: What is done with each text.
+            fails: Whether what is found where nothing can be masked is an error.
+        """
+        self._mask = mask
+        self._fails = fails
+        self.unseen: Counter[str] = Counter()
+
+    def example(self, example: Example) -> Example:
+        graded, tools, rejected = example.graded, example.tools, example.rejected
+        if graded is not None:
+            graded = {self._kept(key): self._deep(item, key) for key, item in graded.items()}
+        return example._replace(
+            messages=[self._message(one) for one in example.messages],
+            tools=None if tools is None else [self._called(tool) for tool in tools],
+            rejected=None if rejected is None else self._message(rejected),
+            graded=graded,
+            text=None if example.text is None else self._mask(example.text, ""),
+        )
+
+    def _message(self, message: Message) -> Message:
+        new: Message = {}
+        for key, value in message.items():
+            if key == "content":
+                new[key] = self._content(value)
+            elif key in {"tool_calls", "function_call"}:
+                many = value if isinstance(value, list) else [value]
+                calls = [self._called(call) for call in many]
+                new[key] = calls if isinstance(value, list) else calls[0]
+            elif key in _FIXED:
+                new[key] = self._fixed(value)
+            else:
+                new[self._kept(key)] = self._deep(value, "" if key in _UNNAMING else key)
+        return new
+
+    def _content(self, content: Json) -> Json:
+        if not isinstance(content, list):
+            return self._deep(content, "")
+        return [self._part(part) for part in content]
+
+    def _part(self, part: Json) -> Json:
+        if not isinstance(part, dict):
+            return self._deep(part, "")
+        kind = str(part.get("type"))
+        if kind not in _TEXT_PARTS:
+            self.unseen[_UNSEEN.get(kind, "file")] += kind in _UNSEEN
+            # Its address can be read, its bytes cannot.
+            part = {key: _without_bytes(value) for key, value in part.items()}
+        return {
+            key: self._fixed(value) if key in _FIXED else self._deep(value, "")
+            for key, value in part.items()
+        }
+
+    def _called(self, value: Json) -> Json:
+        """Return a call or a definition of a function, whose name stays what it is."""
+        if not isinstance(value, dict):
+            return self._deep(value, "")
+        new: dict[str, Json] = {}
+        for key, item in value.items():
+            if key in _FIXED:
+                new[key] = self._fixed(item)
+            elif key == "function":
+                new[key] = self._called(item)
+            elif key == "name" and isinstance(item, str):
+                new[key] = self._kept(item)
+            elif key == "arguments" and isinstance(item, str):
+                new[key] = self._arguments(item)
+            else:
+                new[self._kept(key)] = self._deep(item, "" if key == "id" else key)
+        return new
+
+    def _arguments(self, text: str) -> str:
+        try:
+            written = json.loads(text)
+            # Number by number and text by text, so that what is left is JSON.
+            inside = self._deep(written, "")
+        except (ValueError, RecursionError):
+            return self._mask(text, "")
+        return text if inside == written else json.dumps(inside, ensure_ascii=False)
+
+    def _deep(self, value: Json, named: str) -> Json:
+        if isinstance(value, str):
+            return self._mask(value, named)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            spelt = str(int(value) if isinstance(value, float) and value.is_integer() else value)
+            return value if (text := self._mask(spelt, named)) == spelt else text
+        if isinstance(value, dict):
+            new = {self._mask(key, ""): self._deep(item, key) for key, item in value.items()}
+            if len(new) < len(value):
+                raise Personal(
+                    "personal data in two keys of one object", "Rename them, or take them out."
+                )
+            return new
+        if isinstance(value, list):
+            return [self._deep(item, named) for item in value]
+        return value
+
+    def _fixed(self, value: Json) -> Json:
+        return self._kept(value) if isinstance(value, str) else self._deep(value, "")
+
+    def _kept(self, name: str) -> str:
+        """Return a name that cannot be masked, since other things go by it."""
+        if self._mask(name, "") != name and self._fails:
+            raise Personal(
+                "personal data in the name of a function or key, which cannot be masked",
+                "Rename it.",
+            )
+        return name
+
+
+def _without_bytes(value: Json) -> Json:
+    if isinstance(value, str):
+        return value[: value.index(",")] if value.startswith("data:") and "," in value else value
+    if isinstance(value, dict):
+        return {key: _without_bytes(item) for key, item in value.items()}
+    return value
+
+
+def _by_first_recipe(example: Example, mask: Mask) -> Example:
+    """Return an example masked in its contents, its arguments as text and what a grader reads."""
+
+    def in_text(text: str) -> str:
+        return mask(text, "")
+
+    masked = map_texts(example, in_text, FIRST)
+    if any("tool_calls" in message for message in example.messages):
+        masked = masked._replace(messages=[_in_calls(one, mask) for one in masked.messages])
+    if masked.graded is not None:
+        deep = _FirstWalk(mask, fails=False)
+        graded = {key: deep.value(item) for key, item in masked.graded.items()}
+        masked = masked._replace(graded=graded)
+    return masked
+
+
+class _FirstWalk(_Walk):
+    """Values alone, without the names that they stand under."""
+
+    def value(self, value: Json) -> Json:
+        if isinstance(value, dict):
+            return {key: self.value(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if isinstance(value, float):
+            return value if (text := self._mask(str(value), "")) == str(value) else text
+        return self._deep(value, "")
+
+    def arguments(self, text: str) -> str:
+        try:
+            written = json.loads(text)
+            inside = self.value(written)
+        except (ValueError, RecursionError):
+            return self._mask(text, "")
+        return text if inside == written else json.dumps(inside, ensure_ascii=False)
 
 
 def _in_calls(message: Message, mask: Mask) -> Message:
@@ -76,27 +267,7 @@ def _in_calls(message: Message, mask: Mask) -> Message:
 def _in_call(call: Json, mask: Mask) -> Json:
     if not isinstance(call, dict) or not isinstance(function := call.get("function"), dict):
         return call
-    arguments = function.get("arguments")
-    if not isinstance(arguments, str):
+    if not isinstance(arguments := function.get("arguments"), str):
         return call
-    try:
-        written = json.loads(arguments)
-        # Number by number and text by text, so that what is left is JSON.
-        inside = _deep(written, mask)
-    except (ValueError, RecursionError):
-        masked = mask(arguments)
-    else:
-        masked = arguments if inside == written else json.dumps(inside, ensure_ascii=False)
+    masked = _FirstWalk(mask, fails=False).arguments(arguments)
     return {**call, "function": {**function, "arguments": masked}}
-
-
-def _deep(value: Json, mask: Mask) -> Json:
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value if (text := mask(str(value))) == str(value) else text
-    if isinstance(value, dict):
-        return {key: _deep(item, mask) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_deep(item, mask) for item in value]
-    return value

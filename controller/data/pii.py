@@ -1,8 +1,10 @@
 """Personal data and secrets in a text: where they stand, and the text without them. Pure.
 
 What is found can belong to a person or opens something. Not looked for: names and addresses,
-which no rule finds; numbers that a business advertises (1588-1234, 080-...); e-mail addresses of
-version control (`git@...`); the machine's own and reserved IP addresses.
+passports, driving licences and number plates, which no rule finds; bank accounts other than by IBAN
+and, in Korea, beside a word that names them; numbers that a business advertises (1588-1234,
+080-...); e-mail addresses of version control (`git@...`); the machine's own and reserved IP
+addresses.
 
 `find` on a text without digits, `@` and the literals of keys takes a microsecond.
 """
@@ -14,15 +16,18 @@ from types import MappingProxyType
 from controller.data.pii_finding import Finding
 from controller.data.pii_numbers import find_numbers
 from controller.data.pii_secrets import find_secrets
+from controller.data.recipes import NEWEST
 
 KINDS = MappingProxyType(
     {
         "secret": "keys, tokens, private keys, passwords in URLs and behind their name",
         "email": "e-mail addresses, also with (at) or 골뱅이",
-        "iban": "bank account numbers with the checksum of ISO 13616",
+        "iban": "international bank account numbers (IBAN), by the checksum of ISO 13616",
         "card": "card numbers with an issuer's prefix and Luhn's checksum",
         "rrn": "Korean resident and foreigner registration numbers",
+        "national_id": "identity numbers of the given regions, by their issuers' rules",
         "phone": "phone numbers, international or of the given regions",
+        "account": "Korean bank accounts, where a word beside them names an account or a bank",
         "ip": "IPv4 and IPv6 addresses of a machine",
     }
 )
@@ -56,13 +61,17 @@ _DOMAIN = re.compile(
 _NO_DOMAIN = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|css|html?|json|ya?ml|txt|md)$", re.IGNORECASE)
 _LONGEST_LOCAL = 64
 
+_LONGEST_NAME = 40
+_WORD_ENDS = re.compile(r"[_-]+|(?<=[a-z])(?=[A-Z])")
 
-def find(text: str, regions: Sequence[str]) -> list[Finding]:
+
+def find(text: str, regions: Sequence[str], recipe: int = NEWEST) -> list[Finding]:
     """Find personal data and secrets.
 
     Args:
         text: Any text.
-        regions: Countries whose national phone numbers are looked for: `KR`.
+        regions: Countries whose national phone and identity numbers are looked for: `KR`.
+        recipe: Version of what is looked for.
 
     Returns:
         In the order of the text; no two overlap.
@@ -76,11 +85,29 @@ def find(text: str, regions: Sequence[str]) -> list[Finding]:
         )
     found: list[Finding] = []
     # What stood close to a finding may be one too, once that is masked.
-    while more := _apart(_search(typed, regions)):
+    while more := _apart(_search(typed, regions, recipe)):
         found += more
         for one in more:
             blank = "\n" * (one.end - one.start)
             typed = f"{typed[: one.start]}{blank}{typed[one.end :]}"
+    return sorted(found, key=lambda one: one.start)
+
+
+def find_named(
+    text: str, named: str, regions: Sequence[str], recipe: int = NEWEST
+) -> list[Finding]:
+    """Find the same in a value that stands under a key, which may say what it is.
+
+    `{"password": "P@$$w0rd1"}` is found as `password: P@$$w0rd1` is.
+    """
+    found = find(text, regions, recipe)
+    if not named:
+        return found
+    words = f"{_WORD_ENDS.sub(' ', named[-_LONGEST_NAME:])}: "
+    for one in find(words + text, regions, recipe):
+        start, end = one.start - len(words), one.end - len(words)
+        if start >= 0 and all(end <= other.start or other.end <= start for other in found):
+            found.append(Finding(one.kind, start, end, one.value))
     return sorted(found, key=lambda one: one.start)
 
 
@@ -107,12 +134,12 @@ def mask(text: str, findings: Sequence[Finding], names: dict[tuple[str, str], st
     return "".join((*parts, text[at:]))
 
 
-def _search(text: str, regions: Sequence[str]) -> list[Finding]:
+def _search(text: str, regions: Sequence[str], recipe: int) -> list[Finding]:
     found = [*find_secrets(text)]
     if any(one in text for one in _ATS):
         found += _emails(text)
     if _DIGIT.search(text):
-        found += find_numbers(text, regions)
+        found += find_numbers(text, regions, recipe)
     return found
 
 

@@ -24,9 +24,12 @@ from stdnum.exceptions import ValidationError
 from stdnum.kr import rrn
 
 from controller.data.pii_finding import Finding
+from controller.data.pii_national import find_accounts, find_national, is_named
+from controller.data.recipes import FIRST, NEWEST
 
 _MANY_DIGITS = re.compile(r"[0-9](?:[-. ()]{0,3}[0-9]){6}")
 """Nothing below is shorter, but for IP addresses."""
+_DIGITS = re.compile(r"[0-9]{2}")
 _BEFORE = 24
 """Characters before a number in which a word may say what it is."""
 
@@ -108,15 +111,20 @@ _PUNCTUATION = str.maketrans("()", "  ")
 _MOST_GROUPS = 5
 
 
-def find_numbers(text: str, regions: Sequence[str]) -> Iterator[Finding]:
+def find_numbers(text: str, regions: Sequence[str], recipe: int = NEWEST) -> Iterator[Finding]:
     """Yield the numbers of a text; some may overlap.
 
     Args:
         text: Any text.
-        regions: Countries whose national phone numbers are looked for: `KR`.
+        regions: Countries whose national numbers are looked for: `KR`.
+        recipe: Version of what is looked for: the first knows Korea's identity numbers alone.
     """
+    if recipe > FIRST and _DIGITS.search(text):
+        yield from find_national(text, regions)
     if _MANY_DIGITS.search(text):
-        yield from _registration_numbers(text)
+        yield from _registration_numbers(text, recipe)
+        if recipe > FIRST and "KR" in regions:
+            yield from find_accounts(text)
         yield from _cards(text)
         yield from _bank_numbers(text)
         yield from _phones(text, regions)
@@ -126,19 +134,22 @@ def find_numbers(text: str, regions: Sequence[str]) -> Iterator[Finding]:
         yield from _ipv6(text)
 
 
-def _registration_numbers(text: str) -> Iterator[Finding]:
+def _registration_numbers(text: str, recipe: int) -> Iterator[Finding]:
     """Yield Korean resident and foreigner registration numbers.
 
     Since October 2020 the last six digits are drawn, and the last is no checksum any more; so a
     number written as 6-7 digits needs a birth date only. Thirteen digits in a row may be a
-    barcode or a time: there the checksum decides, or the word before.
+    barcode or a time: there the checksum decides, or a word before or after.
     """
     for found in _RRN.finditer(text):
         digits = found[1] + found[3]
         if not _is_born(digits):
             continue
         is_checked = rrn.is_valid(digits) and (found[2] or _may_be_person(text, found))
-        if "-" in found[2] or is_checked or _is_named(_RRN_NAMED, text, found.start()):
+        named = _is_named(_RRN_NAMED, text, found.start())
+        if recipe > FIRST:
+            named = is_named(_RRN_NAMED, text, found)
+        if "-" in found[2] or is_checked or named:
             yield Finding("rrn", found.start(), found.end(), digits)
 
 

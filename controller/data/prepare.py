@@ -10,11 +10,13 @@ these are. Raise VERSION with every change of what comes out of this package, an
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from backends.base import Json
-from controller.data.example import Example, Message, map_texts
+from controller.data.check_calls import check_form
+from controller.data.example import ROLE_AND_CONTENT, Example, Message, map_texts
 from controller.data.nearest import quoted
+from controller.data.recipes import NEWEST
 from controller.data.unusable import Empty, Unusable
 
 VERSION = 5
@@ -40,13 +42,25 @@ def normalise(example: Example) -> Example:
     return new if example.is_plain else _normal_rest(new)
 
 
-def collapse_whitespace(example: Example) -> Example:
+def collapse_whitespace(example: Example, recipe: int = NEWEST) -> Example:
     """Return the example with one blank for each run of blanks, and none at the ends of a line.
 
     The ends of a message are stripped of line ends too; those within it stay, since they part
     paragraphs and items. Tool calls and definitions are left alone.
     """
-    return map_texts(example, collapsed_text)
+    return map_texts(example, collapsed_text, recipe)
+
+
+def without_end(marks: Sequence[str]) -> Callable[[str], str]:
+    """Return the function that takes end marks off a text, as often as they stand there."""
+    normal = tuple(normal_text(mark) for mark in marks)
+
+    def strip(text: str) -> str:
+        while mark := next((mark for mark in normal if mark and text.endswith(mark)), ""):
+            text = text[: -len(mark)]
+        return text
+
+    return strip
 
 
 def with_system(example: Example, system: str) -> Example:
@@ -91,7 +105,7 @@ def check(example: Example) -> None:
 
 def _check_turns(messages: list[Message]) -> tuple[bool, bool, Json]:
     """Check each turn; say whether anything is asked and answered, and whose turn is the last."""
-    asked = answered = empty = False
+    asked = answered = empty = greeted = False
     role: Json = None
     for message in messages:
         role = message.get("role")
@@ -104,12 +118,16 @@ def _check_turns(messages: list[Message]) -> tuple[bool, bool, Json]:
         if type(content) is not str:
             _check_content(content, role)
         if role == "assistant":
-            if not asked:
+            if not asked and (empty or greeted or "tool_calls" in message):
                 raise _unasked(empty=empty)
             answered = _check_answer(message) or answered
+            # Whoever opens a conversation greets; what is asked has to come after it.
+            greeted = greeted or not asked
         elif role != "tool":
             empty = _is_blank(content)
             asked = asked or not empty
+    if greeted and not asked:
+        raise _unasked(empty=empty)
     return asked, answered, role
 
 
@@ -163,7 +181,7 @@ def _normal_rest(example: Example) -> Example:
 
 def _normal_message(message: Message) -> Message:
     content = message["content"]
-    if len(message) == 2 and type(content) is str:  # noqa: PLR2004 - role and content
+    if len(message) == ROLE_AND_CONTENT and type(content) is str:
         normal = normal_text(content)
         return message if normal is content else {**message, "content": normal}
     new = _deep(message)
@@ -174,10 +192,21 @@ def _deep(value: Json) -> Json:
     if isinstance(value, str):
         return normal_text(value)
     if isinstance(value, dict):
-        return {normal_text(key): _deep(item) for key, item in value.items()}
+        normal = {normal_text(key): _deep(item) for key, item in value.items()}
+        if len(normal) < len(value):
+            raise Unusable(
+                "an object has two keys that are the same once they are spelt in Unicode NFC",
+                "Rename one of them.",
+            )
+        return normal
     if isinstance(value, list):
         return [_deep(item) for item in value]
     return value
+
+
+def is_opened_by_assistant(messages: list[Message]) -> bool:
+    """Say whether the assistant speaks first, so that it learns to greet without being asked."""
+    return bool(messages) and messages[0].get("role") == "assistant"
 
 
 def _unasked(*, empty: bool) -> Unusable:
@@ -209,25 +238,11 @@ def _check_answer(message: Message) -> bool:
             "an answer is empty", "Write the answer of that assistant turn, or delete this row."
         )
     if "tool_calls" in message:
-        _check_calls(message["tool_calls"])
+        check_form(message["tool_calls"])
     weight = message.get("weight", 1)
     if weight not in (0, 1) or isinstance(weight, bool):
         raise Unusable(f"a weight is {quoted(weight)}", "Write 0 or 1.")
     return weight == 1
-
-
-def _check_calls(calls: Json) -> None:
-    if isinstance(calls, list) and all(
-        isinstance(call, dict)
-        and isinstance(function := call.get("function"), dict)
-        and isinstance(function.get("name"), str)
-        for call in calls
-    ):
-        return
-    raise Unusable(
-        "`tool_calls` is not a list of function calls",
-        'Write [{"id": "call_1", "type": "function", "function": {"name": "search", ...}}]',
-    )
 
 
 def _is_blank(content: Json) -> bool:

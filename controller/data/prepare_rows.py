@@ -7,6 +7,7 @@ here that needs to know other batches: duplicates, samples and the split are the
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,9 +15,13 @@ from xxhash import xxh3_128_digest
 
 from backends.base import Encoder, Json
 from controller.canonical import canonical_json
-from controller.data.batches import Batch, Lines, meets
-from controller.data.example import Example, map_texts, spell, texts_of
-from controller.data.files import Row
+from controller.data.batches import Batch, Lines
+from controller.data.check_calls import answers_are_equal, check_against_tools
+from controller.data.compared import rest_of, texts_of
+from controller.data.conditions import Conditions
+from controller.data.example import Example, map_texts, spell
+from controller.data.files import Noted, Row
+from controller.data.lookup import find_value, without_nulls
 from controller.data.measure import Measure
 from controller.data.nearest import did_you_mean, listing
 from controller.data.optional import load
@@ -26,19 +31,20 @@ from controller.data.plain import PLAIN_SHAPES, spell_line, spell_plain
 from controller.data.prepare import (
     check,
     collapse_whitespace,
+    is_opened_by_assistant,
     normal_text,
     normalise,
     with_system,
+    without_end,
 )
 from controller.data.prepared import Note, Prepared, Taken
 from controller.data.readers import parse_line
-from controller.data.recipes import NEWEST, Recipe
+from controller.data.recipes import FIRST, NEWEST, is_the_same_by_all
 from controller.data.report import Effect, StepName
 from controller.data.shapes import converter
 from controller.data.split import Hash, seeded_hash, share
-from controller.data.unusable import Empty, Unusable
-from controller.spec.data import Fraction, Prepare, Source
-from controller.spec.where import parse_where
+from controller.data.unusable import Empty, Personal, Unusable
+from controller.spec.data import Fraction, Kind, Prepare, Source
 
 Fields: TypeAlias = Mapping[str, Json]
 """What a row holds."""
@@ -49,8 +55,11 @@ class RowPreparation:
     """How the rows of one source become examples. Picklable."""
 
     source: Source
+    kind: Kind
     is_table: bool
     """Whether its columns are the same for every row, so that a missing one is said once."""
+    from_arrow: bool
+    """Whether Arrow wrote the rows, with a null for each nested key that another row has."""
     method: str
     system: str | None
     """As it is put into examples: normalised."""
@@ -81,10 +90,22 @@ class RowPreparer:
 
     def __init__(self, preparation: RowPreparation) -> None:
         self._preparation = preparation
-        self._recipe = Recipe(preparation.recipe)
         source = preparation.source
-        self._convert = converter(source.columns, source.shape, preparation.method, self._recipe)
-        self._where = [parse_where(text) for text in preparation.source.where]
+        self._recipe = preparation.recipe
+        self._where = Conditions(
+            source.where,
+            kind=preparation.kind,
+            is_table=preparation.is_table,
+            recipe=preparation.recipe,
+        )
+        self._convert = converter(
+            source.columns,
+            source.shape,
+            preparation.method,
+            preparation.recipe,
+            self._named_by_spec(),
+        )
+        self._from_arrow = preparation.from_arrow and preparation.recipe > FIRST
         self._steps = list(self._chosen_steps())
         prepare, split = preparation.prepare, preparation.split
         self._split = split if split and (split.group_by or split.stratify_by) else None
@@ -105,10 +126,11 @@ class RowPreparer:
                 encoder=preparation.encoder,
                 most=prepare.max_tokens,
                 over_length=prepare.over_length,
+                recipe=self._recipe,
             )
         self._counts = self._measure is not None and self._measure.most is not None
         self._takes_chat = self._changes_nothing and is_chat
-        self._personal = None if prepare.pii == "off" else PersonalData(prepare)
+        self._personal = None if prepare.pii == "off" else PersonalData(prepare, self._recipe)
         self._near: Any = None
         if prepare.deduplicate == "near":
             self._near = load("controller.data.near", extra="data", what="deduplicate: near")
@@ -116,20 +138,19 @@ class RowPreparer:
         # it is made.
         needs_example = self._where or self._split or self._near or self._counts
         is_known = preparation.source.columns is None and preparation.source.shape in PLAIN_SHAPES
+        # What recipes treat differently whatever a row holds.
+        self._matters = bool(self._where or self._near or self._personal) or not is_supervised
         self._spells_lines = self._changes_nothing and is_known and not needs_example
 
     def run(self, batch: Batch) -> Prepared:
         """Prepare every row of a batch."""
-        out = self._prepare_lines(batch) if self._spells_lines else None
-        if out is None:
-            out = self._prepare_rows(_parsed(batch) if isinstance(batch, Lines) else batch.rows)
-        out.recipe_matters = self._recipe.matters
-        return out
+        if isinstance(batch, Lines):
+            out = self._prepare_lines(batch) if self._spells_lines else None
+            return out or self._prepare_rows(_parsed(batch))
+        return self._prepare_rows(batch.rows)
 
-    def _prepare_lines(self, batch: Batch) -> Prepared | None:
+    def _prepare_lines(self, batch: Lines) -> Prepared | None:
         """Prepare lines of which most are plain; None where the encoder must look at each."""
-        if not isinstance(batch, Lines):
-            return None
         out, drafts, plain = Prepared(), _drafts(), Draft()
         shape, measure = self._preparation.source.shape, self._measure
         longest = sys.maxsize if measure is None else measure.surely_short
@@ -151,7 +172,7 @@ class RowPreparer:
         return out if self._finish(out, drafts, measure) else None
 
     def _prepare_rows(self, rows: Iterable[Row]) -> Prepared:
-        out, drafts = Prepared(), _drafts()
+        out, drafts = Prepared(recipe_matters=self._matters), _drafts()
         waiting: list[Taken] = []
         for line, row in rows:
             one = self._prepare_row(line, row, out, drafts)
@@ -160,7 +181,7 @@ class RowPreparer:
             if out.blamed is not None:
                 break
         if self._measure is not None:
-            for one, tokens in self._measure.measured(waiting, out):
+            for one, tokens in self._measure.measured(waiting, out, self._refuse):
                 self._put(one, drafts, tokens)
         self._finish(out, drafts)
         return out
@@ -173,7 +194,13 @@ class RowPreparer:
         try:
             if isinstance(row, Unusable):
                 raise row
-            if self._where and not meets(row, self._where, is_table=self._preparation.is_table):
+            if isinstance(row, Noted):
+                out.counts["read", "noted"] += 1
+                out.notes.append(Note(line, "read", "noted", row.note))
+                row = dict(row)
+            if self._from_arrow:
+                row = without_nulls(row)
+            if self._where and not self._where.meet(row, line):
                 out.counts["where", "dropped"] += 1
                 return None
             one = self._prepared(row, line, out)
@@ -184,15 +211,26 @@ class RowPreparer:
             if error.field and self._preparation.is_table:
                 out.blamed = error
             else:
-                out.refuse(line, error)
+                self._refuse(line, error, out)
         except (ValueError, RecursionError):
-            out.refuse(line, _NOT_SPELT)
+            self._refuse(line, _NOT_SPELT, out)
         return None
+
+    def _refuse(self, line: int, error: Unusable, out: Prepared) -> None:
+        """Note a problem, or set the row aside where its source says so."""
+        is_whole = error.whole or isinstance(error, Personal)
+        if self._preparation.source.unusable == "drop" and not is_whole:
+            out.drop(line, "unusable", error.message)
+        else:
+            out.refuse(line, error)
 
     def _finish(
         self, out: Prepared, drafts: Mapping[int, Draft], measure: Measure | None = None
     ) -> bool:
         """Make pages of the drafts, unless they hold plain examples that have to be measured."""
+        # With a limit, the rows were chosen and counted before.
+        if self._where and self._preparation.source.limit is None:
+            out.tally = self._where.take_tally()
         texts = {verdict: b"".join(one.lines) for verdict, one in drafts.items() if one.lines}
         if measure is not None and not all(map(measure.clears, texts.values())):
             return False
@@ -207,12 +245,21 @@ class RowPreparer:
     def _chosen_steps(self) -> Iterator[tuple[StepName, Callable[[Example], Example], str]]:
         prepare, system = self._preparation.prepare, self._preparation.system
         yield "normalise", normalise, "spelt in Unicode NFC with \\n as line end"
+        marks = tuple(self._preparation.source.strip_end)
+        if marks:
+            end = f"end mark taken off: {listing(marks)}"
+            yield "strip_end", lambda example: map_texts(example, without_end(marks)), end
         if prepare.strip_html:
             html = load("controller.data.html_text", extra="data", what="strip_html")
             strip = html.html_to_text
-            yield "strip_html", lambda example: map_texts(example, strip), "HTML became text"
+            yield (
+                "strip_html",
+                lambda example: map_texts(example, strip, self._recipe),
+                "HTML became text",
+            )
         if prepare.collapse_whitespace:
-            yield "collapse_whitespace", collapse_whitespace, "blanks taken away"
+            collapse = partial(collapse_whitespace, recipe=self._recipe)
+            yield "collapse_whitespace", collapse, "blanks taken away"
         if system is not None:
             yield "system", lambda example: with_system(example, system), ""
 
@@ -220,14 +267,16 @@ class RowPreparer:
         json, example = row, None
         spelt = spell_plain(row) if self._takes_chat else None
         if spelt is None:
+            out.recipe_matters = out.recipe_matters or not is_the_same_by_all(row)
             example = self._convert(row)
+            out.unread.update(example.unread)
             json = example.as_json()
             spelt = spell_plain(json) if self._changes_nothing else None
         if spelt is None:
             example = self._treated(self._convert(row) if example is None else example, line, out)
             if example is None:
                 return None
-            json, spelt = example.as_json(), spell(example)
+            json, spelt = example.as_json(), spell(example, self._recipe)
         one = Taken(line, json, spelt, example)
         if self._measure is not None:
             self._measure.check(one, out)
@@ -249,13 +298,34 @@ class RowPreparer:
                 raise
             out.drop(line, "drop_empty", error.message)
             return None
+        self._note_calls(example, line, out)
         if self._personal is not None:
             example, found = self._personal.treat(example)
             if found:
                 effect: Effect = "changed" if self._preparation.prepare.pii == "mask" else "noted"
                 out.counts["pii", effect] += 1
                 out.notes.append(Note(line, "pii", effect, found))
+        if self._recipe > FIRST and answers_are_equal(example):
+            out.drop(line, "pairs", "both answers are the same: nothing is preferred")
+            return None
         return example
+
+    def _note_calls(self, example: Example, line: int, out: Prepared) -> None:
+        """Check what is called against the tools, and note what a person should know."""
+        if said := check_against_tools(example):
+            out.note(line, "calls", said)
+        if is_opened_by_assistant(example.messages):
+            out.note(
+                line, "greeting", "the assistant speaks first: it learns to, without a question"
+            )
+
+    def _named_by_spec(self) -> frozenset[str]:
+        """Return the keys that the spec says something about: nobody overlooked them."""
+        source, split = self._preparation.source, self._preparation.split
+        named = {*source.ignore, *self._where.names}
+        if split is not None:
+            named |= {one for one in (split.group_by, split.stratify_by) if one is not None}
+        return frozenset(named)
 
     def _with_keys(self, one: Taken, row: Fields, split: Fraction) -> Taken:
         group = stratum = None
@@ -292,8 +362,9 @@ class RowPreparer:
             draft.bands += self._bands(one)
 
     def _bands(self, one: Taken) -> list[bytes]:
-        said, similarity = "\n".join(texts_of(one.whole)), self._preparation.prepare.similarity
-        keys: list[bytes] = self._near.band_keys(said, similarity)
+        said = "\n".join(texts_of(one.whole, self._recipe))
+        similarity = self._preparation.prepare.similarity
+        keys: list[bytes] = self._near.band_keys(said, similarity, rest_of(one.whole, self._recipe))
         # A text of nothing but marks has none, and a column has as many for each example.
         return keys or [NO_KEY] * self._near.key_count(similarity)
 
@@ -309,12 +380,12 @@ def _parsed(batch: Lines) -> Iterator[Row]:
 
 
 def _value(row: Fields, column: str, key: str) -> bytes:
-    if column not in row:
+    found, value = find_value(row, column)
+    if not found:
         raise Unusable(
             f"there is no {column!r}, which data.held_out.{key} names",
             f"{did_you_mean(column, row)}There are: {listing(row)}",
         )
-    value = row[column]
     return normal_text(value).encode() if isinstance(value, str) else canonical_json(value)
 
 

@@ -1,6 +1,6 @@
-"""What a worker hands back of a batch. Records only.
+"""What a worker hands back of a batch: records, which `prepare_rows` and `measure` fill.
 
-`prepare_rows` and `measure` fill them, `build` takes them in.
+`build` takes them in.
 """
 
 from collections import Counter
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from backends.encoder import Json
+from controller.data.conditions import Tally
 from controller.data.example import Example, Spelt
 from controller.data.page import Page
 from controller.data.problems import MAX_ALIKE
@@ -58,9 +59,13 @@ class Prepared:
     problems: list[tuple[int, Unusable]] = field(default_factory=list)
     unlisted: list[int] = field(default_factory=list)
     """Lines with problems like those of `problems`, which says each only a few times."""
-    recipe_matters: bool = False
-    """Whether an older recipe would have made other examples of these rows."""
     _alike: Counter[str] = field(default_factory=Counter)
+    recipe_matters: bool = False
+    """Whether an older recipe may have made other examples of these rows."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """Rows by a key of them that nothing reads."""
+    tally: Tally | None = None
+    """For how many rows conditions have no value; None where there are no conditions."""
     blamed: Unusable | None = None
     """What is wrong with the source itself; the rest of it is not looked at."""
 
@@ -68,6 +73,11 @@ class Prepared:
         """Note that an example is not used."""
         self.counts[step, "dropped"] += 1
         self.notes.append(Note(line, step, "dropped", reason))
+
+    def note(self, line: int, step: StepName, reason: str) -> None:
+        """Note what a person should know of an example that is used as it is."""
+        self.counts[step, "noted"] += 1
+        self.notes.append(Note(line, step, "noted", reason))
 
     def refuse(self, line: int, error: Unusable) -> None:
         """Note a problem, or only its line when it was said often."""

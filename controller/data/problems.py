@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
+from controller.data.files import Called
 from controller.data.unusable import Unusable
 from controller.errors import Problem
 
@@ -16,8 +18,8 @@ MAX_ALIKE = 3
 class Problems:
     """Collects the problems of one source."""
 
-    def __init__(self, shown: str) -> None:
-        self._shown = shown
+    def __init__(self, called: Called) -> None:
+        self._called = called
         self._problems: list[Problem] = []
         self._alike: Counter[str] = Counter()
         self._more = 0
@@ -30,11 +32,11 @@ class Problems:
             self._more_from = self._more_from or line
             return
         self._alike[error.message] += 1
+        # What is wrong with a file's own form is in a line, however its rows are called.
+        at = self._at(line) if error.line is None else self._at(None, line=error.line)
         if error.whole:
-            line = None
-        self._problems.append(
-            Problem(file=self._shown, line=line, message=error.message, remedy=error.remedy)
-        )
+            at = self._at(None)
+        self._problems.append(replace(at, message=error.message, remedy=error.remedy))
 
     def add_alike(self, lines: Sequence[int]) -> None:
         """Count lines with problems like those that were noted."""
@@ -45,10 +47,16 @@ class Problems:
         """Return what was noted, with the count of the others last."""
         if not self._more:
             return self._problems
-        last = self._problems[-1].line
-        rest = Problem(
-            file=self._shown,
-            line=max(last or 1, self._more_from or 1),
+        last = self._problems[-1]
+        place = last.line or (last.row or 0) + 1
+        rest = replace(
+            self._at(max(place, self._more_from or 1)),
             message=f"and {self._more} more of these problems",
         )
         return [*self._problems, rest]
+
+    def _at(self, number: int | None, line: int | None = None) -> Problem:
+        """Return a problem with nothing but its place: a row, as the reader gave it, or a line."""
+        if number is not None and self._called.is_indexed:
+            return Problem(file=self._called.shown, row=number - 1, message="")
+        return Problem(file=self._called.shown, line=number if line is None else line, message="")

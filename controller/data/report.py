@@ -1,6 +1,7 @@
 """What became of every row. Records only; `build` fills them, `ftctl data` and the plan show them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -8,13 +9,19 @@ from backends.encoder import Feature
 
 PartName: TypeAlias = Literal["train", "held_out"]
 StepName: TypeAlias = Literal[
+    "read",
     "where",
+    "unusable",
     "normalise",
+    "strip_end",
     "strip_html",
     "collapse_whitespace",
     "system",
     "drop_empty",
+    "calls",
+    "greeting",
     "pii",
+    "pairs",
     "max_tokens",
     "deduplicate",
     "near",
@@ -23,7 +30,7 @@ StepName: TypeAlias = Literal[
     "weight",
 ]
 STEPS: tuple[StepName, ...] = get_args(StepName)
-"""In the order in which they are done."""
+"""In the order in which they are done; `read` is how a file was understood."""
 Effect: TypeAlias = Literal["dropped", "changed", "noted"]
 
 REASONS_KEPT = 20
@@ -46,6 +53,8 @@ class SourceReport:
     dropped: int
     examples: int
     """Different examples of it in the dataset, on both sides of a split."""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """Rows by a key of theirs that nothing reads: `id`, `input.metadata`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ Conversations: OpenAI chat, prompt and completion, Alpaca, declared columns; Sha
 are not known here stay, null ones go. Prompts for `method: reinforcement` are messages with
 whatever the grader reads beside them; texts for `method: continued-pretraining` have a `text`.
 
-Another shape is another function here, named in `_SHAPES`.
+Another shape is another function here, named in `_SHAPES`. Each says which keys of the row it did not
+read; `beside` refuses those that change what is meant.
 """
 
 import json
@@ -13,50 +14,72 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from backends.base import Json
+from controller.data.beside import Reading, keys_beside, names_beside
+from controller.data.calls import as_json_text, in_openai_form
 from controller.data.example import Example, Message
-from controller.data.messages import message_of, needs, tools_of, turns_of
+from controller.data.lookup import find_value, join_values
+from controller.data.messages import (
+    BESIDE,
+    message_of,
+    needs,
+    options_of,
+    parsed_list,
+    tools_of,
+    turns_of,
+    with_system_of,
+)
 from controller.data.nearest import did_you_mean, listing
 from controller.data.preference import from_preference
-from controller.data.recipes import Recipe
+from controller.data.recipes import FIRST, NEWEST
 from controller.data.sharegpt import from_sharegpt
 from controller.data.unusable import Unusable
-from controller.spec.data import Columns, Shape
+from controller.spec.data import Columns, Shape, joined_columns
 
 Row: TypeAlias = Mapping[str, Json]
 Convert: TypeAlias = Callable[[Row], Example]
+FromRow: TypeAlias = Callable[[Row, Reading], Example]
 
 
 def converter(
     columns: Columns | None,
     shape: Shape | None,
     method: str = "supervised",
-    recipe: Recipe | None = None,
+    recipe: int = NEWEST,
+    ignored: frozenset[str] = frozenset(),
 ) -> Convert:
     """Return the function that makes an example of a row of this source.
 
     It raises `Unusable` for a row that does not have the shape.
 
+    Args:
+        columns: Which columns hold what, where the spec names them.
+        shape: How a row is laid out; recognised from its keys when None.
+        method: The spec's.
+        recipe: Version of what a row becomes.
+        ignored: Keys that may stand beside what is read, whatever they mean.
+
     Raises:
         Unusable: Shape or columns are not for this method.
     """
-    del recipe
+    reading = Reading(recipe, ignored)
     if columns is not None:
-        return _by_columns(columns, method)
-    if shape is not None:
-        if shape not in _OF_METHOD[method]:
-            raise Unusable(
-                f"`{shape}` is not for `method: {method}`",
-                f"Write one of: {', '.join(_OF_METHOD[method])}",
-                field="shape",
-            )
-        return _SHAPES[shape]
-    return _recognised if method == "supervised" else _SHAPES[_OF_METHOD[method][0]]
+        return _by_columns(columns, method, reading)
+    if shape is not None and shape not in _OF_METHOD[method]:
+        raise Unusable(
+            f"`{shape}` is not for `method: {method}`",
+            f"Write one of: {', '.join(_OF_METHOD[method])}",
+            field="shape",
+        )
+    if shape is None and method != "supervised":
+        shape = _OF_METHOD[method][0]
+    from_row = _recognised if shape is None else _SHAPES[shape]
+    return lambda row: from_row(row, reading)
 
 
-def _recognised(row: Row) -> Example:
+def _recognised(row: Row, reading: Reading) -> Example:
     # In order of how surely the keys name the shape.
     if "messages" in row:
-        return _from_chat(row)
+        return _from_chat(row, reading)
     if "chosen" in row and "rejected" in row:
         raise Unusable(
             "a preference pair (chosen, rejected), which supervised training cannot use",
@@ -64,11 +87,11 @@ def _recognised(row: Row) -> Example:
             field="path",
         )
     if "conversations" in row:
-        return from_sharegpt(row)
+        return from_sharegpt(row, reading)
     if "prompt" in row and "completion" in row:
-        return _from_prompt(row)
+        return _from_prompt(row, reading)
     if "instruction" in row and "output" in row:
-        return _from_alpaca(row)
+        return _from_alpaca(row, reading)
     if row.keys() <= _OF_TEXTS:
         raise Unusable(
             "a text without question and answer, which supervised training cannot use",
@@ -82,7 +105,7 @@ def _recognised(row: Row) -> Example:
     )
 
 
-def _by_columns(columns: Columns, method: str) -> Convert:
+def _by_columns(columns: Columns, method: str, reading: Reading) -> Convert:
     system, user = columns.system, columns.user
     answers = [
         (part, name)
@@ -97,7 +120,10 @@ def _by_columns(columns: Columns, method: str) -> Convert:
         )
     if method == "continued-pretraining":
         part, name = answers[0]
-        return lambda row: Example([], text=_cell(row, name, part))
+        return lambda row: Example(
+            [], text=_cell(row, name, part), unread=names_beside(row, {name}, reading)
+        )
+    read = {name for name in (system, user, *(name for _, name in answers)) if name is not None}
 
     def from_columns(row: Row) -> Example:
         messages: list[Message] = [{"role": "user", "content": _cell(row, str(user), "user")}]
@@ -105,9 +131,14 @@ def _by_columns(columns: Columns, method: str) -> Convert:
         if system is not None and (prompt := _cell(row, system, "system")):
             messages.insert(0, {"role": "system", "content": prompt})
         said: list[Message] = [
-            {"role": "assistant", "content": _cell(row, name, part)} for part, name in answers
+            {"role": "assistant", "content": _answer_cell(row, name, part)}
+            for part, name in answers
         ]
-        return Example([*messages, said[0]], rejected=said[1] if said[1:] else None)
+        return Example(
+            [*messages, said[0]],
+            rejected=said[1] if said[1:] else None,
+            unread=names_beside(row, read, reading),
+        )
 
     return from_columns
 
@@ -117,46 +148,85 @@ def _cell(row: Row, name: str, part: str) -> str:
     if isinstance(value, str):
         return value
     if value is None:
-        if name in row:
-            return ""
+        found, value = find_value(row, name)
+        if not found and joined_columns(name):
+            return join_values(name, lambda one: _cell(row, one, part))
+        if found:
+            return "" if value is None else _spelt(value, name)
         raise Unusable(
             f"there is no column {name!r}",
             f"{did_you_mean(name, row)}The columns are: {listing(row)}",
             field=f"columns.{part}",
         )
+    return _spelt(value, name)
+
+
+def _spelt(value: Json, name: str) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, int | float):
         # As a table would spell it, so that a label 1 is the same example from CSV and from JSON.
         return json.dumps(value)
     raise Unusable(f"{name!r} holds no text", "Name a key whose value is text or a number.")
 
 
-def _from_chat(row: Row) -> Example:
+def _answer_cell(row: Row, name: str, part: str) -> str:
+    """Return an answer as text: an object or array is learnt as JSON, as it was written."""
+    value = row.get(name)
+    return as_json_text(value) if isinstance(value, dict | list) else _cell(row, name, part)
+
+
+def _from_chat(row: Row, reading: Reading) -> Example:
+    messages = _messages(row)
+    if reading.recipe > FIRST:
+        messages = in_openai_form(with_system_of(row, messages, reading))
+    return Example(
+        messages,
+        tools_of(row, reading),
+        options=options_of(row, reading),
+        unread=keys_beside(row, {"messages", *BESIDE}, reading),
+    )
+
+
+def _messages(row: Row) -> list[Message]:
     needs(row, "messages")
-    messages = row["messages"]
+    messages = parsed_list(row["messages"], "messages")
     if not isinstance(messages, list):
         raise Unusable("`messages` is not an array", 'Write {"messages": [{"role": ...}, ...]}')
-    tools = tools_of(row) if "tools" in row else None
-    return Example([message_of(message) for message in messages], tools)
+    return [message_of(message) for message in messages]
 
 
-def _from_graded(row: Row) -> Example:
-    example = _from_chat(row)
+def _from_graded(row: Row, reading: Reading) -> Example:
+    messages = _messages(row)
+    if reading.recipe > FIRST:
+        messages = in_openai_form(messages)
     rest = {key: value for key, value in row.items() if key not in {"messages", "tools"}}
-    return Example(example.messages, example.tools, graded=rest)
+    # Whatever else stands there is for the grader, whatever it is called.
+    return Example(messages, tools_of({"tools": row.get("tools")}, reading), graded=rest)
 
 
-def _from_prompt(row: Row) -> Example:
+def _from_prompt(row: Row, reading: Reading) -> Example:
     needs(row, "prompt", "completion")
-    messages = [*turns_of(row, "prompt", "user"), *turns_of(row, "completion", "assistant")]
-    return Example(messages, tools_of(row))
+    messages = [
+        *turns_of(row, "prompt", "user", reading),
+        *turns_of(row, "completion", "assistant", reading),
+    ]
+    if reading.recipe > FIRST:
+        messages = in_openai_form(with_system_of(row, messages, reading))
+    return Example(
+        messages,
+        tools_of(row, reading),
+        options=options_of(row, reading),
+        unread=keys_beside(row, {"prompt", "completion", *BESIDE}, reading),
+    )
 
 
-def _from_alpaca(row: Row) -> Example:
+def _from_alpaca(row: Row, reading: Reading) -> Example:
     needs(row, "instruction", "output")
     messages: list[Message] = []
-    if system := _text(row, "system"):
+    if reading.recipe == FIRST and (system := _text(row, "system")):
         messages.append({"role": "system", "content": system})
-    history = row.get("history") or []
+    history = parsed_list(row.get("history") or [], "history")
     if not isinstance(history, list):
         raise Unusable("`history` is not an array", 'Write [["question", "answer"], ...]')
     for pair in history:
@@ -171,8 +241,17 @@ def _from_alpaca(row: Row) -> Example:
                 )
     question = "\n".join(part for key in ("instruction", "input") if (part := _text(row, key)))
     messages.append({"role": "user", "content": question})
-    messages.append({"role": "assistant", "content": _text(row, "output")})
-    return Example(messages)
+    output = row["output"]
+    # An answer may be any JSON value: its text is what is learnt.
+    is_text = output is None or isinstance(output, str)
+    answer = _text(row, "output") if is_text else as_json_text(output)
+    messages.append({"role": "assistant", "content": answer})
+    return Example(
+        with_system_of(row, messages, reading),
+        tools_of(row, reading) if reading.recipe > FIRST else None,
+        options=options_of(row, reading),
+        unread=keys_beside(row, {"instruction", "input", "output", "history", *BESIDE}, reading),
+    )
 
 
 def _text(row: Row, key: str) -> str:
@@ -184,12 +263,12 @@ def _text(row: Row, key: str) -> str:
     raise Unusable(f"`{key}` is not text", f'Write {{"{key}": "..."}}')
 
 
-def _from_text(row: Row) -> Example:
+def _from_text(row: Row, reading: Reading) -> Example:
     needs(row, "text")
     text = row["text"]
     if not isinstance(text, str):
         raise Unusable("`text` is not text", 'Write {"text": "..."}')
-    return Example([], text=text)
+    return Example([], text=text, unread=names_beside(row, {"text"}, reading))
 
 
 _OF_TEXTS = frozenset({"text", "title", "url", "id", "source", "meta"})
@@ -205,7 +284,7 @@ _COLUMNS_OF_METHOD = {
     "dpo": ["chosen", "rejected"],
     "continued-pretraining": ["text"],
 }
-_SHAPES: dict[Shape, Convert] = {
+_SHAPES: dict[Shape, FromRow] = {
     "chat": _from_chat,
     "prompt-completion": _from_prompt,
     "alpaca": _from_alpaca,

@@ -4,12 +4,24 @@ A function call becomes `tool_calls` with IDs `call_1`, `call_2`, … in order; 
 becomes a `tool` message that answers the oldest call without an answer.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from backends.base import Json
+from controller.data.beside import Reading, keys_beside
+from controller.data.calls import as_json_text, in_openai_form
 from controller.data.example import Example, Message
-from controller.data.messages import needs, parsed_text, tools_of
+from controller.data.messages import (
+    BESIDE,
+    message_of,
+    needs,
+    options_of,
+    parsed_list,
+    parsed_text,
+    tools_of,
+    with_system_of,
+)
+from controller.data.nearest import listing
+from controller.data.recipes import FIRST
 from controller.data.unusable import Unusable
 
 ROLES = {
@@ -30,51 +42,112 @@ ROLES = {
 """Who speaks in the data sets found in the wild, and what OpenAI calls it; `call` is ours."""
 
 
-def from_sharegpt(row: Mapping[str, Json]) -> Example:
+def from_sharegpt(row: Mapping[str, Json], reading: Reading) -> Example:
     """Return the example of a row with `conversations`.
 
     Raises:
         Unusable: The row is not one.
     """
     needs(row, "conversations")
-    turns = row["conversations"]
+    turns = conversations_of(row)
+    unread = keys_beside(row, {"conversations", *BESIDE}, reading)
+    if reading.recipe == FIRST:
+        messages = messages_of(turns, reading, row.get("system"))
+    else:
+        messages = with_system_of(row, messages_of(turns, reading), reading)
+    return Example(
+        messages,
+        tools_of(row, reading),
+        options=options_of(row, reading),
+        unread=(*unread, *unread_of(turns, "conversations")),
+    )
+
+
+def conversations_of(row: Mapping[str, Json]) -> list[Json]:
+    """Return the turns of a row.
+
+    Raises:
+        Unusable: They are not an array.
+    """
+    turns = parsed_list(row["conversations"], "conversations")
     if not isinstance(turns, list):
         raise Unusable(
             "`conversations` is not an array",
             'Write {"conversations": [{"from": "human", "value": "..."}, ...]}',
         )
-    return Example(messages_of(turns, row.get("system")), tools_of(row))
+    return turns
 
 
-def messages_of(turns: Sequence[Json], system: Json = None) -> list[Message]:
+def unread_of(turns: Sequence[Json], key: str) -> tuple[str, ...]:
+    """Return the keys of turns that are not read: `conversations[].id`."""
+    keys = {one for turn in turns if isinstance(turn, dict) for one in turn.keys() - _read(turn)}
+    return tuple(f"{key}[].{one}" for one in sorted(keys))
+
+
+def messages_of(turns: Sequence[Json], reading: Reading, system: Json = None) -> list[Message]:
     """Return turns, and the system prompt beside them, as OpenAI messages.
 
     Raises:
         Unusable: A turn is not one.
     """
-    messages: list[Message] = []
+    if reading.recipe == FIRST:
+        return list(_messages_by_first_recipe(turns, system))
+    messages = in_openai_form([one for turn in turns for one in _messages(turn)])
+    if any(one["role"] == "tool" and "tool_call_id" not in one for one in messages):
+        raise _UNCALLED
+    return messages
+
+
+def _messages(turn: Json) -> Iterator[Message]:
+    role, value, weight = _turn(turn)
+    weighed: Message = {} if weight is None else {"weight": weight}
+    if role == "call":
+        calls: list[Json] = [_call(call, None) for call in _listed(value)]
+        yield {"role": "assistant", "content": None, "tool_calls": calls, **weighed}
+    elif _is_openai(turn) and isinstance(turn, dict):
+        yield message_of({**turn, "role": role, "content": value})
+    else:
+        yield {"role": role, "content": value, **weighed}
+
+
+def _messages_by_first_recipe(turns: Sequence[Json], system: Json) -> Iterator[Message]:
     if system is not None and system != "":
-        messages.append({"role": "system", "content": system})
+        yield {"role": "system", "content": system}
     calls, open_calls = 0, list[str]()
     for turn in turns:
         role, value, weight = _turn(turn)
         message: Message = {"role": role, "content": value}
         if role == "call":
-            made = _calls(value, calls)
-            calls += len(made)
-            open_calls += [f"call_{calls - len(made) + number + 1}" for number in range(len(made))]
+            made: list[Json] = []
+            for call in _listed(value):
+                calls += 1
+                made.append(_call(call, f"call_{calls}"))
+                open_calls.append(f"call_{calls}")
             message = {"role": "assistant", "content": None, "tool_calls": made}
         elif role == "tool":
             if not open_calls:
-                raise Unusable(
-                    "an observation that answers no function call",
-                    "Put the function_call before its observation.",
-                )
+                raise _UNCALLED
             message["tool_call_id"] = open_calls.pop(0)
         if weight is not None:
             message["weight"] = weight
-        messages.append(message)
-    return messages
+        yield message
+
+
+_UNCALLED = Unusable(
+    "an observation that answers no function call", "Put the function_call before its observation."
+)
+
+
+def _is_openai(turn: Json) -> bool:
+    return isinstance(turn, dict) and "from" not in turn and "value" not in turn
+
+
+def _read(turn: Mapping[str, Json]) -> Collection[str]:
+    """Return the keys of a turn that are read: in OpenAI's form all of them."""
+    if _is_openai(turn) and ROLES.get(str(turn.get("role"))) != "call":
+        return turn.keys()
+    speaker = "from" if "from" in turn else "role"
+    return {speaker, "value" if "value" in turn else "content", "weight"}
 
 
 def _turn(turn: Json) -> tuple[str, Json, Json]:
@@ -87,23 +160,27 @@ def _turn(turn: Json) -> tuple[str, Json, Json]:
     raise Unusable("a turn is not recognised", 'Write {"from": "human", "value": "..."}')
 
 
-def _calls(value: Json, before: int) -> list[Json]:
+def _listed(value: Json) -> list[Json]:
     parsed = parsed_text(value, "a function call") if isinstance(value, str) else value
-    many = parsed if isinstance(parsed, list) else [parsed]
-    return [_call(call, before + number) for number, call in enumerate(many, start=1)]
+    return parsed if isinstance(parsed, list) else [parsed]
 
 
-def _call(call: Json, number: int) -> Json:
+def _call(call: Json, number: str | None) -> Json:
+    """Return a call; without a number it keeps its own, or is numbered later."""
     if not isinstance(call, dict) or not isinstance(name := call.get("name"), str):
         raise Unusable(
             "a function call has no name",
             'Write {"name": "search", "arguments": {"query": "..."}}',
         )
+    beside = sorted(call.keys() - {"name", "arguments", "parameters", "id", "type"})
+    if beside or ("arguments" in call and "parameters" in call):
+        raise Unusable(
+            f"a function call has {listing(beside or ['arguments', 'parameters'])} besides its name"
+            f"{'' if beside else ', and one of them would not be read'}",
+            'Write {"name": "search", "arguments": {"query": "..."}}',
+        )
     arguments = call.get("arguments", call.get("parameters", {}))
     # The order of the arguments is the author's: the model learns to write them so.
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return {
-        "id": f"call_{number}",
-        "type": "function",
-        "function": {"name": name, "arguments": text},
-    }
+    text = arguments if isinstance(arguments, str) else as_json_text(arguments)
+    function: dict[str, Json] = {"name": name, "arguments": text}
+    return {"id": number or call.get("id"), "type": "function", "function": function}

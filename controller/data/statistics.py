@@ -10,9 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, cast
 
-from controller.canonical import digest
+from xxhash import xxh3_64_digest
+
+from backends.base import Json
+from controller.canonical import canonical_json, digest
+from controller.data.contradictions import Contradictions
 from controller.data.dataset import Part
 from controller.data.kept import kept
 from controller.data.optional import load
@@ -24,7 +29,7 @@ from controller.data.workers import workers
 MOST_ANSWERS = 50
 """With more different answers than these, nobody looks at a table of them."""
 
-_VERSION = 1
+_VERSION = 2
 """Raised whenever the same lines would be counted otherwise."""
 _REPEATED = 3
 """How often a label is given, on average; answers that hardly repeat are none."""
@@ -32,6 +37,8 @@ _LONGEST_LABEL = 100
 """Characters: what is longer is an answer, not a label."""
 _SAMPLED = 2_000
 """Examples whose language is told."""
+_PAIR = b'{"input":'
+"""How a preference pair begins."""
 _LOOKED_AT = 2_000
 """Characters of each of these."""
 
@@ -53,6 +60,12 @@ class Statistics:
     """How often each is given, when they are few and short; None otherwise."""
     languages: dict[str, int] | None
     """Sampled examples by language; None where that cannot be told."""
+    contradicted: int = 0
+    """Questions with different answers, the system prompt and tools being the same."""
+    contradicting: int = 0
+    """Examples that ask these."""
+    contradictions: tuple[tuple[int, ...], ...] = ()
+    """Numbers, from 0 on, of examples that ask one of the first of them."""
     note: str = ""
     """Why there are no languages, and what to type."""
 
@@ -66,8 +79,9 @@ def statistics_of(part: Part, cache: Path) -> Statistics:
     """
     language_of, note = _language_of()
     key = digest([_VERSION, part.digest, language_of is not None])
-    data = kept(cache / "statistics" / key, lambda: _spelt(_counted(part, language_of)))
+    data = kept(cache / "statistics" / key, lambda: _spelt(_counted(part, language_of, cache)))
     found: dict[str, Any] = json.loads(data)
+    found["contradictions"] = tuple(tuple(group) for group in found["contradictions"])
     turns = {int(number): examples for number, examples in found.pop("turns").items()}
     return Statistics(**{**found, "note": note}, turns=turns)
 
@@ -105,6 +119,8 @@ class _Tally:
     with_tools: int = 0
     answers: Counter[str] | None = field(default_factory=Counter)
     sampled: list[str] = field(default_factory=list)
+    asked: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Of each example what is asked and what is answered, hashed."""
 
     def add(self, seen: View) -> None:
         self.examples += 1
@@ -157,18 +173,26 @@ class _Look:
         for number, line in zip(count(first), block.splitlines(), strict=False):
             seen = view(line)
             tally.add(seen)
+            tally.asked.append(_asked(seen, is_pair=line.startswith(_PAIR)))
             if number % self.every == 0:
                 tally.sampled.append(_said(seen)[:_LOOKED_AT])
         return tally
 
 
-def _counted(part: Part, language_of: Callable[[str], str] | None) -> Statistics:
+def _counted(part: Part, language_of: Callable[[str], str] | None, cache: Path) -> Statistics:
     tally = _Tally()
+    cache.mkdir(parents=True, exist_ok=True)
     # Rounded up, so that no more are sampled than wanted.
     every = max(1, -(-part.examples // _SAMPLED))
-    with workers(part.path.stat().st_size) as run:
+    with (
+        TemporaryDirectory(dir=cache, prefix=".statistics-") as scratch,
+        Contradictions(Path(scratch), part.examples) as contradictions,
+        workers(part.path.stat().st_size) as run,
+    ):
         for one in run(_Look(every=every), _numbered(part.path)):
             tally.take(one)
+            contradictions.add(one.asked)
+        found = contradictions.found()
     languages = None
     if language_of is not None:
         languages = dict(Counter(language_of(text) for text in tally.sampled).most_common())
@@ -180,8 +204,21 @@ def _counted(part: Part, language_of: Callable[[str], str] | None) -> Statistics
         with_system=tally.with_system,
         with_tools=tally.with_tools,
         answers=None if tally.answers is None else dict(tally.answers.most_common()),
+        contradicted=found.questions,
+        contradicting=found.examples,
+        contradictions=found.first,
         languages=languages,
     )
+
+
+def _asked(seen: View, *, is_pair: bool) -> tuple[bytes, bytes]:
+    """Return hashes of what is asked and answered; nothing where several answers may be right."""
+    if not seen.answered or is_pair:
+        return b"", b""
+    *asked, answer = seen.messages
+    learnt = {key: value for key, value in answer.items() if key != "weight"}
+    question = canonical_json([cast("list[Json]", asked), seen.tools])
+    return xxh3_64_digest(question), xxh3_64_digest(canonical_json(learnt))
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:

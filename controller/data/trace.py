@@ -4,19 +4,22 @@ In: a built dataset, or the files of its sources. Out: single examples, single r
 that concern a line. Files are read from their beginning, one line after the other, as far as needed.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from backends.base import Json
+from controller.data.conditions import Conditions
 from controller.data.dataset import Dataset, Part
+from controller.data.files import Called
 from controller.data.given import Given
 from controller.data.parts import NAMES
-from controller.data.readers import read_rows
+from controller.data.readers import json_array, read_rows
 from controller.data.report import PartName
 from controller.data.unusable import Unusable
-from controller.spec.where import parse_where
+from controller.errors import FtctlError
 
 
 class Origin(NamedTuple):
@@ -25,10 +28,13 @@ class Origin(NamedTuple):
     file: str
     """As the dataset's origins spell it: relative to the repository."""
     line: int
+    """Or the number of the row, from 1 on."""
+    is_indexed: bool = False
+    """Whether the row is called by its index."""
 
     def __str__(self) -> str:
-        """Render as `file:line`."""
-        return f"{self.file}:{self.line}"
+        """Render as `file:line`, or `file[index]`."""
+        return Called(self.file, self.is_indexed).place(self.line)
 
 
 class Kept(NamedTuple):
@@ -73,7 +79,10 @@ class Fate:
 
 
 def parse_origin(text: str) -> Origin | None:
-    """Return what `file:line` names, or None when it is no such thing."""
+    """Return what `file:line` or `file[index]` names, or None when it is no such thing."""
+    file, bracket, index = text.removesuffix("]").rpartition("[")
+    if text.endswith("]") and bracket and file and index.isdecimal():
+        return Origin(file, int(index) + 1, is_indexed=True)
     file, colon, line = text.rpartition(":")
     if not colon or not file or not line.isdecimal():
         return None
@@ -146,14 +155,35 @@ def find_row(given: Given, line: int) -> Row | None:
     return found
 
 
+def _number(given: Given, origin: Origin) -> int:
+    """Return what the reader of a file calls the row that a person names.
+
+    Raises:
+        FtctlError: Several rows are on that line, or none; or it is called in the other way.
+    """
+    called = given.file.called
+    if called.is_indexed == origin.is_indexed:
+        return origin.line
+    if origin.is_indexed:
+        raise FtctlError(
+            f"rows of {called.shown} are called by their line, not by an index",
+            f"Write the line: {called.shown}:{origin.line}",
+        )
+    # A row's last line is where the next one begins.
+    lines = [item.line for item in json_array.items(given.file)]
+    first, last = bisect_left(lines, origin.line), bisect_right(lines, origin.line)
+    if last - first > 1:
+        raise FtctlError(
+            f"line {origin.line} of {called.shown} holds {last - first} rows",
+            f"Name one of them: {called.place(first + 1)} to {called.place(last)}",
+        )
+    return last
+
+
 def unmet(given: Given, row: Row) -> Sequence[str]:
     """Return the conditions of a source that a row does not meet."""
-    values = row.values or {}
-    return [
-        text
-        for text in given.source.where
-        if not (condition := parse_where(text)).holds(values.get(condition.column))
-    ]
+    conditions = Conditions(given.source.where, kind=given.file.kind, is_table=False)
+    return conditions.unmet(row.values or {})
 
 
 def explain(dataset: Dataset, given: Sequence[Given], origin: Origin) -> Fate | None:
@@ -167,14 +197,14 @@ def explain(dataset: Dataset, given: Sequence[Given], origin: Origin) -> Fate | 
     for one in given:
         if one.file.shown != origin.file:
             continue
-        row = find_row(one, origin.line)
+        row = find_row(one, _number(one, origin))
         if row is None:
             continue
-        called = Origin(origin.file, row.starts)
+        called = Origin(origin.file, row.starts, one.file.called.is_indexed)
         reasons = find_reasons(dataset.report.reasons, called)
         places = find_places(dataset, called)
-        if not places and not reasons:
-            reasons = tuple(("where", f"{text} is not so") for text in unmet(one, row))
+        if not places and all(step == "read" for step, _ in reasons):
+            reasons += tuple(("where", f"{text} is not so") for text in unmet(one, row))
         if not places and not reasons and one.source.limit is not None:
             reasons = (("limit", f"beyond the first {one.source.limit}"),)
         return Fate(origin=called, row=row, places=places, reasons=reasons)

@@ -33,6 +33,10 @@ class Empty(Unusable):
     """A row without a question or an answer, which a spec may ask to drop."""
 
 
+class Personal(Unusable):
+    """A row with personal data that the spec refuses; no setting sets it aside."""
+
+
 class Unread(Exception):
     """A source that cannot be read here, though nothing in the spec is wrong.
 

@@ -12,7 +12,7 @@ from backends.base import Json
 from controller.data.dataset import Dataset
 from controller.data.difference import Counts, Difference, Found, Shown
 from controller.data.parts import NAMES
-from controller.data.report import REASONS_KEPT, PartName, StepReport
+from controller.data.report import REASONS_KEPT, PartName, SourceReport, StepReport
 from controller.data.trace import Fate
 from controller.data.view import text_of, view
 from controller.render.text import cells, one_line, pad, safe, table
@@ -42,7 +42,7 @@ class BuildSummary:
 def build_text(summary: BuildSummary) -> str:
     """Return what became of every row, for a terminal."""
     report = summary.dataset.report
-    parts = [_sources(summary), _steps(report.steps)]
+    parts = [_sources(summary), unread_text(report.sources), _steps(report.steps)]
     parts += _reasons(summary)
     parts.append(_halves(summary))
     parts.append("\n".join([_trained(summary), *(f"! {safe(one)}" for one in summary.warnings)]))
@@ -89,6 +89,16 @@ def _sources(summary: BuildSummary) -> str:
         for source in summary.dataset.report.sources
     ]
     return table(rows, right={2, 3, 4})
+
+
+def unread_text(sources: Sequence[SourceReport]) -> str:
+    """Return which keys of rows nothing reads, a line for each source that has any."""
+    lines = []
+    for source in sources:
+        if source.unread:
+            keys = ", ".join(f"{key} ({count:,})" for key, count in source.unread.items())
+            lines.append(f"Not used of {source.path}: {keys}")
+    return "\n".join(one_line(line, _REASON_CELLS) for line in lines)
 
 
 def _steps(steps: Sequence[StepReport]) -> str:

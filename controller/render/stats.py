@@ -1,18 +1,19 @@
 """What is in a dataset: lengths as a histogram, labels, languages, turns; as text and as JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from backends.base import Json
 from controller.data.lengths import Bin, Spread
-from controller.data.report import PartName, StepName, StepReport
+from controller.data.report import PartName, SourceReport, StepName, StepReport
 from controller.data.statistics import Statistics
-from controller.render.data import PART_WORDS
+from controller.render.data import PART_WORDS, unread_text
 from controller.render.text import one_line, table
 
 _BAR_CELLS = 32
 _EIGHTHS = "▏▎▍▌▋▊▉█"
 _LABEL_CELLS = 40
+_PLACES_CELLS = 160
 _SHOWN = 8
 """Languages and numbers of turns that are named; the rest is counted together."""
 
@@ -49,6 +50,9 @@ class StatsSummary:
     """Examples beyond the limit."""
     labels: Mapping[str, Mapping[PartName, int]] | None = None
     steps: Sequence[StepReport] = ()
+    sources: Sequence[SourceReport] = ()
+    contradictions: Mapping[PartName, Sequence[Sequence[str]]] = field(default_factory=dict)
+    """Some of the examples with one question and different answers: `file:line` of each."""
 
 
 def stats_text(summary: StatsSummary) -> str:
@@ -70,8 +74,10 @@ def stats_json(summary: StatsSummary) -> Json:
 
     def part(name: PartName) -> Json:
         statistics = summary.statistics[name]
+        contradictions = summary.contradictions.get(name, ())
         return {
             **asdict(statistics),
+            "contradictions": [list(places) for places in contradictions],
             "turns": {str(turns): count for turns, count in statistics.turns.items()},
             "tokens": None if spreads is None else asdict(spreads[name]),
             "over_limit": None if summary.over is None else summary.over[name],
@@ -153,6 +159,20 @@ def _facts(summary: StatsSummary) -> Iterator[str]:
     yield from (f"Languages: {note}" for note in sorted(notes))
     said = [f"{count:,} {what}" for what, count in _duplicates(summary.steps) if count]
     yield f"Duplicates: {', '.join(said) or 'none'}"
+    yield from _contradictions(summary)
+    if unread := unread_text(summary.sources):
+        yield unread
+
+
+def _contradictions(summary: StatsSummary) -> Iterator[str]:
+    for name, one in summary.statistics.items():
+        if one.contradicted:
+            yield (
+                f"Contradictions ({PART_WORDS[name]}): {one.contradicted:,} of the questions have "
+                f"different answers, in {one.contradicting:,} examples"
+            )
+            for places in summary.contradictions.get(name, ()):
+                yield one_line(f"  {', '.join(places)}", _PLACES_CELLS)
 
 
 def _about(one: Statistics) -> list[str]:

@@ -1,5 +1,6 @@
 """The application: its parts, its addresses, and what runs while it does."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,6 @@ import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount
-from starlette.types import ASGIApp
 
 from backends.base import Backend, BackendError
 from controller.project import Project
@@ -26,6 +26,7 @@ from controller.server.job_routes import JobRoutes
 from controller.server.ledger import JobLedger
 from controller.server.limits import Limits
 from controller.server.model_routes import ModelRoutes
+from controller.server.quiet_log import on_loop_error
 from controller.server.uploads import UploadRoutes
 from controller.settings import Settings
 
@@ -48,7 +49,7 @@ def server_folder(project: Project) -> Path:
     return project.state / "server"
 
 
-def create_app(served: Served) -> ASGIApp:
+def create_app(served: Served) -> Gate:
     """Return the application. Reads all records; nothing runs before it is started.
 
     Raises:
@@ -65,6 +66,7 @@ def create_app(served: Served) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
+        asyncio.get_running_loop().set_exception_handler(on_loop_error)
         async with anyio.create_task_group() as group:
             group.start_soon(foreman.run)
             group.start_soon(_sweep, files, uploads, engines, limits)
@@ -90,7 +92,7 @@ def create_app(served: Served) -> ASGIApp:
         lifespan=lifespan,
     )
     # Outside of everything, also of what answers for a defect.
-    return Gate(app, served.token)
+    return Gate(app, served.token, limits)
 
 
 async def _sweep(

@@ -1,6 +1,6 @@
 """Reading what a request says: its JSON, checked, and the cursor of a list."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,12 +27,28 @@ class Named(Protocol):
         ...
 
 
-B = TypeVar("B", bound=Body)
+B = TypeVar("B", bound=BaseModel)
 N = TypeVar("N", bound=Named)
 
 
-async def read_body(request: Request, model: type[B], limit: int) -> B:
+def unknown_parameter(param: str) -> ApiError:
+    """Return the error of a parameter that is not known."""
+    return invalid(f"Unknown parameter: '{param}'.", param, "unknown_parameter")
+
+
+async def read_body(
+    request: Request,
+    model: type[B],
+    limit: int,
+    unknown: Callable[[str], ApiError] = unknown_parameter,
+) -> B:
     """Read a request's JSON.
+
+    Args:
+        request: Its body is not read yet.
+        model: What it may say.
+        limit: Its longest, in bytes.
+        unknown: Makes the error of a parameter that the model forbids.
 
     Raises:
         ApiError: It is too long, is no JSON, or says something impossible.
@@ -47,10 +63,10 @@ async def read_body(request: Request, model: type[B], limit: int) -> B:
     try:
         return model.model_validate_json(bytes(body) or b"{}")
     except ValidationError as error:
-        raise _refused(error) from None
+        raise _refused(error, unknown) from None
 
 
-def _refused(error: ValidationError) -> ApiError:
+def _refused(error: ValidationError, unknown: Callable[[str], ApiError]) -> ApiError:
     first = error.errors(include_url=False)[0]
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "")
@@ -62,6 +78,8 @@ def _refused(error: ValidationError) -> ApiError:
         return invalid(
             f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
         )
+    if first["type"] == "extra_forbidden":
+        return unknown(param)
     return invalid(f"Invalid '{param}': {message}", param, "invalid_value")
 
 

@@ -1,10 +1,12 @@
 """Errors as the protocol has them: `{"error": {"message", "type", "param", "code"}}`."""
 
 import math
+from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Mount, Route
 
 _TYPES = {
     403: "permission_error",
@@ -31,6 +33,7 @@ class ApiError(Exception):
         message: str,
         param: str | None = None,
         retry_after_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -38,6 +41,7 @@ class ApiError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self._headers = dict(headers or {})
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """Return the body that says so."""
@@ -46,14 +50,18 @@ class ApiError(Exception):
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": error}
 
-    def response(self) -> JSONResponse:
-        """Return the answer that says so."""
-        headers = {}
+    def headers(self) -> dict[str, str]:
+        """Return the headers that go with it."""
+        headers = dict(self._headers)
         if self.retry_after_s is not None:
             headers["retry-after"] = str(max(1, math.ceil(self.retry_after_s)))
         if self.status == 401:  # noqa: PLR2004 - HTTP's own number
             headers["www-authenticate"] = "Bearer"
-        return JSONResponse(self.body(), self.status, headers)
+        return headers
+
+    def response(self) -> JSONResponse:
+        """Return the answer that says so."""
+        return JSONResponse(self.body(), self.status, self.headers())
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
@@ -81,7 +89,23 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     """Answer when there is no such address, or not with that method."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     message = f"Invalid URL ({request.method} {request.url.path})"
-    return ApiError(status, "unknown_url", message).response()
+    headers = {}
+    if status == 405:  # noqa: PLR2004 - HTTP's own number
+        headers["allow"] = ", ".join(sorted(_allowed(request)))
+    return ApiError(status, "unknown_url", message, headers=headers).response()
+
+
+def _allowed(request: Request) -> set[str]:
+    """Return the methods that an address has, by all of its routes."""
+    # By then the scope is that of the routes below the mount.
+    mounts = [route.routes for route in request.app.routes if isinstance(route, Mount)]
+    return {
+        method
+        for routes in mounts
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 async def on_defect(request: Request, error: Exception) -> Response:

@@ -1,14 +1,19 @@
-"""What every request passes: a request ID, the bearer token, and a whole body before an error."""
+"""What every request passes: a request ID, the token, time limits, and a whole body before an error."""
 
+import json
 import logging
 import secrets
+import time
+from contextlib import suppress
 from uuid import uuid4
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from controller.server.ending import Ending
 from controller.server.errors import ApiError
+from controller.server.limits import Limits
 
 DRAIN_BYTES = 64 << 20
 """Read of a refused body. Closing a connection on a client that is still sending would take the
@@ -20,52 +25,117 @@ _log = logging.getLogger(__name__)
 class Gate:
     """ASGI middleware before everything else."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, limits: Limits) -> None:
         self._app = app
-        self._expected = f"Bearer {token}".encode()
+        self._token = token.encode()
+        self._limits = limits
+        self.ending = Ending()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or answer 401."""
+        """Let a request pass, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(receive)
-        request_id = f"req_{uuid4().hex}"
-
-        async def marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
-                if message["status"] >= 400:  # noqa: PLR2004 - HTTP's own border
-                    await body.drain()
-            await send(message)
-
-        given = Headers(scope=scope).get("authorization", "").encode("utf-8", errors="replace")
-        if secrets.compare_digest(given, self._expected):
+        body = _Body(receive, self._limits)
+        answer = _Answer(send, body)
+        error = self._refusal(Headers(scope=scope))
+        if error is not None:
+            await error.response()(scope, body.receive, answer.send)
+            return
+        with anyio.CancelScope() as running:
+            self.ending.running.add(running)
             try:
-                await self._app(scope, body.receive, marked)
+                await self._app(scope, body.receive, answer.send)
             except Exception:  # noqa: BLE001 - answered and logged; raised, it would cut the client off
                 _log.exception("%s %s", scope["method"], scope["path"])
-            return
-        message = "Incorrect API key provided. The server printed one, or has FTCTL_SERVE_TOKEN."
-        if not given:
-            message = "You didn't provide an API key: Authorization: Bearer TOKEN"
-        await ApiError(401, "invalid_api_key", message).response()(scope, body.receive, marked)
+            finally:
+                self.ending.running.discard(running)
+        if running.cancelled_caught:
+            await answer.break_off(self.ending.refusal(), scope)
+
+    def _refusal(self, headers: Headers) -> ApiError | None:
+        given = headers.get("authorization", "").strip()
+        kind, _, token = given.partition(" ")
+        # The kind's case is free, by RFC 9110.
+        same = secrets.compare_digest(token.strip().encode(errors="replace"), self._token)
+        if not same or kind.lower() != "bearer":
+            message = (
+                "Incorrect API key provided. The server printed one, or has FTCTL_SERVE_TOKEN."
+            )
+            if not given:
+                message = "You didn't provide an API key: Authorization: Bearer TOKEN"
+            return ApiError(401, "invalid_api_key", message)
+        return self.ending.refusal() if self.ending.begun else None
+
+
+class _Answer:
+    """An answer on its way to the client."""
+
+    def __init__(self, send: Send, body: "_Body") -> None:
+        self._send = send
+        self._body = body
+        self._request_id = f"req_{uuid4().hex}"
+        self._kind: str | None = None
+        """Its content type, once it has begun."""
+        self._over = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self._request_id
+            self._kind = headers.get("content-type", "")
+            if message["status"] >= 400:  # noqa: PLR2004 - HTTP's own border
+                await self._body.drain()
+                if not self._body.over:
+                    headers["connection"] = "close"
+        self._over = message["type"] == "http.response.body" and not message.get("more_body")
+        await self._send(message)
+
+    async def break_off(self, error: ApiError, scope: Scope) -> None:
+        """Tell the client why the answer does not come, or ends here."""
+        if self._kind is None:
+            await error.response()(scope, self._body.receive, self.send)
+        elif not self._over and self._kind.startswith("text/event-stream"):
+            last = b"data: " + json.dumps(error.body()).encode() + b"\n\n"
+            await self.send({"type": "http.response.body", "body": last, "more_body": False})
 
 
 class _Body:
-    """A request's body, which knows whether it was read to its end."""
+    """A request's body, which knows whether it was read to its end, and does not wait for ever."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, limits: Limits) -> None:
         self._receive = receive
-        self._over = False
+        self._limits = limits
+        self._begun_s = time.monotonic()
+        self._bytes = 0
+        self._late = False
+        self.over = False
+        """Whether all of it is here."""
 
     async def receive(self) -> Message:
-        message = await self._receive()
-        self._over = self._over or not message.get("more_body", False)
-        return message
+        """Return some of it.
+
+        Raises:
+            ApiError: The client is too slow.
+        """
+        if self.over:
+            return await self._receive()
+        with anyio.move_on_after(self._patience_s()) as waiting:
+            message = await self._receive()
+            self._bytes += len(message.get("body", b""))
+            self.over = not message.get("more_body", False)
+            return message
+        self._late = waiting.cancelled_caught
+        raise ApiError(408, "request_timeout", "The request's body came too slowly.")
 
     async def drain(self) -> None:
+        """Read a refused body."""
         left = DRAIN_BYTES
-        with anyio.move_on_after(DRAIN_S):
-            while not self._over and left > 0:
+        with anyio.move_on_after(DRAIN_S), suppress(ApiError):
+            while not (self.over or self._late) and left > 0:
                 left -= len((await self.receive()).get("body", b""))
+
+    def _patience_s(self) -> float:
+        limits = self._limits
+        allowed_s = limits.pause_s + self._bytes / limits.slowest_bytes_s
+        return max(0.0, min(limits.pause_s, self._begun_s + allowed_s - time.monotonic()))

@@ -6,6 +6,7 @@ that a client may also set what the protocol does not know (`r`, `lora_alpha`).
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 from pydantic import JsonValue
 
@@ -76,7 +77,7 @@ def _parse(backend: Backend, method: str, raw: Mapping[str, Json]) -> dict[str, 
         name = known.get(first.field, first.field)
         raise _refused(name, f"{first.message}{remedy}") from None
     # JSON all through: the contract says so, in a wider type.
-    return dict(parsed)  # type: ignore[arg-type]
+    return cast("dict[str, JsonValue]", dict(parsed))
 
 
 def _refused(name: str, reason: str) -> ApiError:

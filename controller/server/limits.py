@@ -35,3 +35,15 @@ class Limits:
     """Between two looks at jobs."""
     sweep_s: float = 30.0
     """Between two looks for what has expired."""
+    connections: int = 1_000
+    """Connections held at once; fewer where the process may open fewer files."""
+    head_s: float = 10.0
+    """How long a request's head may take."""
+    pause_s: float = 30.0
+    """How long a request's body may pause."""
+    slowest_bytes_s: int = 1_024
+    """Bytes a second below which a body is too slow, after its first `pause_s`."""
+    stalled_s: float = 60.0
+    """How long an answer may wait for a client that does not read it."""
+    drain_s: float = 20.0
+    """How long running answers may continue when the server ends."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.data.example import spell
-from controller.data.files import CHUNK, SourceFile
+from controller.data.files import CHUNK, Called, SourceFile
 from controller.data.look import look_at
 from controller.data.prepare import check, normalise
 from controller.data.problems import Problems
@@ -71,7 +71,7 @@ def check_file(source: Path, target: Path, *, file_id: str, least: int) -> Check
         path=source, shown=file_id, kind="jsonl", look=look, source=Source(path=file_id)
     )
     convert = converter(None, "chat")
-    problems = Problems(file_id)
+    problems = Problems(Called(file_id))
     sha256, examples = hashlib.sha256(), 0
     with target.open("wb") as out, target.with_suffix(".origins").open("wb") as origins:
         for line, row in read_rows(rows):

@@ -1,5 +1,7 @@
 """The `data` section of a spec, as pydantic models. Every key's text below is also its help."""
 
+import re
+from collections.abc import Iterator
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -24,15 +26,49 @@ _ONLY_FOR = {
     "format": ("path", "url"),
     "encoding": ("path", "url"),
     "delimiter": ("path", "url"),
+    "quote": ("path", "url"),
+    "header": ("path", "url"),
+    "root": ("path", "url"),
     "sheet": ("path", "url"),
     "extract": ("path", "url"),
     "chunk": ("path", "url"),
 }
 """Keys that mean something for some places only."""
 
+_TABLES: tuple[Kind, ...] = ("csv", "tsv")
+_TEXTS: tuple[Kind, ...] = ("html", "markdown", "text")
+_OF_KINDS: dict[str, tuple[Kind, ...]] = {
+    "encoding": ("jsonl", "json", *_TABLES, *_TEXTS),
+    "delimiter": _TABLES,
+    "quote": _TABLES,
+    "header": (*_TABLES, "excel"),
+    "root": ("json",),
+    "sheet": ("excel",),
+    "extract": ("html",),
+    "chunk": _TEXTS,
+}
+"""Keys that mean something for some formats only."""
+
+
+JOINED = re.compile(r"\{([^{}\n]{1,200})\}")
+"""A column's name within a text that joins several."""
+
+
+def joined_columns(written: str) -> list[str]:
+    """Return the columns that a text like `"{context}: {question}"` joins; none of a plain name."""
+    return JOINED.findall(written)
+
+
+def kinds_with(key: str) -> tuple[Kind, ...]:
+    """Return the formats that a key of a source means something for."""
+    return _OF_KINDS[key]
+
 
 class Columns(Strict):
-    """Which columns or keys of a row hold what is learnt from."""
+    """Which columns or keys of a row hold what is learned from.
+
+    A name may lead into objects, as `meta.question`, or join columns: `"{context}: {question}"`.
+    """
 
     user: NonEmpty | None = None
     """Column with the question."""
@@ -46,6 +82,13 @@ class Columns(Strict):
     """For `method: dpo`: column with the answer that is not preferred."""
     text: NonEmpty | None = None
     """For `method: continued-pretraining`: column with the text."""
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all columns, those that a text joins among them."""
+        for part in type(self).model_fields:
+            written = getattr(self, part)
+            if written is not None:
+                yield from joined_columns(written) or [written]
 
     @model_validator(mode="after")
     def _is_one_form(self) -> "Columns":
@@ -104,6 +147,13 @@ class Source(Strict):
     """Encoding of a text file; UTF-8, UTF-16 and CP949 are recognised."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """What parts the fields of a .csv; comma, semicolon, tab and bar are recognised."""
+    quote: Literal["double", "single", "none"] = "double"
+    """Which quote marks enclose a field of a .csv or .tsv; `none` reads every quote mark as text."""
+    header: Literal["none"] | Annotated[int, Field(ge=1)] = 1
+    """Line of a .csv or .tsv, or row of a sheet, with the names of the columns. `none`: there are no
+    names, and the columns are called 1, 2, 3."""
+    root: NonEmpty | None = None
+    """For .json: the key of the array that holds the rows, such as `data` or `result.rows`."""
     sheet: NonEmpty | None = None
     """For workbooks: the sheet's name; the first when absent."""
     extract: Literal["text", "tables"] = "text"
@@ -114,8 +164,16 @@ class Source(Strict):
     """Which columns hold question and answer."""
     shape: Shape | None = None
     """How a row is laid out; recognised from its keys when absent."""
+    ignore: list[NonEmpty] = Field(default_factory=list)
+    """Keys of a row that are deliberately not used: [label, score]. Others are named in the report,
+    and refused where they change what is meant."""
+    unusable: Literal["error", "drop"] = "error"
+    """What happens to a row that cannot be used; `drop` sets it aside, counts it and says why, for
+    sources that nobody here can edit. Personal data that `pii: reject` refuses stays an error."""
+    strip_end: list[NonEmpty] = Field(default_factory=list)
+    """End marks of the file's texts that are taken off and not learned: `[" END", "</s>"]`."""
     where: list[NonEmpty] = Field(default_factory=list)
-    """Only rows that meet every condition: `score >= 4`, `status in [approved, edited]`."""
+    """Only rows that meet every condition: `score >= 4`, `meta.status in [approved, edited]`."""
     limit: int | None = Field(default=None, ge=1)
     """Only the first so many rows that meet `where`, over all files of a glob."""
     sample: Sample | None = None
@@ -131,6 +189,13 @@ class Source(Strict):
     def place(self) -> str:
         """Which key says where the rows come from: `path`, `url`, `sql` or `hub`."""
         return next(key for key in ("path", "url", "sql", "hub") if getattr(self, key) is not None)
+
+    def misplaced(self, kind: Kind) -> list[str]:
+        """Return the keys of this source that mean nothing for a format."""
+        given = [key for key, kinds in _OF_KINDS.items() if kind not in kinds]
+        if "chunk" not in given and self.extract == "tables":
+            given.append("chunk")
+        return [key for key in given if key in self.model_fields_set]
 
     @field_validator("where")
     @classmethod
@@ -184,13 +249,15 @@ class Prepare(Strict):
     similarity: float = Field(default=0.8, ge=0.5, lt=1)
     """For `deduplicate: near`: share of common runs of characters from which two are the same."""
     pii: Literal["mask", "reject", "warn", "off"] = "off"
-    """What happens to personal data and secrets (e-mail, phone, resident registration, card and
-    bank numbers, IP addresses, keys and tokens): `mask` puts [EMAIL_1] in their place, `reject`
-    refuses to build and names the rows, `warn` counts them and leaves them."""
+    """What happens to personal data and secrets (e-mail addresses, phone, identity and card numbers,
+    IBANs, Korean bank accounts beside a word that names them, IP addresses, keys and tokens):
+    `mask` puts [EMAIL_1] in their place, `reject` refuses to build and names the rows, `warn` counts
+    them and leaves them. Looked at is all of an example: arguments, tools and names too; images
+    cannot be, and are refused but for `warn`. Names, addresses, passports are not looked for."""
     pii_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(
         default_factory=lambda: ["KR"]
     )
-    """Countries whose national phone numbers are looked for, besides +international ones."""
+    """Countries whose national phone and identity numbers are looked for: [KR, US]."""
     max_tokens: int | None = Field(default=None, ge=8)
     """Longest example, in tokens of the base model with its chat template."""
     over_length: OverLength = "error"

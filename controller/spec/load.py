@@ -205,7 +205,7 @@ def _explain(
     if kind == "extra_forbidden":
         return _unknown_key(path, model)
     if kind == "missing":
-        return "is missing", f"Add `{path[-1]}: …`"
+        return "is missing", f"Add `{_MISSING.get(dotted(path), f'{path[-1]}: …')}`"
     if kind in {"too_short", "string_too_short"}:
         return "must not be empty", ""
     if kind == "value_error":
@@ -229,6 +229,9 @@ def _how_to_write(kind: str, given: object) -> str:
         return f'Quote it: "{given}"'
     return ""
 
+
+_MISSING = {"data.held_out": "held_out: {fraction: 0.1}"}
+"""What is typed where a key is missing that has a usual value."""
 
 _EXPECTED = {
     "bool_type": "true or false",

@@ -17,6 +17,7 @@ _COMPARE: dict[str, Callable[[Decimal, Decimal], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_WORDS = frozenset({"true", "false"})
 _CONDITION = re.compile(
     r"\s*(?P<column>'[^']*'|\"[^\"]*\"|\S.*?)\s*(?:(?P<operator><=|>=|==|!=|<|>)\s*(?P<value>.*?)"
     r"|\s(?P<member>in|not\s+in)\s*\[(?P<values>.*)\])\s*",
@@ -36,6 +37,34 @@ class Condition:
     """`==`, `!=`, `<`, `<=`, `>`, `>=`; `in` is `==` with several values, `not in` is `!=`."""
     values: tuple[str, ...]
     """As written, without quotes."""
+
+    @property
+    def is_order(self) -> bool:
+        """Whether numbers are compared."""
+        return self.operator in _COMPARE
+
+    @staticmethod
+    def compares(value: object) -> bool:
+        """Return whether a row's value is a number that can be compared."""
+        return _number(value) is not None
+
+    def means(self, value: object, *, is_cell: bool) -> bool:
+        """Return whether a row's value meets the condition as a person means it.
+
+        As `holds`, and true and false are known however they are spelled.
+
+        Args:
+            value: The row's value; None where there is none.
+            is_cell: Whether it stands in a table without nulls and types: an empty cell is null
+                there, and the text TRUE is true.
+        """
+        if is_cell and value == "" and self.operator in {"==", "!="} and "null" in self.values:
+            return self.operator == "=="
+        if isinstance(value, bool) or (is_cell and isinstance(value, str)):
+            word = str(value).strip().lower()
+            if word in _WORDS and any(one.lower() == word for one in self.values):
+                return self.operator == "=="
+        return self.holds(value)
 
     def holds(self, value: object) -> bool:
         """Say whether a row's value meets the condition.

@@ -5,7 +5,7 @@ import os
 import click
 
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.opened import open_data, origin_of
+from controller.cli.data.opened import open_data, origin_of, typed
 from controller.data.given import Places, find_sources
 from controller.data.trace import explain
 from controller.errors import FtctlError
@@ -18,7 +18,10 @@ from controller.render.data import fate_json, fate_text
 @json_option
 @click.pass_context
 def command(ctx: click.Context, name: str, *, place: str) -> None:
-    """Say what became of one row of a source, step by step."""
+    """Say what became of one row of a source, step by step.
+
+    Rows of a JSON array are named by their index, counted from 0: 'data/cafe.json[17]'.
+    """
     opened = open_data(ctx, name)
     origin = origin_of(opened, place)
     given = find_sources(
@@ -36,4 +39,5 @@ def command(ctx: click.Context, name: str, *, place: str) -> None:
         return
     click.echo(fate_text(fate))
     if fate.places:
-        click.echo(f"See it as the model does: ftctl data preview {name} --line {fate.origin}")
+        place = typed(fate.origin)
+        click.echo(f"See it as the model does: ftctl data preview {name} --line {place}")

@@ -95,7 +95,9 @@ def origin_of(opened: Opened, text: str) -> Origin:
     origin = parse_origin(text)
     if origin is None:
         raise FtctlError(
-            f"{text!r} is no place in a file", "Write it as FILE:LINE: data/cafe.csv:17"
+            f"{text!r} is no place in a file",
+            "Write it as FILE:LINE, such as data/cafe.csv:17; of a JSON array, as "
+            "'data/cafe.json[17]', counted from 0.",
         )
     paths = list(dict.fromkeys(source.path for source in opened.dataset.report.sources))
     wanted = unicodedata.normalize("NFC", origin.file.removeprefix("./"))
@@ -107,4 +109,9 @@ def origin_of(opened: Opened, text: str) -> Origin:
             f"{origin.file!r} {what} of {opened.loaded.name}",
             f"There are: {listing(close or paths)}",
         )
-    return Origin(close[0], origin.line)
+    return origin._replace(file=close[0])
+
+
+def typed(origin: Origin) -> str:
+    """Return a place as it is typed in a shell, which would take brackets for a pattern."""
+    return f"'{origin}'" if origin.is_indexed else str(origin)

@@ -8,7 +8,7 @@ from functools import partial
 import click
 
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.opened import Opened, mendable, open_data, origin_of
+from controller.cli.data.opened import Opened, mendable, open_data, origin_of, typed
 from controller.data.parts import NAMES
 from controller.data.report import PartName
 from controller.data.trace import Place, find_places, read_examples
@@ -86,7 +86,7 @@ def _of_line(opened: Opened, name: str, line: str) -> Sequence[Place]:
     origin = origin_of(opened, line)
     places = find_places(opened.dataset, origin)
     if not places:
-        remedy = f"See why: ftctl data explain {name} {origin}"
+        remedy = f"See why: ftctl data explain {name} {typed(origin)}"
         raise FtctlError(f"no example of the dataset begins at {origin}", remedy)
     return places
 

@@ -7,10 +7,12 @@ import click
 from backends.base import BackendError
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.opened import Opened, open_data
+from controller.data.dataset import Part
 from controller.data.lengths import histogram, spread, token_lengths
 from controller.data.parts import NAMES
 from controller.data.report import PartName
-from controller.data.statistics import labels, statistics_of
+from controller.data.statistics import Statistics, labels, statistics_of
+from controller.data.trace import read_examples
 from controller.render.stats import Limit, StatsSummary, stats_json, stats_text
 
 
@@ -54,7 +56,15 @@ def _summary(opened: Opened, name: str) -> StatsSummary:
         over=over,
         labels=labels(statistics),
         steps=dataset.report.steps,
+        sources=dataset.report.sources,
+        contradictions={part: _places(half, statistics[part]) for part, half in halves.items()},
     )
+
+
+def _places(part: Part, statistics: Statistics) -> list[list[str]]:
+    numbers = {number for group in statistics.contradictions for number in group}
+    origins = {number: kept.origin for number, kept in read_examples(part, numbers)}
+    return [[origins[number] for number in group] for group in statistics.contradictions]
 
 
 def _limits(opened: Opened) -> Iterator[Limit]:

@@ -1,15 +1,22 @@
-"""Read JSON: one array of objects, streamed; or one object a line."""
+"""Read JSON: one array of objects, streamed, also where it is a value within an object.
+
+A file that is neither has one object a line. Rows of an array are numbered, since all of them may
+stand on one line; what is wrong with the JSON itself is said with its line.
+"""
 
 import json
 import re
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TextIO
 
 from backends.base import Json
 from controller.data.files import CHUNK, Row, SourceFile
+from controller.data.lookup import find_value
+from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.readers import json_lines
 from controller.data.readers.opened import open_text
 from controller.data.unusable import Unusable
+from controller.spec.data import Columns
 
 _TOKEN = 64
 """Longest JSON token that is not a string: an error nearer to the end may be a cut one."""
@@ -20,65 +27,162 @@ _NEAR = 20
 _BLANKS = re.compile(r"[ \t\n\r]*")
 """What JSON calls blank."""
 
+_OF_ROWS = frozenset(
+    {"messages", "conversations", "prompt", "completion", "chosen", "rejected", "instruction"}
+    | {"output", "input", "preferred_output", "text"}
+)
+"""Keys of rows whose shape is recognised: an object with one of them is a row itself."""
+
+
+class Item(NamedTuple):
+    """A value of an array."""
+
+    line: int
+    """Where it begins."""
+    row: dict[str, Json] | Unusable
+
 
 def read(source: SourceFile) -> Iterator[Row]:
-    """Yield the objects of an array; of a file that is none, one a line."""
-    if source.look.first != "[":
-        yield from json_lines.read(source)
+    """Yield the objects of an array, numbered; of a file that is none, one a line."""
+    if source.called.is_indexed:
+        for number, item in enumerate(items(source), start=1):
+            yield number, item.row
         return
+    yield from _lines_or_object(source)
+
+
+def items(source: SourceFile) -> Iterator[Item]:
+    """Yield the objects of a file's array, each with the line it begins on."""
     with open_text(source) as text:
-        yield from _read_array(source, text)
+        window = _Window(text, source)
+        window.peek()
+        try:
+            if source.source.root is None:
+                yield from _array(window)
+            else:
+                yield from _below(window, source.source.root, "", source.source.root)
+            if window.peek():
+                raise _at(window, "not valid JSON: text after the array", "Remove it.")
+        except Unusable as error:
+            yield Item(window.line, error)
 
 
-def _read_array(source: SourceFile, text: TextIO) -> Iterator[Row]:
-    window = _Window(text, source.MAX_ROW)
-    window.peek()
-    window.skip()
-    character = window.peek()
-    while character != "]":
-        line = window.line
+def _lines_or_object(source: SourceFile) -> Iterator[Row]:
+    """Yield one object a line, unless the file is one object that holds the rows."""
+    rows = json_lines.read(source)
+    first = next(rows, None)
+    second = next(rows, None)
+    if first is not None and (second is None or isinstance(first[1], Unusable)):
+        _refuse_object(source)
+    yield from (row for row in (first, second) if row is not None)
+    yield from rows
+
+
+def _refuse_object(source: SourceFile) -> None:
+    """Raise where a file is one object with arrays of objects in it.
+
+    Raises:
+        Unusable: It is; the remedy names the keys.
+    """
+    with open_text(source) as text:
+        window = _Window(text, source)
+        window.peek()
         try:
             value = window.value()
-        except json.JSONDecodeError as error:
-            yield line + error.lineno - 1, _not_json_at(error)
+        except Unusable:
             return
-        except (ValueError, RecursionError) as error:
-            yield line, json_lines.not_a_value(error)
+        if window.peek() or not isinstance(value, dict) or _is_row(value, source.source.columns):
             return
-        except _TooLong:
-            yield line, source.too_long("a value")
-            return
-        yield line, value if isinstance(value, dict) else json_lines.not_an_object(value)
-        character = window.peek()
-        if character == ",":
-            window.skip()
-            window.peek()
-        elif character != "]":
-            missing = "a comma or ] is missing before this" if character else "] is missing"
-            yield (
-                window.line,
-                Unusable(
-                    f"not valid JSON: {missing}",
-                    "Put a comma between two objects, ] after the last.",
-                ),
-            )
-            return
+    roots = list(_roots(value))
+    if roots:
+        raise Unusable(
+            f"the file is one object; arrays of objects are in {listing(map(quoted, roots))}",
+            f"Say which array holds the rows: root: {roots[0]}",
+            field="root",
+            whole=True,
+        )
+
+
+def _is_row(value: Mapping[str, Json], columns: Columns | None) -> bool:
+    if columns is None:
+        return not value.keys().isdisjoint(_OF_ROWS)
+    return any(find_value(value, name)[0] for name in columns.names())
+
+
+def _roots(value: dict[str, Json], above: str = "") -> Iterator[str]:
+    for key, inner in value.items():
+        if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+            yield f"{above}{key}"
+        elif isinstance(inner, dict) and not above:
+            yield from _roots(inner, f"{key}.")
+
+
+def _below(window: "_Window", root: str, above: str, whole: str) -> Iterator[Item]:
+    """Yield the rows of the array that a key of the object here leads to, and read to its end."""
+    if window.peek() != "{":
+        what = f"{quoted(above.rstrip('.'))} is" if above else "the file is"
+        raise _at(
+            window, f"{what} not an object with the key {quoted(root)}", "Write another root."
+        )
     window.skip()
-    if window.peek():
-        yield window.line, Unusable("not valid JSON: text after the array", "Remove it.")
+    names: list[str] = []
+    found = ""
+    while window.peek() != "}":
+        if names:
+            window.take(",", "a comma or } is missing before this")
+            window.peek()
+        name = window.value()
+        if not isinstance(name, str):
+            raise _at(window, "not valid JSON: a key is not a text", "Correct it there.")
+        names.append(name)
+        window.peek()
+        window.take(":", "a colon is missing before this")
+        window.peek()
+        rest = "" if name == root else root.removeprefix(f"{name}.")
+        if rest == root or (rest and found == root):
+            # A literal key with a dot wins.
+            window.value()
+        elif found:
+            raise _at(window, f"the key {quoted(name)} leads to rows twice", "Rename one of them.")
+        else:
+            found = name
+            yield from (
+                _below(window, rest, f"{above}{name}.", whole) if rest else _rows_at(window, whole)
+            )
+    window.skip()
+    if not found:
+        near = did_you_mean(root, names)
+        message = f"there is no key {quoted(f'{above}{root}')}"
+        raise Unusable(message, f"{near}There are: {listing(names)}", field="root", whole=True)
 
 
-class _TooLong(Exception):
-    pass
+def _rows_at(window: "_Window", root: str) -> Iterator[Item]:
+    if window.peek() != "[":
+        raise _at(window, f"{quoted(root)} is not an array", "Name the key of an array of objects.")
+    yield from _array(window)
+
+
+def _array(window: "_Window") -> Iterator[Item]:
+    window.skip()
+    is_first = True
+    while window.peek() != "]":
+        if not is_first:
+            window.take(",", "a comma or ] is missing before this", "] is missing")
+            window.peek()
+        is_first = False
+        line = window.line
+        value = window.value()
+        yield Item(line, value if isinstance(value, dict) else json_lines.not_an_object(value))
+    window.skip()
 
 
 class _Window:
     """The stretch of a JSON text that is being looked at, and the line it stands on."""
 
-    def __init__(self, file: TextIO, most: int) -> None:
+    def __init__(self, file: TextIO, source: SourceFile) -> None:
         self._file = file
         self._decode = json_lines.decoder().raw_decode
-        self._most = most
+        self._source = source
         self._text = ""
         self._at = 0
         self.line = 1
@@ -97,13 +201,39 @@ class _Window:
         """Go one character on."""
         self._at += 1
 
+    def take(self, character: str, missing: str, at_end: str = "the text ends too early") -> None:
+        """Go on from a character that must stand here.
+
+        Raises:
+            Unusable: It does not.
+        """
+        found = self.peek()
+        if found != character:
+            raise _at(
+                self,
+                f"not valid JSON: {missing if found else at_end}",
+                "Put a comma between two values, and end what was begun.",
+            )
+        self.skip()
+
     def value(self) -> Json:
         """Read the value that starts here.
 
         Raises:
-            ValueError: It is not JSON.
-            _TooLong: It is too long to be held.
+            Unusable: It is not JSON, or too long to be held.
         """
+        line = self.line
+        try:
+            return self._value()
+        except json.JSONDecodeError as error:
+            problem = _not_json_at(error)
+            problem.line = line + error.lineno - 1
+        except (ValueError, RecursionError) as error:
+            problem = json_lines.not_a_value(error)
+            problem.line = line
+        raise problem from None
+
+    def _value(self) -> Json:
         while True:
             try:
                 value, end = self._decode(self._text, self._at)
@@ -123,8 +253,10 @@ class _Window:
         self._at = at
 
     def _more(self) -> bool:
-        if len(self._text) - self._at > self._most:
-            raise _TooLong
+        if len(self._text) - self._at > self._source.MAX_ROW:
+            error = self._source.too_long("a value")
+            error.line = self.line
+            raise error
         # As much again as is kept: a long value is tried a few times, not once per chunk.
         chunk = self._file.read(max(CHUNK, len(self._text) - self._at))
         self._text = self._text[self._at :] + chunk
@@ -132,8 +264,12 @@ class _Window:
         return bool(chunk)
 
 
+def _at(window: _Window, message: str, remedy: str) -> Unusable:
+    return Unusable(message, remedy, line=window.line)
+
+
 def _not_json_at(error: json.JSONDecodeError) -> Unusable:
     near = error.doc[error.pos : error.pos + _NEAR].partition("\n")[0]
     place = f"at {near!r}" if near else "at the end"
     what = error.msg.removesuffix(" starting at")
-    return Unusable(f"not valid JSON: {what} {place}", "Mend it there.")
+    return Unusable(f"not valid JSON: {what} {place}", "Correct it there.")

@@ -56,7 +56,7 @@ def not_an_object(value: Json) -> Unusable:
     if isinstance(value, list):
         return Unusable(
             "a JSON object is expected, not an array",
-            "One object per line; a file that is one array is named .json.",
+            "One object per line; a file that is one array is read with format: json",
         )
     names = {str: "a text", bool: "true or false", type(None): "null"}
     return Unusable(
@@ -95,7 +95,8 @@ def _parse_slowly(written: bytes | str) -> dict[str, Json] | Unusable:
     except json.JSONDecodeError as error:
         return Unusable(
             f"not valid JSON: {error.msg} (column {error.colno})",
-            "One object per line; a file that is one array is named .json.",
+            "One object per line; a file that is one array is read with format: json, a table with "
+            "format: csv",
         )
     except (ValueError, RecursionError) as error:
         return not_a_value(error)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal, TextIO
 
 from controller.data.files import CHUNK, Row, SourceFile
+from controller.data.readers.disguise import HEAD, refuse_disguised
 from controller.data.readers.opened import bounded_lines, open_text
 from controller.data.unusable import Unusable
 
@@ -28,7 +29,14 @@ _JOINER = "\u200d"
 
 
 def read(source: SourceFile) -> Iterator[Row]:
-    """Yield the pieces of a text, each with the line that it starts on."""
+    """Yield the pieces of a text, each with the line that it starts on.
+
+    Raises:
+        Unusable: It is data of another format, and the spec does not say that it is text.
+    """
+    if source.source.format is None:
+        with open_text(source) as text:
+            refuse_disguised(text.read(HEAD), source.kind)
     with open_text(source) as text:
         yield from pieces(text, source)
 

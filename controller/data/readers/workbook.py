@@ -17,9 +17,10 @@ from python_calamine import (
 )
 
 from backends.base import Json
-from controller.data.files import CHUNK, Row, SourceFile
+from controller.data.files import CHUNK, Noted, Row, SourceFile
+from controller.data.lookup import is_same_name
 from controller.data.nearest import did_you_mean, listing, quoted
-from controller.data.readers.table import header
+from controller.data.readers.table import doubtful_header, header, no_header, numbered
 from controller.data.readers.values import as_json
 from controller.data.unusable import Unusable
 
@@ -49,7 +50,7 @@ def read(source: SourceFile) -> Iterator[Row]:
     try:
         with CalamineWorkbook.from_path(source.path) as book:
             sheet = book.get_sheet_by_name(_name(book, source.source.sheet))
-            yield from _rows(sheet)
+            yield from _rows(sheet, source.source.header)
     except PasswordError:
         raise Unusable(
             "the workbook is locked with a password", "Save it without one.", whole=True
@@ -126,7 +127,11 @@ def _name(book: CalamineWorkbook, asked: str | None) -> str:
     names: list[str] = [
         one.name for one in book.sheets_metadata if one.typ == SheetTypeEnum.WorkSheet
     ]
-    wanted = names[:1] if asked is None else [name for name in names if name == asked]
+    wanted = names[:1]
+    if asked is not None:
+        # A literal name wins over one whose letters are composed otherwise.
+        alike = [name for name in names if is_same_name(name, asked)]
+        wanted = [asked] if asked in names else alike
     if wanted:
         return wanted[0]
     raise Unusable(
@@ -136,17 +141,32 @@ def _name(book: CalamineWorkbook, asked: str | None) -> str:
     )
 
 
-def _rows(sheet: CalamineSheet) -> Iterator[Row]:
+def _rows(sheet: CalamineSheet, wanted: int | str) -> Iterator[Row]:
     names: list[str] = []
+    note = ""
+    unnamed: set[int] = set()
     for number, cells in enumerate(sheet.iter_rows(), start=1):
+        is_empty = all(cell == "" for cell in cells)
         if not names:
-            if any(cell != "" for cell in cells):
+            if is_empty or (wanted != "none" and number < int(wanted)):
+                continue
+            names = numbered(len(cells))
+            if wanted != "none":
                 names = header([str(cell) for cell in cells])
-            continue
+                note = doubtful_header(names, number)
+                unnamed = {at for at, name in enumerate(names) if not name}
+                continue
         # A cell under no name belongs to no column: a note beside the table.
         row = {name: _value(cell) for name, cell in zip(names, cells, strict=True) if name}
+        beside = [at + 1 for at in sorted(unnamed) if cells[at] != ""]
+        if beside:
+            unnamed.clear()
+            note = f"column {beside[0]} has no name; what stands under such a name is not read"
         if any(cell != "" for cell in row.values()):
-            yield number, row
+            yield number, Noted(row, note) if note else row
+            note = ""
+    if not names and wanted not in (1, "none"):
+        raise no_header(wanted)
 
 
 def _value(cell: object) -> Json:

@@ -2,6 +2,10 @@ import random
 
 import pytest
 
+from backends.local_gpu.answers import AnswerReader
+from backends.local_gpu.call_forms import Form
+from backends.local_gpu.streaming_text import StreamingText
+
 pytestmark = pytest.mark.torch
 
 
@@ -22,16 +26,19 @@ def bytes_tokenizer():
     return tokenizer
 
 
-def pieces_of(tokenizer, ids, *stop):
-    from backends.local_gpu.decode import Text  # noqa: PLC0415
+def plain_reader():
+    return AnswerReader(form=Form(), types={}, offered=False, opening="")
 
-    text = Text(tokenizer=tokenizer, control=frozenset({"<|end|>", "<|start|>"}), stop=stop)
+
+def pieces_of(tokenizer, ids, *stop):
+    control = frozenset({"<|end|>", "<|start|>"})
+    text = StreamingText(tokenizer=tokenizer, control=control, reader=plain_reader(), stop=stop)
     pieces = []
     for token in ids:
-        pieces.append(text.add(token))
+        pieces.append(text.add(token).text)
         if text.stopped:
             return pieces, True
-    pieces.append(text.end())
+    pieces.append(text.end().text)
     return pieces, text.stopped
 
 
@@ -126,7 +133,9 @@ def test_rows_join_and_leave_a_running_batch(monkeypatch, kind, room):
             prompt=[chance.randrange(300) for _ in range(chance.randrange(3, 30))],
             adapter=decode.BASE,
             ends=frozenset(),
-            text=decode.Text(tokenizer=tokenizer, control=frozenset(), stop=()),
+            text=StreamingText(
+                tokenizer=tokenizer, control=frozenset(), reader=plain_reader(), stop=()
+            ),
             max_tokens=chance.randrange(3, 20),
             temperature=0.0,
             chance=chance,

@@ -40,6 +40,7 @@ def test_plain_texts_are_read_in_blocks_and_without_template():
     assert parse("continued-pretraining", {}) == shared | {"max_length": 1024}
     for method, key, remedy in (
         ("continued-pretraining", "chat_template", "remove it"),
+        ("continued-pretraining", "thinking", "remove it"),
         ("supervised", "max_length", "max_tokens"),
     ):
         with pytest.raises(HyperparametersInvalid) as caught:
@@ -47,6 +48,11 @@ def test_plain_texts_are_read_in_blocks_and_without_template():
         (problem,) = caught.value.problems
         assert (problem.field, "belongs to" in problem.message) == (key, True)
         assert remedy in problem.remedy
+
+
+def test_thinking_is_part_of_the_identity_only_when_it_is_on():
+    assert parse("supervised", {"thinking": "off"}) == LORA
+    assert parse("supervised", {"thinking": "on"}) == LORA | {"thinking": "on"}
 
 
 @pytest.mark.parametrize("key", [key for key in LORA if key not in {"recipe", "chat_template"}])
@@ -72,6 +78,8 @@ def test_writing_out_a_default_changes_nothing(key):
         ({"lora_dropout": 1}, "lora_dropout", "must be less than 1, not 1", ""),
         ({"use_rslora": 1}, "use_rslora", "must be true or false, not 1", ""),
         ({"dtype": "int8"}, "dtype", "must be auto, bfloat16 or float32, not 'int8'", ""),
+        ({"thinking": "maybe"}, "thinking", "must be off or on, not 'maybe'", ""),
+        ({"thinking": True}, "thinking", "must be off or on, not True", ""),
         ({"target_modules": []}, "target_modules", "all-linear or a list of layer names", ""),
         ({"target_modules": "q_proj"}, "target_modules", "all-linear or a list", ""),
         ({"warmup_steps": 1.5}, "warmup_steps", "whole number of steps, or a fraction", ""),

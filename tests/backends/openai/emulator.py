@@ -25,6 +25,10 @@ class Emulator:
         self.start_status = "validating_files"
         self.finishes = False
         """Whether a job succeeds as soon as it is looked at by its ID."""
+        self.file_statuses = []
+        """What new files are called, one look after the other; then `processed`."""
+        self.needs_read_files = False
+        """Whether a job is refused while its files are not `processed`."""
         self.count = 0
         self.answer = lambda body: f"answer of {body['model']}"
 
@@ -73,7 +77,7 @@ class Emulator:
             "created_at": int(time.time()),
             "filename": name,
             "purpose": purpose,
-            "status": "processed",
+            "status": self.file_statuses[0] if self.file_statuses else "processed",
         }
         return self.files[file_id]
 
@@ -84,6 +88,10 @@ class Emulator:
     def get_file(self, _query, _body, file_id):
         if file_id not in self.files:
             return 404, error_body(f"No such File object: {file_id}", param="id")
+        if self.file_statuses:
+            self.file_statuses.pop(0)
+            status = self.file_statuses[0] if self.file_statuses else "processed"
+            self.files[file_id] |= {"status": status}
         return 200, self.files[file_id]
 
     def get_content(self, _query, _body, file_id):
@@ -131,6 +139,10 @@ class Emulator:
     # jobs
 
     def create_job(self, _query, body):
+        file = self.files.get(body["training_file"], {})
+        if self.needs_read_files and file.get("status") != "processed":
+            self.get_file(None, None, body["training_file"])
+            return 400, error_body(f"The file {file.get('id')} is not ready.", "invalidPayload")
         job_id = f"ftjob-{len(self.jobs):06d}"
         method = body.get("method") or {"type": "supervised"}
         settings = (method.get(method["type"]) or {}).get("hyperparameters", {})

@@ -133,13 +133,18 @@ class Server(Emulator):
             self._send(http, 200, fault.body)
             return
         said = error_body(f"fault {fault.kind}", param=None)
+        if isinstance(fault.body, str):
+            self._send(
+                http, int(fault.kind), fault.body, {"content-type": "text/html", **fault.headers}
+            )
+            return
         self._send(http, int(fault.kind), fault.body or said, fault.headers)
 
     def _send(self, http, status, body, headers=None):
         raw = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else None
         raw = json.dumps(body).encode() if raw is None else raw
         try:
-            http.send_response(status)
+            http.send_response_only(status)
             for name, value in {"content-type": "application/json", **(headers or {})}.items():
                 http.send_header(name, value)
             http.send_header("content-length", str(len(raw)))

@@ -92,7 +92,7 @@ def test_azure_has_a_training_type():
     given = {"trainingType": "Developer"}
     assert parse("supervised", given, "azure") == AUTO | given
     assert problems("supervised", {"trainingType": "Fast"}, "azure")[0][1] == (
-        "must be Standard, GlobalStandard or Developer, not 'Fast'"
+        "must be Standard, GlobalStandard, Developer or developerTier, not 'Fast'"
     )
 
 
@@ -143,6 +143,19 @@ def test_wrong_graders(grader, field, message):
 
     assert [one[0] for one in found] == [field]
     assert found[0][1].startswith(message)
+
+
+def test_a_server_without_published_limits_has_none():
+    given = {"n_epochs": 300, "batch_size": 4096}
+    assert parse("supervised", given, "compatible") == AUTO | given
+    assert parse("dpo", {"beta": 5.0}, "compatible")["beta"] == 5.0
+    assert len(problems("supervised", given)) == len(problems("supervised", given, "azure")) == 2
+    assert (
+        problems("supervised", {"n_epochs": 0}, "compatible")[0][1] == "must be at least 1, not 0"
+    )
+    other = {"type": "endpoint", "url": "https://grader.example", "input": "{{ item.x }}"}
+    assert parse("reinforcement", {"grader": other}, "compatible")["grader"] == other
+    assert problems("reinforcement", {"grader": other})
 
 
 def test_a_compatible_server_may_know_more_but_no_misspelling():

@@ -28,18 +28,51 @@ def fill(server, backend, request, number):
     return made
 
 
-def test_a_thousand_jobs_are_found_and_observed_with_ten_calls_each(server, backend, make_request):
+def test_all_questions_of_a_pass_about_a_thousand_jobs_take_ten_calls(
+    server, backend, make_request
+):
     made = fill(server, backend, make_request(), 1000)
 
-    found = backend.find(made)
-    assert {key: jobs[0].id for key, jobs in found.items()} == made
-    assert [one[:2] for one in server.requests] == [JOBS] * 10
-
-    server.requests.clear()
     seen = backend.observe(made.values())
+    found = backend.find(made)
+    named = backend.find_by_name(["nobody", "cafe-consultant"])
+
     assert set(seen) == set(made.values())
     assert {job.state for job in seen.values()} == {JobState.RUNNING}
+    assert {key: jobs[0].id for key, jobs in found.items()} == made
+    assert named == {}
     assert [one[:2] for one in server.requests] == [JOBS] * 10
+
+
+def test_the_list_is_read_anew_after_a_change_and_after_a_while(server, open_backend, make_request):
+    backend = open_backend(patience=replace(QUICK, list_s=60.0))
+    made = fill(server, backend, make_request(), 9)
+    assert len(backend.find(made)) == 9
+
+    new = backend.submit(make_request(attempt=2))
+    assert backend.find([new.fingerprint])[new.fingerprint] == (new,)
+    backend.cancel(new.id)
+    assert backend.find([new.fingerprint])[new.fingerprint][0].state is JobState.CANCELLED
+
+    hasty = open_backend(patience=replace(QUICK, list_s=0.0))
+    hasty.find(made)
+    server.jobs.clear()
+    assert hasty.find(made) == {}
+
+
+def test_half_a_list_is_never_taken_for_all_of_it(server, backend, make_request):
+    made = fill(server, backend, make_request(), 250)
+    whole = server.list_jobs
+    failing = iter([False, True])
+    server.route = lambda _method, path, query, body: (
+        (403, {"error": {"message": "no", "code": None}})
+        if path == JOBS[1] and next(failing, False)
+        else whole(query, body)
+    )
+    with pytest.raises(BackendError, match="HTTP 403"):
+        backend.find(made)
+
+    assert len(backend.find(made)) == 250
 
 
 def test_a_list_is_read_only_until_every_job_was_seen(server, backend, make_request):

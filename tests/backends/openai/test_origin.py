@@ -8,7 +8,7 @@ from fault_server import KEY, Fault
 
 from backends.openai.client import Client
 from backends.openai.endpoints import Settings
-from backends.openai.listing import find_by_name
+from backends.openai.listing import JobList, find_by_name
 from backends.openai.origin import origin_of, to_metadata
 
 CREATE = ("POST", "/fine_tuning/jobs")
@@ -178,18 +178,20 @@ def test_a_trusted_server_is_asked_for_the_name(server, client, backend, make_re
     }
     server.requests.clear()
 
-    found = find_by_name(client, names[:2], trusted=True)
+    found = find_by_name(client, [], names[:2], trusted=True)
 
     assert {name: list(one) for name, one in found.items()} == {n: [jobs[n]] for n in names[:2]}
     assert [one[2].get("metadata[ftctl_name]") for one in server.requests] == ["n0", "n1"]
 
     server.requests.clear()
-    assert find_by_name(client, names, trusted=True).keys() == set(names)
+    assert find_by_name(client, JobList(client, for_s=0.0), names, trusted=True).keys() == set(
+        names
+    )
     assert len(server.requests) == 1
 
     server.requests.clear()
     server.ignore_filter = True
-    assert find_by_name(client, names[:2], trusted=True).keys() == {"n0", "n1"}
+    assert find_by_name(client, [], names[:2], trusted=True).keys() == {"n0", "n1"}
     assert len(server.requests) == 1
 
 

@@ -31,6 +31,11 @@ TOOL = {
         "strict": False,
     },
 }
+CALLED = {
+    "role": "assistant",
+    "content": None,
+    "function_call": {"name": "hours", "arguments": '{"day": "월"}'},
+}
 PAIR = {
     "input": {"messages": [USER]},
     "preferred_output": [ANSWER],
@@ -78,19 +83,34 @@ ALLOWED = [
     [USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "아니요"}]}],
     [asking(image(), image("data:image/jpeg;base64,AAAA", detail="low")), ANSWER],
     [asking(*[image()] * 10), ANSWER],
+    # What is published leaves open which keys, names and roles there are besides.
+    [{"role": "developer", "content": "짧게."}, USER, ANSWER],
+    [{**USER, "lang": "ko"}, {**ANSWER, "reasoning_content": "음"}],
+    [{**USER, "name": "김 민수"}, {**ANSWER, "name": "a" * 65}],
+    [USER, CALLED, {"role": "function", "name": "hours", "content": "9-18"}, ANSWER],
+    [USER, calling(CALL), {**RESULT, "name": "hours"}, ANSWER],
 ]
 REFUSED = [
     ([USER], "the last message is the user's", "assistant"),
     ([USER, ANSWER, USER], "the last message is the user's", "end it"),
     ([USER, calling(CALL), RESULT], "the last message is the tool's", "end it"),
-    ([{"role": "developer", "content": "x"}, USER, ANSWER], "no role 'developer'", "`system`"),
-    ([{"role": "human", "content": "x"}, ANSWER], "no role 'human'", "system, user"),
+    ([{"role": "human", "content": "x"}, ANSWER], "no role 'human'", "system, developer, user"),
     ([{**USER, "weight": 1}, ANSWER], "a user message has a `weight`", "remove it"),
     ([USER, {**ANSWER, "weight": 0.5}], "a weight is 0.5", "0 or 1"),
     ([USER, {**ANSWER, "weight": True}], "a weight is True", "0 or 1"),
-    ([{**USER, "lang": "ko"}, ANSWER], "a user message has 'lang'", "known are: content"),
-    ([{**USER, "name": "김 민수"}, ANSWER], "the name '김 민수'", "without blanks"),
-    ([{**USER, "name": "a" * 65}, ANSWER], "the name 'aaa", "at most 64"),
+    ([{**USER, "name": 7}, ANSWER], "the `name` of a user message is 7, not a text", "remove"),
+    ([USER, {**ANSWER, "refusal": True}], "the `refusal` of an assistant message is True", "write"),
+    ([USER, {**ANSWER, "content": ["아홉"]}], "a part that is '아홉'", '"type": "text"'),
+    ([USER, {**CALLED, "function_call": {"name": "a b"}}], "'a b' is no name", "letters"),
+    ([USER, {**CALLED, "function_call": "hours"}], "a function call is not an object", "call_1"),
+    (
+        [USER, {**CALLED, "function_call": {"name": "hours", "arguments": "{"}}],
+        "the arguments of the call of 'hours' are no JSON",
+        "JSON in text",
+    ),
+    ([USER, CALLED, {"role": "function", "content": "9"}, ANSWER], "no `name`", "function"),
+    ([USER, calling(CALL, {**CALL, "id": ["x"]})], "a tool call has no `id`", "of its own"),
+    ([asking(image("https://[::1")), ANSWER], "which is no address", "https"),
     ([{**USER, "content": None}, ANSWER], "a user message has no content", "write"),
     ([{**USER, "content": []}, ANSWER], "neither text nor parts", "write"),
     ([USER, {"role": "assistant", "content": None}], "assistant message has no content", "write"),
@@ -146,9 +166,9 @@ REFUSED_PAIRS = [
     ({"preferred_output": [{**ANSWER, "content": None}]}, "has no content", ""),
 ]
 REFUSED_PROMPTS = [
-    ([USER, ANSWER], "does not end with the user", "remove the turns"),
-    ([], "does not end with the user", ""),
-    ([{**USER, "id": 3}], "a user message has 'id'", ""),
+    ([USER, ANSWER], "does not end with a question", "remove the turns"),
+    ([], "does not end with a question", ""),
+    ([{**USER, "weight": 1}], "has a `weight`", ""),
 ]
 
 
@@ -180,6 +200,48 @@ def test_definitions_of_tools_are_checked(tools, message, remedy):
         check({"messages": [USER, ANSWER], "tools": tools})
     assert message in caught.value.message
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("key", ["functions", "tools"])
+def test_deprecated_functions_are_checked_as_tools_are(key):
+    form = [TOOL] if key == "tools" else [TOOL["function"]]
+    check({"messages": [USER, ANSWER], key: form})
+    for wrong in ([], [7], form * 129, "hours"):
+        with pytest.raises(BackendError):
+            check({"messages": [USER, ANSWER], key: wrong})
+
+
+@pytest.mark.parametrize("parallel", [True, False, None])
+def test_parallel_calls_are_switched_per_example(parallel):
+    check({"messages": [USER, ANSWER], "tools": [TOOL], "parallel_tool_calls": parallel})
+    check({**PAIR, "input": {**PAIR["input"], "parallel_tool_calls": parallel}}, "dpo")
+    prompt = {"messages": [USER], "parallel_tool_calls": parallel}
+    check(prompt, "reinforcement")
+    for wrong in ({"messages": [USER, ANSWER], "parallel_tool_calls": "false"},):
+        with pytest.raises(BackendError, match="`parallel_tool_calls` is 'false'"):
+            check(wrong)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("openai", 10), ("azure", 64), ("compatible", None)])
+def test_how_many_images_depends_on_the_service(kind, most):
+    encoder = OpenAIEncoder(model="gpt-4.1", method="supervised", kind=kind)
+    encoder.check({"messages": [asking(*[image()] * (most or 500)), ANSWER]})
+    if most is not None:
+        with pytest.raises(BackendError, match=f"at most {most}"):
+            encoder.check({"messages": [asking(*[image()] * (most + 1)), ANSWER]})
+
+
+def test_a_role_that_is_not_published_is_worth_a_warning():
+    warnings = [
+        OpenAIEncoder(model="gpt-4.1", method=method, kind=kind).warnings(["developer", "tools"])
+        for method, kind in (
+            ("supervised", "openai"), ("dpo", "azure"),
+            ("reinforcement", "openai"), ("supervised", "compatible"),
+        )
+    ]  # fmt: skip
+    assert [len(one) for one in warnings] == [1, 1, 0, 0]
+    assert "`developer` is not in the published form" in warnings[0][0]
+    assert OpenAIEncoder(model="gpt-4.1", method="supervised").warnings(["system"]) == []
 
 
 def test_a_pair_is_two_single_answers_to_one_conversation():
@@ -215,8 +277,8 @@ def test_graded_prompts_are_checked(messages, message, remedy):
     [
         ({}, 10, 8e9, 65_536),
         ({"kind": "azure", "base_url": "https://x.openai.azure.com/openai/v1/"}, 10, 512e6, None),
-        ({"kind": "compatible", "base_url": "https://a.example/v1"}, 1, 8e9, None),
-        ({"base_url": "http://127.0.0.1:9/v1"}, 1, 8e9, None),
+        ({"kind": "compatible", "base_url": "https://a.example/v1"}, 1, None, None),
+        ({"base_url": "http://127.0.0.1:9/v1"}, 1, None, None),
     ],
 )
 def test_only_the_service_has_the_service_s_rules(tmp_path, endpoint, fewest, largest, longest):
@@ -225,12 +287,21 @@ def test_only_the_service_has_the_service_s_rules(tmp_path, endpoint, fewest, la
     encoder = backend.encoder(base, "supervised", {})
     limits = encoder.limits
     assert (limits.min_examples, limits.max_bytes, limits.max_tokens) == (fewest, largest, longest)
-    wrong = {"messages": [{**USER, "lang": "ko"}, ANSWER]}
+    wrong = {"messages": [{**USER, "weight": 1}, ANSWER]}
     if fewest == 1:
         encoder.check(wrong)
     else:
-        with pytest.raises(BackendError, match="'lang'"):
+        with pytest.raises(BackendError, match="`weight`"):
             encoder.check(wrong)
+
+
+def test_only_reinforcement_has_a_most_of_examples(tmp_path):
+    backend = OpenAIBackend(tmp_path, Endpoint(name="x"), environment={})
+    base = backend.identify("o4-mini-2025-04-16", None, tmp_path)
+    graded = backend.encoder(base, "reinforcement", {}).limits
+    assert (graded.max_examples, graded.max_held_out) == (50_000, 1_000)
+    other = backend.encoder(base, "supervised", {}).limits
+    assert (other.max_examples, other.max_held_out) == (None, None)
 
 
 def test_identity_is_the_encoding_and_the_method():
@@ -242,8 +313,8 @@ def test_identity_is_the_encoding_and_the_method():
 
 def test_what_one_server_takes_is_not_believed_for_another():
     encoders = [
-        OpenAIEncoder(model="gpt-4.1", method="supervised", strict=strict, limits=limits)
-        for strict in (True, False)
+        OpenAIEncoder(model="gpt-4.1", method="supervised", kind=kind, limits=limits)
+        for kind in ("openai", "azure", "compatible")
         for limits in (Limits(), Limits(min_examples=10), Limits(max_bytes=1), Limits(max_tokens=1))
     ]
     assert len({encoder.identity for encoder in encoders}) == len(encoders)

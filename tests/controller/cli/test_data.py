@@ -311,6 +311,24 @@ def test_explain_finds_the_row_that_a_line_is_inside_of(shell):
     assert value["row"]["question"] == "여러\n줄\n질문"
 
 
+def test_explain_and_preview_of_a_row_of_an_array(shell):
+    shell.declare()
+    spec = shell.root / "finetunes" / "faq.yaml"
+    spec.write_text(spec.read_text().replace("faq.csv", "faq.json"))
+    items = [{"question": f"질문 {n}?", "answer": f"답 {n}."} for n in range(40)]
+    shell.write("finetunes/data/faq.json", json.dumps(items))
+    code, text = shell("data", "explain", "faq", "faq.json[17]")
+    assert code == 0
+    assert "질문 17?" in text
+    assert "ftctl data preview faq --line 'finetunes/data/faq.json[17]'" in text
+    code, text = shell("data", "preview", "faq", "--line", "faq.json[17]")
+    assert (code, "# " in text, "finetunes/data/faq.json[17]" in text) == (0, True, True)
+    code, text = shell("data", "explain", "faq", "faq.json:1")
+    assert code == 1
+    assert "line 1 of finetunes/data/faq.json holds 40 rows" in text
+    assert shell("data", "stats", "faq")[0] == 0
+
+
 @pytest.mark.parametrize(
     "place", ["faq.csv:1000", "faq.csv:0", "other.csv:2", "faq.csv", "faq.csv:x"]
 )

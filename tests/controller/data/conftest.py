@@ -29,7 +29,9 @@ class Repository:
         return path
 
     def build(self, *train: dict | str, held_out=None, **settings) -> Dataset:
-        order = {key: settings.pop(key) for key in ("encoder", "method") if key in settings}
+        order = {
+            key: settings.pop(key) for key in ("encoder", "method", "recipe") if key in settings
+        }
         data = Data.model_validate(
             {
                 "train": [{"path": one} if isinstance(one, str) else one for one in train],

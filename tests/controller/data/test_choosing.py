@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from controller.data.batches import read_batches
+from controller.data.conditions import Conditions
 from controller.data.files import SourceFile
 from controller.data.look import look_at
 from controller.spec.data import Source
@@ -251,5 +252,5 @@ def test_long_rows_are_handed_over_few_at_a_time(tmp_path):
     path.write_text(json.dumps([row] * 40))
     look = look_at(path, tmp_path / "looks", kind="json")
     file = SourceFile(path=path, shown="a", kind="json", look=look, source=Source(path="a"))
-    batches = list(read_batches(file, limit=None, is_table=False))
+    batches = list(read_batches(file, None, Conditions([], kind="json", is_table=False)))
     assert [len(batch.rows) for batch in batches] == [4] * 10

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def tree(tmp_path: Path) -> Tree:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("a.jsonl", "jsonl"), ("a.ndjson", "jsonl"), ("a.json", "json"), ("A.CSV", "csv"),
+        ("a.jsonl", "jsonl"), ("a.ndjson", "jsonl"), ("a.jsonlines", "jsonl"), ("a.json", "json"), ("A.CSV", "csv"),
         ("a.tsv", "tsv"), ("a.parquet", "parquet"), ("a.xlsx", "excel"), ("a.xls", "excel"),
         ("a.ods", "excel"), ("a.html", "html"), ("a.htm", "html"), ("a.md", "markdown"),
         ("질문.txt", "text"), ("a.jsonl.gz", "jsonl"), ("a.csv.zst", "csv"), ("a.b.html.GZ", "html"),
@@ -103,6 +104,33 @@ def test_korean_names_fit_however_they_are_composed(tree):
     decomposed = "가나.csv"
     tree.write(f"d/{decomposed}")
     assert tree.shown("d/가*.csv") == [f"d/{decomposed}"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_name_is_found_however_its_letters_are_composed(tree, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    names = "상담/기록 é.csv", "상담/더/자료.jsonl.gz"
+    on_disk = [unicodedata.normalize(other, name) for name in names]
+    (tree.folder / on_disk[0]).parent.mkdir()
+    (tree.folder / on_disk[1]).parent.mkdir()
+    (tree.folder / on_disk[0]).write_text("q\n")
+    (tree.folder / on_disk[1]).write_bytes(gzip.compress(b"{}"))
+    for name, shown in zip(names, on_disk, strict=True):
+        assert tree.shown(unicodedata.normalize(form, name)) == [shown]
+    assert tree.shown(unicodedata.normalize(form, "상담/**/자*.gz")) == [on_disk[1]]
+
+
+def test_the_name_as_written_wins_over_one_that_looks_the_same(tree):
+    composed, decomposed = (unicodedata.normalize(form, "가.csv") for form in ("NFC", "NFD"))
+    tree.write(composed, decomposed)
+    assert tree.shown(composed) == [composed]
+    assert tree.shown(decomposed) == [decomposed]
+
+
+def test_a_decomposed_link_does_not_lead_out(tree):
+    (tree.folder / unicodedata.normalize("NFD", "밖")).symlink_to(tree.outside)
+    (tree.outside / unicodedata.normalize("NFD", "비밀.csv")).write_text("q\n")
+    assert "leaves the repository" in tree.refused("밖/비밀.csv").message
 
 
 def test_a_glob_that_fits_nothing_names_what_is_there(tree):

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.data.pii import KINDS, find, mask
+from controller.data.pii_national import REGIONS
+from controller.spec.data import Prepare
 
 # In pieces, so that no scanner takes this file for a leak.
 AWS = "AKIA" + "IOSFODNN7QRTZWXY"
@@ -250,3 +252,84 @@ def test_nothing_is_asked_of_the_network():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "2"
+
+
+@pytest.mark.parametrize(
+    ("region", "text", "expected"),
+    [
+        ("US", "My SSN is 536-22-8726", "536-22-8726"),
+        ("US", "social security: 536228726", "536228726"),
+        ("CN", "身份证号 11010519491231002X", "11010519491231002X"),
+        ("JP", "マイナンバーは 123456789018 です", "123456789018"),
+        ("IN", "Aadhaar 2345 6789 0124", "2345 6789 0124"),
+        ("GB", "My NI number: QQ 12 34 56 C, no: AB 12 34 56 C", "AB 12 34 56 C"),
+        ("DE", "Steuer-ID 36574261809", "36574261809"),
+        ("FR", "n° 2 95 10 99 126 111 93", "2 95 10 99 126 111 93"),
+        ("ES", "DNI 54362315-K", "54362315-K"),
+        ("IT", "RCCMNL83S18D969H", "RCCMNL83S18D969H"),
+        ("BR", "390.533.447-05", "390.533.447-05"),
+        ("SE", "880320-0016", "880320-0016"),
+        ("FI", "131052-308T", "131052-308T"),
+        ("CH", "756.9217.0769.85", "756.9217.0769.85"),
+        ("PL", "PESEL: 44051401359", "44051401359"),
+        ("MX", "BOXW310820HNERXN09", "BOXW310820HNERXN09"),
+        ("NL", "BSN 1112.22.333", "1112.22.333"),
+    ],
+)
+def test_identity_numbers_of_the_regions_that_are_named(region, text, expected):
+    assert ("national_id", expected) in found(text, (region,))
+    assert "national_id" not in [kind for kind, _ in found(text, ("KR",))]
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_regions_numbers_are_not_found_in_what_has_none(region):
+    text = "주문 20241130-0012, 3 x 1,500원, 2024-11-30 12:30:45, v1.2.3, 02-123-4567, 880-123"
+    assert "national_id" not in [kind for kind, _ in found(text, (region,))]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("계좌는 국민은행 123456-04-123456 입니다", "123456-04-123456"),
+        ("농협 302-1234-5678-91 로 보내 주세요", "302-1234-5678-91"),
+        ("입금 계좌: 신한 110-123-456789", "110-123-456789"),
+        ("카카오뱅크 3333-01-1234567", "3333-01-1234567"),
+        ("통장번호 1002-345-678901 우리은행", "1002-345-678901"),
+        ("11012345678901 은 제 계좌입니다", "11012345678901"),
+    ],
+)
+def test_korean_accounts_beside_a_word_that_names_them(text, expected):
+    assert found(text) == [("account", expected)]
+    assert found(text, ("US",)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "계좌 이체는 2024-01-15 12:30 에 했어요",
+        "입금액은 1500000000원입니다",
+        "은행 대표번호 1588-1234",
+        "사업자번호 123-45-67890 의 입금",
+        "송장 110-123-456789",
+        "20240115123000 입금",
+    ],
+)
+def test_what_is_not_an_account(text):
+    assert "account" not in [kind for kind, _ in found(text)]
+
+
+def test_a_registration_number_may_be_named_after_it():
+    assert found("9001011234567 은 제 주민등록번호입니다") == [("rrn", "9001011234567")]
+
+
+def test_the_first_recipe_looks_for_what_it_looked_for():
+    texts = ("My SSN is 536-22-8726", "계좌 123456-04-123456", "9001011234567 은 제 주민등록번호")
+    for text in texts:
+        assert find(text, ("KR", "US"), 1) == []
+
+
+def test_the_help_of_pii_says_what_is_found_and_what_is_not():
+    said = Prepare.model_fields["pii"].description
+    assert "Korean bank accounts beside a word that names them" in said
+    assert "passports are not looked for" in said
+    assert "bank numbers" not in said

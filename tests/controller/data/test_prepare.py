@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.canonical import canonical_json
+from controller.canonical import canonical_json, written_json
 from controller.data.example import Example, spell
 from controller.data.prepare import (
     check,
@@ -37,9 +37,19 @@ examples = st.builds(
 
 
 @given(examples)
-def test_the_spelling_is_canonical_json(example):
-    line, _ = spell(example)
+def test_the_first_spelling_is_canonical_json(example):
+    line, _ = spell(example, recipe=1)
     assert line == canonical_json(example.as_json()) + b"\n"
+
+
+@given(examples)
+def test_the_spelling_says_the_same_and_keeps_the_order_of_tools(example):
+    line, _ = spell(example)
+    said = json.loads(line)
+    assert canonical_json(said) == canonical_json(example.as_json())
+    assert written_json(said.get("tools")) == written_json(example.tools)
+    if not example.tools and not any("extra" in one for one in example.messages):
+        assert line == canonical_json(example.as_json()) + b"\n"
 
 
 @given(examples)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import struct
+import unicodedata
 import zipfile
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -288,3 +289,36 @@ def _cell(place: str, value: object) -> str:
     if isinstance(value, dt.time):
         return f'<c r="{place}" s="3"><v>{(value.hour * 60 + value.minute) / 1440}</v></c>'
     return f'<c r="{place}"><v>{value}</v></c>'
+
+
+def test_the_header_of_a_sheet_is_where_the_spec_says(tmp_path):
+    rows = [["2026년 상담 기록"], [], ["q", "a"], ["질문", "답"]]
+    path = book(tmp_path / "a.xlsx", 첫째=rows)
+    assert read(path, header=3) == [(4, {"q": "질문", "a": "답"})]
+    assert read(path, header=2) == [(4, {"q": "질문", "a": "답"})]
+    assert read(book(tmp_path / "b.xlsx", 첫째=[[0, "가"], [1, "나"]]), header="none") == [
+        (1, {"1": 0, "2": "가"}),
+        (2, {"1": 1, "2": "나"}),
+    ]
+    ((_, message),) = read(path, header=9)
+    assert message == "there is no row 9, which is to name the columns"
+
+
+def test_what_a_sheet_holds_beside_its_columns_is_noted(tmp_path):
+    rows = [["q", "a", None], ["질문", "답", None], ["질문", "답", "덧붙임"], ["질문", "답", "또"]]
+    found = [row for _, row in read_rows(source_file(book(tmp_path / "a.xlsx", 첫째=rows)))]
+    assert [getattr(row, "note", "") for row in found] == [
+        "",
+        "column 3 has no name; what stands under such a name is not read",
+        "",
+    ]
+    numbers = book(tmp_path / "b.xlsx", 첫째=[[0, "가"], [1, "나"]])
+    ((_, row),) = read_rows(source_file(numbers))
+    assert "header: none" in row.note
+
+
+def test_a_sheet_is_found_however_its_name_is_composed(tmp_path):
+    names = unicodedata.normalize("NFD", "상담"), unicodedata.normalize("NFC", "상담")
+    for in_book, in_spec in (names, names[::-1]):
+        path = book(tmp_path / "a.xlsx", **{"다른": [["x"], ["y"]], in_book: [["q"], ["질문"]]})
+        assert read(path, sheet=in_spec) == [(2, {"q": "질문"})]

@@ -117,7 +117,7 @@ def test_declared_columns(row, messages):
         ({"messages": "hello"}, "`messages` is not an array"),
         ({"messages": ["hello"]}, "a message is not an object"),
         ({"prompt": 3, "completion": "a"}, "`prompt` is neither text nor messages"),
-        ({"instruction": "q", "output": ["a"]}, "`output` is not text"),
+        ({"instruction": ["q"], "output": "a"}, "`instruction` is not text"),
         ({"instruction": "q", "output": "a", "history": [["a"]]}, "`history` holds something else than pairs"),
         ({"conversations": None}, "`conversations` is not an array"),
         ({"conversations": ["x"]}, "a turn is not recognised"),

@@ -34,7 +34,7 @@ def read(tmp_path: Path):
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return [
-            (line, row.message if isinstance(row, Unusable) else row)
+            (row.line or line, row.message) if isinstance(row, Unusable) else (line, row)
             for line, row in read_rows(source_file(path, **said))
         ]
 
@@ -84,7 +84,7 @@ PACK = {"gz": gzip.compress, "zst": zstd}
         ("a.jsonl", "[" * 100_000, [(1, "not valid JSON: nested too deeply; some hundred levels are read")]),
         ("a.jsonl", '{"a":' * 10_000, [(1, "not valid JSON: nested too deeply; some hundred levels are read")]),
         ("a.jsonl", '{"a":' + "9" * 5_000 + "}", [(1, "not valid JSON: a number has too many digits")]),
-        ("a.json", '\n[\n{"a":1},\n\n {"a":\n2} ,{"a":3}]\n', [(3, {"a": 1}), (5, {"a": 2}), (6, {"a": 3})]),
+        ("a.json", '\n[\n{"a":1},\n\n {"a":\n2} ,{"a":3}]\n', [(1, {"a": 1}), (2, {"a": 2}), (3, {"a": 3})]),
         ("a.json", '{"a":1}\n{"a":2}\n', [(1, {"a": 1}), (2, {"a": 2})]),
         ("a.json", "[]", []),
         ("a.json", '[{"a":1}\n{"a":2}]', [(1, {"a": 1}), (2, "not valid JSON: a comma or ] is missing before this")]),

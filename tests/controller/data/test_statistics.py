@@ -104,3 +104,33 @@ def test_what_was_counted_is_kept_and_the_same_on_all_cores(parts, tmp_path, mon
     assert statistics_of(part, tmp_path / "two") == found
     part.path.unlink()
     assert statistics_of(part, tmp_path / "one") == found
+
+
+def test_questions_with_different_answers_are_counted_and_placed(parts, tmp_path):
+    chat = parts.chat
+    part = parts(
+        chat("영업시간?", "메뉴"),
+        chat("주차?", "예약"),
+        chat("영업시간?", "예약"),
+        chat("영업시간?", "예약", system="다른 가게"),
+        chat("주차?", "예약", system="다른 가게"),
+        chat("영업시간?", "메뉴", tools=[{"type": "function", "function": {"name": "f"}}]),
+    )
+    found = statistics_of(part, tmp_path)
+    assert (found.contradicted, found.contradicting) == (1, 2)
+    assert found.contradictions == ((0, 2),)
+    assert statistics_of(part, tmp_path) == found
+
+
+def test_pairs_and_texts_contradict_nothing(parts, tmp_path):
+    asked = [{"role": "user", "content": "q"}]
+    pairs = [
+        {
+            "input": {"messages": asked},
+            "preferred_output": [{"role": "assistant", "content": f"{n}"}],
+            "non_preferred_output": [{"role": "assistant", "content": "no"}],
+        }
+        for n in range(3)
+    ]
+    assert statistics_of(parts(*pairs), tmp_path).contradicted == 0
+    assert statistics_of(parts({"text": "a"}, {"text": "b"}), tmp_path).contradicted == 0

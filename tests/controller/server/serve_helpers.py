@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
-import uvicorn
 
 from backends.base import Event
 from backends.local_gpu import hyperparameters
@@ -19,6 +18,7 @@ from backends.testing import ScriptedBackend
 from controller.project import Project
 from controller.server.app import Served, create_app
 from controller.server.limits import Limits
+from controller.server.listener import HttpServer
 from controller.settings import ServeSettings, Settings
 
 TOKEN = "a-token-for-tests"
@@ -49,6 +49,7 @@ class Server:
     backend: ScriptedBackend
     root: Path
     client: openai.OpenAI
+    http: HttpServer
 
     def send(self, method, path, *, token=TOKEN, **options):
         """Send what no SDK would."""
@@ -73,12 +74,9 @@ def serving(root, backend=None, limits=None, base_models=(f"../models/{BASE}", "
         settings=Settings(serve=ServeSettings(base_models=list(base_models))),
         backend=backend,
         token=TOKEN,
-        limits=limits or Limits(poll_s=0.02, sweep_s=0.1),
+        limits=limits or Limits(poll_s=0.02, sweep_s=0.1, drain_s=1),
     )
-    config = uvicorn.Config(
-        create_app(served), log_level="error", lifespan="on", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
+    server = HttpServer(create_app(served), served.limits)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -89,7 +87,7 @@ def serving(root, backend=None, limits=None, base_models=(f"../models/{BASE}", "
             while not server.started and thread.is_alive():
                 assert time.monotonic() < deadline, "the server does not start"
                 time.sleep(0.005)
-            yield Server(url=url, backend=backend, root=root, client=client)
+            yield Server(url=url, backend=backend, root=root, client=client, http=server)
         finally:
             client.close()
             server.should_exit = True

@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -42,10 +44,12 @@ def repository(root):
 
 
 @contextlib.contextmanager
-def process(root, *, token=TOKEN, arguments=()):
+def process(root, *, token=TOKEN, arguments=(), files=None):
     """Start the command; yield the process, its greeting, and a client."""
     environment = {**os.environ, "FTCTL_SERVE_TOKEN": token, "PYTHONUNBUFFERED": "1"}
     given = [sys.executable, "-c", RUN, str(root), "--port", "0", *arguments]
+    if files is not None:
+        given = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "bash", *given]
     with subprocess.Popen(
         given, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
@@ -99,6 +103,19 @@ def test_it_ends_well_when_told_to(root, number):
         _, errors = child.communicate(timeout=20)
         assert child.returncode == (0 if number == signal.SIGTERM else 1)
         assert errors.replace("Aborted!", "").strip() == ""
+
+
+def test_with_few_files_it_answers_beside_half_requests(root):
+    few = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    with process(root, files=200) as (child, greeting, client), contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", int(re.search(r":(\d+)/v1", greeting)[1]))
+        for _ in range(min(260, few // 2)):
+            half = stack.enter_context(socket.create_connection(address, timeout=10))
+            half.sendall(b"POST /v1/files HTTP/1.1\r\n")
+        assert [model.id for model in client.models.list()] == [BASE]
+        child.terminate()
+        _, errors = child.communicate(timeout=30)
+        assert (child.returncode, errors) == (0, "")
 
 
 def test_killed_and_started_again_it_has_everything(root):

@@ -72,6 +72,7 @@ def test_a_problem_is_said_with_its_place_and_remedy(folder: Path, text: str, ex
         ("backend: local-gpu\n", "", "faq.yaml:1: backend: is missing\n    Add `backend: …`"),
         ("backend: local-gpu", "backend: ''", "faq.yaml:1: backend: must not be empty"),
         ("held_out: {fraction: 0.1}", "held_out: {fraction: 1}", "fraction: must be less than 1, not 1"),
+        ("  held_out: {fraction: 0.1}", "", "data.held_out: is missing\n    Add `held_out: {fraction: 0.1}`"),
         ("held_out: {fraction: 0.1}", "held_out: 0.1", "data.held_out: must be a mapping of keys"),
         ("held_out: {fraction: 0.1}", "held_out: [{pth: x}]", "data.held_out[0].pth: is no known key"),
         ("held_out: {fraction: 0.1}", "held_out: {fraction: 0.1}\n  prepare: {dedup: off}", "data.prepare.dedup: is no known key\n    Did you mean `deduplicate`?"),

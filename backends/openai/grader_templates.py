@@ -1,0 +1,208 @@
+"""What graders read of a row and of an answer: `{{ item.key }}`, `{{ sample.output_text }}`. Pure.
+
+A template that names what is not there fails at the service, hours later and for every sample: so
+the names are compared with the rows when the data is built.
+"""
+
+import ast
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from backends.base import BackendError, FieldProblem, Json
+
+Path: TypeAlias = tuple[str, ...]
+"""Keys from the row inwards; the index of a list is a number as text."""
+
+_SAMPLE: Final = ("output_text", "output_json", "output_tools", "output_audio", "choices")
+_PARTS: Final = re.compile(r"[^.\[\]\s'\"]+")
+_PLAIN_PATH: Final = re.compile(r"[\w.\[\]'\"-]+")
+_TEMPLATED: Final = frozenset({"input", "reference", "content", "text"})
+"""Fields in which templates are filled in."""
+_SHOWN: Final = 60
+_ROOTS: Final = ("item", "sample")
+
+
+def template_problems(field: str, grader: Mapping[str, Json]) -> list[FieldProblem]:
+    """Return what is wrong with the templates of a grader, whatever the rows hold.
+
+    Args:
+        field: Where the grader stands.
+        grader: A grader of any type, or several in one.
+    """
+    problems = []
+    for place, text in _texts(field, grader):
+        expressions, is_open = _expressions(text)
+        if is_open:
+            remedy = "write {{ item.answer }} or {{ sample.output_text }}"
+            problems.append(FieldProblem(field=place, message="has {{ without }}", remedy=remedy))
+        for expression in expressions:
+            problem = _wrong_name(place, expression)
+            if problem is not None:
+                problems.append(problem)
+    return problems
+
+
+def paths_read(grader: Json) -> tuple[Path, ...]:
+    """Return what a grader reads of every row, in order and each once."""
+    if not isinstance(grader, Mapping):
+        return ()
+    found = {
+        parts[1:]
+        for _, text in _texts("", grader)
+        for expression in _expressions(text)[0]
+        if (parts := _parts(expression))[:1] == ("item",) and len(parts) > 1
+    }
+    found |= {(key,) for source in _sources(grader) for key in _subscripts(source)}
+    return tuple(sorted(found))
+
+
+def require_paths(row: Mapping[str, Any], paths: Sequence[Path]) -> None:
+    """Compare a row with what the grader reads of it.
+
+    Raises:
+        BackendError: Something is missing; the message names it and what is there.
+    """
+    for path in paths:
+        value: object = row
+        for key in path:
+            if isinstance(value, Mapping) and key in value:
+                value = value[key]
+            elif isinstance(value, Sequence) and _is_index(value, key):
+                value = value[int(key)]
+            else:
+                raise _missing(path, key, value, row)
+
+
+def _missing(path: Path, key: str, value: object, row: Mapping[str, Any]) -> BackendError:
+    there = sorted(map(str, value)) if isinstance(value, Mapping) else []
+    near = difflib.get_close_matches(key, there, n=1)
+    listed = ", ".join(one[:_SHOWN] for one in there[:10])
+    hint = f"did you mean {near[0][:_SHOWN]}? " if near else ""
+    known = f"the row has: {listed}" if value is row else f"there are: {listed}"
+    return BackendError(
+        f"the grader reads {{{{ item.{'.'.join(path)[:_SHOWN]} }}}}, and the row has no {key[:_SHOWN]!r}",
+        f"{hint}{known if there else 'add it to the row'}",
+    )
+
+
+def _is_index(value: Sequence[Any], key: str) -> bool:
+    is_list = not isinstance(value, str | bytes)
+    return (
+        is_list
+        and key.isdecimal()
+        and len(key) < len(str(len(value))) + 1
+        and int(key) < len(value)
+    )
+
+
+def _texts(field: str, value: Json) -> Iterator[tuple[str, str]]:
+    """Yield every text of a grader in which templates are filled in, and where it stands."""
+    if isinstance(value, str):
+        yield field, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            # Of `input` and `graders` everything below; of the rest, what is a template by name.
+            if key in _TEMPLATED or (key == "graders" or not isinstance(inner, str)):
+                yield from _texts(f"{field}.{key}", inner)
+    elif isinstance(value, Sequence):
+        for number, inner in enumerate(value):
+            if not isinstance(inner, str) or field.endswith(("input", "content")):
+                yield from _texts(f"{field}[{number}]", inner)
+
+
+def _sources(grader: Mapping[str, Json]) -> Iterator[str]:
+    """Yield the programs of a grader and of those in it."""
+    source = grader.get("source")
+    if grader.get("type") == "python" and isinstance(source, str):
+        yield source
+    inner = grader.get("graders")
+    for one in inner.values() if isinstance(inner, Mapping) else ():
+        if isinstance(one, Mapping):
+            yield from _sources(one)
+
+
+def _expressions(text: str) -> tuple[list[str], bool]:
+    """Return what stands between `{{` and `}}`, and whether one is never closed."""
+    found: list[str] = []
+    start = text.find("{{")
+    while start >= 0:
+        end = text.find("}}", start + 2)
+        if end < 0:
+            return found, True
+        found.append(text[start + 2 : end].strip())
+        start = text.find("{{", end + 2)
+    return found, False
+
+
+def _parts(expression: str) -> Path:
+    head = expression.partition("|")[0].strip()
+    parts = _PARTS.findall(head)
+    # Of more than a path, only what it begins with is sure.
+    return tuple(parts if _PLAIN_PATH.fullmatch(head) else parts[:2])
+
+
+def _wrong_name(place: str, expression: str) -> FieldProblem | None:
+    parts = _parts(expression)
+    shown = f"{{{{ {expression[:_SHOWN]} }}}}"
+    remedy = "write {{ item.KEY }} for a key of the row, {{ sample.output_text }} for the answer"
+    if not parts or parts[0] not in _ROOTS:
+        return FieldProblem(
+            field=place, message=f"reads {shown}, which is neither item nor sample", remedy=remedy
+        )
+    if parts[0] == "sample" and len(parts) > 1 and parts[1] not in _SAMPLE:
+        near = difflib.get_close_matches(parts[1], _SAMPLE, n=1)
+        if near:
+            return FieldProblem(
+                field=place,
+                message=f"reads {shown}, which no answer has",
+                remedy=f"did you mean {{{{ sample.{near[0]} }}}}?",
+            )
+    return None
+
+
+def _subscripts(source: str) -> Iterator[str]:
+    """Yield the keys that a program surely reads of the row: `item["key"]` outside of any branch."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        # The service may run a newer Python than this one.
+        return
+    for function in tree.body:
+        if isinstance(function, ast.FunctionDef) and function.name == "grade":
+            names = [one.arg for one in function.args.args]
+            if len(names) > 1:
+                yield from _keys_of(function.body, names[1])
+
+
+def _keys_of(statements: Sequence[ast.stmt], name: str) -> Iterator[str]:
+    branches = (ast.If, ast.Try, ast.IfExp, ast.BoolOp, ast.For, ast.While, ast.With)
+    scopes = (
+        ast.FunctionDef,
+        ast.Lambda,
+        ast.ListComp,
+        ast.DictComp,
+        ast.SetComp,
+        ast.GeneratorExp,
+    )
+    waiting: list[ast.AST] = []
+    for statement in statements:
+        waiting.append(statement)
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, (*branches, *scopes, ast.Assert)):
+                continue
+            if (
+                isinstance(node, ast.Subscript)
+                and isinstance(node.ctx, ast.Load)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == name
+                and isinstance(node.slice, ast.Constant)
+                and isinstance(node.slice.value, str)
+            ):
+                yield node.slice.value
+            waiting.extend(ast.iter_child_nodes(node))
+        if isinstance(statement, (*branches, ast.Return)):
+            # What comes after a branch may never be reached.
+            return

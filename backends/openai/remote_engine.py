@@ -1,0 +1,25 @@
+"""An engine whose models stay loaded at the server."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from backends.base import BaseModel, Chunk, Prompt, Sampling
+from backends.openai.completions import Base, Chats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEngine:
+    """Implements `Engine`: the models stay loaded at the server."""
+
+    chats: Chats
+    base_model: BaseModel
+    named: Callable[[str | None], str]
+    """Returns what the server calls a model; None is the base model."""
+
+    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
+        """Stream one answer."""
+        base = Base(name=self.named(None), family=self.base_model.reference)
+        return self.chats.stream(self.named(model), prompt, sampling, base)
+
+    def close(self) -> None:
+        """Do nothing: nothing is held here."""

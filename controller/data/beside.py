@@ -1,0 +1,159 @@
+"""Keys of a row that its shape does not read: refused where they change what is meant, else named.
+
+Nothing that a row says is dropped without a word. A key that means something in data of this kind
+(a label of what is unwanted, a weight, another answer, a part of the question, images) is refused
+with what to write; every other key is named once in the report of its source. What a source names
+in `where`, `ignore` or for the split was thought of, and passes. Pure.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple, TypeAlias
+
+from backends.base import Json
+from controller.data.recipes import NEWEST
+from controller.data.unusable import Unusable
+
+Row: TypeAlias = Mapping[str, Json]
+
+
+class Reading(NamedTuple):
+    """How the rows of a source are read."""
+
+    recipe: int = NEWEST
+    """Version of what a row becomes; see `recipes`."""
+    ignored: frozenset[str] = frozenset()
+    """Keys that the spec names: for conditions, for the split, or to be left unread."""
+
+
+class _Meaning(NamedTuple):
+    """What a key says that training would not know."""
+
+    what: str
+    remedy: str
+    says: Callable[[Json], bool] = bool
+    """Whether a value of it says anything."""
+
+
+def keys_beside(
+    row: Row, read: Collection[str], reading: Reading, within: str = ""
+) -> tuple[str, ...]:
+    """Return the keys of a row, or of an object in it, that its shape does not read.
+
+    Args:
+        row: Whose keys.
+        read: Those that are read.
+        reading: How the rows of its source are read.
+        within: Where the object is in its row: `input`.
+
+    Raises:
+        Unusable: One changes what is meant.
+    """
+    unread = [key for key, value in row.items() if key not in read and value is not None]
+    for key in unread:
+        meaning = _MEANINGS.get(key)
+        if meaning is not None and key not in reading.ignored and meaning.says(row[key]):
+            raise Unusable(
+                f"`{within}{key}` {meaning.what}",
+                f"{meaning.remedy}, or set on this source: ignore: [{key}]",
+            )
+    return tuple(within + key for key in unread if key not in reading.ignored)
+
+
+def names_beside(row: Row, read: Collection[str], reading: Reading) -> tuple[str, ...]:
+    """Return the same where the spec itself names what is read: nothing is refused."""
+    return tuple(key for key in row if key not in read and key not in reading.ignored)
+
+
+def _is_verdict(value: Json) -> bool:
+    return isinstance(value, bool) or (
+        isinstance(value, str) and value.strip().lower() in {"true", "false"}
+    )
+
+
+def _is_number(value: Json) -> bool:
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return False
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_weight(value: Json) -> bool:
+    return value not in (1, "", "1", "1.0")
+
+
+def _is_choice(value: Json) -> bool:
+    return value not in ("", "auto")
+
+
+def _is_format(value: Json) -> bool:
+    return bool(value) and value != {"type": "text"}
+
+
+def _is_said(value: Json) -> bool:
+    return value != ""
+
+
+_VERDICT = _Meaning(
+    "says whether the answer is wanted, and unwanted answers would be learnt too",
+    "Keep the wanted ones, where: [label == true]",
+    _is_verdict,
+)
+_WEIGHT = _Meaning(
+    "weighs the row, which training does not",
+    "Write `weight: 0` into messages that are not to be learnt, or `weight` on the source",
+    _is_weight,
+)
+_SCORE = _Meaning(
+    "rates the row, and badly rated answers would be learnt too",
+    "Keep the good ones, where: [score >= 4]",
+    _is_number,
+)
+_ANSWER = _Meaning(
+    "is another answer of a pair, which this method does not use",
+    "Set `method: dpo` and write prompt, chosen and rejected",
+)
+_MEDIA = _Meaning(
+    "stands beside the conversation, and nothing says where in it belongs what",
+    'Write each image as a part of its message: {"type": "image_url", "image_url": {"url": "..."}}',
+)
+_CHOICE = _Meaning(
+    "decides which tool is called, which training data cannot say",
+    "Remove it",
+    _is_choice,
+)
+_FORMAT = _Meaning(
+    "asks for a form of the answer that the model would not be told",
+    "Say it in the system prompt, or remove it",
+    _is_format,
+)
+_QUESTION = _Meaning(
+    "seems to be a part of the question, and would not be asked",
+    'Write it into the question, for columns: user: "{context}\\n{question}"',
+)
+_PROMPT = _Meaning(
+    "seems to be a prompt of the system, and would not be given",
+    "Rename it to `system`",
+)
+_SWITCH = _Meaning(
+    "changes how the chat template writes the conversation, which is decided by the spec",
+    "Remove it",
+    _is_said,
+)
+
+_MEANINGS: Mapping[str, _Meaning] = {
+    **dict.fromkeys(("label", "kto_tag", "desirable"), _VERDICT),
+    **dict.fromkeys(("weight", "loss_weight", "sample_weight"), _WEIGHT),
+    **dict.fromkeys(("score", "reward"), _SCORE),
+    **dict.fromkeys(("chosen", "rejected", "rejected_response", "rejected_messages"), _ANSWER),
+    **dict.fromkeys(("preferred_output", "non_preferred_output"), _ANSWER),
+    **dict.fromkeys(("image", "images", "video", "videos", "audio", "audios"), _MEDIA),
+    **dict.fromkeys(("tool_choice", "function_call"), _CHOICE),
+    "response_format": _FORMAT,
+    **dict.fromkeys(("context", "documents", "history", "input"), _QUESTION),
+    **dict.fromkeys(("instructions", "developer", "system_message"), _PROMPT),
+    **dict.fromkeys(("chat_template_kwargs", "enable_thinking"), _SWITCH),
+}
+"""What is known to mean something, in the formats of the training tools that people come from."""

@@ -1,0 +1,156 @@
+"""Calls of functions, and what they return, in OpenAI's form. Pure.
+
+Read are also the form of Hugging Face's templates (arguments that are objects, no IDs, no `type`,
+results by the function's name) and OpenAI's former one (`function_call`, the role `function`). IDs
+that are missing are counted: `call_1`, `call_2`, ... in order; a result without one answers the
+oldest call that is open, of its name where it has a name.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import count
+
+from backends.base import Json
+from controller.data.example import Message
+from controller.data.unusable import Unusable
+
+_RESULTS = ("tool", "function")
+_CALL = (
+    'Write {"id": "call_1", "type": "function", '
+    '"function": {"name": "search", "arguments": "{\\"query\\": \\"...\\"}"}}.'
+)
+
+
+def in_openai_form(messages: list[Message]) -> list[Message]:
+    """Return messages with calls and results in OpenAI's form; the same list when they were.
+
+    Raises:
+        Unusable: What stands for a call cannot be one.
+    """
+    if not any(map(_has_calls, messages)):
+        return messages
+    return _Conversation(messages).converted()
+
+
+def as_json_text(value: Json) -> str:
+    """Return a value as JSON, its keys in the order as written.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _has_calls(message: Message) -> bool:
+    return "tool_calls" in message or "function_call" in message or message.get("role") in _RESULTS
+
+
+class _Conversation:
+    """Messages, with the calls that nobody answered yet."""
+
+    def __init__(self, messages: list[Message]) -> None:
+        self._messages = messages
+        taken = {call.get("id") for one in messages for call in _calls_of(one)}
+        self._ids = (one for number in count(1) if (one := f"call_{number}") not in taken)
+        self._open: list[tuple[str, str]] = []
+
+    def converted(self) -> list[Message]:
+        return [self._message(one) if _has_calls(one) else one for one in self._messages]
+
+    def _message(self, message: Message) -> Message:
+        if message.get("role") in _RESULTS:
+            return self._result(message)
+        if isinstance(calls := message.get("tool_calls"), str):
+            message = {**message, "tool_calls": _parsed(calls)}
+        if "function_call" in message:
+            message = _of_former_form(message)
+        calls = message.get("tool_calls")
+        if not isinstance(calls, list):
+            return message
+        return {**message, "tool_calls": [self._call(call) for call in calls]}
+
+    def _call(self, call: Json) -> Json:
+        if not isinstance(call, dict):
+            return call
+        function = call.get("function")
+        if isinstance(call.get("name"), str) and function is None:
+            # The function alone, as templates are given it.
+            kept = {key: value for key, value in call.items() if key in {"id", "type"}}
+            function = {key: value for key, value in call.items() if key not in kept}
+            call = kept
+        if not isinstance(function, dict) or not isinstance(name := function.get("name"), str):
+            return call
+        number = call.get("id")
+        if not isinstance(number, str) or not number:
+            number = next(self._ids)
+        self._open.append((number, name))
+        whole = {**call, "id": number, "function": _function(function)}
+        return {**whole, "type": call.get("type") or "function"}
+
+    def _result(self, message: Message) -> Message:
+        content = message["content"]
+        if isinstance(content, dict | bool | int | float) or (
+            isinstance(content, list) and not all(map(_is_part, content))
+        ):
+            message = {**message, "content": as_json_text(content)}
+        number, name = message.get("tool_call_id"), message.get("name")
+        if isinstance(number, str) and number:
+            self._open = [one for one in self._open if one[0] != number]
+            return {**message, "role": "tool"}
+        answered = next((one for one in self._open if name in (None, one[1])), None)
+        if answered is None:
+            if message.get("role") == "function":
+                raise Unusable(
+                    "a message of the role function answers no call",
+                    "Put the assistant's call before it, with the same name.",
+                )
+            return message
+        self._open.remove(answered)
+        # The name is the call's, and the service knows no name here.
+        rest = {key: value for key, value in message.items() if key != "name"}
+        return {**rest, "role": "tool", "tool_call_id": answered[0]}
+
+
+def _is_part(part: Json) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("type"), str)
+
+
+def _calls_of(message: Message) -> Iterator[dict[str, Json]]:
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else []:
+        if isinstance(call, dict):
+            yield call
+
+
+def _of_former_form(message: Message) -> Message:
+    rest = {key: value for key, value in message.items() if key != "function_call"}
+    call = message["function_call"]
+    if "tool_calls" in message:
+        raise Unusable(
+            "an answer has both `function_call` and `tool_calls`", "Keep `tool_calls` alone."
+        )
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        raise Unusable("a `function_call` has no name", _CALL)
+    return {**rest, "tool_calls": [call]}
+
+
+def _function(function: dict[str, Json]) -> dict[str, Json]:
+    """Return a called function with its arguments as JSON text, in the order as written."""
+    arguments = function.get("arguments")
+    if "arguments" not in function and isinstance(function.get("parameters"), dict):
+        # As Llama's templates spell a call.
+        arguments = function["parameters"]
+        function = {key: value for key, value in function.items() if key != "parameters"}
+    if arguments is None:
+        arguments = {}
+    if isinstance(arguments, str):
+        return function
+    return {**function, "arguments": as_json_text(arguments)}
+
+
+def _parsed(text: str) -> Json:
+    try:
+        value: Json = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unusable(f"`tool_calls` is not valid JSON: {error}", _CALL) from None
+    return value

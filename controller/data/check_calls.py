@@ -1,0 +1,139 @@
+"""Whether the calls of an example can be made: well-formed, and of functions that it defines. Pure."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from backends.base import Json
+from controller.data.example import Example, Message
+from controller.data.nearest import did_you_mean, listing, quoted
+from controller.data.unusable import Unusable
+
+Definitions: TypeAlias = Mapping[str, Json]
+"""What each function takes, by its name."""
+
+_FORM = 'Write [{"id": "call_1", "type": "function", "function": {"name": "search", ...}}]'
+_ARGUMENTS = 'Write an object as JSON text: "arguments": "{\\"day\\": \\"Monday\\"}".'
+
+
+def check_form(calls: Json) -> None:
+    """Check the calls of one answer: each names a function and has arguments by name.
+
+    Raises:
+        Unusable: One does not.
+    """
+    if not isinstance(calls, list):
+        raise Unusable("`tool_calls` is not a list of function calls", _FORM)
+    for call in calls:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(name := function.get("name"), str):
+            raise Unusable("`tool_calls` is not a list of function calls", _FORM)
+        if not name:
+            raise Unusable("a tool call names no function", _FORM)
+        _arguments(function)
+
+
+def check_against_tools(example: Example) -> str:
+    """Check what is learnt against the tools that the example defines.
+
+    Answers that are not learnt, and the answer not preferred, may call what is not there: they show
+    what not to do.
+
+    Returns:
+        What a person should know of calls that can be made and are not whole; nothing as a rule.
+
+    Raises:
+        Unusable: A function is called that is not defined.
+    """
+    if not example.tools:
+        return ""
+    defined = dict(_defined(example.tools))
+    missing: list[str] = []
+    for message in example.messages:
+        if message.get("role") != "assistant" or message.get("weight") == 0:
+            continue
+        for name, arguments in _called(message.get("tool_calls")):
+            if name not in defined:
+                raise Unusable(
+                    f"{quoted(name)} is called, which is not one of the row's tools",
+                    f"{did_you_mean(name, defined)}The tools are: {listing(defined)}",
+                )
+            missing += [
+                f"{name} is called without {quoted(key)}, which it requires"
+                for key in _required(defined[name])
+                if key not in arguments
+            ]
+    return "; ".join(dict.fromkeys(missing))
+
+
+def _arguments(function: Mapping[str, Json]) -> None:
+    arguments, what = function.get("arguments", {}), f"the arguments of {quoted(function['name'])}"
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(
+                arguments, object_pairs_hook=_without_repeats, parse_constant=_not_json
+            )
+        except _Repeated as error:
+            raise Unusable(f"{what} have {quoted(error.args[0])} twice", "Write it once.") from None
+        except (ValueError, RecursionError) as error:
+            raise Unusable(f"{what} are not JSON: {error}", _ARGUMENTS) from None
+    if isinstance(arguments, str):
+        raise Unusable(
+            f"{what} are JSON text of JSON text: they were encoded twice",
+            "Encode them once: json.dumps(arguments), and not of its result again.",
+        )
+    if not isinstance(arguments, dict):
+        raise Unusable(f"{what} are not an object: {quoted(arguments)}", _ARGUMENTS)
+
+
+class _Repeated(Exception):
+    """A key that stands twice in an object."""
+
+
+def _not_json(constant: str) -> Json:
+    raise ValueError(f"{constant} is not a number of JSON")
+
+
+def _without_repeats(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    whole = dict(pairs)
+    if len(whole) < len(pairs):
+        raise _Repeated(Counter(key for key, _ in pairs).most_common(1)[0][0])
+    return whole
+
+
+def _defined(tools: Sequence[Json]) -> Iterator[tuple[str, Json]]:
+    for tool in tools:
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if isinstance(function, dict) and isinstance(name := function.get("name"), str):
+            yield name, function.get("parameters")
+
+
+def _called(calls: Json) -> Iterator[tuple[str, Mapping[str, Json]]]:
+    for call in calls if isinstance(calls, list) else []:
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            arguments = function.get("arguments") or {}
+            parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
+            yield str(function["name"]), parsed
+
+
+def _required(parameters: Json) -> list[str]:
+    required = parameters.get("required") if isinstance(parameters, dict) else None
+    return [key for key in required if isinstance(key, str)] if isinstance(required, list) else []
+
+
+def answers_are_equal(example: Example) -> bool:
+    """Say whether the answers of a preference pair are the same, so that nothing is preferred."""
+    return example.rejected is not None and _learnt(example.messages[-1]) == _learnt(
+        example.rejected
+    )
+
+
+def _learnt(answer: Message) -> list[Json]:
+    called: list[Json] = [[name, args] for name, args in _called(answer.get("tool_calls"))]
+    rest = {
+        key: value for key, value in answer.items() if key not in {"tool_calls", "weight", "name"}
+    }
+    content = rest.pop("content", None)
+    return [content or "", dict(sorted(rest.items())), called]

@@ -1,0 +1,80 @@
+"""Look values of a row up by the names that people write: `문의`, `meta.question`. Pure.
+
+A name is a key of the row however its letters are composed, or leads into objects by dots; a
+literal key with a dot wins.
+"""
+
+import unicodedata
+from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import TypeAlias
+
+from backends.base import Json
+from controller.spec.data import JOINED, joined_columns
+
+TextOf: TypeAlias = Callable[[str], str]
+Found: TypeAlias = tuple[bool, Json]
+"""Whether there is such a key, and its value."""
+
+_NOT_FOUND: Found = (False, None)
+
+
+def find_value(row: Mapping[str, Json], name: str) -> Found:
+    """Return the value that a name leads to in a row."""
+    found = _literal(row, name)
+    at = len(name)
+    # From the longest key on, so that a literal one wins at every step.
+    while not found[0] and (at := name.rfind(".", 0, at)) > 0:
+        inner = _literal(row, name[:at])[1]
+        if isinstance(inner, dict):
+            found = find_value(inner, name[at + 1 :])
+    return found
+
+
+def is_same_name(one: str, other: str) -> bool:
+    """Say whether two names look the same to a reader, however their letters are composed."""
+    return one == other or unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+
+
+def join_values(written: str, text_of: TextOf) -> str:
+    """Return the text that joins several values of a row: `"{context}: {question}"`.
+
+    A line whose values are all empty is left out, as the optional input of an instruction is.
+
+    Args:
+        written: The text with a column's name in each pair of braces.
+        text_of: Returns a column's text, or raises where there is none.
+    """
+    lines = []
+    for line in written.split("\n"):
+        values = [text_of(name) for name in joined_columns(line)]
+        if any(values) or not values:
+            pieces = JOINED.split(line)[::2]
+            lines.append("".join(chain.from_iterable(zip(pieces, [*values, ""], strict=True))))
+    return "\n".join(lines)
+
+
+def without_nulls(row: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return a row without the nulls in its nested objects; its own keys are columns, and stay."""
+    return {key: _without_nulls(value) for key, value in row.items()}
+
+
+def _without_nulls(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [_without_nulls(one) for one in value]
+    return value
+
+
+def _literal(row: Mapping[str, Json], name: str) -> Found:
+    if name in row:
+        return True, row[name]
+    if name.isascii():
+        return _NOT_FOUND
+    # Decomposed on one side, composed on the other: the same letters to a reader.
+    wanted = unicodedata.normalize("NFC", name)
+    for key, value in row.items():
+        if unicodedata.normalize("NFC", key) == wanted:
+            return True, value
+    return _NOT_FOUND

@@ -1,0 +1,89 @@
+"""Recognise data that is named as text: JSON and tables in .txt, .md and .csv. Pure."""
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+
+from controller.data.unusable import Unusable
+from controller.spec.data import Kind
+
+HEAD = 64 << 10
+"""Characters of a file's beginning that are looked at."""
+
+_ARRAY = re.compile(r"\s*\[\s*\{\s*[\"}]")
+_OBJECT = re.compile(r"\s*\{\s*\"[^\"\n]*\"\s*:")
+_LINES = 200
+_FEWEST_ROWS = 3
+_LONGEST_NAME = 60
+_WHAT = {
+    "jsonl": "JSON, one object a line",
+    "json": "JSON",
+    "csv": "a table",
+    "tsv": "a table with tabs",
+}
+
+
+def refuse_disguised(head: str, kind: Kind) -> None:
+    """Refuse a file whose beginning is data of another format than its name says.
+
+    Args:
+        head: At most `HEAD` characters.
+        kind: What the name says.
+
+    Raises:
+        Unusable: It is; the remedy names the format.
+    """
+    found = _json_in(head) or ("" if kind in ("csv", "tsv") else _table_in(head))
+    if found:
+        raise Unusable(
+            f"the file holds {_WHAT[found]}, and is named as {kind}",
+            f"Say what it is: format: {found}. To read it as {kind} all the same: format: {kind}",
+            whole=True,
+        )
+
+
+def _json_in(head: str) -> str:
+    lines = _whole_lines(head)
+    if lines and all(map(_is_object, lines)):
+        return "jsonl"
+    return "json" if _ARRAY.match(head) or _OBJECT.match(head) else ""
+
+
+def _table_in(head: str) -> str:
+    lines = _whole_lines(head)
+    for delimiter, kind in (("\t", "tsv"), (";", "csv"), (",", "csv")):
+        if len(lines) >= _FEWEST_ROWS and _is_table(lines, delimiter):
+            return kind
+    return ""
+
+
+def _whole_lines(head: str) -> Sequence[str]:
+    lines = head.splitlines()
+    if len(head) == HEAD and len(lines) > 1:
+        # The last one may be cut off.
+        lines.pop()
+    return [line for line in lines if line.strip()][:_LINES]
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_table(lines: Sequence[str], delimiter: str) -> bool:
+    try:
+        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return False
+    names = rows[0]
+    # After a comma in a sentence there is a blank, before a name of a column there is none.
+    are_names = all(name and name == name.strip() and len(name) <= _LONGEST_NAME for name in names)
+    return (
+        len(names) > 1
+        and are_names
+        and len(set(names)) == len(names)
+        and all(len(row) == len(names) for row in rows)
+    )

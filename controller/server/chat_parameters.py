@@ -1,0 +1,241 @@
+"""Parameters of a chat request: honoured, without effect on an answer, or refused by name."""
+
+import difflib
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from backends.base import Sampling
+from controller.server.chat_messages import (
+    AssistantMessage,
+    CalledFunction,
+    Function,
+    Message,
+    Strict,
+    Tool,
+    ToolCall,
+    ToolMessage,
+    check_history,
+)
+from controller.server.errors import ApiError, invalid
+
+DEFAULT_TOKENS: Final = 1024
+MOST_TOKENS: Final = 131_072
+MOST_ANSWERS: Final = 16
+MOST_STOPS: Final = 4
+
+HARMLESS: Final = frozenset(
+    {
+        *("metadata", "prediction", "prompt_cache_key", "prompt_cache_options"),
+        *("prompt_cache_retention", "safety_identifier", "service_tier", "store", "user"),
+    }
+)
+"""What may be ignored: it says who asks, or how to keep or to hurry, and not what to answer."""
+
+UNSUPPORTED: Final[Mapping[str, tuple[JsonValue, ...]]] = {
+    "add_generation_prompt": (True,),
+    "allowed_token_ids": (),
+    "audio": (),
+    "bad_words": ([],),
+    "best_of": (1,),
+    "chat_template": (),
+    "continue_final_message": (False,),
+    "documents": ([],),
+    "echo": (False,),
+    "frequency_penalty": (0,),
+    "function_call": (),
+    "functions": ([],),
+    "guided_choice": (),
+    "guided_grammar": (),
+    "guided_json": (),
+    "guided_regex": (),
+    "ignore_eos": (False,),
+    "include_stop_str_in_output": (False,),
+    "length_penalty": (1,),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "modalities": (["text"],),
+    "moderation": (),
+    "presence_penalty": (0,),
+    "prompt_logprobs": (),
+    "repetition_penalty": (1,),
+    "response_format": ({"type": "text"},),
+    "skip_special_tokens": (True,),
+    "stop_token_ids": ([],),
+    "structured_outputs": (),
+    "top_k": (0, -1),
+    "top_logprobs": (0,),
+    "top_p": (1,),
+    "truncate_prompt_tokens": (),
+    "use_beam_search": (False,),
+    "verbosity": ("medium",),
+    "web_search_options": (),
+}
+"""What is refused by name, but for null and these values, which ask for nothing."""
+
+_INSTEAD: Final = {
+    "functions": "use 'tools'",
+    "function_call": "use 'tool_choice'",
+    "guided_json": "describe the form in the messages, and check the answer",
+    "response_format": "describe the form in the messages, and check the answer",
+}
+_THINKING: Final = ("enable_thinking", "thinking")
+"""What templates call it."""
+
+
+class StreamOptions(Strict):
+    """How a stream looks."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    """Ignored: it hides lengths of pieces, and changes nothing of an answer."""
+
+
+class ChatRequest(BaseModel):
+    """The body of a request: what is honoured. `check` looks at everything else."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    model: str
+    messages: list[Message] = Field(min_length=1)
+    tools: list[Tool] | None = None
+    tool_choice: JsonValue = None
+    parallel_tool_calls: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = Field(default=None, ge=1, le=MOST_ANSWERS)
+    stop: JsonValue = None
+    max_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
+    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
+    seed: int | None = None
+    reasoning_effort: JsonValue = None
+    chat_template_kwargs: dict[str, JsonValue] | None = None
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the model is asked to think before it answers."""
+        return any((self.chat_template_kwargs or {}).get(name) for name in _THINKING)
+
+    @property
+    def wants_tools(self) -> bool:
+        """Whether the model is shown the tools."""
+        return bool(self.tools) and self.tool_choice != "none"
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with its counts."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+
+_MODELS: Final[tuple[type[BaseModel], ...]] = (
+    *(ChatRequest, StreamOptions, AssistantMessage, ToolMessage),
+    *(ToolCall, CalledFunction, Tool, Function),
+)
+KNOWN: Final = frozenset(
+    {name for model in _MODELS for name in model.model_fields} | HARMLESS | UNSUPPORTED.keys()
+)
+"""Every name in a request, to find what a misspelt one may have meant."""
+
+
+def check(given: ChatRequest) -> None:
+    """Refuse what would be answered otherwise than asked for, rather than ignore it.
+
+    Raises:
+        ApiError: With the parameter's name.
+    """
+    for name, value in (given.model_extra or {}).items():
+        _check_other(name, value)
+    _check_tools(given)
+    _check_thinking(given)
+    if given.stream_options is not None and not given.stream:
+        message = "'stream_options' may only be given with 'stream': true."
+        raise invalid(message, "stream_options", "invalid_value")
+    if None not in {given.max_tokens, given.max_completion_tokens}:
+        message = "'max_tokens' and 'max_completion_tokens' mean the same; give one of them."
+        raise invalid(message, "max_tokens", "invalid_value")
+    check_history(given.messages)
+
+
+def samplings(given: ChatRequest) -> list[Sampling]:
+    """Return how each answer is drawn.
+
+    Raises:
+        ApiError: The stop texts are none.
+    """
+    stops = given.stop if isinstance(given.stop, list) else [given.stop]
+    stops = [] if given.stop is None else stops
+    if len(stops) > MOST_STOPS or not all(isinstance(stop, str) and stop for stop in stops):
+        message = f"'stop' must be at most {MOST_STOPS} texts, none of them empty."
+        raise invalid(message, "stop", "invalid_value")
+    seed = secrets.randbelow(2**31) if given.seed is None else given.seed % 2**63
+    return [
+        Sampling(
+            stop=tuple(str(stop) for stop in stops),
+            max_tokens=given.max_completion_tokens or given.max_tokens or DEFAULT_TOKENS,
+            temperature=1.0 if given.temperature is None else given.temperature,
+            seed=seed + number,
+            thinking=given.thinking,
+        )
+        for number in range(given.n or 1)
+    ]
+
+
+def unknown(param: str) -> ApiError:
+    """Return the error of a parameter that nobody knows."""
+    name = param.rpartition(".")[2]
+    close = difflib.get_close_matches(name, sorted(KNOWN), n=1)
+    meant = f" Did you mean '{close[0]}'?" if close else ""
+    return invalid(f"Unknown parameter: '{param}'.{meant}", param, "unknown_parameter")
+
+
+def _check_other(name: str, value: object) -> None:
+    if name in HARMLESS:
+        return
+    if name not in UNSUPPORTED:
+        raise unknown(name[:200])
+    if value is None or any(_same(value, neutral) for neutral in UNSUPPORTED[name]):
+        return
+    raise _unsupported(name, _INSTEAD.get(name, ""))
+
+
+def _check_tools(given: ChatRequest) -> None:
+    choice = given.tool_choice
+    if choice not in (None, "none", "auto"):
+        forced = "it cannot be made sure that a tool is called; use 'auto', and check the answer"
+        raise _unsupported("tool_choice", forced)
+    for number, tool in enumerate(given.tools or ()):
+        if tool.function.strict:
+            param = f"tools[{number}].function.strict"
+            raise _unsupported(param, "arguments are not forced into a form; check them")
+
+
+def _check_thinking(given: ChatRequest) -> None:
+    for name, value in (given.chat_template_kwargs or {}).items():
+        param = f"chat_template_kwargs.{name[:200]}"
+        if name not in _THINKING:
+            raise _unsupported(param, "only 'enable_thinking' is")
+        if not isinstance(value, bool):
+            raise invalid(f"Invalid '{param}': it must be true or false.", param, "invalid_value")
+    if given.reasoning_effort is None:
+        return
+    if given.reasoning_effort != "none":
+        instead = "a model thinks as it was trained to, or with 'chat_template_kwargs'"
+        raise _unsupported("reasoning_effort", f"only 'none' is; {instead}")
+    if given.thinking:
+        message = "'reasoning_effort': 'none' contradicts 'chat_template_kwargs'."
+        raise invalid(message, "reasoning_effort", "invalid_value")
+
+
+def _unsupported(name: str, instead: str) -> ApiError:
+    remedy = f" ({instead})" if instead else ""
+    message = f"'{name}' is not supported by this server{remedy}."
+    return invalid(message, name, "unsupported_value")
+
+
+def _same(value: object, neutral: JsonValue) -> bool:
+    return isinstance(value, bool) == isinstance(neutral, bool) and bool(value == neutral)

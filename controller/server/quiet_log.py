@@ -1,0 +1,56 @@
+"""A log that does not repeat itself, however often the same thing goes wrong."""
+
+import asyncio
+import errno
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+_log: Final = logging.getLogger(__name__)
+_EVERY_S: Final = 60.0
+_OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE)
+_MOST_KINDS: Final = 1_000
+
+
+class Sparing(logging.Filter):
+    """Lets some records of a kind pass in a minute; the next to pass says how many did not."""
+
+    def __init__(self, allowed: int = 3, every_s: float = _EVERY_S) -> None:
+        super().__init__()
+        self._allowed = allowed
+        self._every_s = every_s
+        self._seen: dict[tuple[object, ...], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is written."""
+        raised = record.exc_info[0] if record.exc_info else None
+        kind = (record.name, record.levelno, str(record.msg), raised)
+        now_s = time.monotonic()
+        since_s, count = self._seen.get(kind, (now_s, 0))
+        if now_s - since_s >= self._every_s:
+            hidden = count - self._allowed
+            if hidden > 0:
+                record.msg = f"{record.msg} ({hidden:,} more like this were not written)"
+            since_s, count = now_s, 0
+        if len(self._seen) > _MOST_KINDS:
+            self._seen.clear()
+        self._seen[kind] = (since_s, count + 1)
+        return count < self._allowed
+
+
+def quiet_handler() -> logging.Handler:
+    """Return what writes the log to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(Sparing())
+    return handler
+
+
+def on_loop_error(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """Log what went wrong outside of any request; running out of files needs no traceback."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in _OUT_OF_FILES:
+        _log.error("no connection can be accepted: %s; raise `ulimit -n`", error.strerror)
+        return
+    loop.default_exception_handler(dict(context))
