@@ -150,4 +150,4 @@ def _answers(folder: Path) -> list[list[Completion]]:
     if error is None:
         tail = "\n".join(log_tail(folder / "log.txt"))
         raise BackendError(f"the process that completes prompts died; its last words:\n{tail}")
-    raise _ERRORS[error["kind"]](error["message"], error["remedy"])
+    raise _ERRORS.get(error["kind"], BackendError)(error["message"], error["remedy"])

@@ -152,6 +152,22 @@ SPEC: dict[str, Case] = {
         data({"path": "data/rows.jsonl"}),
         data({"path": "data/rows.jsonl", "shape": "alpaca"}),
     ),
+    "data.train.quote": Case(
+        data(source(path="data/quoted.csv")), data(source(path="data/quoted.csv", quote="none"))
+    ),
+    "data.train.header": Case(
+        data(source(path="data/late.csv")), data(source(path="data/late.csv", header=2))
+    ),
+    "data.train.root": Case(
+        data({"path": "data/rows.json"}), data({"path": "data/rows.json", "root": "rows"})
+    ),
+    "data.train.strip_end": Case(data(), data(source(strip_end=["0"]))),
+    "data.train.ignore": Case(
+        data({"path": "data/extra.jsonl"}), data({"path": "data/extra.jsonl", "ignore": ["label"]})
+    ),
+    "data.train.unusable": Case(
+        data(source(path="data/empty.csv")), data(source(path="data/empty.csv", unusable="drop"))
+    ),
     "data.train.where": Case(data(), data(source(where=["n >= 10"]))),
     "data.train.limit": Case(data(), data(source(limit=20))),
     "data.train.sample": Case(data(), data(source(sample={"examples": 20}))),
@@ -250,6 +266,8 @@ def observed(repo, tmp_path, monkeypatch):
         for n in range(40)
     )
     repo.write("finetunes/data/rows.csv", rows + "same,same,s,b,1,1\n" * 3)
+    repo.write("finetunes/data/quoted.csv", rows.replace("answer number", '"answer"'))
+    repo.write("finetunes/data/late.csv", f"q,a,s,b,n,g\n{rows}")
     repo.write("finetunes/data/more.csv", rows.replace("<b>q", "other q"))
     repo.write("finetunes/data/empty.csv", f"{rows},,s,b,1,1\n")
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
@@ -259,6 +277,13 @@ def observed(repo, tmp_path, monkeypatch):
         for n in range(40)
     )
     repo.write("finetunes/data/rows.jsonl", "".join(json.dumps(one) + "\n" for one in lines))
+    chats = [
+        {"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "a"}]}
+        for n in range(40)
+    ]
+    extra = (json.dumps({**chat, "label": n % 2 == 0}) for n, chat in enumerate(chats))
+    repo.write("finetunes/data/extra.jsonl", "\n".join(extra))
+    repo.write("finetunes/data/rows.json", json.dumps({"rows": chats, "others": chats[:1]}))
     cells = "".join(f"<tr><td>q{n}</td><td>a{n}</td></tr>" for n in range(40))
     table = f"<table><tr><th>q</th><th>a</th></tr>{cells}</table>"
     repo.write("finetunes/data/table.html", f"<html><body>{table}</body></html>")
@@ -383,6 +408,7 @@ LOCAL = {
     "max_grad_norm": 0.5,
     "dtype": "float32",
     "chat_template": "chatml",
+    "thinking": "on",
     "max_length": 64,
     "r": 4,
     "lora_alpha": 8,
