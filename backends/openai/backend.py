@@ -57,10 +57,9 @@ from backends.openai.wire import Refused, Unclear
 if TYPE_CHECKING:
     from backends.openai.client import Client
 
-_NOT_FOUND: Final = 404
 _POLL_S: Final = 10.0
 """Between two looks at jobs that take minutes to hours, at a service that counts requests."""
-_OVER: Final = frozenset({400, 404, 409})
+_OVER: Final = frozenset({400, 404})
 """What servers answer to cancelling a job that is over or gone."""
 
 _ANSWERING: Final[dict[tuple[str, str], bool]] = {}
@@ -108,7 +107,7 @@ class OpenAIBackend:
         del folder
         if base_model.startswith(("./", "../", "/")) or not base_model.strip():
             raise BaseModelMissing(
-                f"{base_model!r} is no model of a server",
+                f"{base_model[:100]!r} is no model of a server",
                 "name one that the server trains, or write `backend: local-gpu`",
             )
         if revision is not None:
@@ -212,6 +211,9 @@ class OpenAIBackend:
                 if error.status not in _OVER or not error.speaks:
                     raise
                 self._require_over(job_id, error)
+            except Unclear as error:
+                # 409 among them: some servers say so of a job that is over.
+                self._require_over(job_id, error)
 
     def pause(self, job_id: str) -> None:
         """Ask a job to pause, where the server can."""
@@ -251,7 +253,7 @@ class OpenAIBackend:
             try:
                 self._client.retrieve_model(model)
             except Refused as error:
-                if not error.is_missing_model:
+                if not error.is_missing:
                     return True
                 _ANSWERING[key] = False
             except (Unclear, BackendError):
@@ -270,7 +272,7 @@ class OpenAIBackend:
             try:
                 self._client.delete_model(model_id)
             except Refused as error:
-                if error.status != _NOT_FOUND or not error.speaks:
+                if not error.is_missing:
                     raise
                 raise ModelMissing(
                     f"{self._server} has no model {model_id}", "there is nothing to delete"
@@ -358,11 +360,11 @@ class OpenAIBackend:
         except (Refused, Unclear) as error:
             raise spoken(error, self._server) from error
 
-    def _require_over(self, job_id: str, refused: Refused) -> None:
+    def _require_over(self, job_id: str, error: Refused | Unclear) -> None:
         """Make sure that a job which could not be cancelled does not run."""
         jobs = self._watch.observe([job_id])
         if job_id in jobs and jobs[job_id].state.is_open:
-            raise refused
+            raise error
 
     def _count(self, request: TrainRequest, most: int) -> int:
         """Count the training file's tokens, once for each file and model."""

@@ -29,6 +29,8 @@ _LOGIN: Final = (
 _TAGS: Final = re.compile(r"<[^<>]*>")
 _UNSEEN: Final = re.compile(r"<(script|style)\b", re.IGNORECASE)
 _NO_SUCH_ADDRESS: Final = frozenset({404, 405, 410, 501})
+NETWORK_LOGIN: Final = 511
+"""The status of networks that want a login first. Their answer, never the server's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +63,9 @@ class Failure:
 
 
 def is_page(content_type: str, text: str) -> bool:
-    """Return whether an answer is made for browsers."""
-    return "html" in content_type.lower() or text[:200].lstrip("\ufeff \t\r\n").startswith("<")
+    """Return whether an answer is made for browsers; JSON is none, whatever its type says."""
+    start = text[:200].lstrip("\ufeff \t\r\n")[:1]
+    return start == "<" or ("html" in content_type.lower() and start not in {"{", "["})
 
 
 def snippet(text: str) -> str:
@@ -105,7 +108,7 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
         )
     if status in _NO_SUCH_ADDRESS:
         return NOT_THE_API
-    if any(mark in page for mark in _LOGIN):
+    if status == NETWORK_LOGIN or any(mark in page for mark in _LOGIN):
         return _login(by)
     if status == 429:  # noqa: PLR2004 - HTTP
         return Cause(

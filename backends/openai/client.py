@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import openai
 
 from backends.openai.causes import (
+    NETWORK_LOGIN,
     Way,
     connection_failure,
     is_page,
@@ -22,6 +23,7 @@ from backends.openai.causes import (
     snippet,
 )
 from backends.openai.endpoints import Settings, host_of, shown_url
+from backends.openai.error_answers import retry_after, said_in
 from backends.openai.waiting import Waiting
 from backends.openai.wire import NOT_THE_API, Body, Refused, Unclear, clean
 
@@ -36,6 +38,8 @@ _PAUSE_S: Final = 0.5
 """Before it is sent again; doubled for each further time."""
 _LONGEST_PAUSE_S: Final = 120.0
 """A longer one, that a server asks for, is left to the caller."""
+_OF_ANSWERS: Final = frozenset({"id", "object", "data", "choices"})
+"""What an answer of the API has one of; a failed job has an `error` besides."""
 _KEEPS_METHOD: Final = frozenset({307, 308})
 _READS: Final = frozenset({"GET", "HEAD"})
 
@@ -171,20 +175,25 @@ class Client:
 
     def upload_file(self, path: Path, name: str) -> Body:
         """Upload a file under a name, streaming; sent once."""
-        with path.open("rb") as file:
-            return self._json(
+        size_mb = path.stat().st_size / 1e6
+        reason = f"{self._way.host} to receive {size_mb:,.0f} MB"
+        with path.open("rb") as file, self._waiting.during(reason):
+            raw = self._ask(
                 lambda: self._long.files.with_raw_response.create(
                     file=(name, file), purpose="fine-tune"
                 ),
                 tries=1,
             )
+        return self._parsed(raw)
 
     def upload_in_parts(self, path: Path) -> Body:
         """Upload a file under its own name, in parts of 64 MB; return the file object."""
+        reason = f"{self._way.host} to receive {path.stat().st_size / 1e6:,.0f} MB in parts"
         try:
-            upload = self._long.with_options(max_retries=2).uploads.upload_file_chunked(
-                file=path, mime_type="application/jsonl", purpose="fine-tune"
-            )
+            with self._waiting.during(reason):
+                upload = self._long.with_options(max_retries=2).uploads.upload_file_chunked(
+                    file=path, mime_type="application/jsonl", purpose="fine-tune"
+                )
         except openai.APIError as error:
             raise self._failure(error) from error
         except ValueError as error:
@@ -225,14 +234,17 @@ class Client:
                     return
             with raw.parse() as stream:
                 for chunk in stream:
-                    yield chunk.model_dump(mode="json", warnings=False)
+                    # Whatever else a server sends is no piece of an answer.
+                    if isinstance(chunk, openai.BaseModel):
+                        yield chunk.model_dump(mode="json", warnings=False)
         except openai.APIError as error:
             raise self._failure(error) from error
         except ValueError as error:
             raise Unclear(f"a piece of the answer is no JSON: {self._clean(error)}") from error
 
     def _json(self, call: Callable[[], _Raw], tries: int = _TRIES) -> Body:
-        return self._parsed(self._ask(call, tries))
+        with self._waiting.during(f"an answer of {self._way.host}"):
+            return self._parsed(self._ask(call, tries))
 
     def _ask(self, call: Callable[[], _Raw], tries: int = _TRIES) -> _Raw:
         """Call the SDK; what may pass, and may be sent again, is tried a few times."""
@@ -262,6 +274,10 @@ class Client:
             raise Unclear(f"the answer is no JSON: {said}", cause=NOT_THE_API) from None
         if not isinstance(parsed, dict):
             raise Unclear("the answer is no JSON object", cause=NOT_THE_API)
+        error = parsed.get("error")
+        if error and not parsed.keys() & _OF_ANSWERS:
+            # Some gateways call an error a success.
+            raise Unclear(f"an error with HTTP 200: {self._clean(said_in(error) or error)}")
         return parsed
 
     def _require_no_page(self, raw: _Raw) -> None:
@@ -304,11 +320,13 @@ class Client:
         headers = error.response.headers
         body = error.body if isinstance(error.body, Mapping) else {}
         page = is_page(headers.get("content-type", ""), text) and "message" not in body
-        said = self._snippet(text) if page else self._clean(_said(error.body) or text)
+        said = self._snippet(text) if page else self._clean(said_in(error.body) or text)
         said = said or "no message"
-        retry_after_s = _retry_after(headers)
+        retry_after_s = retry_after(headers)
         cause = page_cause(status, headers, text, self._way) if page else None
-        if status in _CONFLICTS or status >= _SERVER_ERROR:
+        if status == NETWORK_LOGIN:
+            cause = page_cause(status, headers, text, self._way)
+        elif status in _CONFLICTS or status >= _SERVER_ERROR:
             return Unclear(f"HTTP {status}: {said}", retry_after_s=retry_after_s)
         return Refused(
             status,
@@ -336,20 +354,6 @@ def _chat_arguments(body: Body) -> dict[str, Any]:
     }
 
 
-def _said(body: object) -> object:
-    """Return what an error body says, in the protocol's form or in one of the usual others."""
-    if isinstance(body, str):
-        return body
-    given = body if isinstance(body, Mapping) else {}
-    for key in ("message", "detail", "error_description", "title", "error"):
-        value = given.get(key)
-        if isinstance(value, str) and value:
-            return value
-        if value:
-            return json.dumps(value, ensure_ascii=False)
-    return None
-
-
 def _as_piece(answer: Body) -> Body:
     """Return a whole answer as the one piece of a stream."""
     choices = answer.get("choices")
@@ -366,14 +370,3 @@ def _proxy(url: str) -> str | None:
     proxies = getproxies()
     proxy = proxies.get(url.partition(":")[0].lower()) or proxies.get("all")
     return None if proxy is None else proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        if seconds >= 0:
-            return seconds
-    return None

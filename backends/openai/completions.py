@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 16
 """Requests under way at the same time."""
-_NOT_FOUND: Final = 404
 _Answer = TypeVar("_Answer")
 _NOT_DEPLOYED: Final = "deploymentnotfound"
 """Azure's code for a model without a deployment."""
@@ -279,7 +278,7 @@ class Chats:
             return True
         # A fresh model is `not found` for some minutes while it loads, though it is listed. One
         # that nobody deployed is listed too, and stays away.
-        loads = error.status == _NOT_FOUND and error.speaks and not self._needs_deployment(error)
+        loads = error.is_missing and not self._needs_deployment(error)
         return loads and fresh and self._is_listed(model)
 
     def _needs_deployment(self, error: Refused) -> bool:
@@ -295,7 +294,7 @@ class Chats:
     def _failure(self, error: Refused | Unclear, model: str) -> BackendError:
         if isinstance(error, Unclear):
             return spoken(error, self._server)
-        if error.is_missing_model:
+        if error.is_missing:
             remedy = "train it again, or use another model"
             if self._needs_deployment(error):
                 remedy = (

@@ -39,7 +39,8 @@ def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
         parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BackendError(
-            f"endpoint {endpoint.name}: {url!r} is no address of a server",
+            # What stands before an @ may be a password.
+            f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is no address of a server",
             "write it like https://api.openai.com/v1, in ftctl.yaml or in OPENAI_BASE_URL",
         )
     return url

@@ -77,7 +77,9 @@ def require_paths(row: Mapping[str, Any], paths: Sequence[Path]) -> None:
 
 def _missing(path: Path, key: str, value: object, row: Mapping[str, Any]) -> BackendError:
     there = sorted(map(str, value)) if isinstance(value, Mapping) else []
-    near = difflib.get_close_matches(key, there, n=1)
+    # Comparing long texts takes long, and says little.
+    short = [one for one in there if len(one) <= _SHOWN] if len(key) <= _SHOWN else []
+    near = difflib.get_close_matches(key, short, n=1)
     listed = ", ".join(one[:_SHOWN] for one in there[:10])
     hint = f"did you mean {near[0][:_SHOWN]}? " if near else ""
     known = f"the row has: {listed}" if value is row else f"there are: {listed}"

@@ -16,6 +16,7 @@ _FUNCTIONS: Final = ("min", "max", "abs", "floor", "ceil", "exp", "sqrt", "log")
 _WORDS: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 """Not the letter of a number such as 1e3."""
 _SHOWN: Final = 60
+_LISTED: Final = 300
 _TYPES: Final = "string_check, text_similarity, python, score_model, label_model or multi"
 
 
@@ -141,11 +142,14 @@ def _unknown_names(field: str, grader: Mapping[str, Json]) -> Iterator[FieldProb
         return
     for word in dict.fromkeys(_WORDS.findall(formula)):
         if word not in graders and word not in _FUNCTIONS:
-            near = difflib.get_close_matches(word, [*graders, *_FUNCTIONS], n=1)
+            names = [one for one in (*graders, *_FUNCTIONS) if len(one) <= _SHOWN]
+            near = difflib.get_close_matches(word[:_SHOWN], names, n=1)
             yield FieldProblem(
                 field=f"{field}.calculate_output",
                 message=f"names {word[:_SHOWN]!r}, which is no grader in `graders`",
-                remedy=f"did you mean {near[0]}?" if near else f"there are: {', '.join(graders)}",
+                remedy=f"did you mean {near[0]}?"
+                if near
+                else f"there are: {', '.join(graders)[:_LISTED]}",
             )
 
 

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from backends.base import FieldProblem, HyperparametersInvalid, Json
 from backends.openai.graders import check_grader
 
+_SHOWN: Final = 60
+"""Characters of a value that a person is shown."""
 Auto: TypeAlias = Literal["auto"]
 
 _STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -151,10 +153,19 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
             problems += _problems(error)
     if method == "reinforcement":
         problems += check_grader("grader", raw.get("grader"), known=published)
+        problems += _response_format(raw.get("response_format"))
         settings |= {key: raw[key] for key in own if key in raw}
     if problems:
         raise HyperparametersInvalid(problems)
     return settings
+
+
+def _response_format(given: Json) -> list[FieldProblem]:
+    if given is None or (isinstance(given, Mapping) and isinstance(given.get("type"), str)):
+        return []
+    remedy = "write {type: json_schema, json_schema: {name: answer, schema: {...}}}"
+    message = f"must be a mapping with a type, not {_short(given)}"
+    return [FieldProblem(field="response_format", message=message, remedy=remedy)]
 
 
 def _unknown_keys(raw: Mapping[str, Json], known: set[str], *, strict: bool) -> list[FieldProblem]:
@@ -163,7 +174,7 @@ def _unknown_keys(raw: Mapping[str, Json], known: set[str], *, strict: bool) -> 
     for key in raw:
         if key in known:
             continue
-        near = difflib.get_close_matches(key, sorted(known), n=1)
+        near = difflib.get_close_matches(key[:_SHOWN], sorted(known), n=1)
         if not (strict or near or key in _ELSEWHERE):
             continue
         if key in _ELSEWHERE:
@@ -175,21 +186,26 @@ def _unknown_keys(raw: Mapping[str, Json], known: set[str], *, strict: bool) -> 
     return problems
 
 
+def _short(value: object) -> str:
+    text = repr(value[:_SHOWN] if isinstance(value, str) else value)
+    return text if len(text) <= _SHOWN + 2 else f"{text[:_SHOWN]}..."
+
+
 def _problems(error: ValidationError) -> list[FieldProblem]:
     """Say each field's problem once; a union reports every branch, and the number's counts."""
     found: dict[str, FieldProblem] = {}
     for detail in error.errors():
         name, kind = str(detail["loc"][0]), detail["type"]
-        given = detail["input"]
+        given = _short(detail["input"])
         is_auto = detail["loc"][-1] == "literal['auto']" or kind == "literal_error"
         if kind == "literal_error" and len(detail["loc"]) == 1:
-            message = f"must be {detail['ctx']['expected'].replace(chr(39), '')}, not {given!r}"
+            message = f"must be {detail['ctx']['expected'].replace(chr(39), '')}, not {given}"
         elif kind in _PLAIN:
-            message = f"{_PLAIN[kind]}, or auto, not {given!r}"
+            message = f"{_PLAIN[kind]}, or auto, not {given}"
         else:
             text = detail["msg"].removeprefix("Input should be ")
             message = f"must be {text.replace('greater than or equal to', 'at least')}"
-            message = f"{message.replace('less than or equal to', 'at most')}, not {given!r}"
+            message = f"{message.replace('less than or equal to', 'at most')}, not {given}"
         problem = FieldProblem(field=name, message=message)
         if is_auto:
             found.setdefault(name, problem)

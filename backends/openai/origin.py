@@ -43,6 +43,6 @@ def origin_of(job: Body) -> dict[str, Json]:
         text += piece
     try:
         origin = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return origin if isinstance(origin, dict) else {}

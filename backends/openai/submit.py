@@ -7,6 +7,7 @@ over, and a job found there is taken over. A later run sends again only when the
 the window since the last create call is over, and the job is not there.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ from backends.openai.wire import Body, Refused, Unclear
 if TYPE_CHECKING:
     from backends.openai.client import Client
 
-_NOT_FOUND: Final = 404
+_log: Final = logging.getLogger("ftctl.openai")
 _INVALID: Final = frozenset({400, 413, 422})
 _LONGEST_PAUSE_S: Final = 8.0
 
@@ -164,7 +165,7 @@ class _Submission:
             try:
                 file = self._site.client.retrieve_file(str(job["training_file"]))
             except Refused as error:
-                if error.status != _NOT_FOUND:
+                if not error.is_missing:
                     raise
         reason = contradiction(job, self._wanted, file)
         if reason is not None:
@@ -294,8 +295,14 @@ class _Submission:
                     return found
                 site.notes.write_intent(self._wanted, now_s=time.time(), sending=True)
             else:
+                self._report_ignored(body, job)
                 return self._look_for(job)
         raise AssertionError("an endless loop ended")
+
+    def _report_ignored(self, body: Body, job: Body) -> None:
+        """Log that the server made the job without what it was told to report to."""
+        if body.get("integrations") and not job.get("integrations"):
+            _log.warning("%s made the job without `tracking`: it knows none", self._site.server)
 
     def _without_origin(self, body: Body, error: Refused) -> dict[str, Any] | None:
         """Return a create call without the origin; None when that cannot be what was refused."""

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from backends.encoder import Piece
 from backends.openai.encodings import encoding_name
 from backends.openai.images import image_tokens
-from backends.openai.turns import OUTPUTS, compact, part_text, turns
+from backends.openai.turns import OFFERED, OUTPUTS, compact, part_text, turns
 
 with warnings.catch_warnings():
     # The package reads its tables in a way that some versions of Python call outdated.
@@ -58,8 +58,9 @@ def counter(model: str) -> Callable[[Mapping[str, Any]], int]:
         total = _PER_EXAMPLE + sum(map(count_message, source.get("messages", ())))
         if source is not example:
             total += sum(count_message(one) for key in OUTPUTS for one in example.get(key, ()))
-        if source.get("tools"):
-            total += count_text(compact(source["tools"]))
+        for key in OFFERED:
+            if source.get(key):
+                total += count_text(compact(source[key]))
         return total
 
     return count

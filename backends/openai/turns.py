@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 OUTPUTS: Final = ("preferred_output", "non_preferred_output")
+OFFERED: Final = ("tools", "functions")
+"""Keys of what a model may call."""
 _OUTPUT_NAMES: Final = ("assistant (preferred)", "assistant (not preferred)")
 
 
@@ -15,8 +17,9 @@ def turns(example: Mapping[str, Any]) -> Iterator[tuple[str, list[str], bool]]:
     them; of a prompt for reinforcement nothing, since the answer is sampled.
     """
     source = example.get("input", example)
-    if source.get("tools"):
-        yield "tools", [compact(source["tools"])], False
+    for key in (*OFFERED, "parallel_tool_calls"):
+        if source.get(key) not in (None, []):
+            yield key, [compact(source[key])], False
     messages = source["messages"]
     supervised = source is example and messages[-1]["role"] == "assistant"
     for message in messages:

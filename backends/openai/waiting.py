@@ -3,6 +3,8 @@
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 LONG_S: Final = 5.0
@@ -34,6 +36,22 @@ class Waiting:
             return
         self.announce(seconds, reason, most_s=most_s)
         time.sleep(seconds)
+
+    @contextmanager
+    def during(self, reason: str, *, after_s: float = LONG_S) -> Iterator[None]:
+        """Announce what is waited for, when a call takes long. See `sleep`.
+
+        Args:
+            reason: What is waited for.
+            after_s: How long the call may take without a word.
+        """
+        timer = threading.Timer(after_s, self.announce, (LONG_S + after_s, reason))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def announce(self, seconds: float, reason: str, *, most_s: float | None = None) -> None:
         """Log a reason, if waiting so long for it makes it worth knowing. See `sleep`."""

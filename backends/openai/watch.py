@@ -23,7 +23,6 @@ from backends.openai.wire import Body, Refused, Unclear, follow, objects
 if TYPE_CHECKING:
     from backends.openai.client import Client
 
-_NOT_FOUND: Final = 404
 _EVENTS: Final = 100
 _PROGRESS_S: Final = 5.0
 """Between two looks at a job's events; its status is looked at each time."""
@@ -88,7 +87,7 @@ class Watch:
                 job = self._client.retrieve_job(job_id)
             except Refused as error:
                 # An address that speaks another protocol proves nothing.
-                if error.status != _NOT_FOUND or not error.speaks:
+                if not error.is_missing:
                     raise
             else:
                 if job.get("id") == job_id:

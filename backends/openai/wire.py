@@ -100,10 +100,10 @@ class Refused(Exception):
         return self.status == _TOO_MANY and not self.is_purse_empty
 
     @property
-    def is_missing_model(self) -> bool:
-        """Whether the server says of a model that it does not have it, not of an address."""
-        said = self.speaks and not self.message.startswith("Invalid URL")
-        return self.status == _NOT_FOUND and said
+    def is_missing(self) -> bool:
+        """Whether the server lacks the job, file or model, and does not merely lack the address."""
+        of_address = self.message.lower().startswith(("invalid url", "resource not found"))
+        return self.status == _NOT_FOUND and self.speaks and not of_address
 
 
 class Unclear(Exception):

@@ -20,6 +20,7 @@ class Emulator:
         self.ignore_filter = False
         self.no_metadata = False
         self.no_suffix = False
+        self.no_integrations = False
         self.lag = 0
         """For how many requests a new job is missing from the list."""
         self.start_status = "validating_files"
@@ -166,6 +167,7 @@ class Emulator:
             "validation_file": body.get("validation_file"),
             "seed": body.get("seed", 7),
             "method": method,
+            "integrations": None if self.no_integrations else body.get("integrations"),
             "metadata": None if self.no_metadata else body.get("metadata"),
             "user_provided_suffix": None if self.no_suffix else body.get("suffix"),
             "shown_from": self.count + self.lag,

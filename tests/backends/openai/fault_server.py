@@ -39,6 +39,8 @@ class Server(Emulator):
         super().__init__()
         self.requests = []
         self.faults = {}
+        self.always = None
+        """The fault of every request that has none of its own."""
         self.lock = threading.RLock()
         self.kill = None
         """(pid, request number, "before" or "after"): the client dies there."""
@@ -89,7 +91,7 @@ class Server(Emulator):
             number = self.count
             self.requests.append((method, path, query, body if isinstance(body, dict) else None))
             queue = self.faults.get((method, path), [])
-            fault = queue.pop(0) if queue else None
+            fault = queue.pop(0) if queue else self.always
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
         time.sleep(self.hold_s)
@@ -133,7 +135,7 @@ class Server(Emulator):
             self._send(http, 200, fault.body)
             return
         said = error_body(f"fault {fault.kind}", param=None)
-        if isinstance(fault.body, str):
+        if isinstance(fault.body, str | bytes):
             self._send(
                 http, int(fault.kind), fault.body, {"content-type": "text/html", **fault.headers}
             )

@@ -48,6 +48,8 @@ FAULTS = {
     "a redirect on the same host": (CREATE, page(301, "", location="/v2/fine_tuning/jobs")),
     "a file sent elsewhere": (UPLOAD, page(307, "", location="https://other.example/files")),
     "an empty answer": (JOBS, Fault("200", body=" ")),
+    "a captive portal's 511": (JOBS, page(511, PORTAL)),
+    "an error with 200": (JOBS, Fault("200", body='{"error": {"message": "no such key"}}')),
     "a list without objects": (JOBS, Fault("body", body={"object": "list"})),
     "no credit, as 402": (JOBS, Fault("402", body=error_body("Add credits."))),
     "Azure without a training type": (

@@ -1,6 +1,7 @@
 """What is sent to ask a model, and what is tried when a server refuses a part of it."""
 
 import logging
+import time
 
 import pytest
 from emulator import error_body
@@ -175,6 +176,16 @@ def test_a_model_that_nobody_deployed_fails_at_once(server, open_backend, kind, 
     assert len(server.requests) == 1
 
 
+def test_a_wrong_address_is_no_missing_deployment(server, open_backend):
+    server.put_fault(*CHAT, Fault("404", body=error_body("Resource not found", "404")))
+
+    with pytest.raises(BackendError, match="does not know this address") as caught:
+        open_backend(kind="azure").complete(BASE, ["t"], [Prompt(messages=[USER])], Sampling())
+
+    assert not isinstance(caught.value, ModelMissing)
+    assert "/openai/v1/" in caught.value.remedy
+
+
 def test_one_failure_does_not_wait_for_the_patience_of_others(server, open_backend):
     # The first request is repeated, the second one fails for good.
     backend = open_backend(pace=Pace(pause_s=0.05, patience_s=60.0, at_once=2))
@@ -202,3 +213,13 @@ def test_long_waits_say_once_what_they_wait_for(caplog, monkeypatch):
         "waiting for x (http://x) to load the model m (up to 300 s)",
         "waiting for x (http://x), which limits how often it may be asked",
     ]
+
+
+def test_a_call_that_takes_long_says_so(caplog):
+    waiting = Waiting()
+    with caplog.at_level(logging.WARNING):
+        with waiting.during("an answer of h", after_s=0.01):
+            time.sleep(0.2)
+        with waiting.during("something quick"):
+            pass
+    assert [record.getMessage() for record in caplog.records] == ["waiting for an answer of h"]

@@ -10,6 +10,7 @@ from backends.base import BaseModel, Endpoint, Estimate
 from backends.openai.backend import OpenAIBackend
 from backends.openai.client import Client
 from backends.openai.endpoints import Settings
+from backends.openai.listing import JobList
 from backends.openai.notes import Notes
 from backends.openai.prices import auto_epochs, base_name, epoch_range, prices_at, read_prices
 from backends.openai.tokens import counter, encoding_name
@@ -138,7 +139,13 @@ def test_a_finished_job_at_the_service_has_a_real_cost(server, backend, make_req
     job = backend.submit(make_request())
     server.finish(job.id, trained_tokens=2_000_000)
     client = Client(Settings(base_url=server.url, api_key=KEY))
-    at_the_service = Watch(client, prices_at({}, official=True), Notes(tmp_path), every_s=0.0)
+    at_the_service = Watch(
+        client,
+        prices_at({}, official=True),
+        Notes(tmp_path),
+        JobList(client, for_s=0.0),
+        every_s=0.0,
+    )
 
     facts = at_the_service.observe([job.id])[job.id].result.facts
 

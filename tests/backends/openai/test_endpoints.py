@@ -43,6 +43,16 @@ def test_an_address_that_is_none_is_an_error(url):
         base_url(Endpoint(name="default", base_url=url), {})
 
 
+def test_an_address_is_never_shown_with_its_password(tmp_path):
+    for url in ("user:pw-1@host/v1", "https://user:pw-1@127.0.0.1:9/v1?key=pw-1"):
+        backend = OpenAIBackend(
+            tmp_path, Endpoint(name="x", base_url=url), environment={"OPENAI_API_KEY": "k"}
+        )
+        with pytest.raises(BackendError) as caught:
+            backend.observe(["ftjob-1"])
+        assert "pw-1" not in f"{caught.value.message}{caught.value.remedy}"
+
+
 def test_a_missing_key_names_the_variable(tmp_path):
     endpoint = Endpoint(name="azure", api_key_env="AZURE_KEY", base_url="http://127.0.0.1:9/v1")
     backend = OpenAIBackend(tmp_path, endpoint, environment={"OPENAI_API_KEY": "x"})

@@ -6,7 +6,7 @@ import pytest
 
 from backends.base import BackendError, Endpoint
 from backends.openai.backend import OpenAIBackend
-from backends.openai.grader_templates import paths_read
+from backends.openai.grader_templates import paths_read, require_paths
 from backends.openai.graders import check_grader
 
 USER = {"role": "user", "content": "몇 시?"}
@@ -211,4 +211,12 @@ def test_long_templates_take_linear_time():
         "calculate_output": "a " * 200_000,
     }
     check_grader("grader", formula)
+    names = [f"{'a' * 50_000}{number}" for number in range(30)]
+    grader = string_check(f"{{{{ item.{'a' * 50_000} }}}}")
+    with pytest.raises(BackendError) as caught:
+        require_paths(dict.fromkeys(names, 1), paths_read(grader))
+    assert len(caught.value.message + caught.value.remedy) < 1000
+    many = {"type": "multi", "graders": dict.fromkeys(names, string_check())}
+    (problem,) = check_grader("grader", {**many, "calculate_output": "a" * 50_000})
+    assert len(problem.message + problem.remedy) < 1000
     assert time.monotonic() - started < 5

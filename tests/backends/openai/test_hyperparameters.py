@@ -145,6 +145,17 @@ def test_wrong_graders(grader, field, message):
     assert found[0][1].startswith(message)
 
 
+def test_long_values_are_not_shown_whole():
+    for raw in ({"n_epochs": "x" * 100_000}, {"batch_size": [1] * 100_000}, {"y" * 100_000: 1}):
+        (problem,) = problems("supervised", raw)
+        assert len(problem[1] + problem[2]) < 500
+
+
+def test_a_response_format_is_a_mapping_with_a_type():
+    found = problems("reinforcement", {"grader": GRADER, "response_format": "json"})
+    assert [one[0] for one in found] == ["response_format"]
+
+
 def test_a_server_without_published_limits_has_none():
     given = {"n_epochs": 300, "batch_size": 4096}
     assert parse("supervised", given, "compatible") == AUTO | given

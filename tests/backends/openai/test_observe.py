@@ -160,6 +160,11 @@ def test_a_job_that_is_gone_is_absent_but_a_wrong_address_is_an_error(
     server.put_fault("GET", "/fine_tuning/jobs/ftjob-gone", Fault("404", body="<h1>Not Found"))
     with pytest.raises(BackendError, match="does not speak the OpenAI API"):
         open_backend().observe(["ftjob-gone"])
+    for said in ("Invalid URL (GET /v1/v1/fine_tuning/jobs/ftjob-gone)", "Resource not found"):
+        body = {"error": {"message": said, "code": "404"}}
+        server.put_fault("GET", "/fine_tuning/jobs/ftjob-gone", Fault("404", body=body))
+        with pytest.raises(BackendError, match="does not know this address"):
+            open_backend().observe(["ftjob-gone"])
 
 
 def test_progress_comes_from_the_events(server, backend, make_request):
@@ -274,6 +279,19 @@ def test_cancelling_is_repeatable_and_leaves_finished_jobs_alone(server, backend
     server.finish(job.id)
     backend.cancel(job.id)
     assert server.jobs[job.id]["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("status", ["400", "409", "500"])
+def test_a_job_that_is_over_need_not_be_cancelled(server, backend, make_request, status):
+    job = backend.submit(make_request())
+    cancel = ("POST", f"/fine_tuning/jobs/{job.id}/cancel")
+    server.put_fault(*cancel, *[Fault(status)] * 3)
+    with pytest.raises(BackendError, match=f"HTTP {status}"):
+        backend.cancel(job.id)
+
+    server.finish(job.id)
+    server.put_fault(*cancel, *[Fault(status)] * 3)
+    backend.cancel(job.id)
 
 
 def test_pause_and_resume(backend, make_request):

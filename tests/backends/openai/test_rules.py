@@ -356,6 +356,19 @@ def test_tools_calls_and_weights_are_shown():
     assert "뭐?\n[image_url]" in read
 
 
+def test_functions_and_parallel_calls_are_shown_and_counted():
+    offered = {"functions": [TOOL["function"]], "parallel_tool_calls": False}
+    example = {"messages": [USER, ANSWER], **offered}
+    read = shown(example, "supervised", trained=False)
+    assert "parallel_tool_calls\nfalse" in read
+    assert '"opening hours"' in read
+    encoder = OpenAIEncoder(model="gpt-4.1", method="supervised")
+    with_functions, with_tools, bare = encoder.count(
+        [example, {"messages": [USER, ANSWER], "tools": [TOOL]}, {"messages": [USER, ANSWER]}]
+    )
+    assert bare < with_functions <= with_tools
+
+
 def test_both_answers_of_a_pair_are_learnt_from_and_a_graded_prompt_is_only_read():
     learnt = shown(PAIR, "dpo", trained=True)
     assert "아홉 시에 엽니다." in learnt

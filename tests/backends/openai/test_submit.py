@@ -7,6 +7,7 @@ from emulator import error_body
 from fault_server import Fault
 
 from backends.base import BackendError, JobState
+from controller.spec.model import Tracking, Wandb
 
 CREATE = ("POST", "/fine_tuning/jobs")
 
@@ -35,6 +36,65 @@ def test_where_metrics_go_is_told_to_the_service(server, backend, make_request):
 
     (sent,) = [body for method, path, _, body in server.requests if (method, path) == CREATE]
     assert sent["integrations"] == [{"type": "wandb", "wandb": wandb}]
+
+
+def test_a_server_that_reports_nowhere_is_named(server, backend, make_request, caplog):
+    server.no_integrations = True
+
+    backend.submit(make_request(tracking={"wandb": {"project": "cafe"}}))
+
+    assert "without `tracking`" in caplog.text
+
+
+GRADER = {
+    "type": "string_check",
+    "name": "same",
+    "input": "{{ sample.output_text }}",
+    "reference": "{{ item.answer }}",
+    "operation": "eq",
+}
+SETTINGS = {
+    "supervised": {"n_epochs": 7, "batch_size": 9, "learning_rate_multiplier": 0.3},
+    "dpo": {"n_epochs": 7, "batch_size": 9, "learning_rate_multiplier": 0.3, "beta": 0.7},
+    "reinforcement": {
+        "n_epochs": 7,
+        "batch_size": 9,
+        "learning_rate_multiplier": 0.3,
+        "compute_multiplier": 2.5,
+        "eval_interval": 11,
+        "eval_samples": 13,
+        "reasoning_effort": "low",
+        "grader": GRADER,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ["openai", "azure", "compatible"])
+@pytest.mark.parametrize("method", SETTINGS)
+def test_every_hyperparameter_is_sent(server, open_backend, make_request, method, kind):
+    own = {"azure": {"trainingType": "Standard"}, "compatible": {"lora_r": 8}}.get(kind, {})
+    backend = open_backend(kind=kind)
+    parsed = backend.parse_hyperparameters(method, SETTINGS[method] | own)
+    assert SETTINGS[method].keys() | own.keys() == parsed.keys()
+
+    backend.submit(make_request(method=method, hyperparameters=parsed))
+
+    sent = next(one[3] for one in server.requests if one[:2] == CREATE)
+    given = sent["method"][method]
+    found = {**given["hyperparameters"], **given, **sent}
+    assert {key: found.get(key) for key in parsed} == parsed
+
+
+def test_every_field_of_tracking_is_sent(server, backend, make_request):
+    values = {"project": "cafe", "name": "n", "entity": "e", "tags": ["ko"]}
+    assert values.keys() == Wandb.model_fields.keys()
+
+    backend.submit(make_request(tracking={"wandb": values}))
+
+    (sent,) = [body for method, path, _, body in server.requests if (method, path) == CREATE]
+    assert sent["integrations"][0]["wandb"] == values
+    assert {"wandb"} == Tracking.model_fields.keys()
 
 
 def test_submitting_again_returns_the_job_from_any_machine(server, open_backend, make_request):
