@@ -18,6 +18,7 @@ from controller.settings import Policies
 from controller.spec.data import Fraction, Source
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
+from controller.unread import check_unread
 
 OpenBackend: TypeAlias = Callable[[str], Backend]
 
@@ -89,6 +90,7 @@ def check_spec(
     """
     spec = loaded.spec
     yield from _check_gate(loaded)
+    yield from check_unread(loaded)
     try:
         backend = open_backend(spec.place)
     except BackendError as error:

@@ -47,6 +47,7 @@ LAYERS = (
         "controller.render",
         "controller.settings",
     ),
+    ("controller.unread",),
     ("controller.check", "controller.foresight"),
     ("controller.inputs", "controller.revision", "controller.scaffold"),
     ("controller.recipes",),

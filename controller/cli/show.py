@@ -9,7 +9,8 @@ from controller.errors import FtctlError
 from controller.evaluate.run import answers_of, read_answers
 from controller.lock.model import dump_entry
 from controller.lock.store import read_lockfile
-from controller.render.status import build_text
+from controller.render.status import about_text, build_text
+from controller.spec.load import read_specs
 
 
 @click.command("show")
@@ -38,4 +39,6 @@ def command(ctx: click.Context, name: str, *, answers: int, thinking: bool) -> N
     except ValueError:
         message = f"{path}: is damaged: a line is not JSON"
         raise FtctlError(message, "Delete it: the scores are in the lockfile.") from None
-    click.echo(build_text(name, entry, kept, thinking=thinking))
+    specs, _ = read_specs(project.root)
+    about = about_text(specs[name].spec) if name in specs else ""
+    click.echo(build_text(name, entry, kept, about=about, thinking=thinking))

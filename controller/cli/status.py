@@ -1,24 +1,50 @@
 """`ftctl status`."""
 
+from collections.abc import Sequence
+
 import click
 
 from controller.cli.common import json_option, observe_recorded, print_json, project_of, wants_json
 from controller.clock import days_until
+from controller.errors import FtctlError
+from controller.lock.model import Lockfile
 from controller.lock.store import read_lockfile
+from controller.project import Project
 from controller.render.status import status_json, status_text
-from controller.spec.load import spec_names
+from controller.spec.load import read_specs, spec_names
 
 
 @click.command("status")
+@click.option(
+    "--label", "labels", metavar="KEY=VALUE", multiple=True, help="Only specs with this label."
+)
 @json_option
 @click.pass_context
-def command(ctx: click.Context) -> None:
+def command(ctx: click.Context, labels: tuple[str, ...]) -> None:
     """Show every fine-tune: its state, the model in production, its scores."""
     project = project_of(ctx)
     lockfile = read_lockfile(project.root, project.state)
-    seen = observe_recorded(project, lockfile)
     declared = spec_names(project.root)
+    if labels:
+        declared = _labelled(project, labels)
+        kept = {name: entry for name, entry in lockfile.finetunes.items() if name in declared}
+        lockfile = Lockfile(finetunes=kept)
+    seen = observe_recorded(project, lockfile)
     if wants_json(ctx):
         print_json(status_json(lockfile, declared, seen.jobs, seen.unreachable))
     else:
         click.echo(status_text(lockfile, declared, seen.jobs, seen.unreachable, days_until))
+
+
+def _labelled(project: Project, labels: Sequence[str]) -> list[str]:
+    """Return the fine-tunes whose specs have every label."""
+    wrong = [label for label in labels if "=" not in label]
+    if wrong:
+        raise FtctlError(f"{wrong[0]!r} is not a label", "Write KEY=VALUE: --label team=growth")
+    wanted = [label.partition("=")[::2] for label in labels]
+    specs, _ = read_specs(project.root)
+    return [
+        name
+        for name, loaded in specs.items()
+        if all(loaded.spec.labels.get(key) == value for key, value in wanted)
+    ]

@@ -177,6 +177,10 @@ class Planner:
             ("max_gpu_hours", budget.max_gpu_hours, estimate.gpu_hours, "GPU hours"),
         )
         for key, limit, range_, unit in limits:
+            if limit is not None and range_ is None:
+                reason = f"budget.{key}: {limit:g} cannot be kept: {_UNKNOWN[key]} is not known"
+                remedy = f"Remove budget.{key} from {self.desired.file}{_KNOWN_BY.get(key, '')}."
+                return self._blocked(Obstacle.BUDGET, reason, remedy)
             if limit is not None and range_ is not None and range_[1] > limit:
                 reason = f"up to {range_[1]:.2f} {unit} exceed budget.{key}: {limit:g}"
                 remedy = f"Raise budget.{key} in {self.desired.file}, or train less."
@@ -364,6 +368,12 @@ class Planner:
         recorded = without_version(build.evaluation.inputs)
         differing = changes(recorded, self.desired.evaluation_inputs)
         return f"{', '.join(change.field for change in differing)} changed"
+
+
+_UNKNOWN = {"max_usd": "what the job costs", "max_gpu_hours": "how long the job takes"}
+_KNOWN_BY = {
+    "max_usd": ", or name the base model's price in `prices` of its endpoint in ftctl.yaml"
+}
 
 
 def pinned_builds(pin: str, entry: Entry) -> list[str]:

@@ -10,6 +10,7 @@ from controller.evaluate.gate import LOSS, RULE, parse_condition
 from controller.lock.model import Build, Entry, Lockfile
 from controller.plan.fingerprint import short
 from controller.render.text import number, one_line, safe, table
+from controller.spec.model import Spec
 
 _ROLES = ("base", "production", "candidate")
 
@@ -111,8 +112,20 @@ def score_table(lockfile: Lockfile) -> str:
     return table(rows) if len(rows) > 1 else ""
 
 
+def about_text(spec: Spec) -> str:
+    """Return what a spec tells people, one thing a line: description, owner, labels."""
+    labels = ", ".join(f"{key}={value}" for key, value in spec.labels.items())
+    said = {"description": spec.description, "owner": spec.owner, "labels": labels}
+    return "\n".join(f"  {key:<11} {safe(text.strip())}" for key, text in said.items() if text)
+
+
 def build_text(
-    name: str, entry: Entry, answers: Sequence[Mapping[str, Any]], *, thinking: bool = False
+    name: str,
+    entry: Entry,
+    answers: Sequence[Mapping[str, Any]],
+    *,
+    about: str = "",
+    thinking: bool = False,
 ) -> str:
     """Return one fine-tune in full: builds, scores, verdict, a few answers side by side.
 
@@ -120,9 +133,10 @@ def build_text(
         name: The fine-tune.
         entry: What is recorded of it.
         answers: As they are kept; see `controller.evaluate.run`.
+        about: What its spec tells people.
         thinking: Whether what models wrote before their answers is shown too.
     """
-    lines = [f"{name}{'  (protected)' if entry.protect else ''}"]
+    lines = [f"{name}{'  (protected)' if entry.protect else ''}", *filter(None, [about])]
     if entry.job is not None:
         lines.append(f"  open job    {entry.job.id}, submitted {entry.job.submitted}")
     for build in sorted(entry.builds.values(), key=lambda one: one.finished, reverse=True):

@@ -8,6 +8,17 @@ from backends.base import BackendError, JobState, ModelMissing, Prompt, PromptRe
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("warm")]
 
 
+THINKING = """\
+{% for message in messages %}<|im_start|>{{ message.role }}
+{% if message.role == 'assistant' %}<think>
+{{ message.reasoning_content or '' }}
+</think>
+
+{% endif %}{{ message.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
 @pytest.fixture
 def prompts(examples):
     """The held-out examples that `make_request` uses."""
@@ -65,6 +76,33 @@ def test_a_model_learns_to_answer_and_to_stop(backend, trained, example):
     )
     assert (base.finish_reason, base.reference_loss) == ("length", None)
     assert (tuned.text, tuned.finish_reason) == ("pong", "stop")
+
+
+def test_thinking_is_learned_measured_and_read_back_as_thinking(
+    backend, base_folder, trained, tmp_path
+):
+    """What is scored is the answer; what is measured is the whole message, as it was trained."""
+    folder = shutil.copytree(base_folder, tmp_path / "thinking")
+    (folder / "chat_template.jinja").write_text(THINKING)
+    asked, answer = {"role": "user", "content": "ping"}, {"role": "assistant", "content": "pong"}
+    thought = answer | {"reasoning_content": "A game.", "weight": 0}
+    request, result = trained(
+        rows=[{"messages": [asked, answer | {"reasoning_content": "A game."}]}] * 8,
+        held_out=[],
+        base=folder,
+        finetuning_type="full",
+        num_train_epochs=60,
+        learning_rate=5e-3,
+    )
+    prompts = [
+        Prompt(messages=[asked], reference=one)
+        for one in (thought, {"role": "assistant", "content": "pong"})
+    ]
+    ((found, other),) = backend.complete(
+        request.base_model, [result.model_id], prompts, Sampling(max_tokens=80)
+    )
+    assert (found.text, found.thinking, found.finish_reason) == ("pong", "A game.", "stop")
+    assert found.reference_loss < 0.2 < other.reference_loss
 
 
 def test_sampling_follows_its_seed(backend, base_folder, tmp_path, prompts):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from backends.base import BackendError
+from backends.encoder import Limits
 from backends.testing.words import WordEncoder
 from controller.data.lengths import histogram, spread, token_lengths
 from controller.data.view import blocks
@@ -119,3 +120,19 @@ def test_one_giant_does_not_flatten_the_rest():
     bins = histogram({"train": lengths, "held_out": []})
     assert len(bins) > 5
     assert (bins[-1].high, bins[-1].counts["train"]) == (None, 1)
+
+
+def test_a_held_out_example_longer_than_the_model_reads_is_refused_where_it_stands(repository):
+    """Else the evaluation would refuse it, after training."""
+    rows = "".join(f"question {n},answer\n" for n in range(20))
+    repository.write("train.csv", f"user,assistant\n{rows}")
+    repository.write("held.csv", f"user,assistant\nshort,yes\n{'long ' * 60},yes\n")
+    encoder = WordEncoder(limits=Limits(max_tokens=50))
+    columns = {"user": "user", "assistant": "assistant"}
+    (found,) = repository.problems(
+        {"path": "train.csv", "columns": columns},
+        held_out=[{"path": "held.csv", "columns": columns}],
+        encoder=encoder,
+    )
+    assert (found.file, found.line) == ("finetunes/held.csv", 3)
+    assert "the base model reads at most 50" in found.message

@@ -391,7 +391,8 @@ def test_other_inputs_are_tried_after_a_failure(make):
         ({"max_usd": 2.25}, Estimate(usd=(1, 2.25)), False),
         ({"max_usd": 2.24}, Estimate(usd=(1, 2.25)), True),
         ({"max_usd": 0}, Estimate(usd=(0, 0)), False),
-        ({"max_usd": 0}, Estimate(usd=None), False),
+        # A limit that cannot be kept is no limit.
+        ({"max_usd": 0}, Estimate(usd=None), True),
         ({"max_gpu_hours": 1}, Estimate(gpu_hours=(0.5, 1.5)), True),
         ({"max_gpu_hours": 2}, Estimate(gpu_hours=(0.5, 1.5)), False),
     ],

@@ -1,0 +1,124 @@
+"""Every setting of the openai backend changes what the server is asked, or what is expected of it."""
+
+from dataclasses import asdict, replace
+
+import pytest
+from openai_helpers import MODEL, QUICK, QUICK_PACE, write_request
+from pydantic import BaseModel
+
+from backends.base import BackendError, Endpoint, Prompt, Sampling
+from backends.openai import hyperparameters
+from backends.openai.backend import OpenAIBackend
+from backends.openai.endpoints import settings
+from backends.openai.submit import describe
+from controller.settings import EndpointSettings
+from controller.spec.model import Wandb
+
+CREATE = ("POST", "/fine_tuning/jobs")
+PROMPT = Prompt(messages=[{"role": "user", "content": "?"}])
+WANDB = {"name": "run", "entity": "team", "tags": ["cafe"]}
+ENDPOINT = {
+    "kind": "compatible",
+    "base_url": "http://127.0.0.1:9/v1",
+    "api_key_env": "OTHER_KEY",
+    "organization": "org-1",
+    "project": "proj_1",
+    "deployments": {MODEL: "own-deployment"},
+    "prices": {MODEL: 250.0},
+}
+SETTINGS = {
+    "supervised": {"n_epochs": 7, "batch_size": 2, "learning_rate_multiplier": 0.5},
+    "dpo": {"beta": 0.5},
+    "reinforcement": {
+        "compute_multiplier": 2.0,
+        "eval_interval": 3,
+        "eval_samples": 4,
+        "reasoning_effort": "low",
+    },
+}
+GRADER = {"type": "string_check", "name": "n", "operation": "eq", "input": "a", "reference": "b"}
+
+
+def test_every_setting_has_a_case():
+    assert set(EndpointSettings.model_fields) == ENDPOINT.keys()
+    assert set(Wandb.model_fields) == {"project", *WANDB}
+    models = (one for one in vars(hyperparameters).values() if isinstance(one, type))
+    own = [one for one in models if issubclass(one, BaseModel) and one is not BaseModel]
+    known = {name for model in own for name in model.model_fields}
+    assert known == {"trainingType"}.union(*SETTINGS.values())
+
+
+@pytest.mark.parametrize("key", WANDB)
+def test_tracking_is_sent_with_the_job(server, open_backend, tmp_path, key):
+    for number, more in enumerate(({}, {key: WANDB[key]}, {"project": "other"})):
+        tracking = {"wandb": {"project": "cafe"} | more}
+        request = write_request(
+            tmp_path / "data", fingerprint=f"ft1:{number}" + "a" * 63, tracking=tracking
+        )
+        open_backend().submit(request)
+    sent = [
+        body["integrations"]
+        for method, path, _, body in server.requests
+        if (method, path) == CREATE
+    ]
+    assert len({repr(one) for one in sent}) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "key"), [(method, key) for method, own in SETTINGS.items() for key in own]
+)
+def test_a_hyperparameter_is_sent_with_the_job(tmp_path, method, key):
+    grader = {"grader": GRADER} if method == "reinforcement" else {}
+    request = write_request(tmp_path / "data", method=method)
+    asked = [
+        describe(
+            replace(request, hyperparameters=hyperparameters.parse(method, grader | more)), "openai"
+        ).method
+        for more in ({}, {key: SETTINGS[method][key]})
+    ]
+    assert asked[0] != asked[1]
+    assert asked[1][method]["hyperparameters"][key] == SETTINGS[method][key]
+
+
+def test_where_azure_trains_is_sent_with_the_job(server, open_backend, make_request):
+    parsed = hyperparameters.parse("supervised", {"trainingType": "Developer"}, "azure")
+    backend = open_backend(kind="azure")
+    backend.submit(make_request(hyperparameters=parsed))
+    (sent,) = [body for method, path, _, body in server.requests if (method, path) == CREATE]
+    assert sent["trainingType"] == "Developer"
+
+
+@pytest.mark.parametrize("key", ENDPOINT)
+def test_a_setting_of_an_endpoint_changes_what_is_asked(server, tmp_path, key):
+    request = write_request(tmp_path / "data")
+    seen = []
+    for more in ({}, {key: ENDPOINT[key]}):
+        endpoint = Endpoint(name="own", **{"base_url": server.url, **more})
+        environment = {"OPENAI_API_KEY": "one", "OTHER_KEY": "two"}
+        backend = OpenAIBackend(
+            tmp_path / "state",
+            endpoint,
+            environment=environment,
+            patience=QUICK,
+            pace=replace(QUICK_PACE, patience_s=0.0),
+        )
+        far = OpenAIBackend(
+            tmp_path / "state", replace(endpoint, base_url="https://far.example/v1")
+        )
+        server.requests.clear()
+        try:
+            backend.complete(request.base_model, [None], [PROMPT], Sampling(max_tokens=1))
+        except BackendError as error:
+            seen.append(str(error))
+        seen.append(
+            repr(
+                (
+                    asdict(settings(endpoint, environment)),
+                    backend.encoder(request.base_model, "supervised", {}).identity,
+                    far.estimate(request, 10, 1_000).usd,
+                    [body["model"] for _, _, _, body in server.requests if body],
+                    seen.pop() if len(seen) % 2 else "",
+                )
+            )
+        )
+    assert seen[0] != seen[1]
