@@ -1,10 +1,12 @@
 """The `data` section of a spec, as pydantic models. Every key's text below is also its help."""
 
+import codecs
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from controller.spec.base import NonEmpty, Strict
+from controller.spec.base import MOST, NonEmpty, Strict
+from controller.spec.excerpt import excerpt
 from controller.spec.where import parse_where
 
 OverLength: TypeAlias = Literal["error", "drop", "truncate"]
@@ -16,6 +18,10 @@ Shape: TypeAlias = Literal[
     "chat", "prompt-completion", "alpaca", "sharegpt", "preference", "graded", "text"
 ]
 
+_NOT_OF_TEXT = frozenset(
+    {"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"}
+)
+"""Codecs of Python that spell names or source code, or that mean another thing on each machine."""
 _ONLY_FOR = {
     "connection": ("sql",),
     "config": ("hub",),
@@ -65,7 +71,7 @@ class Columns(Strict):
 class Sample(Strict):
     """A part of a source's rows, chosen by their contents and not by their place."""
 
-    examples: int | None = Field(default=None, ge=1)
+    examples: int | None = Field(default=None, ge=1, le=MOST)
     """So many examples, or all if there are fewer; drawn before duplicates are dropped."""
     fraction: float | None = Field(default=None, gt=0, lt=1)
     """So large a share; an example stays chosen when others are added."""
@@ -108,7 +114,9 @@ class Source(Strict):
     """For workbooks: the sheet's name; the first when absent."""
     extract: Literal["text", "tables"] = "text"
     """For .html: the page's main text, or the rows of its tables."""
-    chunk: Literal["document", "paragraph", "line"] | Annotated[int, Field(ge=100)] = "document"
+    chunk: Literal["document", "paragraph", "line"] | Annotated[int, Field(ge=100, le=MOST)] = (
+        "document"
+    )
     """For .txt, .md and .html text: what becomes one row; a number is the most characters."""
     columns: Columns | None = None
     """Which columns hold question and answer."""
@@ -116,7 +124,7 @@ class Source(Strict):
     """How a row is laid out; recognised from its keys when absent."""
     where: list[NonEmpty] = Field(default_factory=list)
     """Only rows that meet every condition: `score >= 4`, `status in [approved, edited]`."""
-    limit: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=1, le=MOST)
     """Only the first so many rows that meet `where`, over all files of a glob."""
     sample: Sample | None = None
     """Only a part of the examples, chosen by seed, over all files of a glob."""
@@ -131,6 +139,21 @@ class Source(Strict):
     def place(self) -> str:
         """Which key says where the rows come from: `path`, `url`, `sql` or `hub`."""
         return next(key for key in ("path", "url", "sql", "hub") if getattr(self, key) is not None)
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_of_text(cls, encoding: str | None) -> str | None:
+        try:
+            codec = codecs.lookup(encoding or "utf-8")
+        except (LookupError, ValueError):
+            # Which encodings there are is known where files are read.
+            return encoding
+        if codec.name.replace("-", "_") in _NOT_OF_TEXT:
+            raise ValueError(
+                f"{excerpt(codec.name)} is not the encoding of a text file; "
+                "write one like utf-8, utf-16, cp949, shift_jis or cp1252"
+            )
+        return encoding
 
     @field_validator("where")
     @classmethod
@@ -191,7 +214,7 @@ class Prepare(Strict):
         default_factory=lambda: ["KR"]
     )
     """Countries whose national phone numbers are looked for, besides +international ones."""
-    max_tokens: int | None = Field(default=None, ge=8)
+    max_tokens: int | None = Field(default=None, ge=8, le=MOST)
     """Longest example, in tokens of the base model with its chat template."""
     over_length: OverLength = "error"
     """What happens to a longer example."""
