@@ -5,11 +5,11 @@ tokens in nats (what training minimises, on examples it never saw), and `stop_ra
 answers that the model ended by itself.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from backends.base import Completion, Json
+from controller.searching import found_in
 from controller.spec.model import Accuracy, AccuracyMetric, Metric, RegexMatchMetric
 
 ALWAYS = ("held_out_loss", "stop_rate")
@@ -73,8 +73,7 @@ def correct(metric: Metric, references: Sequence[str], answers: Sequence[str]) -
     """Say for each answer whether it is right by one metric."""
     match metric:
         case RegexMatchMetric():
-            pattern = re.compile(metric.regex_match.pattern)
-            return [pattern.search(answer) is not None for answer in answers]
+            return found_in(metric.regex_match.pattern, answers)
         case AccuracyMetric():
             return _labels_match(metric.accuracy, references, answers)
         case "accuracy":
