@@ -21,6 +21,9 @@ from enum import IntEnum
 LONGEST_LINE = 500
 """Characters of one line of a message or a remedy: what it repeats may be as long as a file."""
 
+_NAMED = 3
+"""Sources that are named where many have one problem."""
+
 
 class ExitCode(IntEnum):
     """What the process says to its caller. A stable contract."""
@@ -110,6 +113,18 @@ class InvalidInput(FtctlError):
 
 class DataNotRead(InvalidInput):
     """Sources that cannot be read here: no credentials, no network. A plan says so."""
+
+    @property
+    def reasons(self) -> str:
+        """Each reason once, after the fields of the first sources that it concerns."""
+        fields: dict[str, list[str]] = {}
+        for problem in self.problems:
+            fields.setdefault(problem.message, []).append(problem.field)
+        reasons = []
+        for message, places in fields.items():
+            more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+            reasons.append(f"{', '.join(places[:_NAMED])}{more}: {message}")
+        return legible("; ".join(reasons))
 
 
 class PolicyBroken(InvalidInput):
