@@ -76,7 +76,10 @@ _BLANK, _HELD, _AND = "\ufdd4", "\ufdd5", "\ufdd6"
 _INSIDE = re.compile("[\ufdd0-\ufdd6]")
 _HELD_CODE = re.compile(f"{_HELD}([0-9]+){_HELD}")
 _BLANKS = re.compile(r"[ \t\n\r\f]+")
-_MARKS = re.compile(f"[ {_CELL}{_BREAK}{_LINE}{_PARAGRAPH}]+")
+# Blanks are single ones there: what has no mark among it is never looked at.
+_MARKS = re.compile(
+    f" ?[{_CELL}{_BREAK}{_LINE}{_PARAGRAPH}][ {_CELL}{_BREAK}{_LINE}{_PARAGRAPH}]*"
+)
 _PARTED = re.compile(f"[ {_CELL}]*[{_BREAK}{_LINE}{_PARAGRAPH}][ {_BREAK}{_LINE}{_PARAGRAPH}]*")
 _KEPT = re.compile("(<[^>]*>)|\n|[ \t]")
 _LINE_END_AFTER_BREAK = re.compile(r"(<[bh]r\b[^<>]*>)[ \t]*\n", re.IGNORECASE)

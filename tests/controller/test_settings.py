@@ -44,13 +44,17 @@ serve:
     [
         (
             "<<: {serve: {}}",
-            "ftctl.yaml:1: <<: merges keys in YAML 1.1; YAML 1.2 has no merging\n"
-            "    Write the keys out.",
+            (
+                "ftctl.yaml:1: <<: merges keys in YAML 1.1; YAML 1.2 has no merging\n"
+                "    Write the keys out."
+            ),
         ),
         (
             "<x>: 1",
-            "ftctl.yaml:1: <x>: is no known key\n"
-            "    Known here: budget, endpoints, policies, serve",
+            (
+                "ftctl.yaml:1: <x>: is no known key\n"
+                "    Known here: budget, endpoints, policies, serve"
+            ),
         ),
         (
             "serve:\n  base_model: [a]",
