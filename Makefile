@@ -6,10 +6,11 @@ DEMO := build/demo
 QUESTION ?= 주말에도 문 여나요?
 # Two workers suit the two cores of a small CI machine; more memory and cores: make test WORKERS=8
 WORKERS ?= 2
+SEED ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-server clean-demo test check format schema bench constraints clean
+.PHONY: help setup demo demo-server clean-demo test fuzz check format schema bench constraints clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +52,10 @@ clean-demo: ## Forget the demo, so that `make demo` starts anew
 test: .venv/.ready ## Run all tests
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+fuzz: .venv/.ready ## Damage specs and data files by the thousand; SEED=2 damages others
+	@$(BIN)/python -m tests.fuzz.specs --seed $(SEED)
+	@$(BIN)/python -m tests.fuzz.data_files --seed $(SEED)
 
 check: .venv/.ready ## Check style, types, the JSON Schema, the specs and the workflows
 	@echo "==> ruff"

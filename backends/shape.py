@@ -40,7 +40,7 @@ def check_of(wanted: Hashable) -> Check:
         return _any_of(wanted, parts)
     if origin is tuple and parts[-1] is not Ellipsis:
         return _pair(wanted, [check_of(part) for part in parts])
-    if origin in {list, tuple}:
+    if origin in {list, tuple, Sequence}:
         return _all_in(origin, wanted, check_of(parts[0]))
     if origin is Sequence:
         return _all_in(_ARRAYS, wanted, check_of(parts[0]))

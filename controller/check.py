@@ -16,6 +16,7 @@ from controller.evaluate.gate import COMPARED, parse_condition
 from controller.evaluate.metrics import ALWAYS, OF_TEXTS, metric_name
 from controller.settings import Policies
 from controller.spec.data import Fraction, Source
+from controller.spec.excerpt import excerpt
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
 from controller.unread import check_unread
@@ -101,7 +102,7 @@ def check_spec(
         known = known_backends()
         close = difflib.get_close_matches(spec.backend, known, n=1)
         remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}"
-        yield loaded.problem(("backend",), f"no backend is called {spec.backend!r}", remedy)
+        yield loaded.problem(("backend",), f"no backend is called {excerpt(spec.backend)}", remedy)
         return
     can = answers.capabilities(backend, spec)
     if spec.endpoint is not None and not can.endpoints:
@@ -149,7 +150,7 @@ def check_policies(loaded: LoadedSpec, policies: Policies) -> Iterator[Problem]:
             remedy = "Add `license: CC-BY-4.0` (an SPDX identifier) to the source or to `data`."
             yield loaded.problem(path, message, remedy)
         elif license_ is not None and policies.licenses and license_ not in policies.licenses:
-            message = f"the licence {license_!r} is not among policies.licenses"
+            message = f"the licence {excerpt(license_)} is not among policies.licenses"
             remedy = f"Allowed: {', '.join(policies.licenses)}"
             yield loaded.problem(path, message, remedy)
 

@@ -18,6 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+LONGEST_LINE = 500
+"""Characters of one line of a message or a remedy: what it repeats may be as long as a file."""
+
+_NAMED = 3
+"""Sources that are named where many have one problem."""
+
 
 class ExitCode(IntEnum):
     """What the process says to its caller. A stable contract."""
@@ -35,6 +41,18 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+def legible(text: str) -> str:
+    """Return a text with the middle of each line left out that is too long to be read."""
+    if len(text) <= LONGEST_LINE:
+        return text
+    return "\n".join(
+        line
+        if len(line) <= LONGEST_LINE
+        else f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 3 :]}"
+        for line in text.split("\n")
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Problem:
     """One thing wrong in one place of one file."""
@@ -48,6 +66,11 @@ class Problem:
     """Dotted: `data.train[0].path`."""
     message: str
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        """Cut what is too long to be read."""
+        object.__setattr__(self, "message", legible(self.message))
+        object.__setattr__(self, "remedy", legible(self.remedy))
 
     def __str__(self) -> str:
         """Render as `file:line: field: message`, the remedy indented below."""
@@ -70,8 +93,8 @@ class FtctlError(Exception):
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self.message = legible(message)
+        self.remedy = legible(remedy)
 
     def __str__(self) -> str:
         """Render the message, the remedy indented below."""
@@ -93,6 +116,18 @@ class InvalidInput(FtctlError):
 
 class DataNotRead(InvalidInput):
     """Sources that cannot be read here: no credentials, no network. A plan says so."""
+
+    @property
+    def reasons(self) -> str:
+        """Each reason once, after the fields of the first sources that it concerns."""
+        fields: dict[str, list[str]] = {}
+        for problem in self.problems:
+            fields.setdefault(problem.message, []).append(problem.field)
+        reasons = []
+        for message, places in fields.items():
+            more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+            reasons.append(f"{', '.join(places[:_NAMED])}{more}: {message}")
+        return legible("; ".join(reasons))
 
 
 class PolicyBroken(InvalidInput):

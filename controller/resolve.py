@@ -164,11 +164,10 @@ def invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) -> 
 
 
 def _deferred(name: str, error: DataNotRead) -> Deferred:
-    reasons = "; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)
     remedies = dict.fromkeys(problem.remedy for problem in error.problems if problem.remedy)
     return Deferred(
         name=name,
-        reason=f"data not read, known at apply: {reasons}",
+        reason=f"data not read, known at apply: {error.reasons}",
         remedy="\n".join(remedies),
     )
 

@@ -15,6 +15,7 @@ from controller.canonical import digest
 from controller.errors import InvalidInput, Problem
 from controller.inside import CannotRead, read_inside
 from controller.spec.base import NonEmpty, Strict
+from controller.spec.excerpt import clipped, excerpt
 from controller.spec.load import translate
 from controller.spec.model import DEFAULT_ENDPOINT
 from controller.spec.yaml import MAX_BYTES, parse_yaml
@@ -99,12 +100,12 @@ def load_settings(root: Path) -> Settings:
     try:
         settings = Settings.model_validate(document.value)
     except ValidationError as error:
-        raise InvalidInput(list(translate(error, document, FILE, Settings))) from None
+        raise InvalidInput(translate(error, document, FILE, Settings)) from None
     named = Counter(public_id(written) for written in settings.serve.base_models)
     twice = [name for name, count in named.items() if count > 1]
     if twice:
         line = document.line(("serve", "base_models"))
-        message = f"two base models would be called {twice[0]!r}"
+        message = f"two base models would be called {excerpt(twice[0])}"
         remedy = "Keep one of them, or rename a folder."
         field = "serve.base_models"
         problem = Problem(file=FILE, line=line, field=field, message=message, remedy=remedy)
@@ -164,5 +165,7 @@ def endpoint_of(settings: Settings, root: Path, name: str) -> Endpoint:
     if wanted == DEFAULT_ENDPOINT:
         return Endpoint(name=wanted, env_file=root / ".env")
     known = ", ".join([DEFAULT_ENDPOINT, *endpoints])
-    remedy = f"Known: {known}. Add others to {FILE}: `endpoints: {{{wanted}: {{base_url: …}}}}`"
-    raise BackendError(f"no endpoint is called {wanted!r}", remedy)
+    remedy = (
+        f"Known: {known}. Add others to {FILE}: `endpoints: {{{clipped(wanted)}: {{base_url: …}}}}`"
+    )
+    raise BackendError(f"no endpoint is called {excerpt(wanted)}", remedy)

@@ -30,7 +30,13 @@ LAYERS = (
     ("backends.guarded",),
     ("backends.registry", "backends.testing"),
     ("controller", "controller.errors", "controller.canonical", "controller.clock"),
-    ("controller.failures", "controller.inside", "controller.memo", "controller.state"),
+    (
+        "controller.failures",
+        "controller.inside",
+        "controller.memo",
+        "controller.searching",
+        "controller.state",
+    ),
     ("controller.spec", "controller.evaluate.answers"),
     (
         "controller.data",

@@ -5,19 +5,17 @@ a dot is fitted only by a part that begins with one. Names are compared as they 
 Korean name fits however its letters are composed.
 """
 
-import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 
-_WILDCARD = re.compile(r"[*?]|\[.+\]")
-
 
 def has_wildcard(written: str) -> bool:
     """Say whether a path is a pattern."""
-    return _WILDCARD.search(written) is not None
+    opened, closed = written.find("["), written.rfind("]")
+    return "*" in written or "?" in written or -1 < opened < closed - 1
 
 
 def walk(base: Path, parts: tuple[str, ...], check: Callable[[Path], Path]) -> Iterator[Path]:

@@ -76,7 +76,10 @@ _BLANK, _HELD, _AND = "\ufdd4", "\ufdd5", "\ufdd6"
 _INSIDE = re.compile("[\ufdd0-\ufdd6]")
 _HELD_CODE = re.compile(f"{_HELD}([0-9]+){_HELD}")
 _BLANKS = re.compile(r"[ \t\n\r\f]+")
+# Blanks are single ones there: what has no mark among it is never looked at.
+_MARKS = re.compile(f" ?[{_CELL}{_BREAK}{_LINE}{_PARAGRAPH}][ {_CELL}{_BREAK}{_LINE}{_PARAGRAPH}]*")
 _PARTED = re.compile(f"[ {_CELL}]*[{_BREAK}{_LINE}{_PARAGRAPH}][ {_BREAK}{_LINE}{_PARAGRAPH}]*")
+_KEPT = re.compile("(<[^>]*>)|\n|[ \t]")
 _LINE_END_AFTER_BREAK = re.compile(r"(<[bh]r\b[^<>]*>)[ \t]*\n", re.IGNORECASE)
 
 _SELECT_WITHOUT_TEXT = ",".join(_WITHOUT_TEXT)
@@ -156,7 +159,7 @@ def _without_tags(text: str, tags: list[re.Match[str]]) -> str:
     source = _PRE.sub(_kept_blanks, source) if parted else _LINE_END_AFTER_BREAK.sub(r"\1", source)
     plain = _text_of(LexborHTMLParser(source))
     if parted:
-        plain = _PARTED.sub(_line_ends, _BLANKS.sub(" ", plain))
+        plain = _MARKS.sub(_parted, _BLANKS.sub(" ", plain))
     plain = plain.replace(_BREAK, "\n").replace(_LINE, "\n")
     for mark, meant in ((_CELL, "\t"), (_BLANK, " "), ("\xa0", " ")):
         plain = plain.replace(mark, meant)
@@ -206,11 +209,8 @@ def _means_something(entity: str) -> bool:
 
 
 def _kept_blanks(pre: re.Match[str]) -> str:
-    return re.sub(
-        "(<[^>]*>)|\n|[ \t]",
-        lambda one: one[1] or (_BREAK if one[0] == "\n" else _BLANK),
-        pre[0],
-    )
+    # It ends with its own tag, so that every `<` has an end and is looked at once.
+    return _KEPT.sub(lambda one: one[1] or (_BREAK if one[0] == "\n" else _BLANK), pre[0])
 
 
 def _text_of(tree: LexborHTMLParser) -> str:
@@ -236,6 +236,19 @@ def _marks(node: LexborNode) -> tuple[str, str]:
     if name in {"td", "th"}:
         return "", _CELL
     return _LINE, _LINE
+
+
+def _parted(run: re.Match[str]) -> str:
+    """Write the marks of a run as line ends.
+
+    What comes after the last one is left alone: there, each place would be tried in vain.
+    """
+    marks = run[0]
+    last = max(map(marks.rfind, (_BREAK, _LINE, _PARAGRAPH)))
+    if last < 0:
+        return marks
+    end = len(marks) - len(marks[last + 1 :].lstrip(" "))
+    return _PARTED.sub(_line_ends, marks[:end]) + marks[end:]
 
 
 def _line_ends(run: re.Match[str]) -> str:

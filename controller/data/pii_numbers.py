@@ -72,7 +72,7 @@ _IPV6 = re.compile(
 )
 _VERSION = re.compile(
     r"(?:\bv|\bver\.?|version|release|build|firmware|버전|펌웨어|릴리스|절|항|section|chapter)"
-    r"\s*[:=은는]?\s*$",
+    r"\s*+[:=은는]?\s*+$",
     re.IGNORECASE,
 )
 _SMALL = 10

@@ -45,7 +45,10 @@ _RULES = (
 _FORMS = (
     # The prefixes and lengths of gitleaks' rules and of the services' own documentation; a length
     # is taken as the least, since services lengthen their keys.
-    (("sk-",), r"sk-(?=[\w-]*[0-9])(?=[\w-]*[A-Z])[\w-]{20,}"),  # OpenAI, Anthropic, OpenRouter
+    (
+        ("sk-",),
+        r"sk-(?=[\w-]{0,500}[0-9])(?=[\w-]{0,500}[A-Z])[\w-]{20,}",
+    ),  # OpenAI, Anthropic, OpenRouter
     (("hf_",), r"hf_[A-Za-z0-9]{30,}"),  # Hugging Face
     (("github_pat_",), r"github_pat_\w{60,}"),  # GitHub, fine-grained
     (("AIza",), r"AIza[\w-]{35}"),  # Google

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from controller.spec.excerpt import excerpt
+
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -20,6 +22,8 @@ CANDIDATE = "candidate"
 LOSS = "held_out_loss"
 RULE = f"{LOSS} <= base.{LOSS}"
 """A condition of every spec that does not allow a worse model; left out where a loss is unknown."""
+LONGEST = 1_000
+"""Characters of one condition."""
 FORM = "METRIC >= NUMBER, or METRIC >= base.METRIC + NUMBER (operators: >= <= > < ==)"
 
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+"
@@ -62,12 +66,17 @@ def parse_condition(text: str) -> Condition:
     Raises:
         ValueError: It is none; the message says what is allowed.
     """
+    if len(text) > LONGEST:
+        message = f"a condition has at most {LONGEST:,}"
+        raise ValueError(f"{excerpt(text)} is {len(text):,} characters long; {message}")
     match = _CONDITION.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no condition; write {FORM}")
+        raise ValueError(f"{excerpt(text)} is no condition; write {FORM}")
     model = match["model"]
     if model is not None and model not in COMPARED:
-        raise ValueError(f"{text!r} compares with {model!r}; only base and production can be")
+        raise ValueError(
+            f"{excerpt(text)} compares with {excerpt(model)}; only base and production can be"
+        )
     offset = match["number"] or f"{match['sign'] or ''}{match['offset'] or 0}"
     return Condition(
         text=text.strip(),

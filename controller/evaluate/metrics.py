@@ -1,16 +1,16 @@
-"""Answers → scores. Pure.
+"""Answers → scores. Pure, but that patterns are searched in a process that can be stopped.
 
 Two are always measured: `held_out_loss`, the mean negative log likelihood of the expected answers'
 tokens in nats (what training minimises, on examples it never saw), and `stop_rate`, the share of
 answers that the model ended by itself.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from backends.base import Completion, Json
 from controller.evaluate.answers import Answer, agree, expected_answer, given_answer
+from controller.searching import found_in
 from controller.spec.model import Accuracy, AccuracyMetric, Metric, RegexMatchMetric
 
 ALWAYS = ("held_out_loss", "stop_rate")
@@ -82,10 +82,10 @@ def correct(metric: Metric, expected: Sequence[Answer], given: Sequence[Answer])
     """
     match metric:
         case RegexMatchMetric():
-            pattern = re.compile(metric.regex_match.pattern)
+            found = found_in(metric.regex_match.pattern, [one.text for one in given])
             return [
-                bool(pattern.search(one.text)) and (bool(one.calls) or not wanted.calls)
-                for wanted, one in zip(expected, given, strict=True)
+                is_found and (bool(one.calls) or not wanted.calls)
+                for is_found, wanted, one in zip(found, expected, given, strict=True)
             ]
         case AccuracyMetric():
             return _labels_match(metric.accuracy, expected, given)

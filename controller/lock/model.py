@@ -6,7 +6,15 @@ Only durable facts stand in it: no poll status, no progress. Times are UTC, ISO 
 import json
 from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from controller.errors import LockfileInvalid
 from controller.spec.yaml import dotted
@@ -67,6 +75,13 @@ class Evaluation(Record):
     production_build: str | None = None
     """The build that `production` was at that time."""
     evaluated: str
+
+    @field_validator("scores")
+    @classmethod
+    def _has_its_own(cls, scores: dict[str, Scores]) -> dict[str, Scores]:
+        if "candidate" not in scores:
+            raise ValueError("must have the scores of the candidate")
+        return scores
 
 
 class Verdict(Record):

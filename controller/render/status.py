@@ -64,7 +64,10 @@ def _endings(lockfile: Lockfile, days_until: Callable[[str], int]) -> Iterator[s
         build = entry.builds.get(entry.production or "")
         day = build.facts.get("shutdown_date") if build else None
         if isinstance(day, str):
-            left = days_until(day)
+            try:
+                left = days_until(day)
+            except ValueError:
+                continue  # the record was changed by hand: no day is known
             when = f"in {left} days" if left > 0 else "already"
             yield f"! {safe(name)}: its model is switched off on {day}, {when}"
 
@@ -213,7 +216,7 @@ def _build_lines(build: Build, entry: Entry) -> list[str]:
         f"  job         {build.job}, attempt {build.attempt}, {build.submitted} - {build.finished}",
         f"  data        {build.data.train.examples} examples, {build.data.held_out.examples} held out",
     ]
-    if "trained_tokens" in facts:
+    if isinstance(facts.get("trained_tokens"), int | float):
         lines.append(
             f"  trained     {facts['trained_tokens']:,} tokens in {facts.get('seconds')} s"
         )

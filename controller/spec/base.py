@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 NonEmpty: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 
+MOST = 2**53
+"""Of anything that is counted: the largest number up to which every program reads the same."""
+
 
 class Strict(BaseModel):
     """Settings shared by every model of the spec."""

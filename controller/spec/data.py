@@ -1,12 +1,14 @@
 """The `data` section of a spec, as pydantic models. Every key's text below is also its help."""
 
+import codecs
 import re
 from collections.abc import Iterator
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from controller.spec.base import NonEmpty, Strict
+from controller.spec.base import MOST, NonEmpty, Strict
+from controller.spec.excerpt import excerpt
 from controller.spec.where import parse_where
 
 OverLength: TypeAlias = Literal["error", "drop", "truncate"]
@@ -18,6 +20,10 @@ Shape: TypeAlias = Literal[
     "chat", "prompt-completion", "alpaca", "sharegpt", "preference", "graded", "text"
 ]
 
+_NOT_OF_TEXT = frozenset(
+    {"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"}
+)
+"""Codecs of Python that spell names or source code, or that mean another thing on each machine."""
 _ONLY_FOR = {
     "connection": ("sql",),
     "config": ("hub",),
@@ -108,7 +114,7 @@ class Columns(Strict):
 class Sample(Strict):
     """A part of a source's rows, chosen by their contents and not by their place."""
 
-    examples: int | None = Field(default=None, ge=1)
+    examples: int | None = Field(default=None, ge=1, le=MOST)
     """So many examples, or all if there are fewer; drawn before duplicates are dropped."""
     fraction: float | None = Field(default=None, gt=0, lt=1)
     """So large a share; an example stays chosen when others are added."""
@@ -158,7 +164,9 @@ class Source(Strict):
     """For workbooks: the sheet's name; the first when absent."""
     extract: Literal["text", "tables"] = "text"
     """For .html: the page's main text, or the rows of its tables."""
-    chunk: Literal["document", "paragraph", "line"] | Annotated[int, Field(ge=100)] = "document"
+    chunk: Literal["document", "paragraph", "line"] | Annotated[int, Field(ge=100, le=MOST)] = (
+        "document"
+    )
     """For .txt, .md and .html text: what becomes one row; a number is the most characters."""
     columns: Columns | None = None
     """Which columns hold question and answer."""
@@ -174,7 +182,7 @@ class Source(Strict):
     """End marks of the file's texts that are taken off and not learned: `[" END", "</s>"]`."""
     where: list[NonEmpty] = Field(default_factory=list)
     """Only rows that meet every condition: `score >= 4`, `meta.status in [approved, edited]`."""
-    limit: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=1, le=MOST)
     """Only the first so many rows that meet `where`, over all files of a glob."""
     sample: Sample | None = None
     """Only a part of the examples, chosen by seed, over all files of a glob."""
@@ -196,6 +204,21 @@ class Source(Strict):
         if "chunk" not in given and self.extract == "tables":
             given.append("chunk")
         return [key for key in given if key in self.model_fields_set]
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_of_text(cls, encoding: str | None) -> str | None:
+        try:
+            codec = codecs.lookup(encoding or "utf-8")
+        except (LookupError, ValueError):
+            # Which encodings there are is known where files are read.
+            return encoding
+        if codec.name.replace("-", "_") in _NOT_OF_TEXT:
+            raise ValueError(
+                f"{excerpt(codec.name)} is not the encoding of a text file; "
+                "write one like utf-8, utf-16, cp949, shift_jis or cp1252"
+            )
+        return encoding
 
     @field_validator("where")
     @classmethod
@@ -258,7 +281,7 @@ class Prepare(Strict):
         default_factory=lambda: ["KR"]
     )
     """Countries whose national phone and identity numbers are looked for: [KR, US]."""
-    max_tokens: int | None = Field(default=None, ge=8)
+    max_tokens: int | None = Field(default=None, ge=8, le=MOST)
     """Longest example, in tokens of the base model with its chat template."""
     over_length: OverLength = "error"
     """What happens to a longer example."""

@@ -2,8 +2,7 @@
 
 import difflib
 import re
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -14,13 +13,23 @@ from pydantic_core import ErrorDetails
 
 from controller.errors import InvalidInput, Problem
 from controller.inside import CannotRead, read_inside, resolve_inside
+from controller.spec.excerpt import clipped, excerpt
 from controller.spec.model import Spec
 from controller.spec.parsed import Parsed
-from controller.spec.yaml import MAX_BYTES, Document, dotted, parse_yaml, printable
+from controller.spec.yaml import (
+    MAX_BYTES,
+    MOST_PROBLEMS,
+    Document,
+    dotted,
+    more_problems,
+    parse_yaml,
+    printable,
+)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 FOLDER = "finetunes"
 Parse: TypeAlias = Callable[[bytes, str], tuple[Document | None, list[Problem]]]
+_TAG = re.compile(r"<[a-z_]+>")
 _NUMBER = re.compile(r"\s*[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?\s*")
 
 
@@ -148,7 +157,7 @@ def read_spec(
         remedy = f"Rename it: git mv {file} {file.removesuffix('.yml')}.yaml"
         return None, [Problem(file=file, message="must end in .yaml", remedy=remedy)]
     if not NAME.fullmatch(path.stem):
-        message = f"{path.stem!r} is no name for a fine-tune"
+        message = f"{excerpt(path.stem)} is no name for a fine-tune"
         remedy = "Use small letters, digits and hyphens, at most 63: cafe-answers.yaml"
         return None, [Problem(file=file, message=message, remedy=remedy)]
     try:
@@ -166,7 +175,7 @@ def read_spec(
     try:
         spec = Spec.model_validate(document.value)
     except ValidationError as error:
-        return None, list(translate(error, document, file, Spec))
+        return None, translate(error, document, file, Spec)
     return (
         LoadedSpec(name=path.stem, file=file, folder=path.parent, spec=spec, document=document),
         [],
@@ -175,8 +184,8 @@ def read_spec(
 
 def translate(
     error: ValidationError, document: Document, file: str, model: type[BaseModel]
-) -> Iterator[Problem]:
-    """Yield what pydantic found in a file, in our words and with the lines.
+) -> list[Problem]:
+    """Return what pydantic found in a file, in our words and with the lines.
 
     Args:
         error: What was found.
@@ -184,17 +193,50 @@ def translate(
         file: Its name in messages.
         model: What the file was read as.
     """
-    for details in error.errors(include_url=False):
-        # Tags of a union are marked `<like this>` in the models; people know no unions.
-        path = tuple(part for part in details["loc"] if not str(part).startswith("<"))
-        message, remedy = _explain(details, path, model)
-        yield Problem(
-            file=file,
-            line=document.line(path),
-            field=dotted(path),
-            message=message,
-            remedy=remedy,
+    said: dict[tuple[str | int, ...], tuple[str, str]] = {}
+    found = error.errors(include_url=False)
+    for details in found[:MOST_PROBLEMS]:
+        path = _written_path(details["loc"], document.value)
+        told = _explain(details, path, model)
+        said[path] = _either(said[path], told) if path in said else told
+    problems = [
+        Problem(
+            file=file, line=document.line(path), field=dotted(path), message=message, remedy=remedy
         )
+        for path, (message, remedy) in said.items()
+    ]
+    return [*problems, *more_problems(len(found) - MOST_PROBLEMS, file)]
+
+
+def _either(one: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
+    """Return what is said of a value that has none of several forms: `must be A or B, not C`."""
+    first, _, given = one[0].rpartition(", not ")
+    second, _, _ = other[0].rpartition(", not ")
+    if not first or not second.startswith("must be "):
+        return one
+    return f"{first} or {second.removeprefix('must be ')}, not {given}", one[1] or other[1]
+
+
+def _written_path(location: tuple[str | int, ...], value: object) -> tuple[str | int, ...]:
+    """Return where in the file something was found.
+
+    Tags of a union are marked `<like this>` in the models, and people know no unions; but a key of
+    the file may look like such a mark.
+    """
+    path: list[str | int] = []
+    for part in location:
+        holds = isinstance(value, dict) and part in value
+        is_inside = isinstance(value, dict | list)
+        if not holds and (not is_inside or part == "[key]" or _TAG.fullmatch(str(part))):
+            continue
+        path.append(part)
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            value = None
+    return tuple(path)
 
 
 def _explain(
@@ -202,9 +244,9 @@ def _explain(
 ) -> tuple[str, str]:
     """Say in our words what pydantic found: message and remedy."""
     kind, given, context = details["type"], details["input"], details.get("ctx", {})
-    if kind == "extra_forbidden":
+    if kind == "extra_forbidden" and path:
         return _unknown_key(path, model)
-    if kind == "missing":
+    if kind == "missing" and path:
         return "is missing", f"Add `{_MISSING.get(dotted(path), f'{path[-1]}: …')}`"
     if kind in {"too_short", "string_too_short"}:
         return "must not be empty", ""
@@ -226,7 +268,7 @@ def _how_to_write(kind: str, given: object) -> str:
     if kind in {"int_type", "float_type"} and isinstance(given, str) and _NUMBER.fullmatch(given):
         return "Write the number without quotes."
     if kind == "string_type" and isinstance(given, bool | int | float):
-        return f'Quote it: "{given}"'
+        return f'Quote it: "{clipped(str(given))}"'
     return ""
 
 
@@ -281,9 +323,9 @@ def _shown(given: object) -> str:
         case bool():
             return str(given).lower()
         case str():
-            return f"the text {textwrap.shorten(given, width=60, placeholder='…')!r}"
+            return f"the text {excerpt(' '.join(given.split()) or given)}"
         case int() | float():
-            return f"{given}"
+            return clipped(f"{given}")
         case list():
             return "a list"
         case dict():

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, JsonValue, StringConstraints, Tag, field_validator
 
-from controller.spec.base import NonEmpty, Strict
+from controller.spec.base import MOST, NonEmpty, Strict
 from controller.spec.data import Data
 
 DEFAULT_ENDPOINT = "default"
@@ -72,7 +72,7 @@ class Evaluation(Strict):
     """Measured besides `held_out_loss` and `stop_rate`, which always are."""
     compare_to: list[Literal["base", "production"]] = Field(default=["base"])
     """Which other models answer the same held-out prompts."""
-    max_tokens: int = Field(default=256, ge=1)
+    max_tokens: int = Field(default=256, ge=1, le=MOST)
     """Longest answer, in tokens."""
 
 

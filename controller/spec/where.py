@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
+from controller.spec.excerpt import excerpt
+
+LONGEST = 10_000
+"""Characters of one condition; a list of more values than that is a column of its own."""
 FORM = "COLUMN >= VALUE, COLUMN == VALUE or COLUMN in [VALUE, VALUE] (also != < <= > and not in)"
 
 _COMPARE: dict[str, Callable[[Decimal, Decimal], bool]] = {
@@ -19,12 +23,10 @@ _COMPARE: dict[str, Callable[[Decimal, Decimal], bool]] = {
     ">=": operator.ge,
 }
 _WORDS = frozenset({"true", "false"})
-_CONDITION = re.compile(
-    r"\s*(?P<column>'[^']*'|\"[^\"]*\"|\S.*?)\s*(?:(?P<operator><=|>=|==|!=|<|>)\s*(?P<value>.*?)"
-    r"|\s(?P<member>in|not\s+in)\s*\[(?P<values>.*)\])\s*",
-    re.DOTALL,
-)
-_MEMBER = re.compile(r"""\s*('[^']*'|"[^"]*"|[^\s'",\[\]][^,\[\]]*)\s*(?:,|$)""")
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+_OPERATOR = re.compile(r"<=|>=|==|!=|<|>")
+_MEMBERSHIP = re.compile(r"\s(in|not\s+in)\s*\[")
+_MEMBER = re.compile(r"""\s*+('[^']*'|"[^"]*"|[^\s'",\[\]][^,\[\]]*+)\s*+(?:,|$)""")
 """One value of a list with what ends it; one that holds a comma or a bracket is quoted."""
 
 
@@ -89,20 +91,53 @@ def parse_where(text: str) -> Condition:
     Raises:
         ValueError: It is none; the message says what is allowed.
     """
-    match = _CONDITION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no condition; write {FORM}")
-    if match["member"]:
-        values = _members(text, match["values"])
-        found = "==" if match["member"] == "in" else "!="
+    if len(text) > LONGEST:
+        raise ValueError(
+            f"{excerpt(text)} is {len(text):,} characters long; a condition has at most {LONGEST:,}"
+        )
+    parts = _parts(text.strip())
+    if parts is None:
+        raise ValueError(f"{excerpt(text)} is no condition; write {FORM}")
+    column, found, written = parts
+    if found in {"in", "not in"}:
+        values = _members(text, written)
+        found = "==" if found == "in" else "!="
     else:
-        values = (_unquoted(match["value"]),)
-        found = match["operator"]
+        values = (_unquoted(written),)
     if found in _COMPARE and _number(values[0]) is None:
-        raise ValueError(f"{text!r} compares with {values[0]!r}, which is no number")
-    return Condition(
-        text=text.strip(), column=_unquoted(match["column"]), operator=found, values=values
-    )
+        raise ValueError(f"{excerpt(text)} compares with {excerpt(values[0])}, which is no number")
+    return Condition(text=text.strip(), column=_unquoted(column), operator=found, values=values)
+
+
+def _parts(text: str) -> tuple[str, str, str] | None:
+    """Split a condition into column, operator and value; what comes first ends the column.
+
+    Each pattern is searched once and none of them looks at a character twice, so that the time
+    grows with the length of the text and not with its square.
+    """
+    quoted = _QUOTED.match(text)
+    if quoted is not None:
+        # Its column ends with the quote, if an operator comes next.
+        after = len(text) - len(text[quoted.end() :].lstrip())
+        found = _OPERATOR.match(text, after) or _MEMBERSHIP.match(
+            text, max(after - 1, quoted.end())
+        )
+        if (parts := _split(text, found)) is not None:
+            return parts
+    compared, member = _OPERATOR.search(text, 1), _MEMBERSHIP.search(text, 1)
+    if not text.endswith("]"):
+        member = None
+    found = min(filter(None, (compared, member)), key=re.Match.start, default=None)
+    return _split(text, found)
+
+
+def _split(text: str, found: re.Match[str] | None) -> tuple[str, str, str] | None:
+    if found is None:
+        return None
+    column, rest = text[: found.start()].rstrip(), text[found.end() :]
+    if found.re is _OPERATOR:
+        return column, found[0], rest
+    return (column, " ".join(found[1].split()), rest[:-1]) if rest.endswith("]") else None
 
 
 def _members(text: str, written: str) -> tuple[str, ...]:
@@ -116,9 +151,9 @@ def _members(text: str, written: str) -> tuple[str, ...]:
         values.append(_unquoted(match[1]))
         at = match.end()
     if at < end or not values:
-        wrong = repr(written[at:end].strip()) if values or end else "nothing"
+        wrong = excerpt(written[at:end].strip()) if values or end else "nothing"
         raise ValueError(
-            f"{text!r} has {wrong} in its list where a value is expected; write {FORM}, "
+            f"{excerpt(text)} has {wrong} in its list where a value is expected; write {FORM}, "
             f"and quotes around a value that holds a comma"
         )
     return tuple(values)

@@ -13,14 +13,18 @@ from typing import ClassVar
 import yaml
 
 from controller.errors import Problem
+from controller.spec.excerpt import clipped, excerpt
 
-VERSION = 1
+VERSION = 2
 """Of what a file's bytes are read as. Another one makes every remembered value worthless."""
 MAX_BYTES = 1 << 20
 """A spec is a page, not a book; the limit keeps a hostile file from costing anything."""
 MAX_DEPTH = 40
 MAX_NODES = 50_000
 """Counted after aliases are followed, so that a few lines cannot become a billion values."""
+
+MOST_PROBLEMS = 100
+"""Of one file that are reported; a file with more is another kind of file."""
 
 Path = tuple[str | int, ...]
 
@@ -33,7 +37,11 @@ _FLOAT = re.compile(
 )
 _CORE = "tag:yaml.org,2002:"
 _TEXT = _CORE + "str"
+_MERGE = "<<"
+_NO_MERGE = ("merges keys in YAML 1.1; YAML 1.2 has no merging", "Write the keys out.")
 _TOO_MUCH = "is nested too deeply or expands to too much"
+_KEY_SHOWN = 80
+_TAG_SHOWN = 40
 
 
 class _CoreLoader(
@@ -131,10 +139,19 @@ def parse_yaml(text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
         value = reader.build(node, ())
     except _Refused as refused:
         return None, [_problem(file, *refused.problem)]
-    problems = [_problem(file, *found) for found in reader.problems]
-    if value is None:
+    problems = [_problem(file, *found) for found in reader.problems[:MOST_PROBLEMS]]
+    problems += more_problems(len(reader.problems) - MOST_PROBLEMS, file)
+    if value is None and not problems:
         return None, [_empty(file)]
     return (None if problems else Document(value=value, text=text)), problems
+
+
+def more_problems(count: int, file: str) -> list[Problem]:
+    """Return the problem that stands for those of a file that are not shown; none for none."""
+    if count <= 0:
+        return []
+    message = f"has {count:,} more problem{'' if count == 1 else 's'}"
+    return [Problem(file=file, message=message, remedy="Fix the others first.")]
 
 
 def _compose(text: bytes) -> yaml.Node | None:
@@ -169,15 +186,20 @@ class _Reader:
             line = key_node.start_mark.line + 1
             key = self._scalar(key_node, path) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
-                given = getattr(key_node, "value", "")
-                remedy = f'Quote it: "{given}"' if isinstance(key_node, yaml.ScalarNode) else ""
-                raise _Refused(line, dotted(path), "has a key that is not text", remedy)
+                raise _Refused(line, dotted(path), "has a key that is not text", _quote(key_node))
+            if key == _MERGE and not key_node.style:
+                self.problems.append((line, dotted((*path, key)), *_NO_MERGE))
+                continue
             self.lines[(*path, key)] = line
             if key in seen:
                 message = f"is given twice, first in line {seen[key]}"
                 self.problems.append((line, dotted((*path, key)), message, "Keep one of the two."))
             seen[key] = line
             yield key, self.build(value_node, (*path, key))
+
+    def _tag(self, node: yaml.Node, path: Path) -> _Refused:
+        message = f"has the tag {excerpt(node.tag, _TAG_SHOWN)}; only plain YAML is read"
+        return _Refused(node.start_mark.line + 1, dotted(path), message, "Remove the tag.")
 
     def _scalar(self, node: yaml.Node, path: Path) -> object:
         tag: str = node.tag
@@ -196,23 +218,32 @@ class _Reader:
             if kind == "float":
                 return float(text.replace(".inf", "inf").replace(".nan", "nan").replace(".I", "I"))
         except ValueError:
-            raise _Refused(line, dotted(path), f"cannot be read: {text[:40]!r}") from None
-        raise _Refused(line, dotted(path), f"has the tag {node.tag!r}; only plain YAML is read")
+            raise _Refused(line, dotted(path), f"cannot be read: {excerpt(text, 40)}") from None
+        raise self._tag(node, path)
 
     def _check_tag(self, node: yaml.Node, path: Path, kind: str) -> None:
         if node.tag != _CORE + kind:
-            line = node.start_mark.line + 1
-            raise _Refused(line, dotted(path), f"has the tag {node.tag!r}; only plain YAML is read")
+            raise self._tag(node, path)
+
+
+def _quote(key: yaml.Node) -> str:
+    """Return how to write a key that was read as a number, true, false or nothing."""
+    if not isinstance(key, yaml.ScalarNode) or not key.value or not key.tag.startswith(_CORE):
+        return "Write a text as the key."
+    return f'Quote it: "{clipped(printable(key.value), _KEY_SHOWN)}"'
 
 
 def dotted(path: Path) -> str:
-    """Write a path as people do: `data.train[0].path`. Control characters in keys are escaped."""
+    """Write a path as people do: `data.train[0].path`.
+
+    Control characters in keys are escaped, and long keys are cut.
+    """
     text = ""
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += ("." if text else "") + printable(part)
+            text += ("." if text else "") + printable(clipped(part, _KEY_SHOWN))
     return text
 
 

@@ -4,6 +4,7 @@ import errno
 import pickle
 import sys
 from asyncio import CancelledError
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -400,6 +401,9 @@ def test_a_name_that_nobody_announced_is_still_a_key_error(tmp_path: Path):
         ("x" * 1000, int, (repr("x" * 12 + "..." + "x" * 13), "int")),
         ({"a": [1, {"b": None}]}, dict[str, Json], None),
         (((1, 2.0)), tuple[float, float], None),
+        ((), Sequence[Mapping[str, Json]], None),
+        ([{"a": 1}], Sequence[Mapping[str, Json]], None),
+        ([1], Sequence[Mapping[str, Json]], ("1", "Mapping[str, Json]")),
         ((1, 2, 3), tuple[float, float], ("(1, 2, 3)", "tuple[float, float]")),
     ],
 )

@@ -36,6 +36,17 @@ def test_a_source_that_cannot_be_read_defers_its_fine_tune_alone(repo, monkeypat
     assert deferred.reason.startswith("data not read, known at apply: data.train[0]: FAQ_DATABASE")
 
 
+def test_one_reason_of_many_sources_is_given_once(repo, monkeypatch):
+    monkeypatch.delenv("FAQ_DATABASE_URL", raising=False)
+    data = {"train": [DATABASE] * 200, "held_out": {"fraction": 0.25}}
+    repo.declare("sold", data=data)
+    (deferred,) = repo.planned().plan.actions
+    assert deferred.reason.startswith(
+        "data not read, known at apply: data.train[0], data.train[1], data.train[2] and 197 more: "
+    )
+    assert len(deferred.reason) < 300
+
+
 def test_a_deferred_fine_tune_is_never_forgotten_and_others_go_on(repo, monkeypatch):
     repo.declare("sold")
     repo.settle()

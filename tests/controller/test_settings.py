@@ -43,6 +43,20 @@ serve:
     ("text", "expected"),
     [
         (
+            "<<: {serve: {}}",
+            (
+                "ftctl.yaml:1: <<: merges keys in YAML 1.1; YAML 1.2 has no merging\n"
+                "    Write the keys out."
+            ),
+        ),
+        (
+            "<x>: 1",
+            (
+                "ftctl.yaml:1: <x>: is no known key\n"
+                "    Known here: budget, endpoints, policies, serve"
+            ),
+        ),
+        (
             "serve:\n  base_model: [a]",
             "ftctl.yaml:2: serve.base_model: is no known key\n    Did you mean `base_models`?",
         ),

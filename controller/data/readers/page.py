@@ -19,6 +19,16 @@ _Element: TypeAlias = Any
 MAX_PAGE = 8 << 20
 """Characters of a page. What takes a browser seconds is no page that somebody reads."""
 
+_MAX_ELEMENTS = 100_000
+"""Elements of a page: ten times those of a long article. The time to find a page's main text grows
+with the square of their number."""
+
+_MAX_CELLS = 1_000_000
+"""Cells that those of a page cover beside themselves."""
+
+_MAX_ROW = 5_000
+"""Cells of a row, for the same reason."""
+
 _MAX_SPAN = 1_000
 """Rows or columns that one cell may cover, as in browsers."""
 
@@ -46,7 +56,28 @@ def read(source: SourceFile) -> Iterator[Row]:
         raise Unusable(
             "not an HTML page", "Leave it out, or say what it is: format: text", whole=True
         )
+    _check_size(tree)
     yield from _tables(tree) if source.source.extract == "tables" else _text(tree, source)
+
+
+def _check_size(tree: _Element) -> None:
+    elements = sum(1 for _ in tree.iter())
+    spans = sum(
+        _span(cell, "rowspan") * _span(cell, "colspan") - 1
+        for cell in tree.xpath("//*[@rowspan or @colspan]")
+    )
+    row = max((len(row) for row in tree.iter("tr")), default=0)
+    for what, count, limit in (
+        ("the page has {} elements", elements, _MAX_ELEMENTS),
+        ("cells of the page cover {} others", spans, _MAX_CELLS),
+        ("a row of the page has {} cells", row, _MAX_ROW),
+    ):
+        if count > limit:
+            raise Unusable(
+                f"{what.format(f'{count:,}')}; at most {limit:,} are read",
+                "Split the page, or leave it out.",
+                whole=True,
+            )
 
 
 def _text(tree: _Element, source: SourceFile) -> Iterator[Row]:

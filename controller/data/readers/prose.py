@@ -13,10 +13,11 @@ from controller.data.unusable import Unusable
 # Where a text may be cut, from the best place to the worst. What is matched ends before the blanks.
 _PARAGRAPH = re.compile(r"(?<=\S)(?=[ \t]*\n[ \t]*\n)")
 # \u201d and \u2019 close a quotation, \uff01 and \uff1f are the wide ! and ?
+_SIGNS = "[.!?…]++[\"'\u201d\u2019)\\]」』]*+(?=\\s)"
+_SIGNS_HERE = re.compile(_SIGNS)
+# A run of signs is tried from its first one: from each of them takes the square of the time.
 _SENTENCE = re.compile(
-    "[.!?…]+[\"'\u201d\u2019)\\]」』]*(?=\\s)"
-    "|[。\uff01\uff1f]+[\"'\u201d\u2019)\\]」』]*"
-    "|(?<=\\S)(?=[ \\t]*\\n)"
+    f"(?<![.!?…]){_SIGNS}|[。\uff01\uff1f]+[\"'\u201d\u2019)\\]」』]*|(?<=\\S)(?=[ \\t]*\\n)"
 )
 _WORD = re.compile(r"(?<=\S)(?=\s)")
 _BLANKS = re.compile(r"\s*")
@@ -137,7 +138,9 @@ def border(text: str, start: int, most: int) -> int:
         (_WORD, start + 1),
     ):
         # From one before, so that a sign is found that ends just there.
-        found = pattern.finditer(text, least - 1, last + _AHEAD)
+        where = (text, least - 1, last + _AHEAD)
+        inside = _SIGNS_HERE.match(*where) if pattern is _SENTENCE else None
+        found = [*filter(None, [inside]), *pattern.finditer(*where)]
         fitting = [end for match in found if least <= (end := match.end()) <= last]
         if fitting:
             return fitting[-1]

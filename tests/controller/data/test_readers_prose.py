@@ -215,5 +215,18 @@ def test_a_page_nested_without_end_takes_no_time(read, tag):
         assert line == 1
 
 
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("<p>x" * 100_001, "the page has 100,003 elements; at most 100,000 are read"),
+        ("<table><tr>" + "<td>x" * 5_001, "a row of the page has 5,001 cells; at most 5,000 are read"),
+        ("<table>" + "<tr><td rowspan=9999 colspan=9999>x" * 2, "cells of the page cover 1,999,998 others; at most 1,000,000 are read"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("extract", ["text", "tables"])
+def test_a_page_that_would_take_minutes_is_refused_with_its_numbers(read, extract, page, message):
+    assert read("html", page, extract=extract) == [(1, message)]
+
+
 def test_a_page_that_is_too_long_is_said(read):
     assert read("html", "<p>x" * (3 << 20)) == [(1, "the page is longer than 8 MiB")]

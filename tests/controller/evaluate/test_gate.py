@@ -48,6 +48,15 @@ def test_what_is_no_condition_is_refused_with_the_form(text: str):
         parse_condition(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["a" * 1_001, " " * 200_000 + "x", f"a > {'b' * 900}.c", f"{'a' * 400} = {'1' * 400}"]
+)
+def test_a_long_condition_is_not_repeated_whole(text: str):
+    with pytest.raises(ValueError, match=r"condition|compares with") as caught:
+        parse_condition(text)
+    assert len(str(caught.value)) < 250
+
+
 def test_only_base_and_production_can_be_compared_with():
     with pytest.raises(ValueError, match="only base and production"):
         parse_condition("a >= staging.a")

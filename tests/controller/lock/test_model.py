@@ -86,3 +86,11 @@ def test_what_cannot_be_read_is_said_with_a_way_out(text: bytes, message: str, r
         parse_lockfile(text, NAME)
     assert message in caught.value.message
     assert remedy in caught.value.remedy
+
+
+def test_scores_without_those_of_the_candidate_are_corrupt(make):
+    text = json.loads(dump_lockfile(complete(make)))
+    (build, *_) = text["finetunes"]["cafe"]["builds"].values()
+    del build["evaluation"]["scores"]["candidate"]
+    with pytest.raises(LockfileInvalid, match="must have the scores of the candidate"):
+        parse_lockfile(json.dumps(text).encode(), NAME)

@@ -60,10 +60,38 @@ def message(folder: Path, text: str, name: str = "faq.yaml") -> str:
         ("budget: {max_usd: -1}\n", "budget.max_usd: must be at least 0, not -1"),
         ("hyperparameters: [r]\n", "hyperparameters: must be a mapping of keys to values, not a list"),
         ("backend: x\n", "faq.yaml:7: backend: is given twice, first in line 1"),
+        ("<<: {owner: me}\n", "faq.yaml:7: <<: merges keys in YAML 1.1; YAML 1.2 has no merging\n    Write the keys out."),
+        ("labels: {<<: {a: b}}\n", "faq.yaml:7: labels.<<: merges keys in YAML 1.1"),
+        ("'<<': 1\n", "faq.yaml:7: <<: is no known key\n    Known here: backend"),
+        ("<fraction>: 1\n", "faq.yaml:7: <fraction>: is no known key"),
+        ("lifecycle: {<x>: 1}\n", "faq.yaml:7: lifecycle.<x>: is no known key"),
+        ("evaluation: {max_tokens: 1180591620717411303424}\n", "must be at most 9007199254740992, not 11805916"),
     ],
 )  # fmt: skip
 def test_a_problem_is_said_with_its_place_and_remedy(folder: Path, text: str, expected: str):
     assert expected in message(folder, GOOD + text)
+
+
+LONG = "x" * 5_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"backend: [{LONG}]\n", f"{LONG[:900]}: 1\n", f"? {LONG}\n: 1\n", f"seed: {LONG}\n", f"seed: 1{'0' * 4_000}\n",
+        f"owner: 1{'0' * 4_000}\n", f"method: {LONG}\n",
+        f"seed: !{LONG[:900]} 1\n", f"? 1{'0' * 3_000}\n: 1\n", f"evaluation: {{metrics: [{{regex_match: {{pattern: '({LONG}'}}}}]}}\n",
+    ],
+)  # fmt: skip
+def test_what_is_long_is_not_repeated_whole(folder: Path, text: str):
+    said = message(folder, GOOD + text)
+    assert max(map(len, said.splitlines())) < 600
+
+
+def test_a_file_of_nothing_but_problems_names_the_first_hundred(folder: Path):
+    said = message(folder, GOOD + "".join(f"key{n}: 1\n" for n in range(20_000)))
+    assert said.count("is no known key") == 100
+    assert "faq.yaml: has 19,900 more problems\n    Fix the others first." in said
 
 
 @pytest.mark.parametrize(
@@ -78,6 +106,19 @@ def test_a_problem_is_said_with_its_place_and_remedy(folder: Path, text: str, ex
         ("held_out: {fraction: 0.1}", "held_out: {fraction: 0.1}\n  prepare: {dedup: off}", "data.prepare.dedup: is no known key\n    Did you mean `deduplicate`?"),
         ("- path: data/faq.csv", "- pth: data/faq.csv", "faq.yaml:5: data.train[0].pth: is no known key\n    Did you mean `path`?"),
         ("- path: data/faq.csv", "- data/faq.csv", "faq.yaml:5: data.train[0]: must be a mapping"),
+        *(
+            ("- path: data/faq.csv", f"- path: data/faq.csv\n      {written}", f"faq.yaml:6: data.train[0].{said}")
+            for written, said in [
+                ("<<: {limit: 3}", "<<: merges keys"),
+                ("limit: 1" + "0" * 25, "limit: must be at most 9007199254740992, not 1000"),
+                ("chunk: 1180591620717411303424", "chunk: must be one of document, paragraph, line or at most 9007199254740992, not 1180591620717411303424"),
+                ("chunk: 50", "chunk: must be one of document, paragraph, line or at least 100, not 50"),
+                ("chunk: word", "chunk: must be one of document, paragraph, line or a whole number, not the text 'word'"),
+                ("sample: {examples: 1" + "0" * 25 + "}", "sample.examples: must be at most"),
+                ("where: ['a" + " " * 32_000 + "x']", "where: 'a"),
+                *((f"encoding: {name}", f"encoding: '{name}' is not the encoding of a text file") for name in ("punycode", "idna", "undefined", "unicode-escape", "raw-unicode-escape")),
+            ]
+        ),
         ("  train:\n    - path: data/faq.csv\n", "  train: []\n", "data.train: must not be empty"),
         ("  train:\n    - path: data/faq.csv\n", "", "faq.yaml:3: data.train: is missing"),
     ],

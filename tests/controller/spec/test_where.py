@@ -83,6 +83,26 @@ def test_what_is_no_condition_is_refused_with_the_form(text):
         parse_where(text)
 
 
+def test_a_condition_has_a_longest_length_and_is_not_repeated_whole():
+    with pytest.raises(ValueError, match="32,002 characters long") as caught:
+        parse_where("a" + " " * 32_000 + "x")
+    assert len(str(caught.value)) < 200
+    longest = f"id in [{', '.join(str(number) for number in range(1_600))}]"
+    assert len(parse_where(longest).values) == 1_600
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["status in [" + "a" * 9_000 + "[]", "a == " + "'" * 9_000 + " b", "score < " + "x" * 9_000],
+)
+def test_a_wrong_condition_is_not_repeated_whole(text):
+    try:
+        said = parse_where(text).operator
+    except ValueError as error:
+        said = str(error)
+    assert len(said) < 400
+
+
 @pytest.mark.parametrize("value", ["high", "", "nan", "4 5", "1e9999999999999999999"])
 def test_an_order_needs_a_number(value):
     with pytest.raises(ValueError, match="no number"):

@@ -170,8 +170,13 @@ def test_a_plain_alias_is_followed():
     assert value_of("a: &x {b: 1}\nc: *x\n") == {"a": {"b": 1}, "c": {"b": 1}}
 
 
-def test_merge_keys_are_text():
-    assert value_of("a: &x {b: 1}\nc:\n  <<: *x\n")["c"] == {"<<": {"b": 1}}
+def test_merge_keys_are_refused_by_name_and_quoted_ones_are_text():
+    assert problems_of("a: &x {b: 1}\nc:\n  <<: *x\nd: {<<: 1}\n") == [
+        f"a.yaml:{line}: {key}.<<: merges keys in YAML 1.1; YAML 1.2 has no merging\n"
+        "    Write the keys out."
+        for line, key in ((3, "c"), (4, "d"))
+    ]
+    assert value_of("c: {'<<': 1}\n")["c"] == {"<<": 1}
 
 
 def test_every_key_has_its_line():
