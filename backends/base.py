@@ -24,7 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from backends.chat import Chunk, Completion, Prompt, Sampling
+from backends.chat import Completion, Engine, Prompt, Sampling
 from backends.encoder import Encoder, Json
 
 
@@ -159,26 +159,6 @@ class Event:
     data: Mapping[str, Json] = field(default_factory=dict)
 
 
-class Engine(Protocol):
-    """Models kept loaded, answering until closed. Safe to call from many threads."""
-
-    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
-        """Stream one answer; concurrent calls are answered in one batch.
-
-        Args:
-            model: A model ID; None is the base model itself.
-            prompt: What to answer.
-            sampling: How.
-
-        Raises:
-            ModelMissing: No such model.
-            BackendError: The engine's process is gone.
-        """
-
-    def close(self) -> None:
-        """End it and free its memory."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a backend can do."""
@@ -211,6 +191,17 @@ class Estimate:
     """Optimiser steps."""
     basis: str = ""
     """What the price stands on: `prices of 2025-11`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A spec's hyperparameters under one version of a backend's own corrections."""
+
+    hyperparameters: Mapping[str, Json]
+    """Complete. Each recipe has others, so that its builds have an identity of their own."""
+    is_correction: bool = True
+    """Whether it trains this base model differently than the next older one, as far as that can be
+    known here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,12 +303,13 @@ class Backend(Protocol):
 
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Sequence[Mapping[str, Json]]:
-        """Return the hyperparameters under each recipe that trains this base model differently.
+    ) -> Sequence[Recipe]:
+        """Return the hyperparameters under each recipe, the newest first.
 
-        A recipe is a version of this backend's own corrections. The newest comes first and is what
-        new jobs use; a build that was recorded under another one still matches its spec. Needs no
-        package of an extra.
+        New jobs use the newest; a build that was recorded under another one still matches its spec.
+        Every recipe reads examples as the newest does when they are checked and counted. The
+        hyperparameters are the same on every machine, whatever lies on it. Needs no package of
+        an extra.
 
         Args:
             base_model: What is trained.

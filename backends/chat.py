@@ -1,7 +1,8 @@
-"""Prompts and the answers of models. Part of the contract of `backends.base`."""
+"""Prompts, the answers of models, and what gives them. Part of the contract of `backends.base`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from backends.encoder import Json
 
@@ -73,3 +74,23 @@ class Chunk:
     prompt_tokens: int = 0
     """Set on the last piece, as is the next."""
     completion_tokens: int = 0
+
+
+class Engine(Protocol):
+    """Models kept loaded, answering until closed. Safe to call from many threads."""
+
+    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
+        """Stream one answer; concurrent calls are answered in one batch.
+
+        Args:
+            model: A model ID; None is the base model itself.
+            prompt: What to answer.
+            sampling: How.
+
+        Raises:
+            ModelMissing: No such model.
+            BackendError: The engine's process is gone.
+        """
+
+    def close(self) -> None:
+        """End it and free its memory."""

@@ -17,7 +17,6 @@ from backends.base import (
     Backend,
     BaseModel,
     Capabilities,
-    Chunk,
     Completion,
     Engine,
     Estimate,
@@ -25,9 +24,11 @@ from backends.base import (
     Job,
     Json,
     Prompt,
+    Recipe,
     Sampling,
     TrainRequest,
 )
+from backends.chat import Chunk
 from backends.encoder import Encoder, Feature, Limits, Piece
 from backends.faults import Call, Guard
 from backends.shape import shown
@@ -107,13 +108,13 @@ class GuardedBackend:
 
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Sequence[Mapping[str, Json]]:
-        """Return the hyperparameters under each recipe that trains this base model differently."""
+    ) -> Sequence[Recipe]:
+        """Return the hyperparameters under each recipe, the newest first."""
         if not hasattr(self._backend, "recipes"):
-            return [hyperparameters]
+            return [Recipe(hyperparameters=hyperparameters)]
         with self._guard.call("recipes") as call:
             found = self._backend.recipes(base_model, method, hyperparameters)
-            call.expect(found, Sequence[Mapping[str, Json]])
+            call.expect(found, Sequence[Recipe])
             if not found:
                 raise call.wrong("none", "the newest recipe first")
         return found

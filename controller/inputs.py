@@ -8,7 +8,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backends.base import Backend, BackendError, BaseModel, Encoder, Json
+from backends.base import Backend, BackendError, BaseModel, Encoder, Json, Recipe
 from controller.check import Answers, in_spec
 from controller.data.dataset import Dataset, build_dataset
 from controller.data.fetch.snapshot import Fetched
@@ -112,13 +112,13 @@ def build_newest(
         DataNotRead: A source cannot be read here.
     """
     base_model = identify_base(loaded, entry, backend, readings.bases)
-    hyperparameters = settings_by_recipe(loaded, base_model, backend, readings)[0]
-    return build_one(loaded, base_model, backend, readings, hyperparameters, NEWEST)
+    newest = recipes_of(loaded, base_model, backend, readings)[0]
+    return build_one(loaded, base_model, backend, readings, newest.hyperparameters, NEWEST)
 
 
-def settings_by_recipe(
+def recipes_of(
     loaded: LoadedSpec, base_model: BaseModel, backend: Backend, readings: Readings
-) -> Sequence[Mapping[str, Json]]:
+) -> Sequence[Recipe]:
     """Return a spec's complete hyperparameters under each recipe of its backend, newest first."""
     hyperparameters = readings.answers.hyperparameters(backend, loaded.spec)
     return backend.recipes(base_model, loaded.spec.method, hyperparameters)

@@ -6,16 +6,16 @@ failure was made from count as that build's, whatever a newer recipe would make 
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from backends.base import Json
+from backends.base import Json, Recipe
 from controller.canonical import digest
 from controller.data.recipes import NEWEST
 from controller.inputs import BuiltData
 from controller.lock.model import Build, Entry, Lockfile, OpenJob
-from controller.plan.fingerprint import TRAINING_SCHEME, fingerprint, training_inputs
+from controller.plan.fingerprint import TRAINING_SCHEME, changes, fingerprint, training_inputs
 from controller.spec.model import Spec
 
 Elsewhere: TypeAlias = Mapping[str, Sequence[Mapping[str, Json]]]
@@ -29,8 +29,8 @@ class Variant:
     built: BuiltData
     inputs: Mapping[str, Json]
     fingerprint: str
-    newest: "Variant | None" = None
-    """What new jobs are made from, where this is what is recorded; None for the newest itself."""
+    corrected: tuple[str, ...] = ()
+    """Inputs that a newer recipe would make differently; none for the newest itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class Recorded:
 def choose(
     name: str,
     spec: Spec,
-    settings: Sequence[Mapping[str, Json]],
+    recipes: Sequence[Recipe],
     recorded: Recorded,
     build: Callable[[Mapping[str, Json], int], BuiltData],
 ) -> Variant:
@@ -87,7 +87,7 @@ def choose(
     Args:
         name: The fine-tune.
         spec: Its spec.
-        settings: Its hyperparameters under each recipe of its backend, newest first.
+        recipes: Its hyperparameters under each recipe of its backend, newest first.
         recorded: What was trained before.
         build: Builds the dataset for hyperparameters and a recipe of data.
 
@@ -95,15 +95,15 @@ def choose(
         InvalidInput: The data has problems.
         DataNotRead: A source cannot be read here.
     """
-    newest = _variant(spec, build(settings[0], NEWEST))
+    newest = _variant(spec, build(recipes[0].hyperparameters, NEWEST))
     entry = recorded.lockfile.finetunes.get(name)
     if name in recorded.replace or (entry is not None and newest.fingerprint in entry.builds):
         return newest
     own = recorded.own(name)
     others: list[Variant] = []
-    base = newest.built.base_model.identity
+    base, settings = newest.built.base_model.identity, [one.hyperparameters for one in recipes]
     if own.may_have(spec, base, settings) or recorded.anywhere.may_have(spec, base, settings):
-        others = list(_others(spec, settings, newest, build))
+        others = list(_others(spec, recipes, newest, build))
     for known in (own, recorded.anywhere):
         for one in (newest, *others):
             if one.fingerprint in known.fingerprints:
@@ -113,26 +113,37 @@ def choose(
 
 def _others(
     spec: Spec,
-    settings: Sequence[Mapping[str, Json]],
+    recipes: Sequence[Recipe],
     newest: Variant,
     build: Callable[[Mapping[str, Json], int], BuiltData],
 ) -> Iterator[Variant]:
     """Yield a spec's inputs under older recipes, the newer of them first."""
-    for number, hyperparameters in enumerate(settings):
-        built = newest.built if number == 0 else build(hyperparameters, NEWEST)
-        if number:
-            yield _variant(spec, built, newest)
-        if built.dataset.recipe_matters:
-            for recipe in range(NEWEST - 1, 0, -1):
-                yield _variant(spec, build(hyperparameters, recipe), newest)
+    data = [newest.built]
+    if newest.built.dataset.recipe_matters:
+        older = range(NEWEST - 1, 0, -1)
+        data += [build(recipes[0].hyperparameters, recipe) for recipe in older]
+    for number, recipe in enumerate(recipes):
+        # Examples are read alike by all recipes of a backend.
+        settings = recipe.hyperparameters
+        is_corrected = any(one.is_correction for one in recipes[:number])
+        for built in data:
+            if number or built is not newest.built:
+                one = _variant(spec, replace(built, hyperparameters=settings))
+                corrected = _differing(one, newest, settings=is_corrected)
+                yield replace(one, corrected=corrected)
 
 
-def _variant(spec: Spec, built: BuiltData, newest: Variant | None = None) -> Variant:
+def _differing(one: Variant, newest: Variant, *, settings: bool) -> tuple[str, ...]:
+    """Return the inputs in which a variant differs from the newest, where that changes a model."""
+    fields = (change.field for change in changes(one.inputs, newest.inputs))
+    return tuple(name for name in fields if settings or not name.startswith("hyperparameters."))
+
+
+def _variant(spec: Spec, built: BuiltData) -> Variant:
     inputs = _inputs(
         spec, built.base_model.identity, built.hyperparameters, built.dataset.train.digest
     )
-    key = fingerprint(TRAINING_SCHEME, inputs)
-    return Variant(built=built, inputs=inputs, fingerprint=key, newest=newest)
+    return Variant(built=built, inputs=inputs, fingerprint=fingerprint(TRAINING_SCHEME, inputs))
 
 
 def _inputs(

@@ -20,13 +20,12 @@ from controller.data.unchanged import Unchanged
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
 from controller.evaluate.scored_anew import with_scoring
 from controller.foresight import warnings_of
-from controller.inputs import Readings, build_one, identify_base, settings_by_recipe
+from controller.inputs import Readings, build_one, identify_base, recipes_of
 from controller.lock.model import DataFacts, Entry, PartFacts
 from controller.plan.actions import Blocked, DataChange, Deferred, Desired, Obstacle, Shutdown
 from controller.plan.approval import terms_of
 from controller.plan.fingerprint import (
     EVALUATION_SCHEME,
-    changes,
     evaluation_inputs,
     fingerprint,
 )
@@ -122,9 +121,9 @@ def _choose(
     recorded: Recorded,
 ) -> Variant:
     base_model = identify_base(loaded, entry, backend, readings.bases)
-    settings = settings_by_recipe(loaded, base_model, backend, readings)
+    recipes = recipes_of(loaded, base_model, backend, readings)
     build = partial(build_one, loaded, base_model, backend, readings)
-    return choose(loaded.name, loaded.spec, settings, recorded, build)
+    return choose(loaded.name, loaded.spec, recipes, recorded, build)
 
 
 def _require_valid(
@@ -224,17 +223,10 @@ def _resolve_one(
         warnings=tuple(warnings_of(spec, dataset, built.encoder))
         if key not in entry.builds
         else (),
-        corrected=_corrected(variant),
+        corrected=variant.corrected,
         paid=readings.answers.capabilities(backend, spec).paid or _asks_elsewhere(spec, entry),
     )
     return desired, request
-
-
-def _corrected(variant: Variant) -> tuple[str, ...]:
-    """Return the inputs that a newer recipe would make differently of the same spec."""
-    if variant.newest is None:
-        return ()
-    return tuple(change.field for change in changes(variant.inputs, variant.newest.inputs))
 
 
 def _asks_elsewhere(spec: Spec, entry: Entry) -> bool:

@@ -23,6 +23,7 @@ from backends.base import (
     JobState,
     Json,
     Prompt,
+    Recipe,
     Sampling,
     TrainRequest,
 )
@@ -81,13 +82,16 @@ class LocalGpuBackend:
 
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Sequence[Mapping[str, Json]]:
-        """Return the hyperparameters under each recipe that trains this base model differently."""
+    ) -> Sequence[Recipe]:
+        """Return the hyperparameters under each recipe, the newest first."""
         del method
         folder = base_models.model_folder(base_model)
-        if not recipes.trains_otherwise(folder, hyperparameters):
-            return [hyperparameters]
-        return [{**hyperparameters, "recipe": 2}, hyperparameters]
+        newest: dict[str, Json] = {**hyperparameters, "recipe": recipes.NEWEST}
+        differs = recipes.trains_otherwise(folder, hyperparameters)
+        return [
+            Recipe(hyperparameters=newest, is_correction=differs),
+            Recipe(hyperparameters=hyperparameters),
+        ]
 
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]

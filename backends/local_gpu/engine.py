@@ -27,10 +27,10 @@ from typing import IO, Any, Final, TypeAlias, cast
 from backends.base import (
     BackendError,
     BaseModel,
-    Chunk,
     Prompt,
     Sampling,
 )
+from backends.chat import Chunk
 from backends.local_gpu.completions import error_of, trained_model
 from backends.local_gpu.devices import CPU, visible
 from backends.local_gpu.process import child_environment

@@ -1,8 +1,8 @@
 """Which trainings this version does differently from the first, by base model and settings.
 
-Recipe 1 is what recorded builds were made by, and still what most are made by: nothing else would
-come of them. By recipe 2
+New trainings are made by the newest recipe. By recipe 2
 
+- examples of templates that have to do with thinking or channels are rendered as they are asked;
 - an adapter on the output layer is trained;
 - adapters of a model that also sees lie on its language part alone;
 - a whole model is stored in its base's precision, and keeps what sees.
@@ -16,8 +16,10 @@ from typing import Any, Final
 
 from backends.base import BackendError, Json
 from backends.local_gpu.headers import headers
+from backends.local_gpu.model_files import text_recipe
 from backends.local_gpu.run_dir import read_json
 
+NEWEST: Final = 2
 _OUTPUT: Final = "lm_head"
 
 
@@ -28,13 +30,25 @@ def trains_otherwise(folder: Path, settings: Mapping[str, Json]) -> bool:
         folder: The base model's; what is not there yet decides nothing.
         settings: Complete hyperparameters.
     """
+    return _reads_otherwise(folder, settings) or _learns_otherwise(folder, settings)
+
+
+def _reads_otherwise(folder: Path, settings: Mapping[str, Json]) -> bool:
+    if "max_length" in settings:
+        return False  # plain texts have no template
+    shipped = settings.get("chat_template")
+    named = None if shipped is None else str(shipped)
+    return text_recipe(folder, named, thinking=settings.get("thinking") == "on") == NEWEST
+
+
+def _learns_otherwise(folder: Path, settings: Mapping[str, Json]) -> bool:
     config: Mapping[str, Any] = read_json(folder / "config.json") or {}
-    seeing = isinstance(config.get("text_config"), dict)
+    sees = isinstance(config.get("text_config"), dict)
     if settings.get("finetuning_type") == "full":
-        return seeing or _is_coarse(folder, config)
+        return sees or _is_coarse(folder, config)
     targets = settings.get("target_modules")
     named = targets if isinstance(targets, list) else []
-    return seeing or any(str(name).rpartition(".")[2] == _OUTPUT for name in named)
+    return sees or any(str(name).rpartition(".")[2] == _OUTPUT for name in named)
 
 
 def _is_coarse(folder: Path, config: Mapping[str, Any]) -> bool:

@@ -27,6 +27,7 @@ from backends.base import (
     Json,
     ModelMissing,
     Prompt,
+    Recipe,
     Sampling,
     TrainRequest,
 )
@@ -125,10 +126,10 @@ class OpenAIBackend:
 
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Sequence[Mapping[str, Json]]:
+    ) -> Sequence[Recipe]:
         """Return the one recipe there is: what a service trains is its own."""
         del base_model, method
-        return [hyperparameters]
+        return [Recipe(hyperparameters=hyperparameters)]
 
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]

@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from backends.base import Chunk, Completion, Json
+from backends.base import Completion, Json
+from backends.chat import Chunk
 from backends.openai.wire import Body, Unclear
 
 _OPEN: Final = "<think>"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from backends.base import (
     BackendError,
-    Chunk,
     Completion,
     ModelMissing,
     Prompt,
     PromptRefused,
     Sampling,
 )
+from backends.chat import Chunk
 from backends.openai.chat_answers import StreamReader, completion_of, first_choice
 from backends.openai.chat_requests import (
     MOST_STOPS,

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from backends.base import BaseModel, Chunk, Prompt, Sampling
+from backends.base import BaseModel, Prompt, Sampling
+from backends.chat import Chunk
 from backends.openai.completions import Base, Chats
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from backends.base import Chunk, Completion, Prompt, Sampling
+from backends.base import Completion, Prompt, Sampling
+from backends.chat import Chunk
 
 
 class ScriptedEngine:

@@ -31,6 +31,7 @@ from backends.base import (
     ModelMissing,
     Progress,
     Prompt,
+    Recipe,
     Sampling,
     TrainRequest,
 )
@@ -72,6 +73,7 @@ class ScriptedBackend:
         missing: Base models that are not here.
         silent_bases: Base models that cannot be asked themselves.
         recipe: Number of its newest recipe.
+        corrects: Whether its recipes are said to differ.
         words: How examples are read; the method is the spec's.
         calls: How often each method was called on this object.
     """
@@ -102,6 +104,7 @@ class ScriptedBackend:
         self.missing: frozenset[str] = frozenset()
         self.silent_bases: frozenset[str] = frozenset()
         self.recipe = 1
+        self.corrects = True
         self.words = WordEncoder()
         self.calls: Counter[str] = Counter()
 
@@ -167,11 +170,14 @@ class ScriptedBackend:
 
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Sequence[Mapping[str, Json]]:
+    ) -> Sequence[Recipe]:
         """Return the recipes that `recipe` numbers; the first one is not written out."""
         del base_model, method
-        newer = range(self.recipe, 1, -1)
-        return [*({**hyperparameters, "recipe": number} for number in newer), hyperparameters]
+        newer = ({**hyperparameters, "recipe": number} for number in range(self.recipe, 1, -1))
+        return [
+            Recipe(hyperparameters=one, is_correction=self.corrects)
+            for one in [*newer, hyperparameters]
+        ]
 
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]

@@ -11,7 +11,8 @@ from typing import TypeAlias
 from pydantic import JsonValue
 from starlette.requests import Request
 
-from backends.base import BackendError, Chunk
+from backends.base import BackendError
+from backends.chat import Chunk
 from controller.server.errors import ApiError
 
 Pieces: TypeAlias = AsyncGenerator[tuple[int, Chunk], None]

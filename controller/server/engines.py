@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 from anyio.to_thread import run_sync
 
-from backends.base import Backend, BackendError, BaseModel, Chunk, Engine, Prompt, Sampling
+from backends.base import Backend, BackendError, BaseModel, Engine, Prompt, Sampling
+from backends.chat import Chunk
 from controller.server.errors import ApiError
 from controller.server.limits import Limits
 

@@ -27,6 +27,7 @@ from backends.base import (
     ModelMissing,
     Progress,
     Prompt,
+    Recipe,
     Sampling,
     TrainRequest,
 )
@@ -261,7 +262,7 @@ def test_an_older_backend_does_without_the_later_methods():
     older = guard("older", Older, built_in=False)
     assert older.find_by_name(["faq"]) == {}
     assert older.answers(BASE)
-    assert older.recipes(BASE, "supervised", {"a": 1}) == [{"a": 1}]
+    assert older.recipes(BASE, "supervised", {"a": 1}) == [Recipe(hyperparameters={"a": 1})]
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))

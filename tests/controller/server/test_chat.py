@@ -6,7 +6,8 @@ import time
 import pytest
 from serve_helpers import BASE, Trainer, refused, serving, until, upload
 
-from backends.base import Chunk, Completion, ModelMissing
+from backends.base import Completion, ModelMissing
+from backends.chat import Chunk
 from controller.lock.model import Build, DataFacts, Entry, Lockfile, PartFacts, dump_lockfile
 from controller.server.limits import Limits
 

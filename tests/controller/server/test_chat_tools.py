@@ -5,7 +5,8 @@ import pytest
 from serve_helpers import BASE, serving
 from test_chat import HELLO, Engine, Talking
 
-from backends.base import BackendError, Chunk, PromptRefused, PromptTooLong
+from backends.base import BackendError, PromptRefused, PromptTooLong
+from backends.chat import Chunk
 
 TOOL = {"type": "function", "function": {"name": "hours", "parameters": {"type": "object"}}}
 ENDED = {"finish_reason": "stop", "prompt_tokens": 3, "completion_tokens": 9}
