@@ -5,7 +5,7 @@ Needs no key, no network and no heavy package.
 
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backends.base import Backend, BackendError, BaseModel, Encoder, Json, Recipe
@@ -180,7 +180,11 @@ def _with_line(problem: Problem, loaded: LoadedSpec) -> Problem:
     """Add the line to a problem that the data package found in a field of the spec."""
     if problem.file != loaded.file or problem.line is not None:
         return problem
-    for path in loaded.document.lines:
-        if dotted(path) == problem.field:
-            return loaded.problem(path, problem.message, problem.remedy)
-    return problem
+    lines, field_ = loaded.document.lines, f"{problem.field}."
+    # A key that is not written has the line of what it would stand in.
+    around = [
+        path
+        for path in lines
+        if path and field_.startswith((f"{dotted(path)}.", f"{dotted(path)}["))
+    ]
+    return replace(problem, line=lines[max(around, key=len)]) if around else problem

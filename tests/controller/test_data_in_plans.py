@@ -36,6 +36,16 @@ def test_a_source_that_cannot_be_read_defers_its_fine_tune_alone(repo, monkeypat
     assert deferred.reason.startswith("data not read, known at apply: data.train[0]: FAQ_DATABASE")
 
 
+def test_a_problem_of_a_key_that_is_not_written_has_the_line_around_it(repo):
+    repo.declare("faq", **with_source({"path": "data/faq.csv"}))
+    (blocked,) = repo.planned().plan.actions
+    (problem,) = blocked.problems
+    assert problem.field == "data.train[0].columns"
+    lines = (repo.root / "finetunes/faq.yaml").read_text().splitlines()
+    assert "{" in lines[problem.line - 1]
+    assert '"path"' in lines[problem.line]
+
+
 def test_one_reason_of_many_sources_is_given_once(repo, monkeypatch):
     monkeypatch.delenv("FAQ_DATABASE_URL", raising=False)
     data = {"train": [DATABASE] * 200, "held_out": {"fraction": 0.25}}
