@@ -64,8 +64,13 @@ class Template:
         """Render a conversation up to where the assistant's next answer begins.
 
         Raises:
-            BackendError: The template refuses it.
+            BackendError: The template refuses it, or knows no thinking and shall ask for some.
         """
+        if thinking and self.form.thinking is None and not self.form.channels:
+            raise BackendError(
+                "the model cannot be asked to think: its chat template has no place for that",
+                "ask without thinking",
+            )
         ways = self.ways[self.thinking if thinking is None else thinking]
         return ways.prompt(self._asked(conversation), conversation.get("tools") or None)
 
