@@ -74,6 +74,11 @@ class Template:
         ways = self.ways[self.thinking if thinking is None else thinking]
         return ways.prompt(self._asked(conversation), conversation.get("tools") or None)
 
+    def asked(self, conversation: Conversation) -> str:
+        """Render a conversation that is to be answered in one go, often as its prompt is."""
+        tools = conversation.get("tools") or None
+        return self.ways[self.thinking].text(self._asked(conversation), tools, asks=True)
+
     def reader(self, conversation: Conversation, *, thinking: bool | None = None) -> AnswerReader:
         """Return what takes an answer to a conversation apart; see `answers`."""
         ways = self.ways[self.thinking if thinking is None else thinking]
