@@ -24,6 +24,7 @@ import threading
 import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -251,25 +252,32 @@ def _asked(
     """
     # Where it is not wished for, a model thinks as it was trained to.
     wished = thinking or None
-    try:
+    with _showing():
         # Everyone who is being answered waits while a prompt is read.
-        if longest is not None and chat.is_beyond(conversation, longest):
-            said = f"the prompt has far more than the {longest} tokens that the base model reads"
-            raise PromptTooLong(said, "shorten the prompt")
+        beyond = longest is not None and chat.is_beyond(conversation, longest)
+    if beyond:
+        said = f"the prompt has far more than the {longest} tokens that the base model reads"
+        raise PromptTooLong(said, "shorten the prompt")
+    with _showing():
         prompt = chat.prompt(conversation, thinking=wished)
         reader = chat.reader(conversation, thinking=wished)
-    except PromptTooLong:
-        raise
+    if not conversation["tools"]:
+        # Nobody offered tools, so nothing is a call.
+        reader.form = replace(reader.form, call=None)
+    return prompt, reader
+
+
+@contextmanager
+def _showing() -> Iterator[None]:
+    """Refuse a conversation that the chat template cannot show."""
+    try:
+        yield
     except BackendError as error:
         raise PromptRefused(error.message, error.remedy) from error
     except Exception as error:  # templates are programs, which fail in many ways
         raise PromptRefused(
             f"the chat template cannot show this conversation: {error!r}", "change the messages"
         ) from error
-    if not conversation["tools"]:
-        # Nobody offered tools, so nothing is a call.
-        reader.form = replace(reader.form, call=None)
-    return prompt, reader
 
 
 def _turn(batch: Batch) -> list[Message]:
