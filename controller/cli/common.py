@@ -33,7 +33,7 @@ class Finite(click.FloatRange):
     """A number in a range, and neither `nan` nor `inf`, which are in none."""
 
     def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+        self, value: float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Read it."""
         number: float = super().convert(value, param, ctx)
