@@ -7,6 +7,7 @@ between them. Where that is certain the row is refused; where a text could be me
 import csv
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -67,7 +68,7 @@ def header(cells: Sequence[str]) -> list[str]:
         Unusable: Two have the same.
     """
     names = [unicodedata.normalize("NFC", cell.strip()) for cell in cells]
-    twice = sorted({name for name in names if name and names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         raise Unusable(
             f"the header names {listing(map(quoted, twice))} more than once",
