@@ -1,13 +1,13 @@
-"""Whether the calls of an example can be made: well-formed, and of functions that it defines. Pure."""
+"""Whether the calls of an example can be made: well-formed, and as its tools define them. Pure."""
 
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from backends.base import Json
 from controller.data.example import Example, Message
-from controller.data.nearest import did_you_mean, listing, quoted
+from controller.data.nearest import did_you_mean, quoted
 from controller.data.unusable import Unusable
 
 Definitions: TypeAlias = Mapping[str, Json]
@@ -34,37 +34,42 @@ def check_form(calls: Json) -> None:
         _arguments(function)
 
 
-def check_against_tools(example: Example) -> str:
-    """Check what is learnt against the tools that the example defines.
+class Remarks(NamedTuple):
+    """What a person should know of the calls of an example."""
+
+    undefined: tuple[str, ...] = ()
+    """Functions that are called and not among its tools; with the one that may be meant."""
+    incomplete: str = ""
+    """Which calls lack an argument that their function requires."""
+
+
+def remarks_on_calls(example: Example) -> Remarks:
+    """Hold the calls that are learnt against the tools that the example defines.
 
     Answers that are not learnt, and the answer not preferred, may call what is not there: they show
-    what not to do.
-
-    Returns:
-        What a person should know of calls that can be made and are not whole; nothing as a rule.
-
-    Raises:
-        Unusable: A function is called that is not defined.
+    what not to do. An example without tools may have them in its system prompt.
     """
     if not example.tools:
-        return ""
+        return _NO_REMARKS
     defined = dict(_defined(example.tools))
+    undefined: list[str] = []
     missing: list[str] = []
     for message in example.messages:
         if message.get("role") != "assistant" or message.get("weight") == 0:
             continue
         for name, arguments in _called(message.get("tool_calls")):
             if name not in defined:
-                raise Unusable(
-                    f"{quoted(name)} is called, which is not one of the row's tools",
-                    f"{did_you_mean(name, defined)}The tools are: {listing(defined)}",
-                )
+                meant = did_you_mean(name, defined).lower().rstrip()
+                undefined.append(f"{quoted(name)}{f' ({meant})' if meant else ''}")
+                continue
             missing += [
                 f"{name} is called without {quoted(key)}, which it requires"
                 for key in _required(defined[name])
                 if key not in arguments
             ]
-    return "; ".join(dict.fromkeys(missing))
+    if not undefined and not missing:
+        return _NO_REMARKS
+    return Remarks(tuple(dict.fromkeys(undefined)), "; ".join(dict.fromkeys(missing)))
 
 
 def _arguments(function: Mapping[str, Json]) -> None:
@@ -137,3 +142,6 @@ def _learnt(answer: Message) -> list[Json]:
     }
     content = rest.pop("content", None)
     return [content or "", dict(sorted(rest.items())), called]
+
+
+_NO_REMARKS = Remarks()

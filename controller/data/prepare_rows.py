@@ -16,7 +16,7 @@ from xxhash import xxh3_128_digest
 from backends.base import Encoder, Json
 from controller.canonical import canonical_json
 from controller.data.batches import Batch, Lines
-from controller.data.check_calls import answers_are_equal, check_against_tools
+from controller.data.check_calls import answers_are_equal, remarks_on_calls
 from controller.data.compared import rest_of, texts_of
 from controller.data.conditions import Conditions
 from controller.data.example import Example, map_texts, spell
@@ -311,9 +311,14 @@ class RowPreparer:
         return example
 
     def _note_calls(self, example: Example, line: int, out: Prepared) -> None:
-        """Check what is called against the tools, and note what a person should know."""
-        if said := check_against_tools(example):
-            out.note(line, "calls", said)
+        """Note what a person should know of calls, and of who speaks first."""
+        undefined, incomplete = remarks_on_calls(example)
+        if undefined:
+            out.undefined.update(undefined)
+            what = f"{', '.join(undefined)} called, and not among the row's tools"
+            out.note(line, "tools", what)
+        if incomplete:
+            out.note(line, "calls", incomplete)
         if is_opened_by_assistant(example.messages):
             out.note(
                 line, "greeting", "the assistant speaks first: it learns to, without a question"

@@ -20,8 +20,9 @@ What recipe 2 corrected, each where `recipe > FIRST` is asked:
 - `messages.turns_of`, `preference`: messages that are JSON text in a cell, and dialogues in one text,
   are read as turns; recipe 1 learnt them as one text.
 - `example.map_texts`: `strip_html` and `collapse_whitespace` reach what an answer thinks or refuses.
-- `personal`, `pii_national`: all of an example is masked, with more kinds of numbers; recipe 1
-  masked contents, arguments as text and graded values.
+- `personal`, `pii`, `pii_numbers`, `pii_national`: all of an example is masked, with more kinds of
+  numbers, and what is written in disguise (digits of other scripts, unseen characters between them,
+  escapes of JSON, HTML and addresses); recipe 1 masked contents, arguments as text and graded values.
 - `compared`: near duplicates have equal calls, images and tools.
 - `prepare_rows`: preference pairs with equal answers are dropped.
 - Conditions of `where`: names lead into objects and are found however their letters are composed;
