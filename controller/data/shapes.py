@@ -30,6 +30,7 @@ from controller.data.messages import (
 )
 from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.preference import from_preference
+from controller.data.proposal import proposed_columns
 from controller.data.recipes import FIRST, NEWEST
 from controller.data.sharegpt import from_sharegpt
 from controller.data.unusable import Unusable
@@ -100,7 +101,7 @@ def _recognised(row: Row, reading: Reading) -> Example:
         )
     raise Unusable(
         f"what to learn is not recognised; the columns are: {listing(row)}",
-        "Say which hold question and answer: columns: {user: ..., assistant: ...}",
+        f"Say which hold question and answer: columns: {proposed_columns(row)}",
         field="columns",
     )
 
