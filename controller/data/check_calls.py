@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from backends.base import Json
-from controller.data.example import Example, Message
+from controller.data.example import ROLE_AND_CONTENT, Example, Message
 from controller.data.nearest import did_you_mean, quoted
 from controller.data.unusable import Unusable
 
@@ -57,16 +57,18 @@ def remarks_on_calls(example: Example) -> Remarks:
     for message in example.messages:
         if message.get("role") != "assistant" or message.get("weight") == 0:
             continue
-        for name, arguments in _called(message.get("tool_calls")):
+        for name, arguments in _written(message.get("tool_calls")):
             if name not in defined:
                 meant = did_you_mean(name, defined).lower().rstrip()
                 undefined.append(f"{quoted(name)}{f' ({meant})' if meant else ''}")
                 continue
-            missing += [
-                f"{name} is called without {quoted(key)}, which it requires"
-                for key in _required(defined[name])
-                if key not in arguments
-            ]
+            if required := _required(defined[name]):
+                given = _parsed(arguments)
+                missing += [
+                    f"{name} is called without {quoted(key)}, which it requires"
+                    for key in required
+                    if key not in given
+                ]
     if not undefined and not missing:
         return _NO_REMARKS
     return Remarks(tuple(dict.fromkeys(undefined)), "; ".join(dict.fromkeys(missing)))
@@ -76,9 +78,7 @@ def _arguments(function: Mapping[str, Json]) -> None:
     arguments, what = function.get("arguments", {}), f"the arguments of {quoted(function['name'])}"
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(
-                arguments, object_pairs_hook=_without_repeats, parse_constant=_not_json
-            )
+            arguments = _STRICT.decode(arguments)
         except _Repeated as error:
             raise Unusable(f"{what} have {quoted(error.args[0])} twice", "Write it once.") from None
         except (ValueError, RecursionError) as error:
@@ -114,13 +114,21 @@ def _defined(tools: Sequence[Json]) -> Iterator[tuple[str, Json]]:
             yield name, function.get("parameters")
 
 
-def _called(calls: Json) -> Iterator[tuple[str, Mapping[str, Json]]]:
+_STRICT = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_not_json)
+
+
+def _written(calls: Json) -> Iterator[tuple[str, Json]]:
     for call in calls if isinstance(calls, list) else []:
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
-            arguments = function.get("arguments") or {}
-            parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
-            yield str(function["name"]), parsed
+            yield str(function["name"]), function.get("arguments")
+
+
+def _parsed(arguments: Json) -> Mapping[str, Json]:
+    given: Mapping[str, Json] = (
+        json.loads(arguments) if isinstance(arguments, str) and arguments else arguments or {}
+    )
+    return given
 
 
 def _required(parameters: Json) -> list[str]:
@@ -130,13 +138,19 @@ def _required(parameters: Json) -> list[str]:
 
 def answers_are_equal(example: Example) -> bool:
     """Say whether the answers of a preference pair are the same, so that nothing is preferred."""
-    return example.rejected is not None and _learnt(example.messages[-1]) == _learnt(
-        example.rejected
-    )
+    rejected = example.rejected
+    if rejected is None:
+        return False
+    preferred = example.messages[-1]
+    if len(preferred) == len(rejected) == ROLE_AND_CONTENT:
+        return preferred == rejected
+    return _learnt(preferred) == _learnt(rejected)
 
 
 def _learnt(answer: Message) -> list[Json]:
-    called: list[Json] = [[name, args] for name, args in _called(answer.get("tool_calls"))]
+    called: list[Json] = [
+        [name, dict(_parsed(arguments))] for name, arguments in _written(answer.get("tool_calls"))
+    ]
     rest = {
         key: value for key, value in answer.items() if key not in {"tool_calls", "weight", "name"}
     }

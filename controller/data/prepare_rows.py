@@ -265,13 +265,16 @@ class RowPreparer:
 
     def _prepared(self, row: Fields, line: int, out: Prepared) -> Taken | None:
         json, example = row, None
-        spelt = spell_plain(row) if self._takes_chat else None
+        # A row of other keys is no plain one, and an error is dear.
+        spelt = spell_plain(row) if self._takes_chat and len(row) == 1 else None
         if spelt is None:
             out.recipe_matters = out.recipe_matters or not is_the_same_by_all(row)
             example = self._convert(row)
-            out.unread.update(example.unread)
-            json = example.as_json()
-            spelt = spell_plain(json) if self._changes_nothing else None
+            for key in example.unread:
+                out.unread[key] += 1
+            if self._changes_nothing and example.is_of_texts:
+                json = {"messages": example.messages}
+                spelt = spell_plain(json)
         if spelt is None:
             example = self._treated(self._convert(row) if example is None else example, line, out)
             if example is None:

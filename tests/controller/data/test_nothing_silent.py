@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.data.check_calls import answers_are_equal, remarks_on_calls
@@ -152,6 +152,7 @@ def replaced(value, at, new):
     return copy
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(ROWS)), st.data(), keys, anything)
 def test_no_value_anywhere_in_a_row_is_a_crash(name, data, key, value):
     method, row = ROWS[name]
