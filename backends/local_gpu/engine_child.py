@@ -251,15 +251,13 @@ def _asked(
     """
     # Where it is not wished for, a model thinks as it was trained to.
     wished = thinking or None
+    # Everyone who is being answered waits while a prompt is read.
+    if longest is not None and chat.is_beyond(conversation, longest):
+        said = f"the prompt has far more than the {longest} tokens that the base model reads"
+        raise PromptTooLong(said, "shorten the prompt")
     try:
-        # Everyone who is being answered waits while a prompt is read.
-        if longest is not None and chat.is_beyond(conversation, longest):
-            said = f"the prompt has far more than the {longest} tokens that the base model reads"
-            raise PromptTooLong(said, "shorten the prompt")
         prompt = chat.prompt(conversation, thinking=wished)
         reader = chat.reader(conversation, thinking=wished)
-    except PromptTooLong:
-        raise
     except BackendError as error:
         raise PromptRefused(error.message, error.remedy) from error
     except Exception as error:  # templates are programs, which fail in many ways
