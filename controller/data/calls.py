@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from backends.base import Json
-from controller.data.example import Message
+from controller.data.example import ROLE_AND_CONTENT, Message
 from controller.data.nearest import quoted
 from controller.data.unusable import Unusable
 
@@ -28,6 +28,12 @@ def in_openai_form(messages: list[Message]) -> list[Message]:
     Raises:
         Unusable: What stands for a call cannot be one.
     """
+    for message in messages:
+        if len(message) > ROLE_AND_CONTENT or message.get("role") in _RESULTS:
+            break
+    else:
+        # Most conversations are.
+        return messages
     if not any(map(_has_calls, messages)):
         return messages
     return _Conversation(messages).converted()

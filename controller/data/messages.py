@@ -18,7 +18,7 @@ _MAY_BE_ARRAY = frozenset("[ \t\r\n")
 """What a text begins with that may spell an array of JSON."""
 _PLAIN = {"role", "content"}
 _SYSTEM = ("system", "system_prompt")
-_UNLEARNT = ("loss", "train", "trainable", "training")
+_UNLEARNT = frozenset({"loss", "train", "trainable", "training"})
 
 
 def needs(row: Mapping[str, Json], *keys: str) -> None:
@@ -114,10 +114,11 @@ def message_of(written: Json) -> Message:
     if written.keys() == _PLAIN and type(written["content"]) is str:
         return written
     message = {key: value for key, value in written.items() if value is not None}
-    message.setdefault("content", None)
+    if "content" not in message:
+        message["content"] = None
     if not message.get("tool_calls", True):
         del message["tool_calls"]
-    for key in _UNLEARNT:
+    for key in () if _UNLEARNT.isdisjoint(message) else sorted(_UNLEARNT):
         if isinstance(message.get(key), bool):
             raise Unusable(
                 f"a message says by `{key}` whether it is learnt, which is not read",

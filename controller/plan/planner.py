@@ -177,9 +177,12 @@ class Planner:
             ("max_gpu_hours", budget.max_gpu_hours, estimate.gpu_hours, "GPU hours"),
         )
         for key, limit, range_, unit in limits:
-            if limit is not None and range_ is None:
-                reason = f"budget.{key}: {limit:g} cannot be kept: {_UNKNOWN[key]} is not known"
-                remedy = f"Remove budget.{key} from {self.desired.file}{_KNOWN_BY.get(key, '')}."
+            if key == "max_usd" and limit is not None and range_ is None:
+                reason = f"budget.max_usd: {limit:g} cannot be kept: what the job costs is unknown"
+                remedy = (
+                    f"Remove budget.max_usd from {self.desired.file}, or name the base model's "
+                    "price in `prices` of its endpoint in ftctl.yaml."
+                )
                 return self._blocked(Obstacle.BUDGET, reason, remedy)
             if limit is not None and range_ is not None and range_[1] > limit:
                 reason = f"up to {range_[1]:.2f} {unit} exceed budget.{key}: {limit:g}"
@@ -225,6 +228,9 @@ class Planner:
             lost = [text for text in spec.gate if "base." in text]
             if lost:
                 yield f"without it these conditions of the gate cannot hold: {'; '.join(lost)}"
+        hours = spec.budget.max_gpu_hours
+        if hours is not None and self.desired.estimate.gpu_hours is None:
+            yield f"how long the job takes is not known yet: it stops after {hours:g} GPU hours"
         if spec.gate or spec.allows_worse:
             return
         why = silent and "its base model cannot be asked"
@@ -368,12 +374,6 @@ class Planner:
         recorded = without_version(build.evaluation.inputs)
         differing = changes(recorded, self.desired.evaluation_inputs)
         return f"{', '.join(change.field for change in differing)} changed"
-
-
-_UNKNOWN = {"max_usd": "what the job costs", "max_gpu_hours": "how long the job takes"}
-_KNOWN_BY = {
-    "max_usd": ", or name the base model's price in `prices` of its endpoint in ftctl.yaml"
-}
 
 
 def pinned_builds(pin: str, entry: Entry) -> list[str]:

@@ -395,6 +395,8 @@ def test_other_inputs_are_tried_after_a_failure(make):
         ({"max_usd": 0}, Estimate(usd=None), True),
         ({"max_gpu_hours": 1}, Estimate(gpu_hours=(0.5, 1.5)), True),
         ({"max_gpu_hours": 2}, Estimate(gpu_hours=(0.5, 1.5)), False),
+        # The job stops by itself, and a first one tells how long the next takes.
+        ({"max_gpu_hours": 2}, Estimate(gpu_hours=None), False),
     ],
 )
 def test_a_budget_is_kept_by_the_high_end(make, budget, estimate, *, blocked: bool):
@@ -404,6 +406,14 @@ def test_a_budget_is_kept_by_the_high_end(make, budget, estimate, *, blocked: bo
     if blocked:
         assert action.obstacle is Obstacle.BUDGET
         assert f"budget.{next(iter(budget))}" in action.reason
+
+
+def test_where_hours_are_not_known_the_plan_says_when_the_job_stops(make):
+    action = step(make.desired(budget={"max_gpu_hours": 0.5}))
+    assert isinstance(action, Train)
+    assert "how long the job takes is not known yet: it stops after 0.5 GPU hours" in (
+        action.warnings
+    )
 
 
 def test_a_budget_never_stops_what_is_free(make):
