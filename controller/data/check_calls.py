@@ -14,6 +14,8 @@ Definitions: TypeAlias = Mapping[str, Json]
 """What each function takes, by its name."""
 
 _FORM = 'Write [{"id": "call_1", "type": "function", "function": {"name": "search", ...}}]'
+_OF_FUNCTIONS = ("name", "arguments", "parameters")
+"""Keys that a call has within its function."""
 _ARGUMENTS = 'Write an object as JSON text: "arguments": "{\\"day\\": \\"Monday\\"}".'
 
 
@@ -31,6 +33,16 @@ def check_form(calls: Json) -> None:
             raise Unusable("`tool_calls` is not a list of function calls", _FORM)
         if not name:
             raise Unusable("a tool call names no function", _FORM)
+        beside = [key for key in _OF_FUNCTIONS if call.get(key) is not None]
+        where = "function"
+        if not beside and function.get("parameters") is not None and "arguments" in function:
+            beside, where = ["parameters"], "arguments"
+        if beside:
+            raise Unusable(
+                f"a call of {quoted(name)} has {quoted(beside[0])} beside its {where}, which "
+                "nothing would read",
+                _FORM,
+            )
         _arguments(function)
 
 
@@ -125,10 +137,8 @@ def _written(calls: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _parsed(arguments: Json) -> Mapping[str, Json]:
-    given: Mapping[str, Json] = (
-        json.loads(arguments) if isinstance(arguments, str) and arguments else arguments or {}
-    )
-    return given
+    given = json.loads(arguments) if isinstance(arguments, str) and arguments else arguments
+    return given if isinstance(given, dict) else {}
 
 
 def _required(parameters: Json) -> list[str]:

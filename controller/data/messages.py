@@ -118,13 +118,25 @@ def message_of(written: Json) -> Message:
         message["content"] = None
     if not message.get("tool_calls", True):
         del message["tool_calls"]
-    for key in () if _UNLEARNT.isdisjoint(message) else sorted(_UNLEARNT):
-        if isinstance(message.get(key), bool):
+    if not _UNLEARNT.isdisjoint(message):
+        refuse_unlearnt(message)
+    return message
+
+
+def refuse_unlearnt(message: Mapping[str, Json]) -> None:
+    """Refuse a message that says in a way of its own whether it is learnt.
+
+    Raises:
+        Unusable: It does.
+    """
+    for key in sorted(_UNLEARNT & message.keys()):
+        value = message[key]
+        said = value.strip().lower() if isinstance(value, str) else value
+        if said in (0, 1, "true", "false", "0", "1"):
             raise Unusable(
                 f"a message says by `{key}` whether it is learnt, which is not read",
                 'Write "weight": 0 into messages that are not to be learnt, and remove the key.',
             )
-    return message
 
 
 def turns_of(row: Mapping[str, Json], key: str, role: str, reading: Reading) -> list[Message]:

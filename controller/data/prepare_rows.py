@@ -272,9 +272,8 @@ class RowPreparer:
             example = self._convert(row)
             for key in example.unread:
                 out.unread[key] += 1
-            if self._changes_nothing and example.is_of_texts:
-                json = {"messages": example.messages}
-                spelt = spell_plain(json)
+            json = {"messages": example.messages}
+            spelt = spell_plain(json) if self._changes_nothing and example.is_of_texts else None
         if spelt is None:
             example = self._treated(self._convert(row) if example is None else example, line, out)
             if example is None:
@@ -318,8 +317,7 @@ class RowPreparer:
         undefined, incomplete = remarks_on_calls(example)
         if undefined:
             out.undefined.update(undefined)
-            what = f"{', '.join(undefined)} called, and not among the row's tools"
-            out.note(line, "tools", what)
+            out.note(line, "tools", f"{', '.join(undefined)} called, and not among the row's tools")
         if incomplete:
             out.note(line, "calls", incomplete)
         if is_opened_by_assistant(example.messages):

@@ -32,13 +32,13 @@ def proposed_columns(names: Iterable[str]) -> str:
     """Return `columns` as a spec writes them, with gaps where no name says what it holds."""
     known = {name.lower(): name for name in names}
     answer = _first(known, _ANSWERS)
-    asked = next((pair for pair in _PAIRS if known.keys() >= set(pair)), None)
-    if asked is None and (question := _first(known, _QUESTIONS)) is not None:
-        context = _first({key: known[key] for key in known if known[key] != question}, _CONTEXTS)
-        asked = (question.lower(),) if context is None else (context.lower(), question.lower())
-    if asked is None or answer is None:
+    columns = next(([known[a], known[b]] for a, b in _PAIRS if a in known and b in known), [])
+    if not columns and (question := _first(known, _QUESTIONS)) is not None:
+        rest = {key: name for key, name in known.items() if name != question}
+        context = _first(rest, _CONTEXTS)
+        columns = [question] if context is None else [context, question]
+    if not columns or answer is None:
         return _OPEN
-    columns = [known[key] for key in asked]
     if any(set(name) & _NEEDS_QUOTES for name in (*columns, answer)):
         return _OPEN
     user = columns[0]

@@ -17,6 +17,7 @@ from controller.data.messages import (
     options_of,
     parsed_list,
     parsed_text,
+    refuse_unlearnt,
     tools_of,
     with_system_of,
 )
@@ -124,6 +125,8 @@ def _messages(turn: Json) -> list[Message]:
         return [message_of({**turn, "role": role, "content": value})]
     else:
         message = {"role": role, "content": value}
+    if isinstance(turn, dict) and turn.keys() != _PLAIN:
+        refuse_unlearnt(turn)
     if weight is not None:
         message["weight"] = weight
     return [message]

@@ -256,3 +256,31 @@ def test_pairs_of_equal_answers(preferred, rejected, equal):
         [ASKED, {"role": "assistant", **preferred}], rejected={"role": "assistant", **rejected}
     )
     assert answers_are_equal(pair) is equal
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"function": {"name": "f"}, "arguments": {"a": 1}},
+        {"function": {"name": "f", "arguments": {"a": 1}}, "name": "g"},
+        {"function": {"name": "f", "arguments": "{}", "parameters": {"a": 1}}},
+    ],
+)
+def test_parts_of_a_call_that_nothing_would_read_are_refused(made):
+    example = converter(None, None)({"messages": [ASKED, called(made)]})
+    with pytest.raises(Unusable, match="which nothing would read"):
+        check(example)
+    check(converter(None, None)({"messages": [ASKED, called({**call("{}"), "name": None})]}))
+
+
+@pytest.mark.parametrize("said", [False, True, 0, "false", "True", "0"])
+def test_turns_that_say_whether_they_are_learnt_are_refused_in_every_shape(said):
+    turn = {"from": "gpt", "value": "b", "loss": said}
+    message = {"role": "assistant", "content": "b", "train": said}
+    for row in (
+        {"conversations": [{"from": "human", "value": "a"}, turn]},
+        {"messages": [ASKED, message]},
+    ):
+        with pytest.raises(Unusable, match="whether it is learnt"):
+            converter(None, None)(row)
+    assert converter(None, None)({"messages": [ASKED, {**message, "train": None, "loss": 0.35}]})
