@@ -298,6 +298,50 @@ def test_several_calls_at_once_are_refused_where_a_template_shows_one(made):
     assert caught.value.remedy == "let the assistant call one tool at a time"
 
 
+def accepted(template, conversation) -> bool:
+    try:
+        check(template, conversation)
+    except BackendError:
+        return False
+    return True
+
+
+ASKED, SAID = KINDS["one answer"][1]["messages"]
+BLOCK_IN_TEXT = {"role": "assistant", "content": "<think>Hm.</think> change_pin"}
+TOLD = {"role": "assistant", "content": '{"name": "exchange_rate", "arguments": {}}'}
+
+
+@pytest.mark.parametrize("thinks", [False, True])
+@pytest.mark.parametrize("name", MADE)
+def test_what_a_plan_accepts_the_job_and_the_evaluation_accept(made, name, thinks):
+    """Nothing is refused later, asked otherwise than it was trained, or read as something else."""
+    chat = load_chat(made[name], None, thinking=thinks)
+    tools = KINDS["call"][1]["tools"]
+    for messages in (
+        [SAID],
+        [{**SAID, "reasoning_content": "Hm."}],
+        [ASKED, SAID, SAID],
+        [ASKED, BLOCK_IN_TEXT],
+        [ASKED, BLOCK_IN_TEXT, ASKED, {**SAID, "reasoning_content": " Hm. "}],
+        [ASKED, BLOCK_IN_TEXT, ASKED, SAID],
+        [ASKED, TOLD],
+    ):
+        for offered in ([], tools):
+            conversation = {"messages": messages, "tools": offered}
+            if not accepted(chat.template, conversation):
+                continue
+            (found,) = chat.encode([conversation])
+            assert not isinstance(found, BackendError), (messages, found)
+            before = {**conversation, "messages": messages[:-1]}
+            ids = chat.prompt(before)
+            # What it is asked is what precedes the last answer in training.
+            assert found.ids[: len(ids)] == ids, messages
+            assert found.learnt[len(ids)], messages
+            read = chat.parse(found.ids[len(ids) :], before)
+            assert "change_pin" in read.text or read.text == TOLD["content"], messages
+            assert not read.calls, messages
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_the_recipe_rises_where_rendering_changed_and_not_for_plain_templates(made, name):
     folder = made[name]
