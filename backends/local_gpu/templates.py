@@ -201,6 +201,11 @@ def load_template(
     """
     settings = read_json(folder / "tokenizer_config.json") or {}
     chatml = set(_CHATML) <= set(special.values())
+    if shipped is not None and _CHATML[1] not in special.values():
+        raise BackendError(
+            f"the tokenizer in {folder} lacks the control tokens of the template {shipped}",
+            _without_shipped(folder),
+        )
     named = template_sources(folder, shipped, chatml=chatml)
     source = named["default"]
     with_tools = named.get("tool_use", source)
@@ -252,6 +257,14 @@ def differs(template: Template) -> bool:
             # Refused then: nothing was trained so. Refused now: a plan says so.
             continue
     return False
+
+
+def _without_shipped(folder: Path) -> str:
+    try:
+        template_sources(folder, None)
+    except BackendError as error:
+        return error.remedy
+    return "remove `chat_template`: the model's own template is used then"
 
 
 def _ends(folder: Path, settings: Mapping[str, Any], special: Mapping[int, str]) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import BackendError
+from backends.base import BackendError, BaseModel
+from backends.local_gpu.encoder import LocalEncoder
 from backends.local_gpu.learnable import check
 from backends.local_gpu.model_files import special_of, text_recipe
 from backends.local_gpu.templates import differs, load_template
@@ -296,6 +297,17 @@ def test_several_calls_at_once_are_refused_where_a_template_shows_one(made):
     with pytest.raises(BackendError, match="one call") as caught:
         check(chat.template, {**conversation, "messages": [conversation["messages"][0], twice]})
     assert caught.value.remedy == "let the assistant call one tool at a time"
+
+
+def test_a_shipped_template_without_its_tokens_is_refused_at_plan_with_the_way_out(made):
+    base = BaseModel(reference=str(made["strict"]), revision=None, identity="strict")
+    encoder = LocalEncoder(base_model=base, chat_template="chatml")
+    conversation = KINDS["one answer"][1]
+    assert not encoder.clears(json.dumps(conversation).encode())
+    with pytest.raises(BackendError, match="lacks the control tokens") as caught:
+        encoder.check(conversation)
+    assert caught.value.remedy.startswith("remove `chat_template`")
+    LocalEncoder(base_model=base).check(conversation)
 
 
 def accepted(template, conversation) -> bool:
