@@ -17,8 +17,13 @@ class Prompt:
     messages: Sequence[Mapping[str, Json]]
     tools: Sequence[Mapping[str, Json]] = ()
     reference: Mapping[str, Json] | None = None
-    """The expected answer, a message of the assistant, whose loss is measured too. Without
-    messages: `{"text": ...}`, a text to measure."""
+    """The expected answer, a message of the assistant, whose loss is measured too; or
+    `{"text": ...}`, a text to measure, of which nothing is asked."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether nothing is asked: there is only a text to measure."""
+        return "text" in (self.reference or {}) and not self.messages
 
 
 def text_of(message: Mapping[str, Json]) -> str:

@@ -127,7 +127,7 @@ def _model(
     chosen = one or next((other for other in request["models"] if other is not None), None) or {}
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     length = chosen.get("max_length") or _BLOCK
-    asked = [bool(prompt["messages"]) for prompt in request["prompts"]]
+    asked = [_is_asked(prompt) for prompt in request["prompts"]]
     return Model(
         model=model,
         dtype=dtype,
@@ -195,11 +195,11 @@ def _answer(one: Model, request: Mapping[str, Any]) -> list[Completion]:
     prompts, sampling = request["prompts"], request["sampling"]
     plain = one.model.get_base_model() if isinstance(one.model, PeftModel) else one.model
     plain.eval()
-    said = [_SILENCE if prompt["messages"] else _NOTHING_ASKED for prompt in prompts]
+    said = [_SILENCE if _is_asked(prompt) else _NOTHING_ASKED for prompt in prompts]
     context = torch.autocast(plain.device.type, dtype=one.dtype, enabled=one.dtype != torch.float32)
     with torch.no_grad(), context:
         if sampling["max_tokens"] > 0 and one.chat is not None:
-            asked = {place: prompt for place, prompt in enumerate(prompts) if prompt["messages"]}
+            asked = {place: prompt for place, prompt in enumerate(prompts) if _is_asked(prompt)}
             answered = _generate(plain, one.chat, asked, sampling)
             for place, completion in zip(asked, answered, strict=True):
                 said[place] = completion
@@ -318,8 +318,8 @@ def _completion(
 def _references(one: Model, prompts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Encoded]]:
     """Yield the references, encoded exactly as training does, each with its prompt's place."""
     readers = (
-        (one.chat, _with_reference, [place for place, p in enumerate(prompts) if p["messages"]]),
-        (one.documents, _text, [place for place, p in enumerate(prompts) if not p["messages"]]),
+        (one.chat, _with_reference, [place for place, p in enumerate(prompts) if _is_asked(p)]),
+        (one.documents, _text, [place for place, p in enumerate(prompts) if not _is_asked(p)]),
     )
     for reader, example_of, places in readers:
         wanted = [place for place in places if prompts[place]["reference"] is not None]
@@ -354,6 +354,12 @@ def _reference_losses(
         (total / labels if labels else None, labels)
         for total, labels in zip(totals, counts, strict=True)
     ]
+
+
+def _is_asked(prompt: Mapping[str, Any]) -> bool:
+    """Return whether an answer is wanted, be it to nothing; otherwise there is a text to measure."""
+    reference = prompt["reference"]
+    return bool(prompt["messages"]) or (reference is not None and "text" not in reference)
 
 
 def _conversation(prompt: Mapping[str, Any]) -> Conversation:

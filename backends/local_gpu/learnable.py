@@ -204,6 +204,11 @@ def _verified(template: Template, conversation: Conversation) -> Rendered:
         text, message = rendered.text[span.start : span.end], messages[place]
         if not template.ended(text):
             raise endless(template)
+        if span.start == 0:
+            raise BackendError(
+                "nothing stands before an answer, so its first token would not be learnt",
+                "begin the conversation with a message of the user",
+            )
         if message["content"].strip() not in text:
             raise BackendError(
                 "the base model's chat template leaves out a part of an answer, "
@@ -211,7 +216,7 @@ def _verified(template: Template, conversation: Conversation) -> Rendered:
                 f"remove what it leaves out{template.or_chatml}",
             )
         special = message.get("tool_calls") or thought(message)
-        if special or means(template, message["content"]):
+        if special or means(template, message["content"]) or _looks_like_call(template, message):
             _check_read_back(template, conversation, place, message, text)
     return rendered
 
@@ -251,12 +256,19 @@ def _check_read_back(
             "give the example `tools` that name the types of its arguments, "
             f"or remove it{template.or_chatml}",
         )
-    if read.text.strip() != message["content"].strip() or read.thinking != thought(message).strip():
+    said = (read.text.strip(), read.thinking.strip())
+    if said != (message["content"].strip(), thought(message).strip()):
         raise BackendError(
             f"an answer would be understood as another: {message['content'][:100]!r} is read "
             f"back as {read.text[:100]!r}",
             f"remove the marks that have a meaning in it{template.or_chatml}",
         )
+
+
+def _looks_like_call(template: Template, message: Mapping[str, Any]) -> bool:
+    """Say whether a text may be a call where calls have no marks; `_check_read_back` knows."""
+    form = template.form.call
+    return form is not None and not form.opens and message["content"].lstrip().startswith("{")
 
 
 def _without_end(template: Template, text: str) -> str:

@@ -274,11 +274,12 @@ def _quick_getattr(getattr_: Callable[[object, str], object]) -> Callable[[objec
     """
 
     def find(value: object, name: str) -> object:
-        kind = type(value)
-        if kind is dict:
+        if type(value) is dict:
             if name in value and name not in _OF_EVERY_DICT:
                 return value[name]
-        elif (kind is str and name in _OF_EVERY_TEXT) or (kind in _OWN and name[:1] != "_"):
+        elif (type(value) is str and name in _OF_EVERY_TEXT) or (
+            type(value) in _OWN and name[:1] != "_"
+        ):
             try:
                 return getattr(value, name)
             except AttributeError:

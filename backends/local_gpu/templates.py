@@ -157,30 +157,36 @@ class Template:
     def _asked(self, conversation: Conversation) -> list[dict[str, Any]]:
         """Return messages to answer: whoever asks may leave in what was thought before."""
         return [
-            with_thought(message, thought(message) if self.thinking else "")
-            if message["role"] == "assistant"
-            else message
+            self._thought_before(message) if message["role"] == "assistant" else message
             for message in written_out(conversation)
         ]
 
+    def _thought_before(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return an earlier answer as it was learnt, with what is thought only where that is on."""
+        inside, said, _ = self._split(message)
+        return with_thought({**message, "content": said}, inside if self.thinking else "")
+
     def _thinking_apart(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return an answer with what is thought apart from it, if it is to be learnt."""
-        said, inside = message["content"], thought(message)
-        marks = self.form.thinking or (("<think>", "</think>") if self.form.channels else None)
-        block = split_thought(said, marks) if marks is not None and not inside else None
-        if block is not None:
-            inside, said = block
+        inside, said, is_block = self._split(message)
         if inside and not self.thinking:
             # Another template would show a block in the text as the text that it is.
-            other = self.or_chatml if block is not None else ""
+            other = self.or_chatml if is_block else ""
             learn = "set `hyperparameters: {thinking: on}`, or " if self.thinks else ""
             raise BackendError(
                 "an answer has thinking in it, and thinking is off",
                 f"{learn}remove what is thought{other}",
             )
-        if not inside and block is None:
+        if not inside and not is_block:
             return message if len(message) == _ROLE_AND_CONTENT else with_thought(message, "")
         return with_thought({**message, "content": said}, inside)
+
+    def _split(self, message: Mapping[str, Any]) -> tuple[str, str, bool]:
+        """Return what an answer thinks and says, and whether that was one text with a block."""
+        said, inside = message["content"], thought(message)
+        marks = block_marks(self.form)
+        block = split_thought(said, marks) if marks is not None and not inside else None
+        return (inside, said, False) if block is None else (*block, True)
 
 
 def load_template(
@@ -205,6 +211,11 @@ def load_template(
     """
     settings = read_json(folder / "tokenizer_config.json") or {}
     chatml = set(_CHATML) <= set(special.values())
+    if shipped is not None and _CHATML[1] not in special.values():
+        raise BackendError(
+            f"the tokenizer in {folder} lacks the control tokens of the template {shipped}",
+            _without_shipped(folder),
+        )
     named = template_sources(folder, shipped, chatml=chatml)
     source = named["default"]
     with_tools = named.get("tool_use", source)
@@ -227,10 +238,20 @@ def load_template(
         thinks=shows_thought(ways[True], form),
         recipe=NEWEST,
         chatml=chatml and shipped is None,
-        telling=literals(source) | literals(with_tools) | frozenset(form.marks),
+        telling=(
+            literals(source)
+            | literals(with_tools)
+            | frozenset(form.marks)
+            | frozenset(block_marks(form) or ())
+        ),
     )
     # Where nothing changed, the newest rules hold for old trainings too: they know more kinds.
     return replace(template, recipe=1) if recipe == 1 and differs(template) else template
+
+
+def block_marks(form: Form) -> tuple[str, str] | None:
+    """Return what stands around thoughts that people write into an answer's text."""
+    return form.thinking or (("<think>", "</think>") if form.channels else None)
 
 
 def differs(template: Template) -> bool:
@@ -246,6 +267,14 @@ def differs(template: Template) -> bool:
             # Refused then: nothing was trained so. Refused now: a plan says so.
             continue
     return False
+
+
+def _without_shipped(folder: Path) -> str:
+    try:
+        template_sources(folder, None)
+    except BackendError as error:
+        return error.remedy
+    return "remove `chat_template`: the model's own template is used then"
 
 
 def _ends(folder: Path, settings: Mapping[str, Any], special: Mapping[int, str]) -> list[str]:

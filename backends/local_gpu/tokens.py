@@ -207,11 +207,6 @@ def load_chat(
     ids = tokenizer.encode(text.text[: text.answers[-1].end], add_special_tokens=False).ids
     # A special token at the end of the answer is this template's end of turn.
     turn_end = {ids[-1]} & special.keys()
-    if chat_template is not None and not turn_end:
-        raise BackendError(
-            f"the tokenizer in {folder} lacks the control tokens of the template {chat_template}",
-            "remove `chat_template`: the model's own template is used then",
-        )
     return Chat(
         tokenizer=tokenizer,
         template=template,

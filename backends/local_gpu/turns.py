@@ -10,12 +10,16 @@ what the model sees where it answers, and needs no second template for any famil
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
 import jinja2
 
 from backends.base import BackendError
+from backends.local_gpu.messages import with_thought
 from backends.local_gpu.rendering import CLOSE, OPEN, Jinja, Messages, Tools, Turns
+
+_QUESTION: Final = {"role": "user", "content": "1"}
+_ANSWER: Final = {"role": "assistant", "content": "2"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,10 @@ class Ways:
 
     def prompt(self, messages: Messages, tools: Tools) -> str:
         """Return what an answer to these messages follows."""
+        if not messages:
+            # Nobody asks: the turn opens as that of an answer without a question.
+            answered = self.rendered([self._any_answer], tools)
+            return answered.text[: answered.answers[0].start]
         lead = self.lead.get(bool(tools), "")
         text = self.text(messages, tools, asks=True).removesuffix(self.cut)
         places = _answers(messages)
@@ -98,7 +106,8 @@ class Ways:
 
     def opening(self, messages: Messages, tools: Tools) -> str:
         """Return what a prompt says of the turn of the answer."""
-        behind = self.turns(messages, tools, asks=True).behind.removesuffix(self.cut)
+        asked = messages or [_QUESTION]
+        behind = self.turns(asked, tools, asks=True).behind.removesuffix(self.cut)
         return behind + self.lead.get(bool(tools), "")
 
     def rendered(self, messages: Messages, tools: Tools) -> Rendered:
@@ -156,13 +165,13 @@ class Ways:
         reached = -1
         for place in places:
             answered = self.turns(messages[: place + 1], tools)
-            asked = self._asked(messages[:place], tools, answered)
-            opening = asked.behind.removesuffix(self.cut)
+            between, opening = self._before(messages[:place], tools, answered, reached)
             own = answered.texts.get(place, "")
             if not own.startswith(opening) or place not in answered.texts:
                 raise self._unclear()
-            answer = own[len(opening) :] + ("" if place + 1 < len(messages) else answered.behind)
-            pieces.append((_between(asked, reached, place) + opening, answer))
+            is_last = place + 1 == len(messages) and not asks
+            answer = own[len(opening) :] + (answered.behind if is_last else "")
+            pieces.append((between + opening, answer))
             reached = place
         if reached + 1 == len(messages) and not asks:
             return Apart(pieces=pieces, rest="")
@@ -182,12 +191,47 @@ class Ways:
             "train on conversations with one answer each",
         )
 
-    def _asked(self, messages: Messages, tools: Tools, answered: Turns) -> Turns:
-        if messages:
-            return self.turns(messages, tools, asks=True)
-        # Nobody asked: the turn opens as it does elsewhere.
-        asked = self.turns([{"role": "user", "content": "1"}], tools, asks=True)
-        return Turns(before=answered.before, texts={}, behind=asked.behind)
+    def _before(
+        self, messages: Messages, tools: Tools, answered: Turns, reached: int
+    ) -> tuple[str, str]:
+        """Return what stands between two answers, and what opens the second one's turn.
+
+        Raises:
+            BackendError: It cannot be told.
+        """
+        if not messages:
+            return answered.before, self._usual_opening(tools)
+        asked = self.turns(messages, tools, asks=True)
+        opening = self._behind(asked, answered, len(messages))
+        if opening is not None:
+            return _between(answered, reached, len(messages)), opening
+        opening = asked.behind.removesuffix(self.cut)
+        if not opening and self._usual_opening(tools):
+            # It stands within the message before, where nobody can tell how much of it it is.
+            raise self._unclear()
+        return _between(asked, reached, len(messages)), opening
+
+    def _behind(self, asked: Turns, answered: Turns, count: int) -> str | None:
+        """Return what a prompt adds to messages, wherever a template writes it.
+
+        None where the messages themselves look otherwise once they are answered.
+        """
+        texts = [answered.texts.get(place, "") for place in range(count)]
+        head = answered.before + "".join(texts)
+        prompt = asked.before + "".join(asked.texts.values()) + asked.behind
+        prompt = prompt.removesuffix(self.cut)
+        return prompt[len(head) :] if prompt.startswith(head) else None
+
+    @property
+    def _any_answer(self) -> Mapping[str, Any]:
+        return with_thought(_ANSWER, "3" if self.thinking else "")
+
+    def _usual_opening(self, tools: Tools) -> str:
+        """Return what opens the answer to a question."""
+        asked = self.turns([_QUESTION], tools, asks=True)
+        answered = self.turns([_QUESTION, self._any_answer], tools)
+        opening = self._behind(asked, answered, 1)
+        return asked.behind.removesuffix(self.cut) if opening is None else opening
 
     def _ended(self, apart: Apart, calls: Sequence[bool]) -> Apart:
         """End each answer with the token at which generation stops, where the next turn has it."""

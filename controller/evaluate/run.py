@@ -157,7 +157,7 @@ def measure(
         completed = first.backend.complete(first.base_model, models, prompts, sampling)
         answers |= {one.role: given for one, given in zip(group, completed, strict=True)}
     write_atomic(answers_file, b"".join(_answer_lines(prompts, answers)))
-    if prompts and not any(prompt.messages for prompt in prompts):
+    if prompts and all(prompt.is_text for prompt in prompts):
         # Plain texts: nobody answered anything.
         scores = {role: loss_alone(given) for role, given in answers.items()}
     else:
@@ -286,7 +286,7 @@ def _answer_lines(
 ) -> Iterator[bytes]:
     roles = sorted(answers, key=lambda role: (role != CANDIDATE, role))
     for index, prompt in enumerate(prompts):
-        if prompt.messages:
+        if not prompt.is_text:
             given = {role: answers[role][index] for role in roles}
             yield canonical_json(_kept(prompt, given)) + b"\n"
 

@@ -184,6 +184,10 @@ class Planner:
                     "price in `prices` of its endpoint in ftctl.yaml."
                 )
                 return self._blocked(Obstacle.BUDGET, reason, remedy)
+            if key == "max_gpu_hours" and limit == 0:
+                reason = "budget.max_gpu_hours: 0 allows no training"
+                remedy = f"Raise it in {self.desired.file}, or remove it."
+                return self._blocked(Obstacle.BUDGET, reason, remedy)
             if limit is not None and range_ is not None and range_[1] > limit:
                 reason = f"up to {range_[1]:.2f} {unit} exceed budget.{key}: {limit:g}"
                 remedy = f"Raise budget.{key} in {self.desired.file}, or train less."

@@ -17,6 +17,8 @@ from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 FIRST: Final = 1
 NEWEST: Final = 2
 _KEY: Final = "version"
+_SHOWN: Final = 10
+"""Fine-tunes that one note names at most."""
 
 
 def newest_inputs(inputs: Mapping[str, Json]) -> dict[str, Json]:
@@ -49,14 +51,19 @@ def is_comparable(evaluation: Evaluation, desired: Desired) -> bool:
 
 
 def notes(desired: Mapping[str, Desired], recorded: Lockfile) -> Iterator[str]:
-    """Yield a line for each fine-tune whose recorded scores a newer version may change."""
+    """Yield a line for each reason why a newer version may change recorded scores."""
+    found: dict[tuple[int, str], list[str]] = {}
     for name, one in desired.items():
         evaluation = _shown_evaluation(recorded.finetunes.get(name, Entry()))
         if evaluation is None or is_comparable(evaluation, one) or not holds(evaluation, one):
             continue
+        found.setdefault((version_of(evaluation), one.scored_anew), []).append(name)
+    for (version, why), names in found.items():
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         yield (
-            f"{name}: its scores stand by version {version_of(evaluation)} of scoring; version "
-            f"{NEWEST} may change them: {one.scored_anew}. To measure again: ftctl evaluate {name}"
+            f"{', '.join(names[:_SHOWN])}{more}: scores of version {version} stand; version "
+            f"{NEWEST} may change them: {why}. "
+            f"To measure again: ftctl evaluate {names[0] if len(names) == 1 else 'NAME'}"
         )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import BackendError
+from backends.base import BackendError, BaseModel
+from backends.local_gpu.encoder import LocalEncoder
 from backends.local_gpu.learnable import check
 from backends.local_gpu.model_files import special_of, text_recipe
 from backends.local_gpu.templates import differs, load_template
@@ -303,6 +304,61 @@ def test_several_calls_at_once_are_refused_where_a_template_shows_one(made):
     with pytest.raises(BackendError, match="one call") as caught:
         check(chat.template, {**conversation, "messages": [conversation["messages"][0], twice]})
     assert caught.value.remedy == "let the assistant call one tool at a time"
+
+
+def test_a_shipped_template_without_its_tokens_is_refused_at_plan_with_the_way_out(made):
+    base = BaseModel(reference=str(made["strict"]), revision=None, identity="strict")
+    encoder = LocalEncoder(base_model=base, chat_template="chatml")
+    conversation = KINDS["one answer"][1]
+    assert not encoder.clears(json.dumps(conversation).encode())
+    with pytest.raises(BackendError, match="lacks the control tokens") as caught:
+        encoder.check(conversation)
+    assert caught.value.remedy.startswith("remove `chat_template`")
+    LocalEncoder(base_model=base).check(conversation)
+
+
+def accepted(template, conversation) -> bool:
+    try:
+        check(template, conversation)
+    except BackendError:
+        return False
+    return True
+
+
+ASKED, SAID = KINDS["one answer"][1]["messages"]
+BLOCK_IN_TEXT = {"role": "assistant", "content": "<think>Hm.</think> change_pin"}
+TOLD = {"role": "assistant", "content": '{"name": "exchange_rate", "arguments": {}}'}
+
+
+@pytest.mark.parametrize("thinks", [False, True])
+@pytest.mark.parametrize("name", MADE)
+def test_what_a_plan_accepts_the_job_and_the_evaluation_accept(made, name, thinks):
+    """Nothing is refused later, asked otherwise than it was trained, or read as something else."""
+    chat = load_chat(made[name], None, thinking=thinks)
+    tools = KINDS["call"][1]["tools"]
+    for messages in (
+        [SAID],
+        [{**SAID, "reasoning_content": "Hm."}],
+        [ASKED, SAID, SAID],
+        [ASKED, BLOCK_IN_TEXT],
+        [ASKED, BLOCK_IN_TEXT, ASKED, {**SAID, "reasoning_content": " Hm. "}],
+        [ASKED, BLOCK_IN_TEXT, ASKED, SAID],
+        [ASKED, TOLD],
+    ):
+        for offered in ([], tools):
+            conversation = {"messages": messages, "tools": offered}
+            if not accepted(chat.template, conversation):
+                continue
+            (found,) = chat.encode([conversation])
+            assert not isinstance(found, BackendError), (messages, found)
+            before = {**conversation, "messages": messages[:-1]}
+            ids = chat.prompt(before)
+            # What it is asked is what precedes the last answer in training.
+            assert found.ids[: len(ids)] == ids, messages
+            assert found.learnt[len(ids)], messages
+            read = chat.parse(found.ids[len(ids) :], before)
+            assert "change_pin" in read.text or read.text == TOLD["content"], messages
+            assert not read.calls, messages
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -80,7 +80,7 @@ def test_an_upgrade_measures_nothing_and_says_so_in_one_line(recorded):
     assert code == 0
     first, note = text.splitlines()
     assert first == "No changes. The one fine-tune matches its spec."
-    assert note.startswith("Note: faq: its scores stand by version 1 of scoring; version 2 may")
+    assert note.startswith("Note: faq: scores of version 1 stand; version 2 may")
     assert note.endswith("compared as calls. To measure again: ftctl evaluate faq")
     before = (recorded.root / "finetunes/ftctl.lock").read_bytes()
     assert recorded("apply", "--auto-approve")[0] == recorded("reconcile")[0] == 0

@@ -397,6 +397,7 @@ def test_other_inputs_are_tried_after_a_failure(make):
         ({"max_gpu_hours": 2}, Estimate(gpu_hours=(0.5, 1.5)), False),
         # The job stops by itself, and a first one tells how long the next takes.
         ({"max_gpu_hours": 2}, Estimate(gpu_hours=None), False),
+        ({"max_gpu_hours": 0}, Estimate(gpu_hours=None), True),
     ],
 )
 def test_a_budget_is_kept_by_the_high_end(make, budget, estimate, *, blocked: bool):

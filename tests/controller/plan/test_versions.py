@@ -48,13 +48,27 @@ def test_the_newest_version_is_offered_in_one_line_where_it_matters(make):
     plan = plan_of(desired, make.entry(build, production=build))
     (note,) = plan.notes
     assert note == (
-        "faq: its scores stand by version 1 of scoring; version 2 may change them: calls of tools "
-        "are compared as calls. To measure again: ftctl evaluate faq"
+        "faq: scores of version 1 stand; version 2 may change them: calls of tools are compared "
+        "as calls. To measure again: ftctl evaluate faq"
     )
     text = plan_text(plan, {})
     assert text == f"{no_changes(plan)}\nNote: {note}"
     assert "ftctl evaluate faq" in plan_markdown(plan, {})
     assert plan_json(plan, {})["notes"] == [note]
+
+
+def test_many_fine_tunes_are_offered_it_in_one_line(make):
+    why = "calls of tools are compared as calls"
+    declared, entries = {}, {}
+    for number in range(12):
+        desired = replace(make.desired(f"faq-{number:02}"), scored_anew=why)
+        build = make.build(desired)
+        declared[desired.name] = desired
+        entries[desired.name] = make.entry(build, production=build)
+    (note,) = make_plan(declared, Lockfile(finetunes=entries), Observed()).notes
+    assert note.startswith("faq-00, faq-01, ")
+    assert "faq-09 and 2 more: scores of version 1 stand" in note
+    assert note.endswith("ftctl evaluate NAME")
 
 
 def test_there_is_no_line_where_versions_agree_or_the_newest_measured(make):
