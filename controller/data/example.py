@@ -23,8 +23,6 @@ OPTIONS: Final = frozenset({"parallel_tool_calls"})
 ROLE_AND_CONTENT: Final = 2
 """Keys of a message that has no others."""
 
-_OF_TWO: Final = {ROLE_AND_CONTENT}
-
 PROSE: Final = ("reasoning_content", "reasoning", "thinking", "refusal")
 """Keys of a message, besides its content, that hold what somebody thinks or says."""
 
@@ -50,13 +48,6 @@ class Example(NamedTuple):
     def is_plain(self) -> bool:
         """Whether it is a conversation and nothing else."""
         return self.rejected is None and self.graded is None and self.text is None
-
-    @property
-    def is_of_texts(self) -> bool:
-        """Whether it is a conversation of messages that have a role and a content, and no more."""
-        if self.tools is not None or self.options or not self.is_plain:
-            return False
-        return {*map(len, self.messages)} <= _OF_TWO
 
     def as_json(self) -> dict[str, Json]:
         """Return the example as it stands in a canonical line, in the protocol's form."""

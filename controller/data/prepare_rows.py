@@ -27,7 +27,7 @@ from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.optional import load
 from controller.data.page import HELD_OUT, NO_KEY, TRAIN, Column, Draft
 from controller.data.personal import PersonalData
-from controller.data.plain import PLAIN_SHAPES, spell_line, spell_plain
+from controller.data.plain import PLAIN_SHAPES, spell_conversation, spell_line, spell_plain
 from controller.data.prepare import (
     check,
     collapse_whitespace,
@@ -273,12 +273,12 @@ class RowPreparer:
             for key in example.unread:
                 out.unread[key] += 1
             json = {"messages": example.messages}
-            spelt = spell_plain(json) if self._changes_nothing and example.is_of_texts else None
-        if spelt is None:
-            example = self._treated(self._convert(row) if example is None else example, line, out)
-            if example is None:
-                return None
-            json, spelt = example.as_json(), spell(example, self._recipe)
+            spelt = spell_conversation(example) if self._changes_nothing else None
+            if spelt is None:
+                example = self._treated(example, line, out)
+                if example is None:
+                    return None
+                json, spelt = example.as_json(), spell(example, self._recipe)
         one = Taken(line, json, spelt, example)
         if self._measure is not None:
             self._measure.check(one, out)

@@ -126,20 +126,18 @@ def _by_columns(columns: Columns, method: str, reading: Reading) -> Convert:
     every = (system, user, *(name for _, name in answers))
     read = named(frozenset(name for name in every if name is not None), reading)
 
+    (part, first), *others = answers
+
     def from_columns(row: Row) -> Example:
         messages: list[Message] = [{"role": "user", "content": _cell(row, str(user), "user")}]
         # An empty cell of the system column is an example without a system prompt.
         if system is not None and (prompt := _cell(row, system, "system")):
             messages.insert(0, {"role": "system", "content": prompt})
-        said: list[Message] = [
-            {"role": "assistant", "content": _answer_cell(row, name, part)}
-            for part, name in answers
-        ]
-        return Example(
-            [*messages, said[0]],
-            rejected=said[1] if said[1:] else None,
-            unread=names_beside(row, read),
-        )
+        messages.append({"role": "assistant", "content": _answer_cell(row, first, part)})
+        rejected: Message | None = None
+        for other, name in others:
+            rejected = {"role": "assistant", "content": _answer_cell(row, name, other)}
+        return Example(messages, rejected=rejected, unread=names_beside(row, read))
 
     return from_columns
 

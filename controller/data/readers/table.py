@@ -32,6 +32,8 @@ _LINE_END = re.compile(r"\r\n?|\n")
 _WAYS = "If these are rows, write quote: none. If it is one field, confirm that: quote: double"
 _TITLES = 50
 """Rows among which the names of the columns are looked for."""
+_LONG_LINE = 1 << 16
+"""Characters of a line in which names are looked for."""
 _LONG_NAME = 60
 """Characters from which a column's name looks like a text."""
 
@@ -42,6 +44,9 @@ def read(source: SourceFile) -> Iterator[Row]:
     if source.look.first in "[{" and said.format is None:
         with open_text(source) as text:
             refuse_disguised(text.read(HEAD), source.kind)
+    with open_text(source, newline="") as text:
+        begun = iter(lambda: text.readline(_LONG_LINE), "")
+        check_header((_cells(line, said) for line in begun), said)
     # Line ends stay as they are: they may be part of a quoted cell.
     with open_text(source, newline="") as text:
         lines = bounded_lines(text, source)
@@ -49,9 +54,6 @@ def read(source: SourceFile) -> Iterator[Row]:
         if sum(1 for _ in islice(lines, skipped)) < skipped:
             raise no_header(said.header)
         quote = _QUOTES[said.quote]
-        first = list(islice(lines, _TITLES))
-        check_header((_cells(line, said) for line in first), said)
-        lines = chain(first, lines)
         delimiter = said.delimiter or ("\t" if source.kind == "tsv" else "")
         if not delimiter:
             head = list(_header_lines(lines, quote))
