@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from backends.encoder import Json
+
+COLDEST: Final = 1e-6
+"""A temperature below it is 0: what is divided by it can be too large to draw by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class Sampling:
 
     max_tokens: int = 256
     temperature: float = 0.0
-    """0 is greedy."""
+    """0 is greedy, and so is what is smaller than `COLDEST`."""
     seed: int = 0
     thinking: bool = False
     """Whether a model that can think before it answers is asked to."""

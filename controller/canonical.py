@@ -25,7 +25,7 @@ def canonical_json(value: Json) -> bytes:
         # A mapping or sequence of another type than JSON's own.
         text = _ENCODER.encode(_plain(value))
     else:
-        if _MAY_BE_WHOLE.search(text):
+        if (".0" in text or "e+" in text) and _MAY_BE_WHOLE.search(text):
             text = _ENCODER.encode(_plain(value))
     # A lone surrogate cannot be UTF-8; datasets have replaced it before, elsewhere it becomes `?`.
     return text.encode("utf-8", errors="replace")
@@ -42,7 +42,7 @@ def written_json(value: Json) -> bytes:
     except TypeError:
         text = _IN_ORDER.encode(_plain(value))
     else:
-        if _MAY_BE_WHOLE.search(text):
+        if (".0" in text or "e+" in text) and _MAY_BE_WHOLE.search(text):
             text = _IN_ORDER.encode(_plain(value))
     return text.encode("utf-8", errors="replace")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from backends.base import Encoder
 from controller.data.dataset import Dataset
+from controller.data.nearest import listing
 from controller.data.report import StepName
 from controller.evaluate.gate import parse_condition
 from controller.spec.model import Spec
@@ -25,6 +26,7 @@ _SAID: dict[tuple[StepName, str], str] = {
     ("max_tokens", "changed"): "cut to data.prepare.max_tokens, so that answers end in mid-air",
     ("max_tokens", "noted"): "longer than the base model reads, which are cut there",
     ("pii", "noted"): "with personal data or secrets, which stay as they are",
+    ("tools", "noted"): "that call a function which is not among their tools",
     ("calls", "noted"): "that call a tool without an argument that it requires",
     (
         "greeting",
@@ -55,12 +57,18 @@ def warnings_of(spec: Spec, dataset: Dataset, encoder: Encoder) -> Iterator[str]
         for effect, count in (("changed", step.changed), ("noted", step.noted)):
             what = _SAID.get((step.name, effect))
             if what is not None and count:
-                yield f"examples {what}: {count:,}"
+                names = _undefined(dataset) if step.name == "tools" else ""
+                yield f"examples {what}: {count:,}{names}"
         if step.name in _TOLD and step.noted:
             yield from step.reasons[:_MOST]
             if step.noted > _MOST:
                 yield f"and {step.noted - _MOST:,} more remarks on {_TOLD[step.name]}"
     yield from _undecided(spec, dataset.held_out.examples)
+
+
+def _undefined(dataset: Dataset) -> str:
+    names = [name for source in dataset.report.sources for name in source.undefined]
+    return f": {listing(dict.fromkeys(names))}"
 
 
 def _undecided(spec: Spec, examples: int) -> Iterator[str]:

@@ -222,7 +222,7 @@ class AnswerReader:
             return False
         # Cut off by its own end, as by a token that ends the turn.
         alone = self._buffer.find(form.opens, start) < 0 or not form.closes
-        if alone and self._calls(out, self._buffer[start:]):
+        if alone and form.ends_itself and self._calls(out, self._buffer[start:]):
             self._at, self._state = len(self._buffer), "text"
             return False
         return self._no_call(start)

@@ -49,6 +49,8 @@ class CallForm:
     """More marks, which stand within a call."""
     offered: bool = False
     """Whether it is a call only where tools are offered, as it looks like any other JSON."""
+    ends_itself: bool = True
+    """Whether a call shows that it is whole; else only the mark behind it tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,7 +329,14 @@ _BARE_KEY: Final = re.compile(r"([{,])([^\s{}\[\],:\"]{1,256}):")
 CALL_FORMS: Final[tuple[CallForm, ...]] = (
     CallForm(name="json", opens="<tool_call>", closes="</tool_call>", read=_json_calls),
     CallForm(name="xml", opens="<tool_call>", closes="</tool_call>", read=_xml_call),
-    CallForm(name="glm", opens="<tool_call>", closes="</tool_call>", read=_glm_call),
+    CallForm(
+        name="glm",
+        opens="<tool_call>",
+        closes="</tool_call>",
+        read=_glm_call,
+        # Half a name is a name, and a call without its last argument is a call.
+        ends_itself=False,
+    ),
     CallForm(
         name="mistral",
         opens="[TOOL_CALLS]",

@@ -20,6 +20,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
 from transformers import DynamicCache, PreTrainedModel
 
+from backends.chat import COLDEST
 from backends.local_gpu.answers import Answer
 from backends.local_gpu.streaming_text import StreamingText, joined
 
@@ -375,7 +376,7 @@ class Batch:
     def _take(self, rows: Sequence[Row], logits: torch.Tensor) -> list[Piece]:
         """Choose every row's next token."""
         chosen = logits.argmax(dim=-1)  # (rows,)
-        warm = [place for place, row in enumerate(rows) if row.temperature > 0]
+        warm = [place for place, row in enumerate(rows) if row.temperature >= COLDEST]
         if warm:
             temperatures = [[rows[place].temperature] for place in warm]
             draws = [[rows[place].chance.random()] for place in warm]

@@ -38,7 +38,7 @@ _THOUGHTS: Final = ("<think>", "enable_thinking", "<|channel|>", "reasoning_cont
 _SHIPPED: Final = Path(__file__).with_name("chat_templates")
 _UNCHECKED: Final = "it was not checked whether the chat template can show every example"
 _SPEAKER: Final = re.compile(b'"role":"([a-z])')
-_TAKING_TURNS: Final = re.compile(b"(?:s?(?:ua)+)*")
+_TAKING_TURNS: Final = re.compile(b"(?:s?(?:ua)++)*+")
 _SYSTEM: Final = b'"role":"system"'
 
 

@@ -24,6 +24,7 @@ import threading
 import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -213,9 +214,9 @@ def _row(chat: Chat, network: Network, message: Message) -> Row:
     """
     sampling, model = message["sampling"], message["model"]
     conversation = {"messages": message["messages"], "tools": message["tools"]}
-    prompt, reader = _asked(chat, conversation, thinking=sampling["thinking"])
     config = network.batch.model.config.get_text_config()
     longest = getattr(config, "max_position_embeddings", None)
+    prompt, reader = _asked(chat, conversation, longest, thinking=sampling["thinking"])
     if not prompt:
         raise PromptRefused("the prompt has no tokens", "say something")
     # An answer ends where the model's reading does, as at the hosted service.
@@ -242,28 +243,41 @@ def _row(chat: Chat, network: Network, message: Message) -> Row:
 
 
 def _asked(
-    chat: Chat, conversation: Conversation, *, thinking: bool
+    chat: Chat, conversation: Conversation, longest: int | None, *, thinking: bool
 ) -> tuple[list[int], AnswerReader]:
     """Return what the model reads, and what takes its answer apart.
 
     Raises:
-        PromptRefused: The template cannot show the conversation.
+        PromptRefused: The template cannot show the conversation, or it is far too long.
     """
     # Where it is not wished for, a model thinks as it was trained to.
     wished = thinking or None
-    try:
+    with _showing():
+        # Everyone who is being answered waits while a prompt is read.
+        beyond = longest is not None and chat.is_beyond(conversation, longest)
+    if beyond:
+        said = f"the prompt has far more than the {longest} tokens that the base model reads"
+        raise PromptTooLong(said, "shorten the prompt")
+    with _showing():
         prompt = chat.prompt(conversation, thinking=wished)
         reader = chat.reader(conversation, thinking=wished)
+    if not conversation["tools"]:
+        # Nobody offered tools, so nothing is a call.
+        reader.form = replace(reader.form, call=None)
+    return prompt, reader
+
+
+@contextmanager
+def _showing() -> Iterator[None]:
+    """Refuse a conversation that the chat template cannot show."""
+    try:
+        yield
     except BackendError as error:
         raise PromptRefused(error.message, error.remedy) from error
     except Exception as error:  # templates are programs, which fail in many ways
         raise PromptRefused(
             f"the chat template cannot show this conversation: {error!r}", "change the messages"
         ) from error
-    if not conversation["tools"]:
-        # Nobody offered tools, so nothing is a call.
-        reader.form = replace(reader.form, call=None)
-    return prompt, reader
 
 
 def _turn(batch: Batch) -> list[Message]:

@@ -24,6 +24,7 @@ from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from transformers import GenerationConfig, PreTrainedModel, set_seed
 
 from backends.base import BackendError, BaseModel, Completion, ModelMissing, PromptRefused
+from backends.chat import COLDEST
 from backends.durable import write_atomic
 from backends.local_gpu.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.batches import by_length, collate
@@ -270,7 +271,7 @@ def _require_room(places: Sequence[int], lengths: npt.NDArray[np.int64], longest
 
 
 def _settings(chat: Chat, sampling: Mapping[str, Any], room: int) -> GenerationConfig:
-    greedy = sampling["temperature"] == 0
+    greedy = sampling["temperature"] < COLDEST
     return GenerationConfig(
         max_new_tokens=room,
         do_sample=not greedy,

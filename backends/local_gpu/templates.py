@@ -64,10 +64,20 @@ class Template:
         """Render a conversation up to where the assistant's next answer begins.
 
         Raises:
-            BackendError: The template refuses it.
+            BackendError: The template refuses it, or knows no thinking and shall ask for some.
         """
+        if thinking and self.form.thinking is None and not self.form.channels:
+            raise BackendError(
+                "the model cannot be asked to think: its chat template has no place for that",
+                "ask without thinking",
+            )
         ways = self.ways[self.thinking if thinking is None else thinking]
         return ways.prompt(self._asked(conversation), conversation.get("tools") or None)
+
+    def asked(self, conversation: Conversation) -> str:
+        """Render a conversation that is to be answered in one go, often as its prompt is."""
+        tools = conversation.get("tools") or None
+        return self.ways[self.thinking].text(self._asked(conversation), tools, asks=True)
 
     def reader(self, conversation: Conversation, *, thinking: bool | None = None) -> AnswerReader:
         """Return what takes an answer to a conversation apart; see `answers`."""

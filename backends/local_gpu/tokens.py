@@ -23,7 +23,7 @@ from backends.local_gpu.pieces import pieces
 from backends.local_gpu.run_dir import read_json
 from backends.local_gpu.templates import NEWEST, Template, load_template
 from backends.local_gpu.turns import Span
-from backends.local_gpu.verbatim import prompt_ids
+from backends.local_gpu.verbatim import least_ids, prompt_ids
 
 BATCH: Final = 512
 """Conversations tokenised at once."""
@@ -65,6 +65,10 @@ class Chat:
         """
         render = partial(self.template.prompt, thinking=thinking)
         return prompt_ids(self.tokenizer, self.special, conversation, render)
+
+    def is_beyond(self, conversation: Conversation, most: int) -> bool:
+        """Say whether a prompt has surely more ids than some; reads no more of it than needed."""
+        return least_ids(self.tokenizer, conversation, self.template.asked, most) > most
 
     def reader(self, conversation: Conversation, *, thinking: bool | None = None) -> AnswerReader:
         """Return what takes an answer to this prompt apart while it comes.

@@ -18,6 +18,10 @@ from backends.local_gpu.messages import Conversation, plain_conversation
 _OPEN: Final = "\ufdd2"
 _CLOSE: Final = "\ufdd3"
 """Around a letter's number. Noncharacters, as a template's marks are."""
+_LETTERS: Final = 8
+"""Letters of a token, at a generous guess."""
+_ENDS: Final = 16
+"""Tokens that a text may have more where it is cut."""
 _HIDDEN: Final = re.compile(f"{_OPEN}([0-9a-f]+){_CLOSE}", re.IGNORECASE)
 _FOREIGN: Final = re.compile("[\ufdd0-\ufdd3]")
 """Marks of this module and of templates, which nobody else may write."""
@@ -45,6 +49,34 @@ def prompt_ids(
         return ids
     hidden = _mapped(plain, lambda text: _hidden(tokenizer, control, text))
     return list(_encoded(tokenizer, control, render(cast("Conversation", hidden))))
+
+
+def least_ids(
+    tokenizer: Tokenizer,
+    conversation: Conversation,
+    render: Callable[[Conversation], str],
+    most: int,
+) -> int:
+    """Return how many ids a prompt has at least, as far as that is known without reading all of it.
+
+    Args:
+        tokenizer: The model's.
+        conversation: The messages and tools of people.
+        render: The chat template.
+        most: Beyond it, nothing more is counted.
+    """
+    plain = plain_conversation(conversation)
+    step = _LETTERS * most
+    if sum(len(text) for part in ("messages", "tools") for text in _texts(plain.get(part))) <= step:
+        return 0
+    text, found = render(plain), 0
+    for start in range(0, len(text), step):
+        # At its ends a stretch has other tokens than the whole text, perhaps more.
+        stretch = text[start : start + step]
+        found += max(0, len(tokenizer.encode(stretch, add_special_tokens=False)) - _ENDS)
+        if found > most:
+            break
+    return found
 
 
 def _any_forged(tokenizer: Tokenizer, control: AbstractSet[int | None], texts: list[str]) -> bool:

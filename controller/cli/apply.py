@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from controller.cli.common import (
+    Finite,
     ask,
     check_names,
     json_option,
@@ -35,7 +36,7 @@ from controller.run.reconcile import RunOptions, run_until_settled
 @replace_option
 @click.option(
     "--lock-timeout",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=600.0,
     show_default=True,
     help="Seconds to wait for another run that is recording.",

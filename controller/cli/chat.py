@@ -10,6 +10,7 @@ import click
 
 from backends.base import Completion, Json, Prompt, PromptRefused, Sampling
 from controller.cli.common import (
+    Finite,
     backend_for,
     entry_of,
     json_option,
@@ -44,7 +45,7 @@ QUIET_S = 5.0
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=0.0,
     show_default=True,
     help="0 is greedy.",

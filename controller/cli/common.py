@@ -1,6 +1,7 @@
 """What several commands share: the repository they work in, and how they print."""
 
 import json
+import math
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,19 @@ COLOURS = {
     ".": "red",
     "!": "red",
 }
+
+
+class Finite(click.FloatRange):
+    """A number in a range, and neither `nan` nor `inf`, which are in none."""
+
+    def convert(
+        self, value: float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read it."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 def json_option(command: Any) -> Any:  # noqa: ANN401 - click's decorators have no narrower type

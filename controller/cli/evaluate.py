@@ -2,7 +2,7 @@
 
 import click
 
-from controller.cli.common import ask, json_option, print_coloured, project_of, wants_json
+from controller.cli.common import Finite, ask, json_option, print_coloured, project_of, wants_json
 from controller.cli.finish import finish
 from controller.cli.screen import open_screen
 from controller.errors import FtctlError
@@ -17,7 +17,7 @@ from controller.run.prepare import prepare_run
 @click.option("-y", "--auto-approve", is_flag=True, help="Approve what this run shows.")
 @click.option(
     "--lock-timeout",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=600.0,
     show_default=True,
     help="Seconds to wait for another run that is recording.",

@@ -4,7 +4,7 @@ from collections import Counter
 
 import click
 
-from controller.cli.common import json_option, print_json_line, project_of, wants_json
+from controller.cli.common import Finite, json_option, print_json_line, project_of, wants_json
 from controller.cli.finish import finish
 from controller.cli.screen import open_screen
 from controller.plan.actions import Blocked, Obstacle
@@ -19,7 +19,7 @@ from controller.run.result import RunResult
 @click.option("--wait", is_flag=True, help="Continue until no job is open.")
 @click.option(
     "--lock-timeout",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=600.0,
     show_default=True,
     help="Seconds to wait for another run that is recording.",

@@ -7,6 +7,7 @@ import click
 
 from backends.base import Job, JobState
 from controller.cli.common import (
+    Finite,
     Seen,
     check_names,
     json_option,
@@ -26,7 +27,7 @@ POLL_S = 1.0
 
 @click.command("wait")
 @click.argument("names", nargs=-1)
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most.")
+@click.option("--timeout", type=Finite(min=0), help="Seconds to wait at most.")
 @json_option
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], *, timeout: float | None) -> int:

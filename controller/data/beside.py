@@ -6,12 +6,15 @@ with what to write; every other key is named once in the report of its source. W
 in `where`, `ignore` or for the split was thought of, and passes. Pure.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from backends.base import Json
+from controller.data.lookup import composed
 from controller.data.recipes import NEWEST
 from controller.data.unusable import Unusable
+from controller.spec.data import joined_columns
 
 Row: TypeAlias = Mapping[str, Json]
 
@@ -53,18 +56,60 @@ def keys_beside(
         return ()
     unread = [key for key, value in row.items() if key not in read and value is not None]
     for key in unread:
-        meaning = _MEANINGS.get(key)
-        if meaning is not None and key not in reading.ignored and meaning.says(row[key]):
+        if (
+            (meaning := _MEANINGS.get(key)) is not None
+            and key not in reading.ignored
+            and meaning.says(row[key])
+        ):
             raise Unusable(
                 f"`{within}{key}` {meaning.what}",
                 f"{meaning.remedy.replace('<key>', key)}, or set on this source: ignore: [{key}]",
             )
+    if not within and not reading.ignored:
+        return tuple(unread)
     return tuple(within + key for key in unread if key not in reading.ignored)
 
 
-def names_beside(row: Row, read: Collection[str], reading: Reading) -> tuple[str, ...]:
-    """Return the same where the spec itself names what is read: nothing is refused."""
-    return tuple(key for key in row if key not in read and key not in reading.ignored)
+class Named(NamedTuple):
+    """Keys that a spec names, each perhaps a path into objects: `meta.question`."""
+
+    whole: frozenset[str]
+    """Those that are read, or left unread on purpose."""
+    begun: frozenset[str]
+    """Those whose objects hold one of them."""
+
+
+@lru_cache(maxsize=100)
+def named(names: frozenset[str], reading: Reading) -> Named:
+    """Return what a spec names: the columns that it reads, joined ones apart, and the ignored."""
+    joined = [one for name in names for one in joined_columns(name)]
+    whole = frozenset(map(composed, (*names, *joined, *reading.ignored)))
+    begun = frozenset(
+        name[:at] for name in whole for at, letter in enumerate(name) if letter == "."
+    )
+    return Named(whole, begun)
+
+
+def names_beside(row: Row, read: Named, within: str = "") -> tuple[str, ...]:
+    """Return the keys that are not read where the spec itself names those that are: none is refused.
+
+    Args:
+        row: Whose keys.
+        read: What the spec names.
+        within: Where the object is in its row: `meta.`.
+    """
+    if not within and row.keys() <= read.whole:
+        return ()
+    unread: list[str] = []
+    for key, value in row.items():
+        name = composed(within + key)
+        if name in read.whole:
+            continue
+        if name in read.begun and isinstance(value, dict):
+            unread += names_beside(value, read, f"{name}.")
+        else:
+            unread.append(within + key)
+    return tuple(unread)
 
 
 def _is_verdict(value: Json) -> bool:

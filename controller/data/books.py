@@ -37,6 +37,7 @@ class Books:
         self._rows = Counter[int]()
         self._dropped = Counter[int]()
         self._unread: dict[int, Counter[str]] = {}
+        self._undefined: dict[int, Counter[str]] = {}
         self.features: set[Feature] = set()
         self.recipe_matters = False
         self._first: dict[StepName, list[tuple[int, int, str]]] = {}
@@ -59,6 +60,8 @@ class Books:
         self.recipe_matters |= prepared.recipe_matters
         if prepared.unread:
             self._unread.setdefault(source, Counter()).update(prepared.unread)
+        if prepared.undefined:
+            self._undefined.setdefault(source, Counter()).update(prepared.undefined)
         for page in prepared.pages:
             self.features |= page.features
         for note in prepared.notes:
@@ -98,8 +101,11 @@ class Books:
 
     def unread_of(self, source: int) -> dict[str, int]:
         """Return how many rows of a source have a key that nothing reads, the most frequent first."""
-        unread = self._unread.get(source, Counter[str]())
-        return dict(sorted(unread.items(), key=lambda one: (-one[1], one[0])))
+        return _most_first(self._unread.get(source))
+
+    def undefined_of(self, source: int) -> dict[str, int]:
+        """Return how many rows of a source call a function that they do not define, alike."""
+        return _most_first(self._undefined.get(source))
 
     def steps(self, data: Data) -> Iterator[StepReport]:
         """Yield the report of each step that a spec asks for, in order."""
@@ -127,6 +133,10 @@ class Books:
         if len(first) < REASONS_KEPT or (source, line) < first[-1][:2]:
             insort(first, (source, line, reason))
             del first[REASONS_KEPT:]
+
+
+def _most_first(counts: Counter[str] | None) -> dict[str, int]:
+    return dict(sorted((counts or {}).items(), key=lambda one: (-one[1], one[0])))
 
 
 def _asked(data: Data) -> set[StepName]:

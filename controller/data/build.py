@@ -208,6 +208,7 @@ def _report(order: Order, number: int, one: Given, books: Books, parts: Parts) -
         rows=books.rows(number),
         dropped=books.dropped_of(number),
         unread=books.unread_of(number),
+        undefined=books.undefined_of(number),
         examples=parts.examples[number],
     )
 

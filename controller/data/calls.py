@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from backends.base import Json
-from controller.data.example import Message
+from controller.data.example import ROLE_AND_CONTENT, Message
 from controller.data.nearest import quoted
 from controller.data.unusable import Unusable
 
@@ -28,7 +28,13 @@ def in_openai_form(messages: list[Message]) -> list[Message]:
     Raises:
         Unusable: What stands for a call cannot be one.
     """
-    if not any(map(_has_calls, messages)):
+    for message in messages:
+        if len(message) > ROLE_AND_CONTENT or message.get("role") in _RESULTS:
+            break
+    else:
+        # Most conversations are.
+        return messages
+    if all(map(_is_in_form, messages)):
         return messages
     return _Conversation(messages).converted()
 
@@ -44,6 +50,25 @@ def as_json_text(value: Json) -> str:
 
 def _has_calls(message: Message) -> bool:
     return "tool_calls" in message or "function_call" in message or message.get("role") in _RESULTS
+
+
+def _is_in_form(message: Message) -> bool:
+    """Say whether a message surely needs no change."""
+    if "function_call" in message:
+        return False
+    if message.get("role") in _RESULTS:
+        number, content = message.get("tool_call_id"), message["content"]
+        return message["role"] == "tool" and type(number) is type(content) is str and number != ""
+    if (calls := message.get("tool_calls")) is None:
+        return True
+    return type(calls) is list and all(map(_is_call_in_form, calls))
+
+
+def _is_call_in_form(call: Json) -> bool:
+    if type(call) is not dict or type(function := call.get("function")) is not dict:
+        return False
+    texts = (call.get("id"), call.get("type"), function.get("name"), function.get("arguments"))
+    return all(type(text) is str and text != "" for text in texts)
 
 
 class _Conversation:

@@ -1,19 +1,21 @@
-"""Whether the calls of an example can be made: well-formed, and of functions that it defines. Pure."""
+"""Whether the calls of an example can be made: well-formed, and as its tools define them. Pure."""
 
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from backends.base import Json
-from controller.data.example import Example, Message
-from controller.data.nearest import did_you_mean, listing, quoted
+from controller.data.example import ROLE_AND_CONTENT, Example, Message
+from controller.data.nearest import did_you_mean, quoted
 from controller.data.unusable import Unusable
 
 Definitions: TypeAlias = Mapping[str, Json]
 """What each function takes, by its name."""
 
 _FORM = 'Write [{"id": "call_1", "type": "function", "function": {"name": "search", ...}}]'
+_OF_FUNCTIONS = ("name", "arguments", "parameters")
+"""Keys that a call has within its function."""
 _ARGUMENTS = 'Write an object as JSON text: "arguments": "{\\"day\\": \\"Monday\\"}".'
 
 
@@ -31,49 +33,64 @@ def check_form(calls: Json) -> None:
             raise Unusable("`tool_calls` is not a list of function calls", _FORM)
         if not name:
             raise Unusable("a tool call names no function", _FORM)
+        beside = [key for key in _OF_FUNCTIONS if call.get(key) is not None]
+        where = "function"
+        if not beside and function.get("parameters") is not None and "arguments" in function:
+            beside, where = ["parameters"], "arguments"
+        if beside:
+            raise Unusable(
+                f"a call of {quoted(name)} has {quoted(beside[0])} beside its {where}, which "
+                "nothing would read",
+                _FORM,
+            )
         _arguments(function)
 
 
-def check_against_tools(example: Example) -> str:
-    """Check what is learnt against the tools that the example defines.
+class Remarks(NamedTuple):
+    """What a person should know of the calls of an example."""
+
+    undefined: tuple[str, ...] = ()
+    """Functions that are called and not among its tools; with the one that may be meant."""
+    incomplete: str = ""
+    """Which calls lack an argument that their function requires."""
+
+
+def remarks_on_calls(example: Example) -> Remarks:
+    """Hold the calls that are learnt against the tools that the example defines.
 
     Answers that are not learnt, and the answer not preferred, may call what is not there: they show
-    what not to do.
-
-    Returns:
-        What a person should know of calls that can be made and are not whole; nothing as a rule.
-
-    Raises:
-        Unusable: A function is called that is not defined.
+    what not to do. An example without tools may have them in its system prompt.
     """
     if not example.tools:
-        return ""
+        return _NO_REMARKS
     defined = dict(_defined(example.tools))
+    undefined: list[str] = []
     missing: list[str] = []
     for message in example.messages:
         if message.get("role") != "assistant" or message.get("weight") == 0:
             continue
-        for name, arguments in _called(message.get("tool_calls")):
+        for name, arguments in _written(message.get("tool_calls")):
             if name not in defined:
-                raise Unusable(
-                    f"{quoted(name)} is called, which is not one of the row's tools",
-                    f"{did_you_mean(name, defined)}The tools are: {listing(defined)}",
-                )
-            missing += [
-                f"{name} is called without {quoted(key)}, which it requires"
-                for key in _required(defined[name])
-                if key not in arguments
-            ]
-    return "; ".join(dict.fromkeys(missing))
+                meant = did_you_mean(name, defined).lower().rstrip()
+                undefined.append(f"{quoted(name)}{f' ({meant})' if meant else ''}")
+                continue
+            if required := _required(defined[name]):
+                given = _parsed(arguments)
+                missing += [
+                    f"{name} is called without {quoted(key)}, which it requires"
+                    for key in required
+                    if key not in given
+                ]
+    if not undefined and not missing:
+        return _NO_REMARKS
+    return Remarks(tuple(dict.fromkeys(undefined)), "; ".join(dict.fromkeys(missing)))
 
 
 def _arguments(function: Mapping[str, Json]) -> None:
     arguments, what = function.get("arguments", {}), f"the arguments of {quoted(function['name'])}"
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(
-                arguments, object_pairs_hook=_without_repeats, parse_constant=_not_json
-            )
+            arguments = _STRICT.decode(arguments)
         except _Repeated as error:
             raise Unusable(f"{what} have {quoted(error.args[0])} twice", "Write it once.") from None
         except (ValueError, RecursionError) as error:
@@ -109,13 +126,19 @@ def _defined(tools: Sequence[Json]) -> Iterator[tuple[str, Json]]:
             yield name, function.get("parameters")
 
 
-def _called(calls: Json) -> Iterator[tuple[str, Mapping[str, Json]]]:
+_STRICT = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_not_json)
+
+
+def _written(calls: Json) -> Iterator[tuple[str, Json]]:
     for call in calls if isinstance(calls, list) else []:
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
-            arguments = function.get("arguments") or {}
-            parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
-            yield str(function["name"]), parsed
+            yield str(function["name"]), function.get("arguments")
+
+
+def _parsed(arguments: Json) -> Mapping[str, Json]:
+    given = json.loads(arguments) if isinstance(arguments, str) and arguments else arguments
+    return given if isinstance(given, dict) else {}
 
 
 def _required(parameters: Json) -> list[str]:
@@ -125,15 +148,24 @@ def _required(parameters: Json) -> list[str]:
 
 def answers_are_equal(example: Example) -> bool:
     """Say whether the answers of a preference pair are the same, so that nothing is preferred."""
-    return example.rejected is not None and _learnt(example.messages[-1]) == _learnt(
-        example.rejected
-    )
+    rejected = example.rejected
+    if rejected is None:
+        return False
+    preferred = example.messages[-1]
+    if len(preferred) == len(rejected) == ROLE_AND_CONTENT:
+        return preferred == rejected
+    return _learnt(preferred) == _learnt(rejected)
 
 
 def _learnt(answer: Message) -> list[Json]:
-    called: list[Json] = [[name, args] for name, args in _called(answer.get("tool_calls"))]
+    called: list[Json] = [
+        [name, dict(_parsed(arguments))] for name, arguments in _written(answer.get("tool_calls"))
+    ]
     rest = {
         key: value for key, value in answer.items() if key not in {"tool_calls", "weight", "name"}
     }
     content = rest.pop("content", None)
     return [content or "", dict(sorted(rest.items())), called]
+
+
+_NO_REMARKS = Remarks()

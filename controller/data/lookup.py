@@ -28,7 +28,7 @@ def find_value(row: Mapping[str, Json], name: str) -> Found:
     for start in sorted(_starts(row, name), key=len, reverse=True):
         inner = _literal(row, start)[1]
         if isinstance(inner, dict):
-            found = find_value(inner, _composed(name)[len(start) + 1 :])
+            found = find_value(inner, composed(name)[len(start) + 1 :])
             if found[0]:
                 return found
     return _NOT_FOUND
@@ -39,9 +39,14 @@ def leads_into(row: Mapping[str, Json], name: str) -> bool:
     return bool(_starts(row, name))
 
 
+def composed(name: str) -> str:
+    """Return a name with its letters composed, as all ways to write it have them."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 def is_same_name(one: str, other: str) -> bool:
     """Say whether two names look the same to a reader, however their letters are composed."""
-    return one == other or _composed(one) == _composed(other)
+    return one == other or composed(one) == composed(other)
 
 
 def join_values(written: str, text_of: TextOf) -> str:
@@ -81,17 +86,13 @@ def _literal(row: Mapping[str, Json], name: str) -> Found:
     if name.isascii():
         return _NOT_FOUND
     # Decomposed on one side, composed on the other: the same letters to a reader.
-    wanted = _composed(name)
+    wanted = composed(name)
     for key, value in row.items():
-        if _composed(key) == wanted:
+        if composed(key) == wanted:
             return True, value
     return _NOT_FOUND
 
 
 def _starts(row: Mapping[str, Json], name: str) -> list[str]:
-    whole = _composed(name)
-    return [key for key in map(_composed, row) if whole.startswith(f"{key}.")]
-
-
-def _composed(name: str) -> str:
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+    whole = composed(name)
+    return [key for key in map(composed, row) if whole.startswith(f"{key}.")]

@@ -18,7 +18,7 @@ _MAY_BE_ARRAY = frozenset("[ \t\r\n")
 """What a text begins with that may spell an array of JSON."""
 _PLAIN = {"role", "content"}
 _SYSTEM = ("system", "system_prompt")
-_UNLEARNT = ("loss", "train", "trainable", "training")
+_UNLEARNT = frozenset({"loss", "train", "trainable", "training"})
 
 
 def needs(row: Mapping[str, Json], *keys: str) -> None:
@@ -114,16 +114,29 @@ def message_of(written: Json) -> Message:
     if written.keys() == _PLAIN and type(written["content"]) is str:
         return written
     message = {key: value for key, value in written.items() if value is not None}
-    message.setdefault("content", None)
+    if "content" not in message:
+        message["content"] = None
     if not message.get("tool_calls", True):
         del message["tool_calls"]
-    for key in _UNLEARNT:
-        if isinstance(message.get(key), bool):
+    if not _UNLEARNT.isdisjoint(message):
+        refuse_unlearnt(message)
+    return message
+
+
+def refuse_unlearnt(message: Mapping[str, Json]) -> None:
+    """Refuse a message that says in a way of its own whether it is learnt.
+
+    Raises:
+        Unusable: It does.
+    """
+    for key in sorted(_UNLEARNT & message.keys()):
+        value = message[key]
+        said = value.strip().lower() if isinstance(value, str) else value
+        if said in (0, 1, "true", "false", "0", "1"):
             raise Unusable(
                 f"a message says by `{key}` whether it is learnt, which is not read",
                 'Write "weight": 0 into messages that are not to be learnt, and remove the key.',
             )
-    return message
 
 
 def turns_of(row: Mapping[str, Json], key: str, role: str, reading: Reading) -> list[Message]:

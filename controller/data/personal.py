@@ -26,6 +26,8 @@ _FIXED: Final = frozenset({"role", "type", "weight"})
 """Keys whose values are words of the protocol."""
 _UNNAMING: Final = frozenset({"name", "tool_call_id"})
 """Keys that do not say what their value is."""
+_LONGEST_TYPE: Final = 200
+"""Characters in which an address that holds its data says of what type they are."""
 _TEXT_PARTS: Final = frozenset({"text", "refusal", "thinking", "reasoning", "output_text"})
 
 
@@ -146,8 +148,11 @@ class _Walk:
         if not isinstance(part, dict):
             return self._deep(part, "")
         kind = str(part.get("type"))
+        shown = {what for key, what in _UNSEEN.items() if key in part}
         if kind not in _TEXT_PARTS:
-            self.unseen[_UNSEEN.get(kind, "file")] += kind in _UNSEEN
+            shown.add(_UNSEEN.get(kind, "file"))
+        self.unseen.update(shown)
+        if shown:
             # Its address can be read, its bytes cannot.
             part = {key: _without_bytes(value) for key, value in part.items()}
         return {
@@ -184,6 +189,9 @@ class _Walk:
 
     def _deep(self, value: Json, named: str) -> Json:
         if isinstance(value, str):
+            if value.startswith("data:") and ";base64," in value[:_LONGEST_TYPE]:
+                self.unseen["file"] += 1
+                return value
             return self._mask(value, named)
         if isinstance(value, int | float) and not isinstance(value, bool):
             spelt = str(int(value) if isinstance(value, float) and value.is_integer() else value)

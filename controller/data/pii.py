@@ -10,13 +10,14 @@ addresses.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
 from controller.data.pii_finding import Finding
 from controller.data.pii_numbers import find_numbers
 from controller.data.pii_secrets import find_secrets
-from controller.data.recipes import NEWEST
+from controller.data.recipes import FIRST, NEWEST
 
 KINDS = MappingProxyType(
     {
@@ -42,6 +43,33 @@ _TYPED = {
     **dict.fromkeys((0x00A0, 0x2007, 0x2009, 0x202F, 0x3000), ord(" ")),
 }
 _IS_TYPED = re.compile("[" + "".join(map(chr, _TYPED)) + "]")
+_TYPED_TOO = {
+    **dict.fromkeys((0x2043, 0x2E3A, 0x2E3B, 0x30FC, 0xFE58, 0xFE63), ord("-")),
+    **dict.fromkeys((0x00B7, 0x2027, 0x30FB, 0xFE52, 0xFF61), ord(".")),
+    **dict.fromkeys((*range(0x2000, 0x2007), 0x2008, 0x200A, 0x205F), ord(" ")),
+    0xFE6B: ord("@"),
+}
+"""Known since the second recipe."""
+_UNUSUAL = "".join(map(chr, _TYPED_TOO)) + (
+    # Characters that take no room: a reader does not see that they part a number.
+    "\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20e3"
+    "\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef"
+)
+_DISGUISED = re.compile(
+    # Digits of another script, what is typed otherwise, or not seen.
+    rf"[^\D0-9]|[{_UNUSUAL}]"
+    # As JSON, HTML and addresses of pages write a character.
+    r"|\\u[0-9A-Fa-f]{4}|\\[nrt]|&#(?:[0-9]{1,6}|[xX][0-9A-Fa-f]{1,5});|%[0-9A-Fa-f]{2}"
+)
+_SIGNS = (
+    # Each begins with a letter of its own or is one class, so that looking for it costs little.
+    ("\\", re.compile(r"\\(?:u[0-9A-Fa-f]{4}|[nrt])")),
+    ("%", re.compile("%[0-9A-Fa-f]{2}")),
+    ("&#", re.compile("&#[0-9xX]")),
+    ("", re.compile(r"[^\D0-9]")),
+    ("", re.compile(f"[{_UNUSUAL}]")),
+)
+"""What a disguised text has: a piece of it, and how it goes on."""
 _SPOKEN = dict(zip("공영일이삼사오육칠팔구", "00123456789", strict=True))
 _SPOKEN_PHONE = re.compile("공일공(?:[- ]?[공영일이삼사오육칠팔구]){7,8}")
 _DIGIT = re.compile("[0-9]")
@@ -58,6 +86,11 @@ _DOMAIN = re.compile(
     rf"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?{_DOT}){{1,8}}[A-Za-z]{{2,24}}(?![A-Za-z0-9-])",
     re.IGNORECASE,
 )
+_ANY_LOCAL = re.compile(r"(?:\w[\w.%+'-]{0,63}|\"[^\"\n]{1,62}\")$")
+_ANY_DOMAIN = re.compile(
+    r"(?:[^\W_][\w-]{0,62}\.){1,8}(?:[A-Za-z]{2,24}|xn--[a-z0-9-]{2,59}|한국|中国|中國|台灣|みんな|рф)(?![A-Za-z0-9-])"
+)
+"""As letters other than Latin ones may be in an address since RFC 6531."""
 _NO_DOMAIN = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|css|html?|json|ya?ml|txt|md)$", re.IGNORECASE)
 _LONGEST_LOCAL = 64
 
@@ -83,6 +116,13 @@ def find(text: str, regions: Sequence[str], recipe: int = NEWEST) -> list[Findin
         typed = _SPOKEN_PHONE.sub(
             lambda run: "".join(_SPOKEN.get(one, one) for one in run[0]), typed
         )
+    found = _find_typed(typed, regions, recipe)
+    if recipe > FIRST and _is_disguised(typed):
+        found = _apart([*found, *_find_disguised(typed, regions, recipe)])
+    return sorted(found, key=lambda one: one.start)
+
+
+def _find_typed(typed: str, regions: Sequence[str], recipe: int) -> list[Finding]:
     found: list[Finding] = []
     # What stood close to a finding may be one too, once that is masked.
     while more := _apart(_search(typed, regions, recipe)):
@@ -90,7 +130,43 @@ def find(text: str, regions: Sequence[str], recipe: int = NEWEST) -> list[Findin
         for one in more:
             blank = "\n" * (one.end - one.start)
             typed = f"{typed[: one.start]}{blank}{typed[one.end :]}"
-    return sorted(found, key=lambda one: one.start)
+    return found
+
+
+def _is_disguised(text: str) -> bool:
+    signs = _SIGNS[:3] if text.isascii() else _SIGNS
+    return any(begin in text and sign.search(text) for begin, sign in signs)
+
+
+def _find_disguised(text: str, regions: Sequence[str], recipe: int) -> Iterator[Finding]:
+    """Yield what is found once each character is written as itself."""
+    parts, starts, at = list[str](), list[int](), 0
+    for one in _DISGUISED.finditer(text):
+        for piece, first in ((text[at : one.start()], at), (_undisguised(one[0]), one.start())):
+            parts.append(piece)
+            starts += range(first, first + len(piece))
+        at = one.end()
+    parts.append(text[at:])
+    starts += range(at, len(text) + 1)
+    for found in _find_typed("".join(parts), regions, recipe):
+        yield Finding(found.kind, starts[found.start], starts[found.end], found.value)
+
+
+def _undisguised(written: str) -> str:
+    """Return the character that is meant; nothing for what is not seen."""
+    if (typed := _TYPED_TOO.get(ord(written[0]))) is not None:
+        return chr(typed)
+    if (digit := unicodedata.decimal(written[0], None)) is not None:
+        return str(digit)
+    if written[0] == "&":
+        code = written[2:-1]
+        number = int(code[1:], 16) if code[0] in "xX" else int(code)
+        return chr(number) if number else " "
+    if written[0] == "\\" and written[1] != "u":
+        return "\n"
+    if written[0] in "\\%":
+        return chr(int(written.lstrip("\\u%"), 16))
+    return ""
 
 
 def find_named(
@@ -137,16 +213,19 @@ def mask(text: str, findings: Sequence[Finding], names: dict[tuple[str, str], st
 def _search(text: str, regions: Sequence[str], recipe: int) -> list[Finding]:
     found = [*find_secrets(text)]
     if any(one in text for one in _ATS):
-        found += _emails(text)
+        found += _emails(text, recipe)
     if _DIGIT.search(text):
         found += find_numbers(text, regions, recipe)
     return found
 
 
-def _emails(text: str) -> Iterator[Finding]:
+def _emails(text: str, recipe: int) -> Iterator[Finding]:
     for at in _AT.finditer(text):
-        local = _LOCAL.search(text, max(0, at.start() - _LONGEST_LOCAL), at.start())
-        domain = _DOMAIN.match(text, at.end())
+        before = max(0, at.start() - _LONGEST_LOCAL), at.start()
+        local, domain = _LOCAL.search(text, *before), _DOMAIN.match(text, at.end())
+        if recipe > FIRST:
+            local = local or _ANY_LOCAL.search(text, *before)
+            domain = domain or _ANY_DOMAIN.match(text, at.end())
         if local is None or domain is None or local[0] == "git":
             continue
         host = re.sub(_DOT, ".", domain[0], flags=re.IGNORECASE)

@@ -88,6 +88,12 @@ _PHONE_NAMED = re.compile(
     r"전화|연락|휴대|핸드폰|폰|번호|문자|팩스|\b(?:tel|phone|mobile|cell|call|fax|contact|reach)",
     re.IGNORECASE,
 )
+_PHONE_SURELY_NAMED = re.compile(
+    r"(?:전화|휴대폰|핸드폰|(?<![A-Za-z])(?:tel|(?:tele|cell)?phone|mobile|cell))"
+    r"(?: ?(?:번호|no|num|number))?\W{0,4}$",
+    re.IGNORECASE,
+)
+"""Right before a number, a word that leaves no doubt."""
 _NOT_PERSONAL = frozenset(
     {
         PhoneNumberType.TOLL_FREE,
@@ -127,7 +133,7 @@ def find_numbers(text: str, regions: Sequence[str], recipe: int = NEWEST) -> Ite
             yield from find_accounts(text)
         yield from _cards(text)
         yield from _bank_numbers(text)
-        yield from _phones(text, regions)
+        yield from _phones(text, regions, recipe)
     if text.count(".") >= _DOTS:
         yield from _ipv4(text)
     if "::" in text or text.count(":") >= _COLONS:
@@ -188,17 +194,22 @@ def _bank_numbers(text: str) -> Iterator[Finding]:
                 break
 
 
-def _phones(text: str, regions: Sequence[str]) -> Iterator[Finding]:
+def _phones(text: str, regions: Sequence[str], recipe: int) -> Iterator[Finding]:
     """Yield phone numbers: with + anywhere, otherwise in the national form of a region."""
     for run in _PHONE.finditer(text):
         written = run[0].translate(_PUNCTUATION)
+        # A number under a key that says what it is: 821012345678, or 1012345678 from a sheet.
+        is_counted = recipe > FIRST and written.isdigit()
+        is_counted = is_counted and _is_named(_PHONE_SURELY_NAMED, text, run.start())
         for region in regions or ("ZZ",):
-            if "+" not in written and not _may_be_national(written, region):
+            if not (is_counted or "+" in written) and not _may_be_national(written, region):
                 continue
             for match in PhoneNumberMatcher(written, region, leniency=Leniency.POSSIBLE):
                 start, end = run.start() + match.start, run.start() + match.end
                 named = _is_named(_PHONE_NAMED, text, start)
-                if _is_written_as_phone(match.raw_string, match.number, named=named):
+                if _is_written_as_phone(match.raw_string, match.number, named=named) or (
+                    is_counted and _is_counted_phone(match.raw_string, match.number)
+                ):
                     value = format_number(match.number, _E164)
                     closed = text.count(")", start, end) > text.count("(", start, end)
                     opened = closed and text[start - 1 : start] == "("
@@ -239,6 +250,14 @@ def _is_written_as_phone(written: str, number: PhoneNumber, *, named: bool) -> b
     # Sums and ranges have their signs elsewhere, and blanks around them.
     usual = {*_ends(national), len(str(number.national_number))}
     return _ends(groups) <= usual and " - " not in written
+
+
+def _is_counted_phone(written: str, number: PhoneNumber) -> bool:
+    """Say whether digits are a phone number as sheets and JSON keep it: as a number, without + or 0."""
+    national = str(number.national_number)
+    return written in {national, f"{number.country_code}{national}"} and (
+        number_type(number) not in _NOT_PERSONAL
+    )
 
 
 def _ends(groups: list[str]) -> set[int]:

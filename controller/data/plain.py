@@ -17,7 +17,7 @@ from msgspec.json import Decoder, Encoder
 
 from backends.base import Json
 from controller.data import sharegpt
-from controller.data.example import Spelt
+from controller.data.example import ROLE_AND_CONTENT, Example, Spelt
 from controller.spec.data import Shape
 
 PLAIN_SHAPES = (None, "chat", "sharegpt")
@@ -77,6 +77,17 @@ def spell_plain(row: Mapping[str, Json]) -> Spelt | None:
         return _spelt(convert(row, _Row), "chat")
     except ValueError:
         return None
+
+
+def spell_conversation(example: Example) -> Spelt | None:
+    """Return the same for an example of supervised training."""
+    messages = example.messages
+    if example.tools is not None or example.options is not None:
+        return None
+    # Most others are known by their last message, and an error costs more than the look.
+    if not messages or len(messages[-1]) != ROLE_AND_CONTENT:
+        return None
+    return spell_plain({"messages": messages})
 
 
 def _spelt(row: _Row, shape: Shape | None) -> Spelt | None:

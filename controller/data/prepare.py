@@ -12,6 +12,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
+from msgspec.json import Encoder
+
 from backends.base import Json
 from controller.data.check_calls import check_form
 from controller.data.example import ROLE_AND_CONTENT, Example, Message, map_texts
@@ -24,6 +26,7 @@ VERSION = 5
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
+_encode = Encoder().encode
 _BLANKS = re.compile(r"[^\S\n]+")
 _BLANKS_AT_LINE_END = re.compile(r" ?\n ?")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -33,11 +36,11 @@ _LINE_ENDS = re.compile(r"\r\n?")
 def normalise(example: Example) -> Example:
     """Return the example with every text of it normalised; the same object when it was."""
     messages = _each(example.messages, _normal_message)
-    tools = None if example.tools is None else _deep(example.tools)
+    tools = None if example.tools is None else _normal_json(example.tools)
     new = example
     if example.text is not None and (text := normal_text(example.text)) is not example.text:
         return example._replace(text=text)
-    if messages is not example.messages or tools != example.tools:
+    if messages is not example.messages or tools is not example.tools:
         new = new._replace(messages=messages, tools=tools if isinstance(tools, list) else None)
     return new if example.is_plain else _normal_rest(new)
 
@@ -173,8 +176,8 @@ def _each(messages: list[Message], change: Callable[[Message], Message]) -> list
 
 def _normal_rest(example: Example) -> Example:
     rejected = example.rejected and _normal_message(example.rejected)
-    graded = None if example.graded is None else _deep(example.graded)
-    if rejected is example.rejected and graded == example.graded:
+    graded = None if example.graded is None else _normal_json(example.graded)
+    if rejected is example.rejected and graded is example.graded:
         return example
     return example._replace(rejected=rejected, graded=graded if isinstance(graded, dict) else None)
 
@@ -184,8 +187,29 @@ def _normal_message(message: Message) -> Message:
     if len(message) == ROLE_AND_CONTENT and type(content) is str:
         normal = normal_text(content)
         return message if normal is content else {**message, "content": normal}
-    new = _deep(message)
-    return message if new == message or not isinstance(new, dict) else new
+    new = _normal_json(message)
+    return new if isinstance(new, dict) else message
+
+
+def _normal_json(value: Json) -> Json:
+    """Return a value with all of its texts normalised; the same object when they were."""
+    if _is_normal(value):
+        return value
+    new = _deep(value)
+    return value if new == value else new
+
+
+def _is_normal(value: Json) -> bool:
+    """Say whether nothing in a value has to be spelt anew; as JSON it is looked through at once."""
+    try:
+        text = _encode(value)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        # A part of a surrogate pair, among others.
+        return False
+    if b"\\r" in text:
+        return False
+    # Each part of a text in NFC is.
+    return text.isascii() or unicodedata.is_normalized("NFC", text.decode())
 
 
 def _deep(value: Json) -> Json:

@@ -16,7 +16,7 @@ from xxhash import xxh3_128_digest
 from backends.base import Encoder, Json
 from controller.canonical import canonical_json
 from controller.data.batches import Batch, Lines
-from controller.data.check_calls import answers_are_equal, check_against_tools
+from controller.data.check_calls import answers_are_equal, remarks_on_calls
 from controller.data.compared import rest_of, texts_of
 from controller.data.conditions import Conditions
 from controller.data.example import Example, map_texts, spell
@@ -27,7 +27,7 @@ from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.optional import load
 from controller.data.page import HELD_OUT, NO_KEY, TRAIN, Column, Draft
 from controller.data.personal import PersonalData
-from controller.data.plain import PLAIN_SHAPES, spell_line, spell_plain
+from controller.data.plain import PLAIN_SHAPES, spell_conversation, spell_line, spell_plain
 from controller.data.prepare import (
     check,
     collapse_whitespace,
@@ -265,18 +265,20 @@ class RowPreparer:
 
     def _prepared(self, row: Fields, line: int, out: Prepared) -> Taken | None:
         json, example = row, None
-        spelt = spell_plain(row) if self._takes_chat else None
+        # A row of other keys is no plain one, and an error is dear.
+        spelt = spell_plain(row) if self._takes_chat and len(row) == 1 else None
         if spelt is None:
             out.recipe_matters = out.recipe_matters or not is_the_same_by_all(row)
             example = self._convert(row)
-            out.unread.update(example.unread)
-            json = example.as_json()
-            spelt = spell_plain(json) if self._changes_nothing else None
-        if spelt is None:
-            example = self._treated(self._convert(row) if example is None else example, line, out)
-            if example is None:
-                return None
-            json, spelt = example.as_json(), spell(example, self._recipe)
+            for key in example.unread:
+                out.unread[key] += 1
+            json = {"messages": example.messages}
+            spelt = spell_conversation(example) if self._changes_nothing else None
+            if spelt is None:
+                example = self._treated(example, line, out)
+                if example is None:
+                    return None
+                json, spelt = example.as_json(), spell(example, self._recipe)
         one = Taken(line, json, spelt, example)
         if self._measure is not None:
             self._measure.check(one, out)
@@ -311,9 +313,13 @@ class RowPreparer:
         return example
 
     def _note_calls(self, example: Example, line: int, out: Prepared) -> None:
-        """Check what is called against the tools, and note what a person should know."""
-        if said := check_against_tools(example):
-            out.note(line, "calls", said)
+        """Note what a person should know of calls, and of who speaks first."""
+        undefined, incomplete = remarks_on_calls(example)
+        if undefined:
+            out.undefined.update(undefined)
+            out.note(line, "tools", f"{', '.join(undefined)} called, and not among the row's tools")
+        if incomplete:
+            out.note(line, "calls", incomplete)
         if is_opened_by_assistant(example.messages):
             out.note(
                 line, "greeting", "the assistant speaks first: it learns to, without a question"

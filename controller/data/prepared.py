@@ -64,6 +64,8 @@ class Prepared:
     """Whether an older recipe may have made other examples of these rows."""
     unread: Counter[str] = field(default_factory=Counter)
     """Rows by a key of them that nothing reads."""
+    undefined: Counter[str] = field(default_factory=Counter)
+    """Rows by a function that they call and do not define."""
     tally: Tally | None = None
     """For how many rows conditions have no value; None where there are no conditions."""
     blamed: Unusable | None = None

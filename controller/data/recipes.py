@@ -20,8 +20,9 @@ What recipe 2 corrected, each where `recipe > FIRST` is asked:
 - `messages.turns_of`, `preference`: messages that are JSON text in a cell, and dialogues in one text,
   are read as turns; recipe 1 learnt them as one text.
 - `example.map_texts`: `strip_html` and `collapse_whitespace` reach what an answer thinks or refuses.
-- `personal`, `pii_national`: all of an example is masked, with more kinds of numbers; recipe 1
-  masked contents, arguments as text and graded values.
+- `personal`, `pii`, `pii_numbers`, `pii_national`: all of an example is masked, with more kinds of
+  numbers, and what is written in disguise (digits of other scripts, unseen characters between them,
+  escapes of JSON, HTML and addresses); recipe 1 masked contents, arguments as text and graded values.
 - `compared`: near duplicates have equal calls, images and tools.
 - `prepare_rows`: preference pairs with equal answers are dropped.
 - Conditions of `where`: names lead into objects and are found however their letters are composed;
@@ -46,25 +47,35 @@ def is_the_same_by_all(row: Mapping[str, Json]) -> bool:
     """Return whether a row of plain texts surely becomes the same example by every recipe.
 
     False where in doubt: then the dataset is built by an older recipe too, for a spec whose
-    recorded build may have been made by it.
+    recorded build may have been made by it. Asked of supervised rows alone.
     """
-    return not (row.keys() & _READ_LATER) and all(map(_is_plain, row.values()))
+    if not _READ_LATER.isdisjoint(row):
+        return False
+    for value in row.values():
+        # Nearly every value of nearly every row: what is asked here costs.
+        if type(value) is str:
+            if value[:1] in _MAY_OPEN_JSON and value.lstrip()[:1] in _OPENS_JSON:
+                return False
+        elif not _is_plain(value):
+            return False
+    return True
 
 
 def _is_plain(value: Json) -> bool:
-    if isinstance(value, str):
-        return not value.lstrip().startswith(("[", "{")) and "\n\nHuman:" not in value
-    if isinstance(value, list):
-        return all(isinstance(one, dict) and _is_plain_turn(one) for one in value)
-    return not isinstance(value, dict)
+    if not isinstance(value, list):
+        return not isinstance(value, dict)
+    for turn in value:
+        if type(turn) is not dict or len(turn) != len(_TURN):
+            return False
+        if type(turn.get("role")) is not str or type(turn.get("content")) is not str:
+            return False
+    return True
 
 
-def _is_plain_turn(turn: Mapping[str, Json]) -> bool:
-    return turn.keys() in _TURNS and all(isinstance(text, str) for text in turn.values())
-
-
+_OPENS_JSON: Final = frozenset("[{")
+_MAY_OPEN_JSON: Final = _OPENS_JSON | frozenset(" \t\r\n")
 _READ_LATER: Final = frozenset(
     {*("system", "system_prompt", "tools", "functions", "conversations"), "parallel_tool_calls"}
 )
 """Keys beside a conversation that recipe 2 reads in more shapes."""
-_TURNS: Final = ({"role", "content"},)
+_TURN: Final = ("role", "content")

@@ -18,6 +18,7 @@ StepName: TypeAlias = Literal[
     "collapse_whitespace",
     "system",
     "drop_empty",
+    "tools",
     "calls",
     "greeting",
     "pii",
@@ -55,6 +56,8 @@ class SourceReport:
     """Different examples of it in the dataset, on both sides of a split."""
     unread: Mapping[str, int] = field(default_factory=dict)
     """Rows by a key of theirs that nothing reads: `id`, `input.metadata`."""
+    undefined: Mapping[str, int] = field(default_factory=dict)
+    """Rows by a function that they call, and that is not among their tools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

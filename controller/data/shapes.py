@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from backends.base import Json
-from controller.data.beside import Reading, keys_beside, names_beside
+from controller.data.beside import Reading, keys_beside, named, names_beside
 from controller.data.calls import as_json_text, in_openai_form
 from controller.data.example import Example, Message
 from controller.data.lookup import find_value, join_values
@@ -30,6 +30,7 @@ from controller.data.messages import (
 )
 from controller.data.nearest import did_you_mean, listing, quoted
 from controller.data.preference import from_preference
+from controller.data.proposal import proposed_columns
 from controller.data.recipes import FIRST, NEWEST
 from controller.data.sharegpt import from_sharegpt
 from controller.data.unusable import Unusable
@@ -100,7 +101,7 @@ def _recognised(row: Row, reading: Reading) -> Example:
         )
     raise Unusable(
         f"what to learn is not recognised; the columns are: {listing(row)}",
-        "Say which hold question and answer: columns: {user: ..., assistant: ...}",
+        f"Say which hold question and answer: columns: {proposed_columns(row)}",
         field="columns",
     )
 
@@ -120,25 +121,23 @@ def _by_columns(columns: Columns, method: str, reading: Reading) -> Convert:
         )
     if method == "continued-pretraining":
         part, name = answers[0]
-        return lambda row: Example(
-            [], text=_cell(row, name, part), unread=names_beside(row, {name}, reading)
-        )
-    read = {name for name in (system, user, *(name for _, name in answers)) if name is not None}
+        alone = named(frozenset({name}), reading)
+        return lambda row: Example([], text=_cell(row, name, part), unread=names_beside(row, alone))
+    every = (system, user, *(name for _, name in answers))
+    read = named(frozenset(name for name in every if name is not None), reading)
+
+    (part, first), *others = answers
 
     def from_columns(row: Row) -> Example:
         messages: list[Message] = [{"role": "user", "content": _cell(row, str(user), "user")}]
         # An empty cell of the system column is an example without a system prompt.
         if system is not None and (prompt := _cell(row, system, "system")):
             messages.insert(0, {"role": "system", "content": prompt})
-        said: list[Message] = [
-            {"role": "assistant", "content": _answer_cell(row, name, part)}
-            for part, name in answers
-        ]
-        return Example(
-            [*messages, said[0]],
-            rejected=said[1] if said[1:] else None,
-            unread=names_beside(row, read, reading),
-        )
+        messages.append({"role": "assistant", "content": _answer_cell(row, first, part)})
+        rejected: Message | None = None
+        for other, name in others:
+            rejected = {"role": "assistant", "content": _answer_cell(row, name, other)}
+        return Example(messages, rejected=rejected, unread=names_beside(row, read))
 
     return from_columns
 
@@ -173,6 +172,8 @@ def _spelt(value: Json, name: str) -> str:
 def _answer_cell(row: Row, name: str, part: str) -> str:
     """Return an answer as text: an object or array is learnt as JSON, as it was written."""
     value = row.get(name)
+    if type(value) is str:
+        return value
     return as_json_text(value) if isinstance(value, dict | list) else _cell(row, name, part)
 
 
@@ -266,12 +267,13 @@ def _from_text(row: Row, reading: Reading) -> Example:
     text = row["text"]
     if not isinstance(text, str):
         raise Unusable("`text` is not text", 'Write {"text": "..."}')
-    return Example([], text=text, unread=names_beside(row, {"text"}, reading))
+    return Example([], text=text, unread=names_beside(row, named(_TEXT, reading)))
 
 
 _CHAT = BESIDE | {"messages"}
 _PROMPT = BESIDE | {"prompt", "completion"}
 _ALPACA = BESIDE | {"instruction", "input", "output", "history"}
+_TEXT = frozenset({"text"})
 _OF_TEXTS = frozenset({"text", "title", "url", "id", "source", "meta"})
 """Keys of a row that can be nothing but a text."""
 _OF_METHOD: dict[str, tuple[Shape, ...]] = {

@@ -17,6 +17,7 @@ from controller.data.messages import (
     options_of,
     parsed_list,
     parsed_text,
+    refuse_unlearnt,
     tools_of,
     with_system_of,
 )
@@ -42,6 +43,7 @@ ROLES = {
 """Who speaks in the data sets found in the wild, and what OpenAI calls it; `call` is ours."""
 
 
+_PLAIN = {"from", "value"}
 _ROW = BESIDE | {"conversations"}
 
 
@@ -54,15 +56,19 @@ def from_sharegpt(row: Mapping[str, Json], reading: Reading) -> Example:
     needs(row, "conversations")
     turns = conversations_of(row)
     unread = keys_beside(row, _ROW, reading)
+    unread += unread_of(turns, "conversations")
     if reading.recipe == FIRST:
         messages = messages_of(turns, reading, row.get("system"))
     else:
-        messages = with_system_of(row, messages_of(turns, reading), reading)
+        messages = messages_of(turns, reading)
+    if BESIDE.isdisjoint(row):
+        # Most rows have nothing there.
+        return Example(messages, unread=unread)
     return Example(
-        messages,
+        with_system_of(row, messages, reading),
         tools_of(row, reading),
         options=options_of(row, reading),
-        unread=(*unread, *unread_of(turns, "conversations")),
+        unread=unread,
     )
 
 
@@ -83,7 +89,12 @@ def conversations_of(row: Mapping[str, Json]) -> list[Json]:
 
 def unread_of(turns: Sequence[Json], key: str) -> tuple[str, ...]:
     """Return the keys of turns that are not read: `conversations[].id`."""
-    keys = {one for turn in turns if isinstance(turn, dict) for one in turn.keys() - _read(turn)}
+    keys = {
+        one
+        for turn in turns
+        if isinstance(turn, dict) and turn.keys() != _PLAIN
+        for one in turn.keys() - _read(turn)
+    }
     return tuple(f"{key}[].{one}" for one in sorted(keys))
 
 
@@ -95,22 +106,30 @@ def messages_of(turns: Sequence[Json], reading: Reading, system: Json = None) ->
     """
     if reading.recipe == FIRST:
         return list(_messages_by_first_recipe(turns, system))
-    messages = in_openai_form([one for turn in turns for one in _messages(turn)])
-    if any(one["role"] == "tool" and "tool_call_id" not in one for one in messages):
-        raise _UNCALLED
+    messages: list[Message] = []
+    for turn in turns:
+        messages += _messages(turn)
+    messages = in_openai_form(messages)
+    for one in messages:
+        if one["role"] == "tool" and "tool_call_id" not in one:
+            raise _UNCALLED
     return messages
 
 
-def _messages(turn: Json) -> Iterator[Message]:
+def _messages(turn: Json) -> list[Message]:
     role, value, weight = _turn(turn)
-    weighed: Message = {} if weight is None else {"weight": weight}
     if role == "call":
         calls: list[Json] = [_call(call, None) for call in _listed(value)]
-        yield {"role": "assistant", "content": None, "tool_calls": calls, **weighed}
+        message: Message = {"role": "assistant", "content": None, "tool_calls": calls}
     elif _is_openai(turn) and isinstance(turn, dict):
-        yield message_of({**turn, "role": role, "content": value})
+        return [message_of({**turn, "role": role, "content": value})]
     else:
-        yield {"role": role, "content": value, **weighed}
+        message = {"role": role, "content": value}
+    if isinstance(turn, dict) and turn.keys() != _PLAIN:
+        refuse_unlearnt(turn)
+    if weight is not None:
+        message["weight"] = weight
+    return [message]
 
 
 def _messages_by_first_recipe(turns: Sequence[Json], system: Json) -> Iterator[Message]:

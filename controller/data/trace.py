@@ -177,7 +177,8 @@ def _number(given: Given, origin: Origin) -> int:
             f"line {origin.line} of {called.shown} holds {last - first} rows",
             f"Name one of them: {called.place(first + 1)} to {called.place(last)}",
         )
-    return last
+    # The last row's end is not known, so only its start is believed.
+    return last + (first == last == len(lines))
 
 
 def unmet(given: Given, row: Row) -> Sequence[str]:

@@ -92,12 +92,15 @@ def _sources(summary: BuildSummary) -> str:
 
 
 def unread_text(sources: Sequence[SourceReport]) -> str:
-    """Return which keys of rows nothing reads, a line for each source that has any."""
+    """Return which keys of rows nothing reads, and what they call that is not there, by source."""
     lines = []
     for source in sources:
         if source.unread:
             keys = ", ".join(f"{key} ({count:,})" for key, count in source.unread.items())
             lines.append(f"Not used of {source.path}: {keys}")
+        if source.undefined:
+            names = ", ".join(f"{name}: {count:,}" for name, count in source.undefined.items())
+            lines.append(f"Called in {source.path}, and not among its tools: {names}")
     return "\n".join(one_line(line, _REASON_CELLS) for line in lines)
 
 

@@ -138,7 +138,7 @@ def _resolved(name: str, prepared: PreparedRun) -> Desired:
     if unresolved is not None:
         raise FtctlError(f"{name}: {unresolved.reason}", unresolved.remedy)
     if name not in prepared.desired:
-        known = ", ".join(sorted(prepared.desired)) or "none"
+        known = ", ".join(sorted([*prepared.desired, *prepared.resolved.unresolved])) or "none"
         raise FtctlError(f"no spec is called {name!r}", f"Declared: {known}")
     return prepared.desired[name]
 

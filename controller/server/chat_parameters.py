@@ -134,11 +134,15 @@ class ChatRequest(BaseModel):
 
 def unforced(given: ChatRequest) -> list[str]:
     """Return what reaches the model as written, but is not made sure of in its answer."""
-    return [
+    strict = [
         f"tools[{number}].function.strict"
         for number, tool in enumerate(given.tools or ())
         if tool.function.strict and given.wants_tools
     ]
+    # A model that was trained to think does so whenever it is not told to.
+    written = given.chat_template_kwargs or {}
+    off = [f"chat_template_kwargs.{name}" for name in written if not given.thinking]
+    return strict + off + (["reasoning_effort"] if given.reasoning_effort is not None else [])
 
 
 _MODELS: Final[tuple[type[BaseModel], ...]] = (
@@ -218,6 +222,9 @@ def _check_thinking(given: ChatRequest) -> None:
             raise _unsupported(param, "only 'enable_thinking' is")
         if not isinstance(value, bool):
             raise invalid(f"Invalid '{param}': it must be true or false.", param, "invalid_value")
+    if len(set((given.chat_template_kwargs or {}).values())) > 1:
+        message = "'chat_template_kwargs' contradict each other: give one of them."
+        raise invalid(message, "chat_template_kwargs", "invalid_value")
     if given.reasoning_effort is None:
         return
     if given.reasoning_effort != "none":

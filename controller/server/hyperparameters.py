@@ -10,7 +10,7 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from backends.base import Backend, HyperparametersInvalid, Json
+from backends.base import Backend, BaseModel, HyperparametersInvalid, Json
 from controller.server.errors import ApiError, invalid
 
 EPOCHS, BATCH, RATE = "n_epochs", "batch_size", "learning_rate_multiplier"
@@ -20,12 +20,13 @@ _MOST = {EPOCHS: 50, BATCH: 256}
 
 
 def to_backend(
-    backend: Backend, method: str, asked: Mapping[str, JsonValue]
+    backend: Backend, base_model: BaseModel, method: str, asked: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
-    """Return the complete settings for the backend.
+    """Return the complete settings for the backend, under its newest recipe.
 
     Args:
         backend: Checks them and knows the defaults.
+        base_model: What is trained.
         method: The training method.
         asked: As the client wrote them; `auto` stands for a default.
 
@@ -47,7 +48,8 @@ def to_backend(
             raise _refused(RATE, "cannot stand beside learning_rate")
         raw[_LEARNING_RATE] = float(str(settings[_LEARNING_RATE])) * factor
         settings = _parse(backend, method, raw)
-    return settings
+    newest = backend.recipes(base_model, method, settings)[0]
+    return cast("dict[str, JsonValue]", dict(newest.hyperparameters))
 
 
 def resolved(

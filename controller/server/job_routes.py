@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from backends.base import Backend, BackendError, Event
+from backends.base import Backend, BackendError, BaseModel, Event
 from controller.server.bodies import ExactBody, page, read_body
 from controller.server.catalog import Catalog
 from controller.server.errors import ApiError, invalid, not_found
@@ -106,14 +106,14 @@ class JobRoutes:
         known = CreateJob.model_fields.keys()
         given = await read_body(request, CreateJob, self._limits.json_bytes, known)
         method, asked = self._method(given)
-        await self._check_model(given.model)
+        base = await self._base(given.model)
         for param, file_id in (
             ("training_file", given.training_file),
             ("validation_file", given.validation_file),
         ):
             if file_id is not None:
                 self._check_file(file_id, param)
-        settings = await run_sync(to_backend, self._backend, method, asked)
+        settings = await run_sync(to_backend, self._backend, base, method, asked)
         if given.integrations:
             message = "This server reports to no other service."
             raise invalid(message, "integrations", "integration_not_available")
@@ -265,13 +265,13 @@ class JobRoutes:
             return method, settings.hyperparameters
         return method, given.hyperparameters or {}
 
-    async def _check_model(self, name: str) -> None:
+    async def _base(self, name: str) -> BaseModel:
         message = f"Model {name[:200]} is not available for fine-tuning or does not exist."
         if name not in self._catalog.base_names:
             offered = ", ".join(self._catalog.base_names) or "none"
             raise invalid(f"{message} Available: {offered}", "model", "model_not_available")
         try:
-            await run_sync(self._catalog.base, name)
+            return await run_sync(self._catalog.base, name)
         except BackendError as error:
             reason = f"{message} {error.message}"
             raise invalid(reason, "model", "model_not_available") from None

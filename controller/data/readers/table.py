@@ -7,7 +7,8 @@ between them. Where that is certain the row is refused; where a text could be me
 import csv
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -17,6 +18,7 @@ from controller.data.nearest import listing, quoted
 from controller.data.readers.disguise import HEAD, refuse_disguised
 from controller.data.readers.opened import bounded_lines, open_text
 from controller.data.unusable import Unusable
+from controller.spec.data import Source
 
 MAX_FIELD = 16 << 20
 """Characters of one field. A quote that is never closed would swallow the file otherwise."""
@@ -28,6 +30,10 @@ _QUOTES = {"double": '"', "single": "'", "none": None}
 _CALLED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _LINE_END = re.compile(r"\r\n?|\n")
 _WAYS = "If these are rows, write quote: none. If it is one field, confirm that: quote: double"
+_TITLES = 50
+"""Rows among which the names of the columns are looked for."""
+_LONG_LINE = 1 << 16
+"""Characters of a line in which names are looked for."""
 _LONG_NAME = 60
 """Characters from which a column's name looks like a text."""
 
@@ -38,6 +44,9 @@ def read(source: SourceFile) -> Iterator[Row]:
     if source.look.first in "[{" and said.format is None:
         with open_text(source) as text:
             refuse_disguised(text.read(HEAD), source.kind)
+    with open_text(source, newline="") as text:
+        begun = iter(lambda: text.readline(_LONG_LINE), "")
+        check_header((_cells(line, said) for line in begun), said)
     # Line ends stay as they are: they may be part of a quoted cell.
     with open_text(source, newline="") as text:
         lines = bounded_lines(text, source)
@@ -67,7 +76,7 @@ def header(cells: Sequence[str]) -> list[str]:
         Unusable: Two have the same.
     """
     names = [unicodedata.normalize("NFC", cell.strip()) for cell in cells]
-    twice = sorted({name for name in names if name and names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         raise Unusable(
             f"the header names {listing(map(quoted, twice))} more than once",
@@ -79,6 +88,33 @@ def header(cells: Sequence[str]) -> list[str]:
 def numbered(count: int) -> list[str]:
     """Return the names of the columns of a table that has no header."""
     return [str(number) for number in range(1, count + 1)]
+
+
+def check_header(rows: Iterable[Iterable[str]], source: Source) -> None:
+    """Refuse a title above a table that would name its columns.
+
+    Args:
+        rows: The cells of the first rows, empty rows among them.
+        source: Which columns its spec names.
+
+    Raises:
+        Unusable: They stand further down; the remedy says where.
+    """
+    if source.columns is None or "header" in source.model_fields_set:
+        return
+    wanted = {unicodedata.normalize("NFC", name) for name in source.columns.names()}
+    first = 0
+    for number, cells in enumerate(islice(rows, _TITLES), start=1):
+        names = {unicodedata.normalize("NFC", cell.strip()) for cell in cells}
+        if wanted <= names:
+            if first:
+                raise Unusable(
+                    f"row {first} is read as the names of the columns, which stand in row {number}",
+                    f"Say so: header: {number}",
+                    field="header",
+                )
+            return
+        first = first or (number if names - {""} else 0)
 
 
 def no_header(wanted: int | str) -> Unusable:
@@ -233,6 +269,13 @@ def _header_lines(lines: Iterator[str], quote: str | None) -> Iterator[str]:
         length += len(line)
         if (quotes % 2 == 0 and not line.isspace()) or length > MAX_FIELD:
             return
+
+
+def _cells(line: str, source: Source) -> Iterator[str]:
+    """Yield the cells of a line, however they are parted."""
+    for delimiter in (source.delimiter,) if source.delimiter else DELIMITERS:
+        for cell in line.strip("\r\n").split(delimiter):
+            yield cell.strip().strip(_QUOTES[source.quote] or "")
 
 
 def _delimiter(head: str, quote: str | None) -> str:

@@ -1,12 +1,10 @@
 """Read one sheet of a workbook (xlsx, xls, ods) by calamine."""
 
 import re
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import reduce
-from itertools import islice
 from typing import IO
 from xml.parsers import expat
 
@@ -22,10 +20,9 @@ from backends.base import Json
 from controller.data.files import CHUNK, Noted, Row, SourceFile
 from controller.data.lookup import is_same_name
 from controller.data.nearest import did_you_mean, listing, quoted
-from controller.data.readers.table import doubtful_header, header, no_header, numbered
+from controller.data.readers.table import check_header, doubtful_header, header, no_header, numbered
 from controller.data.readers.values import as_json
 from controller.data.unusable import Unusable
-from controller.spec.data import Source
 
 MAX_UNPACKED = 1 << 30
 """Bytes of all parts of a workbook. The sheet of a million full rows has a few hundred million."""
@@ -55,7 +52,7 @@ def read(source: SourceFile) -> Iterator[Row]:
     try:
         with CalamineWorkbook.from_path(source.path) as book:
             sheet = book.get_sheet_by_name(_name(book, source.source.sheet))
-            _check_header(sheet, source.source)
+            check_header((map(str, cells) for cells in sheet.iter_rows()), source.source)
             yield from _rows(sheet, source.source.header)
     except PasswordError:
         raise Unusable(
@@ -145,29 +142,6 @@ def _name(book: CalamineWorkbook, asked: str | None) -> str:
         f"{did_you_mean(asked or '', names)}The sheets are: {listing(names)}" if names else _SAVE,
         field="sheet",
     )
-
-
-def _check_header(sheet: CalamineSheet, source: Source) -> None:
-    """Refuse a title above the table that would name its columns.
-
-    Raises:
-        Unusable: The columns that the spec names stand further down; the remedy says where.
-    """
-    if source.columns is None or "header" in source.model_fields_set:
-        return
-    wanted = {unicodedata.normalize("NFC", name) for name in source.columns.names()}
-    first = 0
-    for number, cells in enumerate(islice(sheet.iter_rows(), _TITLES), start=1):
-        names = {unicodedata.normalize("NFC", str(cell).strip()) for cell in cells}
-        if wanted <= names:
-            if first:
-                raise Unusable(
-                    f"row {first} is read as the names of the columns, which stand in row {number}",
-                    f"Say so: header: {number}",
-                    field="header",
-                )
-            return
-        first = first or (number if names != {""} else 0)
 
 
 def _rows(sheet: CalamineSheet, wanted: int | str) -> Iterator[Row]:

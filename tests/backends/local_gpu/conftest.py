@@ -174,13 +174,14 @@ def make_request(tmp_path, backend, base_folder):
         settings = {"learning_rate": 1e-3} | hyperparameters
         base_model = backend.identify(str(base or base_folder), None, tmp_path)
         assert isinstance(base_model, BaseModel)
+        complete = backend.parse_hyperparameters(method, settings)
         return TrainRequest(
             name="cafe",
             fingerprint=f"ft1:{fingerprint}",
             attempt=attempt,
             base_model=base_model,
             method=method,
-            hyperparameters=backend.parse_hyperparameters(method, settings),
+            hyperparameters=backend.recipes(base_model, method, complete)[0].hyperparameters,
             seed=42,
             train=data / "train.jsonl",
             held_out=data / "held_out.jsonl",

@@ -202,6 +202,40 @@ def test_a_malformed_call_stays_text(form: Form, text: str) -> None:
     assert read(form, text, "", TOOLS) == ("", text, [])
 
 
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (
+            GLM,
+            (
+                "<tool_call>f\n<arg_key>text</arg_key>\n<arg_value>ab</arg_value>\n"
+                "<arg_key>number</arg_key>\n<arg_value>7</arg_value>\n</tool_call>"
+            ),
+        ),
+        (JSON, '<tool_call>\n{"name": "f", "arguments": {"number": 12}}\n</tool_call>'),
+        (
+            XML,
+            (
+                "<tool_call>\n<function=f>\n<parameter=text>\nab\n</parameter>\n"
+                "<parameter=number>\n12\n</parameter>\n</function>\n</tool_call>"
+            ),
+        ),
+        (BARE, '{"name": "f", "parameters": {"number": 12}}'),
+        (MISTRAL, '[TOOL_CALLS]f[ARGS]{"number": 12}'),
+        (GEMMA, '<|tool_call>call:f{text:<|"|>ab<|"|>,number:12}<tool_call|>'),
+        (
+            Form(call=FORMS["python"]),
+            "<|tool_call_start|>[f(text='ab', number=12)]<|tool_call_end|>",
+        ),
+    ],
+)
+def test_a_call_that_is_cut_short_is_the_whole_call_or_text(form: Form, text: str) -> None:
+    called = read(form, text, "", TOOLS)[2]
+    assert called
+    for cut in range(1, len(text)):
+        assert read(form, text[:cut], "", TOOLS) in (("", text[:cut], []), ("", "", called))
+
+
 def test_a_good_call_behind_a_bad_one_is_read_and_no_text_is_lost() -> None:
     text = 'A.\n<tool_call>{bad}</tool_call>\n<tool_call>{"name": "f"}</tool_call>\nB.'
     assert read(JSON, text) == ("", "A.\n<tool_call>{bad}</tool_call>\nB.", [("f", {})])

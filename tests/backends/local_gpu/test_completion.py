@@ -91,6 +91,7 @@ def test_thinking_is_learned_measured_and_read_back_as_thinking(
         held_out=[],
         base=folder,
         finetuning_type="full",
+        thinking="on",
         num_train_epochs=60,
         learning_rate=5e-3,
     )

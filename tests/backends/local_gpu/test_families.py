@@ -265,6 +265,13 @@ def test_thinking_on_is_refused_where_a_template_has_no_place_for_it(made):
         assert "thinking: off" in caught.value.remedy
 
 
+def test_nobody_asks_a_model_to_think_whose_template_has_no_place_for_it(made):
+    chat, (_, conversation) = load_chat(made["plain"], None), KINDS["one answer"]
+    assert asked(chat, conversation) == asked(chat, conversation, thinking=False)
+    with pytest.raises(BackendError, match="cannot be asked to think"):
+        asked(chat, conversation, thinking=True)
+
+
 def test_an_answer_without_thoughts_is_refused_where_every_answer_begins_with_some(made):
     chat = load_chat(made["opens a block"], None, thinking=True)
     with pytest.raises(BackendError, match="does not show what is thought"):

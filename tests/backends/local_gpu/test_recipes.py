@@ -1,4 +1,4 @@
-"""The recipe rises only where other weights come of the same settings."""
+"""A newer recipe counts only where other weights come of the same settings."""
 
 import json
 import struct
@@ -14,7 +14,7 @@ SEEING = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}}
 
 @pytest.fixture
 def recipes(tmp_path):
-    """Return a function from a base model and settings to the recipes that train it, newest first."""
+    """Return a function from a base model and settings to whether the newest recipe corrects it."""
 
     def known(config, precision, raw, method="supervised"):
         config = dict(config)
@@ -27,9 +27,10 @@ def recipes(tmp_path):
         backend = LocalGpuBackend(tmp_path / "state")
         base = BaseModel(reference=str(tmp_path), revision=None, identity="sha256:0")
         settings = backend.parse_hyperparameters(method, raw)
-        found = backend.recipes(base, method, settings)
-        assert all({**one, "recipe": 1} == settings for one in found)
-        return [one["recipe"] for one in found]
+        newest, first = backend.recipes(base, method, settings)
+        assert first.hyperparameters == settings
+        assert newest.hyperparameters == {**settings, "recipe": 2}
+        return newest.is_correction
 
     return known
 
@@ -37,22 +38,22 @@ def recipes(tmp_path):
 @pytest.mark.parametrize(
     ("config", "precision", "raw", "expected"),
     [
-        (PLAIN, "BF16", {}, [1]),
-        (PLAIN, "BF16", {"target_modules": ["q_proj", "embed_tokens"]}, [1]),
-        (PLAIN, "BF16", {"target_modules": ["q_proj", "lm_head"]}, [2, 1]),
-        (PLAIN, "F32", {"finetuning_type": "full"}, [1]),
-        (PLAIN, "BF16", {"finetuning_type": "full"}, [2, 1]),
-        (PLAIN, None, {"finetuning_type": "full"}, [1]),
-        (PLAIN | {"torch_dtype": "bfloat16"}, None, {"finetuning_type": "full"}, [2, 1]),
-        (SEEING, "F32", {}, [2, 1]),
-        (SEEING, "F32", {"finetuning_type": "full"}, [2, 1]),
+        (PLAIN, "BF16", {}, False),
+        (PLAIN, "BF16", {"target_modules": ["q_proj", "embed_tokens"]}, False),
+        (PLAIN, "BF16", {"target_modules": ["q_proj", "lm_head"]}, True),
+        (PLAIN, "F32", {"finetuning_type": "full"}, False),
+        (PLAIN, "BF16", {"finetuning_type": "full"}, True),
+        (PLAIN, None, {"finetuning_type": "full"}, False),
+        (PLAIN | {"torch_dtype": "bfloat16"}, None, {"finetuning_type": "full"}, True),
+        (SEEING, "F32", {}, True),
+        (SEEING, "F32", {"finetuning_type": "full"}, True),
     ],
 )
 def test_recipe_2_is_for_what_it_trains_otherwise(recipes, config, precision, raw, expected):
-    assert recipes(config, precision, raw) == expected
+    assert recipes(config, precision, raw) is expected
 
 
 def test_plain_texts_are_no_exception(recipes):
     raw = {"finetuning_type": "full"}
-    assert recipes(PLAIN, "BF16", raw, "continued-pretraining") == [2, 1]
-    assert recipes(PLAIN, "BF16", {}, "continued-pretraining") == [1]
+    assert recipes(PLAIN, "BF16", raw, "continued-pretraining")
+    assert not recipes(PLAIN, "BF16", {}, "continued-pretraining")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from backends.local_gpu.tokens import load_chat
+from backends.local_gpu.verbatim import least_ids
 
 pytestmark = pytest.mark.torch
 
@@ -110,3 +111,15 @@ def test_a_control_token_of_one_letter_and_blanks_around_others(chat, base_folde
     assert controls(other, ids)[0] == "☎"
     assert controls(other, ids)[1:] == controls(chat, chat.prompt(conversation()))
     assert "전화 ☎ 와 <e> 끝" in read(other, ids)
+
+
+@pytest.mark.parametrize("count", [1, 500])
+def test_a_prompt_that_is_far_too_long_is_known_without_reading_all_of_it(chat, count):
+    said = "카페 hours? " * (20_000 // count)
+    given = {"messages": [{"role": "user", "content": said}] * count, "tools": []}
+    assert chat.is_beyond(given, 1_000)
+    assert 1_000 < least_ids(chat.tokenizer, given, chat.template.asked, 1_000) < 10_000
+    assert not chat.is_beyond(given, 300_000)
+    # Where reading it is little work, it is read.
+    assert not chat.is_beyond({**given, "messages": given["messages"][:1]}, len(said))
+    assert least_ids(chat.tokenizer, given, chat.template.asked, 20_000) <= len(chat.prompt(given))

@@ -36,6 +36,9 @@ def trained(shell):
         ["show"],
         ["apply", "no-such-plan.json"],
         ["wait", "-x"],
+        ["wait", "--timeout", "nan"],
+        ["apply", "--lock-timeout", "inf"],
+        ["chat", "faq", "--temperature", "nan"],
     ],
 )
 def test_wrong_usage_is_64(shell, arguments: list[str]):

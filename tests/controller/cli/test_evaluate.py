@@ -138,6 +138,8 @@ def test_mistakes_are_told(recorded):
     code, text = recorded("evaluate", "faq")
     assert code == 1
     assert "finetunes/faq.yaml:5: gate[0]" in text
+    # One with a problem is declared all the same.
+    assert recorded("evaluate", "fqa")[1].endswith("Declared: faq, other\n")
 
 
 def test_a_silent_backend_is_no_defect(recorded):

@@ -96,6 +96,8 @@ def test_a_line_with_many_rows_is_refused_with_their_places(repository):
         explained(repository, {"path": "d.json"}, "finetunes/d.json:1")
     assert caught.value.message == "line 1 of finetunes/d.json holds 22 rows"
     assert "finetunes/d.json[0] to finetunes/d.json[21]" in caught.value.remedy
+    # Beyond the end there is none, and not the last one.
+    assert explained(repository, {"path": "d.json"}, "finetunes/d.json:3")[1] is None
 
 
 def test_a_row_that_has_a_line_is_not_called_by_an_index(repository):

@@ -4,6 +4,7 @@ import pytest
 
 from controller.data.shapes import converter
 from controller.data.unusable import Unusable
+from controller.spec.data import Columns
 
 ASKED = {"role": "user", "content": "q"}
 ANSWERED = {"role": "assistant", "content": "a"}
@@ -124,3 +125,16 @@ def test_the_first_recipe_reads_what_it_read():
     row = {**CHAT, "system": "s", "parallel_tool_calls": False, "functions": [{"name": "f"}]}
     example = convert(row)
     assert (example.messages, example.tools, example.options) == (CHAT["messages"], None, None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "unread"),
+    [
+        ({"user": "{c}\n{q}", "assistant": "a"}, {"c": "1", "q": "2", "a": "3", "id": 4}, ("id",)),
+        ({"user": "m.q", "assistant": "m.a"}, {"m": {"q": "1", "a": "2", "z": 3}}, ("m.z",)),
+        ({"user": "\ubb38\uc758", "assistant": "a"}, {"\u1106\u116e\u11ab\u110b\u1174": "1", "a": "2"}, ()),
+        ({"user": "m.q", "assistant": "a"}, {"m.q": "1", "a": "2", "m": 3}, ("m",)),
+    ],
+)  # fmt: skip
+def test_columns_that_a_spec_reads_by_path_or_joined_are_not_called_unread(columns, row, unread):
+    assert converter(Columns(**columns), None)(row).unread == unread

@@ -5,11 +5,13 @@ import json
 import pytest
 
 from controller.data.calls import in_openai_form
-from controller.data.check_calls import answers_are_equal, check_against_tools
+from controller.data.check_calls import answers_are_equal, remarks_on_calls
 from controller.data.example import Example, parse, spell
 from controller.data.prepare import check
 from controller.data.shapes import converter
 from controller.data.unusable import Unusable
+from controller.foresight import warnings_of
+from controller.spec.model import Spec
 
 ASKED = {"role": "user", "content": "재고?"}
 ANSWERED = {"role": "assistant", "content": "세 봉지요."}
@@ -82,7 +84,7 @@ def test_every_form_of_a_call_comes_out_in_the_protocols(form):
     assert example.messages == WHOLE
     assert example.tools == TOOLS
     check(example)
-    assert check_against_tools(example) == ""
+    assert not any(remarks_on_calls(example))
 
 
 def test_ids_are_counted_around_those_that_are_written():
@@ -127,16 +129,48 @@ def test_arguments_that_nobody_can_pass_are_refused(arguments, message):
         check(Example([ASKED, ANSWERED], rejected=called(call(arguments))))
 
 
-def test_a_call_of_a_function_that_is_not_defined_is_refused():
-    example = Example([ASKED, called(call("{}", name="get_stokc"))], TOOLS)
-    with pytest.raises(Unusable, match="'get_stokc' is called") as caught:
-        check_against_tools(example)
-    assert caught.value.remedy == "Did you mean 'get_stock'? The tools are: get_stock"
-    # What is not learnt shows what not to do.
+def test_a_call_of_a_function_that_is_not_among_the_tools_is_a_remark():
+    made = called(call("{}", name="get_stokc"), call("{}", name="get_stokc"), call("{}", name="x"))
+    remarks = remarks_on_calls(Example([ASKED, made], TOOLS))
+    assert remarks == (("'get_stokc' (did you mean 'get_stock'?)", "'x'"), "")
+    # What is not learnt shows what not to do, and without tools nothing is known of them.
     unlearnt = Example([ASKED, called(call("{}", name="x"), weight=0), ANSWERED], TOOLS)
-    assert check_against_tools(unlearnt) == ""
     pair = Example([ASKED, ANSWERED], TOOLS, rejected=called(call("{}", name="x")))
-    assert check_against_tools(pair) == ""
+    for example in (unlearnt, pair, Example([ASKED, made])):
+        assert not any(remarks_on_calls(example))
+
+
+def test_functions_that_are_called_and_not_defined_are_counted_by_name(repository):
+    rows = [
+        {
+            "messages": [{**ASKED, "content": f"{n}?"}, called(call("{}", name=name))],
+            "tools": TOOLS,
+        }
+        for n, name in enumerate(["get_stock"] * 4 + ["get_stokc"] * 12 + ["x"] * 3)
+    ]
+    repository.write("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    dataset = repository.build("a.jsonl")
+    assert dataset.train.examples + dataset.held_out.examples == 19
+    meant = "'get_stokc' (did you mean 'get_stock'?)"
+    assert dataset.report.sources[0].undefined == {meant: 12, "'x'": 3}
+    [step] = [step for step in dataset.report.steps if step.name == "tools"]
+    assert step.noted == 15
+    assert step.reasons[0] == f"finetunes/a.jsonl:5: {meant} called, and not among the row's tools"
+    data = {"train": [{"path": "a.jsonl"}], "held_out": {"fraction": 0.2}}
+    spec = Spec.model_validate(
+        {"backend": "local-gpu", "base_model": "org/m", "method": "supervised", "data": data}
+    )
+    assert (
+        f"examples that call a function which is not among their tools: 15: {meant}, 'x'"
+        in list(warnings_of(spec, dataset, Silent()))
+    )
+
+
+class Silent:
+    """An encoder that has nothing to say."""
+
+    def warnings(self, *_: object) -> tuple[str, ...]:
+        return ()
 
 
 def test_a_call_without_an_argument_that_is_required_is_noted(repository):
@@ -222,3 +256,31 @@ def test_pairs_of_equal_answers(preferred, rejected, equal):
         [ASKED, {"role": "assistant", **preferred}], rejected={"role": "assistant", **rejected}
     )
     assert answers_are_equal(pair) is equal
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"function": {"name": "f"}, "arguments": {"a": 1}},
+        {"function": {"name": "f", "arguments": {"a": 1}}, "name": "g"},
+        {"function": {"name": "f", "arguments": "{}", "parameters": {"a": 1}}},
+    ],
+)
+def test_parts_of_a_call_that_nothing_would_read_are_refused(made):
+    example = converter(None, None)({"messages": [ASKED, called(made)]})
+    with pytest.raises(Unusable, match="which nothing would read"):
+        check(example)
+    check(converter(None, None)({"messages": [ASKED, called({**call("{}"), "name": None})]}))
+
+
+@pytest.mark.parametrize("said", [False, True, 0, "false", "True", "0"])
+def test_turns_that_say_whether_they_are_learnt_are_refused_in_every_shape(said):
+    turn = {"from": "gpt", "value": "b", "loss": said}
+    message = {"role": "assistant", "content": "b", "train": said}
+    for row in (
+        {"conversations": [{"from": "human", "value": "a"}, turn]},
+        {"messages": [ASKED, message]},
+    ):
+        with pytest.raises(Unusable, match="whether it is learnt"):
+            converter(None, None)(row)
+    assert converter(None, None)({"messages": [ASKED, {**message, "train": None, "loss": 0.35}]})

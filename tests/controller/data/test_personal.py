@@ -209,6 +209,28 @@ def test_an_image_is_not_looked_at_and_says_so(url):
     assert treated(example, "warn") == (example, "1 image")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            [{"type": "text", "text": "이 사진", "image_url": {"url": "https://a.io/b.png"}}],
+            "1 image",
+        ),
+        ([{"type": "tool_result", "text": "x", "content": []}], "1 file"),
+        (
+            [{"type": "text", "text": "x", "seen": {"src": "data:image/png;base64,iVBORw0"}}],
+            "1 file",
+        ),
+    ],
+)
+def test_what_is_shown_within_other_parts_is_not_looked_at_and_says_so(content, said):
+    example = Example([{**QUESTION, "content": content}, ANSWER])
+    for does in ("mask", "reject"):
+        with pytest.raises(Personal, match="what it shows is not looked at"):
+            treated(example, does)
+    assert treated(example, "warn") == (example, said)
+
+
 def test_two_keys_that_become_one_are_refused():
     example = Example([QUESTION, {**ANSWER, "tool_calls": [call({MAIL: 1, MAIL.upper(): 2})]}])
     with pytest.raises(Personal, match="two keys of one object"):

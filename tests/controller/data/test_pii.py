@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.pii import KINDS, find, mask
+from controller.data.pii import KINDS, find, find_named, mask
 from controller.data.pii_national import REGIONS
 from controller.spec.data import Prepare
 
@@ -120,6 +120,55 @@ def found(text, regions=("KR",)):
 def test_found(kind, text, expected):
     assert found(text) == [(kind, expected)]
     assert kind in KINDS
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("phone", "\u0660\u0661\u0660-\u0662\u0663\u0664\u0665-\u0666\u0667\u0668\u0669", None),
+        ("phone", "\u0966\u0967\u0966-\u0968\u0969\u096a\u096b-\u096c\u096d\u096e\u096f", None),
+        ("phone", "번호 010-2345\u200b-6789 끝", "010-2345\u200b-6789"),
+        ("phone", "010\u00ad2345\u20606789", None),
+        ("phone", "0\ufe0f\u20e31\ufe0f\u20e30\ufe0f\u20e3-2345-6789", None),
+        ("phone", "03\u30fc5678\u30fc1234 (일본) 02\u30fc345\u30fc6789", "02\u30fc345\u30fc6789"),
+        ("phone", "010\u00b72345\u00b76789", None),
+        ("phone", "010\u20032345\u20036789", None),
+        ("phone", r'{"memo": "전화\n010-2345-6789"}', "010-2345-6789"),
+        ("phone", r'{"memo": "\u0030\u0031\u0030-2345-6789"}', r"\u0030\u0031\u0030-2345-6789"),
+        ("rrn", "900101\u200b-1234567", None),
+        ("rrn", r"\t900101-1234567", "900101-1234567"),
+        ("email", "https://a.io/?to=kim%40example.com&x=1", "kim%40example.com"),
+        ("email", "kim&#64;example.com, kim", "kim&#64;example.com"),
+        ("email", "메일 kim@exam\u200bple.com", "kim@exam\u200bple.com"),
+        ("email", "홍길동@도메인.한국으로", "홍길동@도메인.한국"),
+        ("email", '"kim lee"@example.com', None),
+    ],
+)  # fmt: skip
+def test_what_is_disguised_is_found(kind, text, expected):
+    assert found(text) == [(kind, expected or text)]
+    assert [one.kind for one in find(text, ("KR",), 1)] != [kind]
+
+
+def test_the_same_value_has_one_placeholder_however_it_is_written():
+    text = "010\u200b-2345-6789\u200b, \u0660\u0661\u0660-2345-6789"
+    assert mask(text, find(text, ("KR",)), {}) == "[PHONE_1], [PHONE_1]"
+
+
+@pytest.mark.parametrize(
+    ("named", "number", "is_one"),
+    [
+        ("phone", "821023456789", True),
+        ("phoneNumber", "1023456789", True),
+        ("전화번호", "1023456789", True),
+        ("주문번호", "1023456789", False),
+        ("amount", "821023456789", False),
+        ("phone", "20230101", False),
+    ],
+)
+def test_a_number_that_is_kept_as_a_number_is_a_phone_under_its_name(named, number, is_one):
+    kinds = [one.kind for one in find_named(number, named, ("KR",))]
+    assert kinds == (["phone"] if is_one else [])
+    assert not find_named(number, named, ("KR",), 1)
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,8 @@ def test_the_local_trainer_learns_from_it(typed, small_base, monkeypatch, path, 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     spec = LOCAL + data
     spec += "hyperparameters: {num_train_epochs: 1, per_device_train_batch_size: 16}\n"
-    spec += "evaluation: {max_tokens: 8}\n"
+    if path.suffix != ".txt":  # plain texts are asked nothing
+        spec += "evaluation: {max_tokens: 8}\n"
     typed.use(path, spec)
     (typed.root / "models").mkdir()
     (typed.root / "models" / "small").symlink_to(small_base)

@@ -220,3 +220,26 @@ def test_json_that_is_named_as_a_table_leads_to_its_format(read):
 def test_prose_is_read_as_prose(read, text):
     for name in ("d.txt", "d.md"):
         assert read(name, text) == [{"text": text.strip()}]
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("d.csv", "상담 기록 2026\n\n"),
+        ("d.csv", "상담 기록,\n,\n"),
+        ("d.tsv", "상담 기록, 2026\n\n"),
+        ("d.csv", "﻿상담 기록;2026\r\n\r\n"),
+    ],
+)
+def test_a_title_above_a_table_leads_to_the_row_with_the_names(read, name, title):
+    mark = "\t" if name == "d.tsv" else ","
+    content = f'{title}번호{mark}"q"{mark}a\n' + f"1{mark}질문{mark}답\n" * 3
+    columns = {"user": "q", "assistant": "a"}
+    (said,) = problems(read(name, content, columns=columns))
+    assert said == (
+        "row 1 is read as the names of the columns, which stand in row 3\nSay so: header: 3"
+    )
+    assert len(read(name, content, columns=columns, header=3)) == 3
+    # Where they are nowhere, or in the first row, nothing is said here.
+    columns = {"user": "{q}: {번호}", "assistant": "a"}
+    assert not problems(read(name, content.removeprefix(title), columns=columns))

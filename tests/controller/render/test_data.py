@@ -60,6 +60,7 @@ def dataset() -> Dataset:
                     part="train", path=CSV, encoding="CP949", license="CC-BY-4.0",
                     rows=1_200, dropped=42, examples=1_158,
                     unread={"id": 1_200, "input.metadata": 7, HOSTILE: 1},
+                    undefined={"'get_stokc' (did you mean 'get_stock'?)": 12, "'x'": 3},
                 ),
                 SourceReport(
                     part="train", path="sql faq", encoding="", license=None,

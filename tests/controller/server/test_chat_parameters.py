@@ -159,6 +159,11 @@ def test_thinking_is_asked_for(post, asked, options, thinking):
             "invalid_value",
             "reasoning_effort",
         ),
+        (
+            {"chat_template_kwargs": {"enable_thinking": False, "thinking": True}},
+            "invalid_value",
+            "chat_template_kwargs",
+        ),
         ({"max_completion_tokens": 3}, "invalid_value", "max_tokens"),
         ({"max_tokens": "3"}, "invalid_value", "max_tokens"),
         ({"stop": [1]}, "invalid_value", "stop"),
@@ -318,6 +323,23 @@ def test_a_form_that_is_not_forced_is_reported(server, stream):
     assert server.backend.asked[-1][1].tools[1] == strict
     answer = server.send("POST", "/v1/chat/completions", json={**given, "tools": [TOOL]})
     assert "x-ftctl-unforced" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (
+            {"chat_template_kwargs": {"enable_thinking": False}},
+            "chat_template_kwargs.enable_thinking",
+        ),
+        ({"reasoning_effort": "none"}, "reasoning_effort"),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, None),
+    ],
+)
+def test_an_answer_that_may_begin_with_thoughts_all_the_same_is_reported(server, options, named):
+    given = {"model": BASE, "messages": HELLO, "max_tokens": 2, **options}
+    answer = server.send("POST", "/v1/chat/completions", json=given)
+    assert answer.headers.get("x-ftctl-unforced") == named
 
 
 def test_definitions_of_tools_reach_the_model_in_their_order(post, asked):
