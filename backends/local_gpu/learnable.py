@@ -23,6 +23,7 @@ _SAME: Final = 3
 _OFFERED: Final = "probe_offered"
 _FIXES: Final = 2
 """Most changes that a remedy names."""
+_ROLE_AND_CONTENT: Final = 2
 _PROMPTS: Final = frozenset({"system", "developer"})
 
 
@@ -57,7 +58,8 @@ def text_of(template: Template, conversation: Conversation) -> str:
     Raises:
         BackendError: The template refuses it.
     """
-    if template.recipe == 1 or any(means(template, _text(m)) for m in conversation["messages"]):
+    telling = _telling(template.telling).search
+    if template.recipe == 1 or any(telling(_text(one)) for one in conversation["messages"]):
         return template.render(conversation).text
     kind = ("whole", _kind(conversation))
     if kind not in template.kinds:
@@ -131,21 +133,25 @@ def _look_at_kind(template: Template, conversation: Conversation) -> BackendErro
 def _kind(conversation: Conversation) -> object:
     """Return what is the same for all conversations that a template writes alike."""
     messages = conversation["messages"]
-    kinds = [
-        (
-            message["role"],
-            message.get("weight") == 0,
-            bool(_text(message)),
-            len(message.get("tool_calls") or ()),
-            bool(thought(message)),
-        )
-        for message in messages
-    ]
+    kinds = [_kind_of(message) for message in messages]
     first = kinds[:1] if kinds[:1] and kinds[0][0] == "system" else []
     turns = kinds[len(first) :]
     if len(turns) > 2 * _SAME and turns == turns[:2] * (len(turns) // 2):
         turns = turns[: 2 * _SAME]
     return (tuple(first), tuple(turns), bool(conversation.get("tools")))
+
+
+def _kind_of(message: Mapping[str, Any]) -> tuple[object, ...]:
+    content = message.get("content")
+    if len(message) == _ROLE_AND_CONTENT and type(content) is str:
+        return message["role"], bool(content)
+    return (
+        message["role"],
+        message.get("weight") == 0,
+        bool(_text(message)),
+        len(message.get("tool_calls") or ()),
+        bool(thought(message)),
+    )
 
 
 def _sample(conversation: Conversation) -> Conversation:
@@ -209,14 +215,15 @@ def _verified(template: Template, conversation: Conversation) -> Rendered:
                 "nothing stands before an answer, so its first token would not be learnt",
                 "begin the conversation with a message of the user",
             )
-        if message["content"].strip() not in text:
+        said = message["content"]
+        if said.strip() not in text:
             raise BackendError(
                 "the base model's chat template leaves out a part of an answer, "
                 "which would not be learnt",
                 f"remove what it leaves out{template.or_chatml}",
             )
-        special = message.get("tool_calls") or thought(message)
-        if special or means(template, message["content"]) or _looks_like_call(template, message):
+        is_plain = not (message.get("tool_calls") or thought(message))
+        if not is_plain or means(template, said) or _looks_like_call(template, said):
             _check_read_back(template, conversation, place, message, text)
     return rendered
 
@@ -265,10 +272,10 @@ def _check_read_back(
         )
 
 
-def _looks_like_call(template: Template, message: Mapping[str, Any]) -> bool:
+def _looks_like_call(template: Template, said: str) -> bool:
     """Say whether a text may be a call where calls have no marks; `_check_read_back` knows."""
     form = template.form.call
-    return form is not None and not form.opens and message["content"].lstrip().startswith("{")
+    return form is not None and not form.opens and said.lstrip().startswith("{")
 
 
 def _without_end(template: Template, text: str) -> str:
@@ -289,9 +296,8 @@ def endless(template: Template) -> BackendError:
 
 def _mended(template: Template, conversation: Conversation, error: BackendError) -> BackendError:
     """Return an error with a remedy that was tried: the fewest changes that make it pass."""
-    fixes = [(words, changed) for words, changed in _CHANGES]
     for count in range(1, _FIXES + 1):
-        for some in combinations(fixes, count):
+        for some in combinations(_CHANGES, count):
             other = conversation
             for _, change in some:
                 other = change(other)
@@ -318,13 +324,11 @@ def _without_prompt(conversation: Conversation) -> Conversation:
 
 
 def _as_system(conversation: Conversation) -> Conversation:
-    return {
-        **conversation,
-        "messages": [
-            {**m, "role": "system"} if m["role"] == "developer" else m
-            for m in conversation["messages"]
-        ],
-    }
+    messages = [
+        {**message, "role": "system"} if message["role"] == "developer" else message
+        for message in conversation["messages"]
+    ]
+    return {**conversation, "messages": messages}
 
 
 def _joined(conversation: Conversation) -> Conversation:
@@ -351,12 +355,11 @@ def _one_call(conversation: Conversation) -> Conversation:
 
 
 def _calls_alone(conversation: Conversation) -> Conversation:
-    return {
-        **conversation,
-        "messages": [
-            {**m, "content": None} if m.get("tool_calls") else m for m in conversation["messages"]
-        ],
-    }
+    messages = [
+        {**message, "content": None} if message.get("tool_calls") else message
+        for message in conversation["messages"]
+    ]
+    return {**conversation, "messages": messages}
 
 
 def _without_tools(conversation: Conversation) -> Conversation:

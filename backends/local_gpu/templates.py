@@ -109,9 +109,16 @@ class Template:
         return Rendered(text=found.text, answers=kept)
 
     def whole(self, conversation: Conversation) -> str:
-        """Render a whole conversation without looking for answers; often as it is trained on."""
-        tools = conversation.get("tools") or None
-        return self.ways[self.thinking].text(self.messages(conversation), tools)
+        """Render a whole conversation without looking for answers; often as it is trained on.
+
+        Texts that mean something to the template are not looked for.
+        """
+        tools, messages = conversation.get("tools") or None, conversation["messages"]
+        if not all(
+            len(one) == _ROLE_AND_CONTENT and type(one.get("content")) is str for one in messages
+        ):
+            messages = self.messages(conversation)
+        return self.ways[self.thinking].text(messages, tools)
 
     @property
     def or_chatml(self) -> str:

@@ -173,10 +173,10 @@ class Planner:
     def _over_budget(self) -> Blocked | None:
         budget, estimate = self.desired.spec.budget, self.desired.estimate
         limits = (
-            ("max_usd", budget.max_usd, estimate.usd, "US dollars"),
-            ("max_gpu_hours", budget.max_gpu_hours, estimate.gpu_hours, "GPU hours"),
+            ("max_usd", budget.max_usd, estimate.usd, ".2f", "US dollars"),
+            ("max_gpu_hours", budget.max_gpu_hours, estimate.gpu_hours, ".2g", "GPU hours"),
         )
-        for key, limit, range_, unit in limits:
+        for key, limit, range_, digits, unit in limits:
             if key == "max_usd" and limit is not None and range_ is None:
                 reason = f"budget.max_usd: {limit:g} cannot be kept: what the job costs is unknown"
                 remedy = (
@@ -189,7 +189,7 @@ class Planner:
                 remedy = f"Raise it in {self.desired.file}, or remove it."
                 return self._blocked(Obstacle.BUDGET, reason, remedy)
             if limit is not None and range_ is not None and range_[1] > limit:
-                reason = f"up to {range_[1]:.2f} {unit} exceed budget.{key}: {limit:g}"
+                reason = f"up to {range_[1]:{digits}} {unit} exceed budget.{key}: {limit:g}"
                 remedy = f"Raise budget.{key} in {self.desired.file}, or train less."
                 return self._blocked(Obstacle.BUDGET, reason, remedy)
         return None

@@ -409,6 +409,12 @@ def test_a_budget_is_kept_by_the_high_end(make, budget, estimate, *, blocked: bo
         assert f"budget.{next(iter(budget))}" in action.reason
 
 
+def test_few_hours_are_not_rounded_to_none(make):
+    desired = make.desired(budget={"max_gpu_hours": 0.001})
+    action = step(replace(desired, estimate=Estimate(gpu_hours=(0.001, 0.0024))))
+    assert action.reason == "up to 0.0024 GPU hours exceed budget.max_gpu_hours: 0.001"
+
+
 def test_where_hours_are_not_known_the_plan_says_when_the_job_stops(make):
     action = step(make.desired(budget={"max_gpu_hours": 0.5}))
     assert isinstance(action, Train)
