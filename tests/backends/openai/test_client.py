@@ -129,7 +129,10 @@ def test_metadata_nested_without_end_is_no_origin():
         ({"retry-after": "7"}, (7, 7)),
         ({"retry-after-ms": "250", "retry-after": "7"}, (0.25, 0.25)),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, (0, 0)),
-        ({"retry-after": format_datetime(datetime.now(UTC) + timedelta(hours=9))}, (28_800, 32_400)),
+        (
+            {"retry-after": format_datetime(datetime.now(UTC) + timedelta(hours=9))},
+            (28_800, 32_400),
+        ),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "inf"}, None),
         ({"retry-after": "-1"}, None),
