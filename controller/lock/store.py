@@ -189,11 +189,13 @@ def _replay(entries: dict[str, Entry], line: bytes) -> None:
     That is the case when the lockfile was changed from outside since (a pull, say): then the
     newer lockfile wins, and what the line recorded is found again at the backend. The same holds
     when the crash came between writing the lockfile and removing the journal: the line is in
-    already. A line torn by a crash was never acknowledged and is skipped.
+    already. A line torn by a crash was never acknowledged and is skipped, as is one of another form.
     """
     try:
         value = json.loads(line)
         name, entry = value["name"], value["entry"]
+        if not isinstance(name, str):
+            return
         parsed = None if entry is None else Entry.model_validate(entry)
     except (ValueError, KeyError, TypeError, ValidationError):
         return

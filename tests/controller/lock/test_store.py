@@ -103,7 +103,12 @@ def test_nothing_is_appended_to_a_torn_line(make, root: Path, state: Path):
 
 
 @pytest.mark.parametrize(
-    "line", [b"[]", b"3", b"{}", b'{"name": 1}', b'{"name":"a","entry":[]}', b"\xff"]
+    "line",
+    [
+        *(b"[]", b"3", b"{}", b'{"name": 1}', b'{"name":"a","entry":[]}', b"\xff"),
+        b'{"name": {}, "entry": null}',
+        b'{"name": 1, "entry": {}, "was": null}',
+    ],
 )
 def test_lines_that_are_none_are_skipped(root: Path, state: Path, line: bytes):
     state.mkdir()
