@@ -30,6 +30,7 @@ class Bases:
 
     models: dict[tuple[str, str, str | None, Path], BaseModel] = field(default_factory=dict)
     encoders: dict[tuple[str, BaseModel, str, str], Encoder] = field(default_factory=dict)
+    numbered: dict[tuple[str, BaseModel, str, str], Sequence[Recipe]] = field(default_factory=dict)
 
     def identify(
         self, backend: Backend, spec: Spec, revision: str | None, folder: Path
@@ -39,6 +40,19 @@ class Bases:
         if key not in self.models:
             self.models[key] = backend.identify(spec.base_model, revision, folder)
         return self.models[key]
+
+    def recipes(
+        self,
+        backend: Backend,
+        spec: Spec,
+        base_model: BaseModel,
+        hyperparameters: Mapping[str, Json],
+    ) -> Sequence[Recipe]:
+        """Return the recipes of a backend; equal settings share them, which reads files once."""
+        key = (spec.place, base_model, spec.method, repr(hyperparameters))
+        if key not in self.numbered:
+            self.numbered[key] = backend.recipes(base_model, spec.method, hyperparameters)
+        return self.numbered[key]
 
     def encoder(
         self,
@@ -121,7 +135,7 @@ def recipes_of(
 ) -> Sequence[Recipe]:
     """Return a spec's complete hyperparameters under each recipe of its backend, newest first."""
     hyperparameters = readings.answers.hyperparameters(backend, loaded.spec)
-    return backend.recipes(base_model, loaded.spec.method, hyperparameters)
+    return readings.bases.recipes(backend, loaded.spec, base_model, hyperparameters)
 
 
 def build_one(
