@@ -19,16 +19,7 @@ def canonical_json(value: Json) -> bytes:
     Raises:
         ValueError: A number is not finite.
     """
-    try:
-        text = _ENCODER.encode(value)
-    except TypeError:
-        # A mapping or sequence of another type than JSON's own.
-        text = _ENCODER.encode(_plain(value))
-    else:
-        if (".0" in text or "e+" in text) and _MAY_BE_WHOLE.search(text):
-            text = _ENCODER.encode(_plain(value))
-    # A lone surrogate cannot be UTF-8; datasets have replaced it before, elsewhere it becomes `?`.
-    return text.encode("utf-8", errors="replace")
+    return _bytes_of(value, _ENCODER)
 
 
 def written_json(value: Json) -> bytes:
@@ -37,19 +28,25 @@ def written_json(value: Json) -> bytes:
     Raises:
         ValueError: A number is not finite.
     """
-    try:
-        text = _IN_ORDER.encode(value)
-    except TypeError:
-        text = _IN_ORDER.encode(_plain(value))
-    else:
-        if (".0" in text or "e+" in text) and _MAY_BE_WHOLE.search(text):
-            text = _IN_ORDER.encode(_plain(value))
-    return text.encode("utf-8", errors="replace")
+    return _bytes_of(value, _IN_ORDER)
 
 
 def digest(value: Json) -> str:
     """Return the SHA-256 of a value's canonical bytes, in hex."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def _bytes_of(value: Json, encoder: json.JSONEncoder) -> bytes:
+    try:
+        text = encoder.encode(value)
+    except TypeError:
+        # A mapping or sequence of another type than JSON's own.
+        text = encoder.encode(_plain(value))
+    else:
+        if (".0" in text or "e+" in text) and _MAY_BE_WHOLE.search(text):
+            text = encoder.encode(_plain(value))
+    # A lone surrogate cannot be UTF-8; datasets have replaced it before, elsewhere it becomes `?`.
+    return text.encode("utf-8", errors="replace")
 
 
 _ENCODER = json.JSONEncoder(

@@ -219,7 +219,7 @@ def weights_digest(folder: Path) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
-def model_card(request: TrainRequest, facts: Mapping[str, Json], adapter: bool) -> str:  # noqa: FBT001
+def model_card(request: TrainRequest, facts: Mapping[str, Json], *, adapter: bool) -> str:
     """Return the README of a model's folder."""
     kind = "LoRA adapter" if adapter else "Model"
     rows = "\n".join(_card_rows(request, facts))

@@ -347,7 +347,7 @@ def _write_model(
     }
     adapter = isinstance(trained, PeftModel)
     texts = {
-        "README.md": model_card(request, facts, adapter),
+        "README.md": model_card(request, facts, adapter=adapter),
         "provenance.json": encode(provenance).decode(),
         "metrics.json": encode(facts).decode(),
     }

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -93,12 +94,12 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
     product = clean(headers.get("server") or headers.get("via") or "")[:40]
     by = f" ({product})" if product else ""
     page = text[:_LOOKED_AT].lower()
-    if status == 407:  # noqa: PLR2004 - HTTP
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return Cause(
             what=f"is behind a proxy that wants a password{through and f', {way.proxy}'}",
             remedy="put it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
         )
-    if status == 413:  # noqa: PLR2004 - HTTP
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return Cause(
             what=f"is behind a proxy{by} that lets no body of this size through",
             remedy=(
@@ -110,7 +111,7 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
         return NOT_THE_API
     if status == NETWORK_LOGIN or any(mark in page for mark in _LOGIN):
         return _login(by)
-    if status == 429:  # noqa: PLR2004 - HTTP
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Cause(
             what=f"is behind a gateway{by} that was asked too often",
             remedy="wait a few minutes and run the same command again",

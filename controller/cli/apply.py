@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from controller.cli.common import (
-    Finite,
     ask,
     check_names,
     json_option,
+    lock_timeout_option,
     print_coloured,
     print_json_line,
     project_of,
@@ -34,13 +34,7 @@ from controller.run.reconcile import RunOptions, run_until_settled
 @click.option("--expect", metavar="PLAN_ID", help="Refuse any plan but this one.")
 @click.option("--only", metavar="NAME", multiple=True, help="Act on this fine-tune alone.")
 @replace_option
-@click.option(
-    "--lock-timeout",
-    type=Finite(min=0),
-    default=600.0,
-    show_default=True,
-    help="Seconds to wait for another run that is recording.",
-)
+@lock_timeout_option
 @json_option
 @click.pass_context
 def command(

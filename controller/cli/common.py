@@ -42,6 +42,15 @@ class Finite(click.FloatRange):
         return number
 
 
+lock_timeout_option = click.option(
+    "--lock-timeout",
+    type=Finite(min=0),
+    default=600.0,
+    show_default=True,
+    help="Seconds to wait for another run that is recording.",
+)
+
+
 def json_option(command: Any) -> Any:  # noqa: ANN401 - click's decorators have no narrower type
     """Accept `--json` after the command too, where people type it."""
 

@@ -2,7 +2,14 @@
 
 import click
 
-from controller.cli.common import Finite, ask, json_option, print_coloured, project_of, wants_json
+from controller.cli.common import (
+    ask,
+    json_option,
+    lock_timeout_option,
+    print_coloured,
+    project_of,
+    wants_json,
+)
 from controller.cli.finish import finish
 from controller.cli.screen import open_screen
 from controller.errors import FtctlError
@@ -15,13 +22,7 @@ from controller.run.prepare import prepare_run
 @click.command("evaluate")
 @click.argument("name")
 @click.option("-y", "--auto-approve", is_flag=True, help="Approve what this run shows.")
-@click.option(
-    "--lock-timeout",
-    type=Finite(min=0),
-    default=600.0,
-    show_default=True,
-    help="Seconds to wait for another run that is recording.",
-)
+@lock_timeout_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, name: str, *, auto_approve: bool, lock_timeout: float) -> int:

@@ -4,7 +4,13 @@ from collections import Counter
 
 import click
 
-from controller.cli.common import Finite, json_option, print_json_line, project_of, wants_json
+from controller.cli.common import (
+    json_option,
+    lock_timeout_option,
+    print_json_line,
+    project_of,
+    wants_json,
+)
 from controller.cli.finish import finish
 from controller.cli.screen import open_screen
 from controller.plan.actions import Blocked, Obstacle
@@ -17,13 +23,7 @@ from controller.run.result import RunResult
 
 @click.command("reconcile")
 @click.option("--wait", is_flag=True, help="Continue until no job is open.")
-@click.option(
-    "--lock-timeout",
-    type=Finite(min=0),
-    default=600.0,
-    show_default=True,
-    help="Seconds to wait for another run that is recording.",
-)
+@lock_timeout_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, *, wait: bool, lock_timeout: float) -> int:
