@@ -249,7 +249,7 @@ class AnswerReader:
             self._state, self._fresh = "body", False
             return True
         if last and self._buffer[self._at :].strip():
-            # Never begun: whatever it is, it is all there is.
+            # The body never began: show the header as text.
             out.text.append(self._take(len(self._buffer)))
         return False
 

@@ -245,7 +245,7 @@ def _require_layers(base_model: BaseModel, settings: Mapping[str, Json]) -> None
         HyperparametersInvalid: With every setting that does not fit.
     """
     if settings.get("target_modules", _EVERY) == _EVERY and not settings.get("lora_dropout"):
-        return  # fits every model, and most of them are asked for just that
+        return  # fits every model, and is the most common setting
     layers = read_layers(base_models.model_folder(base_model))
     problems = [] if layers is None else problems_of(layers, settings)
     if problems:

@@ -260,7 +260,7 @@ def _require_room(places: Sequence[int], lengths: npt.NDArray[np.int64], longest
     """Refuse prompts that leave no token for an answer.
 
     Raises:
-        PromptRefused: With the first of them, and how many there are.
+        PromptRefused: With the first prompt that is too long, and the number of others.
     """
     (over,) = np.nonzero(lengths >= longest)
     if len(over) == 0:

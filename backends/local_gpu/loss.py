@@ -50,7 +50,7 @@ def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> Labell
     short way gives other logits than the model itself, the model itself is used.
 
     Args:
-        model: Without an adapter, or with one.
+        model: A model with or without an adapter.
         head_learns: True if an adapter that is put on the output layer later must count.
     """
     decoder, first_head = model.get_decoder(), model.get_output_embeddings()

@@ -159,10 +159,10 @@ def whole_size(model: PreTrainedModel, folder: Path, recipe: int) -> int:
 def stored_dtypes(folder: Path) -> tuple[torch.dtype, dict[str, torch.dtype]]:
     """Return the most common dtype of a model's stored weights, and each weight's dtype by name.
 
-    What nothing can be trained in counts as float32.
+    A dtype in which no training is possible counts as float32.
 
     Args:
-        folder: The model's.
+        folder: Folder of the model.
     """
     numbers: Counter[torch.dtype] = Counter()
     stored = {}

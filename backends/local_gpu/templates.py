@@ -40,7 +40,7 @@ class Template:
     """A chat template and its known properties."""
 
     ways: Mapping[bool, Ways]
-    """How the template writes answers, without and with thinking."""
+    """The template's ways of writing answers, without and with thinking."""
     form: Form
     """Form in which the model writes answers."""
     thinking: bool
@@ -109,7 +109,7 @@ class Template:
         return Rendered(text=found.text, answers=kept)
 
     def whole(self, conversation: Conversation) -> str:
-        """Render a whole conversation without searching for answers; often equal to `render`'s text.
+        """Render a whole conversation without searching for answers; often equals `render`'s.
 
         Texts that have a meaning for the template are not searched for either.
         """

@@ -59,7 +59,7 @@ class Apart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
-    """How a template writes answers, with thinking on or off."""
+    """A template's way of writing answers, with thinking on or off."""
 
     jinja: Jinja
     thinking: bool
