@@ -1,7 +1,7 @@
-"""Adapters: put on a base model, written so that they mean the same everywhere, and opened again.
+"""Adapters: added to a base model, saved so that every tool reads them alike, and loaded again.
 
-In the file stands plain LoRA scaling, `lora_alpha` over `r`: tools that ignore `use_rslora` would
-otherwise apply an adapter √r times too weak. Layers bear the names of the model that is served.
+The file uses plain LoRA scaling, `lora_alpha` over `r`: tools that ignore `use_rslora` would
+otherwise apply an adapter √r times too weak. Layers have the names of the model that is served.
 """
 
 import math
@@ -19,18 +19,18 @@ from backends.local_gpu.served import beside_language, decoder_name, language_pa
 
 WEIGHTS: Final = "adapter_model.safetensors"
 PREFIX: Final = "base_model.model."
-"""What peft puts before the name of every layer."""
+"""Prefix that peft adds to the name of every layer."""
 _ZERO_HALVES: Final = ("lora_B", "lora_embedding_A")
-"""The half of an adapter that starts as zero: only training makes it something else."""
+"""Halves of an adapter that start at zero and change only by training."""
 _RESTRICTED: Final = 2
-"""From this recipe on, adapters stay off what is no language part."""
+"""From this recipe on, adapters are added to the language part only."""
 
 
 def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.PeftModel:
-    """Put a new adapter on a model, which is frozen.
+    """Add a new adapter to a model and freeze the model's own weights.
 
     Raises:
-        BackendError: The model has no such layers.
+        BackendError: The model does not have the layers that the settings name.
     """
     wanted = settings["target_modules"]
     if settings["recipe"] >= _RESTRICTED:
@@ -60,10 +60,11 @@ def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.Pef
 
 
 def _require_own_weights(model: PreTrainedModel, wanted: str | Sequence[str]) -> None:
-    """Make sure that no adapter lies on weights that are input and output layer at once.
+    """Require that no adapter is on weights shared by the input and the output layer.
 
     Raises:
-        BackendError: One would: merged, or in a server that shares them, it would mean another model.
+        BackendError: `wanted` names either layer. Merging its adapter, or serving it with shared
+            weights, would give another model.
     """
     if isinstance(wanted, str) or not model.config.get_text_config().tie_word_embeddings:
         return
@@ -84,10 +85,10 @@ def _is_meant(name: str, wanted: Sequence[str]) -> bool:
 def _in_language_part(
     model: PreTrainedModel, wanted: str | Sequence[str], beside: Sequence[str]
 ) -> list[str]:
-    """Return the full names of the layers that are meant and learn from texts.
+    """Return the full names of the layers that the settings name and that learn from texts.
 
     Raises:
-        BackendError: Only layers of what sees or hears are meant.
+        BackendError: The settings name only layers of the vision or audio part.
     """
     head, inside = model.get_output_embeddings(), decoder_name(model)
     found = []
@@ -109,29 +110,29 @@ def _in_language_part(
 
 
 def start_values(model: peft.PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the tensors of an adapter that are zero until something is learnt."""
+    """Yield the tensors of an adapter that are zero until training changes them."""
     for name, weights in model.named_parameters():
         if weights.requires_grad and any(half in name for half in _ZERO_HALVES):
             yield name, weights
 
 
 def save_adapter(model: peft.PeftModel, target: Path, base: BaseModel, folder: Path) -> None:
-    """Write a trained adapter for anyone who opens it elsewhere.
+    """Write a trained adapter in a form that other tools can load.
 
     Args:
-        model: The base model with its adapter; only what would be written of it changes.
+        model: The base model with its adapter. Only its settings for export change.
         target: A new folder.
-        base: What it was trained from.
-        folder: Where that lies.
+        base: The base model that the adapter was trained from.
+        folder: Folder of the base model.
     """
     part = language_part(folder, model.get_base_model())
     for config in model.peft_config.values():
         config.base_model_name_or_path = base.reference
         config.revision = base.revision
         if part.here != part.whole:
-            # Short names may also fit what sees: each layer is named in full.
+            # Short names may also match the vision part, so name each layer in full.
             config.target_modules = map(part.elsewhere, model.targeted_module_names)
-        # A set is written in another order by every process.
+        # Every process iterates over a set in another order.
         config.target_modules = sorted(config.target_modules)
         if config.target_parameters is not None:
             config.target_parameters = sorted(config.target_parameters)
@@ -146,15 +147,15 @@ def save_adapter(model: peft.PeftModel, target: Path, base: BaseModel, folder: P
 def read_adapter(
     folder: Path, base: Path, model: PreTrainedModel
 ) -> tuple[peft.LoraConfig, dict[str, torch.Tensor]]:
-    """Read an adapter as it fits a model that is open, however that names its layers.
+    """Read an adapter under the layer names of a loaded model.
 
     Args:
-        folder: The adapter's.
-        base: What the model was opened from.
-        model: The base model, without adapters or with others.
+        folder: Folder of the adapter.
+        base: The base model that `model` was loaded from.
+        model: The base model, with or without other adapters.
 
     Returns:
-        Its settings and its weights, under the model's own names.
+        Settings and weights of the adapter, under the model's own layer names.
     """
     config = peft.LoraConfig.from_pretrained(str(folder))
     config.inference_mode = True
@@ -171,8 +172,8 @@ def _renamed(key: str, change: Callable[[str], str]) -> str:
 
 
 def _scale_plainly(config: peft.LoraConfig) -> None:
-    """Write the scale of every layer as tools read it that know nothing but `lora_alpha / r`."""
-    # A layer takes its rank and its alpha from patterns, each by itself.
+    """Write the scale of every layer for tools that read only `lora_alpha / r`."""
+    # The patterns for rank and for alpha apply to a layer independently.
     patterns = {*config.rank_pattern, *config.alpha_pattern}
     alphas = {
         pattern: plain_alpha(
@@ -188,20 +189,20 @@ def _scale_plainly(config: peft.LoraConfig) -> None:
 
 
 def plain_alpha(alpha: float, rank: int, *, rslora: bool) -> float:
-    """Return the `lora_alpha` that, over the rank, is just the scale that was trained with.
+    """Return the `lora_alpha` that, divided by the rank, gives the scale used in training.
 
     Args:
-        alpha: As it was trained with.
+        alpha: `lora_alpha` used in training.
         rank: Rank of the layer.
-        rslora: Whether it was trained with `alpha` over the square root of the rank.
+        rslora: True if training divided `alpha` by the square root of the rank.
 
     Returns:
-        A whole number where it is one: some tools read nothing else.
+        An integer where the value is whole: some tools read only integers.
     """
     if not rslora:
         return int(alpha) if float(alpha).is_integer() else alpha
     scale = alpha / math.sqrt(rank)
     near = scale * rank
-    # The nearest number may lie one step beside the product, which has been rounded.
+    # The product is rounded, so the nearest number may be the next float.
     candidates = (round(near), near, math.nextafter(near, 0.0), math.nextafter(near, math.inf))
     return next((one for one in candidates if one / rank == scale), near)

@@ -1,16 +1,16 @@
-"""A model's answer as it wrote it, taken apart: thinking, text, and calls of tools. Pure.
+"""Split a model's answer into thinking, text and tool calls. Pure.
 
-Nobody else needs to know how families write these. `Chat.reader(conversation)` of `tokens` makes
-an `AnswerReader`; it is fed decoded text as it comes, and gives out what may be shown:
+Only this module knows how model families write these parts. `Chat.reader(conversation)` of
+`tokens` makes an `AnswerReader`. Feed it decoded text as it arrives; it returns what may be shown:
 
     reader = chat.reader(conversation, thinking=False)
     for piece in pieces:
         part = reader.feed(piece)        # part.thinking, part.text, part.calls
     part = reader.end()
 
-`Chat.parse(ids, conversation)` does the same for a whole answer. Both give the same, as the whole
-answer is read by feeding it once. What is not decided is held back (the beginning of a mark, an
-open call, blanks before either); what turns out to be no call is text: nothing is lost.
+`Chat.parse(ids, conversation)` does the same for a whole answer. Both give the same result, since
+a whole answer is read by feeding it once. Undecided text is held back: the beginning of a mark, an
+open call, blanks before either. Text that turns out not to be a call is shown: nothing is lost.
 """
 
 import hashlib
@@ -30,20 +30,20 @@ _TO_FUNCTION: Final = "to=functions."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer, or what a piece of it adds."""
+    """An answer, or the part that one piece of text adds to it."""
 
     text: str = ""
-    """What the model says."""
+    """Text of the answer, without thinking and tool calls."""
     thinking: str = ""
-    """What it wrote before, where its family has a place for that."""
+    """Thinking before the answer; empty where the model family has no place for it."""
     calls: Sequence[Mapping[str, Any]] = ()
-    """Calls of tools in the protocol's form; a piece holds whole ones only."""
+    """Tool calls in the protocol's form; a piece contains only complete calls."""
 
 
 def call_of(name: str, arguments: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """Return a call in the protocol's form; its id follows from what is called.
+    """Return a call in the protocol's form, with an ID derived from place, name and arguments.
 
-    Nine letters and digits: some templates take no other.
+    The ID has nine letters and digits: some templates refuse any other.
     """
     text = json.dumps(arguments, ensure_ascii=False)
     number = hashlib.sha256(json.dumps([place, name, text]).encode()).hexdigest()[:9]
@@ -52,7 +52,7 @@ def call_of(name: str, arguments: Mapping[str, Any], place: int) -> dict[str, An
 
 @dataclass(slots=True, kw_only=True)
 class _Out:
-    """What one feeding gives."""
+    """Parts of the answer that one call of `feed` or `end` returns."""
 
     text: list[str] = field(default_factory=list)
     thinking: list[str] = field(default_factory=list)
@@ -66,36 +66,36 @@ class _Out:
 
 @dataclass(slots=True, kw_only=True)
 class AnswerReader:
-    """Takes an answer apart while it comes."""
+    """Splits an answer into its parts while it arrives."""
 
     form: Form
     types: Types
-    """What the offered tools say about their arguments."""
+    """JSON types of the arguments of the offered tools."""
     offered: bool
-    """Whether any tools are offered."""
+    """True if tools are offered."""
     opening: str
-    """What the prompt says of the answer's turn: it may end within a block of thinking."""
+    """Part of the prompt that opens the answer's turn; it may end inside a block of thinking."""
 
     _buffer: str = field(default="", init=False)
     _at: int = field(default=0, init=False)
-    """What of it is done with."""
+    """Offset in the buffer before which everything is processed."""
     _state: str = field(default="text", init=False)
     """text, thinking, call, bare; with channels also header, between and body."""
     _blanks: str = field(default="", init=False)
     """Blanks that are shown only if text follows."""
     _fresh: bool = field(default=False, init=False)
-    """Whether nothing was said since a mark, so that blanks say nothing."""
+    """True if nothing but blanks followed the last mark, so that blanks are dropped."""
     _said: bool = field(default=False, init=False)
     _broken: bool = field(default=False, init=False)
-    """Whether a mark came after text, so that more text needs a line of its own."""
+    """True if a mark came after text, so that further text starts on a new line."""
     _header: str = field(default="", init=False)
     _count: int = field(default=0, init=False)
     _sought: int = field(default=0, init=False)
-    """Where in the buffer the end of a call is looked for next."""
+    """Offset in the buffer where the next search for the end of a call starts."""
     _blank_left: str = field(default="", init=False)
-    """What is left out of the template's blanks before an answer."""
+    """Blanks that the template puts before an answer and that are not yet removed."""
     _sure: int = field(default=0, init=False)
-    """Up to where the buffer was found to be text after all."""
+    """Offset in the buffer before which everything is known to be text."""
 
     def __post_init__(self) -> None:
         if self.form.channels:
@@ -111,14 +111,14 @@ class AnswerReader:
             self._blank_left = self.form.blank
 
     def feed(self, piece: str) -> Answer:
-        """Take a piece of decoded text, and return what it adds."""
+        """Take a piece of decoded text and return what it adds."""
         self._buffer += piece
         out = _Out()
         self._run(out, last=False)
         return out.answer()
 
     def end(self) -> Answer:
-        """Return what was held back: the answer is over."""
+        """Finish the answer and return the text that was held back."""
         out = _Out()
         self._run(out, last=True)
         return out.answer()
@@ -181,7 +181,7 @@ class AnswerReader:
         return self._buffer[self._at :].lstrip().startswith("{")
 
     def _in_bare(self, out: _Out, *, last: bool) -> bool:
-        """Wait for the end of an answer that may be nothing but a call."""
+        """Wait for the end of an answer that may consist of a single call."""
         if not last or self._at == len(self._buffer):
             return False
         if self._calls(out, self._buffer[self._at :]):
@@ -201,7 +201,7 @@ class AnswerReader:
         return True
 
     def _in_call(self, out: _Out, *, last: bool) -> bool:
-        """Wait for the end of a call; what is none becomes text."""
+        """Wait for the end of a call; show it as text if it turns out not to be a call."""
         form = self.form.call
         if form is None:
             return self._no_call(self._at)
@@ -220,7 +220,7 @@ class AnswerReader:
             return True
         if not last:
             return False
-        # Cut off by its own end, as by a token that ends the turn.
+        # Ended without its closing mark, as by a token that ends the turn.
         alone = self._buffer.find(form.opens, start) < 0 or not form.closes
         if alone and form.ends_itself and self._calls(out, self._buffer[start:]):
             self._at, self._state = len(self._buffer), "text"
@@ -228,7 +228,7 @@ class AnswerReader:
         return self._no_call(start)
 
     def _next_close(self, closes: str, start: int) -> int:
-        """Look only where nobody has looked before: a call may come in many pieces."""
+        """Find the closing mark, searching only new text: a call may come in many pieces."""
         if not closes:
             return -1
         place = self._buffer.find(closes, max(start, self._sought))
@@ -249,7 +249,7 @@ class AnswerReader:
             self._state, self._fresh = "body", False
             return True
         if last and self._buffer[self._at :].strip():
-            # Never begun: whatever it is, it is all there is.
+            # The body never began: show the header as text.
             out.text.append(self._take(len(self._buffer)))
         return False
 
@@ -277,7 +277,7 @@ class AnswerReader:
         return True
 
     def _in_between(self, out: _Out, *, last: bool) -> bool:
-        """Between two messages: the next header, or text that has none."""
+        """Between two messages: read the next header, or text without a header."""
         rest = self._buffer[self._at :].lstrip()
         place = len(self._buffer) - len(rest)
         if self._buffer.startswith(_START, place):
@@ -337,7 +337,7 @@ class AnswerReader:
         self._blanks = ""
         if self._fresh:
             text = text.lstrip()
-        # Where no mark can follow, blanks need not wait for what does.
+        # Where no mark can follow, show blanks without waiting for more text.
         last = last or not (self.form.marks or self.form.call)
         shown = text if last else text.rstrip()
         if not shown:
@@ -361,7 +361,7 @@ def read_answer(reader: AnswerReader, text: str) -> Answer:
 
 
 def _first(text: str, marks: Sequence[str], start: int) -> tuple[int, str]:
-    """Return where the first of some marks stands, and which; no mark if there is none."""
+    """Return the position of the first mark, and the mark; an empty mark if there is none."""
     found = _any_of(tuple(marks)).search(text, start) if marks else None
     return (found.start(), found[0]) if found else (len(text), "")
 
@@ -372,7 +372,7 @@ def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _begun(text: str, start: int, marks: Sequence[str]) -> int:
-    """Return how many characters at the end, not before `start`, may become a mark."""
+    """Return the length of the longest end of the text, from `start` on, that may begin a mark."""
     longest = max(map(len, marks), default=1) - 1
     tail = text[max(start, len(text) - longest) :]
     return next(

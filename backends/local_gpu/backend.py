@@ -96,7 +96,7 @@ class LocalGpuBackend:
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Encoder:
-        """Return how a model trained so reads examples; what cannot be trained so is refused."""
+        """Return the encoder for these settings; it refuses examples that cannot be trained on."""
         del method
         _require_layers(base_model, hyperparameters)
         template, length = (hyperparameters.get(key) for key in ("chat_template", "max_length"))
@@ -108,9 +108,9 @@ class LocalGpuBackend:
         )
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
-        """Say how many steps a job would take, and hours where there is a limit to them.
+        """Return the number of steps of a job, and its hours where `max_gpu_hours` limits them.
 
-        It costs nothing but time, which is known where trainings of the same kind ended here.
+        The job costs only time, which is known where trainings of the same kind ended here.
         """
         settings = request.hyperparameters
         length = settings.get("max_length")
@@ -129,7 +129,7 @@ class LocalGpuBackend:
         )
         steps = -(-examples // (size * accumulation)) * epochs
         hours = None
-        # Hours are measured anew by every training; whoever set no limit decides by none.
+        # Each training measures its own hours. Without a limit, they change no decision.
         if request.max_gpu_hours is not None:
             device = visible(os.environ)[0]
             hours = speeds.hours(self._state, request, device, examples, tokens)
@@ -239,13 +239,13 @@ def create(state: Path, _endpoint: Endpoint | None = None) -> LocalGpuBackend:
 
 
 def _require_layers(base_model: BaseModel, settings: Mapping[str, Json]) -> None:
-    """Make sure that the base model has the layers that an adapter is wanted on.
+    """Require that the base model has the layers that the settings put an adapter on.
 
     Raises:
-        HyperparametersInvalid: With everything that does not fit.
+        HyperparametersInvalid: With every setting that does not fit.
     """
     if settings.get("target_modules", _EVERY) == _EVERY and not settings.get("lora_dropout"):
-        return  # fits every model, and most of them are asked for just that
+        return  # fits every model, and is the most common setting
     layers = read_layers(base_models.model_folder(base_model))
     problems = [] if layers is None else problems_of(layers, settings)
     if problems:

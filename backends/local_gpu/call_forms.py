@@ -1,7 +1,7 @@
-"""How families of models write a call of a tool, and how such a text is read back. Pure.
+"""Forms in which model families write tool calls, and functions that read them back. Pure.
 
-A form is two marks and a function that reads what stands between them. Which form a model uses is
-found by rendering a call with its own template (`turns`): the form that reads it back is the one.
+A form has two marks and a function that reads the text between them. To find the form of a model,
+`turns` renders a call with the model's template: the form that reads it back is the right one.
 """
 
 import ast
@@ -12,64 +12,64 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 Called: TypeAlias = tuple[str, dict[str, Any]]
-"""Name and arguments of one call."""
+"""Name and arguments of a call."""
 Types: TypeAlias = Mapping[str, Mapping[str, frozenset[str]]]
-"""For every tool and argument, the JSON types that its definition allows."""
+"""JSON types that a definition allows, by tool and argument."""
 
 _STRING: Final = '<|"|>'
 _BAR: Final = "\uff5c"
-"""A wide `|`, of which DeepSeek's marks are made."""
+"""A wide `|`, used in DeepSeek's marks."""
 _PYTHON: Final = {"True": True, "False": False, "None": None}
 _JSON: Final = {"true": True, "false": False, "null": None}
 
 CHANNEL_MARKS: Final = ("<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>")
-"""Around a message of an answer that is several, and before it; the last three end one."""
+"""Marks around and between the messages of an answer; each of the last three ends a message."""
 
 
 class Malformed(ValueError):
-    """What stands between two marks of a call, and is none."""
+    """The text between the two marks is not a call."""
 
 
 class Unfinished(Malformed):
-    """A call that may become one with the text that follows: a mark stood within a string."""
+    """A call that may be complete once more text follows: a mark was inside a string."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallForm:
-    """One way of writing calls."""
+    """A form of writing calls."""
 
     name: str
     opens: str
-    """The mark before a call; empty where a whole answer is the call."""
+    """Mark before a call; empty where the whole answer is the call."""
     closes: str
-    """The mark behind it; empty where it reaches to the end of the answer."""
+    """Mark after a call; empty where the call reaches to the end of the answer."""
     read: Callable[[str, Types], list[Called]]
-    """Reads what stands between the marks; raises `Malformed`."""
+    """Reads the text between the marks; raises `Malformed`."""
     within: tuple[str, ...] = ()
-    """More marks, which stand within a call."""
+    """Further marks inside a call."""
     offered: bool = False
-    """Whether it is a call only where tools are offered, as it looks like any other JSON."""
+    """True if the form is recognised only where tools are offered, as it looks like other JSON."""
     ends_itself: bool = True
-    """Whether a call shows that it is whole; else only the mark behind it tells."""
+    """True if a call shows that it is complete; otherwise only its closing mark does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """How one model writes its answers."""
+    """Form in which a model writes its answers."""
 
     thinking: tuple[str, str] | None = None
-    """Marks around what it thinks."""
+    """Marks around thinking."""
     call: CallForm | None = None
     wraps: Sequence[str] = ()
-    """Marks around an answer's text, which say nothing."""
+    """Marks around an answer's text, which are dropped."""
     channels: bool = False
-    """Whether an answer is several messages, each with a header that names its channel."""
+    """True if an answer has several messages, each with a header that names its channel."""
     blank: str = ""
-    """Blanks that its template puts before every answer."""
+    """Blanks that the template puts before every answer."""
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Every text that means something in an answer."""
+        """Every mark that has a meaning in an answer."""
         if self.channels:
             return (*CHANNEL_MARKS, "<|channel|>", "<|constrain|>")
         form = self.call
@@ -78,7 +78,7 @@ class Form:
 
 
 def types_of(tools: Sequence[Mapping[str, Any]] | None) -> Types:
-    """Return what the definitions of tools say about their arguments' types."""
+    """Return the JSON types of the arguments in the tools' definitions."""
     found = {}
     for tool in tools or ():
         function = tool.get("function", tool)
@@ -109,7 +109,7 @@ def _loads(text: str) -> object:
     try:
         return json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        # A mark within a string looks like the end of the call.
+        # A mark inside a string looks like the end of the call.
         kind = Unfinished if error.msg.startswith("Unterminated string") else Malformed
         raise kind(str(error)) from None
     except (ValueError, RecursionError) as error:
@@ -121,7 +121,7 @@ def _no_constant(name: str) -> None:
 
 
 def _called(read: object) -> Called:
-    """Read `{"name": ..., "arguments": ...}` and its relatives."""
+    """Read `{"name": ..., "arguments": ...}` and similar objects."""
     if not isinstance(read, dict):
         raise Malformed("a call is an object")
     call = read["function"] if isinstance(read.get("function"), dict) else read
@@ -144,7 +144,7 @@ def _json_calls(body: str, _types: Types) -> list[Called]:
 
 
 def _bare_call(body: str, _types: Types) -> list[Called]:
-    """Read an answer that is nothing but `{"name": ..., "parameters": ...}`."""
+    """Read an answer that consists of `{"name": ..., "parameters": ...}`."""
     read = _loads(body)
     if not isinstance(read, dict) or not read.keys() <= {"type", "name", "parameters", "arguments"}:
         raise Malformed("not a call alone")
@@ -199,7 +199,7 @@ def _glm_call(body: str, types: Types) -> list[Called]:
 
 
 def _value(text: str, allowed: frozenset[str]) -> object:
-    """Read an argument that is written without quotes, by what its definition allows."""
+    """Read an argument written without quotes, by the types that its definition allows."""
     if text in _PYTHON and (allowed & {"boolean", "null"} or not allowed):
         return _PYTHON[text]
     if "string" in allowed and not (text == "null" and "null" in allowed):
@@ -208,7 +208,7 @@ def _value(text: str, allowed: frozenset[str]) -> object:
         read = _loads(text)
     except Malformed:
         return text
-    # Texts stand there as they are: quotes around one are its own.
+    # Texts are written without quotes: any quotes are part of the text.
     return text if isinstance(read, str) else read
 
 
@@ -225,7 +225,7 @@ def _mistral_calls(body: str, types: Types) -> list[Called]:
 
 
 def _deepseek_calls(body: str, _types: Types) -> list[Called]:
-    """Read calls between DeepSeek's marks: with a kind and a fenced block, or without."""
+    """Read calls between DeepSeek's marks, with or without a kind and a fenced block."""
     calls = []
     for one in body.split(f"<{_BAR}tool▁call▁begin{_BAR}>"):
         if not one.strip():
@@ -308,7 +308,7 @@ def _gemma_call(body: str, _types: Types) -> list[Called]:
     head, found, rest = body.strip().removeprefix("call:").partition("{")
     if not found or not head or not body.strip().startswith("call:"):
         raise Malformed("no call")
-    # Texts are the only values that may hold anything: they are set aside, the rest made JSON.
+    # Only texts can contain arbitrary characters: set them aside and turn the rest into JSON.
     parts = ("{" + rest).split(_STRING)
     if len(parts) % 2 == 0:
         raise Unfinished("a text does not end")
@@ -334,7 +334,7 @@ CALL_FORMS: Final[tuple[CallForm, ...]] = (
         opens="<tool_call>",
         closes="</tool_call>",
         read=_glm_call,
-        # Half a name is a name, and a call without its last argument is a call.
+        # A cut-off name is still a name, and a call without its last argument still a call.
         ends_itself=False,
     ),
     CallForm(
@@ -375,4 +375,4 @@ CALL_FORMS: Final[tuple[CallForm, ...]] = (
     CallForm(name="python_tag", opens="<|python_tag|>", closes="", read=_bare_call),
     CallForm(name="bare", opens="", closes="", read=_bare_call, offered=True),
 )
-"""Every form that is known, the surer one first."""
+"""All known forms, the most distinctive first."""

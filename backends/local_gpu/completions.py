@@ -151,7 +151,7 @@ def _answers(folder: Path) -> list[list[Completion]]:
 
 
 def error_of(said: Mapping[str, str]) -> BackendError:
-    """Return what a child process told of an error, whichever kind of backend error it was."""
+    """Return the backend error that a child process reported, as an error of its own class."""
     kinds = {kind.__name__: kind for kind in _with_below(BackendError)}
     return kinds.get(said["kind"], BackendError)(said["message"], said["remedy"])
 

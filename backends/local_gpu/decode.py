@@ -58,7 +58,7 @@ class Row:
     """Tokens so far, one that ended the answer included; the newest is not yet read."""
     done: bool = False
     alone: bool = False
-    """Whether it shares no step with others: one of them made a step fail."""
+    """True if the answer is decoded in a batch by itself, as it was in a step that failed."""
 
     @property
     def read(self) -> list[int]:
@@ -104,14 +104,14 @@ class Piece:
 
 
 class _Blaming:
-    """Ends the answer that breaks within it, and no other."""
+    """Ends the answer that raises an error within the block, and leaves the others running."""
 
     def __init__(self, row: Row, failed: list[tuple[int, Exception]]) -> None:
         self._row = row
         self._failed = failed
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Enter the block."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if not isinstance(error, Exception):
@@ -132,7 +132,7 @@ class Batch:
         """What the whole model is switched to; None while rows are named."""
         self._failed: list[tuple[int, Exception]] = []
         self._fused = False
-        """Whether an adapter changes fused experts, which serve one adapter at a time."""
+        """True if an adapter changes fused experts, which serve one adapter at a time."""
         self._names: list[str] | None = None
         """Each row's adapter; None while all have the active one."""
         self._hooked: WeakSet[torch.nn.Module] = WeakSet()
@@ -169,9 +169,9 @@ class Batch:
                 self._hooked.add(layer)
 
     def turn(self) -> list[Piece]:
-        """Add a token to every answer, then let waiting ones join and make their first.
+        """Add a token to every answer, then let waiting answers join and make their first token.
 
-        An answer that makes a step fail ends by itself: those of a failed step go on one by one.
+        After a failed step, its answers continue one by one, so that only a failing answer ends.
         """
         try:
             return self._turn()
@@ -191,7 +191,7 @@ class Batch:
             return []
 
     def take_failed(self) -> list[tuple[int, Exception]]:
-        """Return the answers that failed since the last time, and why."""
+        """Return the answers that failed since the last call, and their errors."""
         failed, self._failed = self._failed, []
         return failed
 
@@ -242,7 +242,7 @@ class Batch:
             self._send_back(self.rows[-1])
 
     def _part(self) -> None:
-        """Send rows back that were together before an adapter came that serves by itself."""
+        """Send rows of other adapters back to the queue once an adapter must serve by itself."""
         if self._fused and self.rows:
             first = self.rows[0].adapter
             for row in reversed([row for row in self.rows if row.adapter != first]):

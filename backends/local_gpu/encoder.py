@@ -34,7 +34,7 @@ _DECISIVE: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.ji
 _START: Final = 3
 """Bytes: `<|i` stands in few texts."""
 _THOUGHTS: Final = ("<think>", "enable_thinking", "<|channel|>", "reasoning_content")
-"""What stands in a chat template with a place for thoughts."""
+"""Texts that only a chat template with a place for thoughts contains."""
 _SHIPPED: Final = Path(__file__).with_name("chat_templates")
 _UNCHECKED: Final = "it was not checked whether the chat template can show every example"
 _SPEAKER: Final = re.compile(b'"role":"([a-z])')
@@ -50,7 +50,7 @@ class LocalEncoder:
     chat_template: str | None = None
     """A shipped template that replaces the model's own."""
     thinking: bool = False
-    """Whether the model is trained to think before it answers."""
+    """True if the model is trained to think before it answers."""
     max_length: int | None = None
     """Of plain texts: most tokens that are read at once. None reads conversations."""
 
@@ -65,7 +65,7 @@ class LocalEncoder:
             parts.append(self.max_length)
         if self.thinking:
             parts.append("thinking")
-        # Without the packages that render, less is refused.
+        # Without the packages for rendering, fewer examples are refused.
         parts.append(self._template is not None)
         if self.base_model.revision is not None:
             # Where the tokenizer is not here yet, nothing is refused for its control tokens.
@@ -76,7 +76,7 @@ class LocalEncoder:
 
     @cached_property
     def thinks(self) -> bool:
-        """Whether the chat template has a place for thoughts or channels beside an answer."""
+        """True if the chat template has a place for thoughts or channels beside an answer."""
         if self.max_length is not None or self.chat_template is not None:
             return False
         folder = model_folder(self.base_model)
@@ -103,7 +103,7 @@ class LocalEncoder:
             check_text(example, self._control)
 
     def clears(self, lines: bytes) -> bool:
-        """Say whether all are of a kind that passes, and hold no text that has a meaning."""
+        """Return True only if `check` accepts every line. False is always safe."""
         if self.max_length is not None or not self._passes(lines):
             return False
         may_be_there = any(
@@ -117,7 +117,7 @@ class LocalEncoder:
         return self._reader.show(example)
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Say what no template reads, and where the template could not be tried."""
+        """Return warnings about ignored features, and about checks that were not possible."""
         if self.max_length is not None:
             return []
         found = []
@@ -152,7 +152,7 @@ class LocalEncoder:
         return reader
 
     def _judge(self, example: Mapping[str, Json]) -> None:
-        """Check what only the template can tell, where it can be asked."""
+        """Check the example with the chat template, where it is available."""
         template = self._template
         if isinstance(template, BackendError):
             raise BackendError(template.message, template.remedy)
@@ -170,7 +170,7 @@ class LocalEncoder:
 
     @cached_property
     def _template(self) -> "Template | BackendError | None":
-        """What renders examples, or why it cannot; None where it is not here to do so."""
+        """Chat template, or the error of loading it; None where files or packages are missing."""
         if self.max_length is not None or not self._tokenizer_is_here:
             return None
         try:
@@ -191,7 +191,7 @@ class LocalEncoder:
 
     @cached_property
     def _passing(self) -> tuple[bool, bool, bool]:
-        """Which plain conversations pass: taking turns, speaking twice, with a system prompt."""
+        """Plain conversations that pass: alternating, the same role twice, with a system prompt."""
         template = self._template
         if template is None:
             return True, True, True
@@ -204,7 +204,7 @@ class LocalEncoder:
         turns, twice, system = self._passing
         if not turns or (not system and _SYSTEM in lines):
             return False
-        # No quote mark of a text stands there without a backslash.
+        # Inside a text, every quote mark has a backslash, so this matches only roles.
         return twice or _TAKING_TURNS.fullmatch(b"".join(_SPEAKER.findall(lines))) is not None
 
     @cached_property
@@ -214,7 +214,7 @@ class LocalEncoder:
 
     @cached_property
     def _spelt(self) -> re.Pattern[bytes]:
-        """Finds control tokens, and what a template looks for, in canonical lines."""
+        """Pattern of control tokens, and of texts that a template looks for, in canonical lines."""
         spelt = (json.dumps(token, ensure_ascii=False)[1:-1] for token in self._telling)
         return re.compile("|".join(map(re.escape, spelt)).encode() or b"(?!)")
 

@@ -1,16 +1,16 @@
-"""The engine's process: models that stay loaded, and everything that is asked of them.
+"""The engine's process: keeps models loaded and answers every request.
 
-`python -m backends.local_gpu.engine_child DIR`, started by `engine.LocalEngine`, which wrote
-`request.json` there. One JSON object a line comes in and goes out::
+`engine.LocalEngine` starts it as `python -m backends.local_gpu.engine_child DIR`, after writing
+`request.json` there. Input and output have one JSON object per line::
 
     in   {"id", "model", "messages", "tools", "sampling"}    {"cancel": id}
     out  {"id", "text", "thinking", "tool_calls", "finish_reason", "prompt_tokens",
           "completion_tokens"}
          {"id", "error"}    {"fatal"}
 
-The base model is loaded once for each precision that is asked for, adapters are put on it when
-first needed and stay; fully trained models are loaded by themselves. Answers of one network are
-decoded in one batch; networks take turns. When the input ends, so does the process.
+The base model is loaded once per requested precision. Adapters are added to it when first needed,
+and stay. Fully trained models are loaded separately. Answers of one network are decoded in one
+batch; networks take turns. The process ends when its input ends.
 """
 
 import gc
@@ -245,15 +245,15 @@ def _row(chat: Chat, network: Network, message: Message) -> Row:
 def _asked(
     chat: Chat, conversation: Conversation, longest: int | None, *, thinking: bool
 ) -> tuple[list[int], AnswerReader]:
-    """Return what the model reads, and what takes its answer apart.
+    """Return the prompt's token IDs and a reader for the answer.
 
     Raises:
         PromptRefused: The template cannot show the conversation, or it is far too long.
     """
-    # Where it is not wished for, a model thinks as it was trained to.
+    # By default, a model thinks if it was trained to.
     wished = thinking or None
     with _showing():
-        # Everyone who is being answered waits while a prompt is read.
+        # Every answer in progress waits while a prompt is processed.
         beyond = longest is not None and chat.is_beyond(conversation, longest)
     if beyond:
         said = f"the prompt has far more than the {longest} tokens that the base model reads"
@@ -262,7 +262,7 @@ def _asked(
         prompt = chat.prompt(conversation, thinking=wished)
         reader = chat.reader(conversation, thinking=wished)
     if not conversation["tools"]:
-        # Nobody offered tools, so nothing is a call.
+        # No tools are offered, so no text is a call.
         reader.form = replace(reader.form, call=None)
     return prompt, reader
 

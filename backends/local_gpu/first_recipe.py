@@ -1,7 +1,7 @@
-"""How recipe 1 rendered conversations: kept for what is trained by it still.
+"""Rendering of conversations by recipe 1, kept for models that were trained by it.
 
-It knew no thinking, took the whole answer from behind the template's own prompt, and did not check
-that the template shows what should be learnt.
+It knew no thinking, took as the answer all text after the template's own prompt, and did not check
+that the template shows the text to learn.
 """
 
 from backends.base import BackendError

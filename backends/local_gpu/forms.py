@@ -1,4 +1,4 @@
-"""What a chat template does around answers, and in which form: found out by rendering some. Pure."""
+"""Find, by rendering probes, how a chat template writes answers and in which form. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -58,21 +58,21 @@ PROBES: Final[Sequence[Mapping[str, Any]]] = (
     {"messages": [_ASKED, _CALLED], "tools": [PROBE_TOOL]},
     {"messages": [_ASKED, _CALLED, _RESULT, _ANSWERED], "tools": [PROBE_TOOL]},
 )
-"""Conversations of every kind that people have."""
+"""Conversations of every kind that occurs in practice."""
 
 
 def thinking_marks(source: str) -> tuple[str, str] | None:
-    """Return what a template puts around that which is thought before an answer."""
+    """Return the marks that a template puts around thinking."""
     return next((pair for pair in _THINKING if pair[1] in source), None)
 
 
 def ways_of(jinja: Jinja, ends: Sequence[str], *, thinking: bool) -> Ways:
-    """Return what a template does around answers.
+    """Return how a template writes answers.
 
     Args:
         jinja: The template.
         ends: Texts at which generation stops.
-        thinking: Whether the assistant thinks before it answers.
+        thinking: True if the assistant thinks before it answers.
     """
     ways = Ways(jinja=jinja, thinking=thinking, ends=tuple(ends))
     if jinja.marked and (marked := _by_marks(ways)) is not None:
@@ -86,7 +86,7 @@ def ways_of(jinja: Jinja, ends: Sequence[str], *, thinking: bool) -> Ways:
 
 
 def form_of(ways: Ways, source: str) -> Form:
-    """Return how a model writes its answers."""
+    """Return the form in which a model writes its answers."""
     if "<|channel|>" in source and "<|message|>" in source:
         return Form(channels=True)
     wraps = tuple(mark for mark in _WRAPS if mark in source)
@@ -98,7 +98,7 @@ def form_of(ways: Ways, source: str) -> Form:
 
 
 def shows_thought(ways: Ways, form: Form) -> bool:
-    """Say whether a template shows what is thought, where it is told to."""
+    """Return True if a template shows thinking when it is switched on."""
     messages = written_out({"messages": [_ASKED, with_thought(_ANSWERED, _THOUGHT)]})
     try:
         rendered = ways.rendered(messages, None)
@@ -111,7 +111,7 @@ def shows_thought(ways: Ways, form: Form) -> bool:
 
 
 def _learnt(ways: Ways, said: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> str:
-    """Return the last answer as it is learnt, nothing where it is refused."""
+    """Return the text of the last answer that a model learns; empty where a template refuses it."""
     try:
         rendered = ways.rendered(written_out({"messages": said}), tools)
     except BackendError:
@@ -123,7 +123,7 @@ def _learnt(ways: Ways, said: Sequence[Mapping[str, Any]], tools: Sequence[Any])
 def _by_marks(ways: Ways) -> Ways | None:
     """Return ways that trust a template's own marks.
 
-    None unless it marks every answer, and from where prompts end, or later.
+    None unless it marks every answer, and no answer begins before its prompt ends.
     """
     marked = replace(ways, marked=True)
     leads = {}
@@ -146,7 +146,7 @@ def _by_marks(ways: Ways) -> Ways | None:
 
 
 def _cut(ways: Ways) -> str:
-    """Return a block of thinking that prompts begin, and answers without thinking do not have."""
+    """Return the block of thinking that ends prompts, and that answers without thinking lack."""
     messages = written_out({"messages": [_ASKED, _ANSWERED]})
     marks = thinking_marks(ways.jinja.source)
     try:
@@ -161,7 +161,7 @@ def _cut(ways: Ways) -> str:
 
 
 def _lead(ways: Ways, *, offered: bool) -> str:
-    """Return what stands before every answer, a channel's name for example, but for blanks."""
+    """Return the text before every answer, such as a channel's name; empty if only blanks."""
     tools = [PROBE_TOOL] if offered else []
     before, found, _ = _learnt(ways, [_ASKED, _ANSWERED], tools).partition(_SAID)
     if not found or not before.strip():
@@ -171,7 +171,7 @@ def _lead(ways: Ways, *, offered: bool) -> str:
 
 
 def _after(ways: Ways, called: Sequence[Mapping[str, Any]]) -> str:
-    """Return the token that ends an answer and begins the next turn, where it is one."""
+    """Return the token that ends an answer where the template writes it with the next turn."""
     said = [_ASKED, *called] if called else [_ASKED, _ANSWERED]
     then = _RESULT if called else _ASKED
     tools = [PROBE_TOOL] if called else []
@@ -186,7 +186,7 @@ def _after(ways: Ways, called: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _reads(form: Form, ways: Ways) -> bool:
-    """Say whether a form reads a call as the template writes it."""
+    """Return True if a form reads a call as the template writes it."""
     end = _learnt(ways, [_ASKED, _ANSWERED], []).partition(_SAID)[2]
     text = _learnt(ways, [_ASKED, _CALLED], [PROBE_TOOL])
     try:

@@ -137,7 +137,7 @@ def _model(
 
 
 def _chat(base: Path, chosen: Mapping[str, Any]) -> Chat:
-    """Open what reads prompts as they were read in training."""
+    """Open a chat that renders prompts as in training."""
     thinking = bool(chosen.get("thinking"))
     return load_chat(base, chosen.get("chat_template"), thinking=thinking)
 
@@ -216,18 +216,18 @@ def _generate(
     asked: Mapping[int, Mapping[str, Any]],
     sampling: Mapping[str, Any],
 ) -> list[Completion]:
-    """Return each answer, taken apart.
+    """Return the answers, split into their parts.
 
     Args:
-        model: Without adapter, or with the one that is meant.
-        chat: What reads its prompts.
-        asked: The prompts, by their places in the request.
-        sampling: How to answer.
+        model: The base model, without an adapter or with the right adapter active.
+        chat: Chat that renders the prompts.
+        asked: The prompts, by their positions in the request.
+        sampling: Settings of the answers.
 
     Raises:
         PromptRefused: A prompt leaves no room for an answer.
     """
-    # None: as the model was trained.
+    # None: think as the model was trained.
     thinking = True if sampling["thinking"] else None
     conversations = [_conversation(prompt) for prompt in asked.values()]
     prompts = [chat.prompt(conversation, thinking=thinking) for conversation in conversations]
@@ -237,7 +237,7 @@ def _generate(
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     rooms = np.full(len(prompts), sampling["max_tokens"])
     if longest is not None:
-        # An answer ends where the model's reading does, as when it is served.
+        # An answer ends at the longest text that the model reads, as when it is served.
         rooms = np.minimum(rooms, longest - lengths)
         _require_room(list(asked), lengths, longest)
     # What the model's own file says about sampling must not slip into a greedy answer.
@@ -260,7 +260,7 @@ def _require_room(places: Sequence[int], lengths: npt.NDArray[np.int64], longest
     """Refuse prompts that leave no token for an answer.
 
     Raises:
-        PromptRefused: With the first of them, and how many there are.
+        PromptRefused: With the first prompt that is too long, and the number of others.
     """
     (over,) = np.nonzero(lengths >= longest)
     if len(over) == 0:
@@ -285,12 +285,12 @@ def _settings(chat: Chat, sampling: Mapping[str, Any], room: int) -> GenerationC
 def _continued(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: GenerationConfig
 ) -> list[list[int]]:
-    """Return the tokens that follow each prompt of one batch."""
+    """Return the tokens generated after each prompt of a batch."""
     width = max(map(len, prompts))
     input_ids = torch.zeros(len(prompts), width, dtype=torch.long)
     mask = torch.zeros_like(input_ids)
     for row, prompt in enumerate(prompts):
-        # Padded in front, so that every answer begins in the same column.
+        # Pad on the left, so that every answer begins in the same column.
         input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
     out: torch.Tensor = model.generate(
@@ -305,7 +305,7 @@ def _continued(
 def _completion(
     chat: Chat, ids: Sequence[int], conversation: Conversation, *, thinking: bool | None
 ) -> Completion:
-    """Return an answer up to its first stop, taken apart."""
+    """Return an answer up to its first stop, split into its parts."""
     answer = chat.parse(ids, conversation, thinking=thinking)
     return Completion(
         text=answer.text,
@@ -357,7 +357,7 @@ def _reference_losses(
 
 
 def _is_asked(prompt: Mapping[str, Any]) -> bool:
-    """Return whether an answer is wanted, be it to nothing; otherwise there is a text to measure."""
+    """Return True if an answer is wanted, even to no messages; False for a text to measure."""
     reference = prompt["reference"]
     return bool(prompt["messages"]) or (reference is not None and "text" not in reference)
 
@@ -372,7 +372,7 @@ def _with_reference(prompt: Mapping[str, Any]) -> Conversation:
         {**message, "weight": 0} if message["role"] == "assistant" else message
         for message in prompt["messages"]
     ]
-    # It is what a perfect model says, whether it was learnt from or not.
+    # A perfect model gives this answer, whether training used it or not.
     last = {key: value for key, value in prompt["reference"].items() if key != "weight"}
     return {"messages": [*before, last], "tools": prompt["tools"]}
 

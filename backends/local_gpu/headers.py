@@ -1,4 +1,4 @@
-"""What a model's safetensors files hold, without reading a weight or importing torch."""
+"""Headers of a model's safetensors files, read without weights and without importing torch."""
 
 import json
 import struct
@@ -13,7 +13,7 @@ def headers(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield each weight file's tensors by name: their `dtype` (as in `BF16`) and `shape`.
 
     Args:
-        folder: The model's.
+        folder: Folder of the model.
 
     Raises:
         BackendError: A file is damaged.
@@ -22,7 +22,7 @@ def headers(folder: Path) -> Iterator[dict[str, Any]]:
         try:
             with path.open("rb") as file:
                 (length,) = struct.unpack("<Q", file.read(8))
-                # What a damaged length promises is not read into memory.
+                # Do not allocate the length that a damaged file states.
                 found = json.loads(file.read(min(length, path.stat().st_size)))
             found.pop("__metadata__", None)
         except (struct.error, ValueError, AttributeError) as error:

@@ -20,7 +20,7 @@ _RATES: Final = {"lora": 2e-4, "full": 2e-5}
 """LoRA wants about ten times the rate of full tuning."""
 
 _LATER: Final[Mapping[str, Json]] = {"thinking": "off"}
-"""Settings younger than recorded builds: left out at their default, so that fingerprints stand."""
+"""Settings newer than recorded builds: left out at their default, so fingerprints do not change."""
 
 _PLAIN: Final = {
     "int_type": "must be a whole number",
@@ -78,8 +78,8 @@ class _Conversations(BaseModel):
     chat_template: Literal["chatml"] | None = None
     """A template shipped with ftctl instead of the base model's own."""
     thinking: Literal["off", "on"] = "off"
-    """Whether answers begin with thoughts, where the base model's template knows any; `off` asks
-    and trains with the empty block that such templates write for it."""
+    """`on` if answers begin with thoughts, where the base model's template supports them. With
+    `off`, prompts and training use the empty block of thoughts that such templates write."""
 
 
 class _Texts(BaseModel):

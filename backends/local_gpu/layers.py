@@ -1,7 +1,7 @@
-"""Whether an adapter fits a base model, told from the names in its files: no weight is read.
+"""Check from the names in a base model's files if an adapter fits it, without reading weights.
 
-What the job would refuse is refused before it is submitted. Where the files do not tell, as for a
-model that is not here yet, the job decides.
+Settings that the job would refuse are refused before it is submitted. Where the files do not tell,
+as for a model that is not on this machine yet, the job decides.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from backends.local_gpu.run_dir import read_json
 _EXPERT: Final = re.compile(r"\.experts\.\d+\.(\w+)$")
 _SAME_WEIGHTS: Final = ("lm_head", "embed_tokens")
 _JOINED: Final = (("gate_proj", "up_proj"), ("w1", "w3"))
-"""Layers of an expert that lie in one tensor once a model is open."""
+"""Layers of an expert that share a tensor once a model is loaded."""
 _JOINED_TYPES: Final = frozenset(
     [
         "afmoe",
@@ -51,35 +51,35 @@ _JOINED_TYPES: Final = frozenset(
         "solar_open",
     ]
 )
-"""Model types whose experts get adapters under the names that they have in their files."""
+"""Model types whose experts get adapters under the names in their files."""
 _ROUTER: Final = "gate"
-"""What such types call the layer that chooses experts; its adapter is of the experts' kind."""
+"""Layer that chooses experts in these model types; its adapter is of the experts' kind."""
 _OTHERWISE: Final = {"gpt_oss": "router"}
-"""Layers that look linear in a model type's files, and are of a kind of their own."""
+"""Layers that look linear in a model type's files, but are of a special kind."""
 _LINEAR: Final = 2
 """Dimensions of a linear layer's weights."""
 _SHOWN: Final = 24
-"""Names listed at most."""
+"""Largest number of names in a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
-    """What a base model's files say of its layers."""
+    """Layers of a base model, read from its files."""
 
     dimensions: Mapping[str, int]
-    """Of each layer's weights, by the layer's full name, without the experts'."""
+    """Dimensions of each layer's weights by the layer's full name, without the experts."""
     experts: frozenset[str]
-    """Last names of the layers of its experts, each stored by itself."""
+    """Last names of the experts' layers, each stored separately."""
     joined: bool
-    """Whether those get adapters on tensors that hold many of them."""
+    """True if experts get adapters on tensors that contain several layers."""
     beside: frozenset[str]
-    """Full names of layers that are no part of what reads text."""
+    """Full names of layers outside the part that reads text."""
     tied: bool
-    """Whether input and output layer share their weights."""
+    """True if input and output layer share their weights."""
 
     @property
     def names(self) -> set[str]:
-        """The last names of the layers that an adapter can be put on."""
+        """Last names of the layers that an adapter can be put on."""
         found = {
             name.rpartition(".")[2]
             for name, dimensions in self.dimensions.items()
@@ -89,16 +89,16 @@ class Layers:
 
 
 def read_layers(folder: Path) -> Layers | None:
-    """Read what a model's files say of its layers; None where they are not here.
+    """Read the layers from a model's files; None where the files are not on this machine.
 
     Args:
-        folder: The model's.
+        folder: Folder of the model.
     """
     config = read_json(folder / "config.json")
     try:
         stored = {name: tensor for header in headers(folder) for name, tensor in header.items()}
     except BackendError:
-        # A damaged file: opening the model says so.
+        # A damaged file: loading the model reports it.
         return None
     if config is None or not stored:
         return None
@@ -129,10 +129,10 @@ def _beside(names: Sequence[str] | Mapping[str, int], *, seeing: bool) -> frozen
 
 
 def problems_of(layers: Layers, settings: Mapping[str, Json]) -> list[FieldProblem]:
-    """Return why no adapter of these settings can be trained on a model.
+    """Return the reasons why an adapter with these settings cannot be trained on a model.
 
     Args:
-        layers: The model's.
+        layers: Layers of the model.
         settings: Complete hyperparameters.
     """
     wanted = settings.get("target_modules")
@@ -157,7 +157,7 @@ def problems_of(layers: Layers, settings: Mapping[str, Json]) -> list[FieldProbl
 
 
 def _misnamed(layers: Layers, named: Sequence[str]) -> Iterator[FieldProblem]:
-    """Yield a problem for each name that no adapter can be put on."""
+    """Yield a problem for each name of a layer that cannot have an adapter."""
     listed = sorted(layers.names)
     more = f", and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     known = f"its layers are {', '.join(listed[:_SHOWN])}{more}; or `all-linear`"
@@ -199,6 +199,6 @@ def _misnamed(layers: Layers, named: Sequence[str]) -> Iterator[FieldProblem]:
 
 
 def _tail(name: str) -> str:
-    """Return a name from its layers on: what stands before differs between file and memory."""
+    """Return a name from `layers.` on: the prefix differs between file and memory."""
     before, layers, rest = name.rpartition("layers.")
     return layers + rest if before or layers else name

@@ -1,8 +1,8 @@
-"""Whether a conversation can be learnt from: what the trainer refuses and what a plan refuses.
+"""Check that a conversation can be learned from: the same check for trainer and plan.
 
-Most conversations of a dataset are of few kinds: the same roles in the same order, with and without
-tools. One of each kind is tried with texts of no meaning; a conversation whose own texts mean
-something to the template (`</think>`), or that calls tools, is tried itself.
+Most conversations of a dataset are of a few kinds: the same roles in the same order, with or
+without tools. For each kind, a sample with meaningless texts is checked. A conversation is checked
+itself if its own texts have a meaning for the template (`</think>`), or if it calls tools.
 """
 
 import json
@@ -19,29 +19,29 @@ from backends.local_gpu.templates import Template
 from backends.local_gpu.turns import Rendered
 
 _SAME: Final = 3
-"""Turns after which more of them are the same kind."""
+"""Turns after which a longer conversation is of the same kind."""
 _OFFERED: Final = "probe_offered"
 _FIXES: Final = 2
-"""Most changes that a remedy names."""
+"""Largest number of changes in a remedy."""
 _ROLE_AND_CONTENT: Final = 2
 _PROMPTS: Final = frozenset({"system", "developer"})
 
 
 def check(template: Template, conversation: Conversation) -> None:
-    """Check that a conversation can be learnt from, without rendering it where its kind is known.
+    """Check that a conversation can be learned from; render it only if its kind does not decide.
 
     Raises:
-        BackendError: It cannot; the remedy works for this template.
+        BackendError: It cannot be learned from; the remedy works for this template.
     """
     if _check_kind(template, conversation):
         learnt(template, conversation)
 
 
 def learnt(template: Template, conversation: Conversation) -> Rendered:
-    """Render a conversation, and check that all that should be learnt is.
+    """Render a conversation, and check that the model learns every part that it should.
 
     Raises:
-        BackendError: It is not, or the template refuses the conversation.
+        BackendError: A part is not learned, or the template refuses the conversation.
     """
     if template.recipe == 1:
         return template.render(conversation)
@@ -53,7 +53,7 @@ def learnt(template: Template, conversation: Conversation) -> Rendered:
 
 
 def text_of(template: Template, conversation: Conversation) -> str:
-    """Return a conversation as it is trained on, rendered once where that is all there is to it.
+    """Return the text of a conversation as in training, rendered only once where that is enough.
 
     Raises:
         BackendError: The template refuses it.
@@ -71,11 +71,11 @@ def text_of(template: Template, conversation: Conversation) -> str:
 
 
 def plain_kinds(template: Template) -> tuple[bool, bool, bool]:
-    """Say which plain conversations can surely be learnt: those that hold nothing but texts.
+    """Return which plain conversations can certainly be learned from: texts only.
 
     Returns:
-        Whether those can where user and assistant take turns, those where somebody speaks twice,
-        and those with a system prompt.
+        True for conversations where user and assistant alternate, for those where a role speaks
+        twice in a row, and for those with a system prompt.
     """
     asked, said = {"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}
     system = {"role": "system", "content": "3"}
@@ -98,7 +98,7 @@ def _all_pass(template: Template, kinds: Sequence[Sequence[Mapping[str, Any]]]) 
 
 
 def means(template: Template, text: str) -> bool:
-    """Say whether a text holds something that the template or a reader of answers looks for."""
+    """Return True if the template or an answer's reader looks for something in the text."""
     return _telling(template.telling).search(text) is not None
 
 
@@ -108,7 +108,7 @@ def _telling(texts: frozenset[str]) -> re.Pattern[str]:
 
 
 def _check_kind(template: Template, conversation: Conversation) -> bool:
-    """Check one conversation of this kind, and say whether each must be looked at."""
+    """Check a sample of the kind; return True if each conversation needs its own check."""
     kind = _kind(conversation)
     known = template.kinds.get(kind)
     if known is None:
@@ -131,7 +131,7 @@ def _look_at_kind(template: Template, conversation: Conversation) -> BackendErro
 
 
 def _kind(conversation: Conversation) -> object:
-    """Return what is the same for all conversations that a template writes alike."""
+    """Return a key that is equal for all conversations that a template writes alike."""
     messages = conversation["messages"]
     kinds = [_kind_of(message) for message in messages]
     first = kinds[:1] if kinds[:1] and kinds[0][0] == "system" else []
@@ -155,7 +155,7 @@ def _kind_of(message: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _sample(conversation: Conversation) -> Conversation:
-    """Return a conversation of the same kind whose texts mean nothing."""
+    """Return a conversation of the same kind with meaningless texts."""
     messages = []
     for place, message in enumerate(conversation["messages"]):
         plain = {**message, "content": f"PROBE{place}SAID" if _text(message) else None}
@@ -178,7 +178,7 @@ def _all_shown(template: Template, sample: Conversation, text: str) -> None:
     """Check that a template shows every part of a conversation.
 
     Raises:
-        BackendError: It leaves one out.
+        BackendError: The template leaves out a part.
     """
     missing = dict.fromkeys(
         f"the {message['role']}'s text"
@@ -235,7 +235,7 @@ def _check_read_back(
     message: Mapping[str, Any],
     text: str,
 ) -> None:
-    """Check that a perfect model would be understood: its answer says what the example says."""
+    """Check that the answer of a perfect model, read back, equals the example's answer."""
     read = template.read_back(conversation, place, _without_end(template, text))
     called = [call["function"] for call in message.get("tool_calls") or ()]
     wanted = [(call["name"], call.get("arguments") or {}) for call in called]
@@ -273,19 +273,19 @@ def _check_read_back(
 
 
 def _looks_like_call(template: Template, said: str) -> bool:
-    """Say whether a text may be a call where calls have no marks; `_check_read_back` knows."""
+    """Return True if a text may be a call without marks; `_check_read_back` decides."""
     form = template.form.call
     return form is not None and not form.opens and said.lstrip().startswith("{")
 
 
 def _without_end(template: Template, text: str) -> str:
-    """Return an answer as a model's is decoded: without the token that ended it."""
+    """Return an answer as decoded from a model: without the token that ends it."""
     end = next(one for one in template.ways[False].ends if text.endswith(one))
     return text.removesuffix(end)
 
 
 def endless(template: Template) -> BackendError:
-    """Return the error that says that an answer's end would not be learnt."""
+    """Return the error for an answer whose end the model would not learn."""
     return BackendError(
         "end of turn is not in the loss: the template does not end an answer with a "
         "token at which generation stops, so the model would never learn to stop",
@@ -295,7 +295,7 @@ def endless(template: Template) -> BackendError:
 
 
 def _mended(template: Template, conversation: Conversation, error: BackendError) -> BackendError:
-    """Return an error with a remedy that was tried: the fewest changes that make it pass."""
+    """Return the error with a remedy that was tested: the fewest changes that make it pass."""
     for count in range(1, _FIXES + 1):
         for some in combinations(_CHANGES, count):
             other = conversation
@@ -387,7 +387,7 @@ _CHANGES: Final[Sequence[tuple[str, Callable[[Conversation], Conversation]]]] = 
     ("remove tools, calls and their results, or use a base model that shows them", _without_tools),
     ("train on conversations with one answer each", _one_answer),
 )
-"""What a remedy may propose, the smallest change first."""
+"""Changes that a remedy may propose, the smallest first."""
 
 
 def _text(message: Mapping[str, Any]) -> str:

@@ -44,14 +44,14 @@ class LabelledLoss:
 
 
 def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> LabelledLoss:
-    """Find out how to make a model's logits for some positions only.
+    """Find a way to compute a model's logits for some positions only.
 
-    Some architectures scale or cap what leaves the output layer. Whether this one does is tried:
-    where the short way gives other logits than the model itself, the model itself is used.
+    Some architectures scale or cap the output layer's result. This function tries it: where the
+    short way gives other logits than the model itself, the model itself is used.
 
     Args:
-        model: Without an adapter, or with one.
-        head_learns: Whether an adapter that is put on the output layer later counts.
+        model: A model with or without an adapter.
+        head_learns: True if an adapter that is put on the output layer later must count.
     """
     decoder, first_head = model.get_decoder(), model.get_output_embeddings()
 
@@ -59,7 +59,7 @@ def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> Labell
         hidden = decoder(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
         ).last_hidden_state  # (batch, length, width)
-        # An adapter takes the output layer's place in the model.
+        # An adapter replaces the output layer in the model.
         head = model.get_output_embeddings() if head_learns else first_head
         return head(hidden[chosen])
 

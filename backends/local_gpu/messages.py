@@ -10,14 +10,14 @@ Conversation = Mapping[str, Any]
 """One example: `messages`, and `tools` if it has any."""
 
 REASONING: Final = ("reasoning_content", "thinking", "reasoning")
-"""What templates call that which the assistant thinks before it answers."""
+"""Names that templates use for the thinking before an answer."""
 _ROLE_AND_CONTENT: Final = 2
 
 
 def written_out(conversation: Conversation, *, recipe: int = 2) -> list[dict[str, Any]]:
     """Return messages with content as text and arguments as objects.
 
-    Recipe 1 left keys without a value to the template, which may take them for one.
+    Recipe 1 passed keys without a value to the template, which may treat them as set.
     """
     return [_message(message, recipe) for message in conversation["messages"]]
 
@@ -28,19 +28,19 @@ def plain_conversation(conversation: Conversation) -> dict[str, Any]:
 
 
 def thought(message: Mapping[str, Any]) -> str:
-    """Return what the assistant thinks before it says this, by whichever name."""
+    """Return the thinking before a message, under any of its names."""
     found = (message.get(key) for key in REASONING)
     return next((text for text in found if isinstance(text, str) and text.strip()), "")
 
 
 def with_thought(message: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """Return a message with what is thought under every name that templates know; none if empty."""
+    """Return a message with its thinking under every known name; without those names if empty."""
     plain = {key: value for key, value in message.items() if key not in REASONING}
     return {**plain, **dict.fromkeys(REASONING, text)} if text else plain
 
 
 def split_thought(content: str, marks: tuple[str, str]) -> tuple[str, str] | None:
-    """Return what a text thinks in a block at its beginning, and what it says; None without one."""
+    """Split a block of thinking off the beginning of a text; None if the text has no block."""
     opens, closes = marks
     if closes not in content:
         return None

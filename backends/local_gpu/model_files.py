@@ -1,4 +1,4 @@
-"""What a model's files say about text, read without any package of the extra."""
+"""Text settings in a model's files, read without the packages of the extra."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ def special_text(settings: Mapping[str, Any], key: str) -> str | None:
 
 
 def special_of(folder: Path) -> dict[int, str]:
-    """Return a tokenizer's control tokens, read from its file without the package for it."""
+    """Return a tokenizer's control tokens, read from its file without the tokenizers package."""
     raw = read_json(folder / "tokenizer.json") or {}
     added = raw.get("added_tokens")
     return {
@@ -34,10 +34,10 @@ def template_sources(folder: Path, shipped: str | None, *, chatml: bool = False)
     Args:
         folder: The model's folder.
         shipped: Name of a shipped template that replaces the model's own.
-        chatml: Whether the shipped template of this name suits the model, for the remedy.
+        chatml: True if the shipped template of this name suits the model, for the remedy.
 
     Raises:
-        BackendError: It has none.
+        BackendError: The model has no chat template.
     """
     if shipped is not None:
         return {"default": (_SHIPPED / f"{shipped}.jinja").read_text(encoding="utf-8")}
@@ -58,25 +58,25 @@ def template_sources(folder: Path, shipped: str | None, *, chatml: bool = False)
 
 
 def instead_of_none(*, chatml: bool) -> str:
-    """Return what to do about a model without a chat template that can be used."""
+    """Return the remedy for a model without a usable chat template."""
     if chatml:
         return "set `chat_template: chatml`"
     return "use a base model with a chat template, as those have whose name ends in -Instruct"
 
 
 def text_recipe(folder: Path, shipped: str | None, *, thinking: bool) -> int | None:
-    """Return by which recipe a model's examples are rendered, newly trained.
+    """Return the recipe by which a new training renders a model's examples.
 
-    It is 2 where a template has something to do with thinking or channels: recipe 1 rendered
-    examples for those otherwise. Everywhere else both render what recipe 1 accepted alike.
+    It is 2 where a template involves thinking or channels, which recipe 1 rendered differently.
+    Elsewhere, both recipes render the examples that recipe 1 accepted alike.
 
     Args:
         folder: The model's folder.
         shipped: Name of a shipped template that replaces the model's own.
-        thinking: Whether the model is trained to think before it answers.
+        thinking: True if the model is trained to think before it answers.
 
     Returns:
-        None where the template is not here, so that nobody knows yet.
+        None where the template is not on this machine, so that the recipe is not known yet.
     """
     if thinking:
         return 2

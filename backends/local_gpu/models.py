@@ -47,7 +47,7 @@ _TOKENIZER: Final = (
 _WEIGHTS: Final = "*.safetensors"
 _TRAINABLE: Final = {"BF16": torch.bfloat16, "F16": torch.float16}
 _AS_THE_BASE: Final = 2
-"""From this recipe on, a whole model is stored in its base's precision, with all its parts."""
+"""From this recipe on, a fully trained model is stored complete, in its base's precision."""
 
 
 def device() -> torch.device:
@@ -121,13 +121,13 @@ def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrai
 
 
 def save_model(model: PreTrainedModel, target: Path, folder: Path, recipe: int) -> None:
-    """Write a model that was trained as a whole, as its base was stored.
+    """Write a fully trained model in the form in which its base is stored.
 
     Args:
-        model: As it was trained; its weights may be made coarser.
+        model: The trained model. Its weights may be rounded to a smaller dtype.
         target: A new folder.
-        folder: Of the base model.
-        recipe: By which it was trained: the first one stored float32, and only what it trained.
+        folder: Folder of the base model.
+        recipe: Recipe of the training. Recipe 1 stored float32, and only the trained part.
     """
     if recipe < _AS_THE_BASE:
         model.save_pretrained(target)
@@ -150,19 +150,19 @@ def save_model(model: PreTrainedModel, target: Path, folder: Path, recipe: int) 
 
 
 def whole_size(model: PreTrainedModel, folder: Path, recipe: int) -> int:
-    """Return the bytes that `save_model` will need."""
+    """Return the bytes that `save_model` needs on disk."""
     if recipe >= _AS_THE_BASE:
         return sum(path.stat().st_size for path in folder.glob(_WEIGHTS))
     return sum(weights.numel() * weights.element_size() for weights in model.parameters())
 
 
 def stored_dtypes(folder: Path) -> tuple[torch.dtype, dict[str, torch.dtype]]:
-    """Return what a model's weights are stored in: most of them, and each by its name.
+    """Return the most common dtype of a model's stored weights, and each weight's dtype by name.
 
-    What nothing can be trained in counts as float32.
+    A dtype in which no training is possible counts as float32.
 
     Args:
-        folder: The model's.
+        folder: Folder of the model.
     """
     numbers: Counter[torch.dtype] = Counter()
     stored = {}

@@ -16,7 +16,7 @@ from backends.local_gpu.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.decode import Batch
 
 _ADAPTERS: Final = 8
-"""Adapters that stay on a network; more only while more are in use."""
+"""Adapters that stay on a network; more stay only while in use."""
 
 
 class Network:
@@ -31,8 +31,8 @@ class Network:
         """Return the name of a trained adapter, putting it on the network if it is not there.
 
         Raises:
-            ModelMissing: Its weights are gone.
-            BackendError: They do not fit, or do nothing.
+            ModelMissing: The adapter's weights are gone.
+            BackendError: The weights do not fit, or do nothing.
         """
         folder = Path(asked["folder"])
         weights = folder / WEIGHTS
@@ -40,7 +40,7 @@ class Network:
             raise ModelMissing(
                 f"the weights of {asked['id']} are gone: {weights}", "train it again"
             )
-        # Deleted and trained again, a model has the same ID; peft allows no dots in a name.
+        # A model that was deleted and trained again has the same ID. peft allows no dots in a name.
         file = weights.stat()
         name = f"{folder.parent.name}-{file.st_ino:x}-{file.st_mtime_ns:x}"
         if name not in self._adapters:
@@ -48,7 +48,7 @@ class Network:
             try:
                 self._load(asked, weights, name)
             except _OtherExperts:
-                # One of the adapters that nobody needs now may be what is in the way.
+                # An adapter that is not in use may be in the way.
                 self._make_room(1)
                 self._load(asked, weights, name)
         self._adapters[name] = None
@@ -78,7 +78,7 @@ class Network:
         except BackendError:
             self._remove(name)
             raise
-        except Exception as error:  # torn files and foreign ones fail in many ways
+        except Exception as error:  # damaged files and files of other tools fail in many ways
             self._remove(name)
             if isinstance(error, ValueError) and "must target the same" in str(error):
                 raise _OtherExperts(
@@ -92,7 +92,7 @@ class Network:
             ) from error
 
     def _remove(self, name: str) -> None:
-        """Take an adapter off, also one that was put on some layers only."""
+        """Take an adapter off, even if it is on some of its layers only."""
         model = self.batch.model
         if isinstance(model, PeftModel):
             if name in model.peft_config:
@@ -105,7 +105,7 @@ class Network:
 
 
 class _OtherExperts(BackendError):
-    """peft puts only adapters of the same fused parameters on one model."""
+    """Another adapter on the model changes other fused parameters, which peft does not support."""
 
 
 def _take_off(model: PeftModel, name: str) -> None:
@@ -115,7 +115,7 @@ def _take_off(model: PeftModel, name: str) -> None:
 
 
 def _unwrap(model: PreTrainedModel) -> None:
-    """Put layers back in their places that peft wrapped before it failed."""
+    """Put back the layers that peft wrapped before it failed."""
     wrapped = [(path, one) for path, one in model.named_modules() if isinstance(one, LoraLayer)]
     for path, layer in wrapped:
         parent, _, child = path.rpartition(".")
@@ -125,10 +125,10 @@ def _unwrap(model: PreTrainedModel) -> None:
 
 
 def _check(model: PeftModel, stored: Mapping[str, torch.Tensor], name: str, model_id: str) -> None:
-    """Make sure that an adapter is whole and does something.
+    """Require that an adapter is complete and has an effect.
 
     Raises:
-        BackendError: It does not fit, or changes nothing.
+        BackendError: The adapter does not fit, or changes nothing.
     """
     expected = {
         parameter.replace(f".{name}", "")

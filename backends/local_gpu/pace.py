@@ -1,7 +1,7 @@
-"""When a checkpoint is worth its time, and what a training really needs for its steps.
+"""Times of a training: when a checkpoint is worth its time, and how long a step takes.
 
-Checkpoints take at most a twentieth of a training's time, however slow the disk; measuring held-out
-examples and writing are no part of what a step takes.
+Checkpoints take at most a twentieth of a training's time, however slow the disk. A step's time
+excludes measuring held-out examples and writing checkpoints.
 """
 
 from dataclasses import dataclass
@@ -12,40 +12,41 @@ SHARE: Final = 0.05
 EVERY_S: Final = 30.0
 """Least seconds between two checkpoints within an epoch."""
 _BYTES_PER_S: Final = 200e6
-"""What a disk is thought to write until a checkpoint has been timed."""
+"""Bytes per second that a disk is assumed to write until a checkpoint was timed."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Pace:
-    """The times of one start of a training, in seconds."""
+    """The times of a single start of a training, in seconds."""
 
     started: float
-    """When the training began."""
+    """Time at which the training began."""
     size: int
-    """Bytes of a checkpoint, as far as they can be told before one is written."""
+    """Bytes of a checkpoint, estimated before the first is written."""
     fixed: float | None = None
-    """Seconds between checkpoints within an epoch that a person chose: no share is kept then."""
+    """Seconds between checkpoints within an epoch, if set by a person; `SHARE` is ignored then."""
     saved: float = 0.0
-    """When the newest checkpoint was begun."""
+    """Time at which writing the newest checkpoint began."""
     saving: float = 0.0
-    """Time that checkpoints took."""
+    """Seconds spent on all checkpoints."""
     cost: float = 0.0
-    """Time that the newest of them took; until there is one, what it is expected to take."""
+    """Seconds spent on the newest checkpoint; an estimate before the first."""
     measuring: float = 0.0
-    """Time that measuring held-out examples took."""
+    """Seconds spent measuring held-out examples."""
     measured: float = 0.0
-    """Time that the newest of those took."""
+    """Seconds spent on the newest measurement."""
 
     def __post_init__(self) -> None:
         self.saved = self.saved or self.started
         self.cost = self.cost or self.size / _BYTES_PER_S
 
     def is_due(self, now: float, *, epoch_ends: bool) -> bool:
-        """Return whether a checkpoint shall be written.
+        """Return True if it is time to write a checkpoint.
 
         Args:
             now: The time.
-            epoch_ends: Whether an epoch has ended: then it need not be long since the last one.
+            epoch_ends: True at the end of an epoch, where the least time between checkpoints is
+                ignored.
         """
         if self.fixed is not None:
             return epoch_ends or now - self.saved >= self.fixed
@@ -54,18 +55,18 @@ class Pace:
         return self.saving + self.cost <= SHARE * (now - self.started)
 
     def note_saving(self, began: float, ended: float) -> None:
-        """Take in that a checkpoint was written."""
+        """Record the times of writing a checkpoint."""
         self.saved = began
         self.cost = ended - began
         self.saving += self.cost
 
     def note_measuring(self, began: float, ended: float) -> None:
-        """Take in that held-out examples were measured."""
+        """Record the times of measuring held-out examples."""
         self.measured = ended - began
         self.measuring += self.measured
 
     def per_step(self, now: float, steps: int) -> float:
-        """Return the time that a step takes.
+        """Return the mean time of a step.
 
         Args:
             now: The time.
@@ -75,12 +76,12 @@ class Pace:
         return max(busy, 0.0) / max(steps, 1)
 
     def left(self, now: float, steps: int, more: int, epochs: int) -> float:
-        """Return the time that is left, measuring after each epoch included.
+        """Return the remaining time, with measuring after each epoch included.
 
         Args:
             now: The time.
             steps: Optimiser steps of this start.
-            more: Optimiser steps to come.
-            epochs: Epochs that are still to end.
+            more: Optimiser steps that remain.
+            epochs: Measurements that remain.
         """
         return self.per_step(now, steps) * more + self.measured * epochs

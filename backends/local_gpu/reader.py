@@ -36,15 +36,15 @@ def open_reader(
     thinking: bool = False,
     recipe: int = NEWEST,
 ) -> Reader:
-    """Open what reads a model's examples.
+    """Open a reader that turns a model's examples into tokens.
 
     Args:
         folder: The model's folder.
         chat_template: A shipped template to use instead of the model's own.
-        max_length: For plain texts: most tokens that are read at once. None reads conversations.
-        context: What the base model reads at most, if it has a limit.
-        thinking: Whether the model is trained to think before it answers.
-        recipe: By which rules conversations are rendered.
+        max_length: For plain texts: tokens per block at most. None reads conversations.
+        context: Longest text that the base model reads, if it has a limit.
+        thinking: True if the model is trained to think before it answers.
+        recipe: Recipe by which conversations are rendered.
 
     Raises:
         BackendError: Tokenizer or template cannot be read.

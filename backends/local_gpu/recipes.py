@@ -1,13 +1,13 @@
-"""Which trainings this version does differently from the first, by base model and settings.
+"""Differences between trainings by this version's recipe and by the first, by model and settings.
 
-New trainings are made by the newest recipe. By recipe 2
+The newest recipe makes all new trainings. By recipe 2
 
-- examples of templates that have to do with thinking or channels are rendered as they are asked;
+- examples of templates with thinking or channels are rendered as prompts are;
 - an adapter on the output layer is trained;
-- adapters of a model that also sees lie on its language part alone;
-- a whole model is stored in its base's precision, and keeps what sees.
+- adapters of a model with vision are put on its language part only;
+- a fully trained model is stored in its base's precision, with its vision part.
 
-Nothing is imported and no weight is read for it.
+The comparison imports no packages of the extra and reads no weights.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ _OUTPUT: Final = "lm_head"
 
 
 def trains_otherwise(folder: Path, settings: Mapping[str, Json]) -> bool:
-    """Return whether other weights come of a training by recipe 2 than by recipe 1.
+    """Return True if recipe 2 and recipe 1 train different weights.
 
     Args:
-        folder: The base model's; what is not there yet decides nothing.
+        folder: Folder of the base model. Missing files count as no difference.
         settings: Complete hyperparameters.
     """
     return _reads_otherwise(folder, settings) or _learns_otherwise(folder, settings)
@@ -52,7 +52,7 @@ def _learns_otherwise(folder: Path, settings: Mapping[str, Json]) -> bool:
 
 
 def _is_coarse(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Return whether a model is stored in less than float32, by its files or by its settings."""
+    """Return True if a model is stored below float32, by its files or else by its settings."""
     try:
         stored = {tensor["dtype"] for header in headers(folder) for tensor in header.values()}
     except BackendError:

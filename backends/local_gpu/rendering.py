@@ -1,8 +1,8 @@
 """Rendering with jinja as transformers' `apply_chat_template` does, whole or message by message.
 
-Two differences make training repeatable: today's date is pinned, and which message wrote which text
-can be told. For the latter a template's main loop is given marks where it goes on to the next
-message; they are taken out of the text again.
+Two additions make training repeatable: the date of today is fixed, and each message's text can be
+identified. For that, a template's main loop writes a mark before each message; the marks are
+removed from the text afterwards.
 """
 
 import json
@@ -21,34 +21,34 @@ import jinja2.utils
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
-"""What a template renders."""
+"""Messages to render."""
 Tools: TypeAlias = Sequence[Mapping[str, Any]] | None
 
 TODAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""What a template is told today's date is: a model must not depend on the day it was trained."""
+"""Date that templates use as today: a model must not depend on the day of its training."""
 OPEN: Final = "\ufdd0ftctl\ufdd1"
 CLOSE: Final = "\ufdd1ftctl\ufdd0"
-"""Around what the assistant says; noncharacters, which no text may interchange."""
+"""Marks around the assistant's text: noncharacters, reserved for internal use."""
 
 _TURN: Final = re.compile("\ufdd2ftctl(\\d+|end)\ufdd3")
 _MARK: Final = "ftctl_turn"
 _OF_EVERY_DICT: Final = frozenset(dir(dict))
-"""Attributes, which go before keys: `message.items` is the method."""
+"""Attributes of a dict, which take precedence over keys: `message.items` is the method."""
 _OF_EVERY_TEXT: Final = frozenset({"startswith", "endswith", "split", "strip", "lstrip", "rstrip"})
 _OWN: Final = (jinja2.utils.Namespace, jinja2.runtime.LoopContext)
-"""What templates make themselves; only names with an underscore are kept from them."""
+"""Objects that templates create. Their attributes are readable, except with an underscore."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turns:
-    """A rendered conversation, by the message that wrote it."""
+    """A rendered conversation, split by message."""
 
     before: str
-    """What stands before the first message."""
+    """Text before the first message."""
     texts: Mapping[int, str]
-    """What each message wrote; one that was moved elsewhere or left out is absent."""
+    """Text of each message by position, without messages that were moved or left out."""
     behind: str
-    """What stands behind the last one: what asks for an answer, for example."""
+    """Text after the last message, such as the request for an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +56,13 @@ class Jinja:
     """A compiled chat template."""
 
     source: str
-    """Its text, for the model's folder."""
+    """Source of the template, for the model's folder."""
     known: Mapping[str, object]
-    """What every template knows: jinja's own names, and the tokenizer's special tokens."""
+    """Names that every template can use: jinja's own, and the tokenizer's special tokens."""
     compiled: Mapping[tuple[bool, bool], jinja2.Template]
-    """By whether tools are offered, and whether messages are told apart."""
+    """Templates by two flags: tools are offered, each message is marked."""
     marked: bool
-    """Whether it says itself what the assistant wrote."""
+    """True if the template itself marks the assistant's text."""
 
     def text(self, messages: Messages, tools: Tools, told: Mapping[str, object]) -> str:
         """Render messages; `OPEN` and `CLOSE` are left in.
@@ -70,7 +70,7 @@ class Jinja:
         Args:
             messages: As templates expect them.
             tools: Tools that are offered.
-            told: More that the template is told: whether an answer is asked for, for example.
+            told: Further variables of the template, such as `add_generation_prompt`.
 
         Raises:
             jinja2.TemplateError: The template refuses them, as it may with TypeError or KeyError.
@@ -80,7 +80,7 @@ class Jinja:
 
     def turns(self, messages: Messages, tools: Tools, told: Mapping[str, object]) -> Turns:
         """Render messages one by one; the arguments are as for `text`."""
-        # A message that is said twice is told apart all the same.
+        # Copies, so that a message that occurs twice is identified by its position.
         own = [dict(message) for message in messages]
         numbers = {id(message): place for place, message in enumerate(own)}
 
@@ -93,7 +93,7 @@ class Jinja:
         return _turns(self._render(template, given).replace(OPEN, "").replace(CLOSE, ""))
 
     def _render(self, template: jinja2.Template, given: Mapping[str, object]) -> str:
-        # What `template.render` does, without gathering the names that are the same every time.
+        # Like `template.render`, but without collecting the constant names every time.
         context = jinja2.runtime.new_context(
             template.environment,
             template.name,
@@ -108,12 +108,12 @@ def compile_template(source: str, with_tools: str, special: Mapping[str, str]) -
     """Compile a chat template.
 
     Args:
-        source: Its text.
-        with_tools: Its text for conversations with tools; often the same.
-        special: The tokenizer's special tokens, by their names.
+        source: Source of the template.
+        with_tools: Source for conversations with tools; often the same.
+        special: The tokenizer's special tokens by name.
 
     Raises:
-        jinja2.TemplateError: It is none.
+        jinja2.TemplateError: The source is not a valid template.
     """
     environment = _environment()
     texts = {False: source, True: with_tools}
@@ -143,7 +143,7 @@ def jinja_tags(source: str) -> set[str]:
 
 
 def literals(source: str) -> frozenset[str]:
-    """Return the texts that a template looks for in messages, as `</think>`: no plain words."""
+    """Return the texts with markup, as `</think>`, that a template looks for in messages."""
     tree = _environment().parse(source)
     found: set[str] = set()
     for test in tree.find_all(jinja2.nodes.Compare):
@@ -159,7 +159,7 @@ def literals(source: str) -> frozenset[str]:
 
 _MARKUP: Final = re.compile(r"[^\w\s]")
 _TELLING: Final = 3
-"""Characters: shorter ones are commas and line ends."""
+"""Least length of a text; shorter texts are commas and line ends."""
 
 
 def _texts(node: jinja2.nodes.Expr) -> set[str]:
@@ -168,7 +168,7 @@ def _texts(node: jinja2.nodes.Expr) -> set[str]:
 
 
 class _Generation(jinja2.ext.Extension):  # type: ignore[misc]
-    """`{% generation %}…{% endgeneration %}`: puts marks around what the assistant says."""
+    """`{% generation %}…{% endgeneration %}`: puts marks around the assistant's text."""
 
     tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
 
@@ -184,7 +184,7 @@ class _Generation(jinja2.ext.Extension):  # type: ignore[misc]
 
 
 def _told_apart(tree: jinja2.nodes.Template) -> jinja2.nodes.Template:
-    """Mark where every loop over the messages goes on to the next, and where it ends."""
+    """Put marks before each message of a loop over the messages, and after the loop."""
     names = {"messages"}
     assigned = [
         (
@@ -213,7 +213,7 @@ def _mark_loops(node: jinja2.nodes.Node, names: set[str]) -> None:
         for inner in block:
             marked.append(inner)
             if isinstance(inner, jinja2.nodes.For) and _loops_over(inner, names):
-                # Loops within look at messages beside the one that is being written.
+                # Inner loops read other messages while a message is being written.
                 called = jinja2.nodes.Call(
                     jinja2.nodes.Name(_MARK, "load"),
                     [jinja2.nodes.Name(inner.target.name, "load")],
@@ -235,7 +235,7 @@ def _loops_over(loop: jinja2.nodes.For, names: set[str]) -> bool:
 
 
 def _turns(text: str) -> Turns:
-    """Take a text with marks apart; of several loops, the one that wrote the most counts."""
+    """Split a text at its marks; of several loops, the loop that wrote the most text counts."""
     before, *rest = _TURN.split(text)
     marks = list(zip(rest[::2], rest[1::2], strict=True))
     runs: list[dict[int, str]] = [{}]
@@ -268,9 +268,9 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 def _quick_getattr(getattr_: Callable[[object, str], object]) -> Callable[[object, str], object]:
-    """Return what finds `message.content` at once, which the sandbox does after two exceptions.
+    """Return a faster `getattr`: the sandbox finds `message.content` only after two exceptions.
 
-    What it finds otherwise, the sandbox would allow, after a dozen checks.
+    Other attributes that it finds itself are allowed by the sandbox too, after a dozen checks.
     """
 
     def find(value: object, name: str) -> object:
@@ -300,7 +300,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,  # noqa: FBT001, FBT002
 ) -> str:
-    """Jinja's own filter escapes for HTML, which no model was trained on."""
+    """Write plain JSON: jinja's own filter escapes HTML, and no model was trained on that."""
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,

@@ -1,4 +1,4 @@
-"""What a training needs of the disk, and whether it is there."""
+"""Disk space that a training needs, and checks that it is free."""
 
 import errno
 import shutil
@@ -10,15 +10,15 @@ import torch
 from backends.base import BackendError
 
 _MOMENTS: Final = 8
-"""Bytes that the optimiser keeps for each trained number."""
+"""Bytes that the optimiser stores for each trained number."""
 _GB: Final = 1e9
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SAID: Final = ("No space left", "quota exceeded", "PytorchStreamWriter failed")
-"""How libraries that hide the error number say that the disk is full."""
+"""Messages of libraries that hide the error number of a full disk."""
 
 
 def checkpoint_size(model: torch.nn.Module) -> int:
-    """Return the bytes of a checkpoint: what is trained, and what the optimiser knows of it."""
+    """Return the bytes of a checkpoint: trained weights and the optimiser's state."""
     return sum(
         weights.numel() * (weights.element_size() + _MOMENTS)
         for weights in model.parameters()
@@ -27,7 +27,7 @@ def checkpoint_size(model: torch.nn.Module) -> int:
 
 
 def trained_size(model: torch.nn.Module) -> int:
-    """Return the bytes of what is trained."""
+    """Return the bytes of the trained weights."""
     return sum(
         weights.numel() * weights.element_size()
         for weights in model.parameters()
@@ -36,19 +36,19 @@ def trained_size(model: torch.nn.Module) -> int:
 
 
 def free(folder: Path) -> int:
-    """Return the bytes that a folder's disk has left for us."""
+    """Return the free bytes of a folder's disk."""
     return shutil.disk_usage(folder).free
 
 
 def require_room(folder: Path, model: int) -> None:
-    """Make sure, before the training, that its model can be written after it.
+    """Require, before the training, that the disk has room for the trained model.
 
     Args:
-        folder: Where to.
+        folder: Folder to write to.
         model: Bytes of the model.
 
     Raises:
-        BackendError: It cannot.
+        BackendError: The disk has too little room.
     """
     if (left := free(folder)) < model:
         raise BackendError(
@@ -60,11 +60,11 @@ def require_room(folder: Path, model: int) -> None:
 
 
 def is_about_room(error: Exception) -> bool:
-    """Return whether something could not be written because the disk is full."""
+    """Return True if an error means that the disk is full."""
     number = error.errno if isinstance(error, OSError) else None
     return number in _FULL or any(words in str(error) for words in _SAID)
 
 
 def in_words(size: int) -> str:
-    """Return a size for people."""
+    """Return a size in readable units."""
     return f"{size / _GB:.1f} GB" if 10 * size >= _GB else f"{size / 1e6:.1f} MB"

@@ -91,7 +91,7 @@ def _content(message: Mapping[str, Any]) -> str:
 
 
 def _check_rest(message: Mapping[str, Any], control: re.Pattern[str]) -> None:
-    """Check all of a message but its content, which templates print too."""
+    """Check all parts of a message but its content: templates print them too."""
     calls = message.get("tool_calls")
     _search(calls, control, "a tool call")
     beside = {key: value for key, value in message.items() if key not in {"content", "tool_calls"}}
@@ -107,7 +107,7 @@ def _check_rest(message: Mapping[str, Any], control: re.Pattern[str]) -> None:
                 f"the arguments of a tool call are no JSON: {error}",
                 'write them as an object in text: "{\\"day\\": \\"Monday\\"}"',
             ) from None
-        # Templates print what the text spells: an escaped token is a token there.
+        # Templates print decoded arguments: an escaped token is a control token there.
         _search(inside, control, "the arguments of a tool call")
 
 
@@ -118,7 +118,7 @@ def _search(value: object, control: re.Pattern[str], where: str) -> None:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield every text within a value, keys among them."""
+    """Yield every text within a value, including keys."""
     waiting = [value]
     while waiting:
         one = waiting.pop()

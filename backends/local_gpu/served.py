@@ -1,8 +1,8 @@
-"""What else a base model is beside its language part, and what its parts are called elsewhere.
+"""Parts of a base model beside its language part, and layer names in the whole model.
 
-A model that also sees may be trained by a class that holds its language part alone. Whoever serves
-it opens the whole, in which the same layers have longer names; what is written of a training bears
-those.
+A model with vision may be trained by a class that contains only its language part. Servers load
+the whole model, in which the same layers have longer names. Trained weights are written under the
+longer names.
 """
 
 from dataclasses import dataclass
@@ -14,30 +14,30 @@ from transformers import AutoConfig, AutoModelForMultimodalLM, PreTrainedModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Where a language part lies: in the model that is open here, and in the whole."""
+    """Names of a language part: in the loaded model, and in the whole model."""
 
     here: str
-    """As in `model`."""
+    """Name in the loaded model, such as `model`."""
     whole: str
-    """As in `model.language_model`; the same where the whole model is open."""
+    """Name in the whole model, such as `model.language_model`; equal if the whole is loaded."""
 
     def elsewhere(self, name: str) -> str:
-        """Return what the whole model calls something of the model that is open here."""
+        """Return the whole model's name for a layer of the loaded model."""
         return _moved(name, self.here, self.whole)
 
     def back(self, name: str) -> str:
-        """Return the reverse; names of the model that is open here stay what they are."""
+        """Return the loaded model's name for a layer, given that name or the whole model's."""
         if self.here == self.whole or not _within(name, self.whole):
             return name
         return _moved(name, self.whole, self.here)
 
 
 def language_part(folder: Path, model: PreTrainedModel) -> Part:
-    """Return where the language part of a model lies.
+    """Return the names of a model's language part.
 
     Args:
-        folder: What it was opened from.
-        model: As it is open here, without adapters.
+        folder: Folder that the model was loaded from.
+        model: The loaded model, without adapters.
     """
     here = decoder_name(model)
     whole = whole_model(folder, model)
@@ -45,11 +45,11 @@ def language_part(folder: Path, model: PreTrainedModel) -> Part:
 
 
 def whole_model(folder: Path, model: PreTrainedModel) -> PreTrainedModel | None:
-    """Return the whole that a model is the language part of, without weights; None where it is all.
+    """Return the whole model without weights; None if the loaded model is already the whole.
 
     Args:
-        folder: What it was opened from.
-        model: As it is open here.
+        folder: Folder that the model was loaded from.
+        model: The loaded model.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if type(config) is type(model.config):
@@ -59,13 +59,13 @@ def whole_model(folder: Path, model: PreTrainedModel) -> PreTrainedModel | None:
 
 
 def decoder_name(model: PreTrainedModel) -> str:
-    """Return the name of a model's language part; empty where it is the model itself."""
+    """Return the name of a model's language part; empty if the model is the language part."""
     decoder = model.get_decoder()
     return next((name for name, module in model.named_modules() if module is decoder), "")
 
 
 def beside_language(model: PreTrainedModel) -> list[str]:
-    """Return the linear layers that belong to no language part: those of what sees or hears."""
+    """Return the linear layers outside the language part, such as vision and audio layers."""
     inside, head = decoder_name(model), model.get_output_embeddings()
     return [
         name

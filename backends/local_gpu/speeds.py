@@ -1,4 +1,4 @@
-"""How fast trainings went here, so that the next one's hours can be told before it starts."""
+"""Speeds of past trainings on this machine, to estimate the hours of a new training."""
 
 import json
 import time
@@ -14,21 +14,21 @@ from backends.local_gpu.run_dir import read_lines
 
 _FILE: Final = "speeds.jsonl"
 _NEWEST: Final = 5
-"""Trainings of the same kind that count."""
+"""Number of past trainings of the same kind that count."""
 _SURE: Final = (0.8, 1.25)
-"""How far another training may lie from what was measured, where its tokens are counted."""
+"""Factors of the measured hours that bound an estimate from counted tokens."""
 _ROUGH: Final = (0.5, 2.0)
-"""The same where only its examples are."""
+"""Factors that bound an estimate from the number of examples."""
 
 
 def remember(state: Path, request: TrainRequest, facts: Mapping[str, Any], examples: int) -> None:
-    """Write down how fast a training was.
+    """Record the speed of a finished training.
 
     Args:
         state: The backend's folder.
-        request: What was asked for.
-        facts: Of the finished training.
-        examples: In its training set.
+        request: Request of the training.
+        facts: Facts of the finished training.
+        examples: Number of examples in its training set.
     """
     hours = facts["seconds"] / 3600
     line: dict[str, Json] = {
@@ -48,13 +48,13 @@ def hours(
 
     Args:
         state: The backend's folder.
-        request: What is asked for.
-        device: One that it may run on.
-        examples: In its training set.
-        tokens: Of them all, where they are counted.
+        request: Request of the training.
+        device: A device that the training may run on.
+        examples: Number of examples in its training set.
+        tokens: Number of tokens in its training set, where counted.
 
     Returns:
-        None where no such training has ended here yet.
+        None where no training of the same kind has ended on this machine yet.
     """
     epochs = int(str(request.hyperparameters["num_train_epochs"]))
     wanted = _kind(request) | {"device": CPU if device == CPU else "gpu"}
@@ -76,7 +76,7 @@ def hours(
 
 
 def _kind(request: TrainRequest) -> dict[str, Json]:
-    """Return what trainings have to have in common for one to foretell another."""
+    """Return the properties that two trainings must share for a comparison of their speeds."""
     return {
         "base_model": request.base_model.identity,
         "method": request.method,

@@ -1,4 +1,4 @@
-"""The text of an answer while its tokens come: whole characters, taken apart, up to a stop text."""
+"""Text of an answer, decoded while tokens arrive, split into its parts, up to a stop text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,42 +9,42 @@ from tokenizers import Tokenizer
 from backends.local_gpu.answers import Answer, AnswerReader
 
 _TORN: Final = "\ufffd"
-"""What half a character decodes to."""
+"""Replacement character, to which half a character decodes."""
 
 
 @dataclass(slots=True, kw_only=True)
 class StreamingText:
-    """What one answer says, given out piece by piece while its tokens come.
+    """The text of an answer, released piece by piece while its tokens arrive.
 
-    A piece never ends within a character, nor within what may become a stop text. Stop texts are
-    looked for in what the model says, not in its thinking or its calls.
+    A piece never ends within a character, nor within a possible stop text. Stop texts count only in
+    the answer's text, not in its thinking or its calls.
     """
 
     tokenizer: Tokenizer
     control: frozenset[str]
-    """Tokens that say nothing, as the tokenizer writes them."""
+    """Control tokens to drop, as the tokenizer writes them."""
     reader: AnswerReader
-    """Takes the text apart."""
+    """Splits the text into the parts of an answer."""
     stop: Sequence[str]
     stopped: bool = False
-    """Whether a stop text was met; it and what follows is never given out."""
+    """True after a stop text; neither it nor later text is released."""
 
     _ids: list[int] = field(default_factory=list, init=False)
     _window: int = field(default=0, init=False)
-    """First token that is decoded again: a tokenizer may write a word's first token otherwise."""
+    """First token to decode again: a tokenizer may write a word's first token differently."""
     _told: int = field(default=0, init=False)
-    """Tokens whose text was handed to `_release`; always ends between two characters."""
+    """Number of tokens whose text was released to the reader, a whole number of characters."""
     _held: str = field(default="", init=False)
 
     def add(self, token: int) -> Answer:
-        """Take a token and return what may be shown now."""
+        """Take a token and return the text that may be shown now."""
         if self.tokenizer.id_to_token(token) in self.control:
             return Answer()
         self._ids.append(token)
         told = len(self._ids)
         before, now = self._decode(self._window, self._told), self._decode(self._window, told)
         if now.endswith(_TORN):
-            # What stands before the newest token may still be whole, or beyond repair.
+            # The text before the newest token may be complete, or impossible to complete.
             told -= 1
             earlier = self._decode(self._window, told)
             if earlier + self._decode(told, told + 1) != now:
@@ -56,7 +56,7 @@ class StreamingText:
         return self._shown(self.reader.feed(now[len(before) :]), last=False)
 
     def end(self) -> Answer:
-        """Return the rest, characters that were never completed included."""
+        """Return the rest, including incomplete characters."""
         before = self._decode(self._window, self._told)
         now = self._decode(self._window, len(self._ids))
         rest = joined(self.reader.feed(now[len(before) :]), self.reader.end())
@@ -75,7 +75,7 @@ class StreamingText:
     def _release(self, new: str, *, last: bool) -> str:
         text = self._held + new
         found = [(text.find(stop) + len(stop), text.find(stop)) for stop in self.stop if stop]
-        # The one that is complete first: then it does not matter how tokens cut the text.
+        # Use the stop text that ends first, so that token boundaries do not matter.
         ends = [one for one in found if one[1] >= 0]
         if ends:
             self.stopped = True
@@ -86,7 +86,7 @@ class StreamingText:
 
 
 def joined(first: Answer, rest: Answer) -> Answer:
-    """Return two pieces of an answer as one."""
+    """Return two pieces of an answer as a single piece."""
     return Answer(
         text=first.text + rest.text,
         thinking=first.thinking + rest.thinking,
@@ -95,6 +95,6 @@ def joined(first: Answer, rest: Answer) -> Answer:
 
 
 def _begun(text: str, stop: str) -> int:
-    """Return how many characters at the end of a text may be the beginning of a stop."""
+    """Return the length of the longest end of the text that may begin a stop text."""
     sizes = range(min(len(text), len(stop) - 1), 0, -1)
     return next((size for size in sizes if text.endswith(stop[:size])), 0)

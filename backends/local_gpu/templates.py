@@ -1,6 +1,6 @@
-"""A base model's chat template: one rendering for training, asking, scoring and showing.
+"""A base model's chat template: the same rendering for training, prompts, scores and display.
 
-`check` decides whether an example can be learnt from, for the trainer as for whoever plans.
+`check` of `learnable` decides if an example can be learned from, for the trainer and for plans.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from backends.local_gpu.run_dir import read_json
 from backends.local_gpu.turns import Rendered, Ways, by_marks
 
 NEWEST: Final = 2
-"""The recipe that renders as `forms` and `turns` say; recipe 1 is that of `first_recipe`."""
+"""The recipe that renders by `forms` and `turns`; recipe 1 renders by `first_recipe`."""
 
 _SPECIAL: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 _CHATML: Final = ("<|im_start|>", "<|im_end|>")
@@ -37,34 +37,34 @@ _ROLE_AND_CONTENT: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A chat template, and what is known of it."""
+    """A chat template and its known properties."""
 
     ways: Mapping[bool, Ways]
-    """What it does around answers, without and with thinking."""
+    """The template's ways of writing answers, without and with thinking."""
     form: Form
-    """How its model writes answers."""
+    """Form in which the model writes answers."""
     thinking: bool
-    """Whether its model is trained to think before it answers."""
+    """True if the model is trained to think before it answers."""
     thinks: bool
-    """Whether it can show what is thought."""
+    """True if the template can show thinking."""
     recipe: int
     chatml: bool
-    """Whether the template `chatml` could be used instead."""
+    """True if the template `chatml` could be used instead."""
     telling: frozenset[str]
-    """Texts that mean something within a message."""
+    """Texts that have a meaning within a message."""
     kinds: dict[object, BackendError | bool] = field(default_factory=dict)
-    """What `learnable` found out about conversations of a kind."""
+    """Results of `learnable` by kind of conversation."""
 
     @property
     def source(self) -> str:
-        """Its text, for the model's folder."""
+        """Source of the template, for the model's folder."""
         return self.ways[False].jinja.source
 
     def prompt(self, conversation: Conversation, *, thinking: bool | None = None) -> str:
         """Render a conversation up to where the assistant's next answer begins.
 
         Raises:
-            BackendError: The template refuses it, or knows no thinking and shall ask for some.
+            BackendError: The template refuses the conversation, or has no thinking to switch on.
         """
         if thinking and self.form.thinking is None and not self.form.channels:
             raise BackendError(
@@ -75,12 +75,12 @@ class Template:
         return ways.prompt(self._asked(conversation), conversation.get("tools") or None)
 
     def asked(self, conversation: Conversation) -> str:
-        """Render a conversation that is to be answered in one go, often as its prompt is."""
+        """Render a conversation to answer in a single pass; often equal to its prompt."""
         tools = conversation.get("tools") or None
         return self.ways[self.thinking].text(self._asked(conversation), tools, asks=True)
 
     def reader(self, conversation: Conversation, *, thinking: bool | None = None) -> AnswerReader:
-        """Return what takes an answer to a conversation apart; see `answers`."""
+        """Return a reader that splits the answer to a conversation; see `answers`."""
         ways = self.ways[self.thinking if thinking is None else thinking]
         tools = conversation.get("tools") or None
         return AnswerReader(
@@ -109,9 +109,9 @@ class Template:
         return Rendered(text=found.text, answers=kept)
 
     def whole(self, conversation: Conversation) -> str:
-        """Render a whole conversation without looking for answers; often as it is trained on.
+        """Render a whole conversation without searching for answers; often equals `render`'s.
 
-        Texts that mean something to the template are not looked for.
+        Texts that have a meaning for the template are not searched for either.
         """
         tools, messages = conversation.get("tools") or None, conversation["messages"]
         if not all(
@@ -122,19 +122,19 @@ class Template:
 
     @property
     def or_chatml(self) -> str:
-        """The end of a remedy, where another template is one."""
+        """End of a remedy, where the shipped template is an alternative."""
         return ", or set `chat_template: chatml`" if self.chatml else ""
 
     @property
     def instead(self) -> str:
-        """The remedy where the template is of no use at all."""
+        """Remedy where the template cannot be used at all."""
         return instead_of_none(chatml=self.chatml)
 
     def messages(self, conversation: Conversation) -> list[dict[str, Any]]:
-        """Return messages as they are rendered in training, what is thought apart from the answer.
+        """Return messages as rendered in training, with thinking separate from the answer.
 
         Raises:
-            BackendError: Something is thought, and would not be learnt.
+            BackendError: A message has thinking that the model would not learn.
         """
         if self.thinking and not self.thinks:
             raise BackendError(
@@ -147,12 +147,12 @@ class Template:
         ]
 
     def read_back(self, conversation: Conversation, place: int, text: str) -> Answer:
-        """Return what a rendered answer says to whoever gets it from the model."""
+        """Return the parts of a rendered answer, as a client of the model would receive them."""
         before = {**conversation, "messages": conversation["messages"][:place]}
         return read_answer(self.reader(before), text)
 
     def ended(self, text: str) -> bool:
-        """Say whether an answer ends with a token at which generation stops."""
+        """Return True if an answer ends with a token at which generation stops."""
         return text.endswith(self.ways[False].ends)
 
     def _rendered(self, conversation: Conversation) -> Rendered:
@@ -162,22 +162,22 @@ class Template:
         return self.ways[self.thinking].rendered(self.messages(conversation), tools)
 
     def _asked(self, conversation: Conversation) -> list[dict[str, Any]]:
-        """Return messages to answer: whoever asks may leave in what was thought before."""
+        """Return messages to answer; earlier answers may contain thinking."""
         return [
             self._thought_before(message) if message["role"] == "assistant" else message
             for message in written_out(conversation)
         ]
 
     def _thought_before(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return an earlier answer as it was learnt, with what is thought only where that is on."""
+        """Return an earlier answer as learned, with its thinking only where thinking is on."""
         inside, said, _ = self._split(message)
         return with_thought({**message, "content": said}, inside if self.thinking else "")
 
     def _thinking_apart(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return an answer with what is thought apart from it, if it is to be learnt."""
+        """Return an answer with its thinking separate; refuse thinking where it is off."""
         inside, said, is_block = self._split(message)
         if inside and not self.thinking:
-            # Another template would show a block in the text as the text that it is.
+            # Another template would show a block in the text as plain text.
             other = self.or_chatml if is_block else ""
             learn = "set `hyperparameters: {thinking: on}`, or " if self.thinks else ""
             raise BackendError(
@@ -189,7 +189,7 @@ class Template:
         return with_thought({**message, "content": said}, inside)
 
     def _split(self, message: Mapping[str, Any]) -> tuple[str, str, bool]:
-        """Return what an answer thinks and says, and whether that was one text with a block."""
+        """Return an answer's thinking and its text, and True if its content had both in a block."""
         said, inside = message["content"], thought(message)
         marks = block_marks(self.form)
         block = split_thought(said, marks) if marks is not None and not inside else None
@@ -210,11 +210,11 @@ def load_template(
         folder: The model's folder.
         shipped: Name of a shipped template that replaces the model's own.
         special: The tokenizer's control tokens.
-        thinking: Whether the model is trained to think before it answers.
-        recipe: By which rules it is rendered.
+        thinking: True if the model is trained to think before it answers.
+        recipe: Recipe by which conversations are rendered.
 
     Raises:
-        BackendError: The model has none, or it cannot be compiled.
+        BackendError: The model has no chat template, or its template cannot be compiled.
     """
     settings = read_json(folder / "tokenizer_config.json") or {}
     chatml = set(_CHATML) <= set(special.values())
@@ -252,17 +252,17 @@ def load_template(
             | frozenset(block_marks(form) or ())
         ),
     )
-    # Where nothing changed, the newest rules hold for old trainings too: they know more kinds.
+    # Where nothing changed, the newest rules also serve old trainings: they support more kinds.
     return replace(template, recipe=1) if recipe == 1 and differs(template) else template
 
 
 def block_marks(form: Form) -> tuple[str, str] | None:
-    """Return what stands around thoughts that people write into an answer's text."""
+    """Return the marks around thoughts that people write into an answer's text."""
     return form.thinking or (("<think>", "</think>") if form.channels else None)
 
 
 def differs(template: Template) -> bool:
-    """Say whether recipe 1 rendered something that it accepted otherwise than this does."""
+    """Return True if recipe 1 rendered a probe that it accepted differently from the newest."""
     jinja = template.ways[False].jinja
     for probe in PROBES:
         try:
@@ -271,7 +271,7 @@ def differs(template: Template) -> bool:
             if trained and first != template.render(probe):
                 return True
         except BackendError:
-            # Refused then: nothing was trained so. Refused now: a plan says so.
+            # Refused by recipe 1: no training has used it. Refused now: a plan reports it.
             continue
     return False
 
@@ -285,7 +285,7 @@ def _without_shipped(folder: Path) -> str:
 
 
 def _ends(folder: Path, settings: Mapping[str, Any], special: Mapping[int, str]) -> list[str]:
-    """Return the texts that end an answer: what the model's files name, and control tokens."""
+    """Return the texts that end an answer, as named in the model's files."""
     named = [special_text(settings, "eos_token") or ""]
     for name in ("generation_config.json", "config.json"):
         numbers = (read_json(folder / name) or {}).get("eos_token_id")
@@ -295,7 +295,7 @@ def _ends(folder: Path, settings: Mapping[str, Any], special: Mapping[int, str])
 
 
 def _turn_end(jinja: Jinja, special: Mapping[int, str]) -> list[str]:
-    """Return the control token that a template ends an answer with, if it does."""
+    """Return the control token that a template writes at the end of an answer, if any."""
     probe = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
     try:
         text = jinja.text(probe, None, {"add_generation_prompt": False})

@@ -52,40 +52,40 @@ class Chat:
 
     @property
     def silent(self) -> frozenset[str]:
-        """Control tokens that say nothing in an answer; the others are to be read."""
+        """Control tokens that are dropped from an answer; the reader needs the others."""
         marks = "".join(self.template.form.marks)
         return frozenset(token for token in self.special if token not in marks)
 
     def prompt(self, conversation: Conversation, *, thinking: bool | None = None) -> list[int]:
-        """Return the ids that an answer follows; a control token in a message is text.
+        """Return the ids of a prompt; a control token in a message is plain text.
 
         Args:
-            conversation: What was said so far.
-            thinking: Whether the model may think first; None asks as it was trained.
+            conversation: The conversation so far.
+            thinking: True if the model may think first; None uses the setting of its training.
         """
         render = partial(self.template.prompt, thinking=thinking)
         return prompt_ids(self.tokenizer, self.special, conversation, render)
 
     def is_beyond(self, conversation: Conversation, most: int) -> bool:
-        """Say whether a prompt has surely more ids than some; reads no more of it than needed."""
+        """Return True if a prompt surely has more than `most` ids, reading only what is needed."""
         return least_ids(self.tokenizer, conversation, self.template.asked, most) > most
 
     def reader(self, conversation: Conversation, *, thinking: bool | None = None) -> AnswerReader:
-        """Return what takes an answer to this prompt apart while it comes.
+        """Return a reader that splits the answer to this prompt while it arrives.
 
-        It is fed decoded text: all but the `silent` tokens, control tokens included
-        (`skip_special_tokens=False`), up to the first of `stops`. The arguments are as for `prompt`.
+        Feed it decoded text up to the first of `stops`: all tokens but the `silent`, control tokens
+        included (`skip_special_tokens=False`). The arguments are as for `prompt`.
         """
         return self.template.reader(conversation, thinking=thinking)
 
     def parse(
         self, ids: Sequence[int], conversation: Conversation, *, thinking: bool | None = None
     ) -> Answer:
-        """Return what a whole answer says; whatever follows a token that ends it is left out."""
+        """Return the parts of a whole answer; tokens after its end are ignored."""
         return read_answer(self.reader(conversation, thinking=thinking), self.decode(ids))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return an answer's text as its `reader` wants it."""
+        """Return an answer's text in the form that its `reader` expects."""
         end = next((place for place, token in enumerate(ids) if token in self.stops), None)
         silent = {self.tokenizer.token_to_id(token) for token in self.silent}
         told = [token for token in ids[:end] if token not in silent]
@@ -186,8 +186,8 @@ def load_chat(
     Args:
         folder: The model's folder.
         chat_template: A shipped template to use instead of the model's own.
-        thinking: Whether the model is trained to think before it answers.
-        recipe: By which rules examples are rendered; prompts always are by the newest.
+        thinking: True if the model is trained to think before it answers.
+        recipe: Recipe by which examples are rendered; prompts always use the newest.
 
     Raises:
         BackendError: The tokenizer cannot be read, or does not fit the template.
@@ -202,7 +202,7 @@ def load_chat(
     try:
         text = template.ways[False].rendered(_PROBE, None)
     except BackendError as error:
-        # A question and an answer: nothing about the data would help.
+        # A question and an answer: no change of the data would help.
         raise BackendError(error.message, template.instead) from error
     ids = tokenizer.encode(text.text[: text.answers[-1].end], add_special_tokens=False).ids
     # A special token at the end of the answer is this template's end of turn.

@@ -267,9 +267,9 @@ def _check_learnt(before: Mapping[str, float], after: Mapping[str, float]) -> No
 
 
 def _check_adapter(trained: torch.nn.Module, recipe: int) -> None:
-    """Make sure that every layer of an adapter has learnt: one that has not is a layer too few.
+    """Require that every layer of an adapter has learned: an idle layer should not be in it.
 
-    By the first recipe, what lies beside the language part and the output layer never learns.
+    By recipe 1, the output layer and layers outside the language part never learn.
     """
     if not isinstance(trained, PeftModel):
         return

@@ -41,7 +41,7 @@ from backends.local_gpu.run_dir import encode, read_json
 CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
 """Environment variable: seconds between checkpoints within an epoch."""
 _SMALL: Final = 256 * 2**20
-"""Bytes up to which the checkpoint before the newest is kept too."""
+"""Largest size in bytes at which the checkpoint before the newest is kept too."""
 _REPORT_S: Final = 0.2
 """Least time between two lines of progress."""
 _STATE: Final = "ftctl.json"
@@ -50,13 +50,13 @@ _STATE: Final = "ftctl.json"
 
 @dataclass(slots=True)
 class Course:
-    """What has been measured so far; it travels through checkpoints.
+    """Measurements so far; checkpoints contain them.
 
     Attributes:
-        loss_sum: Of all steps' mean losses.
+        loss_sum: Sum of all steps' mean losses.
         held_out: Mean held-out loss before training and after every epoch.
-        seconds: Time spent training, interruptions left out.
-        measuring: How much of it measuring held-out examples took.
+        seconds: Time spent training, without interruptions.
+        measuring: Part of `seconds` spent measuring held-out examples.
     """
 
     fingerprint: str
@@ -104,9 +104,9 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         chosen = os.environ.get(CHECKPOINT_SECONDS)
         self.notify: Callable[[str], None] = print
-        """Takes what people should know."""
+        """Receives messages for people."""
         self.reserve = trained_size(model)
-        """Bytes that the trained model will need."""
+        """Bytes that the trained model needs on disk."""
         self._told = False
         self.pace = Pace(
             started=time.monotonic(),
@@ -181,15 +181,15 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         """Write weights only; the arguments would be written as a pickle."""
         del state_dict
         if isinstance(self.model, PeftModel):
-            # A layer with an adapter on it is still the base model's.
+            # A base layer with an adapter on it still belongs to the base model.
             self.model.save_pretrained(output_dir, save_embedding_layers=False)
         else:
             self.model.save_pretrained(output_dir)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
-        """Write a checkpoint beside the others, then rename it to where it counts.
+        """Write a checkpoint to a temporary folder, then rename it to its final place.
 
-        Where the disk has no room for it beside the model to come, the training goes on without.
+        Where the disk has no room for it beside the final model, training continues without it.
         """
         began = time.monotonic()
         place = Path(self.args.output_dir).parent
@@ -221,7 +221,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             shutil.rmtree(old, ignore_errors=True)
 
     def _go_on_without(self, folder: Path) -> None:
-        """Say once that the disk has no room for a checkpoint."""
+        """Report once that the disk has no room for a checkpoint."""
         if not self._told:
             self._told = True
             self.notify(
@@ -232,12 +232,12 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
-    """Writes progress, asks for checkpoints, measures after epochs, stops when told to.
+    """Writes progress, requests checkpoints, measures after epochs, stops on request.
 
     Attributes:
-        stopping: Set by whoever wants the run to stop after the step in hand.
-        cancelled: Whether it stops for good, without a checkpoint.
-        used_up: Whether it stopped because it had all the time that it may have.
+        stopping: Set by another part of the program to stop after the current step.
+        cancelled: True if the training stops for good, without a checkpoint.
+        used_up: True if the training stopped because it used all its time.
     """
 
     def __init__(
@@ -261,7 +261,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         del args, control
         self._first_step = state.global_step
         pace = self._trainer.pace
-        # What went before, such as reading a checkpoint, is no part of a step's time.
+        # Earlier work, such as reading a checkpoint, does not count as a step's time.
         pace.started = pace.saved = time.monotonic()
         if not self._trainer.course.held_out:
             self._measure(state)
@@ -276,7 +276,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Save when it is time, stop when it is asked for or nothing of the budget is left."""
+        """Save when due; stop on request or when the budget is used up."""
         del args
         self.used_up = self._seconds() >= self._max_seconds and state.global_step < state.max_steps
         if self.stopping or self.used_up:
@@ -288,7 +288,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Measure after every epoch, and save where that costs little."""
+        """Measure after every epoch, and save if a checkpoint is due."""
         del args
         if self.cancelled or state.global_step % self._steps_per_epoch(state):
             return
@@ -298,7 +298,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Note how long it took, whether or not a checkpoint was written at the end."""
+        """Record the time spent, even if no checkpoint was written at the end."""
         del args, state, control
         self._trainer.course.seconds = self._seconds()
 
@@ -319,7 +319,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._reported = now
         steps, pace = state.global_step - self._first_step, self._trainer.pace
         more = state.max_steps - state.global_step
-        # Measured before the first step, and after every epoch.
+        # Measurements are made before the first step, and after every epoch.
         unmeasured = state.num_train_epochs + 1 - len(self._trainer.course.held_out)
         self._write(
             state,

@@ -1,11 +1,11 @@
-"""Where in a rendered conversation the assistant's answers stand, and what it is asked with.
+"""Positions of the assistant's answers in a rendered conversation, and the prompts for them.
 
-An answer is what its template writes behind what asks for it: the text before is prompt, in
-training as when the model is asked. Most templates write a conversation's beginning the same
-whatever follows, so the answers are found by rendering the beginnings. Others write an answer
-otherwise once more follows (a block of thinking is left out, a mark is another): then each answer
-is taken from the rendering where it is the last, and they are put one behind the other. That is
-what the model sees where it answers, and needs no second template for any family.
+An answer is the text that a template writes after the prompt, and the text before it is prompt, in
+training as in use. Most templates write the beginning of a conversation the same, whatever follows,
+so rendering the beginnings finds the answers. Other templates write an answer differently once more
+messages follow (without its thinking, or with another mark). There, each answer is taken from the
+rendering in which it is the last, and the pieces are joined. The model sees the same text when it
+answers, and no model family needs a second template.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _ANSWER: Final = {"role": "assistant", "content": "2"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """A stretch of rendered text, in characters."""
+    """A range of rendered text, in characters."""
 
     start: int
     end: int
@@ -32,26 +32,26 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """A conversation as text."""
+    """A conversation rendered as text."""
 
     text: str
     answers: Sequence[Span]
-    """What the assistant says and is to learn, end of turn included."""
+    """Texts of the assistant that the model learns, end of turn included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apart:
-    """A rendered conversation, in turn what precedes an answer and the answer, then the rest."""
+    """A rendered conversation: pairs of the text before an answer and the answer, then the rest."""
 
     pieces: Sequence[tuple[str, str]]
     rest: str
 
     def rendered(self) -> Rendered:
-        """Put it together."""
+        """Join the pieces."""
         text, answers = "", []
         for before, answer in self.pieces:
             text += before
-            # A template may put a line break behind its end of turn; nobody wants that learnt.
+            # Do not learn a line break that a template puts after its end of turn.
             answers.append(Span(start=len(text), end=len(text) + len(answer.rstrip())))
             text += answer
         return Rendered(text=text + self.rest, answers=answers)
@@ -59,20 +59,20 @@ class Apart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
-    """What one template does around answers, with thinking on or off."""
+    """A template's way of writing answers, with thinking on or off."""
 
     jinja: Jinja
     thinking: bool
     ends: tuple[str, ...]
     """Texts at which generation stops."""
     cut: str = ""
-    """What a prompt does not say at its end: it would begin a block that is not to be thought."""
+    """Text to remove from a prompt's end: it would begin a block of thinking."""
     lead: Mapping[bool, str] = field(default_factory=dict)
-    """What stands before every answer and so is prompt, by whether tools are offered."""
+    """Text before every answer, which belongs to the prompt, by whether tools are offered."""
     after: Mapping[bool, str] = field(default_factory=dict)
-    """Where an answer ends with the token that begins the next turn: which, behind text or calls."""
+    """Token that ends an answer but is written with the next turn, by whether it has calls."""
     marked: bool = False
-    """Whether the template's own marks say what the assistant wrote."""
+    """True if the template's own marks show the assistant's text."""
 
     def text(self, messages: Messages, tools: Tools, *, asks: bool = False) -> str:
         """Render messages as one text.
@@ -91,9 +91,9 @@ class Ways:
             _refuse(error)
 
     def prompt(self, messages: Messages, tools: Tools) -> str:
-        """Return what an answer to these messages follows."""
+        """Return the prompt for an answer to these messages."""
         if not messages:
-            # Nobody asks: the turn opens as that of an answer without a question.
+            # No message asks: use the start of the turn of an answer without a question.
             answered = self.rendered([self._any_answer], tools)
             return answered.text[: answered.answers[0].start]
         lead = self.lead.get(bool(tools), "")
@@ -105,7 +105,7 @@ class Ways:
         return apart.rendered().text.removesuffix(self.cut) + lead
 
     def opening(self, messages: Messages, tools: Tools) -> str:
-        """Return what a prompt says of the turn of the answer."""
+        """Return the part of a prompt that opens the answer's turn."""
         asked = messages or [_QUESTION]
         behind = self.turns(asked, tools, asks=True).behind.removesuffix(self.cut)
         return behind + self.lead.get(bool(tools), "")
@@ -143,7 +143,7 @@ class Ways:
         *,
         asks: bool,
     ) -> Apart | None:
-        """Find answers in a text that begins as every beginning of it does, if it does."""
+        """Find answers if the text begins with the rendering of every beginning; None otherwise."""
         pieces, reached = [], 0
         for place in places:
             if place == 0:
@@ -160,7 +160,7 @@ class Ways:
     def _turn_by_turn(
         self, messages: Messages, tools: Tools, places: Sequence[int], *, asks: bool
     ) -> Apart:
-        """Take every answer from the rendering where it is the last."""
+        """Take every answer from the rendering in which it is the last."""
         pieces: list[tuple[str, str]] = []
         reached = -1
         for place in places:
@@ -194,10 +194,10 @@ class Ways:
     def _before(
         self, messages: Messages, tools: Tools, answered: Turns, reached: int
     ) -> tuple[str, str]:
-        """Return what stands between two answers, and what opens the second one's turn.
+        """Return the text between two answers, and the text that opens the second answer's turn.
 
         Raises:
-            BackendError: It cannot be told.
+            BackendError: The opening of the turn cannot be determined.
         """
         if not messages:
             return answered.before, self._usual_opening(tools)
@@ -207,14 +207,14 @@ class Ways:
             return _between(answered, reached, len(messages)), opening
         opening = asked.behind.removesuffix(self.cut)
         if not opening and self._usual_opening(tools):
-            # It stands within the message before, where nobody can tell how much of it it is.
+            # The opening is within the message before, at a position that cannot be determined.
             raise self._unclear()
         return _between(asked, reached, len(messages)), opening
 
     def _behind(self, asked: Turns, answered: Turns, count: int) -> str | None:
-        """Return what a prompt adds to messages, wherever a template writes it.
+        """Return the text that a prompt adds to messages, wherever a template writes it.
 
-        None where the messages themselves look otherwise once they are answered.
+        None where the template writes the messages differently once they are answered.
         """
         texts = [answered.texts.get(place, "") for place in range(count)]
         head = answered.before + "".join(texts)
@@ -227,14 +227,14 @@ class Ways:
         return with_thought(_ANSWER, "3" if self.thinking else "")
 
     def _usual_opening(self, tools: Tools) -> str:
-        """Return what opens the answer to a question."""
+        """Return the text that opens the answer to a question."""
         asked = self.turns([_QUESTION], tools, asks=True)
         answered = self.turns([_QUESTION, self._any_answer], tools)
         opening = self._behind(asked, answered, 1)
         return asked.behind.removesuffix(self.cut) if opening is None else opening
 
     def _ended(self, apart: Apart, calls: Sequence[bool]) -> Apart:
-        """End each answer with the token at which generation stops, where the next turn has it."""
+        """End each answer with the token that stops generation, where the next turn has it."""
         pieces = list(apart.pieces)
         rest = apart.rest
         for place, (before, answer) in enumerate(pieces):
@@ -253,7 +253,7 @@ class Ways:
         return Apart(pieces=pieces, rest=rest)
 
     def _led(self, apart: Apart, *, offered: bool) -> Apart:
-        """Move what stands before every answer to its prompt."""
+        """Move the text before every answer to its prompt."""
         lead = self.lead.get(offered, "")
         if not lead:
             return apart
@@ -271,7 +271,7 @@ class Ways:
 def rendered_text(
     jinja: Jinja, messages: Messages, tools: Tools, told: Mapping[str, object]
 ) -> str:
-    """Render messages, marks of the template included.
+    """Render messages, with the template's marks.
 
     Raises:
         BackendError: The template refuses them.
@@ -294,7 +294,7 @@ def by_marks(text: str) -> Rendered:
 
 
 def _between(turns: Turns, reached: int, place: int) -> str:
-    """Return what stands between two messages; with the first one, what stands before all."""
+    """Return the text between two messages, including any text before the first message."""
     texts = [turns.texts.get(one, "") for one in range(reached + 1, place)]
     return ("" if reached >= 0 else turns.before) + "".join(texts)
 

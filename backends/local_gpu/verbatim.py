@@ -1,8 +1,8 @@
-"""Prompts in which the text of people stays text: a control token in it is read as its letters.
+"""Prompts in which control tokens in people's text are read as plain letters.
 
-A template's own control tokens and the same words in a message look alike once they are rendered.
-So those words are written as numbers before, in which neither template nor tokenizer sees a control
-token; afterwards they become words again, and what is around them is encoded as text only.
+After rendering, a template's own control tokens and the same words in a message look alike. So
+those words are first written as numbers, in which template and tokenizer see no control token.
+After rendering they become words again, and the text around them is encoded as plain text.
 """
 
 import re
@@ -17,14 +17,14 @@ from backends.local_gpu.messages import Conversation, plain_conversation
 
 _OPEN: Final = "\ufdd2"
 _CLOSE: Final = "\ufdd3"
-"""Around a letter's number. Noncharacters, as a template's marks are."""
+"""Marks around a letter's number: noncharacters, like a template's marks."""
 _LETTERS: Final = 8
-"""Letters of a token, at a generous guess."""
+"""Upper estimate of the letters per token."""
 _ENDS: Final = 16
-"""Tokens that a text may have more where it is cut."""
+"""Tokens that a text may have in addition where it is cut."""
 _HIDDEN: Final = re.compile(f"{_OPEN}([0-9a-f]+){_CLOSE}", re.IGNORECASE)
 _FOREIGN: Final = re.compile("[\ufdd0-\ufdd3]")
-"""Marks of this module and of templates, which nobody else may write."""
+"""Marks of this module and of templates, which other texts must not contain."""
 
 
 def prompt_ids(
@@ -33,13 +33,13 @@ def prompt_ids(
     conversation: Conversation,
     render: Callable[[Conversation], str],
 ) -> list[int]:
-    """Return the ids of a prompt, in which only the template has control tokens.
+    """Return the ids of a prompt in which only the template's control tokens count.
 
     Args:
-        tokenizer: The model's.
-        special: What it reads as control tokens.
-        conversation: The messages and tools of people.
-        render: The chat template.
+        tokenizer: Tokenizer of the model.
+        special: Texts that the tokenizer reads as control tokens.
+        conversation: Messages and tools of people.
+        render: Function that renders a conversation with the chat template.
     """
     plain = plain_conversation(conversation)
     control = {tokenizer.token_to_id(token) for token in special}
@@ -57,13 +57,13 @@ def least_ids(
     render: Callable[[Conversation], str],
     most: int,
 ) -> int:
-    """Return how many ids a prompt has at least, as far as that is known without reading all of it.
+    """Return a lower bound for a prompt's number of ids, without reading more than needed.
 
     Args:
-        tokenizer: The model's.
-        conversation: The messages and tools of people.
-        render: The chat template.
-        most: Beyond it, nothing more is counted.
+        tokenizer: Tokenizer of the model.
+        conversation: Messages and tools of people.
+        render: Function that renders a conversation with the chat template.
+        most: Number of ids after which counting stops.
     """
     plain = plain_conversation(conversation)
     step = _LETTERS * most
@@ -71,7 +71,7 @@ def least_ids(
         return 0
     text, found = render(plain), 0
     for start in range(0, len(text), step):
-        # At its ends a stretch has other tokens than the whole text, perhaps more.
+        # At its ends, a stretch may have more tokens than the same part of the whole text.
         stretch = text[start : start + step]
         found += max(0, len(tokenizer.encode(stretch, add_special_tokens=False)) - _ENDS)
         if found > most:
@@ -87,7 +87,7 @@ def _any_forged(tokenizer: Tokenizer, control: AbstractSet[int | None], texts: l
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield every text, keys of objects included."""
+    """Yield every text within a value, including keys of objects."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -110,7 +110,7 @@ def _mapped(value: object, change: Callable[[str], str]) -> object:
 
 
 def _hidden(tokenizer: Tokenizer, control: AbstractSet[int | None], text: str) -> str:
-    """Write everything as numbers that would be read as a control token, or as a mark."""
+    """Write letters as numbers where they would be read as a control token, or as a mark."""
     encoding = tokenizer.encode(text, add_special_tokens=False)
     places = {found.start() for found in _FOREIGN.finditer(text)}
     for number, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
@@ -125,7 +125,7 @@ def _hidden(tokenizer: Tokenizer, control: AbstractSet[int | None], text: str) -
 def _encoded(
     tokenizer: Tokenizer, control: AbstractSet[int | None], rendered: str
 ) -> Iterator[int]:
-    """Yield the ids of a text in which control tokens of people are hidden."""
+    """Yield the ids of a text in which control tokens of people are written as numbers."""
     encoding = tokenizer.encode(rendered, add_special_tokens=False)
     between: list[int] = []
     begun = 0
@@ -146,8 +146,8 @@ def _encoded(
 
 @lru_cache(maxsize=4)
 def _literal(tokenizer: Tokenizer) -> Tokenizer:
-    """Return the same tokenizer, to which control tokens are text."""
-    # A copy: whoever reads training data at the same time needs them read as they are.
+    """Return a copy of the tokenizer that reads control tokens as plain text."""
+    # A copy, because training data needs the original's control tokens at the same time.
     literal = Tokenizer.from_str(tokenizer.to_str())
     literal.encode_special_tokens = True
     return literal

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         held = acquire(visible(os.environ), lambda: end_without(parent, folder))
         _become(role, [str(folder), str(parent)], held)
     run = RunDir(path=folder)
-    if parents:  # this one took the lock and handed it on
+    if parents:  # the parent process took the lock and handed it on
         _train(run)
         return 0
     lock = lock_run(run)
