@@ -33,7 +33,9 @@ demo: $(DEMO)/.gitignore ## Train two Korean fine-tunes on this machine, ask one
 	@set -e; show() { echo "==> ftctl --dir $(DEMO) $$*"; $(BIN)/ftctl --dir $(DEMO) "$$@"; }; \
 	code=0; show apply --auto-approve || code=$$?; echo; \
 	show status; echo; \
-	show chat cafe-answers --base -m "$(QUESTION)"; \
+	show chat cafe-answers --base -m "$(QUESTION)"; echo; \
+	echo "Next: change learning_rate in $(DEMO)/finetunes/cafe-inquiries.yaml, then type"; \
+	echo "      $(BIN)/ftctl --dir $(DEMO) plan"; \
 	exit $$code
 
 # The last file `ftctl init --demo` writes: without it the demo is not there, or only half of it.
