@@ -42,7 +42,7 @@ class Limits:
     pause_s: float = 30.0
     """Longest pause in a request's body, in seconds."""
     slowest_bytes_s: int = 1_024
-    """Slowest rate of a body in bytes per second, after its first `pause_s`."""
+    """Slowest accepted rate of a body in bytes per second, after its first `pause_s`."""
     stalled_s: float = 60.0
     """Seconds that an answer may wait for a client that does not read it."""
     drain_s: float = 20.0

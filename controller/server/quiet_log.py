@@ -14,7 +14,7 @@ _MOST_KINDS: Final = 1_000
 
 
 class Sparing(logging.Filter):
-    """Passes `allowed` records of a kind per `every_s`; the next record counts the hidden ones."""
+    """Passes `allowed` records of a kind per `every_s`, and later reports how many it hid."""
 
     def __init__(self, allowed: int = 3, every_s: float = _EVERY_S) -> None:
         super().__init__()
