@@ -7,14 +7,14 @@ Nothing here, in `chat` or in `encoder` imports anything but the standard librar
 
 Exceptions::
 
-    BackendError                 something a person can mend; carries a remedy
+    BackendError                 something that a person can fix; carries a remedy
     ├── BaseModelMissing         the base model is not on this machine
-    ├── ModelMissing             no model has that ID any more
-    ├── PromptRefused            this prompt cannot be answered, others can
-    │   └── PromptTooLong        it is longer than the model reads
-    ├── CredentialsMissing       no key is set here; nothing was asked
+    ├── ModelMissing             there is no model with that ID any more
+    ├── PromptRefused            this prompt cannot be answered, but other prompts can
+    │   └── PromptTooLong        the prompt is longer than the model's context
+    ├── CredentialsMissing       no key is set here; no request was sent
     ├── SubmissionUnknown        it is not known whether a job was created
-    └── MachineFailed            this machine is in the way, and may not be later; an OSError
+    └── MachineFailed            this machine fails, perhaps for a while only; an OSError
     HyperparametersInvalid       every problem of one `hyperparameters` section
 """
 
@@ -102,9 +102,9 @@ class TrainRequest:
     tracking: Mapping[str, Json] = field(default_factory=dict)
     """Where the service reports metrics to, as the spec wrote it; decides nothing."""
     max_gpu_hours: float | None = None
-    """After how many hours of its device the job is stopped; decides nothing else."""
+    """Hours of device time after which the job is stopped; no other effect."""
     origin: Mapping[str, Json] = field(default_factory=dict)
-    """Small facts that the controller finds again with the job, which keeps them as they are."""
+    """Small facts for the controller; the backend stores them unchanged with the job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,9 +176,9 @@ class Capabilities:
     tracking: frozenset[str] = frozenset()
     """The services of `tracking:` that a job's metrics may go to."""
     gpu_hours: bool = False
-    """Whether a job stops at `budget.max_gpu_hours`."""
+    """True where a job stops at `budget.max_gpu_hours`."""
     measures_loss: bool = True
-    """Whether completions carry the loss of the expected answers."""
+    """True where completions carry the loss of the expected answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,10 +198,9 @@ class Recipe:
     """A spec's hyperparameters under one version of a backend's own corrections."""
 
     hyperparameters: Mapping[str, Json]
-    """Complete. Each recipe has others, so that its builds have an identity of their own."""
+    """Complete; they differ between recipes, so that the builds of each have their own identity."""
     is_correction: bool = True
-    """Whether it trains this base model differently than the next older one, as far as that can be
-    known here."""
+    """True if training of this base model differs from the next older recipe, as far as known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +239,7 @@ class PromptRefused(BackendError):
 
 
 class PromptTooLong(PromptRefused):
-    """This prompt is longer than the model reads."""
+    """This prompt is longer than the model's context."""
 
 
 class CredentialsMissing(BackendError):
@@ -304,23 +303,22 @@ class Backend(Protocol):
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Sequence[Recipe]:
-        """Return the hyperparameters under each recipe, the newest first.
+        """Return the hyperparameters under each recipe, newest recipe first.
 
-        New jobs use the newest; a build that was recorded under another one still matches its spec.
-        Every recipe reads examples as the newest does when they are checked and counted. The
-        hyperparameters are the same on every machine, whatever lies on it. Needs no package of
-        an extra.
+        New jobs use the newest recipe; a build recorded under an older recipe still matches its
+        spec. All recipes check and count examples as the newest recipe does. The hyperparameters
+        do not depend on the machine or its files. Needs no package of an extra.
 
         Args:
-            base_model: What is trained.
+            base_model: The model to train.
             method: The training method of the spec.
-            hyperparameters: As `parse_hyperparameters` returned them.
+            hyperparameters: The result of `parse_hyperparameters`.
         """
 
     def encoder(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Encoder:
-        """Return how a model trained so reads examples; `HyperparametersInvalid` where none can."""
+        """Return the encoder of a training run; `HyperparametersInvalid` where it is impossible."""
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say what training `examples` examples (of `tokens` tokens in all) would cost."""

@@ -1,4 +1,4 @@
-"""Prompts, the answers of models, and what gives them. Part of the contract of `backends.base`."""
+"""Prompts, answers, and engines that generate them. Part of the contract of `backends.base`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from backends.encoder import Json
 
 COLDEST: Final = 1e-6
-"""A temperature below it is 0: what is divided by it can be too large to draw by."""
+"""Lower temperatures count as 0: logits divided by them can be too large to sample from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,16 +18,16 @@ class Prompt:
     tools: Sequence[Mapping[str, Json]] = ()
     reference: Mapping[str, Json] | None = None
     """The expected answer, a message of the assistant, whose loss is measured too; or
-    `{"text": ...}`, a text to measure, of which nothing is asked."""
+    `{"text": ...}`, a text to measure without a question."""
 
     @property
     def is_text(self) -> bool:
-        """Whether nothing is asked: there is only a text to measure."""
+        """True if there is no question, only a text to measure."""
         return "text" in (self.reference or {}) and not self.messages
 
 
 def text_of(message: Mapping[str, Json]) -> str:
-    """Return the text of a message's content, its parts joined; of a plain text, the text."""
+    """Return the text of a message: its content, with parts joined, or else its `text`."""
     content = message.get("content", message.get("text"))
     if isinstance(content, str):
         return content
@@ -45,10 +45,10 @@ class Sampling:
 
     max_tokens: int = 256
     temperature: float = 0.0
-    """0 is greedy, and so is what is smaller than `COLDEST`."""
+    """0 is greedy, and so is any value below `COLDEST`."""
     seed: int = 0
     thinking: bool = False
-    """Whether a model that can think before it answers is asked to."""
+    """True to let a model think before it answers, if it can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +56,16 @@ class Completion:
     """One answer."""
 
     text: str
-    """What the model says, without its thinking and its tool calls."""
+    """Text of the answer, without thinking and tool calls."""
     finish_reason: str
     """`stop` when the model ended its turn, `length` when it ran into `max_tokens`."""
     reference_loss: float | None = None
     """Mean negative log likelihood of the reference's tokens, in nats; None if not measured."""
     reference_tokens: int = 0
     thinking: str = ""
-    """What the model wrote before its answer, where its template has a place for that."""
+    """Thinking before the answer, where the model's template has a place for it."""
     tool_calls: Sequence[Mapping[str, Json]] = ()
-    """Tools that the model calls, in the protocol's form: `{"id", "type", "function"}`."""
+    """Tool calls of the model, in the protocol's form: `{"id", "type", "function"}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +74,9 @@ class Chunk:
 
     text: str
     thinking: str = ""
-    """A piece of what the model writes before its answer."""
+    """A piece of the thinking before the answer."""
     tool_calls: Sequence[Mapping[str, Json]] = ()
-    """Whole calls that ended with this piece, in the protocol's form."""
+    """Complete tool calls that ended with this piece, in the protocol's form."""
     finish_reason: str | None = None
     """Set on the last piece: `stop` or `length`."""
     prompt_tokens: int = 0
@@ -92,13 +92,13 @@ class Engine(Protocol):
 
         Args:
             model: A model ID; None is the base model itself.
-            prompt: What to answer.
-            sampling: How.
+            prompt: The prompt to answer.
+            sampling: How to draw the answer.
 
         Raises:
-            ModelMissing: No such model.
-            BackendError: The engine's process is gone.
+            ModelMissing: The model does not exist.
+            BackendError: The engine's process has ended.
         """
 
     def close(self) -> None:
-        """End it and free its memory."""
+        """End the engine and free its memory."""

@@ -11,8 +11,8 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 """What JSON can say."""
 
 Feature: TypeAlias = Literal["system", "developer", "tools", "parallel_tool_calls"]
-"""What not every chat template shows: a prompt in one of these roles, tools and calls of them,
-whether several are called at once."""
+"""Features that only some chat templates support: messages of the role system or developer, tools
+and tool calls, several tool calls at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +37,9 @@ class Limits:
     cuts: bool = False
     """Whether a longer example is cut there, instead of refused."""
     max_examples: int | None = None
-    """Most training examples."""
+    """Maximum number of training examples."""
     max_held_out: int | None = None
-    """Most held-out examples."""
+    """Maximum number of held-out examples."""
 
 
 class Encoder(Protocol):
@@ -55,9 +55,9 @@ class Encoder(Protocol):
 
     @property
     def thinks(self) -> bool:
-        """Whether the model may write more than its answer: thoughts, or channels.
+        """True if the model may write more than its answer: thinking, or channels.
 
-        False where that is not known here. Needs no package of an extra.
+        False where that is not known. Needs no package of an extra.
         """
 
     @property

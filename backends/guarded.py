@@ -109,7 +109,7 @@ class GuardedBackend:
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Sequence[Recipe]:
-        """Return the hyperparameters under each recipe, the newest first."""
+        """Return the hyperparameters under each recipe, newest recipe first."""
         if not hasattr(self._backend, "recipes"):
             return [Recipe(hyperparameters=hyperparameters)]
         with self._guard.call("recipes") as call:
@@ -287,7 +287,7 @@ class GuardedEncoder:
 
     @property
     def thinks(self) -> bool:
-        """Whether the model may write more than its answer; False where a plug-in has no word."""
+        """True if the model may write more than its answer; False if a plug-in lacks `thinks`."""
         with self.guard.call("encoder.thinks") as call:
             thinks = getattr(self.encoder, "thinks", False)
             call.expect(thinks, bool)

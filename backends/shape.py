@@ -20,7 +20,7 @@ Check: TypeAlias = Callable[[object], Misfit | None]
 
 _NUMBERS: Final[Mapping[Hashable, tuple[type, ...]]] = {int: (int,), float: (int, float)}
 _ARRAYS: Final = (list, tuple)
-"""What a sequence is in JSON; a text is none."""
+"""Types of a JSON array; a text is not an array."""
 _PLAIN: Final = (bool, int, float, str, type(None))
 _MODULE: Final = re.compile(r"\b[\w.]+\.(?=\w)|<class '|'>")
 

@@ -127,7 +127,7 @@ class OpenAIBackend:
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Sequence[Recipe]:
-        """Return the one recipe there is: what a service trains is its own."""
+        """Return the only recipe: how a service trains is up to the service."""
         del base_model, method
         return [Recipe(hyperparameters=hyperparameters)]
 
@@ -214,7 +214,7 @@ class OpenAIBackend:
                     raise
                 self._require_over(job_id, error)
             except Unclear as error:
-                # 409 among them: some servers say so of a job that is over.
+                # 409 included: some servers answer with it for a job that has ended.
                 self._require_over(job_id, error)
 
     def pause(self, job_id: str) -> None:
@@ -346,7 +346,7 @@ class OpenAIBackend:
         return Chats(self._client, self._server, kind, self._pace, self._waiting, strict=strict)
 
     def _names(self, base_model: BaseModel) -> Callable[[str | None], str]:
-        """Return a function that says what the server calls models: at Azure, their deployments."""
+        """Return a function from a model to its name at the server: at Azure, its deployment."""
         deployed = self._endpoint.deployments
 
         def named(model: str | None) -> str:

@@ -1,7 +1,7 @@
-"""Why a server could not be asked, or why something else answered in its place. Pure.
+"""Causes of failed requests: the server is unreachable, or another program answered. Pure.
 
-A status alone does not tell: a 403 may come from the API, from a firewall, or from a login page in
-front of it. So the body, the headers and the exception behind a failure are looked at.
+The status alone is ambiguous: a 403 may come from the API, from a firewall, or from a login page in
+front of it. So this module inspects the body, the headers and the exception behind a failure.
 """
 
 import re
@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from backends.openai.wire import NOT_THE_API, Cause, clean
 
 _LOOKED_AT: Final = 20_000
-"""Characters of a page that are looked at."""
+"""Maximum number of characters of a page to inspect."""
 _SNIPPET: Final = 120
 _LOGIN: Final = (
     'type="password"',
@@ -31,17 +31,17 @@ _TAGS: Final = re.compile(r"<[^<>]*>")
 _UNSEEN: Final = re.compile(r"<(script|style)\b", re.IGNORECASE)
 _NO_SUCH_ADDRESS: Final = frozenset({404, 405, 410, 501})
 NETWORK_LOGIN: Final = 511
-"""The status of networks that want a login first. Their answer, never the server's."""
+"""Status from networks that require a login first. It never comes from the server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How a server is reached."""
+    """The way to a server."""
 
     url: str
     """The base URL, without secrets."""
     proxy: str | None = None
-    """Host and port of the proxy in between, where the environment names one."""
+    """Host and port of the proxy in between, where the environment names a proxy."""
 
     @property
     def host(self) -> str:
@@ -51,26 +51,26 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What an exception below the SDK means."""
+    """Meaning of an exception below the SDK."""
 
     reason: str
-    """What was seen."""
+    """The observed failure."""
     cause: Cause | None = None
-    """Why, where it is known."""
+    """The cause of the failure, where it is known."""
     sent: bool = True
-    """Whether the request may have reached the server."""
+    """True if the request may have reached the server."""
     may_pass: bool = True
-    """Whether asking again later may help."""
+    """True if a later retry may succeed."""
 
 
 def is_page(content_type: str, text: str) -> bool:
-    """Return whether an answer is made for browsers; JSON is none, whatever its type says."""
+    """Return True if an answer is a page for browsers. JSON is not a page, even as text/html."""
     start = text[:200].lstrip("\ufeff \t\r\n")[:1]
     return start == "<" or ("html" in content_type.lower() and start not in {"{", "["})
 
 
 def snippet(text: str) -> str:
-    """Return the beginning of what a page says, on one line: its title, or its first words."""
+    """Return the beginning of a page's text on one line: its title, or its first words."""
     page = text[:_LOOKED_AT]
     lower = page.lower()
     start, end = lower.find("<title"), lower.find("</title")
@@ -82,13 +82,13 @@ def snippet(text: str) -> str:
 
 
 def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> Cause:
-    """Return why a page came instead of the API's answer.
+    """Return the cause of a page that came instead of the API's answer.
 
     Args:
-        status: Its HTTP status.
-        headers: Its headers, which often name the program that answered.
+        status: The page's HTTP status.
+        headers: The page's headers, which often name the program that answered.
         text: The page.
-        way: How the server was asked.
+        way: The way to the server.
     """
     through = f" through the proxy {way.proxy}" if way.proxy else ""
     product = clean(headers.get("server") or headers.get("via") or "")[:40]
@@ -134,7 +134,7 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
 
 
 def redirect_cause(way: Way, location: str) -> Cause:
-    """Return why a server sent somebody elsewhere instead of answering."""
+    """Return the cause of a redirect that came instead of an answer."""
     parts = _split(location)
     place = clean(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")[:_SNIPPET]
     if parts.hostname == way.host:
@@ -152,18 +152,18 @@ def redirect_cause(way: Way, location: str) -> Cause:
 
 
 def connection_failure(error: BaseException, way: Way) -> Failure:
-    """Return what an exception below the SDK means.
+    """Return the meaning of an exception below the SDK.
 
     Args:
-        error: As the SDK raised it; what caused it hangs on it.
-        way: How the server was asked.
+        error: The SDK's exception; its causes are chained to it.
+        way: The way to the server.
     """
     chain = list(_chain(error))
     names = [type(one).__name__ for one in chain]
     through = f" through the proxy {way.proxy}" if way.proxy else ""
     for one in chain:
         if isinstance(one, ssl.SSLError):
-            # Before the handshake ends nothing is sent; afterwards perhaps something was.
+            # Nothing is sent before the handshake ends; after it, a request may have been sent.
             return _tls_failure(one, way, sent="ConnectError" not in names)
     for kinds, describe in _NEVER_SENT:
         if kinds & set(names):
@@ -227,7 +227,7 @@ _NEVER_SENT: Final[Sequence[tuple[frozenset[str], Callable[[Way, str], tuple[str
     (frozenset({"ConnectionRefusedError"}), _nothing_listens),
     (frozenset({"ConnectTimeout", "PoolTimeout"}), _no_connection_in_time),
 )
-"""Names of exceptions after which nothing was sent, and what they mean."""
+"""Names of exceptions that mean that no request was sent, and functions that describe them."""
 _WRAPPERS: Final = frozenset({"APIConnectionError", "APITimeoutError", "APIError"})
 
 
@@ -263,7 +263,7 @@ def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and what it came from, a few steps deep."""
+    """Yield an exception and its chain of causes, each exception once."""
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:

@@ -1,8 +1,8 @@
-"""Answers of models as servers write them, read into the contract's form. Pure.
+"""Parsing of servers' chat answers into the contract's form. Pure.
 
-A server that knows the model's template returns thinking and tool calls in fields of their own. A
-server that does not leaves the thinking in the text, between `<think>` and `</think>`: it is split
-off here, so that an answer is scored and shown without it.
+A server that knows the model's template returns thinking and tool calls in fields of their own.
+Other servers leave the thinking in the text, between `<think>` and `</think>`. This module splits
+it off, so that an answer is scored and shown without its thinking.
 """
 
 import json
@@ -16,22 +16,22 @@ from backends.openai.wire import Body, Unclear
 _OPEN: Final = "<think>"
 _CLOSE: Final = "</think>"
 _THINKING: Final = ("reasoning_content", "reasoning", "thinking")
-"""Fields in which servers return what a model wrote before its answer."""
+"""Fields in which servers return a model's thinking."""
 
 
 def first_choice(answer: Body) -> Mapping[str, Any] | None:
-    """Return the first choice of an answer or of a streamed piece; None when there is none."""
+    """Return the first choice of an answer or of a streamed piece; None if it has no choices."""
     choices = answer.get("choices")
     return _mapping(choices[0]) if isinstance(choices, list) and choices else None
 
 
 def completion_of(answer: Body, stops: Sequence[str], *, splits: bool) -> Completion:
-    """Return the contract's form of an answer.
+    """Return an answer in the contract's form.
 
     Args:
         answer: The server's answer.
-        stops: Further texts at which it ends, which the request had no room for.
-        splits: Whether thinking may stand in the text and is split off.
+        stops: Stop texts beyond the number that a request can hold; the answer ends there.
+        splits: True to split thinking off the text.
     """
     choice = first_choice(answer) or {}
     message = _mapping(choice.get("message"))
@@ -47,16 +47,16 @@ def completion_of(answer: Body, stops: Sequence[str], *, splits: bool) -> Comple
 
 
 def finish_reason(reason: object) -> str:
-    """Return why an answer ended; a call of a tool ends the model's turn."""
+    """Return the contract's finish reason; a tool call ends the model's turn."""
     if not isinstance(reason, str) or reason in {"tool_calls", "function_call"}:
         return "stop"
     return reason
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """Return the thinking at the start of a text, and the answer behind it.
+    """Return the thinking at the start of a text, and the answer after it.
 
-    A template may end the prompt with `<think>`: then the text has only the end mark.
+    If the template ends the prompt with `<think>`, the text has only the end mark.
     """
     start = text.lstrip()
     if not start.startswith(_OPEN):
@@ -76,7 +76,7 @@ class StreamReader:
         self._splitter = _Splitter() if splits else None
 
     def read(self, piece: Body) -> Iterator[Chunk]:
-        """Yield what one piece adds to the answer."""
+        """Yield the chunks that one piece adds to the answer."""
         self._usage = _mapping(piece.get("usage")) or self._usage
         choice = first_choice(piece) or {}
         reason = choice.get("finish_reason")
@@ -91,10 +91,10 @@ class StreamReader:
         self._add_calls(delta)
 
     def end(self) -> Iterator[Chunk]:
-        """Yield what was held back, and the last piece.
+        """Yield the text that was held back, and the last chunk.
 
         Raises:
-            Unclear: The answer broke off: no piece ended it.
+            Unclear: The answer broke off: no piece had a finish reason.
         """
         if self._reason is None:
             raise Unclear("the answer broke off before its end")
@@ -128,14 +128,14 @@ class StreamReader:
 
 
 class _Splitter:
-    """Splits thinking off a text that comes in pieces."""
+    """Splits thinking off a streamed text."""
 
     def __init__(self) -> None:
         self._state = "start"
         self._held = ""
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Return the thinking and the answer that are certain now; hold the rest back."""
+        """Return the thinking and the answer that are certain so far; hold the rest back."""
         self._held += text
         thinking = answer = ""
         if self._state == "start":
@@ -162,7 +162,7 @@ class _Splitter:
         return thinking, answer
 
     def rest(self) -> tuple[str, str]:
-        """Return what was held back when the answer ended."""
+        """Return the thinking and the answer that were still held back when the answer ended."""
         held, self._held = self._held, ""
         if self._state == "thinking":
             return held, ""
@@ -170,18 +170,18 @@ class _Splitter:
 
 
 def _overlap(text: str, mark: str) -> int:
-    """Return how many characters at the end of a text may begin a mark."""
+    """Return the number of characters at the end of a text that may begin a mark."""
     return next((n for n in range(len(mark) - 1, 0, -1) if text.endswith(mark[:n])), 0)
 
 
 def _parts_of(message: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the text and the thinking of a message; a refusal is what the model says."""
+    """Return the text and the thinking of a message; a refusal counts as its text."""
     content = message.get("content")
     text = thinking = ""
     if isinstance(content, str):
         text = content
     elif isinstance(content, list):
-        # Parts: some servers put the thinking into a part of its own.
+        # Content in parts: some servers put the thinking into a part of its own.
         for part in map(_mapping, content):
             text += _text(part.get("text")) + _text(part.get("refusal"))
             inner = part.get("thinking")
@@ -204,7 +204,7 @@ def _calls_of(message: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
 
 def _call(given: Mapping[str, Any]) -> Mapping[str, Json]:
     if "function" not in given:
-        # A kind of call that is not known here stays as the server wrote it.
+        # Keep a call of an unknown kind as the server wrote it.
         return dict(given)
     function = _mapping(given.get("function"))
     return {
@@ -218,7 +218,7 @@ def _call(given: Mapping[str, Any]) -> Mapping[str, Json]:
 
 
 def _arguments(value: object) -> str:
-    """Return arguments as the protocol writes them: JSON in a text."""
+    """Return arguments in the protocol's form: JSON in a text."""
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,8 +1,8 @@
-"""Chat requests as servers take them. Pure.
+"""Chat requests in the form that each server accepts. Pure.
 
-Messages of examples carry more than a server takes in a prompt: weights, the thinking of earlier
-turns, arguments as objects. What OpenAI's protocol does not know of a message is left out for
-OpenAI and Azure, which refuse it; other servers get everything but the weight.
+Messages of examples carry more than a server accepts in a prompt: weights, the thinking of earlier
+turns, arguments as objects. OpenAI and Azure refuse unknown keys of a message, so requests to them
+leave out keys that OpenAI's protocol does not know; other servers get every key but the weight.
 """
 
 import json
@@ -14,11 +14,11 @@ from backends.openai.wire import Refused
 
 MOST_STOPS: Final = 4
 THINKING: Final = "chat_template_kwargs"
-"""Field with which vLLM, SGLang and their like are told whether a model thinks."""
+"""Field that switches a model's thinking on or off at vLLM, SGLang and similar servers."""
 _LIMIT: Final = "max_tokens"
 _NEWER_LIMIT: Final = "max_completion_tokens"
 _NEWER: Final = ("o1", "o3", "o4", "gpt-5", "gpt-6")
-"""Models that call the limit `max_completion_tokens`."""
+"""Models whose limit is named `max_completion_tokens`."""
 _KNOWN: Final = frozenset(
     {"role", "content", "name", "refusal", "tool_calls", "function_call", "tool_call_id"}
 )
@@ -27,7 +27,7 @@ _INVALID: Final = frozenset({400, 422})
 _OF_PROMPT: Final = frozenset(
     {"context_length_exceeded", "content_filter", "invalid_prompt", "string_above_max_length"}
 )
-"""Codes of refusals that are about one prompt; another prompt can be answered."""
+"""Error codes that concern a single prompt; other prompts can be answered."""
 _TOO_LONG: Final = ("context_length_exceeded", "context length", "string_above_max_length")
 
 
@@ -37,11 +37,11 @@ def chat_request(
     """Return the body of a chat request.
 
     Args:
-        model: The model's name at the server, or its deployment's.
-        family: The base model's own name: a deployment's name tells nothing of it.
-        prompt: What to answer.
-        sampling: How.
-        strict: Whether the server takes only what OpenAI's protocol knows.
+        model: The model's or its deployment's name at the server.
+        family: The base model's own name, which a deployment's name does not show.
+        prompt: The prompt to answer.
+        sampling: How to draw the answer.
+        strict: True where the server accepts only fields of OpenAI's protocol.
     """
     newer = any(_is_newer(name) for name in (model, family))
     request: dict[str, Any] = {
@@ -62,19 +62,19 @@ def chat_request(
 
 
 def lightened(request: Mapping[str, Any], error: Refused) -> dict[str, Any] | None:
-    """Return a request without, or with another name for, the field that was refused.
+    """Return a request with the refused field removed or renamed.
 
-    - A prompt that leaves less room than the limit is sent without the limit: the answer then ends
-      where the room does, which is before the limit.
-    - A limit under the name that the model does not know gets its other name.
-    - Servers that do not know the switch for thinking get none.
+    - If prompt and limit exceed the model's context, the limit is removed: the answer then ends with
+      the context, which is before the limit.
+    - If the model does not know the limit under its old name, the limit is renamed.
+    - If the server does not know the switch for thinking, the switch is removed.
 
     Args:
-        request: What was sent.
-        error: What the server said.
+        request: The refused request.
+        error: The server's error.
 
     Returns:
-        What to send instead; None when nothing can be spared.
+        The request to send instead; None when no field can be removed or renamed.
     """
     if error.status not in _INVALID:
         return None
@@ -90,12 +90,12 @@ def lightened(request: Mapping[str, Any], error: Refused) -> dict[str, Any] | No
 
 
 def is_about_prompt(error: Refused) -> bool:
-    """Return whether a server refused this prompt and would answer another one."""
+    """Return True if the server refused this prompt, but would answer other prompts."""
     return error.status in _INVALID and (error.code in _OF_PROMPT or is_too_long(error))
 
 
 def is_too_long(error: Refused) -> bool:
-    """Return whether prompt and answer together are longer than the model's context."""
+    """Return True if prompt and answer together are longer than the model's context."""
     said = f"{error.code} {error.message}".lower()
     return error.status in _INVALID and any(mark in said for mark in _TOO_LONG)
 
@@ -117,7 +117,7 @@ def _message(message: Mapping[str, Json], *, strict: bool) -> dict[str, Any]:
 
 
 def _call(call: Json) -> Json:
-    """Return a call with its arguments as the protocol writes them: JSON in a text."""
+    """Return a call with its arguments in the protocol's form: JSON in a text."""
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(call, Mapping) or not isinstance(function, Mapping):
         return call

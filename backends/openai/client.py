@@ -33,26 +33,26 @@ _LONG_S: Final = 600.0
 _CONFLICTS: Final = frozenset({408, 409})
 _SERVER_ERROR: Final = 500
 _TRIES: Final = 3
-"""How often something is sent that may be sent again."""
+"""Maximum number of attempts for a request that may be repeated."""
 _PAUSE_S: Final = 0.5
-"""Before it is sent again; doubled for each further time."""
+"""Pause before the second attempt; doubled for each further attempt."""
 _LONGEST_PAUSE_S: Final = 120.0
-"""A longer one, that a server asks for, is left to the caller."""
+"""Longest pause that this module waits; a server's longer pause is left to the caller."""
 _OF_ANSWERS: Final = frozenset({"id", "object", "data", "choices"})
-"""What an answer of the API has one of; a failed job has an `error` besides."""
+"""Keys of which every API answer has at least one; a failed job also has an `error`."""
 _KEEPS_METHOD: Final = frozenset({307, 308})
 _READS: Final = frozenset({"GET", "HEAD"})
 
 
 class _Request(Protocol):
-    """The part of a request that is read."""
+    """The part of a request that this module reads."""
 
     @property
     def method(self) -> str: ...
 
 
 class _Response(Protocol):
-    """The part of a response that is read when it sends somebody elsewhere."""
+    """The part of a redirect response that this module reads."""
 
     @property
     def status_code(self) -> int: ...
@@ -82,7 +82,7 @@ class Client:
         self._secret = settings.api_key
         self._way = Way(url=shown_url(settings.base_url), proxy=_proxy(settings.base_url))
         self._waiting = waiting or Waiting()
-        # Whatever is sent again is sent again here, where a long wait is announced.
+        # All retries happen in this class, which announces long waits.
         self._sdk = openai.OpenAI(
             api_key=settings.api_key,
             base_url=settings.base_url,
@@ -226,7 +226,7 @@ class Client:
                 **_chat_arguments({**body, **options})
             )
             if "event-stream" not in raw.headers.get("content-type", "event-stream").lower():
-                # A server that does not stream answers whole; or something else answers.
+                # The answer is whole (a server without streaming), or a page of another program.
                 raw.http_response.read()
                 self._require_no_page(raw)
                 if raw.text.lstrip().startswith("{"):
@@ -234,7 +234,7 @@ class Client:
                     return
             with raw.parse() as stream:
                 for chunk in stream:
-                    # Whatever else a server sends is no piece of an answer.
+                    # Anything else that a server sends is not a piece of an answer.
                     if isinstance(chunk, openai.BaseModel):
                         yield chunk.model_dump(mode="json", warnings=False)
         except openai.APIError as error:
@@ -247,7 +247,7 @@ class Client:
             return self._parsed(self._ask(call, tries))
 
     def _ask(self, call: Callable[[], _Raw], tries: int = _TRIES) -> _Raw:
-        """Call the SDK; what may pass, and may be sent again, is tried a few times."""
+        """Call the SDK; repeat the call up to `tries` times after errors that may pass."""
         for tried in range(1, tries + 1):
             try:
                 return call()
@@ -276,15 +276,15 @@ class Client:
             raise Unclear("the answer is no JSON object", cause=NOT_THE_API)
         error = parsed.get("error")
         if error and not parsed.keys() & _OF_ANSWERS:
-            # Some gateways call an error a success.
+            # Some gateways report an error with a success status.
             raise Unclear(f"an error with HTTP 200: {self._clean(said_in(error) or error)}")
         return parsed
 
     def _require_no_page(self, raw: _Raw) -> None:
-        """Refuse a page for browsers, which stands where the API's answer should.
+        """Refuse a page for browsers that came instead of the API's answer.
 
         Raises:
-            Unclear: It is one; what the server did is not known.
+            Unclear: The answer is a page; what the server did is not known.
         """
         kind = raw.headers.get("content-type", "")
         if is_page(kind, raw.text):
@@ -292,11 +292,11 @@ class Client:
             raise Unclear(f"a web page: {self._snippet(raw.text)}", cause=cause)
 
     def _refuse_redirect(self, response: _Response) -> None:
-        """Stop before a request goes to another host, or is changed into one that only reads.
+        """Refuse a redirect to another host, or a redirect that turns a change into a read.
 
         Raises:
-            Refused: The server did not take it, and nothing happened there.
-            Unclear: A change may have been made, and its answer lies elsewhere.
+            Refused: The server did not process the request.
+            Unclear: The server may have made a change, and its answer is at another address.
         """
         if not response.has_redirect_location:
             return
@@ -355,7 +355,7 @@ def _chat_arguments(body: Body) -> dict[str, Any]:
 
 
 def _as_piece(answer: Body) -> Body:
-    """Return a whole answer as the one piece of a stream."""
+    """Return a whole answer as the only piece of a stream."""
     choices = answer.get("choices")
     found = choices if isinstance(choices, list) else []
     pieces = [{**one, "delta": one.get("message")} for one in found if isinstance(one, Mapping)]
@@ -363,7 +363,7 @@ def _as_piece(answer: Body) -> Body:
 
 
 def _proxy(url: str) -> str | None:
-    """Return host and port of the proxy that a request to a URL goes through."""
+    """Return host and port of the proxy for requests to a URL."""
     host = host_of(url)
     if not host or proxy_bypass(host):
         return None

@@ -55,12 +55,12 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """The base model of the models that are asked."""
+    """The base model of the models that answer."""
 
     name: str
-    """What it is called at the server; at Azure, its deployment."""
+    """The base model's name at the server; at Azure, its deployment."""
     family: str
-    """What the spec calls it, which tells the family."""
+    """The base model's name in the spec, which shows the family."""
 
 
 class Gate:
@@ -71,7 +71,7 @@ class Gate:
         self._open_s = 0.0
 
     def wait(self, waiting: Waiting, reason: str, over: threading.Event) -> None:
-        """Wait until a request may be sent, or nobody wants its answer any more."""
+        """Wait until a request may be sent, or until `over` is set."""
         while not over.is_set():
             with self._lock:
                 left_s = self._open_s - time.monotonic()
@@ -110,9 +110,9 @@ class Chats:
         self._kind = kind
         self._pace = pace
         self._strict = strict
-        """Whether the server takes only what OpenAI's protocol knows, and splits thinking off."""
+        """True if the server accepts only fields of OpenAI's protocol, and splits thinking off."""
         self._takes_thinking = not strict
-        """Until it refuses: whether the server may be told to think or not."""
+        """True until the server refuses the switch for thinking."""
         self._gate = Gate()
         self._waiting = waiting
 
@@ -122,15 +122,15 @@ class Chats:
         """Answer every prompt with every model, in order.
 
         Args:
-            models: Their names at the server.
-            prompts: What to answer.
-            sampling: How.
-            base: The base model: where it is not found, it will not be found later.
+            models: The models' names at the server.
+            prompts: The prompts to answer.
+            sampling: How to draw the answers.
+            base: The base model. If the server does not find it, waiting does not help.
 
         Raises:
             ModelMissing: One of the models is gone.
             PromptRefused: One of the prompts cannot be answered.
-            BackendError: The server refuses or stays silent.
+            BackendError: The server refuses or does not answer.
         """
         over = threading.Event()
         with ThreadPoolExecutor(max_workers=self._pace.at_once) as pool:
@@ -140,7 +140,7 @@ class Chats:
                 for prompt in prompts
             ]
             try:
-                # One that fails ends the others, whose patience may be long.
+                # A failed request ends the others, which could keep waiting for a long time.
                 wait(futures, return_when=FIRST_EXCEPTION)
                 failed = [one for one in futures if one.done() and one.exception() is not None]
                 if failed:
@@ -154,10 +154,10 @@ class Chats:
         return [answers[i * width : (i + 1) * width] for i in range(len(models))]
 
     def stream(self, model: str, prompt: Prompt, sampling: Sampling, base: Base) -> Iterator[Chunk]:
-        """Yield one answer as it is made.
+        """Yield one answer while the server generates it.
 
         Raises:
-            ModelMissing: No such model.
+            ModelMissing: The model does not exist.
             PromptRefused: The prompt cannot be answered.
             BackendError: The server refuses or breaks off.
         """
@@ -197,7 +197,7 @@ class Chats:
         return request
 
     def _opened_stream(self, request: Body) -> Iterator[Body]:
-        """Open a stream up to its first piece, so that a refusal shows here."""
+        """Open a stream and read its first piece, so that a refusal is raised here."""
         pieces = self._client.stream_chat(request)
         first = next(pieces, None)
         return pieces if first is None else chain([first], pieces)
@@ -205,11 +205,11 @@ class Chats:
     def _lightened(
         self, request: dict[str, Any], sampling: Sampling, ask: Callable[[Body], _Answer]
     ) -> _Answer:
-        """Ask; where the server refuses a field that can be spared or renamed, ask without it.
+        """Send a request; if the server refuses a field, remove or rename it and send again.
 
         Raises:
-            BackendError: It refuses to make the model think, and that was asked for.
-            Refused: It refuses the rest too.
+            BackendError: The server refuses the switch for thinking, and `sampling` wants thinking.
+            Refused: The server refuses the request, and no field can be removed or renamed.
         """
         try:
             return ask(request)
@@ -236,7 +236,7 @@ class Chats:
         *,
         fresh: bool,
     ) -> Body:
-        """Ask until there is an answer, patience ends, waiting does not help or all is over."""
+        """Retry until the server answers, waiting does not help, patience ends or `over` is set."""
         started_s = time.monotonic()
         pause_s = self._pace.pause_s
         while True:
@@ -282,7 +282,7 @@ class Chats:
         return loads and fresh and self._is_listed(model)
 
     def _needs_deployment(self, error: Refused) -> bool:
-        """Whether a model that is not found has to be deployed by a person first."""
+        """Return True if a person has to deploy a model that the server did not find."""
         return self._kind == "azure" or error.code.lower() == _NOT_DEPLOYED
 
     def _is_listed(self, model: str) -> bool:
@@ -314,7 +314,7 @@ class Chats:
 def _raise_with_number(
     failed: Future[Completion], number: int, prompts: Sequence[Prompt]
 ) -> NoReturn:
-    """Raise what went wrong; where one of several prompts is refused, say which."""
+    """Raise an error; name the prompt where one of several prompts is refused."""
     error = failed.exception()
     if isinstance(error, PromptRefused) and len(prompts) > 1:
         message = f"prompt {number % len(prompts) + 1} of {len(prompts)}: {error.message}"

@@ -37,13 +37,13 @@ class OpenAIEncoder:
     model: str
     method: str
     kind: str = "openai"
-    """The kind of service whose published rules hold; none are published for `compatible`."""
+    """The kind of service whose published rules apply; `compatible` has no published rules."""
     reads: tuple[Path, ...] = ()
-    """What the grader reads of every row."""
+    """Keys of every row that the grader reads."""
     limits: Limits = field(default_factory=Limits)
     """What the server accepts of a dataset as a whole."""
     thinks: bool = False
-    """Servers keep thoughts apart from the answer."""
+    """False, because servers return thinking apart from the answer."""
 
     @property
     def identity(self) -> str:
@@ -63,7 +63,7 @@ class OpenAIEncoder:
         require_paths(example, self.reads)
 
     def clears(self, lines: bytes) -> bool:
-        """Say yes for supervised training: no rule is about plain conversations."""
+        """Return True where no rule concerns plain conversations, as in supervised training."""
         del lines
         return self.method == "supervised" or not (self._is_strict or self.reads)
 
@@ -77,7 +77,7 @@ class OpenAIEncoder:
         return pieces
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Say what the service's published rules leave open; its template reads all they allow."""
+        """Warn of features that the published rules leave open; others are always read."""
         is_unclear = self._is_strict and self.method != "reinforcement"
         return [_DEVELOPER] if is_unclear and "developer" in features else []
 
@@ -103,15 +103,15 @@ def open_encoder(
     *,
     near: bool,
 ) -> OpenAIEncoder:
-    """Return how a server reads examples.
+    """Return the encoder of a server.
 
     Args:
         model: The base model.
         method: The training method.
-        hyperparameters: As parsed; a grader among them reads the rows.
+        hyperparameters: Parsed hyperparameters; a grader in them reads the rows.
         endpoint: The server; only OpenAI's and Azure's rules are published.
-        prices: What is known of the server's models.
-        near: Whether it is on this machine, and so not the service.
+        prices: Prices and limits of the server's models.
+        near: True if the server is on this machine, and so is not the service.
     """
     kind = "compatible" if near else endpoint.kind
     published = PUBLISHED[kind]

@@ -39,7 +39,7 @@ def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
         parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BackendError(
-            # What stands before an @ may be a password.
+            # The part before an @ may be a password.
             f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is no address of a server",
             "write it like https://api.openai.com/v1, in ftctl.yaml or in OPENAI_BASE_URL",
         )
@@ -70,13 +70,13 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
 
 
 def shown_url(url: str) -> str:
-    """Return an address as people may see it: without user, password and query."""
+    """Return an address that is safe to show: without user, password and query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def host_of(url: str) -> str:
-    """Return the host of an address; empty where it has none."""
+    """Return the host of an address; empty if the address has no host."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -99,10 +99,10 @@ def is_official(url: str) -> bool:
 
 
 def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
-    """Refuse a key that no request can carry, without showing it.
+    """Refuse a key that cannot be sent in a header, without showing the key.
 
     Raises:
-        BackendError: It holds a blank, a line break or a character that is not ASCII.
+        BackendError: The key contains a blank, a line break or a character that is not ASCII.
     """
     wrong = next((at for at, one in enumerate(value, start=1) if not "!" <= one <= "~"), None)
     if wrong is not None:

@@ -1,4 +1,4 @@
-"""What servers say when they refuse: the words of a body, the pause in the headers."""
+"""Parsing of servers' error answers: messages in the body, pauses in the headers."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 
 def said_in(body: object) -> object:
-    """Return what an error body says, in the protocol's form or in one of the usual others."""
+    """Return the message of an error body, in the protocol's form or in another usual form."""
     if isinstance(body, str):
         return body
     given = body if isinstance(body, Mapping) else {}
@@ -22,7 +22,7 @@ def said_in(body: object) -> object:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the pause that a server asks for: milliseconds, seconds, or until a date."""
+    """Return the pause that a server requests: in milliseconds, in seconds, or until a date."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         text = headers.get(name, "")
         try:

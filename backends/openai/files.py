@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1 << 20
 _PAGE: Final = 1000
 PART_BYTES: Final = UPLOAD_BYTES
-"""Bytes; a larger file is uploaded in parts."""
+"""Largest file for a single request, in bytes; a larger file is uploaded in parts."""
 _LONGEST_PAUSE_S: Final = 8.0
 _UPLOADED: Final = frozenset({"uploaded"})
 _AT_WORK: Final = frozenset({"pending", "running", "notrunning", "processing", "queued"})
-"""Azure's words and others' for a file that is being read."""
+"""Statuses of a file that the server is reading, at Azure and at other servers."""
 _BROKEN: Final = frozenset({"error", "failed", "deleted", "deleting", "cancelled", "canceled"})
 _INVALID: Final = frozenset({400, 404, 422})
 _UNREAD: Final = ("not ready", "notready", "not processed", "not been processed", "being processed")
@@ -40,20 +40,20 @@ class RemoteFile:
     id: str
     created_s: float
     uploaded: bool
-    """Whether this run uploaded it."""
+    """True if this run uploaded the file."""
     status: str = ""
-    """What the server says of it; empty where it says nothing."""
+    """The server's status of the file; empty if the server reports no status."""
 
 
 def read_local(path: Path, most_bytes: int | None) -> LocalFile:
-    """Name a file by its bytes, without holding them.
+    """Compute a file's name from its bytes, without holding them in memory.
 
     Args:
         path: The file.
-        most_bytes: How large a file the server takes; None where that is not known.
+        most_bytes: Largest file that the server accepts; None where that is not known.
 
     Raises:
-        BackendError: The server does not take a file of that size.
+        BackendError: The file is larger than `most_bytes`.
     """
     digest = hashlib.sha256()
     size = 0
@@ -87,20 +87,21 @@ def find_files(client: "Client", wanted: LocalFile) -> Iterator[RemoteFile]:
 def ensure_file(
     client: "Client", wanted: LocalFile, patience: Patience, waiting: Waiting, server: str
 ) -> RemoteFile:
-    """Return the server's copy of a file, ready to train on; upload it when there is none.
+    """Return the server's copy of a file, ready to train on; upload the file if there is no copy.
 
-    A copy too many costs nothing, so an upload without an answer is looked for and then repeated.
+    A surplus copy costs nothing. So after an upload without an answer, search for the copy, and
+    upload again if it is missing.
 
     Args:
         client: The server.
         wanted: The file.
-        patience: How long to wait for what.
+        patience: Limits of waiting times.
         waiting: Announces long waits.
-        server: The server's name for people.
+        server: The server's name in messages.
 
     Raises:
         BackendError: The server cannot read the file.
-        Refused: The server does not take it.
+        Refused: The server does not accept the file.
         Unclear: The server gives no usable answer.
     """
     for tries in count(1):
@@ -117,7 +118,7 @@ def ensure_file(
 
 
 def is_unread_file(error: Refused) -> bool:
-    """Return whether a server refused a job because it has not read its files yet."""
+    """Return True if a server refused a job because it has not read the job's files yet."""
     said = f"{error.code} {error.message}".lower()
     return error.status in _INVALID and "file" in said and any(one in said for one in _UNREAD)
 
@@ -127,11 +128,12 @@ def _processed(
 ) -> RemoteFile:
     """Wait until the server has read a file.
 
-    `uploaded` is the last word of some servers, which start jobs all the same: after a while it is
-    good enough. A server that says that it is at work is waited for longer.
+    At some servers a file stays `uploaded`, and jobs start all the same. So after
+    `patience.uploaded_s`, accept that status. A server that reports that it is reading gets
+    `patience.processed_s`.
 
     Raises:
-        BackendError: The server cannot read the file, or does not come to an end.
+        BackendError: The server cannot read the file, or does not finish in time.
     """
     started_s = time.monotonic()
     pause_s = patience.pause_s
@@ -173,7 +175,7 @@ def _upload(client: "Client", wanted: LocalFile) -> Body:
             try:
                 file = client.upload_in_parts(link)
             except Refused as error:
-                # A server without uploads in parts may take the file whole.
+                # A server without uploads in parts may accept the whole file at once.
                 if error.status not in _NO_SUCH_ADDRESS:
                     raise
     if file is None:

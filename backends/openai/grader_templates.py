@@ -1,7 +1,7 @@
-"""What graders read of a row and of an answer: `{{ item.key }}`, `{{ sample.output_text }}`. Pure.
+"""Templates in graders, such as `{{ item.key }}` and `{{ sample.output_text }}`. Pure.
 
-A template that names what is not there fails at the service, hours later and for every sample: so
-the names are compared with the rows when the data is built.
+A template with a key that rows lack fails at the service, hours later and for every sample. So this
+module compares the keys with the rows when the data is built.
 """
 
 import ast
@@ -13,23 +13,23 @@ from typing import Any, Final, TypeAlias
 from backends.base import BackendError, FieldProblem, Json
 
 Path: TypeAlias = tuple[str, ...]
-"""Keys from the row inwards; the index of a list is a number as text."""
+"""Keys from the row inwards; a list index is a number as text."""
 
 _SAMPLE: Final = ("output_text", "output_json", "output_tools", "output_audio", "choices")
 _PARTS: Final = re.compile(r"[^.\[\]\s'\"]+")
 _PLAIN_PATH: Final = re.compile(r"[\w.\[\]'\"-]+")
 _TEMPLATED: Final = frozenset({"input", "reference", "content", "text"})
-"""Fields in which templates are filled in."""
+"""Fields whose templates the service fills in."""
 _SHOWN: Final = 60
 _ROOTS: Final = ("item", "sample")
 
 
 def template_problems(field: str, grader: Mapping[str, Json]) -> list[FieldProblem]:
-    """Return what is wrong with the templates of a grader, whatever the rows hold.
+    """Return the problems of a grader's templates that do not depend on the rows.
 
     Args:
-        field: Where the grader stands.
-        grader: A grader of any type, or several in one.
+        field: The grader's field.
+        grader: A grader of any type, or a grader that contains other graders.
     """
     problems = []
     for place, text in _texts(field, grader):
@@ -45,7 +45,7 @@ def template_problems(field: str, grader: Mapping[str, Json]) -> list[FieldProbl
 
 
 def paths_read(grader: Json) -> tuple[Path, ...]:
-    """Return what a grader reads of every row, in order and each once."""
+    """Return the paths that a grader reads of every row, sorted and without duplicates."""
     if not isinstance(grader, Mapping):
         return ()
     found = {
@@ -59,10 +59,10 @@ def paths_read(grader: Json) -> tuple[Path, ...]:
 
 
 def require_paths(row: Mapping[str, Any], paths: Sequence[Path]) -> None:
-    """Compare a row with what the grader reads of it.
+    """Check that a row has every path that the grader reads.
 
     Raises:
-        BackendError: Something is missing; the message names it and what is there.
+        BackendError: A key is missing; the message names it and the keys that exist.
     """
     for path in paths:
         value: object = row
@@ -77,7 +77,7 @@ def require_paths(row: Mapping[str, Any], paths: Sequence[Path]) -> None:
 
 def _missing(path: Path, key: str, value: object, row: Mapping[str, Any]) -> BackendError:
     there = sorted(map(str, value)) if isinstance(value, Mapping) else []
-    # Comparing long texts takes long, and says little.
+    # Skip long texts: comparing them is slow and rarely helps.
     short = [one for one in there if len(one) <= _SHOWN] if len(key) <= _SHOWN else []
     near = difflib.get_close_matches(key, short, n=1)
     listed = ", ".join(one[:_SHOWN] for one in there[:10])
@@ -100,12 +100,12 @@ def _is_index(value: Sequence[Any], key: str) -> bool:
 
 
 def _texts(field: str, value: Json) -> Iterator[tuple[str, str]]:
-    """Yield every text of a grader in which templates are filled in, and where it stands."""
+    """Yield the field and the text of every template of a grader."""
     if isinstance(value, str):
         yield field, value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            # Of `input` and `graders` everything below; of the rest, what is a template by name.
+            # Texts only of `_TEMPLATED` keys and `graders`; objects and lists of any key.
             if key in _TEMPLATED or (key == "graders" or not isinstance(inner, str)):
                 yield from _texts(f"{field}.{key}", inner)
     elif isinstance(value, Sequence):
@@ -115,7 +115,7 @@ def _texts(field: str, value: Json) -> Iterator[tuple[str, str]]:
 
 
 def _sources(grader: Mapping[str, Json]) -> Iterator[str]:
-    """Yield the programs of a grader and of those in it."""
+    """Yield the programs of a grader and of the graders in it."""
     source = grader.get("source")
     if grader.get("type") == "python" and isinstance(source, str):
         yield source
@@ -126,7 +126,7 @@ def _sources(grader: Mapping[str, Json]) -> Iterator[str]:
 
 
 def _expressions(text: str) -> tuple[list[str], bool]:
-    """Return what stands between `{{` and `}}`, and whether one is never closed."""
+    """Return the texts between `{{` and `}}`, and True if a `{{` is never closed."""
     found: list[str] = []
     start = text.find("{{")
     while start >= 0:
@@ -141,7 +141,7 @@ def _expressions(text: str) -> tuple[list[str], bool]:
 def _parts(expression: str) -> Path:
     head = expression.partition("|")[0].strip()
     parts = _PARTS.findall(head)
-    # Of more than a path, only what it begins with is sure.
+    # If the expression is more than a path, only its first two parts are certain.
     return tuple(parts if _PLAIN_PATH.fullmatch(head) else parts[:2])
 
 
@@ -165,11 +165,11 @@ def _wrong_name(place: str, expression: str) -> FieldProblem | None:
 
 
 def _subscripts(source: str) -> Iterator[str]:
-    """Yield the keys that a program surely reads of the row: `item["key"]` outside of any branch."""
+    """Yield the row's keys that a program always reads: `item["key"]` outside of branches."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        # The service may run a newer Python than this one.
+        # The source may still be valid at the service, which may run a newer Python.
         return
     for function in tree.body:
         if isinstance(function, ast.FunctionDef) and function.name == "grade":
@@ -206,5 +206,5 @@ def _keys_of(statements: Sequence[ast.stmt], name: str) -> Iterator[str]:
                 yield node.slice.value
             waiting.extend(ast.iter_child_nodes(node))
         if isinstance(statement, (*branches, ast.Return)):
-            # What comes after a branch may never be reached.
+            # Statements after a branch may never be reached.
             return

@@ -12,9 +12,9 @@ from backends.openai.grader_templates import template_problems
 
 _STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True)
 _FUNCTIONS: Final = ("min", "max", "abs", "floor", "ceil", "exp", "sqrt", "log")
-"""What a formula may call."""
+"""Functions that a formula may call."""
 _WORDS: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
-"""Not the letter of a number such as 1e3."""
+"""Names, but not the letter in a number such as 1e3."""
 _SHOWN: Final = 60
 _LISTED: Final = 300
 _TYPES: Final = "string_check, text_similarity, python, score_model, label_model or multi"
@@ -110,12 +110,12 @@ _GRADER: Final[TypeAdapter[Any]] = TypeAdapter(
 
 
 def check_grader(field: str, grader: Json, *, known: bool = True) -> list[FieldProblem]:
-    """Return what is wrong with a grader.
+    """Return the problems of a grader.
 
     Args:
-        field: Where it stands.
-        grader: As written; a missing one is a problem.
-        known: Whether the server has just the types of graders that OpenAI publishes.
+        field: The grader's field.
+        grader: The grader as written; a missing grader is a problem.
+        known: True if the server has exactly the types of graders that OpenAI publishes.
     """
     if not isinstance(grader, Mapping):
         given = repr(grader)[:_SHOWN]
@@ -133,12 +133,12 @@ def check_grader(field: str, grader: Json, *, known: bool = True) -> list[FieldP
 
 
 def _unknown_names(field: str, grader: Mapping[str, Json]) -> Iterator[FieldProblem]:
-    """Find the names in a formula that are no grader's."""
+    """Find the names in a formula that belong neither to a grader nor to a function."""
     graders, formula = grader.get("graders"), grader.get("calculate_output")
     if not isinstance(graders, Mapping) or not isinstance(formula, str):
         return
     if not all(map(_WORDS.fullmatch, graders)):
-        # A name with a blank or a dash cannot be told from a formula.
+        # In a formula, a name with a blank or a dash looks like several words.
         return
     for word in dict.fromkeys(_WORDS.findall(formula)):
         if word not in graders and word not in _FUNCTIONS:

@@ -13,7 +13,7 @@ from backends.base import FieldProblem, HyperparametersInvalid, Json
 from backends.openai.graders import check_grader
 
 _SHOWN: Final = 60
-"""Characters of a value that a person is shown."""
+"""Maximum number of characters of a value in a message."""
 Auto: TypeAlias = Literal["auto"]
 
 _STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)

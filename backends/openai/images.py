@@ -19,11 +19,11 @@ def check_image(image: object, most_bytes: int | None) -> None:
     """Check one image.
 
     Args:
-        image: As written.
-        most_bytes: How large the service takes one; None where that is not published.
+        image: The image as written.
+        most_bytes: Largest image that the service accepts; None where that is not published.
 
     Raises:
-        BackendError: The service would refuse or drop it; the message says why.
+        BackendError: The service would refuse or drop the image; the message says why.
     """
     url = image.get("url") if isinstance(image, Mapping) else None
     if not isinstance(image, Mapping) or not isinstance(url, str):

@@ -1,7 +1,7 @@
-"""What services publish as their limits on training data, by the endpoint's kind. Pure data.
+"""Published limits of services on training data, by the endpoint's kind. Pure data.
 
-A server of the kind `compatible` publishes none that holds for all of them: it gets whatever the
-protocol can say, and answers for itself.
+No limit holds for all servers of the kind `compatible`. So they get any data that the protocol
+allows, and check it themselves.
 """
 
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ _GB: Final = 1000 * _MB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceLimits:
-    """Limits of one kind of endpoint; None where nothing is published."""
+    """Limits of one kind of endpoint; None where no limit is published."""
 
     images: int | None
-    """Images in one example."""
+    """Maximum number of images in an example."""
     image_bytes: int | None
-    """Bytes of one image."""
+    """Maximum size of an image, in bytes."""
     examples: int
-    """Fewest training examples."""
+    """Minimum number of training examples."""
     graded: int | None
-    """Most training examples of reinforcement."""
+    """Maximum number of training examples of reinforcement."""
     graded_held_out: int | None
-    """Most held-out examples of reinforcement."""
+    """Maximum number of held-out examples of reinforcement."""
     file_bytes: int | None
-    """Bytes of one file."""
+    """Maximum size of a file, in bytes."""
     suffix: int
-    """Characters of a suffix."""
+    """Maximum number of characters of a suffix."""
 
 
 UPLOAD_BYTES: Final = 512 * _MB
-"""Bytes of one request's file; a larger file is uploaded in parts."""
+"""Largest file for a single request, in bytes; a larger file is uploaded in parts."""
 PUBLISHED: Final = {
     "openai": ServiceLimits(
         images=10,
@@ -59,7 +59,7 @@ PUBLISHED: Final = {
         graded=None,
         graded_held_out=None,
         file_bytes=None,
-        # What the protocol allowed before it allowed 64: servers were written for both.
+        # The protocol's limit before it became 64: some servers still have the old limit.
         suffix=40,
     ),
 }

@@ -1,4 +1,4 @@
-"""Reading the list of jobs, page by page; the whole list once for all questions of one pass."""
+"""Reading the list of jobs page by page, and keeping it for all lookups of a pass."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +34,7 @@ def read_jobs(client: "Client", metadata: Mapping[str, str] | None = None) -> It
 
 @dataclass(slots=True)
 class _Reading:
-    """A list as far as it was read."""
+    """The part of a list that was read so far."""
 
     rest: Iterator[Body]
     jobs: list[Body] = field(default_factory=list)
@@ -42,15 +42,15 @@ class _Reading:
 
 
 class JobList:
-    """The whole list of jobs, read as far as somebody wants it. Not for several threads at once.
+    """The whole list of jobs, read lazily. Not thread-safe.
 
-    For what a pass is planned by. Whoever submits reads the list anew: see `submit`.
+    Use it to plan a pass. Before a submission, read the list again: see `submit`.
     """
 
     def __init__(self, client: "Client", *, for_s: float) -> None:
         self._client = client
         self._for_s = for_s
-        """How long what was read answers further questions."""
+        """Seconds for which the list, once read, answers further lookups."""
         self._reading: _Reading | None = None
 
     def __iter__(self) -> Iterator[Body]:
@@ -63,7 +63,7 @@ class JobList:
                 try:
                     job = next(reading.rest, None)
                 except BaseException:
-                    # The rest is not known, and nobody may take what was read for all of it.
+                    # The rest is not known, so the part that was read must not pass for the whole.
                     self.forget()
                     raise
                 reading.read_s = time.monotonic()
@@ -74,7 +74,7 @@ class JobList:
             number += 1
 
     def forget(self) -> None:
-        """Read anew the next time: something was just changed."""
+        """Discard the list, so that the next lookup reads it again. Call it after a change."""
         self._reading = None
 
 
@@ -101,12 +101,12 @@ def find_by_fingerprint(
 
     Args:
         client: The server.
-        listed: All its jobs.
-        fingerprints: What to look for.
-        trusted: Whether an empty answer to a filtered list means that there is no such job.
+        listed: All jobs of the server.
+        fingerprints: The fingerprints to find.
+        trusted: True if an empty filtered list proves that there is no job with the fingerprint.
 
     Returns:
-        By fingerprint, then by job ID: the attempt and the job.
+        Attempt and job, by fingerprint and then by job ID.
     """
     wanted = set(fingerprints)
     found: dict[str, dict[str, tuple[int, Body]]] = {}
@@ -126,16 +126,16 @@ def find_by_fingerprint(
 def find_by_name(
     client: "Client", listed: Iterable[Body], names: Iterable[str], *, trusted: bool
 ) -> dict[str, dict[str, Body]]:
-    """Find the jobs that carry our fingerprint and one of some names.
+    """Find the jobs that carry our fingerprint and one of the names.
 
     Args:
         client: The server.
-        listed: All its jobs.
-        names: What to look for.
-        trusted: Whether an empty answer to a filtered list means that there is no such job.
+        listed: All jobs of the server.
+        names: The names to find.
+        trusted: True if an empty filtered list proves that there is no job with the name.
 
     Returns:
-        By name, then by job ID.
+        Jobs, by name and then by job ID.
     """
     wanted = set(names)
     jobs: list[Body] = []

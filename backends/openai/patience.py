@@ -21,26 +21,26 @@ class Patience:
     look_s: float = 5.0
     """Between two looks at the same open jobs; a look in between gets the last answer."""
     list_s: float = 5.0
-    """How long the list of jobs, once read, answers the questions of one pass."""
+    """Seconds for which the list of jobs, once read, answers the lookups of a pass."""
     uploaded_s: float = 20.0
-    """How long a file may stay `uploaded` before a job is made from it as it is."""
+    """Seconds that a file may stay `uploaded` before a job is made from it anyway."""
     processed_s: float = 600.0
-    """How long a server may say that it is still reading a file."""
+    """Seconds that a server may report that it is still reading a file."""
     tries: int = 4
     """How often an upload is sent, or a create call that was surely not carried out."""
 
     def wait(self, error: Refused | Unclear, tries: int, waiting: Waiting, reason: str) -> None:
-        """Wait before something is sent again.
+        """Wait before a request is sent again.
 
         Args:
-            error: What the server said; its own wish for a pause counts.
-            tries: How often it was sent.
+            error: The server's error; the pause that it requests counts.
+            tries: Number of attempts so far.
             waiting: Announces long waits.
-            reason: What is waited for.
+            reason: The reason of the wait, for the announcement.
 
         Raises:
             Refused: Waiting does not help, or would take too long.
-            Unclear: The same.
+            Unclear: Waiting does not help, or would take too long.
         """
         heals = error.may_pass if isinstance(error, Unclear) else error.must_slow_down
         asked_s = error.retry_after_s

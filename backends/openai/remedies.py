@@ -21,17 +21,17 @@ _PROJECT: Final = "check `organization` and `project` of the endpoint, and which
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """One thing that the API itself says, by its code or by words of its message."""
+    """A known error of the API, recognised by its code or by words of its message."""
 
     codes: frozenset[str] = frozenset()
     marks: tuple[str, ...] = ()
     statuses: frozenset[int] = frozenset()
-    """Only with these, where marks alone would say too little."""
+    """The only statuses that match, where marks alone would be ambiguous."""
     what: str
     remedy: str
 
     def fits(self, error: Refused) -> bool:
-        """Return whether an error says this."""
+        """Return True if an error matches."""
         if self.statuses and error.status not in self.statuses:
             return False
         said = error.message.lower()
@@ -128,7 +128,7 @@ _FIELDS: Final = {
     "integrations": "`tracking` in the spec; W&B's key is registered at the service",
     "method": "`method` in the spec",
 }
-"""What a person wrote where a create call has a parameter."""
+"""The place in the project that a person edits, by parameter of a create call."""
 _SCOPES: Final = "Missing scopes:"
 _JOB: Final = {
     "invalid_training_file": "correct the examples named above, then apply again",
@@ -139,7 +139,7 @@ _JOB: Final = {
 }
 _LINES: Final = re.compile(r"\b([Ee]xamples?|[Ll]ines?)\b[: ]+(\d{1,9}(?:, ?\d{1,9})*)")
 _READ: Final = 50_000
-"""Characters of a message in which places are looked for: a list of lines may be long."""
+"""Characters of a message to search for places: a list of lines may be long."""
 _TRAINING_TYPE: Final = (
     "write where Azure shall train, which some models and regions need: "
     "`hyperparameters: {trainingType: GlobalStandard}` in the spec."
@@ -151,10 +151,10 @@ _FIRST: Final = 10
 
 
 def refusal(error: Refused, server: str) -> BackendError:
-    """Say what a server refused, and what to do.
+    """Return the error of a refused request, with a remedy.
 
     Args:
-        error: What it said.
+        error: The server's refusal.
         server: The endpoint's name and address, for people.
     """
     what, remedy = _meaning(error)
@@ -163,12 +163,12 @@ def refusal(error: Refused, server: str) -> BackendError:
 
 
 def job_refusal(error: Refused, server: str, *, lacks_training_type: bool) -> BackendError:
-    """Say why a server made no job.
+    """Return the error of a refused create call.
 
     Args:
-        error: What it said.
+        error: The server's refusal.
         server: The endpoint's name and address, for people.
-        lacks_training_type: Whether the server is Azure, and was not told where to train.
+        lacks_training_type: True if the server is Azure and the request names no training type.
     """
     found = refusal(error, server)
     unknown = not any(one.fits(error) for one in _SAID) and not error.is_purse_empty
@@ -178,7 +178,7 @@ def job_refusal(error: Refused, server: str, *, lacks_training_type: bool) -> Ba
 
 
 def _meaning(error: Refused) -> tuple[str, str]:
-    """Return what is wrong and what to do: by what is known, then by words, the status last."""
+    """Return problem and remedy: by the known cause, else by code and words, else by status."""
     if error.cause is not None:
         return error.cause.what, error.cause.remedy
     if error.is_purse_empty:
@@ -244,7 +244,7 @@ def job_error(job: Body, origins: Sequence[str] = ()) -> str | None:
     lines = [f"{code}: {said}" if code and said else code or said]
     places: list[tuple[int, str]] = []
     if code == "invalid_training_file" or "raining file" in said:
-        # Not in what is shown, whose end may cut a number in two.
+        # Search the full message: the shown text may be cut within a number.
         places = _places(" ".join(texts(error, "message"))[:_READ], origins)
         lines += [f"{where} (example {number})" for number, where in places]
     if code == "invalid_training_file" and not places:

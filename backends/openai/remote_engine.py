@@ -15,7 +15,7 @@ class RemoteEngine:
     chats: Chats
     base_model: BaseModel
     named: Callable[[str | None], str]
-    """Returns what the server calls a model; None is the base model."""
+    """Returns a model's name at the server; None is the base model."""
 
     def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
         """Stream one answer."""
@@ -23,4 +23,4 @@ class RemoteEngine:
         return self.chats.stream(self.named(model), prompt, sampling, base)
 
     def close(self) -> None:
-        """Do nothing: nothing is held here."""
+        """Do nothing, as the engine holds no resources."""

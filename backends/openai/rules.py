@@ -1,10 +1,10 @@
-"""What the service would refuse of an example, hours later and without naming the line. Pure.
+"""Rules of the service for examples, which it applies hours later, naming no line. Pure.
 
-From the published schemas of training files and the guides; what they leave open is let through:
-keys of messages that they do not list, names of any characters, the role `developer`.
-Called for every example that is built: the common one, short texts of user and assistant, passes
-in a few comparisons. What the controller checks for every backend is not repeated here: that
-roles are known, that there is a question before an answer, that no answer is empty.
+The rules come from the published schemas of training files and from the guides. Cases that these
+leave open pass: unlisted keys of messages, names of any characters, the role `developer`. Every
+example that is built is checked. The common kind, short texts of user and assistant, passes in a
+few comparisons. The controller checks for every backend that roles are known, that a question
+precedes an answer and that no answer is empty, so these checks are not repeated here.
 """
 
 import json
@@ -247,7 +247,7 @@ def _check_calls(calls: object) -> None:
             raise BackendError("a tool call is not of the type function", _CALL_FORM)
         number = call.get("id")
         if not isinstance(number, str) or not number or number in seen:
-            # An id that is no text may be none that a set can look for.
+            # An id that is not a text may be unhashable, so look only texts up in the set.
             twice = isinstance(number, str) and number in seen
             what = f"the id {_short(number)} twice" if twice else "no `id`"
             raise BackendError(f"a tool call has {what}", "give every call an id of its own")
@@ -280,7 +280,7 @@ def _check_arguments(function: Mapping[str, Any]) -> None:
 
 
 def _check_offer(asked: Mapping[str, Any]) -> None:
-    """Check what a conversation offers the model besides messages."""
+    """Check a conversation's tools, functions and `parallel_tool_calls`."""
     if "tools" in asked:
         _check_tools(asked["tools"])
     if "functions" in asked:

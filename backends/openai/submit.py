@@ -300,7 +300,7 @@ class _Submission:
         raise AssertionError("an endless loop ended")
 
     def _report_ignored(self, body: Body, job: Body) -> None:
-        """Log that the server made the job without what it was told to report to."""
+        """Warn if the server made the job without the requested `integrations`."""
         if body.get("integrations") and not job.get("integrations"):
             _log.warning("%s made the job without `tracking`: it knows none", self._site.server)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 OUTPUTS: Final = ("preferred_output", "non_preferred_output")
 OFFERED: Final = ("tools", "functions")
-"""Keys of what a model may call."""
+"""Keys that list the tools or functions that a model may call."""
 _OUTPUT_NAMES: Final = ("assistant (preferred)", "assistant (not preferred)")
 
 

@@ -1,4 +1,4 @@
-"""Waiting, and saying what for: a wait of some seconds is announced, each reason once."""
+"""Waits that are announced: a wait of some seconds logs its reason, each reason once."""
 
 import logging
 import threading
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from typing import Final
 
 LONG_S: Final = 5.0
-"""Waits that are longer in all are announced."""
+"""Longest total wait for a reason without an announcement."""
 _log: Final = logging.getLogger("ftctl.openai")
 
 
 class Waiting:
-    """Sleeps for reasons, and logs a reason once when it costs more than some seconds. For many threads.
+    """Sleeps, and logs the reason once if all its waits exceed `LONG_S`. Thread-safe.
 
-    A warning of an unconfigured logger goes to stderr as it is, beside whatever a command prints.
+    Without logging configuration, the warning goes to stderr, apart from the command's output.
     """
 
     def __init__(self) -> None:
@@ -27,10 +27,10 @@ class Waiting:
         """Sleep.
 
         Args:
-            seconds: How long.
-            reason: What is waited for, a clause: `server (URL) to load model x`. Waits for the
-                same reason add up.
-            most_s: How long all waits for this reason may take.
+            seconds: Length of the wait.
+            reason: The reason, a clause after "waiting for": `server (URL) to load model x`. Waits
+                for the same reason add up.
+            most_s: Limit of all waits for this reason, in seconds.
         """
         if seconds <= 0:
             return
@@ -39,11 +39,11 @@ class Waiting:
 
     @contextmanager
     def during(self, reason: str, *, after_s: float = LONG_S) -> Iterator[None]:
-        """Announce what is waited for, when a call takes long. See `sleep`.
+        """Announce the reason if a call takes longer than `after_s`. See `sleep`.
 
         Args:
-            reason: What is waited for.
-            after_s: How long the call may take without a word.
+            reason: The reason of the wait.
+            after_s: Seconds that the call may take without an announcement.
         """
         timer = threading.Timer(after_s, self.announce, (LONG_S + after_s, reason))
         timer.daemon = True
@@ -54,7 +54,7 @@ class Waiting:
             timer.cancel()
 
     def announce(self, seconds: float, reason: str, *, most_s: float | None = None) -> None:
-        """Log a reason, if waiting so long for it makes it worth knowing. See `sleep`."""
+        """Log a reason once its waits exceed `LONG_S` in total. See `sleep`."""
         with self._lock:
             waited_s = self._waited_s.get(reason, 0.0) + seconds
             self._waited_s[reason] = waited_s

@@ -28,7 +28,7 @@ _PURSE: Final = frozenset(
         *("billing_not_active", "insufficient_credits", "payment_required"),
     }
 )
-"""Codes for an account without credit, which no waiting fills."""
+"""Codes for an account without credit; waiting does not help."""
 _PAYMENT_REQUIRED: Final = 402
 _TOO_MANY: Final = 429
 _KEYS: Final = re.compile(
@@ -36,30 +36,30 @@ _KEYS: Final = re.compile(
     r"|\b[Bb]earer +[A-Za-z0-9._~+/=-]{8,}"
     r"|\beyJ[A-Za-z0-9_-]{12,}(?:\.[A-Za-z0-9_-]*)*"
 )
-"""What looks like a key or a token: gateways repeat those of the servers behind them."""
+"""Keys and tokens in texts: gateways repeat the keys of the servers behind them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """Why a call went wrong, where more is known than what the server says."""
+    """The cause of a failed call, where more is known than the server's message."""
 
     what: str
-    """What is wrong with the server, a clause: `is hidden by a login page`."""
+    """Problem of the server, a clause: `is hidden by a login page`."""
     remedy: str
-    """What to do next."""
+    """The next step for a person."""
 
 
 class Refused(Exception):
-    """The server said no; nothing was created.
+    """The server refused the request and created nothing.
 
     Attributes:
         status: The HTTP status.
         code: The protocol's error code, or empty.
-        message: What the server said, cleaned for people.
+        message: The server's message, cleaned for people.
         param: The request field that the error is about, or empty.
-        retry_after_s: How long to wait before asking again, when the server says so.
-        speaks: Whether the answer had the protocol's error body.
-        cause: Why, where something else than the API answered.
+        retry_after_s: Seconds to wait before the next attempt, if the server names a pause.
+        speaks: True if the answer had the protocol's error body.
+        cause: The cause, where another program than the API answered.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Refused(Exception):
 
     @property
     def is_purse_empty(self) -> bool:
-        """Whether the account has no credit, whatever status says so."""
+        """True if the account has no credit, whatever the status."""
         is_quota = "current quota" in self.message and self.retry_after_s is None
         if self.status == _TOO_MANY:
             return self.code in _PURSE or is_quota
@@ -96,12 +96,12 @@ class Refused(Exception):
 
     @property
     def must_slow_down(self) -> bool:
-        """Whether waiting heals it: too many requests, and not an empty purse."""
+        """True if waiting helps: too many requests, but the account has credit."""
         return self.status == _TOO_MANY and not self.is_purse_empty
 
     @property
     def is_missing(self) -> bool:
-        """Whether the server lacks the job, file or model, and does not merely lack the address."""
+        """True if the server lacks the job, file or model, and not just the address."""
         of_address = self.message.lower().startswith(("invalid url", "resource not found"))
         return self.status == _NOT_FOUND and self.speaks and not of_address
 
@@ -110,11 +110,11 @@ class Unclear(Exception):
     """It is not known what the server did.
 
     Attributes:
-        reason: What was seen, for people.
-        sent: Whether the request may have reached the server.
-        retry_after_s: How long to wait before asking again, when the server says so.
-        may_pass: Whether asking again later may help.
-        cause: Why, where it is known.
+        reason: The observed failure, for people.
+        sent: True if the request may have reached the server.
+        retry_after_s: Seconds to wait before the next attempt, if the server names a pause.
+        may_pass: True if a later retry may succeed.
+        cause: The cause, where it is known.
     """
 
     def __init__(

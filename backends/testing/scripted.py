@@ -58,24 +58,24 @@ class ScriptedBackend:
     """A backend without models, for tests. Implements `Backend`.
 
     Args:
-        state: Folder for its jobs; what every `ScriptedBackend` with the same one sees.
-        script: States of the jobs submitted from now on, or a function that gives each its own.
-        answer: What models say to prompts.
-        raise_at: Errors that calls raise, by the name of the method.
-        crash_at: Calls that break off, by the name of the method.
-        crash: What breaking off means; the default raises `Crash`.
+        state: Folder for its jobs; every `ScriptedBackend` with this folder sees them.
+        script: States of jobs submitted from now on, or a function that returns a script per job.
+        answer: Answers of models to prompts.
+        raise_at: Errors that methods raise, by the name of the method.
+        crash_at: Moments at which methods crash, by the name of the method.
+        crash: Function that crashes; the default raises `Crash`.
         clock: Seconds since the epoch.
 
     Attributes:
-        usd: What a job is said to cost; None for not known.
-        gpu_hours: The same in hours.
-        remote: Whether data is said to leave the machine.
-        missing: Base models that are not here.
-        silent_bases: Base models that cannot be asked themselves.
+        usd: Reported cost of a job; None for not known.
+        gpu_hours: Reported GPU hours of a job; None for not known.
+        remote: True to report that data leaves the machine.
+        missing: Base models that are not on this machine.
+        silent_bases: Base models that cannot answer prompts themselves.
         recipe: Number of its newest recipe.
-        corrects: Whether its recipes are said to differ.
-        words: How examples are read; the method is the spec's.
-        calls: How often each method was called on this object.
+        corrects: True to report that its recipes differ.
+        words: Encoder of examples; its method is replaced by the spec's.
+        calls: Number of calls of each method on this object.
     """
 
     name = "scripted"
@@ -171,7 +171,7 @@ class ScriptedBackend:
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Sequence[Recipe]:
-        """Return the recipes that `recipe` numbers; the first one is not written out."""
+        """Return the recipes from number `recipe` down to 1; recipe 1 adds no hyperparameter."""
         del base_model, method
         newer = ({**hyperparameters, "recipe": number} for number in range(self.recipe, 1, -1))
         return [

@@ -1,4 +1,4 @@
-"""How the jobs of a `ScriptedBackend` go on, what its models say, and how a call breaks off."""
+"""Scripts of a `ScriptedBackend`: states of its jobs, answers of its models, crashes of calls."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NoReturn, TypeAlias
@@ -7,14 +7,14 @@ from backends.base import Completion, JobState, Prompt
 from backends.chat import text_of
 
 VANISHED: Final = "vanished"
-"""In a script: from here on the backend knows nothing of the job."""
+"""State in a script from which on the backend does not know the job."""
 
 Moment: TypeAlias = Literal["before", "after"]
-"""Whether a call breaks off before it had its effect, or after it, its answer lost."""
+"""Moment at which a call crashes: before its effect, or after it with its answer lost."""
 Script: TypeAlias = Sequence[str]
-"""States that a job goes through, one at each look; it stays at the last one."""
+"""States of a job, one per poll; the job stays in the last state."""
 Answer: TypeAlias = Callable[[str | None, Prompt], Completion]
-"""What a model says; None is the base model."""
+"""Function that returns a model's answer to a prompt; None is the base model."""
 
 GOES_WELL: Final[Script] = (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED)
 FAILS: Final[Script] = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
@@ -27,12 +27,12 @@ class Crash(BaseException):
 
 
 def raise_crash(call: str) -> NoReturn:
-    """Die by raising `Crash`; `lambda call: os._exit(1)` in its place dies for real."""
+    """Simulate a crash with `Crash`; use `lambda call: os._exit(1)` instead for a real crash."""
     raise Crash(call)
 
 
 def answer_well(model: str | None, prompt: Prompt) -> Completion:
-    """Let a tuned model give the expected answer, and the base model another one."""
+    """Return the expected answer for a tuned model, and a wrong answer for the base model."""
     if model is None:
         return Completion(text="?", finish_reason="length", reference_loss=2.0, reference_tokens=10)
     reference: Mapping[str, Any] = prompt.reference or {}

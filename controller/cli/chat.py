@@ -29,7 +29,7 @@ from controller.render.text import safe
 from controller.spec.load import FOLDER, read_specs
 
 QUIET_S = 5.0
-"""A longer wait is announced."""
+"""Longest wait without an announcement."""
 
 
 @click.command("chat")
@@ -123,13 +123,13 @@ class _Talk:
 
 
 def _message(answer: Completion) -> dict[str, Json]:
-    """Return an answer as a message of the conversation; thinking is no part of one."""
+    """Return an answer as a message of the conversation, without its thinking."""
     message: dict[str, Json] = {"role": "assistant", "content": given_answer(answer).text}
     return message | {"tool_calls": answer.tool_calls} if answer.tool_calls else message
 
 
 def _json(answers: Mapping[str, Completion], *, thinking: bool) -> Json:
-    """Return each answer's text; calls and, if asked for, thinking beside it."""
+    """Return the texts of the answers with their tool calls and, if requested, their thinking."""
     value: dict[str, Json] = {role: given_answer(one).text for role, one in answers.items()}
     calls = {role: one.tool_calls for role, one in answers.items() if one.tool_calls}
     thoughts = {role: given_answer(one).thinking for role, one in answers.items()}
@@ -152,7 +152,7 @@ def _show(answers: Mapping[str, Completion], *, thinking: bool) -> None:
 
 @contextmanager
 def _announced(who: str) -> Iterator[None]:
-    """Say after some seconds what is waited for."""
+    """Print after some seconds that the command waits for `who`."""
     said = threading.Timer(QUIET_S, click.echo, [f"Waiting for {safe(who)} …"], {"err": True})
     said.daemon = True
     said.start()
@@ -163,10 +163,10 @@ def _announced(who: str) -> Iterator[None]:
 
 
 def _readable(text: str) -> str:
-    """Return a message as training data is prepared.
+    """Return a message, normalised like training data.
 
     Raises:
-        FtctlError: It holds bytes that are not UTF-8.
+        FtctlError: The message contains bytes that are not UTF-8.
     """
     try:
         text.encode()
@@ -184,7 +184,7 @@ def _read_line() -> str:
     try:
         if not sys.stdin.isatty():
             return sys.stdin.readline().strip()
-        # Without it, a terminal takes one column back for a letter that is two columns wide.
+        # Without readline, Backspace erases only one column of a letter that is two columns wide.
         with suppress(ImportError):
             import_module("readline")
         return input("you> ").strip()

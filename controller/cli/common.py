@@ -30,12 +30,12 @@ COLOURS = {
 
 
 class Finite(click.FloatRange):
-    """A number in a range, and neither `nan` nor `inf`, which are in none."""
+    """A finite number in a range: not `nan`, not `inf`."""
 
     def convert(
         self, value: float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Read it."""
+        """Parse the number."""
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
@@ -182,14 +182,14 @@ def reason_of(error: BackendError | FtctlError) -> str:
 
 
 def ask(actions: Iterable[Action], *, again: str = "ftctl apply") -> None:
-    """Ask before anything is spent or changed; what merely continues needs no new approval.
+    """Ask for approval before anything is spent or changed; continuing needs no new approval.
 
     Args:
-        actions: What was shown.
+        actions: The actions that were shown.
         again: The command that shows them, without its options.
 
     Raises:
-        FtctlError: It was not approved, or nobody can be asked.
+        FtctlError: The user did not approve, or there is no terminal.
     """
     if not any(action.needs_approval for action in actions):
         return

@@ -79,7 +79,7 @@ def _say_done(result: RunResult, lockfile: Lockfile) -> None:
     }
     counts = {word: sum(isinstance(one, kind) for one in good) for word, kind in kinds.items()}
     if counts["submitted"]:
-        # Measuring is part of it.
+        # A submitted job includes its evaluation.
         del counts["evaluated"]
     counts |= {"failed": len(result.failed), "still open": len(result.waiting)}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)

@@ -17,7 +17,7 @@ replace_option = click.option(
 
 
 def check_replaced(names: Collection[str], prepared: PreparedRun) -> None:
-    """Check that every fine-tune to replace is declared, and that there is something to replace.
+    """Check that every fine-tune to replace is declared, and that its build can be replaced.
 
     Raises:
         FtctlError: A name is unknown, or its recorded build was made under the newest recipe.

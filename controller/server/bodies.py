@@ -33,17 +33,17 @@ N = TypeVar("N", bound=Named)
 
 
 class ExactBody(Body):
-    """A body in which every key is known: what is misspelt would change what comes of it."""
+    """A body that forbids unknown keys, since a misspelled key would change the result."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 def unknown_parameter(param: str, known: Collection[str] = ()) -> ApiError:
-    """Return the error of a parameter that is not known.
+    """Return the error for an unknown parameter.
 
     Args:
-        param: Where it stands.
-        known: What it may have been meant to be.
+        param: Path of the parameter in the body.
+        known: Parameters from which to suggest a name.
     """
     close = difflib.get_close_matches(param.rpartition(".")[2], sorted(known), n=1)
     meant = f" Did you mean '{close[0]}'?" if close else ""
@@ -56,16 +56,16 @@ async def read_body(
     limit: int,
     known: Collection[str] = (),
 ) -> B:
-    """Read a request's JSON.
+    """Read and validate a request's JSON body.
 
     Args:
-        request: Its body is not read yet.
-        model: What it may say.
-        limit: Its longest, in bytes.
-        known: What a parameter that the model forbids may have been meant to be.
+        request: A request whose body is not read yet.
+        model: The model of the body.
+        limit: Maximum size of the body, in bytes.
+        known: Parameters from which to suggest a name for an unknown parameter.
 
     Raises:
-        ApiError: It is too long, is no JSON, or says something impossible.
+        ApiError: The body is too long, is not JSON, or does not fit the model.
     """
     if int(request.headers.get("content-length", "0")) > limit:
         raise too_large(limit, "The request's body")

@@ -192,7 +192,7 @@ def missing(name: str) -> ApiError:
 
 
 def _seconds(written: str) -> float | None:
-    """Return a time of the lockfile; None for one that a person broke."""
+    """Return a time of the lockfile; None if a person's edit made it invalid."""
     try:
         return datetime.fromisoformat(written).timestamp()
     except ValueError:

@@ -1,4 +1,4 @@
-"""The address `/v1/chat/completions`."""
+"""The endpoint `/v1/chat/completions`."""
 
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -32,7 +32,7 @@ from controller.server.errors import ApiError
 from controller.server.limits import Limits
 
 UNFORCED = "x-ftctl-unforced"
-"""Header that names what the model was shown, and what nobody made sure of in its answer."""
+"""Header that lists the parameters passed to the model, but not enforced in its answer."""
 
 
 class ChatRoutes:

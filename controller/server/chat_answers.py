@@ -16,17 +16,17 @@ from backends.chat import Chunk
 from controller.server.errors import ApiError
 
 Pieces: TypeAlias = AsyncGenerator[tuple[int, Chunk], None]
-"""Pieces of answers, each with the number of its answer."""
+"""Chunks of answers, each with the number of its answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What a request says about the form of its answers."""
+    """The form of answers that a request wants."""
 
     model: str
     answers: int
     several_calls: bool
-    """Whether an answer may call more than one tool."""
+    """True if an answer may call more than one tool."""
     wants_usage: bool
 
 
@@ -49,7 +49,7 @@ class _Usage:
 
 @dataclass(slots=True, kw_only=True)
 class _Answer:
-    """One answer, as far as it has come."""
+    """The part of an answer that has arrived so far."""
 
     several_calls: bool
     text: str = ""
@@ -59,7 +59,7 @@ class _Answer:
     begun: bool = False
 
     def delta(self, chunk: Chunk) -> dict[str, JsonValue]:
-        """Take a piece, and return what it adds."""
+        """Add a chunk, and return the delta for the stream."""
         self.text += chunk.text
         self.thinking += chunk.thinking
         said: dict[str, JsonValue] = {}
@@ -85,7 +85,7 @@ class _Answer:
         return said
 
     def message(self) -> dict[str, JsonValue]:
-        """Return all of it."""
+        """Return the whole answer as a message."""
         message: dict[str, JsonValue] = {
             "role": "assistant",
             "content": None if self.calls and not self.text else self.text,
@@ -99,7 +99,7 @@ class _Answer:
 
     def _new_calls(self, chunk: Chunk) -> list[JsonValue]:
         room = None if self.several_calls else max(0, 1 - len(self.calls))
-        # An ID of its own: that of the backend may come again in the next turn.
+        # Make a new ID: the backend's ID may repeat in the next turn.
         return [
             {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": {**function}}
             for call in chunk.tool_calls[:room]
@@ -113,7 +113,7 @@ async def whole(
     """Return the body with complete answers.
 
     Raises:
-        BackendError: One of them breaks off.
+        BackendError: An answer breaks off.
     """
     answers = [_Answer(several_calls=shape.several_calls) for _ in range(shape.answers)]
     usage = _Usage()
@@ -145,14 +145,14 @@ async def events(
     """Yield answers as server-sent events.
 
     Args:
-        shape: Their form.
-        first: The first piece.
-        pieces: The others.
-        refused: Turns what went wrong into the protocol's error.
+        shape: The form of the answers.
+        first: The first chunk.
+        pieces: The other chunks.
+        refused: Turns a backend error into the protocol's error.
     """
     head = {**_head(shape.model), "object": "chat.completion.chunk"}
     if shape.wants_usage:
-        # Null until the last, by the protocol.
+        # The protocol requires null in every event before the last.
         head["usage"] = None
     answers = [_Answer(several_calls=shape.several_calls) for _ in range(shape.answers)]
     usage = _Usage()

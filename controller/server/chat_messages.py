@@ -1,4 +1,4 @@
-"""Messages and tools of a chat request: what each may hold, and what goes together."""
+"""Messages and tools of a chat request: their fields, and the order of calls and answers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeAlias, cast
@@ -24,11 +24,11 @@ from controller.server.errors import invalid
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _PART_KEYS = {"type", "text"}
 _HARMLESS_PART_KEYS = {"cache_control", "prompt_cache_breakpoint"}
-"""Hints for caches of other servers."""
+"""Cache hints for other servers; ignored."""
 
 
 def _as_text(content: object) -> object:
-    """Return parts of text as one text."""
+    """Return the parts of a content joined into one text."""
     if not isinstance(content, list):
         return content
     texts = []
@@ -46,7 +46,7 @@ def _as_text(content: object) -> object:
 
 
 def _object_text(text: str) -> str:
-    """Make sure that arguments are an object in JSON."""
+    """Check that arguments are a JSON object."""
     try:
         value = from_json(text, allow_inf_nan=False)
     except ValueError as error:
@@ -57,26 +57,26 @@ def _object_text(text: str) -> str:
 
 
 def _absent(value: object) -> None:
-    """Refuse what no model here could have said."""
+    """Refuse a field that models of this server cannot have written."""
     if value:
         raise ValueError("nothing but null can be understood here")
 
 
 Text: TypeAlias = Annotated[str, BeforeValidator(_as_text)]
-"""Content: a text, or parts of text."""
+"""Content of a message: a text, or parts of text."""
 Absent: TypeAlias = Annotated[None, BeforeValidator(_absent)]
-"""What clients send back as null, because answers have it."""
+"""A field of answers that clients send back as null."""
 NonEmpty: TypeAlias = Annotated[str, Field(min_length=1)]
 
 
 class Strict(BaseModel):
-    """Part of a request in which every key is known."""
+    """Part of a request that forbids unknown keys."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class AsWritten(Strict):
-    """Part of a request whose keys reach the model in the order in which they were written."""
+    """Part of a request whose keys reach the model in the order of the request."""
 
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -88,11 +88,11 @@ class AsWritten(Strict):
         return made
 
     def remember(self, written: dict[str, Any]) -> None:
-        """Keep what was written."""
+        """Store the part as written."""
         self._written = written
 
     def shown(self) -> dict[str, Any]:
-        """Return what was written, without what is null or left out."""
+        """Return the part as written, without null values and excluded fields."""
         left_out = {name for name, field in type(self).model_fields.items() if field.exclude}
         return {
             key: inner.shown()
@@ -111,17 +111,17 @@ class CalledFunction(AsWritten):
 
 
 class ToolCall(AsWritten):
-    """A call that the assistant made before."""
+    """A tool call of an earlier turn of the assistant."""
 
     id: NonEmpty
     type: Literal["function"]
     function: CalledFunction
     index: int | None = Field(default=None, exclude=True)
-    """Left by clients that put streamed calls together."""
+    """Left over by clients that join streamed calls."""
 
 
 class SystemMessage(Strict):
-    """Instructions."""
+    """A message with instructions."""
 
     role: Literal["system", "developer"]
     content: Text
@@ -129,7 +129,7 @@ class SystemMessage(Strict):
 
 
 class UserMessage(Strict):
-    """What a person says."""
+    """A message of the user."""
 
     role: Literal["user"]
     content: Text
@@ -137,7 +137,7 @@ class UserMessage(Strict):
 
 
 class AssistantMessage(Strict):
-    """What the model said before."""
+    """An earlier answer of the model."""
 
     role: Literal["assistant"]
     content: Text | None = None
@@ -153,7 +153,7 @@ class AssistantMessage(Strict):
 
 
 class ToolMessage(Strict):
-    """What a tool answered."""
+    """The result of a tool call."""
 
     role: Literal["tool"]
     content: Text
@@ -162,7 +162,7 @@ class ToolMessage(Strict):
 
 
 class UnknownMessage(BaseModel):
-    """A message of nobody: refused for its role."""
+    """A message with an unknown role, which is refused."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -191,7 +191,7 @@ class Function(AsWritten):
     parameters: dict[str, JsonValue] | None = None
     strict: bool | None = None
     result: JsonValue = Field(default=None, alias="return")
-    """What it returns; with the next two, keys of families whose templates show them."""
+    """Schema of the result. This and the next two keys are used by some families' templates."""
     returns: JsonValue = None
     response: JsonValue = None
 
@@ -204,7 +204,7 @@ class Tool(AsWritten):
 
 
 def as_prompt(messages: Sequence[BaseModel]) -> list[dict[str, Json]]:
-    """Return messages as a prompt holds them: without what is null."""
+    """Return messages for a prompt, without null values."""
     shown = []
     for message in messages:
         plain = message.model_dump(exclude_none=True)
@@ -215,10 +215,10 @@ def as_prompt(messages: Sequence[BaseModel]) -> list[dict[str, Json]]:
 
 
 def check_history(messages: Sequence[BaseModel]) -> None:
-    """Make sure that every call is answered, and that every answer of a tool has a call.
+    """Check that every tool call has an answer, and every answer of a tool has a call.
 
     Raises:
-        ApiError: With the first message that does not fit.
+        ApiError: A call or an answer has no counterpart; the error names the first.
     """
     waiting: dict[str, str] = {}
     for place, message in enumerate(messages):

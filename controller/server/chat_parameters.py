@@ -32,7 +32,7 @@ HARMLESS: Final = frozenset(
         *("prompt_cache_retention", "safety_identifier", "service_tier", "store", "user"),
     }
 )
-"""What may be ignored: it says who asks, or how to keep or to hurry, and not what to answer."""
+"""Ignored parameters: about the client, storage or speed, without effect on the answer."""
 
 UNSUPPORTED: Final[Mapping[str, tuple[JsonValue, ...]]] = {
     "add_generation_prompt": (True,),
@@ -75,7 +75,7 @@ UNSUPPORTED: Final[Mapping[str, tuple[JsonValue, ...]]] = {
     "verbosity": ("medium",),
     "web_search_options": (),
 }
-"""What is refused by name, but for null and these values, which ask for nothing."""
+"""Refused parameters, each with its neutral values, which are accepted, as is null."""
 
 _INSTEAD: Final = {
     "functions": "use 'tools'",
@@ -84,19 +84,19 @@ _INSTEAD: Final = {
     "response_format": "describe the form in the messages, and check the answer",
 }
 _THINKING: Final = ("enable_thinking", "thinking")
-"""What templates call it."""
+"""Names of the switch for thinking in chat templates."""
 
 
 class StreamOptions(Strict):
-    """How a stream looks."""
+    """Options of a stream."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
-    """Ignored: it hides lengths of pieces, and changes nothing of an answer."""
+    """Ignored: it hides the lengths of pieces, and does not change the answer."""
 
 
 class ChatRequest(BaseModel):
-    """The body of a request: what is honoured. `check` looks at everything else."""
+    """The body of a request: all honoured parameters. `check` handles all others."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
@@ -118,28 +118,28 @@ class ChatRequest(BaseModel):
 
     @property
     def thinking(self) -> bool:
-        """Whether the model is asked to think before it answers."""
+        """True to let the model think before it answers."""
         return any((self.chat_template_kwargs or {}).get(name) for name in _THINKING)
 
     @property
     def wants_tools(self) -> bool:
-        """Whether the model is shown the tools."""
+        """True to pass the tools to the model."""
         return bool(self.tools) and self.tool_choice != "none"
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream ends with its counts."""
+        """True to end a stream with its token counts."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
 def unforced(given: ChatRequest) -> list[str]:
-    """Return what reaches the model as written, but is not made sure of in its answer."""
+    """Return the parameters that are accepted, but not enforced in the answer."""
     strict = [
         f"tools[{number}].function.strict"
         for number, tool in enumerate(given.tools or ())
         if tool.function.strict and given.wants_tools
     ]
-    # A model that was trained to think does so whenever it is not told to.
+    # A model that was trained to think does so even if thinking is switched off.
     written = given.chat_template_kwargs or {}
     off = [f"chat_template_kwargs.{name}" for name in written if not given.thinking]
     return strict + off + (["reasoning_effort"] if given.reasoning_effort is not None else [])
@@ -152,14 +152,14 @@ _MODELS: Final[tuple[type[BaseModel], ...]] = (
 KNOWN: Final = frozenset(
     {name for model in _MODELS for name in model.model_fields} | HARMLESS | UNSUPPORTED.keys()
 )
-"""Every name in a request, to find what a misspelt one may have meant."""
+"""Every parameter name, from which to suggest a correction of a misspelled name."""
 
 
 def check(given: ChatRequest) -> None:
-    """Refuse what would be answered otherwise than asked for, rather than ignore it.
+    """Refuse every parameter that the answer would not follow, rather than ignore it.
 
     Raises:
-        ApiError: With the parameter's name.
+        ApiError: A parameter is unknown, unsupported or invalid; the error names it.
     """
     for name, value in (given.model_extra or {}).items():
         _check_other(name, value)
@@ -175,10 +175,10 @@ def check(given: ChatRequest) -> None:
 
 
 def samplings(given: ChatRequest) -> list[Sampling]:
-    """Return how each answer is drawn.
+    """Return the sampling of each answer.
 
     Raises:
-        ApiError: The stop texts are none.
+        ApiError: `stop` is not a list of at most `MOST_STOPS` non-empty texts.
     """
     stops = given.stop if isinstance(given.stop, list) else [given.stop]
     stops = [] if given.stop is None else stops

@@ -1,4 +1,4 @@
-"""Connections with time limits, before anything of a request is known."""
+"""Connections with time limits that apply before a request is parsed."""
 
 import asyncio
 import json
@@ -13,10 +13,10 @@ from controller.server.limits import Limits
 
 
 class Connection(H11Protocol):
-    """One connection. The subclass that `connection_class` makes knows the limits.
+    """One connection. `connection_class` makes a subclass with the limits.
 
-    A request's head has a time limit, and so has a client that does not read its answer. Where
-    connections run out, the one that has waited longest without a request makes room.
+    A request's head has a time limit, and so does a client that does not read its answer. If too
+    many connections are open, the server closes the connection that has been idle longest.
     """
 
     limits: ClassVar[Limits]
@@ -24,17 +24,17 @@ class Connection(H11Protocol):
     _head: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     since_s: float = 0.0
-    """When it was made, or answered last."""
+    """Time of the connection's start or of its last complete answer."""
 
     @property
     def waits(self) -> bool:
-        """Whether no request is being answered."""
-        # uvicorn declares it without None, and begins with None.
+        """True while no request is being answered."""
+        # uvicorn declares `cycle` without None, but starts with None.
         cycle = cast("object | None", self.cycle)
         return cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the time of the first head; refuse where there is no room."""
+        """Start the timer of the first head; refuse the connection if there is no room."""
         super().connection_made(cast("asyncio.Transport", transport))
         self.since_s = time.monotonic()
         if len(self.connections) > self.most and not self._make_room():
@@ -44,36 +44,36 @@ class Connection(H11Protocol):
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all clocks."""
+        """Stop all timers."""
         self._stop_head()
         self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read some of a request."""
+        """Read a part of a request, and update the timer of the head."""
         super().data_received(data)
         self._watch_head()
 
     def on_response_complete(self) -> None:
-        """Start to wait for the next request."""
+        """Record the time, as the connection is idle from now on."""
         self.since_s = time.monotonic()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Start the time of a client that does not read."""
+        """Start the timer of a client that does not read its answer."""
         super().pause_writing()
         if self._stalled is None:
             self._stalled = self.loop.call_later(self.limits.stalled_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop that time."""
+        """Stop the timer of a client that does not read its answer."""
         super().resume_writing()
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
+        """Answer a request that is not valid HTTP."""
         if self.waits or not self.cycle.response_started:
             self._end_with(ApiError(400, "invalid_http", msg))
         else:
@@ -95,7 +95,7 @@ class Connection(H11Protocol):
         return bool(waiting)
 
     def _watch_head(self) -> None:
-        # A body that arrives after its answer counts as well; an idle connection is uvicorn's.
+        # The rest of a body after its answer counts as well. uvicorn times idle connections.
         begun = bool(self.conn.trailing_data[0]) or self.conn.their_state is not h11.IDLE
         first = cast("object | None", self.cycle) is None
         if not self.waits or self.transport.is_closing():
@@ -118,7 +118,7 @@ class Connection(H11Protocol):
             self.give_up()
 
     def _end_with(self, error: ApiError) -> None:
-        """Answer without the application, and close the connection."""
+        """Send an error without the application, and close the connection."""
         self._stop_head()
         body = json.dumps(error.body()).encode()
         head = [
@@ -136,7 +136,7 @@ def connection_class(most: int, limits: Limits) -> type[Connection]:
     """Return the class of a server's connections.
 
     Args:
-        most: Connections held at once.
-        limits: Their times.
+        most: Maximum number of open connections.
+        limits: Time limits of a connection.
     """
     return type("Connection", (Connection,), {"most": most, "limits": limits})

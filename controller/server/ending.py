@@ -1,4 +1,4 @@
-"""How the server ends: running answers may continue for a while, new requests are refused."""
+"""Shutdown of the server: running answers may continue for a while, new requests are refused."""
 
 import logging
 from collections.abc import Callable
@@ -11,27 +11,27 @@ from controller.server.errors import ApiError
 _log = logging.getLogger(__name__)
 _LOOK_S = 0.05
 _LAST_WORDS_S = 2.0
-"""How long an answer that was given up may take to say so."""
+"""Seconds in which a cancelled answer can still report its cancellation."""
 
 
 @dataclass(slots=True)
 class Ending:
-    """Whether the server is about to end, and which requests still run."""
+    """State of the shutdown, and the running requests."""
 
     begun: bool = False
     running: set[anyio.CancelScope] = field(default_factory=set)
 
     def refusal(self) -> ApiError:
-        """Return the error that a client gets meanwhile."""
+        """Return the error for requests during the shutdown."""
         message = "The server is about to end. Try again in a moment."
         return ApiError(503, "server_ending", message, retry_after_s=5)
 
     async def drain(self, patience_s: float, *, force: Callable[[], bool]) -> None:
-        """Wait for running answers; give up those that take too long.
+        """Wait for running answers; cancel answers that take longer than `patience_s`.
 
         Args:
-            patience_s: How long they may take.
-            force: Asked whether somebody wants the end at once.
+            patience_s: Seconds that running answers may take.
+            force: Returns True if a person wants the server to end at once.
         """
         self.begun = True
         if self.running:

@@ -58,7 +58,7 @@ class ApiError(Exception):
         return {"error": error}
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that go with it."""
+        """Return the HTTP headers of the error."""
         headers = dict(self._headers)
         if self.retry_after_s is not None:
             headers["retry-after"] = str(max(1, math.ceil(self.retry_after_s)))
@@ -67,7 +67,7 @@ class ApiError(Exception):
         return headers
 
     def response(self) -> JSONResponse:
-        """Return the answer that says so."""
+        """Return the HTTP response of the error."""
         return JSONResponse(self.body(), self.status, self.headers())
 
 
@@ -103,8 +103,8 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> set[str]:
-    """Return the methods that an address has, by all of its routes."""
-    # By then the scope is that of the routes below the mount.
+    """Return the methods of an address, from all of its routes."""
+    # Here the request's scope is already relative to the mount.
     mounts = [route.routes for route in request.app.routes if isinstance(route, Mount)]
     return {
         method
@@ -116,7 +116,7 @@ def _allowed(request: Request) -> set[str]:
 
 
 async def on_os_error(request: Request, error: Exception) -> Response:
-    """Answer when the machine refuses: a full disk is the operator's to mend, and no defect."""
+    """Answer a failure of the machine. A full disk is not a defect: the operator frees space."""
     if isinstance(error, BackendError):
         return ApiError(500, "machine_failed", f"{error.message} {error.remedy}".strip()).response()
     if isinstance(error, OSError) and error.errno in _FULL:

@@ -139,11 +139,11 @@ def checked_purpose(purpose: str | None) -> str:
 def expiry(fields: Mapping[str, str], now_s: float) -> float | None:
     """Return when a file expires, from the fields of a form.
 
-    Both forms of the field are read: `expires_after[seconds]` beside `expires_after[anchor]`, and
+    Both forms of the field are accepted: `expires_after[seconds]` with `expires_after[anchor]`, and
     `expires_after` with both as JSON.
 
     Raises:
-        ApiError: They say something impossible.
+        ApiError: The fields are invalid.
     """
     whole = fields.get("expires_after")
     anchor, seconds = (fields.get(f"expires_after[{name}]") for name in ("anchor", "seconds"))

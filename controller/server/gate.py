@@ -1,4 +1,4 @@
-"""What every request passes: a request ID, the token, time limits, and a whole body before an error."""
+"""Middleware for every request: request ID, token, time limits, reading of refused bodies."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ class Gate:
         self.ending = Ending()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or refuse it."""
+        """Pass a request to the application, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -57,7 +57,7 @@ class Gate:
     def _refusal(self, headers: Headers) -> ApiError | None:
         given = headers.get("authorization", "").strip()
         kind, _, token = given.partition(" ")
-        # The kind's case is free, by RFC 9110.
+        # The scheme is case-insensitive, by RFC 9110.
         same = secrets.compare_digest(token.strip().encode(errors="replace"), self._token)
         if not same or kind.lower() != "bearer":
             message = (
@@ -77,7 +77,7 @@ class _Answer:
         self._body = body
         self._request_id = f"req_{uuid4().hex}"
         self._kind: str | None = None
-        """Its content type, once it has begun."""
+        """Content type of the answer, once it has started."""
         self._over = False
 
     async def send(self, message: Message) -> None:
@@ -93,7 +93,7 @@ class _Answer:
         await self._send(message)
 
     async def break_off(self, error: ApiError, scope: Scope) -> None:
-        """Tell the client why the answer does not come, or ends here."""
+        """Tell the client why the answer does not start, or breaks off."""
         if self._kind is None:
             await error.response()(scope, self._body.receive, self.send)
         elif not self._over and self._kind.startswith("text/event-stream"):
@@ -102,7 +102,7 @@ class _Answer:
 
 
 class _Body:
-    """A request's body, which knows whether it was read to its end, and does not wait for ever."""
+    """A request's body, with time limits and a flag for its end."""
 
     def __init__(self, receive: Receive, limits: Limits) -> None:
         self._receive = receive
@@ -111,10 +111,10 @@ class _Body:
         self._bytes = 0
         self._late = False
         self.over = False
-        """Whether all of it is here."""
+        """True once the whole body has arrived."""
 
     async def receive(self) -> Message:
-        """Return some of it.
+        """Return the next part of the body.
 
         Raises:
             ApiError: The client is too slow.
@@ -130,7 +130,7 @@ class _Body:
         raise ApiError(408, "request_timeout", "The request's body came too slowly.")
 
     async def drain(self) -> None:
-        """Read a refused body."""
+        """Read the rest of a refused body, up to `DRAIN_BYTES`."""
         left = DRAIN_BYTES
         with anyio.move_on_after(DRAIN_S), suppress(ApiError):
             while not (self.over or self._late) and left > 0:

@@ -25,13 +25,13 @@ def to_backend(
     """Return the complete settings for the backend, under its newest recipe.
 
     Args:
-        backend: Checks them and knows the defaults.
-        base_model: What is trained.
+        backend: The backend that checks hyperparameters and has the defaults.
+        base_model: The model to train.
         method: The training method.
-        asked: As the client wrote them; `auto` stands for a default.
+        asked: The client's hyperparameters; `auto` means the default.
 
     Raises:
-        ApiError: One of them is impossible.
+        ApiError: A hyperparameter is invalid.
     """
     given = {name: value for name, value in asked.items() if value not in ("auto", None)}
     for name, most in _MOST.items():

@@ -36,14 +36,14 @@ class Limits:
     sweep_s: float = 30.0
     """Between two looks for what has expired."""
     connections: int = 1_000
-    """Connections held at once; fewer where the process may open fewer files."""
+    """Maximum number of open connections; lower if the process may open fewer files."""
     head_s: float = 10.0
-    """How long a request's head may take."""
+    """Seconds in which a request's head has to arrive."""
     pause_s: float = 30.0
-    """How long a request's body may pause."""
+    """Longest pause in a request's body, in seconds."""
     slowest_bytes_s: int = 1_024
-    """Bytes a second below which a body is too slow, after its first `pause_s`."""
+    """Slowest accepted rate of a body in bytes per second, after its first `pause_s`."""
     stalled_s: float = 60.0
-    """How long an answer may wait for a client that does not read it."""
+    """Seconds that an answer may wait for a client that does not read it."""
     drain_s: float = 20.0
-    """How long running answers may continue when the server ends."""
+    """Seconds that running answers may continue when the server ends."""

@@ -1,4 +1,4 @@
-"""The server of HTTP around the application: its connections, and how it ends."""
+"""The HTTP server around the application: its connections and its shutdown."""
 
 import resource
 
@@ -9,15 +9,15 @@ from controller.server.gate import Gate
 from controller.server.limits import Limits
 
 _ACCEPTED_AT_ONCE = 100
-"""Connections taken from the system before the next look at anything else."""
+"""Connections that the event loop accepts before it handles any other event."""
 _OWN_FILES = 128
-"""Files that the server opens for itself."""
+"""File descriptors reserved for the server's own files."""
 _LAST_S = 5
-"""What is left of answers when the server has ended may take so long."""
+"""Seconds that uvicorn waits for remaining answers after the drain."""
 
 
 class HttpServer(uvicorn.Server):
-    """A server that lets running answers end before it does."""
+    """A server that waits for running answers before it ends."""
 
     def __init__(self, app: Gate, limits: Limits) -> None:
         files = _allowed_files()
@@ -27,7 +27,7 @@ class HttpServer(uvicorn.Server):
             app,
             http=connection_class(max(1, min(limits.connections, files - own)), limits),
             ws="none",
-            # Accepted in one go, before any of them can be refused.
+            # The event loop accepts the whole backlog before any connection can be refused.
             backlog=at_once,
             log_config=None,
             access_log=False,
@@ -39,7 +39,7 @@ class HttpServer(uvicorn.Server):
         self._limits = limits
 
     async def on_tick(self, counter: int) -> bool:
-        """Return whether the server ends now."""
+        """Return True if the server ends now, after running answers have ended."""
         ends = await super().on_tick(counter)
         if ends:
             ending = self._gate.ending
@@ -48,7 +48,7 @@ class HttpServer(uvicorn.Server):
 
 
 def _allowed_files() -> int:
-    """Return how many files this process may open, after asking for all that it can get."""
+    """Raise the limit of open files as far as possible, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else max(soft, 1 << 16)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""A log that does not repeat itself, however often the same thing goes wrong."""
+"""Log output with a limit on repeated records."""
 
 import asyncio
 import errno
@@ -14,7 +14,7 @@ _MOST_KINDS: Final = 1_000
 
 
 class Sparing(logging.Filter):
-    """Lets some records of a kind pass in a minute; the next to pass says how many did not."""
+    """Passes `allowed` records of a kind per `every_s`, and later reports how many it hid."""
 
     def __init__(self, allowed: int = 3, every_s: float = _EVERY_S) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Sparing(logging.Filter):
         self._seen: dict[tuple[object, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is written."""
+        """Return True if a record is written."""
         raised = record.exc_info[0] if record.exc_info else None
         kind = (record.name, record.levelno, str(record.msg), raised)
         now_s = time.monotonic()
@@ -40,7 +40,7 @@ class Sparing(logging.Filter):
 
 
 def quiet_handler() -> logging.Handler:
-    """Return what writes the log to stderr."""
+    """Return a handler that writes the log to stderr, with a limit on repetition."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     handler.addFilter(Sparing())
@@ -48,7 +48,7 @@ def quiet_handler() -> logging.Handler:
 
 
 def on_loop_error(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """Log what went wrong outside of any request; running out of files needs no traceback."""
+    """Log an error outside of any request, without a traceback if files run out."""
     error = context.get("exception")
     if isinstance(error, OSError) and error.errno in _OUT_OF_FILES:
         _log.error("no connection can be accepted: %s; raise `ulimit -n`", error.strerror)

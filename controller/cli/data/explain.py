@@ -18,7 +18,7 @@ from controller.render.data import fate_json, fate_text
 @json_option
 @click.pass_context
 def command(ctx: click.Context, name: str, *, place: str) -> None:
-    """Say what became of one row of a source, step by step.
+    """Explain the processing of one row of a source, step by step.
 
     Rows of a JSON array are named by their index, counted from 0: 'data/cafe.json[17]'.
     """

@@ -113,5 +113,5 @@ def origin_of(opened: Opened, text: str) -> Origin:
 
 
 def typed(origin: Origin) -> str:
-    """Return a place as it is typed in a shell, which would take brackets for a pattern."""
+    """Return a place quoted for a shell, which would read brackets as a pattern."""
     return f"'{origin}'" if origin.is_indexed else str(origin)
