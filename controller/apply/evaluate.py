@@ -50,7 +50,7 @@ def measured(
         name: The fine-tune.
         build: The candidate.
         entry: The fine-tune's record in the lockfile.
-        context: What handlers need.
+        context: Shared objects for handlers.
         without_base: True to leave out the base model.
         asks_production: True to measure production again, at any cost, where its scores are of
                 an older version.

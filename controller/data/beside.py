@@ -95,7 +95,7 @@ def names_beside(row: Row, read: Named, within: str = "") -> tuple[str, ...]:
 
     Args:
         row: The row or object.
-        read: What the spec names.
+        read: Names in the spec.
         within: Path of the object in its row, with a dot: `meta.`.
     """
     if not within and row.keys() <= read.whole:

@@ -105,7 +105,7 @@ class Budget(Strict):
     """US dollars, by the high end of the estimate."""
     max_gpu_hours: float | None = Field(default=None, ge=0)
     """Limit in hours of one GPU (or of the CPU, if it trains). The job stops at this limit. If
-    trainings of the same kind have ended before, the high end of the estimate must not exceed it."""
+    trainings of the same kind have ended before, the estimate's high end must not exceed it."""
 
 
 class Lifecycle(Strict):
