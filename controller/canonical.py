@@ -23,7 +23,7 @@ def canonical_json(value: Json) -> bytes:
 
 
 def written_json(value: Json) -> bytes:
-    """Return the same bytes of a JSON value, but with the keys of objects in the order as written.
+    """Return a JSON value as canonical bytes, but with the keys of objects in the order as written.
 
     Raises:
         ValueError: A number is not finite.

@@ -125,7 +125,7 @@ def check_spec(
 
 @contextmanager
 def in_spec(loaded: LoadedSpec) -> Iterator[None]:
-    """Turn what a backend finds wrong with hyperparameters into problems of the spec's lines.
+    """Turn a backend's errors about hyperparameters into problems with the spec's lines.
 
     Raises:
         InvalidInput: With every problem.
@@ -165,7 +165,7 @@ def _sources(loaded: LoadedSpec) -> Iterator[tuple[tuple[str | int, ...], Source
 
 
 def _check_unmet(loaded: LoadedSpec, can: Capabilities) -> Iterator[Problem]:
-    """Yield the fields that nothing would come of at this backend."""
+    """Yield the fields that this backend would ignore."""
     spec = loaded.spec
     for service in sorted(spec.tracking.model_dump(exclude_none=True).keys() - can.tracking):
         message = f"the {spec.backend} backend reports no metrics to {service}"

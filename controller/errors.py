@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 LONGEST_LINE = 500
-"""Characters of one line of a message or a remedy: what it repeats may be as long as a file."""
+"""Maximum characters in a line of a message or remedy; it may quote a value as long as a file."""
 
 _NAMED = 3
-"""Sources that are named where many have one problem."""
+"""Maximum number of sources to name if several have the same problem."""
 
 
 class ExitCode(IntEnum):
@@ -42,7 +42,7 @@ class ExitCode(IntEnum):
 
 
 def legible(text: str) -> str:
-    """Return a text with the middle of each line left out that is too long to be read."""
+    """Return a text with the middle of each overlong line left out."""
     if len(text) <= LONGEST_LINE:
         return text
     return "\n".join(
@@ -61,14 +61,14 @@ class Problem:
     """As a person would type it: relative to the repository."""
     line: int | None = None
     row: int | None = None
-    """From 0 on, of a file whose rows are called by their index: `data.json[17]`."""
+    """Index from 0, for a file whose rows have an index in messages: `data.json[17]`."""
     field: str = ""
     """Dotted: `data.train[0].path`."""
     message: str
     remedy: str = ""
 
     def __post_init__(self) -> None:
-        """Cut what is too long to be read."""
+        """Shorten texts that are too long to read."""
         object.__setattr__(self, "message", legible(self.message))
         object.__setattr__(self, "remedy", legible(self.remedy))
 

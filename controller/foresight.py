@@ -40,11 +40,11 @@ _LEFT_OUT: dict[StepName, str] = {
     "unusable": "rows set aside that cannot be used",
     "pairs": "preference pairs left out, whose answers are the same",
 }
-"""What is said before the number of what a person would expect to be used."""
+"""Warning texts about rows and pairs that are left out, printed before their number."""
 
 
 _TOLD: dict[StepName, str] = {"read": "how files were read", "where": "conditions"}
-"""Steps whose remarks are about a whole file, and are shown themselves."""
+"""Steps with remarks about a whole file, which are printed themselves."""
 _MOST = 3
 
 

@@ -1,4 +1,4 @@
-"""One spec's dataset, encoder and base model, under the recipe that is asked for.
+"""Dataset, encoder and base model of one spec, under a given recipe.
 
 Needs no key, no network and no heavy package.
 """
@@ -26,7 +26,7 @@ from controller.spec.yaml import dotted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bases:
-    """Base models as their backends found them, and how they read examples; each is asked once."""
+    """Base models as identified by their backends, and their encoders; each is requested once."""
 
     models: dict[tuple[str, str, str | None, Path], BaseModel] = field(default_factory=dict)
     encoders: dict[tuple[str, BaseModel, str, str], Encoder] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Bases:
     def identify(
         self, backend: Backend, spec: Spec, revision: str | None, folder: Path
     ) -> BaseModel:
-        """Return what a spec's base model is."""
+        """Return the base model of a spec."""
         key = (spec.place, spec.base_model, revision, folder)
         if key not in self.models:
             self.models[key] = backend.identify(spec.base_model, revision, folder)
@@ -48,7 +48,7 @@ class Bases:
         base_model: BaseModel,
         hyperparameters: Mapping[str, Json],
     ) -> Sequence[Recipe]:
-        """Return the recipes of a backend; equal settings share them, which reads files once."""
+        """Return the recipes of a backend; equal settings share them, to read files once."""
         key = (spec.place, base_model, spec.method, repr(hyperparameters))
         if key not in self.numbered:
             self.numbered[key] = backend.recipes(base_model, spec.method, hyperparameters)
@@ -61,7 +61,7 @@ class Bases:
         base_model: BaseModel,
         hyperparameters: Mapping[str, Json],
     ) -> Encoder:
-        """Return how a model reads examples; equal settings share one, which knows its files."""
+        """Return the encoder of a model; equal settings share it, to read files once."""
         key = (spec.place, base_model, spec.method, repr(hyperparameters))
         if key not in self.encoders:
             self.encoders[key] = backend.encoder(base_model, spec.method, hyperparameters)
@@ -70,28 +70,28 @@ class Bases:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """What the fine-tunes of one pass share while they are resolved."""
+    """Data that the fine-tunes of one pass share while they are resolved."""
 
     project: Project
     blobs: Mapping[Path, Blob] = field(default_factory=dict)
-    """What git knows of files that need not be read."""
+    """Blobs that git already knows, so that their files need no reading."""
     fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
-    """Answers of databases, URLs and hubs: each is asked once a run, so that its passes agree."""
+    """Answers of databases, URLs and hubs, queried once a run, so that its passes agree."""
     bases: Bases = field(default_factory=Bases)
-    """Base models that other specs of the same pass asked for."""
+    """Base models of other specs in the same pass."""
     answers: Answers = field(default_factory=Answers)
-    """What backends answered about other specs of the same pass."""
+    """Answers of backends about other specs in the same pass."""
     unchanged: Unchanged | None = None
-    """Datasets that earlier passes found whole; None to look at every file."""
+    """Datasets that earlier passes found complete; None to check every file."""
 
 
 def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend, bases: Bases) -> BaseModel:
-    """Find out what a spec's base model is.
+    """Identify a spec's base model.
 
     A hub model without `revision` keeps the revision that was recorded first.
 
     Raises:
-        InvalidInput: It is not here.
+        InvalidInput: The base model is not on this machine.
     """
     spec = loaded.spec
     revision = spec.revision
@@ -107,23 +107,23 @@ def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend, bases: Bas
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltData:
-    """A spec's dataset, and what it was built with."""
+    """A spec's dataset, and the inputs of its build."""
 
     dataset: Dataset
     encoder: Encoder
     base_model: BaseModel
     hyperparameters: Mapping[str, Json]
-    """Complete: defaults written out."""
+    """Complete hyperparameters, with defaults."""
 
 
 def build_newest(
     loaded: LoadedSpec, entry: Entry, backend: Backend, readings: Readings
 ) -> BuiltData:
-    """Build the dataset of a spec that was checked under the newest recipes, or find it built.
+    """Build the dataset of a checked spec under the newest recipes, or find it in the cache.
 
     Raises:
         InvalidInput: With every problem of its data.
-        DataNotRead: A source cannot be read here.
+        DataNotRead: A source cannot be read on this machine.
     """
     base_model = identify_base(loaded, entry, backend, readings.bases)
     newest = recipes_of(loaded, base_model, backend, readings)[0]
@@ -146,19 +146,19 @@ def build_one(
     hyperparameters: Mapping[str, Json],
     recipe: int,
 ) -> BuiltData:
-    """Build the dataset of a spec that was checked, or find it built.
+    """Build the dataset of a checked spec, or find it in the cache.
 
     Args:
         loaded: The spec.
         base_model: The spec's.
         backend: The spec's.
-        readings: The repository, and what was read of it before.
-        hyperparameters: Complete, under one recipe of the backend.
+        readings: The repository, and the data already read from it.
+        hyperparameters: Complete hyperparameters, under one recipe of the backend.
         recipe: Version of what a row becomes; see `controller.data.recipes`.
 
     Raises:
         InvalidInput: With every problem of its data.
-        DataNotRead: A source cannot be read here.
+        DataNotRead: A source cannot be read on this machine.
     """
     spec = loaded.spec
     with in_spec(loaded):
@@ -195,7 +195,7 @@ def _with_line(problem: Problem, loaded: LoadedSpec) -> Problem:
     if problem.file != loaded.file or problem.line is not None:
         return problem
     lines, field_ = loaded.document.lines, f"{problem.field}."
-    # A key that is not written has the line of what it would stand in.
+    # A missing key gets the line of its parent.
     around = [
         path
         for path in lines

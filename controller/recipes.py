@@ -1,8 +1,8 @@
-"""Which recipe a spec's inputs are taken under: the newest, or that of what is recorded.
+"""Recipe of a spec's inputs: the newest, or the recipe of the recorded inputs.
 
-A recipe is a version of ftctl's own corrections: of what a row becomes (`data.recipes`), and of what
-a backend trains (`Backend.recipes`). An upgrade trains nothing: inputs that a recorded build, job or
-failure was made from count as that build's, whatever a newer recipe would make of the same spec.
+A recipe is a version of ftctl's own corrections: to the conversion of rows (`data.recipes`), and to
+a backend's training (`Backend.recipes`). An upgrade trains nothing: the inputs of a recorded build,
+job or failure still match it, even if a newer recipe would give others for the same spec.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from controller.plan.fingerprint import TRAINING_SCHEME, changes, fingerprint, t
 from controller.spec.model import Spec
 
 Elsewhere: TypeAlias = Mapping[str, Sequence[Mapping[str, Json]]]
-"""Inputs of jobs and builds that git or a backend knows of fine-tunes without an entry, by name."""
+"""Inputs of jobs and builds in git or at a backend, by name of a fine-tune without an entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,22 +30,22 @@ class Variant:
     inputs: Mapping[str, Json]
     fingerprint: str
     corrected: tuple[str, ...] = ()
-    """Inputs that a newer recipe would make differently; none for the newest itself."""
+    """Inputs that a newer recipe would make differently; empty for the newest recipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """Inputs that were trained, or are being trained, or failed."""
+    """Inputs of finished, running or failed trainings."""
 
     fingerprints: frozenset[str] = frozenset()
     without_data: frozenset[str] = frozenset()
-    """Digests of the same inputs without their data, which tell whether it is worth building that
-    under another recipe."""
+    """Digests of the same inputs without their data. They tell if building the data under another
+    recipe can help."""
     is_uncertain: bool = False
-    """Whether a fingerprint among them was recorded without its inputs."""
+    """True if a fingerprint in this record has no recorded inputs."""
 
     def may_have(self, spec: Spec, base: str, settings: Iterable[Mapping[str, Json]]) -> bool:
-        """Return whether inputs of a spec, of any data, may be among these."""
+        """Return True if inputs of a spec, with any data, may be among these inputs."""
         return self.is_uncertain or any(
             _without_data(_inputs(spec, base, one, "")) in self.without_data for one in settings
         )
@@ -53,21 +53,21 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What is known of every fine-tune's inputs; looked up only for specs that are not recorded."""
+    """Recorded inputs of every fine-tune; used only if a spec's newest inputs are not recorded."""
 
     lockfile: Lockfile
     elsewhere: Elsewhere = field(default_factory=dict)
     replace: Collection[str] = ()
-    """Fine-tunes whose builds of an older recipe are to be replaced, whatever is recorded."""
+    """Fine-tunes whose builds of an older recipe to replace, even if recorded."""
 
     def own(self, name: str) -> Known:
-        """Return what is known of one fine-tune."""
+        """Return the recorded inputs of one fine-tune."""
         entry = self.lockfile.finetunes.get(name)
         return _of_inputs(self.elsewhere.get(name, ())) if entry is None else _of_entry(entry)
 
     @cached_property
     def anywhere(self) -> Known:
-        """What is known of all of them; a fine-tune may have been renamed, or equal another one."""
+        """Recorded inputs of all fine-tunes: a fine-tune may be renamed, or equal to another."""
         known = [self.own(name) for name in self.lockfile.finetunes.keys() | self.elsewhere.keys()]
         return Known(
             fingerprints=frozenset[str]().union(*(one.fingerprints for one in known)),
@@ -82,18 +82,18 @@ def choose(
     recorded: Recorded,
     build: Callable[[Mapping[str, Json], int], BuiltData],
 ) -> Variant:
-    """Return the inputs that a fine-tune's spec asks for.
+    """Return the inputs of a fine-tune's spec, under the recipe that applies.
 
     Args:
         name: The fine-tune.
         spec: Its spec.
         recipes: Its hyperparameters under each recipe of its backend, newest first.
-        recorded: What was trained before.
+        recorded: Inputs of earlier trainings.
         build: Builds the dataset for hyperparameters and a recipe of data.
 
     Raises:
         InvalidInput: The data has problems.
-        DataNotRead: A source cannot be read here.
+        DataNotRead: A source cannot be read on this machine.
     """
     newest = _variant(spec, build(recipes[0].hyperparameters, NEWEST))
     entry = recorded.lockfile.finetunes.get(name)
@@ -123,7 +123,7 @@ def _others(
         older = range(NEWEST - 1, 0, -1)
         data += [build(recipes[0].hyperparameters, recipe) for recipe in older]
     for number, recipe in enumerate(recipes):
-        # Examples are read alike by all recipes of a backend.
+        # All recipes of a backend read examples in the same way.
         settings = recipe.hyperparameters
         is_corrected = any(one.is_correction for one in recipes[:number])
         for built in data:
@@ -134,7 +134,7 @@ def _others(
 
 
 def _differing(one: Variant, newest: Variant, *, settings: bool) -> tuple[str, ...]:
-    """Return the inputs in which a variant differs from the newest, where that changes a model."""
+    """Return the inputs that differ from the newest variant, if that changes the model."""
     fields = (change.field for change in changes(one.inputs, newest.inputs))
     return tuple(name for name in fields if settings or not name.startswith("hyperparameters."))
 

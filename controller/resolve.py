@@ -67,15 +67,15 @@ def resolve(
 ) -> Resolved:
     """Build every dataset, identify every base model, compute every fingerprint.
 
-    What is wrong with one fine-tune concerns it alone: it is unresolved, the others are not.
+    Problems of one fine-tune make only this fine-tune unresolved.
 
     Args:
-        specs: The specs that could be read.
-        recorded: The lockfile, and what is known besides.
-        readings: The repository, and what was read of it before in the same run.
+        specs: The valid specs.
+        recorded: The lockfile, and inputs known from elsewhere.
+        readings: The repository, and the data already read in the same run.
         open_backend: Opens a backend by a spec's `place`.
-        policies: What the repository demands.
-        problems: What is wrong with specs that could not be read, by fine-tune.
+        policies: Policies of the repository.
+        problems: Problems of invalid specs, by fine-tune.
     """
     desired: dict[str, Desired] = {}
     requests: dict[str, TrainRequest] = {}

@@ -1,8 +1,8 @@
-"""Search a pattern that a spec names in many texts, within a time limit.
+"""Search many texts for a pattern from a spec, within a time limit.
 
-Anybody may propose a pattern, and `(a+)+$` takes longer than the age of the universe for a line of
-a's. Python's engine cannot be stopped while it searches. So it searches in a child process, which
-can be.
+Patterns come from untrusted authors, and `(a+)+$` takes longer than the age of the universe for a
+line of a's. Python's engine cannot be stopped during a search. So a child process searches, and
+is killed at the limit.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from controller.errors import FtctlError
 
 TIMEOUT_S = 60.0
-"""For all texts together."""
+"""Time limit for all texts together."""
 
 _PROGRAM = """
 import json, re, sys
@@ -24,7 +24,7 @@ json.dump([pattern.search(text) is not None for text in asked["texts"]], sys.std
 
 
 def found_in(pattern: str, texts: Sequence[str], timeout_s: float = TIMEOUT_S) -> list[bool]:
-    """Return for each text whether a pattern is found in it.
+    """Return for each text whether it contains a match of a pattern.
 
     Args:
         pattern: A regular expression in Python's syntax, which compiles.

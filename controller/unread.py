@@ -1,6 +1,6 @@
-"""Fields of a spec that nothing would read as the rest of it stands: each is refused by name. Pure.
+"""Refuse by name each field of a spec that has no effect next to its other fields. Pure.
 
-A field at its default is left alone, since writing out a default changes nothing.
+A field with its default value passes, since writing out a default changes nothing.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from controller.spec.model import Evaluation
 
 
 def check_unread(loaded: LoadedSpec) -> Iterator[Problem]:
-    """Yield a problem for each field of a spec that would change nothing."""
+    """Yield a problem for each field of a spec that has no effect."""
     yield from _check_prepare(loaded)
     spec, data = loaded.spec, loaded.spec.data
     if not isinstance(data.held_out, Fraction):

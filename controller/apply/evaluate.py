@@ -49,14 +49,14 @@ def measured(
     Args:
         name: The fine-tune.
         build: The candidate.
-        entry: What is recorded of the fine-tune.
-        context: What handlers need.
-        without_base: Whether the base model is left out.
-        asks_production: Whether production is measured again, whatever that costs, where its scores
-            are of an older version.
+        entry: The fine-tune's record in the lockfile.
+        context: Shared objects for handlers.
+        without_base: True to leave out the base model.
+        asks_production: True to measure production again, at any cost, where its scores are of
+                an older version.
 
     Raises:
-        BackendError: A model could not be asked.
+        BackendError: A model gave no answer.
     """
     desired = context.desired(name)
     comparison = compare_with(

@@ -1,9 +1,9 @@
-"""Sources → rows → examples → dataset. The door is `dataset.build_dataset`.
+"""Sources → rows → examples → dataset. The entry point is `dataset.build_dataset`.
 
-Where a change goes, in the order in which data comes along::
+Where a change belongs, in the order of processing::
 
-    find, globs, look, encodings, packed   files of the repository: where, whether changed, what bytes
-    fetch/                                 databases, URLs, hubs: once into a snapshot file
+    find, globs, look, encodings, packed   files of the repository: paths, changes, bytes
+    fetch/                                 databases, URLs, hubs: fetched once into a snapshot
     given                                  the file behind every source of a spec
     readers/                               one format each: file → rows
     batches, workers                       rows → processes, in order
@@ -11,15 +11,15 @@ Where a change goes, in the order in which data comes along::
       shapes, sharegpt, preference, calls    row → example
       beside                                 keys of a row that no shape reads
       prepare, html_text, personal, pii      example → example
-      check_calls                            whether what is called can be
-      plain                                  the common case of all that, at once
-      measure, truncate                      what the model refuses, what is too long
-      example, compared                      example ⇄ canonical line; what near duplicates share
-    page, spool, scratch                   prepared examples, until it is decided which stay
+      check_calls                            check that calls are possible
+      plain                                  fast path for the common case of these steps
+      measure, truncate                      examples that the model refuses or that are too long
+      example, compared                      example ⇄ canonical line; text for near duplicates
+    page, spool, scratch                   prepared examples, until `decide` has run
     decide: equal, alike, near, split      duplicates, samples, weights, sides
-    parts, writer, aside, books, report    what is written, and what is said of it
-    build, order, dataset, cache, garbage  the walk; kept by content; removed when unused
-    unchanged                              datasets that need not be looked at again
+    parts, writer, aside, books, report    output files and the report
+    build, order, dataset, cache, garbage  main loop; cache by content; removal of unused entries
+    unchanged                              datasets that need no inspection again
     lengths, statistics, difference,       what `ftctl data` shows of a built dataset
     trace, view, language, contradictions
 """

@@ -26,12 +26,12 @@ class Alike:
     """Finds near duplicates in a spool."""
 
     def __init__(self, spool: Spool, similarity: float, recipe: int) -> None:
-        """Load what compares texts.
+        """Load the packages that compare texts.
 
         Args:
             spool: The examples, with band keys.
-            similarity: Share of common runs of characters from which two are nearly the same.
-            recipe: Version of what is compared besides texts.
+            similarity: Share of common character runs from which two texts are near duplicates.
+            recipe: Version of what is compared in addition to texts.
 
         Raises:
             Unusable: A package of the extra is missing.

@@ -55,12 +55,12 @@ Batch: TypeAlias = Lines | Rows
 
 
 def read_batches(file: SourceFile, limit: int | None, conditions: Conditions) -> Iterator[Batch]:
-    """Yield what a file has, in its order.
+    """Yield the batches of a file, in its order.
 
     Args:
         file: The file.
-        limit: Most rows that are wanted of it.
-        conditions: Which rows count for the limit; not asked without one.
+        limit: Maximum number of rows to read.
+        conditions: Rows that count for the limit; unused without a limit.
     """
     if file.is_plain_jsonl and limit is None:
         yield from _read_lines(file)

@@ -1,9 +1,9 @@
-"""Keys of a row that its shape does not read: refused where they change what is meant, else named.
+"""Keys of a row that its shape does not read: refused if they change the meaning, else reported.
 
-Nothing that a row says is dropped without a word. A key that means something in data of this kind
-(a label of what is unwanted, a weight, another answer, a part of the question, images) is refused
-with what to write; every other key is named once in the report of its source. What a source names
-in `where`, `ignore` or for the split was thought of, and passes. Pure.
+No key of a row is dropped silently. A key with a meaning in data of this kind (a label of
+unwanted answers, a weight, another answer, a part of the question, images) is refused, and the
+message says what to write. Every other key is reported once for its source. Keys that a source
+names in `where`, `ignore` or for the split pass. Pure.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Row: TypeAlias = Mapping[str, Json]
 
 
 class Reading(NamedTuple):
-    """How the rows of a source are read."""
+    """How to read the rows of a source."""
 
     recipe: int = NEWEST
     """Version of what a row becomes; see `recipes`."""
@@ -29,13 +29,13 @@ class Reading(NamedTuple):
 
 
 class _Meaning(NamedTuple):
-    """What a key says that training would not know."""
+    """Meaning of a key that training would ignore."""
 
     what: str
     remedy: str
-    """What to write; `<key>` is the key."""
+    """What to write instead; `<key>` stands for the key."""
     says: Callable[[Json], bool] = bool
-    """Whether a value of it says anything."""
+    """Function that returns True if the key's value carries information."""
 
 
 def keys_beside(
@@ -44,13 +44,13 @@ def keys_beside(
     """Return the keys of a row, or of an object in it, that its shape does not read.
 
     Args:
-        row: Whose keys.
-        read: Those that are read.
-        reading: How the rows of its source are read.
-        within: Where the object is in its row: `input`.
+        row: The row or object.
+        read: Keys that the shape reads.
+        reading: How to read the rows of this source.
+        within: Path of the object in its row: `input`.
 
     Raises:
-        Unusable: One changes what is meant.
+        Unusable: An unread key changes the meaning.
     """
     if row.keys() <= read:
         return ()
@@ -71,17 +71,17 @@ def keys_beside(
 
 
 class Named(NamedTuple):
-    """Keys that a spec names, each perhaps a path into objects: `meta.question`."""
+    """Keys that a spec names, each possibly a path into objects: `meta.question`."""
 
     whole: frozenset[str]
-    """Those that are read, or left unread on purpose."""
+    """Keys that are read, or left unread on purpose."""
     begun: frozenset[str]
-    """Those whose objects hold one of them."""
+    """Keys whose objects hold a key of `whole`."""
 
 
 @lru_cache(maxsize=100)
 def named(names: frozenset[str], reading: Reading) -> Named:
-    """Return what a spec names: the columns that it reads, joined ones apart, and the ignored."""
+    """Return the keys that a spec names: columns (joined columns separately) and ignored keys."""
     joined = [one for name in names for one in joined_columns(name)]
     whole = frozenset(map(composed, (*names, *joined, *reading.ignored)))
     begun = frozenset(
@@ -91,12 +91,12 @@ def named(names: frozenset[str], reading: Reading) -> Named:
 
 
 def names_beside(row: Row, read: Named, within: str = "") -> tuple[str, ...]:
-    """Return the keys that are not read where the spec itself names those that are: none is refused.
+    """Return the keys that are not read in a row whose columns the spec names. Refuse none.
 
     Args:
-        row: Whose keys.
-        read: What the spec names.
-        within: Where the object is in its row: `meta.`.
+        row: The row or object.
+        read: Names in the spec.
+        within: Path of the object in its row, with a dot: `meta.`.
     """
     if not within and row.keys() <= read.whole:
         return ()
@@ -204,4 +204,4 @@ _MEANINGS: Mapping[str, _Meaning] = {
     **dict.fromkeys(("instructions", "developer", "system_message"), _PROMPT),
     **dict.fromkeys(("chat_template_kwargs", "enable_thinking"), _SWITCH),
 }
-"""What is known to mean something, in the formats of the training tools that people come from."""
+"""Keys with a known meaning, in the formats of common training tools."""

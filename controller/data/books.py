@@ -28,7 +28,7 @@ class Books:
         """Open the file of reasons.
 
         Args:
-            reasons: Where every reason goes.
+            reasons: File for every reason.
             called: Each source's file.
         """
         self._called = called
@@ -90,7 +90,7 @@ class Books:
         """Return how many rows are not in the dataset, and why: `12 dropped by max_tokens`."""
         steps = ", ".join(name for name in STEPS if self._counts[name, "dropped"])
         why = ""
-        # Whoever set all rows aside has to see what is wrong with them.
+        # If all rows were set aside, the user must see the reasons.
         for source, line, reason in self._first.get("unusable", ())[:1]:
             why = f"; the first is {self.place(source, line)}: {reason}"
         return f"{self.dropped} dropped{' by ' if steps else ''}{steps}{why}"
@@ -100,11 +100,11 @@ class Books:
         return self._dropped[source]
 
     def unread_of(self, source: int) -> dict[str, int]:
-        """Return how many rows of a source have a key that nothing reads, the most frequent first."""
+        """Return the number of rows of a source by unread key, the most frequent first."""
         return _most_first(self._unread.get(source))
 
     def undefined_of(self, source: int) -> dict[str, int]:
-        """Return how many rows of a source call a function that they do not define, alike."""
+        """Return the number of rows of a source by undefined function, the most frequent first."""
         return _most_first(self._undefined.get(source))
 
     def steps(self, data: Data) -> Iterator[StepReport]:

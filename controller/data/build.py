@@ -141,9 +141,9 @@ def _conditions(order: Order, one: Given) -> Conditions:
 def _of_reading(
     order: Order, given: list[Given], conditions: list[Conditions], books: Books
 ) -> Iterator[Problem]:
-    """Report doubtful encodings, and for how many rows conditions have no value.
+    """Report doubtful encodings, and the number of rows without a value for a condition.
 
-    A condition that no row has a value for is a problem.
+    A condition without a value in any row is a problem.
     """
     for number, one in enumerate(given):
         if one.file.look.doubt:
@@ -159,7 +159,7 @@ def _of_reading(
                 books.note((number, line), "where", "noted", remark)
         limit = first.source.limit
         if limit is not None and sum(map(books.rows, numbers)) >= limit:
-            # The rows that were not read may have what these have not.
+            # The rows that were not read may have the missing keys.
             continue
         try:
             refuse_unknown(first.source.where, whole)

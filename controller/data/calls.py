@@ -1,9 +1,9 @@
-"""Calls of functions, and what they return, in OpenAI's form. Pure.
+"""Function calls and their results, in OpenAI's form. Pure.
 
-Read are also the form of Hugging Face's templates (arguments that are objects, no IDs, no `type`,
-results by the function's name) and OpenAI's former one (`function_call`, the role `function`). IDs
-that are missing are counted: `call_1`, `call_2`, ... in order; a result without one answers the
-oldest call that is open, of its name where it has a name.
+Also accepts the form of Hugging Face's templates (arguments that are objects, no IDs, no `type`,
+results by the function's name) and OpenAI's former form (`function_call`, the role `function`).
+Missing IDs are numbered: `call_1`, `call_2`, ... in order. A result without an ID answers the
+oldest open call, of the same name if the result has a name.
 """
 
 import json
@@ -23,16 +23,16 @@ _CALL = (
 
 
 def in_openai_form(messages: list[Message]) -> list[Message]:
-    """Return messages with calls and results in OpenAI's form; the same list when they were.
+    """Return messages with calls and results in OpenAI's form; the same list if they already are.
 
     Raises:
-        Unusable: What stands for a call cannot be one.
+        Unusable: A call is malformed.
     """
     for message in messages:
         if len(message) > ROLE_AND_CONTENT or message.get("role") in _RESULTS:
             break
     else:
-        # Most conversations are.
+        # Most conversations are in this form.
         return messages
     if all(map(_is_in_form, messages)):
         return messages
@@ -40,7 +40,7 @@ def in_openai_form(messages: list[Message]) -> list[Message]:
 
 
 def as_json_text(value: Json) -> str:
-    """Return a value as JSON, its keys in the order as written.
+    """Return a value as JSON, with its keys in the order as written.
 
     Raises:
         ValueError: A number is not finite.
@@ -53,7 +53,7 @@ def _has_calls(message: Message) -> bool:
 
 
 def _is_in_form(message: Message) -> bool:
-    """Say whether a message surely needs no change."""
+    """Return True if a message certainly needs no change."""
     if "function_call" in message:
         return False
     if message.get("role") in _RESULTS:
@@ -72,7 +72,7 @@ def _is_call_in_form(call: Json) -> bool:
 
 
 class _Conversation:
-    """Messages, with the calls that nobody answered yet."""
+    """Messages, with the calls that have no result yet."""
 
     def __init__(self, messages: list[Message]) -> None:
         self._messages = messages
@@ -100,7 +100,7 @@ class _Conversation:
             return call
         function = call.get("function")
         if isinstance(call.get("name"), str) and function is None:
-            # The function alone, as templates are given it.
+            # The bare function, as templates receive it.
             kept = {key: value for key, value in call.items() if key in {"id", "type"}}
             function = {key: value for key, value in call.items() if key not in kept}
             call = kept
@@ -130,13 +130,13 @@ class _Conversation:
                 )
             return message
         self._open.remove(answered)
-        # The name is the call's, and the service knows no name here.
+        # The name belongs to the call; the service accepts no name here.
         rest = {key: value for key, value in message.items() if key != "name"}
         return {**rest, "role": "tool", "tool_call_id": answered[0]}
 
 
 def _id(value: Json) -> str:
-    """Return the ID of a call as text; nothing for one that is missing."""
+    """Return the ID of a call as text; empty if it is missing."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if value is None or isinstance(value, str):
@@ -171,7 +171,7 @@ def _function(function: dict[str, Json]) -> dict[str, Json]:
     """Return a called function with its arguments as JSON text, in the order as written."""
     arguments = function.get("arguments")
     if "arguments" not in function and isinstance(function.get("parameters"), dict):
-        # As Llama's templates spell a call.
+        # The spelling of Llama's templates.
         arguments = function["parameters"]
         function = {key: value for key, value in function.items() if key != "parameters"}
     if arguments is None:

@@ -1,4 +1,4 @@
-"""Whether the calls of an example can be made: well-formed, and as its tools define them. Pure."""
+"""Check that the calls of an example are well-formed and match its tool definitions. Pure."""
 
 import json
 from collections import Counter
@@ -11,11 +11,11 @@ from controller.data.nearest import did_you_mean, quoted
 from controller.data.unusable import Unusable
 
 Definitions: TypeAlias = Mapping[str, Json]
-"""What each function takes, by its name."""
+"""Parameters of each function, by its name."""
 
 _FORM = 'Write [{"id": "call_1", "type": "function", "function": {"name": "search", ...}}]'
 _OF_FUNCTIONS = ("name", "arguments", "parameters")
-"""Keys that a call has within its function."""
+"""Keys of a call that belong inside its function."""
 _ARGUMENTS = 'Write an object as JSON text: "arguments": "{\\"day\\": \\"Monday\\"}".'
 
 
@@ -23,7 +23,7 @@ def check_form(calls: Json) -> None:
     """Check the calls of one answer: each names a function and has arguments by name.
 
     Raises:
-        Unusable: One does not.
+        Unusable: A call is malformed.
     """
     if not isinstance(calls, list):
         raise Unusable("`tool_calls` is not a list of function calls", _FORM)
@@ -47,19 +47,19 @@ def check_form(calls: Json) -> None:
 
 
 class Remarks(NamedTuple):
-    """What a person should know of the calls of an example."""
+    """Remarks on the calls of an example, for the report."""
 
     undefined: tuple[str, ...] = ()
-    """Functions that are called and not among its tools; with the one that may be meant."""
+    """Called functions that are not among its tools, with the closest tool name."""
     incomplete: str = ""
-    """Which calls lack an argument that their function requires."""
+    """The calls that lack an argument that their function requires."""
 
 
 def remarks_on_calls(example: Example) -> Remarks:
-    """Hold the calls that are learnt against the tools that the example defines.
+    """Compare the calls that are learned with the tools that the example defines.
 
-    Answers that are not learnt, and the answer not preferred, may call what is not there: they show
-    what not to do. An example without tools may have them in its system prompt.
+    Answers that are not learned, and the rejected answer, may call undefined functions: they show
+    what not to do. An example without tools may define them in its system prompt.
     """
     if not example.tools:
         return _NO_REMARKS
@@ -105,7 +105,7 @@ def _arguments(function: Mapping[str, Json]) -> None:
 
 
 class _Repeated(Exception):
-    """A key that stands twice in an object."""
+    """A key that occurs twice in an object."""
 
 
 def _not_json(constant: str) -> Json:
@@ -147,7 +147,7 @@ def _required(parameters: Json) -> list[str]:
 
 
 def answers_are_equal(example: Example) -> bool:
-    """Say whether the answers of a preference pair are the same, so that nothing is preferred."""
+    """Return True if the answers of a preference pair are equal, so that there is no preference."""
     rejected = example.rejected
     if rejected is None:
         return False

@@ -1,8 +1,8 @@
-"""What of an example is compared when near duplicates are looked for. Pure.
+"""Parts of an example that the search for near duplicates compares. Pure.
 
-Two examples are nearly the same when their texts are, and all else of them is equal: what they
-call, with which arguments, their images, tools and whatever a grader reads. One digit in an
-argument is another answer, however long the text around it.
+Two examples are near duplicates if their texts are nearly the same and everything else is equal:
+calls and their arguments, images, tools and the values that a grader reads. One different digit in
+an argument is a different answer, even in a long text.
 """
 
 import json
@@ -18,7 +18,7 @@ _APART = frozenset({"role", "content", "tool_calls", "tool_call_id", *PROSE})
 
 
 def texts_of(example: Example, recipe: int = NEWEST) -> list[str]:
-    """Return what people wrote in an example, system prompts left out."""
+    """Return the texts that people wrote in an example, without system prompts."""
     if example.text is not None:
         return [example.text]
     keys = () if recipe == FIRST else PROSE
@@ -26,9 +26,9 @@ def texts_of(example: Example, recipe: int = NEWEST) -> list[str]:
 
 
 def rest_of(example: Example, recipe: int = NEWEST) -> bytes:
-    """Return all else of an example, spelt; nothing where it is texts alone.
+    """Return everything else of an example, serialized; empty if it holds only texts.
 
-    IDs of calls are left out: they are drawn, or counted.
+    IDs of calls are left out: they are random, or numbered.
     """
     if recipe == FIRST or example.text is not None:
         return b""

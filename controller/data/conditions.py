@@ -1,7 +1,8 @@
-"""Choose rows by the conditions of a source, and count the rows that a condition has no value for.
+"""Choose rows by the conditions of a source, and count the rows without a value for a condition.
 
-In: rows. Out: whether each meets every condition, and a `Tally` of what a person should know: a key
-that no row has is a typing error, and a text where a number is compared is left out.
+In: rows. Out: True for each row that meets every condition, and a `Tally` for the report: a key
+that no row has is a typing error, and a row with a text where the condition compares a number is
+left out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,21 +17,21 @@ from controller.spec.data import Kind
 from controller.spec.where import Condition, parse_where
 
 _CELLS: frozenset[Kind] = frozenset({"csv", "tsv", "excel", "html"})
-"""Formats that know neither null nor, but for workbooks, true and numbers."""
+"""Formats without null; except for workbooks, also without true and numbers."""
 
 _SEEN_KEYS = 100
 
 
 @dataclass(slots=True, kw_only=True)
 class Count:
-    """For how many rows a condition has no value."""
+    """Number of rows without a value for a condition."""
 
     rows: int = 0
     lacking: int = 0
     """Rows without the key."""
     first_lacking: int = 0
     uncomparable: int = 0
-    """Rows that hold no number where one is compared."""
+    """Rows without a number where the condition compares numbers."""
     first_uncomparable: int = 0
 
     def add(self, other: "Count") -> None:
@@ -44,7 +45,7 @@ class Count:
 
 @dataclass(slots=True)
 class Tally:
-    """The counts of all conditions of a source, and keys of the rows that lack one."""
+    """Counts of all conditions of a source, and the keys of rows that lack a condition's key."""
 
     counts: list[Count]
     keys: dict[str, None]
@@ -65,9 +66,9 @@ class Conditions:
         """Parse conditions.
 
         Args:
-            where: As the spec says.
+            where: Conditions as written in the spec.
             kind: The file's format.
-            is_table: Whether a column that a condition names must be in every row.
+            is_table: True if every row must have the columns that conditions name.
             recipe: Version of what a row becomes; see `recipes`.
         """
         self._conditions = [parse_where(text) for text in where]
@@ -77,17 +78,17 @@ class Conditions:
         self.tally = self.new_tally()
 
     def __bool__(self) -> bool:
-        """Return whether there are any."""
+        """Return True if there are any conditions."""
         return bool(self._conditions)
 
     @property
     def names(self) -> frozenset[str]:
-        """The keys that conditions are about, as written and, within objects, the outermost."""
+        """Keys that conditions name: as written and, for paths into objects, the outermost key."""
         written = [one.column for one in self._conditions]
         return frozenset([*written, *(name.partition(".")[0] for name in written)])
 
     def meet(self, row: Mapping[str, Json], number: int) -> bool:
-        """Return whether a row meets every condition, and count what it has no value for.
+        """Return True if a row meets every condition; count the conditions without a value.
 
         Args:
             row: The row.
@@ -104,28 +105,28 @@ class Conditions:
         return [one.text for one, failed in zip(self._conditions, fails, strict=True) if failed]
 
     def add(self, tally: Tally | None) -> None:
-        """Add what others counted, if they did."""
+        """Add the counts of another process, if any."""
         if tally is not None:
             self.tally.add(tally)
 
     def take_tally(self) -> Tally:
-        """Return what was counted, and count from nothing on."""
+        """Return the counts and reset them."""
         tally, self.tally = self.tally, self.new_tally()
         return tally
 
     def new_tally(self) -> Tally:
-        """Return counts of nothing."""
+        """Return empty counts."""
         return Tally([Count() for _ in self._conditions], {})
 
     def _unmet(self, row: Mapping[str, Json], number: int) -> list[bool]:
-        # All of them, since each one's key is counted.
+        # Evaluate all conditions, since the key of each is counted.
         counts = zip(self._conditions, self.tally.counts, strict=True)
         return [not self._holds(one, count, row, number) for one, count in counts]
 
     def _holds(
         self, condition: Condition, count: Count, row: Mapping[str, Json], number: int
     ) -> bool:
-        # Millions of rows go through here, and nearly all have the key as it is written.
+        # Hot path: nearly every row has the key as written.
         column = condition.column
         found, value = True, row.get(column)
         if value is None and column not in row:
@@ -160,10 +161,10 @@ class Conditions:
 
 
 def refuse_unknown(where: Sequence[str], tally: Tally) -> None:
-    """Refuse a condition on a key that no row has, or on numbers where no row has one.
+    """Refuse a condition on a key that no row has, or on numbers if no row has a number.
 
     Raises:
-        Unusable: There is one.
+        Unusable: There is such a condition.
     """
     for text, count in zip(where, tally.counts, strict=True):
         condition = parse_where(text)
@@ -186,7 +187,7 @@ def refuse_unknown(where: Sequence[str], tally: Tally) -> None:
 
 
 def remarks(where: Sequence[str], tally: Tally) -> Iterator[tuple[int, str]]:
-    """Yield what a person should know of conditions, each with the first line it concerns."""
+    """Yield remarks on conditions, each with the first line that it concerns."""
     for text, count in zip(where, tally.counts, strict=True):
         condition = parse_where(text)
         column, rows = quoted(condition.column), f"of {count.rows:,} rows have"

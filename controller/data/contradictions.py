@@ -1,4 +1,4 @@
-"""Examples that ask the same and answer differently, among more than fit into memory."""
+"""Examples with the same question and different answers, for data that exceeds the memory."""
 
 from array import array
 from bisect import insort
@@ -11,27 +11,27 @@ from controller.data.buckets import Buckets
 
 _KEY = 8
 _LISTED = 5
-"""Questions whose examples are listed, and examples of each."""
+"""Number of questions whose examples are listed, and of examples for each."""
 
 
 class Contradicted(NamedTuple):
-    """What was found."""
+    """Result of the search."""
 
     questions: int
     examples: int
     first: tuple[tuple[int, ...], ...]
-    """Numbers of some examples of the questions that come first."""
+    """Numbers of some examples of the first questions."""
 
 
 class Contradictions:
-    """What examples ask and answer, hashed."""
+    """Hashed questions and answers of examples."""
 
     def __init__(self, folder: Path, expected: int) -> None:
-        """Prepare for so many examples.
+        """Prepare for about `expected` examples.
 
         Args:
             folder: For scratch files; the caller removes it.
-            expected: How many examples will come, about.
+            expected: Approximate number of examples.
         """
         self._buckets = Buckets(folder, key_bytes=_KEY, expected=expected)
         self._answers = array("Q")
@@ -49,7 +49,7 @@ class Contradictions:
         self._buckets.__exit__(kind, error, trace)
 
     def add(self, asked: Iterable[tuple[bytes, bytes]]) -> None:
-        """Add the next examples; one without a question counts, and contradicts nobody."""
+        """Add the next examples. An example without a question counts, but contradicts no other."""
         for question, answer in asked:
             if question:
                 self._buckets.add(question, len(self._answers))
@@ -72,6 +72,6 @@ class Contradictions:
         )
 
     def _shown(self, group: list[int]) -> tuple[int, ...]:
-        """Return an example of each answer, as many as are listed."""
+        """Return an example of each answer, at most the number that is listed."""
         of_answer = {self._answers[number]: number for number in reversed(group)}
         return tuple(sorted(of_answer.values())[:_LISTED])

@@ -57,7 +57,7 @@ class Dataset:
     held_out: Part
     report: Report
     recipe_matters: bool = False
-    """Whether an older recipe would have made other examples of the same rows."""
+    """True if an older recipe would have made other examples of the same rows."""
 
 
 def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
@@ -76,14 +76,14 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
         data: The section.
         file: The spec, as shown in errors.
         folder: The spec's folder, which paths start from.
-        places: Where things are.
-        encoder: Knows what the trainer would refuse, and counts tokens for `max_tokens`.
+        places: Paths of the repository and its caches.
+        encoder: Checks what the trainer accepts, and counts tokens for `max_tokens`.
         method: The spec's method; it decides what an example is.
         recipe: Version of what a row becomes; see `recipes`.
 
     Raises:
         InvalidInput: With every problem of the sources, or too few examples.
-        DataNotRead: A source cannot be read here, and there is no other problem.
+        DataNotRead: A source cannot be read on this machine, and there is no other problem.
     """
     # Before the sources are found: what was found must stay until it is read.
     collect_garbage_daily(places.cache)

@@ -62,8 +62,8 @@ def decide(
         spool: The examples.
         data: The spec's section.
         sources: Its files, in order.
-        note: Takes what happens to an example.
-        recipe: Version of what is compared.
+        note: Receives what happens to each example.
+        recipe: Version of what near duplicates compare.
 
     Raises:
         Unusable: A package of the extra is missing.

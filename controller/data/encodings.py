@@ -21,7 +21,7 @@ _UTF8_CHARACTER = re.compile(rb"[\xe1-\xec\xee\xef][\x80-\xbf]{2}")
 # Both bytes of its characters are from here on; CP949 adds those with a lower one.
 _KS_X_1001 = 0xA1
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# Bytes of lines that are not ASCII: some ten thousand letters.
+# Bytes of lines that are not ASCII: about ten thousand letters.
 _SAMPLE = 32 << 10
 # Their codecs ask for a mark; with -le or -be after the name, there need be none.
 _MARKED = ("utf-16", "utf-32")
@@ -43,7 +43,7 @@ def codec_name(encoding: str) -> str:
         codecs.getincrementaldecoder(encoding)
     except (LookupError, ValueError):
         name = ""
-    # No file is in these, and some of their errors are not Unicode's.
+    # No file has these encodings, and some of their errors are not Unicode errors.
     if not name or name.replace("-", "_") in _NO_FILES:
         raise Unusable(
             f"there is no encoding {quoted(encoding)}",
@@ -109,13 +109,13 @@ def look_at_text(
 
 
 def _sample(path: Path, compression: Compression) -> bytes:
-    """Return the first lines that are not ASCII, as many as tell a language."""
+    """Return the first lines that are not ASCII, enough to recognise a language."""
     lines, size, rest = list[bytes](), 0, b""
     for chunk in _chunks(Hashed(path), compression):
         if isinstance(chunk, Unusable) or size > _SAMPLE:
             break
         whole, end, after = (rest + chunk).rpartition(b"\n")
-        # What ends the text ends its last line; a line without end is taken as it is.
+        # The end of the text ends its last line; a line without an end is used as it is.
         if not chunk or len(after) > CHUNK:
             whole, end, after = rest + chunk, b"", b""
         rest = after
@@ -127,7 +127,7 @@ def _sample(path: Path, compression: Compression) -> bytes:
 
 
 def _remedy(sample: bytes, *, is_utf8: bool) -> str:
-    """Return what to do, with the encodings that a text is valid in and what it says in each."""
+    """Return the remedy, with each encoding in which the sample is valid and its text in it."""
     if is_utf8:
         return "Correct that line, or save the whole file as UTF-8."
     ways = spelled(readings(sample))

@@ -1,9 +1,9 @@
-"""An example, and its one canonical spelling. Pure.
+"""An example, and its one canonical form. Pure.
 
 The keys of an example, of its messages and of their calls are sorted, as `canonical_json` sorts
-them. What those hold that is the author's own stays in the order as written, since a model reads
-and learns it so: tool definitions, arguments that are objects, what a grader reads. The line is put
-together from the spelling of each message so that the common message is spelt without a detour.
+them. Content that belongs to the author keeps the order as written, since a model reads and learns
+it in this order: tool definitions, arguments that are objects, values that a grader reads. The line
+is joined from the JSON of each message so that the common message takes a fast path.
 """
 
 import json
@@ -18,13 +18,13 @@ from controller.data.recipes import FIRST, NEWEST
 Message: TypeAlias = dict[str, Json]
 
 OPTIONS: Final = frozenset({"parallel_tool_calls"})
-"""Keys beside `messages` and `tools` that the protocol's training files know."""
+"""Keys next to `messages` and `tools` that the protocol defines for training files."""
 
 ROLE_AND_CONTENT: Final = 2
-"""Keys of a message that has no others."""
+"""Number of keys of a message that has only a role and content."""
 
 PROSE: Final = ("reasoning_content", "reasoning", "thinking", "refusal")
-"""Keys of a message, besides its content, that hold what somebody thinks or says."""
+"""Keys of a message, besides its content, that hold thinking or speech."""
 
 
 class Example(NamedTuple):
@@ -40,9 +40,9 @@ class Example(NamedTuple):
     text: str | None = None
     """For continued pretraining: all of it."""
     options: dict[str, Json] | None = None
-    """Of `OPTIONS`, those that are given."""
+    """The keys of `OPTIONS` that are given."""
     unread: tuple[str, ...] = ()
-    """Keys of its row that nothing here reads: `id`, `input.metadata`."""
+    """Keys of its row that nothing reads: `id`, `input.metadata`."""
 
     @property
     def is_plain(self) -> bool:
@@ -75,8 +75,8 @@ def spell(example: Example, recipe: int = NEWEST) -> Spelt:
     """Return an example as bytes.
 
     Args:
-        example: Any.
-        recipe: Version of the spelling: the first sorts all keys.
+        example: Any example.
+        recipe: Version of the canonical form: the first sorts all keys.
 
     Raises:
         ValueError: A number in it is not finite.
@@ -126,12 +126,12 @@ def spell_message(message: Message) -> str:
 
 
 def _spell_sorted(message: Message) -> str:
-    """Return the spelling of a message by the first recipe."""
+    """Return the JSON of a message under the first recipe."""
     return canonical_json(message).decode()
 
 
 def _in_order(key: str, value: Json) -> Json:
-    """Return a message's value with the keys sorted that are the protocol's."""
+    """Return a message's value with the protocol's keys sorted."""
     if key == "content":
         return value if isinstance(value, str) else _sorted(value)
     if key == "tool_calls" and isinstance(value, list):
@@ -155,7 +155,7 @@ def _sorted(value: Json) -> Json:
 
 
 def _spell_whole(example: Example, messages: list[str]) -> str:
-    """Return the line of an example that is more than messages."""
+    """Return the line of an example that has more than messages."""
     beside = {key: _written(value) for key, value in (example.options or {}).items()}
     if example.tools is not None:
         beside["tools"] = _written(example.tools)
@@ -196,11 +196,11 @@ def _question(example: Example, spelt: list[str]) -> str:
 
 
 def map_texts(example: Example, change: Callable[[str], str], recipe: int = NEWEST) -> Example:
-    """Return the example with every text that people wrote changed; the same object when none is.
+    """Return the example with every human-written text changed; the same object if none changes.
 
-    That is the contents of messages, text parts among them, what somebody thinks or refuses
-    (`PROSE`), the answer not preferred and a plain text; not names, tool calls, tool definitions or
-    what a grader reads.
+    Changed are the contents of messages (including text parts), thinking and refusals (`PROSE`),
+    the rejected answer and a plain text. Names, tool calls, tool definitions and values that a
+    grader reads stay unchanged.
     """
     prose = () if recipe == FIRST else PROSE
     messages = example.messages

@@ -19,22 +19,22 @@ BINARY: frozenset[Kind] = frozenset({"parquet", "excel", "arrow"})
 """Formats that are no text."""
 
 Row: TypeAlias = tuple[int, Mapping[str, Json] | Unusable]
-"""The line it starts on (or its number from 1 on, where lines do not tell), and what it holds."""
+"""The line of the row (or its number from 1, if lines do not identify rows), and the row."""
 
 
 class Called(NamedTuple):
-    """A file's name in messages, and how its rows are called."""
+    """A file's name in messages, and how messages refer to its rows."""
 
     shown: str
     is_indexed: bool = False
-    """Whether rows are called by their index, as in `a.json[0]`, and not by their line."""
+    """True if messages refer to rows by index, as in `a.json[0]`, and not by line."""
 
     def place(self, number: int) -> str:
-        """Return how a row is called, of which the reader gave the line or number."""
+        """Return the place of a row, from the line or number that the reader gave it."""
         return f"{self.shown}[{number - 1}]" if self.is_indexed else f"{self.shown}:{number}"
 
     def places(self, numbers: Iterable[int]) -> str:
-        """Return the same for many rows, each on a line of its own; a million are no trouble."""
+        """Return the places of many rows, one per line; fast even for a million rows."""
         if self.is_indexed:
             return "".join([f"{self.shown}[{number - 1}]\n" for number in numbers])
         joined = f"\n{self.shown}:".join(map(str, numbers))
@@ -42,14 +42,14 @@ class Called(NamedTuple):
 
 
 class Noted(dict[str, Json]):
-    """A row that can be used, with a remark on how it was read."""
+    """A usable row, with a remark on how it was read."""
 
     def __init__(self, row: Mapping[str, Json], note: str) -> None:
         super().__init__(row)
         self.note = note
 
     def __reduce__(self) -> tuple[type["Noted"], tuple[dict[str, Json], str]]:
-        """Return what a worker makes the row from."""
+        """Return the arguments from which a worker process rebuilds the row."""
         return Noted, (dict(self), self.note)
 
 
@@ -80,7 +80,7 @@ class Look:
     decoded: bool = True
     """Whether all of it was decoded, not only the beginning."""
     doubt: str = ""
-    """What the text could be besides; nothing where its encoding is certain."""
+    """Other possible readings of the text; empty if its encoding is certain."""
     stamp: tuple[int, ...] = ()
     """Device, inode, size and times when it was looked at; nothing when they say nothing."""
 
@@ -104,7 +104,7 @@ class SourceFile:
 
     @property
     def called(self) -> Called:
-        """How messages call it and its rows: an array may have all of them on one line."""
+        """Name of the file and its rows in messages; an array may have all rows on one line."""
         is_array = self.look.first == "[" or self.source.root is not None
         return Called(self.shown, is_indexed=self.kind == "json" and is_array)
 

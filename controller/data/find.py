@@ -61,7 +61,7 @@ class Found:
     """Relative to the repository, as a person would type it."""
     kind: Kind
     from_arrow: bool = False
-    """Whether Arrow wrote the rows, as in Parquet."""
+    """True if Arrow wrote the rows, as in Parquet."""
 
 
 def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list[Found]:
@@ -199,10 +199,10 @@ class _Place:
 
 
 def _as_on_disk(path: Path, place: _Place) -> Path:
-    """Return a path with each name composed as the disk has it: macOS decomposes letters.
+    """Return a path with each name as stored on disk: macOS decomposes letters.
 
     Raises:
-        Unusable: It leads out of the repository.
+        Unusable: The path leads out of the repository.
     """
     if os.path.lexists(path) or str(path).isascii():
         return path

@@ -31,7 +31,7 @@ class Given:
     is_table: bool
     """Whether its rows have columns in common, so that a missing one is said once."""
     from_arrow: bool = False
-    """Whether Arrow wrote the rows: Parquet, and saved and hub datasets."""
+    """True if Arrow wrote the rows: Parquet, and saved and hub datasets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +161,7 @@ def _of_source(
 
 
 def _misplaced(source: Source, name: str, file: str, kinds: set[Kind]) -> Iterator[Problem]:
-    """Yield a problem for each key of a source that none of its files has a use for."""
+    """Yield a problem for each key of a source that applies to none of its files."""
     useless = [set(source.misplaced(kind)) for kind in kinds]
     for key in sorted(set.intersection(*useless)) if useless else ():
         are = " and ".join(sorted(kinds))

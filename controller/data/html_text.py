@@ -76,7 +76,7 @@ _BLANK, _HELD, _AND = "\ufdd4", "\ufdd5", "\ufdd6"
 _INSIDE = re.compile("[\ufdd0-\ufdd6]")
 _HELD_CODE = re.compile(f"{_HELD}([0-9]+){_HELD}")
 _BLANKS = re.compile(r"[ \t\n\r\f]+")
-# Blanks are single ones there: what has no mark among it is never looked at.
+# Blanks are already collapsed there, so a run without a mark is never searched.
 _MARKS = re.compile(f" ?[{_CELL}{_BREAK}{_LINE}{_PARAGRAPH}][ {_CELL}{_BREAK}{_LINE}{_PARAGRAPH}]*")
 _PARTED = re.compile(f"[ {_CELL}]*[{_BREAK}{_LINE}{_PARAGRAPH}][ {_BREAK}{_LINE}{_PARAGRAPH}]*")
 _KEPT = re.compile("(<[^>]*>)|\n|[ \t]")
@@ -209,7 +209,7 @@ def _means_something(entity: str) -> bool:
 
 
 def _kept_blanks(pre: re.Match[str]) -> str:
-    # It ends with its own tag, so that every `<` has an end and is looked at once.
+    # It ends with its own tag, so that every `<` has an end and is searched once.
     return _KEPT.sub(lambda one: one[1] or (_BREAK if one[0] == "\n" else _BLANK), pre[0])
 
 
@@ -241,7 +241,7 @@ def _marks(node: LexborNode) -> tuple[str, str]:
 def _parted(run: re.Match[str]) -> str:
     """Write the marks of a run as line ends.
 
-    What comes after the last one is left alone: there, each place would be tried in vain.
+    The text after the last mark is left alone: searching it would fail at each position.
     """
     marks = run[0]
     last = max(map(marks.rfind, (_BREAK, _LINE, _PARAGRAPH)))

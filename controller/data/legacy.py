@@ -1,8 +1,8 @@
-"""Tell readings of bytes apart that are not UTF-8: Korean, or another language's encoding. Pure.
+"""Distinguish encodings of bytes that are not UTF-8: Korean, or another language's encoding. Pure.
 
-Bytes of one double-byte encoding are mostly valid in the others, and mean nothing there. Korean is
-known by its syllables: some seven hundred of the 2,350 that KS X 1001 has write nearly all of a
-text, while bytes that mean something else hit them no more often than by chance.
+Bytes of one double-byte encoding are mostly valid in the others, but mean nothing there. Korean is
+recognised by its syllables: about seven hundred of the 2,350 in KS X 1001 make up nearly all of a
+text, while bytes of another encoding hit them only by chance.
 """
 
 from codecs import getincrementaldecoder
@@ -19,7 +19,7 @@ LEGACY: Final = {
     "euc_jp": "euc_jp",
     "cp1252": "cp1252",
 }
-"""What a spec calls an encoding, and the codec that reads the most of it."""
+"""Encoding names in a spec, and the codec that decodes the most of each."""
 
 _COMMON: Final = frozenset(
     "가각간갈감갑값강같개객갱거걱건걸검것겁게겠겨격견결겸경계고곡곤골곱곳공과관광괜괴교구국군굴권귀규균그극근글금급긋긍기긴길김까깊깨꺼께꼬꼭꼼꽃꾸끄끊끔끝끼"
@@ -38,14 +38,14 @@ _COMMON: Final = frozenset(
 
 _KOREAN: Final = 0.75
 _PERHAPS: Final = 0.6
-"""Shares of a text's letters that are common syllables."""
+"""Minimum shares of common syllables among a text's letters: for Korean, and for doubtful."""
 _ENOUGH: Final = 30
-"""Different letters from which the share is no accident."""
+"""Number of different letters from which the share is significant."""
 _SHOWN: Final = 24
 
 
 def judge(text: str) -> Verdict:
-    """Return whether a text that was read as CP949 is Korean; `doubtful` where it is too short."""
+    """Return whether a text decoded as CP949 is Korean; `doubtful` if it is too short."""
     letters = Counter(letter for letter in text if not letter.isascii() and letter.isalpha())
     common = sum(count for letter, count in letters.items() if letter in _COMMON)
     share = common / max(letters.total(), 1)
@@ -55,15 +55,15 @@ def judge(text: str) -> Verdict:
 
 
 def readings(sample: bytes) -> dict[str, str]:
-    """Return what a line may say, by the encoding that it is valid in.
+    """Return the text of a line, by each encoding in which the sample is valid.
 
     Args:
-        sample: Whole lines; what is said of them is the first that is not ASCII.
+        sample: Whole lines; the text returned is of the first line that is not ASCII.
     """
     found: dict[str, str] = {}
     for name, codec in LEGACY.items():
         try:
-            # A letter may be cut off at the end.
+            # The last letter may be cut off.
             text = getincrementaldecoder(codec)().decode(sample)
         except UnicodeDecodeError:
             continue
@@ -75,11 +75,11 @@ def readings(sample: bytes) -> dict[str, str]:
 
 
 def spelled(found: dict[str, str]) -> str:
-    """Return readings as they stand in a message."""
+    """Return the readings as text for a message."""
     return ", ".join(f"encoding: {name} ({text!r})" for name, text in found.items())
 
 
 def _around(line: str) -> str:
-    """Return the part of a line that begins where its first foreign letter is."""
+    """Return a line from its first non-ASCII letter on."""
     first = next(at for at, letter in enumerate(line) if not letter.isascii())
     return line[first : first + _SHOWN]

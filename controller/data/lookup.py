@@ -1,7 +1,7 @@
-"""Look values of a row up by the names that people write: `문의`, `meta.question`. Pure.
+"""Look up values of a row by the names that people write: `문의`, `meta.question`. Pure.
 
-A name is a key of the row however its letters are composed, or leads into objects by dots; a
-literal key with a dot wins.
+A name is a key of the row in any Unicode composition, or a path into objects with dots. A literal
+key with a dot takes precedence.
 """
 
 import unicodedata
@@ -14,17 +14,17 @@ from controller.spec.data import JOINED, joined_columns
 
 TextOf: TypeAlias = Callable[[str], str]
 Found: TypeAlias = tuple[bool, Json]
-"""Whether there is such a key, and its value."""
+"""True if there is such a key, and its value."""
 
 _NOT_FOUND: Found = (False, None)
 
 
 def find_value(row: Mapping[str, Json], name: str) -> Found:
-    """Return the value that a name leads to in a row."""
+    """Return the value at a name in a row."""
     found = _literal(row, name)
     if found[0] or "." not in name:
         return found
-    # From the longest key on, so that a literal one wins at every step.
+    # Try the longest key first, so that a literal key takes precedence at every step.
     for start in sorted(_starts(row, name), key=len, reverse=True):
         inner = _literal(row, start)[1]
         if isinstance(inner, dict):
@@ -35,28 +35,28 @@ def find_value(row: Mapping[str, Json], name: str) -> Found:
 
 
 def leads_into(row: Mapping[str, Json], name: str) -> bool:
-    """Return whether a row has a key that a dotted name begins with, whatever it holds."""
+    """Return True if a row has a key that a dotted name begins with, with any value."""
     return bool(_starts(row, name))
 
 
 def composed(name: str) -> str:
-    """Return a name with its letters composed, as all ways to write it have them."""
+    """Return a name in NFC, so that all spellings of it are equal."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def is_same_name(one: str, other: str) -> bool:
-    """Say whether two names look the same to a reader, however their letters are composed."""
+    """Return True if two names look the same to a reader, in any Unicode composition."""
     return one == other or composed(one) == composed(other)
 
 
 def join_values(written: str, text_of: TextOf) -> str:
     """Return the text that joins several values of a row: `"{context}: {question}"`.
 
-    A line whose values are all empty is left out, as the optional input of an instruction is.
+    A line whose values are all empty is left out, such as the optional input of an instruction.
 
     Args:
         written: The text with a column's name in each pair of braces.
-        text_of: Returns a column's text, or raises where there is none.
+        text_of: Returns a column's text, or raises if there is no such column.
     """
     lines = []
     for line in written.split("\n"):
@@ -68,7 +68,7 @@ def join_values(written: str, text_of: TextOf) -> str:
 
 
 def without_nulls(row: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Return a row without the nulls in its nested objects; its own keys are columns, and stay."""
+    """Return a row without nulls in its nested objects; its own keys are columns and stay."""
     return {key: _without_nulls(value) for key, value in row.items()}
 
 
@@ -85,7 +85,7 @@ def _literal(row: Mapping[str, Json], name: str) -> Found:
         return True, row[name]
     if name.isascii():
         return _NOT_FOUND
-    # Decomposed on one side, composed on the other: the same letters to a reader.
+    # Decomposed on one side, composed on the other: a reader sees the same letters.
     wanted = composed(name)
     for key, value in row.items():
         if composed(key) == wanted:

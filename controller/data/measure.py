@@ -19,7 +19,7 @@ from controller.data.unusable import Unusable
 from controller.spec.data import OverLength
 
 Refuse: TypeAlias = Callable[[int, Unusable, Prepared], None]
-"""Notes that the row of a line cannot be used."""
+"""Records that the row of a line cannot be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Measure:
     """The spec's `max_tokens`; without it only what may be too long for the model is counted."""
     over_length: OverLength
     recipe: int = NEWEST
-    """Version of the spelling of what is cut."""
+    """Version of the canonical form of truncated examples."""
 
     @property
     def surely_short(self) -> int:

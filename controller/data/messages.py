@@ -12,10 +12,10 @@ from controller.data.recipes import FIRST
 from controller.data.unusable import Unusable
 
 BESIDE = frozenset({"tools", "functions", "system", "system_prompt", *OPTIONS})
-"""Keys beside a conversation that every shape of one reads."""
+"""Keys next to a conversation that every conversation shape reads."""
 
 _MAY_BE_ARRAY = frozenset("[ \t\r\n")
-"""What a text begins with that may spell an array of JSON."""
+"""First characters of a text that may be a JSON array."""
 _PLAIN = {"role", "content"}
 _SYSTEM = ("system", "system_prompt")
 _UNLEARNT = frozenset({"loss", "train", "trainable", "training"})
@@ -37,12 +37,12 @@ def needs(row: Mapping[str, Json], *keys: str) -> None:
 
 
 def tools_of(row: Mapping[str, Json], reading: Reading) -> list[Json] | None:
-    """Return the `tools` of a row in OpenAI's form; None when it has none.
+    """Return the `tools` of a row in OpenAI's form; None if it has no tools.
 
-    They may be a JSON text, functions without the `type` around them, and the former `functions`.
+    Also accepts a JSON text, functions without an enclosing `type`, and the former `functions`.
 
     Raises:
-        Unusable: They are no such thing.
+        Unusable: They are malformed.
     """
     tools, key = row.get("tools"), "tools"
     if not tools and reading.recipe > FIRST:
@@ -59,7 +59,7 @@ def tools_of(row: Mapping[str, Json], reading: Reading) -> list[Json] | None:
 
 
 def options_of(row: Mapping[str, Json], reading: Reading) -> dict[str, Json] | None:
-    """Return what else of a row the protocol knows; None when there is nothing.
+    """Return the protocol's other options of a row; None if there are none.
 
     Raises:
         Unusable: `parallel_tool_calls` is neither true nor false.
@@ -69,7 +69,7 @@ def options_of(row: Mapping[str, Json], reading: Reading) -> dict[str, Json] | N
     given: dict[str, Json] = {key: row[key] for key in OPTIONS if row.get(key) is not None}
     for key, value in given.items():
         if value in ("true", "false", "True", "False"):
-            # As a table writes it.
+            # The spelling of tables.
             given[key] = value in ("true", "True")
         elif not isinstance(value, bool):
             raise Unusable(f"`{key}` is neither true nor false", "Write true or false.")
@@ -79,10 +79,10 @@ def options_of(row: Mapping[str, Json], reading: Reading) -> dict[str, Json] | N
 def with_system_of(
     row: Mapping[str, Json], messages: list[Message], reading: Reading
 ) -> list[Message]:
-    """Return messages with the system prompt that stands beside them.
+    """Return messages with the system prompt from the row.
 
     Raises:
-        Unusable: It is not text, or another one is among the messages.
+        Unusable: The prompt is not text, or the messages contain another one.
     """
     if reading.recipe == FIRST:
         return messages
@@ -107,7 +107,7 @@ def message_of(written: Json) -> Message:
     """Return a message as written, without its null keys.
 
     Raises:
-        Unusable: It is no message, or says in a way of its own that it is not learnt.
+        Unusable: It is not a message, or an unsupported key (`_UNLEARNT`) says if it is learned.
     """
     if not isinstance(written, dict):
         raise Unusable("a message is not an object", 'Write {"role": "user", "content": "..."}')
@@ -124,10 +124,10 @@ def message_of(written: Json) -> Message:
 
 
 def refuse_unlearnt(message: Mapping[str, Json]) -> None:
-    """Refuse a message that says in a way of its own whether it is learnt.
+    """Refuse a message with an unsupported key (`_UNLEARNT`) that says whether it is learned.
 
     Raises:
-        Unusable: It does.
+        Unusable: The message has such a key.
     """
     for key in sorted(_UNLEARNT & message.keys()):
         value = message[key]
@@ -140,12 +140,12 @@ def refuse_unlearnt(message: Mapping[str, Json]) -> None:
 
 
 def turns_of(row: Mapping[str, Json], key: str, role: str, reading: Reading) -> list[Message]:
-    """Return the messages under a key; a plain text is one message of a role.
+    """Return the messages under a key; a plain text becomes one message with the given role.
 
-    Messages may be a JSON text. An answer may be any JSON value: its text is what is learnt.
+    Messages may be a JSON text. An answer may be any JSON value; the model learns its text.
 
     Raises:
-        Unusable: They are neither.
+        Unusable: The value is neither messages nor text.
     """
     value = row.get(key)
     if isinstance(value, str) and reading.recipe > FIRST:
@@ -160,7 +160,7 @@ def turns_of(row: Mapping[str, Json], key: str, role: str, reading: Reading) -> 
 
 
 def messages_in(text: str) -> Json:
-    """Return the messages that a text spells in JSON, as cells of tables do; else the text."""
+    """Return the messages in a JSON text, as in cells of tables; otherwise the text."""
     if text[:1] not in _MAY_BE_ARRAY or not text.lstrip().startswith("["):
         return text
     try:
@@ -171,7 +171,7 @@ def messages_in(text: str) -> Json:
 
 
 def parsed_list(value: Json, key: str) -> Json:
-    """Return a value, or what it spells in JSON: a table has a text where an array is meant.
+    """Return a value, or the array in its JSON text: a table holds a text instead of an array.
 
     Raises:
         Unusable: It is a text, and not JSON.
@@ -202,7 +202,7 @@ def _tool(tool: Json, reading: Reading) -> Json:
     if isinstance(tool, dict) and isinstance(tool.get("type"), str):
         is_flat = tool["type"] == "function" and isinstance(tool.get("name"), str)
         if is_flat and "function" not in tool and reading.recipe > FIRST:
-            # As newer interfaces write it, without the object around the function.
+            # The form of newer interfaces, without the object around the function.
             return {
                 "type": "function",
                 "function": {key: value for key, value in tool.items() if key != "type"},

@@ -39,16 +39,16 @@ _KEY_BYTES = 8
 
 
 def band_keys(text: str, similarity: float, rest: bytes = b"") -> list[bytes]:
-    """Return a text's keys, of eight bytes each; another text that shares one may be near to it.
+    """Return a text's keys, of eight bytes each; texts that share a key may be near duplicates.
 
-    Two texts of at least this similarity share a key in 99 of 100 cases or more. Whether two
-    that share one are near is for `jaccard` to say. There are 9 keys for a similarity of 0.8, 5
-    for 0.9, 34 for 0.6.
+    Two texts of at least this similarity share a key in 99 of 100 cases or more. `jaccard` decides
+    whether two texts that share a key are near duplicates. There are 9 keys for a similarity of
+    0.8, 5 for 0.9, 34 for 0.6.
 
     Args:
         text: A text; one without a letter, digit or operator has no keys.
         similarity: From 0.5 to below 1.
-        rest: What has to be equal, so that texts with another rest share no key.
+        rest: Data that must be equal, so that texts with another `rest` share no key.
     """
     return _keys(text, *_bands_and_rows(similarity), rest)
 
@@ -67,7 +67,7 @@ def _keys(text: str, bands: int, rows: int, rest: bytes) -> list[bytes]:
     if not shingles:
         if not rest:
             return []
-        # Calls alone, without a word: they are compared as they are.
+        # Calls without text: compare them as they are.
         shingles = [""]
     mixed = blake2b(rest, digest_size=_KEY_BYTES).digest() if rest else b""
     sketch = RMinHash(num_perm=bands * rows, seed=_SEED)

@@ -26,7 +26,7 @@ class Built:
     features: tuple[Feature, ...]
     steps: tuple[StepReport, ...]
     recipe_matters: bool
-    """Whether an older recipe would have made other examples."""
+    """True if an older recipe would have made other examples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,13 +40,13 @@ def write_parts(
     weights: Sequence[float],
     to: Path,
 ) -> Parts:
-    """Write both halves, each example's origin beside it.
+    """Write both parts, and a file with each example's origin next to them.
 
     Args:
         spool: The examples.
-        verdicts: Of every example.
+        verdicts: Verdict of every example.
         called: Each source's file.
-        weights: How often examples of each source are trained on.
+        weights: How often to train on the examples of each source.
         to: Folder of the files.
     """
     tokens, examples = [0, 0], Counter[int]()

@@ -1,10 +1,11 @@
-"""Personal data and secrets in an example: found, and masked, refused or noted as the spec says.
+"""Personal data and secrets in an example: masked, refused or reported, as the spec says.
 
-Looked at is every text and number that the example's canonical line holds, keys among them: contents
-in any form, names, arguments of calls (inside their JSON, so that it stays valid), whatever else a
-message has, both answers of a pair, tool definitions, what a grader reads. What cannot be looked at,
-an image or a sound, is refused where personal data may not pass, and so is what cannot be masked: a
-function's name, a key that a grader goes by. What was found is never repeated in a message or report.
+Every text and number of the example's canonical line is searched, including keys: contents in any
+form, names, arguments of calls (inside their JSON, so that it stays valid), other keys of messages,
+both answers of a pair, tool definitions and values that a grader reads. Content that cannot be
+searched (an image or a sound) is refused where personal data must not pass. Findings that cannot be
+masked are refused too: a function's name, a key that a grader uses. Messages and reports never
+repeat a finding.
 """
 
 import json
@@ -20,14 +21,14 @@ from controller.data.unusable import Personal
 from controller.spec.data import Prepare
 
 Mask: TypeAlias = Callable[[str, str], str]
-"""Returns a text with what was found in it masked; the second text names it, as a key does."""
+"""Returns a text with its findings masked; the second text is the key of the first."""
 
 _FIXED: Final = frozenset({"role", "type", "weight"})
-"""Keys whose values are words of the protocol."""
+"""Keys whose values are defined by the protocol."""
 _UNNAMING: Final = frozenset({"name", "tool_call_id"})
-"""Keys that do not say what their value is."""
+"""Keys that do not describe their value."""
 _LONGEST_TYPE: Final = 200
-"""Characters in which an address that holds its data says of what type they are."""
+"""Characters of a data URL in which its media type is read."""
 _TEXT_PARTS: Final = frozenset({"text", "refusal", "thinking", "reasoning", "output_text"})
 
 
@@ -46,13 +47,13 @@ class PersonalData:
         self._recipe = recipe
 
     def treat(self, example: Example) -> tuple[Example, str]:
-        """Look through an example.
+        """Search an example.
 
         Returns:
-            The example, masked where that is wanted; and what was found: `2 email, 1 phone`.
+            The example, masked if the spec says so; and the findings: `2 email, 1 phone`.
 
         Raises:
-            Personal: Something was found that is to be refused, or cannot be masked or looked at.
+            Personal: A finding is refused or cannot be masked, or content cannot be searched.
         """
         names: dict[tuple[str, str], str] = {}
         found: Counter[str] = Counter()
@@ -99,14 +100,14 @@ _UNSEEN: Final = {
 
 
 class _Walk:
-    """Goes through all of an example."""
+    """Walk over all texts and numbers of an example."""
 
     def __init__(self, mask: Mask, *, fails: bool) -> None:
         """Start a walk.
 
         Args:
-            mask: What is done with each text.
-            fails: Whether what is found where nothing can be masked is an error.
+            mask: Applied to each text.
+            fails: True if a finding in a place that cannot be masked is an error.
         """
         self._mask = mask
         self._fails = fails
@@ -153,7 +154,7 @@ class _Walk:
             shown.add(_UNSEEN.get(kind, "file"))
         self.unseen.update(shown)
         if shown:
-            # Its address can be read, its bytes cannot.
+            # The address is searchable, the bytes are not.
             part = {key: _without_bytes(value) for key, value in part.items()}
         return {
             key: self._fixed(value) if key in _FIXED else self._deep(value, "")
@@ -161,7 +162,7 @@ class _Walk:
         }
 
     def _called(self, value: Json) -> Json:
-        """Return a call or a definition of a function, whose name stays what it is."""
+        """Return a call or a definition of a function, with its name unchanged."""
         if not isinstance(value, dict):
             return self._deep(value, "")
         new: dict[str, Json] = {}
@@ -181,7 +182,7 @@ class _Walk:
     def _arguments(self, text: str) -> str:
         try:
             written = json.loads(text)
-            # Number by number and text by text, so that what is left is JSON.
+            # Mask each number and text separately, so that the result is JSON.
             inside = self._deep(written, "")
         except (ValueError, RecursionError):
             return self._mask(text, "")
@@ -211,7 +212,7 @@ class _Walk:
         return self._kept(value) if isinstance(value, str) else self._deep(value, "")
 
     def _kept(self, name: str) -> str:
-        """Return a name that cannot be masked, since other things go by it."""
+        """Return a name that cannot be masked, since other data refers to it."""
         if self._mask(name, "") != name and self._fails:
             raise Personal(
                 "personal data in the name of a function or key, which cannot be masked",
@@ -229,7 +230,7 @@ def _without_bytes(value: Json) -> Json:
 
 
 def _by_first_recipe(example: Example, mask: Mask) -> Example:
-    """Return an example masked in its contents, its arguments as text and what a grader reads."""
+    """Return an example with contents, arguments (as text) and graded values masked."""
 
     def in_text(text: str) -> str:
         return mask(text, "")
@@ -245,7 +246,7 @@ def _by_first_recipe(example: Example, mask: Mask) -> Example:
 
 
 class _FirstWalk(_Walk):
-    """Values alone, without the names that they stand under."""
+    """Walk over values alone, without their keys."""
 
     def value(self, value: Json) -> Json:
         if isinstance(value, dict):

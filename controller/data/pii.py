@@ -1,10 +1,9 @@
-"""Personal data and secrets in a text: where they stand, and the text without them. Pure.
+"""Personal data and secrets in a text: their positions, and the masked text. Pure.
 
-What is found can belong to a person or opens something. Not looked for: names and addresses,
-passports, driving licences and number plates, which no rule finds; bank accounts other than by IBAN
-and, in Korea, beside a word that names them; numbers that a business advertises (1588-1234,
-080-...); e-mail addresses of version control (`git@...`); the machine's own and reserved IP
-addresses.
+A finding can belong to a person or is a credential. Not searched: names, addresses, passports,
+driving licences and number plates, which no rule finds; bank accounts other than by IBAN and, in
+Korea, next to a word that names them; business numbers (1588-1234, 080-...); e-mail addresses of
+version control (`git@...`); the machine's own and reserved IP addresses.
 
 `find` on a text without digits, `@` and the literals of keys takes a microsecond.
 """
@@ -49,27 +48,27 @@ _TYPED_TOO = {
     **dict.fromkeys((*range(0x2000, 0x2007), 0x2008, 0x200A, 0x205F), ord(" ")),
     0xFE6B: ord("@"),
 }
-"""Known since the second recipe."""
+"""Typed variants that recipe 2 added."""
 _UNUSUAL = "".join(map(chr, _TYPED_TOO)) + (
-    # Characters that take no room: a reader does not see that they part a number.
+    # Invisible characters: a reader does not see that they split a number.
     "\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20e3"
     "\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef"
 )
 _DISGUISED = re.compile(
-    # Digits of another script, what is typed otherwise, or not seen.
+    # Digits of another script, typed variants, or invisible characters.
     rf"[^\D0-9]|[{_UNUSUAL}]"
-    # As JSON, HTML and addresses of pages write a character.
+    # Escapes of JSON, HTML and URLs.
     r"|\\u[0-9A-Fa-f]{4}|\\[nrt]|&#(?:[0-9]{1,6}|[xX][0-9A-Fa-f]{1,5});|%[0-9A-Fa-f]{2}"
 )
 _SIGNS = (
-    # Each begins with a letter of its own or is one class, so that looking for it costs little.
+    # Each begins with a fixed letter or is one class, so that the search is fast.
     ("\\", re.compile(r"\\(?:u[0-9A-Fa-f]{4}|[nrt])")),
     ("%", re.compile("%[0-9A-Fa-f]{2}")),
     ("&#", re.compile("&#[0-9xX]")),
     ("", re.compile(r"[^\D0-9]")),
     ("", re.compile(f"[{_UNUSUAL}]")),
 )
-"""What a disguised text has: a piece of it, and how it goes on."""
+"""Signs of a disguised text: a literal, and the pattern that must match."""
 _SPOKEN = dict(zip("공영일이삼사오육칠팔구", "00123456789", strict=True))
 _SPOKEN_PHONE = re.compile("공일공(?:[- ]?[공영일이삼사오육칠팔구]){7,8}")
 _DIGIT = re.compile("[0-9]")
@@ -90,7 +89,7 @@ _ANY_LOCAL = re.compile(r"(?:\w[\w.%+'-]{0,63}|\"[^\"\n]{1,62}\")$")
 _ANY_DOMAIN = re.compile(
     r"(?:[^\W_][\w-]{0,62}\.){1,8}(?:[A-Za-z]{2,24}|xn--[a-z0-9-]{2,59}|한국|中国|中國|台灣|みんな|рф)(?![A-Za-z0-9-])"
 )
-"""As letters other than Latin ones may be in an address since RFC 6531."""
+"""Letters other than Latin in an address, as RFC 6531 allows."""
 _NO_DOMAIN = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|css|html?|json|ya?ml|txt|md)$", re.IGNORECASE)
 _LONGEST_LOCAL = 64
 
@@ -103,11 +102,11 @@ def find(text: str, regions: Sequence[str], recipe: int = NEWEST) -> list[Findin
 
     Args:
         text: Any text.
-        regions: Countries whose national phone and identity numbers are looked for: `KR`.
-        recipe: Version of what is looked for.
+        regions: Countries whose national phone and identity numbers to find: `KR`.
+        recipe: Version of the rules.
 
     Returns:
-        In the order of the text; no two overlap.
+        Findings in the order of the text, without overlaps.
     """
     typed = text
     if not text.isascii() and _IS_TYPED.search(text):
@@ -139,7 +138,7 @@ def _is_disguised(text: str) -> bool:
 
 
 def _find_disguised(text: str, regions: Sequence[str], recipe: int) -> Iterator[Finding]:
-    """Yield what is found once each character is written as itself."""
+    """Yield findings in the text after decoding each escaped or disguised character."""
     parts, starts, at = list[str](), list[int](), 0
     for one in _DISGUISED.finditer(text):
         for piece, first in ((text[at : one.start()], at), (_undisguised(one[0]), one.start())):
@@ -153,7 +152,7 @@ def _find_disguised(text: str, regions: Sequence[str], recipe: int) -> Iterator[
 
 
 def _undisguised(written: str) -> str:
-    """Return the character that is meant; nothing for what is not seen."""
+    """Return the decoded character; empty for an invisible character."""
     if (typed := _TYPED_TOO.get(ord(written[0]))) is not None:
         return chr(typed)
     if (digit := unicodedata.decimal(written[0], None)) is not None:
@@ -172,9 +171,9 @@ def _undisguised(written: str) -> str:
 def find_named(
     text: str, named: str, regions: Sequence[str], recipe: int = NEWEST
 ) -> list[Finding]:
-    """Find the same in a value that stands under a key, which may say what it is.
+    """Find personal data and secrets in the value of a key, which may describe the value.
 
-    `{"password": "P@$$w0rd1"}` is found as `password: P@$$w0rd1` is.
+    `{"password": "P@$$w0rd1"}` gives the same finding as `password: P@$$w0rd1`.
     """
     found = find(text, regions, recipe)
     if not named:

@@ -1,8 +1,8 @@
 """National identity numbers of other countries, and Korean bank accounts, in a text. Pure.
 
-A number is believed when its issuer's rule holds (python-stdnum) and it is written in a way that
-other numbers are not; where it is not, a word close to it has to name it. Passports, driving
-licences and number plates are not looked for: no rule tells them from order numbers.
+A number counts if its issuer's rule holds (python-stdnum) and its form is distinctive. In another
+form, a word close to the number has to name it. Passports, driving licences and number plates are
+not searched: no rule distinguishes them from order numbers.
 """
 
 import re
@@ -16,22 +16,22 @@ from stdnum import get_cc_module
 from controller.data.pii_finding import Finding
 
 _NEAR: Final = 24
-"""Characters before and after a number in which a word may say what it is."""
+"""Characters before and after a number in which a word may name it."""
 _FROM: Final = r"(?<![0-9A-Za-z.-])"
 _TO: Final = r"(?![0-9A-Za-z]|[-.][0-9])"
 
 
 class _Number(NamedTuple):
-    """How a country's number is written."""
+    """Written forms of a country's number."""
 
     module: str
-    """Of python-stdnum; nothing where the form alone is the rule."""
+    """Module of python-stdnum; empty if the form alone is the rule."""
     form: str
-    """As it is written where no other number is; nothing if it never is."""
+    """Pattern of a form that only this number has; empty if there is none."""
     plain: str = ""
-    """As it is written where only a word tells it from others."""
+    """Pattern of a form that counts only next to a word of `words`."""
     words: str = ""
-    """What people call it."""
+    """Pattern of the number's common names."""
 
 
 _NUMBERS: Final = MappingProxyType(
@@ -112,7 +112,7 @@ _NUMBERS: Final = MappingProxyType(
         "ZA": (_Number("za.idnr", "", "[0-9]{13}", r"\bid\b|identity"),),
     }
 )  # fmt: skip
-"""By country, what is looked for where `pii_regions` names it."""
+"""Numbers by country, searched if `pii_regions` contains the country."""
 
 REGIONS: Final = tuple(_NUMBERS)
 
@@ -126,7 +126,7 @@ _ACCOUNT_NAMED = re.compile(
 )
 _ACCOUNT_DIGITS: Final = range(10, 17)
 _NOT_ACCOUNT = re.compile(
-    # Telephones, dates with times, and the number of a business.
+    # Phone numbers, dates with times, and business numbers.
     r"0(?:1[016-9]|2|[3-6][1-5]|70)-?[0-9]{3,4}-?[0-9]{4}|1[5-9][0-9]{2}-[0-9]{4}"
     r"|(?:19|20)[0-9]{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12][0-9]|3[01])[0-9]*|[0-9]{3}-[0-9]{2}-[0-9]{5}"
 )
@@ -137,7 +137,7 @@ def find_national(text: str, regions: Sequence[str]) -> Iterator[Finding]:
 
     Args:
         text: Any text.
-        regions: Whose numbers are looked for.
+        regions: Countries whose numbers to find.
     """
     for region in regions:
         for form, plain, words, is_valid in _compiled(region):
@@ -146,7 +146,7 @@ def find_national(text: str, regions: Sequence[str]) -> Iterator[Finding]:
 
 
 def find_accounts(text: str) -> Iterator[Finding]:
-    """Yield Korean bank accounts: no rule knows one, so a word close by has to say what it is."""
+    """Yield Korean bank accounts. No rule recognises them, so a word close by has to name them."""
     for found in _ACCOUNT.finditer(text):
         digits = found[0].replace("-", "")
         is_account = len(digits) in _ACCOUNT_DIGITS and not _NOT_ACCOUNT.fullmatch(found[0])
@@ -155,7 +155,7 @@ def find_accounts(text: str) -> Iterator[Finding]:
 
 
 def is_named(names: re.Pattern[str], text: str, found: re.Match[str]) -> bool:
-    """Say whether a word close before or after a number says what it is."""
+    """Return True if a word close before or after a number names it."""
     before = names.search(text, max(0, found.start() - _NEAR), found.start())
     return bool(before or names.search(text, found.end(), found.end() + _NEAR))
 

@@ -93,7 +93,7 @@ _PHONE_SURELY_NAMED = re.compile(
     r"(?: ?(?:번호|no|num|number))?\W{0,4}$",
     re.IGNORECASE,
 )
-"""Right before a number, a word that leaves no doubt."""
+"""A word that, right before a number, identifies it with certainty."""
 _NOT_PERSONAL = frozenset(
     {
         PhoneNumberType.TOLL_FREE,
@@ -122,8 +122,8 @@ def find_numbers(text: str, regions: Sequence[str], recipe: int = NEWEST) -> Ite
 
     Args:
         text: Any text.
-        regions: Countries whose national numbers are looked for: `KR`.
-        recipe: Version of what is looked for: the first knows Korea's identity numbers alone.
+        regions: Countries whose national numbers to find: `KR`.
+        recipe: Version of the rules: the first knows only Korea's identity numbers.
     """
     if recipe > FIRST and _DIGITS.search(text):
         yield from find_national(text, regions)
@@ -143,9 +143,9 @@ def find_numbers(text: str, regions: Sequence[str], recipe: int = NEWEST) -> Ite
 def _registration_numbers(text: str, recipe: int) -> Iterator[Finding]:
     """Yield Korean resident and foreigner registration numbers.
 
-    Since October 2020 the last six digits are drawn, and the last is no checksum any more; so a
-    number written as 6-7 digits needs a birth date only. Thirteen digits in a row may be a
-    barcode or a time: there the checksum decides, or a word before or after.
+    Since October 2020 the last six digits are random, and the last is not a checksum any more. So a
+    number written as 6-7 digits needs only a birth date. Thirteen digits in a row may be a barcode
+    or a time: there the checksum decides, or a word before or after.
     """
     for found in _RRN.finditer(text):
         digits = found[1] + found[3]
@@ -198,7 +198,7 @@ def _phones(text: str, regions: Sequence[str], recipe: int) -> Iterator[Finding]
     """Yield phone numbers: with + anywhere, otherwise in the national form of a region."""
     for run in _PHONE.finditer(text):
         written = run[0].translate(_PUNCTUATION)
-        # A number under a key that says what it is: 821012345678, or 1012345678 from a sheet.
+        # A number under a descriptive key: 821012345678, or 1012345678 from a sheet.
         is_counted = recipe > FIRST and written.isdigit()
         is_counted = is_counted and _is_named(_PHONE_SURELY_NAMED, text, run.start())
         for region in regions or ("ZZ",):
@@ -253,7 +253,7 @@ def _is_written_as_phone(written: str, number: PhoneNumber, *, named: bool) -> b
 
 
 def _is_counted_phone(written: str, number: PhoneNumber) -> bool:
-    """Say whether digits are a phone number as sheets and JSON keep it: as a number, without + or 0."""
+    """Return True if digits are a phone number stored as a number, without + or leading 0."""
     national = str(number.national_number)
     return written in {national, f"{number.country_code}{national}"} and (
         number_type(number) not in _NOT_PERSONAL

@@ -80,11 +80,11 @@ def spell_plain(row: Mapping[str, Json]) -> Spelt | None:
 
 
 def spell_conversation(example: Example) -> Spelt | None:
-    """Return the same for an example of supervised training."""
+    """Return the canonical line and question of an example of supervised training."""
     messages = example.messages
     if example.tools is not None or example.options is not None:
         return None
-    # Most others are known by their last message, and an error costs more than the look.
+    # The last message tells most other examples apart, and an exception is slower than this.
     if not messages or len(messages[-1]) != ROLE_AND_CONTENT:
         return None
     return spell_plain({"messages": messages})

@@ -1,8 +1,8 @@
-"""Preference pairs: a conversation, the answer that is preferred and one that is not. Pure.
+"""Preference pairs: a conversation, the preferred answer and the rejected answer. Pure.
 
-Told apart by their keys: OpenAI's (`input`, `preferred_output`, `non_preferred_output`); `prompt`,
-`chosen` and `rejected`, each a text or messages; whole conversations in `chosen` and `rejected` that
-begin alike, with their `prompt` repeated beside them or not; dialogues as one text, with `Human:`
+Recognised by their keys: OpenAI's (`input`, `preferred_output`, `non_preferred_output`); `prompt`,
+`chosen` and `rejected`, each a text or messages; whole conversations in `chosen` and `rejected`
+with the same beginning, with or without a separate `prompt`; dialogues as one text, with `Human:`
 and `Assistant:`; LLaMA-Factory's ShareGPT `conversations` with the turns `chosen` and `rejected`.
 """
 
@@ -35,14 +35,14 @@ _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
 
 class _Asked(NamedTuple):
-    """Where the tools, the system prompt and the options of a pair stand."""
+    """Source of the tools, the system prompt and the options of a pair."""
 
     row: Row
     """The row, or its `input`."""
     read: tuple[str, ...]
-    """Keys of it that the conversation is read from."""
+    """Keys of `row` from which the conversation is read."""
     within: str = ""
-    """How it is called before the name of a key."""
+    """Prefix of key names in messages."""
 
 
 def from_preference(row: Row, reading: Reading) -> Example:
@@ -141,7 +141,7 @@ def _pair(
     rejected: Message,
     reading: Reading,
 ) -> Example:
-    """Put a pair together."""
+    """Return an example from the parts of a pair."""
     messages = [*before, preferred]
     if reading.recipe > FIRST:
         messages = with_system_of(asked.row, messages, reading)
@@ -169,7 +169,7 @@ def _is_turns(value: Json, reading: Reading) -> bool:
 
 
 def _is_dialogue(value: Json) -> bool:
-    """Say whether a text is a dialogue that a human begins and the assistant ends."""
+    """Return True if a text is a dialogue that a human begins and the assistant ends."""
     if not isinstance(value, str) or not value.lstrip().startswith("Human:"):
         return False
     return "\n\nAssistant:" in value

@@ -1,11 +1,11 @@
-r"""What happens to every example before it is used: normalise, collapse blanks, check. Pure.
+r"""Steps for every example before use: normalise, collapse blanks, check. Pure.
 
-Normalising is always done, so that the same text has the same bytes: Unicode NFC, `\n` for every
-line end, U+FFFD for half of a surrogate pair. Blanks and line ends around a message stay, since
-a model learns them too; `collapse_whitespace` takes them away.
+Normalisation always runs, so that equal texts have equal bytes: Unicode NFC, `\n` for every line
+end, U+FFFD for half of a surrogate pair. Blanks and line ends around a message stay, since a model
+learns them too; `collapse_whitespace` removes them.
 
-Another step is another function from example to example, called in `prepare_rows` where
-these are. Raise VERSION with every change of what comes out of this package, and see `recipes`.
+A new step is a new function from example to example, called in `prepare_rows` with the others.
+Raise VERSION with every change to the output of this package, and see `recipes`.
 """
 
 import re
@@ -55,7 +55,7 @@ def collapse_whitespace(example: Example, recipe: int = NEWEST) -> Example:
 
 
 def without_end(marks: Sequence[str]) -> Callable[[str], str]:
-    """Return the function that takes end marks off a text, as often as they stand there."""
+    """Return a function that removes end marks from a text, including repeated marks."""
     normal = tuple(normal_text(mark) for mark in marks)
 
     def strip(text: str) -> str:
@@ -124,7 +124,7 @@ def _check_turns(messages: list[Message]) -> tuple[bool, bool, Json]:
             if not asked and (empty or greeted or "tool_calls" in message):
                 raise _unasked(empty=empty)
             answered = _check_answer(message) or answered
-            # Whoever opens a conversation greets; what is asked has to come after it.
+            # An answer that opens the conversation is a greeting; a question has to follow.
             greeted = greeted or not asked
         elif role != "tool":
             empty = _is_blank(content)
@@ -192,7 +192,7 @@ def _normal_message(message: Message) -> Message:
 
 
 def _normal_json(value: Json) -> Json:
-    """Return a value with all of its texts normalised; the same object when they were."""
+    """Return a value with all of its texts normalised; the same object if they already are."""
     if _is_normal(value):
         return value
     new = _deep(value)
@@ -200,15 +200,15 @@ def _normal_json(value: Json) -> Json:
 
 
 def _is_normal(value: Json) -> bool:
-    """Say whether nothing in a value has to be spelt anew; as JSON it is looked through at once."""
+    """Return True if no text of a value needs normalisation; checks its JSON at once."""
     try:
         text = _encode(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
-        # A part of a surrogate pair, among others.
+        # Half of a surrogate pair, among other errors.
         return False
     if b"\\r" in text:
         return False
-    # Each part of a text in NFC is.
+    # Every part of a text in NFC is in NFC.
     return text.isascii() or unicodedata.is_normalized("NFC", text.decode())
 
 
@@ -229,7 +229,7 @@ def _deep(value: Json) -> Json:
 
 
 def is_opened_by_assistant(messages: list[Message]) -> bool:
-    """Say whether the assistant speaks first, so that it learns to greet without being asked."""
+    """Return True if the assistant speaks first, so that it learns to greet without a question."""
     return bool(messages) and messages[0].get("role") == "assistant"
 
 

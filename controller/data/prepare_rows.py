@@ -1,7 +1,7 @@
-"""What a worker does: the rows of a batch become prepared, spelt, measured examples.
+"""Work of a worker process: rows of a batch become prepared, serialized, measured examples.
 
-In: a `RowPreparation` and a batch. Out: a `Prepared`, compact enough to be handed back. Nothing is decided
-here that needs to know other batches: duplicates, samples and the split are the builder's.
+In: a `RowPreparation` and a batch. Out: a `Prepared`, compact enough to send back. The builder
+makes all decisions that involve other batches: duplicates, samples and the split.
 """
 
 import sys
@@ -47,37 +47,37 @@ from controller.data.unusable import Empty, Personal, Unusable
 from controller.spec.data import Fraction, Kind, Prepare, Source
 
 Fields: TypeAlias = Mapping[str, Json]
-"""What a row holds."""
+"""Values of a row, by key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowPreparation:
-    """How the rows of one source become examples. Picklable."""
+    """Settings that turn the rows of one source into examples. Picklable."""
 
     source: Source
     kind: Kind
     is_table: bool
-    """Whether its columns are the same for every row, so that a missing one is said once."""
+    """True if all rows have the same columns, so that a missing column is reported once."""
     from_arrow: bool
-    """Whether Arrow wrote the rows, with a null for each nested key that another row has."""
+    """True if Arrow wrote the rows, with a null for each nested key that another row has."""
     method: str
     system: str | None
-    """As it is put into examples: normalised."""
+    """System prompt as put into examples: normalised."""
     prepare: Prepare
     verdict: int
-    """Where its examples go unless a split decides: `TRAIN` or `HELD_OUT`."""
+    """Destination of its examples unless a split decides: `TRAIN` or `HELD_OUT`."""
     split: Fraction | None
     columns: frozenset[Column]
-    """What is wanted to be known of each example, besides its size and line."""
+    """Data to collect about each example, besides its size and line."""
     spool: Path | None
-    """Folder where worker processes leave the lines; None to hand them back."""
+    """Folder where worker processes write the lines; None to send them back."""
     encoder: Encoder | None
     """Checks each example, and counts its tokens where `max_tokens` is set."""
     recipe: int = NEWEST
     """Version of what a row becomes; see `recipes`."""
 
     def open(self) -> Callable[[Batch], Prepared]:
-        """Get everything ready that every batch needs.
+        """Load everything that every batch needs.
 
         Raises:
             Unusable: A package of an extra is missing, or the shape does not fit the method.
@@ -86,7 +86,7 @@ class RowPreparation:
 
 
 class RowPreparer:
-    """A preparation, opened."""
+    """A preparation that is ready to run."""
 
     def __init__(self, preparation: RowPreparation) -> None:
         self._preparation = preparation
@@ -109,7 +109,7 @@ class RowPreparer:
         self._steps = list(self._chosen_steps())
         prepare, split = preparation.prepare, preparation.split
         self._split = split if split and (split.group_by or split.stratify_by) else None
-        # An example that is normal and can be learnt from stays as it is.
+        # An example that is already normal and learnable stays the same object.
         is_supervised = preparation.method == "supervised"
         self._changes_nothing = is_supervised and len(self._steps) == 1 and prepare.pii == "off"
         is_chat = preparation.source.columns is None and preparation.source.shape in (None, "chat")
@@ -118,7 +118,7 @@ class RowPreparer:
         self._hash: Hash = lambda _: 0
         if split is not None or "question" in preparation.columns:
             self._hash = seeded_hash(split.seed if split else 0)
-        # Below it an example is held out. Strata are parted later, when all of them are known.
+        # Hashes below this value are held out. Strata are split later, when all of them are known.
         self._held_out = share(split.fraction) if split and split.stratify_by is None else 0
         self._measure = None
         if preparation.encoder is not None:
@@ -134,11 +134,10 @@ class RowPreparer:
         self._near: Any = None
         if prepare.deduplicate == "near":
             self._near = load("controller.data.near", extra="data", what="deduplicate: near")
-        # Where nothing but the canonical line of a plain conversation is needed, nothing else of
-        # it is made.
+        # If only the canonical line of a plain conversation is needed, build nothing else.
         needs_example = self._where or self._split or self._near or self._counts
         is_known = preparation.source.columns is None and preparation.source.shape in PLAIN_SHAPES
-        # What recipes treat differently whatever a row holds.
+        # Settings that recipes treat differently for any row.
         self._matters = bool(self._where or self._near or self._personal) or not is_supervised
         self._spells_lines = self._changes_nothing and is_known and not needs_example
 
@@ -150,11 +149,11 @@ class RowPreparer:
         return self._prepare_rows(batch.rows)
 
     def _prepare_lines(self, batch: Lines) -> Prepared | None:
-        """Prepare lines of which most are plain; None where the encoder must look at each."""
+        """Prepare lines that are mostly plain; None if the encoder must check each example."""
         out, drafts, plain = Prepared(), _drafts(), Draft()
         shape, measure = self._preparation.source.shape, self._measure
         longest = sys.maxsize if measure is None else measure.surely_short
-        # A million lines go through here: what can be looked up before is looked up before.
+        # Hot loop: bind attributes to locals first.
         hash_of, digest_of = self._hash, xxh3_128_digest
         texts, numbers, asked, digests = plain.lines, plain.line, plain.question, plain.digests
         for line, written in enumerate(batch.read(), start=batch.first):
@@ -189,7 +188,7 @@ class RowPreparer:
     def _prepare_row(
         self, line: int, row: Fields | Unusable, out: Prepared, drafts: Mapping[int, Draft]
     ) -> Taken | None:
-        """Put a row's example where it belongs; return it where it must be measured first."""
+        """Add a row's example to its draft; return it if it must be measured first."""
         out.rows += 1
         try:
             if isinstance(row, Unusable):
@@ -217,7 +216,7 @@ class RowPreparer:
         return None
 
     def _refuse(self, line: int, error: Unusable, out: Prepared) -> None:
-        """Note a problem, or set the row aside where its source says so."""
+        """Record a problem, or set the row aside if its source says so."""
         is_whole = error.whole or isinstance(error, Personal)
         if self._preparation.source.unusable == "drop" and not is_whole:
             out.drop(line, "unusable", error.message)
@@ -227,8 +226,8 @@ class RowPreparer:
     def _finish(
         self, out: Prepared, drafts: Mapping[int, Draft], measure: Measure | None = None
     ) -> bool:
-        """Make pages of the drafts, unless they hold plain examples that have to be measured."""
-        # With a limit, the rows were chosen and counted before.
+        """Make pages of the drafts; return False if plain examples in them need measuring."""
+        # With a limit, the rows were already chosen and counted.
         if self._where and self._preparation.source.limit is None:
             out.tally = self._where.take_tally()
         texts = {verdict: b"".join(one.lines) for verdict, one in drafts.items() if one.lines}
@@ -265,7 +264,7 @@ class RowPreparer:
 
     def _prepared(self, row: Fields, line: int, out: Prepared) -> Taken | None:
         json, example = row, None
-        # A row of other keys is no plain one, and an error is dear.
+        # A row with other keys is not plain, and an exception is slow.
         spelt = spell_plain(row) if self._takes_chat and len(row) == 1 else None
         if spelt is None:
             out.recipe_matters = out.recipe_matters or not is_the_same_by_all(row)
@@ -285,7 +284,7 @@ class RowPreparer:
         return one if self._split is None else self._with_keys(one, row, self._split)
 
     def _treated(self, example: Example, line: int, out: Prepared) -> Example | None:
-        """Do every step; None for an example that is dropped."""
+        """Apply every step; return None for a dropped example."""
         for step, change, reason in self._steps:
             new = change(example)
             if new is not example:
@@ -313,7 +312,7 @@ class RowPreparer:
         return example
 
     def _note_calls(self, example: Example, line: int, out: Prepared) -> None:
-        """Note what a person should know of calls, and of who speaks first."""
+        """Record remarks on calls, and on an assistant that speaks first."""
         undefined, incomplete = remarks_on_calls(example)
         if undefined:
             out.undefined.update(undefined)
@@ -326,7 +325,7 @@ class RowPreparer:
             )
 
     def _named_by_spec(self) -> frozenset[str]:
-        """Return the keys that the spec says something about: nobody overlooked them."""
+        """Return the keys that the spec mentions, so that they are not reported as unread."""
         source, split = self._preparation.source, self._preparation.split
         named = {*source.ignore, *self._where.names}
         if split is not None:
@@ -345,7 +344,7 @@ class RowPreparer:
         return one._replace(group=group, stratum=stratum)
 
     def _put_plain(self, plain: Draft, out: Prepared, drafts: Mapping[int, Draft]) -> None:
-        """Move plain examples to their sides."""
+        """Move plain examples to the train or held-out draft."""
         out.rows += len(plain.lines)
         is_held_out = [one < self._held_out for one in plain.question]
         is_other = [not one for one in is_held_out]
@@ -354,7 +353,7 @@ class RowPreparer:
         plain.clear()
 
     def _put(self, one: Taken, drafts: Mapping[int, Draft], tokens: int = 0) -> None:
-        """Write an example to its side."""
+        """Add an example to the train or held-out draft."""
         text, question = one.spelt
         asked = self._hash(question)
         side = asked if one.group is None else self._hash(one.group)
@@ -371,7 +370,7 @@ class RowPreparer:
         said = "\n".join(texts_of(one.whole, self._recipe))
         similarity = self._preparation.prepare.similarity
         keys: list[bytes] = self._near.band_keys(said, similarity, rest_of(one.whole, self._recipe))
-        # A text of nothing but marks has none, and a column has as many for each example.
+        # A text of only marks has no keys, but the column needs the same number for each example.
         return keys or [NO_KEY] * self._near.key_count(similarity)
 
 

@@ -1,6 +1,6 @@
-"""What a worker hands back of a batch: records, which `prepare_rows` and `measure` fill.
+"""Result of a batch from a worker: records, filled by `prepare_rows` and `measure`.
 
-`build` takes them in.
+`build` consumes them.
 """
 
 from collections import Counter
@@ -61,13 +61,13 @@ class Prepared:
     """Lines with problems like those of `problems`, which says each only a few times."""
     _alike: Counter[str] = field(default_factory=Counter)
     recipe_matters: bool = False
-    """Whether an older recipe may have made other examples of these rows."""
+    """True if an older recipe may have made other examples of these rows."""
     unread: Counter[str] = field(default_factory=Counter)
-    """Rows by a key of them that nothing reads."""
+    """Number of rows by unread key."""
     undefined: Counter[str] = field(default_factory=Counter)
-    """Rows by a function that they call and do not define."""
+    """Number of rows by called, undefined function."""
     tally: Tally | None = None
-    """For how many rows conditions have no value; None where there are no conditions."""
+    """Number of rows without a value for each condition; None without conditions."""
     blamed: Unusable | None = None
     """What is wrong with the source itself; the rest of it is not looked at."""
 
@@ -77,7 +77,7 @@ class Prepared:
         self.notes.append(Note(line, step, "dropped", reason))
 
     def note(self, line: int, step: StepName, reason: str) -> None:
-        """Note what a person should know of an example that is used as it is."""
+        """Add a remark on an example that is used unchanged."""
         self.counts[step, "noted"] += 1
         self.notes.append(Note(line, step, "noted", reason))
 

@@ -32,7 +32,7 @@ class Problems:
             self._more_from = self._more_from or line
             return
         self._alike[error.message] += 1
-        # What is wrong with a file's own form is in a line, however its rows are called.
+        # A syntax error of a file is in a line, even if its rows have an index.
         at = self._at(line) if error.line is None else self._at(None, line=error.line)
         if error.whole:
             at = self._at(None)
@@ -56,7 +56,7 @@ class Problems:
         return [*self._problems, rest]
 
     def _at(self, number: int | None, line: int | None = None) -> Problem:
-        """Return a problem with nothing but its place: a row, as the reader gave it, or a line."""
+        """Return a problem with only its place: a row, as the reader numbered it, or a line."""
         if number is not None and self._called.is_indexed:
             return Problem(file=self._called.shown, row=number - 1, message="")
         return Problem(file=self._called.shown, line=number if line is None else line, message="")

@@ -1,4 +1,4 @@
-"""Which columns may hold question and answer, by what people call them: the line to type. Pure."""
+"""Propose columns for question and answer by common names: the line to type. Pure."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -29,7 +29,7 @@ _OPEN: Final = "{user: ..., assistant: ...}"
 
 
 def proposed_columns(names: Iterable[str]) -> str:
-    """Return `columns` as a spec writes them, with gaps where no name says what it holds."""
+    """Return `columns` as written in a spec, with gaps where no name is recognised."""
     known = {name.lower(): name for name in names}
     answer = _first(known, _ANSWERS)
     columns = next(([known[a], known[b]] for a, b in _PAIRS if a in known and b in known), [])

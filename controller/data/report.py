@@ -31,7 +31,7 @@ StepName: TypeAlias = Literal[
     "weight",
 ]
 STEPS: tuple[StepName, ...] = get_args(StepName)
-"""In the order in which they are done; `read` is how a file was understood."""
+"""Steps in the order of execution; `read` is the interpretation of a file."""
 Effect: TypeAlias = Literal["dropped", "changed", "noted"]
 
 REASONS_KEPT = 20
@@ -55,9 +55,9 @@ class SourceReport:
     examples: int
     """Different examples of it in the dataset, on both sides of a split."""
     unread: Mapping[str, int] = field(default_factory=dict)
-    """Rows by a key of theirs that nothing reads: `id`, `input.metadata`."""
+    """Number of rows by unread key: `id`, `input.metadata`."""
     undefined: Mapping[str, int] = field(default_factory=dict)
-    """Rows by a function that they call, and that is not among their tools."""
+    """Number of rows by called function that is not among the row's tools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,12 @@
 """Turn a row into an example. One function per shape; recognised by its keys. Pure.
 
 Conversations: OpenAI chat, prompt and completion, Alpaca, declared columns; ShareGPT is in
-`sharegpt`, pairs are in `preference`. What a person wrote passes through: keys of a message that
-are not known here stay, null ones go. Prompts for `method: reinforcement` are messages with
-whatever the grader reads beside them; texts for `method: continued-pretraining` have a `text`.
+`sharegpt`, pairs are in `preference`. Unknown keys of a message stay, unless they are null. Prompts
+for `method: reinforcement` are messages, with the keys for the grader next to them. Texts for
+`method: continued-pretraining` have a `text`.
 
-Another shape is another function here, named in `_SHAPES`. Each says which keys of the row it did not
-read; `beside` refuses those that change what is meant.
+A new shape is a new function here, named in `_SHAPES`. Each function returns the keys of the row
+that it did not read; `beside` refuses keys that change the meaning.
 """
 
 import json
@@ -48,19 +48,19 @@ def converter(
     recipe: int = NEWEST,
     ignored: frozenset[str] = frozenset(),
 ) -> Convert:
-    """Return the function that makes an example of a row of this source.
+    """Return the function that makes an example from a row of this source.
 
     It raises `Unusable` for a row that does not have the shape.
 
     Args:
-        columns: Which columns hold what, where the spec names them.
-        shape: How a row is laid out; recognised from its keys when None.
-        method: The spec's.
+        columns: Columns by their role, if the spec names them.
+        shape: Layout of a row; None to recognise it from the keys.
+        method: Training method of the spec.
         recipe: Version of what a row becomes.
-        ignored: Keys that may stand beside what is read, whatever they mean.
+        ignored: Keys to allow next to the shape's own, whatever their meaning.
 
     Raises:
-        Unusable: Shape or columns are not for this method.
+        Unusable: The shape or the columns do not fit this method.
     """
     reading = Reading(recipe, ignored)
     if columns is not None:
@@ -170,7 +170,7 @@ def _spelt(value: Json, name: str) -> str:
 
 
 def _answer_cell(row: Row, name: str, part: str) -> str:
-    """Return an answer as text: an object or array is learnt as JSON, as it was written."""
+    """Return an answer as text: an object or array becomes JSON, as written."""
     value = row.get(name)
     if type(value) is str:
         return value
@@ -184,11 +184,11 @@ def _from_chat(row: Row, reading: Reading) -> Example:
 def _conversation(
     row: Row, messages: list[Message], read: frozenset[str], reading: Reading
 ) -> Example:
-    """Return messages with what stands beside them in their row."""
+    """Return messages with the tools, system prompt and options of their row."""
     if reading.recipe > FIRST:
         messages = in_openai_form(messages)
     if BESIDE.isdisjoint(row):
-        # Most rows have nothing there.
+        # Fast path: most rows have none of these keys.
         return Example(messages, unread=keys_beside(row, read, reading))
     return Example(
         with_system_of(row, messages, reading),
@@ -211,7 +211,7 @@ def _from_graded(row: Row, reading: Reading) -> Example:
     if reading.recipe > FIRST:
         messages = in_openai_form(messages)
     rest = {key: value for key, value in row.items() if key not in {"messages", "tools"}}
-    # Whatever else stands there is for the grader, whatever it is called.
+    # All other keys are for the grader, under any name.
     return Example(messages, tools_of({"tools": row.get("tools")}, reading), graded=rest)
 
 
@@ -245,7 +245,7 @@ def _from_alpaca(row: Row, reading: Reading) -> Example:
     question = "\n".join(part for key in ("instruction", "input") if (part := _text(row, key)))
     messages.append({"role": "user", "content": question})
     output = row["output"]
-    # An answer may be any JSON value: its text is what is learnt.
+    # An answer may be any JSON value; the model learns its text.
     is_text = output is None or isinstance(output, str)
     answer = _text(row, "output") if is_text else as_json_text(output)
     messages.append({"role": "assistant", "content": answer})

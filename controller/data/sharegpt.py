@@ -62,7 +62,7 @@ def from_sharegpt(row: Mapping[str, Json], reading: Reading) -> Example:
     else:
         messages = messages_of(turns, reading)
     if BESIDE.isdisjoint(row):
-        # Most rows have nothing there.
+        # Fast path: most rows have none of these keys.
         return Example(messages, unread=unread)
     return Example(
         with_system_of(row, messages, reading),
@@ -88,7 +88,7 @@ def conversations_of(row: Mapping[str, Json]) -> list[Json]:
 
 
 def unread_of(turns: Sequence[Json], key: str) -> tuple[str, ...]:
-    """Return the keys of turns that are not read: `conversations[].id`."""
+    """Return the unread keys of turns: `conversations[].id`."""
     keys = {
         one
         for turn in turns
@@ -165,7 +165,7 @@ def _is_openai(turn: Json) -> bool:
 
 
 def _read(turn: Mapping[str, Json]) -> Collection[str]:
-    """Return the keys of a turn that are read: in OpenAI's form all of them."""
+    """Return the keys of a turn that are read: in OpenAI's form, all keys."""
     if _is_openai(turn) and ROLES.get(str(turn.get("role"))) != "call":
         return turn.keys()
     speaker = "from" if "from" in turn else "role"
@@ -188,7 +188,7 @@ def _listed(value: Json) -> list[Json]:
 
 
 def _call(call: Json, number: str | None) -> Json:
-    """Return a call; without a number it keeps its own, or is numbered later."""
+    """Return a call; without a number it keeps its own ID, or is numbered later."""
     if not isinstance(call, dict) or not isinstance(name := call.get("name"), str):
         raise Unusable(
             "a function call has no name",

@@ -38,7 +38,7 @@ _LONGEST_LABEL = 100
 _SAMPLED = 2_000
 """Examples whose language is told."""
 _PAIR = b'{"input":'
-"""How a preference pair begins."""
+"""Beginning of a preference pair."""
 _LOOKED_AT = 2_000
 """Characters of each of these."""
 
@@ -61,11 +61,11 @@ class Statistics:
     languages: dict[str, int] | None
     """Sampled examples by language; None where that cannot be told."""
     contradicted: int = 0
-    """Questions with different answers, the system prompt and tools being the same."""
+    """Number of questions with different answers for the same system prompt and tools."""
     contradicting: int = 0
-    """Examples that ask these."""
+    """Number of examples with these questions."""
     contradictions: tuple[tuple[int, ...], ...] = ()
-    """Numbers, from 0 on, of examples that ask one of the first of them."""
+    """Numbers, from 0 on, of examples with the first of these questions."""
     note: str = ""
     """Why there are no languages, and what to type."""
 
@@ -120,7 +120,7 @@ class _Tally:
     answers: Counter[str] | None = field(default_factory=Counter)
     sampled: list[str] = field(default_factory=list)
     asked: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """Of each example what is asked and what is answered, hashed."""
+    """Hashed question and answer of each example."""
 
     def add(self, seen: View) -> None:
         self.examples += 1
@@ -212,7 +212,7 @@ def _counted(part: Part, language_of: Callable[[str], str] | None, cache: Path) 
 
 
 def _asked(seen: View, *, is_pair: bool) -> tuple[bytes, bytes]:
-    """Return hashes of what is asked and answered; nothing where several answers may be right."""
+    """Return hashes of question and answer; empty if several answers may be right."""
     if not seen.answered or is_pair:
         return b"", b""
     *asked, answer = seen.messages

@@ -28,9 +28,9 @@ class Origin(NamedTuple):
     file: str
     """As the dataset's origins spell it: relative to the repository."""
     line: int
-    """Or the number of the row, from 1 on."""
+    """The line, or the number of the row from 1 on."""
     is_indexed: bool = False
-    """Whether the row is called by its index."""
+    """True if messages refer to the row by its index."""
 
     def __str__(self) -> str:
         """Render as `file:line`, or `file[index]`."""
@@ -79,7 +79,7 @@ class Fate:
 
 
 def parse_origin(text: str) -> Origin | None:
-    """Return what `file:line` or `file[index]` names, or None when it is no such thing."""
+    """Return the place that `file:line` or `file[index]` names, or None for any other text."""
     file, bracket, index = text.removesuffix("]").rpartition("[")
     if text.endswith("]") and bracket and file and index.isdecimal():
         return Origin(file, int(index) + 1, is_indexed=True)
@@ -156,10 +156,10 @@ def find_row(given: Given, line: int) -> Row | None:
 
 
 def _number(given: Given, origin: Origin) -> int:
-    """Return what the reader of a file calls the row that a person names.
+    """Return the number that the reader of a file gives to the row that a person names.
 
     Raises:
-        FtctlError: Several rows are on that line, or none; or it is called in the other way.
+        FtctlError: The line holds several rows or none; or the row needs the other notation.
     """
     called = given.file.called
     if called.is_indexed == origin.is_indexed:
@@ -169,7 +169,7 @@ def _number(given: Given, origin: Origin) -> int:
             f"rows of {called.shown} are called by their line, not by an index",
             f"Write the line: {called.shown}:{origin.line}",
         )
-    # A row's last line is where the next one begins.
+    # A row's last line is where the next row begins.
     lines = [item.line for item in json_array.items(given.file)]
     first, last = bisect_left(lines, origin.line), bisect_right(lines, origin.line)
     if last - first > 1:
@@ -177,7 +177,7 @@ def _number(given: Given, origin: Origin) -> int:
             f"line {origin.line} of {called.shown} holds {last - first} rows",
             f"Name one of them: {called.place(first + 1)} to {called.place(last)}",
         )
-    # The last row's end is not known, so only its start is believed.
+    # The last row's end is unknown, so only its start counts.
     return last + (first == last == len(lines))
 
 

@@ -1,7 +1,7 @@
-"""An answer as it is scored and shown: visible text, calls of tools, thinking apart. Pure.
+"""An answer as scored and shown: visible text, tool calls, and separate thinking. Pure.
 
-Thinking is never scored. Calls are compared as calls: by their names and parsed arguments, whatever
-the order of keys. The calls of one answer are parallel, so their order does not matter either.
+Thinking is never scored. Calls are compared by their names and parsed arguments, in any order of
+keys. The calls of one answer are parallel, so their order does not matter either.
 """
 
 import json
@@ -19,25 +19,25 @@ _CLOSE: Final = "</think>"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call of a tool."""
+    """A tool call."""
 
     name: str
     arguments: str
-    """Canonical JSON; the text as it is where it is not JSON."""
+    """Canonical JSON; the original text if it is not JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a person, or a program, gets of a message of the assistant."""
+    """Parts of an assistant message that a person or a program receives."""
 
     text: str
     calls: tuple[Call, ...] = ()
-    """Sorted."""
+    """Tool calls, sorted."""
     thinking: str = ""
 
 
 def expected_answer(reference: Mapping[str, Json] | None) -> Answer:
-    """Return what a reference asks for; of none, an empty answer."""
+    """Return the answer of a reference; an empty answer for None."""
     message = reference or {}
     calls = [one for one in _sequence(message.get("tool_calls")) if isinstance(one, Mapping)]
     if isinstance(legacy := message.get("function_call"), Mapping):
@@ -47,14 +47,14 @@ def expected_answer(reference: Mapping[str, Json] | None) -> Answer:
 
 
 def given_answer(completion: Completion) -> Answer:
-    """Return what a model said."""
+    """Return the answer of a model."""
     return _answer(completion.text, completion.tool_calls, completion.thinking)
 
 
 def agree(expected: Answer, given: Answer) -> bool:
-    """Return whether an answer is the expected one.
+    """Return True if an answer equals the expected answer.
 
-    Text beside calls counts only where the expected answer has some, too.
+    Text next to calls counts only if the expected answer has text, too.
     """
     if expected.calls != given.calls:
         return False
@@ -72,7 +72,7 @@ def without_thinking(text: str) -> tuple[str, str]:
 
 
 def shown_calls(calls: Sequence[Mapping[str, Json]]) -> str:
-    """Return calls in the protocol's form as people read them: `book({"day": "Monday"})`."""
+    """Return calls in the protocol's form as people write them: `book({"day": "Monday"})`."""
     parts = (_name_and_arguments(one) for one in calls)
     return ", ".join(
         f"{name}({given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)})"
@@ -98,11 +98,11 @@ def _call(call: Mapping[str, Json]) -> Call:
 def _name_and_arguments(call: Mapping[str, Json]) -> tuple[str, Json]:
     custom = call.get("custom")
     if isinstance(custom, Mapping):
-        # Input of a custom tool is text, whatever it looks like.
+        # The input of a custom tool is always text.
         return str(custom.get("name")), str(custom.get("input") or "")
     function = call.get("function")
     body = function if isinstance(function, Mapping) else {}
-    # A call without arguments is written in three ways.
+    # A call without arguments has three spellings.
     return str(body.get("name")), body.get("arguments") or "{}"
 
 

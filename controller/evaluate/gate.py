@@ -21,9 +21,9 @@ COMPARED = ("base", "production")
 CANDIDATE = "candidate"
 LOSS = "held_out_loss"
 RULE = f"{LOSS} <= base.{LOSS}"
-"""A condition of every spec that does not allow a worse model; left out where a loss is unknown."""
+"""Condition of every spec, unless it allows a worse model; skipped if a loss is unknown."""
 LONGEST = 1_000
-"""Characters of one condition."""
+"""Maximum characters of a condition."""
 FORM = "METRIC >= NUMBER, or METRIC >= base.METRIC + NUMBER (operators: >= <= > < ==)"
 
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+"
@@ -99,10 +99,10 @@ def judge(
     Args:
         gate: The conditions.
         scores: By model (`candidate`, `base`, `production`), then by metric.
-        allows_worse: Whether a candidate may have a higher held-out loss than its base model.
+        allows_worse: True if a candidate may have a higher held-out loss than its base model.
 
     Returns:
-        Which conditions do not hold. A condition on `production` holds while there is none.
+        Conditions that do not hold. A condition on `production` holds while there is no production.
     """
     measured = all(LOSS in scores.get(model, {}) for model in (CANDIDATE, "base"))
     conditions = dict.fromkeys([*gate, *([RULE] if measured and not allows_worse else [])])

@@ -1,7 +1,7 @@
-"""Answers → scores. Pure, but that patterns are searched in a process that can be stopped.
+"""Answers → scores. Pure, except that a stoppable child process searches patterns.
 
-Two are always measured: `held_out_loss`, the mean negative log likelihood of the expected answers'
-tokens in nats (what training minimises, on examples it never saw), and `stop_rate`, the share of
+Two metrics are always measured: `held_out_loss` is the mean negative log likelihood of the expected
+answers' tokens in nats (training minimises it, on other examples), and `stop_rate` is the share of
 answers that the model ended by itself.
 """
 
@@ -17,7 +17,7 @@ ALWAYS = ("held_out_loss", "stop_rate")
 OF_TEXTS = ("held_out_loss",)
 """All that continued pre-training is measured by: nobody answers a plain text."""
 _ENDED = frozenset({"stop", "tool_calls"})
-"""Why a model that ended its answer by itself did so."""
+"""Finish reasons of an answer that the model ended by itself."""
 
 
 def metric_name(metric: Metric) -> str:
@@ -51,7 +51,7 @@ def score(
     """Score one model's answers.
 
     Args:
-        metrics: What to measure besides what always is.
+        metrics: Metrics to measure in addition to the fixed ones.
         references: The expected answers, messages of the assistant.
         completions: The answers given, in the same order.
 
@@ -76,9 +76,9 @@ def loss_alone(completions: Sequence[Completion]) -> dict[str, float]:
 
 
 def correct(metric: Metric, expected: Sequence[Answer], given: Sequence[Answer]) -> list[bool]:
-    """Return for each answer whether it is right by one metric.
+    """Return for each answer whether it is right by a metric.
 
-    Where a call of a tool is expected, an answer without calls is right by none of them.
+    If the expected answer calls a tool, an answer without calls is wrong by every metric.
     """
     match metric:
         case RegexMatchMetric():
@@ -105,7 +105,7 @@ def _always(completions: Sequence[Completion]) -> dict[str, float]:
 def _labels_match(
     settings: Accuracy, expected: Sequence[Answer], given: Sequence[Answer]
 ) -> list[bool]:
-    """Compare labels without regard to case and surrounding blanks; no label is no hit.
+    """Compare labels without regard to case and surrounding blanks; unknown labels are wrong.
 
     An expected call is its own label: the answer must make the same calls.
     """

@@ -78,23 +78,23 @@ def compare_with(
     without_base: bool = False,
     asks_production: bool = True,
 ) -> Comparison:
-    """Return what a build is measured with, wherever that lives.
+    """Return the inputs of a build's evaluation, on any backend.
 
-    Production was measured when it was the candidate. While held-out examples, metrics and version
-    of scoring are the same, those scores stand: they cost nothing, and they outlive the service
-    that gave them. Scores of another version are not compared with.
+    Production was measured when it was the candidate. Its scores hold while held-out examples,
+    metrics and version of scoring are the same: they cost nothing, and they outlive the service
+    that gave them. Scores of another version are not compared.
 
     Args:
-        desired: What the spec asks for.
+        desired: Inputs that the spec asks for.
         build: The candidate.
-        entry: What is recorded of the fine-tune.
-        at: Where to look.
-        without_base: Whether the base model is left out, because its server cannot be asked for it.
-        asks_production: Whether production is asked where its scores are of another version only.
-            Otherwise it has no scores, and no condition on it holds.
+        entry: The fine-tune's record in the lockfile.
+        at: Places to search.
+        without_base: True to leave out the base model, because its server cannot answer for it.
+        asks_production: True to query production if its scores have only another version. Otherwise
+                it has no scores, and no condition on it holds.
 
     Raises:
-        BackendError: What one of them was trained from is not here.
+        BackendError: A model's training inputs are not on this machine.
     """
     candidate = _compared(CANDIDATE, build, desired, at)
     models = [candidate]
@@ -260,7 +260,7 @@ def _compared(role: str, build: Build, desired: Desired, at: Place) -> Compared:
 def _recorded_scores(production: Build, desired: Desired) -> dict[str, Scores] | None:
     """Return production's scores if the same held-out examples and metrics gave them.
 
-    None where only the version of scoring is another.
+    None if only the version of scoring differs.
     """
     evaluation = production.evaluation
     if evaluation is None:
@@ -292,7 +292,7 @@ def _answer_lines(
 
 
 def _kept(prompt: Prompt, given: Mapping[str, Completion]) -> dict[str, Json]:
-    """Return a line of the answers' file: what was said; thinking and calls where there are some."""
+    """Return a line of the answers' file: texts, with thinking and calls if there are any."""
     said = {role: given_answer(one) for role, one in given.items()}
     reference = None if prompt.reference is None else expected_answer(prompt.reference).text
     line: dict[str, Json] = {

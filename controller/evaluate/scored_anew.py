@@ -1,4 +1,4 @@
-"""Whether the newest version of scoring may tell another story of a dataset than the first one."""
+"""Check if the newest version of scoring may score a dataset differently than the first version."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,21 +13,21 @@ from controller.plan.actions import Desired
 from controller.plan.versions import NEWEST, version_of
 
 _SIGNS: Final = (b'"tool_calls":', b'"reasoning', b'"thinking":', b"<think>", b'"content":[')
-"""What stands in a canonical line whose answer may be scored otherwise; in texts, quotes are
-escaped."""
+"""Parts of a canonical line whose answer may get another score. Quotes inside texts are escaped, so
+texts do not match."""
 
 
 def with_scoring(
     desired: Desired, entry: Entry, dataset: Dataset, encoder: Encoder, can: Capabilities
 ) -> Desired:
-    """Return what a spec asks for, with what is known of how its answers are scored.
+    """Return a spec's inputs, with information on how its answers are scored.
 
     Args:
-        desired: What the spec asks for.
-        entry: What is recorded; nothing is looked for where no recorded scores are older.
+        desired: Inputs that the spec asks for.
+        entry: The fine-tune's record; the dataset is read only if it holds older scores.
         dataset: The dataset of the spec.
-        encoder: How its model reads examples.
-        can: What its backend can do.
+        encoder: Encoder of its model.
+        can: Capabilities of its backend.
     """
     why = _scored_anew(entry, dataset, encoder)
     if not why and can.measures_loss:

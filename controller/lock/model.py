@@ -92,7 +92,7 @@ class Verdict(Record):
     failures: list[str] = Field(default_factory=list)
     """One sentence for each condition that does not hold."""
     allowed_worse: bool = False
-    """Whether the build passed only because its spec allows a model worse than its base."""
+    """True if the build passed only because its spec allows a model worse than its base."""
 
 
 class Build(Record):

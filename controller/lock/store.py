@@ -184,12 +184,13 @@ def _holder(note: Path) -> tuple[str, str]:
 
 
 def _replay(entries: dict[str, Entry], line: bytes) -> None:
-    """Fold one journal line in, unless the entry it replaced is not there any more.
+    """Apply a journal line, unless the entry that it replaced is gone.
 
-    That is the case when the lockfile was changed from outside since (a pull, say): then the
-    newer lockfile wins, and what the line recorded is found again at the backend. The same holds
-    when the crash came between writing the lockfile and removing the journal: the line is in
-    already. A line torn by a crash was never acknowledged and is skipped, as is one of another form.
+    The entry is gone if the lockfile was changed from outside (by a pull, for example). Then the
+    newer lockfile wins, and the next run finds the line's work again at the backend. The same holds
+    after a crash between writing the lockfile and removing the journal: the lockfile already has
+    the line. A line torn by a crash was never acknowledged and is skipped, and so is a line of
+    another form.
     """
     try:
         value = json.loads(line)

@@ -55,15 +55,15 @@ class Desired:
     warnings: tuple[str, ...] = ()
     """What a person should know of data and model before they pay for training."""
     corrected: tuple[str, ...] = ()
-    """Inputs that a newer recipe would make differently of the same spec: `data`. What is recorded
-    was made under an older one."""
+    """Inputs that a newer recipe would make differently from the same spec: `data`. The recorded
+    build used an older recipe."""
     paid: bool = False
     """Whether asking its models costs money."""
     measures_loss: bool = True
-    """Whether its models can be measured by the loss of expected answers."""
+    """True if the loss of expected answers can be measured for its models."""
     scored_anew: str = ""
-    """Why the newest version of scoring may give other scores than the first; empty where the two
-    agree, or nothing is recorded that the first one gave."""
+    """Reason why the newest version of scoring may give other scores than the first; empty if the
+    two agree, or no scores of the first version are recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ class Evaluate:
     without_base: str | None = None
     """Why the base model cannot be compared with; None where it can."""
     asks: str = ""
-    """What is asked, and what that costs, where a person wants it measured again."""
+    """Number and cost of the requests, if a person asked for another measurement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,7 +143,7 @@ def terms_of(spec: Spec, evaluation_fingerprint: str) -> str:
 
 
 def _gate(spec: Spec) -> dict[str, Json]:
-    """Return what a gate asks; that a worse model is allowed only where it is, as ever since."""
+    """Return a gate as digested. `allows_worse` appears only if true, to keep older digests."""
     gate: dict[str, Json] = {"gate": list(spec.gate)}
     return gate | {"allows_worse": True} if spec.allows_worse else gate
 

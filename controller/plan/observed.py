@@ -35,8 +35,7 @@ class Observed:
     lost: Mapping[str, Lost] = field(default_factory=dict)
     """Fine-tunes without an entry of which git or a backend knows builds, by name."""
     elsewhere: Mapping[str, tuple[Mapping[str, Json], ...]] = field(default_factory=dict)
-    """Inputs of jobs and builds that git or a backend knows of fine-tunes without an entry, by
-    name."""
+    """Inputs of jobs and builds in git or at a backend, by name of a fine-tune without an entry."""
     silent_bases: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Why a base model cannot be asked, by its place and reference."""
     unasked: Mapping[str, str] = field(default_factory=dict)

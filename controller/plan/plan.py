@@ -45,15 +45,15 @@ class Plan:
     suspended: tuple[str, ...] = ()
     """Fine-tunes that are as declared, and suspended."""
     corrected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Inputs that a newer recipe would make differently, by fine-tune; what is recorded stands."""
+    """Inputs that a newer recipe would make differently, by fine-tune; recorded builds stay."""
     replace: frozenset[str] = frozenset()
-    """Fine-tunes whose builds of an older recipe a person asked to replace."""
+    """Fine-tunes whose builds of an older recipe the user asked to replace."""
     unasked: Mapping[str, str] = field(default_factory=dict)
     """Places that were not asked, and why."""
     jobs: Mapping[str, Job] = field(default_factory=dict)
     """Recorded open jobs as the backends showed them, by ID."""
     notes: tuple[str, ...] = ()
-    """What a person may want to know, and nothing is done about."""
+    """Remarks for the user that lead to no action."""
 
     @property
     def id(self) -> str:

@@ -1,6 +1,6 @@
-"""Verdicts by a spec: its gate, and the rule that no model worse than its base is promoted. Pure.
+"""Verdicts by a spec: its gate, and the rule against promoting a model worse than its base. Pure.
 
-Recorded verdicts stand until the spec says something else, or the scores are measured again.
+Recorded verdicts hold until the spec changes or the scores are measured again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from controller.spec.model import Spec
 
 
 def verdict_of(spec: Spec, scores: Mapping[str, Scores]) -> Verdict:
-    """Return what a spec's gate makes of scores."""
+    """Return the verdict of a spec's gate on scores."""
     gate = list(spec.gate)
     judgement = judge(gate, scores, allows_worse=spec.allows_worse)
     return Verdict(
@@ -23,7 +23,7 @@ def verdict_of(spec: Spec, scores: Mapping[str, Scores]) -> Verdict:
 
 
 def standing_verdict(build: Build, spec: Spec) -> Verdict | None:
-    """Return a build's recorded verdict; None where the spec says something else by now."""
+    """Return a build's recorded verdict; None if the spec's gate has changed since."""
     verdict = build.verdict
     if verdict is None or verdict.gate != list(spec.gate):
         return None
@@ -33,13 +33,13 @@ def standing_verdict(build: Build, spec: Spec) -> Verdict | None:
 
 
 def current_verdict(build: Build, spec: Spec) -> Verdict:
-    """Return a build's recorded verdict, or the one that its recorded scores give now."""
+    """Return a build's recorded verdict, or the current gate's verdict on its recorded scores."""
     scores = build.evaluation.scores if build.evaluation is not None else {}
     return standing_verdict(build, spec) or verdict_of(spec, scores)
 
 
 def remedy_of(failures: Sequence[str]) -> str:
-    """Return what a person can do about a candidate that is not promoted."""
+    """Return the remedy for a candidate that is not promoted."""
     remedy = "Change the spec, its data, or the gate."
     if any(failure.startswith(RULE) for failure in failures):
         remedy += " To promote a model that is worse than its base, write `gate: []`."
@@ -47,5 +47,5 @@ def remedy_of(failures: Sequence[str]) -> str:
 
 
 def is_unguarded(spec: Spec, scores: Mapping[str, Scores]) -> bool:
-    """Return whether nothing was compared: no gate, and no loss of the base model."""
+    """Return True if nothing was compared: no gate, and no loss of the base model."""
     return not (spec.gate or spec.allows_worse) and LOSS not in scores.get("base", {})

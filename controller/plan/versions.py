@@ -1,9 +1,9 @@
-"""Versions of scoring: which recorded scores still hold, and which a newer version changes. Pure.
+"""Versions of scoring: validity of recorded scores, and effect of a newer version. Pure.
 
-A correction that changes what equal answers score raises the version. Recorded scores hold under
-their own version, so that an upgrade measures nothing; new evaluations use the newest version.
+A correction that changes the score of an equal answer raises the version. Recorded scores hold
+under their own version, so an upgrade measures nothing; new evaluations use the newest version.
 
-Version 2 scores answers without thinking and channels, and compares calls of tools as calls.
+Version 2 scores answers without thinking and channels, and compares tool calls as calls.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ FIRST: Final = 1
 NEWEST: Final = 2
 _KEY: Final = "version"
 _SHOWN: Final = 10
-"""Fine-tunes that one note names at most."""
+"""Maximum number of fine-tunes that one note names."""
 
 
 def newest_inputs(inputs: Mapping[str, Json]) -> dict[str, Json]:
@@ -33,12 +33,12 @@ def version_of(evaluation: Evaluation) -> int:
 
 
 def without_version(inputs: Mapping[str, Json]) -> dict[str, Json]:
-    """Return what a spec decides of an evaluation's inputs."""
+    """Return the inputs of an evaluation that the spec determines."""
     return {key: value for key, value in inputs.items() if key != _KEY}
 
 
 def holds(evaluation: Evaluation, desired: Desired) -> bool:
-    """Return whether recorded scores were measured as a spec asks, under their own version."""
+    """Return True if recorded scores match the spec's evaluation, under their own version."""
     if evaluation.fingerprint == desired.evaluation_fingerprint:
         return True
     asked = without_version(evaluation.inputs)
@@ -46,7 +46,7 @@ def holds(evaluation: Evaluation, desired: Desired) -> bool:
 
 
 def is_comparable(evaluation: Evaluation, desired: Desired) -> bool:
-    """Return whether recorded scores mean the same as those of the newest version."""
+    """Return True if recorded scores are comparable with scores of the newest version."""
     return version_of(evaluation) == NEWEST or not desired.scored_anew
 
 

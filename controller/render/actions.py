@@ -119,7 +119,7 @@ def no_changes(plan: Plan) -> str:
 
 
 def corrected(plan: Plan) -> str:
-    """Return which builds a newer recipe would make differently, in one line; empty for none."""
+    """Return in one line the builds that a newer recipe would make differently, or nothing."""
     if not plan.corrected:
         return ""
     shown = [
@@ -134,7 +134,7 @@ def corrected(plan: Plan) -> str:
 
 
 def notes_of(plan: Plan) -> list[str]:
-    """Return a line for each thing that a person may want to know."""
+    """Return a line for each remark for the user."""
     return [f"Note: {safe(note)}" for note in plan.notes]
 
 

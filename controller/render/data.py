@@ -92,7 +92,7 @@ def _sources(summary: BuildSummary) -> str:
 
 
 def unread_text(sources: Sequence[SourceReport]) -> str:
-    """Return which keys of rows nothing reads, and what they call that is not there, by source."""
+    """Return unread keys and undefined functions of rows, by source."""
     lines = []
     for source in sources:
         if source.unread:

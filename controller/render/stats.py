@@ -52,7 +52,7 @@ class StatsSummary:
     steps: Sequence[StepReport] = ()
     sources: Sequence[SourceReport] = ()
     contradictions: Mapping[PartName, Sequence[Sequence[str]]] = field(default_factory=dict)
-    """Some of the examples with one question and different answers: `file:line` of each."""
+    """Some examples with the same question and different answers: `file:line` of each."""
 
 
 def stats_text(summary: StatsSummary) -> str:

@@ -116,7 +116,7 @@ def score_table(lockfile: Lockfile) -> str:
 
 
 def about_text(spec: Spec) -> str:
-    """Return what a spec tells people, one thing a line: description, owner, labels."""
+    """Return a spec's information for people, one line each: description, owner, labels."""
     labels = ", ".join(f"{key}={value}" for key, value in spec.labels.items())
     said = {"description": spec.description, "owner": spec.owner, "labels": labels}
     return "\n".join(f"  {key:<11} {safe(text.strip())}" for key, text in said.items() if text)
@@ -134,10 +134,10 @@ def build_text(
 
     Args:
         name: The fine-tune.
-        entry: What is recorded of it.
-        answers: As they are kept; see `controller.evaluate.run`.
-        about: What its spec tells people.
-        thinking: Whether what models wrote before their answers is shown too.
+        entry: The fine-tune's record in the lockfile.
+        answers: Stored answers; see `controller.evaluate.run`.
+        about: Text of `about_text` for its spec.
+        thinking: True to show the models' thinking too.
     """
     lines = [f"{name}{'  (protected)' if entry.protect else ''}", *filter(None, [about])]
     if entry.job is not None:

@@ -1,4 +1,4 @@
-"""Measuring a recorded build again because a person asked for it, and what follows from that."""
+"""Measure a recorded build again at a user's request, and apply the consequences."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,11 +22,11 @@ _STALE = "what is planned now is not what was approved"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationOrder:
-    """One evaluation, planned and perhaps approved."""
+    """One evaluation, planned and possibly approved."""
 
     prepared: PreparedRun
     plan: Plan
-    """The evaluation alone."""
+    """Plan with only the evaluation."""
     action: Evaluate
 
 
@@ -36,12 +36,12 @@ def plan_evaluation(name: str, recorded: Lockfile, prepared: PreparedRun) -> Eva
     Args:
         name: The fine-tune.
         recorded: The lockfile.
-        prepared: The specs as they are now.
+        prepared: The current specs.
 
     Raises:
         InvalidInput: Its spec or data has problems.
-        FtctlError: It has no model yet, or its data cannot be read here.
-        BackendError: Its backend gives no answer.
+        FtctlError: It has no model yet, or its data cannot be read on this machine.
+        BackendError: Its backend does not answer.
     """
     desired = _resolved(name, prepared)
     entry = recorded.finetunes.get(name, Entry())
@@ -74,13 +74,13 @@ def evaluate_again(
 
     Args:
         project: The repository.
-        order: What was approved.
-        reporter: Where people read what happens.
+        order: The approved evaluation.
+        reporter: Receives progress reports.
         lock_timeout_s: Time to wait for another run that is recording.
 
     Raises:
-        PlanStale: The fine-tune, or what is asked of it, changed meanwhile.
-        LockHeld: Another run recorded all the time.
+        PlanStale: The fine-tune or its spec changed meanwhile.
+        LockHeld: Another run held the lock during the whole wait.
     """
     result, action = RunResult(), order.action
     approval = approve([action], order.plan.decisions, order.plan.settings)
@@ -126,11 +126,11 @@ def _context(project: Project, ledger: Ledger, prepared: PreparedRun) -> ApplyCo
 
 
 def _resolved(name: str, prepared: PreparedRun) -> Desired:
-    """Return what a spec asks for.
+    """Return the inputs that a spec asks for.
 
     Raises:
         InvalidInput: The spec or its data has problems.
-        FtctlError: There is no spec, or its data cannot be read here.
+        FtctlError: There is no spec, or its data cannot be read on this machine.
     """
     unresolved = prepared.resolved.unresolved.get(name)
     if isinstance(unresolved, Blocked) and unresolved.problems:
@@ -144,7 +144,7 @@ def _resolved(name: str, prepared: PreparedRun) -> Desired:
 
 
 def _asks(desired: Desired) -> str:
-    """Return how much is asked, and what that costs."""
+    """Return the number of requests, and their cost."""
     count = desired.data.held_out.examples
     examples = f"{count} held-out example{'' if count == 1 else 's'}"
     limit = f"answers of up to {desired.spec.evaluation.max_tokens} tokens"

@@ -55,7 +55,7 @@ def inputs_of_entry(entry: Entry) -> tuple[Mapping[str, Json], ...]:
 
 
 def inputs_of_jobs(jobs: Iterable[Job]) -> tuple[Mapping[str, Json], ...]:
-    """Return the inputs that jobs carry, where these are what the job's fingerprint stands for."""
+    """Return the inputs of jobs, if they match the job's fingerprint."""
     carried = ((job, job.origin.get("inputs")) for job in jobs)
     return tuple(
         inputs

@@ -49,13 +49,13 @@ def prepare_run(
     replace: Collection[str] = (),
     display_only: bool = False,
 ) -> PreparedRun:
-    """Make the plan of a run's first pass. Writes nothing but the cache of built datasets.
+    """Make the plan of a run's first pass. Writes only the cache of built datasets.
 
     Args:
         project: The repository.
-        open_for: Opens backends; the installed ones when None.
-        replace: Fine-tunes whose builds of an older recipe are to be replaced.
-        display_only: Whether the plan is only shown; see `observe`.
+        open_for: Opens backends; None for the installed backends.
+        replace: Fine-tunes whose builds of an older recipe to replace.
+        display_only: True if the plan is only displayed; see `observe`.
 
     Raises:
         InvalidInput: There is no folder of specs.
@@ -138,7 +138,7 @@ def _prepare(
     resolved = resolved_with({})
     observed = observed_for(resolved)
     if observed.elsewhere:
-        # What the lockfile lost may have been made under an older recipe.
+        # Entries lost from the lockfile may have used an older recipe.
         again = resolved_with(observed.elsewhere)
         if _wanted(again) != _wanted(resolved):
             resolved, observed = again, observed_for(again)
@@ -161,7 +161,7 @@ def _prepare(
 
 
 def _settings(project: Project) -> tuple[Settings, InvalidInput | None, bool]:
-    """Return the settings, what is wrong with them, and whether it is known where servers are."""
+    """Return the settings, their errors, and True if the addresses of servers are known."""
     try:
         return load_settings(project.root), None, True
     except InvalidInput as error:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 NonEmpty: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 
 MOST = 2**53
-"""Of anything that is counted: the largest number up to which every program reads the same."""
+"""Maximum of every count: the largest number up to which every program reads integers exactly."""
 
 
 class Strict(BaseModel):

@@ -23,7 +23,7 @@ Shape: TypeAlias = Literal[
 _NOT_OF_TEXT = frozenset(
     {"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"}
 )
-"""Codecs of Python that spell names or source code, or that mean another thing on each machine."""
+"""Python codecs that encode names or source code, or that differ between machines."""
 _ONLY_FOR = {
     "connection": ("sql",),
     "config": ("hub",),
@@ -53,27 +53,27 @@ _OF_KINDS: dict[str, tuple[Kind, ...]] = {
     "extract": ("html",),
     "chunk": _TEXTS,
 }
-"""Keys that mean something for some formats only."""
+"""Keys that apply only to some formats."""
 
 
 JOINED = re.compile(r"\{([^{}\n]{1,200})\}")
-"""A column's name within a text that joins several."""
+"""A column's name within a text that joins several columns."""
 
 
 def joined_columns(written: str) -> list[str]:
-    """Return the columns that a text like `"{context}: {question}"` joins; none of a plain name."""
+    """Return the columns that a text like `"{context}: {question}"` joins; none if plain."""
     return JOINED.findall(written)
 
 
 def kinds_with(key: str) -> tuple[Kind, ...]:
-    """Return the formats that a key of a source means something for."""
+    """Return the formats that a key of a source applies to."""
     return _OF_KINDS[key]
 
 
 class Columns(Strict):
-    """Which columns or keys of a row hold what is learned from.
+    """Columns or keys of a row that hold the parts of an example.
 
-    A name may lead into objects, as `meta.question`, or join columns: `"{context}: {question}"`.
+    A name may be a path into objects (`meta.question`) or join columns: `"{context}: {question}"`.
     """
 
     user: NonEmpty | None = None
@@ -90,7 +90,7 @@ class Columns(Strict):
     """For `method: continued-pretraining`: column with the text."""
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all columns, those that a text joins among them."""
+        """Yield the names of all columns, including those in joined texts."""
         for part in type(self).model_fields:
             written = getattr(self, part)
             if written is not None:
@@ -154,10 +154,10 @@ class Source(Strict):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """What parts the fields of a .csv; comma, semicolon, tab and bar are recognised."""
     quote: Literal["double", "single", "none"] = "double"
-    """Which quote marks enclose a field of a .csv or .tsv; `none` reads every quote mark as text."""
+    """Quote marks around a field of a .csv or .tsv; `none` reads every quote mark as text."""
     header: Literal["none"] | Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """Line of a .csv or .tsv, or row of a sheet, with the names of the columns. `none`: there are no
-    names, and the columns are called 1, 2, 3."""
+    """Line of a .csv or .tsv, or row of a sheet, with the column names. `none`: no such line;
+    the columns are called 1, 2, 3."""
     root: NonEmpty | None = None
     """For .json: the key of the array that holds the rows, such as `data` or `result.rows`."""
     sheet: NonEmpty | None = None
@@ -173,13 +173,13 @@ class Source(Strict):
     shape: Shape | None = None
     """How a row is laid out; recognised from its keys when absent."""
     ignore: list[NonEmpty] = Field(default_factory=list)
-    """Keys of a row that are deliberately not used: [label, score]. Others are named in the report,
-    and refused where they change what is meant."""
+    """Keys of a row that are not used on purpose: [label, score]. Other unused keys appear in the
+    report; a key that changes the meaning is an error."""
     unusable: Literal["error", "drop"] = "error"
-    """What happens to a row that cannot be used; `drop` sets it aside, counts it and says why, for
-    sources that nobody here can edit. Personal data that `pii: reject` refuses stays an error."""
+    """Action for a row that cannot be used. `drop` sets it aside, counts it and reports the reason,
+    for sources that you cannot edit. Personal data that `pii: reject` refuses stays an error."""
     strip_end: list[NonEmpty] = Field(default_factory=list)
-    """End marks of the file's texts that are taken off and not learned: `[" END", "</s>"]`."""
+    """End marks to remove from the file's texts, which no model learns: `[" END", "</s>"]`."""
     where: list[NonEmpty] = Field(default_factory=list)
     """Only rows that meet every condition: `score >= 4`, `meta.status in [approved, edited]`."""
     limit: int | None = Field(default=None, ge=1, le=MOST)
@@ -199,7 +199,7 @@ class Source(Strict):
         return next(key for key in ("path", "url", "sql", "hub") if getattr(self, key) is not None)
 
     def misplaced(self, kind: Kind) -> list[str]:
-        """Return the keys of this source that mean nothing for a format."""
+        """Return the keys of this source that do not apply to a format."""
         given = [key for key, kinds in _OF_KINDS.items() if kind not in kinds]
         if "chunk" not in given and self.extract == "tables":
             given.append("chunk")
@@ -211,7 +211,7 @@ class Source(Strict):
         try:
             codec = codecs.lookup(encoding or "utf-8")
         except (LookupError, ValueError):
-            # Which encodings there are is known where files are read.
+            # Files are read elsewhere; that code knows the available encodings.
             return encoding
         if codec.name.replace("-", "_") in _NOT_OF_TEXT:
             raise ValueError(
@@ -272,15 +272,15 @@ class Prepare(Strict):
     similarity: float = Field(default=0.8, ge=0.5, lt=1)
     """For `deduplicate: near`: share of common runs of characters from which two are the same."""
     pii: Literal["mask", "reject", "warn", "off"] = "off"
-    """What happens to personal data and secrets (e-mail addresses, phone, identity and card numbers,
-    IBANs, Korean bank accounts beside a word that names them, IP addresses, keys and tokens):
-    `mask` puts [EMAIL_1] in their place, `reject` refuses to build and names the rows, `warn` counts
-    them and leaves them. Looked at is all of an example: arguments, tools and names too; images
-    cannot be, and are refused but for `warn`. Names, addresses, passports are not looked for."""
+    """Action for personal data and secrets (e-mail addresses, phone, identity and card numbers,
+    IBANs, Korean bank accounts next to a word that names them, IP addresses, keys and tokens).
+    `mask` replaces them with [EMAIL_1], `reject` refuses to build and names the rows, `warn` counts
+    them and leaves them. The search covers all of an example, with arguments, tools and names.
+    Images are refused, except with `warn`. Names, addresses and passports are not found."""
     pii_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(
         default_factory=lambda: ["KR"]
     )
-    """Countries whose national phone and identity numbers are looked for: [KR, US]."""
+    """Countries whose national phone and identity numbers to find: [KR, US]."""
     max_tokens: int | None = Field(default=None, ge=8, le=MOST)
     """Longest example, in tokens of the base model with its chat template."""
     over_length: OverLength = "error"

@@ -1,17 +1,17 @@
-"""Foreign text as it appears in a message: quoted, on one line, and never whole when it is long."""
+"""Foreign text for a message: quoted, on one line, and shortened if it is long."""
 
 SHOWN = 60
-"""Most characters of a value that a message repeats."""
+"""Maximum characters of a value in a message."""
 
 
 def excerpt(text: str, length: int = SHOWN) -> str:
-    """Return a text in quotes, control characters escaped, the end of a long one left out.
+    """Return a text in quotes, with control characters escaped and the end of a long text cut.
 
     Args:
-        text: Written by anybody, of any length.
-        length: Most characters that are shown.
+        text: Any text, of any length.
+        length: Maximum number of characters to show.
     """
-    # Cut before it is quoted: the text may be as long as its file.
+    # Cut before quoting: the text may be as long as its file.
     quoted = repr(text[: length + 1])
     if len(text) <= length and len(quoted) <= length + 2:
         return quoted
@@ -19,5 +19,5 @@ def excerpt(text: str, length: int = SHOWN) -> str:
 
 
 def clipped(text: str, length: int = SHOWN) -> str:
-    """Return a text without quotes, the end of a long one left out."""
+    """Return a text without quotes, with the end of a long text cut."""
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -185,13 +185,13 @@ def read_spec(
 def translate(
     error: ValidationError, document: Document, file: str, model: type[BaseModel]
 ) -> list[Problem]:
-    """Return what pydantic found in a file, in our words and with the lines.
+    """Return pydantic's errors as problems, in ftctl's words and with lines.
 
     Args:
-        error: What was found.
+        error: Pydantic's error.
         document: The file.
         file: Its name in messages.
-        model: What the file was read as.
+        model: Model that the file was parsed into.
     """
     said: dict[tuple[str | int, ...], tuple[str, str]] = {}
     found = error.errors(include_url=False)
@@ -209,7 +209,7 @@ def translate(
 
 
 def _either(one: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
-    """Return what is said of a value that has none of several forms: `must be A or B, not C`."""
+    """Return the message for a value of several possible forms: `must be A or B, not C`."""
     first, _, given = one[0].rpartition(", not ")
     second, _, _ = other[0].rpartition(", not ")
     if not first or not second.startswith("must be "):
@@ -218,10 +218,10 @@ def _either(one: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
 
 
 def _written_path(location: tuple[str | int, ...], value: object) -> tuple[str | int, ...]:
-    """Return where in the file something was found.
+    """Return the path in the file of an error.
 
-    Tags of a union are marked `<like this>` in the models, and people know no unions; but a key of
-    the file may look like such a mark.
+    Tags of a union appear as `<like this>` in pydantic's path, but not in the file. A key of the
+    file may look like such a tag.
     """
     path: list[str | int] = []
     for part in location:
@@ -273,7 +273,7 @@ def _how_to_write(kind: str, given: object) -> str:
 
 
 _MISSING = {"data.held_out": "held_out: {fraction: 0.1}"}
-"""What is typed where a key is missing that has a usual value."""
+"""Text to type for a missing key that has a usual value."""
 
 _EXPECTED = {
     "bool_type": "true or false",

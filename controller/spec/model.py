@@ -15,7 +15,7 @@ DEFAULT_ENDPOINT = "default"
 
 
 class Accuracy(Strict):
-    """Share of answers that are the right label; where a tool is to be called, the right calls."""
+    """Share of answers with the right label; if a tool must be called, with the right calls."""
 
     labels: list[NonEmpty] | None = None
     """The labels; taken from the held-out set when absent."""
@@ -104,8 +104,8 @@ class Budget(Strict):
     max_usd: float | None = Field(default=None, ge=0)
     """US dollars, by the high end of the estimate."""
     max_gpu_hours: float | None = Field(default=None, ge=0)
-    """Hours of one GPU (or of the CPU, where that trains): by the high end of the estimate, where
-    trainings of the same kind have ended before; and the job stops when they are used up."""
+    """Limit in hours of one GPU (or of the CPU, if it trains). The job stops at this limit. If
+    trainings of the same kind have ended before, the estimate's high end must not exceed it."""
 
 
 class Lifecycle(Strict):
@@ -148,7 +148,7 @@ class Spec(Strict):
     """How the result is measured."""
     gate: list[NonEmpty] = Field(default_factory=list)
     """Conditions for production: `accuracy >= 0.8`, `held_out_loss < base.held_out_loss - 0.5`.
-    A model with a higher held-out loss than its base is promoted only by `gate: []`."""
+    A model with a higher held-out loss than its base is promoted only with `gate: []`."""
     tracking: Tracking = Tracking()
     """Where the service reports metrics to."""
     budget: Budget = Budget()
@@ -158,7 +158,7 @@ class Spec(Strict):
 
     @property
     def allows_worse(self) -> bool:
-        """Whether a model worse than its base may be promoted: `gate: []` is written out."""
+        """True if a model worse than its base may be promoted: `gate: []` is written out."""
         return not self.gate and "gate" in self.model_fields_set
 
     @property

@@ -13,7 +13,7 @@ from functools import lru_cache
 from controller.spec.excerpt import excerpt
 
 LONGEST = 10_000
-"""Characters of one condition; a list of more values than that is a column of its own."""
+"""Maximum characters of a condition; a longer list of values should become a column."""
 FORM = "COLUMN >= VALUE, COLUMN == VALUE or COLUMN in [VALUE, VALUE] (also != < <= > and not in)"
 
 _COMPARE: dict[str, Callable[[Decimal, Decimal], bool]] = {
@@ -43,23 +43,23 @@ class Condition:
 
     @property
     def is_order(self) -> bool:
-        """Whether numbers are compared."""
+        """True if the condition compares numbers."""
         return self.operator in _COMPARE
 
     @staticmethod
     def compares(value: object) -> bool:
-        """Return whether a row's value is a number that can be compared."""
+        """Return True if a row's value is a number that can be compared."""
         return _number(value) is not None
 
     def means(self, value: object, *, is_cell: bool) -> bool:
-        """Return whether a row's value meets the condition as a person means it.
+        """Return True if a row's value meets the condition in the sense of its author.
 
-        As `holds`, and true and false are known however they are spelled.
+        Like `holds`, but matches true and false in every spelling.
 
         Args:
-            value: The row's value; None where there is none.
-            is_cell: Whether it stands in a table without nulls and types: an empty cell is null
-                there, and the text TRUE is true.
+            value: The row's value; None if it is missing.
+            is_cell: True for a value of a table without nulls and types: an empty cell is null
+                    there, and the text TRUE is true.
         """
         if is_cell and value == "" and self.operator in {"==", "!="} and "null" in self.values:
             return self.operator == "=="
@@ -110,14 +110,14 @@ def parse_where(text: str) -> Condition:
 
 
 def _parts(text: str) -> tuple[str, str, str] | None:
-    """Split a condition into column, operator and value; what comes first ends the column.
+    """Split a condition into column, operator and value, at the first operator.
 
-    Each pattern is searched once and none of them looks at a character twice, so that the time
-    grows with the length of the text and not with its square.
+    Each pattern is searched once and visits each character once, so that the time is linear in the
+    length of the text and not quadratic.
     """
     quoted = _QUOTED.match(text)
     if quoted is not None:
-        # Its column ends with the quote, if an operator comes next.
+        # The quote ends the column if an operator follows.
         after = len(text) - len(text[quoted.end() :].lstrip())
         found = _OPERATOR.match(text, after) or _MEMBERSHIP.match(
             text, max(after - 1, quoted.end())
@@ -181,7 +181,7 @@ def _is_among(value: object, values: tuple[str, ...]) -> bool:
 
 @lru_cache(maxsize=1000)
 def _written_number(value: str) -> Decimal | None:
-    """Return the number that a condition compares with: the same for each of a million rows."""
+    """Return the number in a condition, parsed once for all rows."""
     return _number(value)
 
 

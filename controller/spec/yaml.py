@@ -24,7 +24,7 @@ MAX_NODES = 50_000
 """Counted after aliases are followed, so that a few lines cannot become a billion values."""
 
 MOST_PROBLEMS = 100
-"""Of one file that are reported; a file with more is another kind of file."""
+"""Maximum number of problems to report for one file; a file with more is of another kind."""
 
 Path = tuple[str | int, ...]
 
@@ -147,7 +147,7 @@ def parse_yaml(text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
 
 
 def more_problems(count: int, file: str) -> list[Problem]:
-    """Return the problem that stands for those of a file that are not shown; none for none."""
+    """Return a problem with the count of a file's problems that are not shown, if any."""
     if count <= 0:
         return []
     message = f"has {count:,} more problem{'' if count == 1 else 's'}"
@@ -227,14 +227,14 @@ class _Reader:
 
 
 def _quote(key: yaml.Node) -> str:
-    """Return how to write a key that was read as a number, true, false or nothing."""
+    """Return the quoted form of a key that was parsed as a number, true, false or null."""
     if not isinstance(key, yaml.ScalarNode) or not key.value or not key.tag.startswith(_CORE):
         return "Write a text as the key."
     return f'Quote it: "{clipped(printable(key.value), _KEY_SHOWN)}"'
 
 
 def dotted(path: Path) -> str:
-    """Write a path as people do: `data.train[0].path`.
+    """Return a path as people write it: `data.train[0].path`.
 
     Control characters in keys are escaped, and long keys are cut.
     """

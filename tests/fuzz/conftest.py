@@ -1,4 +1,4 @@
-"""The fuzzers are modules of `tests.fuzz`, run by `python -m`; tests import them by that name."""
+"""The fuzzers are modules of `tests.fuzz` for `python -m`; tests import them by the same name."""
 
 import sys
 from pathlib import Path

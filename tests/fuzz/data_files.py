@@ -1,9 +1,9 @@
-"""Damage data files of every format, and see what the data commands say.
+"""Damage data files of every format, and check the output of the data commands.
 
     python -m tests.fuzz.data_files --count 3000 --seed 1
     python -m tests.fuzz.data_files --only 4711        # one case again, its file and output shown
 
-Each case is one number: the same number is the same case.
+A case is identified by its number: the same number gives the same case.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tests.fuzz.values import damaged
 from tests.fuzz.yaml_text import changed, written
 
 AFRESH = 200
-"""Cases after which the state folder is removed: built datasets are kept in it."""
+"""Number of cases after which to remove the state folder, which holds built datasets."""
 _NAMES = ["alpha", "가나다", "e@x.kr", "010-1234-5678", "  b  ", "<b>c</b>", "1", "긴 글 " * 40]
 _PIECES = [
     b"\t", b",", b'"', b'""', b"'", b"{", b"}", b"[", b"]", b":", b"\\", b"\\u0000", b"\\ud800", b"null",
@@ -40,7 +40,7 @@ _MESSAGES = [{"role": "user", "content": "q"}, {"role": "assistant", "content": 
 
 
 def rows_of(rng: random.Random, *, flat: bool) -> list[dict[str, Any]]:
-    """Return rows of one of the shapes that are recognised; flat ones have texts alone."""
+    """Return rows of a recognised shape; flat rows hold only texts."""
     count = rng.choice([1, 12, 12, 30])
     named = [f"{rng.choice(_NAMES)} {n}" for n in range(count)]
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
@@ -64,12 +64,12 @@ def rows_of(rng: random.Random, *, flat: bool) -> list[dict[str, Any]]:
 
 
 def jsonl_of(rows: list[Any]) -> bytes:
-    """Write JSON lines."""
+    """Return rows as JSON lines."""
     return b"".join(json.dumps(row, default=str).encode() + b"\n" for row in rows)
 
 
 def json_of(rows: list[Any]) -> bytes:
-    """Write one array."""
+    """Return rows as one JSON array."""
     return json.dumps(rows, default=str, indent=1).encode()
 
 
@@ -93,7 +93,7 @@ def _cell(value: Any) -> str:
 
 
 def parquet_of(rows: list[Any]) -> bytes:
-    """Write Parquet, of texts where the values have no common type."""
+    """Return rows as Parquet, with text columns if the values have no common type."""
     try:
         table = pa.Table.from_pylist(rows)
     except (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError, UnicodeError):
@@ -113,7 +113,7 @@ def parquet_of(rows: list[Any]) -> bytes:
 
 
 def workbook_of(rows: list[Any]) -> bytes:
-    """Write a workbook."""
+    """Return rows as a workbook."""
     names, cells = _cells(rows)
     lines = "".join(
         f'<row r="{number}">'
@@ -149,7 +149,7 @@ def _zipped(parts: dict[str, bytes]) -> bytes:
 
 
 def html_of(rows: list[Any]) -> bytes:
-    """Write a page with paragraphs and a table."""
+    """Return rows as a page with paragraphs and a table."""
     names, cells = _cells(rows)
     lines = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
@@ -161,7 +161,7 @@ def html_of(rows: list[Any]) -> bytes:
 
 
 def prose_of(rows: list[Any]) -> bytes:
-    """Write paragraphs."""
+    """Return rows as paragraphs."""
     _, cells = _cells(rows)
     return "\n\n".join(cell for line in cells for cell in line).encode(errors="surrogatepass")
 
@@ -180,7 +180,7 @@ WRITERS: dict[str, Callable[[list[Any]], bytes]] = {
 
 
 def bombs(*names: str) -> dict[str, bytes]:
-    """Return small files that ask for gigabytes, or for the square of their length."""
+    """Return small files that expand to gigabytes, or that take quadratic time."""
     makers: dict[str, Callable[[], bytes]] = {
         "blanks.xlsx": lambda: _zipped({"xl/a.xml": b"<a>" + b" " * (700 << 20)}),
         "blanks.jsonl.gz": lambda: gzip.compress(b" " * (300 << 20)),
@@ -209,7 +209,7 @@ def _parquet(question: Any, answer: Any) -> bytes:
 
 
 def source_of(rng: random.Random, ending: str) -> dict[str, Any]:
-    """Return a source for a file, with keys that decide how it is read."""
+    """Return a source for a file, with keys that change how it is read."""
     source: dict[str, Any] = {}
     draws = {
         "encoding": ["utf-8", "cp949", "utf-16-le", "latin-1", "utf-32", "shift_jis", "utf-7"],
@@ -262,7 +262,7 @@ def spec_of(rng: random.Random, source: dict[str, Any], method: str) -> dict[str
 
 
 def case_of(rng: random.Random, ending: str) -> tuple[bytes, dict[str, Any]]:
-    """Return a file that was valid before its rows, its bytes or both were damaged, and its spec."""
+    """Return a file with damaged rows or bytes (or both), and its spec."""
     rows = rows_of(rng, flat=ending not in {"jsonl", "json", "parquet"})
     keys = rows[0].keys()
     source = source_of(rng, ending)
@@ -295,7 +295,7 @@ def _inside(rng: random.Random, workbook: bytes) -> bytes:
 
 
 def packed_of(rng: random.Random, content: bytes) -> tuple[str, bytes]:
-    """Pack a file, or not, and damage the packing, or not."""
+    """Return the content packed or unpacked, with or without damage to the packing."""
     if rng.random() < 0.8:
         return "", content
     ending = rng.choice([".gz", ".zst"])
@@ -306,7 +306,7 @@ def packed_of(rng: random.Random, content: bytes) -> tuple[str, bytes]:
 
 
 def run_case(seed: int, repo: Repository) -> tuple[str, Outcome, list[str]]:
-    """Run one case: its format, how it ended, and what is wrong with that."""
+    """Run a case; return its format, its outcome and its defects."""
     rng = random.Random(seed)
     if seed % AFRESH == 0:
         shutil.rmtree(repo.root / ".ftctl", ignore_errors=True)
@@ -322,7 +322,7 @@ def run_case(seed: int, repo: Repository) -> tuple[str, Outcome, list[str]]:
 
 
 def run_bomb(name: str, content: bytes, repo: Repository) -> tuple[str, Outcome, list[str]]:
-    """Run the case of a file that asks for more than there is."""
+    """Run the case of a file that needs more resources than the machine has."""
     repo.put(f"finetunes/data/{name}", content)
     columns = {"path": f"data/{name}", "columns": {"user": "question", "assistant": "answer"}}
     try:
@@ -341,7 +341,7 @@ def _read(rng: random.Random, repo: Repository, spec: dict[str, Any]) -> tuple[O
 
 
 def main() -> int:
-    """Run many cases, or one again."""
+    """Run many cases, or repeat one case."""
     parser = argparse.ArgumentParser(description="Damage data files of every format.")
     parser.add_argument("--count", type=int, default=3_000, help="how many cases")
     parser.add_argument("--seed", type=int, default=1, help="the first case's number")

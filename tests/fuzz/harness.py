@@ -1,4 +1,4 @@
-"""Run commands in this process, each with a limit of processor time, and judge how they ended."""
+"""Run commands in this process, each with a CPU time limit, and judge the outcome."""
 
 import contextlib
 import faulthandler
@@ -19,24 +19,24 @@ from controller.cli import run
 from controller.errors import ExitCode
 
 CPU_S = 20.0
-"""Processor time that no command on a small file comes near; a quadratic one on a long text does."""
+"""CPU time far above any command on a small file; quadratic time on a long text exceeds it."""
 WALL_S = 300
-"""After so long the process ends with a traceback: something waits that uses no processor."""
+"""Wall time after which the process ends with a traceback: something waits without using CPU."""
 GROWTH_MIB = 600
-"""More memory than that for one small file is taken by something that the file only declares."""
+"""Memory growth from which a command must have believed a size that a small file only declares."""
 LONGEST = 700
-"""Characters of one line of a message: what somebody wrote is not shown whole."""
+"""Maximum characters of a line of a message: long values from files must be shortened."""
 _ALLOWED = frozenset(ExitCode) - {ExitCode.DEFECT, ExitCode.INTERRUPTED}
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Hung(BaseException):
-    """The command took too long. No `except Exception` catches this."""
+    """The command exceeded its time limit. No `except Exception` catches this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a command ended."""
+    """Outcome of a command."""
 
     code: int
     out: str
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def run_command(*arguments: str) -> Outcome:
-    """Run one command of ftctl in this process."""
+    """Run a command of ftctl in this process."""
     out, err = (
         io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace")
     )
@@ -71,7 +71,7 @@ def run_command(*arguments: str) -> Outcome:
 
 
 def defects(outcome: Outcome) -> list[str]:
-    """Say what no file that a person wrote may lead to."""
+    """Return the defects of an outcome that no input file may cause."""
     found = []
     text = outcome.out + outcome.err
     if outcome.code not in _ALLOWED:
@@ -91,7 +91,7 @@ def defects(outcome: Outcome) -> list[str]:
 
 
 def placed(outcome: Outcome, file: str) -> list[str]:
-    """Say which problems of a file that names a field do not name the line. Of JSON output."""
+    """Return the problems in JSON output that name a field of a file but not its line."""
     try:
         problems = json.loads(outcome.out).get("problems", [])
     except ValueError:
@@ -123,7 +123,7 @@ def _limited() -> Iterator[None]:
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What a run of many cases found."""
+    """Statistics of many cases."""
 
     codes: Counter[str] = field(default_factory=Counter)
     slowest: tuple[float, int] = (0.0, -1)
@@ -140,10 +140,10 @@ def run_cases(
     """Run a case for each seed.
 
     Args:
-        case: From a seed to a word for what it was, its outcome and its defects.
+        case: Function from a seed to a word for the case, its outcome and its defects.
         seeds: The seeds.
-        tally: What cases before these found.
-        verbose: Whether to print failures and progress.
+        tally: Statistics of earlier cases.
+        verbose: True to print failures and progress.
     """
     tally, began = tally or Tally(), time.monotonic()
     for number, seed in enumerate(seeds, 1):
@@ -167,7 +167,7 @@ def run_cases(
 
 
 def print_tally(tally: Tally) -> int:
-    """Print what a run found, and return the process's exit code."""
+    """Print the statistics, and return the exit code of the process."""
     for kind, count in sorted(tally.codes.items()):
         sys.stdout.write(f"{count:>8,}  {kind}\n")
     sys.stdout.write(

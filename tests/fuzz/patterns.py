@@ -1,4 +1,4 @@
-"""Every regular expression of the program, and long texts that a quadratic one never ends on."""
+"""Find every regular expression of the program, and texts on which a quadratic one is slow."""
 
 import ast
 import importlib
@@ -23,17 +23,17 @@ _CATEGORIES = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A pattern and where it is."""
+    """A pattern and its place."""
 
     place: str
-    """The module and the name; or the module and the method that it is written for."""
+    """The module and the name; or the module and the function that contains it."""
     pattern: re.Pattern[Any]
     methods: frozenset[str]
-    """How it is used: all ways, where that cannot be read out of the module."""
+    """Methods called on the pattern; all methods if the module does not tell."""
 
 
 def found_patterns() -> Iterator[Found]:
-    """Yield every compiled pattern of every module, and every one that a function writes out."""
+    """Yield every compiled pattern of every module, and every pattern written in a function."""
     for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if not any(_imports_re(node) for node in ast.walk(tree)):
@@ -66,7 +66,7 @@ def _patterns_in(value: Any) -> Iterator[re.Pattern[Any]]:
 
 
 def _methods(tree: ast.Module, name: str) -> frozenset[str]:
-    """Return the methods that a module calls on a pattern that only it knows."""
+    """Return the methods that a module calls on its private pattern; else all methods."""
     uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
     called = [
         node.attr
@@ -102,11 +102,11 @@ def _written_in_functions(tree: ast.Module, name: str) -> Iterator[Found]:
 
 
 def attacks(pattern: re.Pattern[Any], length: int) -> Iterator[str | bytes]:
-    """Yield long texts: each repeat of a pattern in turn a long one, then what it cannot end with."""
+    """Yield long texts: each repeat of a pattern expanded in turn, with an unmatchable end."""
     tree = parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG)
     texts = {*_pumped(tree, length)}
     if not any(_repeats(tree)):
-        # What has no repeat is tried once at each place.
+        # A pattern without a repeat is tried once at each position.
         length //= 10
     texts |= {
         piece * (length // len(piece))
@@ -119,14 +119,14 @@ def attacks(pattern: re.Pattern[Any], length: int) -> Iterator[str | bytes]:
 
 
 def _pumped(tree: Any, length: int) -> Iterator[str]:
-    """Yield the shortest text that fits a pattern, with one of its repeats made long."""
+    """Yield the shortest text that matches a pattern, with one of its repeats expanded."""
     spots = list(_repeats(tree))
     whole = _shortest(tree, None, 0)
     yield (whole * (length // max(len(whole), 1)))[:length] if whole else "a" * length
     for spot in spots:
         text = _shortest(tree, spot, length)
         yield text
-        # Also without what comes after it, so that the rest is looked for in vain.
+        # Also without the rest, so that the search for the rest fails.
         unit = _shortest(spot[2], None, 0) or "a"
         at = text.find(unit * 50)
         if at >= 0:

@@ -1,4 +1,4 @@
-"""A repository for cases: real files, a scripted backend, no key, no address but this machine."""
+"""A repository for cases: real files, a scripted backend, no keys, only local addresses."""
 
 import contextlib
 import json
@@ -17,28 +17,28 @@ SPEC = "finetunes/faq.yaml"
 
 
 class AnyMethod(ScriptedBackend):
-    """The scripted backend, which claims to train by every method."""
+    """The scripted backend, extended to claim every training method."""
 
     def capabilities(self) -> Capabilities:
-        """Return what it claims."""
+        """Return capabilities with every training method."""
         methods = frozenset({"supervised", "dpo", "reinforcement", "continued-pretraining"})
         return replace(super().capabilities(), methods=methods)
 
     def parse_hyperparameters(self, _method: str, raw: Mapping[str, Json]) -> Mapping[str, Json]:
-        """Complete the settings, which are the same for each method."""
+        """Complete the hyperparameters, which are the same for each method."""
         return super().parse_hyperparameters("supervised", raw)
 
 
 def create(state: Path, _endpoint: Endpoint) -> AnyMethod:
-    """Open the backend, for its entry point."""
+    """Open the backend; its entry point calls this."""
     return AnyMethod(state)
 
 
 class Repository:
-    """A repository whose files are damaged one after the other."""
+    """A repository whose files are damaged one after another."""
 
     def __init__(self, root: Path) -> None:
-        """Make it, with data and as much of a base model as planning looks at."""
+        """Create the repository, with data and the base model files that planning reads."""
         self.root = root
         rows = [f"q{n}?,a{n % 3}.,{n % 6},approved,c{n}" for n in range(24)]
         table = "\n".join(["question,answer,score,status,customer", *rows])
@@ -54,7 +54,7 @@ class Repository:
         path.write_bytes(content)
 
     def run(self, *arguments: str) -> Outcome:
-        """Type a command."""
+        """Run a command."""
         return run_command("--dir", str(self.root), *arguments)
 
 
@@ -65,7 +65,7 @@ def _conversation(number: int) -> str:
 
 @contextlib.contextmanager
 def repository() -> Iterator[Repository]:
-    """Give a repository, the scripted backend installed as a plug-in."""
+    """Yield a repository, with the scripted backend installed as a plug-in."""
     known, path = dict(os.environ), list(sys.path)
     with tempfile.TemporaryDirectory() as folder:
         packages = Path(folder, "site-packages")

@@ -1,4 +1,4 @@
-"""Valid values of a JSON Schema, so that the corpus has every key there is, also tomorrow's."""
+"""Valid values of a JSON Schema, so that the corpus always has every key of the schema."""
 
 import random
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from controller.spec.base import Strict
 from tests.fuzz.values import OF_HYPERPARAMETERS, SAMPLES
 
 TRIES = 1_000
-"""So often a value is drawn until one keeps the rules between keys, which no schema states."""
+"""Maximum draws until a value meets the rules between keys, which no schema states."""
 
 
 _DENSITIES = (0.0, 0.05, 0.1, 0.2, 0.4)
-"""Shares of the keys that may be absent which a value has."""
+"""Shares of the optional keys that a value has."""
 _PLAIN = {"boolean": [True, False], "number": [0.5, 0.6, 0.9]}
 _MODELS = {model.__name__: model for model in Strict.__subclasses__()}
 
 
 class Corpus:
-    """Valid values of a pydantic model: one for each key of its schema, that key in it."""
+    """Valid values of a pydantic model: for each key of its schema, a value with the key."""
 
     def __init__(self, model: type[BaseModel], rng: random.Random) -> None:
-        """Draw them."""
+        """Draw the values."""
         self._model = model
         self._schema = model.model_json_schema()
         self._rng = rng
@@ -83,7 +83,7 @@ class Corpus:
         )
 
     def _object(self, schema: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-        """Draw a part until it keeps its own rules: all of them at once are kept too rarely."""
+        """Draw an object until it meets its own rules: a whole value rarely meets all rules."""
         if "properties" not in schema:
             below = schema.get("additionalProperties", {})
             return {name: self._drawn(below, path, name) for name in ["team", "eu"]}

@@ -1,9 +1,9 @@
-"""Damage specs, `ftctl.yaml`, lockfiles, plan files and `.env`, and see what the commands say.
+"""Damage specs, `ftctl.yaml`, lockfiles, plan files and `.env`, and check the commands' output.
 
     python -m tests.fuzz.specs --count 20000 --seed 1
     python -m tests.fuzz.specs --only 4711        # one case again, its files and output shown
 
-Each case is one number: the same number is the same case.
+A case is identified by its number: the same number gives the same case.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tests.fuzz.yaml_text import changed, written
 
 LOCKFILE = "finetunes/ftctl.lock"
 AFRESH = 400
-"""Cases after which the state folder is removed: built datasets are kept in it."""
+"""Number of cases after which to remove the state folder, which holds built datasets."""
 _PIECES = [piece.encode(errors="surrogatepass") for piece in SYNTAX]
 _OF_BACKENDS = {"endpoint", "hyperparameters"}
 _SCRIPTED = {"backend": "scripted", "base_model": "acme/base"}
@@ -37,13 +37,13 @@ _GOOD = {
 
 
 class Corpora:
-    """Valid files of every kind, to be damaged."""
+    """Valid files of every kind, as input for damage."""
 
     def __init__(self, repo: Repository) -> None:
         """Draw specs and settings; let the scripted backend make a lockfile and a plan."""
         rng = random.Random(0)
         drawn = Corpus(Spec, rng).values
-        # Once as they are, once so that planning reaches their data.
+        # Add each spec unchanged, and once so that planning reaches its data.
         plain = [
             {k: v for k, v in one.items() if k not in _OF_BACKENDS} | _SCRIPTED for one in drawn
         ]
@@ -60,7 +60,7 @@ class Corpora:
 
 
 def yaml_of(rng: random.Random, value: object) -> bytes:
-    """Return a valid value as YAML that was damaged: as a structure, as text, or both."""
+    """Return a valid value as damaged YAML: in its structure, in its text, or both."""
     how = rng.randrange(4)
     if how:
         value = changed(rng, value)
@@ -69,7 +69,7 @@ def yaml_of(rng: random.Random, value: object) -> bytes:
 
 
 def json_of(rng: random.Random, value: object) -> bytes:
-    """Return a valid value as JSON that was damaged."""
+    """Return a valid value as damaged JSON."""
     how = rng.randrange(3)
     if how:
         value = changed(rng, value, raw=False)
@@ -100,7 +100,7 @@ def _checked(rng: random.Random, repo: Repository) -> Outcome:
 
 
 def of_lockfile(rng: random.Random, repo: Repository, corpora: Corpora) -> Outcome:
-    """Damage the lockfile, or the journal beside it."""
+    """Damage the lockfile, or the journal next to it."""
     if rng.random() < 0.7:
         repo.put(LOCKFILE, json_of(rng, corpora.lockfile))
     else:
@@ -140,7 +140,7 @@ KINDS: dict[Callable[[random.Random, Repository, Corpora], Outcome], float] = {
 
 
 def run_case(seed: int, repo: Repository, corpora: Corpora) -> tuple[str, Outcome, list[str]]:
-    """Run one case: its kind, how it ended, and what is wrong with that."""
+    """Run a case; return its kind, its outcome and its defects."""
     rng = random.Random(seed)
     if seed % AFRESH == 0:
         shutil.rmtree(repo.root / ".ftctl", ignore_errors=True)
@@ -156,7 +156,7 @@ def run_case(seed: int, repo: Repository, corpora: Corpora) -> tuple[str, Outcom
 
 
 def main() -> int:
-    """Run many cases, or one again."""
+    """Run many cases, or repeat one case."""
     parser = argparse.ArgumentParser(description="Damage what people write for ftctl.")
     parser.add_argument("--count", type=int, default=20_000, help="how many cases")
     parser.add_argument("--seed", type=int, default=1, help="the first case's number")

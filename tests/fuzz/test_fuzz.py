@@ -1,4 +1,4 @@
-"""A slice of what the fuzzers try by the thousand: `python -m tests.fuzz.specs`, `...data_files`."""
+"""A small sample of the cases of `python -m tests.fuzz.specs` and `...data_files`."""
 
 import json
 import random
@@ -28,7 +28,7 @@ def test_damaged_specs_settings_lockfiles_and_plans_end_in_words(repo):
         seed: found for seed in range(1, SPECS) if (found := specs.run_case(seed, repo, corpora)[2])
     }
     assert wrong == {}
-    # Every key there is has a valid spec, so that a new one is damaged too.
+    # Every key of the schema has a valid spec, so that new keys are damaged too.
     for corpus, model in ((corpora.specs, Spec), (corpora.settings, Settings)):
         for value in corpus:
             model.model_validate(value)

@@ -1,4 +1,4 @@
-"""Time grows with the length of a text, and not with its square: of every pattern and parser."""
+"""Every pattern and parser takes linear time in the length of a text, not quadratic time."""
 
 import re
 import signal
@@ -18,7 +18,7 @@ from controller.spec.yaml import parse_yaml
 from tests.fuzz.patterns import attacks, found_patterns
 
 LENGTH = 50_000
-"""Characters: of this many, the square takes a second and more; what is linear takes milliseconds."""
+"""Characters of a text: quadratic time is a second or more, linear time is milliseconds."""
 CPU_S = 0.5
 PATTERNS = {found.place: found for found in found_patterns()}
 EXCEPTIONS = {
@@ -28,12 +28,12 @@ EXCEPTIONS = {
 
 
 class Endless(BaseException):
-    """The pattern took too long. The standard library's engine lets signals through."""
+    """The pattern took too long. The engine of the standard library handles signals."""
 
 
 @contextmanager
 def within(cpu_s: float):
-    """Raise `Endless` after so many seconds of the processor, whatever else the machine does."""
+    """Raise `Endless` after `cpu_s` seconds of CPU time, independent of the machine's load."""
 
     def stop(*_):
         raise Endless

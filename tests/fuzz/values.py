@@ -1,4 +1,4 @@
-"""Values that valid files are made of, and values that break programs; everything by one seed."""
+"""Values for valid files, and values that break programs; all chosen by a seed."""
 
 import random
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ SAMPLES = {
     "group_by": ["customer"],
     "stratify_by": ["status", "assistant"],
 }
-"""What a key's text may be where not every text is allowed."""
+"""Valid texts of keys that do not allow every text."""
 OF_HYPERPARAMETERS: dict[str, Any] = {
     "num_train_epochs": 2,
     "learning_rate": 1e-4,
@@ -60,7 +60,7 @@ OF_HYPERPARAMETERS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A value that is written into a file as it stands."""
+    """A value that is written into a file unchanged."""
 
     text: str
 
@@ -96,13 +96,13 @@ SYNTAX = [
     '"\\U00110000"', '"\\UFFFFFFFF"', '"\\', "''''", "a: b: c", "1: 2", "true: 1", "~: 1", "1.5: 1",
     "? |\n  a\n: b", "a" * 1_100 + ": 1",
 ]  # fmt: skip
-"""Pieces of YAML with a meaning of their own."""
+"""Pieces of YAML with a special meaning."""
 BYTES = [b"\xff", b"\xfe\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"\x00", b"\xc0\x80", b"\xed\xa0\x80",
          b"\r", b"\r\n", b"\n", b"\x0c", b"\x1b", b"\xe2\x80\xa8", b"\xf4\x90\x80\x80", b"PK\x03\x04"]  # fmt: skip
 
 
 def damaged(rng: random.Random, text: bytes, pieces: list[bytes]) -> bytes:
-    """Return a file with a few of its bytes flipped, cut, doubled or moved, or others put in."""
+    """Return a file with some of its bytes flipped, cut, doubled or moved, or others inserted."""
     for _ in range(rng.choice([1, 1, 1, 2, 3, 8])):
         change = rng.choice([_with_other_bytes, _with_other_bytes, _with_other_lines])
         text = change(rng, text, pieces)

@@ -1,4 +1,4 @@
-"""Write values as YAML, also those that no YAML writer would write; and change them."""
+"""Write values as YAML, including text that no YAML writer would produce; and change values."""
 
 import copy
 import json
@@ -9,7 +9,7 @@ from tests.fuzz.values import HOSTILE, SYNTAX, Raw
 
 
 def written(value: Any, indent: int = 0) -> str:
-    """Return a value as block YAML; what is `Raw` stands there as it is."""
+    """Return a value as block YAML; `Raw` values are written unchanged."""
     blanks = "  " * indent
     match value:
         case Raw():
@@ -34,12 +34,12 @@ def _key(key: object) -> str:
 
 
 def changed(rng: random.Random, value: Any, *, raw: bool = True) -> Any:
-    """Return a value with a few of its parts replaced, dropped, doubled, renamed or swapped.
+    """Return a value with some of its parts replaced, dropped, doubled, renamed or swapped.
 
     Args:
-        rng: Decides.
+        rng: Source of all random choices.
         value: The value.
-        raw: Whether YAML syntax may be put in.
+        raw: True to allow YAML syntax in the value.
     """
     value = copy.deepcopy(value)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):

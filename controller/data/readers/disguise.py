@@ -1,4 +1,4 @@
-"""Recognise data that is named as text: JSON and tables in .txt, .md and .csv. Pure."""
+"""Recognise data in a file with the name of a text: JSON and tables in .txt, .md and .csv. Pure."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ from controller.data.unusable import Unusable
 from controller.spec.data import Kind
 
 HEAD = 64 << 10
-"""Characters of a file's beginning that are looked at."""
+"""Number of characters to check at the beginning of a file."""
 
 _ARRAY = re.compile(r"\s*\[\s*\{\s*[\"}]")
 _OBJECT = re.compile(r"\s*\{\s*\"[^\"\n]*\"\s*:")
@@ -25,14 +25,14 @@ _WHAT = {
 
 
 def refuse_disguised(head: str, kind: Kind) -> None:
-    """Refuse a file whose beginning is data of another format than its name says.
+    """Refuse a file whose beginning is data of another format than its name indicates.
 
     Args:
         head: At most `HEAD` characters.
-        kind: What the name says.
+        kind: Format that the name indicates.
 
     Raises:
-        Unusable: It is; the remedy names the format.
+        Unusable: The format is another; the remedy names it.
     """
     found = _json_in(head) or ("" if kind in ("csv", "tsv") else _table_in(head))
     if found:
@@ -61,7 +61,7 @@ def _table_in(head: str) -> str:
 def _whole_lines(head: str) -> Sequence[str]:
     lines = head.splitlines()
     if len(head) == HEAD and len(lines) > 1:
-        # The last one may be cut off.
+        # The last line may be cut off.
         lines.pop()
     return [line for line in lines if line.strip()][:_LINES]
 
@@ -79,7 +79,7 @@ def _is_table(lines: Sequence[str], delimiter: str) -> bool:
     except csv.Error:
         return False
     names = rows[0]
-    # After a comma in a sentence there is a blank, before a name of a column there is none.
+    # In a sentence a blank follows a comma; in a header a column name follows directly.
     are_names = all(name and name == name.strip() and len(name) <= _LONGEST_NAME for name in names)
     return (
         len(names) > 1

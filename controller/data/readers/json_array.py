@@ -1,7 +1,7 @@
-"""Read JSON: one array of objects, streamed, also where it is a value within an object.
+"""Read JSON: one array of objects, streamed, also if it is a value within an object.
 
-A file that is neither has one object a line. Rows of an array are numbered, since all of them may
-stand on one line; what is wrong with the JSON itself is said with its line.
+Any other file has one object per line. Rows of an array have numbers, since all of them may be on
+one line. Errors in the JSON itself are reported with their line.
 """
 
 import json
@@ -31,19 +31,19 @@ _OF_ROWS = frozenset(
     {"messages", "conversations", "prompt", "completion", "chosen", "rejected", "instruction"}
     | {"output", "input", "preferred_output", "text"}
 )
-"""Keys of rows whose shape is recognised: an object with one of them is a row itself."""
+"""Keys of recognised shapes: an object with any of them is itself a row."""
 
 
 class Item(NamedTuple):
     """A value of an array."""
 
     line: int
-    """Where it begins."""
+    """Line on which it begins."""
     row: dict[str, Json] | Unusable
 
 
 def read(source: SourceFile) -> Iterator[Row]:
-    """Yield the objects of an array, numbered; of a file that is none, one a line."""
+    """Yield the objects of an array, numbered; of any other file, one per line."""
     if source.called.is_indexed:
         for number, item in enumerate(items(source), start=1):
             yield number, item.row
@@ -68,7 +68,7 @@ def items(source: SourceFile) -> Iterator[Item]:
 
 
 def _lines_or_object(source: SourceFile) -> Iterator[Row]:
-    """Yield one object a line, unless the file is one object that holds the rows."""
+    """Yield one object per line, unless the file is one object that holds the rows."""
     rows = json_lines.read(source)
     first = next(rows, None)
     second = next(rows, None)
@@ -79,10 +79,10 @@ def _lines_or_object(source: SourceFile) -> Iterator[Row]:
 
 
 def _refuse_object(source: SourceFile) -> None:
-    """Raise where a file is one object with arrays of objects in it.
+    """Refuse a file that is one object with arrays of objects in it.
 
     Raises:
-        Unusable: It is; the remedy names the keys.
+        Unusable: The file is such an object; the remedy names the keys.
     """
     with open_text(source) as text:
         window = _Window(text, source)
@@ -118,7 +118,7 @@ def _roots(value: dict[str, Json], above: str = "") -> Iterator[str]:
 
 
 def _below(window: "_Window", root: str, above: str, whole: str) -> Iterator[Item]:
-    """Yield the rows of the array that a key of the object here leads to, and read to its end."""
+    """Yield the rows of the array at a path from the object here, and read to the object's end."""
     if window.peek() != "{":
         what = f"{quoted(above.rstrip('.'))} is" if above else "the file is"
         raise _at(
@@ -140,7 +140,7 @@ def _below(window: "_Window", root: str, above: str, whole: str) -> Iterator[Ite
         window.peek()
         rest = "" if name == root else root.removeprefix(f"{name}.")
         if rest == root or (rest and found == root):
-            # A literal key with a dot wins.
+            # A literal key with a dot takes precedence.
             window.value()
         elif found:
             raise _at(window, f"the key {quoted(name)} leads to rows twice", "Rename one of them.")
@@ -204,10 +204,10 @@ class _Window:
         self._at += 1
 
     def take(self, character: str, missing: str, at_end: str = "the text ends too early") -> None:
-        """Go on from a character that must stand here.
+        """Consume the character that must be here, and continue.
 
         Raises:
-            Unusable: It does not.
+            Unusable: Another character is here.
         """
         found = self.peek()
         if found != character:
@@ -219,10 +219,10 @@ class _Window:
         self.skip()
 
     def value(self) -> Json:
-        """Read the value that starts here.
+        """Parse the value that starts here.
 
         Raises:
-            Unusable: It is not JSON, or too long to be held.
+            Unusable: It is not JSON, or exceeds the limit.
         """
         while True:
             try:

@@ -20,14 +20,14 @@ MAX_PAGE = 8 << 20
 """Characters of a page. What takes a browser seconds is no page that somebody reads."""
 
 _MAX_ELEMENTS = 100_000
-"""Elements of a page: ten times those of a long article. The time to find a page's main text grows
-with the square of their number."""
+"""Maximum number of elements of a page: ten times that of a long article. The time to find a page's
+main text grows with the square of this number."""
 
 _MAX_CELLS = 1_000_000
-"""Cells that those of a page cover beside themselves."""
+"""Maximum number of additional cells covered by `rowspan` and `colspan` on a page."""
 
 _MAX_ROW = 5_000
-"""Cells of a row, for the same reason."""
+"""Maximum number of cells of a row, for the same reason."""
 
 _MAX_SPAN = 1_000
 """Rows or columns that one cell may cover, as in browsers."""

@@ -15,7 +15,7 @@ _PARAGRAPH = re.compile(r"(?<=\S)(?=[ \t]*\n[ \t]*\n)")
 # \u201d and \u2019 close a quotation, \uff01 and \uff1f are the wide ! and ?
 _SIGNS = "[.!?…]++[\"'\u201d\u2019)\\]」』]*+(?=\\s)"
 _SIGNS_HERE = re.compile(_SIGNS)
-# A run of signs is tried from its first one: from each of them takes the square of the time.
+# A run of signs matches only from its first sign; from every sign it would take quadratic time.
 _SENTENCE = re.compile(
     f"(?<![.!?…]){_SIGNS}|[。\uff01\uff1f]+[\"'\u201d\u2019)\\]」』]*|(?<=\\S)(?=[ \\t]*\\n)"
 )
@@ -30,10 +30,10 @@ _JOINER = "\u200d"
 
 
 def read(source: SourceFile) -> Iterator[Row]:
-    """Yield the pieces of a text, each with the line that it starts on.
+    """Yield the pieces of a text, each with the line on which it starts.
 
     Raises:
-        Unusable: It is data of another format, and the spec does not say that it is text.
+        Unusable: The file has another format, and the spec does not declare it as text.
     """
     if source.source.format is None:
         with open_text(source) as text:

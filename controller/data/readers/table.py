@@ -1,7 +1,7 @@
-"""Read CSV and TSV: a header, then a row a record, quoted as in the wild.
+"""Read CSV and TSV: a header, then one row per record, with quoting as found in practice.
 
-A quote mark that stands in a text by itself may find a partner lines later, and swallow the rows
-between them. Where that is certain the row is refused; where a text could be meant, it is noted.
+A lone quote mark in a text may pair with another one lines later, and swallow the rows between
+them. If that is certain, the row is refused; if it may be a text, the row gets a remark.
 """
 
 import csv
@@ -31,11 +31,11 @@ _CALLED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _LINE_END = re.compile(r"\r\n?|\n")
 _WAYS = "If these are rows, write quote: none. If it is one field, confirm that: quote: double"
 _TITLES = 50
-"""Rows among which the names of the columns are looked for."""
+"""Number of rows in which to search for the column names."""
 _LONG_LINE = 1 << 16
-"""Characters of a line in which names are looked for."""
+"""Number of characters of a line in which to search for column names."""
 _LONG_NAME = 60
-"""Characters from which a column's name looks like a text."""
+"""Number of characters from which a column's name looks like a text."""
 
 
 def read(source: SourceFile) -> Iterator[Row]:
@@ -91,14 +91,14 @@ def numbered(count: int) -> list[str]:
 
 
 def check_header(rows: Iterable[Iterable[str]], source: Source) -> None:
-    """Refuse a title above a table that would name its columns.
+    """Refuse a table with a title above the row of column names.
 
     Args:
         rows: The cells of the first rows, empty rows among them.
-        source: Which columns its spec names.
+        source: Source whose spec names the columns.
 
     Raises:
-        Unusable: They stand further down; the remedy says where.
+        Unusable: The names are in a later row; the remedy gives its number.
     """
     if source.columns is None or "header" in source.model_fields_set:
         return
@@ -118,7 +118,7 @@ def check_header(rows: Iterable[Iterable[str]], source: Source) -> None:
 
 
 def no_header(wanted: int | str) -> Unusable:
-    """Return what is said of a table that ends before its header."""
+    """Return the error for a table that ends before its header."""
     return Unusable(
         f"there is no row {wanted}, which is to name the columns",
         "Write the number of the row with the names of the columns: header: 2",
@@ -127,7 +127,7 @@ def no_header(wanted: int | str) -> Unusable:
 
 
 def doubtful_header(names: Sequence[str], row: int) -> str:
-    """Return what is said of names that look like values; nothing of names that do not."""
+    """Return the remark on names that look like values; empty for other names."""
     doubtful = [name for name in names if _is_number(name) or len(name) > _LONG_NAME]
     if not doubtful:
         return ""
@@ -138,7 +138,7 @@ def doubtful_header(names: Sequence[str], row: int) -> str:
 
 
 def wrong_width(count: int, names: Sequence[str]) -> Unusable:
-    """Return what is said of a row with more or fewer fields than the header."""
+    """Return the error for a row with more or fewer fields than the header."""
     remedy = "Put a field that contains the separator in quotes, or fill the missing ones."
     if len(names) == 1 < count:
         remedy += " If the names of the columns stand further down: header: 2"
@@ -155,18 +155,18 @@ def _is_number(text: str) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class _Table:
-    """A table while it is read."""
+    """A table during reading."""
 
     delimiter: str
     quote: str | None
     is_sure: bool
-    """Whether the spec says what encloses a field."""
+    """True if the spec sets the quote mark."""
     has_header: bool
     line: int
-    """Lines before the ones that are read."""
+    """Number of lines before the lines to read."""
     names: list[str] = field(default_factory=list)
     note: str = ""
-    """Said with the first row."""
+    """Remark on the first row."""
 
     def rows(self, lines: Iterator[str]) -> Iterator[Row]:
         csv.field_size_limit(MAX_FIELD)
@@ -206,7 +206,7 @@ class _Table:
             return False
         names = header(cells)
         if names.count("") > 1:
-            # Under one name, the values of all but the last such column would be lost.
+            # With equal names, all but the last of these columns would be lost.
             names = header([name or f"column {at}" for at, name in enumerate(names, start=1)])
         self.names = names
         self.note = doubtful_header(self.names, line)
@@ -225,16 +225,16 @@ class _Table:
         return Noted(row, note) if note else row
 
     def _swallowed(self, cells: list[str]) -> str:
-        """Return what is said of a field over several lines that looks like rows; else nothing."""
+        """Return the error for a field of several lines that looks like rows; empty for others."""
         last = len(self.names) - 1
         for at, cell in enumerate(cells):
             counts = [piece.count(self.delimiter) for piece in _LINE_END.split(cell)]
             if len(counts) == 1 or not any(counts):
                 continue
-            # Where rows were swallowed, the first piece has the rest of the first one's fields, the
-            # last piece the beginning of the last one's, and what is between them are whole rows.
+            # If rows were swallowed, the first piece holds the rest of the first row's fields, the
+            # last piece the beginning of the last row's, and all others are whole rows.
             fits = counts == [last - at, *[last] * (len(counts) - 2), at]
-            # Commas and semicolons stand in texts; tabs and bars hardly ever do.
+            # Commas and semicolons are common in texts; tabs and bars are rare.
             if fits or self.delimiter not in ",;":
                 name = quoted(self.names[at]) if at <= last else str(at + 1)
                 return (
@@ -272,13 +272,13 @@ def _header_lines(lines: Iterator[str], quote: str | None) -> Iterator[str]:
 
 
 def _cells(line: str, source: Source) -> Iterator[str]:
-    """Yield the cells of a line, however they are parted."""
+    """Yield the cells of a line, split by the source's delimiter or by every known delimiter."""
     for delimiter in (source.delimiter,) if source.delimiter else DELIMITERS:
         for cell in line.strip("\r\n").split(delimiter):
             yield cell.strip().strip(_QUOTES[source.quote] or "")
 
 
 def _delimiter(head: str, quote: str | None) -> str:
-    # Every second part stands in quotes; a doubled quote parts off nothing.
+    # Every second part is quoted; a doubled quote leaves the parity unchanged.
     outside = "".join(head.split(quote)[::2]) if quote else head
     return max(DELIMITERS, key=outside.count)

@@ -37,7 +37,7 @@ _OVERLAP = 64
 
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 _TITLES = 50
-"""Rows in which the names of the columns are looked for."""
+"""Number of rows in which to search for the column names."""
 _SAVE = "Save it as .xlsx, or as .csv."
 
 
@@ -132,7 +132,7 @@ def _name(book: CalamineWorkbook, asked: str | None) -> str:
     ]
     wanted = names[:1]
     if asked is not None:
-        # A literal name wins over one whose letters are composed otherwise.
+        # A literal name takes precedence over another Unicode composition of it.
         alike = [name for name in names if is_same_name(name, asked)]
         wanted = [asked] if asked in names else alike
     if wanted:
