@@ -20,6 +20,9 @@ DRAIN_BYTES = 64 << 20
 """Read of a refused body. Closing a connection on a client that is still sending would take the
 answer away from it; beyond this, that is its own affair."""
 DRAIN_S = 10.0
+_LINGER_S = 1.0
+"""Seconds that a client that is still sending gets to read its answer, before the connection is
+closed. Closed at once, the connection would be reset, and the answer lost (RFC 9112, 9.6)."""
 _log = logging.getLogger(__name__)
 
 
@@ -79,6 +82,7 @@ class _Answer:
         self._kind: str | None = None
         """Content type of the answer, once it has started."""
         self._over = False
+        self._closes = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -89,7 +93,12 @@ class _Answer:
                 await self._body.drain()
                 if not self._body.over:
                     headers["connection"] = "close"
+                    self._closes = True
         self._over = message["type"] == "http.response.body" and not message.get("more_body")
+        if self._over and self._closes:
+            await self._send(message | {"more_body": True})
+            await self._body.linger()
+            message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
     async def break_off(self, error: ApiError, scope: Scope) -> None:
@@ -135,6 +144,12 @@ class _Body:
         with anyio.move_on_after(DRAIN_S), suppress(ApiError):
             while not (self.over or self._late) and left > 0:
                 left -= len((await self.receive()).get("body", b""))
+
+    async def linger(self) -> None:
+        """Discard what the client still sends, until it closes or `_LINGER_S` have passed."""
+        with anyio.move_on_after(_LINGER_S):
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
 
     def _patience_s(self) -> float:
         limits = self._limits

@@ -378,7 +378,7 @@ def test_the_first_recipe_looks_for_what_it_looked_for():
 
 
 def test_the_help_of_pii_says_what_is_found_and_what_is_not():
-    said = Prepare.model_fields["pii"].description
-    assert "Korean bank accounts beside a word that names them" in said
-    assert "passports are not looked for" in said
+    said = " ".join(Prepare.model_fields["pii"].description.split())
+    assert "Korean bank accounts next to a word that names them" in said
+    assert "passports are not found" in said
     assert "bank numbers" not in said

@@ -40,8 +40,10 @@ def connect(server):
 def answer(connection):
     """Read until the server closes; return the status, the headers and the body."""
     text = b""
-    while piece := connection.recv(65536):
-        text += piece
+    # A connection that a client still writes to is closed by a reset, after the answer.
+    with suppress(ConnectionResetError):
+        while piece := connection.recv(65536):
+            text += piece
     head, _, body = text.partition(b"\r\n\r\n")
     lines = head.decode().splitlines()
     headers = dict(line.lower().split(": ", 1) for line in lines[1:])
