@@ -14,16 +14,16 @@ import click
 
 from backends.registry import known_backends
 from controller import __version__
-from controller.check import check_specs
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.report import explained
 from controller.errors import InvalidInput
-from controller.lock.store import LOCKFILE, read_lockfile
-from controller.project import Project, open_project
+from controller.lockfile.store import LOCKFILE, read_lockfile
+from controller.project.project import Project, open_project
+from controller.resolve.validate import check_specs
 from controller.run.backends import backends_of
-from controller.settings import load_settings
 from controller.spec.load import FOLDER, all_problems, read_specs
-from controller.state import MAKE_WRITABLE
+from controller.spec.settings import load_settings
+from controller.state_folder import MAKE_WRITABLE
 
 LOCAL_PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 DRIVER_S = 20.0

@@ -23,8 +23,8 @@ from controller.cli import run
 from controller.render.plan_json import plan_json
 from controller.run.backends import backend_opener
 from controller.run.prepare import prepare_run
-from controller.settings import Settings, load_settings, public_id
 from controller.spec.model import Spec
+from controller.spec.settings import Settings, load_settings, public_id
 
 ROOT = Path(__file__).parents[2]
 write_xlsx = runpy.run_path(str(Path(__file__).parent / "data/test_readers_workbook.py"))[

@@ -9,7 +9,7 @@ from serve_helpers import BASE, Trainer, lines, serving, upload
 from test_chat import record
 
 from controller.cli import run
-from controller.settings import load_settings
+from controller.spec.settings import load_settings
 
 
 @pytest.fixture(scope="module")
