@@ -11,8 +11,10 @@ from pathlib import Path
 from backends.contract.backend import Backend, Endpoint
 from backends.contract.guarded import guard
 
+LOCAL = "local-gpu"
+"""The backend of this machine: `ftctl serve` trains and answers with it."""
 BUILT_IN = {
-    "local-gpu": "backends.local_gpu.backend:create",
+    LOCAL: "backends.local_gpu.backend:create",
     "openai": "backends.openai.backend:create",
 }
 GROUP = "ftctl.backends"

@@ -12,6 +12,7 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from backends.contract.backend import Backend, BackendError, BaseModel
+from backends.registry import LOCAL
 from controller.lockfile.model import Build, Lockfile
 from controller.lockfile.store import LOCKFILE, read_lockfile
 from controller.project.project import Project
@@ -22,8 +23,6 @@ from controller.spec.load import FOLDER
 from controller.spec.settings import FILE, Settings, public_id
 
 OWNER = "ftctl"
-BACKEND = "local-gpu"
-"""The backend that trains here, and whose models of the lockfile can be served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +75,7 @@ class Catalog:
         if name in self._written:
             return Served(base=self.base(name), model=None)
         build = self._recorded(name)
-        if build is not None and build.backend == BACKEND:
+        if build is not None and build.backend == LOCAL:
             base = self._identify(build.base_model, build.revision)
             return Served(base=base, model=build.model_id)
         record = self.job_of(name if build is None else build.model_id)
@@ -169,7 +168,7 @@ class Catalog:
         """Return a model object; None when nothing answers under that name."""
         build = None if name in self._written else self._recorded(name)
         record = self.job_of(name if build is None else build.model_id)
-        is_here = name in self._written or (build is not None and build.backend == BACKEND)
+        is_here = name in self._written or (build is not None and build.backend == LOCAL)
         if record is None and not is_here:
             return None
         if build is not None:

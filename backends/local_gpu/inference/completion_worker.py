@@ -32,8 +32,14 @@ from backends.contract.backend import (
     PromptRefused,
 )
 from backends.contract.chat import COLDEST
-from backends.local_gpu.jobs.device_queue import end_without
+from backends.local_gpu.inference.prompts import (
+    conversation_of,
+    text_of,
+    wants_answer,
+    with_reference,
+)
 from backends.local_gpu.jobs.run_dir import encode
+from backends.local_gpu.jobs.worker_process import exit_if_orphaned
 from backends.local_gpu.models.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.models.model_folders import base_folder, device, load_model, precision
 from backends.local_gpu.templates.messages import Conversation
@@ -133,7 +139,7 @@ def _model(
     chosen = one or next((other for other in request["models"] if other is not None), None) or {}
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     length = chosen.get("max_length") or _BLOCK
-    asked = [_is_asked(prompt) for prompt in request["prompts"]]
+    asked = [wants_answer(prompt) for prompt in request["prompts"]]
     return Model(
         model=model,
         dtype=dtype,
@@ -201,11 +207,11 @@ def _answer(one: Model, request: Mapping[str, Any]) -> list[Completion]:
     prompts, sampling = request["prompts"], request["sampling"]
     plain = one.model.get_base_model() if isinstance(one.model, PeftModel) else one.model
     plain.eval()
-    said = [_SILENCE if _is_asked(prompt) else _NOTHING_ASKED for prompt in prompts]
+    said = [_SILENCE if wants_answer(prompt) else _NOTHING_ASKED for prompt in prompts]
     context = torch.autocast(plain.device.type, dtype=one.dtype, enabled=one.dtype != torch.float32)
     with torch.no_grad(), context:
         if sampling["max_tokens"] > 0 and one.chat is not None:
-            asked = {place: prompt for place, prompt in enumerate(prompts) if _is_asked(prompt)}
+            asked = {place: prompt for place, prompt in enumerate(prompts) if wants_answer(prompt)}
             answered = _generate(plain, one.chat, asked, sampling)
             for place, completion in zip(asked, answered, strict=True):
                 said[place] = completion
@@ -235,7 +241,7 @@ def _generate(
     """
     # None: think as the model was trained.
     thinking = True if sampling["thinking"] else None
-    conversations = [_conversation(prompt) for prompt in asked.values()]
+    conversations = [conversation_of(prompt) for prompt in asked.values()]
     prompts = [chat.prompt(conversation, thinking=thinking) for conversation in conversations]
     if not prompts:
         return []
@@ -324,8 +330,8 @@ def _completion(
 def _references(one: Model, prompts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Encoded]]:
     """Yield the references, encoded exactly as training does, each with its prompt's place."""
     readers = (
-        (one.chat, _with_reference, [place for place, p in enumerate(prompts) if _is_asked(p)]),
-        (one.documents, _text, [place for place, p in enumerate(prompts) if not _is_asked(p)]),
+        (one.chat, with_reference, [place for place, p in enumerate(prompts) if wants_answer(p)]),
+        (one.documents, text_of, [place for place, p in enumerate(prompts) if not wants_answer(p)]),
     )
     for reader, example_of, places in readers:
         wanted = [place for place in places if prompts[place]["reference"] is not None]
@@ -362,35 +368,9 @@ def _reference_losses(
     ]
 
 
-def _is_asked(prompt: Mapping[str, Any]) -> bool:
-    """Return True if an answer is wanted, even to no messages; False for a text to measure."""
-    reference = prompt["reference"]
-    return bool(prompt["messages"]) or (reference is not None and "text" not in reference)
-
-
-def _conversation(prompt: Mapping[str, Any]) -> Conversation:
-    return {"messages": prompt["messages"], "tools": prompt["tools"]}
-
-
-def _with_reference(prompt: Mapping[str, Any]) -> Conversation:
-    """Return a prompt with its reference as the last answer, the only one that counts."""
-    before = [
-        {**message, "weight": 0} if message["role"] == "assistant" else message
-        for message in prompt["messages"]
-    ]
-    # A perfect model gives this answer, whether training used it or not.
-    last = {key: value for key, value in prompt["reference"].items() if key != "weight"}
-    return {"messages": [*before, last], "tools": prompt["tools"]}
-
-
-def _text(prompt: Mapping[str, Any]) -> Mapping[str, Any]:
-    text: Mapping[str, Any] = prompt["reference"]
-    return text
-
-
 def _watch(parent: int, folder: Path) -> None:
     while True:
-        end_without(parent, folder)
+        exit_if_orphaned(parent, folder)
         time.sleep(1)
 
 

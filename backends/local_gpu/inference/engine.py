@@ -32,8 +32,7 @@ from backends.contract.backend import (
 )
 from backends.contract.chat import Chunk
 from backends.local_gpu.inference.completions import error_of, trained_model
-from backends.local_gpu.jobs.device_queue import DEVICE
-from backends.local_gpu.jobs.devices import CPU, visible
+from backends.local_gpu.jobs.devices import CPU, DEVICE, visible
 from backends.local_gpu.jobs.run_dir import encode, log_tail
 from backends.local_gpu.jobs.worker_process import child_environment
 

@@ -7,19 +7,15 @@ kernel releases when the process dies.
 
 import fcntl
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Final
 
 from backends.atomic_files import write_atomic
-from backends.local_gpu.jobs.devices import Held, acquire, visible
+from backends.local_gpu.jobs.devices import DEVICE, Held, acquire, visible
 from backends.local_gpu.jobs.run_dir import RunDir, encode, read_json, write_end
-from backends.local_gpu.jobs.worker_process import Worker, describe, start
-
-DEVICE: Final = "FTCTL_DEVICE"
-"""Environment variable that tells the real work which device it has."""
+from backends.local_gpu.jobs.worker_process import Worker, describe, exit_if_orphaned, start
 
 _MODULES: Final = {
     "train": "backends.local_gpu.training.train",
@@ -32,7 +28,7 @@ def main(arguments: list[str]) -> int:
     role, folder, *parents = arguments[0], Path(arguments[1]).absolute(), *arguments[2:]
     if role == "complete":
         parent = int(parents[0])
-        held = acquire(visible(os.environ), lambda: end_without(parent, folder))
+        held = acquire(visible(os.environ), lambda: exit_if_orphaned(parent, folder))
         _become(role, [str(folder), str(parent)], held)
     run = RunDir(path=folder)
     if parents:  # the parent process took the lock and handed it on
@@ -101,13 +97,6 @@ def _stop_if_cancelled(run: RunDir) -> None:
     if run.cancel.exists():
         write_end(run, "cancelled", "cancelled before it started")
         sys.exit(0)
-
-
-def end_without(parent: int, folder: Path) -> None:
-    """End this process, and remove its folder, once the process that wants its answers is gone."""
-    if os.getppid() != parent:
-        shutil.rmtree(folder, ignore_errors=True)
-        os._exit(1)
 
 
 def _become(role: str, rest: list[str], held: Held) -> None:

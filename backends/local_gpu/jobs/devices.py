@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Final
 
 CPU: Final = "cpu"
+DEVICE: Final = "FTCTL_DEVICE"
+"""Environment variable that tells the real work which device it has."""
 POLL_S: Final = 0.25
 """How often a waiting process looks for a free device."""
 

@@ -184,3 +184,10 @@ def _start_and_state(pid: int) -> tuple[str, str]:
     asked = [ps, "-o", "lstart=,stat=", "-p", str(pid)]
     answer = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
     return (" ".join(answer[:-1]), answer[-1][0]) if answer else ("", "")
+
+
+def exit_if_orphaned(parent: int, folder: Path) -> None:
+    """End this process, and remove its folder, once the process that wants its answers is gone."""
+    if os.getppid() != parent:
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)

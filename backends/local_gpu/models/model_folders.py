@@ -25,7 +25,7 @@ from transformers import (
 
 from backends.atomic_files import sync_folder
 from backends.contract.backend import BackendError, BaseModel, Json, TrainRequest
-from backends.local_gpu.jobs.device_queue import DEVICE
+from backends.local_gpu.jobs.devices import DEVICE
 from backends.local_gpu.jobs.run_dir import encode
 from backends.local_gpu.models.base_models import local_folder, not_here, require_obtainable
 from backends.local_gpu.models.language_part import language_part

@@ -49,15 +49,14 @@ from backends.local_gpu.models.model_folders import (
 )
 from backends.local_gpu.tokens.chat_tokens import Chat
 from backends.local_gpu.tokens.tokenizers import open_reader
+from backends.local_gpu.training.checkpoints import TrainingState, newest_checkpoint
 from backends.local_gpu.training.disk_space import require_room
 from backends.local_gpu.training.loss import labelled_loss
 from backends.local_gpu.training.tokenized_dataset import encode_file
 from backends.local_gpu.training.trainer import (
-    Course,
     LabelledTrainer,
     Reporter,
     Sets,
-    newest_checkpoint,
 )
 
 PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
@@ -163,7 +162,7 @@ def train(run: RunDir, stop: Stop) -> bool:
     before = _sums(trained)
 
     resumed = newest_checkpoint(run.checkpoints, request.fingerprint, request.attempt)
-    course = resumed[1] if resumed else Course(request.fingerprint, request.attempt)
+    course = resumed[1] if resumed else TrainingState(request.fingerprint, request.attempt)
     trainer = LabelledTrainer(
         trained, _arguments(run, settings, request.seed, where), sets, loss, course, dtype
     )

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -30,9 +30,10 @@ from transformers import (
 )
 
 from backends.contract.backend import BackendError, Json
-from backends.local_gpu.jobs.run_dir import encode, read_json
+from backends.local_gpu.jobs.run_dir import encode
 from backends.local_gpu.models.model_folders import seal
 from backends.local_gpu.training.batching import Batches, Examples, by_length, collate
+from backends.local_gpu.training.checkpoints import STATE, TrainingState, checkpoints
 from backends.local_gpu.training.disk_space import (
     checkpoint_size,
     free,
@@ -50,27 +51,6 @@ _SMALL: Final = 256 * 2**20
 """Largest size in bytes at which the checkpoint before the newest is kept too."""
 _REPORT_S: Final = 0.2
 """Least time between two lines of progress."""
-_STATE: Final = "ftctl.json"
-"""In every checkpoint: whose it is, and what has been measured so far."""
-
-
-@dataclass(slots=True)
-class Course:
-    """Measurements so far; checkpoints contain them.
-
-    Attributes:
-        loss_sum: Sum of all steps' mean losses.
-        held_out: Mean held-out loss before training and after every epoch.
-        seconds: Time spent training, without interruptions.
-        measuring: Part of `seconds` spent measuring held-out examples.
-    """
-
-    fingerprint: str
-    attempt: int
-    loss_sum: float = 0.0
-    held_out: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    measuring: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +70,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         args: TrainingArguments,
         sets: Sets,
         loss: LabelledLoss,
-        course: Course,
+        course: TrainingState,
         dtype: torch.dtype,
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=Examples(len(sets.train)))
@@ -217,13 +197,13 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         final = folder.parent / partial.name
         shutil.rmtree(partial, ignore_errors=True)
         super()._save_checkpoint(model, trial)
-        course = {key: getattr(self.course, key) for key in Course.__slots__}
-        (partial / _STATE).write_bytes(encode(course))
+        course = {key: getattr(self.course, key) for key in TrainingState.__slots__}
+        (partial / STATE).write_bytes(encode(course))
         if final.exists():
             shutil.rmtree(final)
         seal(partial, final)
         kept = 2 if self.pace.size <= _SMALL else 1
-        for old in _checkpoints(folder.parent)[:-kept]:
+        for old in checkpoints(folder.parent)[:-kept]:
             shutil.rmtree(old, ignore_errors=True)
 
     def _go_on_without(self, folder: Path) -> None:
@@ -374,28 +354,3 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
 
     def _tokens_per_step(self) -> float:
         return self._mean_tokens * float(self._trainer.args.gradient_accumulation_steps)
-
-
-def newest_checkpoint(folder: Path, fingerprint: str, attempt: int) -> tuple[Path, Course] | None:
-    """Return the newest complete checkpoint and what had been measured there.
-
-    Raises:
-        BackendError: It was written by another job.
-    """
-    for path in reversed(_checkpoints(folder)):
-        raw = read_json(path / _STATE)
-        if raw is None:
-            continue
-        course = Course(**raw)
-        if (course.fingerprint, course.attempt) != (fingerprint, attempt):
-            raise BackendError(
-                f"{path} belongs to another job ({course.fingerprint})",
-                "remove that folder: the job then starts from its beginning",
-            )
-        return path, course
-    return None
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("checkpoint-*") if path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))

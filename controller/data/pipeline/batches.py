@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from controller.data.errors import Unusable
 from controller.data.pipeline.row_conditions import Conditions
-from controller.data.readers import read_rows
+from controller.data.readers import parse_line, read_rows
 from controller.data.sources.inspect_file import changed_since
 from controller.data.sources.source_file import CHUNK, Row, SourceFile
 
@@ -42,6 +42,12 @@ class Lines:
         """
         with self.path.open("rb", buffering=0) as file:
             return BytesIO(os.pread(file.fileno(), self.size, self.offset))
+
+    def rows(self) -> Iterator[Row]:
+        """Return the parsed lines with their numbers, without the blank lines."""
+        for line, data in enumerate(self.read(), start=self.first):
+            if data and not data.isspace():
+                yield line, parse_line(data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,7 +152,7 @@ class RowPreparer:
         """Prepare every row of a batch."""
         if isinstance(batch, Lines):
             out = self._prepare_lines(batch) if self._spells_lines else None
-            return out or self._prepare_rows(_parsed(batch))
+            return out or self._prepare_rows(batch.rows())
         return self._prepare_rows(batch.rows)
 
     def _prepare_lines(self, batch: Lines) -> Prepared | None:
@@ -383,12 +383,6 @@ class RowPreparer:
 
 def _drafts() -> dict[int, Draft]:
     return {TRAIN: Draft(), HELD_OUT: Draft()}
-
-
-def _parsed(batch: Lines) -> Iterator[Row]:
-    for line, data in enumerate(batch.read(), start=batch.first):
-        if data and not data.isspace():
-            yield line, parse_line(data)
 
 
 def _value(row: Fields, column: str, key: str) -> bytes:
