@@ -12,10 +12,16 @@ import time
 from pathlib import Path
 from typing import Final
 
-from backends.atomic_files import write_atomic
 from backends.local_gpu.jobs.devices import DEVICE, Held, acquire, visible
-from backends.local_gpu.jobs.run_dir import RunDir, encode, read_json, write_end
-from backends.local_gpu.jobs.worker_process import Worker, describe, exit_if_orphaned, start
+from backends.local_gpu.jobs.run_dir import RunDir, write_end
+from backends.local_gpu.jobs.worker_process import (
+    Worker,
+    describe,
+    exit_if_orphaned,
+    record,
+    recorded,
+    start,
+)
 
 _MODULES: Final = {
     "train": "backends.local_gpu.training.train",
@@ -59,20 +65,6 @@ def launch(run: RunDir, lock: int, starts: int) -> Worker:
     worker = describe(start(arguments, run.log, lock), starts)
     record(run, worker)
     return worker
-
-
-def record(run: RunDir, worker: Worker) -> None:
-    """Write down who works in a run."""
-    write_atomic(run.worker, encode({key: getattr(worker, key) for key in Worker.__slots__}))
-
-
-def recorded(run: RunDir) -> Worker | None:
-    """Read who works, or last worked, in a run."""
-    raw = read_json(run.worker)
-    try:
-        return None if raw is None else Worker(**raw)
-    except TypeError:
-        return None
 
 
 def _train(run: RunDir) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from backends.contract.backend import BaseModel, Job, JobResult, JobState, Progress
-from backends.local_gpu.jobs.device_queue import launch, lock_run, recorded
+from backends.local_gpu.jobs.device_queue import launch, lock_run
 from backends.local_gpu.jobs.run_dir import (
     CANCEL_PATIENCE_S,
     RunDir,
@@ -18,7 +18,7 @@ from backends.local_gpu.jobs.run_dir import (
     read_request,
     write_end,
 )
-from backends.local_gpu.jobs.worker_process import Worker, alive, reap, stop
+from backends.local_gpu.jobs.worker_process import Worker, alive, reap, recorded, stop
 
 MAX_STARTS: Final = 3
 """Starts in a row without a new checkpoint, after which a run is given up."""

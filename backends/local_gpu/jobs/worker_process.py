@@ -17,7 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from backends.atomic_files import write_atomic
 from backends.contract.backend import BackendError
+from backends.local_gpu.jobs.run_dir import RunDir, encode, read_json
 
 HEARTBEAT_S: Final = 5.0
 """How often a child says that it lives."""
@@ -191,3 +193,17 @@ def exit_if_orphaned(parent: int, folder: Path) -> None:
     if os.getppid() != parent:
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
+
+
+def record(run: RunDir, worker: Worker) -> None:
+    """Write down who works in a run."""
+    write_atomic(run.worker, encode({key: getattr(worker, key) for key in Worker.__slots__}))
+
+
+def recorded(run: RunDir) -> Worker | None:
+    """Read who works, or last worked, in a run."""
+    raw = read_json(run.worker)
+    try:
+        return None if raw is None else Worker(**raw)
+    except TypeError:
+        return None

@@ -28,10 +28,9 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from backends.atomic_files import append_line, write_atomic
 from backends.contract.backend import BackendError, Json, TrainRequest
-from backends.local_gpu.jobs.device_queue import record, recorded
 from backends.local_gpu.jobs.run_dir import RunDir, encode, read_json, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
-from backends.local_gpu.jobs.worker_process import HEARTBEAT_S
+from backends.local_gpu.jobs.worker_process import HEARTBEAT_S, record, recorded
 from backends.local_gpu.models.adapters import PREFIX, add_adapter, save_adapter, start_values
 from backends.local_gpu.models.base_models import verify_unchanged
 from backends.local_gpu.models.language_part import decoder_name

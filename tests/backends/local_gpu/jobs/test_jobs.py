@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from backends.contract.backend import JobState
-from backends.local_gpu.jobs.device_queue import record, recorded
 from backends.local_gpu.jobs.run_dir import RunDir, create, write_end
-from backends.local_gpu.jobs.worker_process import Worker, describe
+from backends.local_gpu.jobs.worker_process import Worker, describe, record, recorded
 
 pytestmark = pytest.mark.torch
 
