@@ -25,7 +25,7 @@ from backends.contract.backend import (
     TrainRequest,
 )
 from backends.contract.chat import COLDEST, Chunk, Completion, Engine, Prompt, Sampling, text_of
-from backends.contract.inspector import Encoder, Feature, Json, Limits, Piece
+from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
 
 __all__ = [
     "COLDEST",
@@ -37,11 +37,11 @@ __all__ = [
     "Chunk",
     "Completion",
     "CredentialsMissing",
-    "Encoder",
     "Endpoint",
     "Engine",
     "Estimate",
     "Event",
+    "ExampleInspector",
     "Feature",
     "FieldProblem",
     "HyperparametersInvalid",

@@ -3,7 +3,7 @@
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
 The controller knows backends only through this module; a backend never imports the controller.
 Every method returns at once and may be repeated, except `complete`, which waits for its answers.
-Nothing here, in `chat` or in `encoder` imports anything but the standard library.
+Nothing here, in `chat` or in `inspector` imports anything but the standard library.
 
 Exceptions::
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Protocol
 
 from backends.contract.chat import Completion, Engine, Prompt, Sampling
-from backends.contract.inspector import Encoder, Json
+from backends.contract.inspector import ExampleInspector, Json
 
 
 class JobState(StrEnum):
@@ -288,7 +288,7 @@ class Backend(Protocol):
             HyperparametersInvalid: With every problem found.
         """
 
-    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+    def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Find out what a spec's `base_model` is, without network.
 
         Args:
@@ -315,24 +315,24 @@ class Backend(Protocol):
             hyperparameters: The result of `parse_hyperparameters`.
         """
 
-    def encoder(
+    def inspector(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Encoder:
-        """Return the encoder of a training run; `HyperparametersInvalid` where it is impossible."""
+    ) -> ExampleInspector:
+        """Return the inspector of a training run; `HyperparametersInvalid` where it is impossible."""
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say what training `examples` examples (of `tokens` tokens in all) would cost."""
 
-    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
 
-    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, whatever their inputs, oldest first.
 
         A job counts for the fine-tune that asked first. Its `origin` is filled in.
         """
 
-    def verify(self, request: TrainRequest, job_id: str) -> None:
+    def verify_job(self, request: TrainRequest, job_id: str) -> None:
         """Make sure that a job which was found was made from just what is asked for.
 
         Raises:

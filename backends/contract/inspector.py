@@ -34,7 +34,7 @@ class Limits:
     """Largest file."""
     max_tokens: int | None = None
     """Longest example; None where it is not known."""
-    cuts: bool = False
+    truncates: bool = False
     """Whether a longer example is cut there, instead of refused."""
     max_examples: int | None = None
     """Maximum number of training examples."""
@@ -42,7 +42,7 @@ class Limits:
     """Maximum number of held-out examples."""
 
 
-class Encoder(Protocol):
+class ExampleInspector(Protocol):
     """Reads examples as one model does.
 
     Cheap to make and picklable: examples are read in several processes, and each opens tokenizer
@@ -79,7 +79,7 @@ class Encoder(Protocol):
             BackendError: The trainer would refuse this example; the message says why.
         """
 
-    def clears(self, lines: bytes) -> bool:
+    def all_pass(self, lines: bytes) -> bool:
         """Say whether `check` would surely let every one of many plain conversations pass.
 
         It is asked of thousands at once, so that they need not be parsed again one by one; when in

@@ -94,7 +94,7 @@ class _Talk:
         self._build = build
         self._sampling = sampling
         folder = project.root / FOLDER
-        self._base = self._backend.identify(build.base_model, build.revision, folder)
+        self._base = self._backend.resolve_base_model(build.base_model, build.revision, folder)
         specs, problems = read_specs(project.root)
         if name in problems and name not in specs:
             raise InvalidInput(problems[name])

@@ -120,7 +120,7 @@ def require_model(build: Build, at: Place) -> None:
     Raises:
         BackendError: It is not.
     """
-    found = at.open_backend(build.backend).find([build.fingerprint])
+    found = at.open_backend(build.backend).find_jobs([build.fingerprint])
     alive = [job for job in found.get(build.fingerprint, ()) if job.state is JobState.SUCCEEDED]
     if not alive:
         message = (
@@ -215,7 +215,7 @@ def _base_model(build: Build, desired: Desired, at: Place) -> BaseModel:
     identity = build.inputs.get("base_model")
     if identity == desired.base_model.identity:
         return desired.base_model
-    found = at.open_backend(build.backend).identify(
+    found = at.open_backend(build.backend).resolve_base_model(
         build.base_model, build.revision, at.root / FOLDER
     )
     if found.identity != identity:

@@ -99,7 +99,7 @@ def resolve(
                 loaded, entry, readings, backend, variant, earlier
             )
             can, built = readings.answers.capabilities(backend, loaded.spec), variant.built
-            desired[name] = with_scoring(desired[name], entry, built.dataset, built.encoder, can)
+            desired[name] = with_scoring(desired[name], entry, built.dataset, built.inspector, can)
             datasets[name] = built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
@@ -220,7 +220,7 @@ def _resolve_one(
         if key not in entry.builds
         else {},
         shutdown=_shutdown(base_model),
-        warnings=tuple(warnings_of(spec, dataset, built.encoder))
+        warnings=tuple(warnings_of(spec, dataset, built.inspector))
         if key not in entry.builds
         else (),
         corrected=variant.corrected,

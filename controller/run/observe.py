@@ -158,9 +158,9 @@ def _ask(place: str, backend: Backend, questions: _Questions, answers: _Answers)
     if questions.jobs:
         answers.jobs |= backend.observe(questions.jobs)
     if questions.fingerprints:
-        answers.found |= backend.find(questions.fingerprints)
+        answers.found |= backend.find_jobs(questions.fingerprints)
     if questions.names:
-        for name, jobs in backend.find_by_name(questions.names).items():
+        for name, jobs in backend.find_jobs_by_name(questions.names).items():
             entry, wanted = entry_of_jobs(jobs, place), questions.names[name]
             answers.elsewhere[name] = inputs_of_jobs(jobs)
             # A name alone proves nothing: another repository may use it, or this one did before.

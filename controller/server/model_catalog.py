@@ -162,7 +162,7 @@ class Catalog:
         return None
 
     def _identify(self, written: str, revision: str | None) -> BaseModel:
-        return self._backend.identify(written, revision, self._project.root / FOLDER)
+        return self._backend.resolve_base_model(written, revision, self._project.root / FOLDER)
 
     def _shown(self, name: str) -> dict[str, JsonValue] | None:
         """Return a model object; None when nothing answers under that name."""

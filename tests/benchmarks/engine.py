@@ -57,7 +57,7 @@ def main() -> None:
         folder = Path(name)
         write_base(folder / "base", given.hidden, given.layers)
         backend = LocalGpuBackend(folder / "state")
-        base = backend.identify(str(folder / "base"), None, folder)
+        base = backend.resolve_base_model(str(folder / "base"), None, folder)
         adapters = [write_adapter(backend, base, folder, seed) for seed in range(4)]
         started = time.monotonic()
         engine = open_engine(folder / "state", base)

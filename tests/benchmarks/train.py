@@ -119,7 +119,7 @@ def ftctl(folder: Path, run: int) -> Measured:
         name="benchmark",
         fingerprint="ft1:" + "0" * 64,
         attempt=1,
-        base_model=backend.identify(str(folder / "base"), None, folder),
+        base_model=backend.resolve_base_model(str(folder / "base"), None, folder),
         method="supervised",
         hyperparameters=backend.parse_hyperparameters("supervised", settings),
         seed=42,

@@ -32,7 +32,9 @@ _FILES: Final = (
 """What decides how a model computes, reads and writes."""
 
 
-def identify(base_model: str, revision: str | None, folder: Path, state: Path) -> BaseModel:
+def resolve_base_model(
+    base_model: str, revision: str | None, folder: Path, state: Path
+) -> BaseModel:
     """Find out what a `base_model` is.
 
     Args:

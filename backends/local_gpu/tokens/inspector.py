@@ -43,8 +43,8 @@ _SYSTEM: Final = b'"role":"system"'
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalEncoder:
-    """Implements `Encoder`; see there for what each method promises."""
+class LocalInspector:
+    """Implements `ExampleInspector`; see there for what each method promises."""
 
     base_model: BaseModel
     chat_template: str | None = None
@@ -102,7 +102,7 @@ class LocalEncoder:
         else:
             check_text(example, self._control)
 
-    def clears(self, lines: bytes) -> bool:
+    def all_pass(self, lines: bytes) -> bool:
         """Return True only if `check` accepts every line. False is always safe."""
         if self.max_length is not None or not self._passes(lines):
             return False

@@ -78,7 +78,7 @@ def submit(site: Site, request: TrainRequest) -> Job:
     return _Submission(site, describe(request, site.kind)).run()
 
 
-def verify(site: Site, request: TrainRequest, job_id: str) -> None:
+def verify_job(site: Site, request: TrainRequest, job_id: str) -> None:
     """Refuse a job that was found by its key, but was made from other things.
 
     Raises:

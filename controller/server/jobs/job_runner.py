@@ -231,7 +231,7 @@ class Foreman:
 
     def _attempt(self, fingerprint: str) -> int:
         """Return the attempt to join: a living or a good run, or else a new one."""
-        found = self._backend.find([fingerprint]).get(fingerprint, ())
+        found = self._backend.find_jobs([fingerprint]).get(fingerprint, ())
         for job in reversed(found):
             if job.state is JobState.SUCCEEDED or (
                 job.state.is_open and job.id not in self._unwanted

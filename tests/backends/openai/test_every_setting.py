@@ -114,7 +114,7 @@ def test_a_setting_of_an_endpoint_changes_what_is_asked(server, tmp_path, key):
             repr(
                 (
                     asdict(settings(endpoint, environment)),
-                    backend.encoder(request.base_model, "supervised", {}).identity,
+                    backend.inspector(request.base_model, "supervised", {}).identity,
                     far.estimate(request, 10, 1_000).usd,
                     [body["model"] for _, _, _, body in server.requests if body],
                     seen.pop() if len(seen) % 2 else "",

@@ -77,7 +77,7 @@ class Raising(ScriptedBackend):
     def observe(self, *arguments):
         raise ZeroDivisionError("boom")
 
-    events = cancel = identify = complete = find = submit = estimate = observe
+    events = cancel = resolve_base_model = complete = find_jobs = submit = estimate = observe
 
 
 class Nonsense(ScriptedBackend):
