@@ -13,24 +13,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
-from backends.contract.backend import (
-    Backend,
-    BaseModel,
-    Capabilities,
-    Completion,
-    Engine,
-    Estimate,
-    Event,
-    Job,
-    Json,
-    Prompt,
-    Recipe,
-    Sampling,
-    TrainRequest,
-)
-from backends.contract.chat import Chunk
+from backends.contract.backend import Backend, Capabilities
+from backends.contract.completions import Chunk, Completion, Engine, Prompt, Sampling
 from backends.contract.faults import Call, Guard
-from backends.contract.inspector import ExampleInspector, Feature, Limits, Piece
+from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
+from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
 from backends.contract.value_types import shown
 
 _LATER: Final = frozenset({"find_jobs_by_name", "answers", "recipes"})

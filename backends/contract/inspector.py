@@ -1,6 +1,6 @@
 """How a model reads examples: what the controller asks while it builds a dataset.
 
-Part of the contract of `backends.contract.backend`. Nothing here imports anything but the standard library.
+Part of the contract. Nothing here imports anything but the standard library.
 """
 
 from collections.abc import Collection, Mapping, Sequence

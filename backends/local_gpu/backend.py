@@ -10,24 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from backends.contract.backend import (
-    BaseModel,
-    Capabilities,
-    Completion,
-    Endpoint,
-    Engine,
-    Estimate,
-    Event,
-    HyperparametersInvalid,
-    Job,
-    JobState,
-    Json,
-    Prompt,
-    Recipe,
-    Sampling,
-    TrainRequest,
-)
-from backends.contract.inspector import ExampleInspector
+from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.completions import Completion, Engine, Prompt, Sampling
+from backends.contract.errors import HyperparametersInvalid
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import BaseModel, Estimate, Event, Job, JobState, Recipe, TrainRequest
 from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.inference import completions, engine
 from backends.local_gpu.jobs import jobs, speeds

@@ -15,24 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import (
-    BackendError,
-    BaseModel,
-    BaseModelMissing,
-    Capabilities,
-    Completion,
-    Endpoint,
-    Estimate,
-    Event,
-    Job,
-    Json,
-    ModelMissing,
-    Prompt,
-    Recipe,
-    Sampling,
-    TrainRequest,
-)
-from backends.contract.inspector import ExampleInspector
+from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
 from backends.openai import hyperparameters, prices
 from backends.openai.api.endpoints import (
     INSTALL,

@@ -8,19 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from backends.contract.backend import (
-    Backend,
-    BackendError,
-    HyperparametersInvalid,
-    Job,
-    JobState,
-    Json,
-    ModelMissing,
-    Prompt,
-    Sampling,
-    TrainRequest,
-)
-from backends.contract.inspector import ExampleInspector
+from backends.contract.backend import Backend
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError, HyperparametersInvalid, ModelMissing
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import Job, JobState, TrainRequest
 
 
 class ContractBroken(AssertionError):

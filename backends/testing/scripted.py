@@ -14,29 +14,26 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from backends.atomic_files import locked, write_atomic
-from backends.contract.backend import (
-    BaseModel,
+from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.completions import Completion, Engine, Prompt, Sampling
+from backends.contract.errors import (
     BaseModelMissing,
-    Capabilities,
-    Completion,
-    Endpoint,
-    Engine,
-    Estimate,
-    Event,
     FieldProblem,
     HyperparametersInvalid,
+    ModelMissing,
+)
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import (
+    BaseModel,
+    Estimate,
+    Event,
     Job,
     JobResult,
     JobState,
-    Json,
-    ModelMissing,
     Progress,
-    Prompt,
     Recipe,
-    Sampling,
     TrainRequest,
 )
-from backends.contract.inspector import ExampleInspector
 from backends.testing.engine import ScriptedEngine
 from backends.testing.scripts import (
     GOES_WELL,

@@ -2,7 +2,7 @@
 
 import json
 
-from backends.contract.backend import Job
+from backends.contract.jobs import Job
 from controller.apply.context import ApplyContext, Outcome, Result, let_go, with_changes
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError

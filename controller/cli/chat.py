@@ -8,7 +8,9 @@ from importlib import import_module
 
 import click
 
-from backends.contract.backend import Completion, Json, Prompt, PromptRefused, Sampling
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import PromptRefused
+from backends.contract.inspector import Json
 from controller.cli.common import (
     Finite,
     backend_for,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unicodedata import unidata_version
 
-from backends.contract.backend import ExampleInspector, Json
+from backends.contract.inspector import ExampleInspector, Json
 from controller.canonical import digest
 from controller.data.cache import Manifest, get_or_build
 from controller.data.cache_gc import collect_garbage_daily

@@ -11,16 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import (
-    Backend,
-    BackendError,
-    BaseModel,
-    Completion,
-    JobState,
-    Json,
-    Prompt,
-    Sampling,
-)
+from backends.contract.backend import Backend
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, JobState
 from controller.canonical import canonical_json
 from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.gate import CANDIDATE

@@ -6,7 +6,8 @@ from json import loads
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.backend import Capabilities, ExampleInspector
+from backends.contract.backend import Capabilities
+from backends.contract.inspector import ExampleInspector
 from controller.data.dataset import Dataset
 from controller.lockfile.model import Entry
 from controller.plan.actions import Desired

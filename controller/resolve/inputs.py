@@ -8,14 +8,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from backends.contract.backend import (
-    Backend,
-    BackendError,
-    BaseModel,
-    ExampleInspector,
-    Json,
-    Recipe,
-)
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import BaseModel, Recipe
 from controller.data.dataset import Dataset, build_dataset
 from controller.data.fetch.snapshot import Fetched
 from controller.data.recipes import NEWEST

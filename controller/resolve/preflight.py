@@ -6,7 +6,7 @@ Trainers say these things hours later, or never.
 import math
 from collections.abc import Iterator
 
-from backends.contract.backend import ExampleInspector
+from backends.contract.inspector import ExampleInspector
 from controller.data.dataset import Dataset
 from controller.data.report import StepName
 from controller.data.suggestions import listing

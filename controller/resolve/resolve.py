@@ -11,7 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
-from backends.contract.backend import Backend, BackendError, BaseModel, TrainRequest
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel, TrainRequest
 from controller.data.dataset import Dataset, Part
 from controller.data.reports.diff import Halves, count_differences, earlier_datasets
 from controller.data.verified_datasets import Unchanged

@@ -7,14 +7,10 @@ no answer concerns its own fine-tunes.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backends.contract.backend import (
-    Backend,
-    BackendError,
-    BaseModel,
-    CredentialsMissing,
-    Job,
-    Json,
-)
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError, CredentialsMissing
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, Job
 from controller.lockfile.model import Build, Lockfile
 from controller.plan.actions import Desired
 from controller.plan.observed import Lost, Observed, Silence

@@ -11,7 +11,9 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from backends.contract.backend import Backend, BackendError, BaseModel
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from backends.registry import LOCAL
 from controller.lockfile.model import Build, Lockfile
 from controller.lockfile.store import LOCKFILE, read_lockfile

@@ -21,7 +21,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import BaseModel, Prompt, Sampling, TrainRequest
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.jobs import BaseModel, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.inference.engine import LocalEngine, open_engine
 from backends.local_gpu.jobs.run_dir import create

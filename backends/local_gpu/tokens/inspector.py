@@ -15,8 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from backends.contract.backend import BackendError, BaseModel
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.models.base_models import longest_context, model_folder, tokenizer_folder
 from backends.local_gpu.models.model_files import special_of
 from backends.local_gpu.tokens.example_checks import check_conversation, check_text

@@ -11,7 +11,8 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, Final
 
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
 from backends.openai.api.endpoints import INSTALL
 from backends.openai.examples.encodings import encoding_name

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.context import Opened, open_data
 from controller.data.pipeline.write_splits import NAMES

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from xxhash import xxh3_128_digest
 
-from backends.contract.backend import ExampleInspector, Json
+from backends.contract.inspector import ExampleInspector, Json
 from controller.canonical import canonical_json
 from controller.data.errors import Empty, Personal, Unusable
 from controller.data.examples.compared_parts import rest_of, texts_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from backends.contract.backend import ExampleInspector
+from backends.contract.inspector import ExampleInspector
 from controller.canonical import digest
 from controller.data.dataset import Part
 from controller.data.examples.conversation_view import blocks

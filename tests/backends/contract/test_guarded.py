@@ -10,29 +10,28 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import (
+from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import (
     BackendError,
-    BaseModel,
-    Capabilities,
-    Completion,
-    Endpoint,
-    Estimate,
-    Event,
     FieldProblem,
     HyperparametersInvalid,
-    Job,
-    JobResult,
-    JobState,
     MachineFailed,
     ModelMissing,
-    Progress,
-    Prompt,
-    Recipe,
-    Sampling,
-    TrainRequest,
 )
 from backends.contract.guarded import GuardedInspector, Pausable, guard
 from backends.contract.inspector import Json, Limits, Piece
+from backends.contract.jobs import (
+    BaseModel,
+    Estimate,
+    Event,
+    Job,
+    JobResult,
+    JobState,
+    Progress,
+    Recipe,
+    TrainRequest,
+)
 from backends.contract.value_types import misfit
 from backends.registry import BUILT_IN, open_backend
 from backends.testing import Crash, ScriptedBackend, WordInspector, check_backend

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BaseModel, Job, TrainRequest
+from backends.contract.jobs import BaseModel, Job, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.run_dir import create
 from backends.local_gpu.jobs.worker_process import child_environment

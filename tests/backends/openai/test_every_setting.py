@@ -6,7 +6,9 @@ import pytest
 from openai_helpers import MODEL, QUICK, QUICK_PACE, write_request
 from pydantic import BaseModel
 
-from backends.contract.backend import BackendError, Endpoint, Prompt, Sampling
+from backends.contract.backend import Endpoint
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError
 from backends.openai import hyperparameters
 from backends.openai.api.endpoints import settings
 from backends.openai.backend import OpenAIBackend

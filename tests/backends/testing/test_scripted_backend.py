@@ -5,18 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import (
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import (
     BackendError,
-    BaseModel,
     BaseModelMissing,
     HyperparametersInvalid,
-    JobState,
     ModelMissing,
-    Prompt,
-    Sampling,
-    TrainRequest,
 )
 from backends.contract.inspector import Piece
+from backends.contract.jobs import BaseModel, JobState, TrainRequest
 from backends.testing import (
     FAILS,
     GONE_UNFINISHED,

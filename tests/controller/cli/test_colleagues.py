@@ -25,7 +25,7 @@ PLUGIN = '''
 import json
 from pathlib import Path
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.testing import ScriptedBackend
 
 

@@ -369,7 +369,8 @@ def test_a_prompt_that_is_refused_does_not_end_a_conversation(shell, monkeypatch
 
 
 PICKY = """
-from backends.contract.backend import Completion, PromptRefused
+from backends.contract.completions import Completion
+from backends.contract.errors import PromptRefused
 from backends.testing import ScriptedBackend
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BackendError, Completion, JobState, SubmissionUnknown
+from backends.contract.completions import Completion
+from backends.contract.errors import BackendError, SubmissionUnknown
+from backends.contract.jobs import JobState
 from backends.testing import FAILS, GONE_UNFINISHED, INTERRUPTED_ONCE, Crash
 from controller.errors import ExitCode, LockfileInvalid
 from controller.run import reconcile

@@ -3,14 +3,9 @@ import shutil
 
 import pytest
 
-from backends.contract.backend import (
-    BackendError,
-    JobState,
-    ModelMissing,
-    Prompt,
-    PromptRefused,
-    Sampling,
-)
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused
+from backends.contract.jobs import JobState
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("warm")]
 

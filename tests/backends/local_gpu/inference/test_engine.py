@@ -12,14 +12,9 @@ from pathlib import Path
 import pytest
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import (
-    BackendError,
-    ModelMissing,
-    Prompt,
-    PromptRefused,
-    Sampling,
-    TrainRequest,
-)
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused
+from backends.contract.jobs import TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.inference.engine import open_engine
 from backends.local_gpu.jobs.run_dir import create

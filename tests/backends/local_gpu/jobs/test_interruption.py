@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
 from backends.local_gpu.jobs.devices import acquire
 from backends.local_gpu.jobs.run_dir import read_json
 

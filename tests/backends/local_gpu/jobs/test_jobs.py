@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
 from backends.local_gpu.jobs.run_dir import RunDir, create, write_end
 from backends.local_gpu.jobs.worker_process import Worker, describe, record, recorded
 

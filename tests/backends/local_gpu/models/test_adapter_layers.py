@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from backends.contract.backend import BaseModel, HyperparametersInvalid
+from backends.contract.errors import HyperparametersInvalid
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from backends.contract.backend import BaseModel, BaseModelMissing
+from backends.contract.errors import BaseModelMissing
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.models.base_models import (
     local_folder,
     resolve_base_model,

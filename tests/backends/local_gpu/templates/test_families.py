@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BackendError, BaseModel
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.models.model_files import special_of, text_recipe
 from backends.local_gpu.templates.chat_templates import differs, load_template
 from backends.local_gpu.templates.learnable import check

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.tokens.chat_tokens import Encoded, load_chat
 
 pytestmark = pytest.mark.torch

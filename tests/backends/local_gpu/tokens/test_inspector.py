@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends.contract.backend import BackendError, BaseModel, BaseModelMissing
+from backends.contract.errors import BackendError, BaseModelMissing
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.tokens.chat_tokens import load_chat
 from backends.local_gpu.tokens.inspector import LocalInspector
 
@@ -338,7 +339,7 @@ def test_without_the_extra_all_but_tokens_is_known(open_inspector):
 import pickle, sys
 for name in ("tokenizers", "jinja2", "numpy", "torch", "transformers"):
     sys.modules[name] = None
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 inspector = pickle.loads({pickle.dumps(inspector)!r})
 example = {{"messages": {PLAIN!r}}}
 inspector.check(example)
@@ -449,7 +450,7 @@ def test_a_template_is_judged_without_tokenizer(open_inspector, changed_base):
     program = f"""
 import pickle, sys
 sys.modules["tokenizers"] = None
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 try:
     pickle.loads({pickle.dumps(inspector)!r}).check({{"messages": {[SYSTEM, *PLAIN]!r}}})
 except BackendError as error:

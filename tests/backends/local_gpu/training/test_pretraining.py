@@ -2,7 +2,9 @@
 
 import pytest
 
-from backends.contract.backend import BackendError, JobState, Prompt, Sampling
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.jobs import JobState
 from backends.local_gpu.tokens.chat_tokens import Encoded
 from backends.local_gpu.tokens.text_tokens import load_documents
 from backends.testing import check_backend

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BaseModelMissing, JobState
+from backends.contract.errors import BaseModelMissing
+from backends.contract.jobs import JobState
 
 pytestmark = pytest.mark.torch
 

@@ -10,7 +10,9 @@ from emulator import error_body
 from fault_server import Fault
 from openai_helpers import MODEL
 
-from backends.contract.backend import BackendError, BaseModel, Prompt, Sampling
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from backends.openai.api.causes import Way, connection_failure, page_cause, snippet
 from backends.openai.api.protocol import Refused, Unclear, clean
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BackendError, BaseModelMissing, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError, BaseModelMissing
 from backends.openai.api.endpoints import base_url, is_loopback, is_official, settings
 from backends.openai.backend import OpenAIBackend, create
 
@@ -96,7 +97,8 @@ import sys
 for name in ("openai", "dotenv", "bpe_openai"):
     sys.modules[name] = None
 from pathlib import Path
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from backends.openai.backend import OpenAIBackend
 backend = OpenAIBackend(Path(sys.argv[1]), Endpoint(name="x"), environment={"OPENAI_API_KEY": "x"})
 backend.parse_hyperparameters("supervised", {})

@@ -8,7 +8,8 @@ import pytest
 from fault_server import Fault
 from openai_helpers import MODEL, QUICK
 
-from backends.contract.backend import BackendError, JobState
+from backends.contract.errors import BackendError
+from backends.contract.jobs import JobState
 from backends.testing import check_backend
 
 JOBS = ("GET", "/fine_tuning/jobs")

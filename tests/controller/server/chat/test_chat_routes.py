@@ -6,8 +6,8 @@ import time
 import pytest
 from serve_helpers import BASE, Trainer, refused, serving, until, upload
 
-from backends.contract.backend import Completion, ModelMissing
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk, Completion
+from backends.contract.errors import ModelMissing
 from controller.lockfile.model import Build, DataFacts, Entry, Lockfile, PartFacts, dump_lockfile
 from controller.server.limits import Limits
 
