@@ -15,6 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from backends.contract.backend import Backend, Capabilities
 from backends.contract.completions import Chunk, Completion, Engine, Prompt, Sampling
+from backends.contract.errors import BackendError
 from backends.contract.faults import Call, Guard
 from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
@@ -25,7 +26,14 @@ _LATER: Final = frozenset({"find_jobs_by_name", "answers", "recipes"})
 _METHODS: Final = tuple(
     name for name in vars(Backend) if not name.startswith("_") and name not in _LATER
 )
-_OF_INSPECTORS: Final = ("count", "check", "all_pass", "show", "warnings")
+_OF_INSPECTORS: Final = ("count", "check", "show", "warnings")
+_RENAMED: Final = {
+    "encoder": "inspector",
+    "find": "find_jobs",
+    "identify": "resolve_base_model",
+    "verify": "verify_job",
+}
+"""Methods that had another name in an earlier contract, by that name."""
 
 
 @runtime_checkable
@@ -50,6 +58,7 @@ def guard(name: str, create: Callable[[], Backend], *, built_in: bool) -> "Guard
     mine = Guard(name, built_in)
     with mine.call("create") as call:
         backend = create()
+        _require_new_names(name, backend)
         call.expect_methods(backend, _METHODS, "a Backend")
     if isinstance(backend, Pausable):
         return GuardedPausable(mine, backend, backend)
@@ -303,7 +312,9 @@ class GuardedInspector:
             self.inspector.check(example)
 
     def all_pass(self, lines: bytes) -> bool:
-        """Return True only if `check` accepts every one of many plain conversations."""
+        """Return True only if `check` accepts every line; False if a plug-in lacks `all_pass`."""
+        if not hasattr(self.inspector, "all_pass"):
+            return False
         with self.guard.call("inspector.all_pass") as call:
             clear = self.inspector.all_pass(lines)
             call.expect(clear, bool)
@@ -342,6 +353,19 @@ class GuardedEngine:
         """End it and free its memory."""
         with self.guard.call("engine.close"):
             self.engine.close()
+
+
+def _require_new_names(name: str, backend: object) -> None:
+    former = {
+        old: new
+        for old, new in _RENAMED.items()
+        if hasattr(backend, old) and not hasattr(backend, new)
+    }
+    if former:
+        raise BackendError(
+            f"backend {name} was written for an earlier contract: it has {', '.join(former)}",
+            f"Rename its methods: {', '.join(f'{old} to {new}' for old, new in former.items())}.",
+        )
 
 
 def _require_asked(call: Call, found: Mapping[str, object], wanted: Collection[str]) -> None:

@@ -80,16 +80,18 @@ class ExampleInspector(Protocol):
         """
 
     def all_pass(self, lines: bytes) -> bool:
-        """Say whether `check` would surely let every one of many plain conversations pass.
+        """Return True only if `check` accepts every line. False is always safe.
 
-        It is asked of thousands at once, so that they need not be parsed again one by one; when in
-        doubt, say no, and each is checked.
+        The caller passes thousands of lines at once. If the answer is True, it need not parse them
+        again; if it is False, it checks each example. An inspector may leave this method out.
 
         Args:
             lines: Canonical lines of conversations whose messages hold a role and a text, not
                 blank, and nothing else: perhaps one of the system, then the user, who begins, and
                 the assistant, who ends.
         """
+        del lines
+        return False
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example exactly as the model sees it, token by token.

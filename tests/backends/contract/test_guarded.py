@@ -192,7 +192,7 @@ WRONG = [
     (
         "inspector",
         None,
-        "None without count, check, all_pass, show, warnings, the contract asks for an ExampleInspector",
+        "None without count, check, show, warnings, the contract asks for an ExampleInspector",
     ),
     ("estimate", 3.0, "3.0, the contract asks for Estimate"),
     ("estimate", Estimate(usd=3.0), "usd 3.0, the contract asks for tuple[float, float] | None"),
@@ -268,6 +268,25 @@ def test_an_older_backend_does_without_the_later_methods():
     assert older.recipes(BASE, "supervised", {"a": 1}) == [Recipe(hyperparameters={"a": 1})]
 
 
+class Former(ScriptedBackend):
+    """A backend from before methods were renamed."""
+
+    find = ScriptedBackend.find_jobs
+    identify = ScriptedBackend.resolve_base_model
+    find_jobs = resolve_base_model = property()
+
+
+def test_a_backend_of_an_earlier_contract_is_refused_with_the_new_names(tmp_path: Path):
+    with pytest.raises(BackendError) as caught:
+        guard("acme", lambda: Former(tmp_path), built_in=False)
+    assert caught.value.message == (
+        "backend acme was written for an earlier contract: it has find, identify"
+    )
+    assert caught.value.remedy == (
+        "Rename its methods: find to find_jobs, identify to resolve_base_model."
+    )
+
+
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
 def test_ours_are_guarded_too_and_pause_where_they_can(tmp_path: Path, name: str):
     url = "http://127.0.0.1:9/v1"
@@ -329,6 +348,18 @@ def test_an_inspector_is_guarded_in_every_process(tmp_path: Path, ask, said: str
         with pytest.raises(BackendError) as caught:
             ask(one)
         assert f"backend acme: {said}" in caught.value.message
+
+
+class Brief:
+    """An inspector that leaves out what may be left out."""
+
+    count, check = WordInspector.count, WordInspector.check
+    show, warnings = WordInspector.show, WordInspector.warnings
+
+
+def test_what_an_inspector_leaves_out_is_false(tmp_path: Path):
+    inspector = acme(tmp_path, inspector=lambda *_: Brief()).inspector(BASE, "supervised", {})
+    assert (inspector.all_pass(b"{}\n"), inspector.thinks) == (False, False)
 
 
 def test_an_inspector_that_cannot_travel_is_named_before_it_has_to(tmp_path: Path):
