@@ -35,6 +35,9 @@ from backends.contract.jobs import (
     TrainRequest,
 )
 
+Encoder = ExampleInspector
+"""Its former name: a plug-in that imports it gets far enough to be told the new method names."""
+
 __all__ = [
     "COLDEST",
     "Backend",
@@ -45,6 +48,7 @@ __all__ = [
     "Chunk",
     "Completion",
     "CredentialsMissing",
+    "Encoder",
     "Endpoint",
     "Engine",
     "Estimate",
