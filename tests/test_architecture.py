@@ -87,7 +87,7 @@ LAYERS = (
     ("controller.data.verified_datasets",),
     ("controller.data.resolve_sources",),
     ("controller.data.pipeline",),
-    ("controller.data.build",),
+    ("controller.data.build", "controller.data.training_file"),
     ("controller.data.dataset",),
     ("controller.data.reports",),
     ("controller.data",),
