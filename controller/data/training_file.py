@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.contract.backend import Encoder
+from backends.contract.inspector import ExampleInspector
 from controller.data.errors import Unusable
 from controller.data.pipeline.batches import read_batches
 from controller.data.pipeline.prepare_rows import RowPreparation
@@ -39,7 +39,12 @@ class TrainingFile:
 
 
 def check_training_file(
-    source: Path, target: Path, *, name: str, encoder: Encoder | None, method: str = "supervised"
+    source: Path,
+    target: Path,
+    *,
+    name: str,
+    inspector: ExampleInspector | None,
+    method: str = "supervised",
 ) -> TrainingFile:
     """Check a training file, and write its canonical form and `<target's stem>.origins` beside it.
 
@@ -47,7 +52,7 @@ def check_training_file(
         source: JSONL in the format of OpenAI's fine-tuning; may be in any known encoding.
         target: Canonical JSONL; replaced if it exists.
         name: Name of the file in problems and origins: `file-abc`.
-        encoder: The base model's view on examples; None to skip its checks.
+        inspector: The base model's view on examples; None to skip its checks.
         method: Training method, which decides the form of an example.
 
     Raises:
@@ -58,7 +63,9 @@ def check_training_file(
         lines = stack.enter_context(closing(Writer(target)))
         origins = stack.enter_context(closing(Writer(target.with_suffix(".origins"))))
         try:
-            _write(_opened(source, target, name, method), method, encoder, lines, origins, problems)
+            _write(
+                _opened(source, target, name, method), method, inspector, lines, origins, problems
+            )
         except Unusable as error:
             problems.add(None, error)
         written = lines.finish()
@@ -81,7 +88,7 @@ def _opened(source: Path, target: Path, name: str, method: str) -> SourceFile:
 def _write(
     file: SourceFile,
     method: str,
-    encoder: Encoder | None,
+    inspector: ExampleInspector | None,
     lines: Writer,
     origins: Writer,
     problems: Problems,
@@ -98,7 +105,7 @@ def _write(
         split=None,
         columns=frozenset(),
         spool=None,
-        encoder=encoder,
+        inspector=inspector,
     )
     none = Conditions((), kind=file.kind, is_table=False)
     with workers(file.path.stat().st_size) as run:

@@ -6,15 +6,15 @@ import json
 import pytest
 
 from backends.contract.inspector import Limits
-from backends.testing.words import WordEncoder
+from backends.testing.words import WordInspector
 from controller.data.training_file import check_training_file
 
 
-def check(folder, content, encoder=None, method="supervised"):
+def check(folder, content, inspector=None, method="supervised"):
     source = folder / "upload.bin"
     source.write_bytes(content if isinstance(content, bytes) else content.encode())
     return check_training_file(
-        source, folder / "train.jsonl", name="file-1", encoder=encoder, method=method
+        source, folder / "train.jsonl", name="file-1", inspector=inspector, method=method
     )
 
 
@@ -50,10 +50,10 @@ def test_problems_have_the_line_and_go_on_after_it(tmp_path, chat_lines):
 
 
 def test_the_model_refuses_at_once_what_its_training_would(tmp_path, chat_lines):
-    checked = check(tmp_path, chat_lines, encoder=WordEncoder(refused="3,"))
+    checked = check(tmp_path, chat_lines, inspector=WordInspector(refused="3,"))
     assert [one.line for one in checked.problems[:2]] == [4, 14]
     assert checked.problems[0].message == "the trainer refuses '3,'"
-    limited = check(tmp_path, chat_lines, encoder=WordEncoder(limits=Limits(max_tokens=3)))
+    limited = check(tmp_path, chat_lines, inspector=WordInspector(limits=Limits(max_tokens=3)))
     assert "the base model reads at most 3" in limited.problems[0].message
 
 
