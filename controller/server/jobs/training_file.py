@@ -9,13 +9,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.data.errors import Unusable
-from controller.data.examples.example import spell
-from controller.data.examples.row_formats import converter
+from controller.data.errors import DataError
+from controller.data.examples.example import to_canonical
+from controller.data.examples.row_formats import row_converter
 from controller.data.pipeline.problems import Problems
 from controller.data.readers import read_rows
-from controller.data.sources.inspect_file import look_at
-from controller.data.sources.source_file import CHUNK, Called, SourceFile
+from controller.data.sources.inspect_file import inspect_file
+from controller.data.sources.source_file import CHUNK, SourceFile, SourceLabel
 from controller.data.transforms.normalise import check, normalise
 from controller.errors import Problem
 from controller.spec.data import Source
@@ -63,25 +63,25 @@ def check_file(source: Path, target: Path, *, file_id: str, least: int) -> Check
     """
     try:
         _check_lines(source)
-        look = look_at(source, target.parent / "looks", kind="jsonl")
-    except Unusable as error:
+        look = inspect_file(source, target.parent / "looks", kind="jsonl")
+    except DataError as error:
         place = "" if error.line is None else f"line {error.line}: "
         raise FileInvalid(f"{_BEGIN} {place}{error.message}. {error.remedy}".strip()) from None
     rows = SourceFile(
         path=source, shown=file_id, kind="jsonl", look=look, source=Source(path=file_id)
     )
-    convert = converter(None, "chat")
-    problems = Problems(Called(file_id))
+    convert = row_converter(None, "chat")
+    problems = Problems(SourceLabel(file_id))
     sha256, examples = hashlib.sha256(), 0
     with target.open("wb") as out, target.with_suffix(".origins").open("wb") as origins:
         for line, row in read_rows(rows):
             try:
-                if isinstance(row, Unusable):
+                if isinstance(row, DataError):
                     raise row
                 example = normalise(convert(row))
                 check(example)
-                text = spell(example)[0]
-            except Unusable as error:
+                text = to_canonical(example)[0]
+            except DataError as error:
                 problems.add(line, error)
                 continue
             except (ValueError, RecursionError):
@@ -101,7 +101,7 @@ def check_file(source: Path, target: Path, *, file_id: str, least: int) -> Check
 
 
 _BEGIN = "The job failed due to an invalid file. Invalid file format."
-_NOT_SPELT = Unusable("a number is not finite, or a value is nested too deeply")
+_NOT_SPELT = DataError("a number is not finite, or a value is nested too deeply")
 
 
 def _spelt(problem: Problem) -> str:
@@ -117,6 +117,6 @@ def _check_lines(source: Path) -> None:
             length = length + len(chunk) if not ends else len(chunk) - chunk.rindex(b"\n")
             line += ends
             if length > MAX_LINE:
-                raise Unusable(
+                raise DataError(
                     f"longer than {MAX_LINE:,} bytes", "Write one example a line.", line=line
                 )

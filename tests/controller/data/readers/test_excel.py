@@ -9,9 +9,9 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.readers import excel, read_rows
-from controller.data.sources.inspect_file import look_at
+from controller.data.sources.inspect_file import inspect_file
 from controller.data.sources.source_file import SourceFile
 from controller.spec.data import Source
 
@@ -23,14 +23,14 @@ def source_file(path: Path, **said) -> SourceFile:
         path=path,
         shown=path.name,
         kind="excel",
-        look=look_at(path, path.parent / "looks", kind="excel"),
+        look=inspect_file(path, path.parent / "looks", kind="excel"),
         source=Source.model_validate({"path": path.name, **said}),
     )
 
 
 def read(path: Path, **said) -> list:
     return [
-        (line, row.message if isinstance(row, Unusable) else row)
+        (line, row.message if isinstance(row, DataError) else row)
         for line, row in read_rows(source_file(path, **said))
     ]
 

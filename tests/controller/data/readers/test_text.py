@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.readers import read_rows
-from controller.data.sources.inspect_file import look_at
-from controller.data.sources.source_file import Look, SourceFile
+from controller.data.sources.inspect_file import inspect_file
+from controller.data.sources.source_file import FileInfo, SourceFile
 from controller.spec.data import Source
 
 WIKI = Path(__file__).parents[5] / "shared" / "data" / "llamafactory-demo" / "wiki_demo.txt"
@@ -25,11 +25,11 @@ def read(tmp_path: Path):
             path=path,
             shown="a",
             kind=kind,
-            look=look_at(path, tmp_path / "looks", kind=kind),
+            look=inspect_file(path, tmp_path / "looks", kind=kind),
             source=Source.model_validate({"path": "a", **said}),
         )
         return [
-            (line, row.message if isinstance(row, Unusable) else row)
+            (line, row.message if isinstance(row, DataError) else row)
             for line, row in read_rows(source)
         ]
 
@@ -123,7 +123,7 @@ def _source(chunk: int) -> SourceFile:
         path=Path("a"),
         shown="a",
         kind="text",
-        look=Look(sha256="", encoding="utf-8", first=""),
+        look=FileInfo(sha256="", encoding="utf-8", first=""),
         source=Source(path="a", chunk=chunk),
     )
 
