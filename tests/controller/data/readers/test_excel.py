@@ -183,10 +183,10 @@ def write_xlsx(path: Path, sheets: dict[str, list[list]]) -> Path:
     parts = {
         "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        f'<Override PartName="/xl/excel.xml" ContentType="{_TYPE}.sheet.main+xml"/></Types>',
-        "_rels/.rels": _links({"rId1": ("officeDocument", "xl/excel.xml")}),
-        "xl/excel.xml": f'<workbook xmlns="{_SHEET}" xmlns:r="{_LINK}"><sheets>{names}</sheets></workbook>',
-        "xl/_rels/excel.xml.rels": _links(
+        f'<Override PartName="/xl/workbook.xml" ContentType="{_TYPE}.sheet.main+xml"/></Types>',
+        "_rels/.rels": _links({"rId1": ("officeDocument", "xl/workbook.xml")}),
+        "xl/workbook.xml": f'<workbook xmlns="{_SHEET}" xmlns:r="{_LINK}"><sheets>{names}</sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": _links(
             {f"rId{n}": ("worksheet", f"worksheets/sheet{n}.xml") for n in numbers}
             | {"rId0": ("styles", "styles.xml")}
         ),

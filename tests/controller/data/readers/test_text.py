@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from controller.data.errors import DataError
 from controller.data.readers import read_rows
+from controller.data.readers import text as text_reader
 from controller.data.sources.inspect_file import inspect_file
 from controller.data.sources.source_file import FileInfo, SourceFile
 from controller.spec.data import Source
@@ -95,7 +96,7 @@ def test_a_number_cuts_where_it_hurts_least(read, text, pieces):
     st.integers(100, 250),
 )
 def test_pieces_are_the_whole_text_in_order_and_no_longer_than_asked(text, most):
-    rows = list(text.pieces(_Text(text), _source(most)))
+    rows = list(text_reader.pieces(_Text(text), _source(most)))
     pieces = [row["text"] for _, row in rows]
     assert "".join("".join(pieces).split()) == "".join(text.split())
     assert all(0 < len(piece) <= most for piece in pieces)
