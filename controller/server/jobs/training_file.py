@@ -63,12 +63,12 @@ def check_file(source: Path, target: Path, *, file_id: str, least: int) -> Check
     """
     try:
         _check_lines(source)
-        look = inspect_file(source, target.parent / "looks", kind="jsonl")
+        info = inspect_file(source, target.parent / "looks", file_format="jsonl")
     except DataError as error:
         place = "" if error.line is None else f"line {error.line}: "
         raise FileInvalid(f"{_BEGIN} {place}{error.message}. {error.remedy}".strip()) from None
     rows = SourceFile(
-        path=source, shown=file_id, kind="jsonl", look=look, source=Source(path=file_id)
+        path=source, display_path=file_id, format="jsonl", info=info, source=Source(path=file_id)
     )
     convert = row_converter(None, "chat")
     problems = Problems(SourceLabel(file_id))
