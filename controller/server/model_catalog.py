@@ -18,7 +18,7 @@ from controller.lockfile.store import LOCKFILE, read_lockfile
 from controller.project.project import Project
 from controller.server.api.errors import ApiError, invalid
 from controller.server.jobs.job_record import JobRecord
-from controller.server.jobs.job_store import JobLedger
+from controller.server.jobs.job_store import JobStore
 from controller.spec.load import FOLDER
 from controller.spec.settings import FILE, Settings, public_id
 
@@ -26,7 +26,7 @@ OWNER = "ftctl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class ModelTarget:
     """What answers under a name."""
 
     base: BaseModel
@@ -38,7 +38,7 @@ class Catalog:
     """All names. Methods read files; call them from a thread."""
 
     def __init__(
-        self, project: Project, backend: Backend, settings: Settings, jobs: JobLedger
+        self, project: Project, backend: Backend, settings: Settings, jobs: JobStore
     ) -> None:
         self._project = project
         self._backend = backend
@@ -65,7 +65,7 @@ class Catalog:
             )
         return self._identify(self._written[name], revision)
 
-    def serve(self, name: str) -> Served:
+    def resolve(self, name: str) -> ModelTarget:
         """Return what answers under a name.
 
         Raises:
@@ -73,14 +73,14 @@ class Catalog:
             BackendError: Its base model is not on this machine.
         """
         if name in self._written:
-            return Served(base=self.base(name), model=None)
+            return ModelTarget(base=self.base(name), model=None)
         build = self._recorded(name)
         if build is not None and build.backend == LOCAL:
             base = self._identify(build.base_model, build.revision)
-            return Served(base=base, model=build.model_id)
+            return ModelTarget(base=base, model=build.model_id)
         record = self.job_of(name if build is None else build.model_id)
         if record is not None:
-            return Served(base=self.base(record.model), model=record.backend_model)
+            return ModelTarget(base=self.base(record.model), model=record.backend_model)
         if build is None or build.model_id == name:
             raise missing(name)
         message = (

@@ -9,14 +9,14 @@ from starlette.routing import Route
 
 from backends.contract.backend import Backend, ModelMissing
 from controller.server.jobs.job_record import JobRecord
-from controller.server.jobs.job_store import JobLedger
+from controller.server.jobs.job_store import JobStore
 from controller.server.model_catalog import Catalog
 
 
 class ModelRoutes:
     """Answers requests about models."""
 
-    def __init__(self, catalog: Catalog, backend: Backend, jobs: JobLedger) -> None:
+    def __init__(self, catalog: Catalog, backend: Backend, jobs: JobStore) -> None:
         self._catalog = catalog
         self._backend = backend
         self._jobs = jobs

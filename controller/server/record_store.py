@@ -1,4 +1,4 @@
-"""Records of one kind: all in memory, and each in a JSON file of its own, replaced atomically."""
+"""RecordStore of one kind: all in memory, and each in a JSON file of its own, replaced atomically."""
 
 import secrets
 from pathlib import Path
@@ -32,7 +32,7 @@ def new_id(prefix: str) -> str:
     return prefix + secrets.token_hex(12)
 
 
-class Records(Generic[R]):
+class RecordStore(Generic[R]):
     """The records in one folder. Only one process at a time has it open."""
 
     def __init__(self, folder: Path, kind: type[R]) -> None:

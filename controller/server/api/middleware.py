@@ -26,7 +26,7 @@ closed. Closed at once, the connection would be reset, and the answer lost (RFC 
 _log = logging.getLogger(__name__)
 
 
-class Gate:
+class RequestMiddleware:
     """ASGI middleware before everything else."""
 
     def __init__(self, app: ASGIApp, token: str, limits: Limits) -> None:

@@ -77,13 +77,13 @@ async def receive_form(request: Request, name: str, target: Path, limit: int) ->
         raise invalid(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
     return Received(
         fields={key: bytes(value).decode(errors="replace") for key, value in form.fields.items()},
-        filename=harmless(form.filename),
+        filename=safe_filename(form.filename),
         bytes=form.received,
         sha256=sha256.hexdigest(),
     )
 
 
-def harmless(filename: str) -> str:
+def safe_filename(filename: str) -> str:
     """Return a client's name for a file without folders and control characters."""
     name = PurePosixPath(filename.replace("\\", "/")).name
     return "".join(c for c in name if c.isprintable())[:NAME_CHARACTERS] or "file"

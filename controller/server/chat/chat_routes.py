@@ -29,7 +29,7 @@ from controller.server.chat.chat_parameters import (
 )
 from controller.server.chat.engines import EnginePool, answer
 from controller.server.limits import Limits
-from controller.server.model_catalog import Catalog, Served, missing
+from controller.server.model_catalog import Catalog, ModelTarget, missing
 
 UNFORCED = "x-ftctl-unforced"
 """Header that lists the parameters passed to the model, but not enforced in its answer."""
@@ -77,15 +77,15 @@ class ChatRoutes:
         except BackendError as error:
             raise refused(error) from None
 
-    async def _served(self, name: str) -> Served:
+    async def _served(self, name: str) -> ModelTarget:
         try:
-            return await run_sync(self._catalog.serve, name)
+            return await run_sync(self._catalog.resolve, name)
         except BackendError as error:
             message = f"The model '{name}' cannot be served: {error.message}."
             raise ApiError(404, "model_not_served", message, "model") from None
 
     async def _pieces(
-        self, served: Served, given: ChatRequest, drawn: Sequence[Sampling]
+        self, served: ModelTarget, given: ChatRequest, drawn: Sequence[Sampling]
     ) -> Pieces:
         tools = [tool.shown() for tool in given.tools or () if given.wants_tools]
         prompt = Prompt(messages=as_prompt(given.messages), tools=tools)

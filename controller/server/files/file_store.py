@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from backends.atomic_files import sync_folder
 from controller.server.api.errors import ApiError, invalid, not_found
 from controller.server.limits import Limits
-from controller.server.record_store import Records, new_id
+from controller.server.record_store import RecordStore, new_id
 
 FINE_TUNE: Final = "fine-tune"
 RESULTS: Final = "fine-tune-results"
@@ -54,7 +54,7 @@ class FileStore:
     def __init__(self, folder: Path, limits: Limits) -> None:
         self._folder = folder
         self._limits = limits
-        self.records = Records(folder, FileRecord)
+        self.records = RecordStore(folder, FileRecord)
         for path in folder.glob("*.bin"):
             # Left by a crash between content and record, which were never acknowledged.
             if self.records.get(path.stem) is None:

@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from controller.server.api.errors import ApiError, invalid, not_found
-from controller.server.api.multipart import harmless, receive_form
+from controller.server.api.multipart import receive_form, safe_filename
 from controller.server.api.requests import Body, read_body
 from controller.server.files.file_store import EXPIRES_S, FileRecord, FileStore, checked_purpose
 from controller.server.limits import Limits
-from controller.server.record_store import Records, new_id
+from controller.server.record_store import RecordStore, new_id
 
 CHUNK = 1 << 20
 KEPT_S = 86_400
@@ -78,7 +78,7 @@ class UploadRoutes:
         self._folder = folder
         self._files = files
         self._limits = limits
-        self._records = Records(folder, UploadRecord)
+        self._records = RecordStore(folder, UploadRecord)
         self._completing = anyio.Lock()
 
     def routes(self) -> list[Route]:
@@ -106,7 +106,7 @@ class UploadRoutes:
         record = UploadRecord(
             id=new_id("upload_"),
             created_s=now_s,
-            filename=harmless(given.filename),
+            filename=safe_filename(given.filename),
             purpose=checked_purpose(given.purpose),
             bytes=given.bytes,
             expires_s=now_s + self._limits.upload_s,

@@ -40,7 +40,7 @@ class JobError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Data:
+class TrainingData:
     """What a job trains on, once its files were found to be good."""
 
     train: str
@@ -50,7 +50,7 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class BackendRun:
     """The backend's job behind a job of ours. Equal jobs may have the same."""
 
     id: str
@@ -77,8 +77,8 @@ class JobRecord:
     settings: dict[str, JsonValue]
     """The backend's, complete."""
     status: Status = Status.VALIDATING
-    data: Data | None = None
-    run: Run | None = None
+    data: TrainingData | None = None
+    run: BackendRun | None = None
     finished_s: float | None = None
     trained_tokens: int | None = None
     backend_model: str | None = None

@@ -20,8 +20,8 @@ from controller.server.files.file_store import FINE_TUNE, FileStore
 from controller.server.jobs.hyperparameters import to_backend
 from controller.server.jobs.job_events import newest_first
 from controller.server.jobs.job_record import JobRecord, Status
-from controller.server.jobs.job_runner import Foreman
-from controller.server.jobs.job_store import JobLedger
+from controller.server.jobs.job_runner import JobRunner
+from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
 from controller.server.model_catalog import Catalog
 from controller.server.record_store import new_id
@@ -76,15 +76,15 @@ class JobRoutes:
         backend: Backend,
         catalog: Catalog,
         files: FileStore,
-        jobs: JobLedger,
-        foreman: Foreman,
+        jobs: JobStore,
+        runner: JobRunner,
         limits: Limits,
     ) -> None:
         self._backend = backend
         self._catalog = catalog
         self._files = files
         self._jobs = jobs
-        self._foreman = foreman
+        self._foreman = runner
         self._limits = limits
 
     def routes(self) -> list[Route]:

@@ -19,9 +19,14 @@ from backends.contract.backend import Backend, BackendError, Job, JobState, Trai
 from controller.canonical import digest
 from controller.server.files.file_store import RESULTS, FileRecord, FileStore
 from controller.server.jobs.job_events import by_step, note, result_csv
-from controller.server.jobs.job_record import Data, JobError, JobRecord, Run, Status
-from controller.server.jobs.job_store import JobLedger
-from controller.server.jobs.training_file import MIN_EXAMPLES, Checked, FileInvalid, check_file
+from controller.server.jobs.job_record import BackendRun, JobError, JobRecord, Status, TrainingData
+from controller.server.jobs.job_store import JobStore
+from controller.server.jobs.training_file import (
+    MIN_EXAMPLES,
+    FileInvalid,
+    ValidatedFile,
+    check_file,
+)
 from controller.server.limits import Limits
 from controller.server.model_catalog import Catalog
 
@@ -39,14 +44,14 @@ class Pausable(Protocol):
         ...
 
 
-class Foreman:
+class JobRunner:
     """Moves jobs on until cancelled."""
 
     def __init__(
         self,
         backend: Backend,
         catalog: Catalog,
-        jobs: JobLedger,
+        jobs: JobStore,
         files: FileStore,
         limits: Limits,
     ) -> None:
@@ -105,7 +110,7 @@ class Foreman:
             return
         if record.validation_file is not None and held_out is None:
             return
-        data = Data(
+        data = TrainingData(
             train=train.sha256,
             held_out=None if held_out is None else held_out.sha256,
             examples=train.examples,
@@ -119,7 +124,7 @@ class Foreman:
 
         await self._jobs.change(record.id, checked, "Files validated, moving job to queued state")
 
-    async def _checked(self, record: JobRecord, param: str, target: Path) -> Checked | None:
+    async def _checked(self, record: JobRecord, param: str, target: Path) -> ValidatedFile | None:
         """Check one of a job's files; when it is wrong the job has failed."""
         train = param == "training_file"
         file_id = record.training_file if train else record.validation_file
@@ -190,7 +195,7 @@ class Foreman:
         """Hand a job to the backend; a run that equal inputs have already made is taken over."""
         request = await run_sync(self._request, record)
         job = await run_sync(self._backend.submit, request)
-        run = Run(id=job.id, fingerprint=request.fingerprint, attempt=request.attempt)
+        run = BackendRun(id=job.id, fingerprint=request.fingerprint, attempt=request.attempt)
 
         def submitted(now: JobRecord) -> JobRecord:
             return replace(now, run=run)

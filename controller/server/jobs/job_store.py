@@ -10,15 +10,15 @@ import anyio
 
 from controller.server.jobs.job_events import note
 from controller.server.jobs.job_record import JobError, JobRecord, Status
-from controller.server.record_store import Records
+from controller.server.record_store import RecordStore
 
 
-class JobLedger:
+class JobStore:
     """All jobs. Every change goes through `change`, so that none is made on old knowledge."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.records = Records(folder, JobRecord)
+        self.records = RecordStore(folder, JobRecord)
         self._changing = anyio.Lock()
         self.changed = anyio.Event()
 

@@ -41,7 +41,7 @@ class FileInvalid(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class ValidatedFile:
     """A file that can be trained on."""
 
     sha256: str
@@ -49,7 +49,7 @@ class Checked:
     examples: int
 
 
-def check_file(source: Path, target: Path, *, file_id: str, least: int) -> Checked:
+def check_file(source: Path, target: Path, *, file_id: str, least: int) -> ValidatedFile:
     """Check a file and write its canonical form.
 
     Args:
@@ -97,7 +97,7 @@ def check_file(source: Path, target: Path, *, file_id: str, least: int) -> Check
     if examples < least:
         message = f"The file has {examples} example(s), but must have at least {least} examples."
         raise FileInvalid(message, "invalid_n_examples")
-    return Checked(sha256=sha256.hexdigest(), examples=examples)
+    return ValidatedFile(sha256=sha256.hexdigest(), examples=examples)
 
 
 _BEGIN = "The job failed due to an invalid file. Invalid file format."
