@@ -167,7 +167,7 @@ def test_what_is_not_installed_is_said_before_a_job_exists():
         "try: require_packages()\n"
         "except BackendError as error: print(error.message, '|', error.remedy)\n"
     )
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     done = subprocess.run(
         [sys.executable, "-S", "-c", code, str(root)], capture_output=True, text=True, check=True
     )

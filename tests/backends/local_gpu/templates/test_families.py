@@ -18,7 +18,7 @@ from backends.local_gpu.tokens.inspector import LocalEncoder
 
 pytestmark = pytest.mark.torch
 
-FAMILIES = runpy.run_path(str(Path(__file__).parents[2] / "families.py"))
+FAMILIES = runpy.run_path(str(Path(__file__).parents[3] / "families.py"))
 KINDS, outcome = FAMILIES["KINDS"], FAMILIES["outcome"]
 
 HERMES = (

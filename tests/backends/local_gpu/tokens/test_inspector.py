@@ -17,7 +17,7 @@ from backends.local_gpu.tokens.inspector import LocalEncoder
 
 pytestmark = pytest.mark.torch
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CHATML_TURN = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
 NO_SYSTEM = (
     "{% for m in messages %}{% if m.role != 'system' %}" + CHATML_TURN + "{% endif %}{% endfor %}"

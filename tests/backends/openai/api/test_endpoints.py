@@ -10,7 +10,7 @@ from backends.contract.backend import BackendError, BaseModelMissing, Endpoint
 from backends.openai.api.endpoints import base_url, is_loopback, is_official, settings
 from backends.openai.backend import OpenAIBackend, create
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SECRET = "sk-secret-value"
 
 

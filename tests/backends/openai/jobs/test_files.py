@@ -14,7 +14,7 @@ from backends.contract.backend import BackendError
 from backends.openai.jobs import files
 from backends.openai.limits import PUBLISHED
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_a_file_is_named_by_its_bytes_and_found_again(server, open_backend, make_request):

@@ -2,8 +2,8 @@
 
 import openai
 import pytest
+from chat_helpers import HELLO, Engine, Talking
 from serve_helpers import BASE, serving
-from test_chat import HELLO, Engine, Talking
 
 from backends.contract.backend import BackendError, PromptRefused, PromptTooLong
 from backends.contract.chat import Chunk
