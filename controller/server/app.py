@@ -1,4 +1,4 @@
-"""The application: its parts, its addresses, and what runs while it does."""
+"""The application: its parts, its routes, and its background tasks."""
 
 import asyncio
 import logging
@@ -45,12 +45,12 @@ class ServerContext:
 
 
 def server_folder(project: Project) -> Path:
-    """Return where a repository's server keeps everything. One process at a time works there."""
+    """Return the folder of a repository's server. Only one process at a time may use it."""
     return project.state / "server"
 
 
 def create_app(context: ServerContext) -> RequestMiddleware:
-    """Return the application. Reads all records; nothing runs before it is started.
+    """Return the application. It has read all records; its tasks start with the server.
 
     Raises:
         FtctlError: A record is damaged.
@@ -72,7 +72,7 @@ def create_app(context: ServerContext) -> RequestMiddleware:
             group.start_soon(_sweep, files, uploads, engines, limits)
             yield
             group.cancel_scope.cancel()
-        # Training goes on in processes of its own; chat does not.
+        # Training continues in processes of its own; chat does not.
         await engines.close()
 
     routes = [
@@ -92,14 +92,14 @@ def create_app(context: ServerContext) -> RequestMiddleware:
         },
         lifespan=lifespan,
     )
-    # Outside of everything, also of what answers for a defect.
+    # Outermost, so that the answer to a defect passes through it as well.
     return RequestMiddleware(app, context.token, limits)
 
 
 async def _sweep(
     files: FileStore, uploads: UploadRoutes, engines: EnginePool, limits: Limits
 ) -> None:
-    """Give up, from time to time, what has expired or is not used."""
+    """Remove, every `sweep_s` seconds, what has expired or is unused."""
     while True:
         try:
             await files.sweep()

@@ -36,7 +36,7 @@ UNFORCED = "x-ftctl-unforced"
 
 
 class ChatRoutes:
-    """Answers conversations."""
+    """The endpoint for chat completions."""
 
     def __init__(self, catalog: Catalog, engines: EnginePool, limits: Limits) -> None:
         self._catalog = catalog
@@ -44,7 +44,7 @@ class ChatRoutes:
         self._limits = limits
 
     def routes(self) -> list[Route]:
-        """Return the addresses."""
+        """Return the routes."""
         return [Route("/chat/completions", self.create, methods=["POST"])]
 
     async def create(self, request: Request) -> Response:
