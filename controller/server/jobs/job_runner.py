@@ -17,18 +17,14 @@ from anyio.to_thread import run_sync
 
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
+from backends.contract.inspector import ExampleInspector
 from backends.contract.jobs import Job, JobState, TrainRequest
 from controller.canonical import digest
 from controller.server.files.file_store import RESULTS, FileRecord, FileStore
+from controller.server.jobs.file_validation import validate_files
 from controller.server.jobs.job_events import by_step, note, result_csv
-from controller.server.jobs.job_record import BackendRun, JobError, JobRecord, Status, TrainingData
+from controller.server.jobs.job_record import BackendRun, JobError, JobRecord, Status
 from controller.server.jobs.job_store import JobStore
-from controller.server.jobs.training_file import (
-    MIN_EXAMPLES,
-    FileInvalid,
-    ValidatedFile,
-    check_file,
-)
 from controller.server.limits import Limits
 from controller.server.model_catalog import Catalog
 
@@ -105,18 +101,10 @@ class JobRunner:
                 await self._guarded(record, self._check_one)
 
     async def _check_one(self, record: JobRecord) -> None:
-        folder = self._jobs.folder(record.id)
-        train = await self._checked(record, "training_file", folder / "train.jsonl")
-        held_out = await self._checked(record, "validation_file", folder / "held_out.jsonl")
-        if train is None:
+        inspector = await run_sync(self._inspector, record)
+        data = await validate_files(record, self._jobs, self._files, inspector)
+        if data is None:
             return
-        if record.validation_file is not None and held_out is None:
-            return
-        data = TrainingData(
-            train=train.sha256,
-            held_out=None if held_out is None else held_out.sha256,
-            examples=train.examples,
-        )
 
         def checked(now: JobRecord) -> JobRecord:
             if now.status is not Status.VALIDATING:
@@ -126,29 +114,9 @@ class JobRunner:
 
         await self._jobs.change(record.id, checked, "Files validated, moving job to queued state")
 
-    async def _checked(self, record: JobRecord, param: str, target: Path) -> ValidatedFile | None:
-        """Validate a file of a job; return None, and fail the job, if the file is invalid."""
-        train = param == "training_file"
-        file_id = record.training_file if train else record.validation_file
-        if file_id is None:
-            for path in (target, target.with_suffix(".origins")):
-                path.write_bytes(b"")
-            return None
-        file = self._files.records.get(file_id)
-        if file is None:
-            error = JobError(
-                code=f"invalid_{param}", message=f"{file_id} was deleted.", param=param
-            )
-            await self._jobs.fail(record.id, error)
-            return None
-        source, least = self._files.content(file), MIN_EXAMPLES if train else 1
-        try:
-            return await run_sync(lambda: check_file(source, target, file_id=file_id, least=least))
-        except FileInvalid as error:
-            code = error.code or f"invalid_{param}"
-            found = JobError(code=code, message=error.message, param=param)
-            await self._jobs.fail(record.id, found)
-            return None
+    def _inspector(self, record: JobRecord) -> ExampleInspector:
+        base = self._catalog.base(record.model)
+        return self._backend.inspector(base, record.method, record.settings)
 
     async def _move_on(self) -> None:
         followed = [one for one in self._jobs.open_jobs() if _is_followed(one)]
