@@ -155,9 +155,10 @@ def test_a_bad_training_file_fails_the_job_with_its_lines(client, content, code,
 
 
 def test_what_the_trainer_would_refuse_fails_before_training(tmp_path):
-    words = WordInspector(refused="<|im_end|>", limits=inspector.Limits(min_examples=11))
+    backend = Trainer(tmp_path / "s")
+    backend.words = WordInspector(refused="<|im_end|>", limits=inspector.Limits(min_examples=11))
     told = lines(11).replace("답 3.".encode(), b"<|im_end|>")
-    with serving(tmp_path, Trainer(tmp_path / "s", words=words)) as server:
+    with serving(tmp_path, backend) as server:
         few = until(
             server.client, create(server.client, upload(server.client, lines(10))).id, "failed"
         )
