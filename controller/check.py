@@ -13,7 +13,7 @@ from backends.base import Backend, BackendError, Capabilities, HyperparametersIn
 from backends.registry import known_backends
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
-from controller.evaluate.metrics import ALWAYS, OF_TEXTS, metric_name
+from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS, metric_name
 from controller.settings import Policies
 from controller.spec.data import Fraction, Source
 from controller.spec.excerpt import excerpt
@@ -190,10 +190,10 @@ def _check_private(loaded: LoadedSpec) -> Iterator[Problem]:
 
 def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
     spec = loaded.spec
-    measured = [*ALWAYS, *(metric_name(metric) for metric in spec.evaluation.metrics)]
+    measured = [*BUILT_IN_METRICS, *(metric_name(metric) for metric in spec.evaluation.metrics)]
     others = f"Measured: {', '.join(measured)}. Add others to evaluation.metrics."
     if spec.method == "continued-pretraining":
-        measured = [*OF_TEXTS]
+        measured = [*TEXT_METRICS]
         others = f"{spec.method} is measured by {', '.join(measured)} alone."
         for index, unmeasured in enumerate(spec.evaluation.metrics):
             message = f"plain texts have no answers, so {metric_name(unmeasured)} is not measured"

@@ -18,7 +18,7 @@ from controller.data.dataset import Dataset, Part
 from controller.data.difference import Halves, count_differences, earlier_datasets
 from controller.data.unchanged import Unchanged
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
-from controller.evaluate.scored_anew import with_scoring
+from controller.evaluate.rescoring import with_scoring
 from controller.foresight import warnings_of
 from controller.inputs import Readings, build_one, identify_base, recipes_of
 from controller.lock.model import DataFacts, Entry, PartFacts

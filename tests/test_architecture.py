@@ -46,8 +46,8 @@ LAYERS = (
     ),
     ("controller.plan",),
     (
-        "controller.evaluate.run",
-        "controller.evaluate.scored_anew",
+        "controller.evaluate.measure",
+        "controller.evaluate.rescoring",
         "controller.lock.store",
         "controller.project",
         "controller.render",

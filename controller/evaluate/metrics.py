@@ -13,8 +13,8 @@ from controller.evaluate.answers import Answer, agree, expected_answer, given_an
 from controller.searching import found_in
 from controller.spec.model import Accuracy, AccuracyMetric, Metric, RegexMatchMetric
 
-ALWAYS = ("held_out_loss", "stop_rate")
-OF_TEXTS = ("held_out_loss",)
+BUILT_IN_METRICS = ("held_out_loss", "stop_rate")
+TEXT_METRICS = ("held_out_loss",)
 """All that continued pre-training is measured by: nobody answers a plain text."""
 _ENDED = frozenset({"stop", "tool_calls"})
 """Finish reasons of an answer that the model ended by itself."""
@@ -67,7 +67,7 @@ def score(
     return scores
 
 
-def loss_alone(completions: Sequence[Completion]) -> dict[str, float]:
+def loss_only(completions: Sequence[Completion]) -> dict[str, float]:
     """Return the one score of plain texts: the mean loss of their tokens, as `held_out_loss`."""
     measured = [c for c in completions if c.reference_loss is not None and c.reference_tokens]
     tokens = sum(c.reference_tokens for c in measured)
@@ -96,7 +96,7 @@ def correct(metric: Metric, expected: Sequence[Answer], given: Sequence[Answer])
 
 
 def _always(completions: Sequence[Completion]) -> dict[str, float]:
-    scores = loss_alone(completions)
+    scores = loss_only(completions)
     if completions:
         scores["stop_rate"] = fmean(c.finish_reason in _ENDED for c in completions)
     return scores

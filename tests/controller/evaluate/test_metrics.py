@@ -8,7 +8,7 @@ from backends.base import Completion
 from controller.evaluate.answers import Answer
 from controller.evaluate.metrics import (
     correct,
-    loss_alone,
+    loss_only,
     metric_inputs,
     metric_name,
     score,
@@ -53,8 +53,8 @@ def test_of_plain_texts_only_the_loss_is_scored():
         Completion(text="", finish_reason="stop", reference_loss=1.0, reference_tokens=1),
         Completion(text="", finish_reason="stop", reference_loss=2.0, reference_tokens=3),
     ]
-    assert loss_alone(given_answers) == {"held_out_loss": 1.75}
-    assert loss_alone([]) == {}
+    assert loss_only(given_answers) == {"held_out_loss": 1.75}
+    assert loss_only([]) == {}
 
 
 def test_losses_are_weighted_by_tokens():

@@ -5,7 +5,7 @@ import json
 from backends.base import BaseModel, Completion
 from backends.chat import text_of
 from backends.testing import ScriptedBackend
-from controller.evaluate.run import Compared, measure, read_answers, read_prompts
+from controller.evaluate.measure import EvaluatedModel, measure, read_answers, read_prompts
 from controller.spec.model import Evaluation
 
 BASE = BaseModel(reference="acme/base", revision="1", identity="scripted:acme/base@1")
@@ -24,7 +24,7 @@ def scores(tmp_path, held_out):
             text="", finish_reason="stop", reference_loss=float(tokens), reference_tokens=tokens
         )
 
-    compared = Compared(
+    compared = EvaluatedModel(
         role="candidate",
         backend=ScriptedBackend(tmp_path / "state", answer=answer),
         base_model=BASE,

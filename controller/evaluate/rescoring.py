@@ -29,28 +29,28 @@ def with_scoring(
         encoder: Encoder of its model.
         can: Capabilities of its backend.
     """
-    why = _scored_anew(entry, dataset, encoder)
+    why = _rescore_reason(entry, dataset, encoder)
     if not why and can.measures_loss:
         return desired
-    return replace(desired, measures_loss=can.measures_loss, scored_anew=why)
+    return replace(desired, measures_loss=can.measures_loss, rescore_reason=why)
 
 
-def _scored_anew(entry: Entry, dataset: Dataset, encoder: Encoder) -> str:
+def _rescore_reason(entry: Entry, dataset: Dataset, encoder: Encoder) -> str:
     recorded = [build.evaluation for build in entry.builds.values() if build.evaluation is not None]
     if all(version_of(one) == NEWEST for one in recorded):
         return ""
     if encoder.thinks:
         return "its model's answers may begin with thoughts, which are not scored any more"
-    return _of_references(dataset.held_out.path)
+    return _reason_in_references(dataset.held_out.path)
 
 
-def _of_references(path: Path) -> str:
+def _reason_in_references(path: Path) -> str:
     text = path.read_bytes()
     if not any(sign in text for sign in _SIGNS):
         return ""
     for line in text.splitlines():
         if any(sign in line for sign in _SIGNS):
-            why = _of_reference(_last_answer(loads(line)))
+            why = _reason_in(_last_answer(loads(line)))
             if why:
                 return why
     return ""
@@ -63,7 +63,7 @@ def _last_answer(example: Mapping[str, Any]) -> Mapping[str, Any]:
     return last
 
 
-def _of_reference(message: Mapping[str, Any]) -> str:
+def _reason_in(message: Mapping[str, Any]) -> str:
     if message.get("tool_calls") or message.get("function_call"):
         return "calls of tools are compared as calls"
     content = message.get("content")
