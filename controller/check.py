@@ -15,6 +15,7 @@ from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS, metric_name
 from controller.settings import Policies
+from controller.spec.base import InvalidValue
 from controller.spec.data import Fraction, Source
 from controller.spec.excerpt import excerpt
 from controller.spec.load import LoadedSpec
@@ -202,8 +203,8 @@ def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
         path = ("gate", index)
         try:
             condition = parse_condition(text)
-        except ValueError as error:
-            yield loaded.problem(path, str(error))
+        except InvalidValue as error:
+            yield loaded.problem(path, str(error), error.remedy)
             continue
         for metric in {condition.metric, condition.other} - {None}:
             if metric not in measured:
