@@ -13,7 +13,7 @@ from backends.base import Backend, BackendError, Capabilities, HyperparametersIn
 from backends.registry import known_backends
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
-from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS, metric_name
+from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
 from controller.settings import Policies
 from controller.spec.base import InvalidValue
 from controller.spec.data import Fraction, Source
@@ -191,13 +191,14 @@ def _check_private(loaded: LoadedSpec) -> Iterator[Problem]:
 
 def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
     spec = loaded.spec
-    measured = [*BUILT_IN_METRICS, *(metric_name(metric) for metric in spec.evaluation.metrics)]
+    built_in = [metric.name for metric in BUILT_IN_METRICS]
+    measured = [*built_in, *(metric.name for metric in spec.evaluation.metrics)]
     others = f"Measured: {', '.join(measured)}. Add others to evaluation.metrics."
     if spec.method == "continued-pretraining":
-        measured = [*TEXT_METRICS]
+        measured = [metric.name for metric in TEXT_METRICS]
         others = f"{spec.method} is measured by {', '.join(measured)} alone."
         for index, unmeasured in enumerate(spec.evaluation.metrics):
-            message = f"plain texts have no answers, so {metric_name(unmeasured)} is not measured"
+            message = f"plain texts have no answers, so {unmeasured.name} is not measured"
             yield loaded.problem(("evaluation", "metrics", index), message, f"Remove it: {others}")
     for index, text in enumerate(spec.gate):
         path = ("gate", index)

@@ -11,10 +11,8 @@ from controller.data.dataset import Dataset
 from controller.data.nearest import listing
 from controller.data.report import StepName
 from controller.evaluate.gate import parse_condition
+from controller.evaluate.metrics import PROPORTION_METRICS
 from controller.spec.model import Spec
-
-PROPORTION_METRICS = frozenset({"accuracy", "exact_match", "regex_match", "stop_rate"})
-"""Metrics that are a share of the held-out examples."""
 
 FINE = 0.1
 """A gate that is decided to within this is not warned of."""

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from controller.evaluate.metrics import held_out_loss
 from controller.spec.conditions import COMPARISONS, Grammar
 
 COMPARED = ("base", "production")
 CANDIDATE = "candidate"
-LOSS = "held_out_loss"
+LOSS = held_out_loss.METRIC.name
 RULE = f"{LOSS} <= base.{LOSS}"
 """Condition of every spec, unless it allows a worse model; skipped if a loss is unknown."""
 GRAMMAR = Grammar(

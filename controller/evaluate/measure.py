@@ -24,7 +24,7 @@ from backends.durable import write_atomic
 from controller.canonical import canonical_json
 from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.metrics import loss_only, score
+from controller.evaluate.scoring import loss_only, score
 from controller.lock.model import Build, Entry, Scores
 from controller.plan.actions import Desired
 from controller.plan.fingerprint import short
