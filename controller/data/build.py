@@ -10,22 +10,22 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from backends.encoder import Limits
-from controller.data.batches import read_batches
-from controller.data.books import Books
-from controller.data.conditions import Conditions, refuse_unknown, remarks
-from controller.data.decide import Wanted, columns_for, decide
-from controller.data.given import Given
-from controller.data.order import REASONS, Built, Order
-from controller.data.page import HELD_OUT, TRAIN
-from controller.data.parts import Parts, write_parts
-from controller.data.prepare import collapsed_text, normal_text
-from controller.data.prepare_rows import RowPreparation
-from controller.data.problems import Problems
+from backends.contract.inspector import Limits
+from controller.data.errors import Unusable
+from controller.data.pipeline.batches import read_batches
+from controller.data.pipeline.build_request import REASONS, Built, Order
+from controller.data.pipeline.prepare_rows import RowPreparation
+from controller.data.pipeline.problems import Problems
+from controller.data.pipeline.process_pool import Run, pays, workers
+from controller.data.pipeline.report_builder import Books
+from controller.data.pipeline.row_conditions import Conditions, refuse_unknown, remarks
+from controller.data.pipeline.write_splits import Parts, write_parts
 from controller.data.report import Effect, SourceReport, StepName
-from controller.data.spool import Spool
-from controller.data.unusable import Unusable
-from controller.data.workers import Run, pays, workers
+from controller.data.resolve_sources import Given
+from controller.data.select.select import Wanted, columns_for, decide
+from controller.data.storage.columns import HELD_OUT, TRAIN
+from controller.data.storage.example_store import Spool
+from controller.data.transforms.normalise import collapsed_text, normal_text
 from controller.errors import InvalidInput, Problem
 from controller.spec.data import Fraction
 
@@ -69,7 +69,7 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
         reasons = books.finish()
     if spooled.exists():
         shutil.rmtree(spooled)
-    counted = order.encoder is not None and data.prepare.max_tokens is not None
+    counted = order.inspector is not None and data.prepare.max_tokens is not None
     return Built(
         files={**parts.files, REASONS: reasons},
         tokens=parts.tokens if counted else None,
@@ -194,7 +194,7 @@ def _preparation(order: Order, one: Given, spool: Path | None) -> RowPreparation
         split=data.held_out if isinstance(data.held_out, Fraction) else None,
         columns=columns_for(data),
         spool=spool,
-        encoder=order.encoder,
+        inspector=order.inspector,
         recipe=order.recipe,
     )
 
@@ -219,8 +219,8 @@ def _too_few(order: Order, parts: Parts, books: Books) -> Iterator[Problem]:
     dropped = books.dropped_by()
     besides = f" ({held_out} held out, {dropped})" if held_out or books.dropped else ""
     fewest = 1 if order.method == _TEXTS else MIN_TRAIN
-    if order.encoder is not None:
-        fewest = max(fewest, order.encoder.limits.min_examples)
+    if order.inspector is not None:
+        fewest = max(fewest, order.inspector.limits.min_examples)
     if train < fewest:
         yield Problem(
             file=order.file,
@@ -248,7 +248,7 @@ def _more(order: Order) -> str:
 
 
 def _too_large(order: Order, parts: Parts) -> Iterator[Problem]:
-    limits = Limits() if order.encoder is None else order.encoder.limits
+    limits = Limits() if order.inspector is None else order.inspector.limits
     most = limits.max_bytes
     for name, fewer in (("train", limits.max_examples), ("held_out", limits.max_held_out)):
         examples = parts.files[f"{name}.jsonl"].lines

@@ -10,22 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backends.base import (
-    Backend,
-    BackendError,
-    BaseModel,
-    Completion,
-    JobState,
-    Json,
-    Prompt,
-    Sampling,
-)
-from backends.durable import write_atomic
+from backends.atomic_files import write_atomic
+from backends.contract.backend import Backend
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, JobState
 from controller.canonical import canonical_json
 from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.scoring import loss_only, score
-from controller.lock.model import Build, Entry, Scores
+from controller.lockfile.model import Build, Entry, Scores
 from controller.plan.actions import Desired
 from controller.plan.fingerprint import short
 from controller.plan.versions import is_comparable
@@ -120,7 +115,7 @@ def require_model(build: Build, context: EvaluationContext) -> None:
     Raises:
         BackendError: The model is gone.
     """
-    found = context.open_backend(build.backend).find([build.fingerprint])
+    found = context.open_backend(build.backend).find_jobs([build.fingerprint])
     alive = [job for job in found.get(build.fingerprint, ()) if job.state is JobState.SUCCEEDED]
     if not alive:
         message = (
@@ -219,7 +214,7 @@ def _base_model(build: Build, desired: Desired, context: EvaluationContext) -> B
     identity = build.inputs.get("base_model")
     if identity == desired.base_model.identity:
         return desired.base_model
-    found = context.open_backend(build.backend).identify(
+    found = context.open_backend(build.backend).resolve_base_model(
         build.base_model, build.revision, context.root / FOLDER
     )
     if found.identity != identity:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from statistics import fmean
 from typing import Generic, TypeVar
 
-from backends.base import Completion
+from backends.contract.completions import Completion
 from controller.evaluate.answers import Answer
 from controller.spec.base import Strict
 

@@ -6,9 +6,10 @@ from json import loads
 from pathlib import Path
 from typing import Any, Final
 
-from backends.base import Capabilities, Encoder
+from backends.contract.backend import Capabilities
+from backends.contract.inspector import ExampleInspector
 from controller.data.dataset import Dataset
-from controller.lock.model import Entry
+from controller.lockfile.model import Entry
 from controller.plan.actions import Desired
 from controller.plan.versions import NEWEST, version_of
 
@@ -18,7 +19,7 @@ texts do not match."""
 
 
 def with_scoring(
-    desired: Desired, entry: Entry, dataset: Dataset, encoder: Encoder, can: Capabilities
+    desired: Desired, entry: Entry, dataset: Dataset, inspector: ExampleInspector, can: Capabilities
 ) -> Desired:
     """Return a spec's inputs, with information on how its answers are scored.
 
@@ -26,20 +27,20 @@ def with_scoring(
         desired: Inputs that the spec asks for.
         entry: The fine-tune's record; the dataset is read only if it holds older scores.
         dataset: The dataset of the spec.
-        encoder: Encoder of its model.
+        inspector: Inspector of examples for its model.
         can: Capabilities of its backend.
     """
-    why = _rescore_reason(entry, dataset, encoder)
+    why = _rescore_reason(entry, dataset, inspector)
     if not why and can.measures_loss:
         return desired
     return replace(desired, measures_loss=can.measures_loss, rescore_reason=why)
 
 
-def _rescore_reason(entry: Entry, dataset: Dataset, encoder: Encoder) -> str:
+def _rescore_reason(entry: Entry, dataset: Dataset, inspector: ExampleInspector) -> str:
     recorded = [build.evaluation for build in entry.builds.values() if build.evaluation is not None]
     if all(version_of(one) == NEWEST for one in recorded):
         return ""
-    if encoder.thinks:
+    if inspector.thinks:
         return "its model's answers may begin with thoughts, which are not scored any more"
     return _reason_in_references(dataset.held_out.path)
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from backends.base import Completion, Json
+from backends.contract.completions import Completion
+from backends.contract.inspector import Json
 from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.metric import AnsweredExample
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS

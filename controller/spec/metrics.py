@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, TypeAlias
 from pydantic import GetCoreSchemaHandler, ValidatorFunctionWrapHandler, create_model
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from backends.base import Json
+from backends.contract.inspector import Json
 from controller.evaluate.metrics import METRICS, AnyMetric
 from controller.spec.base import InvalidValue, Strict
 

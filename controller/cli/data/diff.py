@@ -8,15 +8,15 @@ from dataclasses import replace
 import click
 
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.opened import Opened, open_data
+from controller.cli.data.context import Opened, open_data
 from controller.data.dataset import build_dataset
-from controller.data.difference import Halves, earlier_datasets, show_differences
-from controller.data.given import Places
+from controller.data.reports.diff import Halves, earlier_datasets, show_differences
+from controller.data.resolve_sources import Places
 from controller.errors import FtctlError, InvalidInput
-from controller.lock.model import Build, Entry
+from controller.lockfile.model import Build, Entry
 from controller.plan.fingerprint import short
 from controller.render.data import difference_json, difference_text
-from controller.revision import at_revision
+from controller.resolve.git_checkout import at_revision
 
 _COLOURS = {"+ ": "green", "- ": "red", "~ ": "yellow"}
 
@@ -76,14 +76,14 @@ def _of_revision(opened: Opened, revision: str) -> Halves:
     spec = opened.loaded.spec
     with at_revision(opened.project, opened.loaded.name, revision) as (root, past):
         # Base models are not in git: the one of today measures, unless it learns otherwise.
-        encoder = opened.built.encoder if past.spec.method == spec.method else None
+        inspector = opened.built.inspector if past.spec.method == spec.method else None
         with _blaming(revision):
             dataset = build_dataset(
                 past.spec.data,
                 file=past.file,
                 folder=past.folder,
                 places=Places(root=root, cache=opened.cache, environment=os.environ),
-                encoder=encoder,
+                inspector=inspector,
                 method=past.spec.method,
             )
     return Halves(dataset.train, dataset.held_out)

@@ -8,10 +8,10 @@ from functools import partial
 import click
 
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.opened import Opened, mendable, open_data, origin_of, typed
-from controller.data.parts import NAMES
+from controller.cli.data.context import Opened, mendable, open_data, origin_of, typed
+from controller.data.pipeline.write_splits import NAMES
 from controller.data.report import PartName
-from controller.data.trace import Place, find_places, read_examples
+from controller.data.reports.provenance import Place, find_places, read_examples
 from controller.errors import FtctlError
 from controller.render.data import PART_WORDS
 from controller.render.preview import CLOSING, OPENING, Seen, bracketed, preview_json, preview_text
@@ -66,7 +66,7 @@ def command(
 
 
 def _look(opened: Opened, places: Sequence[Place]) -> Iterator[Seen]:
-    encoder = opened.built.encoder
+    inspector = opened.built.inspector
     for name in NAMES:
         part = getattr(opened.dataset, name)
         numbers = [place.number - 1 for place in places if place.part == name]
@@ -77,8 +77,8 @@ def _look(opened: Opened, places: Sequence[Place]) -> Iterator[Seen]:
                 number=number + 1,
                 origin=kept.origin,
                 line=kept.line,
-                tokens=encoder.count([example])[0],
-                pieces=encoder.show(example),
+                tokens=inspector.count([example])[0],
+                pieces=inspector.show(example),
             )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pydantic import field_validator
 
 from controller.evaluate.metric import AnsweredExample, Metric, Needs, share
-from controller.searching import found_in
 from controller.spec.base import NonEmpty, Strict
+from controller.timed_search import found_in
 
 
 class RegexMatch(Strict):

@@ -8,7 +8,7 @@ import pytest
 
 from controller.canonical import canonical_json
 from controller.data.dataset import Dataset, Part, build_dataset
-from controller.data.given import Places
+from controller.data.resolve_sources import Places
 from controller.errors import InvalidInput, Problem
 from controller.spec.data import Data
 
@@ -30,7 +30,7 @@ class Repository:
 
     def build(self, *train: dict | str, held_out=None, **settings) -> Dataset:
         order = {
-            key: settings.pop(key) for key in ("encoder", "method", "recipe") if key in settings
+            key: settings.pop(key) for key in ("inspector", "method", "recipe") if key in settings
         }
         data = Data.model_validate(
             {

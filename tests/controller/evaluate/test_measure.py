@@ -2,8 +2,8 @@
 
 import json
 
-from backends.base import BaseModel, Completion
-from backends.chat import text_of
+from backends.contract.completions import Completion, text_of
+from backends.contract.jobs import BaseModel
 from backends.testing import ScriptedBackend
 from controller.evaluate.measure import EvaluatedModel, measure, read_answers, read_prompts
 from controller.spec.model import Evaluation

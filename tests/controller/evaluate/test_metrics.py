@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import controller.evaluate.metrics as table
-from backends.base import Completion
+from backends.contract.completions import Completion
 from controller.evaluate.answers import Answer, Call
 from controller.evaluate.metric import AnsweredExample, Metric, Needs, share
 from controller.evaluate.metrics import (
