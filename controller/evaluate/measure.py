@@ -240,9 +240,9 @@ def _require_finite(scores: Scores) -> None:
 
 
 def _rounded(scores: Scores) -> Scores:
-    """Round scores to six digits, since more digits only make diffs, and leave out other than finite.
+    """Round scores to six digits, since more digits only make diffs.
 
-    A score that is not finite comes from a compared model that diverged: it was not measured.
+    A score that is not finite is left out. A compared model that diverged has such a score.
     """
     return {name: round(number, 6) for name, number in scores.items() if math.isfinite(number)}
 
@@ -285,10 +285,9 @@ def _by_base_model(models: Sequence[EvaluatedModel]) -> list[list[EvaluatedModel
 def _answer_lines(
     prompts: Sequence[Prompt], answers: dict[str, list[Completion]]
 ) -> Iterator[bytes]:
-    roles = sorted(answers, key=lambda role: (role != CANDIDATE, role))
     for index, prompt in enumerate(prompts):
         if not prompt.is_text:
-            given = {role: answers[role][index] for role in roles}
+            given = {role: completions[index] for role, completions in answers.items()}
             yield canonical_json(_answer_line(prompt, given)) + b"\n"
 
 

@@ -101,7 +101,8 @@ def resolve(
                 loaded, entry, readings, backend, variant, earlier
             )
             can, built = readings.answers.capabilities(backend, loaded.spec), variant.built
-            desired[name] = with_scoring(desired[name], entry, built.dataset, built.inspector, can)
+            held_out = built.dataset.held_out.path
+            desired[name] = with_scoring(desired[name], entry, held_out, built.inspector, can)
             datasets[name] = built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
