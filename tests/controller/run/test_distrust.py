@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import controller.evaluate.run as evaluation
+import controller.evaluate.measure as evaluation
 from backends.atomic_files import locked, write_atomic
 from backends.testing import ScriptedBackend
 from controller.cli import run
@@ -551,7 +551,7 @@ def test_one_answers_file_that_cannot_be_written_stops_nobody_else(shell):
         "import os, pathlib\n"
         f"for path in list(pathlib.Path({folder!r}).glob('{digits}-*')):\n"
         "    path.unlink()\n"
-        f"import controller.evaluate.run as module\n"
+        f"import controller.evaluate.measure as module\n"
         "make = module.write_atomic\n"
         "def write(path, data):\n"
         f"    if path.name.startswith('{digits}'):\n"
