@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from backends.base import BackendError
+from backends.installation import install_command
 
 HEARTBEAT_S: Final = 5.0
 """How often a child says that it lives."""
@@ -38,7 +39,7 @@ def require_packages() -> None:
     if missing:
         raise BackendError(
             f"the local-gpu backend needs {', '.join(missing)}, which this Python does not have",
-            "pip install 'ftctl[local]'",
+            install_command("local"),
         )
 
 

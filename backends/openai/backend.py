@@ -33,11 +33,12 @@ from backends.base import (
 )
 from backends.durable import write_atomic
 from backends.encoder import Encoder
+from backends.installation import install_command
 from backends.openai import hyperparameters, prices
 from backends.openai.completions import Base, Chats, Pace
 from backends.openai.encoder import open_encoder, open_tokens
 from backends.openai.endpoints import (
-    INSTALL,
+    EXTRA,
     base_url,
     is_loopback,
     is_official,
@@ -286,9 +287,8 @@ class OpenAIBackend:
             # The one door to the SDK.
             door = importlib.import_module("backends.openai.client")
         except ImportError as error:
-            raise BackendError(
-                f"the openai backend needs: {INSTALL}", f"the package {error.name} is missing"
-            ) from error
+            message = f"the openai backend needs the package {error.name}"
+            raise BackendError(message, install_command(EXTRA)) from error
         client: Client = door.Client(settings(self._endpoint, self._environment), self._waiting)
         return client
 

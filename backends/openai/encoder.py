@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from backends.base import BackendError, Endpoint
 from backends.encoder import Feature, Json, Limits, Piece
+from backends.installation import install_command
 from backends.openai.encodings import encoding_name
-from backends.openai.endpoints import INSTALL
+from backends.openai.endpoints import EXTRA
 from backends.openai.grader_templates import Path, paths_read, require_paths
 from backends.openai.limits import PUBLISHED
 from backends.openai.prices import PriceTable
@@ -138,4 +139,5 @@ def open_tokens() -> ModuleType:
     try:
         return importlib.import_module("backends.openai.tokens")
     except ImportError as error:
-        raise BackendError(f"counting tokens needs the package {error.name}", INSTALL) from error
+        message = f"counting tokens needs the package {error.name}"
+        raise BackendError(message, install_command(EXTRA)) from error

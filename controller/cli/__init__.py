@@ -63,7 +63,9 @@ class Commands(click.Group):
             if cmd_name not in EXTRAS:
                 raise
             message = f"ftctl {cmd_name} needs the package {error.name}"
-            raise FtctlError(message, f"pip install 'ftctl[{EXTRAS[cmd_name]}]'") from None
+            installation = import_module("backends.installation")
+            remedy: str = installation.install_command(EXTRAS[cmd_name])
+            raise FtctlError(message, remedy) from None
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

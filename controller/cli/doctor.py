@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from backends.installation import install_command
 from backends.registry import known_backends
 from controller import __version__
 from controller.check import check_specs
@@ -98,7 +99,7 @@ def _packages() -> Finding:
             missing.append(name)
     parts = [", ".join(found), f"missing: {', '.join(missing)}" if missing else ""]
     detail = "; ".join(part for part in parts if part)
-    remedy = "For training on this machine: pip install 'ftctl[local]'"
+    remedy = f"For training on this machine: {install_command('local')}"
     return Finding(subject="local-gpu", ok=not missing, detail=detail, remedy=remedy)
 
 

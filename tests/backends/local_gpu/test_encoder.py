@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backends.base import BackendError, BaseModel, BaseModelMissing
+from backends.installation import install_command
 from backends.local_gpu.encoder import LocalEncoder
 from backends.local_gpu.tokens import load_chat
 
@@ -350,7 +351,7 @@ for ask in (lambda: encoder.count([example]), lambda: encoder.show(example)):
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    missing = "counting tokens needs the package tokenizers / pip install 'ftctl[local]'"
+    missing = f"counting tokens needs the package tokenizers / {install_command('local')}"
     told, *rest = done.stdout.splitlines()
     # What was not checked is another's to check: it must not be remembered as checked.
     assert not told.startswith(encoder.identity)

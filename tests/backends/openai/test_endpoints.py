@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import BackendError, BaseModelMissing, Endpoint
+from backends.installation import install_command
 from backends.openai.backend import OpenAIBackend, create
 from backends.openai.endpoints import base_url, is_loopback, is_official, settings
 
@@ -118,8 +119,8 @@ for ask in (lambda: backend.find(["f"]), lambda: encoder.count([{"messages": []}
     )
 
     assert done.stdout.splitlines() == [
-        "the openai backend needs: pip install 'ftctl[openai]' / the package openai is missing",
-        "counting tokens needs the package bpe_openai / pip install 'ftctl[openai]'",
+        f"the openai backend needs the package openai / {install_command('openai')}",
+        f"counting tokens needs the package bpe_openai / {install_command('openai')}",
     ]
 
 
