@@ -38,6 +38,7 @@ COMMANDS = {
     "serve": "Serve fine-tuning and chat to OpenAI clients.",
     "schema": "Print the JSON Schema of specs.",
     "doctor": "Check this machine and this repository.",
+    "help": "Explain a topic (start, spec, data, …) or a command.",
 }
 _OBJECTS = 100_000
 """New objects after which cycles are looked for. A command makes thousands of records and keeps
@@ -87,7 +88,10 @@ class Commands(click.Group):
 @click.option("--no-color", is_flag=True, help="Print without colours (as NO_COLOR does).")
 @click.pass_context
 def cli(ctx: click.Context, folder: Path, *, as_json: bool, no_color: bool) -> None:
-    """GitOps for fine-tuned models: one YAML file per model, plan, apply, gate, lockfile."""
+    """GitOps for fine-tuned models: one YAML file per model, plan, apply, gate, lockfile.
+
+    New here? `ftctl help start` leads from an empty folder to a model in production.
+    """
     # The same object for as long as the command runs: `run` reads it when the command fails.
     ctx.obj |= {"folder": folder, "json": as_json, "command": ctx.invoked_subcommand}
     if no_color or os.environ.get("NO_COLOR"):

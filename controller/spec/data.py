@@ -277,9 +277,7 @@ class Prepare(Strict):
     `mask` replaces them with [EMAIL_1], `reject` refuses to build and names the rows, `warn` counts
     them and leaves them. The search covers all of an example, with arguments, tools and names.
     Images are refused, except with `warn`. Names, addresses and passports are not found."""
-    pii_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(
-        default_factory=lambda: ["KR"]
-    )
+    pii_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(default=["KR"])
     """Countries whose national phone and identity numbers to find: [KR, US]."""
     max_tokens: int | None = Field(default=None, ge=8, le=MOST)
     """Longest example, in tokens of the base model with its chat template."""

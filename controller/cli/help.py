@@ -1,0 +1,112 @@
+"""`ftctl help`."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import Heading, Markdown
+from rich.theme import Theme
+
+from controller.cli.common import json_option, print_json, wants_json
+from controller.data.nearest import did_you_mean
+from controller.help import TOPICS, read_topic
+
+WIDEST = 100
+"""Maximum width of a page, in columns: longer lines of prose are hard to read."""
+_CODE_THEME = "ansi_dark"
+"""Colours of code: the terminal's own, without a background."""
+_THEME = Theme(
+    {
+        "markdown.h1": "bold underline",
+        "markdown.h2": "bold",
+        "markdown.h3": "bold",
+        "markdown.code": "cyan",
+        "markdown.item.bullet": "none",
+        "markdown.item.number": "none",
+        "markdown.table.border": "dim",
+        "markdown.table.header": "bold",
+    }
+)
+
+
+class _Heading(Heading):
+    """A heading at the left margin, in every version of rich."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:  # noqa: ARG002
+        yield self.text
+
+
+class _Page(Markdown):
+    """Markdown as a page of a terminal."""
+
+    elements = {**Markdown.elements, "heading_open": _Heading}  # noqa: RUF012 - rich's own attribute
+
+
+@click.command("help")
+@click.argument("words", nargs=-1, metavar="[TOPIC | COMMAND]")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, words: Sequence[str]) -> None:
+    """Show a topic, or the help of a command. Without either, list the topics."""
+    if not words:
+        _list_topics(ctx)
+        return
+    usage = _usage(ctx, words)
+    # People type `ftctl help exit codes`, too.
+    name = "-".join(words)
+    topic = read_topic(name) if name in TOPICS else None
+    if usage is None and topic is None:
+        root = ctx.find_root()
+        assert isinstance(root.command, click.Group)
+        known = [*TOPICS, *root.command.list_commands(root)]
+        hint = did_you_mean(name, known) or "Type `ftctl help` for the list. "
+        raise click.UsageError(f"{name!r} is not a topic or a command. {hint.strip()}", ctx)
+    if wants_json(ctx):
+        print_json({"name": name, "usage": usage, "text": topic and topic.text})
+        return
+    if usage is not None:
+        click.echo(usage)
+    if topic is not None:
+        click.echo("\n" if usage is not None else "", nl=False)
+        _show(topic.text, in_colour=ctx.color is not False)
+
+
+def _list_topics(ctx: click.Context) -> None:
+    topics = [read_topic(name) for name in TOPICS]
+    if wants_json(ctx):
+        print_json([{"topic": topic.name, "summary": topic.summary} for topic in topics])
+        return
+    formatter = ctx.make_formatter()
+    formatter.write("Type `ftctl help TOPIC` to read one, `ftctl help COMMAND` for a command.\n")
+    with formatter.section("\nTopics"):
+        formatter.write_dl([(topic.name, topic.summary) for topic in topics])
+    click.echo(formatter.getvalue(), nl=False)
+
+
+def _usage(ctx: click.Context, words: Sequence[str]) -> str | None:
+    """Return what `ftctl COMMAND --help` prints; None if there is no such command."""
+    inner = ctx.find_root()
+    for word in words:
+        if not isinstance(inner.command, click.Group):
+            return None
+        found = inner.command.get_command(inner, word)
+        if found is None:
+            return None
+        inner = click.Context(found, info_name=word, parent=inner)
+    return inner.get_help()
+
+
+def _show(text: str, *, in_colour: bool) -> None:
+    """Print Markdown: as a page in a terminal, as it is written elsewhere."""
+    if not sys.stdout.isatty():
+        click.echo(text, nl=False)
+        return
+    console = Console(theme=_THEME, highlight=False)
+    console = Console(
+        theme=_THEME,
+        highlight=False,
+        color_system="auto" if in_colour else None,
+        width=min(console.width, WIDEST),
+    )
+    console.print(_Page(text, code_theme=_CODE_THEME, hyperlinks=False))
