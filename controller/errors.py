@@ -40,7 +40,7 @@ class ExitCode(IntEnum):
     GATE_FAILED = 4
     """A model was trained and measured, and did not pass its gate. Production is unchanged."""
     REFUSED = 5
-    """A budget or a policy of the repository forbids it. Nothing was spent."""
+    """A budget or a policy of the repository forbids a fine-tune. Nothing was spent on it."""
     PLAN_STALE = 6
     """The plan is not the approved one any more: specs, data, settings or the lockfile changed."""
     LOCK_HELD = 7

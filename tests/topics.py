@@ -51,8 +51,8 @@ class _Keys:
         inner: list[tuple[str, Mapping[str, Any]]] = []
         items = [self._item(place, key, schema, inner) for key in schema["properties"]]
         heading = f"### `{place}`\n\n" if place else ""
-        text = _wrap(schema.get("description", "")) if place else ""
-        yield heading + (f"{text}\n\n" if text else "") + "\n".join(items)
+        text = " ".join(schema.get("description", "").split()) if place else ""
+        yield heading + (f"{_wrap(text)}\n\n" if text else "") + "\n".join(items)
         for inner_place, inner_schema in inner:
             yield from self.sections(inner_place, inner_schema)
 
@@ -184,37 +184,16 @@ def exit_codes() -> str:
     return "\n".join(items)
 
 
-def local_hyperparameters() -> str:
-    """Return the hyperparameters of local-gpu, by what they apply to."""
-    return "\n\n".join(
-        f"### {title}\n\n{keys_of(model)}"
-        for title, model in (
-            ("Every training", local._Common),
-            ("With an adapter (`finetuning_type: lora`)", local._Adapter),
-            ("`method: supervised`", local._Conversations),
-            ("`method: continued-pretraining`", local._Texts),
-        )
-    )
-
-
-def openai_hyperparameters() -> str:
-    """Return the hyperparameters of the openai backend, by what they apply to."""
-    return "\n\n".join(
-        f"### {title}\n\n{keys_of(model)}"
-        for title, model in (
-            ("Every method", openai._Common),
-            ("`method: dpo`", openai._Dpo),
-            ("`method: reinforcement`", openai._Reinforcement),
-            ("Endpoints of `kind: azure`", openai._Azure),
-        )
-    )
+def by_title(models: Mapping[str, type[BaseModel]]) -> str:
+    """Return the keys of several models, each below its title."""
+    return "\n\n".join(f"### {title}\n\n{keys_of(model)}" for title, model in models.items())
 
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "spec": lambda: keys_of(Spec),
     "metrics": lambda: keys_of(Evaluation, "evaluation"),
-    "training": local_hyperparameters,
-    "servers": openai_hyperparameters,
+    "training": lambda: by_title(local.REFERENCE),
+    "servers": lambda: by_title(openai.REFERENCE),
     "settings": lambda: keys_of(Settings),
     "exit-codes": exit_codes,
 }

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 import click
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markdown import Heading, Markdown
+from rich.markdown import CodeBlock, Heading, Markdown
+from rich.padding import Padding
+from rich.syntax import Syntax
 from rich.theme import Theme
 
+from controller.cli import COMMANDS
 from controller.cli.common import json_option, print_json, wants_json
 from controller.data.nearest import did_you_mean
 from controller.help import TOPICS, read_topic
@@ -33,14 +36,25 @@ _THEME = Theme(
 class _Heading(Heading):
     """A heading at the left margin, in every version of rich."""
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:  # noqa: ARG002
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self.text
+
+
+class _Code(CodeBlock):
+    """Code, indented, in colours but without a background."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        # Where a line does not fit, it is folded: nothing of a command may be cut off.
+        syntax = Syntax(str(self.text), self.lexer_name, theme=_CODE_THEME, word_wrap=True)
+        code = syntax.highlight(syntax.code)
+        code.rstrip()
+        yield Padding(code, (0, 0, 0, 4))
 
 
 class _Page(Markdown):
     """Markdown as a page of a terminal."""
 
-    elements = {**Markdown.elements, "heading_open": _Heading}  # noqa: RUF012 - rich's own attribute
+    elements = Markdown.elements | {"heading_open": _Heading, "fence": _Code}
 
 
 @click.command("help")
@@ -57,13 +71,10 @@ def command(ctx: click.Context, words: Sequence[str]) -> None:
     name = "-".join(words)
     topic = read_topic(name) if name in TOPICS else None
     if usage is None and topic is None:
-        root = ctx.find_root()
-        assert isinstance(root.command, click.Group)
-        known = [*TOPICS, *root.command.list_commands(root)]
-        hint = did_you_mean(name, known) or "Type `ftctl help` for the list. "
+        hint = did_you_mean(name, [*TOPICS, *COMMANDS]) or "Type `ftctl help` for the list."
         raise click.UsageError(f"{name!r} is not a topic or a command. {hint.strip()}", ctx)
     if wants_json(ctx):
-        print_json({"name": name, "usage": usage, "text": topic and topic.text})
+        print_json({"name": name, "usage": usage, "text": topic.text if topic else None})
         return
     if usage is not None:
         click.echo(usage)
@@ -78,10 +89,11 @@ def _list_topics(ctx: click.Context) -> None:
         print_json([{"topic": topic.name, "summary": topic.summary} for topic in topics])
         return
     formatter = ctx.make_formatter()
-    formatter.write("Type `ftctl help TOPIC` to read one, `ftctl help COMMAND` for a command.\n")
-    with formatter.section("\nTopics"):
-        formatter.write_dl([(topic.name, topic.summary) for topic in topics])
-    click.echo(formatter.getvalue(), nl=False)
+    formatter.write_usage("ftctl help", "[TOPIC | COMMAND]")
+    with formatter.section("Topics, in reading order"):
+        formatter.write_dl([(topic.name, topic.summary.replace("`", "")) for topic in topics])
+    click.echo(formatter.getvalue())
+    click.echo("`ftctl --help` lists the commands.")
 
 
 def _usage(ctx: click.Context, words: Sequence[str]) -> str | None:
@@ -109,4 +121,4 @@ def _show(text: str, *, in_colour: bool) -> None:
         color_system="auto" if in_colour else None,
         width=min(console.width, WIDEST),
     )
-    console.print(_Page(text, code_theme=_CODE_THEME, hyperlinks=False))
+    console.print(_Page(text, hyperlinks=False))

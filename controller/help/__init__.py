@@ -4,6 +4,7 @@ A file begins with its title and a paragraph of one line, which the list of topi
 that hold a comment (`<!-- … -->`) are for those who write topics.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ TOPICS = (
     "plugins",
 )
 """Names of all topics, in reading order."""
+_LINK = re.compile(r"\[([^\[\]\n]+)\]\([a-z-]+\.md\)")
+"""A link to another topic, which leads somewhere in the repository only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,5 +50,5 @@ def read_topic(name: str) -> Topic:
     """
     written = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
     lines = [line for line in written.splitlines() if not line.startswith("<!--")]
-    text = "\n".join(lines).strip() + "\n"
+    text = _LINK.sub(r"\1", "\n".join(lines)).strip() + "\n"
     return Topic(name=name, summary=text.split("\n\n")[1], text=text)
