@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controller.lock.model import Build, OpenJob, dump_lockfile, parse_lockfile
+from controller.lockfile.model import Build, OpenJob, dump_lockfile, parse_lockfile
 
 ROOT = Path(__file__).parent.parent
 GITHUB = ROOT / ".github"

@@ -17,9 +17,9 @@ from backends.local_gpu import hyperparameters as local
 from backends.openai import hyperparameters as openai
 from controller import errors
 from controller.help import FOLDER
-from controller.settings import Settings
 from controller.spec.base import MOST
 from controller.spec.model import Evaluation, Spec
+from controller.spec.settings import Settings
 
 MARK = "<!-- Written by `make topics` from here on. -->"
 WIDTH = 96

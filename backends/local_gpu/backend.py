@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from backends.base import (
+from backends.contract.backend import (
     BaseModel,
     Capabilities,
     Completion,
@@ -27,21 +27,12 @@ from backends.base import (
     Sampling,
     TrainRequest,
 )
-from backends.encoder import Encoder
-from backends.local_gpu import (
-    base_models,
-    completions,
-    engine,
-    hyperparameters,
-    jobs,
-    recipes,
-    speeds,
-)
-from backends.local_gpu.devices import visible
-from backends.local_gpu.encoder import LocalEncoder
-from backends.local_gpu.layers import problems_of, read_layers
-from backends.local_gpu.process import require_packages
-from backends.local_gpu.run_dir import (
+from backends.contract.inspector import Encoder
+from backends.local_gpu import hyperparameters, recipes
+from backends.local_gpu.inference import completions, engine
+from backends.local_gpu.jobs import jobs, speeds
+from backends.local_gpu.jobs.devices import visible
+from backends.local_gpu.jobs.run_dir import (
     NAME,
     RunDir,
     log_tail,
@@ -50,9 +41,13 @@ from backends.local_gpu.run_dir import (
     runs_by_name,
     runs_of,
 )
-from backends.local_gpu.run_dir import (
+from backends.local_gpu.jobs.run_dir import (
     create as create_run,
 )
+from backends.local_gpu.jobs.worker_process import require_packages
+from backends.local_gpu.models import base_models
+from backends.local_gpu.models.adapter_layers import problems_of, read_layers
+from backends.local_gpu.tokens.inspector import LocalEncoder
 
 _JOB: Final = "run-"
 _EVERY: Final = "all-linear"

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from backends.base import FieldProblem, HyperparametersInvalid, Json
+from backends.contract.backend import FieldProblem, HyperparametersInvalid, Json
 
 RECIPE: Final = 1
 """Raised whenever the same settings would train other weights: then it is another identity."""

@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backends.base import (
+from backends.atomic_files import write_atomic
+from backends.contract.backend import (
     BackendError,
     BaseModel,
     BaseModelMissing,
@@ -31,13 +32,10 @@ from backends.base import (
     Sampling,
     TrainRequest,
 )
-from backends.durable import write_atomic
-from backends.encoder import Encoder
+from backends.contract.inspector import Encoder
 from backends.installation import install_command
 from backends.openai import hyperparameters, prices
-from backends.openai.completions import Base, Chats, Pace
-from backends.openai.encoder import open_encoder, open_tokens
-from backends.openai.endpoints import (
+from backends.openai.api.endpoints import (
     EXTRA,
     base_url,
     is_loopback,
@@ -45,19 +43,21 @@ from backends.openai.endpoints import (
     settings,
     shown_url,
 )
-from backends.openai.listing import JobList, find_by_fingerprint, find_by_name
-from backends.openai.notes import Notes
-from backends.openai.patience import Patience
-from backends.openai.remedies import spoken
-from backends.openai.remote_engine import RemoteEngine
-from backends.openai.submit import Site, submit, verify
-from backends.openai.translate import to_event, to_job
-from backends.openai.waiting import Waiting
-from backends.openai.watch import Watch
-from backends.openai.wire import Refused, Unclear
+from backends.openai.api.error_messages import spoken
+from backends.openai.api.protocol import Refused, Unclear
+from backends.openai.api.retry_policy import Patience
+from backends.openai.api.waiting import Waiting
+from backends.openai.chat.completions import Base, Chats, Pace
+from backends.openai.chat.remote_engine import RemoteEngine
+from backends.openai.examples.inspector import open_encoder, open_tokens
+from backends.openai.jobs.conversions import to_event, to_job
+from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_by_name
+from backends.openai.jobs.job_poller import Watch
+from backends.openai.jobs.submission_log import Notes
+from backends.openai.jobs.submit import Site, submit, verify
 
 if TYPE_CHECKING:
-    from backends.openai.client import Client
+    from backends.openai.api.client import Client
 
 _POLL_S: Final = 10.0
 """Between two looks at jobs that take minutes to hours, at a service that counts requests."""
@@ -285,7 +285,7 @@ class OpenAIBackend:
     def _client(self) -> "Client":
         try:
             # The one door to the SDK.
-            door = importlib.import_module("backends.openai.client")
+            door = importlib.import_module("backends.openai.api.client")
         except ImportError as error:
             message = f"the openai backend needs the package {error.name}"
             raise BackendError(message, install_command(EXTRA)) from error

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backends.base import FieldProblem, HyperparametersInvalid, Json
+from backends.contract.backend import FieldProblem, HyperparametersInvalid, Json
 from backends.openai.graders import check_grader
 
 _SHOWN: Final = 60

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from backends.base import (
+from backends.contract.backend import (
     Backend,
     BackendError,
     HyperparametersInvalid,
@@ -20,7 +20,7 @@ from backends.base import (
     Sampling,
     TrainRequest,
 )
-from backends.encoder import Encoder
+from backends.contract.inspector import Encoder
 
 
 class ContractBroken(AssertionError):
@@ -38,7 +38,7 @@ class ContractBroken(AssertionError):
 def check_backend(
     backend: Backend, request: TrainRequest, *, timeout_s: float = 600.0, poll_s: float = 0.1
 ) -> None:
-    """Check that a backend keeps the contract of `backends.base.Backend`.
+    """Check that a backend keeps the contract of `backends.contract.backend.Backend`.
 
     Runs the job of `request`, which should be small and should succeed, and asks its model.
     Deletes nothing.

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from backends.base import Completion, Prompt, Sampling
-from backends.chat import Chunk
+from backends.contract.backend import Completion, Prompt, Sampling
+from backends.contract.chat import Chunk
 
 
 class ScriptedEngine:

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from backends.base import (
+from backends.atomic_files import locked, write_atomic
+from backends.contract.backend import (
     BaseModel,
     BaseModelMissing,
     Capabilities,
@@ -35,8 +36,7 @@ from backends.base import (
     Sampling,
     TrainRequest,
 )
-from backends.durable import locked, write_atomic
-from backends.encoder import Encoder
+from backends.contract.inspector import Encoder
 from backends.testing.engine import ScriptedEngine
 from backends.testing.scripts import (
     GOES_WELL,

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NoReturn, TypeAlias
 
-from backends.base import Completion, JobState, Prompt
-from backends.chat import text_of
+from backends.contract.backend import Completion, JobState, Prompt
+from backends.contract.chat import text_of
 
 VANISHED: Final = "vanished"
 """State in a script from which on the backend does not know the job."""

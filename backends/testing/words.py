@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.base import BackendError
-from backends.encoder import Feature, Json, Limits, Piece
+from backends.contract.backend import BackendError
+from backends.contract.inspector import Feature, Json, Limits, Piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.run import ASK_AGAIN, NOT_COMPARED, answers_path, compare_with, measure
-from controller.lock.model import Build, Entry, Evaluation, Scores, Verdict
+from controller.lockfile.model import Build, Entry, Evaluation, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint, short
 from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of

@@ -2,11 +2,11 @@
 
 import json
 
-from backends.base import Job
+from backends.contract.backend import Job
 from controller.apply.context import ApplyContext, Outcome, Result, let_go, with_changes
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
-from controller.lock.model import OpenJob
+from controller.lockfile.model import OpenJob
 from controller.plan.actions import Adopt, Desired, Resume, Train
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 
 import click
 
-from backends.base import Completion, Json, Prompt, PromptRefused, Sampling
+from backends.contract.backend import Completion, Json, Prompt, PromptRefused, Sampling
 from controller.cli.common import (
     Finite,
     backend_for,
@@ -19,12 +19,12 @@ from controller.cli.common import (
     reason_of,
     wants_json,
 )
-from controller.data.prepare import normal_text
+from controller.data.transforms.normalise import normal_text
 from controller.errors import FtctlError, InvalidInput
 from controller.evaluate.answers import given_answer, shown_calls
-from controller.lock.model import Build
-from controller.lock.store import read_lockfile
-from controller.project import Project
+from controller.lockfile.model import Build
+from controller.lockfile.store import read_lockfile
+from controller.project.project import Project
 from controller.render.text import safe
 from controller.spec.load import FOLDER, read_specs
 

@@ -12,7 +12,7 @@ from rich.theme import Theme
 
 from controller.cli import COMMANDS
 from controller.cli.common import json_option, print_json, wants_json
-from controller.data.nearest import did_you_mean
+from controller.data.suggestions import did_you_mean
 from controller.help import TOPICS, read_topic
 
 WIDEST = 100

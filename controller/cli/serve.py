@@ -9,15 +9,14 @@ import socket
 
 import click
 
-from backends.durable import locked
-from backends.registry import open_backend
+from backends.atomic_files import locked
+from backends.registry import LOCAL, open_backend
 from controller.cli.common import project_of
 from controller.errors import FtctlError, LockHeld
+from controller.server.api.listener import HttpServer
+from controller.server.api.quiet_log import quiet_handler
 from controller.server.app import Served, create_app, server_folder
-from controller.server.catalog import BACKEND
-from controller.server.listener import HttpServer
-from controller.server.quiet_log import quiet_handler
-from controller.settings import FILE, find_endpoint, load_settings
+from controller.spec.settings import FILE, find_endpoint, load_settings
 
 TOKEN_VARIABLE = "FTCTL_SERVE_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -46,7 +45,7 @@ def command(ctx: click.Context, host: str, port: int) -> None:
         served = Served(
             project=project,
             settings=settings,
-            backend=open_backend(BACKEND, project.state, find_endpoint(project.root, "")),
+            backend=open_backend(LOCAL, project.state, find_endpoint(project.root, "")),
             token=token or secrets.token_urlsafe(32),
         )
         logging.basicConfig(level=logging.WARNING, handlers=[quiet_handler()])

@@ -10,22 +10,22 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from backends.encoder import Limits
-from controller.data.batches import read_batches
-from controller.data.books import Books
-from controller.data.conditions import Conditions, refuse_unknown, remarks
-from controller.data.decide import Wanted, columns_for, decide
-from controller.data.given import Given
-from controller.data.order import REASONS, Built, Order
-from controller.data.page import HELD_OUT, TRAIN
-from controller.data.parts import Parts, write_parts
-from controller.data.prepare import collapsed_text, normal_text
-from controller.data.prepare_rows import RowPreparation
-from controller.data.problems import Problems
+from backends.contract.inspector import Limits
+from controller.data.errors import Unusable
+from controller.data.pipeline.batches import read_batches
+from controller.data.pipeline.build_request import REASONS, Built, Order
+from controller.data.pipeline.prepare_rows import RowPreparation
+from controller.data.pipeline.problems import Problems
+from controller.data.pipeline.process_pool import Run, pays, workers
+from controller.data.pipeline.report_builder import Books
+from controller.data.pipeline.row_conditions import Conditions, refuse_unknown, remarks
+from controller.data.pipeline.write_splits import Parts, write_parts
 from controller.data.report import Effect, SourceReport, StepName
-from controller.data.spool import Spool
-from controller.data.unusable import Unusable
-from controller.data.workers import Run, pays, workers
+from controller.data.resolve_sources import Given
+from controller.data.select.select import Wanted, columns_for, decide
+from controller.data.storage.columns import HELD_OUT, TRAIN
+from controller.data.storage.example_store import Spool
+from controller.data.transforms.normalise import collapsed_text, normal_text
 from controller.errors import InvalidInput, Problem
 from controller.spec.data import Fraction
 

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backends.base import Json
-from backends.durable import sync_folder, write_atomic
-from controller.data.files import CHUNK
-from controller.data.garbage import touch
-from controller.data.writer import SMALL
+from backends.atomic_files import sync_folder, write_atomic
+from backends.contract.backend import Json
+from controller.data.cache_gc import touch
+from controller.data.sources.source_file import CHUNK
+from controller.data.storage.hashing_writer import SMALL
 
 MANIFEST = "dataset.json"
 

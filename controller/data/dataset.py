@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 from unicodedata import unidata_version
 
-from backends.base import Encoder, Json
+from backends.contract.backend import Encoder, Json
 from controller.canonical import digest
 from controller.data.cache import Manifest, get_or_build
-from controller.data.garbage import collect_garbage_daily
-from controller.data.given import Given, Places, decode_all, find_sources
-from controller.data.order import REASONS, Built, Order
-from controller.data.prepare import VERSION
+from controller.data.cache_gc import collect_garbage_daily
+from controller.data.pipeline.build_request import REASONS, Built, Order
 from controller.data.recipes import NEWEST
 from controller.data.report import PartName, Report, SourceReport, StepReport
-from controller.data.unchanged import sources_of
-from controller.data.writer import Written
+from controller.data.resolve_sources import Given, Places, decode_all, find_sources
+from controller.data.storage.hashing_writer import Written
+from controller.data.transforms.normalise import VERSION
+from controller.data.verified_datasets import sources_of
 from controller.errors import InvalidInput
 from controller.spec.data import Data, Fraction, Source
 

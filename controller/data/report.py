@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from backends.encoder import Feature
+from backends.contract.inspector import Feature
 
 PartName: TypeAlias = Literal["train", "held_out"]
 StepName: TypeAlias = Literal[

@@ -8,10 +8,10 @@ answers that the model ended by itself.
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from backends.base import Completion, Json
+from backends.contract.backend import Completion, Json
 from controller.evaluate.answers import Answer, agree, expected_answer, given_answer
-from controller.searching import found_in
 from controller.spec.model import Accuracy, AccuracyMetric, Metric, RegexMatchMetric
+from controller.timed_search import found_in
 
 ALWAYS = ("held_out_loss", "stop_rate")
 OF_TEXTS = ("held_out_loss",)

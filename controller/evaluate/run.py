@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backends.base import (
+from backends.atomic_files import write_atomic
+from backends.contract.backend import (
     Backend,
     BackendError,
     BaseModel,
@@ -20,12 +21,11 @@ from backends.base import (
     Prompt,
     Sampling,
 )
-from backends.durable import write_atomic
 from controller.canonical import canonical_json
 from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.metrics import loss_alone, score
-from controller.lock.model import Build, Entry, Scores
+from controller.lockfile.model import Build, Entry, Scores
 from controller.plan.actions import Desired
 from controller.plan.fingerprint import short
 from controller.plan.versions import is_comparable

@@ -6,9 +6,9 @@ from json import loads
 from pathlib import Path
 from typing import Any, Final
 
-from backends.base import Capabilities, Encoder
+from backends.contract.backend import Capabilities, Encoder
 from controller.data.dataset import Dataset
-from controller.lock.model import Entry
+from controller.lockfile.model import Entry
 from controller.plan.actions import Desired
 from controller.plan.versions import NEWEST, version_of
 

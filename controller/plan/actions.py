@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
-from backends.base import BaseModel, Estimate, Job, Json
+from backends.contract.backend import BaseModel, Estimate, Job, Json
 from controller.errors import ExitCode, Problem
-from controller.lock.model import DataFacts, Entry
+from controller.lockfile.model import DataFacts, Entry
 from controller.plan.fingerprint import Change
 from controller.spec.model import Spec
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backends.base import Job, Json
-from controller.lock.model import Entry
+from backends.contract.backend import Job, Json
+from controller.lockfile.model import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

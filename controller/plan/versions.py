@@ -9,8 +9,8 @@ Version 2 scores answers without thinking and channels, and compares tool calls 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from backends.base import Json
-from controller.lock.model import Entry, Evaluation, Lockfile
+from backends.contract.backend import Json
+from controller.lockfile.model import Entry, Evaluation, Lockfile
 from controller.plan.actions import Desired
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 

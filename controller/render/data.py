@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from backends.base import Json
+from backends.contract.backend import Json
 from controller.data.dataset import Dataset
-from controller.data.difference import Counts, Difference, Found, Shown
-from controller.data.parts import NAMES
+from controller.data.examples.conversation_view import text_of, view
+from controller.data.pipeline.write_splits import NAMES
 from controller.data.report import REASONS_KEPT, PartName, SourceReport, StepReport
-from controller.data.trace import Fate
-from controller.data.view import text_of, view
+from controller.data.reports.diff import Counts, Difference, Found, Shown
+from controller.data.reports.provenance import Fate
 from controller.render.text import cells, one_line, pad, safe, table
 
 PART_WORDS: Mapping[PartName, str] = {"train": "train", "held_out": "held out"}

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from backends.base import Estimate, Json, Progress
+from backends.contract.backend import Estimate, Json, Progress
 from controller.plan.actions import (
     Action,
     Adopt,

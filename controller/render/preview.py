@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from backends.base import Json
-from backends.encoder import Piece
+from backends.contract.backend import Json
+from backends.contract.inspector import Piece
 from controller.data.report import PartName
 from controller.render.data import PART_WORDS
 from controller.render.text import safe

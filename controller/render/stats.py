@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from backends.base import Json
-from controller.data.lengths import Bin, Spread
+from backends.contract.backend import Json
 from controller.data.report import PartName, SourceReport, StepName, StepReport
-from controller.data.statistics import Statistics
+from controller.data.reports.statistics import Statistics
+from controller.data.reports.token_counts import Bin, Spread
 from controller.render.data import PART_WORDS, unread_text
 from controller.render.text import one_line, table
 

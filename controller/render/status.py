@@ -3,11 +3,11 @@
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from backends.base import Job, Json
-from backends.chat import text_of
+from backends.contract.backend import Job, Json
+from backends.contract.chat import text_of
 from controller.evaluate.answers import shown_calls
 from controller.evaluate.gate import LOSS, RULE, parse_condition
-from controller.lock.model import Build, Entry, Lockfile
+from controller.lockfile.model import Build, Entry, Lockfile
 from controller.plan.fingerprint import short
 from controller.render.text import number, one_line, safe, table
 from controller.spec.model import Spec

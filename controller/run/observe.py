@@ -7,14 +7,21 @@ no answer concerns its own fine-tunes.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backends.base import Backend, BackendError, BaseModel, CredentialsMissing, Job, Json
-from controller.check import OpenBackend
-from controller.lock.model import Build, Lockfile
+from backends.contract.backend import (
+    Backend,
+    BackendError,
+    BaseModel,
+    CredentialsMissing,
+    Job,
+    Json,
+)
+from controller.lockfile.model import Build, Lockfile
 from controller.plan.actions import Desired
 from controller.plan.observed import Lost, Observed, Silence
 from controller.plan.versions import holds
-from controller.project import Project
-from controller.resolve import Resolved
+from controller.project.project import Project
+from controller.resolve.resolve import Resolved
+from controller.resolve.validate import OpenBackend
 from controller.run.lost import (
     entry_of_jobs,
     inputs_of_entry,

@@ -12,23 +12,23 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
-from backends.base import Backend, BackendError
-from controller.project import Project
-from controller.server import errors
-from controller.server.catalog import Catalog
-from controller.server.chat import ChatRoutes
-from controller.server.engines import EnginePool
-from controller.server.file_routes import FileRoutes
-from controller.server.files import FileStore
-from controller.server.foreman import Foreman
-from controller.server.gate import Gate
-from controller.server.job_routes import JobRoutes
-from controller.server.ledger import JobLedger
+from backends.contract.backend import Backend, BackendError
+from controller.project.project import Project
+from controller.server.api import errors
+from controller.server.api.middleware import Gate
+from controller.server.api.quiet_log import on_loop_error
+from controller.server.chat.chat_routes import ChatRoutes
+from controller.server.chat.engines import EnginePool
+from controller.server.files.file_routes import FileRoutes
+from controller.server.files.file_store import FileStore
+from controller.server.files.uploads import UploadRoutes
+from controller.server.jobs.job_routes import JobRoutes
+from controller.server.jobs.job_runner import Foreman
+from controller.server.jobs.job_store import JobLedger
 from controller.server.limits import Limits
+from controller.server.model_catalog import Catalog
 from controller.server.model_routes import ModelRoutes
-from controller.server.quiet_log import on_loop_error
-from controller.server.uploads import UploadRoutes
-from controller.settings import Settings
+from controller.spec.settings import Settings
 
 _log = logging.getLogger(__name__)
 

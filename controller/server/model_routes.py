@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from backends.base import Backend, ModelMissing
-from controller.server.catalog import Catalog
-from controller.server.job_record import JobRecord
-from controller.server.ledger import JobLedger
+from backends.contract.backend import Backend, ModelMissing
+from controller.server.jobs.job_record import JobRecord
+from controller.server.jobs.job_store import JobLedger
+from controller.server.model_catalog import Catalog
 
 
 class ModelRoutes:

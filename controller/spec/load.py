@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from controller.errors import InvalidInput, Problem
-from controller.inside import CannotRead, read_inside, resolve_inside
+from controller.repository_files import CannotRead, read_inside, resolve_inside
 from controller.spec.excerpt import clipped, excerpt
 from controller.spec.model import Spec
 from controller.spec.parsed import Parsed

@@ -20,11 +20,11 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from backends.base import BaseModel, Prompt, Sampling, TrainRequest
-from backends.durable import write_atomic
+from backends.atomic_files import write_atomic
+from backends.contract.backend import BaseModel, Prompt, Sampling, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
-from backends.local_gpu.engine import LocalEngine, open_engine
-from backends.local_gpu.run_dir import create
+from backends.local_gpu.inference.engine import LocalEngine, open_engine
+from backends.local_gpu.jobs.run_dir import create
 
 SHIPPED = Path(__file__).parents[2] / "backends" / "local_gpu" / "chat_templates" / "chatml.jinja"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

@@ -27,9 +27,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from backends.base import JobState, TrainRequest
+from backends.contract.backend import JobState, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
-from backends.local_gpu.process import child_environment
+from backends.local_gpu.jobs.worker_process import child_environment
 
 SHIPPED = Path(__file__).parents[2] / "backends" / "local_gpu" / "chat_templates" / "chatml.jinja"
 WORDS = [

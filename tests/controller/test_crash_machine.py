@@ -29,7 +29,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from backends.base import JobState
+from backends.contract.backend import JobState
 from backends.testing import ScriptedBackend
 
 NAMES = ("a", "b", "c")

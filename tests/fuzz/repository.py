@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from backends.base import Capabilities, Endpoint, Json
+from backends.contract.backend import Capabilities, Endpoint, Json
 from backends.testing import ScriptedBackend
 from tests.fuzz.harness import Outcome, run_command
 

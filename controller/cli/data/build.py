@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import click
 
-from backends.base import BackendError
+from backends.contract.backend import BackendError
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.opened import Opened, open_data
-from controller.data.lengths import token_lengths
-from controller.data.parts import NAMES
+from controller.cli.data.context import Opened, open_data
+from controller.data.pipeline.write_splits import NAMES
 from controller.data.report import PartName
-from controller.foresight import warnings_of
+from controller.data.reports.token_counts import token_lengths
 from controller.render.data import BuildSummary, build_json, build_text
+from controller.resolve.preflight import warnings_of
 
 PERSONAL = "personal data was not looked for (data.prepare.pii is off), and this data is uploaded"
 

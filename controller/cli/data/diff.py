@@ -8,15 +8,15 @@ from dataclasses import replace
 import click
 
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.opened import Opened, open_data
+from controller.cli.data.context import Opened, open_data
 from controller.data.dataset import build_dataset
-from controller.data.difference import Halves, earlier_datasets, show_differences
-from controller.data.given import Places
+from controller.data.reports.diff import Halves, earlier_datasets, show_differences
+from controller.data.resolve_sources import Places
 from controller.errors import FtctlError, InvalidInput
-from controller.lock.model import Build, Entry
+from controller.lockfile.model import Build, Entry
 from controller.plan.fingerprint import short
 from controller.render.data import difference_json, difference_text
-from controller.revision import at_revision
+from controller.resolve.git_checkout import at_revision
 
 _COLOURS = {"+ ": "green", "- ": "red", "~ ": "yellow"}
 

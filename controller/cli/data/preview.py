@@ -8,10 +8,10 @@ from functools import partial
 import click
 
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.opened import Opened, mendable, open_data, origin_of, typed
-from controller.data.parts import NAMES
+from controller.cli.data.context import Opened, mendable, open_data, origin_of, typed
+from controller.data.pipeline.write_splits import NAMES
 from controller.data.report import PartName
-from controller.data.trace import Place, find_places, read_examples
+from controller.data.reports.provenance import Place, find_places, read_examples
 from controller.errors import FtctlError
 from controller.render.data import PART_WORDS
 from controller.render.preview import CLOSING, OPENING, Seen, bracketed, preview_json, preview_text

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 import click
 
-from backends.base import BackendError
+from backends.contract.backend import BackendError
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.opened import Opened, open_data
+from controller.cli.data.context import Opened, open_data
 from controller.data.dataset import Part
-from controller.data.lengths import histogram, spread, token_lengths
-from controller.data.parts import NAMES
+from controller.data.pipeline.write_splits import NAMES
 from controller.data.report import PartName
-from controller.data.statistics import Statistics, labels, statistics_of
-from controller.data.trace import read_examples
+from controller.data.reports.provenance import read_examples
+from controller.data.reports.statistics import Statistics, labels, statistics_of
+from controller.data.reports.token_counts import histogram, spread, token_lengths
 from controller.render.stats import Limit, StatsSummary, stats_json, stats_text
 
 

@@ -12,16 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
+from controller.data.errors import Unread, Unusable
+from controller.data.extras import load
 from controller.data.fetch.snapshot import Asked, Fetched
-from controller.data.optional import load
-from controller.data.unusable import Unread, Unusable
 from controller.spec.data import Source
 
 _READERS = {
     "sql": ("controller.data.fetch.sql", "sql", "reading a database"),
     "hub": ("controller.data.fetch.hub", "hub", "reading a Hugging Face dataset"),
     "url": ("controller.data.fetch.url", "data", "reading a URL"),
-    "saved": ("controller.data.fetch.saved", "data", "reading a saved Hugging Face dataset"),
+    "saved": (
+        "controller.data.fetch.saved_dataset",
+        "data",
+        "reading a saved Hugging Face dataset",
+    ),
 }
 """Module, extra, and what the message says needs it, for each place."""
 

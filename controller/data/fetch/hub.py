@@ -23,11 +23,11 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from backends.base import Json
+from backends.contract.backend import Json
+from controller.data.errors import Unread, Unusable
+from controller.data.fetch.arrow_rows import Table, TableLines
 from controller.data.fetch.snapshot import Asked, Fetched, Memo, draft, recall, remember
-from controller.data.fetch.tables import Table, TableLines
-from controller.data.nearest import did_you_mean, listing, quoted
-from controller.data.unusable import Unread, Unusable
+from controller.data.suggestions import did_you_mean, listing, quoted
 from controller.spec.data import Source
 
 _NAME = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?", re.ASCII)

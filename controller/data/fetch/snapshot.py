@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.base import Json
-from backends.durable import sync_folder, write_atomic
-from controller.data.garbage import touch, touch_snapshot
+from backends.atomic_files import sync_folder, write_atomic
+from backends.contract.backend import Json
+from controller.data.cache_gc import touch, touch_snapshot
 from controller.spec.data import Kind, Source
 
 _CHUNK = 1 << 20

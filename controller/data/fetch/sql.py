@@ -27,9 +27,9 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import NullPool
 
 from backends.installation import install_command, package_command
-from controller.data.fetch.rows import BATCH_ROWS, Lines
+from controller.data.errors import Unread, Unusable
+from controller.data.fetch.row_writer import BATCH_ROWS, Lines
 from controller.data.fetch.snapshot import Asked, Fetched, draft
-from controller.data.unusable import Unread, Unusable
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EXAMPLE = "postgresql://reader@db.example.com/faq"

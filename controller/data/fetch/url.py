@@ -6,10 +6,10 @@ the store's own: its environment variables and files. A URL may hold a signature
 nothing after the `?` is shown or kept.
 """
 
-from controller.data.fetch.place import WEB, place_of
+from controller.data.fetch.http import read_web
+from controller.data.fetch.object_store import read_store
+from controller.data.fetch.object_url import WEB, place_of
 from controller.data.fetch.snapshot import Asked, Fetched, recall, remember
-from controller.data.fetch.store import read_store
-from controller.data.fetch.web import read_web
 
 
 def fetch(asked: Asked) -> Fetched:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from controller.data.files import Row, SourceFile
-from controller.data.look import changed_since
-from controller.data.optional import load
-from controller.data.packed import changed
-from controller.data.readers import json_array, json_lines, prose, table
-from controller.data.readers.json_lines import parse_line
-from controller.data.unusable import Unusable
+from controller.data.errors import Unusable
+from controller.data.extras import load
+from controller.data.readers import csv_table, json_array, jsonl, text
+from controller.data.readers.jsonl import parse_line
+from controller.data.sources.compression import changed
+from controller.data.sources.inspect_file import changed_since
+from controller.data.sources.source_file import Row, SourceFile
 from controller.spec.data import Kind
 
 __all__ = ["READERS", "Late", "Read", "Row", "parse_line", "read_rows"]
@@ -44,15 +44,15 @@ class Late:
 
 
 READERS: Mapping[Kind, Read] = {
-    "jsonl": json_lines.read,
+    "jsonl": jsonl.read,
     "json": json_array.read,
-    "csv": table.read,
-    "tsv": table.read,
-    "text": prose.read,
-    "markdown": prose.read,
-    "html": Late("controller.data.readers.page", "reading HTML"),
+    "csv": csv_table.read,
+    "tsv": csv_table.read,
+    "text": text.read,
+    "markdown": text.read,
+    "html": Late("controller.data.readers.html", "reading HTML"),
     "parquet": Late("controller.data.readers.parquet", "reading Parquet"),
-    "excel": Late("controller.data.readers.workbook", "reading workbooks"),
+    "excel": Late("controller.data.readers.excel", "reading workbooks"),
 }
 """A saved dataset (`arrow`) is no file: it is fetched, and then read as what it became."""
 

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from controller.data.unusable import Unusable
+from controller.data.errors import Unusable
 from controller.spec.data import Kind
 
 HEAD = 64 << 10

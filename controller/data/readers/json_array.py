@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TextIO
 
-from backends.base import Json
-from controller.data.files import CHUNK, Row, SourceFile
+from backends.contract.backend import Json
+from controller.data.errors import Unusable
 from controller.data.lookup import find_value
-from controller.data.nearest import did_you_mean, listing, quoted
-from controller.data.readers import json_lines
-from controller.data.readers.opened import open_text
-from controller.data.unusable import Unusable
+from controller.data.readers import jsonl
+from controller.data.readers.open_file import open_text
+from controller.data.sources.source_file import CHUNK, Row, SourceFile
+from controller.data.suggestions import did_you_mean, listing, quoted
 from controller.spec.data import Columns
 
 _TOKEN = 64
@@ -69,7 +69,7 @@ def items(source: SourceFile) -> Iterator[Item]:
 
 def _lines_or_object(source: SourceFile) -> Iterator[Row]:
     """Yield one object per line, unless the file is one object that holds the rows."""
-    rows = json_lines.read(source)
+    rows = jsonl.read(source)
     first = next(rows, None)
     second = next(rows, None)
     if first is not None and (second is None or isinstance(first[1], Unusable)):
@@ -168,7 +168,7 @@ def _array(window: "_Window") -> Iterator[Item]:
     while character != "]":
         line = window.line
         value = window.value()
-        yield Item(line, value if isinstance(value, dict) else json_lines.not_an_object(value))
+        yield Item(line, value if isinstance(value, dict) else jsonl.not_an_object(value))
         character = window.peek()
         if character == ",":
             window.skip()
@@ -183,7 +183,7 @@ class _Window:
 
     def __init__(self, file: TextIO, source: SourceFile) -> None:
         self._file = file
-        self._decode = json_lines.decoder().raw_decode
+        self._decode = jsonl.decoder().raw_decode
         self._source = source
         self._text = ""
         self._at = 0
@@ -236,7 +236,7 @@ class _Window:
                 whole = json.JSONDecodeError(error.msg, self._text[self._at :], place)
                 problem, line = _not_json_at(whole), self.line + whole.lineno - 1
             except (ValueError, RecursionError) as error:
-                problem, line = json_lines.not_a_value(error), self.line
+                problem, line = jsonl.not_a_value(error), self.line
             else:
                 self._go(end)
                 parsed: Json = value

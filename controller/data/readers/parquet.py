@@ -7,11 +7,11 @@ import pyarrow as pa
 from pyarrow import compute, types
 from pyarrow.parquet import ParquetFile
 
-from backends.base import Json
-from controller.data.files import CHUNK, Row, SourceFile
-from controller.data.readers.table import header
-from controller.data.readers.values import as_json
-from controller.data.unusable import Unusable
+from backends.contract.backend import Json
+from controller.data.errors import Unusable
+from controller.data.readers.csv_table import header
+from controller.data.readers.json_values import as_json
+from controller.data.sources.source_file import CHUNK, Row, SourceFile
 
 _Arrow: TypeAlias = Any
 """Pyarrow has no types."""

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import BaseModel, Job, TrainRequest
+from backends.contract.backend import BaseModel, Job, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
-from backends.local_gpu.process import child_environment
-from backends.local_gpu.run_dir import create
+from backends.local_gpu.jobs.run_dir import create
+from backends.local_gpu.jobs.worker_process import child_environment
 
 LINES = [
     "Where is the nearest cafe? It is two streets down, on the left.",
@@ -216,7 +216,7 @@ def finished(job: Job) -> bool:
 def train_here(make_request, tmp_path):
     """Return a function that trains in this process, by a recipe, and returns the run."""
     # Tests without the training packages import this file too.
-    trainer = importlib.import_module("backends.local_gpu.train")
+    trainer = importlib.import_module("backends.local_gpu.training.train")
 
     def run(recipe=1, max_gpu_hours=None, **settings):
         request = make_request(**settings)

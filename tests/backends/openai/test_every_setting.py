@@ -6,13 +6,13 @@ import pytest
 from openai_helpers import MODEL, QUICK, QUICK_PACE, write_request
 from pydantic import BaseModel
 
-from backends.base import BackendError, Endpoint, Prompt, Sampling
+from backends.contract.backend import BackendError, Endpoint, Prompt, Sampling
 from backends.openai import hyperparameters
+from backends.openai.api.endpoints import settings
 from backends.openai.backend import OpenAIBackend
-from backends.openai.endpoints import settings
-from backends.openai.submit import describe
-from controller.settings import EndpointSettings
+from backends.openai.jobs.submit import describe
 from controller.spec.model import Wandb
+from controller.spec.settings import EndpointSettings
 
 CREATE = ("POST", "/fine_tuning/jobs")
 PROMPT = Prompt(messages=[{"role": "user", "content": "?"}])

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from backends.base import BackendError, Endpoint
+from backends.contract.backend import BackendError, Endpoint
 from backends.openai.backend import OpenAIBackend
 from backends.openai.grader_templates import paths_read, require_paths
 from backends.openai.graders import check_grader

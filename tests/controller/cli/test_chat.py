@@ -10,7 +10,7 @@ from controller.cli import chat
 
 SLOW = """
 import time
-from backends.base import BackendError, Completion
+from backends.contract.backend import BackendError, Completion
 from backends.testing import ScriptedBackend
 
 

@@ -7,7 +7,7 @@ import pytest
 PLUGIN = """
 import json
 
-from backends.base import Completion, ModelMissing, PromptRefused
+from backends.contract.backend import Completion, ModelMissing, PromptRefused
 from backends.testing import ScriptedBackend
 
 CALL = {"id": "call_1", "type": "function",

@@ -25,7 +25,7 @@ PLUGIN = '''
 import json
 from pathlib import Path
 
-from backends.base import BackendError
+from backends.contract.backend import BackendError
 from backends.testing import ScriptedBackend
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from backends.testing import GOES_WELL
 from controller.cli import COMMANDS, run
-from controller.lock.store import hold
+from controller.lockfile.store import hold
 
 pytestmark = pytest.mark.usefixtures("installed")
 

@@ -13,7 +13,7 @@ import pytest
 
 from backends.installation import install_command
 from controller.cli import run
-from controller.lock.model import (
+from controller.lockfile.model import (
     Build,
     DataFacts,
     Entry,
@@ -241,7 +241,7 @@ def test_no_key(recorded, typed):
 def test_no_sdk(recorded, typed, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setitem(sys.modules, "openai", None)
-    monkeypatch.delitem(sys.modules, "backends.openai.client", raising=False)
+    monkeypatch.delitem(sys.modules, "backends.openai.api.client", raising=False)
     (name,) = recorded("openai")
     text = recorded.clean(typed, name)
     if typed[0] in {"logs", "wait", "cancel", "retry", "chat", "status"}:
@@ -370,7 +370,7 @@ def test_a_prompt_that_is_refused_does_not_end_a_conversation(shell, monkeypatch
 
 
 PICKY = """
-from backends.base import Completion, PromptRefused
+from backends.contract.backend import Completion, PromptRefused
 from backends.testing import ScriptedBackend
 
 

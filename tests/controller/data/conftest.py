@@ -8,7 +8,7 @@ import pytest
 
 from controller.canonical import canonical_json
 from controller.data.dataset import Dataset, Part, build_dataset
-from controller.data.given import Places
+from controller.data.resolve_sources import Places
 from controller.errors import InvalidInput, Problem
 from controller.spec.data import Data
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.encoder import Limits
+from backends.contract.inspector import Limits
 from backends.testing.words import WordEncoder
 from controller.data.dataset import Dataset, build_dataset
-from controller.data.given import Places
+from controller.data.resolve_sources import Places
 from controller.errors import InvalidInput
 from controller.spec.data import Data
 

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.example import spell
-from controller.data.prepare import normalise
+from controller.data.errors import Unusable
+from controller.data.examples.example import spell
+from controller.data.examples.row_formats import converter
 from controller.data.recipes import FIRST, NEWEST, is_the_same_by_all
-from controller.data.shapes import converter
-from controller.data.unusable import Unusable
+from controller.data.transforms.normalise import normalise
 
 TEXTS = st.text(max_size=5) | st.sampled_from(
     ["질문", '[{"role": "user"}]', "{}", "\n\nHuman: a\n\nAssistant: b", " [1]", "true", "1.50"]

@@ -2,8 +2,8 @@
 
 import json
 
-from backends.base import BaseModel, Completion
-from backends.chat import text_of
+from backends.contract.backend import BaseModel, Completion
+from backends.contract.chat import text_of
 from backends.testing import ScriptedBackend
 from controller.evaluate.run import Compared, measure, read_answers, read_prompts
 from controller.spec.model import Evaluation

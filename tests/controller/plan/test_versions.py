@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from controller.lock.model import Lockfile
+from controller.lockfile.model import Lockfile
 from controller.plan.actions import Evaluate, Promote
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.observed import Observed

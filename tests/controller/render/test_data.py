@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from backends.encoder import Piece
+from backends.contract.inspector import Piece
 from controller.data.dataset import Dataset, Part
-from controller.data.difference import Counts, Difference, Found, Shown
-from controller.data.lengths import histogram, spread
 from controller.data.report import Report, SourceReport, StepReport
-from controller.data.statistics import Statistics, labels
-from controller.data.trace import Fate, Origin, Place, Row
+from controller.data.reports.diff import Counts, Difference, Found, Shown
+from controller.data.reports.provenance import Fate, Origin, Place, Row
+from controller.data.reports.statistics import Statistics, labels
+from controller.data.reports.token_counts import histogram, spread
 from controller.render.data import (
     BuildSummary,
     build_json,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import controller.evaluate.run as evaluation
-from backends.durable import locked, write_atomic
+from backends.atomic_files import locked, write_atomic
 from backends.testing import ScriptedBackend
 from controller.cli import run
 
@@ -32,7 +32,7 @@ PLUGIN = '''
 import json
 from pathlib import Path
 
-from backends.base import BackendError
+from backends.contract.backend import BackendError
 from backends.testing import ScriptedBackend
 
 TOP = Path({folder!r})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import BackendError, Completion, JobState, SubmissionUnknown
+from backends.contract.backend import BackendError, Completion, JobState, SubmissionUnknown
 from backends.testing import FAILS, GONE_UNFINISHED, INTERRUPTED_ONCE, Crash
 from controller.errors import ExitCode, LockfileInvalid
 from controller.run import reconcile

@@ -12,14 +12,14 @@ import httpx2
 import openai
 import pytest
 
-from backends.base import Event
+from backends.contract.backend import Event
 from backends.local_gpu import hyperparameters
 from backends.testing import ScriptedBackend
-from controller.project import Project
+from controller.project.project import Project
+from controller.server.api.listener import HttpServer
 from controller.server.app import Served, create_app
 from controller.server.limits import Limits
-from controller.server.listener import HttpServer
-from controller.settings import ServeSettings, Settings
+from controller.spec.settings import ServeSettings, Settings
 
 TOKEN = "a-token-for-tests"
 BASE = "small-ko"
