@@ -22,11 +22,11 @@ from controller.errors import ExitCode, FtctlError
 COMMANDS = {
     "init": "Make a repository of fine-tunes, or a complete demo.",
     "validate": "Check every spec without reading data.",
-    "data": "See what the model will: build, stats, preview, diff, explain.",
+    "data": "Show what the model reads: build, stats, preview, diff, explain.",
     "plan": "Show what would be done, why, and what it costs.",
     "apply": "Train, evaluate, judge and promote until specs and models agree.",
     "evaluate": "Measure a fine-tune's model again, by the newest scoring.",
-    "reconcile": "Move open jobs on; submits nothing new.",
+    "reconcile": "Record and promote what open jobs came to; submit nothing.",
     "status": "Show every fine-tune: state, production model, scores.",
     "show": "Show one fine-tune in full: builds, scores, answers.",
     "logs": "Show the log of a fine-tune's job.",

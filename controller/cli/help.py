@@ -72,14 +72,15 @@ def command(ctx: click.Context, words: Sequence[str]) -> None:
     topic = read_topic(name) if name in TOPICS else None
     if usage is None and topic is None:
         hint = did_you_mean(name, [*TOPICS, *COMMANDS]) or "Type `ftctl help` for the list."
-        raise click.UsageError(f"{name!r} is not a topic or a command. {hint.strip()}", ctx)
+        raise click.UsageError(
+            f"{' '.join(words)!r} is not a topic or a command. {hint.strip()}", ctx
+        )
     if wants_json(ctx):
         print_json({"name": name, "usage": usage, "text": topic.text if topic else None})
         return
     if usage is not None:
-        click.echo(usage)
+        click.echo(usage if topic is None else f"{usage}\n")
     if topic is not None:
-        click.echo("\n" if usage is not None else "", nl=False)
         _show(topic.text, in_colour=ctx.color is not False)
 
 
@@ -114,11 +115,7 @@ def _show(text: str, *, in_colour: bool) -> None:
     if not sys.stdout.isatty():
         click.echo(text, nl=False)
         return
-    console = Console(theme=_THEME, highlight=False)
-    console = Console(
-        theme=_THEME,
-        highlight=False,
-        color_system="auto" if in_colour else None,
-        width=min(console.width, WIDEST),
-    )
+    colours = "auto" if in_colour else None
+    console = Console(theme=_THEME, highlight=False, color_system=colours)
+    console.width = min(console.width, WIDEST)
     console.print(_Page(text, hyperlinks=False))

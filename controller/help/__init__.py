@@ -27,8 +27,8 @@ TOPICS = (
     "plugins",
 )
 """Names of all topics, in reading order."""
-_LINK = re.compile(r"\[([^\[\]\n]+)\]\([a-z-]+\.md\)")
-"""A link to another topic, which leads somewhere in the repository only."""
+_LINK = re.compile(r"\[([^\[\]\n]+)\]\((?!https?:)[^()\s]+\)")
+"""A link to another file of the repository, which leads nowhere in a terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
