@@ -115,7 +115,6 @@ def _show(text: str, *, in_colour: bool) -> None:
     if not sys.stdout.isatty():
         click.echo(text, nl=False)
         return
-    colours = "auto" if in_colour else None
-    console = Console(theme=_THEME, highlight=False, color_system=colours)
+    console = Console(theme=_THEME, highlight=False, color_system="auto" if in_colour else None)
     console.width = min(console.width, WIDEST)
     console.print(_Page(text, hyperlinks=False))
