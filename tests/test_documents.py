@@ -10,6 +10,7 @@ import click
 import pytest
 from rich.cells import cell_len
 
+from backends.base import Backend
 from backends.local_gpu import hyperparameters
 from controller.cli import COMMANDS, cli
 from controller.evaluate.gate import parse_condition
@@ -71,6 +72,15 @@ def test_every_name_in_contributing_is_a_name_in_the_code():
         if path != Path(__file__)
     )
     assert [name for name in names if not re.search(rf"\b{name}\b", code)] == []
+
+
+def test_the_contract_has_the_methods_that_plug_ins_are_told_of():
+    told = {
+        text for text in inline(FOLDER / "plugins.md") if re.fullmatch(r"[a-z]+(_[a-z]+)*", text)
+    }
+    told -= {"state", "origin", "check_backend"}
+    assert len(told) >= 4
+    assert told - set(dir(Backend)) == set()
 
 
 @EVERY
@@ -171,7 +181,8 @@ def test_every_example_is_valid(path):
     for text in blocks(path, "toml"):
         tomllib.loads(text)
     for text in blocks(path, "python"):
-        compile(text, path.name, "exec")
+        # Examples only import and define: what they import must be there.
+        exec(compile(text, path.name, "exec"), {})
 
 
 # ---- the README

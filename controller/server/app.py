@@ -12,7 +12,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
-from backends.contract.backend import Backend, BackendError
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
 from controller.project.project import Project
 from controller.server.api import errors
 from controller.server.api.middleware import Gate

@@ -11,7 +11,9 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from backends.contract.backend import Backend, BackendError, BaseModel
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from backends.registry import LOCAL
 from controller.lockfile.model import Build, Lockfile
 from controller.lockfile.store import LOCKFILE, read_lockfile
@@ -162,7 +164,7 @@ class Catalog:
         return None
 
     def _identify(self, written: str, revision: str | None) -> BaseModel:
-        return self._backend.identify(written, revision, self._project.root / FOLDER)
+        return self._backend.resolve_base_model(written, revision, self._project.root / FOLDER)
 
     def _shown(self, name: str) -> dict[str, JsonValue] | None:
         """Return a model object; None when nothing answers under that name."""

@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from backends.contract.backend import Backend, ModelMissing
+from backends.contract.backend import Backend
+from backends.contract.errors import ModelMissing
 from controller.server.jobs.job_record import JobRecord
 from controller.server.jobs.job_store import JobLedger
 from controller.server.model_catalog import Catalog

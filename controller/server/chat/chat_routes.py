@@ -8,14 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from backends.contract.backend import (
-    BackendError,
-    ModelMissing,
-    Prompt,
-    PromptRefused,
-    PromptTooLong,
-    Sampling,
-)
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused, PromptTooLong
 from controller.server.api.errors import ApiError
 from controller.server.api.requests import read_body
 from controller.server.chat.chat_answers import Pieces, Shape, events, whole

@@ -11,8 +11,10 @@ from typing import TypeAlias
 
 from anyio.to_thread import run_sync
 
-from backends.contract.backend import Backend, BackendError, BaseModel, Engine, Prompt, Sampling
-from backends.contract.chat import Chunk
+from backends.contract.backend import Backend
+from backends.contract.completions import Chunk, Engine, Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from controller.server.api.errors import ApiError
 from controller.server.limits import Limits
 

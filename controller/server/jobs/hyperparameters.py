@@ -10,7 +10,10 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from backends.contract.backend import Backend, BaseModel, HyperparametersInvalid, Json
+from backends.contract.backend import Backend
+from backends.contract.errors import HyperparametersInvalid
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel
 from controller.server.api.errors import ApiError, invalid
 
 EPOCHS, BATCH, RATE = "n_epochs", "batch_size", "learning_rate_multiplier"

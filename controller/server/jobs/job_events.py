@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from backends.atomic_files import append_line
-from backends.contract.backend import Event
+from backends.contract.jobs import Event
 
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 """Of the result file; what a backend does not measure stays empty."""

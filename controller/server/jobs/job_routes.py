@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from backends.contract.backend import Backend, BackendError, BaseModel, Event
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel, Event
 from controller.server.api.errors import ApiError, invalid, not_found
 from controller.server.api.requests import ExactBody, page, read_body
 from controller.server.files.file_store import FINE_TUNE, FileStore

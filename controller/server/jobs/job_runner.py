@@ -15,7 +15,9 @@ from typing import Protocol, runtime_checkable
 import anyio
 from anyio.to_thread import run_sync
 
-from backends.contract.backend import Backend, BackendError, Job, JobState, TrainRequest
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.jobs import Job, JobState, TrainRequest
 from controller.canonical import digest
 from controller.server.files.file_store import RESULTS, FileRecord, FileStore
 from controller.server.jobs.job_events import by_step, note, result_csv
@@ -231,7 +233,7 @@ class Foreman:
 
     def _attempt(self, fingerprint: str) -> int:
         """Return the attempt to join: a living or a good run, or else a new one."""
-        found = self._backend.find([fingerprint]).get(fingerprint, ())
+        found = self._backend.find_jobs([fingerprint]).get(fingerprint, ())
         for job in reversed(found):
             if job.state is JobState.SUCCEEDED or (
                 job.state.is_open and job.id not in self._unwanted

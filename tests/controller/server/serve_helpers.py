@@ -12,7 +12,7 @@ import httpx2
 import openai
 import pytest
 
-from backends.contract.backend import Event
+from backends.contract.jobs import Event
 from backends.local_gpu import hyperparameters
 from backends.testing import ScriptedBackend
 from controller.project.project import Project
