@@ -25,7 +25,7 @@ LAYERS = (
     ("backends.contract.errors", "backends.contract.inspector"),
     ("backends.contract.completions", "backends.contract.jobs"),
     ("backends.contract.backend",),
-    ("backends.atomic_files", "backends.contract.value_types"),
+    ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
     ("backends.contract.faults",),
     ("backends.contract.guarded",),
     ("backends.base", "backends.registry", "backends.testing"),
@@ -60,6 +60,7 @@ LAYERS = (
     ("backends.openai.backend",),
     # controller
     ("controller", "controller.canonical", "controller.dates", "controller.errors"),
+    ("controller.help",),
     (
         "controller.failures",
         "controller.repository_files",
@@ -123,6 +124,7 @@ CONTRACT = {
     "backends.atomic_files",
     "backends.base",
     "backends.contract",
+    "backends.installation",
     "backends.registry",
     "backends.testing",
 }

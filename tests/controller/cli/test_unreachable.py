@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from backends.installation import install_command
 from controller.cli import run
 from controller.lockfile.model import (
     Build,
@@ -244,7 +245,7 @@ def test_no_sdk(recorded, typed, monkeypatch):
     (name,) = recorded("openai")
     text = recorded.clean(typed, name)
     if typed[0] in {"logs", "wait", "cancel", "retry", "chat", "status"}:
-        assert "pip install 'ftctl[openai]'" in text
+        assert install_command("openai") in text
 
 
 @pytest.mark.parametrize("typed", ASKING, ids=" ".join)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from backends.contract.errors import BackendError, BaseModelMissing
 from backends.contract.jobs import BaseModel
+from backends.installation import install_command
 from backends.local_gpu.tokens.chat_tokens import load_chat
 from backends.local_gpu.tokens.inspector import LocalInspector
 
@@ -353,7 +354,7 @@ for ask in (lambda: inspector.count([example]), lambda: inspector.show(example))
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    missing = "counting tokens needs the package tokenizers / pip install 'ftctl[local]'"
+    missing = f"counting tokens needs the package tokenizers / {install_command('local')}"
     told, *rest = done.stdout.splitlines()
     # What was not checked is another's to check: it must not be remembered as checked.
     assert not told.startswith(inspector.identity)
