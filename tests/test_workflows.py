@@ -115,7 +115,7 @@ def test_planning_runs_nothing_of_the_pull_request():
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_are_strict_and_parse(path):
     assert "set -euo pipefail" in path.read_text()
-    subprocess.run(["bash", "-n", str(path)], check=True)
+    subprocess.run(["bash", "-n", str(path)], check=True, timeout=60)
 
 
 # ---- the lockfile as a commit of its own
@@ -156,6 +156,7 @@ class Repository:
             capture_output=True,
             text=True,
             check=False,
+            timeout=60,
         )
         said = output.read_text().strip() if output.exists() else ""
         return done.returncode, said, done.stdout + done.stderr
@@ -187,6 +188,7 @@ def git(folder, *arguments):
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     ).stdout
 
 
@@ -550,6 +552,7 @@ def plan(tmp_path, program):
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert summary.read_text() == (out / "plan.md").read_text()
     return done, (out / "plan.md").read_text()
@@ -653,6 +656,7 @@ def test_one_comment_is_kept_up_to_date(tmp_path, comments, expected, length):
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     )
     ((verb, given),) = json.loads(done.stdout)
     body = given.pop("body")

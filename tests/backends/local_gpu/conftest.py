@@ -18,6 +18,7 @@ from backends.base import BaseModel, Job, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.process import child_environment
 from backends.local_gpu.run_dir import create
+from tests.children import child
 
 LINES = [
     "Where is the nearest cafe? It is two streets down, on the left.",
@@ -61,16 +62,15 @@ def warm_python(tmp_path_factory, devices_folder):
     program = folder / "python"
     program.write_text(f'#!/bin/sh\nexec {relay} "$@"\n')
     program.chmod(0o755)
-    server = subprocess.Popen(
+    server = child(
         [sys.executable, str(here / "warm_server.py"), str(address)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={"PYTHONPATH": str(here.parents[2]), **child_environment(os.environ | devices)},
     )
-    with server:
-        assert server.stdout.readline() == b"ready\n"
+    with server as started:
+        assert started.stdout.readline() == b"ready\n"
         yield str(program)
-        server.stdin.close()
 
 
 @pytest.fixture

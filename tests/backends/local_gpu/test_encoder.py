@@ -348,7 +348,12 @@ for ask in (lambda: encoder.count([example]), lambda: encoder.show(example)):
         print(error.message, error.remedy, sep=" / ")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     missing = "counting tokens needs the package tokenizers / pip install 'ftctl[local]'"
     told, *rest = done.stdout.splitlines()
@@ -454,6 +459,11 @@ except BackendError as error:
     print(error.message)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert done.stdout == "the base model's chat template leaves out the system's text\n"

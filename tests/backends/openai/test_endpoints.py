@@ -115,6 +115,7 @@ for ask in (lambda: backend.find(["f"]), lambda: encoder.count([{"messages": []}
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     )
 
     assert done.stdout.splitlines() == [

@@ -86,7 +86,11 @@ def test_keys_are_the_same_in_every_process_and_release():
         f"from controller.data.near import band_keys; print(band_keys({TEXT!r}, 0.8)[0].hex())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert done.stdout.strip() == band_keys(TEXT, 0.8)[0].hex() == "373468f2d5790a5f"
 

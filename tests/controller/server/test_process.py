@@ -18,6 +18,7 @@ from serve_helpers import BASE, TOKEN, lines, refused, until, upload
 
 from controller.cli.serve import command
 from controller.errors import FtctlError, InvalidInput, LockHeld
+from tests.children import child as started
 
 RUN = """
 import sys
@@ -50,9 +51,8 @@ def process(root, *, token=TOKEN, arguments=(), files=None):
     given = [sys.executable, "-c", RUN, str(root), "--port", "0", *arguments]
     if files is not None:
         given = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "bash", *given]
-    with subprocess.Popen(
-        given, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with started(given, env=environment, **output) as child:
         greeting = ""
         while not greeting.endswith("finds them again.\n"):
             line = child.stdout.readline()
@@ -61,10 +61,7 @@ def process(root, *, token=TOKEN, arguments=(), files=None):
         url = re.search(r"http://\S+/v1", greeting)[0]
         made = re.search(r"Token, made for this run: (\S+)", greeting)
         with openai.OpenAI(api_key=made[1] if made else token, base_url=url) as client:
-            try:
-                yield child, greeting, client
-            finally:
-                child.kill()
+            yield child, greeting, client
 
 
 def run(root, *arguments):
