@@ -11,10 +11,8 @@ from controller.data.dataset import Dataset
 from controller.data.report import StepName
 from controller.data.suggestions import join_names
 from controller.evaluate.gate import parse_condition
+from controller.evaluate.metrics import PROPORTION_METRICS
 from controller.spec.model import Spec
-
-SHARES = frozenset({"accuracy", "exact_match", "regex_match", "stop_rate"})
-"""Metrics that are a share of the held-out examples."""
 
 FINE = 0.1
 """A gate that is decided to within this is not warned of."""
@@ -74,7 +72,7 @@ def _undefined(dataset: Dataset) -> str:
 def _undecided(spec: Spec, examples: int) -> Iterator[str]:
     for text in spec.gate:
         condition = parse_condition(text)
-        if condition.metric not in SHARES or condition.model is not None:
+        if condition.metric not in PROPORTION_METRICS or condition.model is not None:
             continue
         share = min(max(condition.offset, 0.0), 1.0)
         # The standard error of a share, by the normal approximation; see any book on sampling.

@@ -19,7 +19,7 @@ from controller.data.reports.diff import DatasetSplits, count_differences, earli
 from controller.data.verified_datasets import Unchanged
 from controller.dates import days_until
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
-from controller.evaluate.scored_anew import with_scoring
+from controller.evaluate.rescoring import with_scoring
 from controller.lockfile.model import DataFacts, Entry, PartFacts
 from controller.plan.actions import Blocked, DataChange, Deferred, Desired, Obstacle, Shutdown
 from controller.plan.approval import terms_of
@@ -101,7 +101,8 @@ def resolve(
                 loaded, entry, readings, backend, variant, earlier
             )
             can, built = readings.answers.capabilities(backend, loaded.spec), variant.built
-            desired[name] = with_scoring(desired[name], entry, built.dataset, built.inspector, can)
+            held_out = built.dataset.held_out.path
+            desired[name] = with_scoring(desired[name], entry, held_out, built.inspector, can)
             datasets[name] = built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)

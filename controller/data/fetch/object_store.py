@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import fsspec
 
+from backends.installation import package_command
 from controller.data.errors import DataError, SourceUnavailable
 from controller.data.fetch.object_url import STORES, ObjectUrl
 from controller.data.fetch.snapshot import Memo, new_snapshot
@@ -72,7 +73,7 @@ def _explained(place: ObjectUrl) -> Iterator[None]:
     except ImportError:
         package = STORES[place.scheme]
         raise SourceUnavailable(
-            f"{place.scheme}:// needs the package {package}", f"pip install {package}"
+            f"{place.scheme}:// needs the package {package}", package_command(package)
         ) from None
     except Exception as error:
         raise SourceUnavailable(

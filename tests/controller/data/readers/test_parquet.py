@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from backends.installation import install_command
 from controller.data.errors import DataError
 from controller.data.readers import READERS, read_rows
 from controller.data.sources.inspect_file import inspect_file
@@ -176,9 +177,13 @@ except DataError as raised:
 print(error.message, "|", error.remedy)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
-    assert done.stdout.strip() == f"{message} | pip install 'ftctl[data]'"
+    assert done.stdout.strip() == f"{message} | {install_command('data')}"
 
 
 def test_every_format_of_a_file_has_a_reader():
