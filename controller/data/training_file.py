@@ -24,7 +24,7 @@ from controller.data.storage.hashing_writer import HashingWriter
 from controller.errors import Problem
 from controller.spec.data import Prepare, Source
 
-_AS_WRITTEN = Prepare(deduplicate="off")
+_UNCHANGED = Prepare(deduplicate="off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +63,7 @@ def check_training_file(
         lines = stack.enter_context(closing(HashingWriter(target)))
         origins = stack.enter_context(closing(HashingWriter(target.with_suffix(".origins"))))
         try:
-            _write(
-                _opened(source, target, name, method), method, inspector, lines, origins, problems
-            )
+            _write(_source_file(source, name, method), method, inspector, lines, origins, problems)
         except DataError as error:
             problems.add(None, error)
         written = lines.finish()
@@ -75,12 +73,12 @@ def check_training_file(
     )
 
 
-def _opened(source: Path, target: Path, name: str, method: str) -> SourceFile:
+def _source_file(path: Path, name: str, method: str) -> SourceFile:
     return SourceFile(
-        path=source,
+        path=path,
         display_path=name,
         format="jsonl",
-        info=inspect_file(source, target.parent / "looks", file_format="jsonl"),
+        info=inspect_file(path, file_format="jsonl"),
         source=Source(path=name, shape="chat" if method == "supervised" else None),
     )
 
@@ -100,21 +98,19 @@ def _write(
         from_arrow=False,
         method=method,
         system=None,
-        prepare=_AS_WRITTEN,
+        prepare=_UNCHANGED,
         split=TRAIN,
         fraction=None,
         columns=frozenset(),
         lines_folder=None,
         inspector=inspector,
     )
-    none = Conditions((), file_format=file.format, is_table=False)
-    with process_pool(file.path.stat().st_size) as run:
-        for prepared in run(preparation, read_batches(file, None, none)):
-            for block in prepared.blocks:
-                if isinstance(block.lines, bytes):
-                    lines.add(block.lines, block.examples)
-                numbers = array("I", block.columns["line"])
-                origins.add(file.label.of_rows(numbers).encode(), block.examples)
-            for line, error in prepared.problems:
-                problems.add(line, error)
-            problems.add_alike(prepared.unlisted)
+    no_conditions = Conditions((), file_format=file.format, is_table=False)
+    with process_pool(file.path.stat().st_size) as map_ordered:
+        for result in map_ordered(preparation, read_batches(file, None, no_conditions)):
+            for block in result.blocks:
+                if isinstance(block.json_lines, bytes):
+                    lines.add(block.json_lines, block.examples)
+                line_numbers = array("I", block.columns["line"])
+                origins.add(file.label.of_rows(line_numbers).encode(), block.examples)
+            problems.add_batch(result)

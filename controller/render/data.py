@@ -10,9 +10,10 @@ from typing import Any
 
 from backends.contract.inspector import Json
 from controller.data.dataset import Dataset
+from controller.spec.data import SplitName
 from controller.data.examples.conversation_view import text_of, view_example
 from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import REASONS_KEPT, SourceReport, SplitName, StepReport
+from controller.data.report import REASONS_KEPT, SourceReport, StepReport
 from controller.data.reports.diff import ChangedExample, Counts, Difference, DiffSamples
 from controller.data.reports.provenance import RowOutcome
 from controller.render.text import cells, one_line, pad, safe, table

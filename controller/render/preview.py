@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from backends.contract.inspector import Json, Piece
-from controller.data.report import SplitName
 from controller.render.data import PART_WORDS
+from controller.spec.data import SplitName
 from controller.render.text import safe
 
 OPENING, CLOSING = "⟦", "⟧"

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from backends.contract.inspector import Json
-from controller.data.report import SourceReport, SplitName, StepName, StepReport
+from controller.data.report import SourceReport, StepName, StepReport
+from controller.spec.data import SplitName
 from controller.data.reports.statistics import Statistics
 from controller.data.reports.token_counts import HistogramBin, LengthStats
 from controller.render.data import PART_WORDS, unread_text

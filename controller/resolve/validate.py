@@ -18,7 +18,7 @@ from controller.evaluate.gate import COMPARED, parse_condition
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
 from controller.resolve.unused_fields import check_unread
 from controller.spec.base import InvalidValue
-from controller.spec.data import Fraction, Source
+from controller.spec.data import Source
 from controller.spec.excerpt import excerpt
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
@@ -159,12 +159,8 @@ def check_policies(loaded: LoadedSpec, policies: Policies) -> Iterator[Problem]:
 
 
 def _sources(loaded: LoadedSpec) -> Iterator[tuple[tuple[str | int, ...], Source]]:
-    data = loaded.spec.data
-    for number, source in enumerate(data.train):
-        yield ("data", "train", number), source
-    if not isinstance(data.held_out, Fraction):
-        for number, source in enumerate(data.held_out):
-            yield ("data", "held_out", number), source
+    for split, number, source in loaded.spec.data.numbered_sources():
+        yield ("data", split, number), source
 
 
 def _check_unmet(loaded: LoadedSpec, can: Capabilities) -> Iterator[Problem]:

@@ -6,9 +6,9 @@ import click
 
 from backends.contract.errors import BackendError
 from controller.cli.common import json_option, print_json, wants_json
+from controller.spec.data import SplitName
 from controller.cli.data.context import Opened, open_data
 from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import SplitName
 from controller.data.reports.token_counts import token_lengths
 from controller.render.data import BuildSummary, build_json, build_text
 from controller.resolve.preflight import warnings_of

@@ -8,9 +8,9 @@ from functools import partial
 import click
 
 from controller.cli.common import json_option, print_json, wants_json
+from controller.spec.data import SplitName
 from controller.cli.data.context import Opened, mendable, open_data, origin_of, typed
 from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import SplitName
 from controller.data.reports.provenance import ExamplePosition, find_places, read_examples
 from controller.errors import FtctlError
 from controller.render.data import PART_WORDS

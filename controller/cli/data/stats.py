@@ -6,10 +6,10 @@ import click
 
 from backends.contract.errors import BackendError
 from controller.cli.common import json_option, print_json, wants_json
+from controller.spec.data import SplitName
 from controller.cli.data.context import Opened, open_data
 from controller.data.dataset import Split
 from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import SplitName
 from controller.data.reports.provenance import read_examples
 from controller.data.reports.statistics import Statistics, labels, statistics_of
 from controller.data.reports.token_counts import histogram, length_stats, token_lengths
