@@ -101,7 +101,9 @@ def _refuse_weight(_: object) -> None:
 
 
 def _text_or_parts(content: object) -> str | None:
-    return {str: "text", list: "parts"}.get(type(content))
+    if isinstance(content, str):
+        return "text"
+    return "parts" if isinstance(content, list) else None
 
 
 class _Text(Form):
@@ -233,8 +235,9 @@ def _unanswered(open_calls: Mapping[str, Path]) -> PydanticCustomError:
 
 
 def _require_few_images(messages: list[_AnyMessage], info: ValidationInfo) -> list[_AnyMessage]:
+    limits: Any = info.context
     images = sum(message.images for message in messages if isinstance(message, _User))
-    most = info.context.images
+    most = limits.images
     if most is not None and images > most:
         raise broken_rule(
             f"hold {images} images; the service takes at most {most} in one example",

@@ -1,6 +1,7 @@
 """Base of the models of published forms, and their problems in words. Pure."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -71,14 +72,11 @@ def first_problem(
 def _path_in(value: object, details: ErrorDetails) -> Path:
     """Return an error's path in the value, without the branches of unions in pydantic's path."""
     path: list[str | int] = []
+    found: Any = value
     for part in details["loc"]:
-        if (isinstance(value, Mapping) and part in value) or (
-            isinstance(value, list) and isinstance(part, int) and part < len(value)
-        ):
-            value = value[part]
-        else:
-            continue
-        path.append(part)
+        with suppress(KeyError, IndexError, TypeError):
+            found = found[part]
+            path.append(part)
     if details["type"] == "missing":
         path.append(details["loc"][-1])
     elif details["type"].startswith("union_tag"):

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, ValidationInfo
 
 from backends.openai.examples.forms import Form, broken_rule, shown
-from backends.openai.limits import ServiceLimits
 
 _TYPES: Final = ("jpeg", "png", "webp")
 _OTHER_ENDINGS: Final = (".gif", ".bmp", ".svg", ".tif", ".tiff", ".heic", ".avif", ".pdf")
@@ -20,7 +19,8 @@ _WRITE_URL: Final = "Write an https address, or the image itself as data:image/p
 
 def _require_readable(url: str, info: ValidationInfo) -> str:
     if url.startswith("data:"):
-        _require_image_data(url, info.context)
+        limits: Any = info.context
+        _require_image_data(url, limits.image_bytes)
         return url
     if not url.startswith(("https://", "http://")):
         raise broken_rule(f"is {shown(url)}, which the service cannot fetch", _WRITE_URL)
@@ -33,17 +33,17 @@ def _require_readable(url: str, info: ValidationInfo) -> str:
     return url
 
 
-def _require_image_data(url: str, limits: ServiceLimits) -> None:
+def _require_image_data(url: str, most_bytes: int | None) -> None:
     head, comma, data = url.partition(",")
     kind = head.removeprefix("data:image/").removesuffix(";base64")
     if not comma or not head.startswith("data:image/") or not head.endswith(";base64"):
         raise broken_rule(f"begins with {shown(head[:40])}", _WRITE_URL)
     if kind not in (*_TYPES, "jpg"):
         raise broken_rule(f"is of type {shown(kind)}, which the service does not read", _CONVERT)
-    size, most = len(data) * 3 // 4, limits.image_bytes
-    if most is not None and size > most:
+    size = len(data) * 3 // 4
+    if most_bytes is not None and size > most_bytes:
         raise broken_rule(
-            f"has {size / 1e6:.1f} MB; the service takes at most {most / 1e6:.0f}",
+            f"has {size / 1e6:.1f} MB; the service takes at most {most_bytes / 1e6:.0f}",
             "Make the image smaller.",
         )
 

@@ -131,7 +131,7 @@ from pathlib import Path
 from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
 from backends.openai.jobs.files import ensure_file, read_local
-from backends.openai import files
+from backends.openai.jobs import files
 from backends.openai.api.retry_policy import Patience
 from backends.openai.api.waiting import Waiting
 if sys.argv[4] == "parts":
