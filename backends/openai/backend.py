@@ -20,9 +20,10 @@ from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
+from backends.installation import install_command
 from backends.openai import hyperparameters, prices
 from backends.openai.api.endpoints import (
-    INSTALL,
+    EXTRA,
     base_url,
     is_loopback,
     is_official,
@@ -276,9 +277,8 @@ class OpenAIBackend:
             # The one door to the SDK.
             door = importlib.import_module("backends.openai.api.client")
         except ImportError as error:
-            raise BackendError(
-                f"the openai backend needs: {INSTALL}", f"the package {error.name} is missing"
-            ) from error
+            message = f"the openai backend needs the package {error.name}"
+            raise BackendError(message, install_command(EXTRA)) from error
         client: Client = door.Client(settings(self._endpoint, self._environment), self._waiting)
         return client
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
-from backends.openai.api.endpoints import INSTALL
+from backends.installation import install_command
+from backends.openai.api.endpoints import EXTRA
 from backends.openai.examples.encodings import encoding_name
 from backends.openai.examples.example_checks import check_example
 from backends.openai.grader_templates import Path, paths_read, require_paths
@@ -139,4 +140,5 @@ def open_tokens() -> ModuleType:
     try:
         return importlib.import_module("backends.openai.examples.tokens")
     except ImportError as error:
-        raise BackendError(f"counting tokens needs the package {error.name}", INSTALL) from error
+        message = f"counting tokens needs the package {error.name}"
+        raise BackendError(message, install_command(EXTRA)) from error
