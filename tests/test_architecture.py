@@ -27,6 +27,7 @@ LAYERS = (
     ("backends.contract.backend",),
     ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
     ("backends.contract.faults",),
+    ("backends.contract.guarded_parts",),
     ("backends.contract.guarded",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu
@@ -51,7 +52,7 @@ LAYERS = (
         "backends.openai.limits",
         "backends.openai.prices",
     ),
-    ("backends.openai.examples.images", "backends.openai.graders"),
+    ("backends.openai.graders",),
     ("backends.openai.hyperparameters",),
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),
