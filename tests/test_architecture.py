@@ -22,8 +22,8 @@ PACKAGES = ("controller", "backends")
 # From the ground up. A module imports from rows below its own, and inside its own entry.
 # The longest entry that fits a module's name is the one that counts.
 LAYERS = (
-    ("backends.contract.inspector",),
-    ("backends.contract.chat",),
+    ("backends.contract.errors", "backends.contract.inspector"),
+    ("backends.contract.completions", "backends.contract.jobs"),
     ("backends.contract.backend",),
     ("backends.atomic_files", "backends.contract.value_types"),
     ("backends.contract.faults",),
@@ -87,7 +87,7 @@ LAYERS = (
     ("controller.data.verified_datasets",),
     ("controller.data.resolve_sources",),
     ("controller.data.pipeline",),
-    ("controller.data.build",),
+    ("controller.data.build", "controller.data.training_file"),
     ("controller.data.dataset",),
     ("controller.data.reports",),
     ("controller.data",),

@@ -11,7 +11,8 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from backends.contract.backend import FieldProblem, HyperparametersInvalid, Json
+from backends.contract.errors import FieldProblem, HyperparametersInvalid
+from backends.contract.inspector import Json
 
 RECIPE: Final = 1
 """Raised whenever the same settings would train other weights: then it is another identity."""

@@ -9,7 +9,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backends.contract.backend import FieldProblem, HyperparametersInvalid, Json
+from backends.contract.errors import FieldProblem, HyperparametersInvalid
+from backends.contract.inspector import Json
 from backends.openai.graders import check_grader
 
 _SHOWN: Final = 60

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
-from backends.contract.backend import TrainRequest
+from backends.contract.jobs import TrainRequest
 from controller.errors import ExitCode
 from controller.evaluate.run import Place
 from controller.lockfile.model import Entry

@@ -8,7 +8,8 @@ answers that the model ended by itself.
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from backends.contract.backend import Completion, Json
+from backends.contract.completions import Completion
+from backends.contract.inspector import Json
 from controller.evaluate.answers import Answer, agree, expected_answer, given_answer
 from controller.spec.model import Accuracy, AccuracyMetric, Metric, RegexMatchMetric
 from controller.timed_search import found_in

@@ -11,16 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import (
-    Backend,
-    BackendError,
-    BaseModel,
-    Completion,
-    JobState,
-    Json,
-    Prompt,
-    Sampling,
-)
+from backends.contract.backend import Backend
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, JobState
 from controller.canonical import canonical_json
 from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.gate import CANDIDATE
@@ -120,7 +115,7 @@ def require_model(build: Build, at: Place) -> None:
     Raises:
         BackendError: It is not.
     """
-    found = at.open_backend(build.backend).find([build.fingerprint])
+    found = at.open_backend(build.backend).find_jobs([build.fingerprint])
     alive = [job for job in found.get(build.fingerprint, ()) if job.state is JobState.SUCCEEDED]
     if not alive:
         message = (
@@ -215,7 +210,7 @@ def _base_model(build: Build, desired: Desired, at: Place) -> BaseModel:
     identity = build.inputs.get("base_model")
     if identity == desired.base_model.identity:
         return desired.base_model
-    found = at.open_backend(build.backend).identify(
+    found = at.open_backend(build.backend).resolve_base_model(
         build.base_model, build.revision, at.root / FOLDER
     )
     if found.identity != identity:

@@ -6,7 +6,8 @@ from json import loads
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.backend import Capabilities, Encoder
+from backends.contract.backend import Capabilities
+from backends.contract.inspector import ExampleInspector
 from controller.data.dataset import Dataset
 from controller.lockfile.model import Entry
 from controller.plan.actions import Desired
@@ -18,7 +19,7 @@ texts do not match."""
 
 
 def with_scoring(
-    desired: Desired, entry: Entry, dataset: Dataset, encoder: Encoder, can: Capabilities
+    desired: Desired, entry: Entry, dataset: Dataset, inspector: ExampleInspector, can: Capabilities
 ) -> Desired:
     """Return a spec's inputs, with information on how its answers are scored.
 
@@ -26,20 +27,20 @@ def with_scoring(
         desired: Inputs that the spec asks for.
         entry: The fine-tune's record; the dataset is read only if it holds older scores.
         dataset: The dataset of the spec.
-        encoder: Encoder of its model.
+        inspector: ExampleInspector of its model.
         can: Capabilities of its backend.
     """
-    why = _scored_anew(entry, dataset, encoder)
+    why = _scored_anew(entry, dataset, inspector)
     if not why and can.measures_loss:
         return desired
     return replace(desired, measures_loss=can.measures_loss, scored_anew=why)
 
 
-def _scored_anew(entry: Entry, dataset: Dataset, encoder: Encoder) -> str:
+def _scored_anew(entry: Entry, dataset: Dataset, inspector: ExampleInspector) -> str:
     recorded = [build.evaluation for build in entry.builds.values() if build.evaluation is not None]
     if all(version_of(one) == NEWEST for one in recorded):
         return ""
-    if encoder.thinks:
+    if inspector.thinks:
         return "its model's answers may begin with thoughts, which are not scored any more"
     return _of_references(dataset.held_out.path)
 

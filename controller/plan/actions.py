@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
-from backends.contract.backend import BaseModel, Estimate, Job, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, Estimate, Job
 from controller.errors import ExitCode, Problem
 from controller.lockfile.model import DataFacts, Entry
 from controller.plan.fingerprint import Change

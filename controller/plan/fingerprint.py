@@ -8,7 +8,7 @@ stored with every build, so that a later scheme can be computed from what was st
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.canonical import digest
 from controller.evaluate.metrics import metric_inputs
 from controller.spec.model import Spec

@@ -9,7 +9,7 @@ Version 2 scores answers without thinking and channels, and compares tool calls 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.lockfile.model import Entry, Evaluation, Lockfile
 from controller.plan.actions import Desired
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint

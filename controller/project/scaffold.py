@@ -129,8 +129,8 @@ def make_demo(root: Path) -> list[str]:
 
 def _demo_source() -> Path:
     """Return the demo's specs: inside an installed package, or the checkout's own `finetunes/`."""
-    installed = Path(__file__).parent / "demo"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / FOLDER
+    installed = Path(__file__).parents[1] / "demo"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / FOLDER
 
 
 def _refuse_existing(root: Path) -> None:

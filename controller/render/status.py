@@ -3,8 +3,9 @@
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from backends.contract.backend import Job, Json
-from backends.contract.chat import text_of
+from backends.contract.completions import text_of
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job
 from controller.evaluate.answers import shown_calls
 from controller.evaluate.gate import LOSS, RULE, parse_condition
 from controller.lockfile.model import Build, Entry, Lockfile

@@ -6,7 +6,7 @@ Trainers say these things hours later, or never.
 import math
 from collections.abc import Iterator
 
-from backends.contract.backend import Encoder
+from backends.contract.inspector import ExampleInspector
 from controller.data.dataset import Dataset
 from controller.data.report import StepName
 from controller.data.suggestions import listing
@@ -48,9 +48,9 @@ _TOLD: dict[StepName, str] = {"read": "how files were read", "where": "condition
 _MOST = 3
 
 
-def warnings_of(spec: Spec, dataset: Dataset, encoder: Encoder) -> Iterator[str]:
+def warnings_of(spec: Spec, dataset: Dataset, inspector: ExampleInspector) -> Iterator[str]:
     """Yield a sentence for each thing worth knowing."""
-    yield from encoder.warnings(dataset.report.features)
+    yield from inspector.warnings(dataset.report.features)
     for step in dataset.report.steps:
         if step.dropped and (what := _LEFT_OUT.get(step.name)) is not None:
             yield f"{what}: {step.dropped:,}"

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
-from backends.contract.backend import Backend, BackendError, BaseModel, TrainRequest
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel, TrainRequest
 from controller.data.dataset import Dataset, Part
 from controller.data.reports.diff import Halves, count_differences, earlier_datasets
 from controller.data.verified_datasets import Unchanged
@@ -99,7 +101,7 @@ def resolve(
                 loaded, entry, readings, backend, variant, earlier
             )
             can, built = readings.answers.capabilities(backend, loaded.spec), variant.built
-            desired[name] = with_scoring(desired[name], entry, built.dataset, built.encoder, can)
+            desired[name] = with_scoring(desired[name], entry, built.dataset, built.inspector, can)
             datasets[name] = built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
@@ -220,7 +222,7 @@ def _resolve_one(
         if key not in entry.builds
         else {},
         shutdown=_shutdown(base_model),
-        warnings=tuple(warnings_of(spec, dataset, built.encoder))
+        warnings=tuple(warnings_of(spec, dataset, built.inspector))
         if key not in entry.builds
         else (),
         corrected=variant.corrected,

@@ -9,13 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
-from backends.contract.backend import (
-    Backend,
-    BackendError,
-    Capabilities,
-    HyperparametersInvalid,
-    Json,
-)
+from backends.contract.backend import Backend, Capabilities
+from backends.contract.errors import BackendError, HyperparametersInvalid
+from backends.contract.inspector import Json
 from backends.registry import known_backends
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.jobs.run_dir import RunDir, encode, read_json
 
 HEARTBEAT_S: Final = 5.0

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from backends.contract.backend import BackendError, BaseModel
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.models.base_models import longest_context, model_folder, tokenizer_folder
 from backends.local_gpu.models.model_files import special_of
 from backends.local_gpu.tokens.example_checks import check_conversation, check_text
@@ -43,8 +44,8 @@ _SYSTEM: Final = b'"role":"system"'
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalEncoder:
-    """Implements `Encoder`; see there for what each method promises."""
+class LocalInspector:
+    """Implements `ExampleInspector`; see there for what each method promises."""
 
     base_model: BaseModel
     chat_template: str | None = None
@@ -102,7 +103,7 @@ class LocalEncoder:
         else:
             check_text(example, self._control)
 
-    def clears(self, lines: bytes) -> bool:
+    def all_pass(self, lines: bytes) -> bool:
         """Return True only if `check` accepts every line. False is always safe."""
         if self.max_length is not None or not self._passes(lines):
             return False

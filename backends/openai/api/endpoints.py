@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from backends.contract.backend import BackendError, CredentialsMissing, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError, CredentialsMissing
 
 DEFAULT_URL = "https://api.openai.com/v1"
 INSTALL = "pip install 'ftctl[openai]'"

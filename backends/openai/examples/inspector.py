@@ -11,7 +11,8 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, Final
 
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
 from backends.openai.api.endpoints import INSTALL
 from backends.openai.examples.encodings import encoding_name
@@ -31,8 +32,8 @@ _DEVELOPER: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenAIEncoder:
-    """Implements `Encoder`; see there for what each method promises."""
+class OpenAIInspector:
+    """Implements `ExampleInspector`; see there for what each method promises."""
 
     model: str
     method: str
@@ -62,7 +63,7 @@ class OpenAIEncoder:
             CHECKS[self.method](example, PUBLISHED[self.kind])
         require_paths(example, self.reads)
 
-    def clears(self, lines: bytes) -> bool:
+    def all_pass(self, lines: bytes) -> bool:
         """Return True where no rule concerns plain conversations, as in supervised training."""
         del lines
         return self.method == "supervised" or not (self._is_strict or self.reads)
@@ -94,7 +95,7 @@ class OpenAIEncoder:
         return count
 
 
-def open_encoder(
+def open_inspector(
     model: str,
     method: str,
     hyperparameters: Mapping[str, Json],
@@ -102,8 +103,8 @@ def open_encoder(
     prices: PriceTable,
     *,
     near: bool,
-) -> OpenAIEncoder:
-    """Return the encoder of a server.
+) -> OpenAIInspector:
+    """Return the inspector of a server.
 
     Args:
         model: The base model.
@@ -121,12 +122,12 @@ def open_encoder(
         min_examples=published.examples,
         max_bytes=published.file_bytes,
         max_tokens=None if price is None or kind == "compatible" else price.max_example_tokens,
-        cuts=True,
+        truncates=True,
         max_examples=published.graded if is_graded else None,
         max_held_out=published.graded_held_out if is_graded else None,
     )
     reads = paths_read(hyperparameters.get("grader")) if is_graded else ()
-    return OpenAIEncoder(model=model, method=method, kind=kind, limits=limits, reads=reads)
+    return OpenAIInspector(model=model, method=method, kind=kind, limits=limits, reads=reads)
 
 
 def open_tokens() -> ModuleType:

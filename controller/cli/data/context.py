@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from backends.contract.backend import Backend, BackendError
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
 from controller.cli.common import check_names, project_of
 from controller.data.dataset import Dataset
 from controller.data.reports.provenance import Origin, parse_origin

@@ -77,7 +77,7 @@ class Raising(ScriptedBackend):
     def observe(self, *arguments):
         raise ZeroDivisionError("boom")
 
-    events = cancel = identify = complete = find = submit = estimate = observe
+    events = cancel = resolve_base_model = complete = find_jobs = submit = estimate = observe
 
 
 class Nonsense(ScriptedBackend):
@@ -369,7 +369,8 @@ def test_a_prompt_that_is_refused_does_not_end_a_conversation(shell, monkeypatch
 
 
 PICKY = """
-from backends.contract.backend import Completion, PromptRefused
+from backends.contract.completions import Completion
+from backends.contract.errors import PromptRefused
 from backends.testing import ScriptedBackend
 
 

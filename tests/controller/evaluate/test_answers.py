@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from backends.contract.backend import Completion
+from backends.contract.completions import Completion
 from controller.evaluate.answers import (
     agree,
     expected_answer,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.contract.backend import Completion
+from backends.contract.completions import Completion
 from controller.evaluate.answers import Answer
 from controller.evaluate.metrics import (
     correct,

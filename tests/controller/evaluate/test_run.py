@@ -2,8 +2,8 @@
 
 import json
 
-from backends.contract.backend import BaseModel, Completion
-from backends.contract.chat import text_of
+from backends.contract.completions import Completion, text_of
+from backends.contract.jobs import BaseModel
 from backends.testing import ScriptedBackend
 from controller.evaluate.run import Compared, measure, read_answers, read_prompts
 from controller.spec.model import Evaluation

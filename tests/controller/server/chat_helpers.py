@@ -4,8 +4,8 @@ import threading
 
 from serve_helpers import BASE, Trainer
 
-from backends.contract.backend import ModelMissing
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk
+from backends.contract.errors import ModelMissing
 from controller.lockfile.model import Build, DataFacts, Entry, Lockfile, PartFacts, dump_lockfile
 
 HELLO = [{"role": "user", "content": "안녕?"}]

@@ -10,7 +10,7 @@ import pytest
 from fault_server import KEY, Fault
 from openai_helpers import QUICK
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.openai.jobs import files
 from backends.openai.limits import PUBLISHED
 

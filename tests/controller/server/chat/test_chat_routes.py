@@ -7,8 +7,8 @@ import pytest
 from chat_helpers import HELLO, Engine, Talking, ask, record
 from serve_helpers import BASE, Trainer, refused, serving, until, upload
 
-from backends.contract.backend import Completion, ModelMissing
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk, Completion
+from backends.contract.errors import ModelMissing
 from controller.server.limits import Limits
 
 
