@@ -122,6 +122,13 @@ _READ_AS: Final[Mapping[str, type[BaseModel]]] = {
     "continued-pretraining": _Texts,
 }
 METHODS: Final = frozenset(_READ_AS)
+REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
+    "Every training": _Common,
+    "With an adapter (`finetuning_type: lora`)": _Adapter,
+    "`method: supervised`": _Conversations,
+    "`method: continued-pretraining`": _Texts,
+}
+"""The settings by what they apply to, for `ftctl help training`."""
 
 
 def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:

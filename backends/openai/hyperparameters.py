@@ -101,6 +101,13 @@ _OPEN_PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
     "reinforcement": (_OpenCommon, _Reinforcement),
 }
 METHODS: Final = frozenset(_PARTS)
+REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
+    "Every method": _Common,
+    "`method: dpo`": _Dpo,
+    "`method: reinforcement`": _Reinforcement,
+    "Endpoints of `kind: azure`": _Azure,
+}
+"""The settings by what they apply to, for `ftctl help servers`."""
 _PLAIN: Final = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",

@@ -14,9 +14,10 @@ from typing import Any, Final
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
-from backends.openai.api.endpoints import INSTALL
+from backends.installation import install_command
+from backends.openai.api.endpoints import EXTRA
 from backends.openai.examples.encodings import encoding_name
-from backends.openai.examples.example_checks import CHECKS
+from backends.openai.examples.example_checks import check_example
 from backends.openai.grader_templates import Path, paths_read, require_paths
 from backends.openai.limits import PUBLISHED
 from backends.openai.prices import PriceTable
@@ -60,7 +61,7 @@ class OpenAIInspector:
     def check(self, example: Mapping[str, Json]) -> None:
         """Check what the service would refuse much later; other servers have rules of their own."""
         if self._is_strict:
-            CHECKS[self.method](example, PUBLISHED[self.kind])
+            check_example(self.method, example, PUBLISHED[self.kind])
         require_paths(example, self.reads)
 
     def all_pass(self, lines: bytes) -> bool:
@@ -139,4 +140,5 @@ def open_tokens() -> ModuleType:
     try:
         return importlib.import_module("backends.openai.examples.tokens")
     except ImportError as error:
-        raise BackendError(f"counting tokens needs the package {error.name}", INSTALL) from error
+        message = f"counting tokens needs the package {error.name}"
+        raise BackendError(message, install_command(EXTRA)) from error

@@ -8,6 +8,7 @@ import pytest
 
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError, BaseModelMissing
+from backends.installation import install_command
 from backends.openai.api.endpoints import base_url, is_loopback, is_official, settings
 from backends.openai.backend import OpenAIBackend, create
 
@@ -117,11 +118,12 @@ for ask in (lambda: backend.find_jobs(["f"]), lambda: inspector.count([{"message
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     )
 
     assert done.stdout.splitlines() == [
-        "the openai backend needs: pip install 'ftctl[openai]' / the package openai is missing",
-        "counting tokens needs the package bpe_openai / pip install 'ftctl[openai]'",
+        f"the openai backend needs the package openai / {install_command('openai')}",
+        f"counting tokens needs the package bpe_openai / {install_command('openai')}",
     ]
 
 
