@@ -22,7 +22,7 @@ PACKAGES = ("controller", "backends")
 # From the ground up. A module imports from rows below its own, and inside its own entry.
 # The longest entry that fits a module's name is the one that counts.
 LAYERS = (
-    ("backends.contract.errors", "backends.contract.inspector"),
+    ("backends.contract.errors", "backends.contract.inspector", "backends.contract.methods"),
     ("backends.contract.completions", "backends.contract.jobs"),
     ("backends.contract.backend",),
     ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),

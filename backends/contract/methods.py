@@ -96,6 +96,11 @@ class Method:
     """Examples that every backend with this method must accept."""
 
     @property
+    def is_of_conversations(self) -> bool:
+        """True if its examples are conversations from whose answers it learns."""
+        return self.form is MESSAGES and self.learns_answers
+
+    @property
     def is_of_texts(self) -> bool:
         """True if its examples are plain texts, to which nobody gives answers."""
         return self.form is TEXT

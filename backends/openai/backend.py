@@ -20,6 +20,7 @@ from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
+from backends.contract.methods import METHODS
 from backends.installation import install_command
 from backends.openai import hyperparameters, prices
 from backends.openai.api.endpoints import (
@@ -142,7 +143,7 @@ class OpenAIBackend:
         if is_loopback(self._url):
             return Estimate(usd=(0.0, 0.0), steps=steps)
         price = self._prices.price(request.base_model.reference)
-        if price is None or request.method == "reinforcement":
+        if price is None or not METHODS[request.method].learns_answers:
             return Estimate(steps=steps)
         if tokens is None:
             tokens = self._count(request, price.max_example_tokens)

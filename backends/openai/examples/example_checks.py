@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
 from backends.openai.examples.forms import Form, Path, broken_rule, first_problem, shown
 from backends.openai.examples.images import Image
 from backends.openai.limits import ServiceLimits
@@ -352,7 +353,7 @@ class _Preference(Form):
 
 
 _FORMS: Final[Mapping[str, type[Form]]] = {
-    "supervised": _Supervised,
-    "dpo": _Preference,
-    "reinforcement": _Graded,
+    SUPERVISED.name: _Supervised,
+    DPO.name: _Preference,
+    REINFORCEMENT.name: _Graded,
 }
