@@ -47,7 +47,6 @@ LAYERS = (
     ("backends.local_gpu.backend",),
     # backends.openai
     (
-        "backends.openai.examples.forms",
         "backends.openai.grader_templates",
         "backends.openai.limits",
         "backends.openai.prices",
