@@ -68,7 +68,10 @@ LAYERS = (
         "controller.state_memo",
         "controller.timed_search",
     ),
-    ("controller.spec", "controller.evaluate.answers"),
+    ("controller.spec.base", "controller.evaluate.answers"),
+    ("controller.evaluate.metric",),
+    ("controller.evaluate.metrics",),
+    ("controller.spec",),
     # controller.data
     (
         "controller.data.cache_gc",
@@ -92,11 +95,11 @@ LAYERS = (
     ("controller.data.dataset",),
     ("controller.data.reports",),
     ("controller.data",),
-    ("controller.evaluate.gate", "controller.evaluate.metrics", "controller.lockfile.model"),
+    ("controller.evaluate.gate", "controller.evaluate.scoring", "controller.lockfile.model"),
     ("controller.plan",),
     (
-        "controller.evaluate.run",
-        "controller.evaluate.scored_anew",
+        "controller.evaluate.measure",
+        "controller.evaluate.rescoring",
         "controller.lockfile.store",
         "controller.project.project",
         "controller.render",
@@ -147,7 +150,9 @@ PURE = (
     "controller/data/select/split.py",
     "controller/evaluate/answers.py",
     "controller/evaluate/gate.py",
-    "controller/evaluate/metrics.py",
+    "controller/evaluate/metric.py",
+    "controller/evaluate/metrics/*.py",
+    "controller/evaluate/scoring.py",
     "controller/lockfile/model.py",
     "controller/plan/*.py",
     "controller/render/*.py",
@@ -423,7 +428,12 @@ for name in COMMANDS:
 print("HEAVY", sorted(set(sys.modules) & set({HEAVY!r})))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY []"
@@ -525,7 +535,11 @@ def tracked():
     if git is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     listed = subprocess.run(
-        [git, "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
+        [git, "-C", str(ROOT), "ls-files", "-z"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return [ROOT / name for name in listed.stdout.split("\0") if name]
 

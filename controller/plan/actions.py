@@ -62,7 +62,7 @@ class Desired:
     """Whether asking its models costs money."""
     measures_loss: bool = True
     """True if the loss of expected answers can be measured for its models."""
-    scored_anew: str = ""
+    rescore_reason: str = ""
     """Reason why the newest version of scoring may give other scores than the first; empty if the
     two agree, or no scores of the first version are recorded."""
 

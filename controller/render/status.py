@@ -136,7 +136,7 @@ def build_text(
     Args:
         name: The fine-tune.
         entry: The fine-tune's record in the lockfile.
-        answers: Stored answers; see `controller.evaluate.run`.
+        answers: Stored answers; see `controller.evaluate.measure`.
         about: Text of `about_text` for its spec.
         thinking: True to show the models' thinking too.
     """
