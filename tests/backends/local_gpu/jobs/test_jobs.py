@@ -162,7 +162,7 @@ def test_what_is_not_installed_is_said_before_a_job_exists():
     """A Python without site-packages has none of the training packages."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from backends.contract.backend import BackendError\n"
+        "from backends.contract.errors import BackendError\n"
         "from backends.local_gpu.jobs.worker_process import require_packages\n"
         "try: require_packages()\n"
         "except BackendError as error: print(error.message, '|', error.remedy)\n"
