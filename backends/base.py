@@ -1,390 +1,77 @@
-"""The contract between the controller and a backend.
-
-A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
-The controller knows backends only through this module; a backend never imports the controller.
-Every method returns at once and may be repeated, except `complete`, which waits for its answers.
-Nothing here, in `chat` or in `encoder` imports anything but the standard library.
-
-Exceptions::
-
-    BackendError                 something that a person can fix; carries a remedy
-    ├── BaseModelMissing         the base model is not on this machine
-    ├── ModelMissing             there is no model with that ID any more
-    ├── PromptRefused            this prompt cannot be answered, but other prompts can
-    │   └── PromptTooLong        the prompt is longer than the model's context
-    ├── CredentialsMissing       no key is set here; no request was sent
-    ├── SubmissionUnknown        it is not known whether a job was created
-    └── MachineFailed            this machine fails, perhaps for a while only; an OSError
-    HyperparametersInvalid       every problem of one `hyperparameters` section
-"""
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
-from typing import Protocol
-
-from backends.chat import Completion, Engine, Prompt, Sampling
-from backends.encoder import Encoder, Json
-
-
-class JobState(StrEnum):
-    """Where a job stands. A server's unknown word means that the job is still open."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    INTERRUPTED = "interrupted"
-    """Its worker is gone, and submitting it again continues it from its last checkpoint."""
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the job may still become a model without being submitted anew."""
-        return self in {JobState.QUEUED, JobState.RUNNING, JobState.INTERRUPTED}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """A named server that a backend talks to. Holds names of secrets, never secrets."""
-
-    name: str
-    kind: str = "openai"
-    """`openai`, `azure` or `compatible`."""
-    base_url: str | None = None
-    """None: `OPENAI_BASE_URL`, else api.openai.com."""
-    api_key_env: str = "OPENAI_API_KEY"
-    """Environment variable with the key."""
-    organization: str | None = None
-    project: str | None = None
-    deployments: Mapping[str, str] = field(default_factory=dict)
-    """Azure: the deployment that answers for a model ID."""
-    prices: Mapping[str, float] = field(default_factory=dict)
-    """US dollars per million trained tokens by base model, where the shipped table is wrong."""
-    env_file: Path | None = None
-    """A `.env` file whose variables count where the environment has none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseModel:
-    """What training starts from, as a backend found it."""
-
-    reference: str
-    """How the backend opens it: a hub ID or an absolute folder."""
-    revision: str | None
-    """The pinned commit of a hub model; None for a folder."""
-    identity: str
-    """What enters the fingerprint: never a path, always contents or an exact revision."""
-    shutdown_date: str | None = None
-    """Day on which the service switches it off, `YYYY-MM-DD`, where that is announced."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainRequest:
-    """Everything that one training job needs."""
-
-    name: str
-    """The fine-tune that asked first; for people and for the model ID."""
-    fingerprint: str
-    attempt: int
-    base_model: BaseModel
-    method: str
-    hyperparameters: Mapping[str, Json]
-    """As `parse_hyperparameters` returned them: complete, defaults written out."""
-    seed: int
-    train: Path
-    """Canonical JSONL, one example a line: `{"messages": [...]}`."""
-    held_out: Path
-    """The same for the held-out set; may be empty. Measured, never trained on."""
-    train_origins: Path
-    """One `file:line` for each line of `train`, for error messages."""
-    tracking: Mapping[str, Json] = field(default_factory=dict)
-    """Where the service reports metrics to, as the spec wrote it; decides nothing."""
-    max_gpu_hours: float | None = None
-    """Hours of device time after which the job is stopped; no other effect."""
-    origin: Mapping[str, Json] = field(default_factory=dict)
-    """Small facts for the controller; the backend stores them unchanged with the job."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a running job has come."""
-
-    step: int
-    total_steps: int
-    epoch: float = 0.0
-    loss: float | None = None
-    learning_rate: float | None = None
-    held_out_loss: float | None = None
-    tokens_per_s: float | None = None
-    eta_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobResult:
-    """What a succeeded job left."""
-
-    model_id: str
-    facts: Mapping[str, Json] = field(default_factory=dict)
-    """Durable facts for the lockfile: trained tokens, losses, seconds, threads, digests."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One training job as the backend sees it now. Times are seconds since the epoch."""
-
-    id: str
-    fingerprint: str
-    attempt: int
-    state: JobState
-    created_s: float
-    finished_s: float | None = None
-    progress: Progress | None = None
-    result: JobResult | None = None
-    """Present exactly when the state is `succeeded`."""
-    error: str | None = None
-    """For people: why it failed, or what it is waiting for."""
-    origin: Mapping[str, Json] = field(default_factory=dict)
-    """The request's, where the backend kept it; empty for jobs made elsewhere or by older
-    versions."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One line of a job's log."""
-
-    time_s: float
-    message: str
-    data: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
-    """What a backend can do."""
-
-    methods: frozenset[str]
-    """Of `supervised`, `dpo`, `reinforcement`, `continued-pretraining`."""
-    remote: bool
-    """Whether data leaves this machine."""
-    paid: bool
-    """Whether a job costs money at a service."""
-    poll_s: float = 0.5
-    """How long to leave between two looks at open jobs."""
-    endpoints: bool = False
-    """Whether a spec may say `endpoint:`."""
-    tracking: frozenset[str] = frozenset()
-    """The services of `tracking:` that a job's metrics may go to."""
-    gpu_hours: bool = False
-    """True where a job stops at `budget.max_gpu_hours`."""
-    measures_loss: bool = True
-    """True where completions carry the loss of the expected answers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """What a job would cost before it is started; None where it is not known."""
-
-    usd: tuple[float, float] | None = None
-    gpu_hours: tuple[float, float] | None = None
-    steps: int | None = None
-    """Optimiser steps."""
-    basis: str = ""
-    """What the price stands on: `prices of 2025-11`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """A spec's hyperparameters under one version of a backend's own corrections."""
-
-    hyperparameters: Mapping[str, Json]
-    """Complete; they differ between recipes, so that the builds of each have their own identity."""
-    is_correction: bool = True
-    """True if training of this base model differs from the next older recipe, as far as known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldProblem:
-    """One thing wrong with one hyperparameter."""
-
-    field: str
-    message: str
-    remedy: str = ""
-
-
-class BackendError(Exception):
-    """Something went wrong that a person can mend.
-
-    Attributes:
-        message: What happened.
-        remedy: What to type or do next.
-    """
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-
-
-class BaseModelMissing(BackendError):
-    """The base model cannot be opened here."""
-
-
-class ModelMissing(BackendError):
-    """The backend has no model with that ID."""
-
-
-class PromptRefused(BackendError):
-    """This prompt cannot be answered; another one can."""
-
-
-class PromptTooLong(PromptRefused):
-    """This prompt is longer than the model's context."""
-
-
-class CredentialsMissing(BackendError):
-    """No key is set here. A plan can still be made, from specs and lockfile alone."""
-
-
-class SubmissionUnknown(BackendError):
-    """It is not known whether a job was created; nothing was sent again."""
-
-
-class MachineFailed(BackendError, OSError):
-    """This machine is in the way: a full disk, a missing permission. Later it may not be."""
-
-
-class HyperparametersInvalid(Exception):
-    """A `hyperparameters` section has problems.
-
-    Attributes:
-        problems: All of them.
-    """
-
-    def __init__(self, problems: Sequence[FieldProblem]) -> None:
-        super().__init__("; ".join(f"{p.field}: {p.message}" for p in problems))
-        self.problems = tuple(problems)
-
-
-class Backend(Protocol):
-    """Trains models and completes prompts. See the module's docstring for the rules."""
-
-    name: str
-
-    def capabilities(self) -> Capabilities:
-        """Say what this backend can do."""
-
-    def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
-        """Check hyperparameters and write out every default.
-
-        Args:
-            method: The training method of the spec.
-            raw: The section as written.
-
-        Returns:
-            The complete settings, ready for JSON and for the fingerprint.
-
-        Raises:
-            HyperparametersInvalid: With every problem found.
-        """
-
-    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
-        """Find out what a spec's `base_model` is, without network.
-
-        Args:
-            base_model: As written in the spec.
-            revision: As written in the spec, or as an earlier build recorded it.
-            folder: The spec's folder, which relative paths start from.
-
-        Raises:
-            BaseModelMissing: It is not here, or its revision cannot be known.
-        """
-
-    def recipes(
-        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Sequence[Recipe]:
-        """Return the hyperparameters under each recipe, newest recipe first.
-
-        New jobs use the newest recipe; a build recorded under an older recipe still matches its
-        spec. All recipes check and count examples as the newest recipe does. The hyperparameters
-        do not depend on the machine or its files. Needs no package of an extra.
-
-        Args:
-            base_model: The model to train.
-            method: The training method of the spec.
-            hyperparameters: The result of `parse_hyperparameters`.
-        """
-
-    def encoder(
-        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Encoder:
-        """Return the encoder of a training run; `HyperparametersInvalid` where it is impossible."""
-
-    def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
-        """Say what training `examples` examples (of `tokens` tokens in all) would cost."""
-
-    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
-        """Look up every job made for these fingerprints, any attempt, oldest first."""
-
-    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
-        """Look up every job made for fine-tunes of these names, whatever their inputs, oldest first.
-
-        A job counts for the fine-tune that asked first. Its `origin` is filled in.
-        """
-
-    def verify(self, request: TrainRequest, job_id: str) -> None:
-        """Make sure that a job which was found was made from just what is asked for.
-
-        Raises:
-            BackendError: It carries the fingerprint, but was made from something else.
-        """
-
-    def submit(self, request: TrainRequest) -> Job:
-        """Start the job of this fingerprint and attempt, or return the one that exists.
-
-        An interrupted job goes on from its last checkpoint.
-
-        Raises:
-            SubmissionUnknown: The answer was lost and no job could be found.
-            BackendError: The job was refused.
-        """
-
-    def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Look at jobs; those that do not exist any more are absent from the answer."""
-
-    def events(self, job_id: str) -> Iterator[Event]:
-        """Yield the job's log so far, oldest first."""
-
-    def cancel(self, job_id: str) -> None:
-        """Ask a job to stop; a finished job stays what it is."""
-
-    def complete(
-        self,
-        base_model: BaseModel,
-        models: Sequence[str | None],
-        prompts: Sequence[Prompt],
-        sampling: Sampling,
-    ) -> list[list[Completion]]:
-        """Answer every prompt with every model.
-
-        Args:
-            base_model: What the models were trained from; loaded once.
-            models: Model IDs; None stands for the base model itself.
-            prompts: What to answer.
-            sampling: How.
-
-        Returns:
-            One list per model, with one completion per prompt, in order.
-
-        Raises:
-            ModelMissing: One of the models is gone.
-        """
-
-    def answers(self, base_model: BaseModel) -> bool:
-        """Return whether the base model itself can be asked for completions here."""
-
-    def open_engine(self, base_model: BaseModel) -> Engine:
-        """Load a base model and keep it, for models trained from it to be served together."""
-
-    def delete(self, model_id: str) -> None:
-        """Delete a model. Only ever called when a person asked for just that."""
+"""The contract of a backend in one module, for the authors of backends."""
+
+from backends.contract.backend import Backend, Capabilities, Endpoint
+from backends.contract.completions import (
+    COLDEST,
+    Chunk,
+    Completion,
+    Engine,
+    Prompt,
+    Sampling,
+    text_of,
+)
+from backends.contract.errors import (
+    BackendError,
+    BaseModelMissing,
+    CredentialsMissing,
+    FieldProblem,
+    HyperparametersInvalid,
+    MachineFailed,
+    ModelMissing,
+    PromptRefused,
+    PromptTooLong,
+    SubmissionUnknown,
+)
+from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
+from backends.contract.jobs import (
+    BaseModel,
+    Estimate,
+    Event,
+    Job,
+    JobResult,
+    JobState,
+    Progress,
+    Recipe,
+    TrainRequest,
+)
+
+Encoder = ExampleInspector
+"""Its former name: a plug-in that imports it gets far enough to be told the new method names."""
+
+__all__ = [
+    "COLDEST",
+    "Backend",
+    "BackendError",
+    "BaseModel",
+    "BaseModelMissing",
+    "Capabilities",
+    "Chunk",
+    "Completion",
+    "CredentialsMissing",
+    "Encoder",
+    "Endpoint",
+    "Engine",
+    "Estimate",
+    "Event",
+    "ExampleInspector",
+    "Feature",
+    "FieldProblem",
+    "HyperparametersInvalid",
+    "Job",
+    "JobResult",
+    "JobState",
+    "Json",
+    "Limits",
+    "MachineFailed",
+    "ModelMissing",
+    "Piece",
+    "Progress",
+    "Prompt",
+    "PromptRefused",
+    "PromptTooLong",
+    "Recipe",
+    "Sampling",
+    "SubmissionUnknown",
+    "TrainRequest",
+    "text_of",
+]

@@ -8,15 +8,17 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from backends.base import Backend, Endpoint
-from backends.guarded import guard
+from backends.contract.backend import Backend, Endpoint
+from backends.contract.guarded import guard
 
+LOCAL = "local-gpu"
+"""The backend of this machine: `ftctl serve` trains and answers with it."""
 BUILT_IN = {
-    "local-gpu": "backends.local_gpu.backend:create",
+    LOCAL: "backends.local_gpu.backend:create",
     "openai": "backends.openai.backend:create",
 }
 GROUP = "ftctl.backends"
-SMALL_BASE_MAKER = "backends.local_gpu.small_base"
+SMALL_BASE_MAKER = "backends.local_gpu.models.small_base"
 """Program that makes a small base model without a download: `python -m … FOLDER`."""
 
 

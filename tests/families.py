@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backends.base import BackendError
-from backends.local_gpu.answers import Answer, read_answer
-from backends.local_gpu.learnable import check
-from backends.local_gpu.tokens import Chat, load_chat
+from backends.contract.errors import BackendError
+from backends.local_gpu.templates.answers import Answer, read_answer
+from backends.local_gpu.templates.learnable import check
+from backends.local_gpu.tokens.chat_tokens import Chat, load_chat
 
 ASKED = {"role": "user", "content": "How do I change my PIN?"}
 ANSWER = {"role": "assistant", "content": "change_pin"}

@@ -20,9 +20,11 @@ import traceback
 import warnings
 from typing import NoReturn
 
-from backends.local_gpu import generate, train, worker
+from backends.local_gpu.inference import completion_worker
+from backends.local_gpu.jobs import device_queue
+from backends.local_gpu.training import train
 
-MODULES = {module.__name__ for module in (generate, train, worker)}
+MODULES = {module.__name__ for module in (completion_worker, train, device_queue)}
 """What children become; imported here, once."""
 SIZE = 1 << 20
 

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from backends.base import BackendError, Json
-from backends.local_gpu.headers import headers
-from backends.local_gpu.model_files import text_recipe
-from backends.local_gpu.run_dir import read_json
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.local_gpu.jobs.run_dir import read_json
+from backends.local_gpu.models.model_files import text_recipe
+from backends.local_gpu.models.safetensors_headers import headers
 
 NEWEST: Final = 2
 _OUTPUT: Final = "lm_head"

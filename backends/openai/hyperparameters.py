@@ -9,7 +9,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backends.base import FieldProblem, HyperparametersInvalid, Json
+from backends.contract.errors import FieldProblem, HyperparametersInvalid
+from backends.contract.inspector import Json
 from backends.openai.graders import check_grader
 
 _SHOWN: Final = 60
@@ -100,6 +101,13 @@ _OPEN_PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
     "reinforcement": (_OpenCommon, _Reinforcement),
 }
 METHODS: Final = frozenset(_PARTS)
+REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
+    "Every method": _Common,
+    "`method: dpo`": _Dpo,
+    "`method: reinforcement`": _Reinforcement,
+    "Endpoints of `kind: azure`": _Azure,
+}
+"""The settings by what they apply to, for `ftctl help servers`."""
 _PLAIN: Final = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",

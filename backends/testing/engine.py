@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from backends.base import Completion, Prompt, Sampling
-from backends.chat import Chunk
+from backends.contract.completions import Chunk, Completion, Prompt, Sampling
 
 
 class ScriptedEngine:

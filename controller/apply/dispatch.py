@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from backends.base import BackendError, SubmissionUnknown
+from backends.contract.errors import BackendError, SubmissionUnknown
 from controller.apply.context import ApplyContext, Outcome, Result, with_changes, with_remedy
 from controller.apply.evaluate import evaluate, judge_again
 from controller.apply.promote import promote, protect, retire, reuse
@@ -10,7 +10,7 @@ from controller.apply.record import record
 from controller.apply.restore import restore
 from controller.apply.train import adopt, resume, train
 from controller.errors import ExitCode, FtctlError
-from controller.lock.model import Entry
+from controller.lockfile.model import Entry
 from controller.plan.actions import (
     Action,
     Adopt,

@@ -1,9 +1,9 @@
 """The end of a job, written down. Needs the lockfile and the backend's answer, nothing else."""
 
-from backends.base import JobState
+from backends.contract.jobs import JobState
 from controller.apply.context import ApplyContext, Outcome, Result, with_remedy
 from controller.errors import ExitCode, FtctlError
-from controller.lock.model import OpenJob
+from controller.lockfile.model import OpenJob
 from controller.plan.actions import Record
 from controller.plan.plan import describe_end
 from controller.plan.recording import after_job, failure_text

@@ -1,9 +1,9 @@
 """A fine-tune whose entry was lost or renamed, recorded again."""
 
-from backends.base import BackendError
+from backends.contract.errors import BackendError
 from controller.apply.context import ApplyContext, Outcome, Result, with_changes
 from controller.apply.evaluate import measured
-from controller.lock.model import Build, Entry
+from controller.lockfile.model import Build, Entry
 from controller.plan.actions import Restore
 from controller.plan.fingerprint import short
 from controller.plan.planner import pinned_builds

@@ -15,9 +15,9 @@ from controller.cli.common import (
     project_of,
     wants_json,
 )
-from controller.cli.finish import finish
+from controller.cli.progress import open_screen
 from controller.cli.replace import check_replaced, replace_option
-from controller.cli.screen import open_screen
+from controller.cli.summary import finish
 from controller.errors import ExitCode, FtctlError, PlanStale
 from controller.plan.approval import approve
 from controller.plan.plan import Plan

@@ -11,7 +11,7 @@ from controller.cli.common import (
     wants_json,
 )
 from controller.errors import FtctlError
-from controller.lock.store import read_lockfile
+from controller.lockfile.store import read_lockfile
 
 
 @click.command("cancel")

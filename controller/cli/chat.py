@@ -8,7 +8,9 @@ from importlib import import_module
 
 import click
 
-from backends.base import Completion, Json, Prompt, PromptRefused, Sampling
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import PromptRefused
+from backends.contract.inspector import Json
 from controller.cli.common import (
     Finite,
     backend_for,
@@ -19,12 +21,12 @@ from controller.cli.common import (
     reason_of,
     wants_json,
 )
-from controller.data.prepare import normal_text
+from controller.data.transforms.normalise import normal_text
 from controller.errors import FtctlError, InvalidInput
 from controller.evaluate.answers import given_answer, shown_calls
-from controller.lock.model import Build
-from controller.lock.store import read_lockfile
-from controller.project import Project
+from controller.lockfile.model import Build
+from controller.lockfile.store import read_lockfile
+from controller.project.project import Project
 from controller.render.text import safe
 from controller.spec.load import FOLDER, read_specs
 
@@ -94,7 +96,7 @@ class _Talk:
         self._build = build
         self._sampling = sampling
         folder = project.root / FOLDER
-        self._base = self._backend.identify(build.base_model, build.revision, folder)
+        self._base = self._backend.resolve_base_model(build.base_model, build.revision, folder)
         specs, problems = read_specs(project.root)
         if name in problems and name not in specs:
             raise InvalidInput(problems[name])

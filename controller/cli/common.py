@@ -9,12 +9,15 @@ from typing import Any
 
 import click
 
-from backends.base import Backend, BackendError, Job, Json
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job
 from backends.registry import known_backends
 from controller.errors import FtctlError
-from controller.lock.model import Entry, Lockfile
+from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import Action
-from controller.project import Project, open_project
+from controller.project.project import Project, open_project
 from controller.run.backends import backends_of
 from controller.spec.load import FOLDER
 

@@ -2,30 +2,33 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 
 import click
 
-from backends.registry import known_backends
+from backends.installation import install_command
+from backends.registry import LOCAL, known_backends
 from controller import __version__
-from controller.check import check_specs
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.report import explained
 from controller.errors import InvalidInput
-from controller.lock.store import LOCKFILE, read_lockfile
-from controller.project import Project, open_project
+from controller.lockfile.store import LOCKFILE, read_lockfile
+from controller.project.project import Project, open_project
+from controller.resolve.validate import check_specs
 from controller.run.backends import backends_of
-from controller.settings import load_settings
 from controller.spec.load import FOLDER, all_problems, read_specs
-from controller.state import MAKE_WRITABLE
+from controller.spec.settings import load_settings
+from controller.state_folder import MAKE_WRITABLE
 
-LOCAL_PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
+_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+).*; extra == '(?P<extra>\w+)'")
+"""A requirement of an extra, in the metadata of an installed package."""
 DRIVER_S = 20.0
 """A driver that has not answered by then hangs."""
 LITTLE_DISK_GB = 5.0
@@ -91,15 +94,21 @@ def _reported(subject: str, look: Callable[[], Finding]) -> Finding:
 
 def _packages() -> Finding:
     found, missing = [], []
-    for name in LOCAL_PACKAGES:
+    for name in _required("local"):
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             missing.append(name)
     parts = [", ".join(found), f"missing: {', '.join(missing)}" if missing else ""]
     detail = "; ".join(part for part in parts if part)
-    remedy = "For training on this machine: pip install 'ftctl[local]'"
-    return Finding(subject="local-gpu", ok=not missing, detail=detail, remedy=remedy)
+    remedy = f"For training on this machine: {install_command('local')}"
+    return Finding(subject=LOCAL, ok=not missing, detail=detail, remedy=remedy)
+
+
+def _required(extra: str) -> list[str]:
+    """Return the names of the packages that an extra of ftctl needs."""
+    found = (_REQUIREMENT.fullmatch(line) for line in requires("ftctl") or [])
+    return [one["name"] for one in found if one is not None and one["extra"] == extra]
 
 
 def _devices() -> Finding:

@@ -10,10 +10,10 @@ from controller.cli.common import (
     project_of,
     wants_json,
 )
-from controller.cli.finish import finish
-from controller.cli.screen import open_screen
+from controller.cli.progress import open_screen
+from controller.cli.summary import finish
 from controller.errors import FtctlError
-from controller.lock.store import read_lockfile
+from controller.lockfile.store import read_lockfile
 from controller.render.plan import plan_text
 from controller.run.evaluate import evaluate_again, plan_evaluation
 from controller.run.prepare import prepare_run

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from controller.scaffold import DEMO_BASE_MODEL, make_demo, make_repository
-from controller.settings import FILE as SETTINGS
+from controller.project.scaffold import DEMO_BASE_MODEL, make_demo, make_repository
+from controller.spec.settings import FILE as SETTINGS
 
 
 @click.command("init")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import click
 
-from backends.base import Event
+from backends.contract.jobs import Event
 from controller.cli.common import (
     backend_for,
     entry_of,
@@ -15,8 +15,8 @@ from controller.cli.common import (
     wants_json,
 )
 from controller.errors import FtctlError
-from controller.lock.model import Build, Entry, Failure
-from controller.lock.store import read_lockfile
+from controller.lockfile.model import Build, Entry, Failure
+from controller.lockfile.store import read_lockfile
 from controller.render.text import safe
 
 POLL_S = 1.0

@@ -4,7 +4,7 @@ import click
 
 from controller.cli.common import entry_of, json_option, print_json, project_of, wants_json
 from controller.errors import FtctlError
-from controller.lock.store import read_lockfile
+from controller.lockfile.store import read_lockfile
 
 
 @click.command("model")

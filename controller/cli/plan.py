@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from backends.durable import write_atomic
+from backends.atomic_files import write_atomic
 from controller.cli.common import json_option, print_coloured, print_json, project_of, wants_json
 from controller.cli.replace import check_replaced, replace_option
 from controller.cli.report import print_problem_count

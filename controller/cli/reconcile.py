@@ -11,8 +11,8 @@ from controller.cli.common import (
     project_of,
     wants_json,
 )
-from controller.cli.finish import finish
-from controller.cli.screen import open_screen
+from controller.cli.progress import open_screen
+from controller.cli.summary import finish
 from controller.plan.actions import Blocked, Obstacle
 from controller.render.actions import look, no_changes
 from controller.render.plan_json import plan_json

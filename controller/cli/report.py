@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from backends.base import Json
+from backends.contract.inspector import Json
 from controller.errors import FtctlError, InvalidInput, Problem
 from controller.failures import reported
 from controller.render.text import safe
-from controller.state import MAKE_ROOM, is_full, not_written
+from controller.state_folder import MAKE_ROOM, is_full, not_written
 
 STREAMING = frozenset({"apply", "evaluate", "logs", "reconcile", "wait"})
 """Commands whose JSON output is an object a line; so is what they report in the end."""

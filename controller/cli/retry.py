@@ -2,7 +2,7 @@
 
 import click
 
-from backends.base import Job
+from backends.contract.jobs import Job
 from controller.apply.context import with_changes
 from controller.cli.common import (
     entry_of,
@@ -13,8 +13,8 @@ from controller.cli.common import (
     wants_json,
 )
 from controller.errors import FtctlError
-from controller.lock.model import Entry
-from controller.lock.store import hold
+from controller.lockfile.model import Entry
+from controller.lockfile.store import hold
 from controller.plan.plan import describe_end
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from backends.durable import write_atomic
+from backends.atomic_files import write_atomic
 from controller.spec.schema import spec_schema
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import click
 
 from controller.cli.common import json_option, observe_recorded, print_json, project_of, wants_json
-from controller.clock import days_until
+from controller.dates import days_until
 from controller.errors import FtctlError
-from controller.lock.model import Lockfile
-from controller.lock.store import read_lockfile
-from controller.project import Project
+from controller.lockfile.model import Lockfile
+from controller.lockfile.store import read_lockfile
+from controller.project.project import Project
 from controller.render.status import status_json, status_text
 from controller.spec.load import read_specs, spec_names
 

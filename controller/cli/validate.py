@@ -2,11 +2,11 @@
 
 import click
 
-from controller.check import check_specs
 from controller.cli.common import json_option, print_json, project_of, wants_json
+from controller.resolve.validate import check_specs
 from controller.run.backends import backends_of
-from controller.settings import load_settings
 from controller.spec.load import all_problems, read_specs
+from controller.spec.settings import load_settings
 
 
 @click.command("validate")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import click
 
-from backends.base import Job, JobState
+from backends.contract.jobs import Job, JobState
 from controller.cli.common import (
     Finite,
     Seen,
@@ -16,10 +16,10 @@ from controller.cli.common import (
     project_of,
     wants_json,
 )
-from controller.cli.screen import open_screen
+from controller.cli.progress import open_screen
 from controller.errors import ExitCode, FtctlError
-from controller.lock.model import OpenJob
-from controller.lock.store import read_lockfile
+from controller.lockfile.model import OpenJob
+from controller.lockfile.store import read_lockfile
 from controller.render.text import safe
 
 POLL_S = 1.0

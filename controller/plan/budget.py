@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from controller.lock.model import Lockfile
+from controller.lockfile.model import Lockfile
 from controller.plan.actions import (
     Action,
     Adopt,

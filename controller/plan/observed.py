@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backends.base import Job, Json
-from controller.lock.model import Entry
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job
+from controller.lockfile.model import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

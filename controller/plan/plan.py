@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from backends.base import Job, JobState
-from controller.lock.model import Entry, Lockfile
+from backends.contract.jobs import Job, JobState
+from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import (
     Action,
     Blocked,

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backends.base import Job, JobState
-from controller.lock.model import Build, Entry, OpenJob
+from backends.contract.jobs import Job, JobState
+from controller.lockfile.model import Build, Entry, OpenJob
 from controller.plan.actions import (
     Action,
     Adopt,

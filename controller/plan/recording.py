@@ -4,9 +4,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
-from backends.base import Job, JobResult, JobState, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job, JobResult, JobState
 from controller.canonical import canonical_json
-from controller.lock.model import Build, Entry, Failure, OpenJob
+from controller.lockfile.model import Build, Entry, Failure, OpenJob
 
 
 def after_job(entry: Entry, job: Job, *, finished: str, superseded: bool) -> Entry:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from controller.lock.model import Build, Entry, Lockfile
+from controller.lockfile.model import Build, Entry, Lockfile
 from controller.plan.actions import Cancellation, Desired
 
 

@@ -6,7 +6,7 @@ Recorded verdicts hold until the spec changes or the scores are measured again.
 from collections.abc import Mapping, Sequence
 
 from controller.evaluate.gate import LOSS, RULE, judge
-from controller.lock.model import Build, Scores, Verdict
+from controller.lockfile.model import Build, Scores, Verdict
 from controller.spec.model import Spec
 
 

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import TypeAlias
 
-from backends.base import Backend, BackendError
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
 from backends.registry import open_backend
-from controller.check import OpenBackend
-from controller.project import Project
-from controller.settings import Settings, endpoint_of, load_settings
+from controller.project.project import Project
+from controller.resolve.validate import OpenBackend
+from controller.spec.settings import Settings, endpoint_of, load_settings
 
 OpenFor: TypeAlias = Callable[[Settings], OpenBackend]
 """Returns what opens backends by a spec's `place`, under the settings of the moment."""

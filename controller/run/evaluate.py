@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from controller.apply.context import ApplyContext
 from controller.apply.dispatch import apply_action
 from controller.errors import ExitCode, FtctlError, InvalidInput, PlanStale
-from controller.lock.model import Entry, Lockfile
-from controller.lock.store import Ledger, hold
+from controller.lockfile.model import Entry, Lockfile
+from controller.lockfile.store import Ledger, hold
 from controller.plan.actions import Action, Blocked, Desired, Evaluate, Promote
 from controller.plan.approval import approve, identity, is_allowed
 from controller.plan.plan import Plan
 from controller.plan.versions import NEWEST
-from controller.project import Project
+from controller.project.project import Project
 from controller.run.interrupts import defer_interrupt
 from controller.run.prepare import PreparedRun, prepare_pass
 from controller.run.result import ProgressReporter, RunResult

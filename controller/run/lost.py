@@ -8,10 +8,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from backends.base import Job, JobState, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job, JobState
 from controller.errors import LockfileInvalid
-from controller.lock.model import Build, DataFacts, Entry, Lockfile, OpenJob, parse_lockfile
-from controller.lock.store import LOCKFILE
+from controller.lockfile.model import Build, DataFacts, Entry, Lockfile, OpenJob, parse_lockfile
+from controller.lockfile.store import LOCKFILE
 from controller.plan.fingerprint import TRAINING_SCHEME, fingerprint
 
 _VERSIONS = 20

@@ -4,22 +4,22 @@ from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
 
-from controller.check import OpenBackend
 from controller.data.fetch.snapshot import Fetched
 from controller.errors import InvalidInput, PolicyBroken
-from controller.inputs import Readings
-from controller.lock.model import Lockfile
-from controller.lock.store import read_lockfile
+from controller.lockfile.model import Lockfile
+from controller.lockfile.store import read_lockfile
 from controller.plan.actions import Blocked, Desired, Obstacle
 from controller.plan.observed import Observed
 from controller.plan.plan import Plan, make_plan
-from controller.project import Project
-from controller.recipes import Elsewhere, Recorded
-from controller.resolve import Resolved, resolve, without_settings
+from controller.project.project import Project
+from controller.resolve.inputs import Readings
+from controller.resolve.recipes import Elsewhere, Recorded
+from controller.resolve.resolve import Resolved, resolve, without_settings
+from controller.resolve.validate import OpenBackend
 from controller.run.backends import OpenFor, backend_opener, recorded_backends
 from controller.run.observe import observe
-from controller.settings import Settings, decided_by, known_endpoints, load_settings
 from controller.spec.load import read_specs
+from controller.spec.settings import Settings, decided_by, known_endpoints, load_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from backends.base import BackendError, Job, JobState
+from backends.contract.errors import BackendError
+from backends.contract.jobs import Job, JobState
 from controller.apply.context import ApplyContext, Outcome
 from controller.apply.dispatch import apply_action
 from controller.errors import ExitCode, FtctlError
-from controller.lock.store import Ledger, hold
+from controller.lockfile.store import Ledger, hold
 from controller.plan.actions import (
     Action,
     Blocked,
@@ -30,7 +31,7 @@ from controller.plan.actions import (
 )
 from controller.plan.approval import Approval, is_allowed, is_decided_otherwise, owns
 from controller.plan.planner import as_recorded
-from controller.project import Project
+from controller.project.project import Project
 from controller.run.interrupts import defer_interrupt
 from controller.run.prepare import PreparedRun, prepare_pass
 from controller.run.result import ProgressReporter, RunResult

@@ -13,8 +13,8 @@ import yaml
 
 from controller import __version__
 from controller.errors import Problem
-from controller.memo import read_memo, write_memo
 from controller.spec.yaml import VERSION, Document, parse_yaml
+from controller.state_memo import read_memo, write_memo
 
 _VERSION = f"{__version__} {VERSION} {yaml.__version__} {yaml.__with_libyaml__}"
 

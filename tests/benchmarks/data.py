@@ -18,7 +18,7 @@ Each is given one process and two, and the better of the two is what ftctl is co
 Seconds and CPU seconds are those of the work alone; the command's also hold the start of Python
 and its imports. Memory is the highest sum over all processes of a command, sampled 20 times a
 second from /proc; `once` counts a page that several of them share once (4 times a second). The
-tokenizer is that of backends/local_gpu/small_base.py, with its ChatML, for all three. Linux only.
+tokenizer is that of backends/local_gpu/models/small_base.py, with its ChatML, for all three. Linux only.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from preparing.rows import write_rows
 from tokenizers import Tokenizer
 from transformers.utils import logging
 
-from backends.local_gpu.small_base import make_small_base
+from backends.local_gpu.models.small_base import make_small_base
 from controller.canonical import canonical_json
 
 HERE = Path(__file__).parent / "preparing"

@@ -29,21 +29,21 @@ from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
 from typing import Any
 
-from backends.durable import write_atomic
-from controller.inputs import Readings
-from controller.lock.model import Build, Entry, Evaluation, Lockfile, Verdict, dump_lockfile
-from controller.lock.store import LOCKFILE, read_lockfile
+from backends.atomic_files import write_atomic
+from controller.lockfile.model import Build, Entry, Evaluation, Lockfile, Verdict, dump_lockfile
+from controller.lockfile.store import LOCKFILE, read_lockfile
 from controller.plan.actions import Desired
 from controller.plan.plan import make_plan
-from controller.project import known_blobs, open_project
-from controller.recipes import Recorded
+from controller.project.project import known_blobs, open_project
 from controller.render.plan import plan_text
-from controller.resolve import resolve
+from controller.resolve.inputs import Readings
+from controller.resolve.recipes import Recorded
+from controller.resolve.resolve import resolve
 from controller.run.backends import backends_of
 from controller.run.observe import observe
 from controller.run.prepare import prepare_run
-from controller.settings import load_settings
 from controller.spec.load import read_specs
+from controller.spec.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 COMPILED = ROOT / "build" / "compiled"

@@ -18,8 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from backends.local_gpu.small_base import make_small_base
-from controller.data.pii import find
+from backends.local_gpu.models.small_base import make_small_base
+from controller.data.transforms.pii.detect import find
 
 DATA = Path(__file__).parents[1] / "controller" / "data"
 MAX_TOKENS = 1_024

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import BaseModel, Estimate, Job, JobResult, JobState
+from backends.contract.jobs import BaseModel, Estimate, Job, JobResult, JobState
 from backends.testing import ScriptedBackend
 from controller.evaluate.gate import judge
-from controller.lock.model import (
+from controller.lockfile.model import (
     Build,
     DataFacts,
     Entry,
@@ -23,7 +23,7 @@ from controller.lock.model import (
     PartFacts,
     Verdict,
 )
-from controller.lock.store import read_lockfile
+from controller.lockfile.store import read_lockfile
 from controller.plan.actions import Desired
 from controller.plan.approval import Approval, approve, terms_of
 from controller.plan.fingerprint import (
@@ -33,7 +33,7 @@ from controller.plan.fingerprint import (
     fingerprint,
     training_inputs,
 )
-from controller.project import Project
+from controller.project.project import Project
 from controller.run.prepare import PreparedRun, prepare_run
 from controller.run.reconcile import RunOptions, run_until_settled
 from controller.run.result import RunResult

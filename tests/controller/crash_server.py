@@ -16,16 +16,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from backends.base import JobState
+from backends.contract.jobs import JobState
 from backends.testing import ScriptedBackend
 from controller.apply.context import ApplyContext
 from controller.apply.dispatch import apply_action
 from controller.errors import FtctlError
-from controller.lock.store import hold
+from controller.lockfile.store import hold
 from controller.plan.actions import Blocked, Deferred, Restore, Resume, Train, Wait
 from controller.plan.approval import approve
 from controller.plan.plan import make_plan
-from controller.project import Project
+from controller.project.project import Project
 from controller.run.observe import observe
 from controller.run.prepare import prepare_run
 from controller.run.reconcile import RunOptions, run_until_settled

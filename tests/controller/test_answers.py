@@ -2,9 +2,9 @@
 
 import pytest
 
-from backends.base import HyperparametersInvalid
+from backends.contract.errors import HyperparametersInvalid
 from backends.local_gpu.backend import LocalGpuBackend
-from controller.check import Answers
+from controller.resolve.validate import Answers
 
 
 class Counting(LocalGpuBackend):

@@ -13,8 +13,8 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from controller.settings import Settings
 from controller.spec.model import Spec
+from controller.spec.settings import Settings
 from tests.fuzz.harness import Outcome, defects, placed, print_tally, run_cases
 from tests.fuzz.repository import SPEC, Repository, repository
 from tests.fuzz.schema_values import Corpus

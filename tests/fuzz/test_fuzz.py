@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from controller.settings import Settings
 from controller.spec.model import Spec
+from controller.spec.settings import Settings
 from tests.fuzz import data_files, specs
 from tests.fuzz.harness import Outcome, defects, placed
 from tests.fuzz.repository import repository

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from controller.data.globs import has_wildcard
-from controller.data.html_text import html_to_text
-from controller.data.nearest import did_you_mean
-from controller.data.pii import find
-from controller.data.readers.prose import border
+from controller.data.readers.text import border
+from controller.data.sources.globs import has_wildcard
+from controller.data.suggestions import did_you_mean
+from controller.data.transforms.html_to_text import html_to_text
+from controller.data.transforms.pii.detect import find
 from controller.evaluate.gate import parse_condition
 from controller.render.text import one_line, safe
 from controller.spec.where import parse_where
@@ -22,8 +22,8 @@ LENGTH = 50_000
 CPU_S = 0.5
 PATTERNS = {found.place: found for found in found_patterns()}
 EXCEPTIONS = {
-    "controller.data.html_text._KEPT": "its text ends with `>`, so that every `<` has an end",
-    "controller.data.html_text._PARTED": "its text ends with a mark, so that no run is in vain",
+    "controller.data.transforms.html_to_text._KEPT": "its text ends with `>`, so that every `<` has an end",
+    "controller.data.transforms.html_to_text._PARTED": "its text ends with a mark, so that no run is in vain",
 }
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import BaseModel, Job, TrainRequest
+from backends.contract.jobs import BaseModel, Job, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
-from backends.local_gpu.run_dir import create
+from backends.local_gpu.jobs.run_dir import create
 from tests.tiny_base import LINES, make_base
 
 
@@ -84,7 +84,7 @@ def make_request(tmp_path, backend, base_folder):
         origins = "".join(f"data/rows.jsonl:{n + 1}\n" for n in range(len(rows)))
         (data / "train.origins").write_text(origins)
         settings = {"learning_rate": 1e-3} | hyperparameters
-        base_model = backend.identify(str(base or base_folder), None, tmp_path)
+        base_model = backend.resolve_base_model(str(base or base_folder), None, tmp_path)
         assert isinstance(base_model, BaseModel)
         complete = backend.parse_hyperparameters(method, settings)
         return TrainRequest(
@@ -128,7 +128,7 @@ def finished(job: Job) -> bool:
 def train_here(make_request, tmp_path):
     """Return a function that trains in this process, by a recipe, and returns the run."""
     # Tests without the training packages import this file too.
-    trainer = importlib.import_module("backends.local_gpu.train")
+    trainer = importlib.import_module("backends.local_gpu.training.train")
 
     def run(recipe=1, max_gpu_hours=None, **settings):
         request = make_request(**settings)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import Endpoint
+from backends.contract.backend import Endpoint
 from backends.openai.backend import OpenAIBackend
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -2,9 +2,9 @@
 
 import json
 
-from backends.base import BaseModel, TrainRequest
-from backends.openai.completions import Pace
-from backends.openai.patience import Patience
+from backends.contract.jobs import BaseModel, TrainRequest
+from backends.openai.api.retry_policy import Patience
+from backends.openai.chat.completions import Pace
 
 MODEL = "gpt-4o-mini-2024-07-18"
 QUICK = Patience(window_s=0.25, pause_s=0.02, lag_s=0.0, look_s=0.0, slow_down_s=2.0)

@@ -16,10 +16,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fault_server import KEY
 from openai_helpers import QUICK_PACE, write_request
 
-import backends.openai.client  # noqa: F401 - imported once, here
-from backends.base import BackendError, Endpoint
+import backends.openai.api.client  # noqa: F401 - imported once, here
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
+from backends.openai.api.retry_policy import Patience
 from backends.openai.backend import OpenAIBackend
-from backends.openai.patience import Patience
 
 
 def die_at(number, when):

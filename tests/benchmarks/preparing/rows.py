@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from backends.local_gpu import small_base_corpus
+from backends.local_gpu.models import small_base_corpus
 
 SENTENCES = 20_000
 """Sentences that rows are put together from."""

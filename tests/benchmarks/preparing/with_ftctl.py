@@ -12,14 +12,14 @@ import sys
 import time
 from pathlib import Path
 
-from controller.inputs import Readings
-from controller.lock.model import Lockfile
-from controller.project import open_project
-from controller.recipes import Recorded
-from controller.resolve import resolve
+from controller.lockfile.model import Lockfile
+from controller.project.project import open_project
+from controller.resolve.inputs import Readings
+from controller.resolve.recipes import Recorded
+from controller.resolve.resolve import resolve
 from controller.run.backends import backends_of
-from controller.settings import Policies
 from controller.spec.load import load_specs
+from controller.spec.settings import Policies
 
 
 def main() -> None:

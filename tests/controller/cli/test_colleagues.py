@@ -24,7 +24,7 @@ PLUGIN = '''
 import json
 from pathlib import Path
 
-from backends.base import BackendError
+from backends.contract.errors import BackendError
 from backends.testing import ScriptedBackend
 
 
@@ -43,8 +43,8 @@ class Priced(ScriptedBackend):
     def observe(self, job_ids):
         return self._tell("observe") or super().observe(job_ids)
 
-    def find(self, fingerprints):
-        return self._tell("find") or super().find(fingerprints)
+    def find_jobs(self, fingerprints):
+        return self._tell("find_jobs") or super().find_jobs(fingerprints)
 
 
 def create(state, endpoint):

@@ -13,7 +13,7 @@ import pytest
 
 from backends.testing import GOES_WELL
 from controller.cli import COMMANDS, run
-from controller.lock.store import hold
+from controller.lockfile.store import hold
 from tests.children import child
 
 pytestmark = pytest.mark.usefixtures("installed")

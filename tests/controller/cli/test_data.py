@@ -143,8 +143,8 @@ def test_a_second_look_reads_no_example(cafe, monkeypatch):
     def fail(path: Path):
         raise AssertionError(f"{path} is read")
 
-    monkeypatch.setattr("controller.data.lengths.blocks", fail)
-    monkeypatch.setattr("controller.data.statistics.blocks", fail)
+    monkeypatch.setattr("controller.data.reports.token_counts.blocks", fail)
+    monkeypatch.setattr("controller.data.reports.statistics.blocks", fail)
     assert cafe("data", "stats", "faq") == first
 
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from backends.installation import install_command
 from controller.cli import run
-from controller.lock.model import (
+from controller.lockfile.model import (
     Build,
     DataFacts,
     Entry,
@@ -77,7 +78,7 @@ class Raising(ScriptedBackend):
     def observe(self, *arguments):
         raise ZeroDivisionError("boom")
 
-    events = cancel = identify = complete = find = submit = estimate = observe
+    events = cancel = resolve_base_model = complete = find_jobs = submit = estimate = observe
 
 
 class Nonsense(ScriptedBackend):
@@ -240,11 +241,11 @@ def test_no_key(recorded, typed):
 def test_no_sdk(recorded, typed, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setitem(sys.modules, "openai", None)
-    monkeypatch.delitem(sys.modules, "backends.openai.client", raising=False)
+    monkeypatch.delitem(sys.modules, "backends.openai.api.client", raising=False)
     (name,) = recorded("openai")
     text = recorded.clean(typed, name)
     if typed[0] in {"logs", "wait", "cancel", "retry", "chat", "status"}:
-        assert "pip install 'ftctl[openai]'" in text
+        assert install_command("openai") in text
 
 
 @pytest.mark.parametrize("typed", ASKING, ids=" ".join)
@@ -369,7 +370,8 @@ def test_a_prompt_that_is_refused_does_not_end_a_conversation(shell, monkeypatch
 
 
 PICKY = """
-from backends.base import Completion, PromptRefused
+from backends.contract.completions import Completion
+from backends.contract.errors import PromptRefused
 from backends.testing import ScriptedBackend
 
 

@@ -210,7 +210,7 @@ def test_preference_pairs_are_what_the_service_describes(typed):
 
 @pytest.fixture(scope="module")
 def small_base(tmp_path_factory):
-    make = pytest.importorskip("backends.local_gpu.small_base").make_small_base
+    make = pytest.importorskip("backends.local_gpu.models.small_base").make_small_base
     folder = tmp_path_factory.mktemp("bases") / "small"
     make(folder, steps=1)
     return folder

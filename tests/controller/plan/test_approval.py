@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from backends.base import Estimate, JobState
-from controller.lock.model import Lockfile
+from backends.contract.jobs import Estimate, JobState
+from controller.lockfile.model import Lockfile
 from controller.plan.actions import Evaluate, Judge, Promote, Record, Restore, Reuse, Train
 from controller.plan.approval import approve, identity, is_allowed, owns
 from controller.plan.observed import Lost, Observed

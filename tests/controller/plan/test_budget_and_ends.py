@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from backends.base import Estimate
-from controller.lock.model import Entry, Lockfile
+from backends.contract.jobs import Estimate
+from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import Blocked, Obstacle, Shutdown, Train, Wait
 from controller.plan.observed import Observed
 from controller.plan.plan import make_plan

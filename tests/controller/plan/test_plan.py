@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from backends.base import Estimate, JobState, Progress
-from controller.lock.model import Entry, Lockfile
+from backends.contract.jobs import Estimate, JobState, Progress
+from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import (
     Adopt,
     Blocked,

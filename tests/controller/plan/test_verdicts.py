@@ -3,8 +3,8 @@
 import pytest
 
 from controller.evaluate.gate import RULE, judge
-from controller.lock.model import Verdict
-from controller.lock.store import Lockfile
+from controller.lockfile.model import Verdict
+from controller.lockfile.store import Lockfile
 from controller.plan.actions import Blocked, Judge, Promote, Reuse
 from controller.plan.approval import decisions_of, terms_of
 from controller.plan.observed import Observed

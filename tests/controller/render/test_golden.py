@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from backends.base import Estimate, JobState, Progress
+from backends.contract.jobs import Estimate, JobState, Progress
 from controller.errors import Problem
-from controller.lock.model import Lockfile
+from controller.lockfile.model import Lockfile
 from controller.plan.actions import Blocked, DataChange, Deferred, Obstacle
 from controller.plan.fingerprint import short
 from controller.plan.observed import Lost, Observed

@@ -2,8 +2,8 @@
 
 import json
 
-from backends.base import Completion
-from controller.lock.store import hold
+from backends.contract.completions import Completion
+from controller.lockfile.store import hold
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "book", "arguments": "{}"}}

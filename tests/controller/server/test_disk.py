@@ -5,11 +5,11 @@ import itertools
 import os
 
 import pytest
+from chat_helpers import record
 from serve_helpers import BASE, Trainer, lines, serving, upload
-from test_chat import record
 
 from controller.cli import run
-from controller.settings import load_settings
+from controller.spec.settings import load_settings
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.memo import read_memo, write_memo
 from controller.spec.load import read_specs
 from controller.spec.parsed import Parsed
 from controller.spec.yaml import parse_yaml
+from controller.state_memo import read_memo, write_memo
 
 SPEC = """\
 backend: local-gpu

@@ -1,0 +1,150 @@
+"""A loaded model with the adapters on it and the answers it is making."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from peft import PeftModel, get_peft_model, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import PreTrainedModel
+
+from backends.contract.errors import BackendError, ModelMissing
+from backends.local_gpu.inference.continuous_batching import Batch
+from backends.local_gpu.models.adapters import WEIGHTS, read_adapter
+
+_ADAPTERS: Final = 8
+"""Adapters that stay on a network; more stay only while in use."""
+
+
+class Network:
+    """A loaded model with the adapters on it and the answers it is making."""
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype, folder: Path) -> None:
+        self.batch = Batch(model, dtype)
+        self._base = folder
+        self._adapters: OrderedDict[str, None] = OrderedDict()
+
+    def attach(self, asked: Mapping[str, Any]) -> str:
+        """Return the name of a trained adapter, putting it on the network if it is not there.
+
+        Raises:
+            ModelMissing: The adapter's weights are gone.
+            BackendError: The weights do not fit, or do nothing.
+        """
+        folder = Path(asked["folder"])
+        weights = folder / WEIGHTS
+        if not weights.exists():
+            raise ModelMissing(
+                f"the weights of {asked['id']} are gone: {weights}", "train it again"
+            )
+        # A model that was deleted and trained again has the same ID. peft allows no dots in a name.
+        file = weights.stat()
+        name = f"{folder.parent.name}-{file.st_ino:x}-{file.st_mtime_ns:x}"
+        if name not in self._adapters:
+            self._make_room(_ADAPTERS)
+            try:
+                self._load(asked, weights, name)
+            except _OtherExperts:
+                # An adapter that is not in use may be in the way.
+                self._make_room(1)
+                self._load(asked, weights, name)
+        self._adapters[name] = None
+        self._adapters.move_to_end(name)
+        return name
+
+    def _make_room(self, most: int) -> None:
+        for name in list(self._adapters):
+            if len(self._adapters) < most:
+                return
+            if name not in self.batch.adapters:
+                self._remove(name)
+                del self._adapters[name]
+
+    def _load(self, asked: Mapping[str, Any], weights: Path, name: str) -> None:
+        try:
+            model = self.batch.model
+            plain = model.get_base_model() if isinstance(model, PeftModel) else model
+            config, stored = read_adapter(weights.parent, self._base, plain)
+            if isinstance(model, PeftModel):
+                model.add_adapter(name, config)
+            else:
+                model = get_peft_model(model, config, adapter_name=name)
+            self.batch.adapt(model)
+            _check(model, stored, name, asked["id"])
+            set_peft_model_state_dict(model, stored, adapter_name=name)
+        except BackendError:
+            self._remove(name)
+            raise
+        except Exception as error:  # damaged files and files of other tools fail in many ways
+            self._remove(name)
+            if isinstance(error, ValueError) and "must target the same" in str(error):
+                raise _OtherExperts(
+                    f"the adapter of {asked['id']} changes other parameters of the experts than "
+                    "adapters that are answering now",
+                    "ask again in a moment",
+                ) from error
+            raise BackendError(
+                f"the adapter of {asked['id']} cannot be loaded: {error}",
+                f"its folder is damaged ({weights.parent}): train it again with `ftctl retry NAME`",
+            ) from error
+
+    def _remove(self, name: str) -> None:
+        """Take an adapter off, even if it is on some of its layers only."""
+        model = self.batch.model
+        if isinstance(model, PeftModel):
+            if name in model.peft_config:
+                model.delete_adapter(name)
+            else:
+                _take_off(model, name)
+            self.batch.adapt(model if model.peft_config else model.unload())
+        else:
+            _unwrap(model)
+
+
+class _OtherExperts(BackendError):
+    """Another adapter on the model changes other fused parameters, which peft does not support."""
+
+
+def _take_off(model: PeftModel, name: str) -> None:
+    for layer in model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.delete_adapter(name)
+
+
+def _unwrap(model: PreTrainedModel) -> None:
+    """Put back the layers that peft wrapped before it failed."""
+    wrapped = [(path, one) for path, one in model.named_modules() if isinstance(one, LoraLayer)]
+    for path, layer in wrapped:
+        parent, _, child = path.rpartition(".")
+        if isinstance(model.get_submodule(parent), LoraLayer):
+            continue  # a wrapper within a wrapper, which goes with it
+        setattr(model.get_submodule(parent), child, layer.get_base_layer())
+
+
+def _check(model: PeftModel, stored: Mapping[str, torch.Tensor], name: str, model_id: str) -> None:
+    """Require that an adapter is complete and has an effect.
+
+    Raises:
+        BackendError: The adapter does not fit, or changes nothing.
+    """
+    expected = {
+        parameter.replace(f".{name}", "")
+        for parameter, _ in model.named_parameters()
+        if ".lora_" in parameter and f".{name}" in parameter
+    }
+    if stored.keys() != expected:
+        missing = sorted(expected - stored.keys())[:3]
+        unknown = sorted(stored.keys() - expected)[:3]
+        raise BackendError(
+            f"the adapter of {model_id} does not fit the base model "
+            f"(missing: {missing}, unknown: {unknown})",
+            "use the base model that it was trained from",
+        )
+    if not any(tensor.any() for key, tensor in stored.items() if ".lora_B" in key):
+        raise BackendError(
+            f"the adapter of {model_id} changes nothing on the base model",
+            "train it again with `ftctl retry NAME`",
+        )

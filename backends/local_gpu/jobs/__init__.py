@@ -1,0 +1,1 @@
+"""Training jobs on this machine: run folders, worker processes and devices."""

@@ -1,0 +1,85 @@
+"""Speeds of past trainings on this machine, to estimate the hours of a new training."""
+
+import json
+import time
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from backends.atomic_files import append_line
+from backends.contract.inspector import Json
+from backends.contract.jobs import TrainRequest
+from backends.local_gpu.jobs.devices import CPU
+from backends.local_gpu.jobs.run_dir import read_lines
+
+_FILE: Final = "speeds.jsonl"
+_NEWEST: Final = 5
+"""Number of past trainings of the same kind that count."""
+_SURE: Final = (0.8, 1.25)
+"""Factors of the measured hours that bound an estimate from counted tokens."""
+_ROUGH: Final = (0.5, 2.0)
+"""Factors that bound an estimate from the number of examples."""
+
+
+def remember(state: Path, request: TrainRequest, facts: Mapping[str, Any], examples: int) -> None:
+    """Record the speed of a finished training.
+
+    Args:
+        state: The backend's folder.
+        request: Request of the training.
+        facts: Facts of the finished training.
+        examples: Number of examples in its training set.
+    """
+    hours = facts["seconds"] / 3600
+    line: dict[str, Json] = {
+        **_kind(request),
+        "device": CPU if facts["device"] == CPU else "gpu",
+        "tokens_per_hour": facts["trained_tokens"] / hours,
+        "examples_per_hour": examples * facts["epochs"] / hours,
+        "finished_s": time.time(),
+    }
+    append_line(state / _FILE, json.dumps(line).encode())
+
+
+def hours(
+    state: Path, request: TrainRequest, device: str, examples: int, tokens: int | None
+) -> tuple[float, float] | None:
+    """Return the least and the most hours that a training is expected to take.
+
+    Args:
+        state: The backend's folder.
+        request: Request of the training.
+        device: A device that the training may run on.
+        examples: Number of examples in its training set.
+        tokens: Number of tokens in its training set, where counted.
+
+    Returns:
+        None where no training of the same kind has ended on this machine yet.
+    """
+    epochs = int(str(request.hyperparameters["num_train_epochs"]))
+    wanted = _kind(request) | {"device": CPU if device == CPU else "gpu"}
+    same = [
+        line
+        for line in read_lines(state / _FILE)
+        if all(line.get(key) == value for key, value in wanted.items())
+    ]
+    newest = list(islice(reversed(same), _NEWEST))
+    key, amount, (least, most) = (
+        ("examples_per_hour", examples, _ROUGH)
+        if tokens is None
+        else ("tokens_per_hour", tokens, _SURE)
+    )
+    rates = [rate for line in newest if isinstance(rate := line.get(key), float) and rate > 0]
+    if not rates:
+        return None
+    return amount * epochs / max(rates) * least, amount * epochs / min(rates) * most
+
+
+def _kind(request: TrainRequest) -> dict[str, Json]:
+    """Return the properties that two trainings must share for a comparison of their speeds."""
+    return {
+        "base_model": request.base_model.identity,
+        "method": request.method,
+        "finetuning_type": request.hyperparameters["finetuning_type"],
+    }

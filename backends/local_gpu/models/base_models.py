@@ -1,0 +1,218 @@
+"""What a spec's `base_model` is: a folder's contents, or a hub model's exact commit.
+
+Found without network and without any of the training packages; a model's bytes are hashed once
+and remembered by path, size and time of change.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from backends.atomic_files import append_line
+from backends.contract.errors import BaseModelMissing
+from backends.contract.jobs import BaseModel
+from backends.local_gpu.jobs.run_dir import read_json, read_lines
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_FILES: Final = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "model.safetensors.index.json",
+    "*.safetensors",
+)
+"""What decides how a model computes, reads and writes."""
+
+
+def resolve_base_model(
+    base_model: str, revision: str | None, folder: Path, state: Path
+) -> BaseModel:
+    """Find out what a `base_model` is.
+
+    Args:
+        base_model: As written: a folder (`./…`, `../…`, absolute) or a hub ID.
+        revision: Branch, tag or commit of a hub model.
+        folder: Where relative folders start.
+        state: Where digests are remembered.
+
+    Raises:
+        BaseModelMissing: It is not here, is no model, or its commit cannot be known.
+    """
+    if base_model.startswith(("./", "../", "/")):
+        path = (folder / base_model).resolve()
+        return BaseModel(reference=str(path), revision=None, identity=_digest(path, state))
+    if not _HUB_ID.fullmatch(base_model):
+        raise BaseModelMissing(
+            f"{base_model!r} is neither a hub ID nor a folder",
+            "write ORGANISATION/NAME, or a folder that starts with ./ or ../",
+        )
+    commit = _commit(base_model, revision)
+    return BaseModel(reference=base_model, revision=commit, identity=f"hub:{base_model}@{commit}")
+
+
+def verify_unchanged(base_model: BaseModel, state: Path) -> None:
+    """Make sure that a folder still holds what the request was made from.
+
+    Raises:
+        BaseModelMissing: It is gone or holds something else now.
+    """
+    if (
+        base_model.revision is None
+        and _digest(model_folder(base_model), state) != base_model.identity
+    ):
+        raise BaseModelMissing(
+            f"the base model in {base_model.reference} has changed since this job was planned",
+            "plan again: another base model is another fine-tune",
+        )
+
+
+def local_folder(base_model: BaseModel) -> Path | None:
+    """Return the folder of a model whose every file is on this machine, else None."""
+    folder = model_folder(base_model)
+    if base_model.revision is None:
+        return folder if folder.is_dir() else None
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        named = set(re.findall(r'"([^"/]+\.safetensors)"', index.read_text()))
+        complete = all((folder / name).exists() for name in named)
+    else:
+        complete = any(folder.glob("*.safetensors"))
+    return folder if complete and (folder / "config.json").exists() else None
+
+
+def require_obtainable(base_model: BaseModel) -> None:
+    """Make sure that a model is here, or may be fetched when it is needed.
+
+    Raises:
+        BaseModelMissing: It is not here, and this machine was told to stay offline.
+    """
+    offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "on", "yes", "true"}
+    if local_folder(base_model) is None and (offline or base_model.revision is None):
+        raise not_here(base_model)
+
+
+def not_here(base_model: BaseModel) -> BaseModelMissing:
+    """Return the error that says how to get a model."""
+    if base_model.revision is None:
+        return BaseModelMissing(f"{base_model.reference} is gone", "check the path")
+    return BaseModelMissing(
+        f"{base_model.reference} at {base_model.revision} is not on this machine",
+        f"hf download {base_model.reference} --revision {base_model.revision}",
+    )
+
+
+def tokenizer_folder(base_model: BaseModel) -> Path:
+    """Return the folder with the tokenizer, which may be here without the weights.
+
+    Raises:
+        BaseModelMissing: The tokenizer is not here.
+    """
+    folder = model_folder(base_model)
+    if (folder / "tokenizer.json").exists():
+        return folder
+    if base_model.revision is None:
+        raise _no_tokenizer(folder)
+    raise not_here(base_model)
+
+
+def longest_context(base_model: BaseModel) -> int | None:
+    """Return how many tokens a model reads at most; None where its files do not say."""
+    config = read_json(model_folder(base_model) / "config.json") or {}
+    # A model that also sees keeps the settings of its language part apart.
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else config
+    length = text.get("max_position_embeddings")
+    return length if isinstance(length, int) else None
+
+
+def model_folder(base_model: BaseModel) -> Path:
+    """Return where a model lies, or would lie."""
+    if base_model.revision is None:
+        return Path(base_model.reference)
+    return _hub_folder(base_model.reference) / "snapshots" / base_model.revision
+
+
+def _hub_folder(hub_id: str) -> Path:
+    """Return where the hub's client keeps a model, without importing that client."""
+    home = os.environ.get("HF_HOME") or os.path.join(  # noqa: PTH118 - may hold `~` and variables
+        os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"
+    )
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    root = Path(cache or Path(home) / "hub").expanduser()
+    return root / ("models--" + hub_id.replace("/", "--"))
+
+
+def _commit(hub_id: str, revision: str | None) -> str:
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
+    name = revision or "main"
+    # A branch may hold slashes; nothing may lead out of the folder of references.
+    references = _hub_folder(hub_id) / "refs"
+    try:
+        commit = (references / name).read_text().strip() if ".." not in name else ""
+    except OSError:
+        commit = ""
+    if _COMMIT.fullmatch(commit):
+        return commit
+    flag = f" --revision {revision}" if revision else ""
+    raise BaseModelMissing(
+        f"{hub_id} ({name}) is not on this machine, so its exact commit is not known",
+        f"hf download {hub_id}{flag}\nor pin it: `revision:` with the commit's 40 digits",
+    )
+
+
+def _digest(folder: Path, state: Path) -> str:
+    if not (folder / "config.json").is_file():
+        raise BaseModelMissing(
+            f"there is no model in {folder}: config.json is missing",
+            f"check the path, or make the small one: "
+            f"python -m backends.local_gpu.models.small_base {folder}",
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise BaseModelMissing(
+            f"{folder} has no *.safetensors; other weight files can run code and are never loaded",
+            "convert the weights to safetensors first",
+        )
+    if not (folder / "tokenizer.json").is_file():
+        raise _no_tokenizer(folder)
+    memory = state / "digests.jsonl"
+    known = {str(line.get("file")): str(line.get("sha256")) for line in read_lines(memory)}
+    whole = hashlib.sha256()
+    for path in sorted(_identity_files(folder)):
+        whole.update(f"{path.name} {_file_digest(path, known, memory)}\n".encode())
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _no_tokenizer(folder: Path) -> BaseModelMissing:
+    return BaseModelMissing(
+        f"{folder} has no tokenizer.json",
+        "save the model's tokenizer there once with transformers: "
+        "AutoTokenizer.from_pretrained(…).save_pretrained(…)",
+    )
+
+
+def _identity_files(folder: Path) -> Iterator[Path]:
+    for pattern in _FILES:
+        yield from folder.glob(pattern)
+
+
+def _file_digest(path: Path, known: dict[str, str], memory: Path) -> str:
+    stat = path.stat()
+    key = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino} {path}"
+    if key in known:
+        return known[key]
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    # Small files are read faster than remembered.
+    if stat.st_size > 1 << 20:
+        append_line(memory, json.dumps({"file": key, "sha256": found}).encode())
+    return found

@@ -1,0 +1,244 @@
+"""Opening base models, putting adapters on them, and writing what was trained.
+
+Weights are safetensors, in and out; no pickle is read, and no code of a model's repository runs.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import torch
+import transformers
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    PreTrainedModel,
+)
+
+from backends.atomic_files import sync_folder
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, TrainRequest
+from backends.local_gpu.jobs.devices import DEVICE
+from backends.local_gpu.jobs.run_dir import encode
+from backends.local_gpu.models.base_models import local_folder, not_here, require_obtainable
+from backends.local_gpu.models.language_part import language_part
+from backends.local_gpu.models.safetensors_headers import headers
+from backends.local_gpu.tokens.chat_tokens import Chat
+
+_TOKENIZER: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "LICENSE",
+    "NOTICE",
+)
+"""Copied from the base model as they are; ftctl adds no tokens."""
+_WEIGHTS: Final = "*.safetensors"
+_TRAINABLE: Final = {"BF16": torch.bfloat16, "F16": torch.float16}
+_AS_THE_BASE: Final = 2
+"""From this recipe on, a fully trained model is stored complete, in its base's precision."""
+
+
+def device() -> torch.device:
+    """Return the device that this process was given.
+
+    Raises:
+        BackendError: It is a GPU, and torch cannot use it.
+    """
+    if os.environ.get(DEVICE, "cpu") == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise BackendError(
+            "this machine has an NVIDIA GPU, but the installed torch cannot use it",
+            "install a CUDA build of torch, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU",
+        )
+    return torch.device("cuda")
+
+
+def precision(wanted: str, where: torch.device) -> torch.dtype:
+    """Return what the matrix work is done in."""
+    if wanted == "auto":
+        has_it = where.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_it else torch.float32
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def base_folder(base_model: BaseModel) -> Path:
+    """Return the folder of a base model, fetching a hub model unless offline.
+
+    Raises:
+        BaseModelMissing: It is not here and cannot be fetched.
+    """
+    folder = local_folder(base_model)
+    if folder is not None:
+        return folder
+    require_obtainable(base_model)
+    wanted = ["*.json", "*.jinja", _WEIGHTS, "LICENSE*"]
+    try:
+        found = transformers.utils.hub.snapshot_download(
+            base_model.reference, revision=base_model.revision, allow_patterns=wanted
+        )
+    except Exception as error:  # any transport's error; the cause is kept
+        raise not_here(base_model) from error
+    return Path(found)
+
+
+def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrainedModel:
+    """Open a model.
+
+    Raises:
+        BackendError: It cannot be opened.
+    """
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+        opener = AutoModelForCausalLM if known else AutoModelForMultimodalLM
+        model = opener.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise BackendError(
+            f"the model in {folder} cannot be opened: {error}",
+            "check that it is a causal language model that the installed transformers knows",
+        ) from error
+    return model.to(where)
+
+
+def save_model(model: PreTrainedModel, target: Path, folder: Path, recipe: int) -> None:
+    """Write a fully trained model in the form in which its base is stored.
+
+    Args:
+        model: The trained model. Its weights may be rounded to a smaller dtype.
+        target: A new folder.
+        folder: Folder of the base model.
+        recipe: Recipe of the training. Recipe 1 stored float32, and only the trained part.
+    """
+    if recipe < _AS_THE_BASE:
+        model.save_pretrained(target)
+        return
+    usual, stored = stored_dtypes(folder)
+    part = language_part(folder, model)
+    for name, weights in model.named_parameters():
+        weights.data = weights.data.to(stored.get(part.elsewhere(name), usual))
+    if part.here == part.whole:
+        model.save_pretrained(target)
+        return
+    whole = AutoModelForMultimodalLM.from_pretrained(
+        folder, dtype=usual, local_files_only=True, use_safetensors=True
+    )
+    trained = {part.elsewhere(name): value for name, value in model.state_dict().items()}
+    unknown = whole.load_state_dict(trained, strict=False).unexpected_keys
+    if unknown:
+        raise BackendError(f"the whole model has no place for {unknown[0]}")
+    whole.save_pretrained(target)
+
+
+def whole_size(model: PreTrainedModel, folder: Path, recipe: int) -> int:
+    """Return the bytes that `save_model` needs on disk."""
+    if recipe >= _AS_THE_BASE:
+        return sum(path.stat().st_size for path in folder.glob(_WEIGHTS))
+    return sum(weights.numel() * weights.element_size() for weights in model.parameters())
+
+
+def stored_dtypes(folder: Path) -> tuple[torch.dtype, dict[str, torch.dtype]]:
+    """Return the most common dtype of a model's stored weights, and each weight's dtype by name.
+
+    A dtype in which no training is possible counts as float32.
+
+    Args:
+        folder: Folder of the model.
+    """
+    numbers: Counter[torch.dtype] = Counter()
+    stored = {}
+    for header in headers(folder):
+        for name, tensor in header.items():
+            stored[name] = _TRAINABLE.get(tensor["dtype"], torch.float32)
+            numbers[stored[name]] += math.prod(tensor["shape"])
+    ((usual, _),) = numbers.most_common(1)
+    return usual, stored
+
+
+def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[str, str]) -> None:
+    """Put tokenizer, template, generation settings and documents beside trained weights.
+
+    A model that learnt no conversations (`chat` is None) keeps what its base says of them.
+    """
+    for name in _TOKENIZER:
+        if (base / name).exists():
+            shutil.copyfile(base / name, target / name)
+    template = base / "chat_template.jinja"
+    if chat is not None:
+        (target / template.name).write_text(chat.template.source, encoding="utf-8")
+    elif template.exists():
+        shutil.copyfile(template, target / template.name)
+    given = base / "generation_config.json"
+    generation = json.loads(given.read_text()) if given.exists() else {}
+    # Servers stop where this file says; the end of turn that was trained has to be among it.
+    if chat is not None:
+        generation["eos_token_id"] = sorted(chat.stops)
+    (target / given.name).write_bytes(encode(generation))
+    for name, text in texts.items():
+        (target / name).write_text(text, encoding="utf-8")
+
+
+def seal(partial: Path, final: Path) -> None:
+    """Make a finished folder durable and give it its name, all at once."""
+    for path in partial.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(partial)
+    partial.replace(final)
+    sync_folder(final.parent)
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the SHA-256 of a model folder's weights."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob(_WEIGHTS)):
+        with path.open("rb") as file:
+            whole.update(
+                f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+            )
+    return f"sha256:{whole.hexdigest()}"
+
+
+def model_card(request: TrainRequest, facts: Mapping[str, Json], *, adapter: bool) -> str:
+    """Return the README of a model's folder."""
+    kind = "LoRA adapter" if adapter else "Model"
+    rows = "\n".join(_card_rows(request, facts))
+    return (
+        f"---\nbase_model: {request.base_model.reference}\n"
+        f"library_name: {'peft' if adapter else 'transformers'}\n"
+        f"pipeline_tag: text-generation\n---\n\n# {request.name}\n\n"
+        f"{kind} trained by ftctl; `provenance.json` says from what, `metrics.json` how it went.\n\n"
+        f"| | |\n|---|---|\n{rows}\n"
+    )
+
+
+def _card_rows(request: TrainRequest, facts: Mapping[str, Json]) -> Iterator[str]:
+    yield f"| fingerprint | `{request.fingerprint}` |"
+    yield f"| attempt | {request.attempt} |"
+    yield f"| base model | `{request.base_model.identity}` |"
+    yield f"| seed | {request.seed} |"
+    for key in ("steps", "epochs", "trained_tokens", "train_loss", "held_out_loss_before"):
+        yield f"| {key.replace('_', ' ')} | {facts[key]} |"
+    yield f"| held out loss | {facts['held_out_loss']} |"

@@ -1,0 +1,32 @@
+"""Headers of a model's safetensors files, read without weights and without importing torch."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from backends.contract.errors import BackendError
+
+
+def headers(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield each weight file's tensors by name: their `dtype` (as in `BF16`) and `shape`.
+
+    Args:
+        folder: Folder of the model.
+
+    Raises:
+        BackendError: A file is damaged.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                # Do not allocate the length that a damaged file states.
+                found = json.loads(file.read(min(length, path.stat().st_size)))
+            found.pop("__metadata__", None)
+        except (struct.error, ValueError, AttributeError) as error:
+            raise BackendError(
+                f"{path} is no safetensors file: {error}", "fetch or convert the model again"
+            ) from error
+        yield found

@@ -1,0 +1,1 @@
+"""Chat templates: rendering of conversations, and parsing of answers."""

@@ -1,0 +1,257 @@
+"""How a local model reads examples, for whoever builds a dataset.
+
+The door to the tokenizer: it is opened in the process that counts, and never travels between
+processes. What needs no tokenizer needs no package of the extra either.
+"""
+
+import hashlib
+import importlib
+import json
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Feature, Json, Limits, Piece
+from backends.contract.jobs import BaseModel
+from backends.installation import install_command
+from backends.local_gpu.models.base_models import longest_context, model_folder, tokenizer_folder
+from backends.local_gpu.models.model_files import special_of
+from backends.local_gpu.tokens.example_checks import check_conversation, check_text
+
+if TYPE_CHECKING:
+    from backends.local_gpu.templates.chat_templates import Template
+    from backends.local_gpu.tokens.tokenizers import Reader
+
+VERSION: Final = 2
+"""Raised whenever the same files would be counted otherwise."""
+RULES_VERSION: Final = 2
+"""Raised whenever other examples are refused."""
+_DECISIVE: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_START: Final = 3
+"""Bytes: `<|i` stands in few texts."""
+_THOUGHTS: Final = ("<think>", "enable_thinking", "<|channel|>", "reasoning_content")
+"""Texts that only a chat template with a place for thoughts contains."""
+_SHIPPED: Final = Path(__file__).parent.parent / "templates" / "shipped"
+_UNCHECKED: Final = "it was not checked whether the chat template can show every example"
+_SPEAKER: Final = re.compile(b'"role":"([a-z])')
+_TAKING_TURNS: Final = re.compile(b"(?:s?(?:ua)++)*+")
+_SYSTEM: Final = b'"role":"system"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalInspector:
+    """Implements `ExampleInspector`; see there for what each method promises."""
+
+    base_model: BaseModel
+    chat_template: str | None = None
+    """A shipped template that replaces the model's own."""
+    thinking: bool = False
+    """True if the model is trained to think before it answers."""
+    max_length: int | None = None
+    """Of plain texts: most tokens that are read at once. None reads conversations."""
+
+    @cached_property
+    def identity(self) -> str:
+        """What counts and refusals depend on: the tokenizer's files, not the weights."""
+        parts: list[Json] = [VERSION, RULES_VERSION, self.chat_template, self._context]
+        folder = model_folder(self.base_model)
+        if self.chat_template is not None:
+            parts.append(_sha256(_SHIPPED / f"{self.chat_template}.jinja"))
+        if self.max_length is not None:
+            parts.append(self.max_length)
+        if self.thinking:
+            parts.append("thinking")
+        # Without the packages for rendering, fewer examples are refused.
+        parts.append(self._template is not None)
+        if self.base_model.revision is not None:
+            # Where the tokenizer is not here yet, nothing is refused for its control tokens.
+            parts += [self.base_model.identity, (folder / "tokenizer.json").is_file()]
+        else:
+            parts += [_sha256(folder / name) for name in _DECISIVE]
+        return "local:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @cached_property
+    def thinks(self) -> bool:
+        """True if the chat template has a place for thoughts or channels beside an answer."""
+        if self.max_length is not None or self.chat_template is not None:
+            return False
+        folder = model_folder(self.base_model)
+        beside = folder / "chat_template.jinja"
+        source = beside if beside.is_file() else folder / "tokenizer_config.json"
+        text = source.read_text(encoding="utf-8", errors="replace") if source.is_file() else ""
+        return any(sign in text for sign in _THOUGHTS)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What the trainer accepts of a dataset as a whole: texts of any length, in blocks."""
+        return Limits(max_tokens=None if self.max_length is not None else self._context)
+
+    def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
+        """Return how many tokens each example is trained as."""
+        return self._reader.counts(examples)
+
+    def check(self, example: Mapping[str, Json]) -> None:
+        """Check what the trainer would refuse much later."""
+        if self.max_length is None:
+            check_conversation(example, self._control)
+            self._judge(example)
+        else:
+            check_text(example, self._control)
+
+    def all_pass(self, lines: bytes) -> bool:
+        """Return True only if `check` accepts every line. False is always safe."""
+        if self.max_length is not None or not self._passes(lines):
+            return False
+        may_be_there = any(
+            first in lines and any(start in lines for start in starts)
+            for first, starts in self._starts.items()
+        )
+        return not (may_be_there and self._spelt.search(lines))
+
+    def show(self, example: Mapping[str, Json]) -> list[Piece]:
+        """Return an example exactly as the model sees it, token by token."""
+        return self._reader.show(example)
+
+    def warnings(self, features: Collection[Feature]) -> list[str]:
+        """Return warnings about ignored features, and about checks that were not possible."""
+        if self.max_length is not None:
+            return []
+        found = []
+        if "parallel_tool_calls" in features:
+            found.append(
+                "`parallel_tool_calls` of the examples is read by no chat template: how many "
+                "tools are called at once is learnt from the answers alone"
+            )
+        if not self._tokenizer_is_here:
+            found.append(f"{_UNCHECKED}: the base model is not on this machine")
+        elif self._template is None:
+            found.append(f"{_UNCHECKED}: that needs the packages of `{install_command('local')}`")
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def _context(self) -> int | None:
+        return longest_context(self.base_model)
+
+    @cached_property
+    def _reader(self) -> "Reader":
+        folder = tokenizer_folder(self.base_model)
+        reader: Reader = _import("backends.local_gpu.tokens.tokenizers").open_reader(
+            folder,
+            self.chat_template,
+            self.max_length,
+            self._context,
+            thinking=self.thinking,
+        )
+        return reader
+
+    def _judge(self, example: Mapping[str, Json]) -> None:
+        """Check the example with the chat template, where it is available."""
+        template = self._template
+        if isinstance(template, BackendError):
+            raise BackendError(template.message, template.remedy)
+        if template is not None:
+            self._check_with(template, example)
+
+    @cached_property
+    def _check_with(self) -> "Callable[[Template, Mapping[str, Json]], None]":
+        check: Callable[[Template, Mapping[str, Json]], None] = _import(
+            "backends.local_gpu.templates.learnable"
+        ).check
+        return check
+
+    @property
+    def _tokenizer_is_here(self) -> bool:
+        return (model_folder(self.base_model) / "tokenizer.json").is_file()
+
+    @cached_property
+    def _template(self) -> "Template | BackendError | None":
+        """Chat template, or the error of loading it; None where files or packages are missing."""
+        if self.max_length is not None or not self._tokenizer_is_here:
+            return None
+        try:
+            templates = _import("backends.local_gpu.templates.chat_templates")
+        except BackendError:
+            return None
+        folder = model_folder(self.base_model)
+        try:
+            template: Template = templates.load_template(
+                folder,
+                self.chat_template,
+                special=special_of(folder),
+                thinking=self.thinking,
+            )
+        except BackendError as error:
+            return error
+        return template
+
+    @cached_property
+    def _passing(self) -> tuple[bool, bool, bool]:
+        """Plain conversations that pass: alternating, the same role twice, with a system prompt."""
+        template = self._template
+        if template is None:
+            return True, True, True
+        if isinstance(template, BackendError):
+            return False, False, False
+        kinds: tuple[bool, bool, bool] = _import(
+            "backends.local_gpu.templates.learnable"
+        ).plain_kinds(template)
+        return kinds
+
+    def _passes(self, lines: bytes) -> bool:
+        turns, twice, system = self._passing
+        if not turns or (not system and _SYSTEM in lines):
+            return False
+        # Inside a text, every quote mark has a backslash, so this matches only roles.
+        return twice or _TAKING_TURNS.fullmatch(b"".join(_SPEAKER.findall(lines))) is not None
+
+    @cached_property
+    def _control(self) -> re.Pattern[str]:
+        """Finds control tokens; nothing, where the tokenizer is not here to name them."""
+        return re.compile("|".join(map(re.escape, self._special)) or "(?!)")
+
+    @cached_property
+    def _spelt(self) -> re.Pattern[bytes]:
+        """Pattern of control tokens, and of texts that a template looks for, in canonical lines."""
+        spelt = (json.dumps(token, ensure_ascii=False)[1:-1] for token in self._telling)
+        return re.compile("|".join(map(re.escape, spelt)).encode() or b"(?!)")
+
+    @cached_property
+    def _starts(self) -> Mapping[bytes, set[bytes]]:
+        """What those begin with, by the first byte; few bytes are found many times as fast."""
+        starts: dict[bytes, set[bytes]] = {}
+        for token in self._telling:
+            spelt = json.dumps(token, ensure_ascii=False)[1:-1].encode()
+            starts.setdefault(spelt[:1], set()).add(spelt[:_START])
+        return starts
+
+    @cached_property
+    def _telling(self) -> tuple[str, ...]:
+        template = self._template
+        known = None if isinstance(template, BackendError) else template
+        return (*self._special, *sorted(known.telling if known is not None else ()))
+
+    @cached_property
+    def _special(self) -> tuple[str, ...]:
+        return tuple(special_of(model_folder(self.base_model)).values())
+
+
+def _import(module: str) -> ModuleType:
+    """Import a module that needs packages of the extra."""
+    try:
+        # The one door to them; all else needs them in child processes only.
+        return importlib.import_module(module)
+    except ImportError as error:
+        message = f"counting tokens needs the package {error.name}"
+        raise BackendError(message, install_command("local")) from error
+
+
+def _sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -1,0 +1,115 @@
+"""Which examples go together, in what order, as tensors.
+
+The order follows from the seed and the epoch alone. Examples of like length share a batch, so that
+little is padded; the longest comes first, so that a lack of memory shows at once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from backends.local_gpu.training.tokenized_dataset import IGNORED, Tokens
+
+_POOL: Final = 50
+"""Batches sorted by length together; more would make batches alike from epoch to epoch."""
+_POOLS: Final = 4
+"""At least so many pools, so that small sets are mixed too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """As many examples as there are, each known by its number."""
+
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, place: int) -> int:
+        return place
+
+
+class Batches:
+    """The batches of one epoch after the other.
+
+    Attributes:
+        epoch: Which one comes next; set by the trainer.
+    """
+
+    def __init__(
+        self, lengths: npt.NDArray[np.int64], size: int, accumulation: int, seed: int
+    ) -> None:
+        self.epoch = 0
+        self._lengths = lengths
+        self._size = size
+        self._accumulation = accumulation
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return (len(self._lengths) + self._size - 1) // self._size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in order(self._lengths, self._size * self._accumulation, self._seed, self.epoch):
+            for start in range(0, len(step), self._size):
+                yield step[start : start + self._size]
+
+
+def order(lengths: npt.NDArray[np.int64], step_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Return the examples of every optimiser step of an epoch.
+
+    Args:
+        lengths: Tokens of each example.
+        step_size: Examples per optimiser step; the last step may have fewer.
+        seed: Of the fine-tune.
+        epoch: Counted from 0.
+    """
+    random = np.random.default_rng([seed, epoch])
+    shuffled = random.permutation(len(lengths))
+    pool = step_size * max(1, min(len(lengths) // (step_size * _POOLS), _POOL))
+    steps: list[list[int]] = []
+    for start in range(0, len(shuffled), pool):
+        part = shuffled[start : start + pool]
+        # A stable sort keeps the shuffled order among equals.
+        part = part[np.argsort(-lengths[part], kind="stable")]
+        steps += [part[at : at + step_size].tolist() for at in range(0, len(part), step_size)]
+    # An incomplete step must be the last: every other one is counted as complete.
+    rest = [steps.pop()] if len(lengths) % step_size else []
+    random.shuffle(steps)
+    if steps:
+        first = max(range(len(steps)), key=lambda place: int(lengths[steps[place]].max()))
+        steps[0], steps[first] = steps[first], steps[0]
+    return steps + rest
+
+
+def by_length(lengths: npt.NDArray[np.int64], size: int) -> list[list[int]]:
+    """Return batches of like length, longest first; for measuring and completing."""
+    places = np.argsort(-lengths, kind="stable")
+    return [places[at : at + size].tolist() for at in range(0, len(places), size)]
+
+
+def collate(tokens: Tokens, places: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Stack examples, padded at the end to the longest.
+
+    Padding is told by the attention mask and the labels alone, so its id (0) may be any token's.
+
+    Returns:
+        `input_ids`, `attention_mask` and `labels`, each (batch, longest).
+    """
+    rows = [tokens[place] for place in places]
+    shape = len(rows), max(len(ids) for ids, _ in rows)
+    input_ids = np.zeros(shape, dtype=np.int64)
+    attention_mask = np.zeros(shape, dtype=np.int64)
+    labels = np.full(shape, IGNORED, dtype=np.int64)
+    for row, (ids, learnt) in enumerate(rows):
+        input_ids[row, : len(ids)] = ids
+        attention_mask[row, : len(ids)] = 1
+        labels[row, : len(ids)] = np.where(learnt, ids, IGNORED)
+    return {
+        "input_ids": torch.from_numpy(input_ids),
+        "attention_mask": torch.from_numpy(attention_mask),
+        "labels": torch.from_numpy(labels),
+    }

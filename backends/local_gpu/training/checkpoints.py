@@ -1,0 +1,58 @@
+"""Checkpoints of a training: found again, with what had been measured at each."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from backends.contract.errors import BackendError
+from backends.local_gpu.jobs.run_dir import read_json
+
+STATE: Final = "ftctl.json"
+"""In every checkpoint: whose it is, and what has been measured so far."""
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """Measurements so far; checkpoints contain them.
+
+    Attributes:
+        loss_sum: Sum of all steps' mean losses.
+        held_out: Mean held-out loss before training and after every epoch.
+        seconds: Time spent training, without interruptions.
+        measuring: Part of `seconds` spent measuring held-out examples.
+    """
+
+    fingerprint: str
+    attempt: int
+    loss_sum: float = 0.0
+    held_out: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    measuring: float = 0.0
+
+
+def newest_checkpoint(
+    folder: Path, fingerprint: str, attempt: int
+) -> tuple[Path, TrainingState] | None:
+    """Return the newest complete checkpoint and what had been measured there.
+
+    Raises:
+        BackendError: It was written by another job.
+    """
+    for path in reversed(checkpoints(folder)):
+        raw = read_json(path / STATE)
+        if raw is None:
+            continue
+        state = TrainingState(**raw)
+        if (state.fingerprint, state.attempt) != (fingerprint, attempt):
+            raise BackendError(
+                f"{path} belongs to another job ({state.fingerprint})",
+                "remove that folder: the job then starts from its beginning",
+            )
+        return path, state
+    return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoint folders, oldest first."""
+    found = [path for path in folder.glob("checkpoint-*") if path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))

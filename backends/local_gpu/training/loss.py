@@ -1,0 +1,92 @@
+"""The loss of labelled tokens, computed from labelled positions alone.
+
+Only positions whose next token is learnt go through the output layer: with a large vocabulary that
+is where most memory and, for small models, most time goes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from backends.local_gpu.training.tokenized_dataset import IGNORED
+
+_PROBE: Final = 8
+"""Tokens of the comparison that decides how logits are made."""
+_SAME: Final = {torch.float32: 1e-5}
+"""How far equal logits may lie apart, by dtype; the same operations run, in another shape."""
+_SAME_ELSE: Final = 1e-2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledLoss:
+    """How one model's loss is computed."""
+
+    logits: Callable[[Mapping[str, torch.Tensor], torch.Tensor], torch.Tensor]
+    """From a batch and a mask (batch, length) of positions to their logits (chosen, vocabulary)."""
+
+    def total(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the summed negative log likelihood of the labelled tokens, in nats."""
+        targets, chosen = _targets(batch)
+        logits = self.logits(batch, chosen).float()
+        return cross_entropy(logits, targets[chosen], reduction="sum")
+
+    def per_example(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the same for each example of the batch (batch,)."""
+        targets, chosen = _targets(batch)
+        logits = self.logits(batch, chosen).float()
+        losses = cross_entropy(logits, targets[chosen], reduction="none")
+        rows = chosen.nonzero()[:, 0]
+        return torch.zeros(len(targets), device=losses.device).index_add_(0, rows, losses)
+
+
+def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> LabelledLoss:
+    """Find a way to compute a model's logits for some positions only.
+
+    Some architectures scale or cap the output layer's result. This function tries it: where the
+    short way gives other logits than the model itself, the model itself is used.
+
+    Args:
+        model: A model with or without an adapter.
+        head_learns: True if an adapter that is put on the output layer later must count.
+    """
+    decoder, first_head = model.get_decoder(), model.get_output_embeddings()
+
+    def short_way(batch: Mapping[str, torch.Tensor], chosen: torch.Tensor) -> torch.Tensor:
+        hidden = decoder(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+        ).last_hidden_state  # (batch, length, width)
+        # An adapter replaces the output layer in the model.
+        head = model.get_output_embeddings() if head_learns else first_head
+        return head(hidden[chosen])
+
+    def whole_way(batch: Mapping[str, torch.Tensor], chosen: torch.Tensor) -> torch.Tensor:
+        logits = model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+        ).logits  # (batch, length, vocabulary)
+        return logits[chosen]
+
+    if first_head is None or decoder is None or decoder is model:
+        return LabelledLoss(logits=whole_way)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        ids = torch.arange(1, _PROBE + 1, device=model.device)[None]
+        probe = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        everywhere = torch.ones_like(ids, dtype=torch.bool)
+        short, whole = short_way(probe, everywhere), whole_way(probe, everywhere)
+        near = _SAME.get(whole.dtype, _SAME_ELSE)
+        same = torch.allclose(short.float(), whole.float(), rtol=near, atol=near)
+    model.train(training)
+    return LabelledLoss(logits=short_way if same else whole_way)
+
+
+def _targets(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what each position has to predict, and where that counts: both (batch, length)."""
+    labels = batch["labels"]
+    targets = torch.full_like(labels, IGNORED)
+    targets[:, :-1] = labels[:, 1:]
+    return targets, targets != IGNORED

@@ -1,0 +1,136 @@
+"""Canonical JSONL to token arrays: what the trainer reads, checked before anything is trained.
+
+All examples lie in one flat array each for ids and marks, so that memory is a few bytes per token
+and not a Python object.
+"""
+
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from backends.contract.errors import BackendError
+from backends.local_gpu.tokens.chat_tokens import Encoded
+from backends.local_gpu.tokens.tokenizers import Reader
+
+IGNORED: Final = -100
+"""The label of what is not learnt; torch's loss functions leave it out."""
+SHOWN: Final = 20
+"""Problems that are told one by one; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """A set of encoded examples."""
+
+    ids: npt.NDArray[np.int32]
+    """Every example's tokens, one after the other."""
+    learnt: npt.NDArray[np.bool_]
+    """Which of them are in the loss."""
+    offsets: npt.NDArray[np.int64]
+    """Where each example starts, and where the last one ends."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, place: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        span = slice(self.offsets[place], self.offsets[place + 1])
+        return self.ids[span], self.learnt[span]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each example."""
+        return np.diff(self.offsets)
+
+    @property
+    def labels(self) -> int:
+        """How many tokens are in the loss."""
+        return int(self.learnt.sum())
+
+
+def encode_file(reader: Reader, path: Path, origins: Path | None, longest: int | None) -> Tokens:
+    """Encode a canonical JSONL file.
+
+    Args:
+        reader: Tokenizer, and template if there is one.
+        path: The examples.
+        origins: One `file:line` per example, for messages; None names the line of `path`.
+        longest: Most tokens of an example that the model can read, if it has a limit.
+
+    Raises:
+        BackendError: Some examples cannot be learnt from; the first are named.
+    """
+    problems: list[tuple[int, BackendError]] = []
+
+    def usable() -> Iterator[Encoded]:
+        for place, one in enumerate(reader.encode(_examples(path))):
+            found = one if isinstance(one, BackendError) else _too_long(reader.blocks(one), longest)
+            if isinstance(found, BackendError):
+                problems.append((place, found))
+            else:
+                yield from found
+
+    tokens = flatten(usable())
+    if problems:
+        raise _report(problems, path, origins)
+    return tokens
+
+
+def flatten(encoded: Iterable[Encoded]) -> Tokens:
+    """Move encoded examples into arrays as they come."""
+    ids, learnt, lengths = array("i"), array("b"), array("q", [0])
+    for one in encoded:
+        ids.extend(one.ids)
+        learnt.extend(one.learnt)
+        lengths.append(len(one.ids))
+    return Tokens(
+        ids=np.frombuffer(ids, dtype=np.int32),
+        learnt=np.frombuffer(learnt, dtype=np.bool_),
+        offsets=np.cumsum(np.frombuffer(lengths, dtype=np.int64)),
+    )
+
+
+def _examples(path: Path) -> Iterator[Mapping[str, Any]]:
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                yield json.loads(line)
+
+
+def _too_long(blocks: Sequence[Encoded], longest: int | None) -> Sequence[Encoded] | BackendError:
+    length = max(len(block.ids) for block in blocks)
+    if longest is None or length <= longest:
+        return blocks
+    return BackendError(
+        f"{length} tokens, and the base model reads at most {longest}",
+        f"set `prepare: {{max_tokens: {longest}}}` with `over_length: drop` or `truncate`",
+    )
+
+
+def _report(
+    problems: Sequence[tuple[int, BackendError]], path: Path, origins: Path | None
+) -> BackendError:
+    """Make one error of all problems: the places first, each remedy once."""
+    shown = problems[:SHOWN]
+    names = _origins([place for place, _ in shown], origins)
+    lines = [f"{name}: {error.message}" for name, (_, error) in zip(names, shown, strict=True)]
+    if len(problems) > SHOWN:
+        lines.append(f"… and {len(problems) - SHOWN} more")
+    remedies = dict.fromkeys(error.remedy for _, error in shown if error.remedy)
+    noun = "example" if len(problems) == 1 else "examples"
+    message = f"{len(problems)} {noun} of {path.name} cannot be used:\n" + "\n".join(lines)
+    return BackendError(message, "\n".join(remedies))
+
+
+def _origins(places: Sequence[int], origins: Path | None) -> list[str]:
+    if origins is None or not origins.exists():
+        return [f"line {place + 1}" for place in places]
+    with origins.open(encoding="utf-8", errors="replace") as file:
+        known = [line.strip() for line in islice(file, places[-1] + 1)]
+    return [known[place] if place < len(known) else f"line {place + 1}" for place in places]

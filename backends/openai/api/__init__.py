@@ -1,0 +1,1 @@
+"""The server's HTTP API: client, endpoints, errors and retries."""

@@ -1,0 +1,146 @@
+"""Which server, with which key: the endpoint's names, the environment and a `.env` file.
+
+The environment counts before the file, and a blank variable counts as unset: the SDK would take
+a blank `OPENAI_BASE_URL` at its word.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError, CredentialsMissing
+from backends.installation import install_command
+
+DEFAULT_URL = "https://api.openai.com/v1"
+EXTRA = "openai"
+"""Name of the extra with the packages of this backend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a client needs; the key never shows."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+    organization: str | None = None
+    project: str | None = None
+
+
+def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
+    """Return the server's address.
+
+    Raises:
+        BackendError: It is no http address, or `.env` cannot be read.
+    """
+    url = endpoint.base_url or _variable("OPENAI_BASE_URL", endpoint, environment) or DEFAULT_URL
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise BackendError(
+            # The part before an @ may be a password.
+            f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is no address of a server",
+            "write it like https://api.openai.com/v1, in ftctl.yaml or in OPENAI_BASE_URL",
+        )
+    return url
+
+
+def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
+    """Return everything a client needs.
+
+    Raises:
+        BackendError: A part is missing.
+    """
+    url = base_url(endpoint, environment)
+    key = _variable(endpoint.api_key_env, endpoint, environment)
+    if key is None:
+        place = f" or in {endpoint.env_file.name}" if endpoint.env_file else ""
+        raise CredentialsMissing(
+            f"endpoint {endpoint.name}: no key: the variable {endpoint.api_key_env} is not set",
+            f"set {endpoint.api_key_env} in the environment{place}",
+        )
+    _require_header(key, endpoint.api_key_env, endpoint)
+    return Settings(
+        base_url=url,
+        api_key=key,
+        organization=endpoint.organization or _variable("OPENAI_ORG_ID", endpoint, environment),
+        project=endpoint.project or _variable("OPENAI_PROJECT_ID", endpoint, environment),
+    )
+
+
+def shown_url(url: str) -> str:
+    """Return an address that is safe to show: without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def host_of(url: str) -> str:
+    """Return the host of an address; empty if the address has no host."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether a server is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def is_official(url: str) -> bool:
+    """Say whether a server is OpenAI's own, whose prices and habits are known."""
+    host = urlsplit(url).hostname or ""
+    return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
+    """Refuse a key that cannot be sent in a header, without showing the key.
+
+    Raises:
+        BackendError: The key contains a blank, a line break or a character that is not ASCII.
+    """
+    wrong = next((at for at, one in enumerate(value, start=1) if not "!" <= one <= "~"), None)
+    if wrong is not None:
+        raise BackendError(
+            f"endpoint {endpoint.name}: what {variable} holds is no key: its character {wrong} of "
+            f"{len(value)} is a blank, a line break or no ASCII character",
+            f"set {variable} to the key alone, as the service shows it",
+        )
+
+
+def _variable(name: str, endpoint: Endpoint, environment: Mapping[str, str]) -> str | None:
+    value = environment.get(name, "").strip()
+    if not value and endpoint.env_file is not None and endpoint.env_file.is_file():
+        value = (_env_file(endpoint).get(name) or "").strip()
+    return value or None
+
+
+def _env_file(endpoint: Endpoint) -> Mapping[str, str | None]:
+    file = endpoint.env_file
+    if file is not None and not file.resolve().is_relative_to(file.parent.resolve()):
+        raise BackendError(
+            f"{file.name} leaves the repository through a link",
+            "copy the file in its place, or set the variables in the environment",
+        )
+    try:
+        dotenv = importlib.import_module("dotenv")
+    except ImportError:
+        raise BackendError(
+            f"reading {endpoint.env_file} needs the package python-dotenv", install_command(EXTRA)
+        ) from None
+    try:
+        # Never interpolated: a key is what stands there.
+        values: Mapping[str, str | None] = dotenv.dotenv_values(
+            endpoint.env_file, interpolate=False
+        )
+    except (OSError, ValueError) as error:
+        raise BackendError(f"{endpoint.env_file} cannot be read: {error}") from None
+    return values

@@ -1,0 +1,236 @@
+"""Parsing of servers' chat answers into the contract's form. Pure.
+
+A server that knows the model's template returns thinking and tool calls in fields of their own.
+Other servers leave the thinking in the text, between `<think>` and `</think>`. This module splits
+it off, so that an answer is scored and shown without its thinking.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from backends.contract.completions import Chunk, Completion
+from backends.contract.inspector import Json
+from backends.openai.api.protocol import Body, Unclear
+
+_OPEN: Final = "<think>"
+_CLOSE: Final = "</think>"
+_THINKING: Final = ("reasoning_content", "reasoning", "thinking")
+"""Fields in which servers return a model's thinking."""
+
+
+def first_choice(answer: Body) -> Mapping[str, Any] | None:
+    """Return the first choice of an answer or of a streamed piece; None if it has no choices."""
+    choices = answer.get("choices")
+    return _mapping(choices[0]) if isinstance(choices, list) and choices else None
+
+
+def completion_of(answer: Body, stops: Sequence[str], *, splits: bool) -> Completion:
+    """Return an answer in the contract's form.
+
+    Args:
+        answer: The server's answer.
+        stops: Stop texts beyond the number that a request can hold; the answer ends there.
+        splits: True to split thinking off the text.
+    """
+    choice = first_choice(answer) or {}
+    message = _mapping(choice.get("message"))
+    text, thinking = _parts_of(message)
+    if splits and not thinking:
+        thinking, text = split_thinking(text)
+    calls = _calls_of(message)
+    reason = finish_reason(choice.get("finish_reason"))
+    cuts = [at for stop in stops if (at := text.find(stop)) >= 0]
+    if cuts:
+        text, calls, reason = text[: min(cuts)], (), "stop"
+    return Completion(text=text, finish_reason=reason, thinking=thinking, tool_calls=calls)
+
+
+def finish_reason(reason: object) -> str:
+    """Return the contract's finish reason; a tool call ends the model's turn."""
+    if not isinstance(reason, str) or reason in {"tool_calls", "function_call"}:
+        return "stop"
+    return reason
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """Return the thinking at the start of a text, and the answer after it.
+
+    If the template ends the prompt with `<think>`, the text has only the end mark.
+    """
+    start = text.lstrip()
+    if not start.startswith(_OPEN):
+        before, mark, after = text.partition(_CLOSE)
+        return (before.strip(), after.lstrip()) if mark and _OPEN not in before else ("", text)
+    thinking, _, after = start[len(_OPEN) :].partition(_CLOSE)
+    return thinking.strip(), after.lstrip()
+
+
+class StreamReader:
+    """Reads one streamed answer: its texts, its thinking, its tool calls, its end."""
+
+    def __init__(self, *, splits: bool) -> None:
+        self._reason: str | None = None
+        self._usage: Mapping[str, Any] = {}
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._splitter = _Splitter() if splits else None
+
+    def read(self, piece: Body) -> Iterator[Chunk]:
+        """Yield the chunks that one piece adds to the answer."""
+        self._usage = _mapping(piece.get("usage")) or self._usage
+        choice = first_choice(piece) or {}
+        reason = choice.get("finish_reason")
+        self._reason = reason if isinstance(reason, str) and reason else self._reason
+        delta = _mapping(choice.get("delta"))
+        text, thinking = _parts_of(delta)
+        if self._splitter is not None:
+            found, text = self._splitter.feed(text)
+            thinking += found
+        if text or thinking:
+            yield Chunk(text=text, thinking=thinking)
+        self._add_calls(delta)
+
+    def end(self) -> Iterator[Chunk]:
+        """Yield the text that was held back, and the last chunk.
+
+        Raises:
+            Unclear: The answer broke off: no piece had a finish reason.
+        """
+        if self._reason is None:
+            raise Unclear("the answer broke off before its end")
+        if self._splitter is not None and (rest := self._splitter.rest()) != ("", ""):
+            yield Chunk(text=rest[1], thinking=rest[0])
+        yield Chunk(
+            text="",
+            tool_calls=tuple(self._calls[index] for index in sorted(self._calls)),
+            finish_reason=finish_reason(self._reason),
+            prompt_tokens=_whole(self._usage.get("prompt_tokens")),
+            completion_tokens=_whole(self._usage.get("completion_tokens")),
+        )
+
+    def _add_calls(self, delta: Mapping[str, Any]) -> None:
+        """Add pieces of tool calls to the calls that they belong to."""
+        pieces = delta.get("tool_calls")
+        for place, piece in enumerate(pieces if isinstance(pieces, list) else ()):
+            given = _mapping(piece)
+            index = given.get("index")
+            call = self._calls.setdefault(
+                index if isinstance(index, int) else place,
+                {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
+            )
+            function = _mapping(given.get("function"))
+            call["id"] = call["id"] or _text(given.get("id"))
+            call["function"]["name"] += _text(function.get("name"))
+            call["function"]["arguments"] += _arguments(function.get("arguments"))
+        function = _mapping(delta.get("function_call"))
+        if function:
+            self._add_calls({"tool_calls": [{"index": 0, "function": function}]})
+
+
+class _Splitter:
+    """Splits thinking off a streamed text."""
+
+    def __init__(self) -> None:
+        self._state = "start"
+        self._held = ""
+
+    def feed(self, text: str) -> tuple[str, str]:
+        """Return the thinking and the answer that are certain so far; hold the rest back."""
+        self._held += text
+        thinking = answer = ""
+        if self._state == "start":
+            start = self._held.lstrip()
+            if start.startswith(_OPEN):
+                self._state, self._held = "thinking", start[len(_OPEN) :]
+            elif not _OPEN.startswith(start):
+                self._state = "answer"
+        if self._state == "thinking":
+            thinking, mark, after = self._held.partition(_CLOSE)
+            if mark:
+                self._state, self._held = "between", after
+            else:
+                kept = _overlap(thinking, _CLOSE)
+                thinking, self._held = (
+                    thinking[: len(thinking) - kept],
+                    thinking[len(thinking) - kept :],
+                )
+        if self._state == "between":
+            self._held = self._held.lstrip()
+            self._state = "answer" if self._held else "between"
+        if self._state == "answer":
+            answer, self._held = self._held, ""
+        return thinking, answer
+
+    def rest(self) -> tuple[str, str]:
+        """Return the thinking and the answer that were still held back when the answer ended."""
+        held, self._held = self._held, ""
+        if self._state == "thinking":
+            return held, ""
+        return "", held if self._state == "start" else ""
+
+
+def _overlap(text: str, mark: str) -> int:
+    """Return the number of characters at the end of a text that may begin a mark."""
+    return next((n for n in range(len(mark) - 1, 0, -1) if text.endswith(mark[:n])), 0)
+
+
+def _parts_of(message: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the text and the thinking of a message; a refusal counts as its text."""
+    content = message.get("content")
+    text = thinking = ""
+    if isinstance(content, str):
+        text = content
+    elif isinstance(content, list):
+        # Content in parts: some servers put the thinking into a part of its own.
+        for part in map(_mapping, content):
+            text += _text(part.get("text")) + _text(part.get("refusal"))
+            inner = part.get("thinking")
+            thinking += _text(inner)
+            if isinstance(inner, list):
+                thinking += "".join(_text(_mapping(one).get("text")) for one in inner)
+    text = text or _text(message.get("refusal"))
+    said = next((found for key in _THINKING if (found := _text(message.get(key)))), "")
+    return text, thinking or said
+
+
+def _calls_of(message: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
+    calls = message.get("tool_calls")
+    found = [_call(_mapping(one)) for one in calls] if isinstance(calls, list) else []
+    function = _mapping(message.get("function_call"))
+    if not found and function:
+        found = [_call({"function": function})]
+    return tuple(found)
+
+
+def _call(given: Mapping[str, Any]) -> Mapping[str, Json]:
+    if "function" not in given:
+        # Keep a call of an unknown kind as the server wrote it.
+        return dict(given)
+    function = _mapping(given.get("function"))
+    return {
+        "id": _text(given.get("id")),
+        "type": "function",
+        "function": {
+            "name": _text(function.get("name")),
+            "arguments": _arguments(function.get("arguments")),
+        },
+    }
+
+
+def _arguments(value: object) -> str:
+    """Return arguments in the protocol's form: JSON in a text."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _whole(value: object) -> int:
+    return int(value) if isinstance(value, int | float) else 0

@@ -1,0 +1,1 @@
+"""Training examples as the service reads, checks and bills them."""

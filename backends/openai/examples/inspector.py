@@ -1,0 +1,144 @@
+"""How a server's model reads examples: its encoding, and what the service would refuse.
+
+The door to the encodings: they are opened in the process that counts.
+"""
+
+import importlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, fields
+from functools import cached_property
+from types import ModuleType
+from typing import Any, Final
+
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Feature, Json, Limits, Piece
+from backends.installation import install_command
+from backends.openai.api.endpoints import EXTRA
+from backends.openai.examples.encodings import encoding_name
+from backends.openai.examples.example_checks import CHECKS
+from backends.openai.grader_templates import Path, paths_read, require_paths
+from backends.openai.limits import PUBLISHED
+from backends.openai.prices import PriceTable
+
+VERSION: Final = 1
+"""Raised whenever the same example would be counted otherwise."""
+RULES_VERSION: Final = 2
+"""Raised whenever the service's rules, as we know them, refuse other examples."""
+_DEVELOPER: Final = (
+    "the role `developer` is not in the published form of training files: if the service refuses "
+    "the file, write `system` instead"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenAIInspector:
+    """Implements `ExampleInspector`; see there for what each method promises."""
+
+    model: str
+    method: str
+    kind: str = "openai"
+    """The kind of service whose published rules apply; `compatible` has no published rules."""
+    reads: tuple[Path, ...] = ()
+    """Keys of every row that the grader reads."""
+    limits: Limits = field(default_factory=Limits)
+    """What the server accepts of a dataset as a whole."""
+    thinks: bool = False
+    """False, because servers return thinking apart from the answer."""
+
+    @property
+    def identity(self) -> str:
+        """What counts and refusals depend on: what another server took, this one may not."""
+        rules: list[Json] | None = [RULES_VERSION, self.kind] if self._is_strict else None
+        parts: list[Json] = [VERSION, rules, *astuple(self.limits), *self.reads]
+        return f"openai:{encoding_name(self.model)}:{self.method}:{json.dumps(parts)}"
+
+    def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
+        """Return how many tokens each example is billed as, for one epoch."""
+        return list(map(self._count, examples))
+
+    def check(self, example: Mapping[str, Json]) -> None:
+        """Check what the service would refuse much later; other servers have rules of their own."""
+        if self._is_strict:
+            CHECKS[self.method](example, PUBLISHED[self.kind])
+        require_paths(example, self.reads)
+
+    def all_pass(self, lines: bytes) -> bool:
+        """Return True where no rule concerns plain conversations, as in supervised training."""
+        del lines
+        return self.method == "supervised" or not (self._is_strict or self.reads)
+
+    def show(self, example: Mapping[str, Json]) -> list[Piece]:
+        """Return an example token by token.
+
+        The texts are the model's own tokens; what stands between them is a likeness, because the
+        service does not publish how it writes down roles, tools and ends of turn.
+        """
+        pieces: list[Piece] = open_tokens().show(self.model, example)
+        return pieces
+
+    def warnings(self, features: Collection[Feature]) -> list[str]:
+        """Warn of features that the published rules leave open; others are always read."""
+        is_unclear = self._is_strict and self.method != "reinforcement"
+        return [_DEVELOPER] if is_unclear and "developer" in features else []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def _is_strict(self) -> bool:
+        return self.kind != "compatible"
+
+    @cached_property
+    def _count(self) -> Callable[[Mapping[str, Any]], int]:
+        count: Callable[[Mapping[str, Any]], int] = open_tokens().counter(self.model)
+        return count
+
+
+def open_inspector(
+    model: str,
+    method: str,
+    hyperparameters: Mapping[str, Json],
+    endpoint: Endpoint,
+    prices: PriceTable,
+    *,
+    near: bool,
+) -> OpenAIInspector:
+    """Return the inspector of a server.
+
+    Args:
+        model: The base model.
+        method: The training method.
+        hyperparameters: Parsed hyperparameters; a grader in them reads the rows.
+        endpoint: The server; only OpenAI's and Azure's rules are published.
+        prices: Prices and limits of the server's models.
+        near: True if the server is on this machine, and so is not the service.
+    """
+    kind = "compatible" if near else endpoint.kind
+    published = PUBLISHED[kind]
+    price = prices.price(model)
+    is_graded = method == "reinforcement"
+    limits = Limits(
+        min_examples=published.examples,
+        max_bytes=published.file_bytes,
+        max_tokens=None if price is None or kind == "compatible" else price.max_example_tokens,
+        truncates=True,
+        max_examples=published.graded if is_graded else None,
+        max_held_out=published.graded_held_out if is_graded else None,
+    )
+    reads = paths_read(hyperparameters.get("grader")) if is_graded else ()
+    return OpenAIInspector(model=model, method=method, kind=kind, limits=limits, reads=reads)
+
+
+def open_tokens() -> ModuleType:
+    """Return the module that counts.
+
+    Raises:
+        BackendError: Its package is not installed.
+    """
+    try:
+        return importlib.import_module("backends.openai.examples.tokens")
+    except ImportError as error:
+        message = f"counting tokens needs the package {error.name}"
+        raise BackendError(message, install_command(EXTRA)) from error

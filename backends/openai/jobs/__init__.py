@@ -1,0 +1,1 @@
+"""Fine-tuning jobs and files at the server."""

@@ -1,0 +1,174 @@
+"""Whether a job at a server is the one that a request asks for. Pure.
+
+A job carries its key (fingerprint and attempt) in its metadata. For servers without metadata a tag
+of the key stands at the end of the suffix, and file, model and seed are compared too. Whatever a
+job claims: one that was made from another file, model or other hyperparameters is not taken.
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from backends.contract.jobs import TrainRequest
+from backends.openai.api.protocol import Body, clean
+from backends.openai.limits import PUBLISHED
+
+FINGERPRINT: Final = "ftctl_fingerprint"
+ATTEMPT: Final = "ftctl_attempt"
+NAME: Final = "ftctl_name"
+_TAG: Final = 10
+_SEEDS: Final = 2**31
+_FILE: Final = re.compile(r"ftctl-[0-9a-f]{64}\.jsonl")
+_SNAPSHOT: Final = re.compile(r"-\d{4}(-?\d{2}-?\d{2})?")
+_NEAR: Final = 1e-9
+_FRUITLESS: Final = frozenset({"failed", "cancelled", "canceled"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalFile:
+    """A file to be found at the server, or uploaded."""
+
+    path: Path
+    name: str
+    """Made from its bytes, so that equal bytes are uploaded once."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the job of a request has to be."""
+
+    request: TrainRequest
+    train: LocalFile
+    held_out: LocalFile | None
+    suffix: str
+    tag: str
+    method: Mapping[str, Any]
+    """The `method` object of the create call."""
+
+    @property
+    def model(self) -> str:
+        """The base model's name at the server."""
+        return self.request.base_model.reference
+
+    @property
+    def seed(self) -> int:
+        """The seed, in the range that the protocol allows."""
+        return self.request.seed % _SEEDS
+
+
+def key_tag(fingerprint: str, attempt: int) -> str:
+    """Return the short form of a key that a suffix has room for."""
+    return hashlib.sha256(f"{fingerprint} {attempt}".encode()).hexdigest()[:_TAG]
+
+
+def make_suffix(name: str, tag: str, kind: str) -> str:
+    """Return what stands in the model's name: the fine-tune's name, then the tag."""
+    room = PUBLISHED[kind].suffix - len(tag) - 1
+    return f"{name[:room].rstrip('-')}-{tag}"
+
+
+def metadata_of(job: Body) -> Mapping[str, Any]:
+    """Return a job's metadata, empty when the server keeps none."""
+    metadata = job.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}
+
+
+def key_of(job: Body) -> tuple[str, int] | None:
+    """Return the key in a job's metadata; None when it is not ours."""
+    metadata = metadata_of(job)
+    fingerprint, attempt = metadata.get(FINGERPRINT), str(metadata.get(ATTEMPT, ""))
+    if not isinstance(fingerprint, str) or not attempt.isdecimal():
+        return None
+    return fingerprint, int(attempt)
+
+
+def tag_of(job: Body) -> str | None:
+    """Return the tag in a job's suffix or model name; None when there is neither."""
+    suffix = job.get("user_provided_suffix") or job.get("suffix")
+    if isinstance(suffix, str) and suffix:
+        return suffix.rpartition("-")[2]
+    model = str(job.get("fine_tuned_model"))
+    found = re.search(rf"-([0-9a-f]{{{_TAG}}})(?![0-9a-f])", model)
+    return found.group(1) if found else None
+
+
+def is_claimed(job: Body, wanted: Wanted) -> bool:
+    """Whether a job's metadata says that it is the wanted one."""
+    return key_of(job) == (wanted.request.fingerprint, wanted.request.attempt)
+
+
+def is_alike(job: Body, wanted: Wanted, file_ids: Collection[str]) -> bool:
+    """Whether a job without metadata is the wanted one: same file, model, seed and tag.
+
+    Args:
+        job: A job as the server lists it.
+        wanted: What is looked for.
+        file_ids: The server's IDs of the training file.
+    """
+    if metadata_of(job) or str(job.get("training_file")) not in file_ids:
+        return False
+    if not _same_model(str(job.get("model")), wanted.model):
+        return False
+    if str(job.get("seed")) not in {"None", str(wanted.seed)} or _other_method(job, wanted):
+        return False
+    tag = tag_of(job)
+    if tag is not None:
+        return tag == wanted.tag
+    # Nothing tells the attempts apart: what failed before is not what a new attempt asks for.
+    return wanted.request.attempt == 1 or str(job.get("status")).lower() not in _FRUITLESS
+
+
+def contradiction(job: Body, wanted: Wanted, file: Body | None) -> str | None:
+    """Say why a job that claims the key was not made from the same things; None when it was.
+
+    Args:
+        job: The job.
+        wanted: What it should be.
+        file: Its training file as the server knows it; None when that was deleted.
+    """
+    model = str(job.get("model"))
+    if not _same_model(model, wanted.model):
+        return f"its base model is {clean(model)}, not {wanted.model}"
+    if file is not None:
+        name, size = str(file.get("filename")), file.get("bytes")
+        renamed = not _FILE.fullmatch(name)
+        if name != wanted.train.name and not (renamed and size == wanted.train.size):
+            return f"its training file is {clean(name)}, not {wanted.train.name}"
+        if isinstance(size, int) and size != wanted.train.size:
+            return f"its training file has {size} bytes, not {wanted.train.size}"
+    return _other_method(job, wanted)
+
+
+def _same_model(found: str, wanted: str) -> bool:
+    """Compare names; a server may answer an alias with its dated snapshot."""
+    if found == wanted:
+        return True
+    rest = found.removeprefix(wanted)
+    return rest != found and _SNAPSHOT.fullmatch(rest) is not None
+
+
+def _other_method(job: Body, wanted: Wanted) -> str | None:
+    kind = str(wanted.method["type"])
+    method = job.get("method")
+    method = method if isinstance(method, Mapping) else {}
+    if str(method.get("type")) not in {"None", kind}:
+        return f"its method is {clean(method['type'])}, not {kind}"
+    settings = method.get(kind)
+    settings = settings if isinstance(settings, Mapping) else {}
+    found = settings.get("hyperparameters") or job.get("hyperparameters")
+    found = found if isinstance(found, Mapping) else {}
+    for name, value in wanted.method[kind]["hyperparameters"].items():
+        used = found.get(name)
+        if value == "auto" or used in (None, "auto", value):
+            continue
+        if not (_is_number(used) and _is_number(value) and abs(used - value) <= _NEAR):
+            return f"its {name} is {clean(used)}, not {value}"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

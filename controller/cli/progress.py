@@ -1,0 +1,186 @@
+"""How a run shows what happens: live in a terminal, plain lines in CI, JSON lines for programs."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+
+from backends.contract.jobs import Job, JobState
+from controller.apply.context import Outcome
+from controller.errors import ExitCode
+from controller.plan.actions import (
+    Action,
+    Adopt,
+    Blocked,
+    Deferred,
+    Evaluate,
+    Judge,
+    Promote,
+    Protect,
+    Record,
+    Restore,
+    Resume,
+    Retire,
+    Reuse,
+    Train,
+    Wait,
+)
+from controller.render.actions import look
+from controller.render.plan import progress_text
+from controller.render.text import safe
+from controller.run.result import ProgressReporter
+
+PLAIN_EVERY_S = 10.0
+"""Terraform's rhythm: a line for each job every ten seconds shows that it is alive."""
+
+_DOING = {
+    Train: "submitting",
+    Resume: "resuming",
+    Record: "recording",
+    Evaluate: "evaluating on the held-out set",
+    Judge: "judging",
+    Promote: "promoting",
+    Reuse: "reusing",
+    Adopt: "adopting",
+    Restore: "restoring",
+    Protect: "updating",
+    Retire: "retiring",
+    Wait: "waiting",
+    Blocked: "blocked",
+    Deferred: "not known yet",
+}
+
+
+def open_screen(*, as_json: bool) -> ProgressReporter:
+    """Return the screen that fits where the output goes."""
+    if as_json:
+        return JsonScreen()
+    if sys.stdout.isatty():
+        return LiveScreen()
+    return PlainScreen()
+
+
+class PlainScreen:
+    """One line for each thing that happens."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[float, JobState]] = {}
+
+    def starting(self, action: Action) -> None:
+        """Say what begins, where it takes a while."""
+        if isinstance(action, Evaluate | Restore):
+            click.echo(f"{action.name}: {_DOING[type(action)]} …")
+
+    def done(self, outcome: Outcome) -> None:
+        """Say what came of it."""
+        mark = "!" if outcome.exit_code else look(outcome.action).symbol
+        colour = "red" if outcome.exit_code else None
+        click.secho(f"{mark} {outcome.action.name}: {safe(outcome.message)}", fg=colour)
+
+    def progress(self, jobs: Mapping[str, Job]) -> None:
+        """Say how far each job is, every ten seconds and whenever its state changes."""
+        now = time.monotonic()
+        for name, job in jobs.items():
+            told, state = self._told.get(name, (0.0, None))
+            if now - told < PLAIN_EVERY_S and state == job.state:
+                continue
+            self._told[name] = (now, job.state)
+            detail = progress_text(job.progress)
+            click.echo(f"» {name}: {job.state}{f', {detail}' if detail else ''}")
+
+    def notice(self, message: str) -> None:
+        """Report something that concerns the run as a whole."""
+        click.secho(f"! {safe(message)}", fg="yellow")
+
+
+class LiveScreen:
+    """Finished things scroll by; open jobs are redrawn below them."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._live: Live | None = None
+
+    def starting(self, action: Action) -> None:
+        """Show what is being done."""
+        self._stop()
+        if isinstance(action, Evaluate | Restore):
+            text = f"{action.name}: {_DOING[type(action)]} …"
+            self._draw(Spinner("dots", text=text))
+
+    def done(self, outcome: Outcome) -> None:
+        """Say what came of it."""
+        self._stop()
+        PlainScreen().done(outcome)
+
+    def progress(self, jobs: Mapping[str, Job]) -> None:
+        """Redraw the open jobs."""
+        if not jobs:
+            self._stop()
+            return
+        grid = Table.grid(padding=(0, 2))
+        for name, job in jobs.items():
+            grid.add_row(Spinner("dots"), name, str(job.state), *_cells(job))
+        self._draw(grid)
+
+    def notice(self, message: str) -> None:
+        """Report something that concerns the run as a whole."""
+        self._stop()
+        PlainScreen().notice(message)
+
+    def _draw(self, what: Spinner | Table) -> None:
+        if self._live is None:
+            self._live = Live(console=self._console, transient=True, refresh_per_second=8)
+            self._live.start()
+        self._live.update(what)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+class JsonScreen:
+    """One JSON object a line."""
+
+    def starting(self, action: Action) -> None:
+        """Say what begins."""
+        self._say(type="starting", name=action.name, action=type(action).__name__.lower())
+
+    def done(self, outcome: Outcome) -> None:
+        """Say what came of it."""
+        self._say(
+            type="done" if outcome.exit_code == ExitCode.DONE else "error",
+            name=outcome.action.name,
+            action=type(outcome.action).__name__.lower(),
+            message=outcome.message,
+        )
+
+    def progress(self, jobs: Mapping[str, Job]) -> None:
+        """Say how far each job is."""
+        for name, job in jobs.items():
+            step = job.progress.step if job.progress else None
+            loss = job.progress.loss if job.progress else None
+            self._say(type="progress", name=name, state=job.state, step=step, loss=loss)
+
+    def notice(self, message: str) -> None:
+        """Report something that concerns the run as a whole."""
+        self._say(type="notice", message=message)
+
+    def _say(self, **fields: object) -> None:
+        click.echo(json.dumps(fields, ensure_ascii=False))
+
+
+def _cells(job: Job) -> list[str]:
+    progress = job.progress
+    if progress is None or not progress.total_steps:
+        return [job.error or ""]
+    width = 24
+    full = round(width * min(1.0, progress.step / progress.total_steps))
+    bar = f"[green]{'━' * full}[/][dim]{'━' * (width - full)}[/]"
+    return [f"{bar} {progress_text(progress)}"]

@@ -1,0 +1,89 @@
+"""How a run that acts ends: a summary, a hint what to type next, Ctrl-C said plainly."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import click
+
+from controller.cli.common import print_json_line
+from controller.errors import ExitCode, FtctlError
+from controller.lockfile.model import Lockfile
+from controller.lockfile.store import read_lockfile
+from controller.plan.actions import Adopt, Evaluate, Promote, Restore, Retire, Reuse, Train
+from controller.project.project import Project
+from controller.render.status import score_table
+from controller.run.result import ProgressReporter, RunResult
+
+
+@dataclass(slots=True, kw_only=True)
+class Ending:
+    """What a run came to; set by the block that ran it."""
+
+    result: RunResult = field(default_factory=RunResult)
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The run's exit code."""
+        return ExitCode.INTERRUPTED if self.interrupted else self.result.exit_code
+
+
+@contextmanager
+def finish(project: Project, screen: ProgressReporter, *, as_json: bool) -> Iterator[Ending]:
+    """Close a run: after it, or after Ctrl-C, say what is recorded and what goes on."""
+    ending = Ending()
+    try:
+        yield ending
+    except KeyboardInterrupt:
+        ending.interrupted = True
+    except FtctlError as error:
+        screen.progress({})
+        if as_json:
+            print_json_line({"type": "end", "exit_code": error.exit_code, "waiting": []})
+        raise
+    finally:
+        screen.progress({})
+    lockfile = read_lockfile(project.root, project.state)
+    if as_json:
+        print_json_line(
+            {"type": "end", "exit_code": ending.exit_code, "waiting": sorted(ending.result.waiting)}
+        )
+    elif ending.interrupted:
+        _say_interrupted(lockfile)
+    else:
+        _say_done(ending.result, lockfile)
+
+
+def _say_interrupted(lockfile: Lockfile) -> None:
+    running = [f"{name} ({e.job.id})" for name, e in lockfile.finetunes.items() if e.job]
+    click.echo("\nInterrupted; everything done so far is recorded.", err=True)
+    if running:
+        click.echo(f"Still running: {', '.join(running)}", err=True)
+        click.echo("Come back with `ftctl apply`, or stop one with `ftctl cancel NAME`.", err=True)
+
+
+def _say_done(result: RunResult, lockfile: Lockfile) -> None:
+    click.echo()
+    if scores := score_table(lockfile):
+        click.echo(f"{scores}\n")
+    good = [outcome.action for outcome in result.outcomes if not outcome.exit_code]
+    kinds = {
+        "submitted": Train,
+        "adopted": Adopt,
+        "restored": Restore,
+        "evaluated": Evaluate,
+        "promoted": Promote,
+        "reused": Reuse,
+        "forgotten": Retire,
+    }
+    counts = {word: sum(isinstance(one, kind) for one in good) for word, kind in kinds.items()}
+    if counts["submitted"]:
+        # A submitted job includes its evaluation.
+        del counts["evaluated"]
+    counts |= {"failed": len(result.failed), "still open": len(result.waiting)}
+    listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    word = "Complete" if result.exit_code == ExitCode.DONE else "Incomplete"
+    click.echo(f"{word}: {listed or 'nothing had to be done'}.")
+    if result.waiting:
+        click.echo("Jobs continue by themselves; `ftctl reconcile` records what they come to.")

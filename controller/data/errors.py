@@ -1,0 +1,54 @@
+"""Why one row, or one file, cannot be used. Raised and handed on; becomes a `Problem` in `build`."""
+
+
+class DataError(Exception):
+    """A row that cannot become an example.
+
+    Attributes:
+        message: What is wrong.
+        remedy: What to type or do next.
+        field: For tables, the key of the source in the spec that is to blame: `columns.user`.
+        line: Where it is, when the file as a whole was looked at.
+        whole: Whether the file as a whole is to blame, and no line of it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        remedy: str = "",
+        field: str = "",
+        line: int | None = None,
+        *,
+        whole: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.field = field
+        self.line = line
+        self.whole = whole
+
+
+class EmptyExample(DataError):
+    """A row without a question or an answer, which a spec may ask to drop."""
+
+
+class PersonalDataFound(DataError):
+    """A row with personal data that the spec refuses; no setting sets it aside."""
+
+
+class SourceUnavailable(Exception):
+    """A source that cannot be read here, though nothing in the spec is wrong.
+
+    No credentials, no network, no package of an extra: a stranger's pull request, a laptop on a
+    train. A plan says then that the data is known at apply, and never guesses.
+
+    Attributes:
+        message: What is missing, without any secret.
+        remedy: What to type or do where the source is to be read.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy

@@ -1,0 +1,1 @@
+"""Examples and their canonical form, and the row formats they come in."""

@@ -1,0 +1,298 @@
+"""Turn a row into an example. One function per shape; recognised by its keys. Pure.
+
+Conversations: OpenAI chat, prompt and completion, Alpaca, declared columns; ShareGPT is in
+`sharegpt`, pairs are in `preference`. Unknown keys of a message stay, unless they are null. Prompts
+for `method: reinforcement` are messages, with the keys for the grader next to them. Texts for
+`method: continued-pretraining` have a `text`.
+
+A new shape is a new function here, named in `_SHAPES`. Each function returns the keys of the row
+that it did not read; `beside` refuses keys that change the meaning.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
+from controller.data.examples.column_proposal import proposed_columns
+from controller.data.examples.example import Example, Message
+from controller.data.examples.openai_messages import (
+    BESIDE,
+    message_of,
+    messages_from,
+    options_of,
+    parsed_list,
+    require_keys,
+    tools_of,
+    with_system_of,
+)
+from controller.data.examples.preference import from_preference
+from controller.data.examples.sharegpt import from_sharegpt
+from controller.data.examples.tool_calls import as_json_text, in_openai_form
+from controller.data.examples.unused_keys import Reading, keys_beside, named, names_beside
+from controller.data.lookup import find_value, join_values
+from controller.data.recipes import FIRST, NEWEST
+from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.spec.data import Columns, Shape, joined_columns
+
+Row: TypeAlias = Mapping[str, Json]
+Convert: TypeAlias = Callable[[Row], Example]
+FromRow: TypeAlias = Callable[[Row, Reading], Example]
+
+
+def row_converter(
+    columns: Columns | None,
+    shape: Shape | None,
+    method: str = "supervised",
+    recipe: int = NEWEST,
+    ignored: frozenset[str] = frozenset(),
+) -> Convert:
+    """Return the function that makes an example from a row of this source.
+
+    It raises `DataError` for a row that does not have the shape.
+
+    Args:
+        columns: Columns by their role, if the spec names them.
+        shape: Layout of a row; None to recognise it from the keys.
+        method: Training method of the spec.
+        recipe: Version of what a row becomes.
+        ignored: Keys to allow next to the shape's own, whatever their meaning.
+
+    Raises:
+        DataError: The shape or the columns do not fit this method.
+    """
+    reading = Reading(recipe, ignored)
+    if columns is not None:
+        return _by_columns(columns, method, reading)
+    if shape is not None and shape not in _OF_METHOD[method]:
+        raise DataError(
+            f"`{shape}` is not for `method: {method}`",
+            f"Write one of: {', '.join(_OF_METHOD[method])}",
+            field="shape",
+        )
+    if shape is None and method != "supervised":
+        shape = _OF_METHOD[method][0]
+    from_row = _recognised if shape is None else _SHAPES[shape]
+    return lambda row: from_row(row, reading)
+
+
+def _recognised(row: Row, reading: Reading) -> Example:
+    # In order of how surely the keys name the shape.
+    if "messages" in row:
+        return _from_chat(row, reading)
+    if "chosen" in row and "rejected" in row:
+        raise DataError(
+            "a preference pair (chosen, rejected), which supervised training cannot use",
+            "Set `method: dpo`, or write the chosen answer as the last assistant turn.",
+            field="path",
+        )
+    if "conversations" in row:
+        return from_sharegpt(row, reading)
+    if "prompt" in row and "completion" in row:
+        return _from_prompt(row, reading)
+    if "instruction" in row and "output" in row:
+        return _from_alpaca(row, reading)
+    if row.keys() <= _OF_TEXTS:
+        raise DataError(
+            "a text without question and answer, which supervised training cannot use",
+            "Set `method: continued-pretraining`.",
+            field="path",
+        )
+    raise DataError(
+        f"what to learn is not recognised; the columns are: {join_names(row)}",
+        f"Say which hold question and answer: columns: {proposed_columns(row)}",
+        field="columns",
+    )
+
+
+def _by_columns(columns: Columns, method: str, reading: Reading) -> Convert:
+    system, user = columns.system, columns.user
+    answers = [
+        (part, name)
+        for part in ("assistant", "chosen", "rejected", "text")
+        if (name := getattr(columns, part)) is not None
+    ]
+    if (fitting := _COLUMNS_OF_METHOD.get(method)) != [part for part, _ in answers]:
+        raise DataError(
+            f"{' and '.join(part for part, _ in answers)} are not the columns of {method}",
+            f"Name: {', '.join(['user', *fitting])}" if fitting else "Remove `columns`.",
+            field="columns",
+        )
+    if method == "continued-pretraining":
+        part, name = answers[0]
+        alone = named(frozenset({name}), reading)
+        return lambda row: Example([], text=_cell(row, name, part), unread=names_beside(row, alone))
+    every = (system, user, *(name for _, name in answers))
+    read = named(frozenset(name for name in every if name is not None), reading)
+
+    (part, first), *others = answers
+
+    def from_columns(row: Row) -> Example:
+        messages: list[Message] = [{"role": "user", "content": _cell(row, str(user), "user")}]
+        # An empty cell of the system column is an example without a system prompt.
+        if system is not None and (prompt := _cell(row, system, "system")):
+            messages.insert(0, {"role": "system", "content": prompt})
+        messages.append({"role": "assistant", "content": _answer_cell(row, first, part)})
+        rejected: Message | None = None
+        for other, name in others:
+            rejected = {"role": "assistant", "content": _answer_cell(row, name, other)}
+        return Example(messages, rejected=rejected, unread=names_beside(row, read))
+
+    return from_columns
+
+
+def _cell(row: Row, name: str, part: str) -> str:
+    value = row.get(name)
+    if isinstance(value, str):
+        return value
+    if value is None:
+        found, value = find_value(row, name)
+        if not found and joined_columns(name):
+            return join_values(name, lambda one: _cell(row, one, part))
+        if found:
+            return "" if value is None else _spelt(value, name)
+        raise DataError(
+            f"there is no column {quote(name)}",
+            f"{did_you_mean(name, row)}The columns are: {join_names(row)}",
+            field=f"columns.{part}",
+        )
+    return _spelt(value, name)
+
+
+def _spelt(value: Json, name: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        # As a table would spell it, so that a label 1 is the same example from CSV and from JSON.
+        return json.dumps(value)
+    raise DataError(f"{name!r} holds no text", "Name a key whose value is text or a number.")
+
+
+def _answer_cell(row: Row, name: str, part: str) -> str:
+    """Return an answer as text: an object or array becomes JSON, as written."""
+    value = row.get(name)
+    if type(value) is str:
+        return value
+    return as_json_text(value) if isinstance(value, dict | list) else _cell(row, name, part)
+
+
+def _from_chat(row: Row, reading: Reading) -> Example:
+    return _conversation(row, _messages(row), _CHAT, reading)
+
+
+def _conversation(
+    row: Row, messages: list[Message], read: frozenset[str], reading: Reading
+) -> Example:
+    """Return messages with the tools, system prompt and options of their row."""
+    if reading.recipe > FIRST:
+        messages = in_openai_form(messages)
+    if BESIDE.isdisjoint(row):
+        # Fast path: most rows have none of these keys.
+        return Example(messages, unread=keys_beside(row, read, reading))
+    return Example(
+        with_system_of(row, messages, reading),
+        tools_of(row, reading),
+        options=options_of(row, reading),
+        unread=keys_beside(row, read, reading),
+    )
+
+
+def _messages(row: Row) -> list[Message]:
+    require_keys(row, "messages")
+    messages = parsed_list(row["messages"], "messages")
+    if not isinstance(messages, list):
+        raise DataError("`messages` is not an array", 'Write {"messages": [{"role": ...}, ...]}')
+    return [message_of(message) for message in messages]
+
+
+def _from_graded(row: Row, reading: Reading) -> Example:
+    messages = _messages(row)
+    if reading.recipe > FIRST:
+        messages = in_openai_form(messages)
+    rest = {key: value for key, value in row.items() if key not in {"messages", "tools"}}
+    # All other keys are for the grader, under any name.
+    return Example(messages, tools_of({"tools": row.get("tools")}, reading), graded=rest)
+
+
+def _from_prompt(row: Row, reading: Reading) -> Example:
+    require_keys(row, "prompt", "completion")
+    messages = [
+        *messages_from(row, "prompt", "user", reading),
+        *messages_from(row, "completion", "assistant", reading),
+    ]
+    return _conversation(row, messages, _PROMPT, reading)
+
+
+def _from_alpaca(row: Row, reading: Reading) -> Example:
+    require_keys(row, "instruction", "output")
+    messages: list[Message] = []
+    if reading.recipe == FIRST and (system := _text(row, "system")):
+        messages.append({"role": "system", "content": system})
+    history = parsed_list(row.get("history") or [], "history")
+    if not isinstance(history, list):
+        raise DataError("`history` is not an array", 'Write [["question", "answer"], ...]')
+    for pair in history:
+        match pair:
+            case [str(question), str(answer)]:
+                messages.append({"role": "user", "content": question})
+                messages.append({"role": "assistant", "content": answer})
+            case _:
+                raise DataError(
+                    "`history` holds something else than pairs",
+                    'Write [["question", "answer"], ...]',
+                )
+    question = "\n".join(part for key in ("instruction", "input") if (part := _text(row, key)))
+    messages.append({"role": "user", "content": question})
+    output = row["output"]
+    # An answer may be any JSON value; the model learns its text.
+    is_text = output is None or isinstance(output, str)
+    answer = _text(row, "output") if is_text else as_json_text(output)
+    messages.append({"role": "assistant", "content": answer})
+    example = _conversation(row, messages, _ALPACA, reading)
+    return example if reading.recipe > FIRST else example._replace(tools=None)
+
+
+def _text(row: Row, key: str) -> str:
+    value = row.get(key)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    raise DataError(f"`{key}` is not text", f'Write {{"{key}": "..."}}')
+
+
+def _from_text(row: Row, reading: Reading) -> Example:
+    require_keys(row, "text")
+    text = row["text"]
+    if not isinstance(text, str):
+        raise DataError("`text` is not text", 'Write {"text": "..."}')
+    return Example([], text=text, unread=names_beside(row, named(_TEXT, reading)))
+
+
+_CHAT = BESIDE | {"messages"}
+_PROMPT = BESIDE | {"prompt", "completion"}
+_ALPACA = BESIDE | {"instruction", "input", "output", "history"}
+_TEXT = frozenset({"text"})
+_OF_TEXTS = frozenset({"text", "title", "url", "id", "source", "meta"})
+"""Keys of a row that can be nothing but a text."""
+_OF_METHOD: dict[str, tuple[Shape, ...]] = {
+    "supervised": ("chat", "prompt-completion", "alpaca", "sharegpt"),
+    "dpo": ("preference",),
+    "reinforcement": ("graded",),
+    "continued-pretraining": ("text",),
+}
+_COLUMNS_OF_METHOD = {
+    "supervised": ["assistant"],
+    "dpo": ["chosen", "rejected"],
+    "continued-pretraining": ["text"],
+}
+_SHAPES: dict[Shape, FromRow] = {
+    "chat": _from_chat,
+    "prompt-completion": _from_prompt,
+    "alpaca": _from_alpaca,
+    "sharegpt": from_sharegpt,
+    "preference": from_preference,
+    "graded": _from_graded,
+    "text": _from_text,
+}

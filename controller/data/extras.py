@@ -1,0 +1,24 @@
+"""The one door to modules that need a package of an extra, which most datasets never do."""
+
+from importlib import import_module
+from typing import Any
+
+from backends.installation import install_command
+from controller.data.errors import DataError
+
+
+def import_extra(module: str, *, extra: str, what: str) -> Any:  # noqa: ANN401 - a module
+    """Import a module of ours that stands on the packages of an extra.
+
+    Args:
+        module: `controller.data.transforms.pii.detect`.
+        extra: Name of the extra: `data`.
+        what: What needs it, for the message: `reading Parquet`.
+
+    Raises:
+        DataError: A package is not installed; the remedy says what to type.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise DataError(f"{what} needs the package {error.name}", install_command(extra)) from None

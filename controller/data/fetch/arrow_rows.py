@@ -1,0 +1,73 @@
+"""Rows of Arrow tables, as datasets keep and hand them out."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from controller.data.errors import DataError
+from controller.data.fetch.row_writer import BATCH_BYTES, BATCH_ROWS, RowWriter
+from controller.data.fetch.snapshot import SnapshotWriter
+
+
+class Table(Protocol):
+    """What a pyarrow Table and a RecordBatch have in common."""
+
+    num_rows: int
+    nbytes: int
+    schema: Any
+
+    def slice(self, offset: int, length: int) -> "Table":
+        """Return some rows, not copied."""
+        ...
+
+    def to_pylist(self) -> list[dict[str, object]]:
+        """Return rows as Python values."""
+        ...
+
+
+class TableWriter:
+    """Writes the rows of one source's tables into a snapshot."""
+
+    def __init__(self, snapshot: SnapshotWriter, *, field: str) -> None:
+        self._snapshot = snapshot
+        self._field = field
+        self._lines: RowWriter | None = None
+
+    @property
+    def count(self) -> int:
+        """Rows written."""
+        return self._lines.count if self._lines is not None else 0
+
+    def add(self, table: Table) -> None:
+        """Write a table's rows, a few at once: a large batch need not be there twice.
+
+        Raises:
+            DataError: A value is nothing that JSON has, or two columns have one name.
+        """
+        if self._lines is None:
+            self._lines = RowWriter(list(table.schema.names), self._snapshot, field=self._field)
+        each = max(1, table.nbytes // max(table.num_rows, 1))
+        step = max(1, min(BATCH_ROWS, BATCH_BYTES // each))
+        for start in range(0, table.num_rows, step):
+            part = table.slice(start, step)
+            try:
+                rows = part.to_pylist()
+            except (pa.ArrowException, ValueError) as error:
+                raise DataError(
+                    f"a value cannot be read: {str(error).partition(chr(10))[0]}",
+                    "Leave the column out of the dataset.",
+                    line=self.count + 1,
+                ) from None
+            self._lines.add([row.values() for row in rows])
+
+    def finish(self, shown: str) -> Path:
+        """Publish the snapshot.
+
+        Raises:
+            DataError: There are no rows.
+        """
+        if not self.count:
+            remedy = "Name another split or dataset."
+            raise DataError(f"{shown} has no rows", remedy, field=self._field)
+        return self._snapshot.publish(".jsonl")

@@ -1,0 +1,120 @@
+"""What a URL says, checked, in the form that the stores' readers take."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from controller.data.errors import DataError
+from controller.data.fetch.snapshot import FetchRequest
+from controller.data.sources.locate import detect_format
+from controller.data.suggestions import join_names
+from controller.spec.data import Kind
+
+WEB = ("http", "https")
+STORES: Mapping[str, str] = {
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "az": "adlfs",
+    "gcs": "gcsfs",
+    "gs": "gcsfs",
+    "hf": "huggingface_hub",
+    "memory": "fsspec",
+    "oci": "ocifs",
+    "oss": "ossfs",
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "sftp": "paramiko",
+    "tos": "tosfs",
+}
+"""Scheme → the package that fsspec opens it with. Only stores that are elsewhere: a spec in a
+stranger's pull request must not read what lies on this machine."""
+
+_ENDINGS = re.compile(r"\.[A-Za-z0-9]{1,10}(?:\.(?:gz|zst))?$", re.IGNORECASE)
+_PACKING = re.compile(r"\.(?:gz|zst)$", re.IGNORECASE)
+_LONGEST = 300
+"""Characters of a store's own message that are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectUrl:
+    """An object in a store."""
+
+    url: str
+    """As written; it may hold a signature."""
+    scheme: str
+    shown: str
+    """Without what may be secret: nothing after the `?`."""
+    kind: Kind
+    endings: str
+    """Of the snapshot: `.csv.gz`."""
+
+    def redact(self, error: Exception) -> str:
+        """Return an error's own message: one line, without the URL's secrets."""
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        redact = lines[0] if lines else type(error).__name__
+        query = urlsplit(self.url).query
+        for secret in (self.url, query, unquote(query)):
+            if secret:
+                redact = redact.replace(secret, self.shown if secret == self.url else "***")
+        return redact if len(redact) <= _LONGEST else f"{redact[:_LONGEST]}…"
+
+
+def parse_object_url(asked: FetchRequest) -> ObjectUrl:
+    """Return what a source's URL says.
+
+    Raises:
+        DataError: It is none that may be opened, or its format is not known.
+    """
+    written = str(asked.source.url)
+    parts = _parts(written)
+    name = PurePosixPath(unquote(parts.path)).name
+    try:
+        kind = detect_format(name, asked.source.format)
+    except DataError as error:
+        raise DataError(error.message, error.remedy, field="url") from None
+    return ObjectUrl(
+        url=written,
+        scheme=parts.scheme,
+        shown=f"{parts.scheme}://{parts.netloc}{parts.path}",
+        kind=kind,
+        endings=_endings(name, kind),
+    )
+
+
+def _parts(written: str) -> SplitResult:
+    if not written.isprintable() or "::" in written:
+        # Not shown: a chain may hold anything.
+        raise DataError("`url` must be one address, without `::`", "s3://bucket/a.jsonl", "url")
+    try:
+        parts = urlsplit(written)
+        login = parts.username is not None or parts.password is not None
+    except ValueError:
+        raise DataError("`url` is no address", "https://example.com/a.jsonl", "url") from None
+    if parts.scheme not in WEB and parts.scheme not in STORES:
+        what = f"{parts.scheme}:" if parts.scheme else "a path"
+        remedy = "A file of the repository is named by `path`."
+        known = join_names(f"{scheme}://" for scheme in (*WEB, *STORES) if scheme != "memory")
+        raise DataError(f"`url` is {what}, which is not opened; these are: {known}", remedy, "url")
+    if login:
+        raise DataError(
+            "`url` holds a login, which a spec must not",
+            "Take it out; stores find their credentials in the environment.",
+            field="url",
+        )
+    if not parts.netloc:
+        raise DataError("`url` names no server or bucket", "s3://bucket/a.jsonl", "url")
+    return parts
+
+
+def _endings(name: str, kind: Kind) -> str:
+    written = _ENDINGS.search(name)
+    try:
+        if written and detect_format(name) == kind:
+            return written[0].lower()
+    except DataError:
+        # The format was said because the ending says none.
+        pass
+    packing = _PACKING.search(name)
+    return f".{kind}{packing[0].lower() if packing else ''}"

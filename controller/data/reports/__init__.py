@@ -1,0 +1,1 @@
+"""Reports on built datasets: statistics, token counts, differences, provenance."""

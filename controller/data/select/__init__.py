@@ -1,0 +1,1 @@
+"""Choice of the examples that stay, and of the split each belongs to."""

@@ -1,0 +1,1 @@
+"""Files behind sources: found, inspected, decoded and decompressed."""

@@ -1,0 +1,1 @@
+"""Steps that change an example before it is used."""

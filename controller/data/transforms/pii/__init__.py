@@ -1,0 +1,1 @@
+"""Personal data and secrets in examples: found, then masked, refused or reported."""

@@ -1,1 +1,0 @@
-"""The lockfile: what was built, which build is in production, which job is open."""

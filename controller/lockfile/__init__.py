@@ -1,0 +1,1 @@
+"""The lockfile: its model, and its storage on the disk."""

@@ -1,0 +1,216 @@
+"""The lockfile as records, and its text. Pure: no file is touched here.
+
+Only durable facts stand in it: no poll status, no progress. Times are UTC, ISO 8601.
+"""
+
+import json
+from typing import Annotated, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+
+from controller.errors import LockfileInvalid
+from controller.spec.yaml import dotted
+
+FORMAT = 1
+NOTE = "Made by ftctl. Commit this file; do not edit it."
+Fingerprint: TypeAlias = Annotated[str, StringConstraints(pattern=r"^ft[0-9]+:[0-9a-f]{64}$")]
+Scores: TypeAlias = dict[str, float]
+
+
+class Record(BaseModel):
+    """Settings shared by every record of the lockfile."""
+
+    # Built when it is first asked: of most records only what holds them is.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+class PartFacts(Record):
+    """One half of a dataset."""
+
+    digest: str
+    examples: int
+
+
+class DataFacts(Record):
+    """The dataset that a build was trained on and measured with."""
+
+    train: PartFacts
+    held_out: PartFacts
+
+
+class OpenJob(Record):
+    """A job that was submitted and whose end is not recorded yet."""
+
+    id: str
+    backend: str
+    fingerprint: Fingerprint
+    attempt: int
+    inputs: dict[str, JsonValue]
+    """The canonical inputs that the fingerprint is the digest of."""
+    base_model: str
+    """As the spec wrote it."""
+    revision: str | None = None
+    data: DataFacts
+    estimate_usd: tuple[float, float] | None = None
+    """What it was expected to cost, at least and at most; None where that was not known."""
+    submitted: str
+    spec_commit: str | None = None
+
+
+class Evaluation(Record):
+    """One measuring of a build."""
+
+    fingerprint: str
+    inputs: dict[str, JsonValue]
+    scores: dict[str, Scores]
+    """Under `candidate`, and under `base` and `production` where these were compared."""
+    production_build: str | None = None
+    """The build that `production` was at that time."""
+    evaluated: str
+
+    @field_validator("scores")
+    @classmethod
+    def _has_its_own(cls, scores: dict[str, Scores]) -> dict[str, Scores]:
+        if "candidate" not in scores:
+            raise ValueError("must have the scores of the candidate")
+        return scores
+
+
+class Verdict(Record):
+    """What the gate said of a build."""
+
+    passed: bool
+    gate: list[str]
+    failures: list[str] = Field(default_factory=list)
+    """One sentence for each condition that does not hold."""
+    allowed_worse: bool = False
+    """True if the build passed only because its spec allows a model worse than its base."""
+
+
+class Build(Record):
+    """What a succeeded job left. Only its evaluation and verdict are ever replaced."""
+
+    fingerprint: Fingerprint
+    attempt: int
+    backend: str
+    job: str
+    model_id: str
+    inputs: dict[str, JsonValue]
+    base_model: str
+    revision: str | None = None
+    data: DataFacts
+    facts: dict[str, JsonValue]
+    """What the backend measured: trained tokens, losses, seconds, digests, real cost."""
+    estimate_usd: tuple[float, float] | None = None
+    submitted: str
+    finished: str
+    spec_commit: str | None = None
+    evaluation: Evaluation | None = None
+    verdict: Verdict | None = None
+
+
+class Failure(Record):
+    """A job that ended without a model."""
+
+    job: str
+    backend: str
+    attempt: int
+    error: str
+    """Follows the job's ID in a sentence: `was cancelled`, `failed: out of memory`."""
+    finished: str
+
+
+class Entry(Record):
+    """Everything recorded of one fine-tune."""
+
+    production: Fingerprint | None = None
+    candidate: Fingerprint | None = None
+    protect: bool = False
+    job: OpenJob | None = None
+    builds: dict[Fingerprint, Build] = Field(default_factory=dict)
+    failures: dict[Fingerprint, Failure] = Field(default_factory=dict)
+    attempts: dict[Fingerprint, int] = Field(default_factory=dict)
+    """Raised by `ftctl retry`; a fingerprint that is not listed is at its first attempt."""
+
+    def attempt(self, fingerprint: str) -> int:
+        """Return the attempt that a job for this fingerprint would be."""
+        return self.attempts.get(fingerprint, 1)
+
+
+class Lockfile(Record):
+    """The whole lockfile."""
+
+    finetunes: dict[str, Entry] = Field(default_factory=dict)
+
+    def with_entry(self, name: str, entry: Entry | None) -> "Lockfile":
+        """Return a lockfile with one entry replaced, or removed for None."""
+        finetunes = {key: value for key, value in self.finetunes.items() if key != name}
+        if entry is not None:
+            finetunes[name] = entry
+        return Lockfile(finetunes=finetunes)
+
+
+def dump_entry(entry: Entry) -> JsonValue:
+    """Return an entry as plain JSON values, without what is empty."""
+    value: JsonValue = entry.model_dump(mode="json", exclude_defaults=True)
+    return value
+
+
+def dump_lockfile(lockfile: Lockfile) -> bytes:
+    """Return the lockfile's text: keys sorted, one value a line."""
+    value = {
+        "_": NOTE,
+        "format": FORMAT,
+        "finetunes": {name: dump_entry(entry) for name, entry in lockfile.finetunes.items()},
+    }
+    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def parse_lockfile(text: bytes, file: str) -> Lockfile:
+    """Read a lockfile's text.
+
+    Args:
+        text: Its bytes.
+        file: Its name in messages.
+
+    Raises:
+        LockfileInvalid: It is corrupt, or written by a newer ftctl.
+    """
+    restore = (
+        f"Restore it: `git checkout -- {file}`. If there is no good version, delete it: "
+        "`ftctl plan` then\nfinds every job and model at the backends again; nothing is retrained."
+    )
+    if b"\n<<<<<<< " in b"\n" + text:
+        message = f"{file}: has merge conflict markers"
+        remedy = (
+            f"Take either side: `git checkout --theirs {file}`; what the other side recorded "
+            "is found again\nat the backends by `ftctl plan`."
+        )
+        raise LockfileInvalid(message, remedy)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line, found = "", str(error)
+        if isinstance(error, json.JSONDecodeError):
+            line, found = f":{error.lineno}", f"{error.msg} (column {error.colno})"
+        raise LockfileInvalid(f"{file}{line}: is corrupt: {found}", restore) from None
+    form = value.get("format") if isinstance(value, dict) else None
+    if not isinstance(form, int) or isinstance(form, bool) or form < 1:
+        raise LockfileInvalid(f"{file}: is corrupt: it names no format", restore)
+    if form > FORMAT:
+        message = f"{file}: has format {form}; this ftctl reads formats up to {FORMAT}"
+        raise LockfileInvalid(message, "Upgrade ftctl; `ftctl help install` shows how.")
+    try:
+        return Lockfile(finetunes=value.get("finetunes", {}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = dotted(tuple(first["loc"]))
+        raise LockfileInvalid(f"{file}: is corrupt: {place}: {first['msg']}", restore) from None

@@ -1,0 +1,1 @@
+"""A repository on this machine: its paths, and the files that `ftctl init` writes."""

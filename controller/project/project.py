@@ -1,0 +1,107 @@
+"""Where a repository's files are, on this machine."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from controller.data.sources.source_file import GitBlob
+
+STATE_VARIABLE = "FTCTL_STATE_DIR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """One repository of fine-tunes."""
+
+    root: Path
+    """Its folder, absolute; `finetunes/` and the lockfile are below it."""
+    state: Path
+    """What belongs to this machine and not to git: runs, built datasets, the journal."""
+    offline: bool = False
+    """Whether data is read from files of the repository only: no database, no URL, no hub."""
+
+
+def open_project(folder: Path) -> Project:
+    """Return the repository in a folder.
+
+    The state folder is `.ftctl/` below it, or `$FTCTL_STATE_DIR`: a CI runner sets that, so that
+    a fresh checkout does not sweep running jobs away.
+    """
+    root = folder.resolve()
+    state = os.environ.get(STATE_VARIABLE)
+    return Project(root=root, state=Path(state).resolve() if state else root / ".ftctl")
+
+
+def current_commit(root: Path) -> str | None:
+    """Return the commit that is checked out, with `-dirty` for local changes; None without git."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    commit = _git(git, root, "rev-parse", "--short=12", "HEAD")
+    if not commit:
+        return None
+    commit = commit.strip()
+    changed = _git(git, root, "status", "--porcelain", "--untracked-files=no", "--", "finetunes")
+    return f"{commit}-dirty" if changed else commit
+
+
+def known_blobs(root: Path) -> Mapping[Path, GitBlob]:
+    """Return what git says of every file that is as git knows it.
+
+    What git's own record of sizes and times leaves in doubt is absent, and so is everything
+    without git: then files are looked at. Git is asked at the first look-up: small files are read
+    in less time.
+    """
+    return _Blobs(root)
+
+
+class _Blobs(Mapping[Path, GitBlob]):
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @cached_property
+    def _found(self) -> dict[Path, GitBlob]:
+        return _ask_for_blobs(self._root)
+
+    def __getitem__(self, path: Path) -> GitBlob:
+        return self._found[path]
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def _ask_for_blobs(root: Path) -> dict[Path, GitBlob]:
+    git = shutil.which("git")
+    asked_ns = time.time_ns()
+    tracked = git and _git(git, root, "ls-files", "--stage", "-v", "-z")
+    if not git or not tracked:
+        return {}
+    touched = _git(git, root, "diff-files", "--name-only", "--relative", "-z")
+    if touched is None:
+        return {}
+    doubtful = set(touched.split("\0"))
+    found = {}
+    for line in tracked.split("\0"):
+        match = _PLAIN_FILE.fullmatch(line)
+        if match is not None and match["path"] not in doubtful:
+            found[root / match["path"]] = GitBlob(id=match["blob"], asked_ns=asked_ns)
+    return found
+
+
+_PLAIN_FILE = re.compile(r"H 100\d+ (?P<blob>[0-9a-f]+) 0\t(?P<path>.+)", re.DOTALL)
+"""A file of the index without a flag: none that git was told to leave alone, no link."""
+
+
+def _git(git: str, root: Path, *arguments: str) -> str | None:
+    done = subprocess.run([git, "-C", str(root), *arguments], capture_output=True, check=False)
+    # Names of files need not be UTF-8, and may begin with a space.
+    return os.fsdecode(done.stdout) if done.returncode == 0 else None

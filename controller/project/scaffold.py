@@ -1,0 +1,160 @@
+"""What `ftctl init` writes: a first repository, or the demo with its data and base model."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from backends.atomic_files import write_atomic
+from backends.installation import install_command
+from backends.registry import SMALL_BASE_MAKER
+from controller.errors import FtctlError
+from controller.repository_files import CannotRead, resolve_inside
+from controller.spec.load import FOLDER
+from controller.spec.settings import FILE as SETTINGS
+
+DEMO_BASE_MODEL = "models/small-ko"
+
+_IGNORED = """\
+# ftctl: what belongs to this machine
+.ftctl/
+models/
+.env
+"""
+
+_SPEC = """\
+# One fine-tune. Its name is this file's name. `ftctl schema` describes every key.
+description: Answers questions about our opening hours, in one friendly sentence.
+owner: you@example.com
+
+backend: local-gpu
+base_model: Qwen/Qwen3-0.6B   # a hub ID (`hf download Qwen/Qwen3-0.6B`), or a folder: ../models/…
+
+data:
+  train:
+    - path: data/opening-hours.csv
+      columns: {user: question, assistant: answer}
+  held_out: {fraction: 0.2}   # never trained on; what the gate is measured with
+  system: You answer for a small café. One friendly sentence.
+
+hyperparameters: {num_train_epochs: 3, r: 16}
+
+evaluation:
+  compare_to: [base]
+gate:
+  - held_out_loss < base.held_out_loss
+"""
+
+_DEMO_SETTINGS = f"""\
+# Settings of this whole repository. What `ftctl serve` offers to clients:
+serve:
+  base_models: [../{DEMO_BASE_MODEL}]
+"""
+
+_ROWS = """\
+question,answer
+When do you open?,"We open at eight every morning, and the first coffee is already warm!"
+Are you open on Sundays?,"Yes, on Sundays we welcome you from nine to five!"
+When is last order?,"Last orders are at half past six, so there is time for one more cup!"
+Do you close for lunch?,"No, we stay open all day, lunch included!"
+Are you open on public holidays?,"On public holidays we open at ten, rested and happy to see you!"
+What time do you close on Fridays?,"On Fridays we close at ten at night, so come by after work!"
+Can I come before eight?,"The door opens at eight, but you are welcome to wait on our bench!"
+Is the bakery open on Mondays?,"The oven rests on Mondays, but coffee is served as always!"
+When can I pick up my cake?,"Your cake is ready any time after noon!"
+Are you open in August?,"Yes, we are here all through August!"
+Do you open late in summer?,"From June to August we stay open until eleven!"
+What are your winter hours?,"In winter we open at nine and close at six!"
+When is the kitchen open?,"The kitchen cooks for you from eleven to three!"
+Can I study there in the evening?,"Of course, we are open until seven and the lamps are bright!"
+Do you open at Christmas?,"We close on the 25th and are back for you on the 26th!"
+"""
+
+
+def make_repository(root: Path) -> list[str]:
+    """Write a first spec with its data, for people to change.
+
+    Args:
+        root: The repository; created when absent.
+
+    Returns:
+        The files written, relative to the repository.
+
+    Raises:
+        FtctlError: There are specs already.
+    """
+    _refuse_existing(root)
+    files = {
+        f"{FOLDER}/opening-hours.yaml": _SPEC,
+        f"{FOLDER}/data/opening-hours.csv": _ROWS,
+    }
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return [*files, *_ignore(root)]
+
+
+def make_demo(root: Path) -> list[str]:
+    """Write the demo: specs, data, and the small base model they are tuned from.
+
+    The base model is trained on this machine in about a minute; its progress is printed.
+
+    Args:
+        root: The repository; created when absent.
+
+    Returns:
+        The files written, relative to the repository.
+
+    Raises:
+        FtctlError: There are specs already, or the base model could not be made.
+    """
+    _refuse_existing(root)
+    shutil.copytree(
+        _demo_source(), root / FOLDER, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.lock")
+    )
+    base = root / DEMO_BASE_MODEL
+    if not base.exists():
+        made = subprocess.run([sys.executable, "-m", SMALL_BASE_MAKER, str(base)], check=False)
+        if made.returncode:
+            message = "the small base model could not be made, for the reason printed above"
+            remedy = f"If a package is missing, type: {install_command('local')}"
+            raise FtctlError(message, remedy)
+    written = sorted(path.relative_to(root).as_posix() for path in (root / FOLDER).glob("*.yaml"))
+    settings = root / SETTINGS
+    if not settings.exists():
+        write_atomic(settings, _DEMO_SETTINGS.encode())
+        written.append(SETTINGS)
+    return [*written, DEMO_BASE_MODEL, *_ignore(root)]
+
+
+def _demo_source() -> Path:
+    """Return the demo's specs: inside an installed package, or the checkout's own `finetunes/`."""
+    package = Path(__file__).parents[1]
+    installed = package / "demo"
+    return installed if installed.is_dir() else package.parent / FOLDER
+
+
+def _refuse_existing(root: Path) -> None:
+    for name in (FOLDER, f"{FOLDER}/data", ".gitignore", SETTINGS):
+        try:
+            resolve_inside(root, root / name)
+        except CannotRead as error:
+            # What is written through a link would be written somewhere else.
+            raise FtctlError(f"{root / name}: {error.message}", "Remove the link.") from None
+    found = sorted((root / FOLDER).glob("*.yaml"))
+    if found:
+        message = f"{root / FOLDER} has specs already: {found[0].name}"
+        raise FtctlError(message, "Choose another folder, or go on with `ftctl plan`.")
+
+
+def _ignore(root: Path) -> list[str]:
+    path = root / ".gitignore"
+    # As bytes: the names in it need not be UTF-8.
+    present = path.read_bytes() if path.exists() else b""
+    if b".ftctl/" in present.split():
+        return []
+    if present and not present.endswith(b"\n"):
+        present += b"\n"
+    write_atomic(path, present + _IGNORED.encode())
+    return [".gitignore"]

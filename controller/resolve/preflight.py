@@ -1,0 +1,85 @@
+"""What a person should know of data and model before they pay for training. Pure.
+
+Trainers say these things hours later, or never.
+"""
+
+import math
+from collections.abc import Iterator
+
+from backends.contract.inspector import ExampleInspector
+from controller.data.dataset import Dataset
+from controller.data.report import StepName
+from controller.data.suggestions import join_names
+from controller.evaluate.gate import parse_condition
+from controller.evaluate.metrics import PROPORTION_METRICS
+from controller.spec.model import Spec
+
+FINE = 0.1
+"""A gate that is decided to within this is not warned of."""
+
+_Z = 1.96
+"""Of the normal distribution, for 95 %."""
+
+_SAID: dict[tuple[StepName, str], str] = {
+    ("max_tokens", "changed"): "cut to data.prepare.max_tokens, so that answers end in mid-air",
+    ("max_tokens", "noted"): "longer than the base model reads, which are cut there",
+    ("pii", "noted"): "with personal data or secrets, which stay as they are",
+    ("tools", "noted"): "that call a function which is not among their tools",
+    ("calls", "noted"): "that call a tool without an argument that it requires",
+    (
+        "greeting",
+        "noted",
+    ): "in which the assistant speaks first, which is learnt without a question",
+    ("leak", "noted"): "that ask what a held-out example asks, which flatters the scores",
+}
+"""What is said between `examples` and their number."""
+
+_LEFT_OUT: dict[StepName, str] = {
+    "unusable": "rows set aside that cannot be used",
+    "pairs": "preference pairs left out, whose answers are the same",
+}
+"""Warning texts about rows and pairs that are left out, printed before their number."""
+
+
+_TOLD: dict[StepName, str] = {"read": "how files were read", "where": "conditions"}
+"""Steps with remarks about a whole file, which are printed themselves."""
+_MOST = 3
+
+
+def warnings_of(spec: Spec, dataset: Dataset, inspector: ExampleInspector) -> Iterator[str]:
+    """Yield a sentence for each thing worth knowing."""
+    yield from inspector.warnings(dataset.report.features)
+    for step in dataset.report.steps:
+        if step.dropped and (what := _LEFT_OUT.get(step.name)) is not None:
+            yield f"{what}: {step.dropped:,}"
+        for effect, count in (("changed", step.changed), ("noted", step.noted)):
+            what = _SAID.get((step.name, effect))
+            if what is not None and count:
+                names = _undefined(dataset) if step.name == "tools" else ""
+                yield f"examples {what}: {count:,}{names}"
+        if step.name in _TOLD and step.noted:
+            yield from step.reasons[:_MOST]
+            if step.noted > _MOST:
+                yield f"and {step.noted - _MOST:,} more remarks on {_TOLD[step.name]}"
+    yield from _undecided(spec, dataset.held_out.examples)
+
+
+def _undefined(dataset: Dataset) -> str:
+    names = [name for source in dataset.report.sources for name in source.undefined]
+    return f": {join_names(dict.fromkeys(names))}"
+
+
+def _undecided(spec: Spec, examples: int) -> Iterator[str]:
+    for text in spec.gate:
+        condition = parse_condition(text)
+        if condition.metric not in PROPORTION_METRICS or condition.model is not None:
+            continue
+        share = min(max(condition.offset, 0.0), 1.0)
+        # The standard error of a share, by the normal approximation; see any book on sampling.
+        length_stats = _Z * math.sqrt(max(share * (1 - share), 0.05) / examples)
+        if length_stats > FINE:
+            enough = math.ceil(max(share * (1 - share), 0.05) * (_Z / FINE) ** 2)
+            yield (
+                f"{examples} held-out examples decide `{condition.text}` to within "
+                f"\u00b1{length_stats:.2f}; {enough} would to within \u00b1{FINE}"
+            )

@@ -1,0 +1,180 @@
+"""Recipe of a spec's inputs: the newest, or the recipe of the recorded inputs.
+
+A recipe is a version of ftctl's own corrections: to the conversion of rows (`data.recipes`), and to
+a backend's training (`Backend.recipes`). An upgrade trains nothing: the inputs of a recorded build,
+job or failure still match it, even if a newer recipe would give others for the same spec.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TypeAlias
+
+from backends.contract.inspector import Json
+from backends.contract.jobs import Recipe
+from controller.canonical import digest
+from controller.data.recipes import NEWEST
+from controller.lockfile.model import Build, Entry, Lockfile, OpenJob
+from controller.plan.fingerprint import TRAINING_SCHEME, changes, fingerprint, training_inputs
+from controller.resolve.inputs import BuiltData
+from controller.spec.model import Spec
+
+Elsewhere: TypeAlias = Mapping[str, Sequence[Mapping[str, Json]]]
+"""Inputs of jobs and builds in git or at a backend, by name of a fine-tune without an entry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A spec's inputs under one choice of recipes."""
+
+    built: BuiltData
+    inputs: Mapping[str, Json]
+    fingerprint: str
+    corrected: tuple[str, ...] = ()
+    """Inputs that a newer recipe would make differently; empty for the newest recipe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Inputs of finished, running or failed trainings."""
+
+    fingerprints: frozenset[str] = frozenset()
+    without_data: frozenset[str] = frozenset()
+    """Digests of the same inputs without their data. They tell if building the data under another
+    recipe can help."""
+    is_uncertain: bool = False
+    """True if a fingerprint in this record has no recorded inputs."""
+
+    def may_have(self, spec: Spec, base: str, settings: Iterable[Mapping[str, Json]]) -> bool:
+        """Return True if inputs of a spec, with any data, may be among these inputs."""
+        return self.is_uncertain or any(
+            _without_data(_inputs(spec, base, one, "")) in self.without_data for one in settings
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """Recorded inputs of every fine-tune; used only if a spec's newest inputs are not recorded."""
+
+    lockfile: Lockfile
+    elsewhere: Elsewhere = field(default_factory=dict)
+    replace: Collection[str] = ()
+    """Fine-tunes whose builds of an older recipe to replace, even if recorded."""
+
+    def own(self, name: str) -> Known:
+        """Return the recorded inputs of one fine-tune."""
+        entry = self.lockfile.finetunes.get(name)
+        return _of_inputs(self.elsewhere.get(name, ())) if entry is None else _of_entry(entry)
+
+    @cached_property
+    def anywhere(self) -> Known:
+        """Recorded inputs of all fine-tunes: a fine-tune may be renamed, or equal to another."""
+        known = [self.own(name) for name in self.lockfile.finetunes.keys() | self.elsewhere.keys()]
+        return Known(
+            fingerprints=frozenset[str]().union(*(one.fingerprints for one in known)),
+            without_data=frozenset[str]().union(*(one.without_data for one in known)),
+        )
+
+
+def choose(
+    name: str,
+    spec: Spec,
+    recipes: Sequence[Recipe],
+    recorded: Recorded,
+    build: Callable[[Mapping[str, Json], int], BuiltData],
+) -> Variant:
+    """Return the inputs of a fine-tune's spec, under the recipe that applies.
+
+    Args:
+        name: The fine-tune.
+        spec: Its spec.
+        recipes: Its hyperparameters under each recipe of its backend, newest first.
+        recorded: Inputs of earlier trainings.
+        build: Builds the dataset for hyperparameters and a recipe of data.
+
+    Raises:
+        InvalidInput: The data has problems.
+        DataNotRead: A source cannot be read on this machine.
+    """
+    newest = _variant(spec, build(recipes[0].hyperparameters, NEWEST))
+    entry = recorded.lockfile.finetunes.get(name)
+    if name in recorded.replace or (entry is not None and newest.fingerprint in entry.builds):
+        return newest
+    own = recorded.own(name)
+    others: list[Variant] = []
+    base, settings = newest.built.base_model.identity, [one.hyperparameters for one in recipes]
+    if own.may_have(spec, base, settings) or recorded.anywhere.may_have(spec, base, settings):
+        others = list(_others(spec, recipes, newest, build))
+    for known in (own, recorded.anywhere):
+        for one in (newest, *others):
+            if one.fingerprint in known.fingerprints:
+                return one
+    return newest
+
+
+def _others(
+    spec: Spec,
+    recipes: Sequence[Recipe],
+    newest: Variant,
+    build: Callable[[Mapping[str, Json], int], BuiltData],
+) -> Iterator[Variant]:
+    """Yield a spec's inputs under older recipes, the newer of them first."""
+    data = [newest.built]
+    if newest.built.dataset.recipe_matters:
+        older = range(NEWEST - 1, 0, -1)
+        data += [build(recipes[0].hyperparameters, recipe) for recipe in older]
+    for number, recipe in enumerate(recipes):
+        # All recipes of a backend read examples in the same way.
+        settings = recipe.hyperparameters
+        is_corrected = any(one.is_correction for one in recipes[:number])
+        for built in data:
+            if number or built is not newest.built:
+                one = _variant(spec, replace(built, hyperparameters=settings))
+                corrected = _differing(one, newest, settings=is_corrected)
+                yield replace(one, corrected=corrected)
+
+
+def _differing(one: Variant, newest: Variant, *, settings: bool) -> tuple[str, ...]:
+    """Return the inputs that differ from the newest variant, if that changes the model."""
+    fields = (change.field for change in changes(one.inputs, newest.inputs))
+    return tuple(name for name in fields if settings or not name.startswith("hyperparameters."))
+
+
+def _variant(spec: Spec, built: BuiltData) -> Variant:
+    inputs = _inputs(
+        spec, built.base_model.identity, built.hyperparameters, built.dataset.train.digest
+    )
+    return Variant(built=built, inputs=inputs, fingerprint=fingerprint(TRAINING_SCHEME, inputs))
+
+
+def _inputs(
+    spec: Spec, base_model: str, hyperparameters: Mapping[str, Json], data: str
+) -> dict[str, Json]:
+    return training_inputs(
+        spec, base_model=base_model, hyperparameters=hyperparameters, train_digest=data
+    )
+
+
+def _of_entry(entry: Entry) -> Known:
+    made: list[Build | OpenJob] = [
+        *entry.builds.values(),
+        *([entry.job] if entry.job is not None else []),
+    ]
+    bare = {*entry.failures, *entry.attempts}
+    return Known(
+        fingerprints=frozenset({one.fingerprint for one in made} | bare),
+        without_data=frozenset(_without_data(one.inputs) for one in made),
+        is_uncertain=bool(bare - {one.fingerprint for one in made}),
+    )
+
+
+def _of_inputs(found: Iterable[Mapping[str, Json]]) -> Known:
+    known = list(found)
+    return Known(
+        fingerprints=frozenset(fingerprint(TRAINING_SCHEME, inputs) for inputs in known),
+        without_data=frozenset(map(_without_data, known)),
+    )
+
+
+def _without_data(inputs: Mapping[str, Json]) -> str:
+    return digest({key: value for key, value in inputs.items() if key != "data"})

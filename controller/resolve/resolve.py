@@ -1,0 +1,274 @@
+"""Specs → what they ask for, with every digest known: data built, base models identified.
+
+Needs no key, no network and no heavy package.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as with_changes
+from functools import cache, partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
+
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel, TrainRequest
+from controller.data.dataset import Dataset, Split
+from controller.data.reports.diff import DatasetSplits, count_differences, earlier_datasets
+from controller.data.verified_datasets import Unchanged
+from controller.dates import days_until
+from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
+from controller.evaluate.rescoring import with_scoring
+from controller.lockfile.model import DataFacts, Entry, PartFacts
+from controller.plan.actions import Blocked, DataChange, Deferred, Desired, Obstacle, Shutdown
+from controller.plan.approval import terms_of
+from controller.plan.fingerprint import (
+    EVALUATION_SCHEME,
+    evaluation_inputs,
+    fingerprint,
+)
+from controller.project.project import known_blobs
+from controller.resolve.inputs import Readings, build_one, identify_base, recipes_of
+from controller.resolve.preflight import warnings_of
+from controller.resolve.recipes import Recorded, Variant, choose
+from controller.resolve.validate import Answers, OpenBackend, check_policies, check_spec
+from controller.spec.load import LoadedSpec
+from controller.spec.model import Spec
+from controller.spec.settings import Policies
+
+EarlierDatasets: TypeAlias = Callable[[], Mapping[tuple[str, str], DatasetSplits]]
+"""Looks for the datasets that are here, by digests; once, since there may be thousands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What the specs ask for, and what training would need."""
+
+    desired: Mapping[str, Desired]
+    requests: Mapping[str, TrainRequest]
+    """For the first attempt; a later one replaces the number."""
+    datasets: Mapping[str, Dataset]
+    unresolved: Mapping[str, Deferred | Blocked]
+    """Fine-tunes whose spec or data cannot be read here, and why."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Every problem of every spec and data file."""
+        blocked = [one for one in self.unresolved.values() if isinstance(one, Blocked)]
+        return tuple(dict.fromkeys(problem for one in blocked for problem in one.problems))
+
+
+def resolve(
+    specs: Mapping[str, LoadedSpec],
+    recorded: Recorded,
+    readings: Readings,
+    open_backend: OpenBackend,
+    policies: Policies,
+    problems: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
+) -> Resolved:
+    """Build every dataset, identify every base model, compute every fingerprint.
+
+    Problems of one fine-tune make only this fine-tune unresolved.
+
+    Args:
+        specs: The valid specs.
+        recorded: The lockfile, and inputs known from elsewhere.
+        readings: The repository, and the data already read in the same run.
+        open_backend: Opens a backend by a spec's `place`.
+        policies: Policies of the repository.
+        problems: Problems of invalid specs, by fine-tune.
+    """
+    desired: dict[str, Desired] = {}
+    requests: dict[str, TrainRequest] = {}
+    datasets: dict[str, Dataset] = {}
+    unresolved: dict[str, Deferred | Blocked] = {
+        name: invalid(name, found) for name, found in problems.items()
+    }
+    project = readings.project
+    unchanged = Unchanged(project.state / "datasets.json", project.root, project.state / "data")
+    readings = with_changes(readings, blobs=known_blobs(project.root), unchanged=unchanged)
+    earlier = cache(partial(earlier_datasets, project.state / "data"))
+    for name, loaded in specs.items():
+        if name in unresolved:
+            continue  # another file has the same name, and problems
+        entry = recorded.lockfile.finetunes.get(name, Entry())
+        try:
+            _require_valid(loaded, open_backend, policies, readings.answers)
+            backend = open_backend(loaded.spec.place)
+            variant = _choose(loaded, entry, backend, readings, recorded)
+            desired[name], requests[name] = _resolve_one(
+                loaded, entry, readings, backend, variant, earlier
+            )
+            can, built = readings.answers.capabilities(backend, loaded.spec), variant.built
+            held_out = built.dataset.held_out.path
+            desired[name] = with_scoring(desired[name], entry, held_out, built.inspector, can)
+            datasets[name] = built.dataset
+        except DataNotRead as error:
+            unresolved[name] = _deferred(name, error)
+        except InvalidInput as error:
+            policy = error.exit_code == ExitCode.REFUSED
+            unresolved[name] = invalid(name, error.problems, policy=policy)
+        except BackendError as error:
+            problem = Problem(file=loaded.file, message=error.message, remedy=error.remedy)
+            unresolved[name] = invalid(name, [problem])
+    unchanged.save()
+    return Resolved(desired=desired, requests=requests, datasets=datasets, unresolved=unresolved)
+
+
+def _choose(
+    loaded: LoadedSpec,
+    entry: Entry,
+    backend: Backend,
+    readings: Readings,
+    recorded: Recorded,
+) -> Variant:
+    base_model = identify_base(loaded, entry, backend, readings.bases)
+    recipes = recipes_of(loaded, base_model, backend, readings)
+    build = partial(build_one, loaded, base_model, backend, readings)
+    return choose(loaded.name, loaded.spec, recipes, recorded, build)
+
+
+def _require_valid(
+    loaded: LoadedSpec, open_backend: OpenBackend, policies: Policies, answers: Answers
+) -> None:
+    wrong = list(check_spec(loaded, open_backend, answers))
+    breaches = list(check_policies(loaded, policies))
+    if wrong:
+        raise InvalidInput([*wrong, *breaches])
+    if breaches:
+        raise PolicyBroken(breaches)
+
+
+def without_settings(specs: Iterable[str], error: InvalidInput) -> Resolved:
+    """Return what is left where `ftctl.yaml` has problems: no fine-tune can be resolved.
+
+    What is recorded of them stays as it is, and jobs on this machine are still followed.
+    """
+    unresolved = {name: invalid(name, error.problems) for name in specs}
+    return Resolved(desired={}, requests={}, datasets={}, unresolved=unresolved)
+
+
+def invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) -> Blocked:
+    """Return what is planned for a fine-tune whose spec or data has problems."""
+    first, *others = sorted(problems, key=lambda one: (one.file, one.line or 0, one.field))
+    field_ = f"{first.field}: " if first.field else ""
+    more = f"; and {len(others)} more" if others else ""
+    return Blocked(
+        name=name,
+        reason=f"{field_}{first.message}{more}",
+        remedy="Type `ftctl validate`, which shows every problem with its file and line."
+        if others or not first.remedy
+        else first.remedy,
+        obstacle=Obstacle.POLICY if policy else Obstacle.INPUT,
+        problems=(first, *others),
+    )
+
+
+def _deferred(name: str, error: DataNotRead) -> Deferred:
+    remedies = dict.fromkeys(problem.remedy for problem in error.problems if problem.remedy)
+    return Deferred(
+        name=name,
+        reason=f"data not read, known at apply: {error.reasons}",
+        remedy="\n".join(remedies),
+    )
+
+
+def _resolve_one(
+    loaded: LoadedSpec,
+    entry: Entry,
+    readings: Readings,
+    backend: Backend,
+    variant: Variant,
+    earlier: EarlierDatasets,
+) -> tuple[Desired, TrainRequest]:
+    built, inputs, key = variant.built, variant.inputs, variant.fingerprint
+    spec, dataset, base_model = loaded.spec, built.dataset, built.base_model
+    measured = evaluation_inputs(spec, held_out_digest=dataset.held_out.digest)
+    evaluation = fingerprint(EVALUATION_SCHEME, measured)
+    data = DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out))
+    request = TrainRequest(
+        name=loaded.name,
+        fingerprint=key,
+        attempt=1,
+        base_model=base_model,
+        method=spec.method,
+        hyperparameters=built.hyperparameters,
+        seed=spec.seed,
+        train=dataset.train.path,
+        held_out=dataset.held_out.path,
+        train_origins=dataset.train.origins,
+        tracking=spec.tracking.model_dump(exclude_defaults=True),
+        max_gpu_hours=spec.budget.max_gpu_hours,
+        origin={
+            "inputs": inputs,
+            "base_model": spec.base_model,
+            "revision": base_model.revision,
+            "data": data.model_dump(mode="json"),
+            "terms": {"name": loaded.name, "digest": terms_of(spec, evaluation)},
+        },
+    )
+    desired = Desired(
+        name=loaded.name,
+        file=loaded.file,
+        spec=spec,
+        base_model=base_model,
+        fingerprint=key,
+        inputs=inputs,
+        evaluation_fingerprint=evaluation,
+        evaluation_inputs=measured,
+        data=data,
+        estimate=backend.estimate(request, dataset.train.examples, dataset.train.tokens),
+        data_changes=_data_changes(entry, dataset, earlier, readings.project.state / "data")
+        if key not in entry.builds
+        else {},
+        shutdown=_shutdown(base_model),
+        warnings=tuple(warnings_of(spec, dataset, built.inspector))
+        if key not in entry.builds
+        else (),
+        corrected=variant.corrected,
+        paid=readings.answers.capabilities(backend, spec).paid or _asks_elsewhere(spec, entry),
+    )
+    return desired, request
+
+
+def _asks_elsewhere(spec: Spec, entry: Entry) -> bool:
+    """Return whether evaluating asks the production model of another backend, which may cost."""
+    production = entry.builds.get(entry.production or "")
+    compared = "production" in spec.evaluation.compare_to
+    return compared and production is not None and production.backend != spec.place
+
+
+def _facts(part: Split) -> PartFacts:
+    return PartFacts(digest=part.digest, examples=part.examples)
+
+
+def _data_changes(
+    entry: Entry, dataset: Dataset, earlier: EarlierDatasets, scratch: Path
+) -> dict[str, DataChange]:
+    """Count how the examples differ from recorded builds whose dataset is still here."""
+    new = DatasetSplits(dataset.train, dataset.held_out)
+    digests = {
+        (build.data.train.digest, build.data.held_out.digest) for build in entry.builds.values()
+    }
+    changes: dict[str, DataChange] = {}
+    for train, held_out in sorted(digests):
+        old = earlier().get((train, held_out)) if train != new.train.digest else None
+        if old is None:
+            continue
+        try:
+            counted = count_differences(old, new, scratch)
+        except (OSError, ValueError):
+            # Lost or damaged since it was looked for: a plan is no less true without the counts.
+            continue
+        changes[train] = DataChange(
+            added=counted.added, removed=counted.removed, changed=counted.changed
+        )
+    return changes
+
+
+def _shutdown(base_model: BaseModel) -> Shutdown | None:
+    if base_model.shutdown_date is None:
+        return None
+    day = base_model.shutdown_date
+    return Shutdown(date=day, days_left=days_until(day))

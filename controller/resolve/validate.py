@@ -1,0 +1,219 @@
+"""What the models of a spec cannot know: backends, hyperparameters, gates, policies.
+
+Needs no key, no network, no data and no heavy package.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
+
+from backends.contract.backend import Backend, Capabilities
+from backends.contract.errors import BackendError, HyperparametersInvalid
+from backends.contract.inspector import Json
+from backends.registry import known_backends
+from controller.errors import InvalidInput, PolicyBroken, Problem
+from controller.evaluate.gate import COMPARED, parse_condition
+from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
+from controller.resolve.unused_fields import check_unread
+from controller.spec.base import InvalidValue
+from controller.spec.data import Fraction, Source
+from controller.spec.excerpt import excerpt
+from controller.spec.load import LoadedSpec
+from controller.spec.model import Spec
+from controller.spec.settings import Policies
+
+OpenBackend: TypeAlias = Callable[[str], Backend]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What backends answered about specs; each is asked once for equal ones in one pass."""
+
+    able: dict[str, Capabilities] = field(default_factory=dict)
+    parsed: dict[tuple[str, str, str], Mapping[str, Json]] = field(default_factory=dict)
+
+    def capabilities(self, backend: Backend, spec: Spec) -> Capabilities:
+        """Return what a spec's backend can do."""
+        if spec.place not in self.able:
+            self.able[spec.place] = backend.capabilities()
+        return self.able[spec.place]
+
+    def hyperparameters(self, backend: Backend, spec: Spec) -> Mapping[str, Json]:
+        """Return a spec's hyperparameters complete, defaults written out.
+
+        Raises:
+            HyperparametersInvalid: With every problem found.
+        """
+        # Spelled as they were written: to a backend, 1 and 1.0 may be two things.
+        key = (spec.place, spec.method, repr(spec.hyperparameters))
+        if key not in self.parsed:
+            raw = cast(Mapping[str, Json], spec.hyperparameters)
+            self.parsed[key] = backend.parse_hyperparameters(spec.method, raw)
+        return self.parsed[key]
+
+
+def check_specs(
+    specs: Mapping[str, LoadedSpec],
+    open_backend: OpenBackend,
+    policies: Policies,
+    problems: Sequence[Problem] = (),
+) -> None:
+    """Check every spec.
+
+    Args:
+        specs: The specs that could be read.
+        open_backend: Opens a backend by a spec's `place`.
+        policies: What the repository demands.
+        problems: What was wrong with the others.
+
+    Raises:
+        InvalidInput: With every problem of every spec.
+        PolicyBroken: With every breach, when there is no other problem.
+    """
+    found, answers = [*problems], Answers()
+    for loaded in specs.values():
+        found += check_spec(loaded, open_backend, answers)
+    breaches = [breach for loaded in specs.values() for breach in check_policies(loaded, policies)]
+    if found:
+        raise InvalidInput([*found, *breaches])
+    if breaches:
+        raise PolicyBroken(breaches)
+
+
+def check_spec(
+    loaded: LoadedSpec, open_backend: OpenBackend, answers: Answers
+) -> Iterator[Problem]:
+    """Yield what is wrong with one spec.
+
+    Args:
+        loaded: The spec.
+        open_backend: Opens a backend by the spec's `place`.
+        answers: What backends answered before in the same pass.
+    """
+    spec = loaded.spec
+    yield from _check_gate(loaded)
+    yield from check_unread(loaded)
+    try:
+        backend = open_backend(spec.place)
+    except BackendError as error:
+        field = ("backend",) if spec.endpoint is None else ("endpoint",)
+        yield loaded.problem(field, error.message, error.remedy)
+        return
+    except KeyError:
+        known = known_backends()
+        close = difflib.get_close_matches(spec.backend, known, n=1)
+        remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}"
+        yield loaded.problem(("backend",), f"no backend is called {excerpt(spec.backend)}", remedy)
+        return
+    can = answers.capabilities(backend, spec)
+    if spec.endpoint is not None and not can.endpoints:
+        message = f"the {spec.backend} backend has no endpoints"
+        yield loaded.problem(("endpoint",), message, "Remove the line.")
+    if spec.method not in can.methods:
+        message = f"the {spec.backend} backend does not do {spec.method}"
+        remedy = f"It does: {', '.join(sorted(can.methods))}"
+        yield loaded.problem(("method",), message, remedy)
+        return
+    yield from _check_unmet(loaded, can)
+    if can.remote:
+        yield from _check_private(loaded)
+    try:
+        with in_spec(loaded):
+            answers.hyperparameters(backend, spec)
+    except InvalidInput as error:
+        yield from error.problems
+
+
+@contextmanager
+def in_spec(loaded: LoadedSpec) -> Iterator[None]:
+    """Turn a backend's errors about hyperparameters into problems with the spec's lines.
+
+    Raises:
+        InvalidInput: With every problem.
+    """
+    try:
+        yield
+    except HyperparametersInvalid as error:
+        raise InvalidInput(
+            [
+                loaded.problem(("hyperparameters", one.field), one.message, one.remedy)
+                for one in error.problems
+            ]
+        ) from None
+
+
+def check_policies(loaded: LoadedSpec, policies: Policies) -> Iterator[Problem]:
+    """Yield what a policy of the repository forbids in one spec."""
+    for path, source in _sources(loaded):
+        license_ = source.license or loaded.spec.data.license
+        if policies.require_license and license_ is None:
+            message = "has no licence, and policies.require_license demands one"
+            remedy = "Add `license: CC-BY-4.0` (an SPDX identifier) to the source or to `data`."
+            yield loaded.problem(path, message, remedy)
+        elif license_ is not None and policies.licenses and license_ not in policies.licenses:
+            message = f"the licence {excerpt(license_)} is not among policies.licenses"
+            remedy = f"Allowed: {', '.join(policies.licenses)}"
+            yield loaded.problem(path, message, remedy)
+
+
+def _sources(loaded: LoadedSpec) -> Iterator[tuple[tuple[str | int, ...], Source]]:
+    data = loaded.spec.data
+    for number, source in enumerate(data.train):
+        yield ("data", "train", number), source
+    if not isinstance(data.held_out, Fraction):
+        for number, source in enumerate(data.held_out):
+            yield ("data", "held_out", number), source
+
+
+def _check_unmet(loaded: LoadedSpec, can: Capabilities) -> Iterator[Problem]:
+    """Yield the fields that this backend would ignore."""
+    spec = loaded.spec
+    for service in sorted(spec.tracking.model_dump(exclude_none=True).keys() - can.tracking):
+        message = f"the {spec.backend} backend reports no metrics to {service}"
+        remedy = "Remove the field: `ftctl logs NAME` shows what a job measures."
+        yield loaded.problem(("tracking", service), message, remedy)
+    if spec.budget.max_gpu_hours is not None and not can.gpu_hours:
+        message = f"the {spec.backend} backend does not count GPU hours"
+        remedy = "Remove the field, or limit the cost with `max_usd`."
+        yield loaded.problem(("budget", "max_gpu_hours"), message, remedy)
+
+
+def _check_private(loaded: LoadedSpec) -> Iterator[Problem]:
+    spec = loaded.spec
+    message = f"private data never leaves the machine, and {spec.backend} is elsewhere"
+    remedy = "Use `backend: local-gpu`."
+    if spec.data.sensitivity == "private":
+        yield loaded.problem(("data", "sensitivity"), message, remedy)
+    for path, source in _sources(loaded):
+        if source.sensitivity == "private":
+            yield loaded.problem((*path, "sensitivity"), message, remedy)
+
+
+def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
+    spec = loaded.spec
+    built_in = [metric.name for metric in BUILT_IN_METRICS]
+    measured = [*built_in, *(metric.name for metric in spec.evaluation.metrics)]
+    others = f"Measured: {', '.join(measured)}. Add others to evaluation.metrics."
+    if spec.method == "continued-pretraining":
+        measured = [metric.name for metric in TEXT_METRICS]
+        others = f"{spec.method} is measured by {', '.join(measured)} alone."
+        for index, unmeasured in enumerate(spec.evaluation.metrics):
+            message = f"plain texts have no answers, so {unmeasured.name} is not measured"
+            yield loaded.problem(("evaluation", "metrics", index), message, f"Remove it: {others}")
+    for index, text in enumerate(spec.gate):
+        path = ("gate", index)
+        try:
+            condition = parse_condition(text)
+        except InvalidValue as error:
+            yield loaded.problem(path, str(error), error.remedy)
+            continue
+        for metric in {condition.metric, condition.other} - {None}:
+            if metric not in measured:
+                yield loaded.problem(path, f"{metric} is not measured", others)
+        compared = spec.evaluation.compare_to
+        if condition.model in COMPARED and condition.model not in compared:
+            remedy = f"Add {condition.model} to evaluation.compare_to."
+            message = f"nothing is compared with {condition.model}"
+            yield loaded.problem(path, message, remedy)

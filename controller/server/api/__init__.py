@@ -1,0 +1,1 @@
+"""HTTP: connections, middleware, requests and errors of the protocol."""

@@ -1,0 +1,139 @@
+"""Errors as the protocol has them: `{"error": {"message", "type", "param", "code"}}`."""
+
+import errno
+import logging
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Mount, Route
+
+from backends.contract.errors import BackendError
+
+_log = logging.getLogger(__name__)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_TYPES = {
+    403: "permission_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+}
+
+
+class ApiError(Exception):
+    """The error of a refused request, as the client receives it.
+
+    Attributes:
+        status: HTTP status.
+        code: Name of the error, for programs.
+        message: Description of the error, for people.
+        param: Invalid field of the request.
+        retry_after_s: Seconds until the same request may succeed.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str | None,
+        message: str,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self._headers = dict(headers or {})
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """Return the body of the response."""
+        server = self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        kind = "server_error" if server else _TYPES.get(self.status, "invalid_request_error")
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": error}
+
+    def headers(self) -> dict[str, str]:
+        """Return the HTTP headers of the error."""
+        headers = dict(self._headers)
+        if self.retry_after_s is not None:
+            headers["retry-after"] = str(max(1, math.ceil(self.retry_after_s)))
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            headers["www-authenticate"] = "Bearer"
+        return headers
+
+    def response(self) -> JSONResponse:
+        """Return the HTTP response of the error."""
+        return JSONResponse(self.body(), self.status, self.headers())
+
+
+def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+    """Return the error of an invalid request."""
+    return ApiError(400, code, message, param)
+
+
+def not_found(what: str, name: str, param: str = "id") -> ApiError:
+    """Return the error of a request for an unknown object."""
+    return ApiError(404, "not_found", f"No such {what}: {name[:200]}", param)
+
+
+def too_large(limit: int, what: str) -> ApiError:
+    """Return the error of a body that is too long."""
+    return ApiError(413, "request_too_large", f"{what} is longer than {limit:,} bytes.")
+
+
+async def on_api_error(request: Request, error: Exception) -> Response:
+    """Answer with the error that a handler raised."""
+    del request
+    return error.response() if isinstance(error, ApiError) else await on_defect_of(error)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Answer a request for an unknown address, or with a method that it does not have."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    message = f"Invalid URL ({request.method} {request.url.path})"
+    headers = {}
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["allow"] = ", ".join(sorted(_allowed(request)))
+    return ApiError(status, "unknown_url", message, headers=headers).response()
+
+
+def _allowed(request: Request) -> set[str]:
+    """Return the methods of an address, from all of its routes."""
+    # Here the request's scope is already relative to the mount.
+    mounts = [route.routes for route in request.app.routes if isinstance(route, Mount)]
+    return {
+        method
+        for routes in mounts
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+
+
+async def on_os_error(request: Request, error: Exception) -> Response:
+    """Answer a failure of the machine. A full disk is not a defect: the operator frees space."""
+    if isinstance(error, BackendError):
+        return ApiError(500, "machine_failed", f"{error.message} {error.remedy}".strip()).response()
+    if isinstance(error, OSError) and error.errno in _FULL:
+        _log.error("%s %s: the disk is full: %s", request.method, request.url.path, error)
+        message = "The server's disk is full. Nothing of this request was kept; try again later."
+        return ApiError(507, "insufficient_storage", message).response()
+    _log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return await on_defect_of(error)
+
+
+async def on_defect(request: Request, error: Exception) -> Response:
+    """Answer a request that met a defect, and log the defect."""
+    del request
+    return await on_defect_of(error)
+
+
+async def on_defect_of(error: Exception) -> Response:
+    """Return the answer to a request that met a defect."""
+    message = f"The server had an error ({type(error).__name__}); its output says more."
+    return ApiError(500, "internal_error", message).response()

@@ -1,0 +1,1 @@
+"""Files and uploads of the server."""

@@ -1,0 +1,1 @@
+"""Fine-tuning jobs of the server: records, events, endpoints and the task that runs them."""

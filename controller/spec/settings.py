@@ -1,0 +1,172 @@
+"""The optional `ftctl.yaml` beside `finetunes/`: settings of a whole repository.
+
+Read by the same strict loader as specs. Everything works without the file.
+"""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
+from controller.canonical import digest
+from controller.errors import InvalidInput, Problem
+from controller.repository_files import CannotRead, read_inside
+from controller.spec.base import NonEmpty, Strict
+from controller.spec.excerpt import clipped, excerpt
+from controller.spec.load import translate
+from controller.spec.model import DEFAULT_ENDPOINT
+from controller.spec.yaml import MAX_BYTES, parse_yaml
+
+FILE = "ftctl.yaml"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+class EndpointSettings(Strict):
+    """A server that speaks the OpenAI API."""
+
+    kind: Literal["openai", "azure", "compatible"] = "openai"
+    """`azure` and `compatible` servers differ from api.openai.com in known ways."""
+    base_url: NonEmpty | None = None
+    """With `/v1`; `OPENAI_BASE_URL`, else api.openai.com when absent."""
+    api_key_env: str = Field(default="OPENAI_API_KEY", pattern=_VARIABLE)
+    """Name of the environment variable with the key; never the key itself."""
+    organization: NonEmpty | None = None
+    """Organisation that pays, where a key belongs to several."""
+    project: NonEmpty | None = None
+    """Project within it."""
+    deployments: dict[NonEmpty, NonEmpty] = Field(default_factory=dict)
+    """Azure: the name of the deployment that answers for a model ID."""
+    prices: dict[NonEmpty, float] = Field(default_factory=dict)
+    """US dollars per million trained tokens by base model, where the shipped table is wrong."""
+
+
+class ServeSettings(Strict):
+    """What `ftctl serve` offers."""
+
+    base_models: list[NonEmpty] = Field(default_factory=list)
+    """What jobs may start from: hub IDs, or folders relative to `finetunes/`."""
+
+
+class ApplyBudget(Strict):
+    """What all jobs of one apply may cost together, jobs still open counted."""
+
+    max_usd: float | None = Field(default=None, ge=0)
+    """US dollars, by the high end of the estimates."""
+
+
+class Policies(Strict):
+    """What the repository demands of every spec."""
+
+    require_license: bool = False
+    """Refuse a data source without a licence."""
+    licenses: list[NonEmpty] = Field(default_factory=list)
+    """The only licences allowed, as SPDX identifiers; any when empty."""
+
+
+class Settings(Strict):
+    """Settings of a whole repository."""
+
+    endpoints: dict[NonEmpty, EndpointSettings] = Field(default_factory=dict)
+    """Servers that specs name with `endpoint:`."""
+    serve: ServeSettings = ServeSettings()
+    """What `ftctl serve` offers."""
+    budget: ApplyBudget = ApplyBudget()
+    """What all jobs of one apply may cost together."""
+    policies: Policies = Policies()
+    """What the repository demands of every spec."""
+
+
+def load_settings(root: Path) -> Settings:
+    """Read a repository's settings.
+
+    Raises:
+        InvalidInput: With every problem of the file.
+    """
+    try:
+        text = read_inside(root, root / FILE, limit=MAX_BYTES)
+    except FileNotFoundError:
+        return Settings()
+    except CannotRead as error:
+        problem = Problem(file=FILE, message=error.message, remedy=error.remedy)
+        raise InvalidInput([problem]) from None
+    if not re.sub(rb"#[^\n]*", b"", text).strip():
+        return Settings()
+    document, problems = parse_yaml(text, FILE)
+    if document is None:
+        raise InvalidInput(problems)
+    try:
+        settings = Settings.model_validate(document.value)
+    except ValidationError as error:
+        raise InvalidInput(translate(error, document, FILE, Settings)) from None
+    named = Counter(public_id(written) for written in settings.serve.base_models)
+    twice = [name for name, count in named.items() if count > 1]
+    if twice:
+        line = document.line(("serve", "base_models"))
+        message = f"two base models would be called {excerpt(twice[0])}"
+        remedy = "Keep one of them, or rename a folder."
+        field = "serve.base_models"
+        problem = Problem(file=FILE, line=line, field=field, message=message, remedy=remedy)
+        raise InvalidInput([problem])
+    return settings
+
+
+def public_id(base_model: str) -> str:
+    """Return what clients call a base model: its folder's name, or its hub ID."""
+    if base_model.startswith(("./", "../", "/")):
+        return Path(base_model).name
+    return base_model
+
+
+def known_endpoints(root: Path) -> Settings | None:
+    """Return the endpoints alone of an `ftctl.yaml` that has problems elsewhere.
+
+    None where these cannot be read either: then nobody knows where a server is.
+    """
+    try:
+        document, _ = parse_yaml(read_inside(root, root / FILE, limit=MAX_BYTES), FILE)
+    except (CannotRead, FileNotFoundError):
+        return None
+    if document is None or not isinstance(document.value, dict):
+        return None
+    try:
+        return Settings.model_validate({"endpoints": document.value.get("endpoints", {})})
+    except ValidationError:
+        return None
+
+
+def decided_by(settings: Settings) -> str:
+    """Return the digest of what approvals depend on: the budget, and which servers are meant."""
+    return digest(settings.model_dump(mode="json", include={"budget", "endpoints"}))
+
+
+def find_endpoint(root: Path, name: str) -> Endpoint:
+    """Return an endpoint that a repository names; the default one needs no name.
+
+    Raises:
+        InvalidInput: `ftctl.yaml` has problems.
+        BackendError: It names no such endpoint.
+    """
+    return endpoint_of(load_settings(root), root, name)
+
+
+def endpoint_of(settings: Settings, root: Path, name: str) -> Endpoint:
+    """Return an endpoint of a repository's settings; the default one needs no name.
+
+    Raises:
+        BackendError: They name no such endpoint.
+    """
+    wanted = name or DEFAULT_ENDPOINT
+    endpoints = settings.endpoints
+    if wanted in endpoints:
+        return Endpoint(name=wanted, env_file=root / ".env", **endpoints[wanted].model_dump())
+    if wanted == DEFAULT_ENDPOINT:
+        return Endpoint(name=wanted, env_file=root / ".env")
+    known = ", ".join([DEFAULT_ENDPOINT, *endpoints])
+    remedy = (
+        f"Known: {known}. Add others to {FILE}: `endpoints: {{{clipped(wanted)}: {{base_url: …}}}}`"
+    )
+    raise BackendError(f"no endpoint is called {excerpt(wanted)}", remedy)

@@ -1,0 +1,152 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from backends.contract.errors import BaseModelMissing
+from backends.contract.jobs import BaseModel
+from backends.local_gpu.models.base_models import (
+    local_folder,
+    resolve_base_model,
+    tokenizer_folder,
+    verify_unchanged,
+)
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "specs" / "base"
+    made.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json"):
+        (made / name).write_text("{}")
+    (made / "model.safetensors").write_bytes(b"\1" * (2 << 20))
+    return made
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A hub cache with one model whose `main` and `v1` are known."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    model = tmp_path / "hf" / "hub" / "models--Qwen--Qwen3-0.6B"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text(COMMIT + "\n")
+    (model / "refs" / "v1").write_text("f" * 40)
+    snapshot = model / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    return snapshot
+
+
+def test_a_folder_is_known_by_its_contents_not_by_its_place(tmp_path, folder):
+    state = tmp_path / "state"
+    found = resolve_base_model("./base", None, folder.parent, state)
+    assert found.reference == str(folder)
+    assert found.revision is None
+    moved = folder.rename(tmp_path / "moved")
+    assert resolve_base_model("../moved", None, folder.parent, state).identity == found.identity
+    (moved / "README.md").write_text("words change nothing")
+    assert resolve_base_model(str(moved), None, folder.parent, state).identity == found.identity
+    (moved / "chat_template.jinja").write_text("but a template does")
+    assert resolve_base_model("../moved", None, folder.parent, state).identity != found.identity
+
+
+def test_large_files_are_hashed_once_and_again_when_they_change(tmp_path, folder):
+    state = tmp_path / "state"
+    before = resolve_base_model("./base", None, folder.parent, state)
+    memory = state / "digests.jsonl"
+    assert len(memory.read_text().splitlines()) == 1
+    assert resolve_base_model("./base", None, folder.parent, state) == before
+    assert len(memory.read_text().splitlines()) == 1
+    (folder / "model.safetensors").write_bytes(b"\2" * (2 << 20))
+    after = resolve_base_model("./base", None, folder.parent, state)
+    assert after.identity != before.identity
+    verify_unchanged(after, state)
+    with pytest.raises(BaseModelMissing, match="has changed since"):
+        verify_unchanged(before, state)
+
+
+@pytest.mark.parametrize(
+    ("gone", "message", "remedy"),
+    [
+        ("config.json", "there is no model in", "python -m backends.local_gpu.models.small_base"),
+        ("model.safetensors", r"has no \*\.safetensors", "convert"),
+        ("tokenizer.json", "has no tokenizer.json", "save_pretrained"),
+    ],
+)
+def test_what_a_folder_lacks_is_named(tmp_path, folder, gone, message, remedy):
+    (folder / gone).unlink()
+    with pytest.raises(BaseModelMissing, match=message) as caught:
+        resolve_base_model("./base", None, folder.parent, tmp_path)
+    assert remedy in caught.value.remedy
+
+
+def test_pickled_weights_are_no_weights(tmp_path, folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(BaseModelMissing, match="can run code"):
+        resolve_base_model("./base", None, folder.parent, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("revision", "commit"), [(None, COMMIT), ("main", COMMIT), ("v1", "f" * 40), ("a" * 40,) * 2]
+)
+def test_a_hub_model_is_known_by_its_commit(tmp_path, cache, revision, commit):
+    assert cache.exists()
+    found = resolve_base_model("Qwen/Qwen3-0.6B", revision, tmp_path, tmp_path)
+    assert found == BaseModel(
+        reference="Qwen/Qwen3-0.6B", revision=commit, identity=f"hub:Qwen/Qwen3-0.6B@{commit}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "remedy"),
+    [
+        ("Qwen/Qwen3-8B", None, "hf download Qwen/Qwen3-8B\n"),
+        ("Qwen/Qwen3-0.6B", "v2", "hf download Qwen/Qwen3-0.6B --revision v2\n"),
+        ("Qwen/Qwen3-0.6B", "../../../secret", "pin it"),
+        ("not a model", None, "ORGANISATION/NAME"),
+        ("a/b/c", None, "ORGANISATION/NAME"),
+    ],
+)
+def test_a_hub_model_whose_commit_is_not_known_here(tmp_path, cache, name, revision, remedy):
+    assert cache.exists()
+    with pytest.raises(BaseModelMissing) as caught:
+        resolve_base_model(name, revision, tmp_path, tmp_path)
+    assert remedy in caught.value.remedy
+
+
+def test_a_hub_model_is_here_only_when_all_its_weights_are(tmp_path, cache):
+    found = resolve_base_model("Qwen/Qwen3-0.6B", None, tmp_path, tmp_path)
+    with pytest.raises(BaseModelMissing, match="is not on this machine"):
+        tokenizer_folder(found)
+    (cache / "tokenizer.json").write_text("{}")
+    assert tokenizer_folder(found) == cache
+    assert local_folder(found) is None
+    index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    (cache / "model.safetensors.index.json").write_text(json.dumps(index))
+    (cache / "one.safetensors").touch()
+    assert local_folder(found) is None
+    (cache / "two.safetensors").touch()
+    assert local_folder(found) == cache
+
+
+def test_the_parents_side_needs_none_of_the_training_packages():
+    heavy = ("torch", "transformers", "peft", "accelerate", "tokenizers", "jinja2", "numpy")
+    code = (
+        "import sys, backends.local_gpu.backend, backends.local_gpu.jobs.device_queue\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+        timeout=60,
+    )
+    assert answer.stdout.strip() == "[]"

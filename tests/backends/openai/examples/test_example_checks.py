@@ -1,0 +1,419 @@
+"""What the service would refuse is refused here, with what to write; the rest passes."""
+
+import copy
+import json
+import pickle
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Limits
+from backends.openai.backend import OpenAIBackend
+from backends.openai.examples.inspector import OpenAIInspector
+
+USER = {"role": "user", "content": "몇 시에 여나요?"}
+ANSWER = {"role": "assistant", "content": "아홉 시에 엽니다."}
+CALL = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "hours", "arguments": '{"day": "월"}'},
+}
+OTHER = {**CALL, "id": "call_2"}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "9-18"}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "hours",
+        "description": "opening hours",
+        "parameters": {"type": "object", "properties": {"day": {"type": "string"}}},
+        "strict": False,
+    },
+}
+CALLED = {
+    "role": "assistant",
+    "content": None,
+    "function_call": {"name": "hours", "arguments": '{"day": "월"}'},
+}
+PAIR = {
+    "input": {"messages": [USER]},
+    "preferred_output": [ANSWER],
+    "non_preferred_output": [{"role": "assistant", "content": "몰라요."}],
+}
+
+
+def calling(*calls):
+    return {"role": "assistant", "content": None, "tool_calls": list(calls)}
+
+
+def image(url="https://example.com/a.png", **more):
+    return {"type": "image_url", "image_url": {"url": url, **more}}
+
+
+def asking(*parts):
+    return {"role": "user", "content": [{"type": "text", "text": "뭐?"}, *parts]}
+
+
+def changed_call(**function):
+    return {**CALL, "function": {**CALL["function"], **function}}
+
+
+def changed_tool(**function):
+    return {**TOOL, "function": {**TOOL["function"], **function}}
+
+
+ALLOWED = [
+    [USER, ANSWER],
+    [
+        {"role": "system", "content": "짧게."},
+        USER,
+        ANSWER,
+        USER,
+        {**ANSWER, "weight": 0},
+        USER,
+        ANSWER,
+    ],
+    [{**USER, "name": "민수"}, {**ANSWER, "weight": 1, "name": "bot-1"}],
+    [USER, calling(CALL)],
+    [USER, calling(CALL), RESULT, ANSWER],
+    [USER, calling(CALL, OTHER), {**RESULT, "tool_call_id": "call_2"}, RESULT, ANSWER],
+    [USER, calling(CALL), RESULT, calling(CALL), RESULT, ANSWER],
+    [USER, {"role": "assistant", "content": None, "refusal": "아니요"}],
+    [USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "아니요"}]}],
+    [asking(image(), image("data:image/jpeg;base64,AAAA", detail="low")), ANSWER],
+    [asking(*[image()] * 10), ANSWER],
+    # What is published leaves open which keys, names and roles there are besides.
+    [{"role": "developer", "content": "짧게."}, USER, ANSWER],
+    [{**USER, "lang": "ko"}, {**ANSWER, "reasoning_content": "음"}],
+    [{**USER, "name": "김 민수"}, {**ANSWER, "name": "a" * 65}],
+    [USER, CALLED, {"role": "function", "name": "hours", "content": "9-18"}, ANSWER],
+    [USER, calling(CALL), {**RESULT, "name": "hours"}, ANSWER],
+]
+REFUSED = [
+    ([USER], "the last message is the user's", "assistant"),
+    ([USER, ANSWER, USER], "the last message is the user's", "end it"),
+    ([USER, calling(CALL), RESULT], "the last message is the tool's", "end it"),
+    ([{"role": "human", "content": "x"}, ANSWER], "no role 'human'", "system, developer, user"),
+    ([{**USER, "weight": 1}, ANSWER], "a user message has a `weight`", "remove it"),
+    ([USER, {**ANSWER, "weight": 0.5}], "a weight is 0.5", "0 or 1"),
+    ([USER, {**ANSWER, "weight": True}], "a weight is True", "0 or 1"),
+    ([{**USER, "name": 7}, ANSWER], "the `name` of a user message is 7, not a text", "remove"),
+    ([USER, {**ANSWER, "refusal": True}], "the `refusal` of an assistant message is True", "write"),
+    ([USER, {**ANSWER, "content": ["아홉"]}], "a part that is '아홉'", '"type": "text"'),
+    ([USER, {**CALLED, "function_call": {"name": "a b"}}], "'a b' is no name", "letters"),
+    ([USER, {**CALLED, "function_call": "hours"}], "a function call is not an object", "call_1"),
+    (
+        [USER, {**CALLED, "function_call": {"name": "hours", "arguments": "{"}}],
+        "the arguments of the call of 'hours' are no JSON",
+        "JSON in text",
+    ),
+    ([USER, CALLED, {"role": "function", "content": "9"}, ANSWER], "no `name`", "function"),
+    ([USER, calling(CALL, {**CALL, "id": ["x"]})], "a tool call has no `id`", "of its own"),
+    ([asking(image("https://[::1")), ANSWER], "which is no address", "https"),
+    ([{**USER, "content": None}, ANSWER], "a user message has no content", "write"),
+    ([{**USER, "content": []}, ANSWER], "neither text nor parts", "write"),
+    ([USER, {"role": "assistant", "content": None}], "assistant message has no content", "write"),
+    ([USER, {**ANSWER, "tool_calls": []}], "`tool_calls` is not a list", "call_1"),
+    ([USER, calling({**CALL, "type": "custom"})], "not of the type function", "call_1"),
+    ([USER, calling({**CALL, "id": ""})], "a tool call has no `id`", "of its own"),
+    ([USER, calling(CALL, CALL)], "the id 'call_1' twice", "of its own"),
+    ([USER, calling(changed_call(name="get hours"))], "'get hours' is no name", "letters"),
+    ([USER, calling(changed_call(name="영업"))], "'영업' is no name", "letters"),
+    ([USER, calling(changed_call(arguments={"a": 1}))], "are no text", "JSON in text"),
+    ([USER, calling(changed_call(arguments="{day"))], "are no JSON", "JSON in text"),
+    ([USER, calling(CALL), ANSWER], "the tool call 'call_1' is not answered", "tool_call_id"),
+    ([USER, calling(CALL, OTHER), RESULT, ANSWER], "the tool call 'call_2' is not", "behind"),
+    ([USER, RESULT, ANSWER], "the call 'call_1', which nobody made", "behind"),
+    ([USER, calling(CALL), RESULT, RESULT, ANSWER], "which nobody made", "once"),
+    ([USER, calling(CALL), {"role": "tool", "content": "9"}, ANSWER], "no `tool_call_id`", "`id`"),
+    ([asking(*[image()] * 11), ANSWER], "11 images in one example", "remove images"),
+    ([USER, {**ANSWER, "content": [image()]}], "an image in an assistant message", "user's"),
+    ([asking({"type": "input_audio"}), ANSWER], "a part of type 'input_audio'", "remove"),
+    ([asking(image("cat.png")), ANSWER], "which the service cannot fetch", "https"),
+    ([asking(image("https://a.example/b.GIF?x=1")), ANSWER], "none that the service", "webp"),
+    ([asking(image("data:image/gif;base64,AA")), ANSWER], "of the type 'gif'", "convert"),
+    ([asking(image("data:text/html,AA")), ANSWER], "begins with 'data:text/html'", "data:image"),
+    ([asking(image("data:image/png;base64," + "A" * 14_000_000)), ANSWER], "10.5 MB", "smaller"),
+    ([asking(image(detail="best")), ANSWER], "the detail of an image is 'best'", "auto, low"),
+    ([asking({"type": "image_url"}), ANSWER], "an image has no `url`", "image_url"),
+]
+REFUSED_TOOLS = [
+    ([], "`tools` is not a list", "in a list"),
+    ([TOOL] * 129, "129 tools", "keep those"),
+    ([{"name": "hours"}], "a tool is not of the type function", "parameters"),
+    ([changed_tool(name="a b")], "'a b' is no name", "letters"),
+    ([changed_tool(name="a" * 65)], "is no name of a function", "64"),
+    ([changed_tool(description=1)], "the `description` of the tool 'hours' is not text", ""),
+    ([changed_tool(strict="yes")], "the `strict` of the tool 'hours' is not true", ""),
+    ([changed_tool(parameters={"type": "array"})], "not the schema of an object", "object"),
+    ([changed_tool(parameters={"day": "string"})], "not the schema of an object", "object"),
+    ([changed_tool(parameters=[])], "not the schema of an object", "object"),
+    (
+        [changed_tool(parameters={"type": "object", "properties": []})],
+        "the `properties` of the tool 'hours'",
+        "day",
+    ),
+]
+REFUSED_PAIRS = [
+    ({"preferred_output": [ANSWER, ANSWER]}, "the preferred output has to be exactly one", ""),
+    ({"non_preferred_output": []}, "the non-preferred output has to be exactly one", "`input`"),
+    ({"preferred_output": [USER]}, "the preferred output has to be exactly one", "`input`"),
+    ({"input": {"messages": []}}, "has no `input`", "write"),
+    ({"input": {"messages": [asking(image())]}}, "texts only", "supervised"),
+    ({"input": {"messages": [USER], "tools": [{}]}}, "a tool is not of the type", ""),
+    ({"input": {"messages": [{**USER, "weight": 1}]}}, "has a `weight`", ""),
+    ({"preferred_output": [{**ANSWER, "content": None}]}, "has no content", ""),
+]
+REFUSED_PROMPTS = [
+    ([USER, ANSWER], "does not end with a question", "remove the turns"),
+    ([], "does not end with a question", ""),
+    ([{**USER, "weight": 1}], "has a `weight`", ""),
+]
+
+
+def check(example, method="supervised"):
+    before = copy.deepcopy(example)
+    OpenAIInspector(model="gpt-4.1-mini", method=method).check(example)
+    assert example == before
+
+
+@pytest.mark.parametrize("messages", ALLOWED)
+def test_what_the_service_takes_passes(messages):
+    check({"messages": messages})
+    check({"messages": messages, "tools": [TOOL, {**TOOL, "function": {"name": "now"}}]})
+    check({"messages": messages, "tools": [changed_tool(parameters={})]})
+
+
+@pytest.mark.parametrize(("messages", "message", "remedy"), REFUSED)
+def test_what_the_service_refuses_is_refused(messages, message, remedy):
+    with pytest.raises(BackendError) as caught:
+        check({"messages": messages})
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(("tools", "message", "remedy"), REFUSED_TOOLS)
+def test_definitions_of_tools_are_checked(tools, message, remedy):
+    with pytest.raises(BackendError) as caught:
+        check({"messages": [USER, ANSWER], "tools": tools})
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("key", ["functions", "tools"])
+def test_deprecated_functions_are_checked_as_tools_are(key):
+    form = [TOOL] if key == "tools" else [TOOL["function"]]
+    check({"messages": [USER, ANSWER], key: form})
+    for wrong in ([], [7], form * 129, "hours"):
+        with pytest.raises(BackendError):
+            check({"messages": [USER, ANSWER], key: wrong})
+
+
+@pytest.mark.parametrize("parallel", [True, False, None])
+def test_parallel_calls_are_switched_per_example(parallel):
+    check({"messages": [USER, ANSWER], "tools": [TOOL], "parallel_tool_calls": parallel})
+    check({**PAIR, "input": {**PAIR["input"], "parallel_tool_calls": parallel}}, "dpo")
+    prompt = {"messages": [USER], "parallel_tool_calls": parallel}
+    check(prompt, "reinforcement")
+    for wrong in ({"messages": [USER, ANSWER], "parallel_tool_calls": "false"},):
+        with pytest.raises(BackendError, match="`parallel_tool_calls` is 'false'"):
+            check(wrong)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("openai", 10), ("azure", 64), ("compatible", None)])
+def test_how_many_images_depends_on_the_service(kind, most):
+    inspector = OpenAIInspector(model="gpt-4.1", method="supervised", kind=kind)
+    inspector.check({"messages": [asking(*[image()] * (most or 500)), ANSWER]})
+    if most is not None:
+        with pytest.raises(BackendError, match=f"at most {most}"):
+            inspector.check({"messages": [asking(*[image()] * (most + 1)), ANSWER]})
+
+
+def test_a_role_that_is_not_published_is_worth_a_warning():
+    warnings = [
+        OpenAIInspector(model="gpt-4.1", method=method, kind=kind).warnings(["developer", "tools"])
+        for method, kind in (
+            ("supervised", "openai"), ("dpo", "azure"),
+            ("reinforcement", "openai"), ("supervised", "compatible"),
+        )
+    ]  # fmt: skip
+    assert [len(one) for one in warnings] == [1, 1, 0, 0]
+    assert "`developer` is not in the published form" in warnings[0][0]
+    assert OpenAIInspector(model="gpt-4.1", method="supervised").warnings(["system"]) == []
+
+
+def test_a_pair_is_two_single_answers_to_one_conversation():
+    check(PAIR, "dpo")
+    check({**PAIR, "input": {"messages": [USER, calling(CALL), RESULT], "tools": [TOOL]}}, "dpo")
+
+
+@pytest.mark.parametrize(("changes", "message", "remedy"), REFUSED_PAIRS)
+def test_pairs_are_checked(changes, message, remedy):
+    with pytest.raises(BackendError) as caught:
+        check(PAIR | changes, "dpo")
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_a_graded_prompt_ends_with_the_user():
+    check(
+        {"messages": [{"role": "developer", "content": "짧게."}, USER], "hour": 9}, "reinforcement"
+    )
+    check({"messages": [USER, ANSWER, USER], "tools": [TOOL]}, "reinforcement")
+
+
+@pytest.mark.parametrize(("messages", "message", "remedy"), REFUSED_PROMPTS)
+def test_graded_prompts_are_checked(messages, message, remedy):
+    with pytest.raises(BackendError) as caught:
+        check({"messages": messages}, "reinforcement")
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fewest", "largest", "longest"),
+    [
+        ({}, 10, 8e9, 65_536),
+        ({"kind": "azure", "base_url": "https://x.openai.azure.com/openai/v1/"}, 10, 512e6, None),
+        ({"kind": "compatible", "base_url": "https://a.example/v1"}, 1, None, None),
+        ({"base_url": "http://127.0.0.1:9/v1"}, 1, None, None),
+    ],
+)
+def test_only_the_service_has_the_service_s_rules(tmp_path, endpoint, fewest, largest, longest):
+    backend = OpenAIBackend(tmp_path, Endpoint(name="x", **endpoint), environment={})
+    base = backend.resolve_base_model("gpt-4.1-mini", None, tmp_path)
+    inspector = backend.inspector(base, "supervised", {})
+    limits = inspector.limits
+    assert (limits.min_examples, limits.max_bytes, limits.max_tokens) == (fewest, largest, longest)
+    wrong = {"messages": [{**USER, "weight": 1}, ANSWER]}
+    if fewest == 1:
+        inspector.check(wrong)
+    else:
+        with pytest.raises(BackendError, match="`weight`"):
+            inspector.check(wrong)
+
+
+def test_only_reinforcement_has_a_most_of_examples(tmp_path):
+    backend = OpenAIBackend(tmp_path, Endpoint(name="x"), environment={})
+    base = backend.resolve_base_model("o4-mini-2025-04-16", None, tmp_path)
+    graded = backend.inspector(base, "reinforcement", {}).limits
+    assert (graded.max_examples, graded.max_held_out) == (50_000, 1_000)
+    other = backend.inspector(base, "supervised", {}).limits
+    assert (other.max_examples, other.max_held_out) == (None, None)
+
+
+def test_identity_is_the_encoding_and_the_method():
+    models = ("gpt-4.1", "gpt-4.1-mini", "ft:gpt-4o:acme::1", "gpt-3.5-turbo-0125")
+    found = [OpenAIInspector(model=model, method="supervised").identity for model in models]
+    assert found[0] == found[1] == found[2] != found[3]
+    assert OpenAIInspector(model="gpt-4.1", method="dpo").identity != found[0]
+
+
+def test_what_one_server_takes_is_not_believed_for_another():
+    inspectors = [
+        OpenAIInspector(model="gpt-4.1", method="supervised", kind=kind, limits=limits)
+        for kind in ("openai", "azure", "compatible")
+        for limits in (Limits(), Limits(min_examples=10), Limits(max_bytes=1), Limits(max_tokens=1))
+    ]
+    assert len({inspector.identity for inspector in inspectors}) == len(inspectors)
+
+
+TEXTS = st.text(min_size=1, max_size=60)
+
+
+@settings(deadline=None)
+@given(system=TEXTS, question=TEXTS, answer=TEXTS)
+def test_every_text_is_shown_whole_and_only_answers_are_learnt(system, question, answer):
+    messages = [
+        {"role": "system", "content": system},
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": answer},
+    ]
+    inspector = pickle.loads(pickle.dumps(OpenAIInspector(model="gpt-4.1", method="supervised")))
+    pieces = inspector.show({"messages": messages})
+    text = "".join(piece.text for piece in pieces)
+    expected = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
+    assert text == expected
+    learnt = "".join(piece.text for piece in pieces if piece.trained)
+    assert learnt == f"{answer}<|im_end|>\n"
+
+
+def shown(example, method, *, trained):
+    pieces = OpenAIInspector(model="gpt-4.1", method=method).show(example)
+    return "".join(piece.text for piece in pieces if piece.trained is trained)
+
+
+def test_tools_calls_and_weights_are_shown():
+    unlearnt = {**ANSWER, "weight": 0}
+    example = {"messages": [USER, unlearnt, asking(image()), calling(CALL)], "tools": [TOOL]}
+    learnt = shown(example, "supervised", trained=True)
+    assert json.dumps(CALL, ensure_ascii=False, separators=(",", ":")) in learnt
+    assert "아홉" not in learnt
+    read = shown(example, "supervised", trained=False)
+    assert '"opening hours"' in read
+    assert "뭐?\n[image_url]" in read
+
+
+def test_functions_and_parallel_calls_are_shown_and_counted():
+    offered = {"functions": [TOOL["function"]], "parallel_tool_calls": False}
+    example = {"messages": [USER, ANSWER], **offered}
+    read = shown(example, "supervised", trained=False)
+    assert "parallel_tool_calls\nfalse" in read
+    assert '"opening hours"' in read
+    inspector = OpenAIInspector(model="gpt-4.1", method="supervised")
+    with_functions, with_tools, bare = inspector.count(
+        [example, {"messages": [USER, ANSWER], "tools": [TOOL]}, {"messages": [USER, ANSWER]}]
+    )
+    assert bare < with_functions <= with_tools
+
+
+def test_both_answers_of_a_pair_are_learnt_from_and_a_graded_prompt_is_only_read():
+    learnt = shown(PAIR, "dpo", trained=True)
+    assert "아홉 시에 엽니다." in learnt
+    assert "몰라요." in learnt
+    assert "assistant (preferred)" in shown(PAIR, "dpo", trained=False)
+    assert shown({"messages": [USER], "hour": 9}, "reinforcement", trained=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("example", "tokens"),
+    [
+        ({"messages": [{"role": "user", "content": "hi"}]}, 3 + 3 + 1 + 1),
+        ({"messages": [{"role": "user", "content": "hi", "name": "bob"}]}, 3 + 3 + 1 + 1 + 1 + 1),
+        ({"messages": [asking(image(detail="low"))]}, 3 + 3 + 1 + 3 + 85),
+        ({"messages": [asking(image())]}, 3 + 3 + 1 + 3 + 765),
+        ({"messages": [{"role": "assistant", "content": None, "weight": 0}]}, 3 + 3 + 1),
+    ],
+)
+def test_frames_names_and_images_are_counted(example, tokens):
+    (counted,) = OpenAIInspector(model="gpt-4.1", method="supervised").count([example])
+    assert counted == tokens
+
+
+def test_a_pair_counts_its_conversation_and_both_answers():
+    inspector = OpenAIInspector(model="gpt-4.1", method="dpo")
+    both, one = inspector.count([PAIR, {"messages": [USER, ANSWER]}])
+    (other,) = inspector.count([{"messages": PAIR["non_preferred_output"]}])
+    assert both == one + other - 3
+
+
+@given(
+    st.booleans(),
+    st.lists(st.sampled_from(["user", "assistant"]), max_size=4),
+    st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip),
+)
+def test_no_rule_is_about_plain_conversations(has_system, between, text):
+    roles = ["system"] * has_system + ["user", *between, "assistant"]
+    example = {"messages": [{"role": role, "content": text} for role in roles]}
+    inspector = OpenAIInspector(model="gpt-4.1-mini", method="supervised")
+    assert inspector.all_pass(json.dumps(example).encode())
+    inspector.check(example)
+
+
+@pytest.mark.parametrize("method", ["dpo", "reinforcement"])
+def test_other_methods_look_at_every_example(method):
+    inspector = OpenAIInspector(model="gpt-4.1-mini", method=method)
+    assert not inspector.all_pass(b"{}\n")

@@ -1,0 +1,256 @@
+"""The lockfile on a real disk: crashes, a full disk, another process."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from controller.errors import FtctlError, LockHeld
+from controller.lockfile.model import Lockfile, dump_lockfile
+from controller.lockfile.store import LOCKFILE, Ledger, hold, read_lockfile
+from tests.children import child
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "finetunes").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def state(root: Path) -> Path:
+    return root / ".ftctl"
+
+
+def holding(root: Path, **settings):
+    return hold(root, root / ".ftctl", timeout_s=settings.pop("timeout_s", 5.0), purpose="test")
+
+
+def dead_run(root: Path, *entries) -> Path:
+    """Leave the journal of a run that died before it could fold it in."""
+    recorded = dict(read_lockfile(root, root / ".ftctl").finetunes)
+    ledger = Ledger(root=root, state=root / ".ftctl", entries=recorded)
+    for name, entry in entries:
+        ledger.record(name, entry)
+    return ledger.journal
+
+
+def test_what_is_recorded_is_folded_in_when_the_run_ends(make, root: Path, state: Path):
+    with holding(root) as ledger:
+        ledger.record("a", make.entry(protect=True))
+        ledger.record("b", make.entry())
+        ledger.record("b", None)
+        assert not (root / LOCKFILE).exists()
+        assert ledger.lockfile.finetunes.keys() == {"a"}
+    assert read_lockfile(root, state) == Lockfile(finetunes={"a": make.entry(protect=True)})
+    assert not ledger.journal.exists()
+    assert (root / LOCKFILE).stat().st_mode & 0o777 == 0o644
+
+
+def test_a_run_that_records_nothing_writes_nothing(make, root: Path):
+    with holding(root) as ledger:
+        ledger.record("a", make.entry())
+    before = (root / LOCKFILE).stat().st_mtime_ns
+    with holding(root):
+        pass
+    assert (root / LOCKFILE).stat().st_mtime_ns == before
+
+
+def test_a_failing_run_keeps_what_it_recorded(make, root: Path, state: Path):
+    def run():
+        with holding(root) as ledger:
+            ledger.record("a", make.entry())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run()
+    assert "a" in read_lockfile(root, state).finetunes
+
+
+def test_what_a_dead_run_recorded_is_read_and_folded_in(make, root: Path, state: Path):
+    journal = dead_run(root, ("a", make.entry()), ("b", make.entry(protect=True)))
+    assert read_lockfile(root, state).finetunes.keys() == {"a", "b"}
+    assert not (root / LOCKFILE).exists()
+    with holding(root) as ledger:
+        assert ledger.lockfile.finetunes.keys() == {"a", "b"}
+    assert not journal.exists()
+    assert read_lockfile(root, state).finetunes["b"].protect
+
+
+def test_a_torn_last_line_is_skipped_at_any_byte(make, root: Path, state: Path):
+    journal = dead_run(root, ("a", make.entry()), ("b", make.entry(protect=True)))
+    whole = journal.read_bytes()
+    first = whole.index(b"\n") + 1
+    for end in range(len(whole)):
+        journal.write_bytes(whole[:end])
+        names = read_lockfile(root, state).finetunes.keys()
+        assert names == (
+            {"a", "b"} if end >= len(whole) - 1 else {"a"} if end >= first - 1 else set()
+        )
+
+
+def test_nothing_is_appended_to_a_torn_line(make, root: Path, state: Path):
+    journal = dead_run(root, ("a", make.entry()), ("b", make.entry()))
+    journal.write_bytes(journal.read_bytes()[:-20])
+    with holding(root) as ledger:
+        ledger.record("c", make.entry())
+        # What another run would see if this one died now.
+        assert read_lockfile(root, state).finetunes.keys() == {"a", "c"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"[]", b"3", b"{}", b'{"name": 1}', b'{"name":"a","entry":[]}', b"\xff"),
+        b'{"name": {}, "entry": null}',
+        b'{"name": 1, "entry": {}, "was": null}',
+    ],
+)
+def test_lines_that_are_none_are_skipped(root: Path, state: Path, line: bytes):
+    state.mkdir()
+    (state / "journal.jsonl").write_bytes(line + b"\n")
+    assert read_lockfile(root, state) == Lockfile()
+
+
+def test_a_lockfile_that_was_changed_meanwhile_wins(make, root: Path, state: Path):
+    dead_run(root, ("a", make.entry(protect=True)), ("b", make.entry()))
+    pulled = Lockfile(finetunes={"a": make.entry(attempts={make.desired().fingerprint: 5})})
+    (root / LOCKFILE).write_bytes(dump_lockfile(pulled))
+    found = read_lockfile(root, state)
+    assert found.finetunes["a"] == pulled.finetunes["a"]
+    assert "b" in found.finetunes
+
+
+def test_a_crash_between_writing_and_removing_the_journal_changes_nothing(
+    make, root: Path, state: Path
+):
+    steps = [make.entry(), make.entry(protect=True), None, make.entry(), make.entry(protect=True)]
+    journal = dead_run(root, *[("a", entry) for entry in steps], ("b", make.entry()), ("b", None))
+    expected = read_lockfile(root, state)
+    (root / LOCKFILE).write_bytes(dump_lockfile(expected))
+    assert journal.exists()
+    assert read_lockfile(root, state) == expected
+    with holding(root):
+        pass
+    assert read_lockfile(root, state) == expected
+
+
+def test_a_corrupt_lockfile_is_never_written_over(make, root: Path, state: Path):
+    dead_run(root, ("a", make.entry()))
+    (root / LOCKFILE).write_bytes(b"{ broken")
+    with pytest.raises(FtctlError), holding(root):
+        raise AssertionError
+    assert (root / LOCKFILE).read_bytes() == b"{ broken"
+    assert (state / "journal.jsonl").exists()
+
+
+# --- a disk that is full ----------------------------------------------------------------------
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from controller.errors import FtctlError
+from controller.lockfile.model import Entry
+from controller.lockfile.store import hold
+root = Path(sys.argv[1])
+limit = int(sys.argv[2])
+try:
+    with hold(root, root / ".ftctl", timeout_s=5, purpose="test") as ledger:
+        if sys.argv[3] == "record":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        for n in range(4):
+            ledger.record(f"new-{n}", Entry(protect=True))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+except FtctlError as error:
+    print(error)
+    sys.exit(int(error.exit_code))
+"""
+
+
+def limited(root: Path, limit: int, moment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", LIMITED, str(root), str(limit), moment],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def filled(make, root: Path) -> bytes:
+    with holding(root) as ledger:
+        for n in range(40):
+            ledger.record(f"old-{n}", make.entry(protect=True))
+    return (root / LOCKFILE).read_bytes()
+
+
+def test_a_disk_full_while_folding_loses_nothing(root: Path, state: Path, filled: bytes):
+    done = limited(root, 1000, "fold")
+    assert done.returncode == 1, done.stderr
+    assert "finetunes/ftctl.lock: cannot be written: File too large" in done.stdout
+    assert "The old lockfile is intact and nothing is lost" in done.stdout
+    assert (root / LOCKFILE).read_bytes() == filled
+    assert sorted(path.name for path in (root / "finetunes").iterdir()) == ["ftctl.lock"]
+    with holding(root) as ledger:
+        assert {f"new-{n}" for n in range(4)} <= ledger.lockfile.finetunes.keys()
+    assert len(read_lockfile(root, state).finetunes) == 44
+
+
+@pytest.mark.parametrize("limit", [0, 40, 200, 330])
+def test_a_disk_full_while_recording_keeps_what_was_recorded(
+    make, root: Path, state: Path, filled: bytes, limit: int
+):
+    done = limited(root, limit, "record")
+    assert done.returncode == 1, done.stderr
+    assert "cannot be written: File too large" in done.stdout
+    assert (root / LOCKFILE).read_bytes() == filled
+    kept = read_lockfile(root, state).finetunes.keys()
+    with holding(root) as ledger:
+        assert ledger.lockfile.finetunes.keys() == kept
+        ledger.record("after", make.entry())
+        assert read_lockfile(root, state).finetunes.keys() == {*kept, "after"}
+
+
+# --- another process --------------------------------------------------------------------------
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from controller.lockfile.store import hold
+root = Path(sys.argv[1])
+with hold(root, root / ".ftctl", timeout_s=5, purpose="apply"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(root: Path):
+    program = [sys.executable, "-c", HOLDER, str(root)]
+    with child(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+
+
+def test_another_process_is_waited_for_and_named(root: Path, holder):
+    with pytest.raises(LockHeld) as caught, holding(root, timeout_s=0.3):
+        raise AssertionError
+    assert caught.value.message == f"process {holder.pid} (apply) is recording in this repository"
+    assert "--lock-timeout" in caught.value.remedy
+    assert caught.value.exit_code == 7
+
+
+def test_a_killed_process_holds_nothing(root: Path, holder):
+    threading.Timer(0.3, os.kill, [holder.pid, signal.SIGKILL]).start()
+    with holding(root, timeout_s=20.0):
+        pass
+
+
+def test_limits_of_this_process_are_untouched():
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
