@@ -33,8 +33,9 @@ LAYERS = (
     (
         "backends.local_gpu.hyperparameters",
         "backends.local_gpu.jobs.devices",
-        "backends.local_gpu.jobs.run_dir",
+        "backends.local_gpu.json_files",
     ),
+    ("backends.local_gpu.jobs.run_dir",),
     ("backends.local_gpu.jobs.worker_process",),
     ("backends.local_gpu.jobs.device_queue", "backends.local_gpu.jobs.speeds"),
     ("backends.local_gpu.models",),

@@ -19,19 +19,10 @@ from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.inference import completions, engine
 from backends.local_gpu.jobs import jobs, speeds
 from backends.local_gpu.jobs.devices import visible
-from backends.local_gpu.jobs.run_dir import (
-    NAME,
-    RunDir,
-    log_tail,
-    read_lines,
-    run_of,
-    runs_by_name,
-    runs_of,
-)
-from backends.local_gpu.jobs.run_dir import (
-    create as create_run,
-)
+from backends.local_gpu.jobs.run_dir import NAME, RunDir, log_tail, run_of, runs_by_name, runs_of
+from backends.local_gpu.jobs.run_dir import create as create_run
 from backends.local_gpu.jobs.worker_process import require_packages
+from backends.local_gpu.json_files import read_lines
 from backends.local_gpu.models import base_models
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 from backends.local_gpu.tokens.inspector import LocalInspector

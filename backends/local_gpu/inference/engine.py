@@ -29,8 +29,9 @@ from backends.contract.errors import BackendError
 from backends.contract.jobs import BaseModel
 from backends.local_gpu.inference.completions import error_of, trained_model
 from backends.local_gpu.jobs.devices import CPU, DEVICE, visible
-from backends.local_gpu.jobs.run_dir import encode, log_tail
+from backends.local_gpu.jobs.run_dir import log_tail
 from backends.local_gpu.jobs.worker_process import child_environment
+from backends.local_gpu.json_files import json_bytes
 
 Message: TypeAlias = Mapping[str, Any]
 """One line, in or out; see `engine_child`."""
@@ -129,7 +130,7 @@ class _Child:
         root = state.absolute() / "engines"
         root.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(dir=root))
-        (self._folder / "request.json").write_bytes(encode({"base_model": asdict(base_model)}))
+        (self._folder / "request.json").write_bytes(json_bytes({"base_model": asdict(base_model)}))
         self.process = _start(self._folder)
         self._numbers = itertools.count()
         self._waiting: dict[int, queue.SimpleQueue[Message]] = {}

@@ -12,13 +12,12 @@ from backends.local_gpu.jobs.device_queue import launch, lock_run
 from backends.local_gpu.jobs.run_dir import (
     CANCEL_PATIENCE_S,
     RunDir,
-    last_line,
     log_tail,
-    read_json,
     read_request,
     write_end,
 )
 from backends.local_gpu.jobs.worker_process import Worker, alive, reap, recorded, stop
+from backends.local_gpu.json_files import last_line, read_json
 
 MAX_STARTS: Final = 3
 """Starts in a row without a new checkpoint, after which a run is given up."""

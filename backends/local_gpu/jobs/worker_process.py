@@ -19,7 +19,8 @@ from typing import Final
 
 from backends.atomic_files import write_atomic
 from backends.contract.errors import BackendError
-from backends.local_gpu.jobs.run_dir import RunDir, encode, read_json
+from backends.local_gpu.jobs.run_dir import RunDir
+from backends.local_gpu.json_files import json_bytes, read_json
 
 HEARTBEAT_S: Final = 5.0
 """How often a child says that it lives."""
@@ -197,7 +198,7 @@ def exit_if_orphaned(parent: int, folder: Path) -> None:
 
 def record(run: RunDir, worker: Worker) -> None:
     """Write down who works in a run."""
-    write_atomic(run.worker, encode({key: getattr(worker, key) for key in Worker.__slots__}))
+    write_atomic(run.worker, json_bytes({key: getattr(worker, key) for key in Worker.__slots__}))
 
 
 def recorded(run: RunDir) -> Worker | None:

@@ -14,7 +14,7 @@ import pytest
 
 from backends.contract.jobs import JobState
 from backends.local_gpu.jobs.devices import acquire
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.local_gpu.json_files import read_json
 
 pytestmark = pytest.mark.torch
 
