@@ -33,7 +33,7 @@ from backends.local_gpu.inference.prompts import (
     wants_answer,
     with_reference,
 )
-from backends.local_gpu.jobs.worker_process import exit_if_orphaned
+from backends.local_gpu.jobs.child_process import exit_if_orphaned
 from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.models.model_folders import base_folder, device, load_model, precision

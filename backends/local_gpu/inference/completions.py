@@ -18,8 +18,8 @@ from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel
-from backends.local_gpu.jobs.run_dir import NAME, RunDir, log_tail, read_request
-from backends.local_gpu.jobs.worker_process import child_environment
+from backends.local_gpu.jobs.child_process import child_environment, log_tail
+from backends.local_gpu.jobs.run_dir import NAME, RunDir, read_request
 from backends.local_gpu.json_files import json_bytes, read_json
 
 _PATIENCE_S: Final = 10.0

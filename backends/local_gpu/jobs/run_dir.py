@@ -199,17 +199,6 @@ def read_request(run: RunDir) -> TrainRequest:
     return TrainRequest(**fields)
 
 
-def log_tail(path: Path, lines: int = 12) -> list[str]:
-    """Return the last lines of a log that are not blank."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 16_384))
-            text = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
-
-
 def write_end(run: RunDir, state: str, message: str, remedy: str = "") -> None:
     """Write the result of a run without a model."""
     error = {"message": message, "remedy": remedy}

@@ -32,7 +32,7 @@ from backends.contract.inspector import Json
 from backends.contract.jobs import TrainRequest
 from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
-from backends.local_gpu.jobs.worker_process import HEARTBEAT_S, record, recorded
+from backends.local_gpu.jobs.worker_record import HEARTBEAT_S, read_worker, write_worker
 from backends.local_gpu.json_files import json_bytes, read_json
 from backends.local_gpu.models.adapters import PREFIX, add_adapter, save_adapter, start_values
 from backends.local_gpu.models.base_models import verify_unchanged
@@ -110,9 +110,9 @@ def main(folder: Path) -> int:
     if run.cancel.exists():
         write_end(run, "cancelled", "cancelled")
         return 0
-    if (worker := recorded(run)) is not None:
+    if (worker := read_worker(run)) is not None:
         # Stopped in good order: no sign of a run that cannot succeed.
-        record(run, replace(worker, starts=0))
+        write_worker(run, replace(worker, starts=0))
     return STOPPED
 
 

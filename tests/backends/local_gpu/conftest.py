@@ -16,8 +16,8 @@ import pytest
 
 from backends.contract.jobs import BaseModel, Job, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
+from backends.local_gpu.jobs.child_process import child_environment
 from backends.local_gpu.jobs.run_dir import create
-from backends.local_gpu.jobs.worker_process import child_environment
 
 LINES = [
     "Where is the nearest cafe? It is two streets down, on the left.",

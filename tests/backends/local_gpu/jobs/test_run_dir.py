@@ -8,7 +8,6 @@ from backends.contract.jobs import BaseModel, TrainRequest
 from backends.local_gpu.jobs.run_dir import (
     RunDir,
     create,
-    log_tail,
     read_request,
     runs_by_name,
     runs_of,
@@ -135,13 +134,6 @@ def test_a_dataset_that_is_gone_is_told_with_what_to_do(tmp_path, request_):
     request_.held_out.unlink()
     with pytest.raises(BackendError, match="the built dataset is gone"):
         create(tmp_path / "state", request_)
-
-
-def test_the_end_of_a_log_is_shown_without_blank_lines(tmp_path):
-    log = tmp_path / "log.txt"
-    assert log_tail(log) == []
-    log.write_bytes(b"".join(b"line %d  \n\n" % n for n in range(5000)) + b"\xff end")
-    assert log_tail(log, 3) == ["line 4998", "line 4999", "\ufffd end"]
 
 
 def test_the_lock_is_no_part_of_the_request(tmp_path, request_):
