@@ -2,35 +2,40 @@
 
 from backends.contract.backend import (
     Backend,
-    BackendError,
     BaseModel,
-    BaseModelMissing,
     Capabilities,
-    CredentialsMissing,
     Endpoint,
     Estimate,
     Event,
-    FieldProblem,
-    HyperparametersInvalid,
     Job,
     JobResult,
     JobState,
-    MachineFailed,
-    ModelMissing,
     Progress,
-    PromptRefused,
-    PromptTooLong,
     Recipe,
-    SubmissionUnknown,
     TrainRequest,
 )
 from backends.contract.chat import COLDEST, Chunk, Completion, Engine, Prompt, Sampling, text_of
+from backends.contract.errors import (
+    BackendError,
+    BackendUnknown,
+    BaseModelMissing,
+    CredentialsMissing,
+    FieldProblem,
+    FtctlError,
+    HyperparametersInvalid,
+    MachineFailed,
+    ModelMissing,
+    PromptRefused,
+    PromptTooLong,
+    SubmissionUnknown,
+)
 from backends.contract.inspector import Encoder, Feature, Json, Limits, Piece
 
 __all__ = [
     "COLDEST",
     "Backend",
     "BackendError",
+    "BackendUnknown",
     "BaseModel",
     "BaseModelMissing",
     "Capabilities",
@@ -44,6 +49,7 @@ __all__ = [
     "Event",
     "Feature",
     "FieldProblem",
+    "FtctlError",
     "HyperparametersInvalid",
     "Job",
     "JobResult",

@@ -1,117 +1,9 @@
-"""What can go wrong, and the exit code each kind ends with.
+"""What else can go wrong in the controller; `backends.contract.errors` has the whole family."""
 
-Exceptions::
-
-    FtctlError                exit 1   a person can mend it
-    ├── InvalidInput          exit 1   problems in files that people wrote, all at once
-    │   ├── DataNotRead       exit 1   sources that cannot be read here, and may be elsewhere
-    │   └── PolicyBroken      exit 5   specs that a policy of the repository forbids
-    ├── LockfileInvalid       exit 1   the lockfile is corrupt or from a newer ftctl
-    ├── Refused               exit 5   refused by budget or policy
-    ├── PlanStale             exit 6   not the plan that was approved
-    └── LockHeld              exit 7   another run holds the lock
-
-Anything else that reaches the command line is a defect of ftctl: exit 3.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-
-LONGEST_LINE = 500
-"""Maximum characters in a line of a message or remedy; it may quote a value as long as a file."""
+from backends.contract.errors import ExitCode, FtctlError, InvalidInput, Problem, legible
 
 _NAMED = 3
 """Maximum number of sources to name if several have the same problem."""
-
-
-class ExitCode(IntEnum):
-    """What the process says to its caller. A stable contract."""
-
-    DONE = 0
-    ERROR = 1
-    CHANGES = 2
-    DEFECT = 3
-    GATE_FAILED = 4
-    REFUSED = 5
-    PLAN_STALE = 6
-    LOCK_HELD = 7
-    SUBMISSION_UNKNOWN = 8
-    USAGE = 64
-    INTERRUPTED = 130
-
-
-def legible(text: str) -> str:
-    """Return a text with the middle of each overlong line left out."""
-    if len(text) <= LONGEST_LINE:
-        return text
-    return "\n".join(
-        line
-        if len(line) <= LONGEST_LINE
-        else f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 3 :]}"
-        for line in text.split("\n")
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Problem:
-    """One thing wrong in one place of one file."""
-
-    file: str
-    """As a person would type it: relative to the repository."""
-    line: int | None = None
-    row: int | None = None
-    """Index from 0, for a file whose rows have an index in messages: `data.json[17]`."""
-    field: str = ""
-    """Dotted: `data.train[0].path`."""
-    message: str
-    remedy: str = ""
-
-    def __post_init__(self) -> None:
-        """Shorten texts that are too long to read."""
-        object.__setattr__(self, "message", legible(self.message))
-        object.__setattr__(self, "remedy", legible(self.remedy))
-
-    def __str__(self) -> str:
-        """Render as `file:line: field: message`, the remedy indented below."""
-        place = self.file if self.row is None else f"{self.file}[{self.row}]"
-        place = place if self.line is None else f"{place}:{self.line}"
-        field = f"{self.field}: " if self.field else ""
-        remedy = "".join(f"\n    {line}" for line in self.remedy.splitlines())
-        return f"{place}: {field}{self.message}{remedy}"
-
-
-class FtctlError(Exception):
-    """A person can mend it.
-
-    Attributes:
-        message: What happened.
-        remedy: What to type or do next.
-    """
-
-    exit_code = ExitCode.ERROR
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = legible(message)
-        self.remedy = legible(remedy)
-
-    def __str__(self) -> str:
-        """Render the message, the remedy indented below."""
-        remedy = "".join(f"\n    {line}" for line in self.remedy.splitlines())
-        return f"{self.message}{remedy}"
-
-
-class InvalidInput(FtctlError):
-    """Problems in files that people wrote.
-
-    Attributes:
-        problems: All of them, in the order of file and line.
-    """
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=_place))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 class DataNotRead(InvalidInput):
@@ -156,7 +48,3 @@ class LockHeld(FtctlError):
     """Another run is at work in this repository."""
 
     exit_code = ExitCode.LOCK_HELD
-
-
-def _place(problem: Problem) -> tuple[str, int, str]:
-    return problem.file, problem.line or problem.row or 0, problem.field

@@ -95,8 +95,7 @@ def _decided(order: Order, given: list[Given], spool: Spool, books: Books) -> by
         return decide(spool, order.data, files, note, order.recipe)
     except Unusable as error:
         field = f"data.{error.field}"
-        problem = Problem(file=order.file, field=field, message=error.message, remedy=error.remedy)
-        raise InvalidInput([problem]) from None
+        raise InvalidInput([error.problem(file=order.file, field=field)]) from None
 
 
 def _prepare(

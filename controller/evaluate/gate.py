@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from controller.spec.excerpt import excerpt
+from backends.excerpt import excerpt
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
 from backends.contract.backend import Backend, BackendError
+from controller.errors import FtctlError
 from controller.project.project import Project
 from controller.server.api import errors
 from controller.server.api.middleware import Gate
@@ -85,7 +86,7 @@ def create_app(served: Served) -> Gate:
     app = Starlette(
         routes=[Mount("/v1", routes=routes)],
         exception_handlers={
-            errors.ApiError: errors.on_api_error,
+            FtctlError: errors.on_error,
             HTTPException: errors.on_http_error,
             OSError: errors.on_os_error,
             Exception: errors.on_defect,

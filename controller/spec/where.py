@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
-from controller.spec.excerpt import excerpt
+from backends.excerpt import excerpt
 
 LONGEST = 10_000
 """Maximum characters of a condition; a longer list of values should become a column."""

@@ -33,7 +33,7 @@ from controller.data.examples.tool_calls import as_json_text, in_openai_form
 from controller.data.examples.unused_keys import Reading, keys_beside, named, names_beside
 from controller.data.lookup import find_value, join_values
 from controller.data.recipes import FIRST, NEWEST
-from controller.data.suggestions import did_you_mean, listing, quoted
+from controller.data.suggestions import choice, listing, quoted
 from controller.spec.data import Columns, Shape, joined_columns
 
 Row: TypeAlias = Mapping[str, Json]
@@ -154,7 +154,7 @@ def _cell(row: Row, name: str, part: str) -> str:
             return "" if value is None else _spelt(value, name)
         raise Unusable(
             f"there is no column {quoted(name)}",
-            f"{did_you_mean(name, row)}The columns are: {listing(row)}",
+            choice(name, row),
             field=f"columns.{part}",
         )
     return _spelt(value, name)

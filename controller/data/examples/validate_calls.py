@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from backends.contract.backend import Json
+from backends.did_you_mean import nearest
 from controller.data.errors import Unusable
 from controller.data.examples.example import ROLE_AND_CONTENT, Example, Message
-from controller.data.suggestions import did_you_mean, quoted
+from controller.data.suggestions import quoted
 
 Definitions: TypeAlias = Mapping[str, Json]
 """Parameters of each function, by its name."""
@@ -71,8 +72,10 @@ def remarks_on_calls(example: Example) -> Remarks:
             continue
         for name, arguments in _written(message.get("tool_calls")):
             if name not in defined:
-                meant = did_you_mean(name, defined).lower().rstrip()
-                undefined.append(f"{quoted(name)}{f' ({meant})' if meant else ''}")
+                meant = nearest(name, defined)
+                undefined.append(
+                    f"{quoted(name)}{f' (did you mean {quoted(meant)}?)' if meant else ''}"
+                )
                 continue
             if required := _required(defined[name]):
                 given = _parsed(arguments)

@@ -27,7 +27,7 @@ from backends.contract.backend import Json
 from controller.data.errors import Unread, Unusable
 from controller.data.fetch.arrow_rows import Table, TableLines
 from controller.data.fetch.snapshot import Asked, Fetched, Memo, draft, recall, remember
-from controller.data.suggestions import did_you_mean, listing, quoted
+from controller.data.suggestions import choice, quoted
 from controller.spec.data import Source
 
 _NAME = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?", re.ASCII)
@@ -140,7 +140,7 @@ def _split(
         names = [str(name) for name in splits]
         raise Unusable(
             f"{shown} has no split {quoted(wanted)}",
-            f"{did_you_mean(wanted, names)}There are: {listing(names)}",
+            choice(wanted, names),
             field="split",
         )
     rows = splits[wanted]

@@ -16,7 +16,7 @@ from backends.contract.backend import Json
 from controller.data.errors import Unusable
 from controller.data.fetch.arrow_rows import Table, TableLines
 from controller.data.fetch.snapshot import Fetched, Memo, draft, recall, remember, stamp
-from controller.data.suggestions import did_you_mean, listing, quoted
+from controller.data.suggestions import choice, quoted
 
 _SPLITS = "dataset_dict.json"
 _STATE = "state.json"
@@ -76,7 +76,7 @@ def _folder(path: Path, shown: str, split: str | None) -> Path:
     if wanted not in names:
         raise Unusable(
             f"{shown} has no split {quoted(wanted)}",
-            f"{did_you_mean(wanted, names)}There are: {listing(names)}",
+            choice(wanted, names),
             field="split",
         )
     return _inside(path, wanted, shown)

@@ -38,7 +38,7 @@ from controller.data.report import Effect, StepName
 from controller.data.select.split import Hash, seeded_hash, share
 from controller.data.sources.source_file import Noted, Row
 from controller.data.storage.columns import HELD_OUT, NO_KEY, TRAIN, Column, Draft
-from controller.data.suggestions import did_you_mean, listing, quoted
+from controller.data.suggestions import choice, listing, quoted
 from controller.data.transforms.normalise import (
     check,
     collapse_whitespace,
@@ -390,7 +390,7 @@ def _value(row: Fields, column: str, key: str) -> bytes:
     if not found:
         raise Unusable(
             f"there is no {quoted(column)}, which data.held_out.{key} names",
-            f"{did_you_mean(column, row)}There are: {listing(row)}",
+            choice(column, row),
         )
     return normal_text(value).encode() if isinstance(value, str) else canonical_json(value)
 

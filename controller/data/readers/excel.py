@@ -28,7 +28,7 @@ from controller.data.readers.csv_table import (
 )
 from controller.data.readers.json_values import as_json
 from controller.data.sources.source_file import CHUNK, Noted, Row, SourceFile
-from controller.data.suggestions import did_you_mean, listing, quoted
+from controller.data.suggestions import choice, quoted
 
 MAX_UNPACKED = 1 << 30
 """Bytes of all parts of a workbook. The sheet of a million full rows has a few hundred million."""
@@ -145,7 +145,7 @@ def _name(book: CalamineWorkbook, asked: str | None) -> str:
         return wanted[0]
     raise Unusable(
         f"there is no sheet {quoted(asked)}" if names else "the workbook has no sheet",
-        f"{did_you_mean(asked or '', names)}The sheets are: {listing(names)}" if names else _SAVE,
+        choice(asked or "", names) if names else _SAVE,
         field="sheet",
     )
 

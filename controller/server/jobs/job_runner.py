@@ -17,6 +17,7 @@ from anyio.to_thread import run_sync
 
 from backends.contract.backend import Backend, BackendError, Job, JobState, TrainRequest
 from controller.canonical import digest
+from controller.errors import FtctlError
 from controller.server.files.file_store import RESULTS, FileRecord, FileStore
 from controller.server.jobs.job_events import by_step, note, result_csv
 from controller.server.jobs.job_record import Data, JobError, JobRecord, Run, Status
@@ -168,11 +169,9 @@ class Foreman:
             await step(record, *arguments)
         except OSError:
             raise
-        except BackendError as error:
-            remedy = f" {error.remedy}" if error.remedy else ""
-            await self._jobs.fail(
-                record.id, JobError(code="training_failed", message=f"{error.message}.{remedy}")
-            )
+        except FtctlError as error:
+            found = JobError(code="training_failed", message=error.one_line)
+            await self._jobs.fail(record.id, found)
         except Exception as error:  # noqa: BLE001 - a defect must not stop the jobs of others
             _log.exception("job %s", record.id)
             message = f"The server had an error ({type(error).__name__}); its output says more."

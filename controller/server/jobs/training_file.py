@@ -17,7 +17,7 @@ from controller.data.readers import read_rows
 from controller.data.sources.inspect_file import look_at
 from controller.data.sources.source_file import CHUNK, Called, SourceFile
 from controller.data.transforms.normalise import check, normalise
-from controller.errors import Problem
+from controller.errors import FtctlError, Problem
 from controller.spec.data import Source
 
 MIN_EXAMPLES = 10
@@ -26,18 +26,16 @@ MAX_LINE = 16 << 20
 """Bytes of one example; a file without line ends would have to be held whole otherwise."""
 
 
-class FileInvalid(Exception):
-    """A training file cannot be trained on.
+class FileInvalid(FtctlError):
+    """A training file cannot be trained on; the message has the line numbers.
 
     Attributes:
         code: `invalid_n_examples`, or None for a file whose lines are wrong.
-        message: With the line numbers.
     """
 
     def __init__(self, message: str, code: str | None = None) -> None:
         super().__init__(message)
         self.code = code
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backends.contract.backend import BackendError, Completion, JobState, SubmissionUnknown
+from backends.registry import require_backend
 from backends.testing import FAILS, GONE_UNFINISHED, INTERRUPTED_ONCE, Crash
 from controller.errors import ExitCode, LockfileInvalid
 from controller.run import reconcile
@@ -434,7 +435,8 @@ def test_a_job_at_a_backend_that_is_not_installed_concerns_its_fine_tune_alone(r
     repo.lockfile_path.write_text(f'{first}"backend": "elsewhere"{rest}')
 
     def opened(name: str):
-        return {"scripted": repo.backend}[name]
+        require_backend(name)
+        return repo.backend
 
     planned = prepare_run(repo.project, lambda _settings: opened)
     result = repo.run(planned=planned, wait=True)
