@@ -1,20 +1,15 @@
 """The contract of a backend in one module, for the authors of backends."""
 
-from backends.contract.backend import (
-    Backend,
-    BaseModel,
-    Capabilities,
-    Endpoint,
-    Estimate,
-    Event,
-    Job,
-    JobResult,
-    JobState,
-    Progress,
-    Recipe,
-    TrainRequest,
+from backends.contract.backend import Backend, Capabilities, Endpoint
+from backends.contract.completions import (
+    COLDEST,
+    Chunk,
+    Completion,
+    Engine,
+    Prompt,
+    Sampling,
+    text_of,
 )
-from backends.contract.chat import COLDEST, Chunk, Completion, Engine, Prompt, Sampling, text_of
 from backends.contract.errors import (
     BackendError,
     BackendUnknown,
@@ -29,7 +24,21 @@ from backends.contract.errors import (
     PromptTooLong,
     SubmissionUnknown,
 )
-from backends.contract.inspector import Encoder, Feature, Json, Limits, Piece
+from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
+from backends.contract.jobs import (
+    BaseModel,
+    Estimate,
+    Event,
+    Job,
+    JobResult,
+    JobState,
+    Progress,
+    Recipe,
+    TrainRequest,
+)
+
+Encoder = ExampleInspector
+"""Its former name: a plug-in that imports it gets far enough to be told the new method names."""
 
 __all__ = [
     "COLDEST",
@@ -47,6 +56,7 @@ __all__ = [
     "Engine",
     "Estimate",
     "Event",
+    "ExampleInspector",
     "Feature",
     "FieldProblem",
     "FtctlError",

@@ -116,9 +116,9 @@ def _of_value(kind: str, given: object, context: Mapping[str, Any], said: str) -
     if kind in {"too_short", "string_too_short"} and context["min_length"] == 1:
         return "must not be empty", ""
     if kind == "value_error":
-        return str(context["error"]), ""
+        return str(context["error"]), getattr(context["error"], "remedy", "")
     if kind in {"literal_error", "union_tag_invalid"}:
-        return _unknown_word(given, context)
+        return _unknown_word(context.get("given", given), context)
     expected = _EXPECTED.get(kind)
     if expected is None:
         return f"{said[0].lower()}{said[1:]}, not {shown(given)}", ""

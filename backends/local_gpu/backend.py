@@ -10,24 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from backends.contract.backend import (
-    BaseModel,
-    Capabilities,
-    Completion,
-    Endpoint,
-    Engine,
-    Estimate,
-    Event,
-    HyperparametersInvalid,
-    Job,
-    JobState,
-    Json,
-    Prompt,
-    Recipe,
-    Sampling,
-    TrainRequest,
-)
-from backends.contract.inspector import Encoder
+from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.completions import Completion, Engine, Prompt, Sampling
+from backends.contract.errors import HyperparametersInvalid
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import BaseModel, Estimate, Event, Job, JobState, Recipe, TrainRequest
 from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.inference import completions, engine
 from backends.local_gpu.jobs import jobs, speeds
@@ -47,7 +34,7 @@ from backends.local_gpu.jobs.run_dir import (
 from backends.local_gpu.jobs.worker_process import require_packages
 from backends.local_gpu.models import base_models
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
-from backends.local_gpu.tokens.inspector import LocalEncoder
+from backends.local_gpu.tokens.inspector import LocalInspector
 
 _JOB: Final = "run-"
 _EVERY: Final = "all-linear"
@@ -71,9 +58,9 @@ class LocalGpuBackend:
         """Check hyperparameters and write out every default."""
         return hyperparameters.parse(method, raw)
 
-    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+    def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Find out what a spec's `base_model` is, without network."""
-        return base_models.identify(base_model, revision, folder, self._state)
+        return base_models.resolve_base_model(base_model, revision, folder, self._state)
 
     def recipes(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
@@ -88,14 +75,14 @@ class LocalGpuBackend:
             Recipe(hyperparameters=hyperparameters),
         ]
 
-    def encoder(
+    def inspector(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Encoder:
-        """Return the encoder for these settings; it refuses examples that cannot be trained on."""
+    ) -> ExampleInspector:
+        """Return the inspector for these settings; it refuses examples that cannot be trained on."""
         del method
         _require_layers(base_model, hyperparameters)
         template, length = (hyperparameters.get(key) for key in ("chat_template", "max_length"))
-        return LocalEncoder(
+        return LocalInspector(
             base_model=base_model,
             chat_template=None if template is None else str(template),
             thinking=hyperparameters.get("thinking") == "on",
@@ -130,7 +117,7 @@ class LocalGpuBackend:
             hours = speeds.hours(self._state, request, device, examples, tokens)
         return Estimate(usd=(0.0, 0.0), gpu_hours=hours, steps=steps)
 
-    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
         found = {}
         for fingerprint, runs in runs_of(self._state, fingerprints).items():
@@ -140,14 +127,14 @@ class LocalGpuBackend:
                 found[fingerprint] = same
         return found
 
-    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, oldest first."""
         return {
             name: tuple(sorted(map(jobs.look, runs), key=lambda job: (job.created_s, job.id)))
             for name, runs in runs_by_name(self._state, names).items()
         }
 
-    def verify(self, request: TrainRequest, job_id: str) -> None:
+    def verify_job(self, request: TrainRequest, job_id: str) -> None:
         """Do nothing: a run names its whole fingerprint, and `find` compared it."""
 
     def submit(self, request: TrainRequest) -> Job:

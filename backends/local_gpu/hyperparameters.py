@@ -9,7 +9,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from backends.contract.backend import FieldProblem, HyperparametersInvalid, Json
+from backends.contract.errors import FieldProblem, HyperparametersInvalid
+from backends.contract.inspector import Json
 from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import dotted
 from backends.pydantic_errors import in_our_words
@@ -113,6 +114,13 @@ _READ_AS: Final[Mapping[str, type[BaseModel]]] = {
     "continued-pretraining": _Texts,
 }
 METHODS: Final = frozenset(_READ_AS)
+REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
+    "Every training": _Common,
+    "With an adapter (`finetuning_type: lora`)": _Adapter,
+    "`method: supervised`": _Conversations,
+    "`method: continued-pretraining`": _Texts,
+}
+"""The settings by what they apply to, for `ftctl help training`."""
 
 
 def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:

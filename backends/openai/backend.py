@@ -15,27 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import (
-    BackendError,
-    BaseModel,
-    BaseModelMissing,
-    Capabilities,
-    Completion,
-    Endpoint,
-    Estimate,
-    Event,
-    Job,
-    Json,
-    ModelMissing,
-    Prompt,
-    Recipe,
-    Sampling,
-    TrainRequest,
-)
-from backends.contract.inspector import Encoder
+from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
+from backends.installation import install_command
 from backends.openai import hyperparameters, prices
 from backends.openai.api.endpoints import (
-    INSTALL,
+    EXTRA,
     base_url,
     is_loopback,
     is_official,
@@ -48,12 +36,12 @@ from backends.openai.api.retry_policy import Patience
 from backends.openai.api.waiting import Waiting
 from backends.openai.chat.completions import Base, Chats, Pace
 from backends.openai.chat.remote_engine import RemoteEngine
-from backends.openai.examples.inspector import open_encoder, open_tokens
+from backends.openai.examples.inspector import open_inspector, open_tokens
 from backends.openai.jobs.conversions import to_event, to_job
-from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_by_name
+from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_jobs_by_name
 from backends.openai.jobs.job_poller import Watch
 from backends.openai.jobs.submission_log import Notes
-from backends.openai.jobs.submit import Site, submit, verify
+from backends.openai.jobs.submit import Site, submit, verify_job
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
@@ -104,7 +92,7 @@ class OpenAIBackend:
         """Check hyperparameters and write out every default."""
         return hyperparameters.parse(method, raw, self._endpoint.kind)
 
-    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+    def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Name a spec's `base_model`, without network; the server knows what it is."""
         del folder
         if base_model.startswith(("./", "../", "/")) or not base_model.strip():
@@ -131,11 +119,11 @@ class OpenAIBackend:
         del base_model, method
         return [Recipe(hyperparameters=hyperparameters)]
 
-    def encoder(
+    def inspector(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Encoder:
+    ) -> ExampleInspector:
         """Return how the service reads examples."""
-        return open_encoder(
+        return open_inspector(
             base_model.reference,
             method,
             hyperparameters,
@@ -161,7 +149,7 @@ class OpenAIBackend:
         usd = prices.training_cost(price, tokens, epochs)
         return Estimate(usd=usd, steps=steps, basis=f"prices of {self._prices.as_of}")
 
-    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
         with self._in_words():
             found = find_by_fingerprint(
@@ -173,16 +161,18 @@ class OpenAIBackend:
             answer[fingerprint] = _oldest_first(made)
         return answer
 
-    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, oldest first."""
         with self._in_words():
-            found = find_by_name(self._client, self._jobs, names, trusted=is_official(self._url))
+            found = find_jobs_by_name(
+                self._client, self._jobs, names, trusted=is_official(self._url)
+            )
         return {name: _oldest_first(map(to_job, jobs.values())) for name, jobs in found.items()}
 
-    def verify(self, request: TrainRequest, job_id: str) -> None:
+    def verify_job(self, request: TrainRequest, job_id: str) -> None:
         """Make sure that a job which was found was made from just what is asked for."""
         with self._in_words():
-            verify(self._site, request, job_id)
+            verify_job(self._site, request, job_id)
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
@@ -286,9 +276,8 @@ class OpenAIBackend:
             # The one door to the SDK.
             door = importlib.import_module("backends.openai.api.client")
         except ImportError as error:
-            raise BackendError(
-                f"the openai backend needs: {INSTALL}", f"the package {error.name} is missing"
-            ) from error
+            message = f"the openai backend needs the package {error.name}"
+            raise BackendError(message, install_command(EXTRA)) from error
         client: Client = door.Client(settings(self._endpoint, self._environment), self._waiting)
         return client
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from backends.contract.backend import BackendError, FieldProblem, Json
+from backends.contract.errors import BackendError, FieldProblem
+from backends.contract.inspector import Json
 from backends.did_you_mean import did_you_mean, nearest, use_one_of
 from backends.excerpt import clipped, excerpt
 

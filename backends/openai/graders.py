@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from backends.contract.backend import FieldProblem, Json
+from backends.contract.errors import FieldProblem
+from backends.contract.inspector import Json
 from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import excerpt
 from backends.openai.grader_templates import template_problems

@@ -8,7 +8,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backends.contract.backend import FieldProblem, HyperparametersInvalid, Json
+from backends.contract.errors import FieldProblem, HyperparametersInvalid
+from backends.contract.inspector import Json
 from backends.did_you_mean import did_you_mean, is_misspelled, use_one_of
 from backends.excerpt import dotted
 from backends.openai.graders import check_grader
@@ -100,6 +101,13 @@ _OPEN_PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
     "reinforcement": (_OpenCommon, _Reinforcement),
 }
 METHODS: Final = frozenset(_PARTS)
+REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
+    "Every method": _Common,
+    "`method: dpo`": _Dpo,
+    "`method: reinforcement`": _Reinforcement,
+    "Endpoints of `kind: azure`": _Azure,
+}
+"""The settings by what they apply to, for `ftctl help servers`."""
 _ELSEWHERE: Final = {
     "suffix": "Remove it: the fine-tune's name is used.",
     "seed": "Write `seed:` beside `hyperparameters`.",

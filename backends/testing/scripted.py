@@ -14,29 +14,26 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from backends.atomic_files import locked, write_atomic
-from backends.contract.backend import (
-    BaseModel,
+from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.completions import Completion, Engine, Prompt, Sampling
+from backends.contract.errors import (
     BaseModelMissing,
-    Capabilities,
-    Completion,
-    Endpoint,
-    Engine,
-    Estimate,
-    Event,
     FieldProblem,
     HyperparametersInvalid,
+    ModelMissing,
+)
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import (
+    BaseModel,
+    Estimate,
+    Event,
     Job,
     JobResult,
     JobState,
-    Json,
-    ModelMissing,
     Progress,
-    Prompt,
     Recipe,
-    Sampling,
     TrainRequest,
 )
-from backends.contract.inspector import Encoder
 from backends.testing.engine import ScriptedEngine
 from backends.testing.scripts import (
     GOES_WELL,
@@ -47,7 +44,7 @@ from backends.testing.scripts import (
     answer_well,
     raise_crash,
 )
-from backends.testing.words import WordEncoder
+from backends.testing.words import WordInspector
 
 _LOCK_POLL_S: Final = 0.001
 _ENDED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
@@ -74,7 +71,7 @@ class ScriptedBackend:
         silent_bases: Base models that cannot answer prompts themselves.
         recipe: Number of its newest recipe.
         corrects: True to report that its recipes differ.
-        words: Encoder of examples; its method is replaced by the spec's.
+        words: ExampleInspector of examples; its method is replaced by the spec's.
         calls: Number of calls of each method on this object.
     """
 
@@ -105,7 +102,7 @@ class ScriptedBackend:
         self.silent_bases: frozenset[str] = frozenset()
         self.recipe = 1
         self.corrects = True
-        self.words = WordEncoder()
+        self.words = WordInspector()
         self.calls: Counter[str] = Counter()
 
     @property
@@ -159,7 +156,7 @@ class ScriptedBackend:
             raise HyperparametersInvalid(problems)
         return {**_DEFAULTS, **raw}
 
-    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+    def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Take any base model to be here, unless `missing` names it."""
         del folder
         if base_model in self.missing:
@@ -179,10 +176,10 @@ class ScriptedBackend:
             for one in [*newer, hyperparameters]
         ]
 
-    def encoder(
+    def inspector(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Encoder:
-        """Return an encoder that takes words for tokens."""
+    ) -> ExampleInspector:
+        """Return an inspector that takes words for tokens."""
         del base_model, hyperparameters
         return replace(self.words, method=method)
 
@@ -192,20 +189,20 @@ class ScriptedBackend:
         steps = examples * int(str(request.hyperparameters["num_train_epochs"]))
         return Estimate(usd=self.usd, gpu_hours=self.gpu_hours, steps=steps)
 
-    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints; moves none of them on."""
-        with self._call("find"):
+        with self._call("find_jobs"):
             return self._jobs_by("fingerprint", fingerprints)
 
-    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names; moves none of them on."""
-        with self._call("find_by_name"):
+        with self._call("find_jobs_by_name"):
             return self._jobs_by("name", names)
 
-    def verify(self, request: TrainRequest, job_id: str) -> None:
+    def verify_job(self, request: TrainRequest, job_id: str) -> None:
         """Do nothing: jobs are what they say here."""
         del request, job_id
-        with self._call("verify"):
+        with self._call("verify_job"):
             pass
 
     def submit(self, request: TrainRequest) -> Job:

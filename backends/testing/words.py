@@ -1,17 +1,17 @@
-"""`WordEncoder`: a reader of examples for tests, to which a word is a token."""
+"""`WordInspector`: a reader of examples for tests, to which a word is a token."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WordEncoder:
-    """Implements `Encoder` without tokenizer and template."""
+class WordInspector:
+    """Implements `ExampleInspector` without tokenizer and template."""
 
     method: str = "supervised"
     limits: Limits = field(default_factory=Limits)
@@ -38,7 +38,7 @@ class WordEncoder:
         if self.refused is not None and self.refused in json.dumps(example, ensure_ascii=False):
             raise BackendError(f"the trainer refuses {self.refused!r}", "take the word out")
 
-    def clears(self, lines: bytes) -> bool:
+    def all_pass(self, lines: bytes) -> bool:
         """Say yes where the refused word is nowhere."""
         return self.refused is None or self.refused not in lines.decode()
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-from backends.contract.backend import Backend, Job, Json
+from backends.contract.backend import Backend
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job
 from backends.did_you_mean import did_you_mean, use_one_of
 from controller.errors import FtctlError
 from controller.lockfile.model import Entry, Lockfile

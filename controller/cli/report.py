@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.errors import FtctlError, InvalidInput, Problem
 from controller.render.text import safe
 from controller.state_folder import refused_by_system

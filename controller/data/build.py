@@ -69,7 +69,7 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
         reasons = books.finish()
     if spooled.exists():
         shutil.rmtree(spooled)
-    counted = order.encoder is not None and data.prepare.max_tokens is not None
+    counted = order.inspector is not None and data.prepare.max_tokens is not None
     return Built(
         files={**parts.files, REASONS: reasons},
         tokens=parts.tokens if counted else None,
@@ -193,7 +193,7 @@ def _preparation(order: Order, one: Given, spool: Path | None) -> RowPreparation
         split=data.held_out if isinstance(data.held_out, Fraction) else None,
         columns=columns_for(data),
         spool=spool,
-        encoder=order.encoder,
+        inspector=order.inspector,
         recipe=order.recipe,
     )
 
@@ -218,8 +218,8 @@ def _too_few(order: Order, parts: Parts, books: Books) -> Iterator[Problem]:
     dropped = books.dropped_by()
     besides = f" ({held_out} held out, {dropped})" if held_out or books.dropped else ""
     fewest = 1 if order.method == _TEXTS else MIN_TRAIN
-    if order.encoder is not None:
-        fewest = max(fewest, order.encoder.limits.min_examples)
+    if order.inspector is not None:
+        fewest = max(fewest, order.inspector.limits.min_examples)
     if train < fewest:
         yield Problem(
             file=order.file,
@@ -247,7 +247,7 @@ def _more(order: Order) -> str:
 
 
 def _too_large(order: Order, parts: Parts) -> Iterator[Problem]:
-    limits = Limits() if order.encoder is None else order.encoder.limits
+    limits = Limits() if order.inspector is None else order.inspector.limits
     most = limits.max_bytes
     for name, fewer in (("train", limits.max_examples), ("held_out", limits.max_held_out)):
         examples = parts.files[f"{name}.jsonl"].lines

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.atomic_files import sync_folder, write_atomic
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.cache_gc import touch
 from controller.data.sources.source_file import CHUNK
 from controller.data.storage.hashing_writer import SMALL

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unicodedata import unidata_version
 
-from backends.contract.backend import Encoder, Json
+from backends.contract.inspector import ExampleInspector, Json
 from controller.canonical import digest
 from controller.data.cache import Manifest, get_or_build
 from controller.data.cache_gc import collect_garbage_daily
@@ -66,7 +66,7 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     file: str,
     folder: Path,
     places: Places,
-    encoder: Encoder | None = None,
+    inspector: ExampleInspector | None = None,
     method: str = "supervised",
     recipe: int = NEWEST,
 ) -> Dataset:
@@ -77,7 +77,7 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
         file: The spec, as shown in errors.
         folder: The spec's folder, which paths start from.
         places: Paths of the repository and its caches.
-        encoder: Checks what the trainer accepts, and counts tokens for `max_tokens`.
+        inspector: Checks what the trainer accepts, and counts tokens for `max_tokens`.
         method: The spec's method; it decides what an example is.
         recipe: Version of what a row becomes; see `recipes`.
 
@@ -87,7 +87,7 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     """
     # Before the sources are found: what was found must stay until it is read.
     collect_garbage_daily(places.cache)
-    order = Order(data=data, file=file, method=method, encoder=encoder, recipe=recipe)
+    order = Order(data=data, file=file, method=method, inspector=inspector, recipe=recipe)
     question, known = None, None
     if places.unchanged is not None:
         question = places.unchanged.question(data, folder, _decisive(order))
@@ -155,7 +155,7 @@ def _key(order: Order, given: list[Given]) -> str:
             "system": data.system,
             "prepare": data.prepare.model_dump(),
             "packages": _versions(data, pages=any(one.file.kind == "html" for one in given)),
-            "encoder": None if order.encoder is None else order.encoder.identity,
+            "encoder": None if order.inspector is None else order.inspector.identity,
             "method": order.method,
             "recipe": order.recipe,
         }
@@ -168,7 +168,7 @@ def _decisive(order: Order) -> list[Json]:
     return [
         VERSION,
         _versions(order.data, pages=any(_may_be_page(one) for one in sources_of(order.data))),
-        None if order.encoder is None else order.encoder.identity,
+        None if order.inspector is None else order.inspector.identity,
         order.method,
         order.recipe,
     ]

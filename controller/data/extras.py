@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from backends.installation import install_command
 from controller.data.errors import Unusable
 
 
@@ -20,6 +21,4 @@ def load(module: str, *, extra: str, what: str) -> Any:  # noqa: ANN401 - a modu
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise Unusable(
-            f"{what} needs the package {error.name}", f"pip install 'ftctl[{extra}]'"
-        ) from None
+        raise Unusable(f"{what} needs the package {error.name}", install_command(extra)) from None

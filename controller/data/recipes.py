@@ -35,7 +35,7 @@ Corrections of recipe 2, each in a branch `recipe > FIRST`:
 from collections.abc import Mapping
 from typing import Final
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 
 FIRST: Final = 1
 NEWEST: Final = 2

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
-from backends.contract.backend import BaseModel, Estimate, Job, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, Estimate, Job
 from controller.errors import ExitCode, Problem
 from controller.lockfile.model import DataFacts, Entry
 from controller.plan.fingerprint import Change
@@ -61,7 +62,7 @@ class Desired:
     """Whether asking its models costs money."""
     measures_loss: bool = True
     """True if the loss of expected answers can be measured for its models."""
-    scored_anew: str = ""
+    rescore_reason: str = ""
     """Reason why the newest version of scoring may give other scores than the first; empty if the
     two agree, or no scores of the first version are recorded."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from backends.contract.backend import Job, JobState
+from backends.contract.jobs import Job, JobState
 from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import (
     Action,

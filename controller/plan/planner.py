@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backends.contract.backend import Job, JobState
+from backends.contract.jobs import Job, JobState
 from controller.lockfile.model import Build, Entry, OpenJob
 from controller.plan.actions import (
     Action,

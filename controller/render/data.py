@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.dataset import Dataset
 from controller.data.examples.conversation_view import text_of, view
 from controller.data.pipeline.write_splits import NAMES

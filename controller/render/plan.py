@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from backends.contract.backend import Estimate, Json, Progress
+from backends.contract.inspector import Json
+from backends.contract.jobs import Estimate, Progress
 from controller.plan.actions import (
     Action,
     Adopt,

@@ -6,7 +6,7 @@ from typing import Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.canonical import digest
 from controller.plan.actions import (
     Action,

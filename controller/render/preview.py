@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from backends.contract.backend import Json
-from backends.contract.inspector import Piece
+from backends.contract.inspector import Json, Piece
 from controller.data.report import PartName
 from controller.render.data import PART_WORDS
 from controller.render.text import safe

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.report import PartName, SourceReport, StepName, StepReport
 from controller.data.reports.statistics import Statistics
 from controller.data.reports.token_counts import Bin, Spread

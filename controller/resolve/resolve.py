@@ -11,13 +11,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
-from backends.contract.backend import Backend, BackendError, BaseModel, TrainRequest
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel, TrainRequest
 from controller.data.dataset import Dataset, Part
 from controller.data.reports.diff import Halves, count_differences, earlier_datasets
 from controller.data.verified_datasets import Unchanged
 from controller.dates import days_until
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
-from controller.evaluate.scored_anew import with_scoring
+from controller.evaluate.rescoring import with_scoring
 from controller.lockfile.model import DataFacts, Entry, PartFacts
 from controller.plan.actions import Blocked, DataChange, Deferred, Desired, Obstacle, Shutdown
 from controller.plan.approval import terms_of
@@ -99,7 +101,8 @@ def resolve(
                 loaded, entry, readings, backend, variant, earlier
             )
             can, built = readings.answers.capabilities(backend, loaded.spec), variant.built
-            desired[name] = with_scoring(desired[name], entry, built.dataset, built.encoder, can)
+            held_out = built.dataset.held_out.path
+            desired[name] = with_scoring(desired[name], entry, held_out, built.inspector, can)
             datasets[name] = built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
@@ -219,7 +222,7 @@ def _resolve_one(
         if key not in entry.builds
         else {},
         shutdown=_shutdown(base_model),
-        warnings=tuple(warnings_of(spec, dataset, built.encoder))
+        warnings=tuple(warnings_of(spec, dataset, built.inspector))
         if key not in entry.builds
         else (),
         corrected=variant.corrected,

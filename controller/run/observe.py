@@ -7,14 +7,10 @@ no answer concerns its own fine-tunes.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backends.contract.backend import (
-    Backend,
-    BackendError,
-    BaseModel,
-    CredentialsMissing,
-    Job,
-    Json,
-)
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError, CredentialsMissing
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, Job
 from controller.lockfile.model import Build, Lockfile
 from controller.plan.actions import Desired
 from controller.plan.observed import Lost, Observed, Silence
@@ -158,9 +154,9 @@ def _ask(place: str, backend: Backend, questions: _Questions, answers: _Answers)
     if questions.jobs:
         answers.jobs |= backend.observe(questions.jobs)
     if questions.fingerprints:
-        answers.found |= backend.find(questions.fingerprints)
+        answers.found |= backend.find_jobs(questions.fingerprints)
     if questions.names:
-        for name, jobs in backend.find_by_name(questions.names).items():
+        for name, jobs in backend.find_jobs_by_name(questions.names).items():
             entry, wanted = entry_of_jobs(jobs, place), questions.names[name]
             answers.elsewhere[name] = inputs_of_jobs(jobs)
             # A name alone proves nothing: another repository may use it, or this one did before.

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from backends.contract.backend import BackendError, Job, JobState
+from backends.contract.errors import BackendError
+from backends.contract.jobs import Job, JobState
 from controller.apply.context import ApplyContext, Outcome
 from controller.apply.dispatch import apply_action
 from controller.errors import ExitCode, FtctlError

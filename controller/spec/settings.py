@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from backends.excerpt import clipped, excerpt
 from controller.canonical import digest
 from controller.errors import InvalidInput, Problem

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BaseModel, Estimate, Job, JobResult, JobState
+from backends.contract.jobs import BaseModel, Estimate, Job, JobResult, JobState
 from backends.testing import ScriptedBackend
 from controller.evaluate.gate import judge
 from controller.lockfile.model import (

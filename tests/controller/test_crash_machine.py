@@ -29,13 +29,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
 from backends.testing import ScriptedBackend
 
 NAMES = ("a", "b", "c")
 RATES = (1e-4, 2e-4, 3e-4)
 PRICES = (1.0, 3.0, 1000.0)
-CALLS = ("submit", "find", "observe", "complete", "cancel")
+CALLS = ("submit", "find_jobs", "observe", "complete", "cancel")
 EXAMPLES = int(os.environ.get("FTCTL_CRASH_EXAMPLES", "35"))
 STEPS = int(os.environ.get("FTCTL_CRASH_STEPS", "12"))
 SLOW = ("queued", "running", "running", "running", "succeeded")

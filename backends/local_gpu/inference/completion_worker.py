@@ -24,14 +24,9 @@ from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from transformers import GenerationConfig, PreTrainedModel, set_seed
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import (
-    BackendError,
-    BaseModel,
-    Completion,
-    ModelMissing,
-    PromptRefused,
-)
-from backends.contract.chat import COLDEST
+from backends.contract.completions import COLDEST, Completion
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.inference.prompts import (
     conversation_of,
     text_of,

@@ -14,15 +14,10 @@ from os import environ, getpid
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.backend import (
-    BackendError,
-    BaseModel,
-    Completion,
-    Json,
-    ModelMissing,
-    Prompt,
-    Sampling,
-)
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.jobs.run_dir import (
     NAME,
     RunDir,

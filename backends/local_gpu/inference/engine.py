@@ -24,13 +24,9 @@ from os import environ
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias, cast
 
-from backends.contract.backend import (
-    BackendError,
-    BaseModel,
-    Prompt,
-    Sampling,
-)
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk, Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.inference.completions import error_of, trained_model
 from backends.local_gpu.jobs.devices import CPU, DEVICE, visible
 from backends.local_gpu.jobs.run_dir import encode, log_tail

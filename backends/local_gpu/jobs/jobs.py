@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from backends.contract.backend import BaseModel, Job, JobResult, JobState, Progress
+from backends.contract.jobs import BaseModel, Job, JobResult, JobState, Progress
 from backends.local_gpu.jobs.device_queue import launch, lock_run
 from backends.local_gpu.jobs.run_dir import (
     CANCEL_PATIENCE_S,

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from backends.atomic_files import sync_folder, write_atomic
-from backends.contract.backend import BackendError, BaseModel, Json, TrainRequest
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, TrainRequest
 
 FORMAT: Final = 1
 """Version of `request.json`."""

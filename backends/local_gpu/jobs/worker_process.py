@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
+from backends.installation import install_command
 from backends.local_gpu.jobs.run_dir import RunDir, encode, read_json
 
 HEARTBEAT_S: Final = 5.0
@@ -40,7 +41,7 @@ def require_packages() -> None:
     if missing:
         raise BackendError(
             f"the local-gpu backend needs {', '.join(missing)}, which this Python does not have",
-            "pip install 'ftctl[local]'",
+            install_command("local"),
         )
 
 

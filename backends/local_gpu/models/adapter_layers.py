@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from backends.contract.backend import BackendError, FieldProblem, Json
+from backends.contract.errors import BackendError, FieldProblem
+from backends.contract.inspector import Json
 from backends.did_you_mean import did_you_mean
 from backends.local_gpu.jobs.run_dir import read_json
 from backends.local_gpu.models.safetensors_headers import headers

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.jobs.run_dir import read_json
 
 _SHIPPED: Final = Path(__file__).parent.parent / "templates" / "shipped"

@@ -24,7 +24,9 @@ from transformers import (
 )
 
 from backends.atomic_files import sync_folder
-from backends.contract.backend import BackendError, BaseModel, Json, TrainRequest
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, TrainRequest
 from backends.local_gpu.jobs.devices import DEVICE
 from backends.local_gpu.jobs.run_dir import encode
 from backends.local_gpu.models.base_models import local_folder, not_here, require_obtainable

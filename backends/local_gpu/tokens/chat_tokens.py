@@ -12,7 +12,7 @@ from typing import Final
 
 from tokenizers import Encoding, Tokenizer, processors
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Piece
 from backends.local_gpu.jobs.run_dir import read_json
 from backends.local_gpu.models.model_files import special_text

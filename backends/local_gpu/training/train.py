@@ -27,7 +27,9 @@ from peft import PeftModel
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from backends.atomic_files import append_line, write_atomic
-from backends.contract.backend import BackendError, Json, TrainRequest
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.contract.jobs import TrainRequest
 from backends.local_gpu.jobs.run_dir import RunDir, encode, read_json, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
 from backends.local_gpu.jobs.worker_process import HEARTBEAT_S, record, recorded

@@ -29,7 +29,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from backends.contract.backend import BackendError, Json
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
 from backends.local_gpu.jobs.run_dir import encode
 from backends.local_gpu.models.model_folders import seal
 from backends.local_gpu.training.batching import Batches, Examples, by_length, collate

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.openai.api.protocol import NOT_THE_API, Body, Refused, Unclear, clean, texts
 
 ELSEWHERE: Final = (

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from backends.contract.backend import Completion, Json
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk, Completion
+from backends.contract.inspector import Json
 from backends.openai.api.protocol import Body, Unclear
 
 _OPEN: Final = "<think>"

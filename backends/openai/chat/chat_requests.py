@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from backends.contract.backend import Json, Prompt, Sampling
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.inspector import Json
 from backends.openai.api.protocol import Refused
 
 MOST_STOPS: Final = 4

@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from backends.contract.backend import (
-    BackendError,
-    Completion,
-    ModelMissing,
-    Prompt,
-    PromptRefused,
-    Sampling,
-)
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk, Completion, Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused
 from backends.openai.api.error_messages import spoken
 from backends.openai.api.protocol import Body, Refused, Unclear
 from backends.openai.api.waiting import Waiting

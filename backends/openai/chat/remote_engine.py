@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from backends.contract.backend import BaseModel, Prompt, Sampling
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk, Prompt, Sampling
+from backends.contract.jobs import BaseModel
 from backends.openai.chat.completions import Base, Chats
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 
 _TYPES: Final = ("jpeg", "png", "webp")
 _OTHER_ENDINGS: Final = (".gif", ".bmp", ".svg", ".tif", ".tiff", ".heic", ".avif", ".pdf")

@@ -11,9 +11,11 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, Final
 
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
-from backends.openai.api.endpoints import INSTALL
+from backends.installation import install_command
+from backends.openai.api.endpoints import EXTRA
 from backends.openai.examples.encodings import encoding_name
 from backends.openai.examples.example_checks import CHECKS
 from backends.openai.grader_templates import Path, paths_read, require_paths
@@ -31,8 +33,8 @@ _DEVELOPER: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenAIEncoder:
-    """Implements `Encoder`; see there for what each method promises."""
+class OpenAIInspector:
+    """Implements `ExampleInspector`; see there for what each method promises."""
 
     model: str
     method: str
@@ -62,7 +64,7 @@ class OpenAIEncoder:
             CHECKS[self.method](example, PUBLISHED[self.kind])
         require_paths(example, self.reads)
 
-    def clears(self, lines: bytes) -> bool:
+    def all_pass(self, lines: bytes) -> bool:
         """Return True where no rule concerns plain conversations, as in supervised training."""
         del lines
         return self.method == "supervised" or not (self._is_strict or self.reads)
@@ -94,7 +96,7 @@ class OpenAIEncoder:
         return count
 
 
-def open_encoder(
+def open_inspector(
     model: str,
     method: str,
     hyperparameters: Mapping[str, Json],
@@ -102,8 +104,8 @@ def open_encoder(
     prices: PriceTable,
     *,
     near: bool,
-) -> OpenAIEncoder:
-    """Return the encoder of a server.
+) -> OpenAIInspector:
+    """Return the inspector of a server.
 
     Args:
         model: The base model.
@@ -121,12 +123,12 @@ def open_encoder(
         min_examples=published.examples,
         max_bytes=published.file_bytes,
         max_tokens=None if price is None or kind == "compatible" else price.max_example_tokens,
-        cuts=True,
+        truncates=True,
         max_examples=published.graded if is_graded else None,
         max_held_out=published.graded_held_out if is_graded else None,
     )
     reads = paths_read(hyperparameters.get("grader")) if is_graded else ()
-    return OpenAIEncoder(model=model, method=method, kind=kind, limits=limits, reads=reads)
+    return OpenAIInspector(model=model, method=method, kind=kind, limits=limits, reads=reads)
 
 
 def open_tokens() -> ModuleType:
@@ -138,4 +140,5 @@ def open_tokens() -> ModuleType:
     try:
         return importlib.import_module("backends.openai.examples.tokens")
     except ImportError as error:
-        raise BackendError(f"counting tokens needs the package {error.name}", INSTALL) from error
+        message = f"counting tokens needs the package {error.name}"
+        raise BackendError(message, install_command(EXTRA)) from error

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.openai.api.protocol import Body, Refused, Unclear, clean, follow, objects
 from backends.openai.api.retry_policy import Patience
 from backends.openai.api.waiting import Waiting

@@ -130,7 +130,7 @@ def find_by_fingerprint(
     return found
 
 
-def find_by_name(
+def find_jobs_by_name(
     client: "Client", listed: Iterable[Body], names: Iterable[str], *, trusted: bool
 ) -> dict[str, dict[str, Body]]:
     """Find the jobs that carry our fingerprint and one of the names.

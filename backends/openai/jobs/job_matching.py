@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.backend import TrainRequest
+from backends.contract.jobs import TrainRequest
 from backends.openai.api.protocol import Body, clean
 from backends.openai.limits import PUBLISHED
 

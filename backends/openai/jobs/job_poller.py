@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from backends.contract.backend import Job, JobState, Json, Progress
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job, JobState, Progress
 from backends.openai.api.protocol import Body, Refused, Unclear, follow, objects
 from backends.openai.jobs.conversions import (
     model_of,

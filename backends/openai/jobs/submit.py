@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from backends.contract.backend import BackendError, Job, SubmissionUnknown, TrainRequest
+from backends.contract.errors import BackendError, SubmissionUnknown
+from backends.contract.jobs import Job, TrainRequest
 from backends.openai.api.error_messages import job_refusal, silence, spoken
 from backends.openai.api.protocol import Body, Refused, Unclear
 from backends.openai.api.retry_policy import Patience
@@ -78,7 +79,7 @@ def submit(site: Site, request: TrainRequest) -> Job:
     return _Submission(site, describe(request, site.kind)).run()
 
 
-def verify(site: Site, request: TrainRequest, job_id: str) -> None:
+def verify_job(site: Site, request: TrainRequest, job_id: str) -> None:
     """Refuse a job that was found by its key, but was made from other things.
 
     Raises:

@@ -8,7 +8,7 @@ from controller.cli.group import Group
 
 @click.group("data", cls=Group)
 def command() -> None:
-    """Build a fine-tune's dataset, and see what the model will."""
+    """Build a fine-tune's dataset, and show what the model reads."""
 
 
 for _module in (build, stats, preview, diff, explain):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.context import Opened, open_data
 from controller.data.pipeline.write_splits import NAMES
@@ -27,7 +27,7 @@ def command(ctx: click.Context, name: str) -> None:
     """Build a dataset, and say what became of every row."""
     opened = open_data(ctx, name)
     tokens, note = _tokens(opened)
-    warnings = list(warnings_of(opened.loaded.spec, opened.dataset, opened.built.encoder))
+    warnings = list(warnings_of(opened.loaded.spec, opened.dataset, opened.built.inspector))
     remote = opened.backend.capabilities().remote
     if remote and opened.loaded.spec.data.prepare.pii == "off":
         warnings.append(PERSONAL)
@@ -52,7 +52,7 @@ def _tokens(opened: Opened) -> tuple[Mapping[PartName, int] | None, str]:
         part = getattr(opened.dataset, name)
         try:
             counts[name] = (
-                sum(token_lengths(part, opened.built.encoder, opened.cache))
+                sum(token_lengths(part, opened.built.inspector, opened.cache))
                 if part.tokens is None
                 else part.tokens
             )

@@ -76,14 +76,14 @@ def _of_revision(opened: Opened, revision: str) -> Halves:
     spec = opened.loaded.spec
     with at_revision(opened.project, opened.loaded.name, revision) as (root, past):
         # Base models are not in git: the one of today measures, unless it learns otherwise.
-        encoder = opened.built.encoder if past.spec.method == spec.method else None
+        inspector = opened.built.inspector if past.spec.method == spec.method else None
         with _blaming(revision):
             dataset = build_dataset(
                 past.spec.data,
                 file=past.file,
                 folder=past.folder,
                 places=Places(root=root, cache=opened.cache, environment=os.environ),
-                encoder=encoder,
+                inspector=inspector,
                 method=past.spec.method,
             )
     return Halves(dataset.train, dataset.held_out)

@@ -65,7 +65,7 @@ def command(
 
 
 def _look(opened: Opened, places: Sequence[Place]) -> Iterator[Seen]:
-    encoder = opened.built.encoder
+    inspector = opened.built.inspector
     for name in NAMES:
         part = getattr(opened.dataset, name)
         numbers = [place.number - 1 for place in places if place.part == name]
@@ -76,8 +76,8 @@ def _look(opened: Opened, places: Sequence[Place]) -> Iterator[Seen]:
                 number=number + 1,
                 origin=kept.origin,
                 line=kept.line,
-                tokens=encoder.count([example])[0],
-                pieces=encoder.show(example),
+                tokens=inspector.count([example])[0],
+                pieces=inspector.show(example),
             )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.context import Opened, open_data
 from controller.data.dataset import Part
@@ -30,13 +30,13 @@ def command(ctx: click.Context, name: str) -> None:
 
 
 def _summary(opened: Opened, name: str) -> StatsSummary:
-    dataset, encoder = opened.dataset, opened.built.encoder
+    dataset, inspector = opened.dataset, opened.built.inspector
     halves = {part: getattr(dataset, part) for part in NAMES}
     statistics = {part: statistics_of(half, opened.cache) for part, half in halves.items()}
     note, lengths = "", None
     try:
         lengths = {
-            part: token_lengths(half, encoder, opened.cache) for part, half in halves.items()
+            part: token_lengths(half, inspector, opened.cache) for part, half in halves.items()
         }
     except BackendError as error:
         note = error.one_line
@@ -68,7 +68,7 @@ def _places(part: Part, statistics: Statistics) -> list[list[str]]:
 
 
 def _limits(opened: Opened) -> Iterator[Limit]:
-    of_model = opened.built.encoder.limits.max_tokens
+    of_model = opened.built.inspector.limits.max_tokens
     if of_model is not None:
         yield Limit(tokens=of_model, of="the model")
     of_spec = opened.loaded.spec.data.prepare.max_tokens

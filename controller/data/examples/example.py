@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.canonical import canonical_json, written_json
 from controller.data.recipes import FIRST, NEWEST
 

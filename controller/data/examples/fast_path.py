@@ -15,7 +15,7 @@ from unicodedata import is_normalized
 from msgspec import UNSET, Struct, UnsetType, convert, field
 from msgspec.json import Decoder, Encoder
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.examples import sharegpt
 from controller.data.examples.example import ROLE_AND_CONTENT, Example, Spelt
 from controller.spec.data import Shape

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.examples.example import OPTIONS, Message
 from controller.data.examples.tool_calls import as_json_text

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.examples.column_proposal import proposed_columns
 from controller.data.examples.example import Example, Message

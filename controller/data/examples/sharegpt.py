@@ -6,7 +6,7 @@ becomes a `tool` message that answers the oldest call without an answer.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.examples.example import Example, Message
 from controller.data.examples.openai_messages import (

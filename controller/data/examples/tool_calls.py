@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from itertools import count
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.examples.example import ROLE_AND_CONTENT, Message
 from controller.data.suggestions import quoted

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.lookup import composed
 from controller.data.recipes import NEWEST

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from backends.did_you_mean import nearest
 from controller.data.errors import Unusable
 from controller.data.examples.example import ROLE_AND_CONTENT, Example, Message

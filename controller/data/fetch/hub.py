@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unread, Unusable
 from controller.data.fetch.arrow_rows import Table, TableLines
 from controller.data.fetch.snapshot import Asked, Fetched, Memo, draft, recall, remember

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import fsspec
 
+from backends.installation import package_command
 from controller.data.errors import Unread, Unusable
 from controller.data.fetch.object_url import STORES, Place
 from controller.data.fetch.snapshot import Memo, draft
@@ -70,7 +71,7 @@ def _explained(place: Place) -> Iterator[None]:
     except ImportError:
         package = STORES[place.scheme]
         raise Unread(
-            f"{place.scheme}:// needs the package {package}", f"pip install {package}"
+            f"{place.scheme}:// needs the package {package}", package_command(package)
         ) from None
     except Exception as error:
         raise Unread(f"{place.shown} cannot be read: {place.said(error)}", _CREDENTIALS) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import ipc
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.fetch.arrow_rows import Table, TableLines
 from controller.data.fetch.snapshot import Fetched, Memo, draft, recall, remember, stamp

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.atomic_files import sync_folder, write_atomic
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.cache_gc import touch, touch_snapshot
 from controller.spec.data import Kind, Source
 

@@ -26,6 +26,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import NullPool
 
+from backends.installation import install_command, package_command
 from controller.data.errors import Unread, Unusable
 from controller.data.fetch.row_writer import BATCH_ROWS, Lines
 from controller.data.fetch.snapshot import Asked, Fetched, draft
@@ -57,8 +58,8 @@ _BEGIN = {
 _ONE_STATEMENT = {"postgresql", "sqlite"}
 """Databases that refuse a second statement by themselves."""
 
-_PIP = {"psycopg": "'ftctl[sql]'", "MySQLdb": "mysqlclient", "pymysql": "pymysql"}
-"""Driver's module → what to install; most have the module's name."""
+_PACKAGES = {"MySQLdb": "mysqlclient"}
+"""Packages of drivers whose module has another name."""
 
 _NOT_HERE = ("08", "28", "40", "53", "57", "58", "42501")
 """SQLSTATE classes that blame no query: connection, login, conflict, resources, shutdown, system;
@@ -189,9 +190,12 @@ def _engine(url: URL, root: Path, variable: str) -> Engine:
         ) from None
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]
-        raise Unread(
-            f"reading {backend} needs the package {name}", f"pip install {_PIP.get(name, name)}"
-        ) from None
+        command = (
+            install_command("sql")
+            if name == "psycopg"
+            else package_command(_PACKAGES.get(name, name))
+        )
+        raise Unread(f"reading {backend} needs the package {name}", command) from None
     except (SQLAlchemyError, TypeError, ValueError) as error:
         raise Unusable(
             f"{variable} cannot be used: {_said(error, url)}",

@@ -5,7 +5,7 @@ They are apart from `build`, so that whoever finds a dataset built need not impo
 
 from dataclasses import dataclass
 
-from backends.contract.inspector import Encoder, Feature
+from backends.contract.inspector import ExampleInspector, Feature
 from controller.data.recipes import NEWEST
 from controller.data.report import PartName, SourceReport, StepReport
 from controller.data.storage.hashing_writer import Written
@@ -39,7 +39,7 @@ class Order:
     """The spec, as shown in errors."""
     method: str
     """What is learned from: answers, preference pairs, graded prompts or texts."""
-    encoder: Encoder | None
+    inspector: ExampleInspector | None
     """Knows what the trainer would refuse, and counts tokens for `max_tokens`."""
     recipe: int = NEWEST
     """Version of what a row becomes; see `recipes`."""

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from xxhash import xxh3_128_digest
 
-from backends.contract.backend import Encoder, Json
+from backends.contract.inspector import ExampleInspector, Json
 from controller.canonical import canonical_json
 from controller.data.errors import Empty, Personal, Unusable
 from controller.data.examples.compared_parts import rest_of, texts_of
@@ -76,7 +76,7 @@ class RowPreparation:
     """Data to collect about each example, besides its size and line."""
     spool: Path | None
     """Folder where worker processes write the lines; None to send them back."""
-    encoder: Encoder | None
+    inspector: ExampleInspector | None
     """Checks each example, and counts its tokens where `max_tokens` is set."""
     recipe: int = NEWEST
     """Version of what a row becomes; see `recipes`."""
@@ -126,9 +126,9 @@ class RowPreparer:
         # Hashes below this value are held out. Strata are split later, when all of them are known.
         self._held_out = share(split.fraction) if split and split.stratify_by is None else 0
         self._measure = None
-        if preparation.encoder is not None:
+        if preparation.inspector is not None:
             self._measure = Measure(
-                encoder=preparation.encoder,
+                inspector=preparation.inspector,
                 most=prepare.max_tokens,
                 over_length=prepare.over_length,
                 recipe=self._recipe,
@@ -156,7 +156,7 @@ class RowPreparer:
         return self._prepare_rows(batch.rows)
 
     def _prepare_lines(self, batch: Lines) -> Prepared | None:
-        """Prepare lines that are mostly plain; None if the encoder must check each example."""
+        """Prepare lines that are mostly plain; None if the inspector must check each example."""
         out, drafts, plain = Prepared(), _drafts(), Draft()
         shape, measure = self._preparation.source.shape, self._measure
         longest = sys.maxsize if measure is None else measure.surely_short
@@ -238,7 +238,7 @@ class RowPreparer:
         if self._where and self._preparation.source.limit is None:
             out.tally = self._where.take_tally()
         texts = {verdict: b"".join(one.lines) for verdict, one in drafts.items() if one.lines}
-        if measure is not None and not all(map(measure.clears, texts.values())):
+        if measure is not None and not all(map(measure.all_pass, texts.values())):
             return False
         out.pages = [
             drafts[verdict].finish(

@@ -8,7 +8,7 @@ left out.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.lookup import find_value, leads_into
 from controller.data.recipes import FIRST, NEWEST

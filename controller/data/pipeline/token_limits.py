@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from backends.contract.backend import BackendError
-from backends.contract.inspector import Encoder, Limits
+from backends.contract.errors import BackendError
+from backends.contract.inspector import ExampleInspector, Limits
 from controller.data.errors import Unusable
 from controller.data.examples.example import spell
 from controller.data.pipeline.batch_result import Note, Prepared, Taken
@@ -26,7 +26,7 @@ Refuse: TypeAlias = Callable[[int, Unusable, Prepared], None]
 class Measure:
     """The model's view on the examples of one source."""
 
-    encoder: Encoder
+    inspector: ExampleInspector
     most: int | None
     """The spec's `max_tokens`; without it only what may be too long for the model is counted."""
     over_length: OverLength
@@ -43,9 +43,9 @@ class Measure:
         longest = self._limits.max_tokens
         return sys.maxsize if longest is None else longest
 
-    def clears(self, lines: bytes) -> bool:
+    def all_pass(self, lines: bytes) -> bool:
         """Say whether `check` would let all of these plain conversations pass, if they are short."""
-        return self.encoder.clears(lines)
+        return self.inspector.all_pass(lines)
 
     def check(self, one: Taken, out: Prepared) -> None:
         """Check an example as the trainer would, and its length where it is not counted anyway.
@@ -54,12 +54,12 @@ class Measure:
             Unusable: The trainer would refuse it.
         """
         try:
-            self.encoder.check(one.json)
+            self.inspector.check(one.json)
         except BackendError as error:
             raise Unusable(error.message, error.remedy) from None
         if self.most is None and len(one.spelt[0]) > self.surely_short:
             try:
-                tokens = self.encoder.count([one.json])[0]
+                tokens = self.inspector.count([one.json])[0]
             except BackendError:
                 # Not countable here; whoever trains it counts it.
                 return
@@ -85,14 +85,14 @@ class Measure:
 
     @property
     def _limits(self) -> Limits:
-        return self.encoder.limits
+        return self.inspector.limits
 
     def _fits(self, tokens: int, line: int, out: Prepared) -> None:
         longest = self._limits.max_tokens
         if longest is None or tokens <= longest:
             return
         message = f"{tokens} tokens, and the base model reads at most {longest}"
-        if not self._limits.cuts:
+        if not self._limits.truncates:
             raise Unusable(
                 message,
                 f"Set data.prepare: {{max_tokens: {longest}, over_length: drop}}, or truncate.",
@@ -111,7 +111,7 @@ class Measure:
             )
         over, cut = f"{count} tokens, more than {most}", None
         if self.over_length == "truncate":
-            cut = truncate(one.whole, most, lambda part: self.encoder.count([part.as_json()])[0])
+            cut = truncate(one.whole, most, lambda part: self.inspector.count([part.as_json()])[0])
             over += "" if cut else ", and no answer would be left"
         if cut is None:
             out.drop(one.line, "max_tokens", over)
@@ -124,12 +124,12 @@ class Measure:
     def _counts(self, waiting: Sequence[Taken]) -> list[int] | list[int | Unusable]:
         """Count all at once; one by one only to find out which of them cannot be counted."""
         try:
-            return self.encoder.count([one.json for one in waiting])
+            return self.inspector.count([one.json for one in waiting])
         except BackendError:
             return [self._count(one) for one in waiting]
 
     def _count(self, one: Taken) -> int | Unusable:
         try:
-            return self.encoder.count([one.json])[0]
+            return self.inspector.count([one.json])[0]
         except BackendError as error:
             return Unusable(error.message, error.remedy)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.readers.disguise import HEAD, refuse_disguised
 from controller.data.readers.open_file import bounded_lines, open_text

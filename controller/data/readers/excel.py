@@ -16,7 +16,7 @@ from python_calamine import (
     SheetTypeEnum,
 )
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.lookup import is_same_name
 from controller.data.readers.csv_table import (

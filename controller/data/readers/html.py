@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import trafilatura
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.readers.csv_table import header, wrong_width
 from controller.data.readers.open_file import open_text

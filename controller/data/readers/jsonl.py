@@ -7,7 +7,7 @@ from typing import NoReturn, TypeVar
 
 from pydantic_core import from_json
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.readers.open_file import open_bytes
 from controller.data.sources.source_file import CHUNK, UTF_8, Row, SourceFile

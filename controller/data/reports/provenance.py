@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.dataset import Dataset, Part
 from controller.data.errors import Unusable
 from controller.data.pipeline.row_conditions import Conditions

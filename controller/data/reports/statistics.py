@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from xxhash import xxh3_64_digest
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.canonical import canonical_json, digest
 from controller.data.dataset import Part
 from controller.data.errors import Unusable

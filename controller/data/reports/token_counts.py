@@ -1,6 +1,6 @@
 """How many tokens each example of a dataset has: counted on all cores, once, and kept.
 
-In: a part, and the encoder of its model. Out: a number for each example, in order; and what people
+In: a part, and the inspector of its model. Out: a number for each example, in order; and what people
 ask of such numbers. Memory is four bytes for each; a second look reads nothing but these.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from backends.contract.backend import Encoder
+from backends.contract.inspector import ExampleInspector
 from controller.canonical import digest
 from controller.data.dataset import Part
 from controller.data.examples.conversation_view import blocks
@@ -27,29 +27,29 @@ _BINS = 12
 """Bars that a histogram has at most, besides the last one for all that is longer."""
 
 _COUNTED_AT_ONCE = 1_000
-"""Examples that are parsed at once: enough for the encoder, and little memory."""
+"""Examples that are parsed at once: enough for the inspector, and little memory."""
 
 
-def token_lengths(part: Part, encoder: Encoder, cache: Path) -> "array[int]":
+def token_lengths(part: Part, inspector: ExampleInspector, cache: Path) -> "array[int]":
     """Return how many tokens each example is trained as.
 
     Args:
         part: The train or the held-out half.
-        encoder: Of the model.
+        inspector: Of the model.
         cache: Where it is kept.
 
     Raises:
         BackendError: A package is missing, or the tokenizer cannot be read.
     """
-    key = digest([_VERSION, part.digest, encoder.identity])
+    key = digest([_VERSION, part.digest, inspector.identity])
     lengths = array("I")
-    lengths.frombytes(kept(cache / "lengths" / key, lambda: _counted(part, encoder)))
+    lengths.frombytes(kept(cache / "lengths" / key, lambda: _counted(part, inspector)))
     return lengths
 
 
-def _counted(part: Part, encoder: Encoder) -> bytes:
+def _counted(part: Part, inspector: ExampleInspector) -> bytes:
     with workers(part.path.stat().st_size) as run:
-        return b"".join(run(_Count(encoder=encoder), blocks(part.path)))
+        return b"".join(run(_Count(inspector=inspector), blocks(part.path)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ def _between(counts: Mapping[int, int], low: int, high: int) -> int:
 class _Count:
     """What a worker does with a stretch of lines."""
 
-    encoder: Encoder
+    inspector: ExampleInspector
 
     def open(self) -> Callable[[bytes], bytes]:
         return self._count
@@ -146,5 +146,5 @@ class _Count:
         lengths = array("I")
         for start in range(0, len(lines), _COUNTED_AT_ONCE):
             some = [json.loads(line) for line in lines[start : start + _COUNTED_AT_ONCE]]
-            lengths.extend(self.encoder.count(some))
+            lengths.extend(self.inspector.count(some))
         return lengths.tobytes()

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.data.sources.compression import Hashed, changed, compression_of
 from controller.data.sources.encoding import codec_name, look_at_text

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Unusable
 from controller.spec.data import Kind, Source
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.json import Encoder
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Empty, Unusable
 from controller.data.examples.example import ROLE_AND_CONTENT, Example, Message, map_texts
 from controller.data.examples.validate_calls import check_form

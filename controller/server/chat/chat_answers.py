@@ -11,7 +11,7 @@ from typing import TypeAlias
 from pydantic import JsonValue
 from starlette.requests import Request
 
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk
 from controller.errors import FtctlError
 from controller.server.api.errors import as_api_error
 

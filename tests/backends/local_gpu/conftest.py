@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BaseModel, Job, TrainRequest
+from backends.contract.jobs import BaseModel, Job, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.run_dir import create
 from backends.local_gpu.jobs.worker_process import child_environment
@@ -172,7 +172,7 @@ def make_request(tmp_path, backend, base_folder):
         origins = "".join(f"data/rows.jsonl:{n + 1}\n" for n in range(len(rows)))
         (data / "train.origins").write_text(origins)
         settings = {"learning_rate": 1e-3} | hyperparameters
-        base_model = backend.identify(str(base or base_folder), None, tmp_path)
+        base_model = backend.resolve_base_model(str(base or base_folder), None, tmp_path)
         assert isinstance(base_model, BaseModel)
         complete = backend.parse_hyperparameters(method, settings)
         return TrainRequest(

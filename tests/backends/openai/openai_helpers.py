@@ -2,7 +2,7 @@
 
 import json
 
-from backends.contract.backend import BaseModel, TrainRequest
+from backends.contract.jobs import BaseModel, TrainRequest
 from backends.openai.api.retry_policy import Patience
 from backends.openai.chat.completions import Pace
 

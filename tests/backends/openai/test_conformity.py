@@ -112,7 +112,7 @@ def test_a_whole_life_conforms(server, backend, make_request, watched, method):
     backend.observe([job.id])
     backend.observe([f"ftjob-{number}" for number in range(5)])
     list(backend.events(job.id))
-    backend.find([job.fingerprint])
+    backend.find_jobs([job.fingerprint])
     file = server.add_file("result.csv", 5, "fine-tune-results", b"step\n1\n")
     server.finish(job.id, result_files=[file["id"]])
     backend.observe([job.id])

@@ -6,7 +6,9 @@ import pytest
 from openai_helpers import MODEL, QUICK, QUICK_PACE, write_request
 from pydantic import BaseModel
 
-from backends.contract.backend import BackendError, Endpoint, Prompt, Sampling
+from backends.contract.backend import Endpoint
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError
 from backends.openai import hyperparameters
 from backends.openai.api.endpoints import settings
 from backends.openai.backend import OpenAIBackend
@@ -114,7 +116,7 @@ def test_a_setting_of_an_endpoint_changes_what_is_asked(server, tmp_path, key):
             repr(
                 (
                     asdict(settings(endpoint, environment)),
-                    backend.encoder(request.base_model, "supervised", {}).identity,
+                    backend.inspector(request.base_model, "supervised", {}).identity,
                     far.estimate(request, 10, 1_000).usd,
                     [body["model"] for _, _, _, body in server.requests if body],
                     seen.pop() if len(seen) % 2 else "",

@@ -17,7 +17,8 @@ from fault_server import KEY
 from openai_helpers import QUICK_PACE, write_request
 
 import backends.openai.api.client  # noqa: F401 - imported once, here
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from backends.openai.api.retry_policy import Patience
 from backends.openai.backend import OpenAIBackend
 

@@ -25,7 +25,7 @@ PLUGIN = '''
 import json
 from pathlib import Path
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.testing import ScriptedBackend
 
 
@@ -44,8 +44,8 @@ class Priced(ScriptedBackend):
     def observe(self, job_ids):
         return self._tell("observe") or super().observe(job_ids)
 
-    def find(self, fingerprints):
-        return self._tell("find") or super().find(fingerprints)
+    def find_jobs(self, fingerprints):
+        return self._tell("find_jobs") or super().find_jobs(fingerprints)
 
 
 def create(state, endpoint):

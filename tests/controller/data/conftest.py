@@ -30,7 +30,7 @@ class Repository:
 
     def build(self, *train: dict | str, held_out=None, **settings) -> Dataset:
         order = {
-            key: settings.pop(key) for key in ("encoder", "method", "recipe") if key in settings
+            key: settings.pop(key) for key in ("inspector", "method", "recipe") if key in settings
         }
         data = Data.model_validate(
             {

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.testing.words import WordEncoder
+from backends.testing.words import WordInspector
 from controller.data import verified_datasets
 from controller.data.dataset import Dataset, build_dataset
 from controller.data.resolve_sources import Places
@@ -47,7 +47,7 @@ class Passes:
         self.source.write_text(text())
 
     def build(self, path="data/rows.csv", now_ns=later, *, memory=True, **more) -> Dataset:
-        settings = {key: more.pop(key) for key in ("encoder", "method") if key in more}
+        settings = {key: more.pop(key) for key in ("inspector", "method") if key in more}
         data = {"train": [{"path": path, "columns": OLD}], "held_out": {"fraction": 0.25}, **more}
         known = Unchanged(self.memo, self.root, self.cache, now_ns) if memory else None
         dataset = build_dataset(
@@ -198,7 +198,7 @@ def test_a_folder_or_nothing_in_its_place_is_a_problem(lying):
 def test_another_spec_asks_for_another_dataset(lying):
     assert lying.build("data/../data/rows.csv").train.examples != LIE
     assert lying.build(held_out={"fraction": 0.25, "seed": 1}).train.examples != LIE
-    assert lying.build(encoder=WordEncoder()).train.examples != LIE
+    assert lying.build(inspector=WordInspector()).train.examples != LIE
     assert lying.build(system="Be kind.").train.examples != LIE
 
 

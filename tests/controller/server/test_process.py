@@ -126,7 +126,8 @@ def test_killed_and_started_again_it_has_everything(root):
         child.wait(20)
     with process(root) as (_, _, client):
         assert client.files.content(file.id).read() == lines(3)
-        assert until(client, job.id, "failed").error.code == "invalid_n_examples"
+        failed = until(client, job.id, "failed")
+        assert "Line 3: the base model in" in failed.error.message  # it has no template
 
 
 def test_one_server_at_a_time_works_in_a_repository(root):

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.errors import Personal
 from controller.data.examples.example import Example, Message, map_texts
 from controller.data.extras import load

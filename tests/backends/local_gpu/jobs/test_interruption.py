@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
 from backends.local_gpu.jobs.devices import acquire
 from backends.local_gpu.jobs.run_dir import read_json
 
@@ -151,7 +151,7 @@ def test_many_who_submit_at_once_start_one_child(backend, make_request, wait, ru
     for thread in threads:
         thread.join()
     (answer,) = answers
-    (job,) = backend.find([request.fingerprint])[request.fingerprint]
+    (job,) = backend.find_jobs([request.fingerprint])[request.fingerprint]
     assert answer.decode() == job.id
     ended = wait(job)
     assert ended.state is JobState.SUCCEEDED, ended.error
@@ -194,7 +194,7 @@ def test_another_attempt_is_another_job(backend, make_request, wait):
     request = make_request(num_train_epochs=1)
     first = wait(backend.submit(request))
     second = wait(backend.submit(dataclasses.replace(request, attempt=2)))
-    found = backend.find([request.fingerprint, "ft1:" + "0" * 64])
+    found = backend.find_jobs([request.fingerprint, "ft1:" + "0" * 64])
     assert found == {request.fingerprint: (first, second)}
     assert json.dumps(first.result.facts["weights_digest"]) == json.dumps(
         second.result.facts["weights_digest"]
@@ -202,7 +202,7 @@ def test_another_attempt_is_another_job(backend, make_request, wait):
 
 
 def test_a_completion_ends_with_its_caller(backend, base_folder, tmp_path):
-    base = backend.identify(str(base_folder), None, tmp_path)
+    base = backend.resolve_base_model(str(base_folder), None, tmp_path)
     code = (
         "import signal, sys, pathlib\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells may switch it off

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BackendError, BaseModel, TrainRequest
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel, TrainRequest
 from backends.local_gpu.jobs.run_dir import (
     RunDir,
     create,

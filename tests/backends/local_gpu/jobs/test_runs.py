@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from backends.contract.backend import (
+from backends.contract.errors import (
     BackendError,
     BaseModelMissing,
     MachineFailed,

@@ -11,7 +11,7 @@ import pytest
 
 from backends.local_gpu.models.small_base_corpus import documents
 
-DATA = Path(__file__).parents[3] / "finetunes" / "data"
+DATA = Path(__file__).parents[4] / "finetunes" / "data"
 LABELS = {"예약", "메뉴", "영업시간", "주차", "결제", "분실물"}
 FILES = {
     "chat_template.jinja",

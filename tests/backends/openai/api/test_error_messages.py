@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.openai.api.error_messages import job_error, spoken
 from backends.openai.api.protocol import Refused, Unclear, clean
 

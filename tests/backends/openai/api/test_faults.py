@@ -7,7 +7,7 @@ from emulator import error_body
 from fault_server import Fault
 from openai_helpers import QUICK
 
-from backends.contract.backend import BackendError, SubmissionUnknown
+from backends.contract.errors import BackendError, SubmissionUnknown
 
 CREATE = ("POST", "/fine_tuning/jobs")
 UPLOAD = ("POST", "/files")

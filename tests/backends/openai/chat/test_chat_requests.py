@@ -8,14 +8,9 @@ from emulator import error_body
 from fault_server import Fault
 from openai_helpers import MODEL
 
-from backends.contract.backend import (
-    BackendError,
-    BaseModel,
-    ModelMissing,
-    Prompt,
-    PromptRefused,
-    Sampling,
-)
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused
+from backends.contract.jobs import BaseModel
 from backends.openai.api.waiting import Waiting
 from backends.openai.chat.chat_requests import chat_request
 from backends.openai.chat.completions import Pace

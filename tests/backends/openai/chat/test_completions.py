@@ -7,7 +7,9 @@ from emulator import error_body
 from fault_server import Fault
 from openai_helpers import MODEL
 
-from backends.contract.backend import BackendError, BaseModel, ModelMissing, Prompt, Sampling
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing
+from backends.contract.jobs import BaseModel
 from backends.openai.chat.completions import Pace, reset_seconds
 
 CHAT = ("POST", "/chat/completions")

@@ -6,7 +6,8 @@ import pytest
 from fault_server import KEY
 from openai_helpers import MODEL, write_request
 
-from backends.contract.backend import BaseModel, Endpoint, Estimate
+from backends.contract.backend import Endpoint
+from backends.contract.jobs import BaseModel, Estimate
 from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
 from backends.openai.backend import OpenAIBackend

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Limits
 from backends.openai.backend import OpenAIBackend
-from backends.openai.examples.inspector import OpenAIEncoder
+from backends.openai.examples.inspector import OpenAIInspector
 
 USER = {"role": "user", "content": "몇 시에 여나요?"}
 ANSWER = {"role": "assistant", "content": "아홉 시에 엽니다."}
@@ -174,7 +175,7 @@ REFUSED_PROMPTS = [
 
 def check(example, method="supervised"):
     before = copy.deepcopy(example)
-    OpenAIEncoder(model="gpt-4.1-mini", method=method).check(example)
+    OpenAIInspector(model="gpt-4.1-mini", method=method).check(example)
     assert example == before
 
 
@@ -224,16 +225,16 @@ def test_parallel_calls_are_switched_per_example(parallel):
 
 @pytest.mark.parametrize(("kind", "most"), [("openai", 10), ("azure", 64), ("compatible", None)])
 def test_how_many_images_depends_on_the_service(kind, most):
-    encoder = OpenAIEncoder(model="gpt-4.1", method="supervised", kind=kind)
-    encoder.check({"messages": [asking(*[image()] * (most or 500)), ANSWER]})
+    inspector = OpenAIInspector(model="gpt-4.1", method="supervised", kind=kind)
+    inspector.check({"messages": [asking(*[image()] * (most or 500)), ANSWER]})
     if most is not None:
         with pytest.raises(BackendError, match=f"at most {most}"):
-            encoder.check({"messages": [asking(*[image()] * (most + 1)), ANSWER]})
+            inspector.check({"messages": [asking(*[image()] * (most + 1)), ANSWER]})
 
 
 def test_a_role_that_is_not_published_is_worth_a_warning():
     warnings = [
-        OpenAIEncoder(model="gpt-4.1", method=method, kind=kind).warnings(["developer", "tools"])
+        OpenAIInspector(model="gpt-4.1", method=method, kind=kind).warnings(["developer", "tools"])
         for method, kind in (
             ("supervised", "openai"), ("dpo", "azure"),
             ("reinforcement", "openai"), ("supervised", "compatible"),
@@ -241,7 +242,7 @@ def test_a_role_that_is_not_published_is_worth_a_warning():
     ]  # fmt: skip
     assert [len(one) for one in warnings] == [1, 1, 0, 0]
     assert "`developer` is not in the published form" in warnings[0][0]
-    assert OpenAIEncoder(model="gpt-4.1", method="supervised").warnings(["system"]) == []
+    assert OpenAIInspector(model="gpt-4.1", method="supervised").warnings(["system"]) == []
 
 
 def test_a_pair_is_two_single_answers_to_one_conversation():
@@ -283,41 +284,41 @@ def test_graded_prompts_are_checked(messages, message, remedy):
 )
 def test_only_the_service_has_the_service_s_rules(tmp_path, endpoint, fewest, largest, longest):
     backend = OpenAIBackend(tmp_path, Endpoint(name="x", **endpoint), environment={})
-    base = backend.identify("gpt-4.1-mini", None, tmp_path)
-    encoder = backend.encoder(base, "supervised", {})
-    limits = encoder.limits
+    base = backend.resolve_base_model("gpt-4.1-mini", None, tmp_path)
+    inspector = backend.inspector(base, "supervised", {})
+    limits = inspector.limits
     assert (limits.min_examples, limits.max_bytes, limits.max_tokens) == (fewest, largest, longest)
     wrong = {"messages": [{**USER, "weight": 1}, ANSWER]}
     if fewest == 1:
-        encoder.check(wrong)
+        inspector.check(wrong)
     else:
         with pytest.raises(BackendError, match="`weight`"):
-            encoder.check(wrong)
+            inspector.check(wrong)
 
 
 def test_only_reinforcement_has_a_most_of_examples(tmp_path):
     backend = OpenAIBackend(tmp_path, Endpoint(name="x"), environment={})
-    base = backend.identify("o4-mini-2025-04-16", None, tmp_path)
-    graded = backend.encoder(base, "reinforcement", {}).limits
+    base = backend.resolve_base_model("o4-mini-2025-04-16", None, tmp_path)
+    graded = backend.inspector(base, "reinforcement", {}).limits
     assert (graded.max_examples, graded.max_held_out) == (50_000, 1_000)
-    other = backend.encoder(base, "supervised", {}).limits
+    other = backend.inspector(base, "supervised", {}).limits
     assert (other.max_examples, other.max_held_out) == (None, None)
 
 
 def test_identity_is_the_encoding_and_the_method():
     models = ("gpt-4.1", "gpt-4.1-mini", "ft:gpt-4o:acme::1", "gpt-3.5-turbo-0125")
-    found = [OpenAIEncoder(model=model, method="supervised").identity for model in models]
+    found = [OpenAIInspector(model=model, method="supervised").identity for model in models]
     assert found[0] == found[1] == found[2] != found[3]
-    assert OpenAIEncoder(model="gpt-4.1", method="dpo").identity != found[0]
+    assert OpenAIInspector(model="gpt-4.1", method="dpo").identity != found[0]
 
 
 def test_what_one_server_takes_is_not_believed_for_another():
-    encoders = [
-        OpenAIEncoder(model="gpt-4.1", method="supervised", kind=kind, limits=limits)
+    inspectors = [
+        OpenAIInspector(model="gpt-4.1", method="supervised", kind=kind, limits=limits)
         for kind in ("openai", "azure", "compatible")
         for limits in (Limits(), Limits(min_examples=10), Limits(max_bytes=1), Limits(max_tokens=1))
     ]
-    assert len({encoder.identity for encoder in encoders}) == len(encoders)
+    assert len({inspector.identity for inspector in inspectors}) == len(inspectors)
 
 
 TEXTS = st.text(min_size=1, max_size=60)
@@ -331,8 +332,8 @@ def test_every_text_is_shown_whole_and_only_answers_are_learnt(system, question,
         {"role": "user", "content": question},
         {"role": "assistant", "content": answer},
     ]
-    encoder = pickle.loads(pickle.dumps(OpenAIEncoder(model="gpt-4.1", method="supervised")))
-    pieces = encoder.show({"messages": messages})
+    inspector = pickle.loads(pickle.dumps(OpenAIInspector(model="gpt-4.1", method="supervised")))
+    pieces = inspector.show({"messages": messages})
     text = "".join(piece.text for piece in pieces)
     expected = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
     assert text == expected
@@ -341,7 +342,7 @@ def test_every_text_is_shown_whole_and_only_answers_are_learnt(system, question,
 
 
 def shown(example, method, *, trained):
-    pieces = OpenAIEncoder(model="gpt-4.1", method=method).show(example)
+    pieces = OpenAIInspector(model="gpt-4.1", method=method).show(example)
     return "".join(piece.text for piece in pieces if piece.trained is trained)
 
 
@@ -362,8 +363,8 @@ def test_functions_and_parallel_calls_are_shown_and_counted():
     read = shown(example, "supervised", trained=False)
     assert "parallel_tool_calls\nfalse" in read
     assert '"opening hours"' in read
-    encoder = OpenAIEncoder(model="gpt-4.1", method="supervised")
-    with_functions, with_tools, bare = encoder.count(
+    inspector = OpenAIInspector(model="gpt-4.1", method="supervised")
+    with_functions, with_tools, bare = inspector.count(
         [example, {"messages": [USER, ANSWER], "tools": [TOOL]}, {"messages": [USER, ANSWER]}]
     )
     assert bare < with_functions <= with_tools
@@ -388,14 +389,14 @@ def test_both_answers_of_a_pair_are_learnt_from_and_a_graded_prompt_is_only_read
     ],
 )
 def test_frames_names_and_images_are_counted(example, tokens):
-    (counted,) = OpenAIEncoder(model="gpt-4.1", method="supervised").count([example])
+    (counted,) = OpenAIInspector(model="gpt-4.1", method="supervised").count([example])
     assert counted == tokens
 
 
 def test_a_pair_counts_its_conversation_and_both_answers():
-    encoder = OpenAIEncoder(model="gpt-4.1", method="dpo")
-    both, one = encoder.count([PAIR, {"messages": [USER, ANSWER]}])
-    (other,) = encoder.count([{"messages": PAIR["non_preferred_output"]}])
+    inspector = OpenAIInspector(model="gpt-4.1", method="dpo")
+    both, one = inspector.count([PAIR, {"messages": [USER, ANSWER]}])
+    (other,) = inspector.count([{"messages": PAIR["non_preferred_output"]}])
     assert both == one + other - 3
 
 
@@ -407,12 +408,12 @@ def test_a_pair_counts_its_conversation_and_both_answers():
 def test_no_rule_is_about_plain_conversations(has_system, between, text):
     roles = ["system"] * has_system + ["user", *between, "assistant"]
     example = {"messages": [{"role": role, "content": text} for role in roles]}
-    encoder = OpenAIEncoder(model="gpt-4.1-mini", method="supervised")
-    assert encoder.clears(json.dumps(example).encode())
-    encoder.check(example)
+    inspector = OpenAIInspector(model="gpt-4.1-mini", method="supervised")
+    assert inspector.all_pass(json.dumps(example).encode())
+    inspector.check(example)
 
 
 @pytest.mark.parametrize("method", ["dpo", "reinforcement"])
 def test_other_methods_look_at_every_example(method):
-    encoder = OpenAIEncoder(model="gpt-4.1-mini", method=method)
-    assert not encoder.clears(b"{}\n")
+    inspector = OpenAIInspector(model="gpt-4.1-mini", method=method)
+    assert not inspector.all_pass(b"{}\n")

@@ -11,7 +11,7 @@ from openai_helpers import write_request
 
 from backends.openai.api.retry_policy import Patience
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PATIENCE = {"window_s": 3.0, "pause_s": 0.02, "lag_s": 0.0}
 
 
@@ -24,7 +24,7 @@ def zygote():
 class Zygote:
     def __enter__(self):
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+            [sys.executable, str(Path(__file__).parents[1] / "zygote.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -10,11 +10,11 @@ import pytest
 from fault_server import KEY, Fault
 from openai_helpers import QUICK
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.openai.jobs import files
 from backends.openai.limits import PUBLISHED
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_a_file_is_named_by_its_bytes_and_found_again(server, open_backend, make_request):

@@ -7,7 +7,7 @@ import pytest
 from controller.data.dataset import build_dataset
 from controller.data.resolve_sources import Places
 from controller.errors import InvalidInput
-from controller.evaluate.run import read_prompts
+from controller.evaluate.measure import read_prompts
 from controller.spec.data import Data
 
 OPENAI_PAIR = {

@@ -167,7 +167,7 @@ def test_functions_that_are_called_and_not_defined_are_counted_by_name(repositor
 
 
 class Silent:
-    """An encoder that has nothing to say."""
+    """An inspector that has nothing to say."""
 
     def warnings(self, *_: object) -> tuple[str, ...]:
         return ()

@@ -21,7 +21,7 @@ import pytest
 from pyarrow import parquet
 
 FIRST, SECOND = "1" * 40, "2" * 40
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SECRET = "hf_s3cret"
 
 PROGRAM = """

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import controller.data.fetch
+from backends.installation import install_command
 from controller.data.errors import Unread
 from controller.data.fetch import fetch, fetch_saved
 from controller.spec.data import Source
@@ -51,7 +52,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, without, source, pa
             environment={"URL": "postgresql://127.0.0.1:1/faq"},
         )
     assert caught.value.message.endswith(f"needs the package {package}")
-    assert caught.value.remedy == f"pip install 'ftctl[{extra}]'"
+    assert caught.value.remedy == install_command(extra)
     assert not (tmp_path / "snapshots").exists() or not any((tmp_path / "snapshots").iterdir())
 
 
@@ -59,4 +60,4 @@ def test_a_saved_dataset_needs_pyarrow(tmp_path: Path, without):
     without("pyarrow")
     with pytest.raises(Unread) as caught:
         fetch_saved(tmp_path, "data/saved", None, tmp_path / "snapshots")
-    assert caught.value.remedy == "pip install 'ftctl[data]'"
+    assert caught.value.remedy == install_command("data")

@@ -22,8 +22,8 @@ from controller.data.fetch import fetch
 from controller.data.fetch.row_writer import Lines
 from controller.spec.data import Source
 
-ROOT = Path(__file__).parents[3]
-SERVER = Path(__file__).with_name("postgres_server.py")
+ROOT = Path(__file__).parents[4]
+SERVER = Path(__file__).parents[1] / "postgres_server.py"
 NAME = "FAQ_DATABASE_URL"
 SECRET = "tiger-한글-secret"
 ROWS = [(1, "주말에도 문 여나요?", "네, 10시부터입니다."), (2, "주차 되나요?", None)]

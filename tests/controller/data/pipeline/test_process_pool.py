@@ -46,7 +46,7 @@ class Writes:
 PROGRAM = """
 import sys, threading, time
 sys.path.insert(0, {folder!r})
-from test_workers import Squares, Dies
+from test_process_pool import Squares, Dies
 from controller.data.pipeline.process_pool import WORTH, workers
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from backends.installation import install_command
 from controller.data.errors import Unusable
 from controller.data.readers import READERS, read_rows
 from controller.data.sources.inspect_file import look_at
@@ -178,7 +179,7 @@ print(error.message, "|", error.remedy)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == f"{message} | pip install 'ftctl[data]'"
+    assert done.stdout.strip() == f"{message} | {install_command('data')}"
 
 
 def test_every_format_of_a_file_has_a_reader():

@@ -13,7 +13,7 @@ from controller.data.sources.inspect_file import look_at
 from controller.data.sources.source_file import Look, SourceFile
 from controller.spec.data import Source
 
-WIKI = Path(__file__).parents[4] / "shared" / "data" / "llamafactory-demo" / "wiki_demo.txt"
+WIKI = Path(__file__).parents[5] / "shared" / "data" / "llamafactory-demo" / "wiki_demo.txt"
 
 
 @pytest.fixture

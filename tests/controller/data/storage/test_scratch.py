@@ -19,7 +19,7 @@ from controller.data.storage.external_grouping import Buckets
 from controller.data.storage.hashing_writer import SMALL, Writer
 from controller.data.storage.scratch import Scratch
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 FILES = {
     *("train.jsonl", "train.origins", "held_out.jsonl", "held_out.origins"),
     *("reasons.txt", "dataset.json"),

@@ -10,8 +10,8 @@ from contextlib import ExitStack, suppress
 
 import openai
 import pytest
+from chat_helpers import Talking, ask
 from serve_helpers import BASE, TOKEN, Trainer, serving
-from test_chat import Talking, ask
 
 from controller.server.api import listener
 from controller.server.api.quiet_log import Sparing, on_loop_error
