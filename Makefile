@@ -53,7 +53,7 @@ clean-demo: ## Forget the demo, so that `make demo` starts anew
 
 test: .venv/.ready ## Run all tests
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=15
 
 fuzz: .venv/.ready ## Damage specs and data files by the thousand; SEED=2 damages others
 	@$(BIN)/python -m tests.fuzz.specs --seed $(SEED)

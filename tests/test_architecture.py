@@ -430,7 +430,12 @@ for name in COMMANDS:
 print("HEAVY", sorted(set(sys.modules) & set({HEAVY!r})))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY []"
@@ -532,7 +537,11 @@ def tracked():
     if git is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     listed = subprocess.run(
-        [git, "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
+        [git, "-C", str(ROOT), "ls-files", "-z"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return [ROOT / name for name in listed.stdout.split("\0") if name]
 

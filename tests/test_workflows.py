@@ -118,7 +118,7 @@ def test_planning_runs_nothing_of_the_pull_request():
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_are_strict_and_parse(path):
     assert "set -euo pipefail" in path.read_text()
-    subprocess.run(["bash", "-n", str(path)], check=True)
+    subprocess.run(["bash", "-n", str(path)], check=True, timeout=60)
 
 
 # ---- ftctl in a repository that only uses it
@@ -217,6 +217,7 @@ class Repository:
             capture_output=True,
             text=True,
             check=False,
+            timeout=60,
         )
         said = output.read_text().strip() if output.exists() else ""
         return done.returncode, said, done.stdout + done.stderr
@@ -248,6 +249,7 @@ def git(folder, *arguments):
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     ).stdout
 
 
@@ -611,6 +613,7 @@ def plan(tmp_path, program):
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert summary.read_text() == (out / "plan.md").read_text()
     return done, (out / "plan.md").read_text()
@@ -714,6 +717,7 @@ def test_one_comment_is_kept_up_to_date(tmp_path, comments, expected, length):
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     )
     ((verb, given),) = json.loads(done.stdout)
     body = given.pop("body")

@@ -1,13 +1,10 @@
-"""Requests, and the emulator's answers, conform to the official description where it is here."""
+"""Requests, and the emulator's answers, conform to the official description."""
 
 import json
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-SPEC = Path(__file__).parents[3].parent / "shared" / "openai" / "openapi-finetuning.yaml"
-pytestmark = pytest.mark.skipif(not SPEC.exists(), reason="the official description is not here")
+from tests.openai_api.description import errors, named
 
 PATHS = {
     ("POST", "/fine_tuning/jobs"): ("CreateFineTuningJobRequest", "FineTuningJob"),
@@ -26,34 +23,9 @@ QUERIES = {
 }
 
 
-@cache
-def spec():
-    import yaml  # noqa: PLC0415 - only where the description is
-
-    return mend(yaml.safe_load(SPEC.read_text("utf-8")))
-
-
-def mend(node):
-    """Rewrite what is older than JSON Schema 2020-12 in the official file."""
-    if isinstance(node, list):
-        return [mend(one) for one in node]
-    if not isinstance(node, dict):
-        return node
-    node = {key: mend(value) for key, value in node.items()}
-    for bound, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
-        if isinstance(node.get(bound), bool):
-            exclusive = node.pop(bound)
-            if exclusive:
-                node[bound] = node.pop(limit)
-    return node
-
-
 def check(name, value):
-    from jsonschema import Draft202012Validator  # noqa: PLC0415
-
-    schema = {"$ref": f"#/components/schemas/{name}", "components": spec()["components"]}
-    errors = [error.message for error in Draft202012Validator(schema).iter_errors(value)]
-    assert not errors, (name, errors, value)
+    found = errors(value, named(name))
+    assert not found, (name, found, value)
 
 
 @pytest.fixture

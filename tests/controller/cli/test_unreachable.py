@@ -215,13 +215,13 @@ def answering(status, body):
             self.do_GET()
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/v1"
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(10)
 
 
 def nobody():

@@ -316,7 +316,9 @@ def again_and_again(passes: Passes, times: int) -> None:
 def test_several_processes_at_once_leave_a_whole_memo(passes):
     whole = passes.build()
     context = multiprocessing.get_context("spawn")
-    running = [context.Process(target=again_and_again, args=(passes, 10)) for _ in range(3)]
+    running = [
+        context.Process(target=again_and_again, args=(passes, 10), daemon=True) for _ in range(3)
+    ]
     for process in running:
         process.start()
     while any(process.is_alive() for process in running):

@@ -192,6 +192,7 @@ def git(root, *arguments):
         ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
         check=True,
         capture_output=True,
+        timeout=60,
     )
 
 
@@ -255,7 +256,9 @@ def test_a_fresh_clone_reads_no_unchanged_source(tmp_path):
     # Were the clone read, this would not show.
     (told,) = memos.glob("blob-*")
     told.write_text(told.read_text().replace(look.sha256, "0" * 64))
-    subprocess.run(["git", "clone", "-q", str(old), str(new)], check=True, capture_output=True)
+    subprocess.run(
+        ["git", "clone", "-q", str(old), str(new)], check=True, capture_output=True, timeout=60
+    )
     time.sleep(0.05)
     blob = known_blobs(new)[new / "a.csv"]
     again = look_at(new / "a.csv", memos, kind="csv", blob=blob)

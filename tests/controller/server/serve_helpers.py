@@ -79,7 +79,7 @@ def serving(root, backend=None, limits=None, base_models=(f"../models/{BASE}", "
     server = HttpServer(create_app(context), context.limits)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         client = openai.OpenAI(api_key=TOKEN, base_url=url, max_retries=0)
         try:

@@ -42,7 +42,7 @@ def test_a_device_works_for_one_at_a_time():
     assert (first.device, second.device) == ("7", "8")
     waited = threading.Event()
     got = []
-    waiting = threading.Thread(target=lambda: got.append(acquire(["7"], waited.set)))
+    waiting = threading.Thread(target=lambda: got.append(acquire(["7"], waited.set)), daemon=True)
     waiting.start()
     assert waited.wait(5)
     assert got == []

@@ -169,7 +169,11 @@ def test_what_is_not_installed_is_said_before_a_job_exists():
     )
     root = Path(__file__).parents[4]
     done = subprocess.run(
-        [sys.executable, "-S", "-c", code, str(root)], capture_output=True, text=True, check=True
+        [sys.executable, "-S", "-c", code, str(root)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert "needs torch, transformers, peft" in done.stdout
     # Such a Python finds no record of an installation either.

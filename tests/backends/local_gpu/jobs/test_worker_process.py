@@ -1,28 +1,26 @@
 import dataclasses
 import os
 import signal
-import subprocess
 import sys
 import time
 
 from backends.local_gpu.jobs.worker_process import alive, child_environment, describe, reap, stop
+from tests.children import child
 
 
 def sleeper():
-    return subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True
-    )
+    return child([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
 
 
 def test_a_living_process_is_told_from_a_dead_one_and_from_a_zombie(tmp_path):
-    with sleeper() as child:
-        worker = describe(child.pid, 1)
+    with sleeper() as asleep:
+        worker = describe(asleep.pid, 1)
         assert alive(worker, tmp_path / "none")
-        child.kill()
+        asleep.kill()
         deadline = time.monotonic() + 5
         while alive(worker, tmp_path / "none"):  # not waited for: it stays as a zombie
             assert time.monotonic() < deadline
-        assert reap(child.pid) == "SIGKILL"
+        assert reap(asleep.pid) == "SIGKILL"
         assert not alive(worker, tmp_path / "none")
 
 
@@ -46,13 +44,13 @@ def test_on_another_host_the_heartbeat_tells(tmp_path):
 
 
 def test_only_the_worker_itself_is_signalled(tmp_path):
-    with sleeper() as child:
-        worker = describe(child.pid, 1)
+    with sleeper() as asleep:
+        worker = describe(asleep.pid, 1)
         stop(dataclasses.replace(worker, start="1"), tmp_path / "none", signal.SIGKILL)
         stop(dataclasses.replace(worker, host="there"), tmp_path / "none", signal.SIGKILL)
-        assert child.poll() is None
+        assert asleep.poll() is None
         stop(worker, tmp_path / "none", signal.SIGKILL)
-        assert child.wait(5) == -signal.SIGKILL
+        assert asleep.wait(5) == -signal.SIGKILL
 
 
 def test_threads_are_the_users_if_set_and_telemetry_is_off():

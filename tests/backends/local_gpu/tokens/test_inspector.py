@@ -352,7 +352,12 @@ for ask in (lambda: inspector.count([example]), lambda: inspector.show(example))
         print(error.message, error.remedy, sep=" / ")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     missing = f"counting tokens needs the package tokenizers / {install_command('local')}"
     told, *rest = done.stdout.splitlines()
@@ -458,6 +463,11 @@ except BackendError as error:
     print(error.message)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert done.stdout == "the base model's chat template leaves out the system's text\n"

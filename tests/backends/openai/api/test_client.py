@@ -94,12 +94,12 @@ def test_a_stream_that_goes_wrong_is_in_doubt(raw, length, said):
                 connection.recv(65536)
                 connection.sendall(head + b"\r\n" + raw)
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
         with pytest.raises(Unclear, match=said):
             list(CALLS["stream_chat"](Client(Settings(base_url=url, api_key=KEY))))
-        thread.join()
+        thread.join(10)
 
 
 def test_json_is_json_whatever_its_type_says(server, client):

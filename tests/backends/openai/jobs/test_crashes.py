@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fault_server import Fault
 from openai_helpers import write_request
 
 from backends.openai.api.retry_policy import Patience
+from tests.children import child
 
 ROOT = Path(__file__).parents[4]
 PATIENCE = {"window_s": 3.0, "pause_s": 0.02, "lag_s": 0.0}
@@ -17,26 +19,24 @@ PATIENCE = {"window_s": 3.0, "pause_s": 0.02, "lag_s": 0.0}
 
 @pytest.fixture(scope="module")
 def zygote():
-    with Zygote() as started:
+    with forking() as started:
         yield started
 
 
-class Zygote:
-    def __enter__(self):
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parents[1] / "zygote.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={"PYTHONPATH": str(ROOT), "PATH": ""},
-        )
-        return self
+@contextmanager
+def forking():
+    program = [sys.executable, str(Path(__file__).parents[1] / "zygote.py")]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with child(program, text=True, cwd=ROOT, env=environment, **pipes) as process:
+        yield Zygote(process)
+        process.stdin.close()
+        assert process.wait(10) == 0
 
-    def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        assert self._process.wait(10) == 0
+
+class Zygote:
+    def __init__(self, process):
+        self._process = process
 
     def start(self, **task):
         """Fork a child that waits; return its ID."""
@@ -158,7 +158,7 @@ def test_a_second_job_made_behind_a_lagging_list_is_cancelled_at_once(
 
 def test_two_racing_runs_leave_one_job(server, task):
     write_request(Path(task()["data"]))
-    with Zygote() as first, Zygote() as second:
+    with forking() as first, forking() as second:
         for lag in (0, 0, 0, 6, 6, 6):
             reset(server)
             server.lag = lag

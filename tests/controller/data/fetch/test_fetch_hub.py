@@ -158,11 +158,11 @@ def tree(files, below):
 def hub():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as serving:
         serving.asked = []
-        thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield serving
         serving.shutdown()
-        thread.join()
+        thread.join(10)
 
 
 @pytest.fixture
@@ -181,6 +181,7 @@ def ask(hub, tmp_path: Path):
             capture_output=True,
             text=True,
             check=False,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         assert SECRET not in done.stdout

@@ -4,12 +4,9 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -21,9 +18,9 @@ from controller.data.errors import Unread, Unusable
 from controller.data.fetch import fetch
 from controller.data.fetch.row_writer import Lines
 from controller.spec.data import Source
+from tests.children import child
 
 ROOT = Path(__file__).parents[4]
-SERVER = Path(__file__).parents[1] / "postgres_server.py"
 NAME = "FAQ_DATABASE_URL"
 SECRET = "tiger-한글-secret"
 ROWS = [(1, "주말에도 문 여나요?", "네, 10시부터입니다."), (2, "주차 되나요?", None)]
@@ -73,30 +70,15 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
-@contextmanager
-def running():
-    if find_spec("pgserver") is None:
-        pytest.skip("pgserver, which brings PostgreSQL, is not installed")
-    server = subprocess.Popen(
-        [sys.executable, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with server:
-        try:
-            yield json.loads(server.stdout.readline())
-        finally:
-            server.stdin.close()
-
-
 @pytest.fixture(scope="module")
-def postgres():
-    with running() as server:
-        with psycopg.connect(server["url"], autocommit=True) as connection:
-            connection.execute("CREATE TABLE faq (id int, question text, answer text)")
-            for row in ROWS:
-                connection.execute("INSERT INTO faq VALUES (%s, %s, %s)", row)
-            connection.execute("CREATE SEQUENCE counter")
-            connection.execute(f"CREATE ROLE guest LOGIN PASSWORD '{SECRET}'")
-        yield server["url"]
+def postgres(postgres_server):
+    with psycopg.connect(postgres_server["url"], autocommit=True) as connection:
+        connection.execute("CREATE TABLE faq (id int, question text, answer text)")
+        for row in ROWS:
+            connection.execute("INSERT INTO faq VALUES (%s, %s, %s)", row)
+        connection.execute("CREATE SEQUENCE counter")
+        connection.execute(f"CREATE ROLE guest LOGIN PASSWORD '{SECRET}'")
+    return postgres_server["url"]
 
 
 def test_a_query_gives_its_rows_in_its_columns_order(shop):
@@ -304,19 +286,19 @@ def test_text_in_no_known_encoding_is_said(shop, postgres):
     assert shop.refused(broken).message.startswith("Could not decode to UTF-8 column 'q'")
 
 
-def test_a_database_that_goes_away_in_the_middle_leaves_nothing(shop, eventually):
-    with running() as server:
+def test_a_database_that_goes_away_in_the_middle_leaves_nothing(
+    shop, mortal_postgres_server, eventually
+):
+    def kill_once_rows_come():
+        eventually(shop.written)
+        # At once, with everyone who is connected.
+        os.kill(mortal_postgres_server["pid"], signal.SIGQUIT)
 
-        def kill_once_rows_come():
-            eventually(shop.written)
-            # At once, with everyone who is connected.
-            os.kill(server["pid"], signal.SIGQUIT)
-
-        killer = threading.Thread(target=kill_once_rows_come)
-        killer.start()
-        query = "SELECT n, repeat('가', 200) AS q FROM generate_series(1, 50000000) AS n"
-        error = shop.refused(query, server["url"], Unread)
-        killer.join()
+    killer = threading.Thread(target=kill_once_rows_come, daemon=True)
+    killer.start()
+    query = "SELECT n, repeat('가', 200) AS q FROM generate_series(1, 50000000) AS n"
+    error = shop.refused(query, mortal_postgres_server["url"], Unread)
+    killer.join(10)
     assert error.message.startswith("the database stopped answering after ")
     assert " rows: " in error.message
     assert len(error.message.splitlines()) == 1
@@ -331,13 +313,8 @@ def test_a_run_that_is_killed_leaves_no_snapshot_and_the_next_one_is_whole(shop,
         f"fetch(Source(sql={endless!r}, connection={NAME!r}), folder=root, root=root,\n"
         f"      snapshots=Path(sys.argv[2]), environment={{{NAME!r}: {shop.url!r}}})\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, shop.root, shop.snapshots], cwd=ROOT
-    ) as process:
-        try:
-            eventually(shop.written)
-        finally:
-            process.kill()
+    with child([sys.executable, "-c", program, shop.root, shop.snapshots], cwd=ROOT):
+        eventually(shop.written)
     assert [name[:7] for name in shop.left()] == [".fetch-"]
     fetched = shop.fetch("SELECT * FROM faq")
     assert fetched.path.name in shop.left()

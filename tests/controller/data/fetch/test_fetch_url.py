@@ -43,11 +43,11 @@ def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
         serving.pages, serving.asked = {}, []
         serving.url = f"http://127.0.0.1:{serving.server_port}"
-        thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield serving
         serving.shutdown()
-        thread.join()
+        thread.join(10)
 
 
 @pytest.fixture

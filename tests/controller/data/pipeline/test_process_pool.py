@@ -13,6 +13,7 @@ import pytest
 
 from controller.data.pipeline.process_pool import WORTH, workers
 from controller.errors import FtctlError
+from tests.children import child
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,11 @@ def test_a_worker_that_was_killed_is_said():
 def test_workers_end_with_whoever_started_them(tmp_path, threaded):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(folder=str(Path(__file__).parent), threaded=threaded))
-    asked = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
-    worker = int(asked.stdout.readline())
-    assert is_running(worker)
-    # A lock that another thread holds while a process is forked stays held in it for ever.
-    assert (b"spawn_main" in Path(f"/proc/{worker}/cmdline").read_bytes()) == threaded
-    asked.kill()
-    asked.wait()
-    asked.stdout.close()
+    with child([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as asked:
+        worker = int(asked.stdout.readline())
+        assert is_running(worker)
+        # A lock that another thread holds while a process is forked stays held in it for ever.
+        assert (b"spawn_main" in Path(f"/proc/{worker}/cmdline").read_bytes()) == threaded
     patience = time.monotonic() + 20
     while is_running(worker):
         assert time.monotonic() < patience, "a worker outlived its parent"

@@ -177,7 +177,11 @@ except Unusable as raised:
 print(error.message, "|", error.remedy)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert done.stdout.strip() == f"{message} | {install_command('data')}"
 
