@@ -96,7 +96,8 @@ def as_api_error(error: FtctlError) -> ApiError:
         case ApiError():
             return error
         case ModelMissing():
-            return ApiError(404, "model_not_found", error.one_line, "model")
+            message = f"The model does not exist: {error.one_line}"
+            return ApiError(404, "model_not_found", message, "model")
         case PromptTooLong():
             return ApiError(400, "context_length_exceeded", error.one_line, "messages")
         case PromptRefused():
