@@ -6,7 +6,7 @@ A wrong suggestion is worse than none: a rule that fits several names suggests n
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 from backends.excerpt import SHOWN, excerpt, printable
@@ -15,8 +15,10 @@ Words: TypeAlias = tuple[str, ...]
 
 _WORD: Final = re.compile(r"[A-Z]?[^\W_A-Z]+|[A-Z]+(?![^\W_A-Z])")
 """A word of `snake_case`, `kebab-case`, `camelCase` or `two words`."""
-_LEAST: Final = 0.6
-"""Least similarity of two spellings, from 0 to 1."""
+_SURE: Final = 0.85
+"""Similarity of two spellings from which on no other rule is asked, from 0 to 1."""
+_LEAST: Final = 0.7
+"""Least similarity of two spellings."""
 _LEAST_SHORT: Final = 0.75
 """The same for a name of fewer than five letters, in which one letter is much."""
 _SHORT: Final = 3
@@ -25,7 +27,11 @@ _ALIASES: Final = {
     "lr": ("learning_rate", "learning_rate_multiplier"),
     "bs": ("batch_size", "per_device_train_batch_size"),
     "batch": ("batch_size", "per_device_train_batch_size"),
+    "n_epoch": ("num_train_epochs",),
+    "num_train_epoch": ("n_epochs",),
+    "warmup_ratio": ("warmup_steps",),
     "wd": ("weight_decay",),
+    "hparam": ("hyperparameters",),
     "model_name": ("base_model",),
     "model_name_or_path": ("base_model",),
     "rank": ("r",),
@@ -68,79 +74,43 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
         names: The names that exist. Long names are left out: comparing them is slow.
     """
     known = [one for one in dict.fromkeys(names) if one != name and len(one) <= SHOWN]
-    if not name or len(name) > SHOWN:
+    words = _words(name[:SHOWN])
+    if len(name) > SHOWN or not known:
         return None
-    words = _words(name)
-    for rule in _RULES:
-        found = rule(name, words, known)
-        if found is not None:
-            return found
-    return None
+
+    def only(fits: Callable[[str], bool]) -> str | None:
+        found = [one for one in known if fits(one)]
+        return found[0] if len(found) == 1 else None
+
+    aliases = [one for one in _ALIASES.get("_".join(words), ()) if one in known]
+    return (
+        # `learningRate` is `learning_rate`.
+        only(lambda one: bool(words) and _words(one) == words)
+        # `lr` is `learning_rate`.
+        or next(iter(aliases), None)
+        # `gas` is `gradient_accumulation_steps`.
+        or only(lambda one: len(name) > 1 and _initials(one) == name.casefold())
+        # `learning_rte` is `learning_rate`.
+        or _similar(name, known, _SURE)
+        # `epochs` and `num_epoch` are `num_train_epochs`.
+        or only(lambda one: _is_within(words, _words(one)))
+        # `max_seq_length` is `max_length`.
+        or only(lambda one: len(_letters(one)) > _SHORT and _is_within(_words(one), words))
+        or _similar(name, known, _LEAST_SHORT if len(_letters(name)) < _SHORT + 2 else _LEAST)
+    )
 
 
 def is_misspelled(name: str, names: Iterable[str]) -> bool:
-    """Return whether a name looks like a misspelling of another, and not like a word of its own."""
-    known = [one for one in names if len(one) <= SHOWN]
-    words = _words(name)
-    return len(name) <= SHOWN and any(rule(name, words, known) for rule in (_is_same, _by_spelling))
+    """Return whether a name looks like another, and not like a word of its own."""
+    return len(name) <= SHOWN and _similar(name, names, _LEAST) is not None
 
 
-def _is_same(name: str, words: Words, known: Sequence[str]) -> str | None:
-    """`learningRate` is `learning_rate`."""
-    del name
-    return _only(one for one in known if words and _words(one) == words)
-
-
-def _by_alias(name: str, words: Words, known: Sequence[str]) -> str | None:
-    """`lr` is `learning_rate`."""
-    del name
-    meant = _ALIASES.get("_".join(words), ())
-    return next((one for one in meant if one in known), None)
-
-
-def _by_initials(name: str, words: Words, known: Sequence[str]) -> str | None:
-    """`gas` is `gradient_accumulation_steps`."""
-    del words
-    return _only(one for one in known if len(name) > 1 and _initials(one) == name.casefold())
-
-
-def _by_words(name: str, words: Words, known: Sequence[str]) -> str | None:
-    """`epochs` and `num_epoch` are `num_train_epochs`."""
-    del name
-    return _only(one for one in known if _is_within(words, _words(one)))
-
-
-def _by_fewer_words(name: str, words: Words, known: Sequence[str]) -> str | None:
-    """`max_seq_length` is `max_length`."""
-    del name
-    return _only(one for one in known if len(one) > _SHORT and _is_within(_words(one), words))
-
-
-def _by_spelling(name: str, words: Words, known: Sequence[str]) -> str | None:
-    """`learning_rte` is `learning_rate`; Korean syllables are compared letter by letter."""
-    del words
-    spelled = {_letters(one): one for one in known if len(_letters(one)) >= _SHORT}
+def _similar(name: str, known: Iterable[str], least: float) -> str | None:
+    """Return the name with the most similar spelling; Korean is compared letter by letter."""
+    letters = {_letters(one): one for one in known if len(_letters(one)) >= _SHORT}
     given = _letters(name)
-    if len(given) < _SHORT:
-        return None
-    least = _LEAST_SHORT if len(given) < _SHORT + 2 else _LEAST
-    near = difflib.get_close_matches(given, spelled, n=1, cutoff=least)
-    return spelled[near[0]] if near else None
-
-
-_RULES: Final[tuple[Callable[[str, Words, Sequence[str]], str | None], ...]] = (
-    _is_same,
-    _by_alias,
-    _by_initials,
-    _by_words,
-    _by_fewer_words,
-    _by_spelling,
-)
-
-
-def _only(found: Iterable[str]) -> str | None:
-    every = list(found)
-    return every[0] if len(every) == 1 else None
+    near = difflib.get_close_matches(given, letters, n=1, cutoff=least)
+    return letters[near[0]] if near and len(given) >= _SHORT else None
 
 
 def _words(name: str) -> Words:
@@ -154,21 +124,19 @@ def _singular(word: str) -> str:
 
 
 def _initials(name: str) -> str:
-    words = _words(name)
-    return "".join(word[0] for word in words) if len(words) > 1 else ""
+    return "".join(word[0] for word in _words(name))
 
 
 def _is_within(words: Words, others: Words) -> bool:
-    """Return whether each word begins, or is, one of the others, in the same order."""
-
-    def is_telling(word: str) -> bool:
-        return len(_letters(word)) >= _SHORT
-
+    """Return whether each word is one of the others, or begins one, in the same order."""
     rest = iter(others)
     return bool(words) and all(
-        any(other == word or (is_telling(word) and other.startswith(word)) for other in rest)
-        for word in words
+        any(other == word or _begins(word, other) for other in rest) for word in words
     )
+
+
+def _begins(word: str, other: str) -> bool:
+    return len(_letters(word)) >= _SHORT and other.startswith(word)
 
 
 def _letters(name: str) -> str:
