@@ -16,6 +16,20 @@ Path: TypeAlias = tuple[str | int, ...]
 Models: TypeAlias = Sequence[type[BaseModel]]
 
 
+class InvalidValue(ValueError):
+    """A value that a model refuses, with the remedy.
+
+    Attributes:
+        remedy: What to do, a sentence.
+        at: Path from the validated value to the field.
+    """
+
+    def __init__(self, message: str, remedy: str, *at: str | int) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.at = at
+
+
 class Wrong(NamedTuple):
     """One field that pydantic refuses."""
 
@@ -108,6 +122,10 @@ def _explain(details: ErrorDetails, value: object, models: Models) -> Wrong:
         return Wrong(
             path, kind, "is missing", f"Add `{_MISSING.get(dotted(path), f'{path[-1]}: …')}`."
         )
+    if kind == "value_error":
+        error = context["error"]
+        remedy, at = (error.remedy, error.at) if isinstance(error, InvalidValue) else ("", ())
+        return Wrong((*path, *at), kind, str(error), remedy)
     return Wrong(path, kind, *_of_value(kind, given, context, details["msg"]))
 
 
@@ -115,8 +133,6 @@ def _of_value(kind: str, given: object, context: Mapping[str, Any], said: str) -
     """Return message and remedy for a value that does not fit."""
     if kind in {"too_short", "string_too_short"} and context["min_length"] == 1:
         return "must not be empty", ""
-    if kind == "value_error":
-        return str(context["error"]), getattr(context["error"], "remedy", "")
     if kind in {"literal_error", "union_tag_invalid"}:
         return _unknown_word(context.get("given", given), context)
     expected = _EXPECTED.get(kind)

@@ -47,12 +47,12 @@ LAYERS = (
     ("backends.local_gpu.backend",),
     # backends.openai
     (
-        "backends.openai.examples.images",
+        "backends.openai.examples.forms",
         "backends.openai.grader_templates",
         "backends.openai.limits",
         "backends.openai.prices",
     ),
-    ("backends.openai.graders",),
+    ("backends.openai.examples.images", "backends.openai.graders"),
     ("backends.openai.hyperparameters",),
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),

@@ -19,10 +19,10 @@ Exceptions::
     │   ├── CredentialsMissing                 no key is set here; no request was sent
     │   ├── SubmissionUnknown         exit 8   it is not known whether a job was created
     │   └── MachineFailed                      this machine fails, perhaps briefly; an OSError
-    ├── Unusable                               a row or a file of a dataset
-    │   ├── Empty                              a row without a question or an answer
-    │   └── Personal                           a row with personal data that the spec refuses
-    ├── Unread                                 a source that cannot be read here
+    ├── DataError                              a row or a file of a dataset
+    │   ├── EmptyExample                       a row without a question or an answer
+    │   └── PersonalDataFound                  a row with personal data that the spec refuses
+    ├── SourceUnavailable                      a source that cannot be read here
     ├── CannotRead                             a file of the repository that ftctl does not open
     ├── StateNotWritten                        the state folder cannot be written
     ├── LockfileInvalid                        the lockfile is corrupt or from a newer ftctl

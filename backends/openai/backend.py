@@ -30,18 +30,18 @@ from backends.openai.api.endpoints import (
     settings,
     shown_url,
 )
-from backends.openai.api.error_messages import spoken
-from backends.openai.api.protocol import Refused, Unclear
-from backends.openai.api.retry_policy import Patience
+from backends.openai.api.error_messages import to_backend_error
+from backends.openai.api.protocol import OutcomeUnknown, Rejected
+from backends.openai.api.retry_policy import RetryPolicy
 from backends.openai.api.waiting import Waiting
-from backends.openai.chat.completions import Base, Chats, Pace
+from backends.openai.chat.completions import Base, ChatCompletions, RetrySettings
 from backends.openai.chat.remote_engine import RemoteEngine
 from backends.openai.examples.inspector import open_inspector, open_tokens
 from backends.openai.jobs.conversions import to_event, to_job
 from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_jobs_by_name
-from backends.openai.jobs.job_poller import Watch
-from backends.openai.jobs.submission_log import Notes
-from backends.openai.jobs.submit import Site, submit, verify_job
+from backends.openai.jobs.job_poller import JobPoller
+from backends.openai.jobs.submission_log import SubmissionLog
+from backends.openai.jobs.submit import SubmitContext, submit, verify_job
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
@@ -66,14 +66,14 @@ class OpenAIBackend:
         endpoint: Endpoint,
         *,
         environment: Mapping[str, str] | None = None,
-        patience: Patience | None = None,
-        pace: Pace | None = None,
+        patience: RetryPolicy | None = None,
+        pace: RetrySettings | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._environment = os.environ if environment is None else environment
         self._state = state / "openai"
         self._given = patience
-        self._pace = pace or Pace()
+        self._pace = pace or RetrySettings()
 
     def capabilities(self) -> Capabilities:
         """Say what this backend can do; a server on this machine keeps data here and is free."""
@@ -98,12 +98,12 @@ class OpenAIBackend:
         if base_model.startswith(("./", "../", "/")) or not base_model.strip():
             raise BaseModelMissing(
                 f"{base_model[:100]!r} is no model of a server",
-                "name one that the server trains, or write `backend: local-gpu`",
+                "Name one that the server trains, or write `backend: local-gpu`.",
             )
         if revision is not None:
             raise BaseModelMissing(
                 "a server's models have no revision",
-                "remove `revision`, and name a dated snapshot in `base_model`",
+                "Remove `revision`, and name a dated snapshot in `base_model`.",
             )
         return BaseModel(
             reference=base_model,
@@ -199,11 +199,11 @@ class OpenAIBackend:
         with self._in_words():
             try:
                 self._client.cancel_job(job_id)
-            except Refused as error:
-                if error.status not in _OVER or not error.speaks:
+            except Rejected as error:
+                if error.status not in _OVER or not error.is_api_error:
                     raise
                 self._require_over(job_id, error)
-            except Unclear as error:
+            except OutcomeUnknown as error:
                 # 409 included: some servers answer with it for a job that has ended.
                 self._require_over(job_id, error)
 
@@ -244,11 +244,11 @@ class OpenAIBackend:
         if key not in _ANSWERING:
             try:
                 self._client.retrieve_model(model)
-            except Refused as error:
+            except Rejected as error:
                 if not error.is_missing:
                     return True
                 _ANSWERING[key] = False
-            except (Unclear, BackendError):
+            except (OutcomeUnknown, BackendError):
                 return True
             else:
                 _ANSWERING[key] = True
@@ -263,11 +263,12 @@ class OpenAIBackend:
         with self._in_words():
             try:
                 self._client.delete_model(model_id)
-            except Refused as error:
+            except Rejected as error:
                 if not error.is_missing:
                     raise
                 raise ModelMissing(
-                    f"{self._server} has no model {model_id}", "there is nothing to delete"
+                    f"{self._server} has no model {model_id}",
+                    "Take another model: there is nothing to delete.",
                 ) from error
 
     @cached_property
@@ -294,18 +295,18 @@ class OpenAIBackend:
         return f"{self._endpoint.name} ({shown_url(self._url)})"
 
     @cached_property
-    def _notes(self) -> Notes:
-        return Notes(self._state)
+    def _notes(self) -> SubmissionLog:
+        return SubmissionLog(self._state)
 
     @cached_property
-    def _patience(self) -> Patience:
+    def _patience(self) -> RetryPolicy:
         # A server here shows a job at once, nobody else uploads to it, and it counts no requests.
-        near = Patience(lag_s=0.0, look_s=0.0, list_s=1.0)
-        return self._given or (near if is_loopback(self._url) else Patience())
+        near = RetryPolicy(lag_s=0.0, look_s=0.0, list_s=1.0)
+        return self._given or (near if is_loopback(self._url) else RetryPolicy())
 
     @cached_property
-    def _site(self) -> Site:
-        return Site(
+    def _site(self) -> SubmitContext:
+        return SubmitContext(
             client=self._client,
             server=self._server,
             kind=self._endpoint.kind,
@@ -324,15 +325,17 @@ class OpenAIBackend:
         return JobList(self._client, for_s=self._patience.list_s)
 
     @cached_property
-    def _watch(self) -> Watch:
+    def _watch(self) -> JobPoller:
         every_s = self._patience.look_s
-        return Watch(self._client, self._prices, self._notes, self._jobs, every_s=every_s)
+        return JobPoller(self._client, self._prices, self._notes, self._jobs, every_s=every_s)
 
     @cached_property
-    def _chats(self) -> Chats:
+    def _chats(self) -> ChatCompletions:
         kind, url = self._endpoint.kind, self._url
         strict = kind == "azure" or (kind == "openai" and not is_loopback(url))
-        return Chats(self._client, self._server, kind, self._pace, self._waiting, strict=strict)
+        return ChatCompletions(
+            self._client, self._server, kind, self._pace, self._waiting, strict=strict
+        )
 
     def _names(self, base_model: BaseModel) -> Callable[[str | None], str]:
         """Return a function from a model to its name at the server: at Azure, its deployment."""
@@ -348,10 +351,10 @@ class OpenAIBackend:
     def _in_words(self) -> Iterator[None]:
         try:
             yield
-        except (Refused, Unclear) as error:
-            raise spoken(error, self._server) from error
+        except (Rejected, OutcomeUnknown) as error:
+            raise to_backend_error(error, self._server) from error
 
-    def _require_over(self, job_id: str, error: Refused | Unclear) -> None:
+    def _require_over(self, job_id: str, error: Rejected | OutcomeUnknown) -> None:
         """Make sure that a job which could not be cancelled does not run."""
         jobs = self._watch.observe([job_id])
         if job_id in jobs and jobs[job_id].state.is_open:

@@ -3,7 +3,7 @@
 from controller.errors import FtctlError
 
 
-class Unusable(FtctlError):
+class DataError(FtctlError):
     """A row that cannot become an example.
 
     Attributes:
@@ -27,15 +27,15 @@ class Unusable(FtctlError):
         self.whole = whole
 
 
-class Empty(Unusable):
+class EmptyExample(DataError):
     """A row without a question or an answer, which a spec may ask to drop."""
 
 
-class Personal(Unusable):
+class PersonalDataFound(DataError):
     """A row with personal data that the spec refuses; no setting sets it aside."""
 
 
-class Unread(FtctlError):
+class SourceUnavailable(FtctlError):
     """A source that cannot be read here, though nothing in the spec is wrong.
 
     No credentials, no network, no package of an extra: a stranger's pull request, a laptop on a

@@ -13,11 +13,11 @@ from backends.contract.errors import BackendError, BackendUnknown, Hyperparamete
 from backends.contract.inspector import Json
 from backends.did_you_mean import did_you_mean
 from backends.excerpt import excerpt
+from backends.pydantic_errors import InvalidValue
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
 from controller.resolve.unused_fields import check_unread
-from controller.spec.base import InvalidValue
 from controller.spec.data import Fraction, Source
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from backends.excerpt import excerpt
-from controller.spec.base import InvalidValue
+from backends.pydantic_errors import InvalidValue
 
 COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     ">=": operator.ge,

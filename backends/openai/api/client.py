@@ -24,7 +24,7 @@ from backends.openai.api.causes import (
 )
 from backends.openai.api.endpoints import Settings, host_of, shown_url
 from backends.openai.api.error_answers import retry_after, said_in
-from backends.openai.api.protocol import NOT_THE_API, Body, Refused, Unclear, clean
+from backends.openai.api.protocol import NOT_THE_API, Body, OutcomeUnknown, Rejected, clean
 from backends.openai.api.waiting import Waiting
 
 _CALL_S: Final = 60.0
@@ -76,7 +76,7 @@ class _Raw(Protocol):
 
 
 class Client:
-    """One server. Raises `Refused` and `Unclear`, nothing else."""
+    """One server. Raises `Rejected` and `OutcomeUnknown`, nothing else."""
 
     def __init__(self, settings: Settings, waiting: Waiting | None = None) -> None:
         self._secret = settings.api_key
@@ -197,9 +197,9 @@ class Client:
         except openai.APIError as error:
             raise self._failure(error) from error
         except ValueError as error:
-            raise Unclear(f"the answer is no JSON: {self._clean(error)}") from error
+            raise OutcomeUnknown(f"the answer is no JSON: {self._clean(error)}") from error
         if not isinstance(upload, openai.BaseModel) or upload.file is None:
-            raise Unclear("the upload ended without a file")
+            raise OutcomeUnknown("the upload ended without a file")
         return upload.file.model_dump(mode="json", warnings=False)
 
     def retrieve_model(self, model: str) -> Body:
@@ -240,7 +240,9 @@ class Client:
         except openai.APIError as error:
             raise self._failure(error) from error
         except ValueError as error:
-            raise Unclear(f"a piece of the answer is no JSON: {self._clean(error)}") from error
+            raise OutcomeUnknown(
+                f"a piece of the answer is no JSON: {self._clean(error)}"
+            ) from error
 
     def _json(self, call: Callable[[], _Raw], tries: int = _TRIES) -> Body:
         with self._waiting.during(f"an answer of {self._way.host}"):
@@ -256,11 +258,15 @@ class Client:
                 pause_s = failure.retry_after_s
                 if pause_s is None:
                     pause_s = _PAUSE_S * 2 ** (tried - 1)
-                heals = failure.may_pass if isinstance(failure, Unclear) else failure.must_slow_down
+                heals = (
+                    failure.may_pass
+                    if isinstance(failure, OutcomeUnknown)
+                    else failure.must_slow_down
+                )
                 if tried == tries or not heals or pause_s > _LONGEST_PAUSE_S:
                     raise failure from error
                 reason = "which limits how often it may be asked"
-                if isinstance(failure, Unclear):
+                if isinstance(failure, OutcomeUnknown):
                     reason = f"which did not answer: {failure.reason}"
                 self._waiting.sleep(pause_s, f"{self._way.host}, {reason}")
         raise AssertionError("an endless loop ended")
@@ -271,32 +277,32 @@ class Client:
             parsed = json.loads(raw.content)
         except (ValueError, RecursionError):
             said = self._clean(raw.text[:80]) or "it is empty"
-            raise Unclear(f"the answer is no JSON: {said}", cause=NOT_THE_API) from None
+            raise OutcomeUnknown(f"the answer is no JSON: {said}", cause=NOT_THE_API) from None
         if not isinstance(parsed, dict):
-            raise Unclear("the answer is no JSON object", cause=NOT_THE_API)
+            raise OutcomeUnknown("the answer is no JSON object", cause=NOT_THE_API)
         error = parsed.get("error")
         if error and not parsed.keys() & _OF_ANSWERS:
             # Some gateways report an error with a success status.
-            raise Unclear(f"an error with HTTP 200: {self._clean(said_in(error) or error)}")
+            raise OutcomeUnknown(f"an error with HTTP 200: {self._clean(said_in(error) or error)}")
         return parsed
 
     def _require_no_page(self, raw: _Raw) -> None:
         """Refuse a page for browsers that came instead of the API's answer.
 
         Raises:
-            Unclear: The answer is a page; what the server did is not known.
+            OutcomeUnknown: The answer is a page; what the server did is not known.
         """
         kind = raw.headers.get("content-type", "")
         if is_page(kind, raw.text):
             cause = page_cause(200, raw.headers, raw.text, self._way)
-            raise Unclear(f"a web page: {self._snippet(raw.text)}", cause=cause)
+            raise OutcomeUnknown(f"a web page: {self._snippet(raw.text)}", cause=cause)
 
     def _refuse_redirect(self, response: _Response) -> None:
         """Refuse a redirect to another host, or a redirect that turns a change into a read.
 
         Raises:
-            Refused: The server did not process the request.
-            Unclear: The server may have made a change, and its answer is at another address.
+            Rejected: The server did not process the request.
+            OutcomeUnknown: The server may have made a change, and its answer is at another address.
         """
         if not response.has_redirect_location:
             return
@@ -307,15 +313,15 @@ class Client:
             return
         cause = redirect_cause(self._way, location)
         if elsewhere or status in _KEEPS_METHOD:
-            raise Refused(status, "a redirect", speaks=False).because(cause)
-        raise Unclear(f"a redirect (HTTP {status})", may_pass=False, cause=cause)
+            raise Rejected(status, "a redirect", is_api_error=False).because(cause)
+        raise OutcomeUnknown(f"a redirect (HTTP {status})", may_pass=False, cause=cause)
 
-    def _failure(self, error: openai.APIError) -> Refused | Unclear:
+    def _failure(self, error: openai.APIError) -> Rejected | OutcomeUnknown:
         if not isinstance(error, openai.APIStatusError):
             found = connection_failure(error, self._way)
             # A stream may carry an error of the API in one of its pieces.
             said = self._clean(error.message) if type(error) is openai.APIError else found.reason
-            return Unclear(said, sent=found.sent, may_pass=found.may_pass, cause=found.cause)
+            return OutcomeUnknown(said, sent=found.sent, may_pass=found.may_pass, cause=found.cause)
         status, text = error.status_code, error.response.text
         headers = error.response.headers
         body = error.body if isinstance(error.body, Mapping) else {}
@@ -327,14 +333,14 @@ class Client:
         if status == NETWORK_LOGIN:
             cause = page_cause(status, headers, text, self._way)
         elif status in _CONFLICTS or status >= _SERVER_ERROR:
-            return Unclear(f"HTTP {status}: {said}", retry_after_s=retry_after_s)
-        return Refused(
+            return OutcomeUnknown(f"HTTP {status}: {said}", retry_after_s=retry_after_s)
+        return Rejected(
             status,
             said,
             code=self._clean(body.get("code") or ""),
             param=self._clean(body.get("param") or ""),
             retry_after_s=retry_after_s,
-            speaks="message" in body,
+            is_api_error="message" in body,
         ).because(cause)
 
     def _snippet(self, page: str) -> str:

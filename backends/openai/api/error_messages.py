@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from backends.contract.errors import BackendError
-from backends.openai.api.protocol import NOT_THE_API, Body, Refused, Unclear, clean, texts
+from backends.openai.api.protocol import NOT_THE_API, Body, OutcomeUnknown, Rejected, clean, texts
 
 ELSEWHERE: Final = (
-    "train it on your own GPU (`backend: local-gpu`), or at another server (`endpoint: NAME` in "
-    "the spec, declared in ftctl.yaml)"
+    "Train it on your own GPU (`backend: local-gpu`), or at another server (`endpoint: NAME` in "
+    "the spec, declared in ftctl.yaml)."
 )
 _SLOWER: Final = "wait a few minutes and run the same command again"
 _CREDIT: Final = (
     "add credit or raise the limit in the service's billing settings; waiting does not help"
 )
-_PROJECT: Final = "check `organization` and `project` of the endpoint, and which the key is for"
+_PROJECT: Final = "Check `organization` and `project` of the endpoint, and which the key is for."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class _Known:
     what: str
     remedy: str
 
-    def fits(self, error: Refused) -> bool:
+    def fits(self, error: Rejected) -> bool:
         """Return True if an error matches."""
         if self.statuses and error.status not in self.statuses:
             return False
@@ -47,8 +47,8 @@ _SAID: Final = (
     _Known(
         codes=frozenset({"model_not_available"}),
         what="does not train that base model",
-        remedy="name a dated snapshot that the server trains "
-        f"(`base_model: gpt-4o-mini-2024-07-18`), or {ELSEWHERE}",
+        remedy="Name a dated snapshot that the server trains "
+        f"(`base_model: gpt-4o-mini-2024-07-18`), or {ELSEWHERE}.",
     ),
     _Known(
         codes=frozenset({"unsupported_country_region_territory"}),
@@ -59,13 +59,13 @@ _SAID: Final = (
         codes=frozenset({"ip_not_authorized"}),
         marks=("virtual network/firewall", "ip address is not", "ip is not authorized"),
         what="does not take requests from this network",
-        remedy="add this machine's address to those that the resource or project allows",
+        remedy="Add this machine's address to those that the resource or project allows.",
     ),
     _Known(
         codes=frozenset({"permissiondenied", "authorizationfailed"}),
         statuses=frozenset({401, 403}),
         what="finds a role missing",
-        remedy="in Azure, give the key's owner the role Cognitive Services OpenAI Contributor",
+        remedy="In Azure, give the key's owner the role Cognitive Services OpenAI Contributor.",
     ),
     _Known(
         codes=frozenset({"mismatched_organization", "mismatched_project", "invalid_organization"}),
@@ -77,19 +77,19 @@ _SAID: Final = (
     _Known(
         marks=("does not have access to model",),
         what="does not let this project use the model",
-        remedy="allow the model in the project's settings at the service, or use another key",
+        remedy="Allow the model in the project's settings at the service, or use another key.",
     ),
     _Known(
         codes=frozenset({"token_expired", "expired_token"}),
         marks=("token has expired", "token is expired", "key has expired"),
         statuses=frozenset({401, 403}),
         what="finds that the key has expired",
-        remedy="make a new key at the service, and put it where the old one was",
+        remedy="Make a new key at the service, and put it where the old one was.",
     ),
     _Known(
         codes=frozenset({"account_deactivated"}),
         what="has closed the account of this key",
-        remedy="ask the service's support, or use another key",
+        remedy="Ask the service's support, or use another key.",
     ),
     _Known(
         codes=frozenset({"unknown_url"}),
@@ -101,12 +101,12 @@ _SAID: Final = (
     _Known(
         marks=("no such file object",),
         what="does not have the file",
-        remedy="files belong to one project: check the key's, and run the same command again",
+        remedy="Files belong to one project: check the key's, and run the same command again.",
     ),
     _Known(
         codes=frozenset({"model_not_found"}),
         what="has no such model",
-        remedy="check `base_model`, and whether the key's project may use it",
+        remedy="Check `base_model`, and whether the key's project may use it.",
     ),
 )
 _BY_STATUS: Final = {
@@ -150,7 +150,7 @@ _FIRST: Final = 10
 """How many places a message names."""
 
 
-def refusal(error: Refused, server: str) -> BackendError:
+def rejection_error(error: Rejected, server: str) -> BackendError:
     """Return the error of a refused request, with a remedy.
 
     Args:
@@ -162,7 +162,7 @@ def refusal(error: Refused, server: str) -> BackendError:
     return BackendError(f"{server} {what}: {error.message} (HTTP {error.status}{code})", remedy)
 
 
-def job_refusal(error: Refused, server: str, *, lacks_training_type: bool) -> BackendError:
+def job_rejection_error(error: Rejected, server: str, *, lacks_training_type: bool) -> BackendError:
     """Return the error of a refused create call.
 
     Args:
@@ -170,14 +170,14 @@ def job_refusal(error: Refused, server: str, *, lacks_training_type: bool) -> Ba
         server: The endpoint's name and address, for people.
         lacks_training_type: True if the server is Azure and the request names no training type.
     """
-    found = refusal(error, server)
+    found = rejection_error(error, server)
     unknown = not any(one.fits(error) for one in _SAID) and not error.is_purse_empty
-    if lacks_training_type and error.speaks and error.status in _INVALID and unknown:
-        return BackendError(found.message, f"{_TRAINING_TYPE}\nOtherwise {found.remedy}")
+    if lacks_training_type and error.is_api_error and error.status in _INVALID and unknown:
+        return BackendError(found.message, f"{_TRAINING_TYPE}\nOtherwise {found.remedy}.")
     return found
 
 
-def _meaning(error: Refused) -> tuple[str, str]:
+def _meaning(error: Rejected) -> tuple[str, str]:
     """Return problem and remedy: by the known cause, else by code and words, else by status."""
     if error.cause is not None:
         return error.cause.what, error.cause.remedy
@@ -194,7 +194,7 @@ def _meaning(error: Refused) -> tuple[str, str]:
     known = next((one for one in _SAID if one.fits(error)), None)
     if known is not None:
         return known.what, known.remedy
-    if not error.speaks and error.status in _NO_SUCH_ADDRESS:
+    if not error.is_api_error and error.status in _NO_SUCH_ADDRESS:
         return NOT_THE_API.what, NOT_THE_API.remedy
     what, remedy = _BY_STATUS.get(
         error.status, ("refused the request", "correct what it names in the spec")
@@ -205,24 +205,28 @@ def _meaning(error: Refused) -> tuple[str, str]:
     return what, f"correct {_FIELDS[name]}" if name in _FIELDS and not rest else remedy
 
 
-def silence(error: Unclear, server: str) -> BackendError:
+def no_answer_error(error: OutcomeUnknown, server: str) -> BackendError:
     """Say that a server gave no usable answer to something that may be asked again."""
     if error.cause is not None:
         return BackendError(f"{server} {error.cause.what}: {error.reason}", error.cause.remedy)
     if not error.sent:
         return BackendError(
             f"{server} cannot be reached: {error.reason}",
-            "check `base_url` and the network, then run the same command again",
+            "Check `base_url` and the network, then run the same command again.",
         )
     return BackendError(
         f"{server} gave no usable answer: {error.reason}",
-        "run the same command again in a few minutes",
+        "Run the same command again in a few minutes.",
     )
 
 
-def spoken(error: Refused | Unclear, server: str) -> BackendError:
+def to_backend_error(error: Rejected | OutcomeUnknown, server: str) -> BackendError:
     """Turn whatever went wrong with a call into words."""
-    return refusal(error, server) if isinstance(error, Refused) else silence(error, server)
+    return (
+        rejection_error(error, server)
+        if isinstance(error, Rejected)
+        else no_answer_error(error, server)
+    )
 
 
 def job_error(job: Body, origins: Sequence[str] = ()) -> str | None:

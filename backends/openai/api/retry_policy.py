@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from backends.openai.api.protocol import Refused, Unclear
+from backends.openai.api.protocol import OutcomeUnknown, Rejected
 from backends.openai.api.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """Waiting times."""
 
     window_s: float = 60.0
@@ -29,7 +29,9 @@ class Patience:
     tries: int = 4
     """How often an upload is sent, or a create call that was surely not carried out."""
 
-    def wait(self, error: Refused | Unclear, tries: int, waiting: Waiting, reason: str) -> None:
+    def wait(
+        self, error: Rejected | OutcomeUnknown, tries: int, waiting: Waiting, reason: str
+    ) -> None:
         """Wait before a request is sent again.
 
         Args:
@@ -39,10 +41,10 @@ class Patience:
             reason: The reason of the wait, for the announcement.
 
         Raises:
-            Refused: Waiting does not help, or would take too long.
-            Unclear: Waiting does not help, or would take too long.
+            Rejected: Waiting does not help, or would take too long.
+            OutcomeUnknown: Waiting does not help, or would take too long.
         """
-        heals = error.may_pass if isinstance(error, Unclear) else error.must_slow_down
+        heals = error.may_pass if isinstance(error, OutcomeUnknown) else error.must_slow_down
         asked_s = error.retry_after_s
         too_long = asked_s is not None and asked_s > self.slow_down_s
         if not heals or too_long or tries >= self.tries:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from backends.contract.completions import Chunk, Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing, PromptRefused
-from backends.openai.api.error_messages import spoken
-from backends.openai.api.protocol import Body, Refused, Unclear
+from backends.openai.api.error_messages import to_backend_error
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected
 from backends.openai.api.waiting import Waiting
 from backends.openai.chat.chat_answers import StreamReader, completion_of, first_choice
 from backends.openai.chat.chat_requests import (
@@ -36,7 +36,7 @@ _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class RetrySettings:
     """How patiently models are asked."""
 
     pause_s: float = 1.0
@@ -56,7 +56,7 @@ class Base:
     """The base model's name in the spec, which shows the family."""
 
 
-class Gate:
+class RateLimiter:
     """Lets requests pass as the server's rate-limit headers allow. For many threads."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Gate:
                 self.close_for(reset_seconds(headers.get(f"x-ratelimit-reset-{what}", "")))
 
 
-class Chats:
+class ChatCompletions:
     """Asks the models of one server."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Chats:
         client: "Client",
         server: str,
         kind: str,
-        pace: Pace,
+        pace: RetrySettings,
         waiting: Waiting,
         *,
         strict: bool,
@@ -106,7 +106,7 @@ class Chats:
         """True if the server accepts only fields of OpenAI's protocol, and splits thinking off."""
         self._takes_thinking = not strict
         """True until the server refuses the switch for thinking."""
-        self._gate = Gate()
+        self._gate = RateLimiter()
         self._waiting = waiting
 
     def complete(
@@ -161,7 +161,7 @@ class Chats:
             for piece in self._lightened(request, sampling, self._opened_stream):
                 yield from reader.read(piece)
             yield from reader.end()
-        except (Refused, Unclear) as error:
+        except (Rejected, OutcomeUnknown) as error:
             raise self._failure(error, model) from error
 
     def _complete(
@@ -202,11 +202,11 @@ class Chats:
 
         Raises:
             BackendError: The server refuses the switch for thinking, and `sampling` wants thinking.
-            Refused: The server refuses the request, and no field can be removed or renamed.
+            Rejected: The server refuses the request, and no field can be removed or renamed.
         """
         try:
             return ask(request)
-        except Refused as error:
+        except Rejected as error:
             lighter = lightened(request, error)
             if lighter is None:
                 raise
@@ -214,7 +214,7 @@ class Chats:
             if spared and sampling.thinking:
                 raise BackendError(
                     f"{self._server} cannot be told that a model thinks: {error.message}",
-                    "ask without thinking, or use a server that takes `chat_template_kwargs`",
+                    "Ask without thinking, or use a server that takes `chat_template_kwargs`.",
                 ) from error
             answer = self._lightened(lighter, sampling, ask)
             if spared:
@@ -237,14 +237,14 @@ class Chats:
             try:
                 answer, headers = ask()
                 if first_choice(answer) is None:
-                    raise Unclear("the answer has no choices")  # noqa: TRY301 - same handling
-            except (Refused, Unclear) as error:
+                    raise OutcomeUnknown("the answer has no choices")  # noqa: TRY301 - same handling
+            except (Rejected, OutcomeUnknown) as error:
                 left_s = self._pace.patience_s - (time.monotonic() - started_s)
                 wait_s = pause_s if error.retry_after_s is None else error.retry_after_s
                 ends = wait_s > left_s or over.is_set()
                 if ends or not self._may_heal(error, model, fresh=fresh):
                     raise self._failure(error, model) from error
-                if isinstance(error, Refused) and error.must_slow_down:
+                if isinstance(error, Rejected) and error.must_slow_down:
                     self._gate.close_for(wait_s)
                 else:
                     reason = self._wait_reason(error, model)
@@ -259,13 +259,13 @@ class Chats:
     def _pause_reason(self) -> str:
         return f"{self._server}, which limits how often it may be asked"
 
-    def _wait_reason(self, error: Refused | Unclear, model: str) -> str:
-        if isinstance(error, Refused):
+    def _wait_reason(self, error: Rejected | OutcomeUnknown, model: str) -> str:
+        if isinstance(error, Rejected):
             return f"{self._server} to load the model {model}, which it lists and does not find yet"
         return f"{self._server} to answer again: {error.reason}"
 
-    def _may_heal(self, error: Refused | Unclear, model: str, *, fresh: bool) -> bool:
-        if isinstance(error, Unclear):
+    def _may_heal(self, error: Rejected | OutcomeUnknown, model: str, *, fresh: bool) -> bool:
+        if isinstance(error, OutcomeUnknown):
             return error.may_pass
         if error.must_slow_down:
             return True
@@ -274,24 +274,24 @@ class Chats:
         loads = error.is_missing and not self._needs_deployment(error)
         return loads and fresh and self._is_listed(model)
 
-    def _needs_deployment(self, error: Refused) -> bool:
+    def _needs_deployment(self, error: Rejected) -> bool:
         """Return True if a person has to deploy a model that the server did not find."""
         return self._kind == "azure" or error.code.lower() == _NOT_DEPLOYED
 
     def _is_listed(self, model: str) -> bool:
         try:
             return bool(self._client.retrieve_model(model).get("id"))
-        except (Refused, Unclear):
+        except (Rejected, OutcomeUnknown):
             return False
 
-    def _failure(self, error: Refused | Unclear, model: str) -> BackendError:
-        if isinstance(error, Unclear):
-            return spoken(error, self._server)
+    def _failure(self, error: Rejected | OutcomeUnknown, model: str) -> BackendError:
+        if isinstance(error, OutcomeUnknown):
+            return to_backend_error(error, self._server)
         if error.is_missing:
-            remedy = "train it again, or use another model"
+            remedy = "Train it again, or use another model."
             if self._needs_deployment(error):
                 remedy = (
-                    "deploy it in Azure, and name the deployment in ftctl.yaml:\n"
+                    "Deploy it in Azure, and name the deployment in ftctl.yaml:\n"
                     f"endpoints: {{NAME: {{deployments: {{{model!r}: DEPLOYMENT}}}}}}\n"
                     "A deployment that was made a few minutes ago needs a moment."
                 )
@@ -299,9 +299,9 @@ class Chats:
         if is_about_prompt(error):
             return PromptRefused(
                 f"{self._server} does not answer this prompt: {error.message}",
-                "shorten the conversation" if is_too_long(error) else "ask in another way",
+                "Shorten the conversation." if is_too_long(error) else "Ask in another way.",
             )
-        return spoken(error, self._server)
+        return to_backend_error(error, self._server)
 
 
 def _raise_with_number(

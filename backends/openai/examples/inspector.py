@@ -17,7 +17,7 @@ from backends.contract.inspector import Feature, Json, Limits, Piece
 from backends.installation import install_command
 from backends.openai.api.endpoints import EXTRA
 from backends.openai.examples.encodings import encoding_name
-from backends.openai.examples.example_checks import CHECKS
+from backends.openai.examples.example_checks import check_example
 from backends.openai.grader_templates import Path, paths_read, require_paths
 from backends.openai.limits import PUBLISHED
 from backends.openai.prices import PriceTable
@@ -61,7 +61,7 @@ class OpenAIInspector:
     def check(self, example: Mapping[str, Json]) -> None:
         """Check what the service would refuse much later; other servers have rules of their own."""
         if self._is_strict:
-            CHECKS[self.method](example, PUBLISHED[self.kind])
+            check_example(self.method, example, PUBLISHED[self.kind])
         require_paths(example, self.reads)
 
     def all_pass(self, lines: bytes) -> bool:

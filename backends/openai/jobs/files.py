@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.contract.errors import BackendError
-from backends.openai.api.protocol import Body, Refused, Unclear, clean, follow, objects
-from backends.openai.api.retry_policy import Patience
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, next_cursor, objects
+from backends.openai.api.retry_policy import RetryPolicy
 from backends.openai.api.waiting import Waiting
 from backends.openai.jobs.job_matching import LocalFile
 from backends.openai.limits import UPLOAD_BYTES
@@ -65,7 +65,7 @@ def read_local(path: Path, most_bytes: int | None) -> LocalFile:
         raise BackendError(
             f"{path.name} has {size / 1e6:,.0f} MB; the server takes at most "
             f"{most_bytes / 1e6:,.0f} MB",
-            "train on fewer or shorter examples",
+            "Train on fewer or shorter examples.",
         )
     return LocalFile(path=path, name=f"ftctl-{digest.hexdigest()}.jsonl", size=size)
 
@@ -79,13 +79,13 @@ def find_files(client: "Client", wanted: LocalFile) -> Iterator[RemoteFile]:
         for file in objects(page):
             if _is_copy(file, wanted):
                 yield _remote(file, uploaded=False)
-        after = follow(page, seen, _PAGE)
+        after = next_cursor(page, seen, _PAGE)
         if after is None:
             return
 
 
 def ensure_file(
-    client: "Client", wanted: LocalFile, patience: Patience, waiting: Waiting, server: str
+    client: "Client", wanted: LocalFile, patience: RetryPolicy, waiting: Waiting, server: str
 ) -> RemoteFile:
     """Return the server's copy of a file, ready to train on; upload the file if there is no copy.
 
@@ -101,8 +101,8 @@ def ensure_file(
 
     Raises:
         BackendError: The server cannot read the file.
-        Refused: The server does not accept the file.
-        Unclear: The server gives no usable answer.
+        Rejected: The server does not accept the file.
+        OutcomeUnknown: The server gives no usable answer.
     """
     for tries in count(1):
         found = next(find_files(client, wanted), None)
@@ -110,21 +110,21 @@ def ensure_file(
             return _processed(client, found, patience, waiting, server)
         try:
             uploaded = _remote(_upload(client, wanted), uploaded=True)
-        except (Refused, Unclear) as error:
+        except (Rejected, OutcomeUnknown) as error:
             patience.wait(error, tries, waiting, f"{server} to take the file {wanted.path.name}")
         else:
             return _processed(client, uploaded, patience, waiting, server)
     raise AssertionError("an endless loop ended")
 
 
-def is_unread_file(error: Refused) -> bool:
+def is_unread_file(error: Rejected) -> bool:
     """Return True if a server refused a job because it has not read the job's files yet."""
     said = f"{error.code} {error.message}".lower()
     return error.status in _INVALID and "file" in said and any(one in said for one in _UNREAD)
 
 
 def _processed(
-    client: "Client", file: RemoteFile, patience: Patience, waiting: Waiting, server: str
+    client: "Client", file: RemoteFile, patience: RetryPolicy, waiting: Waiting, server: str
 ) -> RemoteFile:
     """Wait until the server has read a file.
 
@@ -146,21 +146,21 @@ def _processed(
                 return file
             raise BackendError(
                 f"{server} is still reading the file {file.id} ({status}) after {most_s:g} s",
-                "run the same command again later: the file is not uploaded again",
+                "Run the same command again later: the file is not uploaded again.",
             )
         reason = f"{server} to read the file {file.id}"
         waiting.sleep(min(pause_s, most_s - waited_s), reason, most_s=most_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         try:
             seen = client.retrieve_file(file.id)
-        except Unclear:
+        except OutcomeUnknown:
             continue
         status = _status(seen)
         details = clean(seen.get("status_details") or "it does not say why")
     if status in _BROKEN:
         raise BackendError(
             f"{server} cannot read the file {file.id}: {details or 'it does not say why'}",
-            "delete it there, then run the same command again",
+            "Delete it there, then run the same command again.",
         )
     return file
 
@@ -174,14 +174,14 @@ def _upload(client: "Client", wanted: LocalFile) -> Body:
             link.symlink_to(wanted.path.absolute())
             try:
                 file = client.upload_in_parts(link)
-            except Refused as error:
+            except Rejected as error:
                 # A server without uploads in parts may accept the whole file at once.
                 if error.status not in _NO_SUCH_ADDRESS:
                     raise
     if file is None:
         file = client.upload_file(wanted.path, wanted.name)
     if not isinstance(file.get("id"), str) or not file["id"]:
-        raise Unclear("the answer to the upload names no file")
+        raise OutcomeUnknown("the answer to the upload names no file")
     return file
 
 

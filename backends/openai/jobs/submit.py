@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backends.contract.errors import BackendError, SubmissionUnknown
 from backends.contract.jobs import Job, TrainRequest
-from backends.openai.api.error_messages import job_refusal, silence, spoken
-from backends.openai.api.protocol import Body, Refused, Unclear
-from backends.openai.api.retry_policy import Patience
+from backends.openai.api.error_messages import (
+    job_rejection_error,
+    no_answer_error,
+    to_backend_error,
+)
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected
+from backends.openai.api.retry_policy import RetryPolicy
 from backends.openai.api.waiting import Waiting
 from backends.openai.jobs.conversions import state_of, to_job
 from backends.openai.jobs.files import (
@@ -33,17 +37,17 @@ from backends.openai.jobs.job_matching import (
     ATTEMPT,
     FINGERPRINT,
     NAME,
+    ExpectedJob,
     LocalFile,
-    Wanted,
-    contradiction,
-    is_alike,
     is_claimed,
+    is_likely_match,
     key_tag,
     make_suffix,
     metadata_of,
+    mismatch,
 )
 from backends.openai.jobs.origin import PREFIX, to_metadata
-from backends.openai.jobs.submission_log import Notes
+from backends.openai.jobs.submission_log import SubmissionLog
 from backends.openai.limits import PUBLISHED
 
 if TYPE_CHECKING:
@@ -55,7 +59,7 @@ _LONGEST_PAUSE_S: Final = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class SubmitContext:
     """Where jobs are created."""
 
     client: "Client"
@@ -64,12 +68,12 @@ class Site:
     kind: str
     trusted: bool
     """Whether an empty answer to a filtered list means that there is no such job."""
-    notes: Notes
-    patience: Patience
+    notes: SubmissionLog
+    patience: RetryPolicy
     waiting: Waiting
 
 
-def submit(site: Site, request: TrainRequest) -> Job:
+def submit(site: SubmitContext, request: TrainRequest) -> Job:
     """Create the job of a request, or return the one that exists.
 
     Raises:
@@ -79,7 +83,7 @@ def submit(site: Site, request: TrainRequest) -> Job:
     return _Submission(site, describe(request, site.kind)).run()
 
 
-def verify_job(site: Site, request: TrainRequest, job_id: str) -> None:
+def verify_job(site: SubmitContext, request: TrainRequest, job_id: str) -> None:
     """Refuse a job that was found by its key, but was made from other things.
 
     Raises:
@@ -89,7 +93,7 @@ def verify_job(site: Site, request: TrainRequest, job_id: str) -> None:
     submission.refuse_other(site.client.retrieve_job(job_id))
 
 
-def describe(request: TrainRequest, kind: str) -> Wanted:
+def describe(request: TrainRequest, kind: str) -> ExpectedJob:
     """Say what the job of a request has to be; reads its files once."""
     tag = key_tag(request.fingerprint, request.attempt)
     settings = dict(request.hyperparameters)
@@ -97,7 +101,7 @@ def describe(request: TrainRequest, kind: str) -> Wanted:
     settings.pop("trainingType", None)
     most_bytes = PUBLISHED[kind].file_bytes
     held_out = read_local(request.held_out, most_bytes)
-    return Wanted(
+    return ExpectedJob(
         request=request,
         train=read_local(request.train, most_bytes),
         held_out=held_out if held_out.size else None,
@@ -113,7 +117,7 @@ def describe(request: TrainRequest, kind: str) -> Wanted:
 class _Submission:
     """One run of the protocol."""
 
-    def __init__(self, site: Site, wanted: Wanted) -> None:
+    def __init__(self, site: SubmitContext, wanted: ExpectedJob) -> None:
         self._site = site
         self._wanted = wanted
         self._created: object = None
@@ -123,10 +127,10 @@ class _Submission:
         sent_s = self._site.notes.read_intent(self._wanted)
         try:
             found = self._look_up()
-        except (Refused, Unclear) as error:
+        except (Rejected, OutcomeUnknown) as error:
             if sent_s is not None:
                 raise self._unknown(str(error)) from error
-            raise spoken(error, self._site.server) from error
+            raise to_backend_error(error, self._site.server) from error
         if not found and sent_s is not None:
             # An earlier run sent a create call and did not live to see the answer.
             found = self._look_until(sent_s + self._site.patience.window_s)
@@ -137,8 +141,8 @@ class _Submission:
 
         Raises:
             BackendError: A job claims the key and was made from other things.
-            Refused: The server does not show its jobs.
-            Unclear: The list could not be read.
+            Rejected: The server does not show its jobs.
+            OutcomeUnknown: The list could not be read.
         """
         client, wanted = self._site.client, self._wanted
         jobs, filtered = read_filtered(client, FINGERPRINT, wanted.request.fingerprint)
@@ -157,7 +161,7 @@ class _Submission:
         if not bare:
             return []
         copies = {file.id for file in find_files(self._site.client, self._wanted.train)}
-        return [job for job in bare if is_alike(job, self._wanted, copies)]
+        return [job for job in bare if is_likely_match(job, self._wanted, copies)]
 
     def refuse_other(self, job: Body) -> None:
         """Refuse a job that claims the key and was made from other things."""
@@ -165,15 +169,15 @@ class _Submission:
         if job.get("training_file"):
             try:
                 file = self._site.client.retrieve_file(str(job["training_file"]))
-            except Refused as error:
+            except Rejected as error:
                 if not error.is_missing:
                     raise
-        reason = contradiction(job, self._wanted, file)
+        reason = mismatch(job, self._wanted, file)
         if reason is not None:
             raise BackendError(
                 f"job {job['id']} at {self._site.server} carries this fingerprint, but {reason}",
-                "it was not made by this spec: cancel it there, or raise the attempt with "
-                f"`ftctl retry {self._wanted.request.name}`",
+                "It was not made by this spec: cancel it there, or raise the attempt with "
+                f"`ftctl retry {self._wanted.request.name}`.",
             )
 
     def _looks(self, until_s: float) -> Iterator[list[Body]]:
@@ -188,7 +192,7 @@ class _Submission:
             try:
                 yield self._look_up()
                 readable = True
-            except (Refused, Unclear) as error:
+            except (Rejected, OutcomeUnknown) as error:
                 readable = False
                 reason = str(error)
             if last:
@@ -221,16 +225,16 @@ class _Submission:
             body = self._body(train, held_out)
             site.notes.write_intent(wanted, now_s=time.time(), sending=True)
             return self._send(body)
-        except Refused as error:
+        except Rejected as error:
             site.notes.remove_intent(wanted)
             if error.code == "training_not_available":
                 self._remove(files)
             lacks = site.kind == "azure" and "trainingType" not in wanted.request.hyperparameters
-            raise job_refusal(error, site.server, lacks_training_type=lacks) from error
-        except Unclear as error:
+            raise job_rejection_error(error, site.server, lacks_training_type=lacks) from error
+        except OutcomeUnknown as error:
             # Not from the create call, which has its own way to handle it.
             site.notes.remove_intent(wanted)
-            raise silence(error, site.server) from error
+            raise no_answer_error(error, site.server) from error
 
     def _ensure(self, files: list[RemoteFile], wanted: LocalFile) -> RemoteFile:
         site = self._site
@@ -272,10 +276,10 @@ class _Submission:
             try:
                 job = site.client.create_job(body)
                 if not isinstance(job.get("id"), str) or not job["id"]:
-                    raise Unclear("the answer names no job")  # noqa: TRY301 - same handling
-            except Unclear as error:
+                    raise OutcomeUnknown("the answer names no job")  # noqa: TRY301 - same handling
+            except OutcomeUnknown as error:
                 return self._after_silence(error)
-            except Refused as error:
+            except Rejected as error:
                 lighter = self._without_origin(body, error)
                 if lighter is not None:
                     body = lighter
@@ -305,7 +309,7 @@ class _Submission:
         if body.get("integrations") and not job.get("integrations"):
             _log.warning("%s made the job without `tracking`: it knows none", self._site.server)
 
-    def _without_origin(self, body: Body, error: Refused) -> dict[str, Any] | None:
+    def _without_origin(self, body: Body, error: Rejected) -> dict[str, Any] | None:
         """Return a create call without the origin; None when that cannot be what was refused."""
         metadata = body.get("metadata", {})
         kept = {key: metadata[key] for key in metadata if not key.startswith(PREFIX)}
@@ -315,7 +319,7 @@ class _Submission:
             return None
         return {**body, "metadata": kept}
 
-    def _after_silence(self, error: Unclear) -> list[Body]:
+    def _after_silence(self, error: OutcomeUnknown) -> list[Body]:
         """Find the job of a create call whose answer was lost; never send again.
 
         Raises:
@@ -323,7 +327,7 @@ class _Submission:
         """
         if not error.sent:
             self._site.notes.remove_intent(self._wanted)
-            raise silence(error, self._site.server) from error
+            raise no_answer_error(error, self._site.server) from error
         found = self._look_until(time.time() + self._site.patience.window_s)
         if not found:
             window = f"{self._site.patience.window_s:g} s"
@@ -364,15 +368,15 @@ class _Submission:
         try:
             try:
                 client.cancel_job(str(job["id"]))
-            except (Refused, Unclear):
+            except (Rejected, OutcomeUnknown):
                 # The other run may have cancelled it already.
                 if state_of(client.retrieve_job(str(job["id"]))).is_open:
                     raise
-        except (Refused, Unclear) as error:
+        except (Rejected, OutcomeUnknown) as error:
             raise BackendError(
                 f"jobs {kept['id']} and {job['id']} at {self._site.server} train the same, and "
                 f"the second could not be cancelled: {error}",
-                "run the same command again, or cancel it there",
+                "Run the same command again, or cancel it there.",
             ) from error
 
     def _remove(self, files: list[RemoteFile]) -> None:
@@ -381,16 +385,16 @@ class _Submission:
             if file.uploaded:
                 try:
                     self._site.client.delete_file(file.id)
-                except (Refused, Unclear):
+                except (Rejected, OutcomeUnknown):
                     continue
 
     def _unknown(self, reason: str) -> SubmissionUnknown:
         request = self._wanted.request
         return SubmissionUnknown(
             f"it is not known whether {self._site.server} created the job: {reason}",
-            f"nothing was sent twice. Run the same command again: it looks for job "
+            f"Nothing was sent twice. Run the same command again: it looks for job "
             f"{request.fingerprint[:12]} (attempt {request.attempt}) first, and creates it only "
-            "when the server's list can be read and does not have it",
+            "when the server's list can be read and does not have it.",
         )
 
 

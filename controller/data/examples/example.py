@@ -66,12 +66,12 @@ class Example(NamedTuple):
         }
 
 
-Spelt: TypeAlias = tuple[bytes, bytes]
+CanonicalExample: TypeAlias = tuple[bytes, bytes]
 """An example as bytes: its canonical line, with its line end, and what it asks, which decides its
 side of the split. No named tuple: those take longer to make than to fill."""
 
 
-def spell(example: Example, recipe: int = NEWEST) -> Spelt:
+def to_canonical(example: Example, recipe: int = NEWEST) -> CanonicalExample:
     """Return an example as bytes.
 
     Args:
@@ -82,7 +82,7 @@ def spell(example: Example, recipe: int = NEWEST) -> Spelt:
         ValueError: A number in it is not finite.
         RecursionError: A value in it is nested too deeply.
     """
-    spell_one = _spell_sorted if recipe == FIRST else spell_message
+    spell_one = _spell_sorted if recipe == FIRST else canonical_message
     messages = [spell_one(message) for message in example.messages]
     question = _question(example, messages).encode()
     if example.is_plain and example.tools is None and not example.options:
@@ -113,7 +113,7 @@ def parse(line: bytes) -> Example:
     return Example(value["messages"], value.get("tools"), graded=rest)
 
 
-def spell_message(message: Message) -> str:
+def canonical_message(message: Message) -> str:
     """Return the canonical spelling of one message.
 
     Raises:
@@ -167,7 +167,7 @@ def _spell_whole(example: Example, messages: list[str]) -> str:
         {
             "input": _object({**beside, "messages": f"[{','.join(asked)}]"}),
             "preferred_output": f"[{preferred}]",
-            "non_preferred_output": f"[{spell_message(example.rejected)}]",
+            "non_preferred_output": f"[{canonical_message(example.rejected)}]",
         }
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 
 import pytest
-from openai_helpers import MODEL, QUICK, QUICK_PACE, write_request
+from openai_helpers import MODEL, QUICK, QUICK_CHAT, write_request
 from pydantic import BaseModel
 
 from backends.contract.backend import Endpoint
@@ -102,7 +102,7 @@ def test_a_setting_of_an_endpoint_changes_what_is_asked(server, tmp_path, key):
             endpoint,
             environment=environment,
             patience=QUICK,
-            pace=replace(QUICK_PACE, patience_s=0.0),
+            pace=replace(QUICK_CHAT, patience_s=0.0),
         )
         far = OpenAIBackend(
             tmp_path / "state", replace(endpoint, base_url="https://far.example/v1")

@@ -10,7 +10,7 @@ import pytest
 from fault_server import Fault
 from openai_helpers import write_request
 
-from backends.openai.api.retry_policy import Patience
+from backends.openai.api.retry_policy import RetryPolicy
 from tests.children import child
 
 ROOT = Path(__file__).parents[4]
@@ -145,10 +145,10 @@ def test_a_second_job_made_behind_a_lagging_list_is_cancelled_at_once(
 ):
     # As if the first run had died with its disk, and its upload were long ago.
     server.lag = 12
-    first = open_backend(patience=Patience(window_s=0.0, lag_s=0.0)).submit(make_request())
+    first = open_backend(patience=RetryPolicy(window_s=0.0, lag_s=0.0)).submit(make_request())
     server.jobs[first.id]["created_at"] -= 60
 
-    patience = Patience(window_s=5.0, pause_s=0.01, lag_s=0.0)
+    patience = RetryPolicy(window_s=5.0, pause_s=0.01, lag_s=0.0)
     second = open_backend(patience=patience).submit(make_request())
 
     assert second.id == first.id

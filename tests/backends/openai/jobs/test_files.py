@@ -131,15 +131,15 @@ from pathlib import Path
 from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
 from backends.openai.jobs.files import ensure_file, read_local
-from backends.openai import files
-from backends.openai.api.retry_policy import Patience
+from backends.openai.jobs import files
+from backends.openai.api.retry_policy import RetryPolicy
 from backends.openai.api.waiting import Waiting
 if sys.argv[4] == "parts":
     files.PART_BYTES = 1
 client = Client(Settings(base_url=sys.argv[1], api_key=sys.argv[2]))
 client.list_files(limit=1, after=None)
 idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-ensure_file(client, read_local(Path(sys.argv[3]), None), Patience(), Waiting(), "server")
+ensure_file(client, read_local(Path(sys.argv[3]), None), RetryPolicy(), Waiting(), "server")
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) // 1024)
 """
 

@@ -7,7 +7,7 @@ import pytest
 
 import controller.data.fetch
 from backends.installation import install_command
-from controller.data.errors import Unread
+from controller.data.errors import SourceUnavailable
 from controller.data.fetch import fetch, fetch_saved
 from controller.spec.data import Source
 
@@ -43,7 +43,7 @@ def without(monkeypatch: pytest.MonkeyPatch):
 )
 def test_a_missing_package_is_named_with_its_extra(tmp_path, without, source, package, extra):
     without(package)
-    with pytest.raises(Unread) as caught:
+    with pytest.raises(SourceUnavailable) as caught:
         fetch(
             Source(**source),
             folder=tmp_path,
@@ -58,6 +58,6 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, without, source, pa
 
 def test_a_saved_dataset_needs_pyarrow(tmp_path: Path, without):
     without("pyarrow")
-    with pytest.raises(Unread) as caught:
+    with pytest.raises(SourceUnavailable) as caught:
         fetch_saved(tmp_path, "data/saved", None, tmp_path / "snapshots")
     assert caught.value.remedy == install_command("data")
