@@ -22,7 +22,12 @@ PACKAGES = ("controller", "backends")
 # From the ground up. A module imports from rows below its own, and inside its own entry.
 # The longest entry that fits a module's name is the one that counts.
 LAYERS = (
-    ("backends.contract.errors", "backends.contract.inspector", "backends.excerpt"),
+    (
+        "backends.contract.errors",
+        "backends.contract.inspector",
+        "backends.contract.methods",
+        "backends.excerpt",
+    ),
     ("backends.contract.completions", "backends.contract.jobs", "backends.did_you_mean"),
     ("backends.contract.backend", "backends.pydantic_errors"),
     ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
@@ -32,11 +37,15 @@ LAYERS = (
     # backends.local_gpu
     (
         "backends.local_gpu.hyperparameters",
-        "backends.local_gpu.jobs.devices",
-        "backends.local_gpu.jobs.run_dir",
+        "backends.local_gpu.jobs.lock_files",
+        "backends.local_gpu.json_files",
     ),
-    ("backends.local_gpu.jobs.worker_process",),
-    ("backends.local_gpu.jobs.device_queue", "backends.local_gpu.jobs.speeds"),
+    ("backends.local_gpu.jobs.devices",),
+    ("backends.local_gpu.jobs.child_process", "backends.local_gpu.jobs.run_dir"),
+    ("backends.local_gpu.jobs.speeds", "backends.local_gpu.jobs.worker_record"),
+    ("backends.local_gpu.jobs.launcher", "backends.local_gpu.jobs.process_identity"),
+    ("backends.local_gpu.jobs.device_queue",),
+    ("backends.local_gpu.jobs.local_process",),
     ("backends.local_gpu.models",),
     ("backends.local_gpu.recipes", "backends.local_gpu.templates"),
     ("backends.local_gpu.tokens",),
@@ -47,7 +56,6 @@ LAYERS = (
     ("backends.local_gpu.backend",),
     # backends.openai
     (
-        "backends.openai.examples.forms",
         "backends.openai.grader_templates",
         "backends.openai.limits",
         "backends.openai.prices",

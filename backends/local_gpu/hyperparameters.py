@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from backends.contract.errors import FieldProblem, HyperparametersInvalid
 from backends.contract.inspector import Json
+from backends.contract.methods import CONTINUED_PRETRAINING, SUPERVISED
 from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import dotted
 from backends.pydantic_errors import in_our_words
@@ -110,8 +111,8 @@ class _Adapter(BaseModel):
 
 
 _READ_AS: Final[Mapping[str, type[BaseModel]]] = {
-    "supervised": _Conversations,
-    "continued-pretraining": _Texts,
+    SUPERVISED.name: _Conversations,
+    CONTINUED_PRETRAINING.name: _Texts,
 }
 METHODS: Final = frozenset(_READ_AS)
 REFERENCE: Final[Mapping[str, type[BaseModel]]] = {

@@ -20,6 +20,7 @@ from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
+from backends.contract.methods import METHODS
 from backends.installation import install_command
 from backends.openai import hyperparameters, prices
 from backends.openai.api.endpoints import (
@@ -32,16 +33,17 @@ from backends.openai.api.endpoints import (
 )
 from backends.openai.api.error_messages import to_backend_error
 from backends.openai.api.protocol import OutcomeUnknown, Rejected
-from backends.openai.api.retry_policy import RetryPolicy
+from backends.openai.api.retry_policy import RetryPolicy, RetrySettings
 from backends.openai.api.waiting import Waiting
-from backends.openai.chat.completions import Base, ChatCompletions, RetrySettings
+from backends.openai.chat.completions import Base, ChatCompletions
 from backends.openai.chat.remote_engine import RemoteEngine
 from backends.openai.examples.inspector import open_inspector, open_tokens
 from backends.openai.jobs.conversions import to_event, to_job
 from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_jobs_by_name
+from backends.openai.jobs.job_lookup import SubmitContext
 from backends.openai.jobs.job_poller import JobPoller
 from backends.openai.jobs.submission_log import SubmissionLog
-from backends.openai.jobs.submit import SubmitContext, submit, verify_job
+from backends.openai.jobs.submit import submit, verify_job
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
@@ -66,14 +68,14 @@ class OpenAIBackend:
         endpoint: Endpoint,
         *,
         environment: Mapping[str, str] | None = None,
-        patience: RetryPolicy | None = None,
-        pace: RetrySettings | None = None,
+        retry_policy: RetryPolicy | None = None,
+        retry_settings: RetrySettings | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._environment = os.environ if environment is None else environment
         self._state = state / "openai"
-        self._given = patience
-        self._pace = pace or RetrySettings()
+        self._given = retry_policy
+        self._retry_settings = retry_settings or RetrySettings()
 
     def capabilities(self) -> Capabilities:
         """Say what this backend can do; a server on this machine keeps data here and is free."""
@@ -142,7 +144,7 @@ class OpenAIBackend:
         if is_loopback(self._url):
             return Estimate(usd=(0.0, 0.0), steps=steps)
         price = self._prices.price(request.base_model.reference)
-        if price is None or request.method == "reinforcement":
+        if price is None or not METHODS[request.method].learns_answers:
             return Estimate(steps=steps)
         if tokens is None:
             tokens = self._count(request, price.max_example_tokens)
@@ -172,13 +174,13 @@ class OpenAIBackend:
     def verify_job(self, request: TrainRequest, job_id: str) -> None:
         """Make sure that a job which was found was made from just what is asked for."""
         with self._in_words():
-            verify_job(self._site, request, job_id)
+            verify_job(self._context, request, job_id)
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
         self._watch.forget()
         try:
-            return submit(self._site, request)
+            return submit(self._context, request)
         finally:
             self._watch.forget()
 
@@ -295,24 +297,24 @@ class OpenAIBackend:
         return f"{self._endpoint.name} ({shown_url(self._url)})"
 
     @cached_property
-    def _notes(self) -> SubmissionLog:
+    def _log(self) -> SubmissionLog:
         return SubmissionLog(self._state)
 
     @cached_property
-    def _patience(self) -> RetryPolicy:
+    def _retry_policy(self) -> RetryPolicy:
         # A server here shows a job at once, nobody else uploads to it, and it counts no requests.
         near = RetryPolicy(lag_s=0.0, look_s=0.0, list_s=1.0)
         return self._given or (near if is_loopback(self._url) else RetryPolicy())
 
     @cached_property
-    def _site(self) -> SubmitContext:
+    def _context(self) -> SubmitContext:
         return SubmitContext(
             client=self._client,
             server=self._server,
             kind=self._endpoint.kind,
             trusted=is_official(self._url),
-            notes=self._notes,
-            patience=self._patience,
+            log=self._log,
+            policy=self._retry_policy,
             waiting=self._waiting,
         )
 
@@ -322,19 +324,19 @@ class OpenAIBackend:
 
     @cached_property
     def _jobs(self) -> JobList:
-        return JobList(self._client, for_s=self._patience.list_s)
+        return JobList(self._client, for_s=self._retry_policy.list_s)
 
     @cached_property
     def _watch(self) -> JobPoller:
-        every_s = self._patience.look_s
-        return JobPoller(self._client, self._prices, self._notes, self._jobs, every_s=every_s)
+        every_s = self._retry_policy.look_s
+        return JobPoller(self._client, self._prices, self._log, self._jobs, every_s=every_s)
 
     @cached_property
     def _chats(self) -> ChatCompletions:
         kind, url = self._endpoint.kind, self._url
         strict = kind == "azure" or (kind == "openai" and not is_loopback(url))
         return ChatCompletions(
-            self._client, self._server, kind, self._pace, self._waiting, strict=strict
+            self._client, self._server, kind, self._retry_settings, self._waiting, strict=strict
         )
 
     def _names(self, base_model: BaseModel) -> Callable[[str | None], str]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backends.contract.errors import FieldProblem, HyperparametersInvalid
 from backends.contract.inspector import Json
+from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
 from backends.did_you_mean import did_you_mean, is_misspelled, use_one_of
 from backends.excerpt import dotted
 from backends.openai.graders import check_grader
@@ -91,14 +92,14 @@ class _Azure(BaseModel):
 
 
 _PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
-    "supervised": (_Common,),
-    "dpo": (_Common, _Dpo),
-    "reinforcement": (_Common, _Reinforcement),
+    SUPERVISED.name: (_Common,),
+    DPO.name: (_Common, _Dpo),
+    REINFORCEMENT.name: (_Common, _Reinforcement),
 }
 _OPEN_PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
-    "supervised": (_OpenCommon,),
-    "dpo": (_OpenCommon, _OpenDpo),
-    "reinforcement": (_OpenCommon, _Reinforcement),
+    SUPERVISED.name: (_OpenCommon,),
+    DPO.name: (_OpenCommon, _OpenDpo),
+    REINFORCEMENT.name: (_OpenCommon, _Reinforcement),
 }
 METHODS: Final = frozenset(_PARTS)
 REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
@@ -143,7 +144,7 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
     published = kind != "compatible"
     parts = (_PARTS if published else _OPEN_PARTS)[method]
     parts += (_Azure,) if kind == "azure" else ()
-    own = ("grader", "response_format") if method == "reinforcement" else ()
+    own = ("grader", "response_format") if method == REINFORCEMENT.name else ()
     known_keys = {key for part in parts for key in part.model_fields} | {*own}
     problems = _unknown_keys(raw, known_keys, strict=published)
     settings: dict[str, Json] = {key: raw[key] for key in raw if key not in known_keys}
@@ -153,7 +154,7 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
             settings |= part.model_validate(known).model_dump(mode="json", exclude_none=True)
         except ValidationError as error:
             problems += [wrong.problem() for wrong in in_our_words(error, known, [part])]
-    if method == "reinforcement":
+    if method == REINFORCEMENT.name:
         problems += check_grader("grader", raw.get("grader"), known=published)
         problems += _response_format(raw.get("response_format"))
         settings |= {key: raw[key] for key in own if key in raw}

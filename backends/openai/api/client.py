@@ -5,10 +5,11 @@ and is an extra. Answers are read raw: the SDK does not check them, so whoever u
 """
 
 import json
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import openai
@@ -25,19 +26,20 @@ from backends.openai.api.causes import (
 from backends.openai.api.endpoints import Settings, host_of, shown_url
 from backends.openai.api.error_answers import retry_after, said_in
 from backends.openai.api.protocol import NOT_THE_API, Body, OutcomeUnknown, Rejected, clean
+from backends.openai.api.retry_policy import RetryLimits
+from backends.openai.api.retrying import Failure, may_pass, repeat
 from backends.openai.api.waiting import Waiting
+
+_Answer = TypeVar("_Answer")
 
 _CALL_S: Final = 60.0
 """For everything that is neither an upload nor an answer of a model."""
 _LONG_S: Final = 600.0
 _CONFLICTS: Final = frozenset({408, 409})
 _SERVER_ERROR: Final = 500
-_TRIES: Final = 3
-"""Maximum number of attempts for a request that may be repeated."""
-_PAUSE_S: Final = 0.5
-"""Pause before the second attempt; doubled for each further attempt."""
-_LONGEST_PAUSE_S: Final = 120.0
-"""Longest pause that this module waits; a server's longer pause is left to the caller."""
+_LIMITS: Final = RetryLimits(pause_s=0.5, longest_asked_s=120.0, attempts=3)
+"""For requests that may be repeated; a longer pause is left to the caller."""
+_ONCE: Final = RetryLimits(pause_s=0.0, attempts=1)
 _OF_ANSWERS: Final = frozenset({"id", "object", "data", "choices"})
 """Keys of which every API answer has at least one; a failed job also has an `error`."""
 _KEEPS_METHOD: Final = frozenset({307, 308})
@@ -118,7 +120,7 @@ class Client:
             lambda: self._sdk.fine_tuning.jobs.with_raw_response.create(
                 model=str(body["model"]), training_file=str(body["training_file"]), extra_body=rest
             ),
-            tries=1,
+            _ONCE,
         )
 
     def retrieve_job(self, job_id: str) -> Body:
@@ -182,7 +184,7 @@ class Client:
                 lambda: self._long.files.with_raw_response.create(
                     file=(name, file), purpose="fine-tune"
                 ),
-                tries=1,
+                _ONCE,
             )
         return self._parsed(raw)
 
@@ -214,7 +216,7 @@ class Client:
         """Return a model's answer and the headers; sent once, for the caller paces."""
         raw = self._ask(
             lambda: self._long.chat.completions.with_raw_response.create(**_chat_arguments(body)),
-            tries=1,
+            _ONCE,
         )
         return self._parsed(raw), raw.headers
 
@@ -244,32 +246,37 @@ class Client:
                 f"a piece of the answer is no JSON: {self._clean(error)}"
             ) from error
 
-    def _json(self, call: Callable[[], _Raw], tries: int = _TRIES) -> Body:
-        with self._waiting.during(f"an answer of {self._way.host}"):
-            return self._parsed(self._ask(call, tries))
+    def repeat(
+        self,
+        call: Callable[[], _Answer],
+        limits: RetryLimits,
+        reason: Callable[[Failure], str],
+        *,
+        may_pass: Callable[[Failure], bool] = may_pass,
+        over: threading.Event | None = None,
+    ) -> _Answer:
+        """Repeat a call after failures that may pass. See `retrying.repeat`."""
+        return repeat(call, limits, self._waiting, reason, may_pass=may_pass, over=over)
 
-    def _ask(self, call: Callable[[], _Raw], tries: int = _TRIES) -> _Raw:
-        """Call the SDK; repeat the call up to `tries` times after errors that may pass."""
-        for tried in range(1, tries + 1):
+    def _json(self, call: Callable[[], _Raw], limits: RetryLimits = _LIMITS) -> Body:
+        with self._waiting.during(f"an answer of {self._way.host}"):
+            return self._parsed(self._ask(call, limits))
+
+    def _ask(self, call: Callable[[], _Raw], limits: RetryLimits = _LIMITS) -> _Raw:
+        """Call the SDK; repeat the call after failures that may pass."""
+
+        def ask() -> _Raw:
             try:
                 return call()
             except openai.APIError as error:
-                failure = self._failure(error)
-                pause_s = failure.retry_after_s
-                if pause_s is None:
-                    pause_s = _PAUSE_S * 2 ** (tried - 1)
-                heals = (
-                    failure.may_pass
-                    if isinstance(failure, OutcomeUnknown)
-                    else failure.must_slow_down
-                )
-                if tried == tries or not heals or pause_s > _LONGEST_PAUSE_S:
-                    raise failure from error
-                reason = "which limits how often it may be asked"
-                if isinstance(failure, OutcomeUnknown):
-                    reason = f"which did not answer: {failure.reason}"
-                self._waiting.sleep(pause_s, f"{self._way.host}, {reason}")
-        raise AssertionError("an endless loop ended")
+                raise self._failure(error) from error
+
+        return self.repeat(ask, limits, self._pause_reason)
+
+    def _pause_reason(self, failure: Failure) -> str:
+        if isinstance(failure, OutcomeUnknown):
+            return f"{self._way.host}, which did not answer: {failure.reason}"
+        return f"{self._way.host}, which limits how often it may be asked"
 
     def _parsed(self, raw: _Raw) -> Body:
         self._require_no_page(raw)

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
 from backends.excerpt import excerpt
 from backends.openai.examples.forms import Form, first_problem
 from backends.openai.examples.images import Image
@@ -353,7 +354,7 @@ class _Preference(Form):
 
 
 _FORMS: Final[Mapping[str, type[Form]]] = {
-    "supervised": _Supervised,
-    "dpo": _Preference,
-    "reinforcement": _Graded,
+    SUPERVISED.name: _Supervised,
+    DPO.name: _Preference,
+    REINFORCEMENT.name: _Graded,
 }

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from xxhash import xxh3_128_digest
 
 from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.methods import METHODS
 from controller.canonical import canonical_json
 from controller.data.errors import DataError, EmptyExample, PersonalDataFound
 from controller.data.examples.compared_parts import rest_of, texts_of
@@ -115,8 +116,10 @@ class RowPreparer:
         prepare, split = preparation.prepare, preparation.split
         self._split = split if split and (split.group_by or split.stratify_by) else None
         # An example that is already normal and learnable stays the same object.
-        is_supervised = preparation.method == "supervised"
-        self._changes_nothing = is_supervised and len(self._steps) == 1 and prepare.pii == "off"
+        is_of_conversations = METHODS[preparation.method].is_of_conversations
+        self._changes_nothing = (
+            is_of_conversations and len(self._steps) == 1 and prepare.pii == "off"
+        )
         is_chat = preparation.source.columns is None and preparation.source.shape in (None, "chat")
         self._columns = preparation.columns
         self._in_shards = prepare.deduplicate != "off"
@@ -147,7 +150,7 @@ class RowPreparer:
         needs_example = self._where or self._split or self._near or self._counts
         is_known = preparation.source.columns is None and preparation.source.shape in PLAIN_SHAPES
         # Settings that recipes treat differently for any row.
-        self._matters = bool(self._where or self._near or self._personal) or not is_supervised
+        self._matters = bool(self._where or self._near or self._personal) or not is_of_conversations
         self._spells_lines = self._changes_nothing and is_known and not needs_example
 
     def run(self, batch: Batch) -> BatchResult:

@@ -55,8 +55,8 @@ def submit(task):
         Path(task["state"]),
         endpoint,
         environment={"OPENAI_API_KEY": KEY},
-        patience=RetryPolicy(**task["patience"]),
-        pace=QUICK_CHAT,
+        retry_policy=RetryPolicy(**task["retry_policy"]),
+        retry_settings=QUICK_CHAT,
     )
     try:
         ending = {"job": backend.submit(write_request(Path(task["data"]))).id}

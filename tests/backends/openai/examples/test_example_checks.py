@@ -218,10 +218,18 @@ REFUSED_TOOLS = [
     ([changed_tool(name="a b")], "tools[0].function.name: must be of the form", "letters"),
     ([changed_tool(name="a" * 65)], "tools[0].function.name: must be of the form", "64"),
     ([changed_tool(description=1)], "tools[0].function.description: must be text, not 1", ""),
-    ([changed_tool(strict="yes")], "function.strict: must be true or false, not the text 'yes'", ""),
+    (
+        [changed_tool(strict="yes")],
+        "function.strict: must be true or false, not the text 'yes'",
+        "",
+    ),
     ([changed_tool(parameters={"type": "array"})], "parameters.type: must be object", "object"),
     ([changed_tool(parameters={"day": "string"})], "parameters.type: is missing", "object"),
-    ([changed_tool(parameters=[])], "parameters: must be a mapping of keys to values, not a list", "object"),
+    (
+        [changed_tool(parameters=[])],
+        "parameters: must be a mapping of keys to values, not a list",
+        "object",
+    ),
     (
         [changed_tool(parameters={"type": "object", "properties": []})],
         "function.parameters.properties: must be a mapping",

@@ -7,7 +7,7 @@ from openai_helpers import write_request
 
 from backends.openai.api import error_messages, protocol
 from backends.openai.jobs import conversions, job_matching
-from backends.openai.jobs.submit import describe
+from backends.openai.jobs.create_call import expected_job
 
 FIELDS = st.sampled_from(
     [
@@ -31,7 +31,7 @@ BODIES = st.dictionaries(FIELDS, JSON, max_size=12)
 
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory):
-    return describe(write_request(tmp_path_factory.mktemp("data")), "openai")
+    return expected_job(write_request(tmp_path_factory.mktemp("data")), "openai")
 
 
 @settings(max_examples=120, deadline=None)
