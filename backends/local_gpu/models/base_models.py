@@ -175,7 +175,7 @@ def _digest(folder: Path, state: Path) -> str:
         raise BaseModelMissing(
             f"there is no model in {folder}: config.json is missing",
             f"Check the path, or make the small one: "
-            f"python -m backends.local_gpu.models.small_base {folder}",
+            f"python -m backends.local_gpu.models.small_base {folder}.",
         )
     if not any(folder.glob("*.safetensors")):
         raise BaseModelMissing(

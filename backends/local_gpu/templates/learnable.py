@@ -303,10 +303,8 @@ def _mended(template: Template, conversation: Conversation, error: BackendError)
                 other = change(other)
             if other == conversation or not _passes(template, other):
                 continue
-            words = ", and ".join(words for words, _ in some)
-            return BackendError(
-                error.message, f"{words[0].upper()}{words[1:]}{template.or_chatml}."
-            )
+            words = ", and ".join(words for words, _ in some) + template.or_chatml
+            return BackendError(error.message, f"{words[0].upper()}{words[1:]}.")
     return error
 
 
