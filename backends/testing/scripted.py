@@ -34,6 +34,7 @@ from backends.contract.jobs import (
     Recipe,
     TrainRequest,
 )
+from backends.contract.methods import SUPERVISED
 from backends.testing.engine import ScriptedEngine
 from backends.testing.scripts import (
     GOES_WELL,
@@ -133,7 +134,7 @@ class ScriptedBackend:
     def capabilities(self) -> Capabilities:
         """Say what this backend can do."""
         return Capabilities(
-            methods=frozenset({"supervised"}),
+            methods=frozenset({SUPERVISED.name}),
             remote=self.remote,
             paid=self.usd != (0.0, 0.0),
             tracking=frozenset({"wandb"}),
@@ -143,7 +144,7 @@ class ScriptedBackend:
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check `learning_rate` and `num_train_epochs`, and write out their defaults."""
         problems = []
-        if method != "supervised":
+        if method != SUPERVISED.name:
             problems.append(FieldProblem(field="method", message=f"does not do {method}"))
         for key, value in raw.items():
             if key not in _DEFAULTS:

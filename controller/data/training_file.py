@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.contract.inspector import ExampleInspector
-from controller.data.errors import Unusable
+from backends.contract.methods import METHODS, SUPERVISED
+from controller.data.errors import DataError
 from controller.data.pipeline.batches import read_batches
 from controller.data.pipeline.prepare_rows import RowPreparation
 from controller.data.pipeline.problems import Problems
-from controller.data.pipeline.process_pool import workers
+from controller.data.pipeline.process_pool import process_pool
 from controller.data.pipeline.row_conditions import Conditions
-from controller.data.sources.inspect_file import look_at
-from controller.data.sources.source_file import Called, SourceFile
+from controller.data.sources.inspect_file import inspect_file
+from controller.data.sources.source_file import SourceFile, SourceLabel
 from controller.data.storage.columns import TRAIN
-from controller.data.storage.hashing_writer import Writer
+from controller.data.storage.hashing_writer import HashingWriter
 from controller.errors import Problem
 from controller.spec.data import Prepare, Source
 
@@ -44,7 +45,7 @@ def check_training_file(
     *,
     name: str,
     inspector: ExampleInspector | None,
-    method: str = "supervised",
+    method: str = SUPERVISED.name,
 ) -> TrainingFile:
     """Check a training file, and write its canonical form and `<target's stem>.origins` beside it.
 
@@ -58,15 +59,15 @@ def check_training_file(
     Raises:
         OSError: The file cannot be read, or the canonical form cannot be written.
     """
-    problems = Problems(Called(name))
+    problems = Problems(SourceLabel(name))
     with ExitStack() as stack:
-        lines = stack.enter_context(closing(Writer(target)))
-        origins = stack.enter_context(closing(Writer(target.with_suffix(".origins"))))
+        lines = stack.enter_context(closing(HashingWriter(target)))
+        origins = stack.enter_context(closing(HashingWriter(target.with_suffix(".origins"))))
         try:
             _write(
                 _opened(source, target, name, method), method, inspector, lines, origins, problems
             )
-        except Unusable as error:
+        except DataError as error:
             problems.add(None, error)
         written = lines.finish()
         origins.finish()
@@ -80,8 +81,8 @@ def _opened(source: Path, target: Path, name: str, method: str) -> SourceFile:
         path=source,
         shown=name,
         kind="jsonl",
-        look=look_at(source, target.parent / "looks", kind="jsonl"),
-        source=Source(path=name, shape="chat" if method == "supervised" else None),
+        look=inspect_file(source, target.parent / "looks", kind="jsonl"),
+        source=Source(path=name, shape="chat" if METHODS[method].recognises_rows else None),
     )
 
 
@@ -89,8 +90,8 @@ def _write(
     file: SourceFile,
     method: str,
     inspector: ExampleInspector | None,
-    lines: Writer,
-    origins: Writer,
+    lines: HashingWriter,
+    origins: HashingWriter,
     problems: Problems,
 ) -> None:
     preparation = RowPreparation(
@@ -108,7 +109,7 @@ def _write(
         inspector=inspector,
     )
     none = Conditions((), kind=file.kind, is_table=False)
-    with workers(file.path.stat().st_size) as run:
+    with process_pool(file.path.stat().st_size) as run:
         for prepared in run(preparation, read_batches(file, None, none)):
             for page in prepared.pages:
                 if isinstance(page.lines, bytes):

@@ -15,8 +15,8 @@ from backends.contract.jobs import BaseModel, Recipe
 from controller.data.dataset import Dataset, build_dataset
 from controller.data.fetch.snapshot import Fetched
 from controller.data.recipes import NEWEST
-from controller.data.resolve_sources import Places
-from controller.data.sources.source_file import Blob
+from controller.data.resolve_sources import DataPaths
+from controller.data.sources.source_file import GitBlob
 from controller.data.verified_datasets import Unchanged
 from controller.errors import InvalidInput, Problem
 from controller.lockfile.model import Entry
@@ -78,7 +78,7 @@ class Readings:
     """Data that the fine-tunes of one pass share while they are resolved."""
 
     project: Project
-    blobs: Mapping[Path, Blob] = field(default_factory=dict)
+    blobs: Mapping[Path, GitBlob] = field(default_factory=dict)
     """Blobs that git already knows, so that their files need no reading."""
     fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
     """Answers of databases, URLs and hubs, queried once a run, so that its passes agree."""
@@ -169,7 +169,7 @@ def build_one(
     with in_spec(loaded):
         inspector = readings.bases.inspector(backend, spec, base_model, hyperparameters)
     project = readings.project
-    places = Places(
+    places = DataPaths(
         root=project.root,
         cache=project.state / "data",
         environment=os.environ,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from backends.contract.inspector import ExampleInspector
 from controller.data.dataset import Dataset
 from controller.data.report import StepName
-from controller.data.suggestions import listing
+from controller.data.suggestions import join_names
 from controller.evaluate.gate import parse_condition
 from controller.evaluate.metrics import PROPORTION_METRICS
 from controller.spec.model import Spec
@@ -66,7 +66,7 @@ def warnings_of(spec: Spec, dataset: Dataset, inspector: ExampleInspector) -> It
 
 def _undefined(dataset: Dataset) -> str:
     names = [name for source in dataset.report.sources for name in source.undefined]
-    return f": {listing(dict.fromkeys(names))}"
+    return f": {join_names(dict.fromkeys(names))}"
 
 
 def _undecided(spec: Spec, examples: int) -> Iterator[str]:
@@ -76,10 +76,10 @@ def _undecided(spec: Spec, examples: int) -> Iterator[str]:
             continue
         share = min(max(condition.offset, 0.0), 1.0)
         # The standard error of a share, by the normal approximation; see any book on sampling.
-        spread = _Z * math.sqrt(max(share * (1 - share), 0.05) / examples)
-        if spread > FINE:
+        length_stats = _Z * math.sqrt(max(share * (1 - share), 0.05) / examples)
+        if length_stats > FINE:
             enough = math.ceil(max(share * (1 - share), 0.05) * (_Z / FINE) ** 2)
             yield (
                 f"{examples} held-out examples decide `{condition.text}` to within "
-                f"\u00b1{spread:.2f}; {enough} would to within \u00b1{FINE}"
+                f"\u00b1{length_stats:.2f}; {enough} would to within \u00b1{FINE}"
             )

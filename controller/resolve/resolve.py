@@ -14,8 +14,8 @@ from typing import TypeAlias
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
 from backends.contract.jobs import BaseModel, TrainRequest
-from controller.data.dataset import Dataset, Part
-from controller.data.reports.diff import Halves, count_differences, earlier_datasets
+from controller.data.dataset import Dataset, Split
+from controller.data.reports.diff import DatasetSplits, count_differences, earlier_datasets
 from controller.data.verified_datasets import Unchanged
 from controller.dates import days_until
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
@@ -37,7 +37,7 @@ from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
 from controller.spec.settings import Policies
 
-EarlierDatasets: TypeAlias = Callable[[], Mapping[tuple[str, str], Halves]]
+EarlierDatasets: TypeAlias = Callable[[], Mapping[tuple[str, str], DatasetSplits]]
 """Looks for the datasets that are here, by digests; once, since there may be thousands."""
 
 
@@ -239,7 +239,7 @@ def _asks_elsewhere(spec: Spec, entry: Entry) -> bool:
     return compared and production is not None and production.backend != spec.place
 
 
-def _facts(part: Part) -> PartFacts:
+def _facts(part: Split) -> PartFacts:
     return PartFacts(digest=part.digest, examples=part.examples)
 
 
@@ -247,7 +247,7 @@ def _data_changes(
     entry: Entry, dataset: Dataset, earlier: EarlierDatasets, scratch: Path
 ) -> dict[str, DataChange]:
     """Count how the examples differ from recorded builds whose dataset is still here."""
-    new = Halves(dataset.train, dataset.held_out)
+    new = DatasetSplits(dataset.train, dataset.held_out)
     digests = {
         (build.data.train.digest, build.data.held_out.digest) for build in entry.builds.values()
     }

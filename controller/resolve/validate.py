@@ -12,6 +12,7 @@ from typing import TypeAlias, cast
 from backends.contract.backend import Backend, Capabilities
 from backends.contract.errors import BackendError, HyperparametersInvalid
 from backends.contract.inspector import Json
+from backends.contract.methods import METHODS
 from backends.registry import known_backends
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
@@ -196,7 +197,7 @@ def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
     built_in = [metric.name for metric in BUILT_IN_METRICS]
     measured = [*built_in, *(metric.name for metric in spec.evaluation.metrics)]
     others = f"Measured: {', '.join(measured)}. Add others to evaluation.metrics."
-    if spec.method == "continued-pretraining":
+    if METHODS[spec.method].is_of_texts:
         measured = [metric.name for metric in TEXT_METRICS]
         others = f"{spec.method} is measured by {', '.join(measured)} alone."
         for index, unmeasured in enumerate(spec.evaluation.metrics):

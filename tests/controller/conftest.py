@@ -2,8 +2,10 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,7 @@ from controller.run.prepare import PreparedRun, prepare_run
 from controller.run.reconcile import RunOptions, run_until_settled
 from controller.run.result import RunResult
 from controller.spec.model import Spec
+from tests.postgres_server import running
 
 ROWS = 24
 YES = object()
@@ -312,3 +315,25 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ftctl-scripted\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ftctl.backends]\nscripted = backends.testing:create\n")
     monkeypatch.setattr(sys, "path", [str(packages), *sys.path])
+
+
+@pytest.fixture(scope="session")
+def run_postgres() -> Callable[[], AbstractContextManager[dict]]:
+    """Return a function that runs a PostgreSQL for a block; skip where none is installed."""
+    if find_spec("pgserver") is None:
+        pytest.skip("pgserver, which brings PostgreSQL, is not installed")
+    return running
+
+
+@pytest.fixture(scope="session")
+def postgres_server(run_postgres) -> Iterator[dict]:
+    """Run one PostgreSQL for all tests of this process: its URL and process ID."""
+    with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def mortal_postgres_server(run_postgres) -> Iterator[dict]:
+    """Run a PostgreSQL for one test, which may kill it."""
+    with run_postgres() as server:
+        yield server

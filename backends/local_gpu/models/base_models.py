@@ -15,7 +15,7 @@ from typing import Final
 from backends.atomic_files import append_line
 from backends.contract.errors import BaseModelMissing
 from backends.contract.jobs import BaseModel
-from backends.local_gpu.jobs.run_dir import read_json, read_lines
+from backends.local_gpu.json_files import read_json, read_lines
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")

@@ -8,7 +8,7 @@ from backends.contract.errors import BackendError
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.context import Opened, open_data
 from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import PartName
+from controller.data.report import SplitName
 from controller.data.reports.token_counts import token_lengths
 from controller.render.data import BuildSummary, build_json, build_text
 from controller.resolve.preflight import warnings_of
@@ -45,9 +45,9 @@ def command(ctx: click.Context, name: str) -> None:
         click.echo(build_text(summary))
 
 
-def _tokens(opened: Opened) -> tuple[Mapping[PartName, int] | None, str]:
+def _tokens(opened: Opened) -> tuple[Mapping[SplitName, int] | None, str]:
     """Return the tokens of each part, or None and why they were not counted."""
-    counts: dict[PartName, int] = {}
+    counts: dict[SplitName, int] = {}
     for name in NAMES:
         part = getattr(opened.dataset, name)
         try:

@@ -7,12 +7,12 @@ import click
 from backends.contract.errors import BackendError
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.context import Opened, open_data
-from controller.data.dataset import Part
+from controller.data.dataset import Split
 from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import PartName
+from controller.data.report import SplitName
 from controller.data.reports.provenance import read_examples
 from controller.data.reports.statistics import Statistics, labels, statistics_of
-from controller.data.reports.token_counts import histogram, spread, token_lengths
+from controller.data.reports.token_counts import histogram, length_stats, token_lengths
 from controller.render.stats import Limit, StatsSummary, stats_json, stats_text
 
 
@@ -41,7 +41,7 @@ def _summary(opened: Opened, name: str) -> StatsSummary:
     except BackendError as error:
         note = f"{error.message} ({error.remedy})" if error.remedy else error.message
     limit = min(_limits(opened), key=lambda one: one.tokens, default=None)
-    over: dict[PartName, int] | None = None
+    over: dict[SplitName, int] | None = None
     if lengths is not None and limit is not None:
         over = {
             part: sum(length > limit.tokens for length in some) for part, some in lengths.items()
@@ -49,7 +49,9 @@ def _summary(opened: Opened, name: str) -> StatsSummary:
     return StatsSummary(
         name=name,
         statistics=statistics,
-        spreads=None if lengths is None else {part: spread(some) for part, some in lengths.items()},
+        spreads=None
+        if lengths is None
+        else {part: length_stats(some) for part, some in lengths.items()},
         note=note,
         histogram=histogram(lengths or {}),
         limit=limit,
@@ -61,7 +63,7 @@ def _summary(opened: Opened, name: str) -> StatsSummary:
     )
 
 
-def _places(part: Part, statistics: Statistics) -> list[list[str]]:
+def _places(part: Split, statistics: Statistics) -> list[list[str]]:
     numbers = {number for group in statistics.contradictions for number in group}
     origins = {number: kept.origin for number, kept in read_examples(part, numbers)}
     return [[origins[number] for number in group] for group in statistics.contradictions]

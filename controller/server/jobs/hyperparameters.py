@@ -1,8 +1,8 @@
-"""The protocol's hyperparameters → the backend's own, and back for what was resolved.
+"""Translation between the protocol's hyperparameters and the backend's.
 
-`n_epochs`, `batch_size` and `learning_rate_multiplier` have other names and, the last, another
-meaning here: a factor on the rate that the backend takes by itself. Any other name is handed on, so
-that a client may also set what the protocol does not know (`r`, `lora_alpha`).
+`n_epochs`, `batch_size` and `learning_rate_multiplier` have other names here, and the last another
+meaning: a factor on the backend's default rate. Other names are passed on unchanged, so that a
+client may also set hyperparameters that the protocol does not have (`r`, `lora_alpha`).
 """
 
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ def to_backend(
 def resolved(
     settings: Mapping[str, JsonValue], asked: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
-    """Return the hyperparameters as the protocol shows them once they are known."""
+    """Return the resolved hyperparameters in the protocol's form."""
     factor = asked.get(RATE, "auto")
     shown: dict[str, JsonValue] = {
         name: settings.get(local, "auto") for name, local in _LOCAL.items()
@@ -68,7 +68,7 @@ def resolved(
 
 
 def as_asked(asked: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return the hyperparameters as the protocol shows them before they are known."""
+    """Return the unresolved hyperparameters in the protocol's form."""
     return {EPOCHS: "auto", BATCH: "auto", RATE: "auto", **asked}
 
 
@@ -81,7 +81,7 @@ def _parse(backend: Backend, method: str, raw: Mapping[str, Json]) -> dict[str, 
         remedy = f" ({first.remedy})" if first.remedy else ""
         name = known.get(first.field, first.field)
         raise _refused(name, f"{first.message}{remedy}") from None
-    # JSON all through: the contract says so, in a wider type.
+    # The contract promises JSON, with a wider type.
     return cast("dict[str, JsonValue]", dict(parsed))
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from backends.contract.inspector import Limits
 from backends.testing.words import WordInspector
 from controller.data.dataset import Dataset, build_dataset
-from controller.data.resolve_sources import Places
+from controller.data.resolve_sources import DataPaths
 from controller.errors import InvalidInput
 from controller.spec.data import Data
 
@@ -249,7 +249,7 @@ def test_every_example_is_once_on_one_side_in_the_order_of_the_rows(first, secon
         (root / "b.csv").write_text(as_table(second or base[:1]))
         sources = [{"path": name, "columns": COLUMNS} for name in ("a.csv", "b.csv")]
         data = Data.model_validate({"train": sources, "held_out": {"fraction": 0.4}})
-        places = Places(root=root, cache=root / "cache")
+        places = DataPaths(root=root, cache=root / "cache")
         dataset = build_dataset(data, file="x", folder=root, places=places)
         train, held_out = (
             [

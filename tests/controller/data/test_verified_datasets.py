@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from backends.testing.words import WordInspector
 from controller.data import verified_datasets
 from controller.data.dataset import Dataset, build_dataset
-from controller.data.resolve_sources import Places
+from controller.data.resolve_sources import DataPaths
 from controller.data.verified_datasets import Unchanged
 from controller.errors import InvalidInput
 from controller.spec.data import Data
@@ -54,7 +54,7 @@ class Passes:
             Data.model_validate(data),
             file="finetunes/cafe.yaml",
             folder=self.folder,
-            places=Places(root=self.root, cache=self.cache, unchanged=known),
+            places=DataPaths(root=self.root, cache=self.cache, unchanged=known),
             **settings,
         )
         if known is not None:
@@ -244,7 +244,7 @@ def test_a_file_that_is_written_while_it_is_read_is_not_remembered(passes):
         Data.model_validate(data),
         file="finetunes/cafe.yaml",
         folder=passes.folder,
-        places=Places(root=passes.root, cache=passes.cache, unchanged=known),
+        places=DataPaths(root=passes.root, cache=passes.cache, unchanged=known),
     )
     known.save()
     assert not passes.memo.exists()
@@ -316,7 +316,9 @@ def again_and_again(passes: Passes, times: int) -> None:
 def test_several_processes_at_once_leave_a_whole_memo(passes):
     whole = passes.build()
     context = multiprocessing.get_context("spawn")
-    running = [context.Process(target=again_and_again, args=(passes, 10)) for _ in range(3)]
+    running = [
+        context.Process(target=again_and_again, args=(passes, 10), daemon=True) for _ in range(3)
+    ]
     for process in running:
         process.start()
     while any(process.is_alive() for process in running):

@@ -88,7 +88,11 @@ def test_a_conversation_is_asked_and_scored(tmp_path):
         ({"messages": [USER]}, [USER], (), None),
         ({"messages": [USER], "grade": "a"}, [USER], (), None),
         (
-            {"input": {"messages": [USER], "tools": TOOLS}, "preferred_output": [YES]},
+            {
+                "input": {"messages": [USER], "tools": TOOLS},
+                "preferred_output": [YES],
+                "non_preferred_output": [YES],
+            },
             [USER],
             TOOLS,
             YES,

@@ -1,11 +1,10 @@
 """What a distrustful engineer tries: through the real command line, one fault a test."""
 
 import json
-import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import controller.evaluate.measure as evaluation
 from backends.atomic_files import locked, write_atomic
 from backends.testing import ScriptedBackend
 from controller.cli import run
+from tests import children
 
 SPEC = """\
 backend: odd
@@ -156,7 +156,10 @@ class Shell:
     def git(self, *arguments: str) -> None:
         options = ["-c", "user.name=a", "-c", "user.email=a@b"]
         subprocess.run(
-            ["git", "-C", str(self.root), *options, *arguments], check=True, capture_output=True
+            ["git", "-C", str(self.root), *options, *arguments],
+            check=True,
+            capture_output=True,
+            timeout=60,
         )
 
     def commit(self) -> None:
@@ -189,25 +192,8 @@ def shell(tmp_path, capsys, monkeypatch):
     sys.modules.pop("odd_plugin", None)
 
 
-@contextmanager
 def background(shell, *arguments: str):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{shell.top / 'packages'}:{Path(__file__).parents[3]}",
-        "PYTHONUNBUFFERED": "1",
-    }
-    with subprocess.Popen(
-        [sys.executable, "-m", "controller", "--dir", str(shell.root), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
+    return children.background(shell.root, shell.top / "packages", *arguments)
 
 
 def until(condition, seconds: float = 20.0) -> None:
@@ -470,7 +456,7 @@ def test_protection_waits_for_the_job(shell):
     shell.declare(more="lifecycle: {protect: true}\n")
     with background(shell, "apply", "-y") as process:
         time.sleep(8)
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.communicate(timeout=20)[0]
 
 
 def test_reconcile_of_policies_is_no_error(shell):
@@ -666,7 +652,7 @@ def test_a_job_that_is_taken_over_is_waited_for(shell):
             assert shell("apply", "-y", "--no-wait")[0] == 0
             shell.root = mine
         time.sleep(4)
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.communicate(timeout=20)[0]
 
 
 def test_a_rename_is_that_of_the_fine_tune_that_was_in_production(shell):

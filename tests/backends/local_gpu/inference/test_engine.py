@@ -247,7 +247,7 @@ def test_a_killed_child_is_told_of_and_replaced(world):
         except BackendError as error:
             caught.put(error)
 
-    waiting = [threading.Thread(target=wait) for _ in range(4)]
+    waiting = [threading.Thread(target=wait, daemon=True) for _ in range(4)]
     for thread in waiting:
         thread.start()
     assert caught.get(timeout=60) is None

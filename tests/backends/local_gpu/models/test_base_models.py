@@ -142,6 +142,11 @@ def test_the_parents_side_needs_none_of_the_training_packages():
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+        timeout=60,
     )
     assert answer.stdout.strip() == "[]"

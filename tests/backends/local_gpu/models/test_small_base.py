@@ -116,6 +116,7 @@ def test_two_runs_give_the_same_bytes_and_a_model_that_answers(tmp_path):
         encoding="utf-8",
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(DATA.parents[1])},
+        timeout=60,
     )
 
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from backends.contract.errors import BackendError, BaseModelMissing
 from backends.contract.jobs import BaseModel
+from backends.installation import install_command
 from backends.local_gpu.tokens.chat_tokens import load_chat
 from backends.local_gpu.tokens.inspector import LocalInspector
 
@@ -351,9 +352,14 @@ for ask in (lambda: inspector.count([example]), lambda: inspector.show(example))
         print(error.message, error.remedy, sep=" / ")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
-    missing = "counting tokens needs the package tokenizers / pip install 'ftctl[local]'"
+    missing = f"counting tokens needs the package jinja2 / {install_command('local')}"
     told, *rest = done.stdout.splitlines()
     # What was not checked is another's to check: it must not be remembered as checked.
     assert not told.startswith(inspector.identity)
@@ -457,6 +463,11 @@ except BackendError as error:
     print(error.message)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert done.stdout == "the base model's chat template leaves out the system's text\n"

@@ -8,6 +8,7 @@ import pytest
 
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError, BaseModelMissing
+from backends.installation import install_command
 from backends.openai.api.endpoints import base_url, is_loopback, is_official, settings
 from backends.openai.backend import OpenAIBackend, create
 
@@ -94,7 +95,7 @@ def test_identity_is_the_model_alone(tmp_path):
 def test_importing_and_checking_need_no_sdk(tmp_path):
     program = """
 import sys
-for name in ("openai", "dotenv", "bpe_openai"):
+for name in ("openai", "dotenv", "bpe_openai", "tenacity"):
     sys.modules[name] = None
 from pathlib import Path
 from backends.contract.backend import Endpoint
@@ -117,11 +118,12 @@ for ask in (lambda: backend.find_jobs(["f"]), lambda: inspector.count([{"message
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     )
 
     assert done.stdout.splitlines() == [
-        "the openai backend needs: pip install 'ftctl[openai]' / the package openai is missing",
-        "counting tokens needs the package bpe_openai / pip install 'ftctl[openai]'",
+        f"the openai backend needs the package openai / {install_command('openai')}",
+        f"counting tokens needs the package bpe_openai / {install_command('openai')}",
     ]
 
 

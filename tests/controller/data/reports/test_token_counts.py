@@ -13,8 +13,8 @@ from hypothesis import strategies as some
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Limits
 from backends.testing.words import WordInspector
-from controller.data.examples.conversation_view import blocks
-from controller.data.reports.token_counts import histogram, spread, token_lengths
+from controller.data.examples.conversation_view import read_blocks
+from controller.data.reports.token_counts import histogram, length_stats, token_lengths
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def test_another_inspector_counts_anew(part, tmp_path):
 def test_a_damaged_file_is_counted_anew(part, tmp_path, damage: bytes):
     inspector = Watched()
     counted = token_lengths(part, inspector, tmp_path)
-    (kept,) = (tmp_path / "lengths").iterdir()
-    kept.write_bytes(damage)
+    (cached_bytes,) = (tmp_path / "lengths").iterdir()
+    cached_bytes.write_bytes(damage)
     assert token_lengths(part, inspector, tmp_path) == counted
     assert sum(inspector.asked) == 5_000
 
@@ -83,7 +83,7 @@ def test_blocks_are_whole_lines_whatever_their_length(tmp_path, monkeypatch):
         bytes([97 + n % 26]) * length + b"\n" for n, length in enumerate([1, 40, 15, 16, 0, 3])
     ]
     path.write_bytes(b"".join(lines))
-    found = list(blocks(path))
+    found = list(read_blocks(path))
     assert b"".join(found) == b"".join(lines)
     assert all(block.endswith(b"\n") for block in found)
     assert len(found) > 2
@@ -99,7 +99,7 @@ def test_blocks_are_whole_lines_whatever_their_length(tmp_path, monkeypatch):
     ],
 )
 def test_percentiles_are_lengths_that_occur(given, expected):
-    found = spread(array("I", given))
+    found = length_stats(array("I", given))
     assert (found.total, found.p50, found.p90, found.p99, found.longest) == expected
 
 

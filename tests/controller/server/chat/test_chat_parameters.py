@@ -1,4 +1,4 @@
-"""Every parameter and message of a chat request: honoured, harmless, or refused by name."""
+"""Every parameter and message of a chat request: honoured, safe_filename, or refused by name."""
 
 import openai
 import pytest

@@ -55,7 +55,7 @@ def test_pieces_come_as_they_are_made(talking):
     def read():
         pieces.extend(ask(talking, stream=True))
 
-    thread = threading.Thread(target=read)
+    thread = threading.Thread(target=read, daemon=True)
     thread.start()
     time.sleep(0.2)
     assert pieces == []
@@ -75,7 +75,10 @@ def test_an_answer_nobody_reads_is_given_up(talking):
 def test_many_ask_at_once_and_share_one_engine(talking, eventually):
     talking.backend.gate.clear()
     answers = []
-    threads = [threading.Thread(target=lambda: answers.append(ask(talking, n=2))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: answers.append(ask(talking, n=2)), daemon=True)
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     eventually(lambda: len(talking.backend.asked) >= 16)
@@ -122,7 +125,7 @@ def test_text_parts_are_one_text(talking):
 def test_too_many_answers_at_once_are_told_to_come_back(tmp_path, eventually):
     with serving(tmp_path, Talking(tmp_path / "s"), Limits(chats=1)) as server:
         server.backend.gate.clear()
-        stream = threading.Thread(target=lambda: [*ask(server, stream=True)])
+        stream = threading.Thread(target=lambda: [*ask(server, stream=True)], daemon=True)
         stream.start()
         eventually(lambda: server.backend.asked)
         assert refused(ask, server) == (429, "rate_limit_exceeded", None)
