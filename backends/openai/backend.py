@@ -20,6 +20,7 @@ from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
+from backends.contract.methods import METHODS
 from backends.installation import install_command
 from backends.openai import hyperparameters, prices
 from backends.openai.api.endpoints import (
@@ -99,12 +100,12 @@ class OpenAIBackend:
         if base_model.startswith(("./", "../", "/")) or not base_model.strip():
             raise BaseModelMissing(
                 f"{base_model[:100]!r} is no model of a server",
-                "name one that the server trains, or write `backend: local-gpu`",
+                "Name one that the server trains, or write `backend: local-gpu`.",
             )
         if revision is not None:
             raise BaseModelMissing(
                 "a server's models have no revision",
-                "remove `revision`, and name a dated snapshot in `base_model`",
+                "Remove `revision`, and name a dated snapshot in `base_model`.",
             )
         return BaseModel(
             reference=base_model,
@@ -143,7 +144,7 @@ class OpenAIBackend:
         if is_loopback(self._url):
             return Estimate(usd=(0.0, 0.0), steps=steps)
         price = self._prices.price(request.base_model.reference)
-        if price is None or request.method == "reinforcement":
+        if price is None or not METHODS[request.method].learns_answers:
             return Estimate(steps=steps)
         if tokens is None:
             tokens = self._count(request, price.max_example_tokens)
@@ -268,7 +269,8 @@ class OpenAIBackend:
                 if not error.is_missing:
                     raise
                 raise ModelMissing(
-                    f"{self._server} has no model {model_id}", "there is nothing to delete"
+                    f"{self._server} has no model {model_id}",
+                    "Take another model: there is nothing to delete.",
                 ) from error
 
     @cached_property

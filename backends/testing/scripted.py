@@ -21,6 +21,7 @@ from backends.contract.errors import (
 )
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
+from backends.contract.methods import SUPERVISED
 from backends.testing.engine import ScriptedEngine
 from backends.testing.scripted_jobs import ScriptedJobs
 from backends.testing.scripts import GOES_WELL, Answer, Moment, Script, answer_well, raise_crash
@@ -103,7 +104,7 @@ class ScriptedBackend:
     def capabilities(self) -> Capabilities:
         """Return what this backend can do."""
         return Capabilities(
-            methods=frozenset({"supervised"}),
+            methods=frozenset({SUPERVISED.name}),
             remote=self.remote,
             paid=self.usd != (0.0, 0.0),
             tracking=frozenset({"wandb"}),
@@ -113,7 +114,7 @@ class ScriptedBackend:
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check `learning_rate` and `num_train_epochs`, and write out their defaults."""
         problems = []
-        if method != "supervised":
+        if method != SUPERVISED.name:
             problems.append(FieldProblem(field="method", message=f"does not do {method}"))
         for key, value in raw.items():
             if key not in _DEFAULTS:

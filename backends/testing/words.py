@@ -7,13 +7,14 @@ from typing import Any
 
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
+from backends.contract.methods import SUPERVISED, TEXT, form_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WordInspector:
     """Implements `ExampleInspector` without tokenizer and template."""
 
-    method: str = "supervised"
+    method: str = SUPERVISED.name
     limits: Limits = field(default_factory=Limits)
     """What a dataset may be; a test sets others."""
     refused: str | None = None
@@ -36,7 +37,7 @@ class WordInspector:
     def check(self, example: Mapping[str, Json]) -> None:
         """Refuse an example with the refused word."""
         if self.refused is not None and self.refused in json.dumps(example, ensure_ascii=False):
-            raise BackendError(f"the trainer refuses {self.refused!r}", "take the word out")
+            raise BackendError(f"the trainer refuses {self.refused!r}", "Take the word out.")
 
     def all_pass(self, lines: bytes) -> bool:
         """Say yes where the refused word is nowhere."""
@@ -53,11 +54,11 @@ class WordInspector:
 
 
 def _pieces(example: Mapping[str, Any]) -> Iterator[Piece]:
-    if "text" in example:
+    form = form_of(example)
+    if form is TEXT:
         yield from _words(str(example["text"]), trained=True)
-    asked = example.get("input", example)
-    answers = [*example.get("preferred_output", ()), *example.get("non_preferred_output", ())]
-    for message in [*asked.get("messages", ()), *answers]:
+        return
+    for message in [*form.question(example), *form.answers(example)]:
         yield Piece(text=f"{message['role']}:", trained=False)
         trained = message["role"] == "assistant" and message.get("weight") != 0
         content = message.get("content") or message.get("tool_calls")

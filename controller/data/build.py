@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from backends.contract.inspector import Limits
+from backends.contract.methods import METHODS
 from controller.data.errors import DataError
 from controller.data.pipeline.batches import read_batches
 from controller.data.pipeline.build_request import REASONS, BuildRequest, BuildResult
@@ -32,7 +33,6 @@ from controller.spec.data import Fraction
 MIN_TRAIN = 10
 """A model learns nothing from fewer conversations, and the hosted service refuses them."""
 
-_TEXTS = "continued-pretraining"
 
 _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 
@@ -100,8 +100,7 @@ def _decided(
         return select_examples(spool, order.data, files, note, order.recipe)
     except DataError as error:
         field = f"data.{error.field}"
-        problem = Problem(file=order.file, field=field, message=error.message, remedy=error.remedy)
-        raise InvalidInput([problem]) from None
+        raise InvalidInput([error.problem(file=order.file, field=field)]) from None
 
 
 def _prepare(
@@ -228,7 +227,7 @@ def _too_few(order: BuildRequest, parts: WrittenSplits, books: ReportBuilder) ->
     held_out = parts.files["held_out.jsonl"].lines
     dropped = books.dropped_by()
     besides = f" ({held_out} held out, {dropped})" if held_out or books.dropped else ""
-    fewest = 1 if order.method == _TEXTS else MIN_TRAIN
+    fewest = METHODS[order.method].min_examples
     if order.inspector is not None:
         fewest = max(fewest, order.inspector.limits.min_examples)
     if train < fewest:
@@ -246,13 +245,13 @@ def _too_few(order: BuildRequest, parts: WrittenSplits, books: ReportBuilder) ->
             field="data.held_out",
             message=f"has no example ({train} to train on, {dropped})",
             remedy="Raise the fraction: held_out: {fraction: 0.2}, or add rows."
-            if fraction and order.method != _TEXTS
+            if fraction and not METHODS[order.method].is_of_texts
             else _more(order),
         )
 
 
 def _more(order: BuildRequest) -> str:
-    if order.method == _TEXTS:
+    if METHODS[order.method].is_of_texts:
         return "Add texts, or make more of one: chunk: paragraph, or chunk: 4000 (characters)."
     return "Add rows, or another source."
 

@@ -16,6 +16,7 @@ from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, JobState
+from backends.contract.methods import form_of
 from controller.canonical import canonical_json
 from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.gate import CANDIDATE
@@ -176,16 +177,12 @@ def read_prompts(path: Path) -> Iterator[Prompt]:
 
 def _prompt(example: Mapping[str, Any]) -> Prompt:
     """Return an example's prompt. The expected answer of a preference pair is the preferred one."""
-    if "text" in example and "messages" not in example:
-        # A plain text of continued pre-training has no prompt; only its loss is measured.
-        return Prompt(messages=(), reference=example)
-    asked = example.get("input", example)
-    turns: list[dict[str, Any]] = [*asked["messages"], *example.get("preferred_output", ())]
-    *before, last = turns
-    if last["role"] != "assistant":
-        # A prompt for reinforcement has no expected answer.
-        return Prompt(messages=asked["messages"], tools=asked.get("tools", ()))
-    return Prompt(messages=before, tools=asked.get("tools", ()), reference=last)
+    form = form_of(example)
+    return Prompt(
+        messages=form.question(example),
+        tools=form.tools(example),
+        reference=form.reference(example),
+    )
 
 
 def answers_path(state: Path, build: str, evaluation: str) -> Path:

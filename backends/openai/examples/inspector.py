@@ -14,6 +14,7 @@ from typing import Any, Final
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
+from backends.contract.methods import METHODS
 from backends.installation import install_command
 from backends.openai.api.endpoints import EXTRA
 from backends.openai.examples.encodings import encoding_name
@@ -67,7 +68,7 @@ class OpenAIInspector:
     def all_pass(self, lines: bytes) -> bool:
         """Return True where no rule concerns plain conversations, as in supervised training."""
         del lines
-        return self.method == "supervised" or not (self._is_strict or self.reads)
+        return METHODS[self.method].is_of_conversations or not (self._is_strict or self.reads)
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example token by token.
@@ -80,7 +81,7 @@ class OpenAIInspector:
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
         """Warn of features that the published rules leave open; others are always read."""
-        is_unclear = self._is_strict and self.method != "reinforcement"
+        is_unclear = self._is_strict and METHODS[self.method].learns_answers
         return [_DEVELOPER] if is_unclear and "developer" in features else []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def open_inspector(
     kind = "compatible" if near else endpoint.kind
     published = PUBLISHED[kind]
     price = prices.price(model)
-    is_graded = method == "reinforcement"
+    is_graded = not METHODS[method].learns_answers
     limits = Limits(
         min_examples=published.examples,
         max_bytes=published.file_bytes,

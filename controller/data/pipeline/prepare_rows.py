@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from xxhash import xxh3_128_digest
 
 from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.methods import METHODS
 from controller.canonical import canonical_json
 from controller.data.errors import DataError, EmptyExample, PersonalDataFound
 from controller.data.examples.compared_parts import rest_of, texts_of
@@ -38,7 +39,7 @@ from controller.data.report import Effect, StepName
 from controller.data.select.split import Hash, hash_threshold, seeded_hash
 from controller.data.sources.source_file import Noted, NumberedRow
 from controller.data.storage.columns import HELD_OUT, NO_KEY, TRAIN, BlockBuilder, Column
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, join_names, quote
 from controller.data.transforms.normalise import (
     check,
     collapse_whitespace,
@@ -115,8 +116,10 @@ class RowPreparer:
         prepare, split = preparation.prepare, preparation.split
         self._split = split if split and (split.group_by or split.stratify_by) else None
         # An example that is already normal and learnable stays the same object.
-        is_supervised = preparation.method == "supervised"
-        self._changes_nothing = is_supervised and len(self._steps) == 1 and prepare.pii == "off"
+        is_of_conversations = METHODS[preparation.method].is_of_conversations
+        self._changes_nothing = (
+            is_of_conversations and len(self._steps) == 1 and prepare.pii == "off"
+        )
         is_chat = preparation.source.columns is None and preparation.source.shape in (None, "chat")
         self._columns = preparation.columns
         self._in_shards = prepare.deduplicate != "off"
@@ -147,7 +150,7 @@ class RowPreparer:
         needs_example = self._where or self._split or self._near or self._counts
         is_known = preparation.source.columns is None and preparation.source.shape in PLAIN_SHAPES
         # Settings that recipes treat differently for any row.
-        self._matters = bool(self._where or self._near or self._personal) or not is_supervised
+        self._matters = bool(self._where or self._near or self._personal) or not is_of_conversations
         self._spells_lines = self._changes_nothing and is_known and not needs_example
 
     def run(self, batch: Batch) -> BatchResult:
@@ -401,7 +404,7 @@ def _value(row: Row, column: str, key: str) -> bytes:
     if not found:
         raise DataError(
             f"there is no {quote(column)}, which data.held_out.{key} names",
-            f"{did_you_mean(column, row)}There are: {join_names(row)}",
+            choice(column, row),
         )
     return normal_text(value).encode() if isinstance(value, str) else canonical_json(value)
 

@@ -359,7 +359,7 @@ for ask in (lambda: inspector.count([example]), lambda: inspector.show(example))
         check=True,
         timeout=60,
     )
-    missing = f"counting tokens needs the package tokenizers / {install_command('local')}"
+    missing = f"counting tokens needs the package jinja2 / {install_command('local')}"
     told, *rest = done.stdout.splitlines()
     # What was not checked is another's to check: it must not be remembered as checked.
     assert not told.startswith(inspector.identity)
