@@ -10,7 +10,7 @@ Exceptions::
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeAlias
 
@@ -162,21 +162,33 @@ def objects(page: Body) -> Sequence[Body]:
     return [one for one in data if isinstance(one, Mapping)]
 
 
-def next_cursor(page: Body, seen: set[str], limit: int) -> str | None:
-    """Return the cursor of the next page; None when there is none.
+def read_pages(fetch: Callable[[str | None], Body], limit: int) -> Iterator[Body]:
+    """Yield the objects of a list, page by page.
 
     Args:
-        page: The page just read.
-        seen: The cursors so far; a server that repeats one is not followed for ever.
-        limit: How many objects were asked for; a full page without `has_more` has a next one.
+        fetch: Returns the page after a cursor; None is the first page.
+        limit: Objects in a full page. A full page that does not say `has_more` has a next page.
+
+    Raises:
+        OutcomeUnknown: A page is not a list.
     """
-    data = objects(page)
-    last = str(data[-1].get("id") or "") if data else ""
-    more = page.get("has_more")
-    if not last or last in seen or not (len(data) >= limit if more is None else more):
-        return None
-    seen.add(last)
-    return last
+    cursors: set[str] = set()
+    cursor: str | None = None
+    while True:
+        page = fetch(cursor)
+        yield from objects(page)
+        cursor = next_cursor(page, limit)
+        # A server that repeats a cursor would be read for ever.
+        if cursor is None or cursor in cursors:
+            return
+        cursors.add(cursor)
+
+
+def next_cursor(page: Body, limit: int) -> str | None:
+    """Return the cursor of the next page; None if this page is the last. See `read_pages`."""
+    data, more = objects(page), page.get("has_more")
+    is_last = len(data) < limit if more is None else not more
+    return None if is_last or not data else str(data[-1].get("id") or "") or None
 
 
 def texts(body: Body, *keys: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.contract.errors import BackendError
-from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, next_cursor, objects
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, read_pages
 from backends.openai.api.retry_policy import LONGEST_POLL_S, RetryPolicy
 from backends.openai.api.waiting import Waiting
 from backends.openai.jobs.job_matching import LocalFile
@@ -70,16 +70,9 @@ def read_local(path: Path, most_bytes: int | None) -> LocalFile:
 
 def find_files(client: "Client", wanted: LocalFile) -> Iterator[RemoteFile]:
     """Yield the server's copies of a file: same name, size and purpose, and usable."""
-    after: str | None = None
-    seen: set[str] = set()
-    while True:
-        page = client.list_files(limit=_PAGE, after=after)
-        for file in objects(page):
-            if _is_copy(file, wanted):
-                yield _remote(file, uploaded=False)
-        after = next_cursor(page, seen, _PAGE)
-        if after is None:
-            return
+    for file in read_pages(lambda after: client.list_files(limit=_PAGE, after=after), _PAGE):
+        if _is_copy(file, wanted):
+            yield _remote(file, uploaded=False)
 
 
 def ensure_file(

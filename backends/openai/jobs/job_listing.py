@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backends.openai.api.protocol import Body, Rejected, next_cursor, objects
+from backends.openai.api.protocol import Body, Rejected, read_pages
 from backends.openai.jobs.job_matching import (
     FINGERPRINT,
     NAME,
@@ -27,16 +27,11 @@ _ATTEMPTS: Final = range(1, 10)
 
 def read_jobs(client: "Client", metadata: Mapping[str, str] | None = None) -> Iterator[Body]:
     """Yield jobs, newest first at most servers; the filter may be ignored by the server."""
-    after: str | None = None
-    seen: set[str] = set()
-    while True:
-        page = client.list_jobs(limit=PAGE, after=after, metadata=metadata or {})
-        for job in objects(page):
-            if job.get("id"):
-                yield job
-        after = next_cursor(page, seen, PAGE)
-        if after is None:
-            return
+
+    def fetch(after: str | None) -> Body:
+        return client.list_jobs(limit=PAGE, after=after, metadata=metadata or {})
+
+    return (job for job in read_pages(fetch, PAGE) if job.get("id"))
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job, JobState, Progress
-from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, next_cursor, objects
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, objects, read_pages
 from backends.openai.jobs.conversions import (
     model_of,
     result_metrics,
@@ -78,14 +78,9 @@ class JobPoller:
 
     def events(self, job_id: str) -> Iterator[Body]:
         """Yield a job's events, newest first."""
-        after: str | None = None
-        seen: set[str] = set()
-        while True:
-            page = self._client.list_events(job_id, limit=_EVENTS, after=after)
-            yield from objects(page)
-            after = next_cursor(page, seen, _EVENTS)
-            if after is None:
-                return
+        return read_pages(
+            lambda after: self._client.list_events(job_id, limit=_EVENTS, after=after), _EVENTS
+        )
 
     def _few(self, wanted: Iterable[str]) -> dict[str, Body]:
         found = {}
