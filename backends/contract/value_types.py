@@ -1,4 +1,4 @@
-"""Whether a value is what a type of the contract asks for: every field, to the last string.
+"""Comparison of values with types of the contract: every field, to the last string.
 
 Made for the records of `backends.contract`, whose annotations are read as they stand. Pure.
 """
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 from backends.contract.inspector import Json
 
 Misfit: TypeAlias = tuple[str, str]
-"""The value that was found, and the type that was asked for; both for people."""
+"""The found value and the expected type, both for people."""
 Check: TypeAlias = Callable[[object], Misfit | None]
 
 _NUMBERS: Final[Mapping[Hashable, tuple[type, ...]]] = {int: (int,), float: (int, float)}
@@ -30,8 +30,8 @@ def check_of(wanted: Hashable) -> Check:
     """Return the function that compares a value with a type.
 
     Args:
-        wanted: A class, a dataclass, a union, or a list, tuple, dict or set of them; a text
-            stands for `Json`.
+        wanted: A class, a dataclass, a union, or a list, tuple, dict or set of them; a text is
+            `Json`.
     """
     origin, parts = get_origin(wanted), get_args(wanted)
     if isinstance(wanted, str):
@@ -54,12 +54,12 @@ def check_of(wanted: Hashable) -> Check:
 
 
 def misfit(value: object, wanted: Hashable) -> Misfit | None:
-    """Compare a value with a type; None where it fits."""
+    """Compare a value with a type; return None if it fits."""
     return check_of(wanted)(value)
 
 
 def shown(value: object) -> str:
-    """Return a value as people may see it: short, whatever it is."""
+    """Return a short text of a value, whatever it is."""
     return reprlib.repr(value)
 
 
@@ -72,7 +72,7 @@ def _plain(wanted: Hashable) -> Check:
     kinds = _NUMBERS.get(wanted) or ((wanted,) if isinstance(wanted, type) else (type(None),))
 
     def check(value: object) -> Misfit | None:
-        # True is a number to Python, and to nobody else.
+        # To Python, True is a number.
         fits = isinstance(value, kinds) and (wanted is bool or not isinstance(value, bool))
         return None if fits else (shown(value), named(wanted))
 
@@ -101,7 +101,7 @@ def _any_of(wanted: Hashable, parts: Sequence[Any]) -> Check:
             found = one(value)
             if found is None:
                 return None
-            # A record with a wrong field is nearer than another type: it says which.
+            # A record with a wrong field says more than a value of another type.
             if found[0] != shown(value):
                 nearest = found
         return nearest or (shown(value), named(wanted))

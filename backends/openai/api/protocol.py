@@ -1,11 +1,11 @@
-"""What a call to a server can come to, apart from its answer.
+"""Objects of the protocol, and the two ways in which a call fails.
 
-A call that went wrong was either refused, and then nothing happened at the server, or it is
-unclear whether anything did. Everything about never paying twice rests on this difference.
+Either the server rejected the call, and nothing happened there, or the outcome is unknown. The
+promise never to pay twice depends on this difference.
 
 Exceptions::
 
-    Rejected   a definite no: 4xx, without 408 and 409
+    Rejected         a definite no: 4xx, without 408 and 409
     OutcomeUnknown   no answer, or none that says yes or no: 408, 409, 5xx, a dropped connection, no JSON
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self, TypeAlias
 
 Body: TypeAlias = Mapping[str, Any]
-"""A JSON object as a server sent it; nothing in it is certain."""
+"""A JSON object as a server sent it, unchecked."""
 
 _NOT_FOUND: Final = 404
 SHOWN: Final = 500
@@ -135,7 +135,7 @@ class OutcomeUnknown(Exception):
 
 
 def clean(text: object, secret: str = "") -> str:
-    """Make a server's text fit to be shown: one line, short, without control codes or the key."""
+    """Return a server's text for people: one short line, without control codes and keys."""
     shown = str(text)
     if secret:
         shown = shown.replace(secret, "***")
@@ -154,11 +154,11 @@ def objects(page: Body) -> Sequence[Body]:
     """Return the objects of a list answer.
 
     Raises:
-        OutcomeUnknown: It is no list.
+        OutcomeUnknown: The answer is not a list.
     """
     data = page.get("data")
     if not isinstance(data, list):
-        raise OutcomeUnknown("the answer is no list", cause=NOT_THE_API)
+        raise OutcomeUnknown("the answer is not a list", cause=NOT_THE_API)
     return [one for one in data if isinstance(one, Mapping)]
 
 
@@ -192,7 +192,7 @@ def next_cursor(page: Body, limit: int) -> str | None:
 
 
 def texts(body: Body, *keys: str) -> Iterator[str]:
-    """Yield the values of some keys that are text."""
+    """Yield the texts among the values of some keys."""
     for key in keys:
         value = body.get(key)
         if isinstance(value, str) and value:
