@@ -59,7 +59,13 @@ LAYERS = (
     ("backends.openai.jobs",),
     ("backends.openai.backend",),
     # controller
-    ("controller", "controller.canonical", "controller.dates", "controller.errors"),
+    (
+        "controller",
+        "controller.canonical",
+        "controller.dates",
+        "controller.errors",
+        "controller.render.text",
+    ),
     (
         "controller.failures",
         "controller.repository_files",
@@ -147,7 +153,7 @@ PURE = (
     "controller/evaluate/gate.py",
     "controller/evaluate/metrics.py",
     "controller/lockfile/model.py",
-    "controller/plan/*.py",
+    "controller/plan/**/*.py",
     "controller/render/*.py",
 )
 IMPURE_MODULES = {

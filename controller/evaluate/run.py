@@ -26,8 +26,8 @@ from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.metrics import loss_alone, score
 from controller.lockfile.model import Build, Entry, Scores
-from controller.plan.actions import Desired
-from controller.plan.fingerprint import short
+from controller.plan.desired import Desired
+from controller.plan.fingerprint import short_id
 from controller.plan.versions import is_comparable
 from controller.spec.load import FOLDER
 from controller.spec.model import Evaluation as EvaluationSpec
@@ -124,7 +124,7 @@ def require_model(build: Build, at: Place) -> None:
     alive = [job for job in found.get(build.fingerprint, ()) if job.state is JobState.SUCCEEDED]
     if not alive:
         message = (
-            f"the model of build {short(build.fingerprint)} is not at {build.backend} any more"
+            f"the model of build {short_id(build.fingerprint)} is not at {build.backend} any more"
         )
         remedy = "Bring it back, or change the spec: nothing is retrained silently."
         raise BackendError(message, remedy)
@@ -220,7 +220,7 @@ def _base_model(build: Build, desired: Desired, at: Place) -> BaseModel:
     )
     if found.identity != identity:
         message = (
-            f"build {short(build.fingerprint)} was trained from another {build.base_model} than "
+            f"build {short_id(build.fingerprint)} was trained from another {build.base_model} than "
             "the one that is here"
         )
         remedy = "Bring that one back, or take `production` out of evaluation.compare_to."

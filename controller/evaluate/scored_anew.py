@@ -9,7 +9,7 @@ from typing import Any, Final
 from backends.contract.backend import Capabilities, Encoder
 from controller.data.dataset import Dataset
 from controller.lockfile.model import Entry
-from controller.plan.actions import Desired
+from controller.plan.desired import Desired
 from controller.plan.versions import NEWEST, version_of
 
 _SIGNS: Final = (b'"tool_calls":', b'"reasoning', b'"thinking":', b"<think>", b'"content":[')
