@@ -35,6 +35,7 @@ from backends.contract.jobs import (
     TrainRequest,
 )
 from backends.contract.methods import SUPERVISED
+from backends.did_you_mean import use_one_of
 from backends.testing.engine import ScriptedEngine
 from backends.testing.scripts import (
     GOES_WELL,
@@ -148,7 +149,7 @@ class ScriptedBackend:
             problems.append(FieldProblem(field="method", message=f"does not do {method}"))
         for key, value in raw.items():
             if key not in _DEFAULTS:
-                remedy = f"Known: {', '.join(_DEFAULTS)}."
+                remedy = use_one_of(_DEFAULTS)
                 problems.append(FieldProblem(field=key, message="is not known", remedy=remedy))
             elif isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
                 message = f"must be a number above 0, not {value!r}"

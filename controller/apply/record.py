@@ -24,7 +24,7 @@ def record(action: Record, context: ApplyContext) -> Result:
     elif superseded:
         outcome = Outcome(action=action, message=f"{describe_end(job)}; no spec asks for it now")
     else:
-        remedy = f"`ftctl logs {name}` shows its log; `ftctl retry {name}` tries again."
+        remedy = f"Read its log with `ftctl logs {name}`, and try again with `ftctl retry {name}`."
         message = with_remedy(f"job {job.id} {failure_text(job)}", remedy)
         outcome = Outcome(action=action, message=message, exit_code=ExitCode.ERROR)
     return Result(outcome=outcome, entries=entries)

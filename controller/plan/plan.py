@@ -266,7 +266,7 @@ def _without_spec(
         )
         return _held(name, f"{file} is gone, but it is protected", remedy)
     if not around.declared:
-        remedy = "Is --dir right? To forget them all, delete finetunes/ftctl.lock."
+        remedy = "Check --dir. To forget them all, delete finetunes/ftctl.lock."
         return _held(name, "no spec is left at all, which looks like a mistake", remedy)
     if strangers:
         reason = f"{file} is gone, and {strangers[0]}, which may be its new name, cannot be read"

@@ -121,7 +121,7 @@ class _Run:
         prepared = prepare_pass(self.project, ledger.lockfile, self.prepared)
         error = prepared.settings_error
         if error is not None and self.passes:
-            remedy = "What was done until then is recorded. Correct it, then `ftctl apply` again."
+            remedy = "Correct it, then `ftctl apply` again: what was done until then is recorded."
             raise FtctlError(str(error), remedy) from error
         return prepared
 

@@ -58,7 +58,11 @@ def fetch(asked: FetchRequest) -> Fetched:
     source = asked.source
     name = str(source.hub)
     if not _NAME.fullmatch(name) or ".." in name:
-        raise DataError(f"{quote(name)} is no dataset's name", "hub: owner/name", field="hub")
+        raise DataError(
+            f"{quote(name)} is no dataset's name",
+            "Write it like this: hub: owner/name",
+            field="hub",
+        )
     shown = _shown(source)
     token = asked.environment.get("HF_TOKEN") or None
     commit = source.revision or ""
@@ -103,7 +107,7 @@ def _commit(name: str, revision: str | None, shown: str, token: str | None) -> s
             f"there is no dataset {name} for who is not logged in", _LOGIN
         ) from None
     except HFValidationError as error:
-        raise DataError(_said(error), "hub: owner/name", field="hub") from None
+        raise DataError(_said(error), "Write it like this: hub: owner/name", field="hub") from None
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         raise SourceUnavailable(f"{shown} cannot be read: {_said(error)}", _AGAIN) from None
 
@@ -183,7 +187,7 @@ def _explained(shown: str, lines: TableWriter) -> Iterator[None]:
         raise SourceUnavailable(f"{shown} cannot be read: {_said(error)}", _LOGIN) from None
     except Exception as error:
         # Of its own many kinds: no data files, configurations to choose from, files of no format.
-        raise DataError(f"{shown}: {_said(error)}", "Mend `config` or `split`.", "hub") from error
+        raise DataError(f"{shown}: {_said(error)}", "Fix `config` or `split`.", "hub") from error
 
 
 def _said(error: Exception) -> str:

@@ -129,7 +129,7 @@ def detect_format(name: str, given: Kind | None = None) -> Kind:
     if kind is None:
         raise DataError(
             f"{name!r} has no known ending",
-            f"These are read: {', '.join(_KINDS)}; or say it: format: jsonl",
+            f"Use one of {', '.join(_KINDS)}, or say what it is: format: jsonl",
         )
     if packed and kind in BINARY:
         raise DataError(
