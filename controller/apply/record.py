@@ -20,6 +20,6 @@ def record(action: Record, context: ApplyContext) -> Result:
     if action.superseded:
         message = f"{describe_end(job)}; no spec asks for it now"
         return Result(message=message, entries={name: ended})
-    remedy = f"`ftctl logs {name}` shows its log; `ftctl retry {name}` tries again."
+    remedy = f"Read its log with `ftctl logs {name}`, and try again with `ftctl retry {name}`."
     message = with_remedy(f"job {job.id} {failure_text(job)}", remedy)
     return Result(message=message, entries={name: ended}, exit_code=ExitCode.ERROR)

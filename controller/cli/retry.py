@@ -56,5 +56,5 @@ def _raised(name: str, entry: Entry, ended: list[tuple[str, int]]) -> Entry:
     for fingerprint, attempt in ended:
         attempts[fingerprint] = max(attempts.get(fingerprint, 1), attempt + 1)
     if attempts == entry.attempts:
-        raise FtctlError(f"{name} has nothing to retry", "Only failed or lost jobs are retried.")
+        raise FtctlError(f"{name} has nothing to retry", "Retry failed or lost jobs only.")
     return with_changes(entry, attempts=attempts, job=None)

@@ -88,8 +88,8 @@ class LockedLockfile:
         except OSError as error:
             message = f"{LOCKFILE}: cannot be written: {error.strerror}"
             remedy = (
-                "The old lockfile is intact and nothing is lost: the new records wait in\n"
-                f"{self.journal} and are folded in by the next run."
+                "Run the command again once it can be written. Nothing is lost: the new records wait "
+                f"in\n{self.journal}, and the next run folds them in."
             )
             raise FtctlError(message, remedy) from None
         self.journal.unlink()

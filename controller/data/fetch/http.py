@@ -105,7 +105,7 @@ def _explained(place: ObjectUrl) -> Iterator[None]:
     except httpx2.InvalidURL as error:
         raise DataError(
             f"`url` is no address: {place.redact(error)}",
-            "https://example.com/a.jsonl",
+            "Write it like this: https://example.com/a.jsonl",
             field="url",
         ) from None
     except httpx2.HTTPError as error:

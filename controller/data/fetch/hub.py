@@ -58,7 +58,11 @@ def fetch(asked: FetchRequest) -> Fetched:
     source = asked.source
     name = str(source.hub)
     if not _NAME.fullmatch(name) or ".." in name:
-        raise DataError(f"{quote(name)} is no dataset's name", "hub: owner/name", field="hub")
+        raise DataError(
+            f"{quote(name)} is no dataset's name",
+            "Write it like this: hub: owner/name",
+            field="hub",
+        )
     display_path = _shown(source)
     token = asked.environment.get("HF_TOKEN") or None
     commit = source.revision or ""
@@ -103,7 +107,7 @@ def _commit(name: str, revision: str | None, display_path: str, token: str | Non
             f"there is no dataset {name} for who is not logged in", _LOGIN
         ) from None
     except HFValidationError as error:
-        raise DataError(_said(error), "hub: owner/name", field="hub") from None
+        raise DataError(_said(error), "Write it like this: hub: owner/name", field="hub") from None
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         raise SourceUnavailable(f"{display_path} cannot be read: {_said(error)}", _AGAIN) from None
 
@@ -188,7 +192,7 @@ def _explained(display_path: str, lines: TableWriter) -> Iterator[None]:
     except Exception as error:
         # Of its own many kinds: no data files, configurations to choose from, files of no format.
         raise DataError(
-            f"{display_path}: {_said(error)}", "Mend `config` or `split`.", "hub"
+            f"{display_path}: {_said(error)}", "Fix `config` or `split`.", "hub"
         ) from error
 
 

@@ -86,15 +86,21 @@ def parse_object_url(asked: FetchRequest) -> ObjectUrl:
 def _parts(written: str) -> SplitResult:
     if not written.isprintable() or "::" in written:
         # Not shown: a chain may hold anything.
-        raise DataError("`url` must be one address, without `::`", "s3://bucket/a.jsonl", "url")
+        raise DataError(
+            "`url` must be one address, without `::`",
+            "Write it like this: s3://bucket/a.jsonl",
+            "url",
+        )
     try:
         parts = urlsplit(written)
         login = parts.username is not None or parts.password is not None
     except ValueError:
-        raise DataError("`url` is no address", "https://example.com/a.jsonl", "url") from None
+        raise DataError(
+            "`url` is no address", "Write it like this: https://example.com/a.jsonl", "url"
+        ) from None
     if parts.scheme not in WEB and parts.scheme not in STORES:
         what = f"{parts.scheme}:" if parts.scheme else "a path"
-        remedy = "A file of the repository is named by `path`."
+        remedy = "Name a file of the repository with `path`."
         known = join_names(f"{scheme}://" for scheme in (*WEB, *STORES) if scheme != "memory")
         raise DataError(f"`url` is {what}, which is not opened; these are: {known}", remedy, "url")
     if login:
@@ -104,7 +110,9 @@ def _parts(written: str) -> SplitResult:
             field="url",
         )
     if not parts.netloc:
-        raise DataError("`url` names no server or bucket", "s3://bucket/a.jsonl", "url")
+        raise DataError(
+            "`url` names no server or bucket", "Write it like this: s3://bucket/a.jsonl", "url"
+        )
     return parts
 
 

@@ -170,7 +170,7 @@ def _as_said(path: Path, compression: Compression, encoding: str, start: bytes) 
     except _Undecodable as error:
         raise DataError(
             f"byte 0x{error.byte:02x} is not {encoding}",
-            "Mend that line, or name another encoding.",
+            "Fix that line, or name another encoding.",
             line=error.line,
         ) from None
 

@@ -129,7 +129,7 @@ def detect_format(name: str, given: FileFormat | None = None) -> FileFormat:
     if file_format is None:
         raise DataError(
             f"{name!r} has no known ending",
-            f"These are read: {', '.join(_KINDS)}; or say it: format: jsonl",
+            f"Use one of {', '.join(_KINDS)}, or say what it is: format: jsonl",
         )
     if packed and file_format in BINARY:
         raise DataError(

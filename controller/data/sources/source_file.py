@@ -123,5 +123,5 @@ class SourceFile:
         """Return what is said of a row beyond `MAX_ROW`."""
         return DataError(
             f"{what} is longer than {self.MAX_ROW >> 20} MiB",
-            "Part it into several rows, or leave it out.",
+            "Split it into several rows, or leave it out.",
         )
