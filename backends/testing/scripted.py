@@ -148,7 +148,7 @@ class ScriptedBackend:
             problems.append(FieldProblem(field="method", message=f"does not do {method}"))
         for key, value in raw.items():
             if key not in _DEFAULTS:
-                remedy = f"known: {', '.join(_DEFAULTS)}"
+                remedy = f"Known: {', '.join(_DEFAULTS)}."
                 problems.append(FieldProblem(field=key, message="is not known", remedy=remedy))
             elif isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
                 message = f"must be a number above 0, not {value!r}"
@@ -161,7 +161,7 @@ class ScriptedBackend:
         """Take any base model to be here, unless `missing` names it."""
         del folder
         if base_model in self.missing:
-            raise BaseModelMissing(f"{base_model} is not here", "fetch it")
+            raise BaseModelMissing(f"{base_model} is not here", "Fetch it.")
         commit = revision or "0" * 40
         identity = f"scripted:{base_model}@{commit}"
         return BaseModel(reference=base_model, revision=commit, identity=identity)
@@ -262,7 +262,9 @@ class ScriptedBackend:
         with self._call("complete"):
             self._require_models(models)
             if None in models and base_model.reference in self.silent_bases:
-                raise ModelMissing(f"{base_model.reference} itself does not answer", "leave it out")
+                raise ModelMissing(
+                    f"{base_model.reference} itself does not answer", "Leave it out."
+                )
             return [[self._answer(model, prompt) for prompt in prompts] for model in models]
 
     def answers(self, base_model: BaseModel) -> bool:
@@ -352,7 +354,7 @@ class ScriptedBackend:
             }
         for model in models:
             if model is not None and model not in alive:
-                raise ModelMissing(f"there is no model {model}", "train it")
+                raise ModelMissing(f"there is no model {model}", "Train it.")
 
 
 def create(state: Path, endpoint: Endpoint) -> ScriptedBackend:

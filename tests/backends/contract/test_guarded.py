@@ -14,6 +14,7 @@ from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import (
     BackendError,
+    BackendUnknown,
     FieldProblem,
     HyperparametersInvalid,
     MachineFailed,
@@ -422,9 +423,10 @@ def test_a_plug_in_that_cannot_be_opened_is_named(tmp_path: Path, plug_in, sourc
     assert caught.value.remedy == REMEDY
 
 
-def test_a_name_that_nobody_announced_is_still_a_key_error(tmp_path: Path):
-    with pytest.raises(KeyError):
+def test_a_name_that_nobody_announced_is_answered_with_the_names_that_are(tmp_path: Path):
+    with pytest.raises(BackendUnknown, match="no backend is called 'nobody'") as caught:
         open_backend("nobody", tmp_path, Endpoint(name="default"))
+    assert caught.value.remedy == "Use one of: local-gpu, openai."
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def problems_of(tmp_path: Path, text: str) -> list[str]:
         ("exact_match: {}", "", "exact_match has no settings", "Write `- exact_match`."),
         ("{accuracy: {}, regex_match: {pattern: x}}", "", "has accuracy and regex_match in one item", "Write each metric as an item of the list."),
         ("3", "", f"{ALONE} 3", ""),
-        ("[accuracy]", "", f"{ALONE} a list", "Did you mean `accuracy`?"),
+        ("[accuracy]", "", f"{ALONE} a list", ""),
         ("{}", "", f"{ALONE} a mapping", ""),
         ("", "", f"{ALONE} empty", ""),
         ("accuracy:", ".accuracy", "must be a mapping of keys to values, not empty", ""),
@@ -114,11 +114,11 @@ def problems_of(tmp_path: Path, text: str) -> list[str]:
         ("accuracy: {labels: 환불}", ".accuracy.labels", "must be a list, not the text '환불'", ""),
         ("accuracy: {labels: ['']}", ".accuracy.labels[0]", "must not be empty", ""),
         ("accuracy: {labels: [1]}", ".accuracy.labels[0]", "must be text, not 1", 'Quote it: "1"'),
-        ("accuracy: {label: [a]}", ".accuracy.label", "is no known key", "Did you mean `labels`?"),
-        ("regex_match: {}", ".regex_match.pattern", "is missing", "Add `pattern: …`"),
+        ("accuracy: {label: [a]}", ".accuracy.label", "is not a known key", "Did you mean `labels`?"),
+        ("regex_match: {}", ".regex_match.pattern", "is missing", "Add `pattern: …`."),
         ("regex_match: {pattern: ''}", ".regex_match.pattern", "must not be empty", ""),
         ("regex_match: {pattern: '[가'}", ".regex_match.pattern", "not a regular expression: unterminated character set at position 0", ""),
-        ("regex_match: {patern: x, pattern: y}", ".regex_match.patern", "is no known key", "Did you mean `pattern`?"),
+        ("regex_match: {patern: x, pattern: y}", ".regex_match.patern", "is not a known key", "Did you mean `pattern`?"),
     ],
 )  # fmt: skip
 def test_a_wrong_metric_is_one_problem_with_its_line(tmp_path, written, field, message, remedy):
