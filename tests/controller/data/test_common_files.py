@@ -154,7 +154,7 @@ data:
         public(TOOLS, ONE_FILE, 265, 172, 50_000),
     ],
 )
-def test_conversations_are_what_the_service_describes(
+def test_conversations_are_what_the_service_describes(  # noqa: PLR0913, PLR0917 - a table
     typed, official, path, data, examples, tools, tokens
 ):
     typed.use(path, OPENAI + data)
