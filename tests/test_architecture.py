@@ -68,7 +68,13 @@ LAYERS = (
     ("backends.openai.jobs",),
     ("backends.openai.backend",),
     # controller
-    ("controller", "controller.canonical", "controller.dates", "controller.errors"),
+    (
+        "controller",
+        "controller.canonical",
+        "controller.dates",
+        "controller.errors",
+        "controller.render.text",
+    ),
     ("controller.help",),
     (
         "controller.repository_files",
@@ -165,7 +171,7 @@ PURE = (
     "controller/evaluate/metrics/*.py",
     "controller/evaluate/scoring.py",
     "controller/lockfile/model.py",
-    "controller/plan/*.py",
+    "controller/plan/**/*.py",
     "controller/render/*.py",
 )
 IMPURE_MODULES = {

@@ -111,6 +111,11 @@ class Problem:
         said = ": ".join(part for part in (place, self.field, self.message) if part)
         return said + "".join(f"\n    {line}" for line in self.remedy.splitlines())
 
+    @property
+    def one_line(self) -> str:
+        """The message and its remedy on one line."""
+        return ". ".join(" ".join(part.split()) for part in (self.message, self.remedy) if part)
+
 
 FieldProblem: TypeAlias = Problem
 """One thing wrong with one hyperparameter: `field`, `message` and `remedy`."""
@@ -154,8 +159,7 @@ class FtctlError(Exception):
     @property
     def one_line(self) -> str:
         """The message and its remedy on one line."""
-        found = self.problem()
-        return ". ".join(" ".join(part.split()) for part in (found.message, found.remedy) if part)
+        return self.problem().one_line
 
     def problem(self, *, file: str = "", line: int | None = None, field: str = "") -> Problem:
         """Return the error as a problem.

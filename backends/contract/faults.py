@@ -109,7 +109,7 @@ class Call:
         if not isinstance(error, OSError):
             return BackendError(message, self.guard.remedy)
         first = "Free some space" if error.errno in _FULL else "Fix that on this machine"
-        again = f"{first}, then run the same command again. If it stays:\n{self.guard.remedy}"
+        again = f"{first}, then run the same command again. If it stays: {self.guard.remedy}"
         return MachineFailed(message, again)
 
     def _said(self, what: str) -> str:

@@ -22,6 +22,7 @@ from backends.contract.errors import (
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
 from backends.contract.methods import SUPERVISED
+from backends.did_you_mean import use_one_of
 from backends.testing.engine import ScriptedEngine
 from backends.testing.scripted_jobs import ScriptedJobs
 from backends.testing.scripts import GOES_WELL, Answer, Moment, Script, answer_well, raise_crash
@@ -118,7 +119,7 @@ class ScriptedBackend:
             problems.append(FieldProblem(field="method", message=f"does not do {method}"))
         for key, value in raw.items():
             if key not in _DEFAULTS:
-                remedy = f"Use one of: {', '.join(_DEFAULTS)}."
+                remedy = use_one_of(_DEFAULTS)
                 problems.append(FieldProblem(field=key, message="is not known", remedy=remedy))
             elif isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
                 message = f"must be a number above 0, not {value!r}"

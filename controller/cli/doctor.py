@@ -100,7 +100,7 @@ def _packages() -> Finding:
             missing.append(name)
     parts = [", ".join(found), f"missing: {', '.join(missing)}" if missing else ""]
     detail = "; ".join(part for part in parts if part)
-    remedy = f"For training on this machine: {install_command('local')}"
+    remedy = f"Install them for training on this machine: {install_command('local')}"
     return Finding(subject=LOCAL, ok=not missing, detail=detail, remedy=remedy)
 
 

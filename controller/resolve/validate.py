@@ -12,7 +12,7 @@ from backends.contract.backend import Backend, Capabilities
 from backends.contract.errors import BackendError, BackendUnknown, HyperparametersInvalid
 from backends.contract.inspector import Json
 from backends.contract.methods import METHODS
-from backends.did_you_mean import did_you_mean
+from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import excerpt
 from backends.pydantic_errors import InvalidValue
 from controller.errors import InvalidInput, PolicyBroken, Problem
@@ -107,7 +107,7 @@ def check_spec(
         yield loaded.problem(("endpoint",), message, "Remove the line.")
     if spec.method not in can.methods:
         message = f"the {spec.backend} backend does not do {spec.method}"
-        remedy = f"It does: {', '.join(sorted(can.methods))}"
+        remedy = use_one_of(sorted(can.methods))
         yield loaded.problem(("method",), message, remedy)
         return
     yield from _check_unmet(loaded, can)
@@ -148,7 +148,7 @@ def check_policies(loaded: LoadedSpec, policies: Policies) -> Iterator[Problem]:
             yield loaded.problem(path, message, remedy)
         elif license_ is not None and policies.licenses and license_ not in policies.licenses:
             message = f"the licence {excerpt(license_)} is not among policies.licenses"
-            remedy = f"Allowed: {', '.join(policies.licenses)}"
+            remedy = use_one_of(policies.licenses)
             yield loaded.problem(path, message, remedy)
 
 
@@ -189,13 +189,13 @@ def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
     spec = loaded.spec
     built_in = [metric.name for metric in BUILT_IN_METRICS]
     measured = [*built_in, *(metric.name for metric in spec.evaluation.metrics)]
-    others = f"Measured: {', '.join(measured)}. Add others to evaluation.metrics."
+    others = f"Use one of: {', '.join(measured)}, or add it to evaluation.metrics."
     if METHODS[spec.method].is_of_texts:
         measured = [metric.name for metric in TEXT_METRICS]
-        others = f"{spec.method} is measured by {', '.join(measured)} alone."
+        others = f"Use {', '.join(measured)}: nothing else measures {spec.method}."
         for index, unmeasured in enumerate(spec.evaluation.metrics):
             message = f"plain texts have no answers, so {unmeasured.name} is not measured"
-            yield loaded.problem(("evaluation", "metrics", index), message, f"Remove it: {others}")
+            yield loaded.problem(("evaluation", "metrics", index), message, "Remove it.")
     for index, text in enumerate(spec.gate):
         path = ("gate", index)
         try:

@@ -165,7 +165,5 @@ def endpoint_of(settings: Settings, root: Path, name: str) -> Endpoint:
     if wanted == DEFAULT_ENDPOINT:
         return Endpoint(name=wanted, env_file=root / ".env")
     known = ", ".join([DEFAULT_ENDPOINT, *endpoints])
-    remedy = (
-        f"Known: {known}. Add others to {FILE}: `endpoints: {{{clipped(wanted)}: {{base_url: …}}}}`"
-    )
+    remedy = f"Use one of: {known}. Add others to {FILE}: `endpoints: {{{clipped(wanted)}: {{base_url: …}}}}`"
     raise BackendError(f"no endpoint is called {excerpt(wanted)}", remedy)

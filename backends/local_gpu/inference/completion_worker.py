@@ -82,7 +82,7 @@ def main(folder: Path) -> int:
         said = {
             "kind": "BackendError",
             "message": f"out of memory while completing: {error}",
-            "remedy": "use a smaller base model, or lower max_tokens",
+            "remedy": "Use a smaller base model, or lower max_tokens.",
         }
         write_atomic(folder / "answers.json", json_bytes({"error": said}))
         return 1

@@ -196,7 +196,7 @@ def _no_tokenizer(folder: Path) -> BaseModelMissing:
     return BaseModelMissing(
         f"{folder} has no tokenizer.json",
         "Save the model's tokenizer there once with transformers: "
-        "AutoTokenizer.from_pretrained(…).save_pretrained(…).",
+        "AutoTokenizer.from_pretrained(…).save_pretrained(…)",
     )
 
 

@@ -97,7 +97,7 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return Cause(
             what=f"is behind a proxy that wants a password{through and f', {way.proxy}'}",
-            remedy="Put it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT.",
+            remedy="Put it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
         )
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return Cause(
@@ -184,9 +184,9 @@ def _unknown_name(way: Way, through: str) -> tuple[str, str]:
     del through
     return (
         f"the name {way.proxy or way.host} is not known here (DNS)",
-        "check the host in `base_url`, and this machine's network and DNS"
+        "Check the host in `base_url`, and this machine's network and DNS."
         if not way.proxy
-        else "check HTTPS_PROXY, and this machine's network and DNS",
+        else "Check HTTPS_PROXY, and this machine's network and DNS.",
     )
 
 
@@ -195,7 +195,7 @@ def _refused_by_proxy(way: Way, through: str) -> tuple[str, str]:
     return (
         f"the proxy {way.proxy or 'in between'} does not let the request through",
         (
-            "check HTTPS_PROXY and its password; where no proxy is needed for this host: "
+            "Check HTTPS_PROXY and its password; where no proxy is needed for this host: "
             f"NO_PROXY={way.host}"
         ),
     )
@@ -205,9 +205,9 @@ def _nothing_listens(way: Way, through: str) -> tuple[str, str]:
     del through
     return (
         f"nothing listens at {way.proxy or _place(way.url)}",
-        "check HTTPS_PROXY, or the proxy itself"
+        "Check HTTPS_PROXY, or the proxy itself."
         if way.proxy
-        else "start the server, or check host and port in `base_url`",
+        else "Start the server, or check host and port in `base_url`.",
     )
 
 
@@ -215,8 +215,8 @@ def _no_connection_in_time(way: Way, through: str) -> tuple[str, str]:
     return (
         f"{way.host} did not take the connection{through} in time",
         (
-            "check the network: a firewall may drop such connections. Where a proxy is needed, "
-            "set HTTPS_PROXY"
+            "Check the network: a firewall may drop such connections. Where a proxy is needed, "
+            "set HTTPS_PROXY."
         ),
     )
 
@@ -240,7 +240,7 @@ def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
                 what="cannot be reached safely",
                 remedy=(
                     "Check the host in `base_url` and this machine's clock. Where the network "
-                    "looks into TLS, name its root certificate: SSL_CERT_FILE=/path/to/root.pem."
+                    "looks into TLS, name its root certificate: SSL_CERT_FILE=/path/to/root.pem"
                 ),
             ),
             sent=False,

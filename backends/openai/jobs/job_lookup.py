@@ -119,7 +119,7 @@ class JobLookup:
             server, name = self._context.server, self._expected.request.name
             raise BackendError(
                 f"job {job['id']} at {server} carries this fingerprint, but {reason}",
-                "This spec did not make it: cancel it there, or raise the attempt with "
+                "Cancel it there, for this spec did not make it, or raise the attempt with "
                 f"`ftctl retry {name}`.",
             )
 

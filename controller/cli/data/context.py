@@ -95,7 +95,7 @@ def origin_of(opened: Opened, text: str) -> Origin:
         what = "is no source" if not close else "fits more than one source"
         raise FtctlError(
             f"{origin.file!r} {what} of {opened.loaded.name}",
-            f"There are: {join_names(close or paths)}",
+            f"Use one of: {join_names(close or paths)}.",
         )
     return origin._replace(file=close[0])
 

@@ -190,7 +190,7 @@ def parsed_text(text: str, what: str) -> Json:
     try:
         value: Json = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{what} is not valid JSON: {error}", "Mend the text.") from None
+        raise DataError(f"{what} is not valid JSON: {error}", "Fix the text.") from None
     return value
 
 

@@ -70,7 +70,7 @@ def row_converter(
     if shape is not None and shape not in formats:
         raise DataError(
             f"`{shape}` is not for `method: {method}`",
-            f"Write one of: {', '.join(formats)}",
+            f"Use one of: {', '.join(formats)}",
             field="shape",
         )
     recognises = shape is None and METHODS[method].recognises_rows
@@ -117,7 +117,7 @@ def _by_columns(columns: Columns, method: str, reading: Reading) -> Convert:
     if (fitting := METHODS[method].columns) != tuple(part for part, _ in answers):
         raise DataError(
             f"{' and '.join(part for part, _ in answers)} are not the columns of {method}",
-            f"Name: {', '.join(['user', *fitting])}" if fitting else "Remove `columns`.",
+            f"Name these: {', '.join(['user', *fitting])}." if fitting else "Remove `columns`.",
             field="columns",
         )
     if METHODS[method].is_of_texts:

@@ -95,8 +95,8 @@ def _refused(wrong: Wrong, known: Collection[str]) -> ApiError:
         )
     if wrong.kind == "extra_forbidden":
         return unknown_parameter(param, known)
-    remedy = f" {wrong.remedy}" if wrong.remedy else ""
-    return invalid(f"Invalid '{param}': {wrong.message}.{remedy}", param, "invalid_value")
+    reason = wrong.problem().one_line.removesuffix(".")
+    return invalid(f"Invalid '{param}': {reason}.", param, "invalid_value")
 
 
 def whole_number(request: Request, name: str, default: int, most: int) -> int:
