@@ -65,7 +65,7 @@ LAYERS = (
     ("backends.openai.hyperparameters",),
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),
-    ("backends.openai.jobs",),
+    ("backends.openai.estimates", "backends.openai.jobs"),
     ("backends.openai.backend",),
     # controller
     (
