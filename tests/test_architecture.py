@@ -32,6 +32,7 @@ LAYERS = (
     ("backends.contract.backend", "backends.pydantic_errors"),
     ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
     ("backends.contract.faults",),
+    ("backends.contract.guarded_parts",),
     ("backends.contract.guarded",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu
@@ -60,14 +61,20 @@ LAYERS = (
         "backends.openai.limits",
         "backends.openai.prices",
     ),
-    ("backends.openai.examples.images", "backends.openai.graders"),
+    ("backends.openai.graders",),
     ("backends.openai.hyperparameters",),
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),
     ("backends.openai.jobs",),
     ("backends.openai.backend",),
     # controller
-    ("controller", "controller.canonical", "controller.dates", "controller.errors"),
+    (
+        "controller",
+        "controller.canonical",
+        "controller.dates",
+        "controller.errors",
+        "controller.render.text",
+    ),
     ("controller.help",),
     (
         "controller.repository_files",
@@ -164,7 +171,7 @@ PURE = (
     "controller/evaluate/metrics/*.py",
     "controller/evaluate/scoring.py",
     "controller/lockfile/model.py",
-    "controller/plan/*.py",
+    "controller/plan/**/*.py",
     "controller/render/*.py",
 )
 IMPURE_MODULES = {

@@ -8,7 +8,7 @@ import click
 
 from backends.contract.inspector import Json
 from controller.errors import FtctlError, InvalidInput, Problem
-from controller.render.text import safe
+from controller.render.text import escape_control
 from controller.state_folder import refused_by_system
 
 STREAMING = frozenset({"apply", "evaluate", "logs", "reconcile", "wait"})
@@ -39,7 +39,7 @@ def report(error: FtctlError, *, as_json: bool, one_line: bool) -> None:
         indent = None if one_line else 2
         click.echo(json.dumps(_value(error), ensure_ascii=False, indent=indent))
         return
-    click.echo(safe(str(error)), err=True)
+    click.echo(escape_control(str(error)), err=True)
     if isinstance(error, InvalidInput):
         count = len(error.problems)
         files = len({problem.file for problem in error.problems})

@@ -12,7 +12,6 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,15 +20,15 @@ from backends.testing import ScriptedBackend
 from controller.apply.context import ApplyContext
 from controller.apply.dispatch import apply_action
 from controller.errors import FtctlError
-from controller.lockfile.store import hold
+from controller.lockfile.store import lock_lockfile
 from controller.plan.actions import Blocked, Deferred, Restore, Resume, Train, Wait
 from controller.plan.approval import approve
 from controller.plan.plan import make_plan
 from controller.project.project import Project
 from controller.run.observe import observe
-from controller.run.prepare import prepare_run
-from controller.run.reconcile import RunOptions, run_until_settled
+from controller.run.reconcile import prepare_run, run_until_settled
 from controller.run.result import RunResult
+from controller.run.state import RunOptions
 
 DIED = 99
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate"}
@@ -140,7 +139,7 @@ class Run:
                 result = stale_walk(self)
             else:
                 options = RunOptions(approval=self.approval, wait=False)
-                result = run_until_settled(self.project, self.prepared, Quiet(), options)
+                result = run_until_settled(self.prepared, Quiet(), options)
         except FtctlError as error:
             return {"error": str(error)}
         desired = prepare_run(
@@ -185,15 +184,16 @@ def stale_walk(run: Run) -> RunResult:
     moved = True
     while moved:
         moved = False
-        with hold(run.project.root, run.project.state, timeout_s=60.0, purpose="test") as ledger:
-            observed = observe(resolved, ledger.lockfile, run.prepared.open_backend, run.project)
-            plan = make_plan(resolved.desired, ledger.lockfile, observed)
+        with lock_lockfile(
+            run.project.root, run.project.state, timeout_s=60.0, purpose="test"
+        ) as locked:
+            observed = observe(resolved, locked.lockfile, run.prepared.open_backend, run.project)
+            plan = make_plan(resolved.desired, locked.lockfile, observed)
             context = ApplyContext(
                 project=run.project,
-                ledger=ledger,
+                lockfile=locked,
                 resolved=resolved,
                 open_backend=run.prepared.open_backend,
-                now=lambda: datetime.now(UTC),
             )
             for action in plan.actions:
                 if action.name in result.failed or isinstance(action, Wait):
@@ -202,7 +202,7 @@ def stale_walk(run: Run) -> RunResult:
                     continue
                 result.outcomes.append(apply_action(action, context))
                 moved = moved or not isinstance(action, Blocked | Deferred | Resume)
-            for name, entry in ledger.entries.items():
+            for name, entry in locked.entries.items():
                 if entry.job is not None and entry.job.id in plan.jobs:
                     result.waiting[name] = plan.jobs[entry.job.id]
     return result

@@ -20,7 +20,8 @@ from backends.contract.errors import (
     MachineFailed,
     ModelMissing,
 )
-from backends.contract.guarded import GuardedInspector, Pausable, guard
+from backends.contract.guarded import Pausable, guard
+from backends.contract.guarded_parts import GuardedInspector
 from backends.contract.inspector import Json, Limits, Piece
 from backends.contract.jobs import (
     BaseModel,
@@ -30,7 +31,6 @@ from backends.contract.jobs import (
     JobResult,
     JobState,
     Progress,
-    Recipe,
     TrainRequest,
 )
 from backends.contract.value_types import misfit
@@ -249,24 +249,6 @@ def test_a_wrong_answer_is_named(tmp_path: Path, method: str, answer, said: str)
     assert caught.value.message.startswith(f"backend acme: {method} ")
     assert said in caught.value.message
     assert caught.value.remedy == REMEDY
-
-
-class Older:
-    """A backend from before the contract had its later methods."""
-
-    name = "older"
-
-
-for method in ScriptedBackend.__dict__:
-    if method in CALLS and method not in {"find_jobs_by_name", "answers"}:
-        setattr(Older, method, lambda *_: None)
-
-
-def test_an_older_backend_does_without_the_later_methods():
-    older = guard("older", Older, built_in=False)
-    assert older.find_jobs_by_name(["faq"]) == {}
-    assert older.answers(BASE)
-    assert older.recipes(BASE, "supervised", {"a": 1}) == [Recipe(hyperparameters={"a": 1})]
 
 
 class Former(ScriptedBackend):

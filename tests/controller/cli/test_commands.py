@@ -13,7 +13,7 @@ import pytest
 
 from backends.testing import GOES_WELL
 from controller.cli import COMMANDS, run
-from controller.lockfile.store import hold
+from controller.lockfile.store import lock_lockfile
 from tests.children import child
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -111,7 +111,7 @@ def test_a_gate_that_fails_is_4(shell):
 
 def test_a_held_lock_is_7(shell):
     shell.declare()
-    with hold(shell.root, shell.root / ".ftctl", timeout_s=1, purpose="test"):
+    with lock_lockfile(shell.root, shell.root / ".ftctl", timeout_s=1, purpose="test"):
         code, text = shell("apply", "--auto-approve", "--lock-timeout", "0")
     assert code == 7
     assert f"process {os.getpid()} (test) is recording" in text

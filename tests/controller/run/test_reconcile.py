@@ -15,8 +15,8 @@ from backends.contract.jobs import JobState
 from backends.registry import require_backend
 from backends.testing import FAILS, GONE_UNFINISHED, INTERRUPTED_ONCE, Crash
 from controller.errors import ExitCode, LockfileInvalid
-from controller.run import reconcile
-from controller.run.prepare import prepare_run
+from controller.run import carry_out, reconcile
+from controller.run.reconcile import prepare_run
 
 FASTER = {"learning_rate": 2e-4}
 SLOW = [*[JobState.RUNNING] * 12, JobState.SUCCEEDED]
@@ -518,18 +518,18 @@ def test_a_run_that_waits_puts_up_with_an_outage_and_says_it_once(repo):
 
 def test_what_was_read_long_ago_is_read_again_before_the_next_action(repo, monkeypatch):
     """An evaluation may take an hour; what comes after it is planned anew."""
-    monkeypatch.setattr(reconcile, "FRESH_S", -1.0)
+    monkeypatch.setattr(carry_out, "FRESH_S", -1.0)
     reads = []
-    prepare = reconcile.prepare_pass
+    load = reconcile.load
 
-    def counted(*arguments):
+    def counted(inputs):
         reads.append(1)
-        return prepare(*arguments)
+        return load(inputs)
 
-    monkeypatch.setattr(reconcile, "prepare_pass", counted)
+    monkeypatch.setattr(reconcile, "load", counted)
     for number, name in enumerate("abc"):
         repo.declare(name, seed=number)
     repo.use(script=SLOW)
     repo.run()
     assert repo.backend.submitted == 3
-    assert len(reads) == 4
+    assert len(reads) == 5  # the first is of the plan that was approved
