@@ -10,7 +10,7 @@ SEED ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-server clean-demo test fuzz check format schema bench constraints clean
+.PHONY: help setup demo demo-server clean-demo test fuzz check format schema topics bench constraints clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,7 +53,7 @@ clean-demo: ## Forget the demo, so that `make demo` starts anew
 
 test: .venv/.ready ## Run all tests
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=15
 
 fuzz: .venv/.ready ## Damage specs and data files by the thousand; SEED=2 damages others
 	@$(BIN)/python -m tests.fuzz.specs --seed $(SEED)
@@ -81,6 +81,9 @@ format: .venv/.ready ## Format the code, and mend what ruff can mend by itself
 
 schema: .venv/.ready ## Write finetunes/.schema.json anew, after the spec's models changed
 	@$(BIN)/ftctl schema --out finetunes/.schema.json
+
+topics: .venv/.ready ## Write the keys and exit codes in controller/help/*.md again, after they changed
+	@$(BIN)/python -m tests.topics
 
 bench: .venv/.ready ## Run the benchmarks, one after the other; they print ratios
 	@test -n "$(wildcard tests/benchmarks/*.py)" || echo "There are none yet: tests/benchmarks/*.py"

@@ -1,31 +1,42 @@
 """The contract of a backend in one module, for the authors of backends."""
 
-from backends.contract.backend import (
-    Backend,
+from backends.contract.backend import Backend, Capabilities, Endpoint
+from backends.contract.completions import (
+    COLDEST,
+    Chunk,
+    Completion,
+    Engine,
+    Prompt,
+    Sampling,
+    text_of,
+)
+from backends.contract.errors import (
     BackendError,
-    BaseModel,
     BaseModelMissing,
-    Capabilities,
     CredentialsMissing,
-    Endpoint,
-    Estimate,
-    Event,
     FieldProblem,
     HyperparametersInvalid,
+    MachineFailed,
+    ModelMissing,
+    PromptRefused,
+    PromptTooLong,
+    SubmissionUnknown,
+)
+from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
+from backends.contract.jobs import (
+    BaseModel,
+    Estimate,
+    Event,
     Job,
     JobResult,
     JobState,
-    MachineFailed,
-    ModelMissing,
     Progress,
-    PromptRefused,
-    PromptTooLong,
     Recipe,
-    SubmissionUnknown,
     TrainRequest,
 )
-from backends.contract.chat import COLDEST, Chunk, Completion, Engine, Prompt, Sampling, text_of
-from backends.contract.inspector import Encoder, Feature, Json, Limits, Piece
+
+Encoder = ExampleInspector
+"""Its former name: a plug-in that imports it gets far enough to be told the new method names."""
 
 __all__ = [
     "COLDEST",
@@ -42,6 +53,7 @@ __all__ = [
     "Engine",
     "Estimate",
     "Event",
+    "ExampleInspector",
     "Feature",
     "FieldProblem",
     "HyperparametersInvalid",

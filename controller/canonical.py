@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 
 
 def canonical_json(value: Json) -> bytes:

@@ -26,19 +26,32 @@ _NAMED = 3
 
 
 class ExitCode(IntEnum):
-    """What the process says to its caller. A stable contract."""
+    """Exit codes of every command. A stable contract; the texts below are also their help."""
 
     DONE = 0
+    """Everything that was asked for is done; with `--no-wait`, submitted."""
     ERROR = 1
+    """Something in the files, the command, the machine or a server has to be fixed, or a job
+    failed. The message says what and where."""
     CHANGES = 2
+    """Only from `ftctl plan --detailed-exitcode`: there are changes to apply."""
     DEFECT = 3
+    """A defect of ftctl. Report the text that it printed."""
     GATE_FAILED = 4
+    """A model was trained and measured, and did not pass its gate. Production is unchanged."""
     REFUSED = 5
+    """A budget or a policy of the repository forbids a fine-tune. Nothing was spent on it."""
     PLAN_STALE = 6
+    """The plan is not the approved one any more: specs, data, settings or the lockfile changed."""
     LOCK_HELD = 7
+    """Another run is recording in this repository, and did not end within `--lock-timeout`."""
     SUBMISSION_UNKNOWN = 8
+    """A server did not answer whether it created a job. It is not sent again; the next run looks
+    for it."""
     USAGE = 64
+    """An unknown command or option, or a wrong number of arguments."""
     INTERRUPTED = 130
+    """Ctrl-C. Jobs keep running, and everything that ended before is recorded."""
 
 
 def legible(text: str) -> str:

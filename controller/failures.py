@@ -4,7 +4,7 @@ The registry hands out guarded backends: whatever one raises or answers against 
 `BackendError` that names it.
 """
 
-from backends.contract.backend import BackendError, HyperparametersInvalid, SubmissionUnknown
+from backends.contract.errors import BackendError, HyperparametersInvalid, SubmissionUnknown
 from controller.errors import ExitCode, FtctlError
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.templates.answers import Answer, read_answer
 from backends.local_gpu.templates.learnable import check
 from backends.local_gpu.tokens.chat_tokens import Chat, load_chat

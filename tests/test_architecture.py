@@ -22,21 +22,25 @@ PACKAGES = ("controller", "backends")
 # From the ground up. A module imports from rows below its own, and inside its own entry.
 # The longest entry that fits a module's name is the one that counts.
 LAYERS = (
-    ("backends.contract.inspector",),
-    ("backends.contract.chat",),
+    ("backends.contract.errors", "backends.contract.inspector", "backends.contract.methods"),
+    ("backends.contract.completions", "backends.contract.jobs"),
     ("backends.contract.backend",),
-    ("backends.atomic_files", "backends.contract.value_types"),
+    ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
     ("backends.contract.faults",),
     ("backends.contract.guarded",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu
     (
         "backends.local_gpu.hyperparameters",
-        "backends.local_gpu.jobs.devices",
-        "backends.local_gpu.jobs.run_dir",
+        "backends.local_gpu.jobs.lock_files",
+        "backends.local_gpu.json_files",
     ),
-    ("backends.local_gpu.jobs.worker_process",),
-    ("backends.local_gpu.jobs.device_queue", "backends.local_gpu.jobs.speeds"),
+    ("backends.local_gpu.jobs.devices",),
+    ("backends.local_gpu.jobs.child_process", "backends.local_gpu.jobs.run_dir"),
+    ("backends.local_gpu.jobs.speeds", "backends.local_gpu.jobs.worker_record"),
+    ("backends.local_gpu.jobs.launcher", "backends.local_gpu.jobs.process_identity"),
+    ("backends.local_gpu.jobs.device_queue",),
+    ("backends.local_gpu.jobs.local_process",),
     ("backends.local_gpu.models",),
     ("backends.local_gpu.recipes", "backends.local_gpu.templates"),
     ("backends.local_gpu.tokens",),
@@ -47,12 +51,11 @@ LAYERS = (
     ("backends.local_gpu.backend",),
     # backends.openai
     (
-        "backends.openai.examples.images",
         "backends.openai.grader_templates",
         "backends.openai.limits",
         "backends.openai.prices",
     ),
-    ("backends.openai.graders",),
+    ("backends.openai.examples.images", "backends.openai.graders"),
     ("backends.openai.hyperparameters",),
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),
@@ -66,6 +69,7 @@ LAYERS = (
         "controller.errors",
         "controller.render.text",
     ),
+    ("controller.help",),
     (
         "controller.failures",
         "controller.repository_files",
@@ -73,7 +77,10 @@ LAYERS = (
         "controller.state_memo",
         "controller.timed_search",
     ),
-    ("controller.spec", "controller.evaluate.answers"),
+    ("controller.spec.base", "controller.evaluate.answers"),
+    ("controller.evaluate.metric",),
+    ("controller.evaluate.metrics",),
+    ("controller.spec",),
     # controller.data
     (
         "controller.data.cache_gc",
@@ -93,15 +100,15 @@ LAYERS = (
     ("controller.data.verified_datasets",),
     ("controller.data.resolve_sources",),
     ("controller.data.pipeline",),
-    ("controller.data.build",),
+    ("controller.data.build", "controller.data.training_file"),
     ("controller.data.dataset",),
     ("controller.data.reports",),
     ("controller.data",),
-    ("controller.evaluate.gate", "controller.evaluate.metrics", "controller.lockfile.model"),
+    ("controller.evaluate.gate", "controller.evaluate.scoring", "controller.lockfile.model"),
     ("controller.plan",),
     (
-        "controller.evaluate.run",
-        "controller.evaluate.scored_anew",
+        "controller.evaluate.measure",
+        "controller.evaluate.rescoring",
         "controller.lockfile.store",
         "controller.project.project",
         "controller.render",
@@ -126,6 +133,7 @@ CONTRACT = {
     "backends.atomic_files",
     "backends.base",
     "backends.contract",
+    "backends.installation",
     "backends.registry",
     "backends.testing",
 }
@@ -151,7 +159,9 @@ PURE = (
     "controller/data/select/split.py",
     "controller/evaluate/answers.py",
     "controller/evaluate/gate.py",
-    "controller/evaluate/metrics.py",
+    "controller/evaluate/metric.py",
+    "controller/evaluate/metrics/*.py",
+    "controller/evaluate/scoring.py",
     "controller/lockfile/model.py",
     "controller/plan/**/*.py",
     "controller/render/*.py",
@@ -427,7 +437,12 @@ for name in COMMANDS:
 print("HEAVY", sorted(set(sys.modules) & set({HEAVY!r})))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY []"
@@ -529,7 +544,11 @@ def tracked():
     if git is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     listed = subprocess.run(
-        [git, "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
+        [git, "-C", str(ROOT), "ls-files", "-z"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return [ROOT / name for name in listed.stdout.split("\0") if name]
 

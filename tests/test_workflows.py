@@ -7,7 +7,9 @@ import re
 import runpy
 import shutil
 import subprocess
+import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ ACTIONS = sorted((GITHUB / "actions").glob("*/action.yml"))
 SCRIPTS = sorted(GITHUB.rglob("*.sh"))
 COMMIT = GITHUB / "actions/commit-lockfile/commit.sh"
 PLAN = GITHUB / "scripts/plan.sh"
+INSTALL = GITHUB / "actions/setup/install.sh"
 LOCKFILE = "finetunes/ftctl.lock"
 
 pytestmark = pytest.mark.skipif(
@@ -115,7 +118,65 @@ def test_planning_runs_nothing_of_the_pull_request():
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_are_strict_and_parse(path):
     assert "set -euo pipefail" in path.read_text()
-    subprocess.run(["bash", "-n", str(path)], check=True)
+    subprocess.run(["bash", "-n", str(path)], check=True, timeout=60)
+
+
+# ---- ftctl in a repository that only uses it
+
+
+def wheel(folder, version):
+    """Write a package called ftctl whose command prints its version; return its address."""
+    info = f"ftctl-{version}.dist-info"
+    files = {
+        "ftctl_stub.py": f"def main(): print('ftctl {version}')\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: ftctl\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[console_scripts]\nftctl = ftctl_stub:main\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    path = folder / f"ftctl-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return path.as_uri()
+
+
+@pytest.mark.slow
+def test_another_repository_names_the_ftctl_that_its_workflows_install(tmp_path):
+    repository = tmp_path / "models"
+    requirements = repository / ".github/ftctl-requirements.txt"
+    requirements.parent.mkdir(parents=True)
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "python").symlink_to(sys.executable)
+
+    def install():
+        path = tmp_path / "path"
+        path.write_text("")
+        done = subprocess.run(
+            ["bash", str(INSTALL)],
+            env={
+                "PATH": f"{bin_folder}:{os.environ['PATH']}",
+                "HOME": str(tmp_path),
+                "SOURCE": str(repository),
+                "GITHUB_PATH": str(path),
+                "PIP_NO_INDEX": "1",
+                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr, path.read_text()
+
+    requirements.write_text(f"ftctl @ {wheel(tmp_path, '7.1')}\n")
+    said, path = install()
+    assert said == "Installed: ftctl 7.1\n"
+    assert (Path(path.strip()) / "ftctl").exists()
+    # The next job finds it ready: children that still train import from it.
+    (tmp_path / "ftctl-7.1-py3-none-any.whl").unlink()
+    assert install() == (said, path)
 
 
 # ---- the lockfile as a commit of its own
@@ -156,6 +217,7 @@ class Repository:
             capture_output=True,
             text=True,
             check=False,
+            timeout=60,
         )
         said = output.read_text().strip() if output.exists() else ""
         return done.returncode, said, done.stdout + done.stderr
@@ -187,6 +249,7 @@ def git(folder, *arguments):
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     ).stdout
 
 
@@ -550,6 +613,7 @@ def plan(tmp_path, program):
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert summary.read_text() == (out / "plan.md").read_text()
     return done, (out / "plan.md").read_text()
@@ -653,6 +717,7 @@ def test_one_comment_is_kept_up_to_date(tmp_path, comments, expected, length):
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     )
     ((verb, given),) = json.loads(done.stdout)
     body = given.pop("body")

@@ -1,48 +1,25 @@
 """The contract between the controller and a backend.
 
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
-The controller knows backends only through this module; a backend never imports the controller.
+The controller knows backends only through this package; a backend never imports the controller.
 Every method returns at once and may be repeated, except `complete`, which waits for its answers.
-Nothing here, in `chat` or in `encoder` imports anything but the standard library.
+The modules of the contract import only each other and the standard library:
 
-Exceptions::
-
-    BackendError                 something that a person can fix; carries a remedy
-    ├── BaseModelMissing         the base model is not on this machine
-    ├── ModelMissing             there is no model with that ID any more
-    ├── PromptRefused            this prompt cannot be answered, but other prompts can
-    │   └── PromptTooLong        the prompt is longer than the model's context
-    ├── CredentialsMissing       no key is set here; no request was sent
-    ├── SubmissionUnknown        it is not known whether a job was created
-    └── MachineFailed            this machine fails, perhaps for a while only; an OSError
-    HyperparametersInvalid       every problem of one `hyperparameters` section
+- `backend`: `Backend` and what it says of itself
+- `inspector`: how a model reads examples
+- `jobs`: training jobs
+- `completions`: prompts and answers
+- `errors`: errors that a person can fix
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from backends.contract.chat import Completion, Engine, Prompt, Sampling
-from backends.contract.inspector import Encoder, Json
-
-
-class JobState(StrEnum):
-    """Where a job stands. A server's unknown word means that the job is still open."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    INTERRUPTED = "interrupted"
-    """Its worker is gone, and submitting it again continues it from its last checkpoint."""
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the job may still become a model without being submitted anew."""
-        return self in {JobState.QUEUED, JobState.RUNNING, JobState.INTERRUPTED}
+from backends.contract.completions import Completion, Engine, Prompt, Sampling
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,99 +44,6 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaseModel:
-    """What training starts from, as a backend found it."""
-
-    reference: str
-    """How the backend opens it: a hub ID or an absolute folder."""
-    revision: str | None
-    """The pinned commit of a hub model; None for a folder."""
-    identity: str
-    """What enters the fingerprint: never a path, always contents or an exact revision."""
-    shutdown_date: str | None = None
-    """Day on which the service switches it off, `YYYY-MM-DD`, where that is announced."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainRequest:
-    """Everything that one training job needs."""
-
-    name: str
-    """The fine-tune that asked first; for people and for the model ID."""
-    fingerprint: str
-    attempt: int
-    base_model: BaseModel
-    method: str
-    hyperparameters: Mapping[str, Json]
-    """As `parse_hyperparameters` returned them: complete, defaults written out."""
-    seed: int
-    train: Path
-    """Canonical JSONL, one example a line: `{"messages": [...]}`."""
-    held_out: Path
-    """The same for the held-out set; may be empty. Measured, never trained on."""
-    train_origins: Path
-    """One `file:line` for each line of `train`, for error messages."""
-    tracking: Mapping[str, Json] = field(default_factory=dict)
-    """Where the service reports metrics to, as the spec wrote it; decides nothing."""
-    max_gpu_hours: float | None = None
-    """Hours of device time after which the job is stopped; no other effect."""
-    origin: Mapping[str, Json] = field(default_factory=dict)
-    """Small facts for the controller; the backend stores them unchanged with the job."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a running job has come."""
-
-    step: int
-    total_steps: int
-    epoch: float = 0.0
-    loss: float | None = None
-    learning_rate: float | None = None
-    held_out_loss: float | None = None
-    tokens_per_s: float | None = None
-    eta_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobResult:
-    """What a succeeded job left."""
-
-    model_id: str
-    facts: Mapping[str, Json] = field(default_factory=dict)
-    """Durable facts for the lockfile: trained tokens, losses, seconds, threads, digests."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One training job as the backend sees it now. Times are seconds since the epoch."""
-
-    id: str
-    fingerprint: str
-    attempt: int
-    state: JobState
-    created_s: float
-    finished_s: float | None = None
-    progress: Progress | None = None
-    result: JobResult | None = None
-    """Present exactly when the state is `succeeded`."""
-    error: str | None = None
-    """For people: why it failed, or what it is waiting for."""
-    origin: Mapping[str, Json] = field(default_factory=dict)
-    """The request's, where the backend kept it; empty for jobs made elsewhere or by older
-    versions."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One line of a job's log."""
-
-    time_s: float
-    message: str
-    data: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a backend can do."""
 
@@ -179,91 +63,6 @@ class Capabilities:
     """True where a job stops at `budget.max_gpu_hours`."""
     measures_loss: bool = True
     """True where completions carry the loss of the expected answers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """What a job would cost before it is started; None where it is not known."""
-
-    usd: tuple[float, float] | None = None
-    gpu_hours: tuple[float, float] | None = None
-    steps: int | None = None
-    """Optimiser steps."""
-    basis: str = ""
-    """What the price stands on: `prices of 2025-11`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """A spec's hyperparameters under one version of a backend's own corrections."""
-
-    hyperparameters: Mapping[str, Json]
-    """Complete; they differ between recipes, so that the builds of each have their own identity."""
-    is_correction: bool = True
-    """True if training of this base model differs from the next older recipe, as far as known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldProblem:
-    """One thing wrong with one hyperparameter."""
-
-    field: str
-    message: str
-    remedy: str = ""
-
-
-class BackendError(Exception):
-    """Something went wrong that a person can mend.
-
-    Attributes:
-        message: What happened.
-        remedy: What to type or do next.
-    """
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-
-
-class BaseModelMissing(BackendError):
-    """The base model cannot be opened here."""
-
-
-class ModelMissing(BackendError):
-    """The backend has no model with that ID."""
-
-
-class PromptRefused(BackendError):
-    """This prompt cannot be answered; another one can."""
-
-
-class PromptTooLong(PromptRefused):
-    """This prompt is longer than the model's context."""
-
-
-class CredentialsMissing(BackendError):
-    """No key is set here. A plan can still be made, from specs and lockfile alone."""
-
-
-class SubmissionUnknown(BackendError):
-    """It is not known whether a job was created; nothing was sent again."""
-
-
-class MachineFailed(BackendError, OSError):
-    """This machine is in the way: a full disk, a missing permission. Later it may not be."""
-
-
-class HyperparametersInvalid(Exception):
-    """A `hyperparameters` section has problems.
-
-    Attributes:
-        problems: All of them.
-    """
-
-    def __init__(self, problems: Sequence[FieldProblem]) -> None:
-        super().__init__("; ".join(f"{p.field}: {p.message}" for p in problems))
-        self.problems = tuple(problems)
 
 
 class Backend(Protocol):
@@ -288,7 +87,7 @@ class Backend(Protocol):
             HyperparametersInvalid: With every problem found.
         """
 
-    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+    def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Find out what a spec's `base_model` is, without network.
 
         Args:
@@ -315,24 +114,24 @@ class Backend(Protocol):
             hyperparameters: The result of `parse_hyperparameters`.
         """
 
-    def encoder(
+    def inspector(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Encoder:
-        """Return the encoder of a training run; `HyperparametersInvalid` where it is impossible."""
+    ) -> ExampleInspector:
+        """Return the inspector of a training run; `HyperparametersInvalid` where it is impossible."""
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Say what training `examples` examples (of `tokens` tokens in all) would cost."""
 
-    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
 
-    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, whatever their inputs, oldest first.
 
         A job counts for the fine-tune that asked first. Its `origin` is filled in.
         """
 
-    def verify(self, request: TrainRequest, job_id: str) -> None:
+    def verify_job(self, request: TrainRequest, job_id: str) -> None:
         """Make sure that a job which was found was made from just what is asked for.
 
         Raises:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeGuard
 
-from backends.contract.backend import (
+from backends.contract.errors import (
     BackendError,
     FieldProblem,
     HyperparametersInvalid,
-    Job,
-    JobState,
     MachineFailed,
 )
+from backends.contract.jobs import Job, JobState
 from backends.contract.value_types import misfit, shown
 
 _LONGEST: Final = 300

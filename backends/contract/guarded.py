@@ -13,32 +13,27 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
-from backends.contract.backend import (
-    Backend,
-    BaseModel,
-    Capabilities,
-    Completion,
-    Engine,
-    Estimate,
-    Event,
-    Job,
-    Json,
-    Prompt,
-    Recipe,
-    Sampling,
-    TrainRequest,
-)
-from backends.contract.chat import Chunk
+from backends.contract.backend import Backend, Capabilities
+from backends.contract.completions import Chunk, Completion, Engine, Prompt, Sampling
+from backends.contract.errors import BackendError
 from backends.contract.faults import Call, Guard
-from backends.contract.inspector import Encoder, Feature, Limits, Piece
+from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
+from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
 from backends.contract.value_types import shown
 
-_LATER: Final = frozenset({"find_by_name", "answers", "recipes"})
+_LATER: Final = frozenset({"find_jobs_by_name", "answers", "recipes"})
 """Methods that the contract got later; older backends do not have them."""
 _METHODS: Final = tuple(
     name for name in vars(Backend) if not name.startswith("_") and name not in _LATER
 )
-_OF_ENCODERS: Final = ("count", "check", "clears", "show", "warnings")
+_OF_INSPECTORS: Final = ("count", "check", "show", "warnings")
+_RENAMED: Final = {
+    "encoder": "inspector",
+    "find": "find_jobs",
+    "identify": "resolve_base_model",
+    "verify": "verify_job",
+}
+"""Methods that had another name in an earlier contract, by that name."""
 
 
 @runtime_checkable
@@ -55,7 +50,7 @@ def guard(name: str, create: Callable[[], Backend], *, built_in: bool) -> "Guard
     Args:
         name: What specs call it.
         create: Imports and creates it.
-        built_in: Whether it is ours. Its encoders and engines are handed out as they are.
+        built_in: Whether it is ours. Its inspectors and engines are handed out as they are.
 
     Raises:
         BackendError: It cannot be created, or lacks methods of the contract.
@@ -63,6 +58,7 @@ def guard(name: str, create: Callable[[], Backend], *, built_in: bool) -> "Guard
     mine = Guard(name, built_in)
     with mine.call("create") as call:
         backend = create()
+        _require_new_names(name, backend)
         call.expect_methods(backend, _METHODS, "a Backend")
     if isinstance(backend, Pausable):
         return GuardedPausable(mine, backend, backend)
@@ -97,10 +93,10 @@ class GuardedBackend:
                 raise call.wrong(shown(parsed), f"what JSON can hold ({error})") from error
         return parsed
 
-    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+    def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Find out what a spec's `base_model` is, without network."""
-        with self._guard.call("identify") as call:
-            found = self._backend.identify(base_model, revision, folder)
+        with self._guard.call("resolve_base_model") as call:
+            found = self._backend.resolve_base_model(base_model, revision, folder)
             call.expect(found, BaseModel)
             if not (found.reference and found.identity):
                 raise call.wrong(shown(found), "a reference and an identity")
@@ -119,18 +115,18 @@ class GuardedBackend:
                 raise call.wrong("none", "the newest recipe first")
         return found
 
-    def encoder(
+    def inspector(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Encoder:
+    ) -> ExampleInspector:
         """Return how a model trained so reads examples."""
-        with self._guard.call("encoder") as call:
-            encoder = self._backend.encoder(base_model, method, hyperparameters)
-            call.expect_methods(encoder, _OF_ENCODERS, "an Encoder")
+        with self._guard.call("inspector") as call:
+            inspector = self._backend.inspector(base_model, method, hyperparameters)
+            call.expect_methods(inspector, _OF_INSPECTORS, "an ExampleInspector")
             if self._guard.built_in:
-                return encoder
+                return inspector
             # Examples are read in other processes; what cannot go there is known here.
-            pickle.dumps(encoder)
-        return GuardedEncoder(guard=self._guard, encoder=encoder)
+            pickle.dumps(inspector)
+        return GuardedInspector(guard=self._guard, inspector=inspector)
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
         """Return what training would cost."""
@@ -144,11 +140,11 @@ class GuardedBackend:
                 raise call.wrong(f"{estimate.steps} steps", "0 or more")
         return estimate
 
-    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
         wanted = list(fingerprints)
-        with self._guard.call("find") as call:
-            found = self._backend.find(wanted)
+        with self._guard.call("find_jobs") as call:
+            found = self._backend.find_jobs(wanted)
             call.expect(found, dict[str, tuple[Job, ...]])
             _require_asked(call, found, wanted)
             for fingerprint, jobs in found.items():
@@ -159,24 +155,24 @@ class GuardedBackend:
                         raise call.wrong(found_one, f"jobs of {fingerprint!r} under that key")
         return found
 
-    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, oldest first."""
         wanted = list(names)
-        if not hasattr(self._backend, "find_by_name"):
+        if not hasattr(self._backend, "find_jobs_by_name"):
             # Written before the contract had it.
             return {}
-        with self._guard.call("find_by_name") as call:
-            found = self._backend.find_by_name(wanted)
+        with self._guard.call("find_jobs_by_name") as call:
+            found = self._backend.find_jobs_by_name(wanted)
             call.expect(found, dict[str, tuple[Job, ...]])
             _require_asked(call, found, wanted)
             for job in chain.from_iterable(found.values()):
                 call.expect_job(job)
         return found
 
-    def verify(self, request: TrainRequest, job_id: str) -> None:
+    def verify_job(self, request: TrainRequest, job_id: str) -> None:
         """Make sure that a job which was found was made from just what is asked for."""
-        with self._guard.call("verify"):
-            self._backend.verify(request, job_id)
+        with self._guard.call("verify_job"):
+            self._backend.verify_job(request, job_id)
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
@@ -271,40 +267,40 @@ class GuardedPausable(GuardedBackend):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GuardedEncoder:
-    """Implements `Encoder` around another one; goes to other processes with it."""
+class GuardedInspector:
+    """Implements `ExampleInspector` around another one; goes to other processes with it."""
 
     guard: Guard
-    encoder: Encoder
+    inspector: ExampleInspector
 
     @property
     def identity(self) -> str:
         """Identity of everything that counts and refusals depend on."""
-        with self.guard.call("encoder.identity") as call:
-            identity = self.encoder.identity
+        with self.guard.call("inspector.identity") as call:
+            identity = self.inspector.identity
             call.expect(identity, str)
         return identity
 
     @property
     def thinks(self) -> bool:
         """True if the model may write more than its answer; False if a plug-in lacks `thinks`."""
-        with self.guard.call("encoder.thinks") as call:
-            thinks = getattr(self.encoder, "thinks", False)
+        with self.guard.call("inspector.thinks") as call:
+            thinks = getattr(self.inspector, "thinks", False)
             call.expect(thinks, bool)
         return bool(thinks)
 
     @property
     def limits(self) -> Limits:
         """Limits of a whole dataset."""
-        with self.guard.call("encoder.limits") as call:
-            limits = self.encoder.limits
+        with self.guard.call("inspector.limits") as call:
+            limits = self.inspector.limits
             call.expect(limits, Limits)
         return limits
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
         """Return how many tokens each example is trained as."""
-        with self.guard.call("encoder.count") as call:
-            counts = self.encoder.count(examples)
+        with self.guard.call("inspector.count") as call:
+            counts = self.inspector.count(examples)
             call.expect(counts, list[int])
             if len(counts) != len(examples):
                 raise call.wrong(f"{len(counts)} counts", f"one for each of {len(examples)}")
@@ -312,27 +308,29 @@ class GuardedEncoder:
 
     def check(self, example: Mapping[str, Json]) -> None:
         """Check what the trainer would refuse much later."""
-        with self.guard.call("encoder.check"):
-            self.encoder.check(example)
+        with self.guard.call("inspector.check"):
+            self.inspector.check(example)
 
-    def clears(self, lines: bytes) -> bool:
-        """Return True only if `check` accepts every one of many plain conversations."""
-        with self.guard.call("encoder.clears") as call:
-            clear = self.encoder.clears(lines)
+    def all_pass(self, lines: bytes) -> bool:
+        """Return True only if `check` accepts every line; False if a plug-in lacks `all_pass`."""
+        if not hasattr(self.inspector, "all_pass"):
+            return False
+        with self.guard.call("inspector.all_pass") as call:
+            clear = self.inspector.all_pass(lines)
             call.expect(clear, bool)
         return clear
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example exactly as the model sees it, token by token."""
-        with self.guard.call("encoder.show") as call:
-            pieces = self.encoder.show(example)
+        with self.guard.call("inspector.show") as call:
+            pieces = self.inspector.show(example)
             call.expect(pieces, list[Piece])
         return pieces
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
         """Return warnings about training this model on such examples."""
-        with self.guard.call("encoder.warnings") as call:
-            warnings = self.encoder.warnings(features)
+        with self.guard.call("inspector.warnings") as call:
+            warnings = self.inspector.warnings(features)
             call.expect(warnings, list[str])
         return warnings
 
@@ -355,6 +353,19 @@ class GuardedEngine:
         """End it and free its memory."""
         with self.guard.call("engine.close"):
             self.engine.close()
+
+
+def _require_new_names(name: str, backend: object) -> None:
+    former = {
+        old: new
+        for old, new in _RENAMED.items()
+        if hasattr(backend, old) and not hasattr(backend, new)
+    }
+    if former:
+        raise BackendError(
+            f"backend {name} was written for an earlier contract: it has {', '.join(former)}",
+            f"Rename its methods: {', '.join(f'{old} to {new}' for old, new in former.items())}.",
+        )
 
 
 def _require_asked(call: Call, found: Mapping[str, object], wanted: Collection[str]) -> None:

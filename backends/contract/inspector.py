@@ -1,6 +1,6 @@
 """How a model reads examples: what the controller asks while it builds a dataset.
 
-Part of the contract of `backends.contract.backend`. Nothing here imports anything but the standard library.
+Part of the contract. Nothing here imports anything but the standard library.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -34,7 +34,7 @@ class Limits:
     """Largest file."""
     max_tokens: int | None = None
     """Longest example; None where it is not known."""
-    cuts: bool = False
+    truncates: bool = False
     """Whether a longer example is cut there, instead of refused."""
     max_examples: int | None = None
     """Maximum number of training examples."""
@@ -42,7 +42,7 @@ class Limits:
     """Maximum number of held-out examples."""
 
 
-class Encoder(Protocol):
+class ExampleInspector(Protocol):
     """Reads examples as one model does.
 
     Cheap to make and picklable: examples are read in several processes, and each opens tokenizer
@@ -79,17 +79,19 @@ class Encoder(Protocol):
             BackendError: The trainer would refuse this example; the message says why.
         """
 
-    def clears(self, lines: bytes) -> bool:
-        """Say whether `check` would surely let every one of many plain conversations pass.
+    def all_pass(self, lines: bytes) -> bool:
+        """Return True only if `check` accepts every line. False is always safe.
 
-        It is asked of thousands at once, so that they need not be parsed again one by one; when in
-        doubt, say no, and each is checked.
+        The caller passes thousands of lines at once. If the answer is True, it need not parse them
+        again; if it is False, it checks each example. An inspector may leave this method out.
 
         Args:
             lines: Canonical lines of conversations whose messages hold a role and a text, not
                 blank, and nothing else: perhaps one of the system, then the user, who begins, and
                 the assistant, who ends.
         """
+        del lines
+        return False
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example exactly as the model sees it, token by token.

@@ -1,6 +1,6 @@
 """Whether a value is what a type of the contract asks for: every field, to the last string.
 
-Made for the records of `backends.contract.backend`, whose annotations are read as they stand. Pure.
+Made for the records of `backends.contract`, whose annotations are read as they stand. Pure.
 """
 
 import re

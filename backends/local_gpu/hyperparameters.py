@@ -11,7 +11,9 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from backends.contract.backend import FieldProblem, HyperparametersInvalid, Json
+from backends.contract.errors import FieldProblem, HyperparametersInvalid
+from backends.contract.inspector import Json
+from backends.contract.methods import CONTINUED_PRETRAINING, SUPERVISED
 
 RECIPE: Final = 1
 """Raised whenever the same settings would train other weights: then it is another identity."""
@@ -117,10 +119,17 @@ class _Adapter(BaseModel):
 
 
 _READ_AS: Final[Mapping[str, type[BaseModel]]] = {
-    "supervised": _Conversations,
-    "continued-pretraining": _Texts,
+    SUPERVISED.name: _Conversations,
+    CONTINUED_PRETRAINING.name: _Texts,
 }
 METHODS: Final = frozenset(_READ_AS)
+REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
+    "Every training": _Common,
+    "With an adapter (`finetuning_type: lora`)": _Adapter,
+    "`method: supervised`": _Conversations,
+    "`method: continued-pretraining`": _Texts,
+}
+"""The settings by what they apply to, for `ftctl help training`."""
 
 
 def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:

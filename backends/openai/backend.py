@@ -15,45 +15,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import (
-    BackendError,
-    BaseModel,
-    BaseModelMissing,
-    Capabilities,
-    Completion,
-    Endpoint,
-    Estimate,
-    Event,
-    Job,
-    Json,
-    ModelMissing,
-    Prompt,
-    Recipe,
-    Sampling,
-    TrainRequest,
-)
-from backends.contract.inspector import Encoder
+from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
+from backends.contract.methods import METHODS
+from backends.installation import install_command
 from backends.openai import hyperparameters, prices
 from backends.openai.api.endpoints import (
-    INSTALL,
+    EXTRA,
     base_url,
     is_loopback,
     is_official,
     settings,
     shown_url,
 )
-from backends.openai.api.error_messages import spoken
-from backends.openai.api.protocol import Refused, Unclear
-from backends.openai.api.retry_policy import Patience
+from backends.openai.api.error_messages import to_backend_error
+from backends.openai.api.protocol import OutcomeUnknown, Rejected
+from backends.openai.api.retry_policy import RetryPolicy, RetrySettings
 from backends.openai.api.waiting import Waiting
-from backends.openai.chat.completions import Base, Chats, Pace
+from backends.openai.chat.completions import Base, ChatCompletions
 from backends.openai.chat.remote_engine import RemoteEngine
-from backends.openai.examples.inspector import open_encoder, open_tokens
+from backends.openai.examples.inspector import open_inspector, open_tokens
 from backends.openai.jobs.conversions import to_event, to_job
-from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_by_name
-from backends.openai.jobs.job_poller import Watch
-from backends.openai.jobs.submission_log import Notes
-from backends.openai.jobs.submit import Site, submit, verify
+from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_jobs_by_name
+from backends.openai.jobs.job_lookup import SubmitContext
+from backends.openai.jobs.job_poller import JobPoller
+from backends.openai.jobs.submission_log import SubmissionLog
+from backends.openai.jobs.submit import submit, verify_job
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
@@ -78,14 +68,14 @@ class OpenAIBackend:
         endpoint: Endpoint,
         *,
         environment: Mapping[str, str] | None = None,
-        patience: Patience | None = None,
-        pace: Pace | None = None,
+        retry_policy: RetryPolicy | None = None,
+        retry_settings: RetrySettings | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._environment = os.environ if environment is None else environment
         self._state = state / "openai"
-        self._given = patience
-        self._pace = pace or Pace()
+        self._given = retry_policy
+        self._retry_settings = retry_settings or RetrySettings()
 
     def capabilities(self) -> Capabilities:
         """Say what this backend can do; a server on this machine keeps data here and is free."""
@@ -104,7 +94,7 @@ class OpenAIBackend:
         """Check hyperparameters and write out every default."""
         return hyperparameters.parse(method, raw, self._endpoint.kind)
 
-    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+    def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Name a spec's `base_model`, without network; the server knows what it is."""
         del folder
         if base_model.startswith(("./", "../", "/")) or not base_model.strip():
@@ -131,11 +121,11 @@ class OpenAIBackend:
         del base_model, method
         return [Recipe(hyperparameters=hyperparameters)]
 
-    def encoder(
+    def inspector(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Encoder:
+    ) -> ExampleInspector:
         """Return how the service reads examples."""
-        return open_encoder(
+        return open_inspector(
             base_model.reference,
             method,
             hyperparameters,
@@ -154,14 +144,14 @@ class OpenAIBackend:
         if is_loopback(self._url):
             return Estimate(usd=(0.0, 0.0), steps=steps)
         price = self._prices.price(request.base_model.reference)
-        if price is None or request.method == "reinforcement":
+        if price is None or not METHODS[request.method].learns_answers:
             return Estimate(steps=steps)
         if tokens is None:
             tokens = self._count(request, price.max_example_tokens)
         usd = prices.training_cost(price, tokens, epochs)
         return Estimate(usd=usd, steps=steps, basis=f"prices of {self._prices.as_of}")
 
-    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
         with self._in_words():
             found = find_by_fingerprint(
@@ -173,22 +163,24 @@ class OpenAIBackend:
             answer[fingerprint] = _oldest_first(made)
         return answer
 
-    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, oldest first."""
         with self._in_words():
-            found = find_by_name(self._client, self._jobs, names, trusted=is_official(self._url))
+            found = find_jobs_by_name(
+                self._client, self._jobs, names, trusted=is_official(self._url)
+            )
         return {name: _oldest_first(map(to_job, jobs.values())) for name, jobs in found.items()}
 
-    def verify(self, request: TrainRequest, job_id: str) -> None:
+    def verify_job(self, request: TrainRequest, job_id: str) -> None:
         """Make sure that a job which was found was made from just what is asked for."""
         with self._in_words():
-            verify(self._site, request, job_id)
+            verify_job(self._context, request, job_id)
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
         self._watch.forget()
         try:
-            return submit(self._site, request)
+            return submit(self._context, request)
         finally:
             self._watch.forget()
 
@@ -209,11 +201,11 @@ class OpenAIBackend:
         with self._in_words():
             try:
                 self._client.cancel_job(job_id)
-            except Refused as error:
-                if error.status not in _OVER or not error.speaks:
+            except Rejected as error:
+                if error.status not in _OVER or not error.is_api_error:
                     raise
                 self._require_over(job_id, error)
-            except Unclear as error:
+            except OutcomeUnknown as error:
                 # 409 included: some servers answer with it for a job that has ended.
                 self._require_over(job_id, error)
 
@@ -254,11 +246,11 @@ class OpenAIBackend:
         if key not in _ANSWERING:
             try:
                 self._client.retrieve_model(model)
-            except Refused as error:
+            except Rejected as error:
                 if not error.is_missing:
                     return True
                 _ANSWERING[key] = False
-            except (Unclear, BackendError):
+            except (OutcomeUnknown, BackendError):
                 return True
             else:
                 _ANSWERING[key] = True
@@ -273,7 +265,7 @@ class OpenAIBackend:
         with self._in_words():
             try:
                 self._client.delete_model(model_id)
-            except Refused as error:
+            except Rejected as error:
                 if not error.is_missing:
                     raise
                 raise ModelMissing(
@@ -286,9 +278,8 @@ class OpenAIBackend:
             # The one door to the SDK.
             door = importlib.import_module("backends.openai.api.client")
         except ImportError as error:
-            raise BackendError(
-                f"the openai backend needs: {INSTALL}", f"the package {error.name} is missing"
-            ) from error
+            message = f"the openai backend needs the package {error.name}"
+            raise BackendError(message, install_command(EXTRA)) from error
         client: Client = door.Client(settings(self._endpoint, self._environment), self._waiting)
         return client
 
@@ -305,24 +296,24 @@ class OpenAIBackend:
         return f"{self._endpoint.name} ({shown_url(self._url)})"
 
     @cached_property
-    def _notes(self) -> Notes:
-        return Notes(self._state)
+    def _log(self) -> SubmissionLog:
+        return SubmissionLog(self._state)
 
     @cached_property
-    def _patience(self) -> Patience:
+    def _retry_policy(self) -> RetryPolicy:
         # A server here shows a job at once, nobody else uploads to it, and it counts no requests.
-        near = Patience(lag_s=0.0, look_s=0.0, list_s=1.0)
-        return self._given or (near if is_loopback(self._url) else Patience())
+        near = RetryPolicy(lag_s=0.0, look_s=0.0, list_s=1.0)
+        return self._given or (near if is_loopback(self._url) else RetryPolicy())
 
     @cached_property
-    def _site(self) -> Site:
-        return Site(
+    def _context(self) -> SubmitContext:
+        return SubmitContext(
             client=self._client,
             server=self._server,
             kind=self._endpoint.kind,
             trusted=is_official(self._url),
-            notes=self._notes,
-            patience=self._patience,
+            log=self._log,
+            policy=self._retry_policy,
             waiting=self._waiting,
         )
 
@@ -332,18 +323,20 @@ class OpenAIBackend:
 
     @cached_property
     def _jobs(self) -> JobList:
-        return JobList(self._client, for_s=self._patience.list_s)
+        return JobList(self._client, for_s=self._retry_policy.list_s)
 
     @cached_property
-    def _watch(self) -> Watch:
-        every_s = self._patience.look_s
-        return Watch(self._client, self._prices, self._notes, self._jobs, every_s=every_s)
+    def _watch(self) -> JobPoller:
+        every_s = self._retry_policy.look_s
+        return JobPoller(self._client, self._prices, self._log, self._jobs, every_s=every_s)
 
     @cached_property
-    def _chats(self) -> Chats:
+    def _chats(self) -> ChatCompletions:
         kind, url = self._endpoint.kind, self._url
         strict = kind == "azure" or (kind == "openai" and not is_loopback(url))
-        return Chats(self._client, self._server, kind, self._pace, self._waiting, strict=strict)
+        return ChatCompletions(
+            self._client, self._server, kind, self._retry_settings, self._waiting, strict=strict
+        )
 
     def _names(self, base_model: BaseModel) -> Callable[[str | None], str]:
         """Return a function from a model to its name at the server: at Azure, its deployment."""
@@ -359,10 +352,10 @@ class OpenAIBackend:
     def _in_words(self) -> Iterator[None]:
         try:
             yield
-        except (Refused, Unclear) as error:
-            raise spoken(error, self._server) from error
+        except (Rejected, OutcomeUnknown) as error:
+            raise to_backend_error(error, self._server) from error
 
-    def _require_over(self, job_id: str, error: Refused | Unclear) -> None:
+    def _require_over(self, job_id: str, error: Rejected | OutcomeUnknown) -> None:
         """Make sure that a job which could not be cancelled does not run."""
         jobs = self._watch.observe([job_id])
         if job_id in jobs and jobs[job_id].state.is_open:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from backends.contract.backend import BackendError, FieldProblem, Json
+from backends.contract.errors import BackendError, FieldProblem
+from backends.contract.inspector import Json
 
 Path: TypeAlias = tuple[str, ...]
 """Keys from the row inwards; a list index is a number as text."""

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from backends.contract.backend import FieldProblem, Json
+from backends.contract.errors import FieldProblem
+from backends.contract.inspector import Json
 from backends.openai.grader_templates import template_problems
 
 _STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True)

@@ -9,7 +9,9 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backends.contract.backend import FieldProblem, HyperparametersInvalid, Json
+from backends.contract.errors import FieldProblem, HyperparametersInvalid
+from backends.contract.inspector import Json
+from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
 from backends.openai.graders import check_grader
 
 _SHOWN: Final = 60
@@ -90,16 +92,23 @@ class _Azure(BaseModel):
 
 
 _PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
-    "supervised": (_Common,),
-    "dpo": (_Common, _Dpo),
-    "reinforcement": (_Common, _Reinforcement),
+    SUPERVISED.name: (_Common,),
+    DPO.name: (_Common, _Dpo),
+    REINFORCEMENT.name: (_Common, _Reinforcement),
 }
 _OPEN_PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
-    "supervised": (_OpenCommon,),
-    "dpo": (_OpenCommon, _OpenDpo),
-    "reinforcement": (_OpenCommon, _Reinforcement),
+    SUPERVISED.name: (_OpenCommon,),
+    DPO.name: (_OpenCommon, _OpenDpo),
+    REINFORCEMENT.name: (_OpenCommon, _Reinforcement),
 }
 METHODS: Final = frozenset(_PARTS)
+REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
+    "Every method": _Common,
+    "`method: dpo`": _Dpo,
+    "`method: reinforcement`": _Reinforcement,
+    "Endpoints of `kind: azure`": _Azure,
+}
+"""The settings by what they apply to, for `ftctl help servers`."""
 _PLAIN: Final = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -141,7 +150,7 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
     published = kind != "compatible"
     parts = (_PARTS if published else _OPEN_PARTS)[method]
     parts += (_Azure,) if kind == "azure" else ()
-    own = ("grader", "response_format") if method == "reinforcement" else ()
+    own = ("grader", "response_format") if method == REINFORCEMENT.name else ()
     known_keys = {key for part in parts for key in part.model_fields} | {*own}
     problems = _unknown_keys(raw, known_keys, strict=published)
     settings: dict[str, Json] = {key: raw[key] for key in raw if key not in known_keys}
@@ -151,7 +160,7 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
             settings |= part.model_validate(known).model_dump(mode="json", exclude_none=True)
         except ValidationError as error:
             problems += _problems(error)
-    if method == "reinforcement":
+    if method == REINFORCEMENT.name:
         problems += check_grader("grader", raw.get("grader"), known=published)
         problems += _response_format(raw.get("response_format"))
         settings |= {key: raw[key] for key in own if key in raw}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 
 _TABLE: Final = Path(__file__).with_name("prices.json")
 _USUAL_EPOCHS: Final = 3

@@ -15,7 +15,7 @@ from backends.testing.scripts import (
     answer_well,
     raise_crash,
 )
-from backends.testing.words import WordEncoder
+from backends.testing.words import WordInspector
 
 __all__ = [
     "FAILS",
@@ -29,7 +29,7 @@ __all__ = [
     "Moment",
     "Script",
     "ScriptedBackend",
-    "WordEncoder",
+    "WordInspector",
     "answer_well",
     "check_backend",
     "create",

@@ -8,19 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from backends.contract.backend import (
-    Backend,
-    BackendError,
-    HyperparametersInvalid,
-    Job,
-    JobState,
-    Json,
-    ModelMissing,
-    Prompt,
-    Sampling,
-    TrainRequest,
-)
-from backends.contract.inspector import Encoder
+from backends.contract.backend import Backend
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError, HyperparametersInvalid, ModelMissing
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import Job, JobState, TrainRequest
+from backends.contract.methods import METHODS
 
 
 class ContractBroken(AssertionError):
@@ -60,7 +53,7 @@ def check_backend(
     check.capabilities()
     check.hyperparameters()
     check.estimates()
-    check.encoders()
+    check.inspectors()
     check.strangers()
     job = check.submission()
     if job is not None:
@@ -71,25 +64,6 @@ def check_backend(
         raise ContractBroken(check.findings)
 
 
-_METHODS: Final = frozenset({"supervised", "dpo", "reinforcement", "continued-pretraining"})
-_ASKED: Final = {"role": "user", "content": "카페는 몇 시에 여나요?"}
-_ANSWERED: Final = {"role": "assistant", "content": "아홉 시에 엽니다. From nine on!"}
-_EXAMPLES: Final[Mapping[str, Sequence[Mapping[str, Json]]]] = {
-    "supervised": [
-        {"messages": [_ASKED, _ANSWERED]},
-        {"messages": [_ASKED, {**_ANSWERED, "content": "열 시."}]},
-    ],
-    "dpo": [
-        {
-            "input": {"messages": [_ASKED]},
-            "preferred_output": [_ANSWERED],
-            "non_preferred_output": [{"role": "assistant", "content": "몰라요."}],
-        }
-    ],
-    "reinforcement": [{"messages": [_ASKED], "hour": "9"}],
-    "continued-pretraining": [{"text": "카페는 매일 아홉 시에 엽니다."}, {"text": "Nine to six."}],
-}
-"""What the encoder of each method is asked."""
 _STRANGER: Final = "ft1:" + "0" * 64
 _NO_NAME: Final = "no-such-fine-tune"
 _ORIGIN: Final[Mapping[str, Json]] = {
@@ -121,7 +95,9 @@ class _Check:
     def capabilities(self) -> None:
         methods = self.backend.capabilities().methods
         self.expect(bool(self.backend.name), "`name` is empty")
-        self.expect(methods <= _METHODS, f"capabilities: unknown methods {methods - _METHODS}")
+        self.expect(
+            methods <= METHODS.keys(), f"capabilities: unknown methods {methods - METHODS.keys()}"
+        )
         method = self.request.method
         self.expect(method in methods, f"capabilities: the request's {method} is not among them")
 
@@ -153,49 +129,50 @@ class _Check:
         steps = estimate.steps
         self.expect(steps is None or steps > 0, f"estimate: {steps} steps")
 
-    def encoders(self) -> None:
+    def inspectors(self) -> None:
         method = self.request.method
-        encoder = self.backend.encoder(
+        inspector = self.backend.inspector(
             self.request.base_model, method, self.request.hyperparameters
         )
-        copy: Encoder = pickle.loads(pickle.dumps(encoder))  # noqa: S301 - written just before
-        same = bool(encoder.identity) and copy.identity == encoder.identity
-        self.expect(same, "encoder: a copy in another process has another identity, or none")
-        examples = _EXAMPLES[method]
+        copy: ExampleInspector = pickle.loads(pickle.dumps(inspector))  # noqa: S301 - written just before
+        same = bool(inspector.identity) and copy.identity == inspector.identity
+        self.expect(same, "inspector: a copy in another process has another identity, or none")
+        examples = METHODS[method].sample
         counts = copy.count(examples)
         self.expect(
             len(counts) == len(examples) and all(count > 0 for count in counts),
-            f"encoder: {len(examples)} examples were counted as {counts}",
+            f"inspector: {len(examples)} examples were counted as {counts}",
         )
-        self.expect(encoder.count(examples) == counts, "encoder: a copy counts otherwise")
-        self.expect(copy.count([]) == [], "encoder: counts where there is nothing")
+        self.expect(inspector.count(examples) == counts, "inspector: a copy counts otherwise")
+        self.expect(copy.count([]) == [], "inspector: counts where there is nothing")
         for example in examples:
-            encoder.check(example)
-            pieces = encoder.show(example)
-            self.expect(bool(pieces), "encoder: shows nothing of an example")
-            self.expect(all(piece.text for piece in pieces), "encoder: shows an empty piece")
-            learnt = any(piece.trained for piece in pieces) or method == "reinforcement"
-            self.expect(learnt, "encoder: shows an example from which nothing is learnt")
-        fewest = encoder.limits.min_examples
-        self.expect(fewest >= 1, f"encoder: {fewest} examples are said to be enough")
+            inspector.check(example)
+            pieces = inspector.show(example)
+            self.expect(bool(pieces), "inspector: shows nothing of an example")
+            self.expect(all(piece.text for piece in pieces), "inspector: shows an empty piece")
+            learnt = any(piece.trained for piece in pieces) or not METHODS[method].learns_answers
+            self.expect(learnt, "inspector: shows an example from which nothing is learnt")
+        fewest = inspector.limits.min_examples
+        self.expect(fewest >= 1, f"inspector: {fewest} examples are said to be enough")
         self.expect(
-            all(encoder.warnings({"system", "developer", "tools"})), "encoder: an empty warning"
+            all(inspector.warnings({"system", "developer", "tools"})), "inspector: an empty warning"
         )
 
     def strangers(self) -> None:
-        found = self.backend.find([_STRANGER])
-        self.expect(not found.get(_STRANGER), "find: answers for a fingerprint nobody used")
+        found = self.backend.find_jobs([_STRANGER])
+        self.expect(not found.get(_STRANGER), "find_jobs: answers for a fingerprint nobody used")
         seen = self.backend.observe([_NO_JOB])
         self.expect(_NO_JOB not in seen, "observe: a job that does not exist is in the answer")
         try:
             self.backend.cancel(_NO_JOB)
         except BackendError as error:
             self.findings.append(f"cancel: a job that is gone already is refused: {error}")
-        named = self.backend.find_by_name([_NO_NAME])
-        self.expect(not named.get(_NO_NAME), "find_by_name: answers for a name nobody used")
-        before = self.backend.find([self.request.fingerprint])
+        named = self.backend.find_jobs_by_name([_NO_NAME])
+        self.expect(not named.get(_NO_NAME), "find_jobs_by_name: answers for a name nobody used")
+        before = self.backend.find_jobs([self.request.fingerprint])
         self.expect(
-            not before.get(self.request.fingerprint), "find: knows the request before it was made"
+            not before.get(self.request.fingerprint),
+            "find_jobs: knows the request before it was made",
         )
 
     def submission(self) -> Job | None:
@@ -207,14 +184,16 @@ class _Check:
             (first.fingerprint, first.attempt) == (key, self.request.attempt),
             "submit: the job has another fingerprint or attempt than its request",
         )
-        found = self.backend.find([_STRANGER, key]).get(key, ())
+        found = self.backend.find_jobs([_STRANGER, key]).get(key, ())
         ids = [job.id for job in found]
-        self.expect(ids == [first.id], f"find: has {ids}, submitted was {first.id}")
-        self._origin_is_kept("find", found)
-        named = self.backend.find_by_name([_NO_NAME, self.request.name]).get(self.request.name, ())
+        self.expect(ids == [first.id], f"find_jobs: has {ids}, submitted was {first.id}")
+        self._origin_is_kept("find_jobs", found)
+        named = self.backend.find_jobs_by_name([_NO_NAME, self.request.name]).get(
+            self.request.name, ()
+        )
         ids = [job.id for job in named]
-        self.expect(first.id in ids, f"find_by_name: has {ids}, submitted was {first.id}")
-        self._origin_is_kept("find_by_name", [job for job in named if job.id == first.id])
+        self.expect(first.id in ids, f"find_jobs_by_name: has {ids}, submitted was {first.id}")
+        self._origin_is_kept("find_jobs_by_name", [job for job in named if job.id == first.id])
         seen = self.backend.observe([first.id, _NO_JOB])
         self.expect(seen.keys() == {first.id}, f"observe: of one job, {sorted(seen)} are seen")
         return seen.get(first.id)

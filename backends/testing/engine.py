@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from backends.contract.backend import Completion, Prompt, Sampling
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk, Completion, Prompt, Sampling
 
 
 class ScriptedEngine:

@@ -14,29 +14,27 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from backends.atomic_files import locked, write_atomic
-from backends.contract.backend import (
-    BaseModel,
+from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.completions import Completion, Engine, Prompt, Sampling
+from backends.contract.errors import (
     BaseModelMissing,
-    Capabilities,
-    Completion,
-    Endpoint,
-    Engine,
-    Estimate,
-    Event,
     FieldProblem,
     HyperparametersInvalid,
+    ModelMissing,
+)
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import (
+    BaseModel,
+    Estimate,
+    Event,
     Job,
     JobResult,
     JobState,
-    Json,
-    ModelMissing,
     Progress,
-    Prompt,
     Recipe,
-    Sampling,
     TrainRequest,
 )
-from backends.contract.inspector import Encoder
+from backends.contract.methods import SUPERVISED
 from backends.testing.engine import ScriptedEngine
 from backends.testing.scripts import (
     GOES_WELL,
@@ -47,7 +45,7 @@ from backends.testing.scripts import (
     answer_well,
     raise_crash,
 )
-from backends.testing.words import WordEncoder
+from backends.testing.words import WordInspector
 
 _LOCK_POLL_S: Final = 0.001
 _ENDED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
@@ -74,7 +72,7 @@ class ScriptedBackend:
         silent_bases: Base models that cannot answer prompts themselves.
         recipe: Number of its newest recipe.
         corrects: True to report that its recipes differ.
-        words: Encoder of examples; its method is replaced by the spec's.
+        words: ExampleInspector of examples; its method is replaced by the spec's.
         calls: Number of calls of each method on this object.
     """
 
@@ -105,7 +103,7 @@ class ScriptedBackend:
         self.silent_bases: frozenset[str] = frozenset()
         self.recipe = 1
         self.corrects = True
-        self.words = WordEncoder()
+        self.words = WordInspector()
         self.calls: Counter[str] = Counter()
 
     @property
@@ -136,7 +134,7 @@ class ScriptedBackend:
     def capabilities(self) -> Capabilities:
         """Say what this backend can do."""
         return Capabilities(
-            methods=frozenset({"supervised"}),
+            methods=frozenset({SUPERVISED.name}),
             remote=self.remote,
             paid=self.usd != (0.0, 0.0),
             tracking=frozenset({"wandb"}),
@@ -146,7 +144,7 @@ class ScriptedBackend:
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check `learning_rate` and `num_train_epochs`, and write out their defaults."""
         problems = []
-        if method != "supervised":
+        if method != SUPERVISED.name:
             problems.append(FieldProblem(field="method", message=f"does not do {method}"))
         for key, value in raw.items():
             if key not in _DEFAULTS:
@@ -159,7 +157,7 @@ class ScriptedBackend:
             raise HyperparametersInvalid(problems)
         return {**_DEFAULTS, **raw}
 
-    def identify(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
+    def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Take any base model to be here, unless `missing` names it."""
         del folder
         if base_model in self.missing:
@@ -179,10 +177,10 @@ class ScriptedBackend:
             for one in [*newer, hyperparameters]
         ]
 
-    def encoder(
+    def inspector(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Encoder:
-        """Return an encoder that takes words for tokens."""
+    ) -> ExampleInspector:
+        """Return an inspector that takes words for tokens."""
         del base_model, hyperparameters
         return replace(self.words, method=method)
 
@@ -192,20 +190,20 @@ class ScriptedBackend:
         steps = examples * int(str(request.hyperparameters["num_train_epochs"]))
         return Estimate(usd=self.usd, gpu_hours=self.gpu_hours, steps=steps)
 
-    def find(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints; moves none of them on."""
-        with self._call("find"):
+        with self._call("find_jobs"):
             return self._jobs_by("fingerprint", fingerprints)
 
-    def find_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+    def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names; moves none of them on."""
-        with self._call("find_by_name"):
+        with self._call("find_jobs_by_name"):
             return self._jobs_by("name", names)
 
-    def verify(self, request: TrainRequest, job_id: str) -> None:
+    def verify_job(self, request: TrainRequest, job_id: str) -> None:
         """Do nothing: jobs are what they say here."""
         del request, job_id
-        with self._call("verify"):
+        with self._call("verify_job"):
             pass
 
     def submit(self, request: TrainRequest) -> Job:

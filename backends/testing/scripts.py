@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NoReturn, TypeAlias
 
-from backends.contract.backend import Completion, JobState, Prompt
-from backends.contract.chat import text_of
+from backends.contract.completions import Completion, Prompt, text_of
+from backends.contract.jobs import JobState
 
 VANISHED: Final = "vanished"
 """State in a script from which on the backend does not know the job."""

@@ -1,19 +1,20 @@
-"""`WordEncoder`: a reader of examples for tests, to which a word is a token."""
+"""`WordInspector`: a reader of examples for tests, to which a word is a token."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
+from backends.contract.methods import SUPERVISED, TEXT, form_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WordEncoder:
-    """Implements `Encoder` without tokenizer and template."""
+class WordInspector:
+    """Implements `ExampleInspector` without tokenizer and template."""
 
-    method: str = "supervised"
+    method: str = SUPERVISED.name
     limits: Limits = field(default_factory=Limits)
     """What a dataset may be; a test sets others."""
     refused: str | None = None
@@ -38,7 +39,7 @@ class WordEncoder:
         if self.refused is not None and self.refused in json.dumps(example, ensure_ascii=False):
             raise BackendError(f"the trainer refuses {self.refused!r}", "take the word out")
 
-    def clears(self, lines: bytes) -> bool:
+    def all_pass(self, lines: bytes) -> bool:
         """Say yes where the refused word is nowhere."""
         return self.refused is None or self.refused not in lines.decode()
 
@@ -53,11 +54,11 @@ class WordEncoder:
 
 
 def _pieces(example: Mapping[str, Any]) -> Iterator[Piece]:
-    if "text" in example:
+    form = form_of(example)
+    if form is TEXT:
         yield from _words(str(example["text"]), trained=True)
-    asked = example.get("input", example)
-    answers = [*example.get("preferred_output", ()), *example.get("non_preferred_output", ())]
-    for message in [*asked.get("messages", ()), *answers]:
+        return
+    for message in [*form.question(example), *form.answers(example)]:
         yield Piece(text=f"{message['role']}:", trained=False)
         trained = message["role"] == "assistant" and message.get("weight") != 0
         content = message.get("content") or message.get("tool_calls")

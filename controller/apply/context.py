@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
-from backends.contract.backend import TrainRequest
+from backends.contract.jobs import TrainRequest
 from controller.errors import ExitCode
-from controller.evaluate.run import Place
+from controller.evaluate.measure import EvaluationContext
 from controller.lockfile.model import Entry
 from controller.lockfile.store import LockedLockfile
 from controller.plan.actions import Action
@@ -65,9 +65,9 @@ class ApplyContext:
         return current_commit(self.project.root)
 
     @property
-    def place(self) -> Place:
-        """Where evaluations look."""
-        return Place(root=self.project.root, open_backend=self.open_backend)
+    def evaluation_context(self) -> EvaluationContext:
+        """What evaluations read besides their inputs."""
+        return EvaluationContext(root=self.project.root, open_backend=self.open_backend)
 
     def timestamp(self, seconds: float | None = None) -> str:
         """Return a time as the lockfile writes it: seconds since the epoch, or now."""

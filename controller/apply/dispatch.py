@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from backends.contract.backend import BackendError, SubmissionUnknown
+from backends.contract.errors import BackendError, SubmissionUnknown
 from controller.apply.context import ApplyContext, Outcome, Result, with_changes, with_remedy
 from controller.apply.evaluate import evaluate, judge_again
 from controller.apply.promote import promote, protect, retire, reuse

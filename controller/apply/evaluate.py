@@ -6,7 +6,7 @@ from controller.apply.context import ApplyContext, Result, with_changes, with_re
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
 from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.run import ASK_AGAIN, NOT_COMPARED, answers_path, compare_with, measure
+from controller.evaluate.measure import ASK_AGAIN, NOT_COMPARED, answers_path, compare_with, measure
 from controller.lockfile.model import Build, Entry, Evaluation, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
@@ -63,7 +63,7 @@ def measured(
         desired,
         build,
         entry,
-        context.place,
+        context.evaluation_context,
         without_base=without_base,
         asks_production=asks_production or not desired.paid,
     )

@@ -1,6 +1,6 @@
 """The end of a job, written down. Needs the lockfile and the backend's answer, nothing else."""
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
 from controller.apply.context import ApplyContext, Result, with_remedy
 from controller.errors import ExitCode, FtctlError
 from controller.plan.actions import Record

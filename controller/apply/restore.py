@@ -1,6 +1,6 @@
 """A fine-tune whose entry was lost or renamed, recorded again."""
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from controller.apply.context import ApplyContext, Result, with_changes
 from controller.apply.evaluate import measured
 from controller.lockfile.model import Build, Entry

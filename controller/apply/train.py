@@ -2,7 +2,7 @@
 
 import json
 
-from backends.contract.backend import Job
+from backends.contract.jobs import Job
 from controller.apply.context import ApplyContext, Result, cancel_job, with_changes
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
@@ -44,7 +44,7 @@ def adopt(action: Adopt, context: ApplyContext) -> Result:
     """Record a job that was made for these inputs and is not recorded."""
     desired = context.desired(action.name)
     backend = context.open_backend(desired.spec.place)
-    backend.verify(context.request(action.name, action.job.attempt), action.job.id)
+    backend.verify_job(context.request(action.name, action.job.attempt), action.job.id)
     entry = cancel_job(action, context)
     opened = with_changes(entry, job=_open_job(action.job, desired, context))
     return Result(message=f"took over job {action.job.id}", entries={action.name: opened})

@@ -22,11 +22,11 @@ from controller.errors import ExitCode, FtctlError
 COMMANDS = {
     "init": "Make a repository of fine-tunes, or a complete demo.",
     "validate": "Check every spec without reading data.",
-    "data": "See what the model will: build, stats, preview, diff, explain.",
+    "data": "Show what the model reads: build, stats, preview, diff, explain.",
     "plan": "Show what would be done, why, and what it costs.",
     "apply": "Train, evaluate, judge and promote until specs and models agree.",
     "evaluate": "Measure a fine-tune's model again, by the newest scoring.",
-    "reconcile": "Move open jobs on; submits nothing new.",
+    "reconcile": "Record and promote what open jobs came to; submit nothing.",
     "status": "Show every fine-tune: state, production model, scores.",
     "show": "Show one fine-tune in full: builds, scores, answers.",
     "logs": "Show the log of a fine-tune's job.",
@@ -38,6 +38,7 @@ COMMANDS = {
     "serve": "Serve fine-tuning and chat to OpenAI clients.",
     "schema": "Print the JSON Schema of specs.",
     "doctor": "Check this machine and this repository.",
+    "help": "Explain a topic (start, spec, data, …) or a command.",
 }
 _OBJECTS = 100_000
 """New objects after which cycles are looked for. A command makes thousands of records and keeps
@@ -63,7 +64,9 @@ class Commands(click.Group):
             if cmd_name not in EXTRAS:
                 raise
             message = f"ftctl {cmd_name} needs the package {error.name}"
-            raise FtctlError(message, f"pip install 'ftctl[{EXTRAS[cmd_name]}]'") from None
+            installation = import_module("backends.installation")
+            remedy: str = installation.install_command(EXTRAS[cmd_name])
+            raise FtctlError(message, remedy) from None
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -85,7 +88,10 @@ class Commands(click.Group):
 @click.option("--no-color", is_flag=True, help="Print without colours (as NO_COLOR does).")
 @click.pass_context
 def cli(ctx: click.Context, folder: Path, *, as_json: bool, no_color: bool) -> None:
-    """GitOps for fine-tuned models: one YAML file per model, plan, apply, gate, lockfile."""
+    """GitOps for fine-tuned models: one YAML file per model, plan, apply, gate, lockfile.
+
+    New here? `ftctl help start` leads from an empty folder to a model in production.
+    """
     # The same object for as long as the command runs: `run` reads it when the command fails.
     ctx.obj |= {"folder": folder, "json": as_json, "command": ctx.invoked_subcommand}
     if no_color or os.environ.get("NO_COLOR"):

@@ -8,7 +8,9 @@ from importlib import import_module
 
 import click
 
-from backends.contract.backend import Completion, Json, Prompt, PromptRefused, Sampling
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import PromptRefused
+from backends.contract.inspector import Json
 from controller.cli.common import (
     Finite,
     backend_for,
@@ -94,7 +96,7 @@ class _Talk:
         self._build = build
         self._sampling = sampling
         folder = project.root / FOLDER
-        self._base = self._backend.identify(build.base_model, build.revision, folder)
+        self._base = self._backend.resolve_base_model(build.base_model, build.revision, folder)
         specs, problems = read_specs(project.root)
         if name in problems and name not in specs:
             raise InvalidInput(problems[name])

@@ -9,7 +9,10 @@ from typing import Any
 
 import click
 
-from backends.contract.backend import Backend, BackendError, Job, Json
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job
 from backends.registry import known_backends
 from controller.errors import FtctlError
 from controller.lockfile.model import Entry, Lockfile

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 import click
 
+from backends.installation import install_command
 from backends.registry import LOCAL, known_backends
 from controller import __version__
 from controller.cli.common import json_option, print_json, wants_json
@@ -100,7 +101,7 @@ def _packages() -> Finding:
             missing.append(name)
     parts = [", ".join(found), f"missing: {', '.join(missing)}" if missing else ""]
     detail = "; ".join(part for part in parts if part)
-    remedy = "For training on this machine: pip install 'ftctl[local]'"
+    remedy = f"For training on this machine: {install_command('local')}"
     return Finding(subject=LOCAL, ok=not missing, detail=detail, remedy=remedy)
 
 

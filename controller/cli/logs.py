@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import click
 
-from backends.contract.backend import Event
+from backends.contract.jobs import Event
 from controller.cli.common import (
     backend_for,
     entry_of,

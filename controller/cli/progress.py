@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
-from backends.contract.backend import Job, JobState
+from backends.contract.jobs import Job, JobState
 from controller.apply.context import Outcome
 from controller.errors import ExitCode
 from controller.plan.actions import Action

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.errors import FtctlError, InvalidInput, Problem
 from controller.failures import reported
 from controller.render.text import escape_control

@@ -2,7 +2,7 @@
 
 import click
 
-from backends.contract.backend import Job
+from backends.contract.jobs import Job
 from controller.apply.context import with_changes
 from controller.cli.common import (
     entry_of,

@@ -15,7 +15,7 @@ from controller.cli.common import project_of
 from controller.errors import FtctlError, LockHeld
 from controller.server.api.listener import HttpServer
 from controller.server.api.quiet_log import quiet_handler
-from controller.server.app import Served, create_app, server_folder
+from controller.server.app import ServerContext, create_app, server_folder
 from controller.spec.settings import FILE, find_endpoint, load_settings
 
 TOKEN_VARIABLE = "FTCTL_SERVE_TOKEN"  # noqa: S105 - the name of a variable
@@ -42,29 +42,29 @@ def command(ctx: click.Context, host: str, port: int) -> None:
         if not mine:
             message = f"another server is at work in {server_folder(project)}"
             raise LockHeld(message, "Stop it, or use that one.")
-        served = Served(
+        context = ServerContext(
             project=project,
             settings=settings,
             backend=open_backend(LOCAL, project.state, find_endpoint(project.root, "")),
             token=token or secrets.token_urlsafe(32),
         )
         logging.basicConfig(level=logging.WARNING, handlers=[quiet_handler()])
-        server = HttpServer(create_app(served), served.limits)
+        server = HttpServer(create_app(context), context.limits)
         with _listen(host, port) as listener:
-            _greet(served, listener, made=not token)
+            _greet(context, listener, made=not token)
             # uvicorn raises the signal again after it has ended; having ended well is enough.
             signal.signal(signal.SIGTERM, lambda *_: None)
             server.run(sockets=[listener])
 
 
-def _greet(served: Served, listener: socket.socket, *, made: bool) -> None:
+def _greet(context: ServerContext, listener: socket.socket, *, made: bool) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    click.echo(f"Serving {served.project.root} at http://{shown}:{port}/v1")
-    bases = ", ".join(served.settings.serve.base_models)
+    click.echo(f"Serving {context.project.root} at http://{shown}:{port}/v1")
+    bases = ", ".join(context.settings.serve.base_models)
     click.echo(f"Base models: {bases or f'none; name some in {FILE} under serve.base_models'}")
     if made:
-        click.echo(f"Token, made for this run: {served.token}")
+        click.echo(f"Token, made for this run: {context.token}")
         click.echo(f"To keep one, set {TOKEN_VARIABLE}.")
     else:
         click.echo(f"Token: the one in {TOKEN_VARIABLE}.")

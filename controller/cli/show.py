@@ -6,7 +6,7 @@ import click
 
 from controller.cli.common import entry_of, json_option, print_json, project_of, wants_json
 from controller.errors import FtctlError
-from controller.evaluate.run import answers_of, read_answers
+from controller.evaluate.measure import answers_of, read_answers
 from controller.lockfile.model import dump_entry
 from controller.lockfile.store import read_lockfile
 from controller.render.status import about_text, build_text

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import click
 
-from backends.contract.backend import Job, JobState
+from backends.contract.jobs import Job, JobState
 from controller.cli.common import (
     Finite,
     Seen,

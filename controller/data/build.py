@@ -11,20 +11,21 @@ from contextlib import closing
 from pathlib import Path
 
 from backends.contract.inspector import Limits
-from controller.data.errors import Unusable
+from backends.contract.methods import METHODS
+from controller.data.errors import DataError
 from controller.data.pipeline.batches import read_batches
-from controller.data.pipeline.build_request import REASONS, Built, Order
+from controller.data.pipeline.build_request import REASONS, BuildRequest, BuildResult
 from controller.data.pipeline.prepare_rows import RowPreparation
 from controller.data.pipeline.problems import Problems
-from controller.data.pipeline.process_pool import Run, pays, workers
-from controller.data.pipeline.report_builder import Books
+from controller.data.pipeline.process_pool import MapOrdered, is_worthwhile, process_pool
+from controller.data.pipeline.report_builder import ReportBuilder
 from controller.data.pipeline.row_conditions import Conditions, refuse_unknown, remarks
-from controller.data.pipeline.write_splits import Parts, write_parts
+from controller.data.pipeline.write_splits import WrittenSplits, write_splits
 from controller.data.report import Effect, SourceReport, StepName
-from controller.data.resolve_sources import Given
-from controller.data.select.select import Wanted, columns_for, decide
+from controller.data.resolve_sources import ResolvedFile
+from controller.data.select.select import SourceSelection, columns_for, select_examples
 from controller.data.storage.columns import HELD_OUT, TRAIN
-from controller.data.storage.example_store import Spool
+from controller.data.storage.example_store import ExampleStore
 from controller.data.transforms.normalise import collapsed_text, normal_text
 from controller.errors import InvalidInput, Problem
 from controller.spec.data import Fraction
@@ -32,12 +33,11 @@ from controller.spec.data import Fraction
 MIN_TRAIN = 10
 """A model learns nothing from fewer conversations, and the hosted service refuses them."""
 
-_TEXTS = "continued-pretraining"
 
 _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 
 
-def build(order: Order, given: list[Given], folder: Path) -> Built:
+def build(order: BuildRequest, given: list[ResolvedFile], folder: Path) -> BuildResult:
     """Write a dataset's files into an empty folder.
 
     Args:
@@ -51,26 +51,29 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
     data, called = order.data, [one.file.called for one in given]
     conditions = [_conditions(order, one) for one in given]
     spooled = folder / "spool"
-    with closing(Spool(spooled)) as spool, closing(Books(folder / REASONS, called)) as books:
+    with (
+        closing(ExampleStore(spooled)) as spool,
+        closing(ReportBuilder(folder / REASONS, called)) as books,
+    ):
         size = sum(one.file.path.stat().st_size for one in given)
-        if pays(size):
+        if is_worthwhile(size):
             spool.share()
-        with workers(size) as run:
+        with process_pool(size) as run:
             problems = list(_prepare(order, given, conditions, spool, books, run))
         problems += _of_reading(order, given, conditions, books)
         if problems:
             raise InvalidInput(problems)
         verdicts = _decided(order, given, spool, books)
         weights = [one.source.weight for one in given]
-        parts = write_parts(spool, verdicts, called=called, weights=weights, to=folder)
+        parts = write_splits(spool, verdicts, called=called, weights=weights, to=folder)
         problems = [*_too_few(order, parts, books), *_too_large(order, parts)]
         if problems:
             raise InvalidInput(problems)
         reasons = books.finish()
     if spooled.exists():
         shutil.rmtree(spooled)
-    counted = order.encoder is not None and data.prepare.max_tokens is not None
-    return Built(
+    counted = order.inspector is not None and data.prepare.max_tokens is not None
+    return BuildResult(
         files={**parts.files, REASONS: reasons},
         tokens=parts.tokens if counted else None,
         sources=tuple(
@@ -82,9 +85,11 @@ def build(order: Order, given: list[Given], folder: Path) -> Built:
     )
 
 
-def _decided(order: Order, given: list[Given], spool: Spool, books: Books) -> bytearray:
+def _decided(
+    order: BuildRequest, given: list[ResolvedFile], spool: ExampleStore, books: ReportBuilder
+) -> bytearray:
     files = [
-        Wanted(part=one.part, field=one.field, called=one.file.called, source=one.source)
+        SourceSelection(part=one.part, field=one.field, called=one.file.called, source=one.source)
         for one in given
     ]
 
@@ -92,20 +97,20 @@ def _decided(order: Order, given: list[Given], spool: Spool, books: Books) -> by
         books.note(spool.place(number), step, effect, reason)
 
     try:
-        return decide(spool, order.data, files, note, order.recipe)
-    except Unusable as error:
+        return select_examples(spool, order.data, files, note, order.recipe)
+    except DataError as error:
         field = f"data.{error.field}"
         problem = Problem(file=order.file, field=field, message=error.message, remedy=error.remedy)
         raise InvalidInput([problem]) from None
 
 
 def _prepare(
-    order: Order,
-    given: list[Given],
+    order: BuildRequest,
+    given: list[ResolvedFile],
     conditions: list[Conditions],
-    spool: Spool,
-    books: Books,
-    run: Run,
+    spool: ExampleStore,
+    books: ReportBuilder,
+    run: MapOrdered,
 ) -> Iterator[Problem]:
     """Prepare every row of every source into the spool; yield what is wrong with them."""
     for number, one in enumerate(given):
@@ -122,24 +127,27 @@ def _prepare(
                 for line, error in prepared.problems:
                     problems.add(line, error)
                 problems.add_alike(prepared.unlisted)
-                if prepared.blamed is not None:
-                    raise prepared.blamed
-        except Unusable as error:
+                if prepared.source_error is not None:
+                    raise prepared.source_error
+        except DataError as error:
             yield _of_spec(order.file, one, error)
         else:
             if not books.rows(number) and limit != 0:
-                problems.add(None, Unusable("has no rows", "Add rows, or name another file."))
+                problems.add(None, DataError("has no rows", "Add rows, or name another file."))
         yield from problems.all()
 
 
-def _conditions(order: Order, one: Given) -> Conditions:
+def _conditions(order: BuildRequest, one: ResolvedFile) -> Conditions:
     return Conditions(
         one.source.where, kind=one.file.kind, is_table=one.is_table, recipe=order.recipe
     )
 
 
 def _of_reading(
-    order: Order, given: list[Given], conditions: list[Conditions], books: Books
+    order: BuildRequest,
+    given: list[ResolvedFile],
+    conditions: list[Conditions],
+    books: ReportBuilder,
 ) -> Iterator[Problem]:
     """Report doubtful encodings, and the number of rows without a value for a condition.
 
@@ -163,11 +171,11 @@ def _of_reading(
             continue
         try:
             refuse_unknown(first.source.where, whole)
-        except Unusable as error:
+        except DataError as error:
             yield _of_spec(order.file, first, error)
 
 
-def _rest_of_limit(given: list[Given], number: int, books: Books) -> int | None:
+def _rest_of_limit(given: list[ResolvedFile], number: int, books: ReportBuilder) -> int | None:
     """Return how many rows a file may still give of its source's limit, None without one."""
     limit = given[number].source.limit
     if limit is None:
@@ -176,7 +184,7 @@ def _rest_of_limit(given: list[Given], number: int, books: Books) -> int | None:
     return max(limit - sum(books.rows(at) for at in earlier), 0)
 
 
-def _preparation(order: Order, one: Given, spool: Path | None) -> RowPreparation:
+def _preparation(order: BuildRequest, one: ResolvedFile, spool: Path | None) -> RowPreparation:
     data, system = order.data, order.data.system
     if system is not None:
         system = normal_text(system)
@@ -194,12 +202,14 @@ def _preparation(order: Order, one: Given, spool: Path | None) -> RowPreparation
         split=data.held_out if isinstance(data.held_out, Fraction) else None,
         columns=columns_for(data),
         spool=spool,
-        encoder=order.encoder,
+        inspector=order.inspector,
         recipe=order.recipe,
     )
 
 
-def _report(order: Order, number: int, one: Given, books: Books, parts: Parts) -> SourceReport:
+def _report(
+    order: BuildRequest, number: int, one: ResolvedFile, books: ReportBuilder, parts: WrittenSplits
+) -> SourceReport:
     return SourceReport(
         part=one.part,
         path=one.file.shown,
@@ -213,14 +223,14 @@ def _report(order: Order, number: int, one: Given, books: Books, parts: Parts) -
     )
 
 
-def _too_few(order: Order, parts: Parts, books: Books) -> Iterator[Problem]:
+def _too_few(order: BuildRequest, parts: WrittenSplits, books: ReportBuilder) -> Iterator[Problem]:
     train = parts.files["train.jsonl"].lines
     held_out = parts.files["held_out.jsonl"].lines
     dropped = books.dropped_by()
     besides = f" ({held_out} held out, {dropped})" if held_out or books.dropped else ""
-    fewest = 1 if order.method == _TEXTS else MIN_TRAIN
-    if order.encoder is not None:
-        fewest = max(fewest, order.encoder.limits.min_examples)
+    fewest = METHODS[order.method].min_examples
+    if order.inspector is not None:
+        fewest = max(fewest, order.inspector.limits.min_examples)
     if train < fewest:
         yield Problem(
             file=order.file,
@@ -236,19 +246,19 @@ def _too_few(order: Order, parts: Parts, books: Books) -> Iterator[Problem]:
             field="data.held_out",
             message=f"has no example ({train} to train on, {dropped})",
             remedy="Raise the fraction: held_out: {fraction: 0.2}, or add rows."
-            if fraction and order.method != _TEXTS
+            if fraction and not METHODS[order.method].is_of_texts
             else _more(order),
         )
 
 
-def _more(order: Order) -> str:
-    if order.method == _TEXTS:
+def _more(order: BuildRequest) -> str:
+    if METHODS[order.method].is_of_texts:
         return "Add texts, or make more of one: chunk: paragraph, or chunk: 4000 (characters)."
     return "Add rows, or another source."
 
 
-def _too_large(order: Order, parts: Parts) -> Iterator[Problem]:
-    limits = Limits() if order.encoder is None else order.encoder.limits
+def _too_large(order: BuildRequest, parts: WrittenSplits) -> Iterator[Problem]:
+    limits = Limits() if order.inspector is None else order.inspector.limits
     most = limits.max_bytes
     for name, fewer in (("train", limits.max_examples), ("held_out", limits.max_held_out)):
         examples = parts.files[f"{name}.jsonl"].lines
@@ -269,7 +279,7 @@ def _too_large(order: Order, parts: Parts) -> Iterator[Problem]:
             )
 
 
-def _of_spec(file: str, given: Given, error: Unusable) -> Problem:
+def _of_spec(file: str, given: ResolvedFile, error: DataError) -> Problem:
     return Problem(
         file=file,
         field=f"{given.field}.{error.field}" if error.field else given.field,

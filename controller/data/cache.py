@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.atomic_files import sync_folder, write_atomic
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.cache_gc import touch
 from controller.data.sources.source_file import CHUNK
 from controller.data.storage.hashing_writer import SMALL
@@ -40,7 +40,7 @@ def get_or_build(cache: Path, key: str, build: Callable[[Path], Manifest]) -> tu
         build: Writes the files into an empty folder and returns the manifest.
     """
     folder = cache / key
-    manifest = whole(folder)
+    manifest = valid_manifest(folder)
     if manifest is not None:
         touch(folder)
         return folder, manifest
@@ -71,7 +71,7 @@ def _has_large(manifest: Manifest) -> bool:
     return any(file["size"] > SMALL for file in files.values())
 
 
-def whole(folder: Path) -> Manifest | None:
+def valid_manifest(folder: Path) -> Manifest | None:
     """Return the manifest of a dataset if every file is what it says."""
     manifest = folder / MANIFEST
     try:
@@ -140,7 +140,7 @@ def _publish(new: Path, folder: Path) -> bool:
                 raise
         else:
             return True
-        if whole(folder) is not None:
+        if valid_manifest(folder) is not None:
             # Another process was faster, with the same bytes.
             return False
         _put_away(folder)

@@ -11,15 +11,21 @@ from pathlib import Path
 from typing import Any
 from unicodedata import unidata_version
 
-from backends.contract.backend import Encoder, Json
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.methods import SUPERVISED
 from controller.canonical import digest
 from controller.data.cache import Manifest, get_or_build
 from controller.data.cache_gc import collect_garbage_daily
-from controller.data.pipeline.build_request import REASONS, Built, Order
+from controller.data.pipeline.build_request import REASONS, BuildRequest, BuildResult
 from controller.data.recipes import NEWEST
-from controller.data.report import PartName, Report, SourceReport, StepReport
-from controller.data.resolve_sources import Given, Places, decode_all, find_sources
-from controller.data.storage.hashing_writer import Written
+from controller.data.report import Report, SourceReport, SplitName, StepReport
+from controller.data.resolve_sources import (
+    DataPaths,
+    ResolvedFile,
+    find_sources,
+    redetect_encodings,
+)
+from controller.data.storage.hashing_writer import WrittenFile
 from controller.data.transforms.normalise import VERSION
 from controller.data.verified_datasets import sources_of
 from controller.errors import InvalidInput
@@ -35,7 +41,7 @@ _PAGES = ("jusText", "lxml", "trafilatura")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Split:
     """The train or the held-out half."""
 
     path: Path
@@ -53,8 +59,8 @@ class Part:
 class Dataset:
     """Built train and held-out sets."""
 
-    train: Part
-    held_out: Part
+    train: Split
+    held_out: Split
     report: Report
     recipe_matters: bool = False
     """True if an older recipe would have made other examples of the same rows."""
@@ -65,9 +71,9 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     *,
     file: str,
     folder: Path,
-    places: Places,
-    encoder: Encoder | None = None,
-    method: str = "supervised",
+    places: DataPaths,
+    inspector: ExampleInspector | None = None,
+    method: str = SUPERVISED.name,
     recipe: int = NEWEST,
 ) -> Dataset:
     """Return the dataset that a `data` section describes.
@@ -77,7 +83,7 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
         file: The spec, as shown in errors.
         folder: The spec's folder, which paths start from.
         places: Paths of the repository and its caches.
-        encoder: Checks what the trainer accepts, and counts tokens for `max_tokens`.
+        inspector: Checks what the trainer accepts, and counts tokens for `max_tokens`.
         method: The spec's method; it decides what an example is.
         recipe: Version of what a row becomes; see `recipes`.
 
@@ -87,7 +93,7 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     """
     # Before the sources are found: what was found must stay until it is read.
     collect_garbage_daily(places.cache)
-    order = Order(data=data, file=file, method=method, encoder=encoder, recipe=recipe)
+    order = BuildRequest(data=data, file=file, method=method, inspector=inspector, recipe=recipe)
     question, known = None, None
     if places.unchanged is not None:
         question = places.unchanged.question(data, folder, _decisive(order))
@@ -105,7 +111,9 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     return _dataset(where, manifest, [source.license or data.license for source in sources])
 
 
-def _look_for(order: Order, folder: Path, places: Places) -> tuple[list[Given], Path, Manifest]:
+def _look_for(
+    order: BuildRequest, folder: Path, places: DataPaths
+) -> tuple[list[ResolvedFile], Path, Manifest]:
     """Return the sources' files, and the folder and manifest of the dataset made from them."""
     given = find_sources(order.data, file=order.file, folder=folder, places=places)
     try:
@@ -114,7 +122,7 @@ def _look_for(order: Order, folder: Path, places: Places) -> tuple[list[Given], 
         if all(one.file.look.decoded for one in given):
             raise
         # It may be that lines cannot be read because they are in another encoding.
-        again = decode_all(given, places)
+        again = redetect_encodings(given, places)
         if [one.file.look.encoding for one in again] == [one.file.look.encoding for one in given]:
             raise
         given = again
@@ -122,7 +130,9 @@ def _look_for(order: Order, folder: Path, places: Places) -> tuple[list[Given], 
     return given, where, manifest
 
 
-def _get_or_build(order: Order, given: list[Given], places: Places) -> tuple[Path, Manifest]:
+def _get_or_build(
+    order: BuildRequest, given: list[ResolvedFile], places: DataPaths
+) -> tuple[Path, Manifest]:
     def build_into(empty: Path) -> Manifest:
         # Most datasets are found built; what builds them takes a tenth of a plan to import.
         return _manifest(import_module("controller.data.build").build(order, given, empty))
@@ -130,7 +140,7 @@ def _get_or_build(order: Order, given: list[Given], places: Places) -> tuple[Pat
     return get_or_build(places.cache / "datasets", _key(order, given), build_into)
 
 
-def _key(order: Order, given: list[Given]) -> str:
+def _key(order: BuildRequest, given: list[ResolvedFile]) -> str:
     """Return the digest of everything that the dataset's files are made from."""
     sources: list[Json] = [
         {
@@ -155,20 +165,20 @@ def _key(order: Order, given: list[Given]) -> str:
             "system": data.system,
             "prepare": data.prepare.model_dump(),
             "packages": _versions(data, pages=any(one.file.kind == "html" for one in given)),
-            "encoder": None if order.encoder is None else order.encoder.identity,
+            "encoder": None if order.inspector is None else order.inspector.identity,
             "method": order.method,
             "recipe": order.recipe,
         }
     )
 
 
-def _decisive(order: Order) -> list[Json]:
+def _decisive(order: BuildRequest) -> list[Json]:
     """Return what decides a dataset besides the `data` section and the bytes of its sources."""
     # Of no source is known here which format it has: one more version does no harm.
     return [
         VERSION,
         _versions(order.data, pages=any(_may_be_page(one) for one in sources_of(order.data))),
-        None if order.encoder is None else order.encoder.identity,
+        None if order.inspector is None else order.inspector.identity,
         order.method,
         order.recipe,
     ]
@@ -201,7 +211,7 @@ def _version(package: str) -> str:
         return ""
 
 
-def _manifest(built: Built) -> Manifest:
+def _manifest(built: BuildResult) -> Manifest:
     return {
         "files": {name: _as_json(written) for name, written in built.files.items()},
         "tokens": None if built.tokens is None else dict[str, Json](built.tokens.items()),
@@ -212,7 +222,7 @@ def _manifest(built: Built) -> Manifest:
     }
 
 
-def _as_json(record: Written | SourceReport | StepReport) -> dict[str, Json]:
+def _as_json(record: WrittenFile | SourceReport | StepReport) -> dict[str, Json]:
     """Return a record of plain values as a mapping; `asdict` takes ten times as long to copy it."""
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
@@ -225,8 +235,8 @@ def _dataset(folder: Path, manifest: Manifest, licenses: list[str | None]) -> Da
     features: Any = manifest["features"]
     steps: Any = manifest["steps"]
 
-    def part(name: PartName) -> Part:
-        return Part(
+    def part(name: SplitName) -> Split:
+        return Split(
             path=folder / f"{name}.jsonl",
             origins=folder / f"{name}.origins",
             digest=f"sha256:{files[f'{name}.jsonl']['sha256']}",

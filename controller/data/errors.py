@@ -1,7 +1,7 @@
 """Why one row, or one file, cannot be used. Raised and handed on; becomes a `Problem` in `build`."""
 
 
-class Unusable(Exception):
+class DataError(Exception):
     """A row that cannot become an example.
 
     Attributes:
@@ -29,15 +29,15 @@ class Unusable(Exception):
         self.whole = whole
 
 
-class Empty(Unusable):
+class EmptyExample(DataError):
     """A row without a question or an answer, which a spec may ask to drop."""
 
 
-class Personal(Unusable):
+class PersonalDataFound(DataError):
     """A row with personal data that the spec refuses; no setting sets it aside."""
 
 
-class Unread(Exception):
+class SourceUnavailable(Exception):
     """A source that cannot be read here, though nothing in the spec is wrong.
 
     No credentials, no network, no package of an extra: a stranger's pull request, a laptop on a

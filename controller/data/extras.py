@@ -3,10 +3,11 @@
 from importlib import import_module
 from typing import Any
 
-from controller.data.errors import Unusable
+from backends.installation import install_command
+from controller.data.errors import DataError
 
 
-def load(module: str, *, extra: str, what: str) -> Any:  # noqa: ANN401 - a module
+def import_extra(module: str, *, extra: str, what: str) -> Any:  # noqa: ANN401 - a module
     """Import a module of ours that stands on the packages of an extra.
 
     Args:
@@ -15,11 +16,9 @@ def load(module: str, *, extra: str, what: str) -> Any:  # noqa: ANN401 - a modu
         what: What needs it, for the message: `reading Parquet`.
 
     Raises:
-        Unusable: A package is not installed; the remedy says what to type.
+        DataError: A package is not installed; the remedy says what to type.
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise Unusable(
-            f"{what} needs the package {error.name}", f"pip install 'ftctl[{extra}]'"
-        ) from None
+        raise DataError(f"{what} needs the package {error.name}", install_command(extra)) from None

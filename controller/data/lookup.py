@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import TypeAlias
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.spec.data import JOINED, joined_columns
 
 TextOf: TypeAlias = Callable[[str], str]

@@ -7,7 +7,7 @@ only refuses or only reports needs no branch.
 
 Corrections of recipe 2, each in a branch `recipe > FIRST`:
 
-- `example.spell`: keys inside tool definitions, arguments, graded values and other content of a
+- `example.to_canonical`: keys inside tool definitions, arguments, graded values and other content of a
   message keep the order as written; recipe 1 sorted them.
 - `messages.options_of`: `parallel_tool_calls` is kept; recipe 1 dropped it.
 - `messages.with_system_of`: `system` or `system_prompt` next to a conversation is its system prompt
@@ -35,7 +35,7 @@ Corrections of recipe 2, each in a branch `recipe > FIRST`:
 from collections.abc import Mapping
 from typing import Final
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 
 FIRST: Final = 1
 NEWEST: Final = 2

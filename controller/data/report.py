@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 
 from backends.contract.inspector import Feature
 
-PartName: TypeAlias = Literal["train", "held_out"]
+SplitName: TypeAlias = Literal["train", "held_out"]
 StepName: TypeAlias = Literal[
     "read",
     "where",
@@ -42,7 +42,7 @@ REASONS_KEPT = 20
 class SourceReport:
     """What one file of a source gave."""
 
-    part: PartName
+    part: SplitName
     """The list of the spec that names it."""
     path: str
     """Relative to the repository, or what the source is called elsewhere."""

@@ -1,29 +1,29 @@
 """Find the file behind every source of a spec: in the repository, or fetched from elsewhere.
 
-Out: a `Given` for each file, or every problem at once. Rows are not read here.
+Out: a `ResolvedFile` for each file, or every problem at once. Rows are not read here.
 """
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from controller.data.errors import Unread, Unusable
+from controller.data.errors import DataError, SourceUnavailable
 from controller.data.fetch import fetch, fetch_saved
 from controller.data.fetch.snapshot import Fetched
-from controller.data.report import PartName
-from controller.data.sources.inspect_file import look_at, look_at_small
-from controller.data.sources.locate import Found, find_files
-from controller.data.sources.source_file import BINARY, Blob, Look, SourceFile
+from controller.data.report import SplitName
+from controller.data.sources.inspect_file import inspect_file, inspect_small_file
+from controller.data.sources.locate import LocatedFile, find_files
+from controller.data.sources.source_file import BINARY, FileInfo, GitBlob, SourceFile
 from controller.data.verified_datasets import Unchanged
 from controller.errors import DataNotRead, InvalidInput, Problem
 from controller.spec.data import Data, Fraction, Kind, Source, kinds_with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class ResolvedFile:
     """A file of a source of the spec."""
 
-    part: PartName
+    part: SplitName
     field: str
     """Where the source stands in the spec: `data.train[0]`."""
     source: Source
@@ -35,7 +35,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class DataPaths:
     """Where things are."""
 
     root: Path
@@ -44,7 +44,7 @@ class Places:
     """Where datasets and what is known of files are kept: a folder of the state folder."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """The variables that hold the databases' URLs."""
-    blobs: Mapping[Path, Blob] = field(default_factory=dict)
+    blobs: Mapping[Path, GitBlob] = field(default_factory=dict)
     """What git says of files that are as it knows them: these need not be read."""
     offline: bool = False
     """Whether only files of the repository are read: a stranger's spec may name any server."""
@@ -54,7 +54,7 @@ class Places:
     """Datasets that passes before found whole; None to look at every file."""
 
 
-def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list[Given]:
+def find_sources(data: Data, *, file: str, folder: Path, places: DataPaths) -> list[ResolvedFile]:
     """Return the files of every source, in the spec's order.
 
     Args:
@@ -67,7 +67,7 @@ def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list
         InvalidInput: With every problem.
         DataNotRead: A source cannot be read here, and there is no other problem.
     """
-    given: list[Given] = []
+    given: list[ResolvedFile] = []
     problems: list[Problem] = []
     unread: list[Problem] = []
     for part, name, source in _sources(data):
@@ -84,11 +84,11 @@ def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list
             found = list(_of_source(part, name, source, folder, places))
         except _OfFile as error:
             problems.append(error.problem)
-        except Unread as error:
+        except SourceUnavailable as error:
             unread.append(
                 Problem(file=file, field=name, message=error.message, remedy=error.remedy)
             )
-        except Unusable as error:
+        except DataError as error:
             problems.append(
                 Problem(
                     file=file,
@@ -107,13 +107,13 @@ def find_sources(data: Data, *, file: str, folder: Path, places: Places) -> list
     return given
 
 
-def decode_all(given: Sequence[Given], places: Places) -> list[Given]:
+def redetect_encodings(given: Sequence[ResolvedFile], places: DataPaths) -> list[ResolvedFile]:
     """Return the same after decoding the files to their ends of which only the beginning was.
 
     Raises:
         InvalidInput: With every one that is in no known encoding.
     """
-    decoded: list[Given] = []
+    decoded: list[ResolvedFile] = []
     problems: list[Problem] = []
     for one in given:
         try:
@@ -135,7 +135,7 @@ class _OfFile(Exception):
         self.problem = problem
 
 
-def _sources(data: Data) -> Iterator[tuple[PartName, str, Source]]:
+def _sources(data: Data) -> Iterator[tuple[SplitName, str, Source]]:
     for number, source in enumerate(data.train):
         yield "train", f"data.train[{number}]", source
     if not isinstance(data.held_out, Fraction):
@@ -144,11 +144,11 @@ def _sources(data: Data) -> Iterator[tuple[PartName, str, Source]]:
 
 
 def _of_source(
-    part: PartName, name: str, source: Source, folder: Path, places: Places
-) -> Iterator[Given]:
+    part: SplitName, name: str, source: Source, folder: Path, places: DataPaths
+) -> Iterator[ResolvedFile]:
     for found in _find(source, folder, places):
         look = _look(found, source, places, in_part=True)
-        yield Given(
+        yield ResolvedFile(
             part=part,
             field=name,
             source=source,
@@ -173,11 +173,13 @@ def _misplaced(source: Source, name: str, file: str, kinds: set[Kind]) -> Iterat
         )
 
 
-def _find(source: Source, folder: Path, places: Places) -> Iterator[Found]:
+def _find(source: Source, folder: Path, places: DataPaths) -> Iterator[LocatedFile]:
     snapshots = places.cache / "snapshots"
     if source.path is None:
         if places.offline:
-            raise Unread(f"`{source.place}` is not asked offline", "Plan without --offline.")
+            raise SourceUnavailable(
+                f"`{source.place}` is not asked offline", "Plan without --offline."
+            )
         key = f"{folder}\0{source.model_dump_json()}"
         if key not in places.fetched:
             places.fetched[key] = fetch(
@@ -188,24 +190,26 @@ def _find(source: Source, folder: Path, places: Places) -> Iterator[Found]:
                 environment=places.environment,
             )
         fetched = places.fetched[key]
-        yield Found(path=fetched.path, shown=fetched.shown, kind=fetched.kind)
+        yield LocatedFile(path=fetched.path, shown=fetched.shown, kind=fetched.kind)
         return
     state = places.cache.parent
     for found in find_files(source, folder=folder, root=places.root, state=state):
         if found.kind == "arrow":
             saved = fetch_saved(found.path, found.shown, source.split, snapshots)
-            yield Found(path=saved.path, shown=saved.shown, kind=saved.kind, from_arrow=True)
+            yield LocatedFile(path=saved.path, shown=saved.shown, kind=saved.kind, from_arrow=True)
         else:
             yield found
 
 
-def _look(found: Found | SourceFile, source: Source, places: Places, *, in_part: bool) -> Look:
+def _look(
+    found: LocatedFile | SourceFile, source: Source, places: DataPaths, *, in_part: bool
+) -> FileInfo:
     try:
         if found.kind not in BINARY and source.encoding is None:
-            small = look_at_small(found.path)
+            small = inspect_small_file(found.path)
             if small is not None:
                 return small
-        return look_at(
+        return inspect_file(
             found.path,
             places.cache / "looks",
             kind=found.kind,
@@ -213,7 +217,7 @@ def _look(found: Found | SourceFile, source: Source, places: Places, *, in_part:
             blob=places.blobs.get(found.path),
             in_part=in_part,
         )
-    except Unusable as error:
+    except DataError as error:
         raise _OfFile(
             Problem(file=found.shown, line=error.line, message=error.message, remedy=error.remedy)
         ) from None

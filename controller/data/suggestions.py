@@ -14,19 +14,17 @@ LONGEST = 60
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return `Did you mean 'x'? `, or nothing when no name is near."""
     near = difflib.get_close_matches(name, list(names), n=1)
-    return f"Did you mean {quoted(near[0])}? " if near else ""
+    return f"Did you mean {quote(near[0])}? " if near else ""
 
 
-def quoted(value: object) -> str:
+def quote(value: object) -> str:
     """Return a value from data in quotes: short, on one line, without control characters."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def listing(names: Iterable[str]) -> str:
+def join_names(names: Iterable[str]) -> str:
     """Return the names with commas between them, cut after the first dozen."""
-    every = [
-        name if name.isprintable() and len(name) <= LONGEST else quoted(name) for name in names
-    ]
+    every = [name if name.isprintable() and len(name) <= LONGEST else quote(name) for name in names]
     more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
     return ", ".join(every[:SHOWN]) + more

@@ -2,7 +2,7 @@
 
 A remembered dataset is believed when all of this holds:
 
-- The spec's `data` section, its folder, the encoder, the method and the versions of what prepares
+- The spec's `data` section, its folder, the inspector, the method and the versions of what prepares
   data are the same. Each source is one file by its path: no wildcard, no server, no saved dataset.
 - On the way to each source, from the repository on, there is no link, and the source is a plain
   file. So the refusals need not be repeated: they depend on names and links alone.

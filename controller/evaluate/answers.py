@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from backends.contract.backend import Completion, Json
-from backends.contract.chat import text_of
+from backends.contract.completions import Completion, text_of
+from backends.contract.inspector import Json
 from controller.canonical import canonical_json
 
 _OPEN: Final = "<think>"

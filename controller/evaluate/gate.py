@@ -3,34 +3,29 @@
 A condition is `METRIC OP VALUE`: `accuracy >= 0.8`, `held_out_loss < base.held_out_loss - 0.5`.
 """
 
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from controller.spec.excerpt import excerpt
+from controller.evaluate.metrics import held_out_loss
+from controller.spec.conditions import COMPARISONS, Grammar
 
-OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-    "==": operator.eq,
-}
 COMPARED = ("base", "production")
 CANDIDATE = "candidate"
-LOSS = "held_out_loss"
+LOSS = held_out_loss.METRIC.name
 RULE = f"{LOSS} <= base.{LOSS}"
 """Condition of every spec, unless it allows a worse model; skipped if a loss is unknown."""
-LONGEST = 1_000
-"""Maximum characters of a condition."""
-FORM = "METRIC >= NUMBER, or METRIC >= base.METRIC + NUMBER (operators: >= <= > < ==)"
-
-_NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+"
-_CONDITION = re.compile(
-    rf"\s*(?P<metric>[a-z_][a-z0-9_]*)\s*(?P<operator>>=|<=|>|<|==)\s*"
-    rf"(?:(?P<number>-?(?:{_NUMBER}))|(?P<model>[a-z_]+)\.(?P<other>[a-z_][a-z0-9_]*)"
-    rf"(?:\s*(?P<sign>[-+])\s*(?P<offset>{_NUMBER}))?)\s*"
+GRAMMAR = Grammar(
+    form="METRIC >= NUMBER, or METRIC >= base.METRIC + NUMBER (operators: >= <= > < ==)",
+    operators=(">=", "<=", ">", "<", "=="),
+    longest=1_000,
+)
+_METRIC = r"[a-z_][a-z0-9_]*"
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+)"
+_NAME = re.compile(_METRIC)
+_LIMIT = re.compile(
+    rf"(?P<number>-?{_NUMBER})|(?P<model>{'|'.join(COMPARED)})\.(?P<other>{_METRIC})"
+    rf"(?:\s*(?P<sign>[-+])\s*(?P<offset>{_NUMBER}))?"
 )
 
 
@@ -64,27 +59,21 @@ def parse_condition(text: str) -> Condition:
     """Parse one condition.
 
     Raises:
-        ValueError: It is none; the message says what is allowed.
+        InvalidValue: The text is not a condition.
     """
-    if len(text) > LONGEST:
-        message = f"a condition has at most {LONGEST:,}"
-        raise ValueError(f"{excerpt(text)} is {len(text):,} characters long; {message}")
-    match = _CONDITION.fullmatch(text)
+    metric, sign, value = GRAMMAR.split(text)
+    if not _NAME.fullmatch(metric.text):
+        raise GRAMMAR.error(text, metric, "a metric")
+    match = _LIMIT.fullmatch(value.text)
     if match is None:
-        raise ValueError(f"{excerpt(text)} is no condition; write {FORM}")
-    model = match["model"]
-    if model is not None and model not in COMPARED:
-        raise ValueError(
-            f"{excerpt(text)} compares with {excerpt(model)}; only base and production can be"
-        )
-    offset = match["number"] or f"{match['sign'] or ''}{match['offset'] or 0}"
+        raise GRAMMAR.error(text, value, "a number, base.METRIC or production.METRIC")
     return Condition(
         text=text.strip(),
-        metric=match["metric"],
-        operator=match["operator"],
-        model=model,
+        metric=metric.text,
+        operator=sign.text,
+        model=match["model"],
         other=match["other"],
-        offset=float(offset),
+        offset=float(match["number"] or f"{match['sign'] or ''}{match['offset'] or 0}"),
     )
 
 
@@ -111,8 +100,7 @@ def judge(
 
 
 def _failure(condition: Condition, scores: Mapping[str, Mapping[str, float]]) -> str:
-    candidate = scores.get(CANDIDATE, {})
-    score = candidate.get(condition.metric)
+    score = scores.get(CANDIDATE, {}).get(condition.metric)
     if score is None:
         return f"{condition.text}: {condition.metric} was not measured"
     limit, against = condition.offset, ""
@@ -124,6 +112,6 @@ def _failure(condition: Condition, scores: Mapping[str, Mapping[str, float]]) ->
             return f"{condition.text}: {condition.model}.{condition.other} was not measured"
         limit += other
         against = f" ({condition.model}.{condition.other} is {other:.4g})"
-    if OPERATORS[condition.operator](score, limit):
+    if COMPARISONS[condition.operator](score, limit):
         return ""
     return f"{condition.text}: {condition.metric} is {score:.4g}{against}"

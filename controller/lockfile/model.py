@@ -207,7 +207,7 @@ def parse_lockfile(text: bytes, file: str) -> Lockfile:
         raise LockfileInvalid(f"{file}: is corrupt: it names no format", restore)
     if form > FORMAT:
         message = f"{file}: has format {form}; this ftctl reads formats up to {FORMAT}"
-        raise LockfileInvalid(message, "Upgrade: pip install --upgrade ftctl")
+        raise LockfileInvalid(message, "Upgrade ftctl; `ftctl help install` shows how.")
     try:
         return Lockfile(finetunes=value.get("finetunes", {}))
     except ValidationError as error:

@@ -8,7 +8,7 @@ out an action only if it was in the list, or follows from one that was: a `Train
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.canonical import digest
 from controller.lockfile.model import OpenJob
 from controller.plan.actions import Action, Record

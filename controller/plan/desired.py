@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from backends.contract.backend import BaseModel, Estimate, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, Estimate
 from controller.lockfile.model import DataFacts
 from controller.spec.model import Spec
 
@@ -52,6 +53,6 @@ class Desired:
     """True if asking its models costs money."""
     measures_loss: bool = True
     """True if the loss of expected answers can be measured for its models."""
-    scored_anew: str = ""
+    rescore_reason: str = ""
     """Reason why the newest version of scoring may give other scores than the first; empty if the
     two agree, or no scores of the first version are recorded."""

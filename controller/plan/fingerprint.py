@@ -8,9 +8,8 @@ stored with every build, so that a later scheme can be computed from what was st
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.canonical import digest
-from controller.evaluate.metrics import metric_inputs
 from controller.spec.model import Spec
 
 TRAINING_SCHEME = "ft1"
@@ -61,7 +60,7 @@ def evaluation_inputs(spec: Spec, *, held_out_digest: str) -> dict[str, Json]:
         "compare_to": sorted(set(spec.evaluation.compare_to)),
         "held_out": held_out_digest,
         "max_tokens": spec.evaluation.max_tokens,
-        "metrics": [metric_inputs(metric) for metric in spec.evaluation.metrics],
+        "metrics": [metric.inputs for metric in spec.evaluation.metrics],
     }
 
 

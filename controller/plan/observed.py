@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backends.contract.backend import Job, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job
 from controller.lockfile.model import Entry
 
 

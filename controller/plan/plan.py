@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from backends.contract.backend import Job
+from backends.contract.jobs import Job
 from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import Action, Blocked, Deferred, Record, Restore
 from controller.plan.approval import decisions_of, plan_id

@@ -4,7 +4,8 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
-from backends.contract.backend import Job, JobResult, JobState, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job, JobResult, JobState
 from controller.canonical import canonical_json
 from controller.lockfile.model import Build, Entry, Failure, OpenJob
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from backends.contract.backend import Job, JobState
+from backends.contract.jobs import Job, JobState
 from controller.lockfile.model import Build, Entry, OpenJob
 from controller.plan.actions import Blocked, BlockReason, Restore
 from controller.plan.actions.base import Cancellation

@@ -9,7 +9,7 @@ Version 2 scores answers without thinking and channels, and compares tool calls 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.lockfile.model import Entry, Evaluation, Lockfile
 from controller.plan.desired import Desired
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
@@ -47,7 +47,7 @@ def holds(evaluation: Evaluation, desired: Desired) -> bool:
 
 def is_comparable(evaluation: Evaluation, desired: Desired) -> bool:
     """Return True if recorded scores are comparable with scores of the newest version."""
-    return version_of(evaluation) == NEWEST or not desired.scored_anew
+    return version_of(evaluation) == NEWEST or not desired.rescore_reason
 
 
 def notes(desired: Mapping[str, Desired], recorded: Lockfile) -> Iterator[str]:
@@ -57,7 +57,7 @@ def notes(desired: Mapping[str, Desired], recorded: Lockfile) -> Iterator[str]:
         evaluation = _shown_evaluation(recorded.finetunes.get(name, Entry()))
         if evaluation is None or is_comparable(evaluation, one) or not holds(evaluation, one):
             continue
-        found.setdefault((version_of(evaluation), one.scored_anew), []).append(name)
+        found.setdefault((version_of(evaluation), one.rescore_reason), []).append(name)
     for (version, why), names in found.items():
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         yield (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from controller.data.sources.source_file import Blob
+from controller.data.sources.source_file import GitBlob
 
 STATE_VARIABLE = "FTCTL_STATE_DIR"
 
@@ -51,7 +51,7 @@ def current_commit(root: Path) -> str | None:
     return f"{commit}-dirty" if changed else commit
 
 
-def known_blobs(root: Path) -> Mapping[Path, Blob]:
+def known_blobs(root: Path) -> Mapping[Path, GitBlob]:
     """Return what git says of every file that is as git knows it.
 
     What git's own record of sizes and times leaves in doubt is absent, and so is everything
@@ -61,15 +61,15 @@ def known_blobs(root: Path) -> Mapping[Path, Blob]:
     return _Blobs(root)
 
 
-class _Blobs(Mapping[Path, Blob]):
+class _Blobs(Mapping[Path, GitBlob]):
     def __init__(self, root: Path) -> None:
         self._root = root
 
     @cached_property
-    def _found(self) -> dict[Path, Blob]:
+    def _found(self) -> dict[Path, GitBlob]:
         return _ask_for_blobs(self._root)
 
-    def __getitem__(self, path: Path) -> Blob:
+    def __getitem__(self, path: Path) -> GitBlob:
         return self._found[path]
 
     def __iter__(self) -> Iterator[Path]:
@@ -79,7 +79,7 @@ class _Blobs(Mapping[Path, Blob]):
         return len(self._found)
 
 
-def _ask_for_blobs(root: Path) -> dict[Path, Blob]:
+def _ask_for_blobs(root: Path) -> dict[Path, GitBlob]:
     git = shutil.which("git")
     asked_ns = time.time_ns()
     tracked = git and _git(git, root, "ls-files", "--stage", "-v", "-z")
@@ -93,7 +93,7 @@ def _ask_for_blobs(root: Path) -> dict[Path, Blob]:
     for line in tracked.split("\0"):
         match = _PLAIN_FILE.fullmatch(line)
         if match is not None and match["path"] not in doubtful:
-            found[root / match["path"]] = Blob(id=match["blob"], asked_ns=asked_ns)
+            found[root / match["path"]] = GitBlob(id=match["blob"], asked_ns=asked_ns)
     return found
 
 

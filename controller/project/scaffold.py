@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from backends.atomic_files import write_atomic
+from backends.installation import install_command
 from backends.registry import SMALL_BASE_MAKER
 from controller.errors import FtctlError
 from controller.repository_files import CannotRead, resolve_inside
@@ -116,8 +117,8 @@ def make_demo(root: Path) -> list[str]:
     if not base.exists():
         made = subprocess.run([sys.executable, "-m", SMALL_BASE_MAKER, str(base)], check=False)
         if made.returncode:
-            message = "the small base model could not be made; what went wrong stands above"
-            remedy = "Are the packages there? pip install 'ftctl[local]'"
+            message = "the small base model could not be made, for the reason printed above"
+            remedy = f"If a package is missing, type: {install_command('local')}"
             raise FtctlError(message, remedy)
     written = sorted(path.relative_to(root).as_posix() for path in (root / FOLDER).glob("*.yaml"))
     settings = root / SETTINGS
@@ -129,8 +130,9 @@ def make_demo(root: Path) -> list[str]:
 
 def _demo_source() -> Path:
     """Return the demo's specs: inside an installed package, or the checkout's own `finetunes/`."""
-    installed = Path(__file__).parent / "demo"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / FOLDER
+    package = Path(__file__).parents[1]
+    installed = package / "demo"
+    return installed if installed.is_dir() else package.parent / FOLDER
 
 
 def _refuse_existing(root: Path) -> None:

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.dataset import Dataset
-from controller.data.examples.conversation_view import text_of, view
+from controller.data.examples.conversation_view import text_of, view_example
 from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import REASONS_KEPT, PartName, SourceReport, StepReport
-from controller.data.reports.diff import Counts, Difference, Found, Shown
-from controller.data.reports.provenance import Fate
+from controller.data.report import REASONS_KEPT, SourceReport, SplitName, StepReport
+from controller.data.reports.diff import ChangedExample, Counts, Difference, DiffSamples
+from controller.data.reports.provenance import RowOutcome
 from controller.render.text import display_width, escape_control, one_line, pad, table
 
-PART_WORDS: Mapping[PartName, str] = {"train": "train", "held_out": "held out"}
+PART_WORDS: Mapping[SplitName, str] = {"train": "train", "held_out": "held out"}
 _VALUE_CELLS = 100
 _REASON_CELLS = 160
 _FEWEST_SHOWN = 3
@@ -30,7 +30,7 @@ class BuildSummary:
 
     name: str
     dataset: Dataset
-    tokens: Mapping[PartName, int] | None
+    tokens: Mapping[SplitName, int] | None
     """None where nothing can count them."""
     note: str = ""
     """Why not, and what to type."""
@@ -57,7 +57,7 @@ def build_json(summary: BuildSummary) -> Json:
     if summary.tokens is not None and isinstance(summary.epochs, int):
         billable = summary.tokens["train"] * summary.epochs
 
-    def part(name: PartName) -> Json:
+    def part(name: SplitName) -> Json:
         half = getattr(dataset, name)
         tokens = None if summary.tokens is None else summary.tokens[name]
         return {"digest": half.digest, "examples": half.examples, "tokens": tokens}
@@ -164,7 +164,7 @@ def counted(difference: Difference) -> str:
     """Return a difference in one line: `+200 -3 ~12 (+183 -3 ~12 train, +17 held out)`."""
     if not (difference.added or difference.removed or difference.changed):
         return f"no example differs{_moved(difference)}"
-    parts: dict[PartName, Counts] = {"train": difference.train, "held_out": difference.held_out}
+    parts: dict[SplitName, Counts] = {"train": difference.train, "held_out": difference.held_out}
     sides = [
         f"{_signs(counts)} {PART_WORDS[name]}" for name, counts in parts.items() if _signs(counts)
     ]
@@ -184,7 +184,7 @@ def _moved(difference: Difference) -> str:
     return f"; {difference.moved:,} {some} on the other side of the split"
 
 
-def difference_text(name: str, against: str, difference: Difference, shown: Shown) -> str:
+def difference_text(name: str, against: str, difference: Difference, shown: DiffSamples) -> str:
     """Return how a dataset differs from an earlier one, for a terminal.
 
     Args:
@@ -208,10 +208,10 @@ def difference_text(name: str, against: str, difference: Difference, shown: Show
     return "\n\n".join(parts)
 
 
-def difference_json(name: str, against: str, difference: Difference, shown: Shown) -> Json:
+def difference_json(name: str, against: str, difference: Difference, shown: DiffSamples) -> Json:
     """Return how a dataset differs from an earlier one, for programs."""
 
-    def example(found: Found) -> Json:
+    def example(found: ChangedExample) -> Json:
         value: dict[str, Json] = {
             "part": found.part,
             "origin": found.origin,
@@ -238,7 +238,7 @@ def difference_json(name: str, against: str, difference: Difference, shown: Show
     }
 
 
-def _found(sign: str, found: Found) -> Iterator[str]:
+def _found(sign: str, found: ChangedExample) -> Iterator[str]:
     asked, answered = _gist(found.line)
     where = one_line(found.origin, _VALUE_CELLS)
     yield f"{sign} {where} ({PART_WORDS[found.part]})"
@@ -258,7 +258,7 @@ def _found(sign: str, found: Found) -> Iterator[str]:
 
 def _gist(line: bytes) -> tuple[str, str]:
     """Return what is asked last in an example, and what is answered, on a line each."""
-    seen = view(line)
+    seen = view_example(line)
     if seen.text is not None:
         return one_line(seen.text, _VALUE_CELLS), ""
     users = [text_of(message) for message in seen.messages if message["role"] == "user"]
@@ -269,7 +269,7 @@ def _gist(line: bytes) -> tuple[str, str]:
     return one_line(users[-1] if users else "", _VALUE_CELLS), one_line(answer, _VALUE_CELLS)
 
 
-def fate_text(fate: Fate) -> str:
+def fate_text(fate: RowOutcome) -> str:
     """Return what became of a row, for a terminal."""
     lines = [escape_control(str(fate.origin))]
     if fate.row.values is None:
@@ -284,7 +284,7 @@ def fate_text(fate: Fate) -> str:
     return "\n".join([*lines, _end(fate)])
 
 
-def fate_json(fate: Fate) -> Json:
+def fate_json(fate: RowOutcome) -> Json:
     """Return what became of a row, for programs."""
     return {
         "origin": str(fate.origin),
@@ -295,7 +295,7 @@ def fate_json(fate: Fate) -> Json:
     }
 
 
-def _end(fate: Fate) -> str:
+def _end(fate: RowOutcome) -> str:
     if fate.places:
         first, *others = fate.places
         known = f"In {PART_WORDS[first.part]} as example {first.number:,}"

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.canonical import digest
 from controller.plan.actions import Action, Blocked
 from controller.plan.approval import ID_DIGITS, identity

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from backends.contract.backend import Json
-from backends.contract.inspector import Piece
-from controller.data.report import PartName
+from backends.contract.inspector import Json, Piece
+from controller.data.report import SplitName
 from controller.render.data import PART_WORDS
 from controller.render.text import escape_control
 
@@ -21,7 +20,7 @@ _SPELT = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in OPENING + CLOSIN
 class Seen:
     """One example as its model sees it."""
 
-    part: PartName
+    part: SplitName
     number: int
     """From 1 on."""
     origin: str

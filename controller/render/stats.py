@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from backends.contract.backend import Json
-from controller.data.report import PartName, SourceReport, StepName, StepReport
+from backends.contract.inspector import Json
+from controller.data.report import SourceReport, SplitName, StepName, StepReport
 from controller.data.reports.statistics import Statistics
-from controller.data.reports.token_counts import Bin, Spread
+from controller.data.reports.token_counts import HistogramBin, LengthStats
 from controller.render.data import PART_WORDS, unread_text
 from controller.render.text import one_line, table
 
@@ -39,19 +39,19 @@ class StatsSummary:
     """What is in both halves of a dataset."""
 
     name: str
-    statistics: Mapping[PartName, Statistics]
-    spreads: Mapping[PartName, Spread] | None
+    statistics: Mapping[SplitName, Statistics]
+    spreads: Mapping[SplitName, LengthStats] | None
     """None where nothing can count tokens."""
     note: str = ""
     """Why not, and what to type."""
-    histogram: Sequence[Bin] = ()
+    histogram: Sequence[HistogramBin] = ()
     limit: Limit | None = None
-    over: Mapping[PartName, int] | None = None
+    over: Mapping[SplitName, int] | None = None
     """Examples beyond the limit."""
-    labels: Mapping[str, Mapping[PartName, int]] | None = None
+    labels: Mapping[str, Mapping[SplitName, int]] | None = None
     steps: Sequence[StepReport] = ()
     sources: Sequence[SourceReport] = ()
-    contradictions: Mapping[PartName, Sequence[Sequence[str]]] = field(default_factory=dict)
+    contradictions: Mapping[SplitName, Sequence[Sequence[str]]] = field(default_factory=dict)
     """Some examples with the same question and different answers: `file:line` of each."""
 
 
@@ -72,7 +72,7 @@ def stats_json(summary: StatsSummary) -> Json:
             for label, counts in summary.labels.items()
         }
 
-    def part(name: PartName) -> Json:
+    def part(name: SplitName) -> Json:
         statistics = summary.statistics[name]
         contradictions = summary.contradictions.get(name, ())
         return {
@@ -122,7 +122,7 @@ def _tokens(summary: StatsSummary) -> str:
     return text
 
 
-def _histogram(bins: Sequence[Bin]) -> str:
+def _histogram(bins: Sequence[HistogramBin]) -> str:
     if not bins:
         return ""
     names = list(bins[0].counts)

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from backends.contract.backend import Job, Json
-from backends.contract.chat import text_of
+from backends.contract.completions import text_of
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job
 from controller.evaluate.answers import shown_calls
 from controller.evaluate.gate import LOSS, RULE, parse_condition
 from controller.lockfile.model import Build, Entry, Lockfile
@@ -142,7 +143,7 @@ def build_text(
     Args:
         name: The fine-tune.
         entry: The fine-tune's record in the lockfile.
-        answers: Stored answers; see `controller.evaluate.run`.
+        answers: Stored answers; see `controller.evaluate.measure`.
         about: Text of `about_text` for its spec.
         thinking: True to show the models' thinking too.
     """

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Container
 
-from backends.contract.backend import Progress
+from backends.contract.jobs import Progress
 
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"

@@ -1,4 +1,4 @@
-"""Dataset, encoder and base model of one spec, under a given recipe.
+"""Dataset, inspector and base model of one spec, under a given recipe.
 
 Needs no key, no network and no heavy package.
 """
@@ -8,12 +8,15 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from backends.contract.backend import Backend, BackendError, BaseModel, Encoder, Json, Recipe
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import BaseModel, Recipe
 from controller.data.dataset import Dataset, build_dataset
 from controller.data.fetch.snapshot import Fetched
 from controller.data.recipes import NEWEST
-from controller.data.resolve_sources import Places
-from controller.data.sources.source_file import Blob
+from controller.data.resolve_sources import DataPaths
+from controller.data.sources.source_file import GitBlob
 from controller.data.verified_datasets import Unchanged
 from controller.errors import InvalidInput, Problem
 from controller.lockfile.model import Entry
@@ -26,19 +29,21 @@ from controller.spec.yaml import dotted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bases:
-    """Base models as identified by their backends, and their encoders; each is requested once."""
+    """Base models as identified by their backends, and their inspectors; each is requested once."""
 
     models: dict[tuple[str, str, str | None, Path], BaseModel] = field(default_factory=dict)
-    encoders: dict[tuple[str, BaseModel, str, str], Encoder] = field(default_factory=dict)
+    inspectors: dict[tuple[str, BaseModel, str, str], ExampleInspector] = field(
+        default_factory=dict
+    )
     numbered: dict[tuple[str, BaseModel, str, str], Sequence[Recipe]] = field(default_factory=dict)
 
-    def identify(
+    def resolve_base_model(
         self, backend: Backend, spec: Spec, revision: str | None, folder: Path
     ) -> BaseModel:
         """Return the base model of a spec."""
         key = (spec.place, spec.base_model, revision, folder)
         if key not in self.models:
-            self.models[key] = backend.identify(spec.base_model, revision, folder)
+            self.models[key] = backend.resolve_base_model(spec.base_model, revision, folder)
         return self.models[key]
 
     def recipes(
@@ -54,18 +59,18 @@ class Bases:
             self.numbered[key] = backend.recipes(base_model, spec.method, hyperparameters)
         return self.numbered[key]
 
-    def encoder(
+    def inspector(
         self,
         backend: Backend,
         spec: Spec,
         base_model: BaseModel,
         hyperparameters: Mapping[str, Json],
-    ) -> Encoder:
-        """Return the encoder of a model; equal settings share it, to read files once."""
+    ) -> ExampleInspector:
+        """Return the inspector of a model; equal settings share it, to read files once."""
         key = (spec.place, base_model, spec.method, repr(hyperparameters))
-        if key not in self.encoders:
-            self.encoders[key] = backend.encoder(base_model, spec.method, hyperparameters)
-        return self.encoders[key]
+        if key not in self.inspectors:
+            self.inspectors[key] = backend.inspector(base_model, spec.method, hyperparameters)
+        return self.inspectors[key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +78,7 @@ class Readings:
     """Data that the fine-tunes of one pass share while they are resolved."""
 
     project: Project
-    blobs: Mapping[Path, Blob] = field(default_factory=dict)
+    blobs: Mapping[Path, GitBlob] = field(default_factory=dict)
     """Blobs that git already knows, so that their files need no reading."""
     fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
     """Answers of databases, URLs and hubs, queried once a run, so that its passes agree."""
@@ -99,7 +104,7 @@ def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend, bases: Bas
         if revision is None and build.base_model == spec.base_model:
             revision = build.revision
     try:
-        return bases.identify(backend, spec, revision, loaded.folder)
+        return bases.resolve_base_model(backend, spec, revision, loaded.folder)
     except BackendError as error:
         problem = loaded.problem(("base_model",), error.message, error.remedy)
         raise InvalidInput([problem]) from None
@@ -110,7 +115,7 @@ class BuiltData:
     """A spec's dataset, and the inputs of its build."""
 
     dataset: Dataset
-    encoder: Encoder
+    inspector: ExampleInspector
     base_model: BaseModel
     hyperparameters: Mapping[str, Json]
     """Complete hyperparameters, with defaults."""
@@ -162,9 +167,9 @@ def build_one(
     """
     spec = loaded.spec
     with in_spec(loaded):
-        encoder = readings.bases.encoder(backend, spec, base_model, hyperparameters)
+        inspector = readings.bases.inspector(backend, spec, base_model, hyperparameters)
     project = readings.project
-    places = Places(
+    places = DataPaths(
         root=project.root,
         cache=project.state / "data",
         environment=os.environ,
@@ -179,14 +184,14 @@ def build_one(
             file=loaded.file,
             folder=loaded.folder,
             places=places,
-            encoder=encoder,
+            inspector=inspector,
             method=spec.method,
             recipe=recipe,
         )
     except InvalidInput as error:
         raise type(error)([_with_line(problem, loaded) for problem in error.problems]) from None
     return BuiltData(
-        dataset=dataset, encoder=encoder, base_model=base_model, hyperparameters=hyperparameters
+        dataset=dataset, inspector=inspector, base_model=base_model, hyperparameters=hyperparameters
     )
 
 

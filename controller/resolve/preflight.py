@@ -6,15 +6,13 @@ Trainers say these things hours later, or never.
 import math
 from collections.abc import Iterator
 
-from backends.contract.backend import Encoder
+from backends.contract.inspector import ExampleInspector
 from controller.data.dataset import Dataset
 from controller.data.report import StepName
-from controller.data.suggestions import listing
+from controller.data.suggestions import join_names
 from controller.evaluate.gate import parse_condition
+from controller.evaluate.metrics import PROPORTION_METRICS
 from controller.spec.model import Spec
-
-SHARES = frozenset({"accuracy", "exact_match", "regex_match", "stop_rate"})
-"""Metrics that are a share of the held-out examples."""
 
 FINE = 0.1
 """A gate that is decided to within this is not warned of."""
@@ -48,9 +46,9 @@ _TOLD: dict[StepName, str] = {"read": "how files were read", "where": "condition
 _MOST = 3
 
 
-def warnings_of(spec: Spec, dataset: Dataset, encoder: Encoder) -> Iterator[str]:
+def warnings_of(spec: Spec, dataset: Dataset, inspector: ExampleInspector) -> Iterator[str]:
     """Yield a sentence for each thing worth knowing."""
-    yield from encoder.warnings(dataset.report.features)
+    yield from inspector.warnings(dataset.report.features)
     for step in dataset.report.steps:
         if step.dropped and (what := _LEFT_OUT.get(step.name)) is not None:
             yield f"{what}: {step.dropped:,}"
@@ -68,20 +66,20 @@ def warnings_of(spec: Spec, dataset: Dataset, encoder: Encoder) -> Iterator[str]
 
 def _undefined(dataset: Dataset) -> str:
     names = [name for source in dataset.report.sources for name in source.undefined]
-    return f": {listing(dict.fromkeys(names))}"
+    return f": {join_names(dict.fromkeys(names))}"
 
 
 def _undecided(spec: Spec, examples: int) -> Iterator[str]:
     for text in spec.gate:
         condition = parse_condition(text)
-        if condition.metric not in SHARES or condition.model is not None:
+        if condition.metric not in PROPORTION_METRICS or condition.model is not None:
             continue
         share = min(max(condition.offset, 0.0), 1.0)
         # The standard error of a share, by the normal approximation; see any book on sampling.
-        spread = _Z * math.sqrt(max(share * (1 - share), 0.05) / examples)
-        if spread > FINE:
+        length_stats = _Z * math.sqrt(max(share * (1 - share), 0.05) / examples)
+        if length_stats > FINE:
             enough = math.ceil(max(share * (1 - share), 0.05) * (_Z / FINE) ** 2)
             yield (
                 f"{examples} held-out examples decide `{condition.text}` to within "
-                f"\u00b1{spread:.2f}; {enough} would to within \u00b1{FINE}"
+                f"\u00b1{length_stats:.2f}; {enough} would to within \u00b1{FINE}"
             )

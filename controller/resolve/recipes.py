@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from backends.contract.backend import Json, Recipe
+from backends.contract.inspector import Json
+from backends.contract.jobs import Recipe
 from controller.canonical import digest
 from controller.data.recipes import NEWEST
 from controller.lockfile.model import Build, Entry, Lockfile, OpenJob

@@ -11,13 +11,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
-from backends.contract.backend import Backend, BackendError, BaseModel, TrainRequest
-from controller.data.dataset import Dataset, Part
-from controller.data.reports.diff import Halves, count_differences, earlier_datasets
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel, TrainRequest
+from controller.data.dataset import Dataset, Split
+from controller.data.reports.diff import DatasetSplits, count_differences, earlier_datasets
 from controller.data.verified_datasets import Unchanged
 from controller.dates import days_until
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
-from controller.evaluate.scored_anew import with_scoring
+from controller.evaluate.rescoring import with_scoring
 from controller.lockfile.model import DataFacts, Entry, PartFacts
 from controller.plan.actions import Blocked, BlockReason, Deferred
 from controller.plan.approval import terms_of
@@ -36,7 +38,7 @@ from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
 from controller.spec.settings import Policies
 
-EarlierDatasets: TypeAlias = Callable[[], Mapping[tuple[str, str], Halves]]
+EarlierDatasets: TypeAlias = Callable[[], Mapping[tuple[str, str], DatasetSplits]]
 """Looks for the datasets that are here, by digests; once, since there may be thousands."""
 
 
@@ -100,7 +102,8 @@ def resolve(
                 loaded, entry, readings, backend, variant, earlier
             )
             can, built = readings.answers.capabilities(backend, loaded.spec), variant.built
-            desired[name] = with_scoring(desired[name], entry, built.dataset, built.encoder, can)
+            held_out = built.dataset.held_out.path
+            desired[name] = with_scoring(desired[name], entry, held_out, built.inspector, can)
             datasets[name] = built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
@@ -221,7 +224,7 @@ def _resolve_one(
         if key not in entry.builds
         else {},
         shutdown=_shutdown(base_model),
-        warnings=tuple(warnings_of(spec, dataset, built.encoder))
+        warnings=tuple(warnings_of(spec, dataset, built.inspector))
         if key not in entry.builds
         else (),
         corrected=variant.corrected,
@@ -237,7 +240,7 @@ def _asks_elsewhere(spec: Spec, entry: Entry) -> bool:
     return compared and production is not None and production.backend != spec.place
 
 
-def _facts(part: Part) -> PartFacts:
+def _facts(part: Split) -> PartFacts:
     return PartFacts(digest=part.digest, examples=part.examples)
 
 
@@ -245,7 +248,7 @@ def _data_changes(
     entry: Entry, dataset: Dataset, earlier: EarlierDatasets, scratch: Path
 ) -> dict[str, DataChange]:
     """Count how the examples differ from recorded builds whose dataset is still here."""
-    new = Halves(dataset.train, dataset.held_out)
+    new = DatasetSplits(dataset.train, dataset.held_out)
     digests = {
         (build.data.train.digest, build.data.held_out.digest) for build in entry.builds.values()
     }

@@ -9,18 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
-from backends.contract.backend import (
-    Backend,
-    BackendError,
-    Capabilities,
-    HyperparametersInvalid,
-    Json,
-)
+from backends.contract.backend import Backend, Capabilities
+from backends.contract.errors import BackendError, HyperparametersInvalid
+from backends.contract.inspector import Json
+from backends.contract.methods import METHODS
 from backends.registry import known_backends
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
-from controller.evaluate.metrics import ALWAYS, OF_TEXTS, metric_name
+from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
 from controller.resolve.unused_fields import check_unread
+from controller.spec.base import InvalidValue
 from controller.spec.data import Fraction, Source
 from controller.spec.excerpt import excerpt
 from controller.spec.load import LoadedSpec
@@ -196,20 +194,21 @@ def _check_private(loaded: LoadedSpec) -> Iterator[Problem]:
 
 def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
     spec = loaded.spec
-    measured = [*ALWAYS, *(metric_name(metric) for metric in spec.evaluation.metrics)]
+    built_in = [metric.name for metric in BUILT_IN_METRICS]
+    measured = [*built_in, *(metric.name for metric in spec.evaluation.metrics)]
     others = f"Measured: {', '.join(measured)}. Add others to evaluation.metrics."
-    if spec.method == "continued-pretraining":
-        measured = [*OF_TEXTS]
+    if METHODS[spec.method].is_of_texts:
+        measured = [metric.name for metric in TEXT_METRICS]
         others = f"{spec.method} is measured by {', '.join(measured)} alone."
         for index, unmeasured in enumerate(spec.evaluation.metrics):
-            message = f"plain texts have no answers, so {metric_name(unmeasured)} is not measured"
+            message = f"plain texts have no answers, so {unmeasured.name} is not measured"
             yield loaded.problem(("evaluation", "metrics", index), message, f"Remove it: {others}")
     for index, text in enumerate(spec.gate):
         path = ("gate", index)
         try:
             condition = parse_condition(text)
-        except ValueError as error:
-            yield loaded.problem(path, str(error))
+        except InvalidValue as error:
+            yield loaded.problem(path, str(error), error.remedy)
             continue
         for metric in {condition.metric, condition.other} - {None}:
             if metric not in measured:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TypeAlias
 
-from backends.contract.backend import Backend, BackendError
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
 from backends.registry import open_backend
 from controller.project.project import Project
 from controller.resolve.validate import OpenBackend

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from backends.contract.backend import Job, JobState, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job, JobState
 from controller.errors import LockfileInvalid
 from controller.lockfile.model import Build, DataFacts, Entry, Lockfile, OpenJob, parse_lockfile
 from controller.lockfile.store import LOCKFILE

@@ -8,12 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from backends.contract.backend import (
-    Backend,
-    BackendError,
-    BaseModel,
-    CredentialsMissing,
-)
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError, CredentialsMissing
+from backends.contract.jobs import BaseModel
 from controller.lockfile.model import Build, Lockfile
 from controller.plan.desired import Desired
 from controller.plan.observed import Lost, NoAnswer, Observed
@@ -148,9 +145,9 @@ def _ask(place: str, backend: Backend, questions: _Questions) -> Iterator[Observ
     if questions.jobs:
         yield Observed(jobs=backend.observe(questions.jobs))
     if questions.fingerprints:
-        yield Observed(found=backend.find(questions.fingerprints))
+        yield Observed(found=backend.find_jobs(questions.fingerprints))
     if questions.names:
-        for name, jobs in backend.find_by_name(questions.names).items():
+        for name, jobs in backend.find_jobs_by_name(questions.names).items():
             entry, wanted = entry_of_jobs(jobs, place), questions.names[name]
             yield Observed(elsewhere={name: inputs_of_jobs(jobs)})
             # A name alone proves nothing: another repository may use it, or this one did before.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from backends.contract.backend import Job
+from backends.contract.jobs import Job
 from controller.apply.context import Outcome
 from controller.errors import ExitCode
 from controller.plan.actions import Action

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Mapping
 
-from backends.contract.backend import BackendError, Job, JobState
+from backends.contract.errors import BackendError
+from backends.contract.jobs import Job, JobState
 from controller.lockfile.model import Entry
 from controller.plan.approval import owns
 from controller.plan.state import as_recorded

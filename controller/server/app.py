@@ -1,4 +1,4 @@
-"""The application: its parts, its addresses, and what runs while it does."""
+"""The application: its parts, its routes, and its background tasks."""
 
 import asyncio
 import logging
@@ -12,10 +12,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
-from backends.contract.backend import Backend, BackendError
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
 from controller.project.project import Project
 from controller.server.api import errors
-from controller.server.api.middleware import Gate
+from controller.server.api.middleware import RequestMiddleware
 from controller.server.api.quiet_log import on_loop_error
 from controller.server.chat.chat_routes import ChatRoutes
 from controller.server.chat.engines import EnginePool
@@ -23,8 +24,8 @@ from controller.server.files.file_routes import FileRoutes
 from controller.server.files.file_store import FileStore
 from controller.server.files.uploads import UploadRoutes
 from controller.server.jobs.job_routes import JobRoutes
-from controller.server.jobs.job_runner import Foreman
-from controller.server.jobs.job_store import JobLedger
+from controller.server.jobs.job_runner import JobRunner
+from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
 from controller.server.model_catalog import Catalog
 from controller.server.model_routes import ModelRoutes
@@ -34,8 +35,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """What is served, and to whom."""
+class ServerContext:
+    """Everything that the server works with."""
 
     project: Project
     settings: Settings
@@ -45,22 +46,22 @@ class Served:
 
 
 def server_folder(project: Project) -> Path:
-    """Return where a repository's server keeps everything. One process at a time works there."""
+    """Return the folder of a repository's server. Only one process at a time may use it."""
     return project.state / "server"
 
 
-def create_app(served: Served) -> Gate:
-    """Return the application. Reads all records; nothing runs before it is started.
+def create_app(context: ServerContext) -> RequestMiddleware:
+    """Return the application. It has read all records; its tasks start with the server.
 
     Raises:
         FtctlError: A record is damaged.
     """
-    folder, limits = server_folder(served.project), served.limits
+    folder, limits = server_folder(context.project), context.limits
     files = FileStore(folder / "files", limits)
-    jobs = JobLedger(folder / "jobs")
-    catalog = Catalog(served.project, served.backend, served.settings, jobs)
-    foreman = Foreman(served.backend, catalog, jobs, files, limits)
-    engines = EnginePool(served.backend, limits)
+    jobs = JobStore(folder / "jobs")
+    catalog = Catalog(context.project, context.backend, context.settings, jobs)
+    runner = JobRunner(context.backend, catalog, jobs, files, limits)
+    engines = EnginePool(context.backend, limits)
     uploads = UploadRoutes(folder / "uploads", files, limits)
 
     @asynccontextmanager
@@ -68,18 +69,18 @@ def create_app(served: Served) -> Gate:
         del app
         asyncio.get_running_loop().set_exception_handler(on_loop_error)
         async with anyio.create_task_group() as group:
-            group.start_soon(foreman.run)
+            group.start_soon(runner.run)
             group.start_soon(_sweep, files, uploads, engines, limits)
             yield
             group.cancel_scope.cancel()
-        # Training goes on in processes of its own; chat does not.
+        # Training continues in processes of its own; chat does not.
         await engines.close()
 
     routes = [
         *FileRoutes(files, limits).routes(),
         *uploads.routes(),
-        *JobRoutes(served.backend, catalog, files, jobs, foreman, limits).routes(),
-        *ModelRoutes(catalog, served.backend, jobs).routes(),
+        *JobRoutes(context.backend, catalog, files, jobs, runner, limits).routes(),
+        *ModelRoutes(catalog, context.backend, jobs).routes(),
         *ChatRoutes(catalog, engines, limits).routes(),
     ]
     app = Starlette(
@@ -92,14 +93,14 @@ def create_app(served: Served) -> Gate:
         },
         lifespan=lifespan,
     )
-    # Outside of everything, also of what answers for a defect.
-    return Gate(app, served.token, limits)
+    # Outermost, so that the answer to a defect passes through it as well.
+    return RequestMiddleware(app, context.token, limits)
 
 
 async def _sweep(
     files: FileStore, uploads: UploadRoutes, engines: EnginePool, limits: Limits
 ) -> None:
-    """Give up, from time to time, what has expired or is not used."""
+    """Remove, every `sweep_s` seconds, what has expired or is unused."""
     while True:
         try:
             await files.sweep()

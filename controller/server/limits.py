@@ -1,40 +1,40 @@
-"""How much the server takes at once. One record, so that a test can be small."""
+"""Limits of the server, in one record, so that tests can use small ones."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What is refused beyond, and how often things are looked at."""
+    """Limits of requests and storage, and intervals of background tasks."""
 
     json_bytes: int = 8 << 20
-    """A request's JSON."""
+    """Maximum size of a JSON body, in bytes."""
     file_bytes: int = 512 << 20
-    """One file in one request, as the protocol has it."""
+    """Maximum size of a file in one request, in bytes; the protocol's own."""
     upload_bytes: int = 8 << 30
-    """One file in parts."""
+    """Maximum size of a file in parts, in bytes."""
     part_bytes: int = 64 << 20
-    """One of its parts."""
+    """Maximum size of a part, in bytes."""
     upload_s: int = 3600
-    """How long an upload may stay unfinished."""
+    """Seconds until an unfinished upload expires."""
     files: int = 10_000
-    """Files kept."""
+    """Maximum number of files."""
     uploads: int = 100
-    """Uploads begun and not finished."""
+    """Maximum number of unfinished uploads."""
     open_jobs: int = 1_000
-    """Jobs that have not ended."""
+    """Maximum number of open jobs."""
     runs: int = 4
-    """Jobs handed to the backend at once; the others wait here, where they cost nothing."""
+    """Maximum number of jobs at the backend; others wait here at no cost."""
     chats: int = 64
-    """Chat completions answered at once, counting each of `n`."""
+    """Maximum number of answers generated at once, counting each of `n`."""
     engines: int = 2
-    """Base models kept loaded for chat."""
+    """Maximum number of base models kept loaded for chat."""
     engine_idle_s: float = 600.0
-    """After so long without a question a base model's memory is given back."""
+    """Seconds after which an idle base model is unloaded."""
     poll_s: float = 1.0
-    """Between two looks at jobs."""
+    """Seconds between two checks of jobs."""
     sweep_s: float = 30.0
-    """Between two looks for what has expired."""
+    """Seconds between two searches for expired objects."""
     connections: int = 1_000
     """Maximum number of open connections; lower if the process may open fewer files."""
     head_s: float = 10.0

@@ -1,7 +1,7 @@
-"""Which models there are, and what stands behind each name.
+"""Models by the names that clients use.
 
-Names are, in this order: base models of `ftctl.yaml`; models that jobs of this server made; models
-that the lockfile records, by fine-tune or by model ID.
+Names are, in this order: base models of `ftctl.yaml`; models from jobs of this server; models in
+the lockfile, by fine-tune or by model ID.
 """
 
 import os
@@ -11,14 +11,16 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from backends.contract.backend import Backend, BackendError, BaseModel
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from backends.registry import LOCAL
 from controller.lockfile.model import Build, Lockfile
 from controller.lockfile.store import LOCKFILE, read_lockfile
 from controller.project.project import Project
 from controller.server.api.errors import ApiError, invalid
 from controller.server.jobs.job_record import JobRecord
-from controller.server.jobs.job_store import JobLedger
+from controller.server.jobs.job_store import JobStore
 from controller.spec.load import FOLDER
 from controller.spec.settings import FILE, Settings, public_id
 
@@ -26,19 +28,19 @@ OWNER = "ftctl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """What answers under a name."""
+class ModelTarget:
+    """The model that answers under a name."""
 
     base: BaseModel
     model: str | None
-    """The backend's model ID; None is the base model itself."""
+    """The backend's model ID; None for the base model itself."""
 
 
 class Catalog:
-    """All names. Methods read files; call them from a thread."""
+    """All names. Its methods read files; call them from a thread."""
 
     def __init__(
-        self, project: Project, backend: Backend, settings: Settings, jobs: JobLedger
+        self, project: Project, backend: Backend, settings: Settings, jobs: JobStore
     ) -> None:
         self._project = project
         self._backend = backend
@@ -56,7 +58,7 @@ class Catalog:
         """Return a base model by its public ID.
 
         Raises:
-            BackendError: It is not offered any more, or not on this machine.
+            BackendError: The server does not offer it any more, or it is not on this machine.
         """
         if name not in self._written:
             raise BackendError(
@@ -65,22 +67,22 @@ class Catalog:
             )
         return self._identify(self._written[name], revision)
 
-    def serve(self, name: str) -> Served:
-        """Return what answers under a name.
+    def resolve(self, name: str) -> ModelTarget:
+        """Return the model that answers under a name.
 
         Raises:
-            ApiError: Nothing does.
+            ApiError: No model has that name.
             BackendError: Its base model is not on this machine.
         """
         if name in self._written:
-            return Served(base=self.base(name), model=None)
+            return ModelTarget(base=self.base(name), model=None)
         build = self._recorded(name)
         if build is not None and build.backend == LOCAL:
             base = self._identify(build.base_model, build.revision)
-            return Served(base=base, model=build.model_id)
+            return ModelTarget(base=base, model=build.model_id)
         record = self.job_of(name if build is None else build.model_id)
         if record is not None:
-            return Served(base=self.base(record.model), model=record.backend_model)
+            return ModelTarget(base=self.base(record.model), model=record.backend_model)
         if build is None or build.model_id == name:
             raise missing(name)
         message = (
@@ -89,7 +91,7 @@ class Catalog:
         raise ApiError(404, "model_not_served", message, "model")
 
     def job_of(self, name: str) -> JobRecord | None:
-        """Return the job that made a model; None when no job here did, or it was deleted."""
+        """Return the job that trained a model; None if no job here did, or the model was deleted."""
         if not name.startswith("ft:"):
             return None
         for record in self._jobs.records.newest_first():
@@ -116,7 +118,7 @@ class Catalog:
         return shown
 
     def is_wanted(self, backend_model: str, besides: str) -> bool:
-        """Say whether a backend's model is behind another name than that of one job."""
+        """Return whether a backend's model has another name besides that of one job."""
         jobs = self._jobs.records.newest_first()
         if any(
             one.backend_model == backend_model and one.public_model and one.id != besides
@@ -133,7 +135,7 @@ class Catalog:
         """Return the job whose model may be deleted.
 
         Raises:
-            ApiError: There is none, or it is not this server's to delete.
+            ApiError: No job of this server trained a model of that name.
         """
         record = self.job_of(name)
         if record is not None:
@@ -143,7 +145,7 @@ class Catalog:
         raise invalid(message, "model", "model_not_deletable")
 
     def lockfile(self) -> Lockfile:
-        """Return the repository's lockfile, read again when it has changed."""
+        """Return the repository's lockfile; read it again if it has changed."""
         root, state = self._project.root, self._project.state
         stamps = tuple(_stamp(path) for path in (root / LOCKFILE, state / "journal.jsonl"))
         if stamps != self._lockfile[0]:
@@ -162,10 +164,10 @@ class Catalog:
         return None
 
     def _identify(self, written: str, revision: str | None) -> BaseModel:
-        return self._backend.identify(written, revision, self._project.root / FOLDER)
+        return self._backend.resolve_base_model(written, revision, self._project.root / FOLDER)
 
     def _shown(self, name: str) -> dict[str, JsonValue] | None:
-        """Return a model object; None when nothing answers under that name."""
+        """Return a model object; None if no model has that name."""
         build = None if name in self._written else self._recorded(name)
         record = self.job_of(name if build is None else build.model_id)
         is_here = name in self._written or (build is not None and build.backend == LOCAL)
@@ -185,7 +187,7 @@ class Catalog:
 
 
 def missing(name: str) -> ApiError:
-    """Return the error of a request for a model that is not here."""
+    """Return the error of a request for an unknown model."""
     message = f"The model '{name[:200]}' does not exist or is not served here."
     return ApiError(404, "model_not_found", message, "model")
 
@@ -200,7 +202,7 @@ def _seconds(written: str) -> float | None:
 
 def _stamp(path: "os.PathLike[str]") -> tuple[int, int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - also of a path that is none
+        found = os.stat(path)  # noqa: PTH116 - the path may not exist
     except FileNotFoundError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino

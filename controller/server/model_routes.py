@@ -1,4 +1,4 @@
-"""The addresses below `/v1/models`."""
+"""The endpoints below `/v1/models`."""
 
 from dataclasses import replace
 
@@ -7,22 +7,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from backends.contract.backend import Backend, ModelMissing
+from backends.contract.backend import Backend
+from backends.contract.errors import ModelMissing
 from controller.server.jobs.job_record import JobRecord
-from controller.server.jobs.job_store import JobLedger
+from controller.server.jobs.job_store import JobStore
 from controller.server.model_catalog import Catalog
 
 
 class ModelRoutes:
-    """Answers requests about models."""
+    """The endpoints for models."""
 
-    def __init__(self, catalog: Catalog, backend: Backend, jobs: JobLedger) -> None:
+    def __init__(self, catalog: Catalog, backend: Backend, jobs: JobStore) -> None:
         self._catalog = catalog
         self._backend = backend
         self._jobs = jobs
 
     def routes(self) -> list[Route]:
-        """Return the addresses. A model's ID has colons, and a hub model's a slash."""
+        """Return the routes. A model's ID has colons, and a hub model's a slash."""
         return [
             Route("/models", self.index, methods=["GET"]),
             Route("/models/{model:path}", self.retrieve, methods=["GET"]),
@@ -40,7 +41,7 @@ class ModelRoutes:
         return JSONResponse(await run_sync(self._catalog.describe, name))
 
     async def delete(self, request: Request) -> Response:
-        """Delete a model that a job of this server made; its weights when no other name has them."""
+        """Delete a model of a job of this server, and its weights unless another name shares them."""
         name = request.path_params["model"]
         record = await run_sync(self._catalog.check_deletable, name)
 
@@ -57,4 +58,4 @@ class ModelRoutes:
         try:
             self._backend.delete(model)
         except ModelMissing:
-            return  # deleted on the machine before
+            return  # the model was already deleted on the machine

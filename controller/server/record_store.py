@@ -1,4 +1,4 @@
-"""Records of one kind: all in memory, and each in a JSON file of its own, replaced atomically."""
+"""Records of one kind: all in memory, and each in a JSON file that is replaced atomically."""
 
 import secrets
 from pathlib import Path
@@ -11,16 +11,16 @@ from controller.errors import FtctlError
 
 
 class Record(Protocol):
-    """What can be kept: a frozen dataclass of plain values."""
+    """A record that can be stored: a frozen dataclass of plain values."""
 
     @property
     def id(self) -> str:
-        """Names its file; only ever made by `new_id`."""
+        """Name of its file; `new_id` makes every ID."""
         ...
 
     @property
     def created_s(self) -> float:
-        """When it was made, in seconds since the epoch."""
+        """Time of its creation, in seconds since the epoch."""
         ...
 
 
@@ -28,12 +28,12 @@ R = TypeVar("R", bound=Record)
 
 
 def new_id(prefix: str) -> str:
-    """Return an ID that nothing else has."""
+    """Return a new unique ID."""
     return prefix + secrets.token_hex(12)
 
 
-class Records(Generic[R]):
-    """The records in one folder. Only one process at a time has it open."""
+class RecordStore(Generic[R]):
+    """The records in one folder. Only one process at a time may use the folder."""
 
     def __init__(self, folder: Path, kind: type[R]) -> None:
         self._folder = folder
@@ -49,11 +49,11 @@ class Records(Generic[R]):
         return len(self._records)
 
     def get(self, record_id: str) -> R | None:
-        """Return a record; None when there is none with that ID."""
+        """Return a record; None if no record has that ID."""
         return self._records.get(record_id)
 
     def newest(self, record_id: str) -> R:
-        """Return a record that is known to exist, as it is now."""
+        """Return the newest version of an existing record."""
         return self._records[record_id]
 
     def newest_first(self) -> list[R]:
@@ -65,10 +65,10 @@ class Records(Generic[R]):
         return list(self._records.values())
 
     def put(self, record: R) -> None:
-        """Make a record durable, then known. Blocks for as long as the disk does.
+        """Write a record to the disk, then to memory. Blocks while the disk writes.
 
         Raises:
-            OSError: The disk refused; what was known is as before.
+            OSError: The disk failed; the earlier record stands.
         """
         try:
             write_atomic(self._path(record.id), self._adapter.dump_json(record, indent=1) + b"\n")
@@ -79,7 +79,7 @@ class Records(Generic[R]):
         self._records[record.id] = record
 
     def remove(self, record_id: str) -> None:
-        """Forget a record for good. Blocks for as long as the disk does."""
+        """Remove a record. Blocks while the disk writes."""
         self._path(record_id).unlink(missing_ok=True)
         sync_folder(self._folder)
         self._records.pop(record_id, None)

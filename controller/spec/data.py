@@ -115,9 +115,9 @@ class Sample(Strict):
     """A part of a source's rows, chosen by their contents and not by their place."""
 
     examples: int | None = Field(default=None, ge=1, le=MOST)
-    """So many examples, or all if there are fewer; drawn before duplicates are dropped."""
+    """Number of examples, or all if there are fewer; drawn before duplicates are dropped."""
     fraction: float | None = Field(default=None, gt=0, lt=1)
-    """So large a share; an example stays chosen when others are added."""
+    """Share of the examples; a chosen example stays chosen when others are added."""
     seed: int = 0
     """Another number chooses others."""
 
@@ -167,7 +167,7 @@ class Source(Strict):
     chunk: Literal["document", "paragraph", "line"] | Annotated[int, Field(ge=100, le=MOST)] = (
         "document"
     )
-    """For .txt, .md and .html text: what becomes one row; a number is the most characters."""
+    """For .txt, .md and .html text: the part that becomes one row, or its maximum of characters."""
     columns: Columns | None = None
     """Which columns hold question and answer."""
     shape: Shape | None = None
@@ -183,7 +183,7 @@ class Source(Strict):
     where: list[NonEmpty] = Field(default_factory=list)
     """Only rows that meet every condition: `score >= 4`, `meta.status in [approved, edited]`."""
     limit: int | None = Field(default=None, ge=1, le=MOST)
-    """Only the first so many rows that meet `where`, over all files of a glob."""
+    """Number of rows to read: the first that meet `where`, over all files of a glob."""
     sample: Sample | None = None
     """Only a part of the examples, chosen by seed, over all files of a glob."""
     weight: float = Field(default=1, gt=0, le=100)
@@ -277,9 +277,7 @@ class Prepare(Strict):
     `mask` replaces them with [EMAIL_1], `reject` refuses to build and names the rows, `warn` counts
     them and leaves them. The search covers all of an example, with arguments, tools and names.
     Images are refused, except with `warn`. Names, addresses and passports are not found."""
-    pii_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(
-        default_factory=lambda: ["KR"]
-    )
+    pii_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(default=["KR"])
     """Countries whose national phone and identity numbers to find: [KR, US]."""
     max_tokens: int | None = Field(default=None, ge=8, le=MOST)
     """Longest example, in tokens of the base model with its chat template."""

@@ -251,9 +251,9 @@ def _explain(
     if kind in {"too_short", "string_too_short"}:
         return "must not be empty", ""
     if kind == "value_error":
-        return str(context["error"]), ""
+        return str(context["error"]), getattr(context["error"], "remedy", "")
     if kind in {"literal_error", "union_tag_invalid"}:
-        return _unknown_word(given, context)
+        return _unknown_word(context.get("given", given), context)
     expected = _EXPECTED.get(kind)
     if expected is None:
         return f"{details['msg'][0].lower()}{details['msg'][1:]}, not {_shown(given)}", ""

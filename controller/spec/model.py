@@ -3,72 +3,22 @@
 Strict: unknown keys and wrong types are errors. No behaviour lives here.
 """
 
-import re
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, JsonValue, StringConstraints, Tag, field_validator
+from pydantic import Field, JsonValue, StringConstraints
 
+from backends.contract.methods import SUPERVISED, MethodName
 from controller.spec.base import MOST, NonEmpty, Strict
 from controller.spec.data import Data
+from controller.spec.metrics import MetricForm
 
 DEFAULT_ENDPOINT = "default"
-
-
-class Accuracy(Strict):
-    """Share of answers with the right label; if a tool must be called, with the right calls."""
-
-    labels: list[NonEmpty] | None = None
-    """The labels; taken from the held-out set when absent."""
-
-
-class RegexMatch(Strict):
-    """Share of answers in which a pattern is found."""
-
-    pattern: NonEmpty
-    """A regular expression in Python's syntax, searched in the whole answer."""
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, pattern: str) -> str:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-        return pattern
-
-
-class AccuracyMetric(Strict):
-    """`accuracy` with its settings."""
-
-    accuracy: Accuracy
-
-
-class RegexMatchMetric(Strict):
-    """`regex_match` with its settings."""
-
-    regex_match: RegexMatch
-
-
-def _metric_form(value: object) -> str:
-    if isinstance(value, AccuracyMetric) or (isinstance(value, dict) and "accuracy" in value):
-        return "<accuracy>"
-    if isinstance(value, RegexMatchMetric | dict):
-        return "<regex_match>"
-    return "<name>"
-
-
-Metric: TypeAlias = Annotated[
-    Annotated[Literal["exact_match", "accuracy"], Tag("<name>")]
-    | Annotated[AccuracyMetric, Tag("<accuracy>")]
-    | Annotated[RegexMatchMetric, Tag("<regex_match>")],
-    Discriminator(_metric_form),
-]
 
 
 class Evaluation(Strict):
     """How the result is measured on the held-out set."""
 
-    metrics: list[Metric] = Field(default_factory=list)
+    metrics: list[MetricForm] = Field(default_factory=list)
     """Measured besides `held_out_loss` and `stop_rate`, which always are."""
     compare_to: list[Literal["base", "production"]] = Field(default=["base"])
     """Which other models answer the same held-out prompts."""
@@ -136,7 +86,7 @@ class Spec(Strict):
     """What training starts from: a hub ID, or a folder (starting with `./` or `../`)."""
     revision: NonEmpty | None = None
     """Commit of a hub model. Without it, the one found first is recorded and kept."""
-    method: Literal["supervised", "dpo", "reinforcement", "continued-pretraining"] = "supervised"
+    method: MethodName = SUPERVISED.name
     """How it learns."""
     data: Data
     """What it learns from."""

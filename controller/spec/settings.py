@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from controller.canonical import digest
 from controller.errors import InvalidInput, Problem
 from controller.repository_files import CannotRead, read_inside

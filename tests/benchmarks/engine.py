@@ -21,7 +21,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import BaseModel, Prompt, Sampling, TrainRequest
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.jobs import BaseModel, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.inference.engine import LocalEngine, open_engine
 from backends.local_gpu.jobs.run_dir import create
@@ -57,7 +58,7 @@ def main() -> None:
         folder = Path(name)
         write_base(folder / "base", given.hidden, given.layers)
         backend = LocalGpuBackend(folder / "state")
-        base = backend.identify(str(folder / "base"), None, folder)
+        base = backend.resolve_base_model(str(folder / "base"), None, folder)
         adapters = [write_adapter(backend, base, folder, seed) for seed in range(4)]
         started = time.monotonic()
         engine = open_engine(folder / "state", base)

@@ -16,8 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,8 +23,8 @@ import psycopg
 
 from controller.data.fetch import fetch
 from controller.spec.data import Source
+from tests.postgres_server import running
 
-SERVER = Path(__file__).parents[1] / "controller" / "data" / "postgres_server.py"
 VARIABLE = "FAQ_DATABASE_URL"
 QUESTION = "%s번 지점은 주말에도 문을 여나요? 주차할 곳이 있는지도 궁금합니다."
 ANSWER = (
@@ -54,7 +52,8 @@ def main() -> None:
         print(json.dumps(asdict(read(given.url, given.rows))))
         return
     print(f"{'':12}{'rows':>10}{'rows/s':>10}{'MB/s':>8}{'peak MB':>9}")
-    with tempfile.TemporaryDirectory() as name, running() as url:
+    with tempfile.TemporaryDirectory() as name, running() as server:
+        url = server["url"]
         fill_postgres(url, max(COUNTS))
         file = Path(name) / "faq.db"
         fill_sqlite(file, max(COUNTS))
@@ -124,20 +123,6 @@ def fill_sqlite(file: Path, rows: int) -> None:
     )
     connection.commit()
     connection.close()
-
-
-@contextmanager
-def running() -> Iterator[str]:
-    """Start the server and yield its URL."""
-    with subprocess.Popen(
-        [sys.executable, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        if server.stdin is None or server.stdout is None:
-            raise OSError("no pipe to the server")
-        try:
-            yield json.loads(server.stdout.readline())["url"]
-        finally:
-            server.stdin.close()
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from backends.contract.backend import JobState, TrainRequest
+from backends.contract.jobs import JobState, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
-from backends.local_gpu.jobs.worker_process import child_environment
+from backends.local_gpu.jobs.child_process import child_environment
 
 SHIPPED = Path(__file__).parents[2] / "backends" / "local_gpu" / "chat_templates" / "chatml.jinja"
 WORDS = [
@@ -119,7 +119,7 @@ def ftctl(folder: Path, run: int) -> Measured:
         name="benchmark",
         fingerprint="ft1:" + "0" * 64,
         attempt=1,
-        base_model=backend.identify(str(folder / "base"), None, folder),
+        base_model=backend.resolve_base_model(str(folder / "base"), None, folder),
         method="supervised",
         hyperparameters=backend.parse_hyperparameters("supervised", settings),
         seed=42,

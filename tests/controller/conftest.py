@@ -2,13 +2,15 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BaseModel, Estimate, Job, JobResult, JobState
+from backends.contract.jobs import BaseModel, Estimate, Job, JobResult, JobState
 from backends.testing import ScriptedBackend
 from controller.evaluate.gate import judge
 from controller.lockfile.model import (
@@ -37,6 +39,7 @@ from controller.run.result import RunResult
 from controller.run.stages import PreparedRun
 from controller.run.state import RunOptions
 from controller.spec.model import Spec
+from tests.postgres_server import running
 
 ROWS = 24
 YES = object()
@@ -313,3 +316,25 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ftctl-scripted\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ftctl.backends]\nscripted = backends.testing:create\n")
     monkeypatch.setattr(sys, "path", [str(packages), *sys.path])
+
+
+@pytest.fixture(scope="session")
+def run_postgres() -> Callable[[], AbstractContextManager[dict]]:
+    """Return a function that runs a PostgreSQL for a block; skip where none is installed."""
+    if find_spec("pgserver") is None:
+        pytest.skip("pgserver, which brings PostgreSQL, is not installed")
+    return running
+
+
+@pytest.fixture(scope="session")
+def postgres_server(run_postgres) -> Iterator[dict]:
+    """Run one PostgreSQL for all tests of this process: its URL and process ID."""
+    with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def mortal_postgres_server(run_postgres) -> Iterator[dict]:
+    """Run a PostgreSQL for one test, which may kill it."""
+    with run_postgres() as server:
+        yield server

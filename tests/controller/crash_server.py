@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
 from backends.testing import ScriptedBackend
 from controller.apply.context import ApplyContext
 from controller.apply.dispatch import apply_action

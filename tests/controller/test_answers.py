@@ -2,7 +2,7 @@
 
 import pytest
 
-from backends.contract.backend import HyperparametersInvalid
+from backends.contract.errors import HyperparametersInvalid
 from backends.local_gpu.backend import LocalGpuBackend
 from controller.resolve.validate import Answers
 

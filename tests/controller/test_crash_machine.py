@@ -29,13 +29,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
 from backends.testing import ScriptedBackend
+from tests.children import child
 
 NAMES = ("a", "b", "c")
 RATES = (1e-4, 2e-4, 3e-4)
 PRICES = (1.0, 3.0, 1000.0)
-CALLS = ("submit", "find", "observe", "complete", "cancel")
+CALLS = ("submit", "find_jobs", "observe", "complete", "cancel")
 EXAMPLES = int(os.environ.get("FTCTL_CRASH_EXAMPLES", "35"))
 STEPS = int(os.environ.get("FTCTL_CRASH_STEPS", "12"))
 SLOW = ("queued", "running", "running", "running", "succeeded")
@@ -48,14 +49,8 @@ MOST_LIVE = 2
 class Server:
     """The process that forks runs."""
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("crash_server.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
+    def __init__(self, process: subprocess.Popen) -> None:
+        self._process = process
         self._numbers = count()
 
     def new_run(self) -> str:
@@ -71,17 +66,13 @@ class Server:
         assert not defects, defects
         return answers
 
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
-
 
 @pytest.fixture(scope="module")
 def server():
-    running = Server()
-    yield running
-    running.close()
+    program = [sys.executable, str(Path(__file__).with_name("crash_server.py"))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with child(program, text=True, cwd=Path(__file__).parents[2], **pipes) as process:
+        yield Server(process)
 
 
 @pytest.fixture

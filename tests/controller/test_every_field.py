@@ -27,9 +27,7 @@ from controller.spec.model import Spec
 from controller.spec.settings import Settings, load_settings, public_id
 
 ROOT = Path(__file__).parents[2]
-write_xlsx = runpy.run_path(str(Path(__file__).parent / "data/test_readers_workbook.py"))[
-    "write_xlsx"
-]
+write_xlsx = runpy.run_path(str(Path(__file__).parent / "data/readers/test_excel.py"))["write_xlsx"]
 CHAT = {"columns": {"user": "q", "assistant": "a"}}
 MAIL = "mail me: kim@example.com or 02-123-4567 or +1 202-555-0143"
 

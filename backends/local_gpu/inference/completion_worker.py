@@ -24,22 +24,17 @@ from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from transformers import GenerationConfig, PreTrainedModel, set_seed
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import (
-    BackendError,
-    BaseModel,
-    Completion,
-    ModelMissing,
-    PromptRefused,
-)
-from backends.contract.chat import COLDEST
+from backends.contract.completions import COLDEST, Completion
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.inference.prompts import (
     conversation_of,
     text_of,
     wants_answer,
     with_reference,
 )
-from backends.local_gpu.jobs.run_dir import encode
-from backends.local_gpu.jobs.worker_process import exit_if_orphaned
+from backends.local_gpu.jobs.child_process import exit_if_orphaned
+from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.models.model_folders import base_folder, device, load_model, precision
 from backends.local_gpu.templates.messages import Conversation
@@ -80,7 +75,7 @@ def main(folder: Path) -> int:
     except BackendError as error:
         kind = type(error).__name__
         said = {"kind": kind, "message": error.message, "remedy": error.remedy}
-        write_atomic(folder / "answers.json", encode({"error": said}))
+        write_atomic(folder / "answers.json", json_bytes({"error": said}))
         return 1
     except torch.OutOfMemoryError as error:
         traceback.print_exc()
@@ -89,10 +84,10 @@ def main(folder: Path) -> int:
             "message": f"out of memory while completing: {error}",
             "remedy": "use a smaller base model, or lower max_tokens",
         }
-        write_atomic(folder / "answers.json", encode({"error": said}))
+        write_atomic(folder / "answers.json", json_bytes({"error": said}))
         return 1
     plain = [[asdict(one) for one in of_model] for of_model in answers]
-    write_atomic(folder / "answers.json", encode({"answers": plain}))
+    write_atomic(folder / "answers.json", json_bytes({"answers": plain}))
     return 0
 
 

@@ -14,24 +14,13 @@ from os import environ, getpid
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.backend import (
-    BackendError,
-    BaseModel,
-    Completion,
-    Json,
-    ModelMissing,
-    Prompt,
-    Sampling,
-)
-from backends.local_gpu.jobs.run_dir import (
-    NAME,
-    RunDir,
-    encode,
-    log_tail,
-    read_json,
-    read_request,
-)
-from backends.local_gpu.jobs.worker_process import child_environment
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel
+from backends.local_gpu.jobs.child_process import child_environment, log_tail
+from backends.local_gpu.jobs.run_dir import NAME, RunDir, read_request
+from backends.local_gpu.json_files import json_bytes, read_json
 
 _PATIENCE_S: Final = 10.0
 """How long an interrupted child may take to end."""
@@ -58,7 +47,7 @@ def complete(
         "sampling": asdict(sampling),
     }
     try:
-        (folder / "request.json").write_bytes(encode(request))
+        (folder / "request.json").write_bytes(json_bytes(request))
         _run(folder)
         return _answers(folder)
     finally:

@@ -20,7 +20,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
 from transformers import DynamicCache, PreTrainedModel
 
-from backends.contract.chat import COLDEST
+from backends.contract.completions import COLDEST
 from backends.local_gpu.inference.streaming_text import StreamingText, joined
 from backends.local_gpu.templates.answers import Answer
 

@@ -24,17 +24,13 @@ from os import environ
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias, cast
 
-from backends.contract.backend import (
-    BackendError,
-    BaseModel,
-    Prompt,
-    Sampling,
-)
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk, Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.inference.completions import error_of, trained_model
-from backends.local_gpu.jobs.devices import CPU, DEVICE, visible
-from backends.local_gpu.jobs.run_dir import encode, log_tail
-from backends.local_gpu.jobs.worker_process import child_environment
+from backends.local_gpu.jobs.child_process import child_environment, log_tail
+from backends.local_gpu.jobs.devices import CPU, DEVICE, visible_devices
+from backends.local_gpu.json_files import json_bytes
 
 Message: TypeAlias = Mapping[str, Any]
 """One line, in or out; see `engine_child`."""
@@ -133,7 +129,7 @@ class _Child:
         root = state.absolute() / "engines"
         root.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(dir=root))
-        (self._folder / "request.json").write_bytes(encode({"base_model": asdict(base_model)}))
+        (self._folder / "request.json").write_bytes(json_bytes({"base_model": asdict(base_model)}))
         self.process = _start(self._folder)
         self._numbers = itertools.count()
         self._waiting: dict[int, queue.SimpleQueue[Message]] = {}
@@ -223,7 +219,7 @@ class _Child:
 
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:
-    device = visible(environ)[-1]
+    device = visible_devices(environ)[-1]
     # An empty list hides every GPU from an engine that was given the CPU.
     chosen = {DEVICE: device, "CUDA_VISIBLE_DEVICES": "" if device == CPU else device}
     module = ["-P", "-m", "backends.local_gpu.inference.engine_worker", str(folder)]

@@ -31,13 +31,8 @@ from typing import Any, Final, TypeAlias
 
 import torch
 
-from backends.contract.backend import (
-    BackendError,
-    BaseModel,
-    ModelMissing,
-    PromptRefused,
-    PromptTooLong,
-)
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused, PromptTooLong
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.inference.continuous_batching import BASE, Batch, Row
 from backends.local_gpu.inference.loaded_model import Network
 from backends.local_gpu.inference.streaming_text import StreamingText

@@ -11,7 +11,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
-from backends.contract.backend import BackendError, ModelMissing
+from backends.contract.errors import BackendError, ModelMissing
 from backends.local_gpu.inference.continuous_batching import Batch
 from backends.local_gpu.models.adapters import WEIGHTS, read_adapter
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from backends.atomic_files import append_line
-from backends.contract.backend import Json, TrainRequest
+from backends.contract.inspector import Json
+from backends.contract.jobs import TrainRequest
 from backends.local_gpu.jobs.devices import CPU
-from backends.local_gpu.jobs.run_dir import read_lines
+from backends.local_gpu.json_files import read_lines
 
 _FILE: Final = "speeds.jsonl"
 _NEWEST: Final = 5

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from backends.contract.backend import BackendError, FieldProblem, Json
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.contract.errors import BackendError, FieldProblem
+from backends.contract.inspector import Json
+from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.safetensors_headers import headers
 
 _EXPERT: Final = re.compile(r"\.experts\.\d+\.(\w+)$")

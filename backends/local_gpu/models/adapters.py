@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from backends.contract.backend import BackendError, BaseModel
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.models.language_part import beside_language, decoder_name, language_part
 
 WEIGHTS: Final = "adapter_model.safetensors"

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from backends.atomic_files import append_line
-from backends.contract.backend import BaseModel, BaseModelMissing
-from backends.local_gpu.jobs.run_dir import read_json, read_lines
+from backends.contract.errors import BaseModelMissing
+from backends.contract.jobs import BaseModel
+from backends.local_gpu.json_files import read_json, read_lines
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _HUB_ID: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -32,7 +33,9 @@ _FILES: Final = (
 """What decides how a model computes, reads and writes."""
 
 
-def identify(base_model: str, revision: str | None, folder: Path, state: Path) -> BaseModel:
+def resolve_base_model(
+    base_model: str, revision: str | None, folder: Path, state: Path
+) -> BaseModel:
     """Find out what a `base_model` is.
 
     Args:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.backend import BackendError
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.contract.errors import BackendError
+from backends.local_gpu.json_files import read_json
 
 _SHIPPED: Final = Path(__file__).parent.parent / "templates" / "shipped"
 _THINKS: Final = re.compile(r"think|<\|channel\|>", re.IGNORECASE)

@@ -24,9 +24,11 @@ from transformers import (
 )
 
 from backends.atomic_files import sync_folder
-from backends.contract.backend import BackendError, BaseModel, Json, TrainRequest
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, TrainRequest
 from backends.local_gpu.jobs.devices import DEVICE
-from backends.local_gpu.jobs.run_dir import encode
+from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.base_models import local_folder, not_here, require_obtainable
 from backends.local_gpu.models.language_part import language_part
 from backends.local_gpu.models.safetensors_headers import headers
@@ -192,7 +194,7 @@ def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[
     # Servers stop where this file says; the end of turn that was trained has to be among it.
     if chat is not None:
         generation["eos_token_id"] = sorted(chat.stops)
-    (target / given.name).write_bytes(encode(generation))
+    (target / given.name).write_bytes(json_bytes(generation))
     for name, text in texts.items():
         (target / name).write_text(text, encoding="utf-8")
 

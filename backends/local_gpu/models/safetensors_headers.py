@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 
 
 def headers(folder: Path) -> Iterator[dict[str, Any]]:

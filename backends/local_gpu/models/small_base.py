@@ -27,7 +27,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config,
 from transformers.utils import logging
 
 from backends.atomic_files import sync_folder
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.models import small_base_corpus
 from backends.local_gpu.models.small_base_corpus import Document
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.templates.answers import AnswerReader, read_answer
 from backends.local_gpu.templates.call_forms import CALL_FORMS, Form, types_of
 from backends.local_gpu.templates.messages import with_thought, written_out

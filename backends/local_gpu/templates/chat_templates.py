@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import jinja2
 
-from backends.contract.backend import BackendError
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.contract.errors import BackendError
+from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.model_files import instead_of_none, special_text, template_sources
 from backends.local_gpu.templates.answer_forms import PROBES, form_of, shows_thought, ways_of
 from backends.local_gpu.templates.answers import Answer, AnswerReader, read_answer

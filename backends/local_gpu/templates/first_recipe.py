@@ -4,7 +4,7 @@ It knew no thinking, took as the answer all text after the template's own prompt
 that the template shows the text to learn.
 """
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.templates.messages import Conversation, written_out
 from backends.local_gpu.templates.rendering import Jinja
 from backends.local_gpu.templates.turns import Rendered, Span, by_marks, rendered_text

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import combinations, groupby
 from typing import Any, Final
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.templates.answer_forms import PROBE_TOOL, probe_call
 from backends.local_gpu.templates.chat_templates import Template
 from backends.local_gpu.templates.messages import Conversation, thought

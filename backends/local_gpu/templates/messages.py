@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 
 Conversation = Mapping[str, Any]
 """One example: `messages`, and `tools` if it has any."""

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 
 import jinja2
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.templates.messages import with_thought
 from backends.local_gpu.templates.rendering import CLOSE, OPEN, Jinja, Messages, Tools, Turns
 

@@ -12,9 +12,9 @@ from typing import Final
 
 from tokenizers import Encoding, Tokenizer, processors
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Piece
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.model_files import special_text
 from backends.local_gpu.templates.answers import Answer, AnswerReader, read_answer
 from backends.local_gpu.templates.chat_templates import NEWEST, Template, load_template

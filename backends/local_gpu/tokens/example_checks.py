@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 
 _ROLE_AND_CONTENT: Final = 2
 _ONLY_TEXT: Final = "the local trainer reads text only"

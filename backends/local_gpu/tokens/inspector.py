@@ -15,8 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from backends.contract.backend import BackendError, BaseModel
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
+from backends.contract.jobs import BaseModel
+from backends.installation import install_command
 from backends.local_gpu.models.base_models import longest_context, model_folder, tokenizer_folder
 from backends.local_gpu.models.model_files import special_of
 from backends.local_gpu.tokens.example_checks import check_conversation, check_text
@@ -29,7 +31,6 @@ VERSION: Final = 2
 """Raised whenever the same files would be counted otherwise."""
 RULES_VERSION: Final = 2
 """Raised whenever other examples are refused."""
-_INSTALL: Final = "pip install 'ftctl[local]'"
 _DECISIVE: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _START: Final = 3
 """Bytes: `<|i` stands in few texts."""
@@ -43,8 +44,8 @@ _SYSTEM: Final = b'"role":"system"'
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalEncoder:
-    """Implements `Encoder`; see there for what each method promises."""
+class LocalInspector:
+    """Implements `ExampleInspector`; see there for what each method promises."""
 
     base_model: BaseModel
     chat_template: str | None = None
@@ -102,7 +103,7 @@ class LocalEncoder:
         else:
             check_text(example, self._control)
 
-    def clears(self, lines: bytes) -> bool:
+    def all_pass(self, lines: bytes) -> bool:
         """Return True only if `check` accepts every line. False is always safe."""
         if self.max_length is not None or not self._passes(lines):
             return False
@@ -129,7 +130,7 @@ class LocalEncoder:
         if not self._tokenizer_is_here:
             found.append(f"{_UNCHECKED}: the base model is not on this machine")
         elif self._template is None:
-            found.append(f"{_UNCHECKED}: that needs the packages of `{_INSTALL}`")
+            found.append(f"{_UNCHECKED}: that needs the packages of `{install_command('local')}`")
         return found
 
     def __getstate__(self) -> dict[str, Any]:
@@ -248,7 +249,8 @@ def _import(module: str) -> ModuleType:
         # The one door to them; all else needs them in child processes only.
         return importlib.import_module(module)
     except ImportError as error:
-        raise BackendError(f"counting tokens needs the package {error.name}", _INSTALL) from error
+        message = f"counting tokens needs the package {error.name}"
+        raise BackendError(message, install_command("local")) from error
 
 
 def _sha256(path: Path) -> str | None:

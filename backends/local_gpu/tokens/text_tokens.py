@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from tokenizers import Tokenizer
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Piece
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.model_files import special_text
 from backends.local_gpu.tokens.chat_tokens import (
     BATCH,

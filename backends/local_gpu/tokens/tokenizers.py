@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Piece
 from backends.local_gpu.templates.chat_templates import NEWEST
 from backends.local_gpu.tokens.chat_tokens import Encoded, load_chat

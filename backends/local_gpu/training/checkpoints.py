@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from backends.contract.backend import BackendError
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.contract.errors import BackendError
+from backends.local_gpu.json_files import read_json
 
 STATE: Final = "ftctl.json"
 """In every checkpoint: whose it is, and what has been measured so far."""

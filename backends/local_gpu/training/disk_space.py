@@ -7,7 +7,7 @@ from typing import Final
 
 import torch
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 
 _MOMENTS: Final = 8
 """Bytes that the optimiser stores for each trained number."""

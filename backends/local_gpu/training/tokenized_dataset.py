@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.tokens.chat_tokens import Encoded
 from backends.local_gpu.tokens.tokenizers import Reader
 

@@ -5,10 +5,11 @@ and is an extra. Answers are read raw: the SDK does not check them, so whoever u
 """
 
 import json
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import openai
@@ -24,20 +25,21 @@ from backends.openai.api.causes import (
 )
 from backends.openai.api.endpoints import Settings, host_of, shown_url
 from backends.openai.api.error_answers import retry_after, said_in
-from backends.openai.api.protocol import NOT_THE_API, Body, Refused, Unclear, clean
+from backends.openai.api.protocol import NOT_THE_API, Body, OutcomeUnknown, Rejected, clean
+from backends.openai.api.retry_policy import RetryLimits
+from backends.openai.api.retrying import Failure, may_pass, repeat
 from backends.openai.api.waiting import Waiting
+
+_Answer = TypeVar("_Answer")
 
 _CALL_S: Final = 60.0
 """For everything that is neither an upload nor an answer of a model."""
 _LONG_S: Final = 600.0
 _CONFLICTS: Final = frozenset({408, 409})
 _SERVER_ERROR: Final = 500
-_TRIES: Final = 3
-"""Maximum number of attempts for a request that may be repeated."""
-_PAUSE_S: Final = 0.5
-"""Pause before the second attempt; doubled for each further attempt."""
-_LONGEST_PAUSE_S: Final = 120.0
-"""Longest pause that this module waits; a server's longer pause is left to the caller."""
+_LIMITS: Final = RetryLimits(pause_s=0.5, longest_asked_s=120.0, attempts=3)
+"""For requests that may be repeated; a longer pause is left to the caller."""
+_ONCE: Final = RetryLimits(pause_s=0.0, attempts=1)
 _OF_ANSWERS: Final = frozenset({"id", "object", "data", "choices"})
 """Keys of which every API answer has at least one; a failed job also has an `error`."""
 _KEEPS_METHOD: Final = frozenset({307, 308})
@@ -76,7 +78,7 @@ class _Raw(Protocol):
 
 
 class Client:
-    """One server. Raises `Refused` and `Unclear`, nothing else."""
+    """One server. Raises `Rejected` and `OutcomeUnknown`, nothing else."""
 
     def __init__(self, settings: Settings, waiting: Waiting | None = None) -> None:
         self._secret = settings.api_key
@@ -118,7 +120,7 @@ class Client:
             lambda: self._sdk.fine_tuning.jobs.with_raw_response.create(
                 model=str(body["model"]), training_file=str(body["training_file"]), extra_body=rest
             ),
-            tries=1,
+            _ONCE,
         )
 
     def retrieve_job(self, job_id: str) -> Body:
@@ -182,7 +184,7 @@ class Client:
                 lambda: self._long.files.with_raw_response.create(
                     file=(name, file), purpose="fine-tune"
                 ),
-                tries=1,
+                _ONCE,
             )
         return self._parsed(raw)
 
@@ -197,9 +199,9 @@ class Client:
         except openai.APIError as error:
             raise self._failure(error) from error
         except ValueError as error:
-            raise Unclear(f"the answer is no JSON: {self._clean(error)}") from error
+            raise OutcomeUnknown(f"the answer is no JSON: {self._clean(error)}") from error
         if not isinstance(upload, openai.BaseModel) or upload.file is None:
-            raise Unclear("the upload ended without a file")
+            raise OutcomeUnknown("the upload ended without a file")
         return upload.file.model_dump(mode="json", warnings=False)
 
     def retrieve_model(self, model: str) -> Body:
@@ -214,7 +216,7 @@ class Client:
         """Return a model's answer and the headers; sent once, for the caller paces."""
         raw = self._ask(
             lambda: self._long.chat.completions.with_raw_response.create(**_chat_arguments(body)),
-            tries=1,
+            _ONCE,
         )
         return self._parsed(raw), raw.headers
 
@@ -240,30 +242,41 @@ class Client:
         except openai.APIError as error:
             raise self._failure(error) from error
         except ValueError as error:
-            raise Unclear(f"a piece of the answer is no JSON: {self._clean(error)}") from error
+            raise OutcomeUnknown(
+                f"a piece of the answer is no JSON: {self._clean(error)}"
+            ) from error
 
-    def _json(self, call: Callable[[], _Raw], tries: int = _TRIES) -> Body:
+    def repeat(
+        self,
+        call: Callable[[], _Answer],
+        limits: RetryLimits,
+        reason: Callable[[Failure], str],
+        *,
+        may_pass: Callable[[Failure], bool] = may_pass,
+        over: threading.Event | None = None,
+    ) -> _Answer:
+        """Repeat a call after failures that may pass. See `retrying.repeat`."""
+        return repeat(call, limits, self._waiting, reason, may_pass=may_pass, over=over)
+
+    def _json(self, call: Callable[[], _Raw], limits: RetryLimits = _LIMITS) -> Body:
         with self._waiting.during(f"an answer of {self._way.host}"):
-            return self._parsed(self._ask(call, tries))
+            return self._parsed(self._ask(call, limits))
 
-    def _ask(self, call: Callable[[], _Raw], tries: int = _TRIES) -> _Raw:
-        """Call the SDK; repeat the call up to `tries` times after errors that may pass."""
-        for tried in range(1, tries + 1):
+    def _ask(self, call: Callable[[], _Raw], limits: RetryLimits = _LIMITS) -> _Raw:
+        """Call the SDK; repeat the call after failures that may pass."""
+
+        def ask() -> _Raw:
             try:
                 return call()
             except openai.APIError as error:
-                failure = self._failure(error)
-                pause_s = failure.retry_after_s
-                if pause_s is None:
-                    pause_s = _PAUSE_S * 2 ** (tried - 1)
-                heals = failure.may_pass if isinstance(failure, Unclear) else failure.must_slow_down
-                if tried == tries or not heals or pause_s > _LONGEST_PAUSE_S:
-                    raise failure from error
-                reason = "which limits how often it may be asked"
-                if isinstance(failure, Unclear):
-                    reason = f"which did not answer: {failure.reason}"
-                self._waiting.sleep(pause_s, f"{self._way.host}, {reason}")
-        raise AssertionError("an endless loop ended")
+                raise self._failure(error) from error
+
+        return self.repeat(ask, limits, self._pause_reason)
+
+    def _pause_reason(self, failure: Failure) -> str:
+        if isinstance(failure, OutcomeUnknown):
+            return f"{self._way.host}, which did not answer: {failure.reason}"
+        return f"{self._way.host}, which limits how often it may be asked"
 
     def _parsed(self, raw: _Raw) -> Body:
         self._require_no_page(raw)
@@ -271,32 +284,32 @@ class Client:
             parsed = json.loads(raw.content)
         except (ValueError, RecursionError):
             said = self._clean(raw.text[:80]) or "it is empty"
-            raise Unclear(f"the answer is no JSON: {said}", cause=NOT_THE_API) from None
+            raise OutcomeUnknown(f"the answer is no JSON: {said}", cause=NOT_THE_API) from None
         if not isinstance(parsed, dict):
-            raise Unclear("the answer is no JSON object", cause=NOT_THE_API)
+            raise OutcomeUnknown("the answer is no JSON object", cause=NOT_THE_API)
         error = parsed.get("error")
         if error and not parsed.keys() & _OF_ANSWERS:
             # Some gateways report an error with a success status.
-            raise Unclear(f"an error with HTTP 200: {self._clean(said_in(error) or error)}")
+            raise OutcomeUnknown(f"an error with HTTP 200: {self._clean(said_in(error) or error)}")
         return parsed
 
     def _require_no_page(self, raw: _Raw) -> None:
         """Refuse a page for browsers that came instead of the API's answer.
 
         Raises:
-            Unclear: The answer is a page; what the server did is not known.
+            OutcomeUnknown: The answer is a page; what the server did is not known.
         """
         kind = raw.headers.get("content-type", "")
         if is_page(kind, raw.text):
             cause = page_cause(200, raw.headers, raw.text, self._way)
-            raise Unclear(f"a web page: {self._snippet(raw.text)}", cause=cause)
+            raise OutcomeUnknown(f"a web page: {self._snippet(raw.text)}", cause=cause)
 
     def _refuse_redirect(self, response: _Response) -> None:
         """Refuse a redirect to another host, or a redirect that turns a change into a read.
 
         Raises:
-            Refused: The server did not process the request.
-            Unclear: The server may have made a change, and its answer is at another address.
+            Rejected: The server did not process the request.
+            OutcomeUnknown: The server may have made a change, and its answer is at another address.
         """
         if not response.has_redirect_location:
             return
@@ -307,15 +320,15 @@ class Client:
             return
         cause = redirect_cause(self._way, location)
         if elsewhere or status in _KEEPS_METHOD:
-            raise Refused(status, "a redirect", speaks=False).because(cause)
-        raise Unclear(f"a redirect (HTTP {status})", may_pass=False, cause=cause)
+            raise Rejected(status, "a redirect", is_api_error=False).because(cause)
+        raise OutcomeUnknown(f"a redirect (HTTP {status})", may_pass=False, cause=cause)
 
-    def _failure(self, error: openai.APIError) -> Refused | Unclear:
+    def _failure(self, error: openai.APIError) -> Rejected | OutcomeUnknown:
         if not isinstance(error, openai.APIStatusError):
             found = connection_failure(error, self._way)
             # A stream may carry an error of the API in one of its pieces.
             said = self._clean(error.message) if type(error) is openai.APIError else found.reason
-            return Unclear(said, sent=found.sent, may_pass=found.may_pass, cause=found.cause)
+            return OutcomeUnknown(said, sent=found.sent, may_pass=found.may_pass, cause=found.cause)
         status, text = error.status_code, error.response.text
         headers = error.response.headers
         body = error.body if isinstance(error.body, Mapping) else {}
@@ -327,14 +340,14 @@ class Client:
         if status == NETWORK_LOGIN:
             cause = page_cause(status, headers, text, self._way)
         elif status in _CONFLICTS or status >= _SERVER_ERROR:
-            return Unclear(f"HTTP {status}: {said}", retry_after_s=retry_after_s)
-        return Refused(
+            return OutcomeUnknown(f"HTTP {status}: {said}", retry_after_s=retry_after_s)
+        return Rejected(
             status,
             said,
             code=self._clean(body.get("code") or ""),
             param=self._clean(body.get("param") or ""),
             retry_after_s=retry_after_s,
-            speaks="message" in body,
+            is_api_error="message" in body,
         ).because(cause)
 
     def _snippet(self, page: str) -> str:

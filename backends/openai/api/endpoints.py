@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from backends.contract.backend import BackendError, CredentialsMissing, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError, CredentialsMissing
+from backends.installation import install_command
 
 DEFAULT_URL = "https://api.openai.com/v1"
-INSTALL = "pip install 'ftctl[openai]'"
+EXTRA = "openai"
+"""Name of the extra with the packages of this backend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +134,7 @@ def _env_file(endpoint: Endpoint) -> Mapping[str, str | None]:
         dotenv = importlib.import_module("dotenv")
     except ImportError:
         raise BackendError(
-            f"reading {endpoint.env_file} needs the package python-dotenv", INSTALL
+            f"reading {endpoint.env_file} needs the package python-dotenv", install_command(EXTRA)
         ) from None
     try:
         # Never interpolated: a key is what stands there.

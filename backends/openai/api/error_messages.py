@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from backends.contract.backend import BackendError
-from backends.openai.api.protocol import NOT_THE_API, Body, Refused, Unclear, clean, texts
+from backends.contract.errors import BackendError
+from backends.openai.api.protocol import NOT_THE_API, Body, OutcomeUnknown, Rejected, clean, texts
 
 ELSEWHERE: Final = (
     "train it on your own GPU (`backend: local-gpu`), or at another server (`endpoint: NAME` in "
@@ -30,7 +30,7 @@ class _Known:
     what: str
     remedy: str
 
-    def fits(self, error: Refused) -> bool:
+    def fits(self, error: Rejected) -> bool:
         """Return True if an error matches."""
         if self.statuses and error.status not in self.statuses:
             return False
@@ -150,7 +150,7 @@ _FIRST: Final = 10
 """How many places a message names."""
 
 
-def refusal(error: Refused, server: str) -> BackendError:
+def rejection_error(error: Rejected, server: str) -> BackendError:
     """Return the error of a refused request, with a remedy.
 
     Args:
@@ -162,7 +162,7 @@ def refusal(error: Refused, server: str) -> BackendError:
     return BackendError(f"{server} {what}: {error.message} (HTTP {error.status}{code})", remedy)
 
 
-def job_refusal(error: Refused, server: str, *, lacks_training_type: bool) -> BackendError:
+def job_rejection_error(error: Rejected, server: str, *, lacks_training_type: bool) -> BackendError:
     """Return the error of a refused create call.
 
     Args:
@@ -170,14 +170,14 @@ def job_refusal(error: Refused, server: str, *, lacks_training_type: bool) -> Ba
         server: The endpoint's name and address, for people.
         lacks_training_type: True if the server is Azure and the request names no training type.
     """
-    found = refusal(error, server)
+    found = rejection_error(error, server)
     unknown = not any(one.fits(error) for one in _SAID) and not error.is_purse_empty
-    if lacks_training_type and error.speaks and error.status in _INVALID and unknown:
+    if lacks_training_type and error.is_api_error and error.status in _INVALID and unknown:
         return BackendError(found.message, f"{_TRAINING_TYPE}\nOtherwise {found.remedy}")
     return found
 
 
-def _meaning(error: Refused) -> tuple[str, str]:
+def _meaning(error: Rejected) -> tuple[str, str]:
     """Return problem and remedy: by the known cause, else by code and words, else by status."""
     if error.cause is not None:
         return error.cause.what, error.cause.remedy
@@ -194,7 +194,7 @@ def _meaning(error: Refused) -> tuple[str, str]:
     known = next((one for one in _SAID if one.fits(error)), None)
     if known is not None:
         return known.what, known.remedy
-    if not error.speaks and error.status in _NO_SUCH_ADDRESS:
+    if not error.is_api_error and error.status in _NO_SUCH_ADDRESS:
         return NOT_THE_API.what, NOT_THE_API.remedy
     what, remedy = _BY_STATUS.get(
         error.status, ("refused the request", "correct what it names in the spec")
@@ -205,7 +205,7 @@ def _meaning(error: Refused) -> tuple[str, str]:
     return what, f"correct {_FIELDS[name]}" if name in _FIELDS and not rest else remedy
 
 
-def silence(error: Unclear, server: str) -> BackendError:
+def no_answer_error(error: OutcomeUnknown, server: str) -> BackendError:
     """Say that a server gave no usable answer to something that may be asked again."""
     if error.cause is not None:
         return BackendError(f"{server} {error.cause.what}: {error.reason}", error.cause.remedy)
@@ -220,9 +220,13 @@ def silence(error: Unclear, server: str) -> BackendError:
     )
 
 
-def spoken(error: Refused | Unclear, server: str) -> BackendError:
+def to_backend_error(error: Rejected | OutcomeUnknown, server: str) -> BackendError:
     """Turn whatever went wrong with a call into words."""
-    return refusal(error, server) if isinstance(error, Refused) else silence(error, server)
+    return (
+        rejection_error(error, server)
+        if isinstance(error, Rejected)
+        else no_answer_error(error, server)
+    )
 
 
 def job_error(job: Body, origins: Sequence[str] = ()) -> str | None:

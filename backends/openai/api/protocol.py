@@ -5,8 +5,8 @@ unclear whether anything did. Everything about never paying twice rests on this 
 
 Exceptions::
 
-    Refused   a definite no: 4xx, without 408 and 409
-    Unclear   no answer, or none that says yes or no: 408, 409, 5xx, a dropped connection, no JSON
+    Rejected   a definite no: 4xx, without 408 and 409
+    OutcomeUnknown   no answer, or none that says yes or no: 408, 409, 5xx, a dropped connection, no JSON
 """
 
 import re
@@ -49,7 +49,7 @@ class Cause:
     """The next step for a person."""
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The server refused the request and created nothing.
 
     Attributes:
@@ -58,7 +58,7 @@ class Refused(Exception):
         message: The server's message, cleaned for people.
         param: The request field that the error is about, or empty.
         retry_after_s: Seconds to wait before the next attempt, if the server names a pause.
-        speaks: True if the answer had the protocol's error body.
+        is_api_error: True if the answer had the protocol's error body.
         cause: The cause, where another program than the API answered.
     """
 
@@ -70,7 +70,7 @@ class Refused(Exception):
         code: str = "",
         param: str = "",
         retry_after_s: float | None = None,
-        speaks: bool = True,
+        is_api_error: bool = True,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -78,7 +78,7 @@ class Refused(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
-        self.speaks = speaks
+        self.is_api_error = is_api_error
         self.cause: Cause | None = None
 
     def because(self, cause: Cause | None) -> Self:
@@ -103,10 +103,10 @@ class Refused(Exception):
     def is_missing(self) -> bool:
         """True if the server lacks the job, file or model, and not just the address."""
         of_address = self.message.lower().startswith(("invalid url", "resource not found"))
-        return self.status == _NOT_FOUND and self.speaks and not of_address
+        return self.status == _NOT_FOUND and self.is_api_error and not of_address
 
 
-class Unclear(Exception):
+class OutcomeUnknown(Exception):
     """It is not known what the server did.
 
     Attributes:
@@ -154,15 +154,15 @@ def objects(page: Body) -> Sequence[Body]:
     """Return the objects of a list answer.
 
     Raises:
-        Unclear: It is no list.
+        OutcomeUnknown: It is no list.
     """
     data = page.get("data")
     if not isinstance(data, list):
-        raise Unclear("the answer is no list", cause=NOT_THE_API)
+        raise OutcomeUnknown("the answer is no list", cause=NOT_THE_API)
     return [one for one in data if isinstance(one, Mapping)]
 
 
-def follow(page: Body, seen: set[str], limit: int) -> str | None:
+def next_cursor(page: Body, seen: set[str], limit: int) -> str | None:
     """Return the cursor of the next page; None when there is none.
 
     Args:

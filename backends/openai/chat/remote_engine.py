@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from backends.contract.backend import BaseModel, Prompt, Sampling
-from backends.contract.chat import Chunk
-from backends.openai.chat.completions import Base, Chats
+from backends.contract.completions import Chunk, Prompt, Sampling
+from backends.contract.jobs import BaseModel
+from backends.openai.chat.completions import Base, ChatCompletions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteEngine:
     """Implements `Engine`: the models stay loaded at the server."""
 
-    chats: Chats
+    chats: ChatCompletions
     base_model: BaseModel
     named: Callable[[str | None], str]
     """Returns a model's name at the server; None is the base model."""

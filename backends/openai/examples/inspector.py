@@ -11,11 +11,14 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, Final
 
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
-from backends.openai.api.endpoints import INSTALL
+from backends.contract.methods import METHODS
+from backends.installation import install_command
+from backends.openai.api.endpoints import EXTRA
 from backends.openai.examples.encodings import encoding_name
-from backends.openai.examples.example_checks import CHECKS
+from backends.openai.examples.example_checks import check_example
 from backends.openai.grader_templates import Path, paths_read, require_paths
 from backends.openai.limits import PUBLISHED
 from backends.openai.prices import PriceTable
@@ -31,8 +34,8 @@ _DEVELOPER: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenAIEncoder:
-    """Implements `Encoder`; see there for what each method promises."""
+class OpenAIInspector:
+    """Implements `ExampleInspector`; see there for what each method promises."""
 
     model: str
     method: str
@@ -59,13 +62,13 @@ class OpenAIEncoder:
     def check(self, example: Mapping[str, Json]) -> None:
         """Check what the service would refuse much later; other servers have rules of their own."""
         if self._is_strict:
-            CHECKS[self.method](example, PUBLISHED[self.kind])
+            check_example(self.method, example, PUBLISHED[self.kind])
         require_paths(example, self.reads)
 
-    def clears(self, lines: bytes) -> bool:
+    def all_pass(self, lines: bytes) -> bool:
         """Return True where no rule concerns plain conversations, as in supervised training."""
         del lines
-        return self.method == "supervised" or not (self._is_strict or self.reads)
+        return METHODS[self.method].is_of_conversations or not (self._is_strict or self.reads)
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example token by token.
@@ -78,7 +81,7 @@ class OpenAIEncoder:
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
         """Warn of features that the published rules leave open; others are always read."""
-        is_unclear = self._is_strict and self.method != "reinforcement"
+        is_unclear = self._is_strict and METHODS[self.method].learns_answers
         return [_DEVELOPER] if is_unclear and "developer" in features else []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -94,7 +97,7 @@ class OpenAIEncoder:
         return count
 
 
-def open_encoder(
+def open_inspector(
     model: str,
     method: str,
     hyperparameters: Mapping[str, Json],
@@ -102,8 +105,8 @@ def open_encoder(
     prices: PriceTable,
     *,
     near: bool,
-) -> OpenAIEncoder:
-    """Return the encoder of a server.
+) -> OpenAIInspector:
+    """Return the inspector of a server.
 
     Args:
         model: The base model.
@@ -116,17 +119,17 @@ def open_encoder(
     kind = "compatible" if near else endpoint.kind
     published = PUBLISHED[kind]
     price = prices.price(model)
-    is_graded = method == "reinforcement"
+    is_graded = not METHODS[method].learns_answers
     limits = Limits(
         min_examples=published.examples,
         max_bytes=published.file_bytes,
         max_tokens=None if price is None or kind == "compatible" else price.max_example_tokens,
-        cuts=True,
+        truncates=True,
         max_examples=published.graded if is_graded else None,
         max_held_out=published.graded_held_out if is_graded else None,
     )
     reads = paths_read(hyperparameters.get("grader")) if is_graded else ()
-    return OpenAIEncoder(model=model, method=method, kind=kind, limits=limits, reads=reads)
+    return OpenAIInspector(model=model, method=method, kind=kind, limits=limits, reads=reads)
 
 
 def open_tokens() -> ModuleType:
@@ -138,4 +141,5 @@ def open_tokens() -> ModuleType:
     try:
         return importlib.import_module("backends.openai.examples.tokens")
     except ImportError as error:
-        raise BackendError(f"counting tokens needs the package {error.name}", INSTALL) from error
+        message = f"counting tokens needs the package {error.name}"
+        raise BackendError(message, install_command(EXTRA)) from error

@@ -73,7 +73,7 @@ def count_file(path: Path, model: str, most: int) -> int:
 
 
 def show(model: str, example: Mapping[str, Any]) -> list[Piece]:
-    """Return an example token by token, framed as in ChatML. See `OpenAIEncoder.show`."""
+    """Return an example token by token, framed as in ChatML. See `OpenAIInspector.show`."""
     encoding = _encoding(model)
 
     def tokens(text: str, *, trained: bool) -> Iterator[Piece]:

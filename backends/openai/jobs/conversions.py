@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from backends.contract.backend import Event, Job, JobResult, JobState, Json, Progress
+from backends.contract.inspector import Json
+from backends.contract.jobs import Event, Job, JobResult, JobState, Progress
 from backends.openai.api.error_messages import job_error
 from backends.openai.api.protocol import Body, clean
 from backends.openai.jobs.job_matching import key_of

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backends.openai.api.protocol import Body, Refused, follow, objects
+from backends.openai.api.protocol import Body, Rejected, next_cursor, objects
 from backends.openai.jobs.job_matching import (
     FINGERPRINT,
     NAME,
@@ -34,7 +34,7 @@ def read_jobs(client: "Client", metadata: Mapping[str, str] | None = None) -> It
         for job in objects(page):
             if job.get("id"):
                 yield job
-        after = follow(page, seen, PAGE)
+        after = next_cursor(page, seen, PAGE)
         if after is None:
             return
 
@@ -92,7 +92,7 @@ def read_filtered(client: "Client", key: str, value: str) -> tuple[list[Body], b
     """
     try:
         jobs = list(read_jobs(client, {key: value}))
-    except Refused as error:
+    except Rejected as error:
         # A server that does not know the filter may say so.
         if error.status not in {400, 422}:
             raise
@@ -130,7 +130,7 @@ def find_by_fingerprint(
     return found
 
 
-def find_by_name(
+def find_jobs_by_name(
     client: "Client", listed: Iterable[Body], names: Iterable[str], *, trusted: bool
 ) -> dict[str, dict[str, Body]]:
     """Find the jobs that carry our fingerprint and one of the names.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.backend import TrainRequest
+from backends.contract.jobs import TrainRequest
 from backends.openai.api.protocol import Body, clean
 from backends.openai.limits import PUBLISHED
 
@@ -38,7 +38,7 @@ class LocalFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ExpectedJob:
     """What the job of a request has to be."""
 
     request: TrainRequest
@@ -96,12 +96,12 @@ def tag_of(job: Body) -> str | None:
     return found.group(1) if found else None
 
 
-def is_claimed(job: Body, wanted: Wanted) -> bool:
+def is_claimed(job: Body, wanted: ExpectedJob) -> bool:
     """Whether a job's metadata says that it is the wanted one."""
     return key_of(job) == (wanted.request.fingerprint, wanted.request.attempt)
 
 
-def is_alike(job: Body, wanted: Wanted, file_ids: Collection[str]) -> bool:
+def is_likely_match(job: Body, wanted: ExpectedJob, file_ids: Collection[str]) -> bool:
     """Whether a job without metadata is the wanted one: same file, model, seed and tag.
 
     Args:
@@ -122,7 +122,7 @@ def is_alike(job: Body, wanted: Wanted, file_ids: Collection[str]) -> bool:
     return wanted.request.attempt == 1 or str(job.get("status")).lower() not in _FRUITLESS
 
 
-def contradiction(job: Body, wanted: Wanted, file: Body | None) -> str | None:
+def mismatch(job: Body, wanted: ExpectedJob, file: Body | None) -> str | None:
     """Say why a job that claims the key was not made from the same things; None when it was.
 
     Args:
@@ -151,7 +151,7 @@ def _same_model(found: str, wanted: str) -> bool:
     return rest != found and _SNAPSHOT.fullmatch(rest) is not None
 
 
-def _other_method(job: Body, wanted: Wanted) -> str | None:
+def _other_method(job: Body, wanted: ExpectedJob) -> str | None:
     kind = str(wanted.method["type"])
     method = job.get("method")
     method = method if isinstance(method, Mapping) else {}

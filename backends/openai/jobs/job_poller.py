@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from backends.contract.backend import Job, JobState, Json, Progress
-from backends.openai.api.protocol import Body, Refused, Unclear, follow, objects
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job, JobState, Progress
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, next_cursor, objects
 from backends.openai.jobs.conversions import (
     model_of,
     result_metrics,
@@ -17,7 +18,7 @@ from backends.openai.jobs.conversions import (
 )
 from backends.openai.jobs.job_listing import FEW, JobList
 from backends.openai.jobs.job_matching import key_of
-from backends.openai.jobs.submission_log import Notes
+from backends.openai.jobs.submission_log import SubmissionLog
 from backends.openai.prices import PriceTable, base_name, billed
 
 if TYPE_CHECKING:
@@ -30,11 +31,17 @@ _SHOWN: Final = 20
 """Up to this many jobs have their progress looked at, a few each time in turn."""
 
 
-class Watch:
+class JobPoller:
     """Looks at the jobs of one server. Not for use by several threads at once."""
 
     def __init__(
-        self, client: "Client", prices: PriceTable, notes: Notes, jobs: JobList, *, every_s: float
+        self,
+        client: "Client",
+        prices: PriceTable,
+        notes: SubmissionLog,
+        jobs: JobList,
+        *,
+        every_s: float,
     ) -> None:
         self._client = client
         self._jobs = jobs
@@ -50,8 +57,8 @@ class Watch:
         """Return jobs by ID; those that the server does not have are absent.
 
         Raises:
-            Refused: The server does not show its jobs.
-            Unclear: It gave no usable answer.
+            Rejected: The server does not show its jobs.
+            OutcomeUnknown: It gave no usable answer.
         """
         wanted = list(dict.fromkeys(job_ids))
         fresh = time.monotonic() - self._seen_s < self._every_s
@@ -76,7 +83,7 @@ class Watch:
         while True:
             page = self._client.list_events(job_id, limit=_EVENTS, after=after)
             yield from objects(page)
-            after = follow(page, seen, _EVENTS)
+            after = next_cursor(page, seen, _EVENTS)
             if after is None:
                 return
 
@@ -85,7 +92,7 @@ class Watch:
         for job_id in wanted:
             try:
                 job = self._client.retrieve_job(job_id)
-            except Refused as error:
+            except Rejected as error:
                 # An address that speaks another protocol proves nothing.
                 if not error.is_missing:
                     raise
@@ -128,7 +135,7 @@ class Watch:
         for job_id in sorted(due, key=lambda one: looked[one][0])[:FEW]:
             progress = looked[job_id][1]
             # The job is what matters; its events may be there the next time.
-            with suppress(Refused, Unclear):
+            with suppress(Rejected, OutcomeUnknown):
                 page = self._client.list_events(job_id, limit=20, after=None)
                 progress = to_progress(objects(page)) or progress
             self._progress[job_id] = (now_s, progress)
@@ -141,7 +148,7 @@ class Watch:
             for part in (self._cost, self._metrics, self._checkpoints, self._shutdown):
                 try:
                     facts |= part(job)
-                except (Refused, Unclear):
+                except (Rejected, OutcomeUnknown):
                     continue
             self._facts[job_id] = facts
         return self._facts[job_id]
@@ -171,7 +178,7 @@ class Watch:
         for model in {model_of(job), base_name(str(job.get("model")))}:
             try:
                 date = self._client.retrieve_model(str(model)).get("shutdown_date")
-            except Refused:
+            except Rejected:
                 date = None
             if isinstance(date, str) and date:
                 dates.append(date)

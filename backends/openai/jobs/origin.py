@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Final
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from backends.openai.api.protocol import Body
 from backends.openai.jobs.job_matching import metadata_of
 

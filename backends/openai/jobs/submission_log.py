@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.atomic_files import sync_folder, write_atomic
-from backends.openai.jobs.job_matching import Wanted
+from backends.openai.jobs.job_matching import ExpectedJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,19 +26,19 @@ class Note:
     """The file with one `file:line` for each example; may be gone."""
 
 
-class Notes:
+class SubmissionLog:
     """The folder of one backend's memory."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def read_intent(self, wanted: Wanted) -> float | None:
+    def read_intent(self, wanted: ExpectedJob) -> float | None:
         """Return when a create call for this key may have been sent; None when surely none was."""
         raw = _read(self._intent(wanted))
         sent = raw.get("sending_s")
         return float(sent) if isinstance(sent, int | float) else None
 
-    def write_intent(self, wanted: Wanted, *, now_s: float, sending: bool) -> None:
+    def write_intent(self, wanted: ExpectedJob, *, now_s: float, sending: bool) -> None:
         """Write, and wait until it is on the disk, that this key is being submitted.
 
         Args:
@@ -60,14 +60,14 @@ class Notes:
         }
         write_atomic(self._intent(wanted), _encode(intent))
 
-    def remove_intent(self, wanted: Wanted) -> None:
+    def remove_intent(self, wanted: ExpectedJob) -> None:
         """Forget an intent: the job is known, or surely was not created."""
         path = self._intent(wanted)
         if path.exists():
             path.unlink(missing_ok=True)
             sync_folder(path.parent)
 
-    def write_note(self, job_id: str, wanted: Wanted) -> None:
+    def write_note(self, job_id: str, wanted: ExpectedJob) -> None:
         """Remember a job."""
         note = {
             "fingerprint": wanted.request.fingerprint,
@@ -100,7 +100,7 @@ class Notes:
         except (OSError, UnicodeDecodeError):
             return ()
 
-    def _intent(self, wanted: Wanted) -> Path:
+    def _intent(self, wanted: ExpectedJob) -> Path:
         request = wanted.request
         name = f"{_plain(request.fingerprint)}-{request.attempt}.json"
         return self._folder / "intents" / name

@@ -7,7 +7,7 @@ from controller.cli.data import build, diff, explain, preview, stats
 
 @click.group("data")
 def command() -> None:
-    """Build a fine-tune's dataset, and see what the model will."""
+    """Build a fine-tune's dataset, and show what the model reads."""
 
 
 for _module in (build, stats, preview, diff, explain):

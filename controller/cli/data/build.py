@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import click
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.context import Opened, open_data
 from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import PartName
+from controller.data.report import SplitName
 from controller.data.reports.token_counts import token_lengths
 from controller.render.data import BuildSummary, build_json, build_text
 from controller.resolve.preflight import warnings_of
@@ -27,7 +27,7 @@ def command(ctx: click.Context, name: str) -> None:
     """Build a dataset, and say what became of every row."""
     opened = open_data(ctx, name)
     tokens, note = _tokens(opened)
-    warnings = list(warnings_of(opened.loaded.spec, opened.dataset, opened.built.encoder))
+    warnings = list(warnings_of(opened.loaded.spec, opened.dataset, opened.built.inspector))
     remote = opened.backend.capabilities().remote
     if remote and opened.loaded.spec.data.prepare.pii == "off":
         warnings.append(PERSONAL)
@@ -45,14 +45,14 @@ def command(ctx: click.Context, name: str) -> None:
         click.echo(build_text(summary))
 
 
-def _tokens(opened: Opened) -> tuple[Mapping[PartName, int] | None, str]:
+def _tokens(opened: Opened) -> tuple[Mapping[SplitName, int] | None, str]:
     """Return the tokens of each part, or None and why they were not counted."""
-    counts: dict[PartName, int] = {}
+    counts: dict[SplitName, int] = {}
     for name in NAMES:
         part = getattr(opened.dataset, name)
         try:
             counts[name] = (
-                sum(token_lengths(part, opened.built.encoder, opened.cache))
+                sum(token_lengths(part, opened.built.inspector, opened.cache))
                 if part.tokens is None
                 else part.tokens
             )

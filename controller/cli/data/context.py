@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-from backends.contract.backend import Backend, BackendError
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
 from controller.cli.common import check_names, project_of
 from controller.data.dataset import Dataset
 from controller.data.reports.provenance import Origin, parse_origin
-from controller.data.suggestions import listing
+from controller.data.suggestions import join_names
 from controller.errors import FtctlError, InvalidInput
 from controller.lockfile.model import Entry
 from controller.lockfile.store import read_lockfile
@@ -107,7 +108,7 @@ def origin_of(opened: Opened, text: str) -> Origin:
         what = "is no source" if not close else "fits more than one source"
         raise FtctlError(
             f"{origin.file!r} {what} of {opened.loaded.name}",
-            f"There are: {listing(close or paths)}",
+            f"There are: {join_names(close or paths)}",
         )
     return origin._replace(file=close[0])
 

@@ -10,8 +10,8 @@ import click
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.context import Opened, open_data
 from controller.data.dataset import build_dataset
-from controller.data.reports.diff import Halves, earlier_datasets, show_differences
-from controller.data.resolve_sources import Places
+from controller.data.reports.diff import DatasetSplits, earlier_datasets, show_differences
+from controller.data.resolve_sources import DataPaths
 from controller.errors import FtctlError, InvalidInput
 from controller.lockfile.model import Build, Entry
 from controller.plan.fingerprint import short_id
@@ -38,7 +38,9 @@ def command(ctx: click.Context, name: str, *, revision: str | None) -> None:
         old, against = _recorded(opened)
     else:
         old, against = _of_revision(opened, revision), f"revision {revision}"
-    difference, shown = show_differences(old, Halves(dataset.train, dataset.held_out), opened.cache)
+    difference, shown = show_differences(
+        old, DatasetSplits(dataset.train, dataset.held_out), opened.cache
+    )
     if wants_json(ctx):
         print_json(difference_json(name, against, difference, shown))
     else:
@@ -46,7 +48,7 @@ def command(ctx: click.Context, name: str, *, revision: str | None) -> None:
             click.secho(line, fg=_COLOURS.get(line[:2]))
 
 
-def _recorded(opened: Opened) -> tuple[Halves, str]:
+def _recorded(opened: Opened) -> tuple[DatasetSplits, str]:
     build = _newest(opened.entry)
     name = opened.loaded.name
     if build is None:
@@ -72,21 +74,21 @@ def _newest(entry: Entry) -> Build | None:
     return max(entry.builds.values(), key=lambda build: build.finished, default=None)
 
 
-def _of_revision(opened: Opened, revision: str) -> Halves:
+def _of_revision(opened: Opened, revision: str) -> DatasetSplits:
     spec = opened.loaded.spec
     with at_revision(opened.project, opened.loaded.name, revision) as (root, past):
         # Base models are not in git: the one of today measures, unless it learns otherwise.
-        encoder = opened.built.encoder if past.spec.method == spec.method else None
+        inspector = opened.built.inspector if past.spec.method == spec.method else None
         with _blaming(revision):
             dataset = build_dataset(
                 past.spec.data,
                 file=past.file,
                 folder=past.folder,
-                places=Places(root=root, cache=opened.cache, environment=os.environ),
-                encoder=encoder,
+                places=DataPaths(root=root, cache=opened.cache, environment=os.environ),
+                inspector=inspector,
                 method=past.spec.method,
             )
-    return Halves(dataset.train, dataset.held_out)
+    return DatasetSplits(dataset.train, dataset.held_out)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import click
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.context import open_data, origin_of, typed
 from controller.data.reports.provenance import explain
-from controller.data.resolve_sources import Places, find_sources
+from controller.data.resolve_sources import DataPaths, find_sources
 from controller.errors import FtctlError
 from controller.render.data import fate_json, fate_text
 
@@ -28,7 +28,7 @@ def command(ctx: click.Context, name: str, *, place: str) -> None:
         opened.loaded.spec.data,
         file=opened.loaded.file,
         folder=opened.loaded.folder,
-        places=Places(root=opened.project.root, cache=opened.cache, environment=os.environ),
+        places=DataPaths(root=opened.project.root, cache=opened.cache, environment=os.environ),
     )
     fate = explain(opened.dataset, given, origin)
     if fate is None:

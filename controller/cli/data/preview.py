@@ -10,8 +10,8 @@ import click
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.context import Opened, mendable, open_data, origin_of, typed
 from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import PartName
-from controller.data.reports.provenance import Place, find_places, read_examples
+from controller.data.report import SplitName
+from controller.data.reports.provenance import ExamplePosition, find_places, read_examples
 from controller.errors import FtctlError
 from controller.render.data import PART_WORDS
 from controller.render.preview import CLOSING, OPENING, Seen, bracketed, preview_json, preview_text
@@ -45,14 +45,14 @@ def command(
     if line is not None and (example is not None or held_out):
         raise click.UsageError("--line says which example; leave --example and --held-out out")
     opened = open_data(ctx, name)
-    part: PartName = "held_out" if held_out else "train"
+    part: SplitName = "held_out" if held_out else "train"
     if line is not None:
-        places: Sequence[Place] = _of_line(opened, name, line)
+        places: Sequence[ExamplePosition] = _of_line(opened, name, line)
     elif example is not None:
-        places = [_checked(opened, Place(part=part, number=example))]
+        places = [_checked(opened, ExamplePosition(part=part, number=example))]
     else:
         most = min(count, getattr(opened.dataset, part).examples)
-        places = [Place(part=part, number=number) for number in range(1, most + 1)]
+        places = [ExamplePosition(part=part, number=number) for number in range(1, most + 1)]
     with mendable():
         seen = list(_look(opened, places))
     if wants_json(ctx):
@@ -65,8 +65,8 @@ def command(
     click.echo("\n\n".join(preview_text(one, mark) for one in seen))
 
 
-def _look(opened: Opened, places: Sequence[Place]) -> Iterator[Seen]:
-    encoder = opened.built.encoder
+def _look(opened: Opened, places: Sequence[ExamplePosition]) -> Iterator[Seen]:
+    inspector = opened.built.inspector
     for name in NAMES:
         part = getattr(opened.dataset, name)
         numbers = [place.number - 1 for place in places if place.part == name]
@@ -77,12 +77,12 @@ def _look(opened: Opened, places: Sequence[Place]) -> Iterator[Seen]:
                 number=number + 1,
                 origin=kept.origin,
                 line=kept.line,
-                tokens=encoder.count([example])[0],
-                pieces=encoder.show(example),
+                tokens=inspector.count([example])[0],
+                pieces=inspector.show(example),
             )
 
 
-def _of_line(opened: Opened, name: str, line: str) -> Sequence[Place]:
+def _of_line(opened: Opened, name: str, line: str) -> Sequence[ExamplePosition]:
     origin = origin_of(opened, line)
     places = find_places(opened.dataset, origin)
     if not places:
@@ -91,7 +91,7 @@ def _of_line(opened: Opened, name: str, line: str) -> Sequence[Place]:
     return places
 
 
-def _checked(opened: Opened, place: Place) -> Place:
+def _checked(opened: Opened, place: ExamplePosition) -> ExamplePosition:
     examples = getattr(opened.dataset, place.part).examples
     if place.number > examples:
         what = f"there is no example {place.number:,}: {PART_WORDS[place.part]} has {examples:,}"

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 import click
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.context import Opened, open_data
-from controller.data.dataset import Part
+from controller.data.dataset import Split
 from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import PartName
+from controller.data.report import SplitName
 from controller.data.reports.provenance import read_examples
 from controller.data.reports.statistics import Statistics, labels, statistics_of
-from controller.data.reports.token_counts import histogram, spread, token_lengths
+from controller.data.reports.token_counts import histogram, length_stats, token_lengths
 from controller.render.stats import Limit, StatsSummary, stats_json, stats_text
 
 
@@ -30,18 +30,18 @@ def command(ctx: click.Context, name: str) -> None:
 
 
 def _summary(opened: Opened, name: str) -> StatsSummary:
-    dataset, encoder = opened.dataset, opened.built.encoder
+    dataset, inspector = opened.dataset, opened.built.inspector
     halves = {part: getattr(dataset, part) for part in NAMES}
     statistics = {part: statistics_of(half, opened.cache) for part, half in halves.items()}
     note, lengths = "", None
     try:
         lengths = {
-            part: token_lengths(half, encoder, opened.cache) for part, half in halves.items()
+            part: token_lengths(half, inspector, opened.cache) for part, half in halves.items()
         }
     except BackendError as error:
         note = f"{error.message} ({error.remedy})" if error.remedy else error.message
     limit = min(_limits(opened), key=lambda one: one.tokens, default=None)
-    over: dict[PartName, int] | None = None
+    over: dict[SplitName, int] | None = None
     if lengths is not None and limit is not None:
         over = {
             part: sum(length > limit.tokens for length in some) for part, some in lengths.items()
@@ -49,7 +49,9 @@ def _summary(opened: Opened, name: str) -> StatsSummary:
     return StatsSummary(
         name=name,
         statistics=statistics,
-        spreads=None if lengths is None else {part: spread(some) for part, some in lengths.items()},
+        spreads=None
+        if lengths is None
+        else {part: length_stats(some) for part, some in lengths.items()},
         note=note,
         histogram=histogram(lengths or {}),
         limit=limit,
@@ -61,14 +63,14 @@ def _summary(opened: Opened, name: str) -> StatsSummary:
     )
 
 
-def _places(part: Part, statistics: Statistics) -> list[list[str]]:
+def _places(part: Split, statistics: Statistics) -> list[list[str]]:
     numbers = {number for group in statistics.contradictions for number in group}
     origins = {number: kept.origin for number, kept in read_examples(part, numbers)}
     return [[origins[number] for number in group] for group in statistics.contradictions]
 
 
 def _limits(opened: Opened) -> Iterator[Limit]:
-    of_model = opened.built.encoder.limits.max_tokens
+    of_model = opened.built.inspector.limits.max_tokens
     if of_model is not None:
         yield Limit(tokens=of_model, of="the model")
     of_spec = opened.loaded.spec.data.prepare.max_tokens

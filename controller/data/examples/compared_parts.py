@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.canonical import canonical_json
 from controller.data.examples.example import PROSE, ROLE_AND_CONTENT, Example, Message
 from controller.data.recipes import FIRST, NEWEST

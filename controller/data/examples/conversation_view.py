@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.canonical import canonical_json
 from controller.data.examples.example import Message, parse
 from controller.data.sources.source_file import CHUNK
@@ -12,7 +12,7 @@ from controller.data.sources.source_file import CHUNK
 _SYSTEM = ("system", "developer")
 
 
-class View(NamedTuple):
+class ExampleView(NamedTuple):
     """An example of any method, as one conversation or one text."""
 
     messages: list[Message]
@@ -37,10 +37,10 @@ class View(NamedTuple):
         return text_of(self.messages[-1]) or None if self.answered else None
 
 
-def view(line: bytes) -> View:
+def view_example(line: bytes) -> ExampleView:
     """Return what a canonical line says."""
     example = parse(line)
-    return View(
+    return ExampleView(
         messages=example.messages,
         answered=bool(example.messages) and example.messages[-1]["role"] == "assistant",
         tools=example.tools or [],
@@ -58,7 +58,7 @@ def text_of(message: Message) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def blocks(path: Path) -> Iterator[bytes]:
+def read_blocks(path: Path) -> Iterator[bytes]:
     """Yield a file of lines in stretches of whole lines, each about a megabyte."""
     rest: list[bytes] = []
     with path.open("rb", buffering=0) as file:

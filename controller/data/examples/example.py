@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
+from backends.contract.methods import PREFERENCE, TEXT, form_of
 from controller.canonical import canonical_json, written_json
 from controller.data.recipes import FIRST, NEWEST
 
@@ -66,12 +67,12 @@ class Example(NamedTuple):
         }
 
 
-Spelt: TypeAlias = tuple[bytes, bytes]
+CanonicalExample: TypeAlias = tuple[bytes, bytes]
 """An example as bytes: its canonical line, with its line end, and what it asks, which decides its
 side of the split. No named tuple: those take longer to make than to fill."""
 
 
-def spell(example: Example, recipe: int = NEWEST) -> Spelt:
+def to_canonical(example: Example, recipe: int = NEWEST) -> CanonicalExample:
     """Return an example as bytes.
 
     Args:
@@ -82,7 +83,7 @@ def spell(example: Example, recipe: int = NEWEST) -> Spelt:
         ValueError: A number in it is not finite.
         RecursionError: A value in it is nested too deeply.
     """
-    spell_one = _spell_sorted if recipe == FIRST else spell_message
+    spell_one = _spell_sorted if recipe == FIRST else canonical_message
     messages = [spell_one(message) for message in example.messages]
     question = _question(example, messages).encode()
     if example.is_plain and example.tools is None and not example.options:
@@ -95,9 +96,10 @@ def spell(example: Example, recipe: int = NEWEST) -> Spelt:
 def parse(line: bytes) -> Example:
     """Return the example that a canonical line spells."""
     value: dict[str, Any] = json.loads(line)
-    if "text" in value and "messages" not in value:
+    form = form_of(value)
+    if form is TEXT:
         return Example([], text=value["text"])
-    if "preferred_output" in value:
+    if form is PREFERENCE:
         asked = value["input"]
         messages = [*asked["messages"], *value["preferred_output"]]
         return Example(
@@ -113,7 +115,7 @@ def parse(line: bytes) -> Example:
     return Example(value["messages"], value.get("tools"), graded=rest)
 
 
-def spell_message(message: Message) -> str:
+def canonical_message(message: Message) -> str:
     """Return the canonical spelling of one message.
 
     Raises:
@@ -167,7 +169,7 @@ def _spell_whole(example: Example, messages: list[str]) -> str:
         {
             "input": _object({**beside, "messages": f"[{','.join(asked)}]"}),
             "preferred_output": f"[{preferred}]",
-            "non_preferred_output": f"[{spell_message(example.rejected)}]",
+            "non_preferred_output": f"[{canonical_message(example.rejected)}]",
         }
     )
 

@@ -1,9 +1,9 @@
 """The common case at once: a conversation of plain messages that needs no change. Pure.
 
-What `shapes`, `prepare.normalise`, `prepare.check` and `example.spell` do one after the other for
+What `shapes`, `prepare.normalise`, `prepare.check` and `example.to_canonical` do one after the other for
 every example, done in one loop over its turns where all of them have nothing to do; most of a large
 dataset is like that, and goes through here several times as fast. msgspec reads a line into these
-types and checks it against them, and spells texts as `example.spell` does. Tests hold both ways
+types and checks it against them, and spells texts as `example.to_canonical` does. Tests hold both ways
 against each other.
 """
 
@@ -15,9 +15,9 @@ from unicodedata import is_normalized
 from msgspec import UNSET, Struct, UnsetType, convert, field
 from msgspec.json import Decoder, Encoder
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.examples import sharegpt
-from controller.data.examples.example import ROLE_AND_CONTENT, Example, Spelt
+from controller.data.examples.example import ROLE_AND_CONTENT, CanonicalExample, Example
 from controller.spec.data import Shape
 
 PLAIN_SHAPES = (None, "chat", "sharegpt")
@@ -55,8 +55,8 @@ _decode = Decoder(_Row).decode
 _encode = Encoder().encode
 
 
-def spell_line(line: bytes, shape: Shape | None = None) -> Spelt | None:
-    """Return what `example.spell` makes of a line of JSONL that is plain, normal and learnable.
+def canonical_line(line: bytes, shape: Shape | None = None) -> CanonicalExample | None:
+    """Return what `example.to_canonical` makes of a line of JSONL that is plain, normal and learnable.
 
     None where any of that is in doubt: then the long way says what is the matter.
 
@@ -71,7 +71,7 @@ def spell_line(line: bytes, shape: Shape | None = None) -> Spelt | None:
     return _spelt(row, shape)
 
 
-def spell_plain(row: Mapping[str, Json]) -> Spelt | None:
+def canonical_line_of(row: Mapping[str, Json]) -> CanonicalExample | None:
     """Return the same for a row in OpenAI's form that was read already."""
     try:
         return _spelt(convert(row, _Row), "chat")
@@ -79,7 +79,7 @@ def spell_plain(row: Mapping[str, Json]) -> Spelt | None:
         return None
 
 
-def spell_conversation(example: Example) -> Spelt | None:
+def canonical_line_of_example(example: Example) -> CanonicalExample | None:
     """Return the canonical line and question of an example of supervised training."""
     messages = example.messages
     if example.tools is not None or example.options is not None:
@@ -87,10 +87,10 @@ def spell_conversation(example: Example) -> Spelt | None:
     # The last message tells most other examples apart, and an exception is slower than this.
     if not messages or len(messages[-1]) != ROLE_AND_CONTENT:
         return None
-    return spell_plain({"messages": messages})
+    return canonical_line_of({"messages": messages})
 
 
-def _spelt(row: _Row, shape: Shape | None) -> Spelt | None:
+def _spelt(row: _Row, shape: Shape | None) -> CanonicalExample | None:
     turns: Sequence[_Turn | _Said]
     if row.conversations is UNSET and row.messages is not UNSET and shape != "sharegpt":
         turns, ends = row.messages, _OPENAI

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Mapping
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.examples.example import OPTIONS, Message
 from controller.data.examples.tool_calls import as_json_text
 from controller.data.examples.unused_keys import Reading
 from controller.data.recipes import FIRST
-from controller.data.suggestions import did_you_mean, listing
+from controller.data.suggestions import did_you_mean, join_names
 
 BESIDE = frozenset({"tools", "functions", "system", "system_prompt", *OPTIONS})
 """Keys next to a conversation that every conversation shape reads."""
@@ -21,17 +21,17 @@ _SYSTEM = ("system", "system_prompt")
 _UNLEARNT = frozenset({"loss", "train", "trainable", "training"})
 
 
-def needs(row: Mapping[str, Json], *keys: str) -> None:
+def require_keys(row: Mapping[str, Json], *keys: str) -> None:
     """Check that a row has the keys of its shape.
 
     Raises:
-        Unusable: One is not there.
+        DataError: One is not there.
     """
     for key in keys:
         if key not in row:
-            raise Unusable(
+            raise DataError(
                 f"there is no {key!r}",
-                f"{did_you_mean(key, row)}There are: {listing(row)}",
+                f"{did_you_mean(key, row)}There are: {join_names(row)}",
                 field="shape",
             )
 
@@ -42,19 +42,19 @@ def tools_of(row: Mapping[str, Json], reading: Reading) -> list[Json] | None:
     Also accepts a JSON text, functions without an enclosing `type`, and the former `functions`.
 
     Raises:
-        Unusable: They are malformed.
+        DataError: They are malformed.
     """
     tools, key = row.get("tools"), "tools"
     if not tools and reading.recipe > FIRST:
         tools, key = row.get("functions"), "functions"
     elif row.get("functions") and reading.recipe > FIRST:
-        raise Unusable("there are both `tools` and `functions`", "Keep `tools` alone.")
+        raise DataError("there are both `tools` and `functions`", "Keep `tools` alone.")
     if not tools:
         return None
     if isinstance(tools, str):
         tools = parsed_text(tools, f"`{key}`")
     if not isinstance(tools, list):
-        raise Unusable(f"`{key}` is not an array", 'Write [{"type": "function", "function": ...}]')
+        raise DataError(f"`{key}` is not an array", 'Write [{"type": "function", "function": ...}]')
     return [_tool(tool, reading) for tool in tools] or None
 
 
@@ -62,7 +62,7 @@ def options_of(row: Mapping[str, Json], reading: Reading) -> dict[str, Json] | N
     """Return the protocol's other options of a row; None if there are none.
 
     Raises:
-        Unusable: `parallel_tool_calls` is neither true nor false.
+        DataError: `parallel_tool_calls` is neither true nor false.
     """
     if reading.recipe == FIRST:
         return None
@@ -72,7 +72,7 @@ def options_of(row: Mapping[str, Json], reading: Reading) -> dict[str, Json] | N
             # The spelling of tables.
             given[key] = value in ("true", "True")
         elif not isinstance(value, bool):
-            raise Unusable(f"`{key}` is neither true nor false", "Write true or false.")
+            raise DataError(f"`{key}` is neither true nor false", "Write true or false.")
     return given or None
 
 
@@ -82,20 +82,20 @@ def with_system_of(
     """Return messages with the system prompt from the row.
 
     Raises:
-        Unusable: The prompt is not text, or the messages contain another one.
+        DataError: The prompt is not text, or the messages contain another one.
     """
     if reading.recipe == FIRST:
         return messages
     prompts = {key: row[key] for key in _SYSTEM if row.get(key) not in (None, "")}
     for key, prompt in prompts.items():
         if not isinstance(prompt, str):
-            raise Unusable(f"`{key}` is not text", f'Write {{"{key}": "..."}}')
+            raise DataError(f"`{key}` is not text", f'Write {{"{key}": "..."}}')
     if not prompts:
         return messages
     texts = set(prompts.values())
     inside = [one.get("content") for one in messages if one.get("role") in ("system", "developer")]
     if len(texts) > 1 or (inside and inside[0] not in list(texts)):
-        raise Unusable(
+        raise DataError(
             f"there are two system prompts: {', '.join(map(repr, prompts))}"
             f"{' and one among the messages' if inside else ''}",
             "Keep one of them.",
@@ -107,10 +107,10 @@ def message_of(written: Json) -> Message:
     """Return a message as written, without its null keys.
 
     Raises:
-        Unusable: It is not a message, or an unsupported key (`_UNLEARNT`) says if it is learned.
+        DataError: It is not a message, or an unsupported key (`_UNLEARNT`) says if it is learned.
     """
     if not isinstance(written, dict):
-        raise Unusable("a message is not an object", 'Write {"role": "user", "content": "..."}')
+        raise DataError("a message is not an object", 'Write {"role": "user", "content": "..."}')
     if written.keys() == _PLAIN and type(written["content"]) is str:
         return written
     message = {key: value for key, value in written.items() if value is not None}
@@ -127,25 +127,25 @@ def refuse_unlearnt(message: Mapping[str, Json]) -> None:
     """Refuse a message with an unsupported key (`_UNLEARNT`) that says whether it is learned.
 
     Raises:
-        Unusable: The message has such a key.
+        DataError: The message has such a key.
     """
     for key in sorted(_UNLEARNT & message.keys()):
         value = message[key]
         said = value.strip().lower() if isinstance(value, str) else value
         if said in (0, 1, "true", "false", "0", "1"):
-            raise Unusable(
+            raise DataError(
                 f"a message says by `{key}` whether it is learnt, which is not read",
                 'Write "weight": 0 into messages that are not to be learnt, and remove the key.',
             )
 
 
-def turns_of(row: Mapping[str, Json], key: str, role: str, reading: Reading) -> list[Message]:
+def messages_from(row: Mapping[str, Json], key: str, role: str, reading: Reading) -> list[Message]:
     """Return the messages under a key; a plain text becomes one message with the given role.
 
     Messages may be a JSON text. An answer may be any JSON value; the model learns its text.
 
     Raises:
-        Unusable: The value is neither messages nor text.
+        DataError: The value is neither messages nor text.
     """
     value = row.get(key)
     if isinstance(value, str) and reading.recipe > FIRST:
@@ -156,7 +156,7 @@ def turns_of(row: Mapping[str, Json], key: str, role: str, reading: Reading) -> 
         return [message_of(message) for message in value]
     if role == "assistant" and value is not None:
         return [{"role": role, "content": as_json_text(value)}]
-    raise Unusable(f"`{key}` is neither text nor messages", f'Write {{"{key}": "..."}}')
+    raise DataError(f"`{key}` is neither text nor messages", f'Write {{"{key}": "..."}}')
 
 
 def messages_in(text: str) -> Json:
@@ -174,7 +174,7 @@ def parsed_list(value: Json, key: str) -> Json:
     """Return a value, or the array in its JSON text: a table holds a text instead of an array.
 
     Raises:
-        Unusable: It is a text, and not JSON.
+        DataError: It is a text, and not JSON.
     """
     if isinstance(value, str) and value.lstrip().startswith("["):
         return parsed_text(value, f"`{key}`")
@@ -185,12 +185,12 @@ def parsed_text(text: str, what: str) -> Json:
     """Return the JSON value that a text within a row holds.
 
     Raises:
-        Unusable: It is not JSON; the message calls it `what`.
+        DataError: It is not JSON; the message calls it `what`.
     """
     try:
         value: Json = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Unusable(f"{what} is not valid JSON: {error}", "Mend the text.") from None
+        raise DataError(f"{what} is not valid JSON: {error}", "Mend the text.") from None
     return value
 
 
@@ -212,6 +212,6 @@ def _tool(tool: Json, reading: Reading) -> Json:
         return {"type": "function", "function": tool}
     if isinstance(tool, dict) and isinstance(tool.get("function"), dict):
         return {"type": "function", **tool}
-    raise Unusable(
+    raise DataError(
         "a tool has no name", 'Write {"type": "function", "function": {"name": "search", ...}}'
     )

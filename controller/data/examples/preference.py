@@ -10,16 +10,16 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.examples.example import Example, Message
 from controller.data.examples.openai_messages import (
     BESIDE,
+    messages_from,
     messages_in,
-    needs,
     options_of,
+    require_keys,
     tools_of,
-    turns_of,
     with_system_of,
 )
 from controller.data.examples.sharegpt import conversations_of, messages_of, unread_of
@@ -49,7 +49,7 @@ def from_preference(row: Row, reading: Reading) -> Example:
     """Return the example of a preference pair.
 
     Raises:
-        Unusable: The row is not one.
+        DataError: The row is not one.
     """
     if "input" in row and "preferred_output" in row:
         return _from_openai(row, reading)
@@ -63,32 +63,34 @@ def from_preference(row: Row, reading: Reading) -> Example:
         row = {**row, "chosen": _dialogue(row["chosen"]), "rejected": _dialogue(row["rejected"])}
     if "prompt" not in row and _is_turns(row.get("chosen"), reading):
         return _from_whole(row, [], reading)
-    needs(row, "prompt", "chosen", "rejected")
+    require_keys(row, "prompt", "chosen", "rejected")
     if reading.recipe > FIRST and _is_asked_dialogue(row["prompt"]):
         row = {**row, "prompt": _dialogue(row["prompt"])[:-1]}
-    prompt = turns_of(row, "prompt", "user", reading)
-    chosen = turns_of(row, "chosen", "assistant", reading)
+    prompt = messages_from(row, "prompt", "user", reading)
+    chosen = messages_from(row, "chosen", "assistant", reading)
     if len(chosen) > 1:
         return _from_whole(row, prompt, reading)
     return _pair(
         _Asked(row, _KEYS),
         prompt,
         _only(chosen, "chosen"),
-        _only(turns_of(row, "rejected", "assistant", reading), "rejected"),
+        _only(messages_from(row, "rejected", "assistant", reading), "rejected"),
         reading,
     )
 
 
 def _from_openai(row: Row, reading: Reading) -> Example:
-    needs(row, "input", "preferred_output", "non_preferred_output")
+    require_keys(row, "input", "preferred_output", "non_preferred_output")
     asked = row["input"]
     if not isinstance(asked, dict):
-        raise Unusable("`input` is not an object", 'Write {"input": {"messages": [...]}}')
+        raise DataError("`input` is not an object", 'Write {"input": {"messages": [...]}}')
     example = _pair(
         _Asked(asked, ("messages",), "input."),
-        turns_of(asked, "messages", "user", reading),
-        _only(turns_of(row, "preferred_output", "assistant", reading), "preferred_output"),
-        _only(turns_of(row, "non_preferred_output", "assistant", reading), "non_preferred_output"),
+        messages_from(asked, "messages", "user", reading),
+        _only(messages_from(row, "preferred_output", "assistant", reading), "preferred_output"),
+        _only(
+            messages_from(row, "non_preferred_output", "assistant", reading), "non_preferred_output"
+        ),
         reading,
     )
     read = ("input", "preferred_output", "non_preferred_output")
@@ -96,7 +98,7 @@ def _from_openai(row: Row, reading: Reading) -> Example:
 
 
 def _from_sharegpt(row: Row, reading: Reading) -> Example:
-    needs(row, "conversations", "chosen", "rejected")
+    require_keys(row, "conversations", "chosen", "rejected")
     turns, answers = conversations_of(row), [row["chosen"], row["rejected"]]
     system = row.get("system") if reading.recipe == FIRST else None
     example = _pair(
@@ -111,17 +113,17 @@ def _from_sharegpt(row: Row, reading: Reading) -> Example:
 
 
 def _from_whole(row: Row, prompt: list[Message], reading: Reading) -> Example:
-    needs(row, "chosen", "rejected")
-    chosen = turns_of(row, "chosen", "assistant", reading)
-    rejected = turns_of(row, "rejected", "assistant", reading)
+    require_keys(row, "chosen", "rejected")
+    chosen = messages_from(row, "chosen", "assistant", reading)
+    rejected = messages_from(row, "rejected", "assistant", reading)
     if not chosen or chosen[:-1] != rejected[:-1]:
-        raise Unusable(
+        raise DataError(
             "`chosen` and `rejected` differ in more than the last turn",
             'Put what they share in "prompt": [...]',
         )
     shared = chosen[:-1]
     if prompt and prompt not in (shared[: len(prompt)], shared[-len(prompt) :]):
-        raise Unusable(
+        raise DataError(
             "`chosen` is a whole conversation, and does not begin with the `prompt`",
             'Put what both share in "prompt": [...], and the answers alone into the other two.',
         )
@@ -158,7 +160,7 @@ def _pair(
 
 def _only(turns: list[Message], key: str) -> Message:
     if len(turns) != 1 or turns[0].get("role") != "assistant":
-        raise Unusable(f"`{key}` is not one assistant turn", "Write one answer.")
+        raise DataError(f"`{key}` is not one assistant turn", "Write one answer.")
     return turns[0]
 
 

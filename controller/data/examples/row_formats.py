@@ -13,18 +13,19 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from backends.contract.methods import METHODS, SUPERVISED
+from controller.data.errors import DataError
 from controller.data.examples.column_proposal import proposed_columns
 from controller.data.examples.example import Example, Message
 from controller.data.examples.openai_messages import (
     BESIDE,
     message_of,
-    needs,
+    messages_from,
     options_of,
     parsed_list,
+    require_keys,
     tools_of,
-    turns_of,
     with_system_of,
 )
 from controller.data.examples.preference import from_preference
@@ -33,7 +34,7 @@ from controller.data.examples.tool_calls import as_json_text, in_openai_form
 from controller.data.examples.unused_keys import Reading, keys_beside, named, names_beside
 from controller.data.lookup import find_value, join_values
 from controller.data.recipes import FIRST, NEWEST
-from controller.data.suggestions import did_you_mean, listing, quoted
+from controller.data.suggestions import did_you_mean, join_names, quote
 from controller.spec.data import Columns, Shape, joined_columns
 
 Row: TypeAlias = Mapping[str, Json]
@@ -41,16 +42,16 @@ Convert: TypeAlias = Callable[[Row], Example]
 FromRow: TypeAlias = Callable[[Row, Reading], Example]
 
 
-def converter(
+def row_converter(
     columns: Columns | None,
     shape: Shape | None,
-    method: str = "supervised",
+    method: str = SUPERVISED.name,
     recipe: int = NEWEST,
     ignored: frozenset[str] = frozenset(),
 ) -> Convert:
     """Return the function that makes an example from a row of this source.
 
-    It raises `Unusable` for a row that does not have the shape.
+    It raises `DataError` for a row that does not have the shape.
 
     Args:
         columns: Columns by their role, if the spec names them.
@@ -60,20 +61,20 @@ def converter(
         ignored: Keys to allow next to the shape's own, whatever their meaning.
 
     Raises:
-        Unusable: The shape or the columns do not fit this method.
+        DataError: The shape or the columns do not fit this method.
     """
     reading = Reading(recipe, ignored)
     if columns is not None:
         return _by_columns(columns, method, reading)
-    if shape is not None and shape not in _OF_METHOD[method]:
-        raise Unusable(
+    formats = METHODS[method].row_formats
+    if shape is not None and shape not in formats:
+        raise DataError(
             f"`{shape}` is not for `method: {method}`",
-            f"Write one of: {', '.join(_OF_METHOD[method])}",
+            f"Write one of: {', '.join(formats)}",
             field="shape",
         )
-    if shape is None and method != "supervised":
-        shape = _OF_METHOD[method][0]
-    from_row = _recognised if shape is None else _SHAPES[shape]
+    recognises = shape is None and METHODS[method].recognises_rows
+    from_row: FromRow = _recognised if recognises else _SHAPES[shape or formats[0]]
     return lambda row: from_row(row, reading)
 
 
@@ -82,7 +83,7 @@ def _recognised(row: Row, reading: Reading) -> Example:
     if "messages" in row:
         return _from_chat(row, reading)
     if "chosen" in row and "rejected" in row:
-        raise Unusable(
+        raise DataError(
             "a preference pair (chosen, rejected), which supervised training cannot use",
             "Set `method: dpo`, or write the chosen answer as the last assistant turn.",
             field="path",
@@ -94,13 +95,13 @@ def _recognised(row: Row, reading: Reading) -> Example:
     if "instruction" in row and "output" in row:
         return _from_alpaca(row, reading)
     if row.keys() <= _OF_TEXTS:
-        raise Unusable(
+        raise DataError(
             "a text without question and answer, which supervised training cannot use",
             "Set `method: continued-pretraining`.",
             field="path",
         )
-    raise Unusable(
-        f"what to learn is not recognised; the columns are: {listing(row)}",
+    raise DataError(
+        f"what to learn is not recognised; the columns are: {join_names(row)}",
         f"Say which hold question and answer: columns: {proposed_columns(row)}",
         field="columns",
     )
@@ -113,13 +114,13 @@ def _by_columns(columns: Columns, method: str, reading: Reading) -> Convert:
         for part in ("assistant", "chosen", "rejected", "text")
         if (name := getattr(columns, part)) is not None
     ]
-    if (fitting := _COLUMNS_OF_METHOD.get(method)) != [part for part, _ in answers]:
-        raise Unusable(
+    if (fitting := METHODS[method].columns) != tuple(part for part, _ in answers):
+        raise DataError(
             f"{' and '.join(part for part, _ in answers)} are not the columns of {method}",
             f"Name: {', '.join(['user', *fitting])}" if fitting else "Remove `columns`.",
             field="columns",
         )
-    if method == "continued-pretraining":
+    if METHODS[method].is_of_texts:
         part, name = answers[0]
         alone = named(frozenset({name}), reading)
         return lambda row: Example([], text=_cell(row, name, part), unread=names_beside(row, alone))
@@ -152,9 +153,9 @@ def _cell(row: Row, name: str, part: str) -> str:
             return join_values(name, lambda one: _cell(row, one, part))
         if found:
             return "" if value is None else _spelt(value, name)
-        raise Unusable(
-            f"there is no column {quoted(name)}",
-            f"{did_you_mean(name, row)}The columns are: {listing(row)}",
+        raise DataError(
+            f"there is no column {quote(name)}",
+            f"{did_you_mean(name, row)}The columns are: {join_names(row)}",
             field=f"columns.{part}",
         )
     return _spelt(value, name)
@@ -166,7 +167,7 @@ def _spelt(value: Json, name: str) -> str:
     if isinstance(value, int | float):
         # As a table would spell it, so that a label 1 is the same example from CSV and from JSON.
         return json.dumps(value)
-    raise Unusable(f"{name!r} holds no text", "Name a key whose value is text or a number.")
+    raise DataError(f"{name!r} holds no text", "Name a key whose value is text or a number.")
 
 
 def _answer_cell(row: Row, name: str, part: str) -> str:
@@ -199,10 +200,10 @@ def _conversation(
 
 
 def _messages(row: Row) -> list[Message]:
-    needs(row, "messages")
+    require_keys(row, "messages")
     messages = parsed_list(row["messages"], "messages")
     if not isinstance(messages, list):
-        raise Unusable("`messages` is not an array", 'Write {"messages": [{"role": ...}, ...]}')
+        raise DataError("`messages` is not an array", 'Write {"messages": [{"role": ...}, ...]}')
     return [message_of(message) for message in messages]
 
 
@@ -216,29 +217,29 @@ def _from_graded(row: Row, reading: Reading) -> Example:
 
 
 def _from_prompt(row: Row, reading: Reading) -> Example:
-    needs(row, "prompt", "completion")
+    require_keys(row, "prompt", "completion")
     messages = [
-        *turns_of(row, "prompt", "user", reading),
-        *turns_of(row, "completion", "assistant", reading),
+        *messages_from(row, "prompt", "user", reading),
+        *messages_from(row, "completion", "assistant", reading),
     ]
     return _conversation(row, messages, _PROMPT, reading)
 
 
 def _from_alpaca(row: Row, reading: Reading) -> Example:
-    needs(row, "instruction", "output")
+    require_keys(row, "instruction", "output")
     messages: list[Message] = []
     if reading.recipe == FIRST and (system := _text(row, "system")):
         messages.append({"role": "system", "content": system})
     history = parsed_list(row.get("history") or [], "history")
     if not isinstance(history, list):
-        raise Unusable("`history` is not an array", 'Write [["question", "answer"], ...]')
+        raise DataError("`history` is not an array", 'Write [["question", "answer"], ...]')
     for pair in history:
         match pair:
             case [str(question), str(answer)]:
                 messages.append({"role": "user", "content": question})
                 messages.append({"role": "assistant", "content": answer})
             case _:
-                raise Unusable(
+                raise DataError(
                     "`history` holds something else than pairs",
                     'Write [["question", "answer"], ...]',
                 )
@@ -259,14 +260,14 @@ def _text(row: Row, key: str) -> str:
         return ""
     if isinstance(value, str):
         return value
-    raise Unusable(f"`{key}` is not text", f'Write {{"{key}": "..."}}')
+    raise DataError(f"`{key}` is not text", f'Write {{"{key}": "..."}}')
 
 
 def _from_text(row: Row, reading: Reading) -> Example:
-    needs(row, "text")
+    require_keys(row, "text")
     text = row["text"]
     if not isinstance(text, str):
-        raise Unusable("`text` is not text", 'Write {"text": "..."}')
+        raise DataError("`text` is not text", 'Write {"text": "..."}')
     return Example([], text=text, unread=names_beside(row, named(_TEXT, reading)))
 
 
@@ -276,18 +277,7 @@ _ALPACA = BESIDE | {"instruction", "input", "output", "history"}
 _TEXT = frozenset({"text"})
 _OF_TEXTS = frozenset({"text", "title", "url", "id", "source", "meta"})
 """Keys of a row that can be nothing but a text."""
-_OF_METHOD: dict[str, tuple[Shape, ...]] = {
-    "supervised": ("chat", "prompt-completion", "alpaca", "sharegpt"),
-    "dpo": ("preference",),
-    "reinforcement": ("graded",),
-    "continued-pretraining": ("text",),
-}
-_COLUMNS_OF_METHOD = {
-    "supervised": ["assistant"],
-    "dpo": ["chosen", "rejected"],
-    "continued-pretraining": ["text"],
-}
-_SHAPES: dict[Shape, FromRow] = {
+_SHAPES: dict[str, FromRow] = {
     "chat": _from_chat,
     "prompt-completion": _from_prompt,
     "alpaca": _from_alpaca,

@@ -6,24 +6,24 @@ becomes a `tool` message that answers the oldest call without an answer.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.examples.example import Example, Message
 from controller.data.examples.openai_messages import (
     BESIDE,
     message_of,
-    needs,
     options_of,
     parsed_list,
     parsed_text,
     refuse_unlearnt,
+    require_keys,
     tools_of,
     with_system_of,
 )
 from controller.data.examples.tool_calls import as_json_text, in_openai_form
 from controller.data.examples.unused_keys import Reading, keys_beside
 from controller.data.recipes import FIRST
-from controller.data.suggestions import listing
+from controller.data.suggestions import join_names
 
 ROLES = {
     "human": "user",
@@ -51,9 +51,9 @@ def from_sharegpt(row: Mapping[str, Json], reading: Reading) -> Example:
     """Return the example of a row with `conversations`.
 
     Raises:
-        Unusable: The row is not one.
+        DataError: The row is not one.
     """
-    needs(row, "conversations")
+    require_keys(row, "conversations")
     turns = conversations_of(row)
     unread = keys_beside(row, _ROW, reading)
     unread += unread_of(turns, "conversations")
@@ -76,11 +76,11 @@ def conversations_of(row: Mapping[str, Json]) -> list[Json]:
     """Return the turns of a row.
 
     Raises:
-        Unusable: They are not an array.
+        DataError: They are not an array.
     """
     turns = parsed_list(row["conversations"], "conversations")
     if not isinstance(turns, list):
-        raise Unusable(
+        raise DataError(
             "`conversations` is not an array",
             'Write {"conversations": [{"from": "human", "value": "..."}, ...]}',
         )
@@ -102,7 +102,7 @@ def messages_of(turns: Sequence[Json], reading: Reading, system: Json = None) ->
     """Return turns, and the system prompt beside them, as OpenAI messages.
 
     Raises:
-        Unusable: A turn is not one.
+        DataError: A turn is not one.
     """
     if reading.recipe == FIRST:
         return list(_messages_by_first_recipe(turns, system))
@@ -155,7 +155,7 @@ def _messages_by_first_recipe(turns: Sequence[Json], system: Json) -> Iterator[M
         yield message
 
 
-_UNCALLED = Unusable(
+_UNCALLED = DataError(
     "an observation that answers no function call", "Put the function_call before its observation."
 )
 
@@ -179,7 +179,7 @@ def _turn(turn: Json) -> tuple[str, Json, Json]:
         if isinstance(speaker, str):
             # An unknown speaker goes on: the check of roles names it.
             return ROLES.get(speaker, speaker), value, turn.get("weight")
-    raise Unusable("a turn is not recognised", 'Write {"from": "human", "value": "..."}')
+    raise DataError("a turn is not recognised", 'Write {"from": "human", "value": "..."}')
 
 
 def _listed(value: Json) -> list[Json]:
@@ -190,14 +190,14 @@ def _listed(value: Json) -> list[Json]:
 def _call(call: Json, number: str | None) -> Json:
     """Return a call; without a number it keeps its own ID, or is numbered later."""
     if not isinstance(call, dict) or not isinstance(name := call.get("name"), str):
-        raise Unusable(
+        raise DataError(
             "a function call has no name",
             'Write {"name": "search", "arguments": {"query": "..."}}',
         )
     beside = sorted(call.keys() - {"name", "arguments", "parameters", "id", "type"})
     if beside or ("arguments" in call and "parameters" in call):
-        raise Unusable(
-            f"a function call has {listing(beside or ['arguments', 'parameters'])} besides its name"
+        raise DataError(
+            f"a function call has {join_names(beside or ['arguments', 'parameters'])} besides its name"
             f"{'' if beside else ', and one of them would not be read'}",
             'Write {"name": "search", "arguments": {"query": "..."}}',
         )

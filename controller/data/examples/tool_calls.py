@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterator
 from itertools import count
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.examples.example import ROLE_AND_CONTENT, Message
-from controller.data.suggestions import quoted
+from controller.data.suggestions import quote
 
 _RESULTS = ("tool", "function")
 _CALL = (
@@ -26,7 +26,7 @@ def in_openai_form(messages: list[Message]) -> list[Message]:
     """Return messages with calls and results in OpenAI's form; the same list if they already are.
 
     Raises:
-        Unusable: A call is malformed.
+        DataError: A call is malformed.
     """
     for message in messages:
         if len(message) > ROLE_AND_CONTENT or message.get("role") in _RESULTS:
@@ -124,7 +124,7 @@ class _Conversation:
         answered = next((one for one in self._open if name in (None, one[1])), None)
         if answered is None:
             if message.get("role") == "function":
-                raise Unusable(
+                raise DataError(
                     "a message of the role function answers no call",
                     "Put the assistant's call before it, with the same name.",
                 )
@@ -141,7 +141,7 @@ def _id(value: Json) -> str:
         return str(value)
     if value is None or isinstance(value, str):
         return value or ""
-    raise Unusable(f"the ID of a tool call is not text: {quoted(value)}", 'Write "call_1".')
+    raise DataError(f"the ID of a tool call is not text: {quote(value)}", 'Write "call_1".')
 
 
 def _is_part(part: Json) -> bool:
@@ -159,11 +159,11 @@ def _of_former_form(message: Message) -> Message:
     rest = {key: value for key, value in message.items() if key != "function_call"}
     call = message["function_call"]
     if "tool_calls" in message:
-        raise Unusable(
+        raise DataError(
             "an answer has both `function_call` and `tool_calls`", "Keep `tool_calls` alone."
         )
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-        raise Unusable("a `function_call` has no name", _CALL)
+        raise DataError("a `function_call` has no name", _CALL)
     return {**rest, "tool_calls": [call]}
 
 
@@ -185,5 +185,5 @@ def _parsed(text: str) -> Json:
     try:
         value: Json = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Unusable(f"`tool_calls` is not valid JSON: {error}", _CALL) from None
+        raise DataError(f"`tool_calls` is not valid JSON: {error}", _CALL) from None
     return value

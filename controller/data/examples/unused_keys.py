@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.lookup import composed
 from controller.data.recipes import NEWEST
 from controller.spec.data import joined_columns
@@ -50,7 +50,7 @@ def keys_beside(
         within: Path of the object in its row: `input`.
 
     Raises:
-        Unusable: An unread key changes the meaning.
+        DataError: An unread key changes the meaning.
     """
     if row.keys() <= read:
         return ()
@@ -61,7 +61,7 @@ def keys_beside(
             and key not in reading.ignored
             and meaning.says(row[key])
         ):
-            raise Unusable(
+            raise DataError(
                 f"`{within}{key}` {meaning.what}",
                 f"{meaning.remedy.replace('<key>', key)}, or set on this source: ignore: [{key}]",
             )

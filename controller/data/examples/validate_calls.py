@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.examples.example import ROLE_AND_CONTENT, Example, Message
-from controller.data.suggestions import did_you_mean, quoted
+from controller.data.suggestions import did_you_mean, quote
 
 Definitions: TypeAlias = Mapping[str, Json]
 """Parameters of each function, by its name."""
@@ -23,23 +23,23 @@ def check_form(calls: Json) -> None:
     """Check the calls of one answer: each names a function and has arguments by name.
 
     Raises:
-        Unusable: A call is malformed.
+        DataError: A call is malformed.
     """
     if not isinstance(calls, list):
-        raise Unusable("`tool_calls` is not a list of function calls", _FORM)
+        raise DataError("`tool_calls` is not a list of function calls", _FORM)
     for call in calls:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(name := function.get("name"), str):
-            raise Unusable("`tool_calls` is not a list of function calls", _FORM)
+            raise DataError("`tool_calls` is not a list of function calls", _FORM)
         if not name:
-            raise Unusable("a tool call names no function", _FORM)
+            raise DataError("a tool call names no function", _FORM)
         beside = [key for key in _OF_FUNCTIONS if call.get(key) is not None]
         where = "function"
         if not beside and function.get("parameters") is not None and "arguments" in function:
             beside, where = ["parameters"], "arguments"
         if beside:
-            raise Unusable(
-                f"a call of {quoted(name)} has {quoted(beside[0])} beside its {where}, which "
+            raise DataError(
+                f"a call of {quote(name)} has {quote(beside[0])} beside its {where}, which "
                 "nothing would read",
                 _FORM,
             )
@@ -72,12 +72,12 @@ def remarks_on_calls(example: Example) -> Remarks:
         for name, arguments in _written(message.get("tool_calls")):
             if name not in defined:
                 meant = did_you_mean(name, defined).lower().rstrip()
-                undefined.append(f"{quoted(name)}{f' ({meant})' if meant else ''}")
+                undefined.append(f"{quote(name)}{f' ({meant})' if meant else ''}")
                 continue
             if required := _required(defined[name]):
                 given = _parsed(arguments)
                 missing += [
-                    f"{name} is called without {quoted(key)}, which it requires"
+                    f"{name} is called without {quote(key)}, which it requires"
                     for key in required
                     if key not in given
                 ]
@@ -87,21 +87,21 @@ def remarks_on_calls(example: Example) -> Remarks:
 
 
 def _arguments(function: Mapping[str, Json]) -> None:
-    arguments, what = function.get("arguments", {}), f"the arguments of {quoted(function['name'])}"
+    arguments, what = function.get("arguments", {}), f"the arguments of {quote(function['name'])}"
     if isinstance(arguments, str):
         try:
             arguments = _STRICT.decode(arguments)
         except _Repeated as error:
-            raise Unusable(f"{what} have {quoted(error.args[0])} twice", "Write it once.") from None
+            raise DataError(f"{what} have {quote(error.args[0])} twice", "Write it once.") from None
         except (ValueError, RecursionError) as error:
-            raise Unusable(f"{what} are not JSON: {error}", _ARGUMENTS) from None
+            raise DataError(f"{what} are not JSON: {error}", _ARGUMENTS) from None
     if isinstance(arguments, str):
-        raise Unusable(
+        raise DataError(
             f"{what} are JSON text of JSON text: they were encoded twice",
             "Encode them once: json.dumps(arguments), and not of its result again.",
         )
     if not isinstance(arguments, dict):
-        raise Unusable(f"{what} are not an object: {quoted(arguments)}", _ARGUMENTS)
+        raise DataError(f"{what} are not an object: {quote(arguments)}", _ARGUMENTS)
 
 
 class _Repeated(Exception):

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from controller.data.errors import Unread, Unusable
-from controller.data.extras import load
-from controller.data.fetch.snapshot import Asked, Fetched
+from controller.data.errors import DataError, SourceUnavailable
+from controller.data.extras import import_extra
+from controller.data.fetch.snapshot import Fetched, FetchRequest
 from controller.spec.data import Source
 
 _READERS = {
@@ -43,11 +43,11 @@ def fetch(
         environment: The variables that hold the databases' URLs and the hub's token.
 
     Raises:
-        Unread: It cannot be read here: no credentials, no network, no package.
-        Unusable: The spec asks for what is not there, or for what is not allowed.
+        SourceUnavailable: It cannot be read here: no credentials, no network, no package.
+        DataError: The spec asks for what is not there, or for what is not allowed.
         OSError: The snapshot cannot be written.
     """
-    asked = Asked(
+    asked = FetchRequest(
         source=source, folder=folder, root=root, snapshots=snapshots, environment=environment
     )
     fetched: Fetched = _reader(source.place).fetch(asked)
@@ -64,8 +64,8 @@ def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> F
         snapshots: Folder of all snapshots; created when absent.
 
     Raises:
-        Unread: pyarrow is not installed.
-        Unusable: It is no saved dataset, has no such split, or holds what is no JSON value.
+        SourceUnavailable: pyarrow is not installed.
+        DataError: It is no saved dataset, has no such split, or holds what is no JSON value.
         OSError: A file cannot be read, or the snapshot cannot be written.
     """
     fetched: Fetched = _reader("saved").fetch_saved(path, shown, split, snapshots)
@@ -75,7 +75,7 @@ def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> F
 def _reader(place: str) -> ModuleType:
     module, extra, what = _READERS[place]
     try:
-        loaded: ModuleType = load(module, extra=extra, what=what)
-    except Unusable as error:
-        raise Unread(error.message, error.remedy) from None
+        loaded: ModuleType = import_extra(module, extra=extra, what=what)
+    except DataError as error:
+        raise SourceUnavailable(error.message, error.remedy) from None
     return loaded

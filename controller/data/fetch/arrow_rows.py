@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from controller.data.errors import Unusable
-from controller.data.fetch.row_writer import BATCH_BYTES, BATCH_ROWS, Lines
-from controller.data.fetch.snapshot import Draft
+from controller.data.errors import DataError
+from controller.data.fetch.row_writer import BATCH_BYTES, BATCH_ROWS, RowWriter
+from controller.data.fetch.snapshot import SnapshotWriter
 
 
 class Table(Protocol):
@@ -26,13 +26,13 @@ class Table(Protocol):
         ...
 
 
-class TableLines:
+class TableWriter:
     """Writes the rows of one source's tables into a snapshot."""
 
-    def __init__(self, draft: Draft, *, field: str) -> None:
-        self._draft = draft
+    def __init__(self, snapshot: SnapshotWriter, *, field: str) -> None:
+        self._snapshot = snapshot
         self._field = field
-        self._lines: Lines | None = None
+        self._lines: RowWriter | None = None
 
     @property
     def count(self) -> int:
@@ -43,10 +43,10 @@ class TableLines:
         """Write a table's rows, a few at once: a large batch need not be there twice.
 
         Raises:
-            Unusable: A value is nothing that JSON has, or two columns have one name.
+            DataError: A value is nothing that JSON has, or two columns have one name.
         """
         if self._lines is None:
-            self._lines = Lines(list(table.schema.names), self._draft, field=self._field)
+            self._lines = RowWriter(list(table.schema.names), self._snapshot, field=self._field)
         each = max(1, table.nbytes // max(table.num_rows, 1))
         step = max(1, min(BATCH_ROWS, BATCH_BYTES // each))
         for start in range(0, table.num_rows, step):
@@ -54,7 +54,7 @@ class TableLines:
             try:
                 rows = part.to_pylist()
             except (pa.ArrowException, ValueError) as error:
-                raise Unusable(
+                raise DataError(
                     f"a value cannot be read: {str(error).partition(chr(10))[0]}",
                     "Leave the column out of the dataset.",
                     line=self.count + 1,
@@ -65,9 +65,9 @@ class TableLines:
         """Publish the snapshot.
 
         Raises:
-            Unusable: There are no rows.
+            DataError: There are no rows.
         """
         if not self.count:
             remedy = "Name another split or dataset."
-            raise Unusable(f"{shown} has no rows", remedy, field=self._field)
-        return self._draft.publish(".jsonl")
+            raise DataError(f"{shown} has no rows", remedy, field=self._field)
+        return self._snapshot.publish(".jsonl")

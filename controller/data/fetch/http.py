@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx2
 
 from controller import __version__
-from controller.data.errors import Unread, Unusable
-from controller.data.fetch.object_url import Place
-from controller.data.fetch.snapshot import Memo, draft
+from controller.data.errors import DataError, SourceUnavailable
+from controller.data.fetch.object_url import ObjectUrl
+from controller.data.fetch.snapshot import Memo, new_snapshot
 
 _TIMEOUT = httpx2.Timeout(60, connect=10)
 """Seconds: for each piece of an answer, and for the connection."""
@@ -22,7 +22,7 @@ _LATER = {408, 425, 429}
 _PAGES = {"html", "text", "markdown"}
 
 
-def read_web(place: Place, snapshots: Path, memo: Memo | None) -> Memo:
+def read_web(place: ObjectUrl, snapshots: Path, memo: Memo | None) -> Memo:
     """Return the snapshot of an object, the known one when the server says that it is unchanged.
 
     Args:
@@ -31,8 +31,8 @@ def read_web(place: Place, snapshots: Path, memo: Memo | None) -> Memo:
         memo: What was read there last.
 
     Raises:
-        Unread: No answer, no permission, or the transfer broke off.
-        Unusable: There is no such object.
+        SourceUnavailable: No answer, no permission, or the transfer broke off.
+        DataError: There is no such object.
     """
     headers = {
         # What arrives is what is stored: `.csv.gz` stays packed, and sizes can be compared.
@@ -50,7 +50,7 @@ def read_web(place: Place, snapshots: Path, memo: Memo | None) -> Memo:
         if answer.status_code == HTTPStatus.NOT_MODIFIED and memo is not None:
             return memo
         _check(answer, place)
-        with draft(snapshots) as new:
+        with new_snapshot(snapshots) as new:
             # A server that packs for the transfer alone, though not asked to, is unpacked again.
             packed = place.endings.endswith((".gz", ".zst"))
             for chunk in (answer.iter_raw if packed else answer.iter_bytes)(_CHUNK):
@@ -72,18 +72,20 @@ def _condition(memo: Memo | None) -> dict[str, str]:
     return {asks: str(known[name]) for name, asks in names.items() if name in known}
 
 
-def _check(answer: httpx2.Response, place: Place) -> None:
+def _check(answer: httpx2.Response, place: ObjectUrl) -> None:
     status = answer.status_code
     said = f"{place.shown}: the server says {status} {answer.reason_phrase}".rstrip()
     if status in _LOGIN:
-        raise Unread(said, "Use a link that needs no login, or a store with credentials: s3://…")
+        raise SourceUnavailable(
+            said, "Use a link that needs no login, or a store with credentials: s3://…"
+        )
     if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise Unread(said, "Run the command again later.")
+        raise SourceUnavailable(said, "Run the command again later.")
     if status != HTTPStatus.OK:
-        raise Unusable(said, "Check the address.", field="url")
+        raise DataError(said, "Check the address.", field="url")
     is_page = answer.headers.get("content-type", "").startswith("text/html")
     if is_page and place.kind not in _PAGES:
-        raise Unusable(
+        raise DataError(
             f"{place.shown}: the server sends a web page, not {place.kind}",
             "Use the link of the file itself; a page stands where a login is needed, too.",
             field="url",
@@ -91,19 +93,21 @@ def _check(answer: httpx2.Response, place: Place) -> None:
 
 
 @contextmanager
-def _explained(place: Place) -> Iterator[None]:
+def _explained(place: ObjectUrl) -> Iterator[None]:
     try:
         yield
     except httpx2.TooManyRedirects:
-        raise Unusable(
+        raise DataError(
             f"{place.shown}: more than {_REDIRECTS} redirects", "Check the address.", field="url"
         ) from None
     except httpx2.InvalidURL as error:
-        raise Unusable(
-            f"`url` is no address: {place.said(error)}", "https://example.com/a.jsonl", field="url"
+        raise DataError(
+            f"`url` is no address: {place.redact(error)}",
+            "https://example.com/a.jsonl",
+            field="url",
         ) from None
     except httpx2.HTTPError as error:
-        raise Unread(
-            f"{place.shown} cannot be read: {place.said(error)}",
+        raise SourceUnavailable(
+            f"{place.shown} cannot be read: {place.redact(error)}",
             "Check the network, and run the command again.",
         ) from None

@@ -23,11 +23,18 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from backends.contract.backend import Json
-from controller.data.errors import Unread, Unusable
-from controller.data.fetch.arrow_rows import Table, TableLines
-from controller.data.fetch.snapshot import Asked, Fetched, Memo, draft, recall, remember
-from controller.data.suggestions import did_you_mean, listing, quoted
+from backends.contract.inspector import Json
+from controller.data.errors import DataError, SourceUnavailable
+from controller.data.fetch.arrow_rows import Table, TableWriter
+from controller.data.fetch.snapshot import (
+    Fetched,
+    FetchRequest,
+    Memo,
+    find_memo,
+    new_snapshot,
+    save_memo,
+)
+from controller.data.suggestions import did_you_mean, join_names, quote
 from controller.spec.data import Source
 
 _NAME = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?", re.ASCII)
@@ -41,28 +48,28 @@ _LOGIN = "Check the name; for a private dataset: export HF_TOKEN=hf_…"
 _AGAIN = "Check the network, and run the command again."
 
 
-def fetch(asked: Asked) -> Fetched:
+def fetch(asked: FetchRequest) -> Fetched:
     """Return the snapshot of one split of a dataset.
 
     Raises:
-        Unread: The hub does not answer, or wants a login.
-        Unusable: There is no such dataset, commit, configuration or split, or it cannot be read.
+        SourceUnavailable: The hub does not answer, or wants a login.
+        DataError: There is no such dataset, commit, configuration or split, or it cannot be read.
     """
     source = asked.source
     name = str(source.hub)
     if not _NAME.fullmatch(name) or ".." in name:
-        raise Unusable(f"{quoted(name)} is no dataset's name", "hub: owner/name", field="hub")
+        raise DataError(f"{quote(name)} is no dataset's name", "hub: owner/name", field="hub")
     shown = _shown(source)
     token = asked.environment.get("HF_TOKEN") or None
     commit = source.revision or ""
     if not _COMMIT.fullmatch(commit):
         commit = _commit(name, source.revision, shown, token)
     key: Json = ["hub", name, source.config, source.split, commit]
-    memo = recall(asked.snapshots, key)
+    memo = find_memo(asked.snapshots, key)
     if memo is None:
         # Asked even for a full hash: that it exists, and that this login may see it.
         memo = _streamed(asked, _commit(name, commit, shown, token), token)
-        remember(asked.snapshots, key, memo)
+        save_memo(asked.snapshots, key, memo)
     return Fetched(path=memo.path, shown=shown, kind="jsonl")
 
 
@@ -78,34 +85,36 @@ def _commit(name: str, revision: str | None, shown: str, token: str | None) -> s
     try:
         return str(api.dataset_info(name, revision=revision, timeout=_TIMEOUT_S).sha)
     except RevisionNotFoundError:
-        raise Unusable(
-            f"the dataset {name} has no revision {quoted(revision)}",
+        raise DataError(
+            f"the dataset {name} has no revision {quote(revision)}",
             "Name a commit, branch or tag, or none for the newest.",
             field="revision",
         ) from None
     except GatedRepoError:
-        raise Unread(
+        raise SourceUnavailable(
             f"{shown}: access has to be granted first",
             f"Ask for it at https://huggingface.co/datasets/{name}, then: export HF_TOKEN=hf_…",
         ) from None
     except RepositoryNotFoundError as error:
         # The hub says 401 to whoever has not logged in, whether there is a private one or none.
         if error.response.status_code == httpx2.codes.NOT_FOUND:
-            raise Unusable(f"there is no dataset {name}", _LOGIN, field="hub") from None
-        raise Unread(f"there is no dataset {name} for who is not logged in", _LOGIN) from None
+            raise DataError(f"there is no dataset {name}", _LOGIN, field="hub") from None
+        raise SourceUnavailable(
+            f"there is no dataset {name} for who is not logged in", _LOGIN
+        ) from None
     except HFValidationError as error:
-        raise Unusable(_said(error), "hub: owner/name", field="hub") from None
+        raise DataError(_said(error), "hub: owner/name", field="hub") from None
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        raise Unread(f"{shown} cannot be read: {_said(error)}", _AGAIN) from None
+        raise SourceUnavailable(f"{shown} cannot be read: {_said(error)}", _AGAIN) from None
 
 
-def _streamed(asked: Asked, commit: str, token: str | None) -> Memo:
+def _streamed(asked: FetchRequest, commit: str, token: str | None) -> Memo:
     datasets.disable_progress_bars()
     disable_progress_bars()
     datasets.logging.set_verbosity_error()
     source, shown = asked.source, _shown(asked.source)
-    with draft(asked.snapshots) as new:
-        lines = TableLines(new, field="hub")
+    with new_snapshot(asked.snapshots) as new:
+        lines = TableWriter(new, field="hub")
         with _explained(shown, lines):
             # `hf://`: nothing on this machine has that name. No `trust_remote_code`, ever.
             builder = datasets.load_dataset_builder(
@@ -124,8 +133,8 @@ def _check_files(builder: datasets.DatasetBuilder, start: str, shown: str) -> No
     for split in files.values():
         for file in split:
             if not str(file).startswith(start):
-                raise Unusable(
-                    f"{shown} names files that are not its own: {quoted(str(file))}",
+                raise DataError(
+                    f"{shown} names files that are not its own: {quote(str(file))}",
                     "Copy them into the dataset.",
                     field="hub",
                 )
@@ -138,9 +147,9 @@ def _split(
     wanted = source.split or "train"
     if wanted not in splits:
         names = [str(name) for name in splits]
-        raise Unusable(
-            f"{shown} has no split {quoted(wanted)}",
-            f"{did_you_mean(wanted, names)}There are: {listing(names)}",
+        raise DataError(
+            f"{shown} has no split {quote(wanted)}",
+            f"{did_you_mean(wanted, names)}There are: {join_names(names)}",
             field="split",
         )
     rows = splits[wanted]
@@ -150,7 +159,7 @@ def _split(
     return rows.with_format("arrow")
 
 
-def _tables(rows: datasets.IterableDataset, shown: str, lines: TableLines) -> Iterator[Table]:
+def _tables(rows: datasets.IterableDataset, shown: str, lines: TableWriter) -> Iterator[Table]:
     batches = rows.iter(batch_size=_BATCH)
     while True:
         # Around the reading alone: a disk that is full is not the hub's fault.
@@ -162,19 +171,19 @@ def _tables(rows: datasets.IterableDataset, shown: str, lines: TableLines) -> It
 
 
 @contextmanager
-def _explained(shown: str, lines: TableLines) -> Iterator[None]:
+def _explained(shown: str, lines: TableWriter) -> Iterator[None]:
     try:
         yield
-    except Unusable:
+    except DataError:
         raise
     except (httpx2.HTTPError, ConnectionError, TimeoutError) as error:
         after = f" after {lines.count:,} rows" if lines.count else ""
-        raise Unread(f"{shown} cannot be read{after}: {_said(error)}", _AGAIN) from None
+        raise SourceUnavailable(f"{shown} cannot be read{after}: {_said(error)}", _AGAIN) from None
     except DatasetNotFoundError as error:
-        raise Unread(f"{shown} cannot be read: {_said(error)}", _LOGIN) from None
+        raise SourceUnavailable(f"{shown} cannot be read: {_said(error)}", _LOGIN) from None
     except Exception as error:
         # Of its own many kinds: no data files, configurations to choose from, files of no format.
-        raise Unusable(f"{shown}: {_said(error)}", "Mend `config` or `split`.", "hub") from error
+        raise DataError(f"{shown}: {_said(error)}", "Mend `config` or `split`.", "hub") from error
 
 
 def _said(error: Exception) -> str:

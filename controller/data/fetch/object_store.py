@@ -7,15 +7,16 @@ from typing import BinaryIO
 
 import fsspec
 
-from controller.data.errors import Unread, Unusable
-from controller.data.fetch.object_url import STORES, Place
-from controller.data.fetch.snapshot import Memo, draft
+from backends.installation import package_command
+from controller.data.errors import DataError, SourceUnavailable
+from controller.data.fetch.object_url import STORES, ObjectUrl
+from controller.data.fetch.snapshot import Memo, new_snapshot
 
 _CHUNK = 4 << 20
 _CREDENTIALS = "Set the store's credentials, as its own tools want them, and check the network."
 
 
-def read_store(place: Place, snapshots: Path, memo: Memo | None) -> Memo:
+def read_store(place: ObjectUrl, snapshots: Path, memo: Memo | None) -> Memo:
     """Return the snapshot of an object, the known one when the store says that it is unchanged.
 
     Args:
@@ -24,8 +25,8 @@ def read_store(place: Place, snapshots: Path, memo: Memo | None) -> Memo:
         memo: What was read there last.
 
     Raises:
-        Unread: No package, no credentials, no network, or the object changed meanwhile.
-        Unusable: There is no such object.
+        SourceUnavailable: No package, no credentials, no network, or the object changed meanwhile.
+        DataError: There is no such object.
     """
     with _explained(place):
         # Nothing that an earlier look found is believed.
@@ -37,18 +38,20 @@ def read_store(place: Place, snapshots: Path, memo: Memo | None) -> Memo:
         return memo
     with _explained(place):
         file = store.open(path, "rb")
-    with file, draft(snapshots) as new:
+    with file, new_snapshot(snapshots) as new:
         for chunk in _chunks(file, place):
             new.write(chunk)
         with _explained(place):
             store.invalidate_cache()
             changed = str(store.ukey(path)) != version
         if changed:
-            raise Unread(f"{place.shown} changed while it was read", "Run the command again.")
+            raise SourceUnavailable(
+                f"{place.shown} changed while it was read", "Run the command again."
+            )
         return Memo(path=new.publish(place.endings), version=version)
 
 
-def _chunks(file: BinaryIO, place: Place) -> Iterator[bytes]:
+def _chunks(file: BinaryIO, place: ObjectUrl) -> Iterator[bytes]:
     while True:
         # Around the reading alone: a disk that is full is not the store's fault.
         with _explained(place):
@@ -59,18 +62,20 @@ def _chunks(file: BinaryIO, place: Place) -> Iterator[bytes]:
 
 
 @contextmanager
-def _explained(place: Place) -> Iterator[None]:
+def _explained(place: ObjectUrl) -> Iterator[None]:
     """Say of any error of a store's package, which has its own kinds, what it means here."""
     try:
         yield
     except (FileNotFoundError, IsADirectoryError):
-        raise Unusable(
+        raise DataError(
             f"there is no object {place.shown}", "Check the address.", field="url"
         ) from None
     except ImportError:
         package = STORES[place.scheme]
-        raise Unread(
-            f"{place.scheme}:// needs the package {package}", f"pip install {package}"
+        raise SourceUnavailable(
+            f"{place.scheme}:// needs the package {package}", package_command(package)
         ) from None
     except Exception as error:
-        raise Unread(f"{place.shown} cannot be read: {place.said(error)}", _CREDENTIALS) from error
+        raise SourceUnavailable(
+            f"{place.shown} cannot be read: {place.redact(error)}", _CREDENTIALS
+        ) from error

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from controller.data.errors import Unusable
-from controller.data.fetch.snapshot import Asked
-from controller.data.sources.locate import kind_of
-from controller.data.suggestions import listing
+from controller.data.errors import DataError
+from controller.data.fetch.snapshot import FetchRequest
+from controller.data.sources.locate import detect_format
+from controller.data.suggestions import join_names
 from controller.spec.data import Kind
 
 WEB = ("http", "https")
@@ -38,7 +38,7 @@ _LONGEST = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ObjectUrl:
     """An object in a store."""
 
     url: str
@@ -50,31 +50,31 @@ class Place:
     endings: str
     """Of the snapshot: `.csv.gz`."""
 
-    def said(self, error: Exception) -> str:
+    def redact(self, error: Exception) -> str:
         """Return an error's own message: one line, without the URL's secrets."""
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = lines[0] if lines else type(error).__name__
+        redact = lines[0] if lines else type(error).__name__
         query = urlsplit(self.url).query
         for secret in (self.url, query, unquote(query)):
             if secret:
-                said = said.replace(secret, self.shown if secret == self.url else "***")
-        return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
+                redact = redact.replace(secret, self.shown if secret == self.url else "***")
+        return redact if len(redact) <= _LONGEST else f"{redact[:_LONGEST]}…"
 
 
-def place_of(asked: Asked) -> Place:
+def parse_object_url(asked: FetchRequest) -> ObjectUrl:
     """Return what a source's URL says.
 
     Raises:
-        Unusable: It is none that may be opened, or its format is not known.
+        DataError: It is none that may be opened, or its format is not known.
     """
     written = str(asked.source.url)
     parts = _parts(written)
     name = PurePosixPath(unquote(parts.path)).name
     try:
-        kind = kind_of(name, asked.source.format)
-    except Unusable as error:
-        raise Unusable(error.message, error.remedy, field="url") from None
-    return Place(
+        kind = detect_format(name, asked.source.format)
+    except DataError as error:
+        raise DataError(error.message, error.remedy, field="url") from None
+    return ObjectUrl(
         url=written,
         scheme=parts.scheme,
         shown=f"{parts.scheme}://{parts.netloc}{parts.path}",
@@ -86,34 +86,34 @@ def place_of(asked: Asked) -> Place:
 def _parts(written: str) -> SplitResult:
     if not written.isprintable() or "::" in written:
         # Not shown: a chain may hold anything.
-        raise Unusable("`url` must be one address, without `::`", "s3://bucket/a.jsonl", "url")
+        raise DataError("`url` must be one address, without `::`", "s3://bucket/a.jsonl", "url")
     try:
         parts = urlsplit(written)
         login = parts.username is not None or parts.password is not None
     except ValueError:
-        raise Unusable("`url` is no address", "https://example.com/a.jsonl", "url") from None
+        raise DataError("`url` is no address", "https://example.com/a.jsonl", "url") from None
     if parts.scheme not in WEB and parts.scheme not in STORES:
         what = f"{parts.scheme}:" if parts.scheme else "a path"
         remedy = "A file of the repository is named by `path`."
-        known = listing(f"{scheme}://" for scheme in (*WEB, *STORES) if scheme != "memory")
-        raise Unusable(f"`url` is {what}, which is not opened; these are: {known}", remedy, "url")
+        known = join_names(f"{scheme}://" for scheme in (*WEB, *STORES) if scheme != "memory")
+        raise DataError(f"`url` is {what}, which is not opened; these are: {known}", remedy, "url")
     if login:
-        raise Unusable(
+        raise DataError(
             "`url` holds a login, which a spec must not",
             "Take it out; stores find their credentials in the environment.",
             field="url",
         )
     if not parts.netloc:
-        raise Unusable("`url` names no server or bucket", "s3://bucket/a.jsonl", "url")
+        raise DataError("`url` names no server or bucket", "s3://bucket/a.jsonl", "url")
     return parts
 
 
 def _endings(name: str, kind: Kind) -> str:
     written = _ENDINGS.search(name)
     try:
-        if written and kind_of(name) == kind:
+        if written and detect_format(name) == kind:
             return written[0].lower()
-    except Unusable:
+    except DataError:
         # The format was said because the ending says none.
         pass
     packing = _PACKING.search(name)

@@ -16,9 +16,9 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from uuid import UUID
 
-from controller.data.errors import Unusable
-from controller.data.fetch.snapshot import Draft
-from controller.data.suggestions import listing, quoted
+from controller.data.errors import DataError
+from controller.data.fetch.snapshot import SnapshotWriter
+from controller.data.suggestions import join_names, quote
 
 BATCH_BYTES = 4 << 20
 """Of JSON, about so much is fetched at once, however wide a row is."""
@@ -30,29 +30,29 @@ _LONGEST_NUMBER = 18
 """Digits of a decimal that is written as a number: what every JSON reader keeps exactly."""
 
 
-class Lines:
+class RowWriter:
     """Writes rows of one source into a snapshot, one JSON object a line."""
 
-    def __init__(self, columns: Sequence[str], draft: Draft, *, field: str) -> None:
+    def __init__(self, columns: Sequence[str], snapshot: SnapshotWriter, *, field: str) -> None:
         """Look at the columns.
 
         Args:
             columns: Their names, in order.
-            draft: Where the lines go.
+            snapshot: Where the lines go.
             field: The key of the spec that is to blame for the columns.
 
         Raises:
-            Unusable: Two have one name.
+            DataError: Two have one name.
         """
         twice = sorted({name for name in columns if columns.count(name) > 1})
         if twice:
-            raise Unusable(
-                f"two columns are named {listing(map(quoted, twice))}",
+            raise DataError(
+                f"two columns are named {join_names(map(quote, twice))}",
                 "Give each a name of its own: SELECT a.text AS question, b.text AS answer",
                 field=field,
             )
         self._columns = tuple(columns)
-        self._draft = draft
+        self._snapshot = snapshot
         self.count = 0
         self.batch = 64
         """How many rows to fetch next: as many as fill a batch."""
@@ -61,7 +61,7 @@ class Lines:
         """Write rows, each with as many values as there are columns.
 
         Raises:
-            Unusable: A value is nothing that JSON has; with the row's number as its line.
+            DataError: A value is nothing that JSON has; with the row's number as its line.
         """
         columns = self._columns
         lines: list[bytes] = []
@@ -75,7 +75,7 @@ class Lines:
         if not lines:
             return
         content = b"".join(lines)
-        self._draft.write(content)
+        self._snapshot.write(content)
         fitting = BATCH_BYTES * len(lines) // len(content)
         # Twice as many at most: one short row says little about the next.
         self.batch = max(1, min(BATCH_ROWS, fitting, 2 * self.batch))
@@ -111,15 +111,15 @@ def _line(value: object) -> bytes:
     return _ENCODER.encode(value).encode() + b"\n"
 
 
-def _refused(row: dict[str, object], line: int) -> Unusable:
+def _refused(row: dict[str, object], line: int) -> DataError:
     """Find the column whose value is to blame."""
     for name, value in row.items():
         try:
             _line(value)
         except (ValueError, TypeError, RecursionError):
             what, remedy = _blame(value)
-            return Unusable(f"column {quoted(name)} holds {what}", remedy, line=line)
-    return Unusable("a column's name is no text", "Give every column a name.", line=line)
+            return DataError(f"column {quote(name)} holds {what}", remedy, line=line)
+    return DataError("a column's name is no text", "Give every column a name.", line=line)
 
 
 def _blame(value: object) -> tuple[str, str]:

@@ -12,11 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import ipc
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
-from controller.data.fetch.arrow_rows import Table, TableLines
-from controller.data.fetch.snapshot import Fetched, Memo, draft, recall, remember, stamp
-from controller.data.suggestions import did_you_mean, listing, quoted
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
+from controller.data.fetch.arrow_rows import Table, TableWriter
+from controller.data.fetch.snapshot import Fetched, Memo, find_memo, new_snapshot, save_memo, stamp
+from controller.data.suggestions import did_you_mean, join_names, quote
 
 _SPLITS = "dataset_dict.json"
 _STATE = "state.json"
@@ -36,7 +36,7 @@ def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> F
         snapshots: Folder of all snapshots.
 
     Raises:
-        Unusable: It is no saved dataset, has no such split, or holds what is no JSON value.
+        DataError: It is no saved dataset, has no such split, or holds what is no JSON value.
         OSError: A file cannot be read, or the snapshot cannot be written.
     """
     folder = _folder(path, shown, split)
@@ -46,16 +46,16 @@ def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> F
     began_ns = time.time_ns()
     stamps = [stamp(file) for file in (folder / _STATE, *files)]
     version: Json = [*stamps]
-    memo = recall(snapshots, key)
+    memo = find_memo(snapshots, key)
     if memo is None or memo.version != version:
-        with draft(snapshots) as new:
-            lines = TableLines(new, field="path")
+        with new_snapshot(snapshots) as new:
+            lines = TableWriter(new, field="path")
             for table in _tables(files, shown):
                 lines.add(table)
             memo = Memo(path=lines.finish(shown), version=version)
         # As git does: a file touched a moment ago may change again within the clock's tick.
         if began_ns - max(max(mtime, ctime) for *_, mtime, ctime in stamps) > _TICK_NS:
-            remember(snapshots, key, memo)
+            save_memo(snapshots, key, memo)
     return Fetched(path=memo.path, shown=shown, kind="jsonl")
 
 
@@ -64,8 +64,8 @@ def _folder(path: Path, shown: str, split: str | None) -> Path:
         state = _json(path / _STATE, shown)
         only = state.get("_split")
         if split is not None and only is not None and split != only:
-            raise Unusable(
-                f"{shown} holds the split {quoted(only)}, not {quoted(split)}",
+            raise DataError(
+                f"{shown} holds the split {quote(only)}, not {quote(split)}",
                 "Name that one, or none.",
                 field="split",
             )
@@ -74,9 +74,9 @@ def _folder(path: Path, shown: str, split: str | None) -> Path:
     names = [name for name in splits if isinstance(name, str)] if isinstance(splits, list) else []
     wanted = split or "train"
     if wanted not in names:
-        raise Unusable(
-            f"{shown} has no split {quoted(wanted)}",
-            f"{did_you_mean(wanted, names)}There are: {listing(names)}",
+        raise DataError(
+            f"{shown} has no split {quote(wanted)}",
+            f"{did_you_mean(wanted, names)}There are: {join_names(names)}",
             field="split",
         )
     return _inside(path, wanted, shown)
@@ -85,24 +85,24 @@ def _folder(path: Path, shown: str, split: str | None) -> Path:
 def _files(folder: Path, shown: str) -> list[Path]:
     state = _json(folder / _STATE, shown)
     if state.get("_indices_data_files"):
-        raise Unusable(f"{shown} was saved by an old release of datasets", _BROKEN)
+        raise DataError(f"{shown} was saved by an old release of datasets", _BROKEN)
     named = state.get("_data_files")
     entries = named if isinstance(named, list) else []
     names = [entry.get("filename") for entry in entries if isinstance(entry, dict)]
     if not names or len(names) != len(entries):
-        raise Unusable(f"{shown}: {_STATE} names no data files", _BROKEN)
+        raise DataError(f"{shown}: {_STATE} names no data files", _BROKEN)
     return [_inside(folder, name, shown) for name in names]
 
 
 def _inside(folder: Path, name: object, shown: str) -> Path:
     """Return a path in a folder, which neither its name nor a link may leave."""
     if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
-        raise Unusable(f"{shown}: {quoted(name)} is no file's name", _BROKEN)
+        raise DataError(f"{shown}: {quote(name)} is no file's name", _BROKEN)
     path = folder / name
     if path.resolve() != folder.resolve() / name:
-        raise Unusable(f"{shown}: {quoted(name)} leaves the folder", "Copy it into the folder.")
+        raise DataError(f"{shown}: {quote(name)} leaves the folder", "Copy it into the folder.")
     if not path.exists():
-        raise Unusable(f"{shown}: there is no {quoted(name)}", _BROKEN)
+        raise DataError(f"{shown}: there is no {quote(name)}", _BROKEN)
     return path
 
 
@@ -110,11 +110,11 @@ def _json(path: Path, shown: str) -> dict[str, Json]:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise Unusable(f"{shown} is no saved dataset: it has no {path.name}", _BROKEN) from None
+        raise DataError(f"{shown} is no saved dataset: it has no {path.name}", _BROKEN) from None
     except (ValueError, RecursionError):
-        raise Unusable(f"{shown}: {path.name} is not valid JSON", _BROKEN) from None
+        raise DataError(f"{shown}: {path.name} is not valid JSON", _BROKEN) from None
     if not isinstance(content, dict):
-        raise Unusable(f"{shown}: {path.name} is no JSON object", _BROKEN)
+        raise DataError(f"{shown}: {path.name} is no JSON object", _BROKEN)
     return content
 
 
@@ -128,4 +128,4 @@ def _tables(files: list[Path], shown: str) -> Iterator[Table]:
             if getattr(error, "errno", None) is not None:
                 raise  # The disk's word, not Arrow's about a file that ends too early.
             said = str(error).partition("\n")[0]
-            raise Unusable(f"{shown}: {file.name} is no Arrow stream: {said}", _BROKEN) from None
+            raise DataError(f"{shown}: {file.name} is no Arrow stream: {said}", _BROKEN) from None

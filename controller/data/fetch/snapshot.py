@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.atomic_files import sync_folder, write_atomic
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.data.cache_gc import touch, touch_snapshot
 from controller.spec.data import Kind, Source
 
@@ -40,7 +40,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class FetchRequest:
     """A source to fetch, and where things are."""
 
     source: Source
@@ -50,7 +50,7 @@ class Asked:
     environment: Mapping[str, str]
 
 
-class Draft:
+class SnapshotWriter:
     """A snapshot that is being written."""
 
     def __init__(self, folder: Path) -> None:
@@ -90,7 +90,7 @@ class Draft:
 
 
 @contextmanager
-def draft(snapshots: Path) -> Iterator[Draft]:
+def new_snapshot(snapshots: Path) -> Iterator[SnapshotWriter]:
     """Begin a snapshot; what is not published by the end of the block is gone.
 
     Args:
@@ -98,7 +98,7 @@ def draft(snapshots: Path) -> Iterator[Draft]:
     """
     snapshots.mkdir(parents=True, exist_ok=True)
     _sweep(snapshots)
-    begun = Draft(snapshots)
+    begun = SnapshotWriter(snapshots)
     try:
         yield begun
     finally:
@@ -124,7 +124,7 @@ class Memo:
     """Whatever says that the source is unchanged: an ETag, a commit, the files' stamps."""
 
 
-def recall(snapshots: Path, key: Json) -> Memo | None:
+def find_memo(snapshots: Path, key: Json) -> Memo | None:
     """Return what is known of a source, if its snapshot is still whole.
 
     Args:
@@ -145,7 +145,7 @@ def recall(snapshots: Path, key: Json) -> Memo | None:
     return None
 
 
-def remember(snapshots: Path, key: Json, memo: Memo) -> None:
+def save_memo(snapshots: Path, key: Json, memo: Memo) -> None:
     """Note which snapshot a source led to."""
     content = {"snapshot": memo.path.name, "stamp": stamp(memo.path), "version": memo.version}
     write_atomic(_memo(snapshots, key), json.dumps(content).encode())

@@ -26,9 +26,10 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import NullPool
 
-from controller.data.errors import Unread, Unusable
-from controller.data.fetch.row_writer import BATCH_ROWS, Lines
-from controller.data.fetch.snapshot import Asked, Fetched, draft
+from backends.installation import install_command, package_command
+from controller.data.errors import DataError, SourceUnavailable
+from controller.data.fetch.row_writer import BATCH_ROWS, RowWriter
+from controller.data.fetch.snapshot import Fetched, FetchRequest, new_snapshot
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EXAMPLE = "postgresql://reader@db.example.com/faq"
@@ -57,8 +58,8 @@ _BEGIN = {
 _ONE_STATEMENT = {"postgresql", "sqlite"}
 """Databases that refuse a second statement by themselves."""
 
-_PIP = {"psycopg": "'ftctl[sql]'", "MySQLdb": "mysqlclient", "pymysql": "pymysql"}
-"""Driver's module → what to install; most have the module's name."""
+_PACKAGES = {"MySQLdb": "mysqlclient"}
+"""Packages of drivers whose module has another name."""
 
 _NOT_HERE = ("08", "28", "40", "53", "57", "58", "42501")
 """SQLSTATE classes that blame no query: connection, login, conflict, resources, shutdown, system;
@@ -77,46 +78,49 @@ _LONGEST = 300
 """Characters of a database's own message that are shown."""
 
 
-def fetch(asked: Asked) -> Fetched:
+def fetch(asked: FetchRequest) -> Fetched:
     """Return the snapshot of a query's rows.
 
     Raises:
-        Unread: The variable is not set, a driver is missing, or the database does not answer.
-        Unusable: The query is wrong, writes, or gives what is no JSON value.
+        SourceUnavailable: The variable is not set, a driver is missing, or the database does not answer.
+        DataError: The query is wrong, writes, or gives what is no JSON value.
     """
     variable, query = str(asked.source.connection), str(asked.source.sql)
     url = _url(variable, asked)
     _check(query, url.get_backend_name())
-    with draft(asked.snapshots) as snapshot, _opened(url, asked.root, variable) as connection:
+    with (
+        new_snapshot(asked.snapshots) as snapshot,
+        _opened(url, asked.root, variable) as connection,
+    ):
         progress = _Progress()
         with _explained(url, progress), _executed(connection, query) as result:
-            lines = Lines(list(result.keys()), snapshot, field="sql")
+            lines = RowWriter(list(result.keys()), snapshot, field="sql")
             while rows := result.fetchmany(lines.batch):
                 lines.add(rows)
                 progress.rows = lines.count
         if not lines.count:
-            raise Unusable(
+            raise DataError(
                 "the query returns no rows", "Check its conditions, and the database.", field="sql"
             )
         path = snapshot.publish(".jsonl")
     return Fetched(path=path, shown=f"sql {variable}", kind="jsonl")
 
 
-def _url(variable: str, asked: Asked) -> URL:
+def _url(variable: str, asked: FetchRequest) -> URL:
     if not _NAME.fullmatch(variable):
         # It may be a URL with a password, so it is not shown.
-        raise Unusable(
+        raise DataError(
             "`connection` must be the name of an environment variable",
             "connection: FAQ_DATABASE_URL",
             field="connection",
         )
     written = asked.environment.get(variable, "").strip()
     if not written:
-        raise Unread(f"{variable} is not set", f"export {variable}={_EXAMPLE}")
+        raise SourceUnavailable(f"{variable} is not set", f"export {variable}={_EXAMPLE}")
     try:
         url = make_url(written)
     except (ArgumentError, ValueError):
-        raise Unusable(
+        raise DataError(
             f"{variable} holds no database URL", f"export {variable}={_EXAMPLE}", field="connection"
         ) from None
     if url.get_backend_name() in ("postgres", "postgresql"):
@@ -132,9 +136,9 @@ def _check(query: str, backend: str) -> None:
     word = first[1] if first else ""
     if word.lower() not in _READING:
         what = f"begins with {word[:20]}" if word else "has no statement"
-        raise Unusable(f"the query {what}; it may only read", "Begin it with SELECT.", field="sql")
+        raise DataError(f"the query {what}; it may only read", "Begin it with SELECT.", field="sql")
     if backend not in _ONE_STATEMENT and ";" in query.rstrip().rstrip(";"):
-        raise Unusable("the query holds a `;`", "Write one statement.", field="sql")
+        raise DataError("the query holds a `;`", "Write one statement.", field="sql")
 
 
 @contextmanager
@@ -147,9 +151,9 @@ def _opened(url: URL, root: Path, variable: str) -> Iterator[Connection]:
         said = _said(error, url)
         if url.drivername == "sqlite" and not _is_not_here(error):
             remedy = "Name a SQLite database that can be opened."
-            raise Unusable(f"{variable}: {said}", remedy, field="connection") from None
+            raise DataError(f"{variable}: {said}", remedy, field="connection") from None
         remedy = "Check the URL, the login and the network."
-        raise Unread(f"{variable}: no connection: {said}", remedy) from None
+        raise SourceUnavailable(f"{variable}: no connection: {said}", remedy) from None
     try:
         # Never committed: closing rolls back.
         yield connection
@@ -168,7 +172,7 @@ def _engine(url: URL, root: Path, variable: str) -> Engine:
             )
         dialect = url.get_dialect()
         if dialect.is_async:
-            raise Unusable(
+            raise DataError(
                 f"{variable}: {url.drivername} is an asynchronous driver",
                 "Name one that is not: mysql+pymysql://…",
                 field="connection",
@@ -181,7 +185,7 @@ def _engine(url: URL, root: Path, variable: str) -> Engine:
             hide_parameters=True,
         )
     except NoSuchModuleError:
-        raise Unusable(
+        raise DataError(
             f"{variable}: {url.drivername}:// is no database that is known here",
             "postgresql://, mysql+pymysql://, sqlite:///; others need the package of their "
             "SQLAlchemy dialect.",
@@ -189,11 +193,14 @@ def _engine(url: URL, root: Path, variable: str) -> Engine:
         ) from None
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]
-        raise Unread(
-            f"reading {backend} needs the package {name}", f"pip install {_PIP.get(name, name)}"
-        ) from None
+        command = (
+            install_command("sql")
+            if name == "psycopg"
+            else package_command(_PACKAGES.get(name, name))
+        )
+        raise SourceUnavailable(f"reading {backend} needs the package {name}", command) from None
     except (SQLAlchemyError, TypeError, ValueError) as error:
-        raise Unusable(
+        raise DataError(
             f"{variable} cannot be used: {_said(error, url)}",
             f"export {variable}={_EXAMPLE}",
             field="connection",
@@ -203,14 +210,14 @@ def _engine(url: URL, root: Path, variable: str) -> Engine:
 def _sqlite_file(url: URL, root: Path, variable: str) -> Path:
     name = url.database or ""
     if name in ("", ":memory:") or name.startswith("file:") or url.host:
-        raise Unusable(
+        raise DataError(
             f"{variable} names no SQLite file",
             f"export {variable}=sqlite:///data/faq.db, relative to the repository",
             field="connection",
         )
     path = root / name
     if not path.is_file():
-        raise Unusable(
+        raise DataError(
             f"{variable}: there is no file {name!r}",
             "A relative one starts at the repository's root, an absolute one has four slashes.",
             field="connection",
@@ -248,7 +255,7 @@ def _executed(connection: Connection, query: str) -> CursorResult[tuple[object, 
     # Not `text()`: a colon or a per cent sign in a query is nothing but itself.
     result = connection.exec_driver_sql(query.rstrip().rstrip(";"), execution_options=options)
     if not result.returns_rows:
-        raise Unusable("the query returns no table", "Write SELECT …", field="sql")
+        raise DataError("the query returns no table", "Write SELECT …", field="sql")
     return result
 
 
@@ -268,18 +275,18 @@ def _explained(url: URL, progress: _Progress) -> Iterator[None]:
         if said.startswith("not authorized"):
             said = "the query does more than read tables"
         if not _is_not_here(error):
-            raise Unusable(
+            raise DataError(
                 said, _hint(error) or "Mend the query; it may only read.", field="sql"
             ) from None
         what = "the database cannot be read"
         if progress.rows:
             what = f"the database stopped answering after {progress.rows:,} rows"
-        raise Unread(
+        raise SourceUnavailable(
             f"{what}: {said}",
             "Run the command again when it is back, or ask for the right to read.",
         ) from None
     except SQLAlchemyError as error:
-        raise Unusable(_said(error, url), "Mend the query.", field="sql") from None
+        raise DataError(_said(error, url), "Mend the query.", field="sql") from None
 
 
 def _is_not_here(error: Exception) -> bool:

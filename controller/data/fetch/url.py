@@ -8,20 +8,20 @@ nothing after the `?` is shown or kept.
 
 from controller.data.fetch.http import read_web
 from controller.data.fetch.object_store import read_store
-from controller.data.fetch.object_url import WEB, place_of
-from controller.data.fetch.snapshot import Asked, Fetched, recall, remember
+from controller.data.fetch.object_url import WEB, parse_object_url
+from controller.data.fetch.snapshot import Fetched, FetchRequest, find_memo, save_memo
 
 
-def fetch(asked: Asked) -> Fetched:
+def fetch(asked: FetchRequest) -> Fetched:
     """Return the snapshot of an object's bytes.
 
     Raises:
-        Unread: No network, no credentials, or no package for the store.
-        Unusable: The URL is none that is opened, or there is nothing.
+        SourceUnavailable: No network, no credentials, or no package for the store.
+        DataError: The URL is none that is opened, or there is nothing.
     """
-    place = place_of(asked)
+    place = parse_object_url(asked)
     key = ["url", place.url, place.endings]
     read = read_web if place.scheme in WEB else read_store
-    memo = read(place, asked.snapshots, recall(asked.snapshots, key))
-    remember(asked.snapshots, key, memo)
+    memo = read(place, asked.snapshots, find_memo(asked.snapshots, key))
+    save_memo(asked.snapshots, key, memo)
     return Fetched(path=memo.path, shown=place.shown, kind=place.kind)

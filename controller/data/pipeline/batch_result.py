@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from backends.contract.inspector import Json
-from controller.data.errors import Unusable
-from controller.data.examples.example import Example, Spelt
+from controller.data.errors import DataError
+from controller.data.examples.example import CanonicalExample, Example
 from controller.data.pipeline.problems import MAX_ALIKE
 from controller.data.pipeline.row_conditions import Tally
 from controller.data.report import Effect, StepName
-from controller.data.storage.columns import Page
+from controller.data.storage.columns import ExampleBlock
 
 LISTED = 100
 """Problems of a batch that are told one by one; more do not help a reader."""
@@ -29,12 +29,12 @@ class Note(NamedTuple):
     reason: str
 
 
-class Taken(NamedTuple):
+class PreparedExample(NamedTuple):
     """An example that is ready, before it is written."""
 
     line: int
     json: Mapping[str, Json]
-    spelt: Spelt
+    spelt: CanonicalExample
     example: Example | None = None
     """Where it is more than a plain conversation, or was treated."""
     group: bytes | None = None
@@ -48,15 +48,15 @@ class Taken(NamedTuple):
 
 
 @dataclass(slots=True, kw_only=True)
-class Prepared:
+class BatchResult:
     """What became of a batch."""
 
     rows: int = 0
-    pages: list[Page] = field(default_factory=list)
+    pages: list[ExampleBlock] = field(default_factory=list)
     """One for each side that examples went to."""
     counts: Counter[tuple[StepName, Effect]] = field(default_factory=Counter)
     notes: list[Note] = field(default_factory=list)
-    problems: list[tuple[int, Unusable]] = field(default_factory=list)
+    problems: list[tuple[int, DataError]] = field(default_factory=list)
     unlisted: list[int] = field(default_factory=list)
     """Lines with problems like those of `problems`, which says each only a few times."""
     _alike: Counter[str] = field(default_factory=Counter)
@@ -68,7 +68,7 @@ class Prepared:
     """Number of rows by called, undefined function."""
     tally: Tally | None = None
     """Number of rows without a value for each condition; None without conditions."""
-    blamed: Unusable | None = None
+    source_error: DataError | None = None
     """What is wrong with the source itself; the rest of it is not looked at."""
 
     def drop(self, line: int, step: StepName, reason: str) -> None:
@@ -81,7 +81,7 @@ class Prepared:
         self.counts[step, "noted"] += 1
         self.notes.append(Note(line, step, "noted", reason))
 
-    def refuse(self, line: int, error: Unusable) -> None:
+    def refuse(self, line: int, error: DataError) -> None:
         """Note a problem, or only its line when it was said often."""
         if len(self.problems) == LISTED or self._alike[error.message] == MAX_ALIKE:
             self.unlisted.append(line)

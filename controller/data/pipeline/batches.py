@@ -13,11 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.pipeline.row_conditions import Conditions
 from controller.data.readers import parse_line, read_rows
 from controller.data.sources.inspect_file import changed_since
-from controller.data.sources.source_file import CHUNK, Row, SourceFile
+from controller.data.sources.source_file import CHUNK, NumberedRow, SourceFile
 
 ROWS = 1_000
 """Rows handed over at once, unless they are long: enough that the handing over does not count."""
@@ -26,7 +26,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lines:
+class LineBatch:
     """Whole lines of a JSONL file, which whoever prepares them reads from it."""
 
     path: Path
@@ -43,7 +43,7 @@ class Lines:
         with self.path.open("rb", buffering=0) as file:
             return BytesIO(os.pread(file.fileno(), self.size, self.offset))
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[NumberedRow]:
         """Return the parsed lines with their numbers, without the blank lines."""
         for line, data in enumerate(self.read(), start=self.first):
             if data and not data.isspace():
@@ -51,13 +51,13 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class RowBatch:
     """Rows that were read already."""
 
-    rows: list[Row]
+    rows: list[NumberedRow]
 
 
-Batch: TypeAlias = Lines | Rows
+Batch: TypeAlias = LineBatch | RowBatch
 
 
 def read_batches(file: SourceFile, limit: int | None, conditions: Conditions) -> Iterator[Batch]:
@@ -74,24 +74,24 @@ def read_batches(file: SourceFile, limit: int | None, conditions: Conditions) ->
     rows = read_rows(file)
     if limit is not None:
         rows = _limited(rows, file, limit, conditions)
-    some: list[Row] = []
+    some: list[NumberedRow] = []
     size = 0
     for row in rows:
         some.append(row)
         size += _size(row[1])
         if len(some) == ROWS or size > CHUNK:
-            yield Rows(rows=some)
+            yield RowBatch(rows=some)
             some, size = [], 0
     if some:
-        yield Rows(rows=some)
+        yield RowBatch(rows=some)
 
 
 def _limited(
-    rows: Iterator[Row], file: SourceFile, limit: int, conditions: Conditions
-) -> Iterator[Row]:
-    def counts(row: Row) -> bool:
+    rows: Iterator[NumberedRow], file: SourceFile, limit: int, conditions: Conditions
+) -> Iterator[NumberedRow]:
+    def counts(row: NumberedRow) -> bool:
         # A row that cannot be read counts too, so that a broken file ends.
-        return isinstance(row[1], Unusable) or conditions.meet(row[1], row[0])
+        return isinstance(row[1], DataError) or conditions.meet(row[1], row[0])
 
     line = 1
     try:
@@ -99,7 +99,7 @@ def _limited(
             yield line, row
         # The rest is not read, so that it was not compared with what was looked at.
         problem = changed_since(file)
-    except Unusable as error:
+    except DataError as error:
         problem = error
     if problem is not None:
         yield line, problem
@@ -125,14 +125,14 @@ def _read_lines(file: SourceFile) -> Iterator[Batch]:
                 start = len(_BOM)
             end = chunk.rfind(b"\n")
             if end >= 0:
-                yield Lines(path=file.path, first=line, offset=start, size=at + end - start)
+                yield LineBatch(path=file.path, first=line, offset=start, size=at + end - start)
                 line += chunk.count(b"\n")
                 start = at + end + 1
             at += len(chunk)
             if at - start > file.MAX_ROW:
-                yield Rows(rows=[(line, file.too_long())])
+                yield RowBatch(rows=[(line, file.too_long())])
                 return
     if at > start:
-        yield Lines(path=file.path, first=line, offset=start, size=at - start)
+        yield LineBatch(path=file.path, first=line, offset=start, size=at - start)
     if (problem := changed_since(file)) is not None:
-        yield Rows(rows=[(line, problem)])
+        yield RowBatch(rows=[(line, problem)])

@@ -5,10 +5,10 @@ They are apart from `build`, so that whoever finds a dataset built need not impo
 
 from dataclasses import dataclass
 
-from backends.contract.inspector import Encoder, Feature
+from backends.contract.inspector import ExampleInspector, Feature
 from controller.data.recipes import NEWEST
-from controller.data.report import PartName, SourceReport, StepReport
-from controller.data.storage.hashing_writer import Written
+from controller.data.report import SourceReport, SplitName, StepReport
+from controller.data.storage.hashing_writer import WrittenFile
 from controller.spec.data import Data
 
 REASONS = "reasons.txt"
@@ -16,12 +16,12 @@ REASONS = "reasons.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
+class BuildResult:
     """What `build` left in its folder."""
 
-    files: dict[str, Written]
+    files: dict[str, WrittenFile]
     """`train.jsonl`, `train.origins`, `held_out.jsonl`, `held_out.origins` and `reasons.txt`."""
-    tokens: dict[PartName, int] | None
+    tokens: dict[SplitName, int] | None
     sources: tuple[SourceReport, ...]
     features: tuple[Feature, ...]
     steps: tuple[StepReport, ...]
@@ -30,7 +30,7 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class BuildRequest:
     """What is to be built."""
 
     data: Data
@@ -39,7 +39,7 @@ class Order:
     """The spec, as shown in errors."""
     method: str
     """What is learned from: answers, preference pairs, graded prompts or texts."""
-    encoder: Encoder | None
+    inspector: ExampleInspector | None
     """Knows what the trainer would refuse, and counts tokens for `max_tokens`."""
     recipe: int = NEWEST
     """Version of what a row becomes; see `recipes`."""

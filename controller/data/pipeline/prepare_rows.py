@@ -1,6 +1,6 @@
 """Work of a worker process: rows of a batch become prepared, serialized, measured examples.
 
-In: a `RowPreparation` and a batch. Out: a `Prepared`, compact enough to send back. The builder
+In: a `RowPreparation` and a batch. Out: a `BatchResult`, compact enough to send back. The builder
 makes all decisions that involve other batches: duplicates, samples and the split.
 """
 
@@ -13,32 +13,33 @@ from typing import Any, TypeAlias
 
 from xxhash import xxh3_128_digest
 
-from backends.contract.backend import Encoder, Json
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.methods import METHODS
 from controller.canonical import canonical_json
-from controller.data.errors import Empty, Personal, Unusable
+from controller.data.errors import DataError, EmptyExample, PersonalDataFound
 from controller.data.examples.compared_parts import rest_of, texts_of
-from controller.data.examples.example import Example, map_texts, spell
+from controller.data.examples.example import Example, map_texts, to_canonical
 from controller.data.examples.fast_path import (
     PLAIN_SHAPES,
-    spell_conversation,
-    spell_line,
-    spell_plain,
+    canonical_line,
+    canonical_line_of,
+    canonical_line_of_example,
 )
-from controller.data.examples.row_formats import converter
+from controller.data.examples.row_formats import row_converter
 from controller.data.examples.validate_calls import answers_are_equal, remarks_on_calls
-from controller.data.extras import load
+from controller.data.extras import import_extra
 from controller.data.lookup import find_value, without_nulls
-from controller.data.pipeline.batch_result import Note, Prepared, Taken
-from controller.data.pipeline.batches import Batch, Lines
+from controller.data.pipeline.batch_result import BatchResult, Note, PreparedExample
+from controller.data.pipeline.batches import Batch, LineBatch
 from controller.data.pipeline.row_conditions import Conditions
-from controller.data.pipeline.token_limits import Measure
+from controller.data.pipeline.token_limits import TokenLimits
 from controller.data.readers import parse_line
 from controller.data.recipes import FIRST, NEWEST, is_the_same_by_all
 from controller.data.report import Effect, StepName
-from controller.data.select.split import Hash, seeded_hash, share
-from controller.data.sources.source_file import Noted, Row
-from controller.data.storage.columns import HELD_OUT, NO_KEY, TRAIN, Column, Draft
-from controller.data.suggestions import did_you_mean, listing, quoted
+from controller.data.select.split import Hash, hash_threshold, seeded_hash
+from controller.data.sources.source_file import Noted, NumberedRow
+from controller.data.storage.columns import HELD_OUT, NO_KEY, TRAIN, BlockBuilder, Column
+from controller.data.suggestions import did_you_mean, join_names, quote
 from controller.data.transforms.normalise import (
     check,
     collapse_whitespace,
@@ -48,10 +49,10 @@ from controller.data.transforms.normalise import (
     with_system,
     without_end,
 )
-from controller.data.transforms.pii.apply import PersonalData
+from controller.data.transforms.pii.apply import PiiPolicy
 from controller.spec.data import Fraction, Kind, Prepare, Source
 
-Fields: TypeAlias = Mapping[str, Json]
+Row: TypeAlias = Mapping[str, Json]
 """Values of a row, by key."""
 
 
@@ -76,16 +77,16 @@ class RowPreparation:
     """Data to collect about each example, besides its size and line."""
     spool: Path | None
     """Folder where worker processes write the lines; None to send them back."""
-    encoder: Encoder | None
+    inspector: ExampleInspector | None
     """Checks each example, and counts its tokens where `max_tokens` is set."""
     recipe: int = NEWEST
     """Version of what a row becomes; see `recipes`."""
 
-    def open(self) -> Callable[[Batch], Prepared]:
+    def open(self) -> Callable[[Batch], BatchResult]:
         """Load everything that every batch needs.
 
         Raises:
-            Unusable: A package of an extra is missing, or the shape does not fit the method.
+            DataError: A package of an extra is missing, or the shape does not fit the method.
         """
         return RowPreparer(self).run
 
@@ -103,7 +104,7 @@ class RowPreparer:
             is_table=preparation.is_table,
             recipe=preparation.recipe,
         )
-        self._convert = converter(
+        self._convert = row_converter(
             source.columns,
             source.shape,
             preparation.method,
@@ -115,8 +116,10 @@ class RowPreparer:
         prepare, split = preparation.prepare, preparation.split
         self._split = split if split and (split.group_by or split.stratify_by) else None
         # An example that is already normal and learnable stays the same object.
-        is_supervised = preparation.method == "supervised"
-        self._changes_nothing = is_supervised and len(self._steps) == 1 and prepare.pii == "off"
+        is_of_conversations = METHODS[preparation.method].is_of_conversations
+        self._changes_nothing = (
+            is_of_conversations and len(self._steps) == 1 and prepare.pii == "off"
+        )
         is_chat = preparation.source.columns is None and preparation.source.shape in (None, "chat")
         self._columns = preparation.columns
         self._in_shards = prepare.deduplicate != "off"
@@ -124,47 +127,49 @@ class RowPreparer:
         if split is not None or "question" in preparation.columns:
             self._hash = seeded_hash(split.seed if split else 0)
         # Hashes below this value are held out. Strata are split later, when all of them are known.
-        self._held_out = share(split.fraction) if split and split.stratify_by is None else 0
+        self._held_out = (
+            hash_threshold(split.fraction) if split and split.stratify_by is None else 0
+        )
         self._measure = None
-        if preparation.encoder is not None:
-            self._measure = Measure(
-                encoder=preparation.encoder,
+        if preparation.inspector is not None:
+            self._measure = TokenLimits(
+                inspector=preparation.inspector,
                 most=prepare.max_tokens,
                 over_length=prepare.over_length,
                 recipe=self._recipe,
             )
         self._counts = self._measure is not None and self._measure.most is not None
         self._takes_chat = self._changes_nothing and is_chat
-        self._personal = None if prepare.pii == "off" else PersonalData(prepare, self._recipe)
+        self._personal = None if prepare.pii == "off" else PiiPolicy(prepare, self._recipe)
         self._near: Any = None
         if prepare.deduplicate == "near":
-            self._near = load(
+            self._near = import_extra(
                 "controller.data.select.minhash", extra="data", what="deduplicate: near"
             )
         # If only the canonical line of a plain conversation is needed, build nothing else.
         needs_example = self._where or self._split or self._near or self._counts
         is_known = preparation.source.columns is None and preparation.source.shape in PLAIN_SHAPES
         # Settings that recipes treat differently for any row.
-        self._matters = bool(self._where or self._near or self._personal) or not is_supervised
+        self._matters = bool(self._where or self._near or self._personal) or not is_of_conversations
         self._spells_lines = self._changes_nothing and is_known and not needs_example
 
-    def run(self, batch: Batch) -> Prepared:
+    def run(self, batch: Batch) -> BatchResult:
         """Prepare every row of a batch."""
-        if isinstance(batch, Lines):
+        if isinstance(batch, LineBatch):
             out = self._prepare_lines(batch) if self._spells_lines else None
             return out or self._prepare_rows(batch.rows())
         return self._prepare_rows(batch.rows)
 
-    def _prepare_lines(self, batch: Lines) -> Prepared | None:
-        """Prepare lines that are mostly plain; None if the encoder must check each example."""
-        out, drafts, plain = Prepared(), _drafts(), Draft()
+    def _prepare_lines(self, batch: LineBatch) -> BatchResult | None:
+        """Prepare lines that are mostly plain; None if the inspector must check each example."""
+        out, drafts, plain = BatchResult(), _drafts(), BlockBuilder()
         shape, measure = self._preparation.source.shape, self._measure
         longest = sys.maxsize if measure is None else measure.surely_short
         # Hot loop: bind attributes to locals first.
         hash_of, digest_of = self._hash, xxh3_128_digest
         texts, numbers, asked, digests = plain.lines, plain.line, plain.question, plain.digests
         for line, written in enumerate(batch.read(), start=batch.first):
-            spelt = spell_line(written, shape)
+            spelt = canonical_line(written, shape)
             if spelt is not None and len(spelt[0]) <= longest:
                 text, question = spelt
                 texts.append(text)
@@ -177,28 +182,28 @@ class RowPreparer:
         self._put_plain(plain, out, drafts)
         return out if self._finish(out, drafts, measure) else None
 
-    def _prepare_rows(self, rows: Iterable[Row]) -> Prepared:
-        out, drafts = Prepared(recipe_matters=self._matters), _drafts()
-        waiting: list[Taken] = []
+    def _prepare_rows(self, rows: Iterable[NumberedRow]) -> BatchResult:
+        out, drafts = BatchResult(recipe_matters=self._matters), _drafts()
+        waiting: list[PreparedExample] = []
         for line, row in rows:
             one = self._prepare_row(line, row, out, drafts)
             if one is not None:
                 waiting.append(one)
-            if out.blamed is not None:
+            if out.source_error is not None:
                 break
         if self._measure is not None:
-            for one, tokens in self._measure.measured(waiting, out, self._refuse):
+            for one, tokens in self._measure.apply(waiting, out, self._refuse):
                 self._put(one, drafts, tokens)
         self._finish(out, drafts)
         return out
 
     def _prepare_row(
-        self, line: int, row: Fields | Unusable, out: Prepared, drafts: Mapping[int, Draft]
-    ) -> Taken | None:
+        self, line: int, row: Row | DataError, out: BatchResult, drafts: Mapping[int, BlockBuilder]
+    ) -> PreparedExample | None:
         """Add a row's example to its draft; return it if it must be measured first."""
         out.rows += 1
         try:
-            if isinstance(row, Unusable):
+            if isinstance(row, DataError):
                 raise row
             if isinstance(row, Noted):
                 out.counts["read", "noted"] += 1
@@ -213,32 +218,35 @@ class RowPreparer:
             if one is None or self._counts:
                 return one
             self._put(one, drafts)
-        except Unusable as error:
+        except DataError as error:
             if error.field and self._preparation.is_table:
-                out.blamed = error
+                out.source_error = error
             else:
                 self._refuse(line, error, out)
         except (ValueError, RecursionError):
             self._refuse(line, _NOT_SPELT, out)
         return None
 
-    def _refuse(self, line: int, error: Unusable, out: Prepared) -> None:
+    def _refuse(self, line: int, error: DataError, out: BatchResult) -> None:
         """Record a problem, or set the row aside if its source says so."""
-        is_whole = error.whole or isinstance(error, Personal)
+        is_whole = error.whole or isinstance(error, PersonalDataFound)
         if self._preparation.source.unusable == "drop" and not is_whole:
             out.drop(line, "unusable", error.message)
         else:
             out.refuse(line, error)
 
     def _finish(
-        self, out: Prepared, drafts: Mapping[int, Draft], measure: Measure | None = None
+        self,
+        out: BatchResult,
+        drafts: Mapping[int, BlockBuilder],
+        measure: TokenLimits | None = None,
     ) -> bool:
         """Make pages of the drafts; return False if plain examples in them need measuring."""
         # With a limit, the rows were already chosen and counted.
         if self._where and self._preparation.source.limit is None:
             out.tally = self._where.take_tally()
         texts = {verdict: b"".join(one.lines) for verdict, one in drafts.items() if one.lines}
-        if measure is not None and not all(map(measure.clears, texts.values())):
+        if measure is not None and not all(map(measure.all_pass, texts.values())):
             return False
         out.pages = [
             drafts[verdict].finish(
@@ -253,10 +261,12 @@ class RowPreparer:
         yield "normalise", normalise, "spelt in Unicode NFC with \\n as line end"
         marks = tuple(self._preparation.source.strip_end)
         if marks:
-            end = f"end mark taken off: {listing(marks)}"
+            end = f"end mark taken off: {join_names(marks)}"
             yield "strip_end", lambda example: map_texts(example, without_end(marks)), end
         if prepare.strip_html:
-            html = load("controller.data.transforms.html_to_text", extra="data", what="strip_html")
+            html = import_extra(
+                "controller.data.transforms.html_to_text", extra="data", what="strip_html"
+            )
             strip = html.html_to_text
             yield (
                 "strip_html",
@@ -269,28 +279,28 @@ class RowPreparer:
         if system is not None:
             yield "system", lambda example: with_system(example, system), ""
 
-    def _prepared(self, row: Fields, line: int, out: Prepared) -> Taken | None:
+    def _prepared(self, row: Row, line: int, out: BatchResult) -> PreparedExample | None:
         json, example = row, None
         # A row with other keys is not plain, and an exception is slow.
-        spelt = spell_plain(row) if self._takes_chat and len(row) == 1 else None
+        spelt = canonical_line_of(row) if self._takes_chat and len(row) == 1 else None
         if spelt is None:
             out.recipe_matters = out.recipe_matters or not is_the_same_by_all(row)
             example = self._convert(row)
             for key in example.unread:
                 out.unread[key] += 1
             json = {"messages": example.messages}
-            spelt = spell_conversation(example) if self._changes_nothing else None
+            spelt = canonical_line_of_example(example) if self._changes_nothing else None
             if spelt is None:
                 example = self._treated(example, line, out)
                 if example is None:
                     return None
-                json, spelt = example.as_json(), spell(example, self._recipe)
-        one = Taken(line, json, spelt, example)
+                json, spelt = example.as_json(), to_canonical(example, self._recipe)
+        one = PreparedExample(line, json, spelt, example)
         if self._measure is not None:
             self._measure.check(one, out)
         return one if self._split is None else self._with_keys(one, row, self._split)
 
-    def _treated(self, example: Example, line: int, out: Prepared) -> Example | None:
+    def _treated(self, example: Example, line: int, out: BatchResult) -> Example | None:
         """Apply every step; return None for a dropped example."""
         for step, change, reason in self._steps:
             new = change(example)
@@ -301,14 +311,14 @@ class RowPreparer:
                 example = new
         try:
             check(example)
-        except Empty as error:
+        except EmptyExample as error:
             if not self._preparation.prepare.drop_empty:
                 raise
             out.drop(line, "drop_empty", error.message)
             return None
         self._note_calls(example, line, out)
         if self._personal is not None:
-            example, found = self._personal.treat(example)
+            example, found = self._personal.apply(example)
             if found:
                 effect: Effect = "changed" if self._preparation.prepare.pii == "mask" else "noted"
                 out.counts["pii", effect] += 1
@@ -318,7 +328,7 @@ class RowPreparer:
             return None
         return example
 
-    def _note_calls(self, example: Example, line: int, out: Prepared) -> None:
+    def _note_calls(self, example: Example, line: int, out: BatchResult) -> None:
         """Record remarks on calls, and on an assistant that speaks first."""
         undefined, incomplete = remarks_on_calls(example)
         if undefined:
@@ -339,7 +349,7 @@ class RowPreparer:
             named |= {one for one in (split.group_by, split.stratify_by) if one is not None}
         return frozenset(named)
 
-    def _with_keys(self, one: Taken, row: Fields, split: Fraction) -> Taken:
+    def _with_keys(self, one: PreparedExample, row: Row, split: Fraction) -> PreparedExample:
         group = stratum = None
         if split.group_by is not None:
             group = _value(row, split.group_by, "group_by")
@@ -350,7 +360,9 @@ class RowPreparer:
             stratum = _value(row, split.stratify_by, "stratify_by")
         return one._replace(group=group, stratum=stratum)
 
-    def _put_plain(self, plain: Draft, out: Prepared, drafts: Mapping[int, Draft]) -> None:
+    def _put_plain(
+        self, plain: BlockBuilder, out: BatchResult, drafts: Mapping[int, BlockBuilder]
+    ) -> None:
         """Move plain examples to the train or held-out draft."""
         out.rows += len(plain.lines)
         is_held_out = [one < self._held_out for one in plain.question]
@@ -359,7 +371,9 @@ class RowPreparer:
         drafts[self._preparation.verdict].extend(plain, is_other)
         plain.clear()
 
-    def _put(self, one: Taken, drafts: Mapping[int, Draft], tokens: int = 0) -> None:
+    def _put(
+        self, one: PreparedExample, drafts: Mapping[int, BlockBuilder], tokens: int = 0
+    ) -> None:
         """Add an example to the train or held-out draft."""
         text, question = one.spelt
         asked = self._hash(question)
@@ -373,7 +387,7 @@ class RowPreparer:
         if self._near is not None:
             draft.bands += self._bands(one)
 
-    def _bands(self, one: Taken) -> list[bytes]:
+    def _bands(self, one: PreparedExample) -> list[bytes]:
         said = "\n".join(texts_of(one.whole, self._recipe))
         similarity = self._preparation.prepare.similarity
         keys: list[bytes] = self._near.band_keys(said, similarity, rest_of(one.whole, self._recipe))
@@ -381,20 +395,20 @@ class RowPreparer:
         return keys or [NO_KEY] * self._near.key_count(similarity)
 
 
-def _drafts() -> dict[int, Draft]:
-    return {TRAIN: Draft(), HELD_OUT: Draft()}
+def _drafts() -> dict[int, BlockBuilder]:
+    return {TRAIN: BlockBuilder(), HELD_OUT: BlockBuilder()}
 
 
-def _value(row: Fields, column: str, key: str) -> bytes:
+def _value(row: Row, column: str, key: str) -> bytes:
     found, value = find_value(row, column)
     if not found:
-        raise Unusable(
-            f"there is no {quoted(column)}, which data.held_out.{key} names",
-            f"{did_you_mean(column, row)}There are: {listing(row)}",
+        raise DataError(
+            f"there is no {quote(column)}, which data.held_out.{key} names",
+            f"{did_you_mean(column, row)}There are: {join_names(row)}",
         )
     return normal_text(value).encode() if isinstance(value, str) else canonical_json(value)
 
 
-_NOT_SPELT = Unusable(
+_NOT_SPELT = DataError(
     "a number is not finite, or a value is nested too deeply", "Write a plain value in its place."
 )

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from controller.data.errors import Unusable
-from controller.data.sources.source_file import Called
+from controller.data.errors import DataError
+from controller.data.sources.source_file import SourceLabel
 from controller.errors import Problem
 
 MAX_PROBLEMS = 20
@@ -18,14 +18,14 @@ MAX_ALIKE = 3
 class Problems:
     """Collects the problems of one source."""
 
-    def __init__(self, called: Called) -> None:
+    def __init__(self, called: SourceLabel) -> None:
         self._called = called
         self._problems: list[Problem] = []
         self._alike: Counter[str] = Counter()
         self._more = 0
         self._more_from: int | None = None
 
-    def add(self, line: int | None, error: Unusable) -> None:
+    def add(self, line: int | None, error: DataError) -> None:
         """Note a problem, or count it when there are many."""
         if len(self._problems) == MAX_PROBLEMS or self._alike[error.message] == MAX_ALIKE:
             self._more += 1

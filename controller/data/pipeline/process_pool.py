@@ -29,17 +29,17 @@ _WAITING = 4
 while this process writes."""
 
 
-class Job(Protocol):
+class Task(Protocol):
     """What is done: opened once in every process that does it. Picklable."""
 
     def open(self) -> Callable[[Any], Any]:
         """Get everything ready that every item needs; what it returns does one item."""
 
 
-class Run(Protocol):
+class MapOrdered(Protocol):
     """Does a job to every item and yields the results in order."""
 
-    def __call__(self, job: Job, items: Iterable[Any], /) -> Iterator[Any]:
+    def __call__(self, job: Task, items: Iterable[Any], /) -> Iterator[Any]:
         """Do the job; few items are taken before their results are wanted."""
 
 
@@ -48,19 +48,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def pays(size: int) -> bool:
+def is_worthwhile(size: int) -> bool:
     """Return whether processes are started for so many bytes of input."""
     return size >= WORTH and cores() > 1
 
 
 @contextmanager
-def workers(size: int) -> Iterator[Run]:
+def process_pool(size: int) -> Iterator[MapOrdered]:
     """Offer a way to do jobs.
 
     Args:
         size: Bytes of input; little is done in this process.
     """
-    if not pays(size):
+    if not is_worthwhile(size):
         yield _run_here
         return
     count = cores()
@@ -88,11 +88,11 @@ def _way() -> str:
     return "spawn"
 
 
-def _run_here(job: Job, items: Iterable[Any]) -> Iterator[Any]:
+def _run_here(job: Task, items: Iterable[Any]) -> Iterator[Any]:
     return map(job.open(), items)
 
 
-def _run_in(pool: ProcessPoolExecutor, most: int, job: Job, items: Iterable[Any]) -> Iterator[Any]:
+def _run_in(pool: ProcessPoolExecutor, most: int, job: Task, items: Iterable[Any]) -> Iterator[Any]:
     pickled = pickle.dumps(job)
     waiting: deque[Future[Any]] = deque()
     for item in items:
@@ -109,7 +109,7 @@ def _do(pickled: bytes, item: object) -> object:
 
 @lru_cache(maxsize=2)
 def _opened(pickled: bytes) -> Callable[[Any], Any]:
-    job: Job = pickle.loads(pickled)  # noqa: S301 - from our own parent process
+    job: Task = pickle.loads(pickled)  # noqa: S301 - from our own parent process
     return job.open()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from backends.contract.inspector import Feature
-from controller.data.pipeline.batch_result import Prepared
+from controller.data.pipeline.batch_result import BatchResult
 from controller.data.report import (
     REASONS_KEPT,
     STEPS,
@@ -14,17 +14,17 @@ from controller.data.report import (
     StepName,
     StepReport,
 )
-from controller.data.sources.source_file import Called
-from controller.data.storage.hashing_writer import Writer, Written
+from controller.data.sources.source_file import SourceLabel
+from controller.data.storage.hashing_writer import HashingWriter, WrittenFile
 from controller.spec.data import Data, Fraction
 
 _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 
 
-class Books:
+class ReportBuilder:
     """Counts and reasons of all steps."""
 
-    def __init__(self, reasons: Path, called: Sequence[Called]) -> None:
+    def __init__(self, reasons: Path, called: Sequence[SourceLabel]) -> None:
         """Open the file of reasons.
 
         Args:
@@ -32,7 +32,7 @@ class Books:
             called: Each source's file.
         """
         self._called = called
-        self._writer = Writer(reasons)
+        self._writer = HashingWriter(reasons)
         self._counts: Counter[tuple[StepName, Effect]] = Counter()
         self._rows = Counter[int]()
         self._dropped = Counter[int]()
@@ -46,11 +46,11 @@ class Books:
         """Close the file of reasons."""
         self._writer.close()
 
-    def finish(self) -> Written:
+    def finish(self) -> WrittenFile:
         """Force the reasons to the disk."""
         return self._writer.finish()
 
-    def take(self, source: int, prepared: Prepared) -> None:
+    def take(self, source: int, prepared: BatchResult) -> None:
         """Note what became of a batch."""
         self._rows[source] += prepared.rows
         self._counts += prepared.counts

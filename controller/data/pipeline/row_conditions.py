@@ -8,11 +8,11 @@ left out.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.lookup import find_value, leads_into
 from controller.data.recipes import FIRST, NEWEST
-from controller.data.suggestions import did_you_mean, listing, quoted
+from controller.data.suggestions import did_you_mean, join_names, quote
 from controller.spec.data import Kind
 from controller.spec.where import Condition, parse_where
 
@@ -95,11 +95,11 @@ class Conditions:
             number: Its line or number.
 
         Raises:
-            Unusable: A table has no such column.
+            DataError: A table has no such column.
         """
         return not any(self._unmet(row, number))
 
-    def unmet(self, row: Mapping[str, Json]) -> list[str]:
+    def failed_conditions(self, row: Mapping[str, Json]) -> list[str]:
         """Return the conditions that a row does not meet."""
         fails = self._unmet(row, 0)
         return [one.text for one, failed in zip(self._conditions, fails, strict=True) if failed]
@@ -149,9 +149,9 @@ class Conditions:
         self, column: str, count: Count, row: Mapping[str, Json], number: int
     ) -> None:
         if self._is_table and not leads_into(row, column):
-            raise Unusable(
-                f"there is no column {quoted(column)}",
-                f"{did_you_mean(column, row)}The columns are: {listing(row)}",
+            raise DataError(
+                f"there is no column {quote(column)}",
+                f"{did_you_mean(column, row)}The columns are: {join_names(row)}",
                 field="where",
             )
         count.lacking += 1
@@ -164,7 +164,7 @@ def refuse_unknown(where: Sequence[str], tally: Tally) -> None:
     """Refuse a condition on a key that no row has, or on numbers if no row has a number.
 
     Raises:
-        Unusable: There is such a condition.
+        DataError: There is such a condition.
     """
     for text, count in zip(where, tally.counts, strict=True):
         condition = parse_where(text)
@@ -172,15 +172,15 @@ def refuse_unknown(where: Sequence[str], tally: Tally) -> None:
         if not count.rows:
             continue
         if count.lacking == count.rows:
-            known = listing(tally.keys)
-            raise Unusable(
-                f"{quoted(text)}: no row has {quoted(column)}",
+            known = join_names(tally.keys)
+            raise DataError(
+                f"{quote(text)}: no row has {quote(column)}",
                 f"{did_you_mean(column, tally.keys)}There are: {known}",
                 field="where",
             )
         if count.lacking + count.uncomparable == count.rows:
-            raise Unusable(
-                f"{quoted(text)}: no row has a number in {quoted(column)}",
+            raise DataError(
+                f"{quote(text)}: no row has a number in {quote(column)}",
                 "Compare with == or in, or name a column of numbers.",
                 field="where",
             )
@@ -190,11 +190,11 @@ def remarks(where: Sequence[str], tally: Tally) -> Iterator[tuple[int, str]]:
     """Yield remarks on conditions, each with the first line that it concerns."""
     for text, count in zip(where, tally.counts, strict=True):
         condition = parse_where(text)
-        column, rows = quoted(condition.column), f"of {count.rows:,} rows have"
+        column, rows = quote(condition.column), f"of {count.rows:,} rows have"
         if count.lacking:
             end = "kept" if condition.holds(None) else "left out"
-            remark = f"{quoted(text)}: {count.lacking:,} {rows} no {column} and are {end}"
+            remark = f"{quote(text)}: {count.lacking:,} {rows} no {column} and are {end}"
             yield count.first_lacking, remark
         if count.uncomparable:
             wanting = f"{count.uncomparable:,} {rows} no number in {column} and are left out"
-            yield count.first_uncomparable, f"{quoted(text)}: {wanting}"
+            yield count.first_uncomparable, f"{quote(text)}: {wanting}"

@@ -8,38 +8,38 @@ from itertools import accumulate, groupby, repeat
 from pathlib import Path
 from typing import TypeVar
 
-from controller.data.report import PartName
-from controller.data.select.select import copies
-from controller.data.sources.source_file import Called
+from controller.data.report import SplitName
+from controller.data.select.select import repeat_count
+from controller.data.sources.source_file import SourceLabel
 from controller.data.storage.columns import DIGEST, DROPPED, TRAIN
-from controller.data.storage.example_store import Spool
-from controller.data.storage.hashing_writer import Writer, Written
+from controller.data.storage.example_store import ExampleStore
+from controller.data.storage.hashing_writer import HashingWriter, WrittenFile
 
-NAMES: tuple[PartName, PartName] = ("train", "held_out")
+NAMES: tuple[SplitName, SplitName] = ("train", "held_out")
 """By verdict."""
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class WrittenSplits:
     """What was written."""
 
-    files: dict[str, Written]
+    files: dict[str, WrittenFile]
     """`train.jsonl`, `train.origins`, `held_out.jsonl`, `held_out.origins`."""
-    tokens: dict[PartName, int]
+    tokens: dict[SplitName, int]
     examples: Counter[int]
     """Different examples of each source."""
 
 
-def write_parts(
-    spool: Spool,
+def write_splits(
+    spool: ExampleStore,
     verdicts: bytearray,
     *,
-    called: Sequence[Called],
+    called: Sequence[SourceLabel],
     weights: Sequence[float],
     to: Path,
-) -> Parts:
+) -> WrittenSplits:
     """Write both parts, and a file with each example's origin next to them.
 
     Args:
@@ -53,8 +53,8 @@ def write_parts(
     with ExitStack() as stack:
         halves = [
             (
-                stack.enter_context(closing(Writer(to / f"{name}.jsonl"))),
-                stack.enter_context(closing(Writer(to / f"{name}.origins"))),
+                stack.enter_context(closing(HashingWriter(to / f"{name}.jsonl"))),
+                stack.enter_context(closing(HashingWriter(to / f"{name}.origins"))),
             )
             for name in NAMES
         ]
@@ -72,7 +72,9 @@ def write_parts(
         for name, (lines, origins) in zip(NAMES, halves, strict=True):
             files[f"{name}.jsonl"] = lines.finish()
             files[f"{name}.origins"] = origins.finish()
-    return Parts(files=files, tokens=dict(zip(NAMES, tokens, strict=True)), examples=examples)
+    return WrittenSplits(
+        files=files, tokens=dict(zip(NAMES, tokens, strict=True)), examples=examples
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ class _Run:
     digests: Sequence[bytes] = ()
 
 
-def _runs(spool: Spool, verdicts: bytearray) -> Iterator[tuple[_Run, bytes]]:
+def _runs(spool: ExampleStore, verdicts: bytearray) -> Iterator[tuple[_Run, bytes]]:
     """Yield what stays, with its canonical lines."""
     columns = zip(
         spool.numbers("size"),
@@ -116,7 +118,7 @@ def _runs(spool: Spool, verdicts: bytearray) -> Iterator[tuple[_Run, bytes]]:
 
 
 def _weighted(run: _Run, data: bytes, weight: float) -> tuple[_Run, bytes]:
-    times = [copies(digest, weight) for digest in run.digests]
+    times = [repeat_count(digest, weight) for digest in run.digests]
     ends = list(accumulate(run.sizes))
     starts = (end - size for end, size in zip(ends, run.sizes, strict=True))
     texts = [data[start:end] for start, end in zip(starts, ends, strict=True)]

@@ -1,6 +1,6 @@
 """Read the rows of a file, each with the line it starts on. One module per format.
 
-In: a `SourceFile`. Out: an iterator of (line, row); a row that cannot be read is an `Unusable` in
+In: a `SourceFile`. Out: an iterator of (line, row); a row that cannot be read is an `DataError` in
 its place. Memory does not grow with the file. What a row means is decided in `shapes`.
 
 Another format is another module with a `read`, and a line in `READERS`.
@@ -10,22 +10,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from controller.data.errors import Unusable
-from controller.data.extras import load
+from controller.data.errors import DataError
+from controller.data.extras import import_extra
 from controller.data.readers import csv_table, json_array, jsonl, text
 from controller.data.readers.jsonl import parse_line
-from controller.data.sources.compression import changed
+from controller.data.sources.compression import file_changed_error
 from controller.data.sources.inspect_file import changed_since
-from controller.data.sources.source_file import Row, SourceFile
+from controller.data.sources.source_file import NumberedRow, SourceFile
 from controller.spec.data import Kind
 
-__all__ = ["READERS", "Late", "Read", "Row", "parse_line", "read_rows"]
+__all__ = ["READERS", "LazyReader", "NumberedRow", "Read", "parse_line", "read_rows"]
 
-Read: TypeAlias = Callable[[SourceFile], Iterator[Row]]
+Read: TypeAlias = Callable[[SourceFile], Iterator[NumberedRow]]
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class LazyReader:
     """A reader whose module needs packages of an extra, and is imported when it is used."""
 
     module: str
@@ -33,13 +33,15 @@ class Late:
     """What it does, as the message says when a package is missing."""
     extra: str = "data"
 
-    def __call__(self, source: SourceFile) -> Iterator[Row]:
+    def __call__(self, source: SourceFile) -> Iterator[NumberedRow]:
         """Yield a file's rows.
 
         Raises:
-            Unusable: A package is not installed.
+            DataError: A package is not installed.
         """
-        rows: Iterator[Row] = load(self.module, extra=self.extra, what=self.what).read(source)
+        rows: Iterator[NumberedRow] = import_extra(
+            self.module, extra=self.extra, what=self.what
+        ).read(source)
         return rows
 
 
@@ -50,18 +52,18 @@ READERS: Mapping[Kind, Read] = {
     "tsv": csv_table.read,
     "text": text.read,
     "markdown": text.read,
-    "html": Late("controller.data.readers.html", "reading HTML"),
-    "parquet": Late("controller.data.readers.parquet", "reading Parquet"),
-    "excel": Late("controller.data.readers.excel", "reading workbooks"),
+    "html": LazyReader("controller.data.readers.html", "reading HTML"),
+    "parquet": LazyReader("controller.data.readers.parquet", "reading Parquet"),
+    "excel": LazyReader("controller.data.readers.excel", "reading workbooks"),
 }
 """A saved dataset (`arrow`) is no file: it is fetched, and then read as what it became."""
 
 
-def read_rows(source: SourceFile) -> Iterator[Row]:
+def read_rows(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the rows of a file.
 
     Whoever wants fewer stops reading, and asks `changed_since` whether what was read can be
-    believed. Read to its end, the last row is an `Unusable` when the file was not the one looked
+    believed. Read to its end, the last row is an `DataError` when the file was not the one looked
     at before.
     """
     line = 1
@@ -69,12 +71,12 @@ def read_rows(source: SourceFile) -> Iterator[Row]:
         for line, row in READERS[source.kind](source):
             yield line, row
         problem = changed_since(source)
-    except Unusable as error:
+    except DataError as error:
         problem = error
     except UnicodeError:
         # All of it was decoded once, when it was looked at.
-        problem = changed()
+        problem = file_changed_error()
     except OSError as error:
-        problem = Unusable(f"cannot be read: {error.strerror or error}")
+        problem = DataError(f"cannot be read: {error.strerror or error}")
     if problem is not None:
         yield line if problem.line is None else problem.line, problem

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.readers.disguise import HEAD, refuse_disguised
 from controller.data.readers.open_file import bounded_lines, open_text
-from controller.data.sources.source_file import Noted, Row, SourceFile
-from controller.data.suggestions import listing, quoted
+from controller.data.sources.source_file import Noted, NumberedRow, SourceFile
+from controller.data.suggestions import join_names, quote
 from controller.spec.data import Source
 
 MAX_FIELD = 16 << 20
@@ -38,7 +38,7 @@ _LONG_NAME = 60
 """Number of characters from which a column's name looks like a text."""
 
 
-def read(source: SourceFile) -> Iterator[Row]:
+def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the rows of a table, each with the line that it starts on."""
     said = source.source
     if source.look.first in "[{" and said.format is None:
@@ -73,13 +73,13 @@ def header(cells: Sequence[str]) -> list[str]:
     """Return the names of the columns.
 
     Raises:
-        Unusable: Two have the same.
+        DataError: Two have the same.
     """
     names = [unicodedata.normalize("NFC", cell.strip()) for cell in cells]
     twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
-        raise Unusable(
-            f"the header names {listing(map(quoted, twice))} more than once",
+        raise DataError(
+            f"the header names {join_names(map(quote, twice))} more than once",
             "Give every column a name of its own, or say that there is no header: header: none",
         )
     return names
@@ -98,7 +98,7 @@ def check_header(rows: Iterable[Iterable[str]], source: Source) -> None:
         source: Source whose spec names the columns.
 
     Raises:
-        Unusable: The names are in a later row; the remedy gives its number.
+        DataError: The names are in a later row; the remedy gives its number.
     """
     if source.columns is None or "header" in source.model_fields_set:
         return
@@ -108,7 +108,7 @@ def check_header(rows: Iterable[Iterable[str]], source: Source) -> None:
         names = {unicodedata.normalize("NFC", cell.strip()) for cell in cells}
         if wanted <= names:
             if first:
-                raise Unusable(
+                raise DataError(
                     f"row {first} is read as the names of the columns, which stand in row {number}",
                     f"Say so: header: {number}",
                     field="header",
@@ -117,9 +117,9 @@ def check_header(rows: Iterable[Iterable[str]], source: Source) -> None:
         first = first or (number if names - {""} else 0)
 
 
-def no_header(wanted: int | str) -> Unusable:
+def no_header(wanted: int | str) -> DataError:
     """Return the error for a table that ends before its header."""
-    return Unusable(
+    return DataError(
         f"there is no row {wanted}, which is to name the columns",
         "Write the number of the row with the names of the columns: header: 2",
         whole=True,
@@ -132,17 +132,17 @@ def doubtful_header(names: Sequence[str], row: int) -> str:
     if not doubtful:
         return ""
     return (
-        f"row {row} names the columns, among them {listing(map(quoted, doubtful))}; "
+        f"row {row} names the columns, among them {join_names(map(quote, doubtful))}; "
         "if it is data, write header: none"
     )
 
 
-def wrong_width(count: int, names: Sequence[str]) -> Unusable:
+def wrong_width(count: int, names: Sequence[str]) -> DataError:
     """Return the error for a row with more or fewer fields than the header."""
     remedy = "Put a field that contains the separator in quotes, or fill the missing ones."
     if len(names) == 1 < count:
         remedy += " If the names of the columns stand further down: header: 2"
-    return Unusable(f"has {count} field{'s'[: count != 1]}; the header has {len(names)}", remedy)
+    return DataError(f"has {count} field{'s'[: count != 1]}; the header has {len(names)}", remedy)
 
 
 def _is_number(text: str) -> bool:
@@ -168,7 +168,7 @@ class _Table:
     note: str = ""
     """Remark on the first row."""
 
-    def rows(self, lines: Iterator[str]) -> Iterator[Row]:
+    def rows(self, lines: Iterator[str]) -> Iterator[NumberedRow]:
         csv.field_size_limit(MAX_FIELD)
         reader = csv.reader(
             lines,
@@ -193,7 +193,7 @@ class _Table:
                 if not self.names and self._takes_names(cells, line):
                     continue
                 yield line, self._row(cells, reader.line_num - before)
-            except Unusable as error:
+            except DataError as error:
                 yield line, error
                 if not self.names:
                     return
@@ -218,7 +218,7 @@ class _Table:
             if self.is_sure or self.delimiter == ",":
                 note = note or f"{swallowed}; if these are rows, write quote: none"
             else:
-                raise Unusable(swallowed, _WAYS)
+                raise DataError(swallowed, _WAYS)
         if len(cells) != len(self.names):
             raise wrong_width(len(cells), self.names)
         row: dict[str, Json] = dict(zip(self.names, cells, strict=True))
@@ -236,24 +236,24 @@ class _Table:
             fits = counts == [last - at, *[last] * (len(counts) - 2), at]
             # Commas and semicolons are common in texts; tabs and bars are rare.
             if fits or self.delimiter not in ",;":
-                name = quoted(self.names[at]) if at <= last else str(at + 1)
+                name = quote(self.names[at]) if at <= last else str(at + 1)
                 return (
                     f"the field {name} begins with a quote mark, goes over {len(counts)} lines "
                     f"and holds {_CALLED.get(self.delimiter, 'separators')}, as rows do"
                 )
         return ""
 
-    def _not_csv(self, error: csv.Error) -> Unusable:
+    def _not_csv(self, error: csv.Error) -> DataError:
         if "field larger" in str(error):
-            return Unusable(
+            return DataError(
                 f"a field is longer than {MAX_FIELD:,} characters",
                 "Close the quote that was opened in this line, or read quote marks as text: "
                 "quote: none",
             )
         if self.quote is None:
-            return Unusable(f"not a record: {error}", "Write the record on one line.")
+            return DataError(f"not a record: {error}", "Write the record on one line.")
         mark = self.quote
-        return Unusable(
+        return DataError(
             f"not a CSV record: {error}",
             f"Put the whole field in quotes, and write a quote inside it twice: {mark}{mark}. "
             "A file whose quote marks are text is read with quote: none",

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.spec.data import Kind
 
 HEAD = 64 << 10
@@ -32,11 +32,11 @@ def refuse_disguised(head: str, kind: Kind) -> None:
         kind: Format that the name indicates.
 
     Raises:
-        Unusable: The format is another; the remedy names it.
+        DataError: The format is another; the remedy names it.
     """
     found = _json_in(head) or ("" if kind in ("csv", "tsv") else _table_in(head))
     if found:
-        raise Unusable(
+        raise DataError(
             f"the file holds {_WHAT[found]}, and is named as {kind}",
             f"Say what it is: format: {found}. To read it as {kind} all the same: format: {kind}",
             whole=True,

@@ -16,8 +16,8 @@ from python_calamine import (
     SheetTypeEnum,
 )
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.lookup import is_same_name
 from controller.data.readers.csv_table import (
     check_header,
@@ -27,8 +27,8 @@ from controller.data.readers.csv_table import (
     numbered,
 )
 from controller.data.readers.json_values import as_json
-from controller.data.sources.source_file import CHUNK, Noted, Row, SourceFile
-from controller.data.suggestions import did_you_mean, listing, quoted
+from controller.data.sources.source_file import CHUNK, Noted, NumberedRow, SourceFile
+from controller.data.suggestions import did_you_mean, join_names, quote
 
 MAX_UNPACKED = 1 << 30
 """Bytes of all parts of a workbook. The sheet of a million full rows has a few hundred million."""
@@ -47,11 +47,11 @@ _TITLES = 50
 _SAVE = "Save it as .xlsx, or as .csv."
 
 
-def read(source: SourceFile) -> Iterator[Row]:
+def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the rows of a sheet, each with its number in the sheet.
 
     Raises:
-        Unusable: It is no workbook, or a locked one; there is no such sheet; two columns have one
+        DataError: It is no workbook, or a locked one; there is no such sheet; two columns have one
             name.
     """
     _check(source)
@@ -61,7 +61,7 @@ def read(source: SourceFile) -> Iterator[Row]:
             check_header((map(str, cells) for cells in sheet.iter_rows()), source.source)
             yield from _rows(sheet, source.source.header)
     except PasswordError:
-        raise Unusable(
+        raise DataError(
             "the workbook is locked with a password", "Save it without one.", whole=True
         ) from None
     except CalamineError as error:
@@ -73,8 +73,8 @@ def read(source: SourceFile) -> Iterator[Row]:
         raise _unreadable(error) from None
 
 
-def _unreadable(error: BaseException) -> Unusable:
-    return Unusable(f"not a workbook that can be read: {error}", _SAVE, whole=True)
+def _unreadable(error: BaseException) -> DataError:
+    return DataError(f"not a workbook that can be read: {error}", _SAVE, whole=True)
 
 
 def _check(source: SourceFile) -> None:
@@ -88,7 +88,7 @@ def _check(source: SourceFile) -> None:
         with zipfile.ZipFile(source.path) as parts:
             size = sum(part.file_size for part in parts.infolist())
             if size > MAX_UNPACKED:
-                raise Unusable(
+                raise DataError(
                     f"the workbook unpacks to {size:,} bytes; at most {MAX_UNPACKED:,} are read",
                     "Save the sheet as .csv.",
                     whole=True,
@@ -113,7 +113,7 @@ def _check_part(part: IO[bytes]) -> None:
         rest = chunk[-_OVERLAP:]
         if max(rows) * max(map(_number, columns)) > MAX_CELLS:
             farthest = max(columns, key=_number).decode()
-            raise Unusable(
+            raise DataError(
                 f"a sheet reaches to column {farthest} and row {max(rows):,}, too many cells",
                 "Delete what stands far from the table, or save the sheet as .csv.",
                 whole=True,
@@ -143,14 +143,16 @@ def _name(book: CalamineWorkbook, asked: str | None) -> str:
         wanted = [asked] if asked in names else alike
     if wanted:
         return wanted[0]
-    raise Unusable(
-        f"there is no sheet {quoted(asked)}" if names else "the workbook has no sheet",
-        f"{did_you_mean(asked or '', names)}The sheets are: {listing(names)}" if names else _SAVE,
+    raise DataError(
+        f"there is no sheet {quote(asked)}" if names else "the workbook has no sheet",
+        f"{did_you_mean(asked or '', names)}The sheets are: {join_names(names)}"
+        if names
+        else _SAVE,
         field="sheet",
     )
 
 
-def _rows(sheet: CalamineSheet, wanted: int | str) -> Iterator[Row]:
+def _rows(sheet: CalamineSheet, wanted: int | str) -> Iterator[NumberedRow]:
     names: list[str] = []
     note = ""
     unnamed: set[int] = set()

@@ -6,12 +6,12 @@ from typing import Any, TypeAlias
 
 import trafilatura
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.readers.csv_table import header, wrong_width
 from controller.data.readers.open_file import open_text
 from controller.data.readers.text import pieces
-from controller.data.sources.source_file import Row, SourceFile
+from controller.data.sources.source_file import NumberedRow, SourceFile
 
 _Element: TypeAlias = Any
 """Lxml has no types."""
@@ -39,21 +39,23 @@ _NO_TEXT = ("script", "style", "noscript", "template", "title")
 _BLOCKS = ("p", "div", "li")
 
 
-def read(source: SourceFile) -> Iterator[Row]:
+def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield what the source's `extract` asks for, each with its number.
 
     Raises:
-        Unusable: The page is too long, or has none of it.
+        DataError: The page is too long, or has none of it.
     """
     with open_text(source) as file:
         page = file.read(MAX_PAGE + 1)
     if len(page) > MAX_PAGE:
-        raise Unusable(f"the page is longer than {MAX_PAGE >> 20} MiB", "Leave it out.", whole=True)
+        raise DataError(
+            f"the page is longer than {MAX_PAGE >> 20} MiB", "Leave it out.", whole=True
+        )
     if "html" not in page[:_BEGINNING].lower():
         page = f"<html><body>{page}</body></html>"
     tree = trafilatura.load_html(page)
     if tree is None:
-        raise Unusable(
+        raise DataError(
             "not an HTML page", "Leave it out, or say what it is: format: text", whole=True
         )
     _check_size(tree)
@@ -73,24 +75,24 @@ def _check_size(tree: _Element) -> None:
         ("a row of the page has {} cells", row, _MAX_ROW),
     ):
         if count > limit:
-            raise Unusable(
+            raise DataError(
                 f"{what.format(f'{count:,}')}; at most {limit:,} are read",
                 "Split the page, or leave it out.",
                 whole=True,
             )
 
 
-def _text(tree: _Element, source: SourceFile) -> Iterator[Row]:
+def _text(tree: _Element, source: SourceFile) -> Iterator[NumberedRow]:
     document = trafilatura.bare_extraction(tree, include_comments=False)
     text = (document.text if document else "") or _all_text(tree)
     if not text:
-        raise Unusable("the page has no text", "Leave it out.", whole=True)
+        raise DataError("the page has no text", "Leave it out.", whole=True)
     title = next(tree.iter("title"), None)
     also: dict[str, Json] = {}
     if title is not None:
         also["title"] = _one_line(title.text_content())
     for number, (_, row) in enumerate(pieces(io.StringIO(text), source), start=1):
-        yield number, row if isinstance(row, Unusable) else {**also, **row}
+        yield number, row if isinstance(row, DataError) else {**also, **row}
 
 
 def _all_text(tree: _Element) -> str:
@@ -103,7 +105,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _tables(tree: _Element) -> Iterator[Row]:
+def _tables(tree: _Element) -> Iterator[NumberedRow]:
     for part in tree.iter("br", *_BLOCKS):
         part.tail = "\n" + (part.tail or "")
         if part.tag in _BLOCKS:
@@ -126,7 +128,7 @@ def _tables(tree: _Element) -> Iterator[Row]:
                     else wrong_width(len(cells), names),
                 )
     if not number:
-        raise Unusable(
+        raise DataError(
             "the page has no table with a header and rows",
             "Mark the names of the columns as <th>, or write extract: text",
             whole=True,

@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TextIO
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.lookup import find_value
 from controller.data.readers import jsonl
 from controller.data.readers.open_file import open_text
-from controller.data.sources.source_file import CHUNK, Row, SourceFile
-from controller.data.suggestions import did_you_mean, listing, quoted
+from controller.data.sources.source_file import CHUNK, NumberedRow, SourceFile
+from controller.data.suggestions import did_you_mean, join_names, quote
 from controller.spec.data import Columns
 
 _TOKEN = 64
@@ -39,10 +39,10 @@ class Item(NamedTuple):
 
     line: int
     """Line on which it begins."""
-    row: dict[str, Json] | Unusable
+    row: dict[str, Json] | DataError
 
 
-def read(source: SourceFile) -> Iterator[Row]:
+def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the objects of an array, numbered; of any other file, one per line."""
     if source.called.is_indexed:
         for number, item in enumerate(items(source), start=1):
@@ -63,16 +63,16 @@ def items(source: SourceFile) -> Iterator[Item]:
                 yield from _below(window, source.source.root, "", source.source.root)
             if window.peek():
                 raise _at(window, "not valid JSON: text after the array", "Remove it.")
-        except Unusable as error:
+        except DataError as error:
             yield Item(window.line, error)
 
 
-def _lines_or_object(source: SourceFile) -> Iterator[Row]:
+def _lines_or_object(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield one object per line, unless the file is one object that holds the rows."""
     rows = jsonl.read(source)
     first = next(rows, None)
     second = next(rows, None)
-    if first is not None and (second is None or isinstance(first[1], Unusable)):
+    if first is not None and (second is None or isinstance(first[1], DataError)):
         _refuse_object(source)
     yield from (row for row in (first, second) if row is not None)
     yield from rows
@@ -82,21 +82,21 @@ def _refuse_object(source: SourceFile) -> None:
     """Refuse a file that is one object with arrays of objects in it.
 
     Raises:
-        Unusable: The file is such an object; the remedy names the keys.
+        DataError: The file is such an object; the remedy names the keys.
     """
     with open_text(source) as text:
         window = _Window(text, source)
         window.peek()
         try:
             value = window.value()
-        except Unusable:
+        except DataError:
             return
         if window.peek() or not isinstance(value, dict) or _is_row(value, source.source.columns):
             return
     roots = list(_roots(value))
     if roots:
-        raise Unusable(
-            f"the file is one object; arrays of objects are in {listing(map(quoted, roots))}",
+        raise DataError(
+            f"the file is one object; arrays of objects are in {join_names(map(quote, roots))}",
             f"Say which array holds the rows: root: {roots[0]}",
             field="root",
             whole=True,
@@ -120,10 +120,8 @@ def _roots(value: dict[str, Json], above: str = "") -> Iterator[str]:
 def _below(window: "_Window", root: str, above: str, whole: str) -> Iterator[Item]:
     """Yield the rows of the array at a path from the object here, and read to the object's end."""
     if window.peek() != "{":
-        what = f"{quoted(above.rstrip('.'))} is" if above else "the file is"
-        raise _at(
-            window, f"{what} not an object with the key {quoted(root)}", "Write another root."
-        )
+        what = f"{quote(above.rstrip('.'))} is" if above else "the file is"
+        raise _at(window, f"{what} not an object with the key {quote(root)}", "Write another root.")
     window.skip()
     names: list[str] = []
     found = ""
@@ -143,7 +141,7 @@ def _below(window: "_Window", root: str, above: str, whole: str) -> Iterator[Ite
             # A literal key with a dot takes precedence.
             window.value()
         elif found:
-            raise _at(window, f"the key {quoted(name)} leads to rows twice", "Rename one of them.")
+            raise _at(window, f"the key {quote(name)} leads to rows twice", "Rename one of them.")
         else:
             found = name
             yield from (
@@ -152,13 +150,13 @@ def _below(window: "_Window", root: str, above: str, whole: str) -> Iterator[Ite
     window.skip()
     if not found:
         near = did_you_mean(root, names)
-        message = f"there is no key {quoted(f'{above}{root}')}"
-        raise Unusable(message, f"{near}There are: {listing(names)}", field="root", whole=True)
+        message = f"there is no key {quote(f'{above}{root}')}"
+        raise DataError(message, f"{near}There are: {join_names(names)}", field="root", whole=True)
 
 
 def _rows_at(window: "_Window", root: str) -> Iterator[Item]:
     if window.peek() != "[":
-        raise _at(window, f"{quoted(root)} is not an array", "Name the key of an array of objects.")
+        raise _at(window, f"{quote(root)} is not an array", "Name the key of an array of objects.")
     yield from _array(window)
 
 
@@ -207,7 +205,7 @@ class _Window:
         """Consume the character that must be here, and continue.
 
         Raises:
-            Unusable: Another character is here.
+            DataError: Another character is here.
         """
         found = self.peek()
         if found != character:
@@ -222,7 +220,7 @@ class _Window:
         """Parse the value that starts here.
 
         Raises:
-            Unusable: It is not JSON, or exceeds the limit.
+            DataError: It is not JSON, or exceeds the limit.
         """
         while True:
             try:
@@ -260,12 +258,12 @@ class _Window:
         return bool(chunk)
 
 
-def _at(window: _Window, message: str, remedy: str) -> Unusable:
-    return Unusable(message, remedy, line=window.line)
+def _at(window: _Window, message: str, remedy: str) -> DataError:
+    return DataError(message, remedy, line=window.line)
 
 
-def _not_json_at(error: json.JSONDecodeError) -> Unusable:
+def _not_json_at(error: json.JSONDecodeError) -> DataError:
     near = error.doc[error.pos : error.pos + _NEAR].partition("\n")[0]
     place = f"at {near!r}" if near else "at the end"
     what = error.msg.removesuffix(" starting at")
-    return Unusable(f"not valid JSON: {what} {place}", "Correct it there.")
+    return DataError(f"not valid JSON: {what} {place}", "Correct it there.")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 
 
 def as_json(value: object) -> Json:

@@ -7,16 +7,16 @@ from typing import NoReturn, TypeVar
 
 from pydantic_core import from_json
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.readers.open_file import open_bytes
-from controller.data.sources.source_file import CHUNK, UTF_8, Row, SourceFile
+from controller.data.sources.source_file import CHUNK, UTF_8, NumberedRow, SourceFile
 
 _BOM = b"\xef\xbb\xbf"
 _Written = TypeVar("_Written", bytes, str)
 
 
-def read(source: SourceFile) -> Iterator[Row]:
+def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the rows of a file with one object a line."""
     with open_bytes(source) as file:
         if source.look.encoding == UTF_8:
@@ -27,7 +27,7 @@ def read(source: SourceFile) -> Iterator[Row]:
             yield from _rows(source, text.readline, "\n", "")
 
 
-def parse_line(written: bytes | str) -> dict[str, Json] | Unusable:
+def parse_line(written: bytes | str) -> dict[str, Json] | DataError:
     """Return the object that a line of JSONL is, or what is wrong with it; bytes are UTF-8."""
     try:
         value: Json = from_json(written, allow_inf_nan=False)
@@ -41,25 +41,25 @@ def decoder() -> json.JSONDecoder:
     return json.JSONDecoder(parse_constant=_not_a_number)
 
 
-def not_a_value(error: Exception) -> Unusable:
+def not_a_value(error: Exception) -> DataError:
     """Return what is said of a value that is written right but cannot be had."""
     message = str(error)
     if isinstance(error, RecursionError):
         message = "nested too deeply; some hundred levels are read"
     elif "digits" in message:
         message = "a number has too many digits"
-    return Unusable(f"not valid JSON: {message}", "Write a plain value in its place.")
+    return DataError(f"not valid JSON: {message}", "Write a plain value in its place.")
 
 
-def not_an_object(value: Json) -> Unusable:
+def not_an_object(value: Json) -> DataError:
     """Return what is said of a row that is something else."""
     if isinstance(value, list):
-        return Unusable(
+        return DataError(
             "a JSON object is expected, not an array",
             "One object per line; a file that is one array is read with format: json",
         )
     names = {str: "a text", bool: "true or false", type(None): "null"}
-    return Unusable(
+    return DataError(
         f"a JSON object is expected, not {names.get(type(value), 'a number')}",
         'Write {"messages": [...]} or name the keys: {"prompt": "...", "completion": "..."}',
     )
@@ -67,7 +67,7 @@ def not_an_object(value: Json) -> Unusable:
 
 def _rows(
     source: SourceFile, readline: Callable[[int], _Written], end: _Written, mark: _Written
-) -> Iterator[Row]:
+) -> Iterator[NumberedRow]:
     line, most = 0, source.MAX_ROW
     while written := readline(most):
         line += 1
@@ -82,18 +82,18 @@ def _rows(
             yield line, parse_line(written)
 
 
-def _parse_slowly(written: bytes | str) -> dict[str, Json] | Unusable:
+def _parse_slowly(written: bytes | str) -> dict[str, Json] | DataError:
     # The fast parser knows no half surrogates and not as many levels; and one must say why.
     try:
         text = written if isinstance(written, str) else written.decode()
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
-        return Unusable(f"byte 0x{byte:02x} is not UTF-8", "Mend that line.")
+        return DataError(f"byte 0x{byte:02x} is not UTF-8", "Mend that line.")
     try:
         # Without its end, which would be where a line that was cut off goes on.
         value: Json = decoder().decode(text.rstrip("\r\n"))
     except json.JSONDecodeError as error:
-        return Unusable(
+        return DataError(
             f"not valid JSON: {error.msg} (column {error.colno})",
             "One object per line; a file that is one array is read with format: json, a table with "
             "format: csv",

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TextIO
 
-from controller.data.sources.compression import Hashed, unpacked
+from controller.data.sources.compression import HashingReader, decompressed
 from controller.data.sources.source_file import SourceFile
 
 
 def open_bytes(source: SourceFile) -> io.BufferedReader:
     """Return the file's bytes, unpacked.
 
-    Reading them raises an `Unusable` where the packing is damaged, and at the end when the file
+    Reading them raises an `DataError` where the packing is damaged, and at the end when the file
     was not the one looked at before.
     """
-    return unpacked(Hashed(source.path, source.look.sha256), source.look.compression)
+    return decompressed(HashingReader(source.path, source.look.sha256), source.look.compression)
 
 
 def open_text(source: SourceFile, newline: str | None = None) -> TextIO:
@@ -32,7 +32,7 @@ def bounded_lines(text: TextIO, source: SourceFile) -> Iterator[str]:
     """Yield the lines of a text.
 
     Raises:
-        Unusable: One is too long to be held.
+        DataError: One is too long to be held.
     """
     most = source.MAX_ROW
     for number, line in enumerate(iter(partial(text.readline, most), ""), start=1):

@@ -7,11 +7,11 @@ import pyarrow as pa
 from pyarrow import compute, types
 from pyarrow.parquet import ParquetFile
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.data.readers.csv_table import header
 from controller.data.readers.json_values import as_json
-from controller.data.sources.source_file import CHUNK, Row, SourceFile
+from controller.data.sources.source_file import CHUNK, NumberedRow, SourceFile
 
 _Arrow: TypeAlias = Any
 """Pyarrow has no types."""
@@ -21,11 +21,11 @@ _BATCH = 8 << 20
 _MOST_ROWS = 5_000
 
 
-def read(source: SourceFile) -> Iterator[Row]:
+def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the rows of a file, each with its number.
 
     Raises:
-        Unusable: It is no Parquet, or damaged, or two columns have one name.
+        DataError: It is no Parquet, or damaged, or two columns have one name.
     """
     try:
         # Not whole column chunks at once, which is as much as somebody chose when writing.
@@ -101,9 +101,9 @@ def _in_microseconds(kind: _Arrow) -> _Arrow:
     return kind
 
 
-def _said(message: str, error: Exception, remedy: str) -> Unusable:
+def _said(message: str, error: Exception, remedy: str) -> DataError:
     if isinstance(error, OSError) and error.errno is not None:
         # The disk's fault and not the file's.
         raise error
     said = str(error).partition("\n")[0].rstrip(".")
-    return Unusable(message, f"{remedy} (pyarrow: {said})", whole=True)
+    return DataError(message, f"{remedy} (pyarrow: {said})", whole=True)

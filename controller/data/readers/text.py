@@ -5,10 +5,10 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Literal, TextIO
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.readers.disguise import HEAD, refuse_disguised
 from controller.data.readers.open_file import bounded_lines, open_text
-from controller.data.sources.source_file import CHUNK, Row, SourceFile
+from controller.data.sources.source_file import CHUNK, NumberedRow, SourceFile
 
 # Where a text may be cut, from the best place to the worst. What is matched ends before the blanks.
 _PARAGRAPH = re.compile(r"(?<=\S)(?=[ \t]*\n[ \t]*\n)")
@@ -29,11 +29,11 @@ _FENCE = re.compile(r"\s{0,3}(```|~~~)")
 _JOINER = "\u200d"
 
 
-def read(source: SourceFile) -> Iterator[Row]:
+def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the pieces of a text, each with the line on which it starts.
 
     Raises:
-        Unusable: The file has another format, and the spec does not declare it as text.
+        DataError: The file has another format, and the spec does not declare it as text.
     """
     if source.source.format is None:
         with open_text(source) as text:
@@ -42,11 +42,11 @@ def read(source: SourceFile) -> Iterator[Row]:
         yield from pieces(text, source)
 
 
-def pieces(text: TextIO, source: SourceFile) -> Iterator[Row]:
+def pieces(text: TextIO, source: SourceFile) -> Iterator[NumberedRow]:
     """Yield what becomes one row each, as the source's `chunk` says.
 
     Raises:
-        Unusable: One is too long to be held.
+        DataError: One is too long to be held.
     """
     chunk = source.source.chunk
     if chunk == "paragraph" and source.kind == "html":
@@ -60,18 +60,18 @@ def pieces(text: TextIO, source: SourceFile) -> Iterator[Row]:
         yield from _gathered(text, source, chunk)
 
 
-def _document(text: TextIO, source: SourceFile) -> Iterator[Row]:
+def _document(text: TextIO, source: SourceFile) -> Iterator[NumberedRow]:
     whole = text.read(source.MAX_ROW + 1)
     if len(whole) > source.MAX_ROW:
         error = source.too_long("the document")
-        raise Unusable(error.message, "Cut it into rows: chunk: paragraph, or chunk: 4000")
+        raise DataError(error.message, "Cut it into rows: chunk: paragraph, or chunk: 4000")
     if not whole.isspace():
         yield 1, {"text": whole.strip()}
 
 
 def _gathered(
     text: TextIO, source: SourceFile, chunk: Literal["paragraph", "line"]
-) -> Iterator[Row]:
+) -> Iterator[NumberedRow]:
     kept: list[str] = []
     start, length, fence = 1, 0, ""
     for number, line in enumerate(bounded_lines(text, source), start=1):
@@ -104,7 +104,7 @@ def _fence_after(line: str, fence: str) -> str:
     return "" if mark[1] == fence else fence
 
 
-def _cut(text: TextIO, most: int) -> Iterator[Row]:
+def _cut(text: TextIO, most: int) -> Iterator[NumberedRow]:
     held, at, line, ended = "", 0, 1, False
     while True:
         blanks = _BLANKS.match(held, at)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from controller.data.storage.external_grouping import Buckets
+from controller.data.storage.external_grouping import GroupByKey
 
 _KEY = 8
 _LISTED = 5
@@ -33,7 +33,7 @@ class Contradictions:
             folder: For scratch files; the caller removes it.
             expected: Approximate number of examples.
         """
-        self._buckets = Buckets(folder, key_bytes=_KEY, expected=expected)
+        self._buckets = GroupByKey(folder, key_bytes=_KEY, expected=expected)
         self._answers = array("Q")
 
     def __enter__(self) -> Self:

@@ -14,13 +14,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from controller.data.cache import Manifest, whole
-from controller.data.dataset import Part
-from controller.data.examples.conversation_view import view
+from controller.data.cache import Manifest, valid_manifest
+from controller.data.dataset import Split
+from controller.data.examples.conversation_view import view_example
 from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import PartName
+from controller.data.report import SplitName
 from controller.data.reports.provenance import read_examples
-from controller.data.storage.external_grouping import Buckets
+from controller.data.storage.external_grouping import GroupByKey
 
 FIRST = 20
 """Examples of each kind that are shown."""
@@ -31,11 +31,11 @@ _SAME, _OTHER, _CHANGED = 0, 1, 2
 _OLD, _NEW = 0, 1
 
 
-class Halves(NamedTuple):
+class DatasetSplits(NamedTuple):
     """Both parts of a dataset."""
 
-    train: Part
-    held_out: Part
+    train: Split
+    held_out: Split
 
     @property
     def digests(self) -> tuple[str, str]:
@@ -84,10 +84,10 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ChangedExample:
     """One example that differs."""
 
-    part: PartName
+    part: SplitName
     """Where it is now, or was."""
     origin: str
     """`file:line`."""
@@ -98,19 +98,19 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class DiffSamples:
     """The first examples of each kind, in the datasets' order."""
 
-    added: tuple[Found, ...]
-    removed: tuple[Found, ...]
-    changed: tuple[Found, ...]
+    added: tuple[ChangedExample, ...]
+    removed: tuple[ChangedExample, ...]
+    changed: tuple[ChangedExample, ...]
 
 
-def earlier_datasets(cache: Path) -> dict[tuple[str, str], Halves]:
+def earlier_datasets(cache: Path) -> dict[tuple[str, str], DatasetSplits]:
     """Return every dataset that is here whole, by the digests of its halves."""
     found = {}
     for folder in (cache / "datasets").glob("[!.]*"):
-        manifest = whole(folder)
+        manifest = valid_manifest(folder)
         if manifest is None:
             continue
         try:
@@ -122,7 +122,7 @@ def earlier_datasets(cache: Path) -> dict[tuple[str, str], Halves]:
     return found
 
 
-def count_differences(old: Halves, new: Halves, scratch: Path) -> Difference:
+def count_differences(old: DatasetSplits, new: DatasetSplits, scratch: Path) -> Difference:
     """Count how two datasets differ.
 
     Args:
@@ -133,7 +133,9 @@ def count_differences(old: Halves, new: Halves, scratch: Path) -> Difference:
     return _Comparison(old, new).run(scratch)
 
 
-def show_differences(old: Halves, new: Halves, scratch: Path) -> tuple[Difference, Shown]:
+def show_differences(
+    old: DatasetSplits, new: DatasetSplits, scratch: Path
+) -> tuple[Difference, DiffSamples]:
     """Count how two datasets differ, and return the first examples that do.
 
     Args:
@@ -148,7 +150,7 @@ def show_differences(old: Halves, new: Halves, scratch: Path) -> tuple[Differenc
 class _Comparison:
     """Marks every example of both datasets; its number counts through train and held-out."""
 
-    def __init__(self, old: Halves, new: Halves) -> None:
+    def __init__(self, old: DatasetSplits, new: DatasetSplits) -> None:
         self._sides = (old, new)
         self._marks = (bytearray(old.examples), bytearray(new.examples))
         # How many examples both begin with, in each half: mostly, rows are appended.
@@ -165,12 +167,12 @@ class _Comparison:
         train, held_out = (self._counts(part) for part in range(len(NAMES)))
         return Difference(train=train, held_out=held_out, moved=self._moved)
 
-    def shown(self) -> Shown:
+    def shown(self) -> DiffSamples:
         added, removed = self._first(_NEW, _OTHER), self._first(_OLD, _OTHER)
         changed = dict(self._pairs)
         new = self._read(_NEW, {*added, *changed})
         old = self._read(_OLD, {*removed, *changed.values()})
-        return Shown(
+        return DiffSamples(
             added=tuple(new[number] for number in added),
             removed=tuple(old[number] for number in removed),
             changed=tuple(
@@ -181,7 +183,7 @@ class _Comparison:
     def _match_lines(self, folder: Path) -> None:
         """Mark every example whose very line is not on the other side."""
         expected = sum(halves.examples for halves in self._sides) - 2 * sum(self._equal)
-        with Buckets(folder, key_bytes=_DIGEST, expected=expected) as buckets:
+        with GroupByKey(folder, key_bytes=_DIGEST, expected=expected) as buckets:
             for side in (_OLD, _NEW):
                 for number, line in self._lines(side):
                     key = blake2b(line, digest_size=_DIGEST).digest()
@@ -214,10 +216,10 @@ class _Comparison:
         expected = sum(len(marks) - marks.count(_SAME) for marks in self._marks)
         if not all(marks.count(_OTHER) for marks in self._marks):
             return
-        with Buckets(folder, key_bytes=_DIGEST, expected=expected) as buckets:
+        with GroupByKey(folder, key_bytes=_DIGEST, expected=expected) as buckets:
             for side in (_OLD, _NEW):
                 for number, line in self._lines(side):
-                    asked = view(line).question if self._marks[side][number] else None
+                    asked = view_example(line).question if self._marks[side][number] else None
                     if asked is not None:
                         key = blake2b(asked.encode(), digest_size=_DIGEST).digest()
                         buckets.add(key, number << 1 | side)
@@ -258,18 +260,20 @@ class _Comparison:
             at = self._marks[side].find(mark, at + 1)
         return found
 
-    def _read(self, side: int, numbers: set[int]) -> dict[int, Found]:
-        found: dict[int, Found] = {}
+    def _read(self, side: int, numbers: set[int]) -> dict[int, ChangedExample]:
+        found: dict[int, ChangedExample] = {}
         start = 0
         for name, part in zip(NAMES, self._sides[side], strict=True):
             wanted = [n - start for n in numbers if start <= n < start + part.examples]
             for at, example in read_examples(part, wanted):
-                found[start + at] = Found(part=name, origin=example.origin, line=example.line)
+                found[start + at] = ChangedExample(
+                    part=name, origin=example.origin, line=example.line
+                )
             start += part.examples
         return found
 
 
-def _common_start(old: Part, new: Part) -> int:
+def _common_start(old: Split, new: Split) -> int:
     if old.digest == new.digest:
         return old.examples
     with old.path.open("rb") as before, new.path.open("rb") as after:
@@ -281,11 +285,11 @@ def _common_start(old: Part, new: Part) -> int:
         return next(differing, min(old.examples, new.examples))
 
 
-def _halves(folder: Path, manifest: Manifest) -> Halves:
+def _halves(folder: Path, manifest: Manifest) -> DatasetSplits:
     files: Any = manifest["files"]
 
-    def part(name: str) -> Part:
-        return Part(
+    def part(name: str) -> Split:
+        return Split(
             path=folder / f"{name}.jsonl",
             origins=folder / f"{name}.origins",
             digest=f"sha256:{files[f'{name}.jsonl']['sha256']}",
@@ -293,4 +297,4 @@ def _halves(folder: Path, manifest: Manifest) -> Halves:
             tokens=None,
         )
 
-    return Halves(*(part(name) for name in NAMES))
+    return DatasetSplits(*(part(name) for name in NAMES))

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from backends.contract.backend import Json
-from controller.data.dataset import Dataset, Part
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.dataset import Dataset, Split
+from controller.data.errors import DataError
 from controller.data.pipeline.row_conditions import Conditions
 from controller.data.pipeline.write_splits import NAMES
 from controller.data.readers import json_array, read_rows
-from controller.data.report import PartName
-from controller.data.resolve_sources import Given
-from controller.data.sources.source_file import Called
+from controller.data.report import SplitName
+from controller.data.resolve_sources import ResolvedFile
+from controller.data.sources.source_file import SourceLabel
 from controller.errors import FtctlError
 
 
@@ -34,10 +34,10 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         """Render as `file:line`, or `file[index]`."""
-        return Called(self.file, self.is_indexed).place(self.line)
+        return SourceLabel(self.file, self.is_indexed).place(self.line)
 
 
-class Kept(NamedTuple):
+class StoredExample(NamedTuple):
     """One example of a dataset."""
 
     line: bytes
@@ -47,16 +47,16 @@ class Kept(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ExamplePosition:
     """Where an example is in a dataset."""
 
-    part: PartName
+    part: SplitName
     number: int
     """From 1 on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class TracedRow:
     """One row of a source's file."""
 
     starts: int
@@ -67,12 +67,12 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
+class RowOutcome:
     """What became of one row."""
 
     origin: Origin
-    row: Row
-    places: tuple[Place, ...]
+    row: TracedRow
+    places: tuple[ExamplePosition, ...]
     """Where it is in the dataset; several for a source that is used several times."""
     reasons: tuple[tuple[str, str], ...]
     """Step and reason, in the order in which they were found."""
@@ -89,7 +89,7 @@ def parse_origin(text: str) -> Origin | None:
     return Origin(file, int(line))
 
 
-def read_examples(part: Part, numbers: Iterable[int]) -> Iterator[tuple[int, Kept]]:
+def read_examples(part: Split, numbers: Iterable[int]) -> Iterator[tuple[int, StoredExample]]:
     """Yield some examples of a part, in order, and read no further than the last.
 
     Args:
@@ -102,21 +102,21 @@ def read_examples(part: Part, numbers: Iterable[int]) -> Iterator[tuple[int, Kep
     with part.path.open("rb") as lines, part.origins.open("rb") as origins:
         for number, (line, origin) in enumerate(zip(lines, origins, strict=True)):
             if number == wanted[-1]:
-                yield number, Kept(line, origin.decode().rstrip("\n"))
+                yield number, StoredExample(line, origin.decode().rstrip("\n"))
                 wanted.pop()
                 if not wanted:
                     return
 
 
-def find_places(dataset: Dataset, origin: Origin) -> tuple[Place, ...]:
+def find_places(dataset: Dataset, origin: Origin) -> tuple[ExamplePosition, ...]:
     """Return where the examples of one line of a source are."""
     looked_for = f"{origin}\n".encode()
     places = []
     for name in NAMES:
-        part: Part = getattr(dataset, name)
+        part: Split = getattr(dataset, name)
         with part.origins.open("rb") as origins:
             places += [
-                Place(part=name, number=number)
+                ExamplePosition(part=name, number=number)
                 for number, line in enumerate(origins, start=1)
                 if line == looked_for
             ]
@@ -135,19 +135,19 @@ def find_reasons(reasons: Path, origin: Origin) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def find_row(given: Given, line: int) -> Row | None:
+def find_row(given: ResolvedFile, line: int) -> TracedRow | None:
     """Return the row that a line of a file belongs to; None when the file ends before.
 
     A row of a table may go over several lines; it is called by the first.
     """
-    found: Row | None = None
+    found: TracedRow | None = None
     for starts, values in read_rows(given.file):
         if starts > line:
             break
-        if isinstance(values, Unusable):
-            found = Row(starts=starts, values=None, problem=values.message)
+        if isinstance(values, DataError):
+            found = TracedRow(starts=starts, values=None, problem=values.message)
         else:
-            found = Row(starts=starts, values=values)
+            found = TracedRow(starts=starts, values=values)
     else:
         # The last row: its end is not known, so only its start is believed.
         if found is not None and found.starts != line:
@@ -155,7 +155,7 @@ def find_row(given: Given, line: int) -> Row | None:
     return found
 
 
-def _number(given: Given, origin: Origin) -> int:
+def _number(given: ResolvedFile, origin: Origin) -> int:
     """Return the number that the reader of a file gives to the row that a person names.
 
     Raises:
@@ -181,13 +181,13 @@ def _number(given: Given, origin: Origin) -> int:
     return last + (first == last == len(lines))
 
 
-def unmet(given: Given, row: Row) -> Sequence[str]:
+def failed_conditions(given: ResolvedFile, row: TracedRow) -> Sequence[str]:
     """Return the conditions of a source that a row does not meet."""
     conditions = Conditions(given.source.where, kind=given.file.kind, is_table=False)
-    return conditions.unmet(row.values or {})
+    return conditions.failed_conditions(row.values or {})
 
 
-def explain(dataset: Dataset, given: Sequence[Given], origin: Origin) -> Fate | None:
+def explain(dataset: Dataset, given: Sequence[ResolvedFile], origin: Origin) -> RowOutcome | None:
     """Return what became of a row; None when there is no such line.
 
     Args:
@@ -205,8 +205,8 @@ def explain(dataset: Dataset, given: Sequence[Given], origin: Origin) -> Fate | 
         reasons = find_reasons(dataset.report.reasons, called)
         places = find_places(dataset, called)
         if not places and all(step == "read" for step, _ in reasons):
-            reasons += tuple(("where", f"{text} is not so") for text in unmet(one, row))
+            reasons += tuple(("where", f"{text} is not so") for text in failed_conditions(one, row))
         if not places and not reasons and one.source.limit is not None:
             reasons = (("limit", f"beyond the first {one.source.limit}"),)
-        return Fate(origin=called, row=row, places=places, reasons=reasons)
+        return RowOutcome(origin=called, row=row, places=places, reasons=reasons)
     return None

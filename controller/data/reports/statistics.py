@@ -15,16 +15,21 @@ from typing import Any, cast
 
 from xxhash import xxh3_64_digest
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.canonical import canonical_json, digest
-from controller.data.dataset import Part
-from controller.data.errors import Unusable
-from controller.data.examples.conversation_view import View, blocks, text_of, view
-from controller.data.extras import load
-from controller.data.pipeline.process_pool import workers
-from controller.data.report import PartName
+from controller.data.dataset import Split
+from controller.data.errors import DataError
+from controller.data.examples.conversation_view import (
+    ExampleView,
+    read_blocks,
+    text_of,
+    view_example,
+)
+from controller.data.extras import import_extra
+from controller.data.pipeline.process_pool import process_pool
+from controller.data.report import SplitName
 from controller.data.reports.contradictions import Contradictions
-from controller.data.storage.memo_file import kept
+from controller.data.storage.memo_file import cached_bytes
 
 MOST_ANSWERS = 50
 """With more different answers than these, nobody looks at a table of them."""
@@ -70,7 +75,7 @@ class Statistics:
     """Why there are no languages, and what to type."""
 
 
-def statistics_of(part: Part, cache: Path) -> Statistics:
+def statistics_of(part: Split, cache: Path) -> Statistics:
     """Return what is in a part.
 
     Args:
@@ -79,19 +84,21 @@ def statistics_of(part: Part, cache: Path) -> Statistics:
     """
     language_of, note = _language_of()
     key = digest([_VERSION, part.digest, language_of is not None])
-    data = kept(cache / "statistics" / key, lambda: _spelt(_counted(part, language_of, cache)))
+    data = cached_bytes(
+        cache / "statistics" / key, lambda: _spelt(_counted(part, language_of, cache))
+    )
     found: dict[str, Any] = json.loads(data)
     found["contradictions"] = tuple(tuple(group) for group in found["contradictions"])
     turns = {int(number): examples for number, examples in found.pop("turns").items()}
     return Statistics(**{**found, "note": note}, turns=turns)
 
 
-def labels(parts: Mapping[PartName, Statistics]) -> dict[str, dict[PartName, int]] | None:
+def labels(parts: Mapping[SplitName, Statistics]) -> dict[str, dict[SplitName, int]] | None:
     """Return how often each part has each answer; None when the answers are no labels.
 
     They are when there are few, and each is given several times on average.
     """
-    counts: dict[PartName, dict[str, int]] = {}
+    counts: dict[SplitName, dict[str, int]] = {}
     for name, one in parts.items():
         if one.answers is None:
             return None
@@ -122,7 +129,7 @@ class _Tally:
     asked: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Hashed question and answer of each example."""
 
-    def add(self, seen: View) -> None:
+    def add(self, seen: ExampleView) -> None:
         self.examples += 1
         roles = [str(message["role"]) for message in seen.messages]
         self.roles.update(roles)
@@ -158,7 +165,7 @@ class _Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
+class _CountLines:
     """What a worker does with a stretch of lines."""
 
     every: int
@@ -171,7 +178,7 @@ class _Look:
         first, block = item
         tally = _Tally()
         for number, line in zip(count(first), block.splitlines(), strict=False):
-            seen = view(line)
+            seen = view_example(line)
             tally.add(seen)
             tally.asked.append(_asked(seen, is_pair=line.startswith(_PAIR)))
             if number % self.every == 0:
@@ -179,7 +186,7 @@ class _Look:
         return tally
 
 
-def _counted(part: Part, language_of: Callable[[str], str] | None, cache: Path) -> Statistics:
+def _counted(part: Split, language_of: Callable[[str], str] | None, cache: Path) -> Statistics:
     tally = _Tally()
     cache.mkdir(parents=True, exist_ok=True)
     # Rounded up, so that no more are sampled than wanted.
@@ -187,9 +194,9 @@ def _counted(part: Part, language_of: Callable[[str], str] | None, cache: Path) 
     with (
         TemporaryDirectory(dir=cache, prefix=".statistics-") as scratch,
         Contradictions(Path(scratch), part.examples) as contradictions,
-        workers(part.path.stat().st_size) as run,
+        process_pool(part.path.stat().st_size) as run,
     ):
-        for one in run(_Look(every=every), _numbered(part.path)):
+        for one in run(_CountLines(every=every), _numbered(part.path)):
             tally.take(one)
             contradictions.add(one.asked)
         found = contradictions.found()
@@ -211,7 +218,7 @@ def _counted(part: Part, language_of: Callable[[str], str] | None, cache: Path) 
     )
 
 
-def _asked(seen: View, *, is_pair: bool) -> tuple[bytes, bytes]:
+def _asked(seen: ExampleView, *, is_pair: bool) -> tuple[bytes, bytes]:
     """Return hashes of question and answer; empty if several answers may be right."""
     if not seen.answered or is_pair:
         return b"", b""
@@ -223,12 +230,12 @@ def _asked(seen: View, *, is_pair: bool) -> tuple[bytes, bytes]:
 
 def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
     first = 0
-    for block in blocks(path):
+    for block in read_blocks(path):
         yield first, block
         first += block.count(b"\n")
 
 
-def _said(seen: View) -> str:
+def _said(seen: ExampleView) -> str:
     if seen.text is not None:
         return seen.text
     said = [one for one in seen.messages if one["role"] not in ("system", "developer", "tool")]
@@ -241,9 +248,9 @@ def _spelt(statistics: Statistics) -> bytes:
 
 def _language_of() -> tuple[Callable[[str], str] | None, str]:
     try:
-        module = load(
+        module = import_extra(
             "controller.data.reports.language", extra="data", what="telling languages apart"
         )
-    except Unusable as error:
+    except DataError as error:
         return None, f"{error.message}: {error.remedy}"
     return module.language_of, ""

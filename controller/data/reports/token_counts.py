@@ -1,6 +1,6 @@
 """How many tokens each example of a dataset has: counted on all cores, once, and kept.
 
-In: a part, and the encoder of its model. Out: a number for each example, in order; and what people
+In: a part, and the inspector of its model. Out: a number for each example, in order; and what people
 ask of such numbers. Memory is four bytes for each; a second look reads nothing but these.
 """
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from backends.contract.backend import Encoder
+from backends.contract.inspector import ExampleInspector
 from controller.canonical import digest
-from controller.data.dataset import Part
-from controller.data.examples.conversation_view import blocks
-from controller.data.pipeline.process_pool import workers
-from controller.data.report import PartName
-from controller.data.storage.memo_file import kept
+from controller.data.dataset import Split
+from controller.data.examples.conversation_view import read_blocks
+from controller.data.pipeline.process_pool import process_pool
+from controller.data.report import SplitName
+from controller.data.storage.memo_file import cached_bytes
 
 _VERSION = 1
 """Raised whenever the file would hold something else."""
@@ -27,33 +27,33 @@ _BINS = 12
 """Bars that a histogram has at most, besides the last one for all that is longer."""
 
 _COUNTED_AT_ONCE = 1_000
-"""Examples that are parsed at once: enough for the encoder, and little memory."""
+"""Examples that are parsed at once: enough for the inspector, and little memory."""
 
 
-def token_lengths(part: Part, encoder: Encoder, cache: Path) -> "array[int]":
+def token_lengths(part: Split, inspector: ExampleInspector, cache: Path) -> "array[int]":
     """Return how many tokens each example is trained as.
 
     Args:
         part: The train or the held-out half.
-        encoder: Of the model.
+        inspector: Of the model.
         cache: Where it is kept.
 
     Raises:
         BackendError: A package is missing, or the tokenizer cannot be read.
     """
-    key = digest([_VERSION, part.digest, encoder.identity])
+    key = digest([_VERSION, part.digest, inspector.identity])
     lengths = array("I")
-    lengths.frombytes(kept(cache / "lengths" / key, lambda: _counted(part, encoder)))
+    lengths.frombytes(cached_bytes(cache / "lengths" / key, lambda: _counted(part, inspector)))
     return lengths
 
 
-def _counted(part: Part, encoder: Encoder) -> bytes:
-    with workers(part.path.stat().st_size) as run:
-        return b"".join(run(_Count(encoder=encoder), blocks(part.path)))
+def _counted(part: Split, inspector: ExampleInspector) -> bytes:
+    with process_pool(part.path.stat().st_size) as run:
+        return b"".join(run(_CountTokens(inspector=inspector), read_blocks(part.path)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class LengthStats:
     """What is asked of many lengths."""
 
     total: int
@@ -65,20 +65,20 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bin:
+class HistogramBin:
     """Examples of about one length."""
 
     low: int
     high: int | None
     """The last length that belongs to it; None for the rest."""
-    counts: Mapping[PartName, int]
+    counts: Mapping[SplitName, int]
     """By part."""
 
 
-def spread(lengths: Iterable[int]) -> Spread:
+def length_stats(lengths: Iterable[int]) -> LengthStats:
     """Return what is asked of the lengths of a part; zeros when there are none."""
     counts = Counter(lengths)
-    return Spread(
+    return LengthStats(
         total=sum(length * examples for length, examples in counts.items()),
         p50=_percentile(counts, 0.5),
         p90=_percentile(counts, 0.9),
@@ -87,7 +87,7 @@ def spread(lengths: Iterable[int]) -> Spread:
     )
 
 
-def histogram(parts: Mapping[PartName, Iterable[int]]) -> tuple[Bin, ...]:
+def histogram(parts: Mapping[SplitName, Iterable[int]]) -> tuple[HistogramBin, ...]:
     """Return how many examples of each part are about so long: at most a dozen bins.
 
     Their width is a round number; what is longer than nearly all the others is in the last one.
@@ -106,11 +106,11 @@ def histogram(parts: Mapping[PartName, Iterable[int]]) -> tuple[Bin, ...]:
     for number in range(start, last + 1):
         low, high = number * width, (number + 1) * width - 1
         found = {name: _between(some, low, high) for name, some in counts.items()}
-        bins.append(Bin(low=low, high=high, counts=found))
+        bins.append(HistogramBin(low=low, high=high, counts=found))
     if max(everything) > bins[-1].low + width - 1:
         low = (last + 1) * width
         found = {name: _between(some, low, max(everything)) for name, some in counts.items()}
-        bins.append(Bin(low=low, high=None, counts=found))
+        bins.append(HistogramBin(low=low, high=None, counts=found))
     return tuple(bins)
 
 
@@ -133,10 +133,10 @@ def _between(counts: Mapping[int, int], low: int, high: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Count:
+class _CountTokens:
     """What a worker does with a stretch of lines."""
 
-    encoder: Encoder
+    inspector: ExampleInspector
 
     def open(self) -> Callable[[bytes], bytes]:
         return self._count
@@ -146,5 +146,5 @@ class _Count:
         lengths = array("I")
         for start in range(0, len(lines), _COUNTED_AT_ONCE):
             some = [json.loads(line) for line in lines[start : start + _COUNTED_AT_ONCE]]
-            lengths.extend(self.encoder.count(some))
+            lengths.extend(self.inspector.count(some))
         return lengths.tobytes()

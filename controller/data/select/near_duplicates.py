@@ -6,10 +6,10 @@ from typing import Any
 
 from controller.data.examples.compared_parts import rest_of, texts_of
 from controller.data.examples.example import parse
-from controller.data.extras import load
+from controller.data.extras import import_extra
 from controller.data.storage.columns import NO_KEY
-from controller.data.storage.example_store import Spool
-from controller.data.storage.external_grouping import Buckets
+from controller.data.storage.example_store import ExampleStore
+from controller.data.storage.external_grouping import GroupByKey
 
 _KEY = 8
 _OFFERED = 3
@@ -22,10 +22,10 @@ _FINE = 128
 """Finer keys of an example, about."""
 
 
-class Alike:
+class NearDuplicates:
     """Finds near duplicates in a spool."""
 
-    def __init__(self, spool: Spool, similarity: float, recipe: int) -> None:
+    def __init__(self, spool: ExampleStore, similarity: float, recipe: int) -> None:
         """Load the packages that compare texts.
 
         Args:
@@ -34,9 +34,9 @@ class Alike:
             recipe: Version of what is compared in addition to texts.
 
         Raises:
-            Unusable: A package of the extra is missing.
+            DataError: A package of the extra is missing.
         """
-        self._near: Any = load(
+        self._near: Any = import_extra(
             "controller.data.select.minhash", extra="data", what="deduplicate: near"
         )
         self._spool = spool
@@ -95,7 +95,7 @@ class Alike:
 
     def _groups(self, keys: Iterator[tuple[bytes, int]], expected: int) -> Iterator[list[int]]:
         """Yield the numbers that share a key."""
-        with Buckets(self._spool.folder, key_bytes=_KEY + 1, expected=expected) as buckets:
+        with GroupByKey(self._spool.folder, key_bytes=_KEY + 1, expected=expected) as buckets:
             for key, number in keys:
                 buckets.add(key, number)
             yield from (group for group in buckets.groups() if len(group) > 1)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.recipes import NEWEST
-from controller.data.report import Effect, PartName, StepName
-from controller.data.select.near_duplicates import Alike
-from controller.data.select.split import seeded_hash, share, strata
-from controller.data.sources.source_file import Called
+from controller.data.report import Effect, SplitName, StepName
+from controller.data.select.near_duplicates import NearDuplicates
+from controller.data.select.split import hash_threshold, seeded_hash, stratum_thresholds
+from controller.data.sources.source_file import SourceLabel
 from controller.data.storage.columns import DIGEST, DROPPED, HELD_OUT, TRAIN, Column
-from controller.data.storage.example_store import Spool
+from controller.data.storage.example_store import ExampleStore
 from controller.spec.data import Data, Fraction, Source
 
 NoteOf: TypeAlias = Callable[[int, StepName, Effect, str], None]
@@ -26,13 +26,13 @@ _KEY = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class SourceSelection:
     """One file of a source, as far as it decides something."""
 
-    part: PartName
+    part: SplitName
     field: str
     """Where its source stands in the spec; a source may have several files."""
-    called: Called
+    called: SourceLabel
     source: Source
 
 
@@ -53,8 +53,12 @@ def columns_for(data: Data) -> frozenset[Column]:
     return frozenset(wanted)
 
 
-def decide(
-    spool: Spool, data: Data, sources: Sequence[Wanted], note: NoteOf, recipe: int = NEWEST
+def select_examples(
+    spool: ExampleStore,
+    data: Data,
+    sources: Sequence[SourceSelection],
+    note: NoteOf,
+    recipe: int = NEWEST,
 ) -> bytearray:
     """Return a verdict for every example of a spool: `TRAIN`, `HELD_OUT` or `DROPPED`.
 
@@ -66,32 +70,32 @@ def decide(
         recipe: Version of what near duplicates compare.
 
     Raises:
-        Unusable: A package of the extra is missing.
+        DataError: A package of the extra is missing.
     """
     verdicts = bytearray()
     for stretch in spool.stretches:
         verdicts += bytes([stretch.verdict]) * stretch.examples
-    decision = _Decision(spool, data, sources, verdicts, note, recipe)
+    selection = _Selection(spool, data, sources, verdicts, note, recipe)
     # First of all: an example that was not drawn is no reason to drop another one.
-    decision.draw_samples()
+    selection.draw_samples()
     if data.prepare.deduplicate != "off":
-        decision.drop_equal()
+        selection.drop_equal()
     if data.prepare.deduplicate == "near":
-        decision.drop_near()
+        selection.drop_near()
     if isinstance(data.held_out, Fraction) and data.held_out.stratify_by is not None:
-        decision.part_by_strata(data.held_out)
-    decision.apply_weights()
+        selection.part_by_strata(data.held_out)
+    selection.apply_weights()
     if _may_leak(data):
-        decision.note_leaks()
+        selection.note_leaks()
     return verdicts
 
 
-def copies(digest: bytes, weight: float) -> int:
+def repeat_count(digest: bytes, weight: float) -> int:
     """Return how often a source's weight puts an example into training."""
     whole = int(weight)
     # The digest's second half: samples are drawn by another hash of all of it.
     chance = int.from_bytes(digest[8:], "big")
-    return whole + (chance < share(weight - whole))
+    return whole + (chance < hash_threshold(weight - whole))
 
 
 def _may_leak(data: Data) -> bool:
@@ -101,12 +105,12 @@ def _may_leak(data: Data) -> bool:
     return True
 
 
-class _Decision:
+class _Selection:
     def __init__(
         self,
-        spool: Spool,
+        spool: ExampleStore,
         data: Data,
-        sources: Sequence[Wanted],
+        sources: Sequence[SourceSelection],
         verdicts: bytearray,
         note: NoteOf,
         recipe: int,
@@ -119,11 +123,11 @@ class _Decision:
         self._note = note
 
     def drop_equal(self) -> None:
-        for number, first in self._spool.equal.repeated(self._verdicts):
+        for number, first in self._spool.equal.duplicates(self._verdicts):
             self._drop(number, "deduplicate", f"the same as {self._where(first, number)}")
 
     def drop_near(self) -> None:
-        alike = Alike(self._spool, self._data.prepare.similarity, self._recipe)
+        alike = NearDuplicates(self._spool, self._data.prepare.similarity, self._recipe)
         root: dict[int, int] = {}
         for number, candidates in alike.candidates(self._verdicts, (HELD_OUT, TRAIN)):
             for first in sorted({root.get(one, one) for one in candidates}):
@@ -140,7 +144,7 @@ class _Decision:
             of_seed = seeded_hash(sample.seed)
             drawn: tuple[int, int] | None = None
             if sample.fraction is not None:
-                drawn = share(sample.fraction), 0
+                drawn = hash_threshold(sample.fraction), 0
             elif sample.examples is not None:
                 # Equal examples have equal hashes: their numbers decide between them.
                 hashes = ((of_seed(one), number) for number, one in self._kept_of(field))
@@ -154,15 +158,15 @@ class _Decision:
         for field, source in {one.field: one.source for one in self._sources}.items():
             if source.weight < 1:
                 for number, digest in self._kept_of(field):
-                    if self._verdicts[number] == TRAIN and not copies(digest, source.weight):
+                    if self._verdicts[number] == TRAIN and not repeat_count(digest, source.weight):
                         self._drop(number, "weight", f"left out by weight {source.weight}")
 
     def part_by_strata(self, fraction: Fraction) -> None:
         hashes = ((key, side) for _, side, key in self._with_strata())
         try:
-            limits = strata(hashes, fraction.fraction)
+            limits = stratum_thresholds(hashes, fraction.fraction)
         except ValueError as error:
-            raise Unusable(
+            raise DataError(
                 f"{fraction.stratify_by!r} has {error}",
                 "Name a column with few values, such as a label, or remove the line.",
                 field="held_out.stratify_by",

@@ -31,12 +31,12 @@ def seeded_hash(seed: int) -> Hash:
     return hash_of
 
 
-def share(fraction: float) -> int:
+def hash_threshold(fraction: float) -> int:
     """Return the number below which this share of all hashes is."""
     return int(fraction * 2**_BITS)
 
 
-def strata(hashes: Iterable[tuple[bytes, int]], fraction: float) -> Mapping[bytes, int]:
+def stratum_thresholds(hashes: Iterable[tuple[bytes, int]], fraction: float) -> Mapping[bytes, int]:
     """Return, for each stratum, the number below which its hashes are held out.
 
     Args:

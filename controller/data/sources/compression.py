@@ -1,6 +1,6 @@
 """Open a file as the bytes that are meant: unpacked from gzip or zstd, and hashed on the way.
 
-In: a path. Out: a stream. Whatever is wrong with the packing is an `Unusable`, raised when the
+In: a path. Out: a stream. Whatever is wrong with the packing is an `DataError`, raised when the
 reading gets there. Memory does not grow with the file, packed or unpacked.
 """
 
@@ -13,23 +13,23 @@ from typing import Protocol
 
 from typing_extensions import Buffer
 
-from controller.data.errors import Unusable
-from controller.data.extras import load
+from controller.data.errors import DataError
+from controller.data.extras import import_extra
 from controller.data.sources.source_file import CHUNK, Compression
-from controller.data.storage.background_writer import Aside
+from controller.data.storage.background_writer import BackgroundTask
 
 # No text in an encoding that is recognised begins with either of these.
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
-class Hashed(io.RawIOBase):
+class HashingReader(io.RawIOBase):
     """A file that knows the digest of what was read from it."""
 
     def __init__(self, path: Path, expected: str = "") -> None:
         self._file = path.open("rb", buffering=0)
         self._sha256 = sha256()
-        self._hash = Aside(self._sha256.update)
+        self._hash = BackgroundTask(self._sha256.update)
         self._expected = expected
 
     def readable(self) -> bool:
@@ -40,12 +40,12 @@ class Hashed(io.RawIOBase):
         """Read the next bytes.
 
         Raises:
-            Unusable: The file ended, and was not the expected one.
+            DataError: The file ended, and was not the expected one.
         """
         count = self._file.readinto(buffer)
         self._hash(bytes(memoryview(buffer)[:count]))
         if not count and self._expected and self.hexdigest() != self._expected:
-            raise changed()
+            raise file_changed_error()
         return count
 
     def hexdigest(self) -> str:
@@ -60,9 +60,9 @@ class Hashed(io.RawIOBase):
         super().close()
 
 
-def changed() -> Unusable:
+def file_changed_error() -> DataError:
     """Return what is said of a file that is not the one looked at any more."""
-    return Unusable("the file changed while it was read", "Run the command again.", whole=True)
+    return DataError("the file changed while it was read", "Run the command again.", whole=True)
 
 
 def compression_of(path: Path) -> Compression:
@@ -78,11 +78,11 @@ def compression_of(path: Path) -> Compression:
     return "zstd" if start == _ZSTD else ""
 
 
-def unpacked(file: Hashed, compression: Compression) -> io.BufferedReader:
+def decompressed(file: HashingReader, compression: Compression) -> io.BufferedReader:
     """Return the bytes that were packed; closing them closes the file.
 
     Raises:
-        Unusable: zstd needs a package that is not installed.
+        DataError: zstd needs a package that is not installed.
     """
     if not compression:
         return io.BufferedReader(file, CHUNK)
@@ -90,7 +90,7 @@ def unpacked(file: Hashed, compression: Compression) -> io.BufferedReader:
     if compression == "gzip":
         inner = gzip.GzipFile(fileobj=io.BufferedReader(file, CHUNK))
     else:
-        module = load("controller.data.sources.zstd", extra="data", what="reading zstd")
+        module = import_extra("controller.data.sources.zstd", extra="data", what="reading zstd")
         inner = module.unzstd(file)
     return io.BufferedReader(_Unpacked(file, inner, compression), CHUNK)
 
@@ -102,7 +102,7 @@ class _Reads(Protocol):
 class _Unpacked(io.RawIOBase):
     """What comes out of a decompressor, whose errors are told apart."""
 
-    def __init__(self, file: Hashed, inner: _Reads, name: str) -> None:
+    def __init__(self, file: HashingReader, inner: _Reads, name: str) -> None:
         self._file = file
         self._inner = inner
         self._name = name
@@ -111,19 +111,19 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        view = memoryview(buffer)
+        view_example = memoryview(buffer)
         try:
-            data = self._inner.read1(len(view))
+            data = self._inner.read1(len(view_example))
         except EOFError:
-            raise Unusable(
+            raise DataError(
                 f"the {self._name} data ends too early: the file was cut off",
                 "Copy it again, whole.",
             ) from None
         except (gzip.BadGzipFile, zlib.error):
-            raise Unusable(
+            raise DataError(
                 f"the {self._name} data is damaged", "Copy it again, or compress it anew."
             ) from None
-        view[: len(data)] = data
+        view_example[: len(data)] = data
         return len(data)
 
     def close(self) -> None:

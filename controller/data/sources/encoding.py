@@ -1,6 +1,6 @@
 """Find the encoding of a text file by reading all of it: UTF-8, UTF-16 or CP949, or the given one.
 
-In: a path. Out: a `Look`, or an `Unusable` with the line that is to blame.
+In: a path. Out: a `FileInfo`, or an `DataError` with the line that is to blame.
 """
 
 import codecs
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from controller.data.errors import Unusable
-from controller.data.sources.compression import Hashed, unpacked
+from controller.data.errors import DataError
+from controller.data.sources.compression import HashingReader, decompressed
 from controller.data.sources.legacy_encodings import judge, readings, spelled
-from controller.data.sources.source_file import CHUNK, UTF_8, Compression, Look
-from controller.data.suggestions import quoted
+from controller.data.sources.source_file import CHUNK, UTF_8, Compression, FileInfo
+from controller.data.suggestions import quote
 
 # Three bytes that are one character of UTF-8 (Hangul among them). CP949 text has them only where a
 # rare hanja meets a syllable of the first quarter, and then rarely before its first other syllable.
@@ -34,7 +34,7 @@ def codec_name(encoding: str) -> str:
     """Return Python's name of the codec for an encoding that a spec names.
 
     Raises:
-        Unusable: There is no such encoding of text.
+        DataError: There is no such encoding of text.
     """
     try:
         name = codecs.lookup(encoding).name
@@ -45,16 +45,16 @@ def codec_name(encoding: str) -> str:
         name = ""
     # No file has these encodings, and some of their errors are not Unicode errors.
     if not name or name.replace("-", "_") in _NO_FILES:
-        raise Unusable(
-            f"there is no encoding {quoted(encoding)}",
+        raise DataError(
+            f"there is no encoding {quote(encoding)}",
             "Write one like utf-8, utf-16, cp949, shift_jis or cp1252.",
         )
     return UTF_8 if name == "utf-8" else name
 
 
-def look_at_text(
+def detect_encoding(
     path: Path, compression: Compression, encoding: str | None, *, in_part: bool = False
-) -> Look:
+) -> FileInfo:
     """Return what a text file is.
 
     Args:
@@ -64,7 +64,7 @@ def look_at_text(
         in_part: Whether it will do to decode the beginning of a large file that is UTF-8.
 
     Raises:
-        Unusable: It is empty, in no known encoding or not in the given one, or has NUL bytes; or
+        DataError: It is empty, in no known encoding or not in the given one, or has NUL bytes; or
             what packs it is damaged.
         OSError: It cannot be read.
     """
@@ -75,7 +75,7 @@ def look_at_text(
         try:
             return _decoded(path, compression, "utf-16")
         except _Undecodable as error:
-            raise Unusable("invalid UTF-16", "Save the file as UTF-8.", line=error.line) from None
+            raise DataError("invalid UTF-16", "Save the file as UTF-8.", line=error.line) from None
     if in_part and not compression and (look := _begun(path)) is not None:
         return look
     try:
@@ -88,14 +88,14 @@ def look_at_text(
     except _Undecodable as as_cp949:
         # The decoder that got further is the right one, and stands where the file is broken.
         broken = max(as_utf8, as_cp949, key=lambda error: error.at)
-        raise Unusable(
+        raise DataError(
             f"byte 0x{broken.byte:02x} is neither UTF-8 nor CP949",
             _remedy(sample, is_utf8=as_utf8.multibyte),
             line=broken.line,
         ) from None
     verdict = judge(sample.decode("cp949", "replace"))
     if as_utf8.multibyte or verdict == "other" or not _is_korean(path, compression):
-        raise Unusable(
+        raise DataError(
             f"byte 0x{as_utf8.byte:02x} is not UTF-8",
             _remedy(sample, is_utf8=as_utf8.multibyte),
             line=as_utf8.line,
@@ -111,8 +111,8 @@ def look_at_text(
 def _sample(path: Path, compression: Compression) -> bytes:
     """Return the first lines that are not ASCII, enough to recognise a language."""
     lines, size, rest = list[bytes](), 0, b""
-    for chunk in _chunks(Hashed(path), compression):
-        if isinstance(chunk, Unusable) or size > _SAMPLE:
+    for chunk in _chunks(HashingReader(path), compression):
+        if isinstance(chunk, DataError) or size > _SAMPLE:
             break
         whole, end, after = (rest + chunk).rpartition(b"\n")
         # The end of the text ends its last line; a line without an end is used as it is.
@@ -136,9 +136,9 @@ def _remedy(sample: bytes, *, is_utf8: bool) -> str:
     return f"Save the file as UTF-8, or name what reads it right: {ways}"
 
 
-def _begun(path: Path) -> Look | None:
+def _begun(path: Path) -> FileInfo | None:
     """Return what a large file is that begins as UTF-8; None where more of it must be decoded."""
-    with Hashed(path) as file:
+    with HashingReader(path) as file:
         start = file.read(CHUNK) or b""
         try:
             text = codecs.getincrementaldecoder(UTF_8)().decode(start)
@@ -149,18 +149,18 @@ def _begun(path: Path) -> Look | None:
             return None
         while file.read(CHUNK):
             pass
-        return Look(sha256=file.hexdigest(), encoding=UTF_8, first=first, decoded=False)
+        return FileInfo(sha256=file.hexdigest(), encoding=UTF_8, first=first, decoded=False)
 
 
 def _start(path: Path, compression: Compression) -> bytes:
-    first = next(_chunks(Hashed(path), compression))
-    if isinstance(first, Unusable):
+    first = next(_chunks(HashingReader(path), compression))
+    if isinstance(first, DataError):
         first.line = 1
         raise first
     return first[: len(codecs.BOM_UTF16_LE)]
 
 
-def _as_said(path: Path, compression: Compression, encoding: str, start: bytes) -> Look:
+def _as_said(path: Path, compression: Compression, encoding: str, start: bytes) -> FileInfo:
     name = codec_name(encoding)
     if name in ("utf-16-le", "utf-16-be") and start in _UTF_16_MARKS:
         # Said with its byte order, the mark would be the first character of the text.
@@ -168,7 +168,7 @@ def _as_said(path: Path, compression: Compression, encoding: str, start: bytes) 
     try:
         return _decoded(path, compression, name)
     except _Undecodable as error:
-        raise Unusable(
+        raise DataError(
             f"byte 0x{error.byte:02x} is not {encoding}",
             "Mend that line, or name another encoding.",
             line=error.line,
@@ -184,15 +184,15 @@ class _Undecodable(Exception):
         self.multibyte = multibyte
 
 
-def _decoded(path: Path, compression: Compression, encoding: str) -> Look:
+def _decoded(path: Path, compression: Compression, encoding: str) -> FileInfo:
     decoder = codecs.getincrementaldecoder(encoding)()
-    file, first, at, multibyte = Hashed(path), "", 0, False
+    file, first, at, multibyte = HashingReader(path), "", 0, False
 
     def line_of(byte: int) -> int:
         return _line_of(path, compression, encoding, byte)
 
     for chunk in _chunks(file, compression):
-        if isinstance(chunk, Unusable):
+        if isinstance(chunk, DataError):
             chunk.line = line_of(at)
             raise chunk
         if encoding in _KEEP_ASCII and b"\0" in chunk:
@@ -217,15 +217,17 @@ def _decoded(path: Path, compression: Compression, encoding: str) -> Look:
         multibyte = multibyte or (not text.isascii() and _UTF8_CHARACTER.search(chunk) is not None)
         at += len(chunk)
     if not first:
-        raise Unusable("the file is empty", "Put rows into it, or name another file.")
-    return Look(sha256=file.hexdigest(), encoding=encoding, first=first, compression=compression)
+        raise DataError("the file is empty", "Put rows into it, or name another file.")
+    return FileInfo(
+        sha256=file.hexdigest(), encoding=encoding, first=first, compression=compression
+    )
 
 
 def _line_of(path: Path, compression: Compression, encoding: str, byte: int) -> int:
     """Return the line of a byte, all before it being whole; only of a broken file it is asked."""
     decoder, line = codecs.getincrementaldecoder(encoding)(), 1
-    for chunk in _chunks(Hashed(path), compression):
-        if isinstance(chunk, Unusable) or byte <= 0:
+    for chunk in _chunks(HashingReader(path), compression):
+        if isinstance(chunk, DataError) or byte <= 0:
             break
         before, byte = chunk[:byte], byte - len(chunk)
         # Bytes are searched several times as fast as text.
@@ -242,44 +244,44 @@ def _is_korean(path: Path, compression: Compression) -> bool:
     """
     decoder = codecs.getincrementaldecoder("cp949")()
     letters: set[str] = set()
-    for chunk in _chunks(Hashed(path), compression):
+    for chunk in _chunks(HashingReader(path), compression):
         if isinstance(chunk, bytes):
             letters.update(decoder.decode(chunk))
     foreign = [letter.encode("cp949") for letter in letters if not letter.isascii()]
     return sum(min(two) < _KS_X_1001 for two in foreign) * 2 <= len(foreign)
 
 
-def _not_as_said(encoding: str, line: int) -> Unusable:
+def _not_as_said(encoding: str, line: int) -> DataError:
     """Return what a codec means that blames no byte: of most, that a mark is not there."""
     if encoding in _MARKED:
-        return Unusable(
+        return DataError(
             f"the file does not begin with a byte order mark, which {encoding} needs",
             f"Say the order: encoding: {encoding}-le, or {encoding}-be; "
             "a file that is UTF-8 needs no encoding.",
             line=1,
         )
-    return Unusable(f"the text is not {encoding}", "Name another encoding: utf-8.", line=line)
+    return DataError(f"the text is not {encoding}", "Name another encoding: utf-8.", line=line)
 
 
-def _has_nul(line: int) -> Unusable:
-    return Unusable(
+def _has_nul(line: int) -> DataError:
+    return DataError(
         "a NUL byte",
         "Take it out. UTF-16 without its mark looks like this too: encoding: utf-16-le",
         line=line,
     )
 
 
-def _chunks(file: Hashed, compression: Compression) -> Iterator[bytes | Unusable]:
+def _chunks(file: HashingReader, compression: Compression) -> Iterator[bytes | DataError]:
     """Yield the file's bytes and, last, an empty chunk that ends the text, or what is damaged."""
     try:
-        with unpacked(file, compression) as stream:
+        with decompressed(file, compression) as stream:
             # Not more than comes at once: what comes before damaged data says in which line it is.
             while chunk := stream.read1(CHUNK):
                 yield chunk
             # What stands after the packed data is part of the digest.
             while file.read(CHUNK):
                 pass
-    except Unusable as error:
+    except DataError as error:
         yield error
         return
     yield b""

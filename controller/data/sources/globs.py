@@ -30,7 +30,7 @@ def walk(base: Path, parts: tuple[str, ...], check: Callable[[Path], Path]) -> I
         check: Is given every folder before it is looked into; raises where it may not be.
 
     Raises:
-        Unusable: By `check`.
+        DataError: By `check`.
     """
     # Several `**` in a row fit what one does; the last part of all fits names.
     wanted = [part for before, part in pairwise(("", *parts)) if (before, part) != ("**", "**")]

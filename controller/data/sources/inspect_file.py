@@ -1,6 +1,6 @@
 """Look at a file's bytes before its rows are read: digest, encoding, first character.
 
-In: a path. Out: a `Look`, or a problem. What was seen of a file is remembered in memos, so that an
+In: a path. Out: a `FileInfo`, or a problem. What was seen of a file is remembered in memos, so that an
 unchanged file is not read again: one by its place and times, one by its git blob.
 """
 
@@ -14,11 +14,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
-from controller.data.sources.compression import Hashed, changed, compression_of
-from controller.data.sources.encoding import codec_name, look_at_text
-from controller.data.sources.source_file import BINARY, CHUNK, UTF_8, Blob, Look, SourceFile
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
+from controller.data.sources.compression import HashingReader, compression_of, file_changed_error
+from controller.data.sources.encoding import codec_name, detect_encoding
+from controller.data.sources.source_file import BINARY, CHUNK, UTF_8, FileInfo, GitBlob, SourceFile
 from controller.spec.data import Kind
 from controller.state_folder import writing_to
 
@@ -37,15 +37,15 @@ Stamp: TypeAlias = tuple[int, ...]
 """Device, inode, size, times of change of the contents and of all that is said of a file."""
 
 
-def look_at(
+def inspect_file(
     path: Path,
     memos: Path,
     *,
     kind: Kind,
     encoding: str | None = None,
-    blob: Blob | None = None,
+    blob: GitBlob | None = None,
     in_part: bool = False,
-) -> Look:
+) -> FileInfo:
     """Return what a file's bytes are, from a memo when the file is surely unchanged.
 
     Args:
@@ -59,7 +59,7 @@ def look_at(
             line of it notices bytes that are not UTF-8, and looks again.
 
     Raises:
-        Unusable: The file is empty or was not fetched by Git LFS, is not in its encoding or in no
+        DataError: The file is empty or was not fetched by Git LFS, is not in its encoding or in no
             known one, has NUL bytes, or its packing is damaged.
         OSError: It cannot be read.
     """
@@ -82,10 +82,10 @@ def look_at(
     return replace(look, stamp=stamp)
 
 
-def look_at_small(path: Path) -> Look | None:
+def inspect_small_file(path: Path) -> FileInfo | None:
     """Return what a file is that is small and UTF-8: read in less time than a memo of it.
 
-    Of any other file None is returned, and `look_at` says what it is.
+    Of any other file None is returned, and `inspect_file` says what it is.
 
     Args:
         path: The file, resolved, of a format that is text in no given encoding.
@@ -107,11 +107,13 @@ def look_at_small(path: Path) -> Look | None:
         return None
     sha256 = hashlib.sha256(data).hexdigest()
     return (
-        Look(sha256=sha256, encoding=UTF_8, first=first, stamp=stamp_of(status)) if first else None
+        FileInfo(sha256=sha256, encoding=UTF_8, first=first, stamp=stamp_of(status))
+        if first
+        else None
     )
 
 
-def changed_since(source: SourceFile) -> Unusable | None:
+def changed_since(source: SourceFile) -> DataError | None:
     """Say whether a file is not any more what it was when it was looked at.
 
     It is read only where its times or its size say that something happened to it.
@@ -121,22 +123,22 @@ def changed_since(source: SourceFile) -> Unusable | None:
     """
     if source.look.stamp in ((), _stamp(source.path)):
         return None
-    return None if _digest(source.path) == source.look.sha256 else changed()
+    return None if _digest(source.path) == source.look.sha256 else file_changed_error()
 
 
-def _look(path: Path, kind: Kind, encoding: str | None, *, in_part: bool) -> Look:
+def _look(path: Path, kind: Kind, encoding: str | None, *, in_part: bool) -> FileInfo:
     with path.open("rb") as file:
         if file.read(len(_LFS)) == _LFS:
-            raise Unusable("only a pointer of Git LFS is here, not the file", "git lfs pull")
+            raise DataError("only a pointer of Git LFS is here, not the file", "git lfs pull")
     if kind not in BINARY:
-        return look_at_text(path, compression_of(path), encoding, in_part=in_part)
+        return detect_encoding(path, compression_of(path), encoding, in_part=in_part)
     if not path.stat().st_size:
-        raise Unusable("the file is empty", "Name another file.")
-    return Look(sha256=_digest(path), encoding="", first="")
+        raise DataError("the file is empty", "Name another file.")
+    return FileInfo(sha256=_digest(path), encoding="", first="")
 
 
 def _digest(path: Path) -> str:
-    with Hashed(path) as file:
+    with HashingReader(path) as file:
         while file.read(CHUNK):
             pass
         return file.hexdigest()
@@ -161,14 +163,14 @@ def _is_before(stamp: Stamp, moment_ns: int) -> bool:
     return max(stamp[3:]) + _TICK_NS < moment_ns
 
 
-def _remembered(memo: Path, stamp: Stamp | None, *, in_part: bool) -> Look | None:
+def _remembered(memo: Path, stamp: Stamp | None, *, in_part: bool) -> FileInfo | None:
     """Return what a memo says of the file with this stamp; of any file without one."""
     try:
         written_ns = memo.stat().st_mtime_ns
         content = json.loads(memo.read_bytes())
         if content["version"] != VERSION:
             return None
-        look = Look(**content["look"])
+        look = FileInfo(**content["look"])
         # As git does: a file touched in the very tick of the memo may have changed after it.
         if stamp is None or (tuple(content["stamp"]) == stamp and max(stamp[3:]) < written_ns):
             return look if look.decoded or in_part else None
@@ -177,7 +179,7 @@ def _remembered(memo: Path, stamp: Stamp | None, *, in_part: bool) -> Look | Non
     return None
 
 
-def _remember(memo: Path, stamp: Stamp, look: Look) -> None:
+def _remember(memo: Path, stamp: Stamp, look: FileInfo) -> None:
     said: Json = {"version": VERSION, "stamp": list(stamp), "look": asdict(replace(look, stamp=()))}
     # A folder that cannot be written is not the fault of the file that was looked at.
     with writing_to(memo.parent):

@@ -1,6 +1,6 @@
 """Find the files that a source of the spec names, and their format.
 
-In: a path or a glob as it is written. Out: `Found` records in a stable order, or an `Unusable`. No
+In: a path or a glob as it is written. Out: `LocatedFile` records in a stable order, or an `DataError`. No
 path leads out of the repository, or to where it keeps what is not data, neither by `..` nor by a
 link. Nothing is read but names and, of packed files, the first bytes.
 """
@@ -12,12 +12,12 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.lookup import is_same_name
 from controller.data.sources.compression import compression_of
 from controller.data.sources.globs import has_wildcard, walk
 from controller.data.sources.source_file import BINARY, Compression
-from controller.data.suggestions import did_you_mean, listing, quoted
+from controller.data.suggestions import did_you_mean, join_names, quote
 from controller.spec.data import Kind, Source
 
 _KINDS: dict[str, Kind] = {
@@ -52,7 +52,7 @@ _NAMES_LOOKED_AT = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class LocatedFile:
     """A file of the repository that rows can be read from, or a saved dataset's folder."""
 
     path: Path
@@ -64,7 +64,7 @@ class Found:
     """True if Arrow wrote the rows, as in Parquet."""
 
 
-def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list[Found]:
+def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list[LocatedFile]:
     """Return what a source with a `path` names: one file, or all that its glob fits.
 
     Args:
@@ -74,12 +74,12 @@ def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list
         state: The state folder, which holds no sources where it is in the repository.
 
     Raises:
-        Unusable: There is no such file, or it may not or cannot be read.
+        DataError: There is no such file, or it may not or cannot be read.
     """
     written = source.path or ""
     if Path(written).is_absolute() or not written.isprintable():
-        raise Unusable(
-            f"{quoted(written)} is not a relative path",
+        raise DataError(
+            f"{quote(written)} is not a relative path",
             "Write it relative to the spec's folder: data/questions.csv",
         )
     resolved, unresolved, resolved_state = _roots(root, state)
@@ -97,8 +97,8 @@ def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list
             return _globbed(place, path)
         return [_found(place, path, written)]
     except OSError as error:
-        raise Unusable(
-            f"{quoted(written)} cannot be read: {error.strerror}",
+        raise DataError(
+            f"{quote(written)} cannot be read: {error.strerror}",
             "Name a file that can, or a glob of some: data/*.csv",
         ) from None
 
@@ -113,7 +113,7 @@ def _roots(root: Path, state: Path) -> tuple[Path, Path, Path]:
     return root.resolve(), root.absolute(), state.resolve()
 
 
-def kind_of(name: str, given: Kind | None = None) -> Kind:
+def detect_format(name: str, given: Kind | None = None) -> Kind:
     """Return a file's format: the given one, or what its ending says.
 
     Args:
@@ -121,17 +121,19 @@ def kind_of(name: str, given: Kind | None = None) -> Kind:
         given: What the spec says.
 
     Raises:
-        Unusable: The ending is none that is known, or says that a packed format is packed again.
+        DataError: The ending is none that is known, or says that a packed format is packed again.
     """
     inner, packed = _unpacked_name(name)
     kind = given or _KINDS.get(PurePosixPath(inner).suffix.lower())
     if kind is None:
-        raise Unusable(
+        raise DataError(
             f"{name!r} has no known ending",
             f"These are read: {', '.join(_KINDS)}; or say it: format: jsonl",
         )
     if packed and kind in BINARY:
-        raise Unusable(f"{name!r} is packed twice", f"Unpack {packed}; {kind} is packed in itself.")
+        raise DataError(
+            f"{name!r} is packed twice", f"Unpack {packed}; {kind} is packed in itself."
+        )
     return kind
 
 
@@ -157,19 +159,19 @@ class _Place:
         try:
             resolved = path if self._has_no_link(path) else path.resolve()
         except (OSError, RuntimeError):
-            raise Unusable(
+            raise DataError(
                 f"{self.shown(path)!r} is a link to itself", "Copy the file in its place."
             ) from None
         if _below(resolved, self.root) is None:
             at = f" at {self.shown(path)!r}" if has_wildcard(self.written) else ""
             if path.is_relative_to(self.root) or path.is_relative_to(self.unresolved):
                 at += " through a link"
-            raise Unusable(
-                f"{quoted(self.written)} leaves the repository{at}",
+            raise DataError(
+                f"{quote(self.written)} leaves the repository{at}",
                 "Copy the file into the repository, beside the spec.",
             )
         if self._is_not_data(resolved) or (path != resolved and self._is_not_data(path)):
-            raise Unusable(
+            raise DataError(
                 f"{self.shown(path)!r} is not data",
                 "Name another file: .git, .env* and the state folder are never read.",
             )
@@ -202,7 +204,7 @@ def _as_on_disk(path: Path, place: _Place) -> Path:
     """Return a path with each name as stored on disk: macOS decomposes letters.
 
     Raises:
-        Unusable: The path leads out of the repository.
+        DataError: The path leads out of the repository.
     """
     if os.path.lexists(path) or str(path).isascii():
         return path
@@ -237,12 +239,12 @@ def _below(path: Path, folder: Path) -> str | None:
     return whole[len(start) :] if whole.startswith(start) else None
 
 
-def _found(place: _Place, path: Path, name: str) -> Found:
+def _found(place: _Place, path: Path, name: str) -> LocatedFile:
     resolved, shown = place.resolved(path), place.shown(path)
     if not shown.isprintable():
         # Origins are lines of UTF-8, and so are messages.
-        raise Unusable(
-            f"the name {quoted(shown)} has characters that cannot be printed",
+        raise DataError(
+            f"the name {quote(shown)} has characters that cannot be printed",
             "Rename it: letters, digits, spaces and signs in UTF-8.",
         )
     try:
@@ -251,26 +253,26 @@ def _found(place: _Place, path: Path, name: str) -> Found:
         mode = 0
     if stat.S_ISDIR(mode):
         if _is_saved_dataset(resolved):
-            return Found(path=resolved, shown=shown, kind="arrow")
-        raise Unusable(f"{shown!r} is not a file", f"Name the files in it: {name}/*.jsonl")
-    kind = kind_of(name, place.format)
+            return LocatedFile(path=resolved, shown=shown, kind="arrow")
+        raise DataError(f"{shown!r} is not a file", f"Name the files in it: {name}/*.jsonl")
+    kind = detect_format(name, place.format)
     if not mode:
-        raise Unusable(f"there is no file {shown!r}", _names_beside(path))
+        raise DataError(f"there is no file {shown!r}", _names_beside(path))
     if not stat.S_ISREG(mode):
-        raise Unusable(f"{shown!r} is not a file", "Name a file.")
+        raise DataError(f"{shown!r} is not a file", "Name a file.")
     if kind == "arrow":
-        raise Unusable(
+        raise DataError(
             f"{shown!r} is not a saved dataset", "Name the folder that save_to_disk wrote."
         )
     _check_packed(resolved, name, shown)
-    return Found(path=resolved, shown=shown, kind=kind, from_arrow=kind == "parquet")
+    return LocatedFile(path=resolved, shown=shown, kind=kind, from_arrow=kind == "parquet")
 
 
-def _globbed(place: _Place, pattern: Path) -> list[Found]:
+def _globbed(place: _Place, pattern: Path) -> list[LocatedFile]:
     base = place.root if pattern.is_relative_to(place.root) else place.unresolved
     if not pattern.is_relative_to(base):
-        raise Unusable(
-            f"{quoted(place.written)} leaves the repository",
+        raise DataError(
+            f"{quote(place.written)} leaves the repository",
             "Copy the files into the repository, beside the spec.",
         )
     paths = {
@@ -284,8 +286,8 @@ def _globbed(place: _Place, pattern: Path) -> list[Found]:
     ]
     if not found:
         start = next(above for above in pattern.parents if not has_wildcard(place.shown(above)))
-        raise Unusable(
-            f"{quoted(place.written)} fits no file",
+        raise DataError(
+            f"{quote(place.written)} fits no file",
             _names_beside(start / pattern.name, guess=False),
         )
     return found
@@ -304,12 +306,12 @@ def _check_packed(path: Path, name: str, shown: str) -> None:
     ending = _unpacked_name(name)[1]
     try:
         if ending and path.stat().st_size and compression_of(path) != _PACKED[ending.lower()]:
-            raise Unusable(
+            raise DataError(
                 f"{shown!r} is no {_PACKED[ending.lower()]} file",
                 f"Compress it, or take {ending} off its name.",
             )
     except OSError as error:
-        raise Unusable(f"{shown!r} cannot be read: {error.strerror}") from None
+        raise DataError(f"{shown!r} cannot be read: {error.strerror}") from None
 
 
 def _names_beside(place: Path, *, guess: bool = True) -> str:
@@ -321,5 +323,5 @@ def _names_beside(place: Path, *, guess: bool = True) -> str:
     nearest = did_you_mean(place.name, names) if guess else ""
     files = [name for name in names if _unpacked_name(name)[0].lower().endswith(tuple(_KINDS))]
     return nearest + (
-        f"There are: {listing(files)}" if files else "No data file is in that folder."
+        f"There are: {join_names(files)}" if files else "No data file is in that folder."
     )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
-from backends.contract.backend import Json
-from controller.data.errors import Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError
 from controller.spec.data import Kind, Source
 
 CHUNK = 1 << 20
@@ -18,11 +18,11 @@ UTF_8 = "utf-8-sig"
 BINARY: frozenset[Kind] = frozenset({"parquet", "excel", "arrow"})
 """Formats that are no text."""
 
-Row: TypeAlias = tuple[int, Mapping[str, Json] | Unusable]
+NumberedRow: TypeAlias = tuple[int, Mapping[str, Json] | DataError]
 """The line of the row (or its number from 1, if lines do not identify rows), and the row."""
 
 
-class Called(NamedTuple):
+class SourceLabel(NamedTuple):
     """A file's name in messages, and how messages refer to its rows."""
 
     shown: str
@@ -57,7 +57,7 @@ Compression: TypeAlias = Literal["", "gzip", "zstd"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
+class GitBlob:
     """What git says that a file is."""
 
     id: str
@@ -67,7 +67,7 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class FileInfo:
     """What the bytes of a file are."""
 
     sha256: str
@@ -98,24 +98,24 @@ class SourceFile:
     shown: str
     """Relative to the repository, as a person would type it."""
     kind: Kind
-    look: Look
+    look: FileInfo
     source: Source
     """The spec's source, for what it says about reading: `delimiter`, `sheet`, `chunk`."""
 
     @property
-    def called(self) -> Called:
+    def called(self) -> SourceLabel:
         """Name of the file and its rows in messages; an array may have all rows on one line."""
         is_array = self.look.first == "[" or self.source.root is not None
-        return Called(self.shown, is_indexed=self.kind == "json" and is_array)
+        return SourceLabel(self.shown, is_indexed=self.kind == "json" and is_array)
 
     @property
     def is_plain_jsonl(self) -> bool:
         """Say whether it is JSONL whose bytes can be parted at line ends as they are."""
         return self.kind == "jsonl" and self.look.encoding == UTF_8 and self.look.compression == ""
 
-    def too_long(self, what: str = "the line") -> Unusable:
+    def too_long(self, what: str = "the line") -> DataError:
         """Return what is said of a row beyond `MAX_ROW`."""
-        return Unusable(
+        return DataError(
             f"{what} is longer than {self.MAX_ROW >> 20} MiB",
             "Part it into several rows, or leave it out.",
         )

@@ -8,7 +8,7 @@ _WORTH = 1 << 16
 """Bytes from which handing over pays."""
 
 
-class Aside:
+class BackgroundTask:
     """Does one thing to every block: hash it, or write it. One thread at a time may use this.
 
     It pays where the thing lets other threads run, as hashing and writing do.

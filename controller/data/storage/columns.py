@@ -61,7 +61,7 @@ _SIGNS: Final[tuple[tuple[Feature, bytes], ...]] = (
 """What stands in a canonical line with a feature, and in no text: there, quotes are escaped."""
 
 
-class Extent(NamedTuple):
+class FileRange(NamedTuple):
     """Where in the spool's folder some lines lie, one after the other."""
 
     file: str
@@ -70,13 +70,13 @@ class Extent(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class ExampleBlock:
     """Examples of one batch, in the order of their source."""
 
     verdict: int
     """`TRAIN` or `HELD_OUT`: where they go unless something else is decided."""
     examples: int
-    lines: Extent | bytes
+    lines: FileRange | bytes
     """The canonical lines, or where they lie."""
     features: frozenset[Feature]
     """What at least one example has."""
@@ -87,7 +87,7 @@ class Page:
 
 
 @dataclass(slots=True)
-class Draft:
+class BlockBuilder:
     """A page while it is written."""
 
     lines: list[bytes] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Draft:
         # At once, while the processor has it at hand.
         self.digests.append(xxh3_128_digest(text))
 
-    def extend(self, other: "Draft", chosen: Sequence[bool]) -> None:
+    def extend(self, other: "BlockBuilder", chosen: Sequence[bool]) -> None:
         """Add what was added to another draft, where chosen."""
         self.lines += compress(other.lines, chosen)
         self.line += compress(other.line, chosen)
@@ -129,7 +129,7 @@ class Draft:
         wanted: frozenset[Column],
         *,
         in_shards: bool,
-    ) -> Page:
+    ) -> ExampleBlock:
         """Return the page, with the lines or after writing them into the spool's folder.
 
         Args:
@@ -156,7 +156,7 @@ class Draft:
         if "bands" in wanted:
             columns["bands"] = b"".join(self.bands)
         signs = _SIGNS[:1] if self.is_plain else _SIGNS
-        return Page(
+        return ExampleBlock(
             verdict=verdict,
             examples=len(self.lines),
             lines=text if spool is None else _write(text, spool),
@@ -166,12 +166,12 @@ class Draft:
         )
 
 
-def _write(lines: bytes, folder: Path) -> Extent:
+def _write(lines: bytes, folder: Path) -> FileRange:
     path = folder / f"lines-{os.getpid()}"
     with path.open("ab") as file:
         offset = file.seek(0, os.SEEK_END)
         file.write(lines)
-    return Extent(path.name, offset, len(lines))
+    return FileRange(path.name, offset, len(lines))
 
 
 def _shards(digests: list[bytes]) -> list[tuple[bytes, bytes]]:

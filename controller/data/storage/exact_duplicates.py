@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import BinaryIO
 
-from controller.data.storage.columns import DIGEST, DROPPED, HELD_OUT, SHARDS, Page
+from controller.data.storage.columns import DIGEST, DROPPED, HELD_OUT, SHARDS, ExampleBlock
 from controller.data.storage.scratch import Scratch, ScratchFile
 
 _HEAD = Struct("<QI")
@@ -14,14 +14,14 @@ _HEAD = Struct("<QI")
 _NUMBER = 4
 
 
-class Equal:
+class DigestShards:
     """Digests of examples, in shards."""
 
     def __init__(self, scratch: Scratch) -> None:
         """Open a scratch file for each shard; the caller closes them."""
         self._files = [scratch.open(f"shard-{number}") for number in range(SHARDS)]
 
-    def add(self, first: int, page: Page) -> None:
+    def add(self, first: int, page: ExampleBlock) -> None:
         """Put a page's digests into their shards.
 
         Args:
@@ -32,7 +32,7 @@ class Equal:
             if numbers:
                 file.write(_HEAD.pack(first, len(numbers) // _NUMBER) + digests + numbers)
 
-    def repeated(self, verdicts: bytearray) -> Iterator[tuple[int, int]]:
+    def duplicates(self, verdicts: bytearray) -> Iterator[tuple[int, int]]:
         """Yield (number, first) for every example that is equal to an earlier one.
 
         Where training and held-out examples are equal, the held-out one counts as the earlier.

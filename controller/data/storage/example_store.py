@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from controller.data.storage.columns import NUMBERS, Column, Extent, Page
-from controller.data.storage.exact_duplicates import Equal
+from controller.data.storage.columns import NUMBERS, Column, ExampleBlock, FileRange
+from controller.data.storage.exact_duplicates import DigestShards
 from controller.data.storage.scratch import Scratch, ScratchFile
 
 _LINES = "lines"
 """Name of the scratch file with the lines that came with their pages."""
 
 
-class Stretch(NamedTuple):
+class BlockRef(NamedTuple):
     """The examples of one page."""
 
     source: int
@@ -27,10 +27,10 @@ class Stretch(NamedTuple):
     first: int
     """Number of its first example."""
     examples: int
-    lines: Extent
+    lines: FileRange
 
 
-class Spool:
+class ExampleStore:
     """Prepared examples, written once and read as often as needed."""
 
     def __init__(self, folder: Path) -> None:
@@ -43,8 +43,8 @@ class Spool:
         self.shared: Path | None = None
         """Where other processes leave lines, once `share` was called."""
         self._scratch = Scratch(folder)
-        self.equal = Equal(self._scratch)
-        self.stretches: list[Stretch] = []
+        self.equal = DigestShards(self._scratch)
+        self.stretches: list[BlockRef] = []
         self.examples = 0
         self._widths: dict[Column, int] = {}
         self._columns: dict[Column, ScratchFile] = {}
@@ -56,16 +56,16 @@ class Spool:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.shared = self.folder
 
-    def add(self, source: int, page: Page) -> None:
+    def add(self, source: int, page: ExampleBlock) -> None:
         """Append a page."""
         if not page.examples:
             return
         lines = page.lines
         if isinstance(lines, bytes):
-            extent = Extent(_LINES, self._own.size, len(lines))
+            extent = FileRange(_LINES, self._own.size, len(lines))
             self._own.write(lines)
             lines = extent
-        stretch = Stretch(source, page.verdict, self.examples, page.examples, lines)
+        stretch = BlockRef(source, page.verdict, self.examples, page.examples, lines)
         self.stretches.append(stretch)
         for name, data in page.columns.items():
             if name not in self._columns:
@@ -86,14 +86,14 @@ class Spool:
         """Say whether a column is there."""
         return name in self._columns
 
-    def numbers(self, name: Column) -> Iterator[tuple[Stretch, "array[int]"]]:
+    def numbers(self, name: Column) -> Iterator[tuple[BlockRef, "array[int]"]]:
         """Yield a column of numbers, page by page, in order."""
         for stretch, data in self._pages(name):
             values = array(NUMBERS[name])
             values.frombytes(data)
             yield stretch, values
 
-    def keys(self, name: Column, size: int) -> Iterator[tuple[Stretch, list[bytes]]]:
+    def keys(self, name: Column, size: int) -> Iterator[tuple[BlockRef, list[bytes]]]:
         """Yield a column of keys of some bytes each, page by page, in order.
 
         Of a column with several keys for each example, all of them, one after the other.
@@ -101,7 +101,7 @@ class Spool:
         for stretch, data in self._pages(name):
             yield stretch, [data[at : at + size] for at in range(0, len(data), size)]
 
-    def read(self, stretch: Stretch) -> bytes:
+    def read(self, stretch: BlockRef) -> bytes:
         """Return the canonical lines of a page."""
         return self._read(stretch, 0, stretch.lines.size)
 
@@ -115,7 +115,7 @@ class Spool:
         *before, size = self._some("size", stretch.first, number - stretch.first + 1)
         return self._read(stretch, sum(before), size)
 
-    def _read(self, stretch: Stretch, start: int, size: int) -> bytes:
+    def _read(self, stretch: BlockRef, start: int, size: int) -> bytes:
         name, offset, _ = stretch.lines
         if name == _LINES:
             return self._own.read(offset + start, size)
@@ -123,14 +123,14 @@ class Spool:
             self._lines[name] = (self.folder / name).open("rb", buffering=0)
         return os.pread(self._lines[name].fileno(), size, offset + start)
 
-    def _pages(self, name: Column) -> Iterator[tuple[Stretch, bytes]]:
+    def _pages(self, name: Column) -> Iterator[tuple[BlockRef, bytes]]:
         if not self.stretches:
             return
         file, width = self._columns[name].stream(), self._widths[name]
         for stretch in self.stretches:
             yield stretch, file.read(stretch.examples * width)
 
-    def _stretch(self, number: int) -> Stretch:
+    def _stretch(self, number: int) -> BlockRef:
         after = bisect_right(self.stretches, number, key=lambda stretch: stretch.first)
         return self.stretches[after - 1]
 

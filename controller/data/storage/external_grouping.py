@@ -22,7 +22,7 @@ _MOST_PARTS = 256
 _BUFFER = 1 << 15
 
 
-class Buckets:
+class GroupByKey:
     """Keys, each with the number of its example."""
 
     def __init__(self, folder: Path, *, key_bytes: int, expected: int) -> None:

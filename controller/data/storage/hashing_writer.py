@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from controller.data.storage.background_writer import Aside
+from controller.data.storage.background_writer import BackgroundTask
 
 _BATCH = 1 << 18
 """Bytes that are hashed and written at once."""
@@ -21,7 +21,7 @@ file system takes to find out whether it changed and to say so reliably after a 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class WrittenFile:
     """One file of a dataset."""
 
     size: int
@@ -29,7 +29,7 @@ class Written:
     lines: int
 
 
-class Writer:
+class HashingWriter:
     """A file that is written once and knows its digest."""
 
     def __init__(self, path: Path) -> None:
@@ -37,8 +37,8 @@ class Writer:
         self._path = path
         self._file: BinaryIO | None = None
         self._sha256 = hashlib.sha256()
-        self._hash = Aside(self._sha256.update)
-        self._write = Aside(self._append)
+        self._hash = BackgroundTask(self._sha256.update)
+        self._write = BackgroundTask(self._append)
         self._pending: list[bytes] = []
         self._waiting = 0
         self._size = 0
@@ -52,7 +52,7 @@ class Writer:
         if self._waiting >= _BATCH:
             self._flush()
 
-    def finish(self) -> Written:
+    def finish(self) -> WrittenFile:
         """Write what is left, force a large file to the disk, and return what the file is."""
         self._flush()
         self._hash.wait()
@@ -61,7 +61,7 @@ class Writer:
             self._file.flush()
             if self._size > SMALL:
                 os.fsync(self._file.fileno())
-        return Written(size=self._size, sha256=self._sha256.hexdigest(), lines=self.lines)
+        return WrittenFile(size=self._size, sha256=self._sha256.hexdigest(), lines=self.lines)
 
     def close(self) -> None:
         """Close the file, finished or not."""

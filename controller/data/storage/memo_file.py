@@ -12,7 +12,7 @@ from backends.atomic_files import write_atomic
 _DIGEST = 32
 
 
-def kept(path: Path, make: Callable[[], bytes]) -> bytes:
+def cached_bytes(path: Path, make: Callable[[], bytes]) -> bytes:
     """Return what a file holds, made when it is not there whole.
 
     Args:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 
 from msgspec.json import Encoder
 
-from backends.contract.backend import Json
-from controller.data.errors import Empty, Unusable
+from backends.contract.inspector import Json
+from controller.data.errors import DataError, EmptyExample
 from controller.data.examples.example import ROLE_AND_CONTENT, Example, Message, map_texts
 from controller.data.examples.validate_calls import check_form
 from controller.data.recipes import NEWEST
-from controller.data.suggestions import quoted
+from controller.data.suggestions import quote
 
 VERSION = 5
 """Of everything that decides the canonical bytes; part of the cache's key."""
@@ -79,12 +79,12 @@ def check(example: Example) -> None:
     """Check that a model can learn from an example.
 
     Raises:
-        Empty: Its question, an answer or its text is empty.
-        Unusable: It cannot for another reason; the message says why.
+        EmptyExample: Its question, an answer or its text is empty.
+        DataError: It cannot for another reason; the message says why.
     """
     if example.text is not None:
         if _is_blank(example.text):
-            raise Empty("the text is empty", "Write it, or delete this row.")
+            raise EmptyExample("the text is empty", "Write it, or delete this row.")
         return
     if example.rejected is not None:
         if type(example.rejected["content"]) is not str:
@@ -95,12 +95,12 @@ def check(example: Example) -> None:
         _check_prompt(role, asked=asked)
         return
     if not answered:
-        raise Unusable(
+        raise DataError(
             "there is no assistant turn to learn from",
             "Add the answer as a turn with the role assistant, or delete this row.",
         )
     if role != "assistant":
-        raise Unusable(
+        raise DataError(
             f"the last turn is the {role}'s, and an answer is missing after it",
             "Add the answer, or delete the turns after the last one.",
         )
@@ -114,8 +114,8 @@ def _check_turns(messages: list[Message]) -> tuple[bool, bool, Json]:
         role = message.get("role")
         content = message["content"]
         if type(role) is not str or role not in ROLES:
-            raise Unusable(
-                f"{quoted(role)} is not a role" if role is not None else "a message has no role",
+            raise DataError(
+                f"{quote(role)} is not a role" if role is not None else "a message has no role",
                 f"The roles are: {', '.join(sorted(ROLES))}.",
             )
         if type(content) is not str:
@@ -136,7 +136,7 @@ def _check_turns(messages: list[Message]) -> tuple[bool, bool, Json]:
 
 def _check_prompt(last_role: Json, *, asked: bool) -> None:
     if not asked or last_role not in {"user", "developer", "system"}:
-        raise Unusable(
+        raise DataError(
             "the conversation does not end with a question",
             "For reinforcement the model answers itself: end with a user turn.",
         )
@@ -218,7 +218,7 @@ def _deep(value: Json) -> Json:
     if isinstance(value, dict):
         normal = {normal_text(key): _deep(item) for key, item in value.items()}
         if len(normal) < len(value):
-            raise Unusable(
+            raise DataError(
                 "an object has two keys that are the same once they are spelt in Unicode NFC",
                 "Rename one of them.",
             )
@@ -233,10 +233,10 @@ def is_opened_by_assistant(messages: list[Message]) -> bool:
     return bool(messages) and messages[0].get("role") == "assistant"
 
 
-def _unasked(*, empty: bool) -> Unusable:
+def _unasked(*, empty: bool) -> DataError:
     if empty:
-        return Empty("the question is empty", "Write the question, or delete this row.")
-    return Unusable("the answer comes before any question", "Put a user turn first.")
+        return EmptyExample("the question is empty", "Write the question, or delete this row.")
+    return DataError("the answer comes before any question", "Put a user turn first.")
 
 
 def _check_content(content: Json, role: str) -> None:
@@ -247,8 +247,8 @@ def _check_content(content: Json, role: str) -> None:
     if content is None and role == "assistant":
         return
     if content is None:
-        raise Unusable(f"the {role}'s message has no content", 'Add "content": "..."')
-    raise Unusable(
+        raise DataError(f"the {role}'s message has no content", 'Add "content": "..."')
+    raise DataError(
         f"the content of the {role}'s message is neither text nor parts",
         'Write "content": "..." or "content": [{"type": "text", "text": "..."}]',
     )
@@ -258,14 +258,14 @@ def _check_answer(message: Message) -> bool:
     """Say whether this answer is learned from."""
     content = message["content"]
     if _is_blank(content) and "tool_calls" not in message and not message.get("refusal"):
-        raise Empty(
+        raise EmptyExample(
             "an answer is empty", "Write the answer of that assistant turn, or delete this row."
         )
     if "tool_calls" in message:
         check_form(message["tool_calls"])
     weight = message.get("weight", 1)
     if weight not in (0, 1) or isinstance(weight, bool):
-        raise Unusable(f"a weight is {quoted(weight)}", "Write 0 or 1.")
+        raise DataError(f"a weight is {quote(weight)}", "Write 0 or 1.")
     return weight == 1
 
 

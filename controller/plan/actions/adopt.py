@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backends.contract.backend import Job, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job
 from controller.plan.actions.base import ActionStyle, BaseAction, Row
 from controller.plan.actions.groups import CancellingAction
 

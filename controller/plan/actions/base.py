@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
-from backends.contract.backend import Estimate, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import Estimate
 from controller.errors import ExitCode
 from controller.render.text import dollars
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from backends.contract.backend import Job, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job
 from controller.plan.actions.base import BaseAction, Cancellation, Row
 from controller.plan.fingerprint import short_id
 

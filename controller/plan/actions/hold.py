@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.errors import ExitCode, Problem
 from controller.plan.actions.base import ActionStyle, BaseAction
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from backends.contract.backend import Job, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job
 from controller.plan.actions.base import ActionStyle, BaseAction
 from controller.plan.actions.retire import Retire
 

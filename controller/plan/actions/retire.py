@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.plan.actions.base import ActionStyle, BaseAction, Row, Turn
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.fingerprint import short_id

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from backends.contract.backend import Estimate, Json
+from backends.contract.inspector import Json
+from backends.contract.jobs import Estimate
 from controller.lockfile.model import DataFacts
 from controller.plan.actions.base import ActionStyle, BaseAction, Row
 from controller.plan.actions.groups import CancellingAction

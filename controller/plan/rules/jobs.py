@@ -1,6 +1,6 @@
 """Rules for a recorded open job. A job of other inputs than the wanted ones is no rule's. Pure."""
 
-from backends.contract.backend import Job, JobState
+from backends.contract.jobs import Job, JobState
 from controller.plan.actions import Action, BlockReason, Resume, Wait
 from controller.plan.state import State, as_recorded
 

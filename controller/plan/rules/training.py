@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
 from controller.lockfile.model import Build
 from controller.plan.actions import Adopt, Blocked, BlockReason, Train
 from controller.plan.fingerprint import diff_inputs, short_id

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Mount, Route
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 
 _log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -23,14 +23,14 @@ _TYPES = {
 
 
 class ApiError(Exception):
-    """A request is refused, and the client is told why.
+    """The error of a refused request, as the client receives it.
 
     Attributes:
-        status: Of HTTP.
-        code: For programs.
-        message: For people.
-        param: The field that is to blame.
-        retry_after_s: When the same request may succeed.
+        status: HTTP status.
+        code: Name of the error, for programs.
+        message: Description of the error, for people.
+        param: Invalid field of the request.
+        retry_after_s: Seconds until the same request may succeed.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ApiError(Exception):
         self._headers = dict(headers or {})
 
     def body(self) -> dict[str, dict[str, str | None]]:
-        """Return the body that says so."""
+        """Return the body of the response."""
         server = self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         kind = "server_error" if server else _TYPES.get(self.status, "invalid_request_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
@@ -72,12 +72,12 @@ class ApiError(Exception):
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """Return the error of a request that says something impossible."""
+    """Return the error of an invalid request."""
     return ApiError(400, code, message, param)
 
 
 def not_found(what: str, name: str, param: str = "id") -> ApiError:
-    """Return the error of a request for something that is not here."""
+    """Return the error of a request for an unknown object."""
     return ApiError(404, "not_found", f"No such {what}: {name[:200]}", param)
 
 
@@ -87,13 +87,13 @@ def too_large(limit: int, what: str) -> ApiError:
 
 
 async def on_api_error(request: Request, error: Exception) -> Response:
-    """Answer with an error of ours."""
+    """Answer with the error that a handler raised."""
     del request
     return error.response() if isinstance(error, ApiError) else await on_defect_of(error)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
-    """Answer when there is no such address, or not with that method."""
+    """Answer a request for an unknown address, or with a method that it does not have."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     message = f"Invalid URL ({request.method} {request.url.path})"
     headers = {}
@@ -128,7 +128,7 @@ async def on_os_error(request: Request, error: Exception) -> Response:
 
 
 async def on_defect(request: Request, error: Exception) -> Response:
-    """Answer when something went wrong that should not; the server prints what."""
+    """Answer a request that met a defect, and log the defect."""
     del request
     return await on_defect_of(error)
 

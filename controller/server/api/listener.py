@@ -5,7 +5,7 @@ import resource
 import uvicorn
 
 from controller.server.api.connections import connection_class
-from controller.server.api.middleware import Gate
+from controller.server.api.middleware import RequestMiddleware
 from controller.server.limits import Limits
 
 _ACCEPTED_AT_ONCE = 100
@@ -19,7 +19,7 @@ _LAST_S = 5
 class HttpServer(uvicorn.Server):
     """A server that waits for running answers before it ends."""
 
-    def __init__(self, app: Gate, limits: Limits) -> None:
+    def __init__(self, app: RequestMiddleware, limits: Limits) -> None:
         files = _allowed_files()
         at_once = max(1, min(_ACCEPTED_AT_ONCE, files // 8))
         own = min(_OWN_FILES, files // 4) + at_once

@@ -17,8 +17,8 @@ from controller.server.api.shutdown import Ending
 from controller.server.limits import Limits
 
 DRAIN_BYTES = 64 << 20
-"""Read of a refused body. Closing a connection on a client that is still sending would take the
-answer away from it; beyond this, that is its own affair."""
+"""Maximum number of bytes read of a refused body. Closing the connection while the client is still
+sending could lose the answer."""
 DRAIN_S = 10.0
 _LINGER_S = 1.0
 """Seconds that a client that is still sending gets to read its answer, before the connection is
@@ -26,8 +26,8 @@ closed. Closed at once, the connection would be reset, and the answer lost (RFC 
 _log = logging.getLogger(__name__)
 
 
-class Gate:
-    """ASGI middleware before everything else."""
+class RequestMiddleware:
+    """ASGI middleware around the whole application."""
 
     def __init__(self, app: ASGIApp, token: str, limits: Limits) -> None:
         self._app = app
@@ -102,7 +102,7 @@ class _Answer:
         await self._send(message)
 
     async def break_off(self, error: ApiError, scope: Scope) -> None:
-        """Tell the client why the answer does not start, or breaks off."""
+        """Send the reason why the answer does not start or breaks off."""
         if self._kind is None:
             await error.response()(scope, self._body.receive, self.send)
         elif not self._over and self._kind.startswith("text/event-stream"):

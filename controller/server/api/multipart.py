@@ -1,4 +1,8 @@
-"""Receiving a file in a multipart form: streamed to the disk while it is hashed, memory flat."""
+"""Receive a file in a multipart form: hashed and written as it arrives, in constant memory.
+
+starlette's own parser writes the file to the system's temporary folder first and accepts a form that
+ends early. Measured with 400 MB, it needs 1.4 to 2.4 times the CPU time, and the disk twice.
+"""
 
 import hashlib
 import os
@@ -14,9 +18,9 @@ from starlette.requests import Request
 from controller.server.api.errors import ApiError, invalid, too_large
 
 FLUSH_BYTES = 1 << 20
-"""Kept in memory before a thread hashes and writes it."""
+"""Bytes kept in memory before a thread hashes and writes them."""
 FIELD_BYTES = 64 << 10
-"""All fields that are no file, together."""
+"""Maximum size of all fields together, without the file."""
 NAME_CHARACTERS = 255
 
 
@@ -26,7 +30,7 @@ class Received:
 
     fields: dict[str, str]
     filename: str
-    """As the client calls it, without folders. Never a name on this disk."""
+    """The client's name for the file, without folders. It is never used as a path here."""
     bytes: int
     sha256: str
 
@@ -35,13 +39,13 @@ async def receive_form(request: Request, name: str, target: Path, limit: int) ->
     """Receive a form whose field `name` is a file.
 
     Args:
-        request: Its body is not read yet.
+        request: A request whose body is not read yet.
         name: The field of the file.
-        target: Where the file goes; the caller removes it if this raises.
-        limit: The file's longest.
+        target: Path to write the file to. The caller removes it after an error.
+        limit: Maximum size of the file, in bytes.
 
     Raises:
-        ApiError: It is no such form, or too long.
+        ApiError: The body is not a form with that file, or it is too long.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary")
@@ -77,13 +81,13 @@ async def receive_form(request: Request, name: str, target: Path, limit: int) ->
         raise invalid(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
     return Received(
         fields={key: bytes(value).decode(errors="replace") for key, value in form.fields.items()},
-        filename=harmless(form.filename),
+        filename=safe_filename(form.filename),
         bytes=form.received,
         sha256=sha256.hexdigest(),
     )
 
 
-def harmless(filename: str) -> str:
+def safe_filename(filename: str) -> str:
     """Return a client's name for a file without folders and control characters."""
     name = PurePosixPath(filename.replace("\\", "/")).name
     return "".join(c for c in name if c.isprintable())[:NAME_CHARACTERS] or "file"
@@ -102,12 +106,12 @@ def _finish(data: bytes, file: BinaryIO, sha256: "hashlib._Hash") -> None:
 
 @dataclass(slots=True, kw_only=True)
 class _Form:
-    """What the parser found so far."""
+    """Parts of the form that the parser has found so far."""
 
     name: str
     limit: int
     pending: bytearray = field(default_factory=bytearray)
-    """Of the file, not written yet."""
+    """Bytes of the file that are not written yet."""
     fields: dict[str, bytearray] = field(default_factory=dict)
     filename: str | None = None
     received: int = 0
@@ -119,34 +123,34 @@ class _Form:
     _in_file: bool = False
 
     def take(self) -> bytes:
-        """Return what waits to be written, which waits no more."""
+        """Return the pending bytes, and clear them."""
         data = bytes(self.pending)
         self.pending.clear()
         return data
 
     def on_part_begin(self) -> None:
-        """A part begins."""
+        """Start a part."""
         self._disposition = b""
         self._in_file = False
         self._field = None
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
-        """Some of a header's name."""
+        """Add to a header's name."""
         self._header += data[start:end]
 
     def on_header_value(self, data: bytes, start: int, end: int) -> None:
-        """Some of a header's value."""
+        """Add to a header's value."""
         self._value += data[start:end]
 
     def on_header_end(self) -> None:
-        """A header of the part is whole."""
+        """Use a complete header of the part."""
         if self._header.lower() == b"content-disposition":
             self._disposition = bytes(self._value)
         self._header.clear()
         self._value.clear()
 
     def on_headers_finished(self) -> None:
-        """The part's headers are over: it is the file, or a field."""
+        """Decide from the part's headers whether it is the file or a field."""
         _, options = parse_options_header(self._disposition)
         name = options.get(b"name", b"").decode(errors="replace")
         if name != self.name:
@@ -158,7 +162,7 @@ class _Form:
             self.filename = options.get(b"filename", b"file").decode(errors="replace")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        """Some of the part's content."""
+        """Add to the part's content."""
         if self._in_file:
             self.received += end - start
             if self.received > self.limit:
@@ -170,5 +174,5 @@ class _Form:
                 raise ApiError(413, "request_too_large", "The form's fields are too long.")
 
     def on_end(self) -> None:
-        """The form is whole."""
+        """Note that the form is complete."""
         self.complete = True

@@ -1,4 +1,4 @@
-"""Reading what a request says: its JSON, checked, and the cursor of a list."""
+"""Read requests: the validated JSON body, and the cursor of a list."""
 
 import difflib
 from collections.abc import Collection, Sequence
@@ -12,7 +12,7 @@ from controller.spec.yaml import dotted
 
 
 class Body(BaseModel):
-    """Settings shared by every request body. What is not known is ignored: the protocol grows."""
+    """Settings shared by every request body. Unknown keys are ignored, since the protocol grows."""
 
     model_config = ConfigDict(
         strict=True, extra="ignore", frozen=True, use_attribute_docstrings=True
@@ -20,7 +20,7 @@ class Body(BaseModel):
 
 
 class Named(Protocol):
-    """What has an ID."""
+    """An object with an ID."""
 
     @property
     def id(self) -> str:
@@ -85,7 +85,7 @@ def _refused(error: ValidationError, known: Collection[str]) -> ApiError:
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "")
         return invalid(f"Could not parse the JSON body of the request: {reason}", None, None)
-    # Tags of a union's branches are no part of what was written.
+    # pydantic adds tags of a union's branches, which the client did not write.
     param = dotted(tuple(part for part in first["loc"] if not str(part).startswith("<")))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
@@ -101,7 +101,7 @@ def whole_number(request: Request, name: str, default: int, most: int) -> int:
     """Return a number of the query.
 
     Raises:
-        ApiError: It is none, or out of range.
+        ApiError: The value is not a whole number, or is out of range.
     """
     text = request.query_params.get(name)
     if text is None:
@@ -112,10 +112,10 @@ def whole_number(request: Request, name: str, default: int, most: int) -> int:
 
 
 def page(items: Sequence[N], request: Request, *, default: int, most: int) -> tuple[list[N], bool]:
-    """Return the page of a list that a request asks for, and whether there is more.
+    """Return the requested page of a list, and whether there are more items.
 
     Raises:
-        ApiError: The cursor names nothing in the list.
+        ApiError: The cursor is not an ID in the list.
     """
     limit = whole_number(request, "limit", default, most)
     after = request.query_params.get("after")

@@ -11,8 +11,8 @@ from typing import TypeAlias
 from pydantic import JsonValue
 from starlette.requests import Request
 
-from backends.contract.backend import BackendError
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk
+from backends.contract.errors import BackendError
 from controller.server.api.errors import ApiError
 
 Pieces: TypeAlias = AsyncGenerator[tuple[int, Chunk], None]

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from backends.contract.backend import Json
+from backends.contract.inspector import Json
 from controller.server.api.errors import invalid
 
 ROLES = ("system", "developer", "user", "assistant", "tool")

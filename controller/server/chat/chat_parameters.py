@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from backends.contract.backend import Sampling
+from backends.contract.completions import Sampling
 from controller.server.api.errors import ApiError, invalid
 from controller.server.api.requests import unknown_parameter
 from controller.server.chat.chat_messages import (

@@ -8,14 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from backends.contract.backend import (
-    BackendError,
-    ModelMissing,
-    Prompt,
-    PromptRefused,
-    PromptTooLong,
-    Sampling,
-)
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused, PromptTooLong
 from controller.server.api.errors import ApiError
 from controller.server.api.requests import read_body
 from controller.server.chat.chat_answers import Pieces, Shape, events, whole
@@ -29,14 +23,14 @@ from controller.server.chat.chat_parameters import (
 )
 from controller.server.chat.engines import EnginePool, answer
 from controller.server.limits import Limits
-from controller.server.model_catalog import Catalog, Served, missing
+from controller.server.model_catalog import Catalog, ModelTarget, missing
 
 UNFORCED = "x-ftctl-unforced"
 """Header that lists the parameters passed to the model, but not enforced in its answer."""
 
 
 class ChatRoutes:
-    """Answers conversations."""
+    """The endpoint for chat completions."""
 
     def __init__(self, catalog: Catalog, engines: EnginePool, limits: Limits) -> None:
         self._catalog = catalog
@@ -44,7 +38,7 @@ class ChatRoutes:
         self._limits = limits
 
     def routes(self) -> list[Route]:
-        """Return the addresses."""
+        """Return the routes."""
         return [Route("/chat/completions", self.create, methods=["POST"])]
 
     async def create(self, request: Request) -> Response:
@@ -77,15 +71,15 @@ class ChatRoutes:
         except BackendError as error:
             raise refused(error) from None
 
-    async def _served(self, name: str) -> Served:
+    async def _served(self, name: str) -> ModelTarget:
         try:
-            return await run_sync(self._catalog.serve, name)
+            return await run_sync(self._catalog.resolve, name)
         except BackendError as error:
             message = f"The model '{name}' cannot be served: {error.message}."
             raise ApiError(404, "model_not_served", message, "model") from None
 
     async def _pieces(
-        self, served: Served, given: ChatRequest, drawn: Sequence[Sampling]
+        self, served: ModelTarget, given: ChatRequest, drawn: Sequence[Sampling]
     ) -> Pieces:
         tools = [tool.shown() for tool in given.tools or () if given.wants_tools]
         prompt = Prompt(messages=as_prompt(given.messages), tools=tools)

@@ -1,4 +1,4 @@
-"""Base models kept loaded for chat, and answers as they are made: blocking engines, async readers."""
+"""Engines with loaded base models, and async readers of the chunks that they generate."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,16 @@ from typing import TypeAlias
 
 from anyio.to_thread import run_sync
 
-from backends.contract.backend import Backend, BackendError, BaseModel, Engine, Prompt, Sampling
-from backends.contract.chat import Chunk
+from backends.contract.backend import Backend
+from backends.contract.completions import Chunk, Engine, Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from controller.server.api.errors import ApiError
 from controller.server.limits import Limits
 
 _log = logging.getLogger(__name__)
 Item: TypeAlias = "tuple[int, Chunk | BaseException | None]"
-"""Which answer, and: a piece of it, what went wrong, or None at its end."""
+"""Number of an answer with a chunk of it, an error, or None at its end."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,23 +31,23 @@ class _Loaded:
 
 
 class EnginePool:
-    """Opens an engine when it is first needed, shares it, closes it when it was idle for long."""
+    """Shared engines, opened at their first use and closed when idle for `engine_idle_s`."""
 
     def __init__(self, backend: Backend, limits: Limits) -> None:
         self._backend = backend
         self._limits = limits
         self._loaded: dict[str, _Loaded] = {}
-        """By the base model's identity."""
+        """Engines by the identity of their base model."""
         self._opening = asyncio.Lock()
         self._answering = 0
 
     @contextlib.asynccontextmanager
     async def use(self, base: BaseModel, answers: int) -> AsyncIterator[Engine]:
-        """Hold an engine for some answers.
+        """Keep an engine open for some answers.
 
         Args:
             base: The base model.
-            answers: How many are asked for at once.
+            answers: Number of answers to generate at once.
 
         Raises:
             ApiError: The server is busy.
@@ -67,7 +69,7 @@ class EnginePool:
             self._answering -= answers
 
     async def sweep(self) -> None:
-        """Close what nobody has asked for a while."""
+        """Close the engines that have been idle for `engine_idle_s`."""
         now = time.monotonic()
         for identity, loaded in list(self._loaded.items()):
             if not loaded.users and now - loaded.used_s > self._limits.engine_idle_s:
@@ -75,7 +77,7 @@ class EnginePool:
                 await self._close(loaded)
 
     async def close(self) -> None:
-        """Close all engines, also those that are answering."""
+        """Close all engines, including those that are generating."""
         while self._loaded:
             _, loaded = self._loaded.popitem()
             await self._close(loaded)
@@ -112,18 +114,18 @@ async def answer(
 ) -> AsyncGenerator[tuple[int, Chunk], None]:
     """Stream several answers to one prompt, each with the number of its sampling.
 
-    Each is read from the engine by a thread of its own. When the reader goes away, they stop at
-    their next piece.
+    A thread of its own reads each answer from the engine. If the client disconnects, the threads
+    stop at their next chunk.
 
     Raises:
-        BackendError: The engine cannot answer.
+        BackendError: The engine failed.
     """
     queue: asyncio.Queue[Item] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     stop = threading.Event()
 
     def put(item: Item) -> None:
-        # The loop is closed when the server ends while an answer is being made.
+        # The loop is already closed if the server ends during an answer.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(queue.put_nowait, item)
 

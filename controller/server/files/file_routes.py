@@ -1,4 +1,4 @@
-"""The addresses below `/v1/files`."""
+"""The endpoints below `/v1/files`."""
 
 import time
 
@@ -18,14 +18,14 @@ LIST_MOST = 10_000
 
 
 class FileRoutes:
-    """Answers requests about files."""
+    """The endpoints for files."""
 
     def __init__(self, files: FileStore, limits: Limits) -> None:
         self._files = files
         self._limits = limits
 
     def routes(self) -> list[Route]:
-        """Return the addresses."""
+        """Return the routes."""
         return [
             Route("/files", self.create, methods=["POST"]),
             Route("/files", self.index, methods=["GET"]),
@@ -60,7 +60,7 @@ class FileRoutes:
         return JSONResponse(record.as_json())
 
     async def index(self, request: Request) -> Response:
-        """List files, newest first unless asked otherwise."""
+        """List files, newest first by default."""
         order = request.query_params.get("order", "desc")
         if order not in {"asc", "desc"}:
             raise invalid("'order' must be asc or desc.", "order", "invalid_value")

@@ -1,4 +1,4 @@
-"""Files: received, kept under their IDs, listed, sent back."""
+"""Storage of the files that clients upload, by ID."""
 
 import time
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ from pydantic_core import from_json
 from backends.atomic_files import sync_folder
 from controller.server.api.errors import ApiError, invalid, not_found
 from controller.server.limits import Limits
-from controller.server.record_store import Records, new_id
+from controller.server.record_store import RecordStore, new_id
 
 FINE_TUNE: Final = "fine-tune"
 RESULTS: Final = "fine-tune-results"
 PURPOSES: Final = (FINE_TUNE, "assistants", "batch", "vision", "user_data", "evals")
-"""What an uploaded file may be for; only the first is of use here."""
+"""Purposes that the protocol allows; only files with the first are used here."""
 EXPIRES_S: Final = (3600, 2_592_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRecord:
-    """What is known of one file."""
+    """Metadata of one file."""
 
     id: str
     created_s: float
@@ -49,14 +49,14 @@ class FileRecord:
 
 
 class FileStore:
-    """Files below one folder: `<id>.json` says what `<id>.bin` is."""
+    """Files in one folder: `<id>.bin` has the content, `<id>.json` the metadata."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self._folder = folder
         self._limits = limits
-        self.records = Records(folder, FileRecord)
+        self.records = RecordStore(folder, FileRecord)
         for path in folder.glob("*.bin"):
-            # Left by a crash between content and record, which were never acknowledged.
+            # A crash between content and record left this file, which was never acknowledged.
             if self.records.get(path.stem) is None:
                 path.unlink()
         self.incoming = folder / ".incoming"
@@ -65,10 +65,10 @@ class FileStore:
             path.unlink()
 
     def get(self, file_id: str, param: str = "id") -> FileRecord:
-        """Return what is known of a file.
+        """Return the metadata of a file.
 
         Raises:
-            ApiError: There is none with that ID.
+            ApiError: No file has that ID.
         """
         record = self.records.get(file_id)
         if record is None or (record.expires_s or time.time() + 1) <= time.time():
@@ -76,34 +76,34 @@ class FileStore:
         return record
 
     def content(self, record: FileRecord) -> Path:
-        """Return where a file's content is."""
+        """Return the path of a file's content."""
         return self._folder / f"{record.id}.bin"
 
     def temporary(self) -> Path:
-        """Return a new place for a file that is being received."""
+        """Return a new path for a file that is being received."""
         return self.incoming / new_id("")
 
     def check_room(self) -> None:
-        """Make sure that one more file is allowed.
+        """Check that one more file is allowed.
 
         Raises:
-            ApiError: There are too many.
+            ApiError: The server has its maximum number of files.
         """
         if len(self.records) >= self._limits.files:
             message = f"This server keeps {self._limits.files:,} files. Delete some first."
             raise ApiError(403, "file_limit_exceeded", message)
 
     async def adopt(self, temporary: Path, record: FileRecord) -> FileRecord:
-        """Keep a received file, durable in this order: content, its name, the record."""
+        """Store a received file: first the content, then its name, then the record."""
         await anyio.to_thread.run_sync(self._adopt, temporary, record)
         return record
 
     async def remove(self, record: FileRecord) -> None:
-        """Delete a file, its record first."""
+        """Delete the record of a file, then the file."""
         await anyio.to_thread.run_sync(self._remove, record)
 
     async def sweep(self) -> None:
-        """Delete what has expired."""
+        """Delete expired files."""
         for record in self.records.oldest_first():
             if record.expires_s is not None and record.expires_s <= time.time():
                 await self.remove(record)
@@ -123,10 +123,10 @@ class FileStore:
 
 
 def checked_purpose(purpose: str | None) -> str:
-    """Return the purpose of an uploaded file.
+    """Check the purpose of an uploaded file, and return it.
 
     Raises:
-        ApiError: It is not one of the protocol's.
+        ApiError: The protocol does not have that purpose.
     """
     if purpose in PURPOSES:
         return str(purpose)
@@ -137,7 +137,7 @@ def checked_purpose(purpose: str | None) -> str:
 
 
 def expiry(fields: Mapping[str, str], now_s: float) -> float | None:
-    """Return when a file expires, from the fields of a form.
+    """Return the time at which a file expires, from the fields of a form.
 
     Both forms of the field are accepted: `expires_after[seconds]` with `expires_after[anchor]`, and
     `expires_after` with both as JSON.

@@ -1,4 +1,4 @@
-"""Uploads: a file that arrives in parts, below `/v1/uploads`."""
+"""The endpoints below `/v1/uploads`, for files that arrive in parts."""
 
 import hashlib
 import os
@@ -15,20 +15,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from controller.server.api.errors import ApiError, invalid, not_found
-from controller.server.api.multipart import harmless, receive_form
+from controller.server.api.multipart import receive_form, safe_filename
 from controller.server.api.requests import Body, read_body
 from controller.server.files.file_store import EXPIRES_S, FileRecord, FileStore, checked_purpose
 from controller.server.limits import Limits
-from controller.server.record_store import Records, new_id
+from controller.server.record_store import RecordStore, new_id
 
 CHUNK = 1 << 20
 KEPT_S = 86_400
-"""How long an upload that has ended may still be asked for."""
+"""Seconds for which the record of an ended upload is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadRecord:
-    """One upload, whatever became of it."""
+    """One upload, pending or ended."""
 
     id: str
     created_s: float
@@ -36,26 +36,26 @@ class UploadRecord:
     purpose: str
     bytes: int
     expires_s: float
-    """When it expires if it is not completed."""
+    """Time at which the upload expires unless completed."""
     keep_s: float | None
-    """How long its file is kept; None for ever."""
+    """Seconds for which its file is kept; None for no limit."""
     status: Literal["pending", "completed", "cancelled", "expired"] = "pending"
 
     @property
     def file_id(self) -> str:
-        """The ID of its file; follows from its own, so that completing may be repeated."""
+        """The ID of its file, derived from its own, so that completing may be repeated."""
         return f"file-{self.id.removeprefix('upload_')}"
 
 
 class ExpiresAfter(Body):
-    """When the file shall expire."""
+    """Expiry of the file."""
 
     anchor: Literal["created_at"]
     seconds: int = Field(ge=EXPIRES_S[0], le=EXPIRES_S[1])
 
 
 class CreateUpload(Body):
-    """The body that begins an upload."""
+    """Body of a request that starts an upload."""
 
     filename: str = Field(min_length=1)
     purpose: str
@@ -65,24 +65,24 @@ class CreateUpload(Body):
 
 
 class CompleteUpload(Body):
-    """The body that ends an upload."""
+    """Body of a request that completes an upload."""
 
     part_ids: list[str] = Field(min_length=1)
     md5: str | None = None
 
 
 class UploadRoutes:
-    """Answers requests about uploads."""
+    """The endpoints for uploads."""
 
     def __init__(self, folder: Path, files: FileStore, limits: Limits) -> None:
         self._folder = folder
         self._files = files
         self._limits = limits
-        self._records = Records(folder, UploadRecord)
+        self._records = RecordStore(folder, UploadRecord)
         self._completing = anyio.Lock()
 
     def routes(self) -> list[Route]:
-        """Return the addresses."""
+        """Return the routes."""
         return [
             Route("/uploads", self.create, methods=["POST"]),
             Route("/uploads/{upload_id}/parts", self.add_part, methods=["POST"]),
@@ -91,7 +91,7 @@ class UploadRoutes:
         ]
 
     async def create(self, request: Request) -> Response:
-        """Begin an upload."""
+        """Start an upload."""
         given = await read_body(request, CreateUpload, self._limits.json_bytes)
         if given.bytes > self._limits.upload_bytes:
             message = f"A file may have {self._limits.upload_bytes:,} bytes."
@@ -106,7 +106,7 @@ class UploadRoutes:
         record = UploadRecord(
             id=new_id("upload_"),
             created_s=now_s,
-            filename=harmless(given.filename),
+            filename=safe_filename(given.filename),
             purpose=checked_purpose(given.purpose),
             bytes=given.bytes,
             expires_s=now_s + self._limits.upload_s,
@@ -138,14 +138,14 @@ class UploadRoutes:
         return JSONResponse(shown)
 
     async def complete(self, request: Request) -> Response:
-        """Make a file of the parts; asked again, return the same."""
+        """Join the parts to a file. Repeated requests return the same file."""
         given = await read_body(request, CompleteUpload, self._limits.json_bytes)
         async with self._completing:
             record = self._get(request)
             if record.status == "completed":
                 return JSONResponse(self._shown(record))
             record = self._pending(request)
-            # Compared with what is there, so that no path is ever made of what a client says.
+            # Match against existing parts, so that no path is built from a client's text.
             there = {path.name: path for path in self._parts(record).glob("part_*")}
             unknown = [part_id for part_id in given.part_ids if part_id not in there]
             if unknown:
@@ -157,7 +157,7 @@ class UploadRoutes:
         return JSONResponse(self._shown(record))
 
     async def cancel(self, request: Request) -> Response:
-        """Give an upload up."""
+        """Cancel an upload."""
         async with self._completing:
             record = self._get(request)
             if record.status != "cancelled":
@@ -165,7 +165,7 @@ class UploadRoutes:
         return JSONResponse(self._shown(record))
 
     async def sweep(self) -> None:
-        """Give up what has expired, and forget what ended a day ago."""
+        """End expired uploads, and forget the uploads that ended `KEPT_S` ago."""
         now_s = time.time()
         for record in self._records.oldest_first():
             if record.status == "pending" and record.expires_s <= now_s:
@@ -249,7 +249,7 @@ class UploadRoutes:
 
 
 def _join(parts: list[Path], target: Path) -> tuple[str, str]:
-    """Write the parts one after the other; return the SHA-256 and the MD5 of all."""
+    """Join the parts; return the SHA-256 and the MD5 of the result."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with target.open("wb") as out:
         for part in parts:

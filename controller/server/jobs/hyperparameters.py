@@ -1,8 +1,8 @@
-"""The protocol's hyperparameters → the backend's own, and back for what was resolved.
+"""Translation between the protocol's hyperparameters and the backend's.
 
-`n_epochs`, `batch_size` and `learning_rate_multiplier` have other names and, the last, another
-meaning here: a factor on the rate that the backend takes by itself. Any other name is handed on, so
-that a client may also set what the protocol does not know (`r`, `lora_alpha`).
+`n_epochs`, `batch_size` and `learning_rate_multiplier` have other names here, and the last another
+meaning: a factor on the backend's default rate. Other names are passed on unchanged, so that a
+client may also set hyperparameters that the protocol does not have (`r`, `lora_alpha`).
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,10 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from backends.contract.backend import Backend, BaseModel, HyperparametersInvalid, Json
+from backends.contract.backend import Backend
+from backends.contract.errors import HyperparametersInvalid
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel
 from controller.server.api.errors import ApiError, invalid
 
 EPOCHS, BATCH, RATE = "n_epochs", "batch_size", "learning_rate_multiplier"
@@ -55,7 +58,7 @@ def to_backend(
 def resolved(
     settings: Mapping[str, JsonValue], asked: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
-    """Return the hyperparameters as the protocol shows them once they are known."""
+    """Return the resolved hyperparameters in the protocol's form."""
     factor = asked.get(RATE, "auto")
     shown: dict[str, JsonValue] = {
         name: settings.get(local, "auto") for name, local in _LOCAL.items()
@@ -65,7 +68,7 @@ def resolved(
 
 
 def as_asked(asked: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return the hyperparameters as the protocol shows them before they are known."""
+    """Return the unresolved hyperparameters in the protocol's form."""
     return {EPOCHS: "auto", BATCH: "auto", RATE: "auto", **asked}
 
 
@@ -78,7 +81,7 @@ def _parse(backend: Backend, method: str, raw: Mapping[str, Json]) -> dict[str, 
         remedy = f" ({first.remedy})" if first.remedy else ""
         name = known.get(first.field, first.field)
         raise _refused(name, f"{first.message}{remedy}") from None
-    # JSON all through: the contract says so, in a wider type.
+    # The contract promises JSON, with a wider type.
     return cast("dict[str, JsonValue]", dict(parsed))
 
 

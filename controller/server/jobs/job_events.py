@@ -1,7 +1,6 @@
-"""A job's events: what the server noted and what the backend reports, as one list; and the metrics.
+"""Events and metrics of a job, from the server and from the backend.
 
-The server's own stand in a file beside the job, the backend's are asked for. So nothing is copied
-while a job runs.
+The server writes its own events to a file beside the job, and queries the backend for the others.
 """
 
 import csv
@@ -15,10 +14,10 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from backends.atomic_files import append_line
-from backends.contract.backend import Event
+from backends.contract.jobs import Event
 
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
-"""Of the result file; what a backend does not measure stays empty."""
+"""Columns of the result file; metrics that a backend does not measure are empty."""
 _METRICS = {
     "step": "step",
     "total_steps": "total_steps",
@@ -51,7 +50,7 @@ class JobEvent:
 
 
 def note(file: Path, time_s: float, message: str, level: str = "info") -> None:
-    """Add one of the server's events to a job's file."""
+    """Append an event of the server to a job's file."""
     line = {"time_s": time_s, "level": level, "message": message}
     append_line(file, json.dumps(line, ensure_ascii=False).encode())
 
@@ -63,9 +62,9 @@ def newest_first(
 
     Args:
         job_id: The job.
-        file: With the server's own events.
-        reported: The backend's, oldest first.
-        since_s: When the job began; a run that it shares may be older, and says so no earlier.
+        file: File with the server's own events.
+        reported: The backend's events, oldest first.
+        since_s: Start of the job. Events of a shared run from before then get this time.
     """
     found = [*_noted(job_id, file)]
     for number, event in enumerate(reported):
@@ -83,7 +82,7 @@ def newest_first(
 
 
 def metrics_of(event: Event) -> dict[str, float]:
-    """Return the protocol's metrics of an event; empty when it has none."""
+    """Return the protocol's metrics of an event; empty if the event has no metrics."""
     values = {
         shown: value
         for name, shown in _METRICS.items()
@@ -93,7 +92,7 @@ def metrics_of(event: Event) -> dict[str, float]:
 
 
 def by_step(events: Iterable[Event]) -> list[dict[str, float]]:
-    """Return the metrics of each step, in order; of a step done twice, the last."""
+    """Return the metrics of each step, in order. Of a repeated step, the last metrics count."""
     steps: dict[float, dict[str, float]] = {}
     for event in events:
         metrics = metrics_of(event)
@@ -125,7 +124,7 @@ def _noted(job_id: str, file: Path) -> Iterator[JobEvent]:
                 data={},
             )
         except (ValueError, KeyError, TypeError):
-            continue  # torn by a crash
+            continue  # a crash left half a line
 
 
 def _message(metrics: Mapping[str, float]) -> str:

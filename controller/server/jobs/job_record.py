@@ -1,4 +1,4 @@
-"""One fine-tuning job of the protocol, as it is kept and as it is shown."""
+"""One fine-tuning job: its record on the disk, and the protocol's object."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from pydantic import JsonValue
 from controller.server.jobs import hyperparameters
 
 ORGANISATION = "local"
-"""Where the hosted service names a customer."""
+"""Stands in model names where the hosted service has the customer."""
 
 
 class Status(StrEnum):
-    """Where a job stands, in the protocol's words."""
+    """State of a job, in the protocol's words."""
 
     VALIDATING = "validating_files"
     QUEUED = "queued"
@@ -26,13 +26,13 @@ class Status(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """Whether the job may still become a model."""
+        """True if the job has not ended."""
         return self not in {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobError:
-    """Why a job failed."""
+    """Reason of a failure."""
 
     code: str
     message: str
@@ -40,8 +40,8 @@ class JobError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Data:
-    """What a job trains on, once its files were found to be good."""
+class TrainingData:
+    """Training data of a job, after validation of its files."""
 
     train: str
     """SHA-256 of the canonical bytes."""
@@ -50,8 +50,8 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """The backend's job behind a job of ours. Equal jobs may have the same."""
+class BackendRun:
+    """The backend's job that trains for a job here. Equal jobs share one."""
 
     id: str
     fingerprint: str
@@ -75,30 +75,30 @@ class JobRecord:
     asked: dict[str, JsonValue]
     """Hyperparameters as the client wrote them."""
     settings: dict[str, JsonValue]
-    """The backend's, complete."""
+    """The complete settings for the backend."""
     status: Status = Status.VALIDATING
-    data: Data | None = None
-    run: Run | None = None
+    data: TrainingData | None = None
+    run: BackendRun | None = None
     finished_s: float | None = None
     trained_tokens: int | None = None
     backend_model: str | None = None
-    """What the backend calls the model."""
+    """The backend's ID of the model."""
     model_deleted: bool = False
     result_file: str | None = None
     last_step: dict[str, float] | None = None
-    """The last metrics of a job that succeeded."""
+    """Last metrics of a successful job."""
     error: JobError | None = None
 
     @property
     def public_model(self) -> str | None:
-        """What clients call the model; None while there is none."""
+        """The clients' name of the model; None if there is no model."""
         if self.backend_model is None or self.model_deleted:
             return None
         return self.model_name
 
     @property
     def model_name(self) -> str:
-        """What clients will call the model, or called it once."""
+        """The clients' name of the model, which may not exist yet or any more."""
         tail = self.id.removeprefix("ftjob-")[:12]
         return f"ft:{self.model}:{ORGANISATION}:{self.suffix or ''}:{tail}"
 
@@ -106,7 +106,7 @@ class JobRecord:
         """Return the job object of the protocol.
 
         Args:
-            eta_s: When a running job is expected to end, in seconds since the epoch.
+            eta_s: Expected end of a running job, in seconds since the epoch.
         """
         shown = _hyperparameters(self)
         method: dict[str, JsonValue] = {"type": self.method}
@@ -136,7 +136,7 @@ class JobRecord:
         }
 
     def matches(self, wanted: Mapping[str, str] | None) -> bool:
-        """Say whether the metadata has all these pairs; None wants jobs without metadata."""
+        """Return whether the metadata has all these pairs; None matches jobs without metadata."""
         if wanted is None:
             return not self.metadata
         return all((self.metadata or {}).get(key) == value for key, value in wanted.items())

@@ -1,4 +1,4 @@
-"""The addresses below `/v1/fine_tuning/jobs`."""
+"""The endpoints below `/v1/fine_tuning/jobs`."""
 
 import re
 import secrets
@@ -13,15 +13,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from backends.contract.backend import Backend, BackendError, BaseModel, Event
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel, Event
+from backends.contract.methods import SUPERVISED
 from controller.server.api.errors import ApiError, invalid, not_found
 from controller.server.api.requests import ExactBody, page, read_body
 from controller.server.files.file_store import FINE_TUNE, FileStore
 from controller.server.jobs.hyperparameters import to_backend
 from controller.server.jobs.job_events import newest_first
 from controller.server.jobs.job_record import JobRecord, Status
-from controller.server.jobs.job_runner import Foreman
-from controller.server.jobs.job_store import JobLedger
+from controller.server.jobs.job_runner import JobRunner
+from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
 from controller.server.model_catalog import Catalog
 from controller.server.record_store import new_id
@@ -31,13 +34,13 @@ _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 
 
 class MethodSettings(ExactBody):
-    """The settings of one method."""
+    """Settings of one method."""
 
     hyperparameters: dict[str, JsonValue] | None = None
 
 
 class Method(ExactBody):
-    """How the model learns."""
+    """Method of the training."""
 
     type: Literal["supervised", "dpo", "reinforcement"]
     supervised: MethodSettings | None = None
@@ -46,14 +49,14 @@ class Method(ExactBody):
 
 
 class CreateJob(ExactBody):
-    """The body that begins a job."""
+    """Body of a request that creates a job."""
 
     model: str = Field(min_length=1)
     training_file: str
     validation_file: str | None = None
     method: Method | None = None
     hyperparameters: dict[str, JsonValue] | None = None
-    """Where the protocol had them once."""
+    """Earlier place of the hyperparameters in the protocol."""
     suffix: str | None = Field(
         default=None, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]*$"
     )
@@ -69,26 +72,26 @@ class CreateJob(ExactBody):
 
 
 class JobRoutes:
-    """Answers requests about jobs."""
+    """The endpoints for jobs."""
 
     def __init__(
         self,
         backend: Backend,
         catalog: Catalog,
         files: FileStore,
-        jobs: JobLedger,
-        foreman: Foreman,
+        jobs: JobStore,
+        runner: JobRunner,
         limits: Limits,
     ) -> None:
         self._backend = backend
         self._catalog = catalog
         self._files = files
         self._jobs = jobs
-        self._foreman = foreman
+        self._foreman = runner
         self._limits = limits
 
     def routes(self) -> list[Route]:
-        """Return the addresses."""
+        """Return the routes."""
         one = "/fine_tuning/jobs/{job_id}"
         return [
             Route("/fine_tuning/jobs", self.create, methods=["POST"]),
@@ -102,7 +105,7 @@ class JobRoutes:
         ]
 
     async def create(self, request: Request) -> Response:
-        """Begin a job. The answer is a receipt: what is wrong with the data shows later."""
+        """Create a job. Problems of its data appear later, in the job."""
         known = CreateJob.model_fields.keys()
         given = await read_body(request, CreateJob, self._limits.json_bytes, known)
         method, asked = self._method(given)
@@ -137,7 +140,7 @@ class JobRoutes:
         return self._answer(record)
 
     async def index(self, request: Request) -> Response:
-        """List jobs, newest first, perhaps only those with some metadata."""
+        """List jobs, newest first, optionally filtered by metadata."""
         wanted = _wanted_metadata(request)
         found = self._jobs.records.newest_first()
         if wanted != {}:
@@ -161,7 +164,7 @@ class JobRoutes:
         return JSONResponse({"object": "list", "data": data, "has_more": more})
 
     async def checkpoints(self, request: Request) -> Response:
-        """List the models that a job has left on its way: here, the last."""
+        """List the checkpoints of a job: here, the final model."""
         record = self._get(request)
         data: list[JsonValue] = []
         if record.public_model is not None and record.last_step is not None:
@@ -189,7 +192,7 @@ class JobRoutes:
         return JSONResponse(body)
 
     async def cancel(self, request: Request) -> Response:
-        """Stop a job for good; its run goes on if another job has the same."""
+        """Cancel a job. Its run continues if another job shares it."""
 
         def cancelled(now: JobRecord) -> JobRecord:
             if not now.status.is_open:
@@ -205,7 +208,7 @@ class JobRoutes:
         return self._answer(record)
 
     async def pause(self, request: Request) -> Response:
-        """Stop a job so that it can go on later."""
+        """Pause a job, so that it can continue later."""
         record = self._get(request)
         if record.status in {Status.PAUSING, Status.PAUSED}:
             return self._answer(record)
@@ -230,7 +233,7 @@ class JobRoutes:
         return self._answer(await self._jobs.change(record.id, paused, f"The job is {target}"))
 
     async def resume(self, request: Request) -> Response:
-        """Let a paused job go on."""
+        """Continue a paused job."""
 
         def resumed(now: JobRecord) -> JobRecord:
             if now.status not in {Status.PAUSED, Status.PAUSING}:
@@ -256,7 +259,7 @@ class JobRoutes:
         return self._foreman.eta_s.get(record.id) if record.status is Status.RUNNING else None
 
     def _method(self, given: CreateJob) -> tuple[str, dict[str, JsonValue]]:
-        method = "supervised" if given.method is None else given.method.type
+        method = SUPERVISED.name if given.method is None else given.method.type
         if method not in self._backend.capabilities().methods:
             message = f"This server does not train with the method '{method}'."
             raise invalid(message, "method.type", "method_not_available")
@@ -287,7 +290,7 @@ class JobRoutes:
 
 
 def _wanted_metadata(request: Request) -> dict[str, str] | None:
-    """Return the metadata that a list is asked for: some pairs, or None for having none."""
+    """Return the metadata that a list request filters by; None for jobs without metadata."""
     if request.query_params.get("metadata") == "null":
         return None
     pairs = ((_METADATA.fullmatch(key), value) for key, value in request.query_params.items())

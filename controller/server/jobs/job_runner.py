@@ -1,6 +1,6 @@
-"""The background task that moves jobs on: check files, hand to the backend, watch, finish.
+"""The background task that runs jobs: validate files, submit to the backend, follow, finish.
 
-It decides from the records alone, so that a server that was killed goes on where it was.
+It decides from the records alone, so that a killed server continues where it stopped.
 """
 
 import hashlib
@@ -15,38 +15,41 @@ from typing import Protocol, runtime_checkable
 import anyio
 from anyio.to_thread import run_sync
 
-from backends.contract.backend import Backend, BackendError, Job, JobState, TrainRequest
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError
+from backends.contract.inspector import ExampleInspector
+from backends.contract.jobs import Job, JobState, TrainRequest
 from controller.canonical import digest
 from controller.server.files.file_store import RESULTS, FileRecord, FileStore
+from controller.server.jobs.file_validation import validate_files
 from controller.server.jobs.job_events import by_step, note, result_csv
-from controller.server.jobs.job_record import Data, JobError, JobRecord, Run, Status
-from controller.server.jobs.job_store import JobLedger
-from controller.server.jobs.training_file import MIN_EXAMPLES, Checked, FileInvalid, check_file
+from controller.server.jobs.job_record import BackendRun, JobError, JobRecord, Status
+from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
 from controller.server.model_catalog import Catalog
 
 SCHEME = "serve1"
-"""Of the fingerprints of runs made here; never one of a spec's."""
+"""Scheme of the fingerprints of runs of this server; specs have another."""
 _log = logging.getLogger(__name__)
 
 
 @runtime_checkable
 class Pausable(Protocol):
-    """A backend that can stop a job so that submitting it again goes on from where it was."""
+    """A backend that can pause a job, so that submitting it again continues it."""
 
     def pause(self, job_id: str) -> None:
-        """Ask a job to save its work and stop; it becomes interrupted. May be repeated."""
+        """Make a job save its work and stop; its state becomes interrupted. May be repeated."""
         ...
 
 
-class Foreman:
-    """Moves jobs on until cancelled."""
+class JobRunner:
+    """Runs jobs until cancelled."""
 
     def __init__(
         self,
         backend: Backend,
         catalog: Catalog,
-        jobs: JobLedger,
+        jobs: JobStore,
         files: FileStore,
         limits: Limits,
     ) -> None:
@@ -56,12 +59,12 @@ class Foreman:
         self._files = files
         self._limits = limits
         self._unwanted: set[str] = set()
-        """Runs that were cancelled and have not ended."""
+        """Runs to cancel that have not ended yet."""
         self.eta_s: dict[str, float] = {}
-        """When a running job is expected to end."""
+        """Expected end of each running job, in seconds since the epoch."""
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Run jobs until cancelled."""
         for record in self._jobs.records.oldest_first():
             if record.status is Status.CANCELLED and record.run is not None:
                 self._unwanted.add(record.run.id)
@@ -70,11 +73,11 @@ class Foreman:
             group.start_soon(self._repeat, self._move_on)
 
     def release(self, run_id: str) -> None:
-        """Cancel a run that was for a cancelled job, unless another job wants it."""
+        """Cancel the run of a cancelled job, unless another job shares it."""
         self._unwanted.add(run_id)
 
     async def pause(self, record: JobRecord) -> bool:
-        """Ask the backend to stop a run so that it can go on; say whether it can do that."""
+        """Pause a run; return False if the backend cannot."""
         if not isinstance(self._backend, Pausable) or record.run is None:
             return False
         await run_sync(self._backend.pause, record.run.id)
@@ -86,8 +89,8 @@ class Foreman:
             try:
                 await step()
             except Exception:  # noqa: BLE001 - logged, and tried again
-                # A full disk, a backend out of order: nothing is lost, and it may heal. Were the
-                # task to end here, every job would wait for a restart.
+                # A full disk or a failing backend may recover. If the task ended here, every job
+                # would wait for a restart.
                 _log.exception("moving jobs on failed; trying again")
             with anyio.move_on_after(self._limits.poll_s):
                 await changed.wait()
@@ -98,50 +101,22 @@ class Foreman:
                 await self._guarded(record, self._check_one)
 
     async def _check_one(self, record: JobRecord) -> None:
-        folder = self._jobs.folder(record.id)
-        train = await self._checked(record, "training_file", folder / "train.jsonl")
-        held_out = await self._checked(record, "validation_file", folder / "held_out.jsonl")
-        if train is None:
+        inspector = await run_sync(self._inspector, record)
+        data = await validate_files(record, self._jobs, self._files, inspector)
+        if data is None:
             return
-        if record.validation_file is not None and held_out is None:
-            return
-        data = Data(
-            train=train.sha256,
-            held_out=None if held_out is None else held_out.sha256,
-            examples=train.examples,
-        )
 
         def checked(now: JobRecord) -> JobRecord:
             if now.status is not Status.VALIDATING:
-                # Paused meanwhile: what was found stays true.
+                # The job was paused meanwhile; its files are still valid.
                 return replace(now, data=data) if now.status.is_open else now
             return replace(now, data=data, status=Status.QUEUED)
 
         await self._jobs.change(record.id, checked, "Files validated, moving job to queued state")
 
-    async def _checked(self, record: JobRecord, param: str, target: Path) -> Checked | None:
-        """Check one of a job's files; when it is wrong the job has failed."""
-        train = param == "training_file"
-        file_id = record.training_file if train else record.validation_file
-        if file_id is None:
-            for path in (target, target.with_suffix(".origins")):
-                path.write_bytes(b"")
-            return None
-        file = self._files.records.get(file_id)
-        if file is None:
-            error = JobError(
-                code=f"invalid_{param}", message=f"{file_id} was deleted.", param=param
-            )
-            await self._jobs.fail(record.id, error)
-            return None
-        source, least = self._files.content(file), MIN_EXAMPLES if train else 1
-        try:
-            return await run_sync(lambda: check_file(source, target, file_id=file_id, least=least))
-        except FileInvalid as error:
-            code = error.code or f"invalid_{param}"
-            found = JobError(code=code, message=error.message, param=param)
-            await self._jobs.fail(record.id, found)
-            return None
+    def _inspector(self, record: JobRecord) -> ExampleInspector:
+        base = self._catalog.base(record.model)
+        return self._backend.inspector(base, record.method, record.settings)
 
     async def _move_on(self) -> None:
         followed = [one for one in self._jobs.open_jobs() if _is_followed(one)]
@@ -163,7 +138,7 @@ class Foreman:
     async def _guarded(
         self, record: JobRecord, step: Callable[..., Awaitable[None]], *arguments: object
     ) -> None:
-        """Do one step for one job; what goes wrong with it fails that job and no other."""
+        """Do one step of one job. An error fails that job and no other."""
         try:
             await step(record, *arguments)
         except OSError:
@@ -187,10 +162,10 @@ class Foreman:
                 await run_sync(self._backend.cancel, run_id)
 
     async def _submit(self, record: JobRecord) -> None:
-        """Hand a job to the backend; a run that equal inputs have already made is taken over."""
+        """Submit a job to the backend, or join the run of a job with equal inputs."""
         request = await run_sync(self._request, record)
         job = await run_sync(self._backend.submit, request)
-        run = Run(id=job.id, fingerprint=request.fingerprint, attempt=request.attempt)
+        run = BackendRun(id=job.id, fingerprint=request.fingerprint, attempt=request.attempt)
 
         def submitted(now: JobRecord) -> JobRecord:
             return replace(now, run=run)
@@ -230,8 +205,8 @@ class Foreman:
         )
 
     def _attempt(self, fingerprint: str) -> int:
-        """Return the attempt to join: a living or a good run, or else a new one."""
-        found = self._backend.find([fingerprint]).get(fingerprint, ())
+        """Return the attempt of an open or successful run to join, or a new attempt."""
+        found = self._backend.find_jobs([fingerprint]).get(fingerprint, ())
         for job in reversed(found):
             if job.state is JobState.SUCCEEDED or (
                 job.state.is_open and job.id not in self._unwanted
@@ -240,7 +215,7 @@ class Foreman:
         return max((job.attempt for job in found), default=0) + 1
 
     async def _follow(self, record: JobRecord, seen: Mapping[str, Job]) -> None:
-        """Let a job see what became of its run."""
+        """Update a job from the state of its run."""
         job = seen.get(record.run.id) if record.run is not None else None
         if job is None:
             message = "Its run is gone from this machine."
@@ -285,7 +260,7 @@ class Foreman:
         await self._jobs.change(record.id, cancelled, "Its run was cancelled on the machine")
 
     async def _finish(self, record: JobRecord, job: Job) -> None:
-        """Keep what a run left: the result file first, then the job as succeeded."""
+        """Store the result file of a successful run, then mark its job as succeeded."""
         if job.result is None:
             raise BackendError("the run has succeeded and left no model")
         steps = by_step(await run_sync(lambda: list(self._backend.events(job.id))))
@@ -344,7 +319,7 @@ def _is_waiting(record: JobRecord) -> bool:
 
 def _why(record: JobRecord, job: Job) -> JobError:
     message = job.error or "The run failed and left no reason."
-    # The backend names examples by where they came from: a line of the training file.
+    # The backend names examples by their origin: a line of the training file.
     if record.training_file in message:
         return JobError(code="invalid_training_file", message=message, param="training_file")
     return JobError(code="training_failed", message=message)

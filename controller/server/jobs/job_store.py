@@ -10,24 +10,24 @@ import anyio
 
 from controller.server.jobs.job_events import note
 from controller.server.jobs.job_record import JobError, JobRecord, Status
-from controller.server.record_store import Records
+from controller.server.record_store import RecordStore
 
 
-class JobLedger:
-    """All jobs. Every change goes through `change`, so that none is made on old knowledge."""
+class JobStore:
+    """All jobs. `change` makes every change, so that each starts from the newest record."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.records = Records(folder, JobRecord)
+        self.records = RecordStore(folder, JobRecord)
         self._changing = anyio.Lock()
         self.changed = anyio.Event()
 
     def folder(self, job_id: str) -> Path:
-        """Return where a job's data and events are."""
+        """Return the folder of a job's data and events."""
         return self._folder / job_id
 
     def events_file(self, job_id: str) -> Path:
-        """Return where the server's own events of a job are."""
+        """Return the file of the server's own events of a job."""
         return self.folder(job_id) / "events.jsonl"
 
     def open_jobs(self) -> list[JobRecord]:
@@ -35,11 +35,11 @@ class JobLedger:
         return [record for record in self.records.oldest_first() if record.status.is_open]
 
     def sharing(self, run_id: str) -> list[JobRecord]:
-        """Return the open jobs that a run of the backend is for."""
+        """Return the open jobs that share a run of the backend."""
         return [one for one in self.open_jobs() if one.run is not None and one.run.id == run_id]
 
     async def add(self, record: JobRecord) -> None:
-        """Keep a new job."""
+        """Add a new job."""
         async with self._changing:
             await anyio.to_thread.run_sync(self._add, record)
         self._wake()
@@ -51,13 +51,13 @@ class JobLedger:
         message: str | None = None,
         level: str = "info",
     ) -> JobRecord:
-        """Replace a job by what a function makes of it, and note an event if that was a change.
+        """Replace a job by the result of a function, and note an event if it changed.
 
         Args:
-            job_id: The job; it exists.
-            change: Gets the job as it is now; returns the same object to leave it so.
-            message: The event.
-            level: Its level.
+            job_id: ID of an existing job.
+            change: Takes the newest record. Returns the same object for no change.
+            message: Text of the event.
+            level: Level of the event.
         """
         async with self._changing:
             old = self.records.newest(job_id)
@@ -69,7 +69,7 @@ class JobLedger:
         return new
 
     async def fail(self, job_id: str, error: JobError) -> None:
-        """End an open job without a model."""
+        """Mark an open job as failed."""
 
         def failed(now: JobRecord) -> JobRecord:
             if not now.status.is_open:

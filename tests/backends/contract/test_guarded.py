@@ -10,32 +10,31 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import (
+from backends.contract.backend import Capabilities, Endpoint
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import (
     BackendError,
-    BaseModel,
-    Capabilities,
-    Completion,
-    Endpoint,
-    Estimate,
-    Event,
     FieldProblem,
     HyperparametersInvalid,
+    MachineFailed,
+    ModelMissing,
+)
+from backends.contract.guarded import GuardedInspector, Pausable, guard
+from backends.contract.inspector import Json, Limits, Piece
+from backends.contract.jobs import (
+    BaseModel,
+    Estimate,
+    Event,
     Job,
     JobResult,
     JobState,
-    MachineFailed,
-    ModelMissing,
     Progress,
-    Prompt,
     Recipe,
-    Sampling,
     TrainRequest,
 )
-from backends.contract.guarded import GuardedEncoder, Pausable, guard
-from backends.contract.inspector import Json, Limits, Piece
 from backends.contract.value_types import misfit
 from backends.registry import BUILT_IN, open_backend
-from backends.testing import Crash, ScriptedBackend, WordEncoder, check_backend
+from backends.testing import Crash, ScriptedBackend, WordInspector, check_backend
 
 BASE = BaseModel(reference="acme/base", revision="1", identity="scripted:acme/base@1")
 KEY = "ft1:" + "ab" * 32
@@ -63,12 +62,12 @@ REMEDY = (
 CALLS = {
     "capabilities": lambda b: b.capabilities(),
     "parse_hyperparameters": lambda b: b.parse_hyperparameters("supervised", {}),
-    "identify": lambda b: b.identify("acme/base", None, NOWHERE),
-    "encoder": lambda b: b.encoder(BASE, "supervised", {}),
+    "resolve_base_model": lambda b: b.resolve_base_model("acme/base", None, NOWHERE),
+    "inspector": lambda b: b.inspector(BASE, "supervised", {}),
     "estimate": lambda b: b.estimate(REQUEST, 10, None),
-    "find": lambda b: b.find(iter([KEY])),
-    "find_by_name": lambda b: b.find_by_name(iter(["faq"])),
-    "verify": lambda b: b.verify(REQUEST, "job-1"),
+    "find_jobs": lambda b: b.find_jobs(iter([KEY])),
+    "find_jobs_by_name": lambda b: b.find_jobs_by_name(iter(["faq"])),
+    "verify_job": lambda b: b.verify_job(REQUEST, "job-1"),
     "submit": lambda b: b.submit(REQUEST),
     "observe": lambda b: b.observe(iter(["job-1"])),
     "events": lambda b: list(b.events("job-1")),
@@ -151,8 +150,8 @@ def test_an_error_that_nobody_could_print_is_a_fault(tmp_path: Path, error: Back
     def says(*_):
         raise error
 
-    with pytest.raises(BackendError, match=r"backend acme: find failed: .*test_guarded"):
-        acme(tmp_path, find=says).find([KEY])
+    with pytest.raises(BackendError, match=r"backend acme: find_jobs failed: .*test_guarded"):
+        acme(tmp_path, find_jobs=says).find_jobs([KEY])
 
 
 def test_what_the_machine_refuses_is_told_apart(tmp_path: Path):
@@ -183,27 +182,31 @@ WRONG = [
     ("parse_hyperparameters", BAD, "what JSON can hold"),
     ("parse_hyperparameters", {"layers": {1, 2}}, "a value that JSON can hold"),
     ("parse_hyperparameters", {1: "one"}, "1, the contract asks for str"),
-    ("identify", "acme/base", "'acme/base', the contract asks for BaseModel"),
-    ("identify", replace(BASE, identity=""), "a reference and an identity"),
-    ("identify", replace(BASE, revision=7), "revision 7, the contract asks for str | None"),
+    ("resolve_base_model", "acme/base", "'acme/base', the contract asks for BaseModel"),
+    ("resolve_base_model", replace(BASE, identity=""), "a reference and an identity"),
     (
-        "encoder",
+        "resolve_base_model",
+        replace(BASE, revision=7),
+        "revision 7, the contract asks for str | None",
+    ),
+    (
+        "inspector",
         None,
-        "None without count, check, clears, show, warnings, the contract asks for an Encoder",
+        "None without count, check, show, warnings, the contract asks for an ExampleInspector",
     ),
     ("estimate", 3.0, "3.0, the contract asks for Estimate"),
     ("estimate", Estimate(usd=3.0), "usd 3.0, the contract asks for tuple[float, float] | None"),
     ("estimate", Estimate(usd=(2.0, 1.0)), "(2.0, 1.0), the contract asks for a range"),
     ("estimate", Estimate(gpu_hours=(0.0, float("nan"))), "a range"),
     ("estimate", Estimate(steps=-1), "-1 steps"),
-    ("find", [JOB], "the contract asks for dict[str, tuple[Job, ...]]"),
-    ("find", {KEY: [JOB]}, "the contract asks for tuple[Job, ...]"),
-    ("find", {KEY: (replace(JOB, fingerprint="ft1:00"),)}, "of fingerprint 'ft1:00'"),
-    ("find", {"ft1:00": ()}, "an answer for 'ft1:00'"),
-    ("find_by_name", (JOB,), "the contract asks for dict[str, tuple[Job, ...]]"),
-    ("find_by_name", {"other": (JOB,)}, "an answer for 'other'"),
-    ("find_by_name", {"faq": (replace(JOB, origin=None),)}, "Job with origin None"),
-    ("find_by_name", {"faq": (replace(JOB, result=GOOD),)}, "exactly when"),
+    ("find_jobs", [JOB], "the contract asks for dict[str, tuple[Job, ...]]"),
+    ("find_jobs", {KEY: [JOB]}, "the contract asks for tuple[Job, ...]"),
+    ("find_jobs", {KEY: (replace(JOB, fingerprint="ft1:00"),)}, "of fingerprint 'ft1:00'"),
+    ("find_jobs", {"ft1:00": ()}, "an answer for 'ft1:00'"),
+    ("find_jobs_by_name", (JOB,), "the contract asks for dict[str, tuple[Job, ...]]"),
+    ("find_jobs_by_name", {"other": (JOB,)}, "an answer for 'other'"),
+    ("find_jobs_by_name", {"faq": (replace(JOB, origin=None),)}, "Job with origin None"),
+    ("find_jobs_by_name", {"faq": (replace(JOB, result=GOOD),)}, "exactly when"),
     ("submit", None, "None, the contract asks for Job"),
     ("submit", replace(JOB, attempt=2), "attempt 2, the contract asks for"),
     ("submit", replace(JOB, id=""), "without ID"),
@@ -254,15 +257,34 @@ class Older:
 
 
 for method in ScriptedBackend.__dict__:
-    if method in CALLS and method not in {"find_by_name", "answers"}:
+    if method in CALLS and method not in {"find_jobs_by_name", "answers"}:
         setattr(Older, method, lambda *_: None)
 
 
 def test_an_older_backend_does_without_the_later_methods():
     older = guard("older", Older, built_in=False)
-    assert older.find_by_name(["faq"]) == {}
+    assert older.find_jobs_by_name(["faq"]) == {}
     assert older.answers(BASE)
     assert older.recipes(BASE, "supervised", {"a": 1}) == [Recipe(hyperparameters={"a": 1})]
+
+
+class Former(ScriptedBackend):
+    """A backend from before methods were renamed."""
+
+    find = ScriptedBackend.find_jobs
+    identify = ScriptedBackend.resolve_base_model
+    find_jobs = resolve_base_model = property()
+
+
+def test_a_backend_of_an_earlier_contract_is_refused_with_the_new_names(tmp_path: Path):
+    with pytest.raises(BackendError) as caught:
+        guard("acme", lambda: Former(tmp_path), built_in=False)
+    assert caught.value.message == (
+        "backend acme was written for an earlier contract: it has find, identify"
+    )
+    assert caught.value.remedy == (
+        "Rename its methods: find to find_jobs, identify to resolve_base_model."
+    )
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
@@ -286,7 +308,7 @@ def test_a_backend_that_cannot_pause_is_not_said_to(tmp_path: Path):
     assert paused == ["job-1"]
 
 
-class Stumbles(WordEncoder):
+class Stumbles(WordInspector):
     def check(self, _):
         raise KeyError("messages")
 
@@ -296,7 +318,7 @@ class Stumbles(WordEncoder):
     def show(self, _):
         return [Piece(text=1, trained=True)]
 
-    def clears(self, _):
+    def all_pass(self, _):
         return None
 
     def warnings(self, _):
@@ -308,32 +330,44 @@ class Stumbles(WordEncoder):
 @pytest.mark.parametrize(
     ("ask", "said"),
     [
-        (lambda e: e.check({}), "encoder.check failed: KeyError: 'messages'"),
-        (lambda e: e.count([{}, {}]), "encoder.count returned 1 counts"),
-        (lambda e: e.show({}), "encoder.show returned Piece with text 1"),
-        (lambda e: e.clears(b""), "encoder.clears returned None"),
-        (lambda e: e.warnings([]), "encoder.warnings returned None"),
-        (lambda e: e.identity, "encoder.identity returned 7"),
-        (lambda e: e.limits, "encoder.limits returned Limits with min_examples 'one'"),
+        (lambda e: e.check({}), "inspector.check failed: KeyError: 'messages'"),
+        (lambda e: e.count([{}, {}]), "inspector.count returned 1 counts"),
+        (lambda e: e.show({}), "inspector.show returned Piece with text 1"),
+        (lambda e: e.all_pass(b""), "inspector.all_pass returned None"),
+        (lambda e: e.warnings([]), "inspector.warnings returned None"),
+        (lambda e: e.identity, "inspector.identity returned 7"),
+        (lambda e: e.limits, "inspector.limits returned Limits with min_examples 'one'"),
     ],
 )
-def test_an_encoder_is_guarded_in_every_process(tmp_path: Path, ask, said: str):
-    encoder = acme(
-        tmp_path, encoder=lambda *_: Stumbles(limits=Limits(min_examples="one"))
-    ).encoder(BASE, "supervised", {})
-    assert isinstance(encoder, GuardedEncoder)
-    for one in (encoder, pickle.loads(pickle.dumps(encoder))):
+def test_an_inspector_is_guarded_in_every_process(tmp_path: Path, ask, said: str):
+    inspector = acme(
+        tmp_path, inspector=lambda *_: Stumbles(limits=Limits(min_examples="one"))
+    ).inspector(BASE, "supervised", {})
+    assert isinstance(inspector, GuardedInspector)
+    for one in (inspector, pickle.loads(pickle.dumps(inspector))):
         with pytest.raises(BackendError) as caught:
             ask(one)
         assert f"backend acme: {said}" in caught.value.message
 
 
-def test_an_encoder_that_cannot_travel_is_named_before_it_has_to(tmp_path: Path):
-    class Local(WordEncoder):
+class Brief:
+    """An inspector that leaves out what may be left out."""
+
+    count, check = WordInspector.count, WordInspector.check
+    show, warnings = WordInspector.show, WordInspector.warnings
+
+
+def test_what_an_inspector_leaves_out_is_false(tmp_path: Path):
+    inspector = acme(tmp_path, inspector=lambda *_: Brief()).inspector(BASE, "supervised", {})
+    assert (inspector.all_pass(b"{}\n"), inspector.thinks) == (False, False)
+
+
+def test_an_inspector_that_cannot_travel_is_named_before_it_has_to(tmp_path: Path):
+    class Local(WordInspector):
         pass
 
-    with pytest.raises(BackendError, match=r"backend acme: encoder failed: .*Local"):
-        acme(tmp_path, encoder=lambda *_: Local()).encoder(BASE, "supervised", {})
+    with pytest.raises(BackendError, match=r"backend acme: inspector failed: .*Local"):
+        acme(tmp_path, inspector=lambda *_: Local()).inspector(BASE, "supervised", {})
 
 
 def test_an_engine_is_guarded(tmp_path: Path):

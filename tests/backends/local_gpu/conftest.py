@@ -4,31 +4,17 @@ import dataclasses
 import importlib
 import json
 import os
-import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BaseModel, Job, TrainRequest
+from backends.contract.jobs import BaseModel, Job, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.run_dir import create
-from backends.local_gpu.jobs.worker_process import child_environment
-
-LINES = [
-    "Where is the nearest cafe? It is two streets down, on the left.",
-    "카페 창업 비용은 얼마인가요? 평수와 상권에 따라 다릅니다, 상담을 권합니다.",
-    "How long are you open? We are open from nine to six, every day.",
-    "영업 시간이 어떻게 되나요? 매일 아홉 시부터 여섯 시까지 엽니다.",
-]
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+from tests.tiny_base import LINES, make_base
 
 
 @pytest.fixture(scope="session")
@@ -52,82 +38,8 @@ def own_devices(devices_folder):
 
 
 @pytest.fixture(scope="session")
-def warm_python(tmp_path_factory, devices_folder):
-    """Stand in for Python where what children import shall be imported already."""
-    devices = {"TMPDIR": str(devices_folder), "CUDA_VISIBLE_DEVICES": "-1"}
-    folder = tmp_path_factory.mktemp("warm")
-    here, address = Path(__file__).parent, folder / "socket"
-    relay = shlex.join([sys.executable, "-I", "-S", str(here / "warm_relay.py"), str(address)])
-    program = folder / "python"
-    program.write_text(f'#!/bin/sh\nexec {relay} "$@"\n')
-    program.chmod(0o755)
-    server = subprocess.Popen(
-        [sys.executable, str(here / "warm_server.py"), str(address)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={"PYTHONPATH": str(here.parents[2]), **child_environment(os.environ | devices)},
-    )
-    with server:
-        assert server.stdout.readline() == b"ready\n"
-        yield str(program)
-        server.stdin.close()
-
-
-@pytest.fixture
-def warm(warm_python, monkeypatch):
-    """Fork children from a process that has imported the training packages.
-
-    For tests of what comes out of a training; those of processes themselves start them as users do.
-    """
-    monkeypatch.setattr(sys, "executable", warm_python)
-    return warm_python
-
-
-@pytest.fixture(scope="session")
 def base_folder(tmp_path_factory):
-    return make_base(tmp_path_factory.mktemp("bases") / "tiny", TEMPLATE)
-
-
-def make_base(folder, template, **changes):
-    """Write a random model of two layers with a tokenizer of its own."""
-    import tokenizers  # noqa: PLC0415 - tests without the training packages import this file too
-    import torch  # noqa: PLC0415
-    from transformers import Qwen3Config, Qwen3ForCausalLM  # noqa: PLC0415
-
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    tokenizer.post_processor = tokenizers.processors.ByteLevel(trim_offsets=True)
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(LINES, trainer)
-    folder.mkdir(parents=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "TokenizersBackend", "eos_token": "<|im_end|>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    if template is not None:
-        (folder / "chat_template.jinja").write_text(template)
-    sizes = {
-        "vocab_size": tokenizer.get_vocab_size(),
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 32,
-        "max_position_embeddings": 128,
-        "tie_word_embeddings": True,
-        "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
-        "pad_token_id": None,
-        "bos_token_id": None,
-    }
-    torch.manual_seed(0)
-    Qwen3ForCausalLM(Qwen3Config(**sizes | changes)).save_pretrained(folder)
-    return folder
+    return make_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 @pytest.fixture
@@ -172,7 +84,7 @@ def make_request(tmp_path, backend, base_folder):
         origins = "".join(f"data/rows.jsonl:{n + 1}\n" for n in range(len(rows)))
         (data / "train.origins").write_text(origins)
         settings = {"learning_rate": 1e-3} | hyperparameters
-        base_model = backend.identify(str(base or base_folder), None, tmp_path)
+        base_model = backend.resolve_base_model(str(base or base_folder), None, tmp_path)
         assert isinstance(base_model, BaseModel)
         complete = backend.parse_hyperparameters(method, settings)
         return TrainRequest(

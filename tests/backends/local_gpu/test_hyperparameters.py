@@ -1,6 +1,6 @@
 import pytest
 
-from backends.contract.backend import HyperparametersInvalid
+from backends.contract.errors import HyperparametersInvalid
 from backends.local_gpu.hyperparameters import RECIPE, parse
 
 LORA = {

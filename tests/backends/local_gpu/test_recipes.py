@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from backends.contract.backend import BaseModel
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.backend import LocalGpuBackend
 
 PLAIN = {"model_type": "qwen3"}

@@ -56,7 +56,7 @@ class Server(Emulator):
     def close(self):
         self._http.shutdown()
         self._http.server_close()
-        self._thread.join()
+        self._thread.join(10)
 
     def put_fault(self, method, path, *faults):
         self.faults[method, path] = list(faults)

@@ -1,13 +1,14 @@
-"""Requests, and the emulator's answers, conform to the official description where it is here."""
+"""Requests, and the emulator's answers, conform to the official description."""
 
 import json
-from functools import cache
-from pathlib import Path
+from itertools import product
 
 import pytest
 
-SPEC = Path(__file__).parents[3].parent / "shared" / "openai" / "openapi-finetuning.yaml"
-pytestmark = pytest.mark.skipif(not SPEC.exists(), reason="the official description is not here")
+from backends.contract.errors import BackendError
+from backends.openai.examples.example_checks import check_example
+from backends.openai.limits import PUBLISHED
+from tests.openai_api.description import errors, named
 
 PATHS = {
     ("POST", "/fine_tuning/jobs"): ("CreateFineTuningJobRequest", "FineTuningJob"),
@@ -26,34 +27,9 @@ QUERIES = {
 }
 
 
-@cache
-def spec():
-    import yaml  # noqa: PLC0415 - only where the description is
-
-    return mend(yaml.safe_load(SPEC.read_text("utf-8")))
-
-
-def mend(node):
-    """Rewrite what is older than JSON Schema 2020-12 in the official file."""
-    if isinstance(node, list):
-        return [mend(one) for one in node]
-    if not isinstance(node, dict):
-        return node
-    node = {key: mend(value) for key, value in node.items()}
-    for bound, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
-        if isinstance(node.get(bound), bool):
-            exclusive = node.pop(bound)
-            if exclusive:
-                node[bound] = node.pop(limit)
-    return node
-
-
 def check(name, value):
-    from jsonschema import Draft202012Validator  # noqa: PLC0415
-
-    schema = {"$ref": f"#/components/schemas/{name}", "components": spec()["components"]}
-    errors = [error.message for error in Draft202012Validator(schema).iter_errors(value)]
-    assert not errors, (name, errors, value)
+    found = errors(value, named(name))
+    assert not found, (name, found, value)
 
 
 @pytest.fixture
@@ -112,10 +88,39 @@ def test_a_whole_life_conforms(server, backend, make_request, watched, method):
     backend.observe([job.id])
     backend.observe([f"ftjob-{number}" for number in range(5)])
     list(backend.events(job.id))
-    backend.find([job.fingerprint])
+    backend.find_jobs([job.fingerprint])
     file = server.add_file("result.csv", 5, "fine-tune-results", b"step\n1\n")
     server.finish(job.id, result_files=[file["id"]])
     backend.observe([job.id])
     backend.cancel(job.id)
 
     assert {path for path in PATHS if path[1] != "/fine_tuning/jobs/{}/cancel"} <= watched
+
+
+FUNCTION = {"name": "hours", "arguments": "{}"}
+CALL = {"id": "call_1", "type": "function", "function": FUNCTION}
+ABSENT = object()
+ANSWERS = {
+    "content": [ABSENT, None, "9", 7, [], [{"type": "text", "text": "9"}], [{"type": "text"}]],
+    "refusal": [ABSENT, None, "no", 7],
+    "name": [ABSENT, "bot", 7],
+    "weight": [ABSENT, 0, 1, 2, True, "1", None],
+    "tool_calls": [ABSENT, [CALL], [CALL | {"id": 1}], [CALL | {"function": {}}], [7], None],
+    "function_call": [ABSENT, None, FUNCTION, {"name": "hours"}, "hours"],
+}
+"""Values of each key of an answer, right ones and wrong ones."""
+
+
+def test_every_answer_that_passes_is_an_answer_of_the_description():
+    passed = 0
+    for values in product(*ANSWERS.values()):
+        given = dict(zip(ANSWERS, values, strict=True))
+        answer = {key: value for key, value in given.items() if value is not ABSENT}
+        messages = [{"role": "user", "content": "?"}, {"role": "assistant", **answer}]
+        try:
+            check_example("supervised", {"messages": messages}, PUBLISHED["openai"])
+        except BackendError:
+            continue
+        check("FineTuneChatCompletionRequestAssistantMessage", messages[1])
+        passed += 1
+    assert passed > 200

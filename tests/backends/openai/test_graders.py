@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from backends.openai.backend import OpenAIBackend
 from backends.openai.grader_templates import paths_read, require_paths
 from backends.openai.graders import check_grader
@@ -92,10 +93,10 @@ def test_what_a_grader_reads_of_every_row_is_found(grader, paths):
     assert list(paths_read(grader)) == paths
 
 
-def open_encoder(tmp_path, grader, **endpoint):
+def open_inspector(tmp_path, grader, **endpoint):
     backend = OpenAIBackend(tmp_path, Endpoint(name="x", **endpoint), environment={})
-    base = backend.identify("o4-mini-2025-04-16", None, tmp_path)
-    return backend.encoder(base, "reinforcement", {"grader": grader})
+    base = backend.resolve_base_model("o4-mini-2025-04-16", None, tmp_path)
+    return backend.inspector(base, "reinforcement", {"grader": grader})
 
 
 @pytest.mark.parametrize(
@@ -103,12 +104,12 @@ def open_encoder(tmp_path, grader, **endpoint):
     [{}, {"kind": "compatible", "base_url": "http://127.0.0.1:9/v1"}, {"kind": "azure"}],
 )
 def test_a_row_without_what_the_grader_reads_is_refused(tmp_path, endpoint):
-    encoder = open_encoder(tmp_path, string_check(), **endpoint)
-    encoder.check({"messages": [USER], "answer": None})
-    assert not encoder.clears(b"")
+    inspector = open_inspector(tmp_path, string_check(), **endpoint)
+    inspector.check({"messages": [USER], "answer": None})
+    assert not inspector.all_pass(b"")
 
     with pytest.raises(BackendError) as caught:
-        encoder.check({"messages": [USER], "anwser": "9", "hour": 9})
+        inspector.check({"messages": [USER], "anwser": "9", "hour": 9})
 
     assert caught.value.message == (
         "the grader reads {{ item.answer }}, and the row has no 'answer'"
@@ -126,24 +127,24 @@ def test_a_row_without_what_the_grader_reads_is_refused(tmp_path, endpoint):
     ],
 )
 def test_nested_keys_are_followed(tmp_path, row, said):
-    encoder = open_encoder(tmp_path, string_check("{{ item.meta.city }}"))
+    inspector = open_inspector(tmp_path, string_check("{{ item.meta.city }}"))
     if said is None:
-        encoder.check({"messages": [USER], **row})
+        inspector.check({"messages": [USER], **row})
         return
     with pytest.raises(BackendError, match=said):
-        encoder.check({"messages": [USER], **row})
+        inspector.check({"messages": [USER], **row})
 
 
 def test_lists_are_followed_by_number(tmp_path):
-    encoder = open_encoder(tmp_path, string_check("{{ item.parts[1] }}"))
-    encoder.check({"messages": [USER], "parts": ["a", "b"]})
+    inspector = open_inspector(tmp_path, string_check("{{ item.parts[1] }}"))
+    inspector.check({"messages": [USER], "parts": ["a", "b"]})
     for parts in (["a"], [], "ab", None):
         with pytest.raises(BackendError, match="no '1'"):
-            encoder.check({"messages": [USER], "parts": parts})
+            inspector.check({"messages": [USER], "parts": parts})
 
 
 def test_another_grader_is_another_identity(tmp_path):
-    one, two = (open_encoder(tmp_path, string_check(f"{{{{item.{key}}}}}")) for key in "ab")
+    one, two = (open_inspector(tmp_path, string_check(f"{{{{item.{key}}}}}")) for key in "ab")
     assert one.identity != two.identity
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backends.contract.backend import HyperparametersInvalid
+from backends.contract.errors import HyperparametersInvalid
 from backends.openai.hyperparameters import parse
 
 AUTO = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}

@@ -5,18 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import (
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import (
     BackendError,
-    BaseModel,
     BaseModelMissing,
     HyperparametersInvalid,
-    JobState,
     ModelMissing,
-    Prompt,
-    Sampling,
-    TrainRequest,
 )
 from backends.contract.inspector import Piece
+from backends.contract.jobs import BaseModel, JobState, TrainRequest
 from backends.testing import (
     FAILS,
     GONE_UNFINISHED,
@@ -25,7 +22,7 @@ from backends.testing import (
     ContractBroken,
     Crash,
     ScriptedBackend,
-    WordEncoder,
+    WordInspector,
     check_backend,
 )
 
@@ -61,17 +58,17 @@ class SubmitsTwice(ScriptedBackend):
 
 
 class FindsNothing(ScriptedBackend):
-    def find(self, fingerprints):
-        return super().find([]) if fingerprints else {}
+    def find_jobs(self, fingerprints):
+        return super().find_jobs([]) if fingerprints else {}
 
 
 class FindsNobody(ScriptedBackend):
-    def find_by_name(self, names):
-        return super().find_by_name([]) if names else {}
+    def find_jobs_by_name(self, names):
+        return super().find_jobs_by_name([]) if names else {}
 
 
 class FindsAnybody(ScriptedBackend):
-    def find_by_name(self, names):
+    def find_jobs_by_name(self, names):
         return dict.fromkeys(names, self.jobs or ("somebody",))
 
 
@@ -132,15 +129,15 @@ class SaysTheBaseIsSilent(ScriptedBackend):
 
 
 class HasNoNames(ScriptedBackend):
-    find_by_name = None
+    find_jobs_by_name = None
 
 
-class LosesCounts(WordEncoder):
+class LosesCounts(WordInspector):
     def count(self, examples):
         return super().count(examples)[:1]
 
 
-class ShowsNothingLearnt(WordEncoder):
+class ShowsNothingLearnt(WordInspector):
     def show(self, example):
         return [Piece(text=text, trained=False) for text in ("", *example)]
 
@@ -161,22 +158,22 @@ class ShowsBadly(ScriptedBackend):
     ("kind", "finding"),
     [
         (SubmitsTwice, "submit: a second call made another job"),
-        (FindsNothing, "find: has [], submitted was job-1"),
-        (FindsNobody, "find_by_name: has [], submitted was job-1"),
-        (FindsAnybody, "find_by_name: answers for a name nobody used"),
-        (ForgetsOrigins, "find: the job has origin {}, its request {"),
-        (ForgetsOrigins, "find_by_name: the job has origin {}, its request {"),
+        (FindsNothing, "find_jobs: has [], submitted was job-1"),
+        (FindsNobody, "find_jobs_by_name: has [], submitted was job-1"),
+        (FindsAnybody, "find_jobs_by_name: answers for a name nobody used"),
+        (ForgetsOrigins, "find_jobs: the job has origin {}, its request {"),
+        (ForgetsOrigins, "find_jobs_by_name: the job has origin {}, its request {"),
         (SeesStrangers, "observe: of one job, ['job-1', 'no-such-job'] are seen"),
         (OneProblemAtATime, "of two unknown keys only ['no_such_setting'] is reported"),
         (TakesAnything, "parse_hyperparameters: accepts keys that mean nothing"),
         (Transposes, "complete: two models and two prompts gave [2]"),
         (SaysTheBaseAnswers, "answers: the base model is said to answer, but: acme/base itself"),
         (SaysTheBaseIsSilent, "answers: the base model is said not to answer, and does"),
-        (HasNoNames, "find_by_name: the backend has no such method"),
+        (HasNoNames, "find_jobs_by_name: the backend has no such method"),
         (RefusesStrangers, "cancel: a job that is gone already is refused: no such job"),
-        (CountsBadly, "encoder: 2 examples were counted as ["),
-        (ShowsBadly, "encoder: shows an empty piece"),
-        (ShowsBadly, "encoder: shows an example from which nothing is learnt"),
+        (CountsBadly, "inspector: 2 examples were counted as ["),
+        (ShowsBadly, "inspector: shows an empty piece"),
+        (ShowsBadly, "inspector: shows an example from which nothing is learnt"),
         (CancelsWhatIsDone, "cancel, submit: changed a job that had succeeded"),
     ],
 )
@@ -212,7 +209,7 @@ def test_a_silent_base_model_keeps_the_contract(tmp_path: Path):
 def test_jobs_are_seen_by_others_with_the_same_folder(tmp_path: Path):
     job = ScriptedBackend(tmp_path).submit(request())
     other = ScriptedBackend(tmp_path)
-    assert other.find([KEY]) == {KEY: (job,)}
+    assert other.find_jobs([KEY]) == {KEY: (job,)}
     assert other.submitted == 1
 
 
@@ -223,10 +220,12 @@ def test_jobs_are_found_by_name_with_what_they_came_from(tmp_path: Path):
     second = backend.submit(request(fingerprint="ft1:" + "cd" * 32))
     backend.submit(request(fingerprint="ft1:" + "ef" * 32, name="other"))
     assert first.origin == origin
-    assert ScriptedBackend(tmp_path).find_by_name(["faq", "nobody"]) == {"faq": (first, second)}
+    assert ScriptedBackend(tmp_path).find_jobs_by_name(["faq", "nobody"]) == {
+        "faq": (first, second)
+    }
     assert backend.calls == {"submit": 3}
     backend.set_script(first.id, VANISHED)
-    assert backend.find_by_name(["faq"]) == {"faq": (second,)}
+    assert backend.find_jobs_by_name(["faq"]) == {"faq": (second,)}
 
 
 def test_a_job_goes_on_by_its_script(tmp_path: Path):
@@ -250,7 +249,7 @@ def test_a_vanished_job_is_unknown_but_was_paid(tmp_path: Path):
     backend = ScriptedBackend(tmp_path, script=GONE_UNFINISHED)
     job = backend.submit(request())
     assert backend.observe([job.id]) == {}
-    assert backend.find([KEY]) == {}
+    assert backend.find_jobs([KEY]) == {}
     assert backend.submitted == 1
 
 
@@ -286,12 +285,14 @@ def test_models_answer_until_they_are_deleted(tmp_path: Path):
     backend.delete(model)
     with pytest.raises(ModelMissing):
         backend.complete(BASE, [model], [prompt], Sampling())
-    assert backend.find([KEY]) == {}
+    assert backend.find_jobs([KEY]) == {}
 
 
 def test_base_models_are_here_unless_they_are_missing(tmp_path: Path):
     backend = ScriptedBackend(tmp_path)
     backend.missing = frozenset({"acme/gone"})
-    assert backend.identify("acme/base", None, tmp_path).identity.startswith("scripted:acme/base@")
+    assert backend.resolve_base_model("acme/base", None, tmp_path).identity.startswith(
+        "scripted:acme/base@"
+    )
     with pytest.raises(BaseModelMissing):
-        backend.identify("acme/gone", None, tmp_path)
+        backend.resolve_base_model("acme/gone", None, tmp_path)

@@ -7,16 +7,14 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
-SERVER = Path(__file__).parents[1] / "data" / "postgres_server.py"
+from backends.installation import package_command
+
 ROWS = "question,answer\n" + "".join(f"질문 {n}?,답 {n}.\n" for n in range(30))
 TABLE = "columns: {user: question, assistant: answer}"
 CHAT = (
@@ -45,8 +43,9 @@ LONG = 200 << 20
 class Person:
     """Types a command, and keeps what was typed and said."""
 
-    def __init__(self, shell, eventually) -> None:
+    def __init__(self, shell, server, eventually) -> None:
         self.shell = shell
+        self.server = server
         self.eventually = eventually
         self.seen = []
 
@@ -120,25 +119,23 @@ def databases(person, monkeypatch):
     monkeypatch.delenv("OTHER_DB", raising=False)
     person("no-table", f"{{sql: SELECT * FROM faqs, connection: FAQ_DB, {TABLE}}}")
     person("not-set", f"{{sql: SELECT * FROM faq, connection: OTHER_DB, {TABLE}}}")
-    with running() as server:
-        monkeypatch.setenv("FAQ_DB", server["url"])
-        person("no-table-there", f"{{sql: SELECT * FROM faqs, connection: FAQ_DB, {TABLE}}}")
-        snapshots = person.shell.root / ".ftctl" / "data" / "snapshots"
+    server = person.server
+    monkeypatch.setenv("FAQ_DB", server["url"])
+    person("no-table-there", f"{{sql: SELECT * FROM faqs, connection: FAQ_DB, {TABLE}}}")
+    snapshots = person.shell.root / ".ftctl" / "data" / "snapshots"
 
-        def kill_once_rows_come():
-            person.eventually(
-                lambda: sum(part.stat().st_size for part in snapshots.glob(".fetch-*")) > 1 << 20
-            )
-            # At once, with everyone who is connected.
-            os.kill(server["pid"], signal.SIGQUIT)
-
-        killer = threading.Thread(target=kill_once_rows_come)
-        killer.start()
-        rows = (
-            "SELECT n AS question, repeat(''a'', 400) AS answer FROM generate_series(1, 50000000) n"
+    def kill_once_rows_come():
+        person.eventually(
+            lambda: sum(part.stat().st_size for part in snapshots.glob(".fetch-*")) > 1 << 20
         )
-        person("gone", f"{{sql: '{rows}', connection: FAQ_DB, {TABLE}}}")
-        killer.join()
+        # At once, with everyone who is connected.
+        os.kill(server["pid"], signal.SIGQUIT)
+
+    killer = threading.Thread(target=kill_once_rows_come, daemon=True)
+    killer.start()
+    rows = "SELECT n AS question, repeat(''a'', 400) AS answer FROM generate_series(1, 50000000) n"
+    person("gone", f"{{sql: '{rows}', connection: FAQ_DB, {TABLE}}}")
+    killer.join(10)
 
 
 def addresses(person, monkeypatch):
@@ -151,20 +148,6 @@ def a_source_that_changes(person, _):
     path = person.shell.write("finetunes/data/changing.csv", ROWS)
     with serving(lambda: path.write_text(ROWS.replace("답 3.", "답 3!"))) as url:
         person("changing", f"{{path: data/changing.csv, {TABLE}}}", f"{{url: '{url}', {TABLE}}}")
-
-
-@contextmanager
-def running():
-    if find_spec("pgserver") is None:
-        pytest.skip("pgserver, which brings PostgreSQL, is not installed")
-    server = subprocess.Popen(
-        [sys.executable, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with server:
-        try:
-            yield json.loads(server.stdout.readline())
-        finally:
-            server.stdin.close()
 
 
 @contextmanager
@@ -182,16 +165,18 @@ def serving(meanwhile):
             self.wfile.write(ROWS.encode())
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/faq.csv"
         server.shutdown()
-        thread.join()
+        thread.join(10)
 
 
 @pytest.mark.usefixtures("installed")
-def test_what_is_said_of_bad_input_is_golden(shell, golden, eventually, monkeypatch):
-    person = Person(shell, eventually)
+def test_what_is_said_of_bad_input_is_golden(
+    shell, golden, mortal_postgres_server, eventually, monkeypatch
+):
+    person = Person(shell, mortal_postgres_server, eventually)
     for group in (
         packings_and_encodings,
         a_long_line,
@@ -205,6 +190,7 @@ def test_what_is_said_of_bad_input_is_golden(shell, golden, eventually, monkeypa
         group(person, monkeypatch)
     text = "\n".join(person.seen)
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
+    text = text.replace(package_command("s3fs"), "pip install s3fs")
     text = re.sub(r"after [\d,]+ rows: .*", "after N rows: WHAT IT SAYS", text)
 
     assert "defect of ftctl" not in text

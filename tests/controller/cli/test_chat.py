@@ -10,7 +10,8 @@ from controller.cli import chat
 
 SLOW = """
 import time
-from backends.contract.backend import BackendError, Completion
+from backends.contract.completions import Completion
+from backends.contract.errors import BackendError
 from backends.testing import ScriptedBackend
 
 

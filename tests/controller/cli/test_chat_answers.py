@@ -7,7 +7,8 @@ import pytest
 PLUGIN = """
 import json
 
-from backends.contract.backend import Completion, ModelMissing, PromptRefused
+from backends.contract.completions import Completion
+from backends.contract.errors import ModelMissing, PromptRefused
 from backends.testing import ScriptedBackend
 
 CALL = {"id": "call_1", "type": "function",

@@ -4,19 +4,18 @@ Through the real command line, so that each of these can be typed.
 """
 
 import json
-import os
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from backends.testing import ScriptedBackend
+from tests import children
 
 FAQ = "gate: ['held_out_loss < base.held_out_loss']\n"
 STRICT = "gate: ['held_out_loss < 0.1']\n"
@@ -25,7 +24,7 @@ PLUGIN = '''
 import json
 from pathlib import Path
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.testing import ScriptedBackend
 
 
@@ -44,8 +43,8 @@ class Priced(ScriptedBackend):
     def observe(self, job_ids):
         return self._tell("observe") or super().observe(job_ids)
 
-    def find(self, fingerprints):
-        return self._tell("find") or super().find(fingerprints)
+    def find_jobs(self, fingerprints):
+        return self._tell("find_jobs") or super().find_jobs(fingerprints)
 
 
 def create(state, endpoint):
@@ -122,26 +121,8 @@ def states(shell) -> list[str]:
     return [str(job.state) for job in shell.backend.jobs]
 
 
-@contextmanager
 def background(shell, *arguments: str):
-    """Run a command beside this process; it is ended with the block."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{shell.packages}:{Path(__file__).parents[3]}",
-        "PYTHONUNBUFFERED": "1",
-    }
-    with subprocess.Popen(
-        [sys.executable, "-m", "controller", "--dir", str(shell.root), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
+    return children.background(shell.root, shell.packages, *arguments)
 
 
 def until(condition, seconds: float = 20.0) -> None:
@@ -582,6 +563,7 @@ def commit(root: Path) -> None:
             ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
             check=True,
             capture_output=True,
+            timeout=60,
         )
 
 

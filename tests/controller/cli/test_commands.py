@@ -14,6 +14,7 @@ import pytest
 from backends.testing import GOES_WELL
 from controller.cli import COMMANDS, run
 from controller.lockfile.store import lock_lockfile
+from tests.children import child
 
 pytestmark = pytest.mark.usefixtures("installed")
 
@@ -170,7 +171,7 @@ def test_ctrl_c_is_130_and_says_what_goes_on(shell, tmp_path: Path):
     shell("apply", "--auto-approve", "--no-wait")
     shell.backend.set_script("job-1", *["running"] * 200)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'site-packages'}:{Path.cwd()}"}
-    with subprocess.Popen(
+    with child(
         [sys.executable, "-m", "controller", "--dir", str(shell.root), "apply", "-y"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -26,7 +26,12 @@ def git(root: Path, *arguments: str) -> str:
     }
     command = ["git", "-C", str(root), *arguments]
     return subprocess.run(
-        command, env=environment, check=True, capture_output=True, text=True
+        command,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
     ).stdout
 
 
@@ -374,7 +379,11 @@ def test_help_is_fast_and_loads_nothing_of_the_data(cafe):
         "assert not any(name.startswith('controller.data') for name in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     assert "data " in done.stdout

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from backends.installation import install_command
 from controller.cli import run
 from controller.lockfile.model import (
     Build,
@@ -77,7 +78,7 @@ class Raising(ScriptedBackend):
     def observe(self, *arguments):
         raise ZeroDivisionError("boom")
 
-    events = cancel = identify = complete = find = submit = estimate = observe
+    events = cancel = resolve_base_model = complete = find_jobs = submit = estimate = observe
 
 
 class Nonsense(ScriptedBackend):
@@ -214,13 +215,13 @@ def answering(status, body):
             self.do_GET()
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/v1"
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(10)
 
 
 def nobody():
@@ -244,7 +245,7 @@ def test_no_sdk(recorded, typed, monkeypatch):
     (name,) = recorded("openai")
     text = recorded.clean(typed, name)
     if typed[0] in {"logs", "wait", "cancel", "retry", "chat", "status"}:
-        assert "pip install 'ftctl[openai]'" in text
+        assert install_command("openai") in text
 
 
 @pytest.mark.parametrize("typed", ASKING, ids=" ".join)
@@ -369,7 +370,8 @@ def test_a_prompt_that_is_refused_does_not_end_a_conversation(shell, monkeypatch
 
 
 PICKY = """
-from backends.contract.backend import Completion, PromptRefused
+from backends.contract.completions import Completion
+from backends.contract.errors import PromptRefused
 from backends.testing import ScriptedBackend
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from controller.canonical import canonical_json
-from controller.data.dataset import Dataset, Part, build_dataset
-from controller.data.resolve_sources import Places
+from controller.data.dataset import Dataset, Split, build_dataset
+from controller.data.resolve_sources import DataPaths
 from controller.errors import InvalidInput, Problem
 from controller.spec.data import Data
 
@@ -30,7 +30,7 @@ class Repository:
 
     def build(self, *train: dict | str, held_out=None, **settings) -> Dataset:
         order = {
-            key: settings.pop(key) for key in ("encoder", "method", "recipe") if key in settings
+            key: settings.pop(key) for key in ("inspector", "method", "recipe") if key in settings
         }
         data = Data.model_validate(
             {
@@ -43,7 +43,7 @@ class Repository:
             data,
             file="finetunes/cafe.yaml",
             folder=self.folder,
-            places=Places(root=self.root, cache=self.cache),
+            places=DataPaths(root=self.root, cache=self.cache),
             **order,
         )
 
@@ -60,7 +60,7 @@ class Parts:
         self._folder = folder
         self._made = 0
 
-    def __call__(self, *examples: dict) -> Part:
+    def __call__(self, *examples: dict) -> Split:
         self._made += 1
         path = self._folder / f"{self._made}.jsonl"
         origins = path.with_suffix(".origins")
@@ -68,7 +68,7 @@ class Parts:
         path.write_bytes(data)
         origins.write_text("".join(f"a.csv:{n}\n" for n in range(2, len(examples) + 2)))
         digest = f"sha256:{sha256(data).hexdigest()}"
-        return Part(path=path, origins=origins, digest=digest, examples=len(examples), tokens=None)
+        return Split(path=path, origins=origins, digest=digest, examples=len(examples), tokens=None)
 
     @staticmethod
     def chat(question: str, answer: str, *, system: str | None = None, **more) -> dict:

@@ -60,7 +60,7 @@ class Score:
     """Lines with another planted problem that are said to have this one too."""
 
     @property
-    def recall(self) -> float:
+    def find_memo(self) -> float:
         return self.found / self.planted
 
 

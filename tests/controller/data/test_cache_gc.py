@@ -9,7 +9,7 @@ import pytest
 from pyarrow import ipc
 
 from controller.data.cache_gc import UNUSED_S, collect_garbage, touch
-from controller.data.fetch.snapshot import Memo, draft, recall, remember, stamp
+from controller.data.fetch.snapshot import Memo, find_memo, new_snapshot, save_memo, stamp
 
 
 def age(path, seconds=UNUSED_S + 60):
@@ -66,17 +66,17 @@ def test_garbage_is_collected_once_a_day_also_where_the_data_is_wrong(repository
 
 
 def written(snapshots, content=b"{}\n"):
-    with draft(snapshots) as new:
+    with new_snapshot(snapshots) as new:
         new.write(content)
         return new.publish(".jsonl")
 
 
-@pytest.mark.parametrize("use", [lambda folder: recall(folder, "a").path, written])
+@pytest.mark.parametrize("use", [lambda folder: find_memo(folder, "a").path, written])
 def test_a_snapshot_that_is_used_again_stays_and_is_not_read_again(tmp_path, use):
     snapshots = tmp_path / "snapshots"
     path, other = written(snapshots), written(snapshots, b"[]\n")
     age(path)
-    remember(snapshots, "a", Memo(path=path, version=None))
+    save_memo(snapshots, "a", Memo(path=path, version=None))
     for old in (other, *snapshots.glob("memos/*")):
         age(old)
     seen = stamp(path)
@@ -85,7 +85,7 @@ def test_a_snapshot_that_is_used_again_stays_and_is_not_read_again(tmp_path, use
     collect_garbage(tmp_path)
     assert stamp(path) == seen
     assert not other.exists()
-    assert recall(snapshots, "a") is None or use is not written
+    assert find_memo(snapshots, "a") is None or use is not written
     for old in (path, *snapshots.glob("used/*"), *snapshots.glob("memos/*")):
         age(old)
     collect_garbage(tmp_path)

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.contract.inspector import Limits
-from backends.testing.words import WordEncoder
+from backends.testing.words import WordInspector
 from controller.data.dataset import Dataset, build_dataset
-from controller.data.resolve_sources import Places
+from controller.data.resolve_sources import DataPaths
 from controller.errors import InvalidInput
 from controller.spec.data import Data
 
@@ -197,14 +197,14 @@ def test_tokens_are_counted_and_long_examples_dropped_when_asked(repository, cha
     }
     repository.write("a.jsonl", chat_lines + json.dumps(long))
 
-    words = WordEncoder()
+    words = WordInspector()
     prepare = {"max_tokens": 50, "over_length": "drop"}
-    dataset = repository.build("a.jsonl", prepare=prepare, encoder=words)
+    dataset = repository.build("a.jsonl", prepare=prepare, inspector=words)
     assert dataset.train.tokens == sum(words.count(examples(dataset.train.path)))
     [step] = [step for step in dataset.report.steps if step.name == "max_tokens"]
     assert (step.kept, step.dropped) == (40, 1)
     assert step.reasons == ("finetunes/a.jsonl:41: 108 tokens, more than 50",)
-    (problem,) = repository.problems("a.jsonl", prepare={"max_tokens": 50}, encoder=words)
+    (problem,) = repository.problems("a.jsonl", prepare={"max_tokens": 50}, inspector=words)
     assert (problem.line, problem.message) == (41, "108 tokens; at most 50 are allowed")
 
 
@@ -213,17 +213,17 @@ def test_what_the_model_cannot_read_is_refused_or_cut_there(repository, chat_lin
         "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "x " * 99}]
     }
     repository.write("a.jsonl", chat_lines + json.dumps(long))
-    refuses = WordEncoder(limits=Limits(max_tokens=50))
-    (problem,) = repository.problems("a.jsonl", encoder=refuses)
+    refuses = WordInspector(limits=Limits(max_tokens=50))
+    (problem,) = repository.problems("a.jsonl", inspector=refuses)
     assert (problem.line, problem.message) == (
         41,
         "108 tokens, and the base model reads at most 50",
     )
     allowed = {"max_tokens": 200}
-    assert repository.problems("a.jsonl", encoder=refuses, prepare=allowed)[0].line == 41
-    cuts = WordEncoder(limits=Limits(max_tokens=50, cuts=True), warned=("other key",))
+    assert repository.problems("a.jsonl", inspector=refuses, prepare=allowed)[0].line == 41
+    cuts = WordInspector(limits=Limits(max_tokens=50, truncates=True), warned=("other key",))
     repository.write("a.jsonl", chat_lines + json.dumps(long) + "\n")
-    dataset = repository.build("a.jsonl", encoder=cuts)
+    dataset = repository.build("a.jsonl", inspector=cuts)
     [step] = [step for step in dataset.report.steps if step.name == "max_tokens"]
     assert (step.dropped, step.noted) == (0, 1)
     assert dataset.train.examples + dataset.held_out.examples == 41
@@ -249,7 +249,7 @@ def test_every_example_is_once_on_one_side_in_the_order_of_the_rows(first, secon
         (root / "b.csv").write_text(as_table(second or base[:1]))
         sources = [{"path": name, "columns": COLUMNS} for name in ("a.csv", "b.csv")]
         data = Data.model_validate({"train": sources, "held_out": {"fraction": 0.4}})
-        places = Places(root=root, cache=root / "cache")
+        places = DataPaths(root=root, cache=root / "cache")
         dataset = build_dataset(data, file="x", folder=root, places=places)
         train, held_out = (
             [

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.errors import Unusable
-from controller.data.examples.example import spell
-from controller.data.examples.row_formats import converter
+from controller.data.errors import DataError
+from controller.data.examples.example import to_canonical
+from controller.data.examples.row_formats import row_converter
 from controller.data.recipes import FIRST, NEWEST, is_the_same_by_all
 from controller.data.transforms.normalise import normalise
 
@@ -46,8 +46,8 @@ def rows(draw):
 
 
 def made(row, recipe):
-    example = normalise(converter(None, None, recipe=recipe)(row))
-    return spell(example, recipe)[0]
+    example = normalise(row_converter(None, None, recipe=recipe)(row))
+    return to_canonical(example, recipe)[0]
 
 
 @given(row=rows())
@@ -56,7 +56,7 @@ def test_a_row_of_which_recipes_are_said_to_agree_becomes_the_same(row):
         return
     try:
         newest = made(row, NEWEST)
-    except (Unusable, ValueError):
+    except (DataError, ValueError):
         return
     assert newest == made(row, FIRST)
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.testing.words import WordEncoder
+from backends.testing.words import WordInspector
 from controller.data import verified_datasets
 from controller.data.dataset import Dataset, build_dataset
-from controller.data.resolve_sources import Places
+from controller.data.resolve_sources import DataPaths
 from controller.data.verified_datasets import Unchanged
 from controller.errors import InvalidInput
 from controller.spec.data import Data
@@ -47,14 +47,14 @@ class Passes:
         self.source.write_text(text())
 
     def build(self, path="data/rows.csv", now_ns=later, *, memory=True, **more) -> Dataset:
-        settings = {key: more.pop(key) for key in ("encoder", "method") if key in more}
+        settings = {key: more.pop(key) for key in ("inspector", "method") if key in more}
         data = {"train": [{"path": path, "columns": OLD}], "held_out": {"fraction": 0.25}, **more}
         known = Unchanged(self.memo, self.root, self.cache, now_ns) if memory else None
         dataset = build_dataset(
             Data.model_validate(data),
             file="finetunes/cafe.yaml",
             folder=self.folder,
-            places=Places(root=self.root, cache=self.cache, unchanged=known),
+            places=DataPaths(root=self.root, cache=self.cache, unchanged=known),
             **settings,
         )
         if known is not None:
@@ -198,7 +198,7 @@ def test_a_folder_or_nothing_in_its_place_is_a_problem(lying):
 def test_another_spec_asks_for_another_dataset(lying):
     assert lying.build("data/../data/rows.csv").train.examples != LIE
     assert lying.build(held_out={"fraction": 0.25, "seed": 1}).train.examples != LIE
-    assert lying.build(encoder=WordEncoder()).train.examples != LIE
+    assert lying.build(inspector=WordInspector()).train.examples != LIE
     assert lying.build(system="Be kind.").train.examples != LIE
 
 
@@ -244,7 +244,7 @@ def test_a_file_that_is_written_while_it_is_read_is_not_remembered(passes):
         Data.model_validate(data),
         file="finetunes/cafe.yaml",
         folder=passes.folder,
-        places=Places(root=passes.root, cache=passes.cache, unchanged=known),
+        places=DataPaths(root=passes.root, cache=passes.cache, unchanged=known),
     )
     known.save()
     assert not passes.memo.exists()
@@ -316,7 +316,9 @@ def again_and_again(passes: Passes, times: int) -> None:
 def test_several_processes_at_once_leave_a_whole_memo(passes):
     whole = passes.build()
     context = multiprocessing.get_context("spawn")
-    running = [context.Process(target=again_and_again, args=(passes, 10)) for _ in range(3)]
+    running = [
+        context.Process(target=again_and_again, args=(passes, 10), daemon=True) for _ in range(3)
+    ]
     for process in running:
         process.start()
     while any(process.is_alive() for process in running):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from backends.contract.backend import Completion
+from backends.contract.completions import Completion
 from controller.evaluate.answers import (
     agree,
     expected_answer,
@@ -12,7 +12,7 @@ from controller.evaluate.answers import (
     shown_calls,
     without_thinking,
 )
-from controller.evaluate.metrics import score
+from controller.evaluate.scoring import score
 from controller.spec.model import Evaluation
 
 METRICS = Evaluation.model_validate(

@@ -1,10 +1,14 @@
-"""Conditions: what is one, what it means, and what a person reads when it does not hold."""
+"""A gate: conditions, their meaning, and the sentence for one that does not hold."""
+
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.evaluate.gate import OPERATORS, judge, parse_condition
+from controller.evaluate.gate import GRAMMAR, RULE, judge, parse_condition
+from controller.spec.base import InvalidValue
+from controller.spec.conditions import COMPARISONS
 
 
 @pytest.mark.parametrize(
@@ -25,41 +29,63 @@ def test_conditions_are_parsed(text: str, expected: tuple):
     assert (found.metric, found.operator, found.model, found.other, found.offset) == expected
 
 
+FORM = "Write METRIC >= NUMBER, or METRIC >= base.METRIC + NUMBER (operators: >= <= > < ==)."
+LIMIT = "expected a number, base.METRIC or production.METRIC at character"
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "problem"),
     [
-        "accuracy",
-        "accuracy >= ",
-        "accuracy => 0.8",
-        "accuracy >= 80%",
-        "accuracy != 1",
-        "0.8 <= accuracy",
-        "Accuracy >= 1",
-        "a >= base",
-        "a >= base.a * 2",
-        "a >= base.a + base.b",
-        "a >= nan",
-        "a >= 1 and b >= 2",
-        "__import__('os')",
+        ("", " has no operator"),
+        ("accuracy", " has no operator"),
+        ("accuracy is good", " has no operator"),
+        ("accuracy in [1]", " has no operator"),
+        ("__import__('os')", " has no operator"),
+        ("정확도 >= 0.8", ": expected a metric at character 1, found '정확도'"),
+        ("Accuracy >= 1", ": expected a metric at character 1, found 'Accuracy'"),
+        ("0.8 <= accuracy", ": expected a metric at character 1, found '0.8'"),
+        ("f1 macro > 1", ": expected a metric at character 1, found 'f1 macro'"),
+        ("base.a >= 1", ": expected a metric at character 1, found 'base.a'"),
+        ("accuracy => 0.8", ": expected a metric at character 1, found 'accuracy ='"),
+        ("accuracy != 1", ": expected one of >= <= > < == at character 10, found '!='"),
+        ("accuracy >=", f": {LIMIT} 12, found nothing"),
+        ("accuracy >= 80%", f": {LIMIT} 13, found '80%'"),
+        ("accuracy >= 팔십", f": {LIMIT} 13, found '팔십'"),
+        ("a >= +1", f": {LIMIT} 6, found '+1'"),
+        ("a >= - 1", f": {LIMIT} 6, found '- 1'"),
+        ("a >= 1e", f": {LIMIT} 6, found '1e'"),
+        ("a >= nan", f": {LIMIT} 6, found 'nan'"),
+        ("a >= 1_000", f": {LIMIT} 6, found '1_000'"),
+        ("a >= base", f": {LIMIT} 6, found 'base'"),
+        ("a >= base.", f": {LIMIT} 6, found 'base.'"),
+        ("a >= base.a * 2", f": {LIMIT} 6, found 'base.a * 2'"),
+        ("a >= base.a + base.b", f": {LIMIT} 6, found 'base.a + base.b'"),
+        ("a >= base.a + -1", f": {LIMIT} 6, found 'base.a + -1'"),
+        ("a >= staging.a", f": {LIMIT} 6, found 'staging.a'"),
+        ("a >= candidate.a", f": {LIMIT} 6, found 'candidate.a'"),
+        ("a >= 1 and b >= 2", f": {LIMIT} 6, found '1 and b >= 2'"),
+        ("a >== 1", f": {LIMIT} 5, found '= 1'"),
     ],
 )
-def test_what_is_no_condition_is_refused_with_the_form(text: str):
-    with pytest.raises(ValueError, match="METRIC >= NUMBER"):
-        parse_condition(text)
+def test_an_error_points_at_the_part_that_is_wrong(text: str, problem: str):
+    for blanks in ("", "  "):
+        with pytest.raises(InvalidValue) as caught:
+            parse_condition(f"{blanks}{text}{blanks}")
+        assert str(caught.value) == f"{text!r}{problem}"
+        assert caught.value.remedy == FORM
 
 
 @pytest.mark.parametrize(
     "text", ["a" * 1_001, " " * 200_000 + "x", f"a > {'b' * 900}.c", f"{'a' * 400} = {'1' * 400}"]
 )
 def test_a_long_condition_is_not_repeated_whole(text: str):
-    with pytest.raises(ValueError, match=r"condition|compares with") as caught:
+    with pytest.raises(InvalidValue) as caught:
         parse_condition(text)
     assert len(str(caught.value)) < 250
 
 
-def test_only_base_and_production_can_be_compared_with():
-    with pytest.raises(ValueError, match="only base and production"):
-        parse_condition("a >= staging.a")
+def test_the_longest_condition_is_parsed():
+    assert parse_condition(f"{'a' * 996} > 1").metric == "a" * 996
 
 
 SCORES = {
@@ -104,19 +130,73 @@ def test_every_condition_that_fails_is_named():
     assert len(judged.failures) == 2
 
 
+LOSSES = {"candidate": {"held_out_loss": 2.5}, "base": {"held_out_loss": 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("gate", "allows_worse", "failures"),
+    [
+        ([], False, 1),
+        ([], True, 0),
+        (["held_out_loss < 9"], False, 1),
+        (["held_out_loss < 9"], True, 0),
+        # Written out, the rule is judged once.
+        ([RULE], False, 1),
+        ([RULE], True, 1),
+    ],
+)
+def test_a_candidate_with_a_higher_loss_than_its_base_fails(gate, allows_worse, failures):
+    judged = judge(gate, LOSSES, allows_worse=allows_worse)
+    assert len(judged.failures) == failures
+    if failures:
+        assert judged.failures[-1] == f"{RULE}: held_out_loss is 2.5 (base.held_out_loss is 2)"
+
+
+@pytest.mark.parametrize("unknown", ["candidate", "base"])
+def test_the_rule_needs_both_losses(unknown: str):
+    assert judge([], {**LOSSES, unknown: {"stop_rate": 1.0}}).passed
+    assert judge([], {role: found for role, found in LOSSES.items() if role != unknown}).passed
+
+
+def test_an_equal_loss_is_not_worse():
+    equal = {"held_out_loss": 2.0}
+    assert judge([], {"candidate": equal, "base": equal}).passed
+
+
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
+signs = st.sampled_from(GRAMMAR.operators)
 
 
-@given(numbers, numbers, st.sampled_from(sorted(OPERATORS)))
+@given(numbers, numbers, signs)
 def test_a_written_number_is_that_number(score: float, limit: float, sign: str):
     judged = judge([f"m {sign} {limit!r}"], {"candidate": {"m": score}})
-    assert judged.passed == OPERATORS[sign](score, limit)
+    assert judged.passed == COMPARISONS[sign](score, limit)
+
+
+@given(numbers, numbers, signs, st.sampled_from(["base", "production"]), st.floats(-9, 9))
+def test_a_margin_is_added_to_the_other_models_score(score, other, sign, model, margin):
+    text = f"m {sign} {model}.n {'-' if margin < 0 else '+'} {abs(margin)!r}"
+    judged = judge([text], {"candidate": {"m": score}, model: {"n": other}})
+    assert judged.passed == COMPARISONS[sign](score, margin + other)
+
+
+@given(
+    st.sampled_from(["", " ", "\n", "\t  "]),
+    st.sampled_from(["1", "-.5", "base.a - 2.5e-3"]),
+    signs,
+)
+def test_blanks_change_nothing(blanks: str, limit: str, sign: str):
+    spaced = parse_condition(f"{blanks}accuracy{blanks}{sign}{blanks}{limit}{blanks}")
+    plain = parse_condition(f"accuracy {sign} {limit}")
+    assert replace(spaced, text="") == replace(plain, text="")
 
 
 @given(st.text("abm_.<>=+- 01e", max_size=20))
 def test_any_text_is_a_condition_or_refused(text: str):
     try:
-        parse_condition(text)
-    except ValueError:
+        condition = parse_condition(text)
+    except InvalidValue:
         return
-    judge([text], SCORES)
+    assert parse_condition(condition.text) == condition
+    for failure in judge([text], SCORES).failures:
+        assert failure.startswith(f"{condition.text}: ")

@@ -72,7 +72,7 @@ def test_one_entry_is_replaced_or_removed(make):
         (b'{"format": "1"}', "is corrupt: it names no format", "git checkout --"),
         (b'{"format": 0}', "is corrupt", "git checkout --"),
         (b'{"format": true}', "is corrupt: it names no format", "git checkout --"),
-        (b'{"format": 2}', "has format 2; this ftctl reads formats up to 1", "pip install --upgrade"),
+        (b'{"format": 2}', "has format 2; this ftctl reads formats up to 1", "ftctl help install"),
         (b'{"format": 1, "finetunes": []}', "is corrupt: finetunes", "git checkout --"),
         (b'{"format": 1, "finetunes": {"a": {"x": 1}}}', "finetunes.a.x", "git checkout --"),
         (b'{"format": 1, "finetunes": {"a": {"production": "ft1:x"}}}', "a.production", "git checkout"),

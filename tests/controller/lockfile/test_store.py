@@ -13,6 +13,7 @@ import pytest
 from controller.errors import FtctlError, LockHeld
 from controller.lockfile.model import Lockfile, dump_lockfile
 from controller.lockfile.store import LOCKFILE, LockedLockfile, lock_lockfile, read_lockfile
+from tests.children import child
 
 
 @pytest.fixture
@@ -179,6 +180,7 @@ def limited(root: Path, limit: int, moment: str) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
 
 
@@ -232,12 +234,10 @@ with lock_lockfile(root, root / ".ftctl", timeout_s=5, purpose="apply"):
 
 @pytest.fixture
 def holder(root: Path):
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(root)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    program = [sys.executable, "-c", HOLDER, str(root)]
+    with child(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
         yield process
-        process.kill()
 
 
 def test_another_process_is_waited_for_and_named(root: Path, holder):

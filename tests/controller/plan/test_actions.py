@@ -6,7 +6,7 @@ import pkgutil
 
 import pytest
 
-from backends.contract.backend import Estimate
+from backends.contract.jobs import Estimate
 from controller.plan import actions, rules
 from controller.plan.actions import (
     KINDS,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends.contract.backend import Estimate, JobState
+from backends.contract.jobs import Estimate, JobState
 from controller.lockfile.model import Lockfile
 from controller.plan.actions import Evaluate, Judge, Promote, Record, Restore, Reuse, Train
 from controller.plan.approval import approve, identity, is_allowed, owns

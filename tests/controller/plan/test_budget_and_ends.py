@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from backends.contract.backend import Estimate
+from backends.contract.jobs import Estimate
 from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import Blocked, BlockReason, Train, Wait
 from controller.plan.desired import Shutdown

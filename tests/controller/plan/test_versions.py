@@ -34,7 +34,9 @@ def test_scores_of_every_version_hold(make):
 
 
 def test_an_upgrade_measures_nothing(make):
-    desired = replace(make.desired(), scored_anew="calls of tools are compared as calls", paid=True)
+    desired = replace(
+        make.desired(), rescore_reason="calls of tools are compared as calls", paid=True
+    )
     build = make.build(desired)
     plan = plan_of(desired, make.entry(build, production=build))
     assert plan.actions == ()
@@ -43,7 +45,7 @@ def test_an_upgrade_measures_nothing(make):
 
 
 def test_the_newest_version_is_offered_in_one_line_where_it_matters(make):
-    desired = replace(make.desired(), scored_anew="calls of tools are compared as calls")
+    desired = replace(make.desired(), rescore_reason="calls of tools are compared as calls")
     build = make.build(desired)
     plan = plan_of(desired, make.entry(build, production=build))
     (note,) = plan.notes
@@ -61,7 +63,7 @@ def test_many_fine_tunes_are_offered_it_in_one_line(make):
     why = "calls of tools are compared as calls"
     declared, entries = {}, {}
     for number in range(12):
-        desired = replace(make.desired(f"faq-{number:02}"), scored_anew=why)
+        desired = replace(make.desired(f"faq-{number:02}"), rescore_reason=why)
         build = make.build(desired)
         declared[desired.name] = desired
         entries[desired.name] = make.entry(build, production=build)
@@ -75,7 +77,7 @@ def test_there_is_no_line_where_versions_agree_or_the_newest_measured(make):
     desired = make.desired()
     build = make.build(desired)
     assert plan_of(desired, make.entry(build, production=build)).notes == ()
-    told = replace(desired, scored_anew="calls of tools are compared as calls")
+    told = replace(desired, rescore_reason="calls of tools are compared as calls")
     again = build.model_copy(update={"evaluation": newest(make, desired)})
     assert plan_of(told, make.entry(again, production=again)).notes == ()
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from backends.contract.inspector import Piece
-from controller.data.dataset import Dataset, Part
+from controller.data.dataset import Dataset, Split
 from controller.data.report import Report, SourceReport, StepReport
-from controller.data.reports.diff import Counts, Difference, Found, Shown
-from controller.data.reports.provenance import Fate, Origin, Place, Row
+from controller.data.reports.diff import ChangedExample, Counts, Difference, DiffSamples
+from controller.data.reports.provenance import ExamplePosition, Origin, RowOutcome, TracedRow
 from controller.data.reports.statistics import Statistics, labels
-from controller.data.reports.token_counts import histogram, spread
+from controller.data.reports.token_counts import histogram, length_stats
 from controller.render.data import (
     BuildSummary,
     build_json,
@@ -39,9 +39,9 @@ def step(name, kept, dropped=0, changed=0, noted=0, reasons=()):
 
 @pytest.fixture
 def dataset() -> Dataset:
-    def part(name: str, digit: str, examples: int) -> Part:
+    def part(name: str, digit: str, examples: int) -> Split:
         folder = Path("state/datasets/0123")
-        return Part(
+        return Split(
             path=folder / f"{name}.jsonl",
             origins=folder / f"{name}.origins",
             digest=f"sha256:{digit * 64}",
@@ -145,7 +145,7 @@ def stats(dataset) -> StatsSummary:
     return StatsSummary(
         name="cafe",
         statistics=both,
-        spreads={name: spread(some) for name, some in lengths.items()},
+        spreads={name: length_stats(some) for name, some in lengths.items()},
         histogram=histogram(lengths),
         limit=Limit(tokens=512, of="data.prepare.max_tokens"),
         over={"train": 1, "held_out": 0},
@@ -216,12 +216,12 @@ def line(question: str, answer: str, **more) -> bytes:
 
 
 def test_a_difference_with_examples(golden):
-    def found(origin: str, *pair: str, before: bytes | None = None, **more) -> Found:
+    def found(origin: str, *pair: str, before: bytes | None = None, **more) -> ChangedExample:
         of = line(*pair, **more)
-        return Found(part="train", origin=f"{CSV}:{origin}", line=of, before=before)
+        return ChangedExample(part="train", origin=f"{CSV}:{origin}", line=of, before=before)
 
     calls = [{"id": "1", "function": {"name": "find"}}]
-    shown = Shown(
+    shown = DiffSamples(
         added=(found("18", "주차 되나요?", "네, 두 시간 무료입니다."),),
         removed=(
             found("2", HOSTILE, "x" * 200),
@@ -244,27 +244,30 @@ def test_a_difference_with_examples(golden):
     [
         (
             "kept",
-            Fate(
+            RowOutcome(
                 origin=Origin(CSV, 7),
-                row=Row(starts=7, values={"질문": HOSTILE, "n": 3, "tags": ["a", None]}),
-                places=(Place(part="train", number=5), Place(part="train", number=6)),
+                row=TracedRow(starts=7, values={"질문": HOSTILE, "n": 3, "tags": ["a", None]}),
+                places=(
+                    ExamplePosition(part="train", number=5),
+                    ExamplePosition(part="train", number=6),
+                ),
                 reasons=(("normalise", "spelt in Unicode NFC"),),
             ),
         ),
         (
             "dropped",
-            Fate(
+            RowOutcome(
                 origin=Origin(CSV, 8),
-                row=Row(starts=8, values={"질문": "영업 시간은?"}),
+                row=TracedRow(starts=8, values={"질문": "영업 시간은?"}),
                 places=(),
                 reasons=(("deduplicate", f"the same as {CSV}:3"),),
             ),
         ),
         (
             "broken",
-            Fate(
+            RowOutcome(
                 origin=Origin(CSV, 9),
-                row=Row(starts=9, values=None, problem="11 fields, not 10"),
+                row=TracedRow(starts=9, values=None, problem="11 fields, not 10"),
                 places=(),
                 reasons=(),
             ),

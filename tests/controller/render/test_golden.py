@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends.contract.backend import Estimate, JobState, Progress
+from backends.contract.jobs import Estimate, JobState, Progress
 from controller.errors import Problem
 from controller.lockfile.model import Lockfile
 from controller.plan.actions import Blocked, BlockReason, Deferred

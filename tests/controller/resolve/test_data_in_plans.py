@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from controller.data.sources.inspect_file import look_at
+from controller.data.sources.inspect_file import inspect_file
 from controller.plan.actions import Blocked, BlockReason, Deferred, Train
 from controller.plan.approval import decisions_of
 from controller.project.project import known_blobs
@@ -192,6 +192,7 @@ def git(root, *arguments):
         ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
         check=True,
         capture_output=True,
+        timeout=60,
     )
 
 
@@ -251,17 +252,19 @@ def test_a_fresh_clone_reads_no_unchanged_source(tmp_path):
     git(old, "add", ".")
     git(old, "commit", "-qm", "all")
     time.sleep(0.05)
-    look = look_at(old / "a.csv", memos, kind="csv", blob=known_blobs(old)[old / "a.csv"])
+    look = inspect_file(old / "a.csv", memos, kind="csv", blob=known_blobs(old)[old / "a.csv"])
     # Were the clone read, this would not show.
     (told,) = memos.glob("blob-*")
     told.write_text(told.read_text().replace(look.sha256, "0" * 64))
-    subprocess.run(["git", "clone", "-q", str(old), str(new)], check=True, capture_output=True)
+    subprocess.run(
+        ["git", "clone", "-q", str(old), str(new)], check=True, capture_output=True, timeout=60
+    )
     time.sleep(0.05)
     blob = known_blobs(new)[new / "a.csv"]
-    again = look_at(new / "a.csv", memos, kind="csv", blob=blob)
+    again = inspect_file(new / "a.csv", memos, kind="csv", blob=blob)
     assert (again.sha256, again.encoding) == ("0" * 64, look.encoding)
     (new / "a.csv").write_text("question,answeR\n" * 100)
-    assert look_at(new / "a.csv", memos, kind="csv", blob=blob).sha256 not in (
+    assert inspect_file(new / "a.csv", memos, kind="csv", blob=blob).sha256 not in (
         again.sha256,
         look.sha256,
     )

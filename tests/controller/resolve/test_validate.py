@@ -2,7 +2,8 @@
 
 import pytest
 
-from backends.contract.backend import Endpoint, FieldProblem, HyperparametersInvalid
+from backends.contract.backend import Endpoint
+from backends.contract.errors import FieldProblem, HyperparametersInvalid
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.openai.backend import create
 from controller.errors import InvalidInput

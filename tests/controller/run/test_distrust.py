@@ -1,20 +1,20 @@
 """What a distrustful engineer tries: through the real command line, one fault a test."""
 
 import json
-import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-import controller.evaluate.run as evaluation
+import controller.evaluate.measure as evaluation
 from backends.atomic_files import locked, write_atomic
 from backends.testing import ScriptedBackend
 from controller.cli import run
+from tests import children
 
 SPEC = """\
 backend: odd
@@ -32,7 +32,7 @@ PLUGIN = '''
 import json
 from pathlib import Path
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.testing import ScriptedBackend
 
 TOP = Path({folder!r})
@@ -86,7 +86,7 @@ def _hooked(name):
     return call
 
 
-for name in ("observe", "find", "find_by_name", "cancel", "complete", "verify", "identify"):
+for name in ("observe", "find_jobs", "find_jobs_by_name", "cancel", "complete", "verify_job", "resolve_base_model"):
     setattr(Odd, name, _hooked(name))
 
 
@@ -156,7 +156,10 @@ class Shell:
     def git(self, *arguments: str) -> None:
         options = ["-c", "user.name=a", "-c", "user.email=a@b"]
         subprocess.run(
-            ["git", "-C", str(self.root), *options, *arguments], check=True, capture_output=True
+            ["git", "-C", str(self.root), *options, *arguments],
+            check=True,
+            capture_output=True,
+            timeout=60,
         )
 
     def commit(self) -> None:
@@ -189,25 +192,8 @@ def shell(tmp_path, capsys, monkeypatch):
     sys.modules.pop("odd_plugin", None)
 
 
-@contextmanager
 def background(shell, *arguments: str):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{shell.top / 'packages'}:{Path(__file__).parents[3]}",
-        "PYTHONUNBUFFERED": "1",
-    }
-    with subprocess.Popen(
-        [sys.executable, "-m", "controller", "--dir", str(shell.root), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
+    return children.background(shell.root, shell.top / "packages", *arguments)
 
 
 def until(condition, seconds: float = 20.0) -> None:
@@ -317,7 +303,7 @@ def test_terms_that_cannot_be_read_do_not_promote(shell):
     shell("reconcile")
     shell.fault("complete", None)
     shell.declare()
-    shell.fault("find", "training_not_available")
+    shell.fault("find_jobs", "training_not_available")
     _code, text = shell("reconcile")
     assert "production" not in shell.recorded["faq"], text
 
@@ -354,7 +340,7 @@ def test_what_follows_a_restore_is_not_called_an_edit(shell):
 def test_a_price_that_rose_is_not_called_an_edit(shell):
     shell.set("usd", [1, 2])
     shell.declare()
-    shell.hook("find", "(TOP / 'usd').write_text('[5, 9]')")
+    shell.hook("find_jobs", "(TOP / 'usd').write_text('[5, 9]')")
     code, text = shell("apply", "-y")
     assert code == 6
     assert "the specs changed" not in text, text
@@ -403,7 +389,7 @@ def test_a_plug_in_that_ends_the_process_stops_nobody_else(shell):
     shell.declare("b")
     path = shell.spec("a")
     path.write_text(path.read_text().replace("backend: odd", "backend: scripted"))
-    shell.fault("identify", "raise SystemExit('no licence')")
+    shell.fault("resolve_base_model", "raise SystemExit('no licence')")
     code, text = shell("apply", "-y")
     assert shell.recorded["a"]["production"], (code, text)
 
@@ -413,7 +399,7 @@ def test_a_cancelled_call_of_a_plug_in_stops_nobody_else(shell):
     shell.declare("b")
     path = shell.spec("a")
     path.write_text(path.read_text().replace("backend: odd", "backend: scripted"))
-    shell.fault("identify", "raise __import__('asyncio').CancelledError()")
+    shell.fault("resolve_base_model", "raise __import__('asyncio').CancelledError()")
     code, text = shell("apply", "-y")
     assert shell.recorded["a"]["production"], (code, text)
 
@@ -470,7 +456,7 @@ def test_protection_waits_for_the_job(shell):
     shell.declare(more="lifecycle: {protect: true}\n")
     with background(shell, "apply", "-y") as process:
         time.sleep(8)
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.communicate(timeout=20)[0]
 
 
 def test_reconcile_of_policies_is_no_error(shell):
@@ -551,7 +537,7 @@ def test_one_answers_file_that_cannot_be_written_stops_nobody_else(shell):
         "import os, pathlib\n"
         f"for path in list(pathlib.Path({folder!r}).glob('{digits}-*')):\n"
         "    path.unlink()\n"
-        f"import controller.evaluate.run as module\n"
+        f"import controller.evaluate.measure as module\n"
         "make = module.write_atomic\n"
         "def write(path, data):\n"
         f"    if path.name.startswith('{digits}'):\n"
@@ -637,7 +623,7 @@ def test_a_saved_plan_goes_ahead_for_whom_the_dead_server_does_not_concern(shell
     path = shell.spec("a")
     path.write_text(path.read_text().replace("backend: odd", "backend: scripted"))
     save_plan(shell)
-    shell.fault("find", "503")
+    shell.fault("find_jobs", "503")
     code, text = shell("apply", str(shell.top / "p.json"))
     assert "a" in shell.recorded, (code, text)
 
@@ -656,7 +642,7 @@ def test_a_job_that_is_taken_over_is_waited_for(shell):
         with locked(mine / ".ftctl/lock") as held:
             assert held
             process = stack.enter_context(background(shell, "apply", "-y"))
-            until(lambda: calls.exists() and "find" in calls.read_text())
+            until(lambda: calls.exists() and "find_jobs" in calls.read_text())
             time.sleep(1)
             shell.root = theirs
             assert shell("apply", "-y", "--no-wait")[0] == 0
@@ -666,7 +652,7 @@ def test_a_job_that_is_taken_over_is_waited_for(shell):
             assert shell("apply", "-y", "--no-wait")[0] == 0
             shell.root = mine
         time.sleep(4)
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.communicate(timeout=20)[0]
 
 
 def test_a_rename_is_that_of_the_fine_tune_that_was_in_production(shell):

@@ -2,7 +2,7 @@
 
 import json
 
-from backends.contract.backend import Completion
+from backends.contract.completions import Completion
 from controller.lockfile.store import lock_lockfile
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 

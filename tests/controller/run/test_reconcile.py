@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BackendError, Completion, JobState, SubmissionUnknown
+from backends.contract.completions import Completion
+from backends.contract.errors import BackendError, SubmissionUnknown
+from backends.contract.jobs import JobState
 from backends.testing import FAILS, GONE_UNFINISHED, INTERRUPTED_ONCE, Crash
 from controller.errors import ExitCode, LockfileInvalid
 from controller.run import carry_out, reconcile
@@ -174,7 +176,7 @@ def test_a_refused_job_is_told_with_its_remedy(repo):
     assert converged.outcomes[0].message == "no quota\n    ask for more"
 
 
-@pytest.mark.parametrize("call", ["find", "observe"])
+@pytest.mark.parametrize("call", ["find_jobs", "observe"])
 def test_nothing_is_done_where_a_backend_gives_no_answer(repo, call: str):
     repo.declare()
     repo.run()
@@ -187,7 +189,7 @@ def test_nothing_is_done_where_a_backend_gives_no_answer(repo, call: str):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("call", ["submit", "find", "observe", "complete", "cancel"])
+@pytest.mark.parametrize("call", ["submit", "find_jobs", "observe", "complete", "cancel"])
 def test_a_run_that_dies_at_any_call_is_continued(repo, call: str, moment: str):
     repo.use(script=SLOW)
     repo.declare()

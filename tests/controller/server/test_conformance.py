@@ -1,19 +1,13 @@
-"""Requests and answers of a whole life against the official description of the protocol.
+"""Requests and answers of a whole life against the official description of the protocol."""
 
-The description is not part of this repository; without it beside the repository nothing is checked.
-"""
-
-from pathlib import Path
+import json
 
 import httpx2
-import jsonschema
 import openai
 import pytest
-import yaml
 from serve_helpers import BASE, TOKEN, lines, serving, until, upload
 
-DESCRIPTION = Path(__file__).parents[4] / "shared" / "openai" / "openapi-finetuning.yaml"
-pytestmark = pytest.mark.skipif(not DESCRIPTION.exists(), reason="no description of the protocol")
+from tests.openai_api.description import description, errors, named
 
 
 class Recorder(httpx2.BaseTransport):
@@ -34,31 +28,11 @@ class Recorder(httpx2.BaseTransport):
         return answer
 
 
-def mended(value):
-    """Write two of OpenAPI 3.0's words as JSON Schema 2020-12 does; the file mixes both."""
-    if isinstance(value, list):
-        return [mended(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    new = {key: mended(item) for key, item in value.items()}
-    if new.get("exclusiveMinimum") is True:
-        new["exclusiveMinimum"] = new.pop("minimum")
-    if new.pop("nullable", False):
-        new = {"anyOf": [new, {"type": "null"}]}
-    return new
-
-
-@pytest.fixture(scope="module")
-def description():
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return mended(yaml.load(DESCRIPTION.read_text(encoding="utf-8"), Loader=loader))
-
-
-def operation(description, request):
+def operation(request):
     """Return what the description says of an address."""
     path = request.url.path.removeprefix("/v1")
     parts = path.strip("/").split("/")
-    for template, operations in description["paths"].items():
+    for template, operations in description()["paths"].items():
         names = template.strip("/").split("/")
         fits = zip(names, parts, strict=False)
         if len(names) == len(parts) and all(n == p or n.startswith("{") for n, p in fits):
@@ -66,30 +40,23 @@ def operation(description, request):
     return None
 
 
-def check(description, value, schema):
-    whole = {"components": description["components"], **schema}
-    errors = jsonschema.Draft202012Validator(whole).iter_errors(value)
-    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message}" for error in errors]
-
-
-def problems(description, request, body, answer):
-    found = operation(description, request)
+def problems(request, body, answer):
+    found = operation(request)
     place = f"{request.method} {request.url.path}"
     if found is None:
         return [f"{place}: not described"]
     if answer.status_code >= 400:
-        schema = {"$ref": "#/components/schemas/ErrorResponse"}
-        return [f"{place}: {one}" for one in check(description, answer.json(), schema)]
+        return [f"{place}: {one}" for one in errors(answer.json(), named("ErrorResponse"))]
     said = []
     contents = found.get("requestBody", {}).get("content", {})
     if body and "application/json" in contents:
         schema = contents["application/json"]["schema"]
-        said += check(description, yaml.safe_load(body), schema)
+        said += errors(json.loads(body), schema)
     known = {one["name"] for one in found.get("parameters", []) if one.get("in") == "query"}
     said += [f"query {key}" for key in request.url.params if key.partition("[")[0] not in known]
     if not request.url.path.endswith("/content"):
         schema = found["responses"]["200"]["content"]["application/json"]["schema"]
-        said += check(description, answer.json(), schema)
+        said += errors(answer.json(), schema)
     return [f"{place}: {one}" for one in said]
 
 
@@ -140,21 +107,21 @@ def live(client):
         jobs.create(model="nope", training_file=file.id)
 
 
-def test_a_whole_life_conforms(tmp_path, description):
+def test_a_whole_life_conforms(tmp_path):
     recorder = Recorder()
     with serving(tmp_path) as server:
         http = httpx2.Client(transport=recorder)
         client = openai.OpenAI(api_key=TOKEN, base_url=server.url, max_retries=0, http_client=http)
         with client:
             live(client)
-    found = [one for seen in recorder.seen for one in problems(description, *seen)]
+    found = [one for seen in recorder.seen for one in problems(*seen)]
     assert found == []
     assert len(recorder.seen) > 30
 
 
-def test_the_check_would_notice(description):
+def test_the_check_would_notice():
     request = httpx2.Request("GET", "http://127.0.0.1/v1/files/file-1?up=1")
     answer = httpx2.Response(200, json={"id": 1, "object": "file"})
-    found = problems(description, request, b"", answer)
+    found = problems(request, b"", answer)
     assert any("1 is not of type 'string'" in one for one in found)
     assert any("query up" in one for one in found)

@@ -5,8 +5,8 @@ import itertools
 import os
 
 import pytest
+from chat_helpers import record
 from serve_helpers import BASE, Trainer, lines, serving, upload
-from test_chat import record
 
 from controller.cli import run
 from controller.spec.settings import load_settings

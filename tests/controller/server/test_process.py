@@ -1,7 +1,6 @@
 """The command as a process: its greeting, its end by each signal, memory, a real training."""
 
 import contextlib
-import json
 import os
 import re
 import resource
@@ -18,6 +17,8 @@ from serve_helpers import BASE, TOKEN, lines, refused, until, upload
 
 from controller.cli.serve import command
 from controller.errors import FtctlError, InvalidInput, LockHeld
+from tests.children import child as started
+from tests.tiny_base import make_base
 
 RUN = """
 import sys
@@ -50,9 +51,8 @@ def process(root, *, token=TOKEN, arguments=(), files=None):
     given = [sys.executable, "-c", RUN, str(root), "--port", "0", *arguments]
     if files is not None:
         given = ["bash", "-c", f'ulimit -n {files}; exec "$@"', "bash", *given]
-    with subprocess.Popen(
-        given, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with started(given, env=environment, **output) as child:
         greeting = ""
         while not greeting.endswith("finds them again.\n"):
             line = child.stdout.readline()
@@ -61,10 +61,7 @@ def process(root, *, token=TOKEN, arguments=(), files=None):
         url = re.search(r"http://\S+/v1", greeting)[0]
         made = re.search(r"Token, made for this run: (\S+)", greeting)
         with openai.OpenAI(api_key=made[1] if made else token, base_url=url) as client:
-            try:
-                yield child, greeting, client
-            finally:
-                child.kill()
+            yield child, greeting, client
 
 
 def run(root, *arguments):
@@ -126,7 +123,8 @@ def test_killed_and_started_again_it_has_everything(root):
         child.wait(20)
     with process(root) as (_, _, client):
         assert client.files.content(file.id).read() == lines(3)
-        assert until(client, job.id, "failed").error.code == "invalid_n_examples"
+        failed = until(client, job.id, "failed")
+        assert "Line 3: the base model in" in failed.error.message  # it has no template
 
 
 def test_one_server_at_a_time_works_in_a_repository(root):
@@ -176,42 +174,6 @@ def test_memory_does_not_grow_with_a_file(root, tmp_path):
         assert peak_mb(child.pid, "VmHWM") - idle < 50
 
 
-def tiny_base(folder):
-    """Write a random model of two layers with a tokenizer of bytes."""
-    import tokenizers  # noqa: PLC0415 - only this test needs the training packages
-    import torch  # noqa: PLC0415
-    from transformers import Qwen3Config, Qwen3ForCausalLM  # noqa: PLC0415
-
-    words = {
-        letter: number
-        for number, letter in enumerate(sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()))
-    }
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=words, merges=[]))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
-    folder.mkdir(parents=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "TokenizersBackend", "eos_token": "<|im_end|>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    (folder / "chat_template.jinja").write_text(
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    )
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 16}
-    config = Qwen3Config(
-        vocab_size=tokenizer.get_vocab_size(),
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.token_to_id("<|im_end|>"),
-        **sizes,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-
-
 @pytest.mark.slow
 @pytest.mark.torch
 def test_killed_while_training_it_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
@@ -220,7 +182,7 @@ def test_killed_while_training_it_ends_as_if_it_had_not_been(tmp_path, monkeypat
     devices.mkdir()
     monkeypatch.setenv("TMPDIR", str(devices))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    tiny_base(tmp_path / "models" / BASE)
+    make_base(tmp_path / "models" / BASE)
     root = repository(tmp_path)
     asked = {"model": BASE, "seed": 1, "suffix": "cafe", "hyperparameters": {"n_epochs": 30}}
     with process(root) as (child, _, client):

@@ -1,13 +1,13 @@
-"""Conditions that choose rows: what is read out of them, and for which values they hold."""
+"""Conditions that choose rows: how they are parsed, and for which values they hold."""
 
 import operator
-import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.spec.where import FORM, parse_where
+from controller.spec.base import InvalidValue
+from controller.spec.where import parse_where
 
 
 @pytest.mark.parametrize(
@@ -69,18 +69,39 @@ def test_a_list_is_read(written, values):
         "a] and b in [c", "a, ]",
     ],
 )  # fmt: skip
-def test_a_list_that_is_none_is_refused_with_the_form(written):
-    with pytest.raises(ValueError, match=re.escape(FORM)) as caught:
+def test_what_is_not_a_list_is_refused(written):
+    with pytest.raises(InvalidValue, match="expected a value of the list at character") as caught:
         parse_where(f"status in [{written}]")
-    assert "in its list where a value is expected" in str(caught.value)
+    assert caught.value.remedy == FORM
+
+
+FORM = (
+    "Write COLUMN >= VALUE, COLUMN == VALUE or COLUMN in [VALUE, 'VALUE, WITH A COMMA'] "
+    "(also != < <= > and not in)."
+)
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "score", "== 4", "score = 4", "status in a, b", "status in [a", "in [a]"]
+    ("text", "problem"),
+    [
+        *((text, " has no operator") for text in ("", "score", "== 4", "score = 4", "in [a]")),
+        ("status in a, b", " has no operator"),
+        ("status in [a", " has no operator"),
+        (
+            "상태 in [승인, 보류,, 삭제]",
+            ": expected a value of the list at character 15, found ', 삭제'",
+        ),
+        ("상태 not in []", ": expected a value of the list at character 12, found nothing"),
+        ("점수 >= 높음", ": expected a number at character 7, found '높음'"),
+        ("점수 >=", ": expected a number at character 6, found nothing"),
+        ("score < '4 5'", ": expected a number at character 9, found \"'4 5'\""),
+    ],
 )
-def test_what_is_no_condition_is_refused_with_the_form(text):
-    with pytest.raises(ValueError, match=re.escape(FORM)):
-        parse_where(text)
+def test_an_error_points_at_the_part_that_is_wrong(text, problem):
+    with pytest.raises(InvalidValue) as caught:
+        parse_where(f" {text}")
+    assert str(caught.value) == f"{text!r}{problem}"
+    assert caught.value.remedy == FORM
 
 
 def test_a_condition_has_a_longest_length_and_is_not_repeated_whole():
@@ -105,7 +126,7 @@ def test_a_wrong_condition_is_not_repeated_whole(text):
 
 @pytest.mark.parametrize("value", ["high", "", "nan", "4 5", "1e9999999999999999999"])
 def test_an_order_needs_a_number(value):
-    with pytest.raises(ValueError, match="no number"):
+    with pytest.raises(InvalidValue, match=r"expected a number at character (9|10), found"):
         parse_where(f"score >= {value}")
 
 
@@ -186,9 +207,11 @@ def test_numbers_are_compared_as_numbers(value, limit):
 def test_any_text_is_a_condition_or_a_value_error(text, value):
     try:
         condition = parse_where(text)
-    except ValueError:
+    except InvalidValue:
         return
     assert condition.holds(value) in (True, False)
+    if condition.is_order and not condition.compares(value):
+        assert not condition.holds(value)
 
 
 @given(st.text(min_size=1).filter(str.strip), st.text())
@@ -197,3 +220,38 @@ def test_in_and_not_in_are_opposites(member, value):
     written = quote + member.replace(quote, "") + quote
     chosen, left = (parse_where(f"column {how} [{written}]") for how in ("in", "not in"))
     assert chosen.holds(value) is not left.holds(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "is_cell", "is_met"),
+    [
+        ("x == true", "TRUE", True, True),
+        ("x == true", "TRUE", False, False),
+        ("x == True", True, False, True),
+        ("x in [예, true]", " True ", True, True),
+        ("x != false", "False", True, False),
+        ("x == null", "", True, True),
+        ("x == null", "", False, False),
+        ("x != null", "", True, False),
+        ("x == 승인", "승인", True, True),
+        ("x >= 4", "", True, False),
+        ("x >= 4", "TRUE", True, False),
+        ("x == 1", True, True, False),
+    ],
+)
+def test_a_condition_means_what_its_author_meant(text, value, is_cell, is_met):
+    assert parse_where(text).means(value, is_cell=is_cell) is is_met
+
+
+@given(st.sampled_from(["<", "<=", ">", ">="]), st.decimals(allow_nan=False, allow_infinity=False))
+def test_an_order_holds_for_every_spelling_of_a_number(sign, limit):
+    condition = parse_where(f"x {sign} {limit}")
+    assert condition.is_order
+    assert condition.holds(str(limit)) is condition.holds(f" {limit:f} ") is ("=" in sign)
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1), st.integers(-5, 5))
+def test_a_number_is_among_the_numbers_of_a_list(members, value):
+    condition = parse_where(f"x in {members}")
+    for spelled in (value, float(value), str(value), f"{value}.0"):
+        assert condition.holds(spelled) is (value in members)

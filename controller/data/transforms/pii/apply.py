@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from backends.contract.backend import Json
-from controller.data.errors import Personal
+from backends.contract.inspector import Json
+from controller.data.errors import PersonalDataFound
 from controller.data.examples.example import Example, Message, map_texts
-from controller.data.extras import load
+from controller.data.extras import import_extra
 from controller.data.recipes import FIRST, NEWEST
 from controller.spec.data import Prepare
 
@@ -32,30 +32,30 @@ _LONGEST_TYPE: Final = 200
 _TEXT_PARTS: Final = frozenset({"text", "refusal", "thinking", "reasoning", "output_text"})
 
 
-class PersonalData:
+class PiiPolicy:
     """What a spec wants done about personal data."""
 
     def __init__(self, prepare: Prepare, recipe: int = NEWEST) -> None:
         """Load what finds it.
 
         Raises:
-            Unusable: A package of the extra is missing.
+            DataError: A package of the extra is missing.
         """
-        self._pii: Any = load(
+        self._pii: Any = import_extra(
             "controller.data.transforms.pii.detect", extra="data", what=f"pii: {prepare.pii}"
         )
         self._does = prepare.pii
         self._regions = prepare.pii_regions
         self._recipe = recipe
 
-    def treat(self, example: Example) -> tuple[Example, str]:
+    def apply(self, example: Example) -> tuple[Example, str]:
         """Search an example.
 
         Returns:
             The example, masked if the spec says so; and the findings: `2 email, 1 phone`.
 
         Raises:
-            Personal: A finding is refused or cannot be masked, or content cannot be searched.
+            PersonalDataFound: A finding is refused or cannot be masked, or content cannot be searched.
         """
         names: dict[tuple[str, str], str] = {}
         found: Counter[str] = Counter()
@@ -78,12 +78,12 @@ class PersonalData:
             return example, ""
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
         if self._does != "warn" and (unseen := sorted(found.keys() & _UNSEEN.values())):
-            raise Personal(
+            raise PersonalDataFound(
                 f"{', '.join(unseen)}: what it shows is not looked at",
                 "Take the row out, or set data.prepare.pii: warn",
             )
         if self._does == "reject":
-            raise Personal(
+            raise PersonalDataFound(
                 f"personal data: {listed}", "Take it out of the row, or set data.prepare.pii: mask"
             )
         return (masked if self._does == "mask" else example), listed
@@ -202,7 +202,7 @@ class _Walk:
         if isinstance(value, dict):
             new = {self._mask(key, ""): self._deep(item, key) for key, item in value.items()}
             if len(new) < len(value):
-                raise Personal(
+                raise PersonalDataFound(
                     "personal data in two keys of one object", "Rename them, or take them out."
                 )
             return new
@@ -216,7 +216,7 @@ class _Walk:
     def _kept(self, name: str) -> str:
         """Return a name that cannot be masked, since other data refers to it."""
         if self._mask(name, "") != name and self._fails:
-            raise Personal(
+            raise PersonalDataFound(
                 "personal data in the name of a function or key, which cannot be masked",
                 "Rename it.",
             )

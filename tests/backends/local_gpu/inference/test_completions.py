@@ -3,14 +3,9 @@ import shutil
 
 import pytest
 
-from backends.contract.backend import (
-    BackendError,
-    JobState,
-    ModelMissing,
-    Prompt,
-    PromptRefused,
-    Sampling,
-)
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused
+from backends.contract.jobs import JobState
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("warm")]
 
@@ -114,7 +109,7 @@ def test_thinking_is_learned_measured_and_read_back_as_thinking(
 
 
 def test_sampling_follows_its_seed(backend, base_folder, tmp_path, prompts):
-    base = backend.identify(str(base_folder), None, tmp_path)
+    base = backend.resolve_base_model(str(base_folder), None, tmp_path)
 
     def texts(**settings):
         sampling = Sampling(max_tokens=6, temperature=1.0, **settings)
@@ -128,7 +123,7 @@ def test_sampling_follows_its_seed(backend, base_folder, tmp_path, prompts):
     "model", ["gpt-4o", "ft:x:y:zzz", "ft:x:y:" + "0" * 16 + "-1", "ft:x:y:../../etc"]
 )
 def test_a_model_that_is_not_here(backend, base_folder, tmp_path, prompts, model):
-    base = backend.identify(str(base_folder), None, tmp_path)
+    base = backend.resolve_base_model(str(base_folder), None, tmp_path)
     with pytest.raises(ModelMissing, match="this machine has no model"):
         backend.complete(base, [model], prompts, Sampling())
     with pytest.raises(ModelMissing):
@@ -136,14 +131,14 @@ def test_a_model_that_is_not_here(backend, base_folder, tmp_path, prompts, model
 
 
 def test_no_prompts_need_no_child(backend, base_folder, tmp_path):
-    base = backend.identify(str(base_folder), None, tmp_path)
+    base = backend.resolve_base_model(str(base_folder), None, tmp_path)
     assert backend.complete(base, [None, None], [], Sampling()) == [[], []]
     assert not (tmp_path / "state" / "completions").exists()
 
 
 def test_an_answer_ends_where_the_model_stops_reading(backend, base_folder, tmp_path):
     """The base of these tests reads 128 tokens, and never ends an answer by itself."""
-    base = backend.identify(str(base_folder), None, tmp_path)
+    base = backend.resolve_base_model(str(base_folder), None, tmp_path)
     prompts = [
         Prompt(messages=[{"role": "user", "content": "hello" * times}]) for times in (1, 12, 1)
     ]
@@ -157,7 +152,7 @@ def test_an_answer_ends_where_the_model_stops_reading(backend, base_folder, tmp_
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(backend, base_folder, tmp_path):
-    base = backend.identify(str(base_folder), None, tmp_path)
+    base = backend.resolve_base_model(str(base_folder), None, tmp_path)
     prompts = [Prompt(messages=[{"role": "user", "content": "hello" * n}]) for n in (1, 80, 90)]
     message = r"prompt 2 has \d+ tokens \(and 1 more\); the base model reads 128"
     with pytest.raises(PromptRefused, match=message):
@@ -201,6 +196,6 @@ def test_adapters_that_would_do_nothing_or_do_not_fit_are_refused(
 def test_a_deleted_model_is_gone_and_can_be_trained_again(backend, trained):
     request, result = trained(num_train_epochs=1)
     backend.delete(result.model_id)
-    assert backend.find([request.fingerprint]) == {}
+    assert backend.find_jobs([request.fingerprint]) == {}
     with pytest.raises(ModelMissing):
         backend.delete(result.model_id)

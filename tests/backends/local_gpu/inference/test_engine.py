@@ -12,14 +12,9 @@ from pathlib import Path
 import pytest
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import (
-    BackendError,
-    ModelMissing,
-    Prompt,
-    PromptRefused,
-    Sampling,
-    TrainRequest,
-)
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused
+from backends.contract.jobs import TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.inference.engine import open_engine
 from backends.local_gpu.jobs.run_dir import create
@@ -45,7 +40,7 @@ class World:
     def __init__(self, folder, base_folder):
         self.state = folder / "state"
         self.backend = LocalGpuBackend(self.state)
-        self.base = self.backend.identify(str(base_folder), None, folder)
+        self.base = self.backend.resolve_base_model(str(base_folder), None, folder)
         self.base_folder = base_folder
         self.data = folder / "data.jsonl"
         self.data.write_text("")
@@ -252,7 +247,7 @@ def test_a_killed_child_is_told_of_and_replaced(world):
         except BackendError as error:
             caught.put(error)
 
-    waiting = [threading.Thread(target=wait) for _ in range(4)]
+    waiting = [threading.Thread(target=wait, daemon=True) for _ in range(4)]
     for thread in waiting:
         thread.start()
     assert caught.get(timeout=60) is None
@@ -290,7 +285,9 @@ def test_a_base_model_that_cannot_be_opened(world, tmp_path):
     folder.mkdir()
     for file in world.base_folder.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
-    engine = open_engine(tmp_path / "state", world.backend.identify(str(folder), None, tmp_path))
+    engine = open_engine(
+        tmp_path / "state", world.backend.resolve_base_model(str(folder), None, tmp_path)
+    )
     try:
         (folder / "config.json").write_text("{}")
         with pytest.raises(BackendError, match="cannot be opened"):

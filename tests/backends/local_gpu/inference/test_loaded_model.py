@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.templates.answers import AnswerReader
 from backends.local_gpu.templates.call_forms import Form
 

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
 from backends.local_gpu.jobs.devices import acquire
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.local_gpu.json_files import read_json
+from tests.children import child
 
 pytestmark = pytest.mark.torch
 
@@ -143,15 +145,18 @@ def test_many_who_submit_at_once_start_one_child(backend, make_request, wait, ru
     import pickle  # noqa: PLC0415
 
     arguments = [sys.executable, "-c", code, str(tmp_path / "state"), pickle.dumps(request).hex()]
-    racers = [subprocess.Popen(arguments, stdout=subprocess.PIPE) for _ in range(4)]
-    threads = [threading.Thread(target=backend.submit, args=(request,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    answers = {racer.communicate()[0].strip() for racer in racers}
-    for thread in threads:
-        thread.join()
+    threads = [
+        threading.Thread(target=backend.submit, args=(request,), daemon=True) for _ in range(4)
+    ]
+    with ExitStack() as stack:
+        racers = [stack.enter_context(child(arguments, stdout=subprocess.PIPE)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        answers = {racer.communicate(timeout=60)[0].strip() for racer in racers}
+        for thread in threads:
+            thread.join(60)
     (answer,) = answers
-    (job,) = backend.find([request.fingerprint])[request.fingerprint]
+    (job,) = backend.find_jobs([request.fingerprint])[request.fingerprint]
     assert answer.decode() == job.id
     ended = wait(job)
     assert ended.state is JobState.SUCCEEDED, ended.error
@@ -194,7 +199,7 @@ def test_another_attempt_is_another_job(backend, make_request, wait):
     request = make_request(num_train_epochs=1)
     first = wait(backend.submit(request))
     second = wait(backend.submit(dataclasses.replace(request, attempt=2)))
-    found = backend.find([request.fingerprint, "ft1:" + "0" * 64])
+    found = backend.find_jobs([request.fingerprint, "ft1:" + "0" * 64])
     assert found == {request.fingerprint: (first, second)}
     assert json.dumps(first.result.facts["weights_digest"]) == json.dumps(
         second.result.facts["weights_digest"]
@@ -202,7 +207,7 @@ def test_another_attempt_is_another_job(backend, make_request, wait):
 
 
 def test_a_completion_ends_with_its_caller(backend, base_folder, tmp_path):
-    base = backend.identify(str(base_folder), None, tmp_path)
+    base = backend.resolve_base_model(str(base_folder), None, tmp_path)
     code = (
         "import signal, sys, pathlib\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells may switch it off
@@ -217,9 +222,10 @@ def test_a_completion_ends_with_its_caller(backend, base_folder, tmp_path):
     try:
         for number in (signal.SIGINT, signal.SIGKILL):
             arguments = [sys.executable, "-c", code, str(state), base.reference, base.identity]
-            with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as caller:
+            with child(arguments, stderr=subprocess.DEVNULL) as caller:
                 wait_until(lambda: any(state.glob("completions/*/log.txt")))
                 caller.send_signal(number)
+                caller.wait(timeout=20)
             wait_until(lambda: not any((state / "completions").iterdir()))
     finally:
         os.close(held.handle)

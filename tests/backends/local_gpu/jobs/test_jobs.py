@@ -3,17 +3,15 @@
 import fcntl
 import json
 import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
+from backends.local_gpu.jobs.process_identity import describe
 from backends.local_gpu.jobs.run_dir import RunDir, create, write_end
-from backends.local_gpu.jobs.worker_process import Worker, describe, record, recorded
+from backends.local_gpu.jobs.worker_record import Worker, read_worker, write_worker
 
 pytestmark = pytest.mark.torch
 
@@ -33,7 +31,7 @@ def look(backend, run):
 
 def died(run, starts, device="cpu"):
     worker = Worker(**DEAD, started_s=time.time(), starts=starts, device=device)
-    record(run, worker)
+    write_worker(run, worker)
 
 
 def test_a_run_without_a_child_is_interrupted(run, look):
@@ -44,9 +42,9 @@ def test_a_run_without_a_child_is_interrupted(run, look):
 
 
 def test_a_living_child_waits_or_works(run, look):
-    record(run, describe(os.getpid(), 1))
+    write_worker(run, describe(os.getpid(), 1))
     assert look().state is JobState.QUEUED
-    record(run, describe(os.getpid(), 1, "cpu"))
+    write_worker(run, describe(os.getpid(), 1, "cpu"))
     assert look().state is JobState.RUNNING
 
 
@@ -91,7 +89,7 @@ def test_cancelling_a_run_without_a_child_ends_it(run, backend, make_request):
     backend.cancel(run.job_id)
     assert json.loads(run.result.read_text())["state"] == "cancelled"
     assert backend.submit(make_request()).state is JobState.CANCELLED
-    assert recorded(run) is None
+    assert read_worker(run) is None
 
 
 def test_a_child_that_died_while_being_cancelled_leaves_a_cancelled_run(
@@ -118,7 +116,7 @@ def test_while_the_lock_is_held_nothing_is_started(run, backend, make_request):
     with run.lock.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         backend.submit(make_request())
-    assert recorded(run) is None
+    assert read_worker(run) is None
 
 
 def test_jobs_are_found_by_name_oldest_first(tmp_path, backend, make_request):
@@ -126,12 +124,12 @@ def test_jobs_are_found_by_name_oldest_first(tmp_path, backend, make_request):
     old = create(tmp_path / "state", first)
     new = create(tmp_path / "state", replace(first, fingerprint="ft1:" + "00" * 32, origin={}))
 
-    found = backend.find_by_name([first.name, "nobody"])
+    found = backend.find_jobs_by_name([first.name, "nobody"])
 
     assert found.keys() == {first.name}
     assert [job.id for job in found[first.name]] == [old.job_id, new.job_id]
     assert [job.origin for job in found[first.name]] == [{"inputs": {"seed": 1}}, {}]
-    assert backend.find([first.fingerprint])[first.fingerprint][0].origin == first.origin
+    assert backend.find_jobs([first.fingerprint])[first.fingerprint][0].origin == first.origin
 
 
 def test_unknown_jobs_are_absent(backend, run):
@@ -140,9 +138,9 @@ def test_unknown_jobs_are_absent(backend, run):
     for name in names:
         backend.cancel(name)
         assert list(backend.events(name)) == []
-    found = backend.find(["ft1:" + "0" * 64, "ft1:" + "a" * 16 + "b" * 48])
+    found = backend.find_jobs(["ft1:" + "0" * 64, "ft1:" + "a" * 16 + "b" * 48])
     assert found == {}
-    (job,) = backend.find(["ft1:" + "a" * 64])["ft1:" + "a" * 64]
+    (job,) = backend.find_jobs(["ft1:" + "a" * 64])["ft1:" + "a" * 64]
     assert job.id == run.job_id
 
 
@@ -156,20 +154,3 @@ def test_estimating(backend, make_request):
 
 def test_the_runs_folder_is_known_by_its_name_alone(run):
     assert RunDir(path=run.path).job_id == f"run-{run.path.name}"
-
-
-def test_what_is_not_installed_is_said_before_a_job_exists():
-    """A Python without site-packages has none of the training packages."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from backends.contract.backend import BackendError\n"
-        "from backends.local_gpu.jobs.worker_process import require_packages\n"
-        "try: require_packages()\n"
-        "except BackendError as error: print(error.message, '|', error.remedy)\n"
-    )
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", code, str(root)], capture_output=True, text=True, check=True
-    )
-    assert "needs torch, transformers, peft" in done.stdout
-    assert "| pip install 'ftctl[local]'" in done.stdout

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from backends.contract.backend import BaseModel, TrainRequest
+from backends.contract.jobs import BaseModel, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.run_dir import create, read_request
 from backends.local_gpu.jobs.speeds import hours, remember

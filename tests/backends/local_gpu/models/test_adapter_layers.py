@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from backends.contract.backend import BaseModel, HyperparametersInvalid
+from backends.contract.errors import HyperparametersInvalid
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 
@@ -137,8 +138,8 @@ def test_the_backend_refuses_before_anything_is_submitted(model, tmp_path):
     raw = {"target_modules": ["q_porj"]}
     settings = backend.parse_hyperparameters("supervised", raw)
     with pytest.raises(HyperparametersInvalid) as caught:
-        backend.encoder(base, "supervised", settings)
+        backend.inspector(base, "supervised", settings)
     assert [problem.field for problem in caught.value.problems] == ["target_modules"]
     fitting = backend.parse_hyperparameters("supervised", {"target_modules": ["q_proj"]})
-    backend.encoder(base, "supervised", fitting)
-    backend.encoder(dataclasses.replace(base, reference="/nowhere"), "supervised", settings)
+    backend.inspector(base, "supervised", fitting)
+    backend.inspector(dataclasses.replace(base, reference="/nowhere"), "supervised", settings)

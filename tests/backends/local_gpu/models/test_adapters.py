@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from backends.contract.backend import BackendError, BaseModel
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")

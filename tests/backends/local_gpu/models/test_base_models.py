@@ -5,10 +5,11 @@ import sys
 
 import pytest
 
-from backends.contract.backend import BaseModel, BaseModelMissing
+from backends.contract.errors import BaseModelMissing
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.models.base_models import (
-    identify,
     local_folder,
+    resolve_base_model,
     tokenizer_folder,
     verify_unchanged,
 )
@@ -44,26 +45,26 @@ def cache(tmp_path, monkeypatch):
 
 def test_a_folder_is_known_by_its_contents_not_by_its_place(tmp_path, folder):
     state = tmp_path / "state"
-    found = identify("./base", None, folder.parent, state)
+    found = resolve_base_model("./base", None, folder.parent, state)
     assert found.reference == str(folder)
     assert found.revision is None
     moved = folder.rename(tmp_path / "moved")
-    assert identify("../moved", None, folder.parent, state).identity == found.identity
+    assert resolve_base_model("../moved", None, folder.parent, state).identity == found.identity
     (moved / "README.md").write_text("words change nothing")
-    assert identify(str(moved), None, folder.parent, state).identity == found.identity
+    assert resolve_base_model(str(moved), None, folder.parent, state).identity == found.identity
     (moved / "chat_template.jinja").write_text("but a template does")
-    assert identify("../moved", None, folder.parent, state).identity != found.identity
+    assert resolve_base_model("../moved", None, folder.parent, state).identity != found.identity
 
 
 def test_large_files_are_hashed_once_and_again_when_they_change(tmp_path, folder):
     state = tmp_path / "state"
-    before = identify("./base", None, folder.parent, state)
+    before = resolve_base_model("./base", None, folder.parent, state)
     memory = state / "digests.jsonl"
     assert len(memory.read_text().splitlines()) == 1
-    assert identify("./base", None, folder.parent, state) == before
+    assert resolve_base_model("./base", None, folder.parent, state) == before
     assert len(memory.read_text().splitlines()) == 1
     (folder / "model.safetensors").write_bytes(b"\2" * (2 << 20))
-    after = identify("./base", None, folder.parent, state)
+    after = resolve_base_model("./base", None, folder.parent, state)
     assert after.identity != before.identity
     verify_unchanged(after, state)
     with pytest.raises(BaseModelMissing, match="has changed since"):
@@ -81,14 +82,14 @@ def test_large_files_are_hashed_once_and_again_when_they_change(tmp_path, folder
 def test_what_a_folder_lacks_is_named(tmp_path, folder, gone, message, remedy):
     (folder / gone).unlink()
     with pytest.raises(BaseModelMissing, match=message) as caught:
-        identify("./base", None, folder.parent, tmp_path)
+        resolve_base_model("./base", None, folder.parent, tmp_path)
     assert remedy in caught.value.remedy
 
 
 def test_pickled_weights_are_no_weights(tmp_path, folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(BaseModelMissing, match="can run code"):
-        identify("./base", None, folder.parent, tmp_path)
+        resolve_base_model("./base", None, folder.parent, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_pickled_weights_are_no_weights(tmp_path, folder):
 )
 def test_a_hub_model_is_known_by_its_commit(tmp_path, cache, revision, commit):
     assert cache.exists()
-    found = identify("Qwen/Qwen3-0.6B", revision, tmp_path, tmp_path)
+    found = resolve_base_model("Qwen/Qwen3-0.6B", revision, tmp_path, tmp_path)
     assert found == BaseModel(
         reference="Qwen/Qwen3-0.6B", revision=commit, identity=f"hub:Qwen/Qwen3-0.6B@{commit}"
     )
@@ -115,12 +116,12 @@ def test_a_hub_model_is_known_by_its_commit(tmp_path, cache, revision, commit):
 def test_a_hub_model_whose_commit_is_not_known_here(tmp_path, cache, name, revision, remedy):
     assert cache.exists()
     with pytest.raises(BaseModelMissing) as caught:
-        identify(name, revision, tmp_path, tmp_path)
+        resolve_base_model(name, revision, tmp_path, tmp_path)
     assert remedy in caught.value.remedy
 
 
 def test_a_hub_model_is_here_only_when_all_its_weights_are(tmp_path, cache):
-    found = identify("Qwen/Qwen3-0.6B", None, tmp_path, tmp_path)
+    found = resolve_base_model("Qwen/Qwen3-0.6B", None, tmp_path, tmp_path)
     with pytest.raises(BaseModelMissing, match="is not on this machine"):
         tokenizer_folder(found)
     (cache / "tokenizer.json").write_text("{}")
@@ -141,6 +142,11 @@ def test_the_parents_side_needs_none_of_the_training_packages():
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+        timeout=60,
     )
     assert answer.stdout.strip() == "[]"

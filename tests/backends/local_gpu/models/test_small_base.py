@@ -11,7 +11,7 @@ import pytest
 
 from backends.local_gpu.models.small_base_corpus import documents
 
-DATA = Path(__file__).parents[3] / "finetunes" / "data"
+DATA = Path(__file__).parents[4] / "finetunes" / "data"
 LABELS = {"예약", "메뉴", "영업시간", "주차", "결제", "분실물"}
 FILES = {
     "chat_template.jinja",
@@ -116,6 +116,7 @@ def test_two_runs_give_the_same_bytes_and_a_model_that_answers(tmp_path):
         encoding="utf-8",
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(DATA.parents[1])},
+        timeout=60,
     )
 
     assert done.returncode == 0, done.stderr

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BackendError, BaseModel
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from backends.local_gpu.models.model_files import special_of, text_recipe
 from backends.local_gpu.templates.chat_templates import differs, load_template
 from backends.local_gpu.templates.learnable import check
 from backends.local_gpu.tokens.chat_tokens import load_chat
-from backends.local_gpu.tokens.inspector import LocalEncoder
+from backends.local_gpu.tokens.inspector import LocalInspector
 
 pytestmark = pytest.mark.torch
 
-FAMILIES = runpy.run_path(str(Path(__file__).parents[2] / "families.py"))
+FAMILIES = runpy.run_path(str(Path(__file__).parents[3] / "families.py"))
 KINDS, outcome = FAMILIES["KINDS"], FAMILIES["outcome"]
 
 HERMES = (
@@ -308,13 +309,13 @@ def test_several_calls_at_once_are_refused_where_a_template_shows_one(made):
 
 def test_a_shipped_template_without_its_tokens_is_refused_at_plan_with_the_way_out(made):
     base = BaseModel(reference=str(made["strict"]), revision=None, identity="strict")
-    encoder = LocalEncoder(base_model=base, chat_template="chatml")
+    inspector = LocalInspector(base_model=base, chat_template="chatml")
     conversation = KINDS["one answer"][1]
-    assert not encoder.clears(json.dumps(conversation).encode())
+    assert not inspector.all_pass(json.dumps(conversation).encode())
     with pytest.raises(BackendError, match="lacks the control tokens") as caught:
-        encoder.check(conversation)
+        inspector.check(conversation)
     assert caught.value.remedy.startswith("remove `chat_template`")
-    LocalEncoder(base_model=base).check(conversation)
+    LocalInspector(base_model=base).check(conversation)
 
 
 def accepted(template, conversation) -> bool:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.tokens.chat_tokens import Encoded, load_chat
 
 pytestmark = pytest.mark.torch
@@ -101,10 +101,10 @@ def test_tool_calls_are_learnt_and_tool_answers_are_not(base_folder):
 
 def test_counting_and_prompting_fit_what_is_trained_on(base_folder, backend, tmp_path):
     chat = load_chat(base_folder, None)
-    base = backend.identify(str(base_folder), None, tmp_path)
+    base = backend.resolve_base_model(str(base_folder), None, tmp_path)
     for shipped in (None, "chatml"):
-        encoder = backend.encoder(base, "supervised", {"chat_template": shipped})
-        (count,) = encoder.count([TURNS])
+        inspector = backend.inspector(base, "supervised", {"chat_template": shipped})
+        (count,) = inspector.count([TURNS])
         assert count == len(encode(load_chat(base_folder, shipped), TURNS).ids)
     whole = encode(chat, TURNS)
     before_last = chat.prompt({"messages": TURNS["messages"][:-1]})

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.local_gpu.tokens.example_checks import check_conversation
 
 CONTROL = re.compile(re.escape("<|im_end|>"))

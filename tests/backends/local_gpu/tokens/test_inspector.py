@@ -11,13 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends.contract.backend import BackendError, BaseModel, BaseModelMissing
+from backends.contract.errors import BackendError, BaseModelMissing
+from backends.contract.jobs import BaseModel
+from backends.installation import install_command
 from backends.local_gpu.tokens.chat_tokens import load_chat
-from backends.local_gpu.tokens.inspector import LocalEncoder
+from backends.local_gpu.tokens.inspector import LocalInspector
 
 pytestmark = pytest.mark.torch
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CHATML_TURN = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
 NO_SYSTEM = (
     "{% for m in messages %}{% if m.role != 'system' %}" + CHATML_TURN + "{% endif %}{% endfor %}"
@@ -48,18 +50,18 @@ CALL = {"id": "1", "type": "function", "function": {"name": "hours", "arguments"
 
 
 @pytest.fixture
-def open_encoder(backend, base_folder, tmp_path):
-    """Return a function from a folder and hyperparameters to an encoder."""
+def open_inspector(backend, base_folder, tmp_path):
+    """Return a function from a folder and hyperparameters to an inspector."""
 
     def make(folder=None, method="supervised", **raw):
-        base = backend.identify(str(folder or base_folder), None, tmp_path)
-        return backend.encoder(base, method, backend.parse_hyperparameters(method, raw))
+        base = backend.resolve_base_model(str(folder or base_folder), None, tmp_path)
+        return backend.inspector(base, method, backend.parse_hyperparameters(method, raw))
 
     return make
 
 
-def pretraining(open_encoder, **raw):
-    return open_encoder(method="continued-pretraining", **raw)
+def pretraining(open_inspector, **raw):
+    return open_inspector(method="continued-pretraining", **raw)
 
 
 TEXTS = st.text(
@@ -73,55 +75,55 @@ TEXTS = st.text(
 @given(question=TEXTS, answer=TEXTS)
 @pytest.mark.parametrize("template", [None, "chatml"])
 def test_what_is_shown_is_what_is_trained(
-    open_encoder, base_folder, example, template, question, answer
+    open_inspector, base_folder, example, template, question, answer
 ):
-    encoder = open_encoder(chat_template=template)
+    inspector = open_inspector(chat_template=template)
     chat = load_chat(base_folder, template)
     conversation = example(question, answer)
     (encoded,) = chat.encode([conversation])
-    pieces = encoder.show(conversation)
+    pieces = inspector.show(conversation)
 
-    assert encoder.count([conversation, conversation]) == [len(encoded.ids)] * 2
+    assert inspector.count([conversation, conversation]) == [len(encoded.ids)] * 2
     assert "".join(piece.text for piece in pieces) == chat.template.render(conversation).text
     assert all(piece.text and "\ufffd" not in piece.text.replace(question, "") for piece in pieces)
     learnt = "".join(piece.text for piece in pieces if piece.trained)
     assert learnt.rstrip() == f"{answer}<|im_end|>".rstrip()
 
 
-def test_bytes_of_one_character_are_one_piece(open_encoder, example):
-    pieces = open_encoder().show(example("뷁", "쀍"))
+def test_bytes_of_one_character_are_one_piece(open_inspector, example):
+    pieces = open_inspector().show(example("뷁", "쀍"))
     assert [piece.text for piece in pieces if piece.trained] == ["쀍", "<|im_end|>"]
 
 
-def test_answers_of_weight_0_are_shown_as_not_learnt(open_encoder, example):
+def test_answers_of_weight_0_are_shown_as_not_learnt(open_inspector, example):
     shown = example("a", "b")["messages"]
     shown = [shown[0], {**shown[1], "weight": 0}, *example("c", "d")["messages"]]
-    pieces = open_encoder().show({"messages": shown})
+    pieces = open_inspector().show({"messages": shown})
     assert "".join(piece.text for piece in pieces if piece.trained) == "d<|im_end|>"
 
 
-def test_it_travels_without_its_tokenizer(open_encoder, example):
-    encoder = open_encoder()
-    counted = encoder.count([example("a", "b")])
-    sent = pickle.dumps(encoder)
+def test_it_travels_without_its_tokenizer(open_inspector, example):
+    inspector = open_inspector()
+    counted = inspector.count([example("a", "b")])
+    sent = pickle.dumps(inspector)
     assert len(sent) < 1000
     copy = pickle.loads(sent)
-    assert (copy, copy.identity) == (encoder, encoder.identity)
+    assert (copy, copy.identity) == (inspector, inspector.identity)
     assert copy.count([example("a", "b")]) == counted
 
 
-def test_identity_is_the_tokenizer_and_the_template(open_encoder, base_folder, changed_base):
-    own = open_encoder()
+def test_identity_is_the_tokenizer_and_the_template(open_inspector, base_folder, changed_base):
+    own = open_inspector()
     moved = changed_base()
     shutil.copyfile(moved / "config.json", moved / "generation_config.json")
-    assert open_encoder(moved).identity == own.identity
+    assert open_inspector(moved).identity == own.identity
     tokenizer = (base_folder / "tokenizer.json").read_text()
     others = [
-        open_encoder(chat_template="chatml"),
-        open_encoder(changed_base(chat_template__jinja=NO_SYSTEM)),
-        open_encoder(changed_base(tokenizer__json=tokenizer + " ")),
-        pretraining(open_encoder),
-        pretraining(open_encoder, max_length=64),
+        open_inspector(chat_template="chatml"),
+        open_inspector(changed_base(chat_template__jinja=NO_SYSTEM)),
+        open_inspector(changed_base(tokenizer__json=tokenizer + " ")),
+        pretraining(open_inspector),
+        pretraining(open_inspector, max_length=64),
     ]
     identities = [own.identity, *(other.identity for other in others)]
     assert len(set(identities)) == len(identities)
@@ -133,7 +135,7 @@ def test_identity_of_a_model_of_the_hub_knows_what_is_refused(
 ):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     revision = "a" * 40
-    base = backend.identify("acme/base", revision, tmp_path)
+    base = backend.resolve_base_model("acme/base", revision, tmp_path)
     hyperparameters = backend.parse_hyperparameters("supervised", {})
     folder = tmp_path / "models--acme--base" / "snapshots" / revision
     folder.mkdir(parents=True)
@@ -142,19 +144,19 @@ def test_identity_of_a_model_of_the_hub_knows_what_is_refused(
     found = {}
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         shutil.copyfile(base_folder / name, folder / name)
-        encoder = backend.encoder(base, "supervised", hyperparameters)
+        inspector = backend.inspector(base, "supervised", hyperparameters)
         try:
-            encoder.check(told)
+            inspector.check(told)
             refused = False
         except BackendError:
             refused = True
-        found[encoder.identity] = (encoder.limits.max_tokens, refused)
+        found[inspector.identity] = (inspector.limits.max_tokens, refused)
     assert list(found.values()) == [(None, False), (128, False), (128, True)]
 
 
-def test_the_longest_example_is_what_the_model_reads(open_encoder):
-    assert open_encoder().limits.max_tokens == 128
-    assert pretraining(open_encoder).limits.max_tokens is None
+def test_the_longest_example_is_what_the_model_reads(open_inspector):
+    assert open_inspector().limits.max_tokens == 128
+    assert pretraining(open_inspector).limits.max_tokens is None
 
 
 EVERY = ("system", "developer", "tools")
@@ -198,11 +200,11 @@ PLAIN = [{"role": "user", "content": "뭐?"}, {"role": "assistant", "content": "
     ],
 )
 def test_what_the_trainer_would_refuse_is_found_without_tokenizer(
-    open_encoder, messages, message, remedy
+    open_inspector, messages, message, remedy
 ):
-    encoder = open_encoder()
+    inspector = open_inspector()
     with pytest.raises(BackendError, match=message) as caught:
-        encoder.check({"messages": messages})
+        inspector.check({"messages": messages})
     assert remedy in caught.value.remedy
 
 
@@ -215,10 +217,10 @@ def test_what_the_trainer_would_refuse_is_found_without_tokenizer(
         [PLAIN[0], {"role": "assistant", "content": None, "tool_calls": [CALL]}],
     ],
 )
-def test_what_passes_the_check_can_be_trained_on(open_encoder, messages):
-    encoder = open_encoder(chat_template="chatml")
-    encoder.check({"messages": messages})
-    assert any(piece.trained for piece in encoder.show({"messages": messages}))
+def test_what_passes_the_check_can_be_trained_on(open_inspector, messages):
+    inspector = open_inspector(chat_template="chatml")
+    inspector.check({"messages": messages})
+    assert any(piece.trained for piece in inspector.show({"messages": messages}))
 
 
 SYSTEM = {"role": "system", "content": "짧게"}
@@ -277,95 +279,102 @@ CALLS = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     ],
 )
 def test_what_the_template_cannot_say_is_refused_before_the_job_with_a_remedy(
-    open_encoder, changed_base, template, conversation, message, remedy
+    open_inspector, changed_base, template, conversation, message, remedy
 ):
     folder = changed_base(chat_template__jinja=template)
-    encoder = open_encoder(folder)
+    inspector = open_inspector(folder)
     with pytest.raises(BackendError, match=message) as planned:
-        encoder.check(conversation)
+        inspector.check(conversation)
     assert remedy in planned.value.remedy
     line = json.dumps(conversation, ensure_ascii=False, separators=(",", ":")).encode()
     if "tools" not in conversation and "reasoning" not in str(conversation):
-        assert not encoder.clears(line)
+        assert not inspector.all_pass(line)
     if template is not None:
         (job,) = load_chat(folder, None).encode([conversation])
         assert (job.message, job.remedy) == (planned.value.message, planned.value.remedy)
 
 
 def test_chatml_is_proposed_only_where_the_tokenizer_has_its_tokens(
-    open_encoder, changed_base, base_folder
+    open_inspector, changed_base, base_folder
 ):
     files = {"chat_template__jinja": NO_SYSTEM.replace("<|im_", "<|turn_")}
     tokenizer = (base_folder / "tokenizer.json").read_text()
     other = changed_base(**files, tokenizer__json=tokenizer.replace("<|im_", "<|turn_"))
     for folder, proposed in ((changed_base(chat_template__jinja=NO_SYSTEM), True), (other, False)):
         with pytest.raises(BackendError) as caught:
-            open_encoder(folder).check({"messages": [SYSTEM, *PLAIN]})
+            open_inspector(folder).check({"messages": [SYSTEM, *PLAIN]})
         assert ("chatml" in caught.value.remedy) == proposed
 
 
-def test_what_a_template_looks_for_is_looked_at_one_by_one(open_encoder, changed_base):
-    encoder = open_encoder(changed_base(chat_template__jinja=DROPS))
+def test_what_a_template_looks_for_is_looked_at_one_by_one(open_inspector, changed_base):
+    inspector = open_inspector(changed_base(chat_template__jinja=DROPS))
     plain, telling = ({"messages": [PLAIN[0], {**PLAIN[1], "content": t}]} for t in "ab")
     telling["messages"][1]["content"] = "a</think>b"
     for conversation, cleared in ((plain, True), (telling, False)):
-        assert encoder.clears(json.dumps(conversation).encode()) == cleared
+        assert inspector.all_pass(json.dumps(conversation).encode()) == cleared
 
 
-def test_a_template_that_shows_everything_is_not_warned_of(open_encoder):
-    assert open_encoder(chat_template="chatml").warnings(EVERY) == []
-    assert pretraining(open_encoder).warnings(EVERY) == []
+def test_a_template_that_shows_everything_is_not_warned_of(open_inspector):
+    assert open_inspector(chat_template="chatml").warnings(EVERY) == []
+    assert pretraining(open_inspector).warnings(EVERY) == []
 
 
 def test_a_tokenizer_that_is_not_here_is_said_when_it_is_needed(backend, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    base = backend.identify("acme/base", "a" * 40, tmp_path)
-    encoder = backend.encoder(base, "supervised", backend.parse_hyperparameters("supervised", {}))
-    assert (encoder.identity[:6], encoder.limits.max_tokens) == ("local:", None)
-    encoder.check({"messages": PLAIN})
-    (warning,) = encoder.warnings(EVERY)
+    base = backend.resolve_base_model("acme/base", "a" * 40, tmp_path)
+    inspector = backend.inspector(
+        base, "supervised", backend.parse_hyperparameters("supervised", {})
+    )
+    assert (inspector.identity[:6], inspector.limits.max_tokens) == ("local:", None)
+    inspector.check({"messages": PLAIN})
+    (warning,) = inspector.warnings(EVERY)
     assert warning.endswith("can show every example: the base model is not on this machine")
-    for ask in (encoder.count, lambda one: encoder.show(one[0])):
+    for ask in (inspector.count, lambda one: inspector.show(one[0])):
         with pytest.raises(BaseModelMissing, match="is not on this machine"):
             ask([{"messages": PLAIN}])
 
 
-def test_without_the_extra_all_but_tokens_is_known(open_encoder):
-    encoder = open_encoder()
+def test_without_the_extra_all_but_tokens_is_known(open_inspector):
+    inspector = open_inspector()
     program = f"""
 import pickle, sys
 for name in ("tokenizers", "jinja2", "numpy", "torch", "transformers"):
     sys.modules[name] = None
-from backends.contract.backend import BackendError
-encoder = pickle.loads({pickle.dumps(encoder)!r})
+from backends.contract.errors import BackendError
+inspector = pickle.loads({pickle.dumps(inspector)!r})
 example = {{"messages": {PLAIN!r}}}
-encoder.check(example)
-print(encoder.identity, encoder.limits.max_tokens, encoder.warnings({EVERY!r}))
-for ask in (lambda: encoder.count([example]), lambda: encoder.show(example)):
+inspector.check(example)
+print(inspector.identity, inspector.limits.max_tokens, inspector.warnings({EVERY!r}))
+for ask in (lambda: inspector.count([example]), lambda: inspector.show(example)):
     try:
         ask()
     except BackendError as error:
         print(error.message, error.remedy, sep=" / ")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
-    missing = "counting tokens needs the package tokenizers / pip install 'ftctl[local]'"
+    missing = f"counting tokens needs the package jinja2 / {install_command('local')}"
     told, *rest = done.stdout.splitlines()
     # What was not checked is another's to check: it must not be remembered as checked.
-    assert not told.startswith(encoder.identity)
+    assert not told.startswith(inspector.identity)
     assert "128 [" in told
     assert "it was not checked" in told
     assert rest == [missing, missing]
 
 
-def test_a_plain_text_ends_and_is_learnt_whole(open_encoder):
-    encoder = pretraining(open_encoder)
+def test_a_plain_text_ends_and_is_learnt_whole(open_inspector):
+    inspector = pretraining(open_inspector)
     text = "카페는 아홉 시에 엽니다.\n뷁!"
-    pieces = encoder.show({"text": text})
+    pieces = inspector.show({"text": text})
     assert "".join(piece.text for piece in pieces) == f"{text}<|endoftext|>"
     assert [piece.trained for piece in pieces] == [False] + [True] * (len(pieces) - 1)
-    short = encoder.count([{"text": "a"}, {"text": text}])
+    short = inspector.count([{"text": "a"}, {"text": text}])
     assert short[0] == 2
 
 
@@ -377,13 +386,13 @@ def test_a_plain_text_ends_and_is_learnt_whole(open_encoder):
         ({"messages": PLAIN}, "reads plain texts, and this is none"),
     ],
 )
-def test_plain_texts_are_checked(open_encoder, given_example, message):
-    encoder: LocalEncoder = pretraining(open_encoder)
+def test_plain_texts_are_checked(open_inspector, given_example, message):
+    inspector: LocalInspector = pretraining(open_inspector)
     with pytest.raises(BackendError, match=message):
-        encoder.check(given_example)
-    encoder.check({"text": "카페"})
+        inspector.check(given_example)
+    inspector.check({"text": "카페"})
     with pytest.raises(BackendError, match="reads conversations, and this has 'text'"):
-        open_encoder().check({"text": "카페"})
+        open_inspector().check({"text": "카페"})
 
 
 SPECIAL = ["<|im_end|>", '<"quoted">', "\\tab", "끝", "[PAD]"]
@@ -407,23 +416,23 @@ def test_what_is_cleared_passes_every_check(tmp_path, said):
         )
     )
     (tmp_path / "chat_template.jinja").write_text(STRICT)
-    encoder = LocalEncoder(
+    inspector = LocalInspector(
         base_model=BaseModel(reference=str(tmp_path), revision=None, identity="a")
     )
     text = "".join(said)
     plain = [{"content": "a", "role": "user"}, {"content": f"b{text}", "role": "assistant"}]
     line = json.dumps({"messages": plain}, ensure_ascii=False, separators=(",", ":"))
-    cleared = encoder.clears(line.encode())
+    cleared = inspector.all_pass(line.encode())
     if cleared:
-        encoder.check({"messages": plain})
+        inspector.check({"messages": plain})
     # And nothing else is looked at one by one.
     assert cleared == (not any(one in text for one in SPECIAL))
 
 
 def test_only_those_that_take_turns_are_cleared_where_a_template_is_strict(
-    open_encoder, changed_base
+    open_inspector, changed_base
 ):
-    encoder = open_encoder(changed_base(chat_template__jinja=STRICT))
+    inspector = open_inspector(changed_base(chat_template__jinja=STRICT))
     ask, say = ({"content": '","role":"user"', "role": one} for one in ("user", "assistant"))
     system = {"content": "a", "role": "system"}
     for messages, cleared in (
@@ -434,26 +443,31 @@ def test_only_those_that_take_turns_are_cleared_where_a_template_is_strict(
         ([system, ask, say], False),
     ):
         line = json.dumps({"messages": messages}, separators=(",", ":")).encode() + b"\n"
-        assert encoder.clears(line * 2) == cleared
+        assert inspector.all_pass(line * 2) == cleared
 
 
-def test_plain_texts_are_looked_at_one_by_one(open_encoder):
-    assert open_encoder().clears(b'{"messages":[{"content":"a","role":"user"}]}')
-    assert not pretraining(open_encoder).clears(b'{"text":"a"}')
+def test_plain_texts_are_looked_at_one_by_one(open_inspector):
+    assert open_inspector().all_pass(b'{"messages":[{"content":"a","role":"user"}]}')
+    assert not pretraining(open_inspector).all_pass(b'{"text":"a"}')
 
 
-def test_a_template_is_judged_without_tokenizer(open_encoder, changed_base):
-    encoder = open_encoder(changed_base(chat_template__jinja=NO_SYSTEM))
+def test_a_template_is_judged_without_tokenizer(open_inspector, changed_base):
+    inspector = open_inspector(changed_base(chat_template__jinja=NO_SYSTEM))
     program = f"""
 import pickle, sys
 sys.modules["tokenizers"] = None
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 try:
-    pickle.loads({pickle.dumps(encoder)!r}).check({{"messages": {[SYSTEM, *PLAIN]!r}}})
+    pickle.loads({pickle.dumps(inspector)!r}).check({{"messages": {[SYSTEM, *PLAIN]!r}}})
 except BackendError as error:
     print(error.message)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert done.stdout == "the base model's chat template leaves out the system's text\n"

@@ -4,7 +4,7 @@ import pytest
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 
-from backends.contract.backend import BackendError  # noqa: E402
+from backends.contract.errors import BackendError  # noqa: E402
 from backends.local_gpu.tokens.chat_tokens import Encoded, load_chat  # noqa: E402
 from backends.local_gpu.training.batching import Batches, by_length, collate, order  # noqa: E402
 from backends.local_gpu.training.tokenized_dataset import encode_file, flatten  # noqa: E402

@@ -2,7 +2,9 @@
 
 import pytest
 
-from backends.contract.backend import BackendError, JobState, Prompt, Sampling
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.jobs import JobState
 from backends.local_gpu.tokens.chat_tokens import Encoded
 from backends.local_gpu.tokens.text_tokens import load_documents
 from backends.testing import check_backend
@@ -74,8 +76,8 @@ def test_texts_are_trained_on_and_measured(
     job = wait(backend.submit(request))
     assert job.state is JobState.SUCCEEDED, job.error
     facts = job.result.facts
-    encoder = backend.encoder(request.base_model, request.method, request.hyperparameters)
-    assert facts["trained_tokens"] == 3 * sum(encoder.count(texts(16)))
+    inspector = backend.inspector(request.base_model, request.method, request.hyperparameters)
+    assert facts["trained_tokens"] == 3 * sum(inspector.count(texts(16)))
     # Blocks, not texts, make the batches.
     assert facts["steps"] > 3 * 16 / 8
     assert facts["held_out_loss"] < facts["held_out_loss_before"]
@@ -95,7 +97,7 @@ def test_texts_are_trained_on_and_measured(
 
 
 def test_texts_and_questions_are_answered_together(backend, base_folder, tmp_path):
-    base = backend.identify(str(base_folder), None, tmp_path)
+    base = backend.resolve_base_model(str(base_folder), None, tmp_path)
     prompts = [
         Prompt(messages=(), reference={"text": STORY}),
         Prompt(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BaseModelMissing, JobState
+from backends.contract.errors import BaseModelMissing
+from backends.contract.jobs import JobState
 
 pytestmark = pytest.mark.torch
 
@@ -170,12 +171,12 @@ def fill_hub_cache(tmp_path, monkeypatch, base_folder):
 def test_a_model_of_the_hub_is_trained_from_the_cache(
     backend, make_request, wait, fill_hub_cache, run_folder
 ):
-    base_model = backend.identify("acme/tiny", None, Path())
+    base_model = backend.resolve_base_model("acme/tiny", None, Path())
     request = dataclasses.replace(make_request(num_train_epochs=1), base_model=base_model)
     with pytest.raises(BaseModelMissing) as caught:
         backend.submit(request)
     assert caught.value.remedy == f"hf download acme/tiny --revision {'c' * 40}"
-    assert backend.find([request.fingerprint]) == {}
+    assert backend.find_jobs([request.fingerprint]) == {}
     fill_hub_cache()
     job = wait(backend.submit(request))
     assert job.state is JobState.SUCCEEDED, job.error

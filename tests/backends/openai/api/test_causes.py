@@ -10,9 +10,11 @@ from emulator import error_body
 from fault_server import Fault
 from openai_helpers import MODEL
 
-from backends.contract.backend import BackendError, BaseModel, Prompt, Sampling
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.jobs import BaseModel
 from backends.openai.api.causes import Way, connection_failure, page_cause, snippet
-from backends.openai.api.protocol import Refused, Unclear, clean
+from backends.openai.api.protocol import OutcomeUnknown, Rejected, clean
 
 JOBS = ("GET", "/fine_tuning/jobs")
 CREATE = ("POST", "/fine_tuning/jobs")
@@ -81,7 +83,7 @@ def test_a_redirect_within_the_host_is_followed_by_what_only_reads(server, open_
     elsewhere = f"{server.url}/fine_tuning/jobs?limit=1"
     server.put_fault(*JOBS, Fault("308", body="", headers={"location": elsewhere}))
 
-    assert open_backend().find(["ft1:x"]) == {}
+    assert open_backend().find_jobs(["ft1:x"]) == {}
 
 
 def test_training_data_never_follows_a_redirect_to_another_host(server, open_backend, make_request):
@@ -108,7 +110,7 @@ def test_training_data_never_follows_a_redirect_to_another_host(server, open_bac
 def test_connections_that_fail_say_why(server, open_backend, make_url, said, remedy):
     port = server.url.rpartition(":")[2].partition("/")[0]
     with pytest.raises(BackendError) as caught:
-        open_backend(url=make_url(port)).find(["ft1:x"])
+        open_backend(url=make_url(port)).find_jobs(["ft1:x"])
     if remedy is None:
         assert said not in f"{caught.value.message}{caught.value.remedy}"
         assert "k=s" not in caught.value.message
@@ -184,7 +186,7 @@ def test_a_broken_certificate_is_not_waited_for(open_backend, server):
 @pytest.mark.parametrize("key", ["sk-a b", "sk-a\nb", "키", "sk-\u200bx"])
 def test_a_key_that_no_request_can_carry_is_named_by_its_variable(open_backend, key):
     with pytest.raises(BackendError) as caught:
-        open_backend(key=key).find(["ft1:x"])
+        open_backend(key=key).find_jobs(["ft1:x"])
     assert "what OPENAI_API_KEY holds is no key" in caught.value.message
     assert key not in f"{caught.value.message}{caught.value.remedy}"
 
@@ -240,10 +242,10 @@ def test_long_pages_take_linear_time():
     ],
 )
 def test_an_empty_purse_is_told_from_too_many_requests(status, code, message, empty):
-    error = Refused(status, message, code=code)
+    error = Rejected(status, message, code=code)
     assert error.is_purse_empty is empty
     assert error.must_slow_down is (status == 429 and not empty)
 
 
 def test_unclear_is_not_refused():
-    assert not isinstance(Unclear("x"), Refused)
+    assert not isinstance(OutcomeUnknown("x"), Rejected)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.backend import BackendError, BaseModelMissing, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError, BaseModelMissing
+from backends.installation import install_command
 from backends.openai.api.endpoints import base_url, is_loopback, is_official, settings
 from backends.openai.backend import OpenAIBackend, create
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SECRET = "sk-secret-value"
 
 
@@ -82,28 +84,29 @@ def test_where_a_server_is(url, near, official, tmp_path):
 def test_identity_is_the_model_alone(tmp_path):
     backend = create(tmp_path, Endpoint(name="x", base_url="http://a/v1"))
 
-    found = backend.identify("gpt-4.1-2025-04-14", None, tmp_path)
+    found = backend.resolve_base_model("gpt-4.1-2025-04-14", None, tmp_path)
 
     assert (found.identity, found.revision) == ("model:gpt-4.1-2025-04-14", None)
     for model, revision in (("./folder", None), ("gpt-4o", "abc"), (" ", None)):
         with pytest.raises(BaseModelMissing):
-            backend.identify(model, revision, tmp_path)
+            backend.resolve_base_model(model, revision, tmp_path)
 
 
 def test_importing_and_checking_need_no_sdk(tmp_path):
     program = """
 import sys
-for name in ("openai", "dotenv", "bpe_openai"):
+for name in ("openai", "dotenv", "bpe_openai", "tenacity"):
     sys.modules[name] = None
 from pathlib import Path
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from backends.openai.backend import OpenAIBackend
 backend = OpenAIBackend(Path(sys.argv[1]), Endpoint(name="x"), environment={"OPENAI_API_KEY": "x"})
 backend.parse_hyperparameters("supervised", {})
-base = backend.identify("gpt-4o", None, Path())
+base = backend.resolve_base_model("gpt-4o", None, Path())
 backend.capabilities()
-encoder = backend.encoder(base, "supervised", {})
-for ask in (lambda: backend.find(["f"]), lambda: encoder.count([{"messages": []}])):
+inspector = backend.inspector(base, "supervised", {})
+for ask in (lambda: backend.find_jobs(["f"]), lambda: inspector.count([{"messages": []}])):
     try:
         ask()
     except BackendError as error:
@@ -115,11 +118,12 @@ for ask in (lambda: backend.find(["f"]), lambda: encoder.count([{"messages": []}
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     )
 
     assert done.stdout.splitlines() == [
-        "the openai backend needs: pip install 'ftctl[openai]' / the package openai is missing",
-        "counting tokens needs the package bpe_openai / pip install 'ftctl[openai]'",
+        f"the openai backend needs the package openai / {install_command('openai')}",
+        f"counting tokens needs the package bpe_openai / {install_command('openai')}",
     ]
 
 
@@ -129,5 +133,5 @@ def test_the_key_never_shows(open_backend):
         open_backend(key=SECRET, url="http://127.0.0.1:9/v1"),
     ):
         with pytest.raises(BackendError) as caught:
-            backend.find(["ft1:x"])
+            backend.find_jobs(["ft1:x"])
         assert SECRET not in f"{caught.value.message} {caught.value.remedy} {caught.value!r}"

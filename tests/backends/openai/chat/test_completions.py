@@ -7,8 +7,11 @@ from emulator import error_body
 from fault_server import Fault
 from openai_helpers import MODEL
 
-from backends.contract.backend import BackendError, BaseModel, ModelMissing, Prompt, Sampling
-from backends.openai.chat.completions import Pace, reset_seconds
+from backends.contract.completions import Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing
+from backends.contract.jobs import BaseModel
+from backends.openai.api.retry_policy import RetrySettings
+from backends.openai.chat.completions import reset_seconds
 
 CHAT = ("POST", "/chat/completions")
 BASE = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")
@@ -78,7 +81,7 @@ def test_a_passing_fault_is_waited_out(server, backend, fault):
 
 def test_an_empty_purse_is_not_waited_for(server, open_backend):
     # A single pause would be longer than everything else, the import of the SDK included.
-    backend = open_backend(pace=Pace(pause_s=60.0))
+    backend = open_backend(retry_settings=RetrySettings(pause_s=60.0))
     body = error_body("You exceeded your current quota", "insufficient_quota")
     server.put_fault(*CHAT, Fault("429", body=body))
     started = time.monotonic()

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.contract.backend import BackendError, Endpoint
+from backends.contract.backend import Endpoint
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Limits
 from backends.openai.backend import OpenAIBackend
-from backends.openai.examples.inspector import OpenAIEncoder
+from backends.openai.examples.inspector import OpenAIInspector
 
 USER = {"role": "user", "content": "몇 시에 여나요?"}
 ANSWER = {"role": "assistant", "content": "아홉 시에 엽니다."}
@@ -91,90 +92,178 @@ ALLOWED = [
     [USER, calling(CALL), {**RESULT, "name": "hours"}, ANSWER],
 ]
 REFUSED = [
-    ([USER], "the last message is the user's", "assistant"),
-    ([USER, ANSWER, USER], "the last message is the user's", "end it"),
-    ([USER, calling(CALL), RESULT], "the last message is the tool's", "end it"),
-    ([{"role": "human", "content": "x"}, ANSWER], "no role 'human'", "system, developer, user"),
-    ([{**USER, "weight": 1}, ANSWER], "a user message has a `weight`", "remove it"),
-    ([USER, {**ANSWER, "weight": 0.5}], "a weight is 0.5", "0 or 1"),
-    ([USER, {**ANSWER, "weight": True}], "a weight is True", "0 or 1"),
-    ([{**USER, "name": 7}, ANSWER], "the `name` of a user message is 7, not a text", "remove"),
-    ([USER, {**ANSWER, "refusal": True}], "the `refusal` of an assistant message is True", "write"),
-    ([USER, {**ANSWER, "content": ["아홉"]}], "a part that is '아홉'", '"type": "text"'),
-    ([USER, {**CALLED, "function_call": {"name": "a b"}}], "'a b' is no name", "letters"),
-    ([USER, {**CALLED, "function_call": "hours"}], "a function call is not an object", "call_1"),
+    ([USER], "messages[0]: is the user's", "assistant"),
+    ([USER, ANSWER, USER], "messages[2]: is the user's", "End the conversation"),
+    ([USER, calling(CALL), RESULT], "messages[2]: is the tool's", "End the conversation"),
+    (
+        [{"role": "human", "content": "x"}, ANSWER],
+        "messages[0].role: must be one of system, developer, user",
+        "role",
+    ),
+    (
+        [{**USER, "weight": 1}, ANSWER],
+        "messages[0].weight: is allowed at answers only",
+        "nothing at other",
+    ),
+    ([USER, {**ANSWER, "weight": 0.5}], "messages[1].weight: must be 0 or 1, not 0.5", "0 or 1"),
+    (
+        [USER, {**ANSWER, "weight": True}],
+        "messages[1].weight: must be a number, not True",
+        "0 or 1",
+    ),
+    ([{**USER, "name": 7}, ANSWER], "messages[0].name: must be text, not 7", "Write a name"),
+    ([USER, {**ANSWER, "refusal": True}], "messages[1].refusal: must be text, not True", "remove"),
+    (
+        [USER, {**ANSWER, "content": ["아홉"]}],
+        "messages[1].content[0]: must be an object, not '아홉'",
+        '"type": "text"',
+    ),
+    (
+        [USER, {**CALLED, "function_call": {"name": "a b"}}],
+        "function_call.name: must be of the form",
+        "letters",
+    ),
+    ([USER, {**CALLED, "function_call": "hours"}], "function_call: must be an object", "{}"),
     (
         [USER, {**CALLED, "function_call": {"name": "hours", "arguments": "{"}}],
-        "the arguments of the call of 'hours' are no JSON",
+        "messages[1].function_call.arguments: must be JSON: Expecting property name",
         "JSON in text",
     ),
-    ([USER, CALLED, {"role": "function", "content": "9"}, ANSWER], "no `name`", "function"),
-    ([USER, calling(CALL, {**CALL, "id": ["x"]})], "a tool call has no `id`", "of its own"),
-    ([asking(image("https://[::1")), ANSWER], "which is no address", "https"),
-    ([{**USER, "content": None}, ANSWER], "a user message has no content", "write"),
-    ([{**USER, "content": []}, ANSWER], "neither text nor parts", "write"),
-    ([USER, {"role": "assistant", "content": None}], "assistant message has no content", "write"),
-    ([USER, {**ANSWER, "tool_calls": []}], "`tool_calls` is not a list", "call_1"),
-    ([USER, calling({**CALL, "type": "custom"})], "not of the type function", "call_1"),
-    ([USER, calling({**CALL, "id": ""})], "a tool call has no `id`", "of its own"),
-    ([USER, calling(CALL, CALL)], "the id 'call_1' twice", "of its own"),
-    ([USER, calling(changed_call(name="get hours"))], "'get hours' is no name", "letters"),
-    ([USER, calling(changed_call(name="영업"))], "'영업' is no name", "letters"),
-    ([USER, calling(changed_call(arguments={"a": 1}))], "are no text", "JSON in text"),
-    ([USER, calling(changed_call(arguments="{day"))], "are no JSON", "JSON in text"),
-    ([USER, calling(CALL), ANSWER], "the tool call 'call_1' is not answered", "tool_call_id"),
-    ([USER, calling(CALL, OTHER), RESULT, ANSWER], "the tool call 'call_2' is not", "behind"),
-    ([USER, RESULT, ANSWER], "the call 'call_1', which nobody made", "behind"),
-    ([USER, calling(CALL), RESULT, RESULT, ANSWER], "which nobody made", "once"),
-    ([USER, calling(CALL), {"role": "tool", "content": "9"}, ANSWER], "no `tool_call_id`", "`id`"),
-    ([asking(*[image()] * 11), ANSWER], "11 images in one example", "remove images"),
-    ([USER, {**ANSWER, "content": [image()]}], "an image in an assistant message", "user's"),
-    ([asking({"type": "input_audio"}), ANSWER], "a part of type 'input_audio'", "remove"),
+    (
+        [USER, CALLED, {"role": "function", "content": "9"}, ANSWER],
+        "messages[2].name: is missing",
+        "function",
+    ),
+    ([USER, calling(CALL, {**CALL, "id": ["x"]})], "tool_calls[1].id: must be text", "of its own"),
+    ([asking(image("https://[::1")), ANSWER], "which is not an address", "https"),
+    (
+        [{**USER, "content": None}, ANSWER],
+        "messages[0].content: must be text or a list of parts, not None",
+        "Write",
+    ),
+    ([{**USER, "content": []}, ANSWER], "messages[0].content: must not be empty", "Write"),
+    ([USER, {"role": "assistant", "content": None}], "messages[1].content: is missing", "Write"),
+    ([USER, {**ANSWER, "tool_calls": []}], "messages[1].tool_calls: must not be empty", "call_1"),
+    (
+        [USER, calling({**CALL, "type": "custom"})],
+        "tool_calls[0].type: must be function, not 'custom'",
+        "call_1",
+    ),
+    ([USER, calling({**CALL, "id": ""})], "tool_calls[0].id: must not be empty", "of its own"),
+    ([USER, calling(CALL, CALL)], "tool_calls[1].id: is 'call_1', and so is", "of its own"),
+    (
+        [USER, calling(changed_call(name="get hours"))],
+        "function.name: must be of the form",
+        "letters",
+    ),
+    ([USER, calling(changed_call(name="영업"))], "{1,64}$, not '영업'", "letters"),
+    (
+        [USER, calling(changed_call(arguments={"a": 1}))],
+        "function.arguments: must be text",
+        "JSON in text",
+    ),
+    (
+        [USER, calling(changed_call(arguments="{day"))],
+        "function.arguments: must be JSON",
+        "JSON in text",
+    ),
+    ([USER, calling(CALL), ANSWER], "messages[1].tool_calls[0]: is not answered", "tool_call_id"),
+    (
+        [USER, calling(CALL, OTHER), RESULT, ANSWER],
+        "messages[1].tool_calls[1]: is not answered",
+        "behind",
+    ),
+    ([USER, RESULT, ANSWER], "messages[1].tool_call_id: is 'call_1', and no call", "behind"),
+    ([USER, calling(CALL), RESULT, RESULT, ANSWER], "messages[3].tool_call_id: is", "once"),
+    (
+        [USER, calling(CALL), {"role": "tool", "content": "9"}, ANSWER],
+        "messages[2].tool_call_id: is missing",
+        "`id`",
+    ),
+    ([asking(*[image()] * 11), ANSWER], "messages: hold 11 images", "Remove images"),
+    (
+        [USER, {**ANSWER, "content": [image()]}],
+        "content[0].type: must be one of text, refusal",
+        "user's",
+    ),
+    (
+        [asking({"type": "input_audio"}), ANSWER],
+        "content[1].type: must be one of text, image_url, not 'input_audio'",
+        "images",
+    ),
     ([asking(image("cat.png")), ANSWER], "which the service cannot fetch", "https"),
-    ([asking(image("https://a.example/b.GIF?x=1")), ANSWER], "none that the service", "webp"),
-    ([asking(image("data:image/gif;base64,AA")), ANSWER], "of the type 'gif'", "convert"),
+    (
+        [asking(image("https://a.example/b.GIF?x=1")), ANSWER],
+        "which the service does not read",
+        "webp",
+    ),
+    ([asking(image("data:image/gif;base64,AA")), ANSWER], "is of type 'gif'", "Convert"),
     ([asking(image("data:text/html,AA")), ANSWER], "begins with 'data:text/html'", "data:image"),
-    ([asking(image("data:image/png;base64," + "A" * 14_000_000)), ANSWER], "10.5 MB", "smaller"),
-    ([asking(image(detail="best")), ANSWER], "the detail of an image is 'best'", "auto, low"),
-    ([asking({"type": "image_url"}), ANSWER], "an image has no `url`", "image_url"),
+    (
+        [asking(image("data:image/png;base64," + "A" * 14_000_000)), ANSWER],
+        "image_url.url: has 10.5 MB",
+        "smaller",
+    ),
+    (
+        [asking(image(detail="best")), ANSWER],
+        "detail: must be auto, low or high, not 'best'",
+        "auto, low",
+    ),
+    ([asking({"type": "image_url"}), ANSWER], "content[1].image_url: is missing", "image_url"),
 ]
 REFUSED_TOOLS = [
-    ([], "`tools` is not a list", "in a list"),
-    ([TOOL] * 129, "129 tools", "keep those"),
-    ([{"name": "hours"}], "a tool is not of the type function", "parameters"),
-    ([changed_tool(name="a b")], "'a b' is no name", "letters"),
-    ([changed_tool(name="a" * 65)], "is no name of a function", "64"),
-    ([changed_tool(description=1)], "the `description` of the tool 'hours' is not text", ""),
-    ([changed_tool(strict="yes")], "the `strict` of the tool 'hours' is not true", ""),
-    ([changed_tool(parameters={"type": "array"})], "not the schema of an object", "object"),
-    ([changed_tool(parameters={"day": "string"})], "not the schema of an object", "object"),
-    ([changed_tool(parameters=[])], "not the schema of an object", "object"),
+    ([], "tools: must not be empty", "in a list"),
+    ([TOOL] * 129, "tools: must be at most 128 items long", "128"),
+    ([{"name": "hours"}], "tools[0].type: is missing", "parameters"),
+    ([changed_tool(name="a b")], "tools[0].function.name: must be of the form", "letters"),
+    ([changed_tool(name="a" * 65)], "tools[0].function.name: must be of the form", "64"),
+    ([changed_tool(description=1)], "tools[0].function.description: must be text, not 1", ""),
+    ([changed_tool(strict="yes")], "function.strict: must be true or false, not 'yes'", ""),
+    ([changed_tool(parameters={"type": "array"})], "parameters.type: must be object", "object"),
+    ([changed_tool(parameters={"day": "string"})], "parameters.type: is missing", "object"),
+    ([changed_tool(parameters=[])], "parameters: must be an object, not []", "object"),
     (
         [changed_tool(parameters={"type": "object", "properties": []})],
-        "the `properties` of the tool 'hours'",
+        "function.parameters.properties: must be an object",
         "day",
     ),
 ]
 REFUSED_PAIRS = [
-    ({"preferred_output": [ANSWER, ANSWER]}, "the preferred output has to be exactly one", ""),
-    ({"non_preferred_output": []}, "the non-preferred output has to be exactly one", "`input`"),
-    ({"preferred_output": [USER]}, "the preferred output has to be exactly one", "`input`"),
-    ({"input": {"messages": []}}, "has no `input`", "write"),
-    ({"input": {"messages": [asking(image())]}}, "texts only", "supervised"),
-    ({"input": {"messages": [USER], "tools": [{}]}}, "a tool is not of the type", ""),
-    ({"input": {"messages": [{**USER, "weight": 1}]}}, "has a `weight`", ""),
-    ({"preferred_output": [{**ANSWER, "content": None}]}, "has no content", ""),
+    (
+        {"preferred_output": [ANSWER, ANSWER]},
+        "preferred_output: must be exactly one message of the assistant, not 2",
+        "",
+    ),
+    ({"non_preferred_output": []}, "non_preferred_output: must be exactly one message", "`input`"),
+    (
+        {"preferred_output": [USER]},
+        "preferred_output[0].role: must be assistant, not 'user'",
+        "`input`",
+    ),
+    ({"input": {"messages": []}}, "input.messages: must not be empty", "Write"),
+    (
+        {"input": {"messages": [asking(image())]}},
+        "input.messages[0].content: holds an image",
+        "supervised",
+    ),
+    ({"input": {"messages": [USER], "tools": [{}]}}, "input.tools[0].type: is missing", ""),
+    ({"input": {"messages": [{**USER, "weight": 1}]}}, "input.messages[0].weight: is allowed", ""),
+    (
+        {"preferred_output": [{**ANSWER, "content": None}]},
+        "preferred_output[0].content: is missing",
+        "",
+    ),
 ]
 REFUSED_PROMPTS = [
-    ([USER, ANSWER], "does not end with a question", "remove the turns"),
-    ([], "does not end with a question", ""),
-    ([{**USER, "weight": 1}], "has a `weight`", ""),
+    ([USER, ANSWER], "messages[1]: is an answer", "Remove the turns"),
+    ([], "messages: must not be empty", ""),
+    ([{**USER, "weight": 1}], "messages[0].weight: is allowed", ""),
 ]
 
 
 def check(example, method="supervised"):
     before = copy.deepcopy(example)
-    OpenAIEncoder(model="gpt-4.1-mini", method=method).check(example)
+    OpenAIInspector(model="gpt-4.1-mini", method=method).check(example)
     assert example == before
 
 
@@ -218,22 +307,24 @@ def test_parallel_calls_are_switched_per_example(parallel):
     prompt = {"messages": [USER], "parallel_tool_calls": parallel}
     check(prompt, "reinforcement")
     for wrong in ({"messages": [USER, ANSWER], "parallel_tool_calls": "false"},):
-        with pytest.raises(BackendError, match="`parallel_tool_calls` is 'false'"):
+        with pytest.raises(
+            BackendError, match="parallel_tool_calls: must be true or false, not 'false'"
+        ):
             check(wrong)
 
 
 @pytest.mark.parametrize(("kind", "most"), [("openai", 10), ("azure", 64), ("compatible", None)])
 def test_how_many_images_depends_on_the_service(kind, most):
-    encoder = OpenAIEncoder(model="gpt-4.1", method="supervised", kind=kind)
-    encoder.check({"messages": [asking(*[image()] * (most or 500)), ANSWER]})
+    inspector = OpenAIInspector(model="gpt-4.1", method="supervised", kind=kind)
+    inspector.check({"messages": [asking(*[image()] * (most or 500)), ANSWER]})
     if most is not None:
         with pytest.raises(BackendError, match=f"at most {most}"):
-            encoder.check({"messages": [asking(*[image()] * (most + 1)), ANSWER]})
+            inspector.check({"messages": [asking(*[image()] * (most + 1)), ANSWER]})
 
 
 def test_a_role_that_is_not_published_is_worth_a_warning():
     warnings = [
-        OpenAIEncoder(model="gpt-4.1", method=method, kind=kind).warnings(["developer", "tools"])
+        OpenAIInspector(model="gpt-4.1", method=method, kind=kind).warnings(["developer", "tools"])
         for method, kind in (
             ("supervised", "openai"), ("dpo", "azure"),
             ("reinforcement", "openai"), ("supervised", "compatible"),
@@ -241,7 +332,7 @@ def test_a_role_that_is_not_published_is_worth_a_warning():
     ]  # fmt: skip
     assert [len(one) for one in warnings] == [1, 1, 0, 0]
     assert "`developer` is not in the published form" in warnings[0][0]
-    assert OpenAIEncoder(model="gpt-4.1", method="supervised").warnings(["system"]) == []
+    assert OpenAIInspector(model="gpt-4.1", method="supervised").warnings(["system"]) == []
 
 
 def test_a_pair_is_two_single_answers_to_one_conversation():
@@ -283,41 +374,41 @@ def test_graded_prompts_are_checked(messages, message, remedy):
 )
 def test_only_the_service_has_the_service_s_rules(tmp_path, endpoint, fewest, largest, longest):
     backend = OpenAIBackend(tmp_path, Endpoint(name="x", **endpoint), environment={})
-    base = backend.identify("gpt-4.1-mini", None, tmp_path)
-    encoder = backend.encoder(base, "supervised", {})
-    limits = encoder.limits
+    base = backend.resolve_base_model("gpt-4.1-mini", None, tmp_path)
+    inspector = backend.inspector(base, "supervised", {})
+    limits = inspector.limits
     assert (limits.min_examples, limits.max_bytes, limits.max_tokens) == (fewest, largest, longest)
     wrong = {"messages": [{**USER, "weight": 1}, ANSWER]}
     if fewest == 1:
-        encoder.check(wrong)
+        inspector.check(wrong)
     else:
-        with pytest.raises(BackendError, match="`weight`"):
-            encoder.check(wrong)
+        with pytest.raises(BackendError, match="weight"):
+            inspector.check(wrong)
 
 
 def test_only_reinforcement_has_a_most_of_examples(tmp_path):
     backend = OpenAIBackend(tmp_path, Endpoint(name="x"), environment={})
-    base = backend.identify("o4-mini-2025-04-16", None, tmp_path)
-    graded = backend.encoder(base, "reinforcement", {}).limits
+    base = backend.resolve_base_model("o4-mini-2025-04-16", None, tmp_path)
+    graded = backend.inspector(base, "reinforcement", {}).limits
     assert (graded.max_examples, graded.max_held_out) == (50_000, 1_000)
-    other = backend.encoder(base, "supervised", {}).limits
+    other = backend.inspector(base, "supervised", {}).limits
     assert (other.max_examples, other.max_held_out) == (None, None)
 
 
 def test_identity_is_the_encoding_and_the_method():
     models = ("gpt-4.1", "gpt-4.1-mini", "ft:gpt-4o:acme::1", "gpt-3.5-turbo-0125")
-    found = [OpenAIEncoder(model=model, method="supervised").identity for model in models]
+    found = [OpenAIInspector(model=model, method="supervised").identity for model in models]
     assert found[0] == found[1] == found[2] != found[3]
-    assert OpenAIEncoder(model="gpt-4.1", method="dpo").identity != found[0]
+    assert OpenAIInspector(model="gpt-4.1", method="dpo").identity != found[0]
 
 
 def test_what_one_server_takes_is_not_believed_for_another():
-    encoders = [
-        OpenAIEncoder(model="gpt-4.1", method="supervised", kind=kind, limits=limits)
+    inspectors = [
+        OpenAIInspector(model="gpt-4.1", method="supervised", kind=kind, limits=limits)
         for kind in ("openai", "azure", "compatible")
         for limits in (Limits(), Limits(min_examples=10), Limits(max_bytes=1), Limits(max_tokens=1))
     ]
-    assert len({encoder.identity for encoder in encoders}) == len(encoders)
+    assert len({inspector.identity for inspector in inspectors}) == len(inspectors)
 
 
 TEXTS = st.text(min_size=1, max_size=60)
@@ -331,8 +422,8 @@ def test_every_text_is_shown_whole_and_only_answers_are_learnt(system, question,
         {"role": "user", "content": question},
         {"role": "assistant", "content": answer},
     ]
-    encoder = pickle.loads(pickle.dumps(OpenAIEncoder(model="gpt-4.1", method="supervised")))
-    pieces = encoder.show({"messages": messages})
+    inspector = pickle.loads(pickle.dumps(OpenAIInspector(model="gpt-4.1", method="supervised")))
+    pieces = inspector.show({"messages": messages})
     text = "".join(piece.text for piece in pieces)
     expected = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
     assert text == expected
@@ -341,7 +432,7 @@ def test_every_text_is_shown_whole_and_only_answers_are_learnt(system, question,
 
 
 def shown(example, method, *, trained):
-    pieces = OpenAIEncoder(model="gpt-4.1", method=method).show(example)
+    pieces = OpenAIInspector(model="gpt-4.1", method=method).show(example)
     return "".join(piece.text for piece in pieces if piece.trained is trained)
 
 
@@ -362,8 +453,8 @@ def test_functions_and_parallel_calls_are_shown_and_counted():
     read = shown(example, "supervised", trained=False)
     assert "parallel_tool_calls\nfalse" in read
     assert '"opening hours"' in read
-    encoder = OpenAIEncoder(model="gpt-4.1", method="supervised")
-    with_functions, with_tools, bare = encoder.count(
+    inspector = OpenAIInspector(model="gpt-4.1", method="supervised")
+    with_functions, with_tools, bare = inspector.count(
         [example, {"messages": [USER, ANSWER], "tools": [TOOL]}, {"messages": [USER, ANSWER]}]
     )
     assert bare < with_functions <= with_tools
@@ -388,14 +479,14 @@ def test_both_answers_of_a_pair_are_learnt_from_and_a_graded_prompt_is_only_read
     ],
 )
 def test_frames_names_and_images_are_counted(example, tokens):
-    (counted,) = OpenAIEncoder(model="gpt-4.1", method="supervised").count([example])
+    (counted,) = OpenAIInspector(model="gpt-4.1", method="supervised").count([example])
     assert counted == tokens
 
 
 def test_a_pair_counts_its_conversation_and_both_answers():
-    encoder = OpenAIEncoder(model="gpt-4.1", method="dpo")
-    both, one = encoder.count([PAIR, {"messages": [USER, ANSWER]}])
-    (other,) = encoder.count([{"messages": PAIR["non_preferred_output"]}])
+    inspector = OpenAIInspector(model="gpt-4.1", method="dpo")
+    both, one = inspector.count([PAIR, {"messages": [USER, ANSWER]}])
+    (other,) = inspector.count([{"messages": PAIR["non_preferred_output"]}])
     assert both == one + other - 3
 
 
@@ -407,12 +498,12 @@ def test_a_pair_counts_its_conversation_and_both_answers():
 def test_no_rule_is_about_plain_conversations(has_system, between, text):
     roles = ["system"] * has_system + ["user", *between, "assistant"]
     example = {"messages": [{"role": role, "content": text} for role in roles]}
-    encoder = OpenAIEncoder(model="gpt-4.1-mini", method="supervised")
-    assert encoder.clears(json.dumps(example).encode())
-    encoder.check(example)
+    inspector = OpenAIInspector(model="gpt-4.1-mini", method="supervised")
+    assert inspector.all_pass(json.dumps(example).encode())
+    inspector.check(example)
 
 
 @pytest.mark.parametrize("method", ["dpo", "reinforcement"])
 def test_other_methods_look_at_every_example(method):
-    encoder = OpenAIEncoder(model="gpt-4.1-mini", method=method)
-    assert not encoder.clears(b"{}\n")
+    inspector = OpenAIInspector(model="gpt-4.1-mini", method=method)
+    assert not inspector.all_pass(b"{}\n")

@@ -7,7 +7,7 @@ from openai_helpers import write_request
 
 from backends.openai.api import error_messages, protocol
 from backends.openai.jobs import conversions, job_matching
-from backends.openai.jobs.submit import describe
+from backends.openai.jobs.create_call import expected_job
 
 FIELDS = st.sampled_from(
     [
@@ -31,7 +31,7 @@ BODIES = st.dictionaries(FIELDS, JSON, max_size=12)
 
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory):
-    return describe(write_request(tmp_path_factory.mktemp("data")), "openai")
+    return expected_job(write_request(tmp_path_factory.mktemp("data")), "openai")
 
 
 @settings(max_examples=120, deadline=None)
@@ -43,16 +43,16 @@ def test_any_answer_can_be_read(wanted, body, other):
     conversions.to_checkpoints([body, other])
     error_messages.job_error(body, ["a:1"] * 5)
     job_matching.is_claimed(body, wanted)
-    job_matching.is_alike(body, wanted, {"file-1"})
-    job_matching.contradiction(body, wanted, other)
-    job_matching.contradiction(body, wanted, None)
+    job_matching.is_likely_match(body, wanted, {"file-1"})
+    job_matching.mismatch(body, wanted, other)
+    job_matching.mismatch(body, wanted, None)
     job_matching.tag_of(body)
     page = {"data": [body | {"id": "x"}, other]} | body
     seen = set()
     try:
-        protocol.follow(page, seen, 2)
-        assert protocol.follow(page | {"data": [{"id": "x"}]}, {"x"}, 2) is None
-    except protocol.Unclear:
+        protocol.next_cursor(page, seen, 2)
+        assert protocol.next_cursor(page | {"data": [{"id": "x"}]}, {"x"}, 2) is None
+    except protocol.OutcomeUnknown:
         pass
 
 
@@ -74,4 +74,4 @@ def test_any_result_file_can_be_read(content):
     ],
 )
 def test_following_a_list(page, cursor):
-    assert protocol.follow(page, set(), 2) == cursor
+    assert protocol.next_cursor(page, set(), 2) == cursor

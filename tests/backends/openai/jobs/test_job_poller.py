@@ -8,7 +8,8 @@ import pytest
 from fault_server import Fault
 from openai_helpers import MODEL, QUICK
 
-from backends.contract.backend import BackendError, JobState
+from backends.contract.errors import BackendError
+from backends.contract.jobs import JobState
 from backends.testing import check_backend
 
 JOBS = ("GET", "/fine_tuning/jobs")
@@ -34,8 +35,8 @@ def test_all_questions_of_a_pass_about_a_thousand_jobs_take_ten_calls(
     made = fill(server, backend, make_request(), 1000)
 
     seen = backend.observe(made.values())
-    found = backend.find(made)
-    named = backend.find_by_name(["nobody", "cafe-consultant"])
+    found = backend.find_jobs(made)
+    named = backend.find_jobs_by_name(["nobody", "cafe-consultant"])
 
     assert set(seen) == set(made.values())
     assert {job.state for job in seen.values()} == {JobState.RUNNING}
@@ -45,19 +46,19 @@ def test_all_questions_of_a_pass_about_a_thousand_jobs_take_ten_calls(
 
 
 def test_the_list_is_read_anew_after_a_change_and_after_a_while(server, open_backend, make_request):
-    backend = open_backend(patience=replace(QUICK, list_s=60.0))
+    backend = open_backend(retry_policy=replace(QUICK, list_s=60.0))
     made = fill(server, backend, make_request(), 9)
-    assert len(backend.find(made)) == 9
+    assert len(backend.find_jobs(made)) == 9
 
     new = backend.submit(make_request(attempt=2))
-    assert backend.find([new.fingerprint])[new.fingerprint] == (new,)
+    assert backend.find_jobs([new.fingerprint])[new.fingerprint] == (new,)
     backend.cancel(new.id)
-    assert backend.find([new.fingerprint])[new.fingerprint][0].state is JobState.CANCELLED
+    assert backend.find_jobs([new.fingerprint])[new.fingerprint][0].state is JobState.CANCELLED
 
-    hasty = open_backend(patience=replace(QUICK, list_s=0.0))
-    hasty.find(made)
+    hasty = open_backend(retry_policy=replace(QUICK, list_s=0.0))
+    hasty.find_jobs(made)
     server.jobs.clear()
-    assert hasty.find(made) == {}
+    assert hasty.find_jobs(made) == {}
 
 
 def test_half_a_list_is_never_taken_for_all_of_it(server, backend, make_request):
@@ -70,9 +71,9 @@ def test_half_a_list_is_never_taken_for_all_of_it(server, backend, make_request)
         else whole(query, body)
     )
     with pytest.raises(BackendError, match="HTTP 403"):
-        backend.find(made)
+        backend.find_jobs(made)
 
-    assert len(backend.find(made)) == 250
+    assert len(backend.find_jobs(made)) == 250
 
 
 def test_a_list_is_read_only_until_every_job_was_seen(server, backend, make_request):
@@ -88,7 +89,7 @@ def test_find_returns_every_attempt_oldest_first(server, backend, make_request):
     server.jobs[first.id] |= {"status": "failed", "created_at": 5}
     fingerprint = make_request().fingerprint
 
-    found = backend.find([fingerprint, "ft1:unknown"])
+    found = backend.find_jobs([fingerprint, "ft1:unknown"])
 
     assert set(found) == {fingerprint}
     assert [(job.id, job.attempt) for job in found[fingerprint]] == [(first.id, 1), (second.id, 2)]
@@ -107,7 +108,7 @@ def test_without_metadata_jobs_are_found_by_the_suffix(server, open_backend, mak
     request = make_request(attempt=attempt)
     job = open_backend().submit(request)
 
-    found = open_backend().find([request.fingerprint])
+    found = open_backend().find_jobs([request.fingerprint])
 
     assert [(one.id, one.attempt) for one in found[request.fingerprint]] == [(job.id, attempt)]
 
@@ -304,7 +305,7 @@ def test_pause_and_resume(backend, make_request):
 
 
 def test_looks_at_the_same_jobs_are_spaced(server, open_backend, make_request):
-    backend = open_backend(patience=replace(QUICK, look_s=60.0))
+    backend = open_backend(retry_policy=replace(QUICK, look_s=60.0))
     job = backend.submit(make_request())
     first = backend.observe([job.id])
     server.jobs[job.id]["status"] = "cancelled"

@@ -8,7 +8,7 @@ from fault_server import KEY, Fault
 
 from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
-from backends.openai.jobs.job_listing import JobList, find_by_name
+from backends.openai.jobs.job_listing import JobList, find_jobs_by_name
 from backends.openai.jobs.origin import origin_of, to_metadata
 
 CREATE = ("POST", "/fine_tuning/jobs")
@@ -80,9 +80,9 @@ def test_the_origin_comes_back_wherever_a_job_does(server, backend, open_backend
 
     elsewhere = open_backend()
     assert submitted.origin == ORIGIN
-    assert elsewhere.find([request.fingerprint])[request.fingerprint][0].origin == ORIGIN
+    assert elsewhere.find_jobs([request.fingerprint])[request.fingerprint][0].origin == ORIGIN
     assert elsewhere.observe([submitted.id])[submitted.id].origin == ORIGIN
-    assert elsewhere.find_by_name([request.name])[request.name][0].origin == ORIGIN
+    assert elsewhere.find_jobs_by_name([request.name])[request.name][0].origin == ORIGIN
     assert len(server.jobs) == 1
 
 
@@ -154,14 +154,14 @@ def test_every_job_of_a_name_is_found_oldest_first(server, backend, make_request
     server.jobs[new.id]["created_at"] = server.jobs[old.id]["created_at"] + 5
     server.requests.clear()
 
-    found = backend.find_by_name(["cafe-consultant", "other", "nobody"])
+    found = backend.find_jobs_by_name(["cafe-consultant", "other", "nobody"])
 
     assert {name: [job.id for job in jobs] for name, jobs in found.items()} == {
         "cafe-consultant": [old.id, new.id],
         "other": [other.id],
     }
     assert [(one[:2], one[2]) for one in server.requests] == [(LIST, {"limit": "100"})]
-    assert backend.find_by_name([]) == {}
+    assert backend.find_jobs_by_name([]) == {}
     assert len(server.requests) == 1
 
 
@@ -178,20 +178,20 @@ def test_a_trusted_server_is_asked_for_the_name(server, client, backend, make_re
     }
     server.requests.clear()
 
-    found = find_by_name(client, [], names[:2], trusted=True)
+    found = find_jobs_by_name(client, [], names[:2], trusted=True)
 
     assert {name: list(one) for name, one in found.items()} == {n: [jobs[n]] for n in names[:2]}
     assert [one[2].get("metadata[ftctl_name]") for one in server.requests] == ["n0", "n1"]
 
     server.requests.clear()
-    assert find_by_name(client, JobList(client, for_s=0.0), names, trusted=True).keys() == set(
+    assert find_jobs_by_name(client, JobList(client, for_s=0.0), names, trusted=True).keys() == set(
         names
     )
     assert len(server.requests) == 1
 
     server.requests.clear()
     server.ignore_filter = True
-    assert find_by_name(client, [], names[:2], trusted=True).keys() == {"n0", "n1"}
+    assert find_jobs_by_name(client, [], names[:2], trusted=True).keys() == {"n0", "n1"}
     assert len(server.requests) == 1
 
 

@@ -6,7 +6,8 @@ import pytest
 from emulator import error_body
 from fault_server import Fault
 
-from backends.contract.backend import BackendError, JobState
+from backends.contract.errors import BackendError
+from backends.contract.jobs import JobState
 from controller.spec.model import Tracking, Wandb
 
 CREATE = ("POST", "/fine_tuning/jobs")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.errors import Unusable
-from controller.data.examples.example import Example, Spelt, parse, spell
-from controller.data.examples.fast_path import spell_line, spell_plain
-from controller.data.examples.row_formats import converter
+from controller.data.errors import DataError
+from controller.data.examples.example import CanonicalExample, Example, parse, to_canonical
+from controller.data.examples.fast_path import canonical_line, canonical_line_of
+from controller.data.examples.row_formats import row_converter
 from controller.data.readers import parse_line
 from controller.data.transforms.normalise import check, normal_text, normalise
 
@@ -32,17 +32,17 @@ usual = st.lists(
 )
 
 
-def the_long_way(example: Example) -> Spelt:
+def the_long_way(example: Example) -> CanonicalExample:
     new = normalise(example)
     check(new)
-    return spell(new)
+    return to_canonical(new)
 
 
 def takes_the_short_way(conversation) -> bool:
     """Say whether nothing of a conversation needs to be looked at by the long way."""
     try:
         check(Example(conversation))
-    except Unusable:
+    except DataError:
         return False
     roles = [one["role"] for one in conversation]
     talk = roles[roles[0] == "system" :]
@@ -53,7 +53,7 @@ def takes_the_short_way(conversation) -> bool:
 
 @given(conversations | usual)
 def test_what_takes_the_short_way_comes_out_as_by_the_long_one(conversation):
-    short = spell_plain({"messages": conversation})
+    short = canonical_line_of({"messages": conversation})
     if short is not None:
         assert short == the_long_way(Example(conversation))
 
@@ -61,7 +61,7 @@ def test_what_takes_the_short_way_comes_out_as_by_the_long_one(conversation):
 @given(usual)
 def test_what_needs_no_change_takes_the_short_way(conversation):
     if takes_the_short_way(conversation):
-        assert spell_plain({"messages": conversation}) is not None
+        assert canonical_line_of({"messages": conversation}) is not None
 
 
 def in_sharegpt(conversation):
@@ -81,7 +81,7 @@ def test_a_line_that_needs_no_change_is_spelt_at_once(conversation, form, escape
         return
     row = {form: conversation if form == "messages" else in_sharegpt(conversation)}
     line = json.dumps(row, ensure_ascii=escaped, separators=separators).encode()
-    assert spell_line(line) == the_long_way(Example(conversation))
+    assert canonical_line(line) == the_long_way(Example(conversation))
 
 
 broken = st.tuples(
@@ -100,11 +100,11 @@ def test_a_line_that_is_spelt_at_once_comes_out_as_by_the_long_way(
     if broken is not None:
         at, size, new = broken
         line = line[:at] + new + line[at + size :]
-    short = spell_line(line)
+    short = canonical_line(line)
     if short is not None:
         row = parse_line(line)
         assert isinstance(row, dict)
-        assert short == the_long_way(converter(None, None)(row))
+        assert short == the_long_way(row_converter(None, None)(row))
 
 
 @pytest.mark.parametrize(
@@ -134,15 +134,17 @@ def test_a_line_that_is_spelt_at_once_comes_out_as_by_the_long_way(
     ],
 )
 def test_whatever_is_more_than_a_plain_conversation_goes_the_long_way(line):
-    assert spell_line(line) is None
+    assert canonical_line(line) is None
 
 
 def test_a_shape_that_is_said_is_the_only_one():
     chat = b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
     share = b'{"conversations":[{"from":"human","value":"a"},{"from":"gpt","value":"b"}]}'
-    assert spell_line(chat, "chat") == spell_line(share, "sharegpt") == spell_line(share)
-    assert spell_line(chat, "sharegpt") is None
-    assert spell_line(share, "chat") is None
+    assert (
+        canonical_line(chat, "chat") == canonical_line(share, "sharegpt") == canonical_line(share)
+    )
+    assert canonical_line(chat, "sharegpt") is None
+    assert canonical_line(share, "chat") is None
 
 
 @pytest.mark.parametrize("plane", range(17))
@@ -151,7 +153,7 @@ def test_every_character_is_spelt_alike(plane):
     codes = (code for code in range(plane << 16, (plane + 1) << 16) if code not in surrogates)
     text = normal_text(".".join(map(chr, codes)))
     said = [{"content": text, "role": "user"}, {"content": text, "role": "assistant"}]
-    assert spell_plain({"messages": said}) == spell(Example(said))
+    assert canonical_line_of({"messages": said}) == to_canonical(Example(said))
 
 
 @given(usual, st.sampled_from(["plain", "tools", "pair", "graded", "text"]))
@@ -165,7 +167,7 @@ def test_a_canonical_line_is_read_back(conversation, form):
         "text": Example([], text="글"),
     }
     try:
-        line = spell(normalise(forms[form]))[0]
+        line = to_canonical(normalise(forms[form]))[0]
     except UnicodeEncodeError:
         return
-    assert spell(parse(line))[0] == line
+    assert to_canonical(parse(line))[0] == line

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from controller.data.dataset import build_dataset
-from controller.data.resolve_sources import Places
+from controller.data.resolve_sources import DataPaths
 from controller.errors import InvalidInput
-from controller.evaluate.run import read_prompts
+from controller.evaluate.measure import read_prompts
 from controller.spec.data import Data
 
 OPENAI_PAIR = {
@@ -34,7 +34,7 @@ def build(tmp_path):
             Data.model_validate(declared),
             file="finetunes/x.yaml",
             folder=folder,
-            places=Places(root=tmp_path, cache=tmp_path / "cache"),
+            places=DataPaths(root=tmp_path, cache=tmp_path / "cache"),
             method=method,
         )
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from controller.data.errors import Unusable
-from controller.data.examples.row_formats import converter
+from controller.data.errors import DataError
+from controller.data.examples.row_formats import row_converter
 from controller.data.transforms.normalise import check
 
 ASKED = {"role": "user", "content": "질문"}
@@ -46,7 +46,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_pair_is_the_same_pair(form):
-    example = converter(None, None, "dpo")(FORMS[form])
+    example = row_converter(None, None, "dpo")(FORMS[form])
     assert (example.messages, example.rejected) == ([ASKED, GOOD], BAD)
     assert example.unread == ()
     check(example)
@@ -58,24 +58,24 @@ def test_a_dialogue_of_several_turns():
         "chosen": hh(*before, ("Assistant", "좋은")),
         "rejected": hh(*before, ("Assistant", "나쁜")),
     }
-    example = converter(None, None, "dpo")(row)
+    example = row_converter(None, None, "dpo")(row)
     assert [one["content"] for one in example.messages] == ["가\n\n나", "다", "라", "좋은"]
     assert [one["role"] for one in example.messages] == ["user", "assistant"] * 2
 
 
 def test_a_system_prompt_may_stand_before_the_prompt_that_is_repeated():
     row = {"prompt": "질문", "chosen": [SYSTEM, ASKED, GOOD], "rejected": [SYSTEM, ASKED, BAD]}
-    assert converter(None, None, "dpo")(row).messages == [SYSTEM, ASKED, GOOD]
+    assert row_converter(None, None, "dpo")(row).messages == [SYSTEM, ASKED, GOOD]
 
 
 def test_a_prompt_that_the_conversations_do_not_have_is_not_lost():
     row = {"prompt": "다른 질문", "chosen": [ASKED, GOOD], "rejected": [ASKED, BAD]}
-    with pytest.raises(Unusable, match="does not begin with the `prompt`"):
-        converter(None, None, "dpo")(row)
+    with pytest.raises(DataError, match="does not begin with the `prompt`"):
+        row_converter(None, None, "dpo")(row)
 
 
 def test_the_first_recipe_learns_texts_as_they_are():
-    convert = converter(None, None, "dpo", recipe=1)
+    convert = row_converter(None, None, "dpo", recipe=1)
     row = FORMS["a dialogue as the prompt"]
     assert convert(row).messages[0]["content"] == row["prompt"]
     row = FORMS["answers that are text of messages"]

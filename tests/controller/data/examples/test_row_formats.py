@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from controller.data.errors import Unusable
-from controller.data.examples.row_formats import converter
+from controller.data.errors import DataError
+from controller.data.examples.row_formats import row_converter
 from controller.spec.data import Columns
 
 ASKED = {"role": "user", "content": "q"}
@@ -86,7 +86,7 @@ def sharegpt(*turns, **keys):
     ],
 )  # fmt: skip
 def test_rows_become_examples(row, messages, tools):
-    example = converter(None, None)(row)
+    example = row_converter(None, None)(row)
     assert example.messages == messages
     assert example.tools == tools
 
@@ -106,7 +106,7 @@ def test_rows_become_examples(row, messages, tools):
 def test_declared_columns(row, messages):
     row = {"s": "", **row}
     columns = Columns(user="u", assistant="a", system="s")
-    assert converter(columns, None)(row).messages == messages
+    assert row_converter(columns, None)(row).messages == messages
 
 
 @pytest.mark.parametrize(
@@ -132,23 +132,23 @@ def test_declared_columns(row, messages):
 )  # fmt: skip
 def test_rows_without_a_shape(row, message):
     if message is None:
-        assert converter(None, None)(row).tools is None
+        assert row_converter(None, None)(row).tools is None
         return
-    with pytest.raises(Unusable) as caught:
-        converter(None, None)(row)
+    with pytest.raises(DataError) as caught:
+        row_converter(None, None)(row)
     assert caught.value.message == message
     assert caught.value.remedy
 
 
 @pytest.mark.parametrize("shape", ["chat", "prompt-completion", "alpaca", "sharegpt"])
 def test_a_declared_shape_names_the_key_that_is_missing(shape):
-    with pytest.raises(Unusable, match="there is no '") as caught:
-        converter(None, shape)({"mesages": [], "promt": 1, "instuction": 1, "conversation": []})
+    with pytest.raises(DataError, match="there is no '") as caught:
+        row_converter(None, shape)({"mesages": [], "promt": 1, "instuction": 1, "conversation": []})
     assert "Did you mean" in caught.value.remedy
 
 
 def test_a_missing_column_names_the_nearest():
-    with pytest.raises(Unusable) as caught:
-        converter(Columns(user="qestion", assistant="a"), None)({"question": "q", "a": "a"})
+    with pytest.raises(DataError) as caught:
+        row_converter(Columns(user="qestion", assistant="a"), None)({"question": "q", "a": "a"})
     assert caught.value.field == "columns.user"
     assert caught.value.remedy == "Did you mean 'question'? The columns are: question, a"

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from controller.data.errors import Unusable
-from controller.data.examples.example import Example, parse, spell
-from controller.data.examples.row_formats import converter
+from controller.data.errors import DataError
+from controller.data.examples.example import Example, parse, to_canonical
+from controller.data.examples.row_formats import row_converter
 from controller.data.examples.tool_calls import in_openai_form
 from controller.data.examples.validate_calls import answers_are_equal, remarks_on_calls
 from controller.data.transforms.normalise import check
@@ -80,7 +80,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_call_comes_out_in_the_protocols(form):
-    example = converter(None, None)(FORMS[form])
+    example = row_converter(None, None)(FORMS[form])
     assert example.messages == WHOLE
     assert example.tools == TOOLS
     check(example)
@@ -123,9 +123,9 @@ def test_results_are_matched_by_name_where_they_have_one():
     ],
 )
 def test_arguments_that_nobody_can_pass_are_refused(arguments, message):
-    with pytest.raises(Unusable, match=message):
+    with pytest.raises(DataError, match=message):
         check(Example([ASKED, called(call(arguments))]))
-    with pytest.raises(Unusable, match=message):
+    with pytest.raises(DataError, match=message):
         check(Example([ASKED, ANSWERED], rejected=called(call(arguments))))
 
 
@@ -167,7 +167,7 @@ def test_functions_that_are_called_and_not_defined_are_counted_by_name(repositor
 
 
 class Silent:
-    """An encoder that has nothing to say."""
+    """An inspector that has nothing to say."""
 
     def warnings(self, *_: object) -> tuple[str, ...]:
         return ()
@@ -187,7 +187,7 @@ def test_a_call_without_an_argument_that_is_required_is_noted(repository):
 
 def test_an_answer_cannot_have_calls_in_both_forms():
     both = called(call("{}"), function_call={"name": "f", "arguments": "{}"})
-    with pytest.raises(Unusable, match="both `function_call` and `tool_calls`"):
+    with pytest.raises(DataError, match="both `function_call` and `tool_calls`"):
         in_openai_form([ASKED, both])
 
 
@@ -201,41 +201,41 @@ def test_the_order_of_keys_is_the_authors_in_what_a_model_reads():
     graded = {"want": {"z": 1, "a": 2}}
     kept = '{"z":1,"a":{"y":1,"b":2}}'
     example = Example([ASKED, called(call({"when": 1, "at": 2}, name="f"))], tools)
-    line = spell(example)[0].decode()
+    line = to_canonical(example)[0].decode()
     assert f'"tools":[{{"type":"function","function":{{"name":"f","parameters":{kept}}}}}]' in line
     assert '{"function":{"arguments":{"when":1,"at":2},"name":"f"},"id":"call_1"' in line
-    assert '"want":{"z":1,"a":2}' in spell(Example([ASKED], graded=graded))[0].decode()
+    assert '"want":{"z":1,"a":2}' in to_canonical(Example([ASKED], graded=graded))[0].decode()
     pair = Example([ASKED, ANSWERED], tools, rejected=called(call({"z": 1, "a": 2})))
     for one in (example, pair, Example([ASKED], tools, graded=graded)):
-        assert spell(parse(spell(one)[0])) == spell(one)
+        assert to_canonical(parse(to_canonical(one)[0])) == to_canonical(one)
     # The first recipe sorts them.
-    assert '{"a":{"b":2,"y":1},"z":1}' in spell(example, recipe=1)[0].decode()
+    assert '{"a":{"b":2,"y":1},"z":1}' in to_canonical(example, recipe=1)[0].decode()
 
 
 def test_conversations_with_arguments_as_text_keep_their_bytes():
     example = Example(WHOLE)
-    assert spell(example) == spell(example, recipe=1)
+    assert to_canonical(example) == to_canonical(example, recipe=1)
 
 
 def test_parallel_tool_calls_is_kept_where_the_protocol_has_it():
     row = {"messages": WHOLE, "tools": TOOLS, "parallel_tool_calls": False}
-    line = spell(converter(None, None)(row))[0]
+    line = to_canonical(row_converter(None, None)(row))[0]
     assert b'],"parallel_tool_calls":false,"tools":[' in line
-    assert spell(parse(line))[0] == line
+    assert to_canonical(parse(line))[0] == line
     pair = {
         "input": {**row, "messages": [ASKED]},
         "preferred_output": [ANSWERED],
         "non_preferred_output": [called(call("{}"))],
     }
-    line = spell(converter(None, None, "dpo")(pair))[0]
+    line = to_canonical(row_converter(None, None, "dpo")(pair))[0]
     assert json.loads(line)["input"]["parallel_tool_calls"] is False
-    with pytest.raises(Unusable, match="`parallel_tool_calls` is neither true nor false"):
-        converter(None, None)({**row, "parallel_tool_calls": "no"})
+    with pytest.raises(DataError, match="`parallel_tool_calls` is neither true nor false"):
+        row_converter(None, None)({**row, "parallel_tool_calls": "no"})
 
 
 def test_the_first_recipe_leaves_calls_as_they_are():
     row = FORMS["hugging face"]
-    example = converter(None, None, recipe=1)(row)
+    example = row_converter(None, None, recipe=1)(row)
     assert example.messages[1]["tool_calls"] == row["messages"][1]["tool_calls"]
     assert example.messages[2] == row["messages"][2]
 
@@ -267,10 +267,10 @@ def test_pairs_of_equal_answers(preferred, rejected, equal):
     ],
 )
 def test_parts_of_a_call_that_nothing_would_read_are_refused(made):
-    example = converter(None, None)({"messages": [ASKED, called(made)]})
-    with pytest.raises(Unusable, match="which nothing would read"):
+    example = row_converter(None, None)({"messages": [ASKED, called(made)]})
+    with pytest.raises(DataError, match="which nothing would read"):
         check(example)
-    check(converter(None, None)({"messages": [ASKED, called({**call("{}"), "name": None})]}))
+    check(row_converter(None, None)({"messages": [ASKED, called({**call("{}"), "name": None})]}))
 
 
 @pytest.mark.parametrize("said", [False, True, 0, "false", "True", "0"])
@@ -281,6 +281,8 @@ def test_turns_that_say_whether_they_are_learnt_are_refused_in_every_shape(said)
         {"conversations": [{"from": "human", "value": "a"}, turn]},
         {"messages": [ASKED, message]},
     ):
-        with pytest.raises(Unusable, match="whether it is learnt"):
-            converter(None, None)(row)
-    assert converter(None, None)({"messages": [ASKED, {**message, "train": None, "loss": 0.35}]})
+        with pytest.raises(DataError, match="whether it is learnt"):
+            row_converter(None, None)(row)
+    assert row_converter(None, None)(
+        {"messages": [ASKED, {**message, "train": None, "loss": 0.35}]}
+    )

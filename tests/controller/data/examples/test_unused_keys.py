@@ -2,8 +2,8 @@
 
 import pytest
 
-from controller.data.errors import Unusable
-from controller.data.examples.row_formats import converter
+from controller.data.errors import DataError
+from controller.data.examples.row_formats import row_converter
 from controller.spec.data import Columns
 
 ASKED = {"role": "user", "content": "q"}
@@ -27,17 +27,17 @@ PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
 )  # fmt: skip
 @pytest.mark.parametrize("key", ["system", "system_prompt"])
 def test_a_system_prompt_beside_a_conversation_is_read_in_every_shape(method, row, key):
-    example = converter(None, None, method)({**row, key: "s"})
+    example = row_converter(None, None, method)({**row, key: "s"})
     assert example.messages == [SYSTEM, ASKED, ANSWERED]
     assert example.unread == ()
 
 
 def test_a_system_prompt_that_is_repeated_is_read_once_and_another_is_refused():
-    convert = converter(None, None)
+    convert = row_converter(None, None)
     assert convert({"messages": [SYSTEM, ASKED, ANSWERED], "system": "s"}).messages[0] == SYSTEM
-    with pytest.raises(Unusable, match="there are two system prompts"):
+    with pytest.raises(DataError, match="there are two system prompts"):
         convert({"messages": [SYSTEM, ASKED, ANSWERED], "system": "another"})
-    with pytest.raises(Unusable, match="`system` is not text"):
+    with pytest.raises(DataError, match="`system` is not text"):
         convert({**CHAT, "system": ["s"]})
 
 
@@ -65,12 +65,12 @@ def test_a_system_prompt_that_is_repeated_is_read_once_and_another_is_refused():
 )  # fmt: skip
 def test_a_key_that_changes_what_is_meant_is_refused_by_name(key, value, what):
     row = {**CHAT, key: value}
-    with pytest.raises(Unusable) as caught:
-        converter(None, None)(row)
+    with pytest.raises(DataError) as caught:
+        row_converter(None, None)(row)
     assert caught.value.message.startswith(f"`{key}` {what}")
     assert caught.value.remedy.endswith(f"ignore: [{key}]")
     # Whoever names it in the spec has thought of it.
-    ignoring = converter(None, None, ignored=frozenset({key}))
+    ignoring = row_converter(None, None, ignored=frozenset({key}))
     assert ignoring(row).messages == CHAT["messages"]
     assert ignoring(row).unread == ()
 
@@ -84,7 +84,7 @@ def test_a_key_that_changes_what_is_meant_is_refused_by_name(key, value, what):
     ],
 )
 def test_a_key_that_changes_nothing_is_named(key, value):
-    assert converter(None, None)({**CHAT, key: value}).unread == (key,)
+    assert row_converter(None, None)({**CHAT, key: value}).unread == (key,)
 
 
 def test_keys_within_the_input_of_a_pair_are_looked_at_too():
@@ -94,16 +94,16 @@ def test_keys_within_the_input_of_a_pair_are_looked_at_too():
         "non_preferred_output": [{**ANSWERED, "content": "b"}],
         "id": 3,
     }
-    assert converter(None, None, "dpo")(row).unread == ("id", "input.metadata")
+    assert row_converter(None, None, "dpo")(row).unread == ("id", "input.metadata")
     row["input"]["tool_choice"] = "none"
-    with pytest.raises(Unusable, match=r"`input\.tool_choice` decides"):
-        converter(None, None, "dpo")(row)
+    with pytest.raises(DataError, match=r"`input\.tool_choice` decides"):
+        row_converter(None, None, "dpo")(row)
 
 
 def test_a_message_that_says_in_another_way_that_it_is_not_learnt_is_refused():
     row = {"messages": [ASKED, {**ANSWERED, "loss": False}]}
-    with pytest.raises(Unusable, match="says by `loss` whether it is learnt"):
-        converter(None, None)(row)
+    with pytest.raises(DataError, match="says by `loss` whether it is learnt"):
+        row_converter(None, None)(row)
 
 
 def test_what_a_condition_or_the_split_names_may_stand_beside_a_conversation(
@@ -121,7 +121,7 @@ def test_what_a_condition_or_the_split_names_may_stand_beside_a_conversation(
 
 
 def test_the_first_recipe_reads_what_it_read():
-    convert = converter(None, None, recipe=1)
+    convert = row_converter(None, None, recipe=1)
     row = {**CHAT, "system": "s", "parallel_tool_calls": False, "functions": [{"name": "f"}]}
     example = convert(row)
     assert (example.messages, example.tools, example.options) == (CHAT["messages"], None, None)
@@ -137,4 +137,4 @@ def test_the_first_recipe_reads_what_it_read():
     ],
 )  # fmt: skip
 def test_columns_that_a_spec_reads_by_path_or_joined_are_not_called_unread(columns, row, unread):
-    assert converter(Columns(**columns), None)(row).unread == unread
+    assert row_converter(Columns(**columns), None)(row).unread == unread

@@ -21,14 +21,14 @@ import pytest
 from pyarrow import parquet
 
 FIRST, SECOND = "1" * 40, "2" * 40
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SECRET = "hf_s3cret"
 
 PROGRAM = """
 import json, sys
 from pathlib import Path
 from controller.data.fetch import fetch
-from controller.data.errors import Unread, Unusable
+from controller.data.errors import SourceUnavailable, DataError
 from controller.spec.data import Source
 
 folder = Path(sys.argv[1])
@@ -37,7 +37,7 @@ for line in sys.stdin:
     try:
         fetched = fetch(Source(**asked), folder=folder, root=folder, snapshots=folder / "snapshots",
                         environment=json.loads(sys.argv[2]))
-    except (Unread, Unusable) as error:
+    except (SourceUnavailable, DataError) as error:
         answer = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
     else:
         answer = {"shown": fetched.shown, "kind": fetched.kind,
@@ -158,11 +158,11 @@ def tree(files, below):
 def hub():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as serving:
         serving.asked = []
-        thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield serving
         serving.shutdown()
-        thread.join()
+        thread.join(10)
 
 
 @pytest.fixture
@@ -181,6 +181,7 @@ def ask(hub, tmp_path: Path):
             capture_output=True,
             text=True,
             check=False,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         assert SECRET not in done.stdout
@@ -224,24 +225,24 @@ def test_a_dataset_cannot_read_files_of_this_machine(ask, tmp_path, monkeypatch)
         files = {"README.md": card, "train.jsonl": b"{}\n"}
         monkeypatch.setitem(REPOSITORIES, name, {SECOND: files})
     for answer in ask({"hub": "cafe/path"}, {"hub": "cafe/url"}):
-        assert answer["kind"] == "Unusable"
+        assert answer["kind"] == "DataError"
         assert "Data files don't belong to cafe/" in answer["message"]
 
 
 def test_what_a_dataset_lacks_is_said_with_what_it_has(ask, tmp_path):
     cases = [
-        ({"hub": "cafe/faq", "revision": "v9"}, "Unusable", "the dataset cafe/faq has no revision 'v9'", "Name a commit"),
-        ({"hub": "cafe/faq", "split": "tests", "revision": FIRST}, "Unusable", "has no split 'tests'", "Did you mean 'test'? There are: train, test"),
-        ({"hub": "cafe/two"}, "Unusable", "Config name is missing. Please pick one among the available configs: ['ko', 'en']", ""),
-        ({"hub": "cafe/two", "config": "fr"}, "Unusable", "BuilderConfig 'fr' not found. Available: ['ko', 'en']", ""),
-        ({"hub": "cafe/broken"}, "Unusable", "cafe/broken: JSON parse", ""),
-        ({"hub": "cafe/script"}, "Unusable", "Dataset scripts are no longer supported", ""),
-        ({"hub": "cafe/empty"}, "Unusable", "cafe/empty: No (supported) data files found", ""),
-        ({"hub": "cafe/photos"}, "Unusable", "column 'photo' holds bytes, not text", ""),
-        ({"hub": "cafe/none"}, "Unread", "there is no dataset cafe/none for who is not logged in", "HF_TOKEN"),
-        ({"hub": "../etc"}, "Unusable", "'../etc' is no dataset's name", "hub: owner/name"),
-        ({"hub": "/etc"}, "Unusable", "'/etc' is no dataset's name", "hub: owner/name"),
-        ({"hub": "a/b/c"}, "Unusable", "'a/b/c' is no dataset's name", "hub: owner/name"),
+        ({"hub": "cafe/faq", "revision": "v9"}, "DataError", "the dataset cafe/faq has no revision 'v9'", "Name a commit"),
+        ({"hub": "cafe/faq", "split": "tests", "revision": FIRST}, "DataError", "has no split 'tests'", "Did you mean 'test'? There are: train, test"),
+        ({"hub": "cafe/two"}, "DataError", "Config name is missing. Please pick one among the available configs: ['ko', 'en']", ""),
+        ({"hub": "cafe/two", "config": "fr"}, "DataError", "BuilderConfig 'fr' not found. Available: ['ko', 'en']", ""),
+        ({"hub": "cafe/broken"}, "DataError", "cafe/broken: JSON parse", ""),
+        ({"hub": "cafe/script"}, "DataError", "Dataset scripts are no longer supported", ""),
+        ({"hub": "cafe/empty"}, "DataError", "cafe/empty: No (supported) data files found", ""),
+        ({"hub": "cafe/photos"}, "DataError", "column 'photo' holds bytes, not text", ""),
+        ({"hub": "cafe/none"}, "SourceUnavailable", "there is no dataset cafe/none for who is not logged in", "HF_TOKEN"),
+        ({"hub": "../etc"}, "DataError", "'../etc' is no dataset's name", "hub: owner/name"),
+        ({"hub": "/etc"}, "DataError", "'/etc' is no dataset's name", "hub: owner/name"),
+        ({"hub": "a/b/c"}, "DataError", "'a/b/c' is no dataset's name", "hub: owner/name"),
     ]  # fmt: skip
     answers = ask(*[case[0] for case in cases])
     for (source, kind, message, remedy), answer in zip(cases, answers, strict=True):
@@ -251,11 +252,11 @@ def test_what_a_dataset_lacks_is_said_with_what_it_has(ask, tmp_path):
         assert answer["remedy"], (source, answer)
     assert [path.name for path in tmp_path.glob("snapshots/*") if path.is_file()] == []
     (found,) = ask({"hub": "cafe/none"}, token=SECRET)
-    assert found["kind"] == "Unusable"
+    assert found["kind"] == "DataError"
 
 
 @pytest.mark.parametrize("environment", [{}, {"HF_HUB_OFFLINE": "1"}])
 def test_without_network_the_data_is_not_read(ask, environment):
     (answer,) = ask({"hub": "cafe/faq"}, endpoint="http://127.0.0.1:1", **environment)
-    assert answer["kind"] == "Unread"
+    assert answer["kind"] == "SourceUnavailable"
     assert answer["message"].startswith("cafe/faq cannot be read: ")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import controller.data.fetch
-from controller.data.errors import Unread
+from backends.installation import install_command
+from controller.data.errors import SourceUnavailable
 from controller.data.fetch import fetch, fetch_saved
 from controller.spec.data import Source
 
@@ -42,7 +43,7 @@ def without(monkeypatch: pytest.MonkeyPatch):
 )
 def test_a_missing_package_is_named_with_its_extra(tmp_path, without, source, package, extra):
     without(package)
-    with pytest.raises(Unread) as caught:
+    with pytest.raises(SourceUnavailable) as caught:
         fetch(
             Source(**source),
             folder=tmp_path,
@@ -51,12 +52,12 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, without, source, pa
             environment={"URL": "postgresql://127.0.0.1:1/faq"},
         )
     assert caught.value.message.endswith(f"needs the package {package}")
-    assert caught.value.remedy == f"pip install 'ftctl[{extra}]'"
+    assert caught.value.remedy == install_command(extra)
     assert not (tmp_path / "snapshots").exists() or not any((tmp_path / "snapshots").iterdir())
 
 
 def test_a_saved_dataset_needs_pyarrow(tmp_path: Path, without):
     without("pyarrow")
-    with pytest.raises(Unread) as caught:
+    with pytest.raises(SourceUnavailable) as caught:
         fetch_saved(tmp_path, "data/saved", None, tmp_path / "snapshots")
-    assert caught.value.remedy == "pip install 'ftctl[data]'"
+    assert caught.value.remedy == install_command("data")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.fetch import fetch_saved
 
 ROWS = [{"q": "주말에도 문 여나요?", "n": 1}, {"q": "주차?", "n": None}]
@@ -110,7 +110,7 @@ def test_a_folder_that_is_not_as_it_should_be_is_said(tmp_path, read, state, mes
     (folder / "text.arrow").write_text("no Arrow at all" * 100)
     whole = (folder / "data-00000.arrow").read_bytes()
     (folder / "half.arrow").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(DataError) as caught:
         read(folder, "train")
     assert caught.value.message.startswith(message)
     assert caught.value.remedy
@@ -133,7 +133,7 @@ def test_a_split_that_is_not_there_is_said(tmp_path, read, content, split, messa
     folder = tmp_path / "saved"
     folder.mkdir()
     (folder / "dataset_dict.json").write_text(content)
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(DataError) as caught:
         read(folder, split)
     assert caught.value.message == message
     assert remedy in caught.value.remedy
@@ -149,7 +149,7 @@ def test_a_split_that_is_not_there_is_said(tmp_path, read, content, split, messa
     ],
 )  # fmt: skip
 def test_what_json_has_not_is_refused_with_its_row(tmp_path, read, table, message, line):
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(DataError) as caught:
         read(save(tmp_path / "saved", table))
     assert caught.value.message.startswith(message)
     assert caught.value.line == line

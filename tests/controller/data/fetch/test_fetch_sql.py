@@ -4,12 +4,9 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -17,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.errors import Unread, Unusable
+from controller.data.errors import DataError, SourceUnavailable
 from controller.data.fetch import fetch
-from controller.data.fetch.row_writer import Lines
+from controller.data.fetch.row_writer import RowWriter
 from controller.spec.data import Source
+from tests.children import child
 
-ROOT = Path(__file__).parents[3]
-SERVER = Path(__file__).with_name("postgres_server.py")
+ROOT = Path(__file__).parents[4]
 NAME = "FAQ_DATABASE_URL"
 SECRET = "tiger-한글-secret"
 ROWS = [(1, "주말에도 문 여나요?", "네, 10시부터입니다."), (2, "주차 되나요?", None)]
@@ -49,7 +46,7 @@ class Shop:
     def rows(self, sql: str, url: str | None = None) -> list[dict]:
         return [json.loads(line) for line in self.fetch(sql, url).path.read_bytes().splitlines()]
 
-    def refused(self, sql: str, url: str | None = None, kind: type = Unusable):
+    def refused(self, sql: str, url: str | None = None, kind: type = DataError):
         with pytest.raises(kind) as caught:
             self.fetch(sql, url)
         assert not self.left(), "nothing half is left"
@@ -73,30 +70,15 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
-@contextmanager
-def running():
-    if find_spec("pgserver") is None:
-        pytest.skip("pgserver, which brings PostgreSQL, is not installed")
-    server = subprocess.Popen(
-        [sys.executable, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with server:
-        try:
-            yield json.loads(server.stdout.readline())
-        finally:
-            server.stdin.close()
-
-
 @pytest.fixture(scope="module")
-def postgres():
-    with running() as server:
-        with psycopg.connect(server["url"], autocommit=True) as connection:
-            connection.execute("CREATE TABLE faq (id int, question text, answer text)")
-            for row in ROWS:
-                connection.execute("INSERT INTO faq VALUES (%s, %s, %s)", row)
-            connection.execute("CREATE SEQUENCE counter")
-            connection.execute(f"CREATE ROLE guest LOGIN PASSWORD '{SECRET}'")
-        yield server["url"]
+def postgres(postgres_server):
+    with psycopg.connect(postgres_server["url"], autocommit=True) as connection:
+        connection.execute("CREATE TABLE faq (id int, question text, answer text)")
+        for row in ROWS:
+            connection.execute("INSERT INTO faq VALUES (%s, %s, %s)", row)
+        connection.execute("CREATE SEQUENCE counter")
+        connection.execute(f"CREATE ROLE guest LOGIN PASSWORD '{SECRET}'")
+    return postgres_server["url"]
 
 
 def test_a_query_gives_its_rows_in_its_columns_order(shop):
@@ -173,21 +155,21 @@ def test_a_query_may_hold_what_looks_like_a_parameter(shop, postgres):
 @pytest.mark.parametrize(
     ("url", "kind", "message"),
     [
-        (" ", Unread, "FAQ_DATABASE_URL is not set"),
-        ("sqlite:///data/other.db", Unusable, "FAQ_DATABASE_URL: there is no file 'data/other.db'"),
-        ("sqlite:///data", Unusable, "FAQ_DATABASE_URL: there is no file 'data'"),
-        ("sqlite://", Unusable, "FAQ_DATABASE_URL names no SQLite file"),
-        ("sqlite:///:memory:", Unusable, "FAQ_DATABASE_URL names no SQLite file"),
-        ("sqlite:///file:x?mode=rwc&uri=true", Unusable, "FAQ_DATABASE_URL names no SQLite file"),
-        ("sqlite:///data/text.db", Unusable, "FAQ_DATABASE_URL: file is not a database"),
-        (f"postgresql:/me:{SECRET}", Unusable, "FAQ_DATABASE_URL holds no database URL"),
-        (f"postgresql://me:{SECRET}@127.0.0.1:x/y", Unusable, "FAQ_DATABASE_URL holds no database URL"),
-        (f"nosuch://me:{SECRET}@h/d", Unusable, "FAQ_DATABASE_URL: nosuch:// is no database that is known here"),
-        (f"mysql://me:{SECRET}@h/d", Unread, "reading mysql needs the package MySQLdb"),
-        (f"postgres://me:{SECRET}@127.0.0.1:1/d", Unread, "FAQ_DATABASE_URL: no connection: connection failed: connection to server at"),
-        (f"postgresql://me:{SECRET}@{'x' * 70}.com/d", Unread, "FAQ_DATABASE_URL: no connection:"),
-        (f"postgresql+asyncpg://me:{SECRET}@nowhere.invalid/d", Unread, "FAQ_DATABASE_URL: no connection:"),
-        (f"postgresql://me:{SECRET}@127.0.0.1/d?wrong={SECRET}", Unread, "FAQ_DATABASE_URL: no connection: invalid connection option"),
+        (" ", SourceUnavailable, "FAQ_DATABASE_URL is not set"),
+        ("sqlite:///data/other.db", DataError, "FAQ_DATABASE_URL: there is no file 'data/other.db'"),
+        ("sqlite:///data", DataError, "FAQ_DATABASE_URL: there is no file 'data'"),
+        ("sqlite://", DataError, "FAQ_DATABASE_URL names no SQLite file"),
+        ("sqlite:///:memory:", DataError, "FAQ_DATABASE_URL names no SQLite file"),
+        ("sqlite:///file:x?mode=rwc&uri=true", DataError, "FAQ_DATABASE_URL names no SQLite file"),
+        ("sqlite:///data/text.db", DataError, "FAQ_DATABASE_URL: file is not a database"),
+        (f"postgresql:/me:{SECRET}", DataError, "FAQ_DATABASE_URL holds no database URL"),
+        (f"postgresql://me:{SECRET}@127.0.0.1:x/y", DataError, "FAQ_DATABASE_URL holds no database URL"),
+        (f"nosuch://me:{SECRET}@h/d", DataError, "FAQ_DATABASE_URL: nosuch:// is no database that is known here"),
+        (f"mysql://me:{SECRET}@h/d", SourceUnavailable, "reading mysql needs the package MySQLdb"),
+        (f"postgres://me:{SECRET}@127.0.0.1:1/d", SourceUnavailable, "FAQ_DATABASE_URL: no connection: connection failed: connection to server at"),
+        (f"postgresql://me:{SECRET}@{'x' * 70}.com/d", SourceUnavailable, "FAQ_DATABASE_URL: no connection:"),
+        (f"postgresql+asyncpg://me:{SECRET}@nowhere.invalid/d", SourceUnavailable, "FAQ_DATABASE_URL: no connection:"),
+        (f"postgresql://me:{SECRET}@127.0.0.1/d?wrong={SECRET}", SourceUnavailable, "FAQ_DATABASE_URL: no connection: invalid connection option"),
     ],
 )  # fmt: skip
 def test_a_url_that_leads_nowhere_is_said_without_its_password(shop, url, kind, message):
@@ -199,7 +181,7 @@ def test_a_url_that_leads_nowhere_is_said_without_its_password(shop, url, kind, 
 
 
 def test_a_url_in_place_of_the_variables_name_is_not_shown(shop):
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(DataError) as caught:
         shop.fetch("SELECT 1", connection=f"postgresql://me:{SECRET}@h/d")
     assert caught.value.field == "connection"
     assert SECRET not in str(caught.value)
@@ -210,7 +192,10 @@ def test_a_locked_sqlite_file_is_not_the_specs_fault(shop, monkeypatch):
     blocker = sqlite3.connect(shop.root / "data" / "faq.db", isolation_level=None)
     blocker.execute("BEGIN EXCLUSIVE")
     try:
-        assert "database is locked" in shop.refused("SELECT * FROM faq", kind=Unread).message
+        assert (
+            "database is locked"
+            in shop.refused("SELECT * FROM faq", kind=SourceUnavailable).message
+        )
     finally:
         blocker.close()
 
@@ -279,7 +264,7 @@ def test_what_postgresql_refuses_is_said_in_a_line(shop, postgres, query, messag
 )
 def test_a_login_that_may_not_read_is_not_the_specs_fault(shop, postgres, user, message):
     url = postgres.replace("postgres@", f"{user}@")
-    error = shop.refused("SELECT * FROM faq", url, Unread)
+    error = shop.refused("SELECT * FROM faq", url, SourceUnavailable)
     assert message in error.message
     assert SECRET not in error.message
 
@@ -304,19 +289,19 @@ def test_text_in_no_known_encoding_is_said(shop, postgres):
     assert shop.refused(broken).message.startswith("Could not decode to UTF-8 column 'q'")
 
 
-def test_a_database_that_goes_away_in_the_middle_leaves_nothing(shop, eventually):
-    with running() as server:
+def test_a_database_that_goes_away_in_the_middle_leaves_nothing(
+    shop, mortal_postgres_server, eventually
+):
+    def kill_once_rows_come():
+        eventually(shop.written)
+        # At once, with everyone who is connected.
+        os.kill(mortal_postgres_server["pid"], signal.SIGQUIT)
 
-        def kill_once_rows_come():
-            eventually(shop.written)
-            # At once, with everyone who is connected.
-            os.kill(server["pid"], signal.SIGQUIT)
-
-        killer = threading.Thread(target=kill_once_rows_come)
-        killer.start()
-        query = "SELECT n, repeat('가', 200) AS q FROM generate_series(1, 50000000) AS n"
-        error = shop.refused(query, server["url"], Unread)
-        killer.join()
+    killer = threading.Thread(target=kill_once_rows_come, daemon=True)
+    killer.start()
+    query = "SELECT n, repeat('가', 200) AS q FROM generate_series(1, 50000000) AS n"
+    error = shop.refused(query, mortal_postgres_server["url"], SourceUnavailable)
+    killer.join(10)
     assert error.message.startswith("the database stopped answering after ")
     assert " rows: " in error.message
     assert len(error.message.splitlines()) == 1
@@ -331,13 +316,8 @@ def test_a_run_that_is_killed_leaves_no_snapshot_and_the_next_one_is_whole(shop,
         f"fetch(Source(sql={endless!r}, connection={NAME!r}), folder=root, root=root,\n"
         f"      snapshots=Path(sys.argv[2]), environment={{{NAME!r}: {shop.url!r}}})\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, shop.root, shop.snapshots], cwd=ROOT
-    ) as process:
-        try:
-            eventually(shop.written)
-        finally:
-            process.kill()
+    with child([sys.executable, "-c", program, shop.root, shop.snapshots], cwd=ROOT):
+        eventually(shop.written)
     assert [name[:7] for name in shop.left()] == [".fetch-"]
     fetched = shop.fetch("SELECT * FROM faq")
     assert fetched.path.name in shop.left()
@@ -355,16 +335,16 @@ class Bytes:
 
 @given(st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)), min_size=1))  # fmt: skip
 def test_text_and_numbers_read_back_as_they_were(rows):
-    draft = Bytes()
-    lines = Lines(["글", "n"], draft, field="sql")
+    new_snapshot = Bytes()
+    lines = RowWriter(["글", "n"], new_snapshot, field="sql")
     lines.add(rows)
-    read = [json.loads(line) for line in draft.content.split(b"\n")[:-1]]
+    read = [json.loads(line) for line in new_snapshot.content.split(b"\n")[:-1]]
     assert read == [{"글": text, "n": number} for text, number in rows]
     assert lines.count == len(rows)
 
 
 def test_wide_rows_are_fetched_a_few_at_once():
-    lines = Lines(["q"], Bytes(), field="sql")
+    lines = RowWriter(["q"], Bytes(), field="sql")
     lines.add([("x" * (1 << 20),)] * 64)
     assert lines.batch == 3
     for _ in range(20):

@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from controller.data.errors import Unread, Unusable
+from controller.data.errors import DataError, SourceUnavailable
 from controller.data.fetch import fetch
 from controller.spec.data import Source
 
@@ -43,11 +43,11 @@ def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
         serving.pages, serving.asked = {}, []
         serving.url = f"http://127.0.0.1:{serving.server_port}"
-        thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield serving
         serving.shutdown()
-        thread.join()
+        thread.join(10)
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def left(folder: Path) -> list[str]:
 )
 def test_an_object_keeps_its_bytes_and_its_endings(server, ask, path, source, kind, endings):
     body = gzip.compress(CSV) if ".gz" in path else CSV
-    quoted = path.partition("?")[0].replace("자료", "%EC%9E%90%EB%A3%8C")
-    server.pages[quoted] = (200, {}, body, None)
+    quote = path.partition("?")[0].replace("자료", "%EC%9E%90%EB%A3%8C")
+    server.pages[quote] = (200, {}, body, None)
     fetched = ask(server.url + path, **source)
     assert fetched.path.read_bytes() == body
     assert fetched.kind == kind
@@ -125,17 +125,17 @@ def test_a_redirect_is_followed(server, ask):
 @pytest.mark.parametrize(
     ("answer", "kind", "message"),
     [
-        ((404, {}, b"", None), Unusable, "the server says 404 Not Found"),
-        ((410, {}, b"", None), Unusable, "the server says 410 Gone"),
-        ((401, {}, b"", None), Unread, "the server says 401 Unauthorized"),
-        ((403, {}, b"", None), Unread, "the server says 403 Forbidden"),
-        ((429, {}, b"", None), Unread, "the server says 429 Too Many Requests"),
-        ((503, {}, b"", None), Unread, "the server says 503 Service Unavailable"),
-        ((304, {}, b"", None), Unusable, "the server says 304 Not Modified"),
-        ((200, {}, CSV, 10_000), Unread, "cannot be read: peer closed connection"),
-        ((302, {"Location": "/a.csv"}, b"", None), Unusable, "more than 10 redirects"),
-        ((302, {"Location": "file:///etc/hostname"}, b"", None), Unread, "cannot be read: "),
-        ((200, {"Content-Type": "text/html"}, b"<html>", None), Unusable, "the server sends a web page, not csv"),
+        ((404, {}, b"", None), DataError, "the server says 404 Not Found"),
+        ((410, {}, b"", None), DataError, "the server says 410 Gone"),
+        ((401, {}, b"", None), SourceUnavailable, "the server says 401 Unauthorized"),
+        ((403, {}, b"", None), SourceUnavailable, "the server says 403 Forbidden"),
+        ((429, {}, b"", None), SourceUnavailable, "the server says 429 Too Many Requests"),
+        ((503, {}, b"", None), SourceUnavailable, "the server says 503 Service Unavailable"),
+        ((304, {}, b"", None), DataError, "the server says 304 Not Modified"),
+        ((200, {}, CSV, 10_000), SourceUnavailable, "cannot be read: peer closed connection"),
+        ((302, {"Location": "/a.csv"}, b"", None), DataError, "more than 10 redirects"),
+        ((302, {"Location": "file:///etc/hostname"}, b"", None), SourceUnavailable, "cannot be read: "),
+        ((200, {"Content-Type": "text/html"}, b"<html>", None), DataError, "the server sends a web page, not csv"),
     ],
 )  # fmt: skip
 def test_what_a_server_refuses_is_said_without_the_signature(
@@ -162,25 +162,33 @@ def test_a_signature_is_nowhere_in_the_state_folder(server, ask, tmp_path):
 @pytest.mark.parametrize(
     ("url", "kind", "message"),
     [
-        ("/etc/passwd.csv", Unusable, "`url` is a path"),
-        ("data/a.csv", Unusable, "`url` is a path"),
-        ("file:///etc/passwd.csv", Unusable, "`url` is file:"),
-        ("local://etc/passwd.csv", Unusable, "`url` is local:"),
-        ("git://repo/a.csv", Unusable, "`url` is git:"),
-        ("nosuch://a/b.csv", Unusable, "`url` is nosuch:"),
-        ("reference://a/b.csv", Unusable, "`url` is reference:"),
-        ("zip://a.csv::file:///etc/x.zip", Unusable, "`url` must be one address"),
-        ("simplecache::s3://b/a.csv", Unusable, "`url` must be one address"),
-        (f"https://me:{SECRET}@example.com/a.csv", Unusable, "`url` holds a login"),
-        ("https:///a.csv", Unusable, "`url` names no server"),
-        ("https://[::1/a.csv", Unusable, "`url` must be one address"),
-        ("https://[1/a.csv", Unusable, "`url` is no address"),
-        ("https://example.com/a.exe", Unusable, "'a.exe' has no known ending"),
-        ("https://example.com/", Unusable, "'' has no known ending"),
-        ("http://127.0.0.1:1/a.csv", Unread, "http://127.0.0.1:1/a.csv cannot be read: "),
-        ("https://nowhere.invalid/a.csv", Unread, "https://nowhere.invalid/a.csv cannot be read: "),
-        ("oss://bucket/a.csv", Unread, "oss:// needs the package ossfs"),
-        ("memory://bucket/none.csv", Unusable, "there is no object memory://bucket/none.csv"),
+        ("/etc/passwd.csv", DataError, "`url` is a path"),
+        ("data/a.csv", DataError, "`url` is a path"),
+        ("file:///etc/passwd.csv", DataError, "`url` is file:"),
+        ("local://etc/passwd.csv", DataError, "`url` is local:"),
+        ("git://repo/a.csv", DataError, "`url` is git:"),
+        ("nosuch://a/b.csv", DataError, "`url` is nosuch:"),
+        ("reference://a/b.csv", DataError, "`url` is reference:"),
+        ("zip://a.csv::file:///etc/x.zip", DataError, "`url` must be one address"),
+        ("simplecache::s3://b/a.csv", DataError, "`url` must be one address"),
+        (f"https://me:{SECRET}@example.com/a.csv", DataError, "`url` holds a login"),
+        ("https:///a.csv", DataError, "`url` names no server"),
+        ("https://[::1/a.csv", DataError, "`url` must be one address"),
+        ("https://[1/a.csv", DataError, "`url` is no address"),
+        ("https://example.com/a.exe", DataError, "'a.exe' has no known ending"),
+        ("https://example.com/", DataError, "'' has no known ending"),
+        (
+            "http://127.0.0.1:1/a.csv",
+            SourceUnavailable,
+            "http://127.0.0.1:1/a.csv cannot be read: ",
+        ),
+        (
+            "https://nowhere.invalid/a.csv",
+            SourceUnavailable,
+            "https://nowhere.invalid/a.csv cannot be read: ",
+        ),
+        ("oss://bucket/a.csv", SourceUnavailable, "oss:// needs the package ossfs"),
+        ("memory://bucket/none.csv", DataError, "there is no object memory://bucket/none.csv"),
     ],
 )
 def test_a_url_that_leads_nowhere_is_said(ask, tmp_path, url, kind, message):

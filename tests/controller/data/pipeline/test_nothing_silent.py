@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.data.errors import Empty, Unusable
+from controller.data.errors import DataError, EmptyExample
 from controller.data.examples.compared_parts import rest_of
-from controller.data.examples.example import parse, spell
-from controller.data.examples.row_formats import converter
+from controller.data.examples.example import parse, to_canonical
+from controller.data.examples.row_formats import row_converter
 from controller.data.examples.validate_calls import answers_are_equal, remarks_on_calls
 from controller.data.recipes import is_the_same_by_all
 from controller.data.transforms.normalise import check, collapse_whitespace, normalise
-from controller.data.transforms.pii.apply import PersonalData
+from controller.data.transforms.pii.apply import PiiPolicy
 from controller.spec.data import Columns, Prepare
 
 ASKED = {"role": "user", "content": "질문"}
@@ -103,12 +103,12 @@ values = st.sampled_from(
 def fate(method, row, columns=None) -> tuple[str, str]:
     """Return the canonical text of a row with what is named of it, or why it is refused."""
     try:
-        example = normalise(converter(columns, None, method)(row))
+        example = normalise(row_converter(columns, None, method)(row))
         check(example)
-        line = spell(example)[0]
-    except Unusable as error:
+        line = to_canonical(example)[0]
+    except DataError as error:
         return "", f"{error.message} {error.remedy}"
-    assert spell(parse(line))[0] == line
+    assert to_canonical(parse(line))[0] == line
     return line.decode(), " ".join(example.unread)
 
 
@@ -159,25 +159,27 @@ def test_no_value_anywhere_in_a_row_is_a_crash(name, data, key, value):
     at = data.draw(st.sampled_from(list(places(row))[1:]))
     for broken in (replaced(row, at, value), planted(row, at, {key: value})):
         for recipe in (1, 2):
-            with suppress(Unusable):
-                example = normalise(converter(None, None, method, recipe)(broken))
+            with suppress(DataError):
+                example = normalise(row_converter(None, None, method, recipe)(broken))
                 check(example)
                 remarks_on_calls(example)
                 answers_are_equal(example)
-                PersonalData(Prepare(pii="warn"), recipe).treat(example)
+                PiiPolicy(Prepare(pii="warn"), recipe).apply(example)
                 rest_of(collapse_whitespace(example, recipe), recipe)
-                spell(example, recipe)
+                to_canonical(example, recipe)
 
 
 def outcome(row, recipe):
     try:
-        example = collapse_whitespace(normalise(converter(None, None, recipe=recipe)(row)), recipe)
+        example = collapse_whitespace(
+            normalise(row_converter(None, None, recipe=recipe)(row)), recipe
+        )
         check(example)
-    except Empty:
+    except EmptyExample:
         return "dropped"
-    except Unusable:
+    except DataError:
         return None
-    return spell(example, recipe)[0]
+    return to_canonical(example, recipe)[0]
 
 
 LEARNT = sorted(name for name, (method, _) in ROWS.items() if method == "supervised")

@@ -7,7 +7,7 @@ import pytest
 
 from controller.errors import InvalidInput
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "data" / "problems.txt"
+GOLDEN = Path(__file__).parents[3] / "golden" / "data" / "problems.txt"
 COLUMNS = {"user": "question", "assistant": "answer"}
 
 FILES = {

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.data.pipeline.process_pool import WORTH, workers
+from controller.data.pipeline.process_pool import WORTH, process_pool
 from controller.errors import FtctlError
+from tests.children import child
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class Writes:
 PROGRAM = """
 import sys, threading, time
 sys.path.insert(0, {folder!r})
-from test_workers import Squares, Dies
-from controller.data.pipeline.process_pool import WORTH, workers
+from test_process_pool import Squares, Dies
+from controller.data.pipeline.process_pool import WORTH, process_pool
 
 if __name__ == "__main__":
     if {threaded}:
         threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
-    with workers(WORTH) as run:
+    with process_pool(WORTH) as run:
         for number, worker in run(Squares(), range(10**9)):
             if number == 100**2:
                 print(worker, flush=True)
@@ -70,7 +71,7 @@ def is_running(process: int) -> bool:
 
 @pytest.mark.parametrize("size", [0, WORTH])
 def test_results_come_in_order(size):
-    with workers(size) as run:
+    with process_pool(size) as run:
         results = list(run(Squares(), range(50)))
     assert [square for square, _ in results] == [number * number for number in range(50)]
     if size == 0:
@@ -78,7 +79,7 @@ def test_results_come_in_order(size):
 
 
 def test_nothing_is_written_after_an_interruption(tmp_path):
-    with suppress(KeyboardInterrupt), workers(WORTH) as run:
+    with suppress(KeyboardInterrupt), process_pool(WORTH) as run:
         for _ in run(Writes(tmp_path), range(100)):
             raise KeyboardInterrupt
     written = set(tmp_path.iterdir())
@@ -87,23 +88,20 @@ def test_nothing_is_written_after_an_interruption(tmp_path):
 
 
 def test_a_worker_that_was_killed_is_said():
-    with pytest.raises(FtctlError, match="was killed"), workers(WORTH) as run:
+    with pytest.raises(FtctlError, match="was killed"), process_pool(WORTH) as run:
         list(run(Dies(), range(5)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("threaded", [False, True], ids=["forked", "spawned"])
-def test_workers_end_with_whoever_started_them(tmp_path, threaded):
+def test_process_pool_end_with_whoever_started_them(tmp_path, threaded):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(folder=str(Path(__file__).parent), threaded=threaded))
-    asked = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
-    worker = int(asked.stdout.readline())
-    assert is_running(worker)
-    # A lock that another thread holds while a process is forked stays held in it for ever.
-    assert (b"spawn_main" in Path(f"/proc/{worker}/cmdline").read_bytes()) == threaded
-    asked.kill()
-    asked.wait()
-    asked.stdout.close()
+    with child([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as asked:
+        worker = int(asked.stdout.readline())
+        assert is_running(worker)
+        # A lock that another thread holds while a process is forked stays held in it for ever.
+        assert (b"spawn_main" in Path(f"/proc/{worker}/cmdline").read_bytes()) == threaded
     patience = time.monotonic() + 20
     while is_running(worker):
         assert time.monotonic() < patience, "a worker outlived its parent"

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.examples.example import Example
-from controller.data.examples.row_formats import converter
+from controller.data.examples.row_formats import row_converter
 from controller.data.transforms.normalise import check
 from controller.spec.data import Columns
 
@@ -64,7 +64,7 @@ def test_a_conversation_that_the_assistant_opens_is_learnt_and_noted(repository,
     "messages", [[GREETED], [GREETED, ANSWERED, ASKED, ANSWERED], [GREETED, {**ASKED, "content": " "}, ANSWERED]]
 )  # fmt: skip
 def test_a_greeting_alone_is_no_conversation(messages):
-    with pytest.raises(Unusable):
+    with pytest.raises(DataError):
         check(Example(messages))
 
 
@@ -81,9 +81,9 @@ def test_a_greeting_alone_is_no_conversation(messages):
 )
 def test_any_json_value_may_be_an_answer(value, learnt):
     rows = [
-        ({"prompt": "q", "completion": value}, converter(None, None)),
-        ({"instruction": "q", "output": value}, converter(None, None)),
-        ({"u": "q", "a": value}, converter(Columns(user="u", assistant="a"), None)),
+        ({"prompt": "q", "completion": value}, row_converter(None, None)),
+        ({"instruction": "q", "output": value}, row_converter(None, None)),
+        ({"u": "q", "a": value}, row_converter(Columns(user="u", assistant="a"), None)),
     ]
     for row, convert in rows:
         assert convert(row).messages[-1] == {"role": "assistant", "content": learnt}

@@ -8,7 +8,7 @@ from pyarrow import ipc, parquet
 
 from controller.data.recipes import FIRST
 from controller.data.reports.provenance import Origin, explain, find_places, parse_origin
-from controller.data.resolve_sources import Places, find_sources
+from controller.data.resolve_sources import DataPaths, find_sources
 from controller.errors import FtctlError
 from controller.spec.data import Data
 
@@ -67,7 +67,7 @@ def test_what_is_wrong_with_the_json_names_the_line(repository):
 def explained(repository, source: dict, place: str):
     dataset = repository.build(source, prepare={"drop_empty": True})
     data = Data.model_validate({"train": [source], "held_out": {"fraction": 0.2}})
-    places = Places(root=repository.root, cache=repository.cache)
+    places = DataPaths(root=repository.root, cache=repository.cache)
     given = find_sources(data, file="s.yaml", folder=repository.folder, places=places)
     return dataset, explain(dataset, given, parse_origin(place))
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.readers import read_rows
-from controller.data.sources.inspect_file import look_at
+from controller.data.sources.inspect_file import inspect_file
 from controller.data.sources.source_file import Noted, SourceFile
 from controller.spec.data import Source
 
@@ -21,7 +21,7 @@ def read(tmp_path):
         ending = name.rpartition(".")[2]
         kind = said.get("format") or KINDS.get(ending, ending)
         source = Source.model_validate({"path": name, **said})
-        look = look_at(path, tmp_path / "looks", kind=kind)
+        look = inspect_file(path, tmp_path / "looks", kind=kind)
         file = SourceFile(path=path, shown=name, kind=kind, look=look, source=source)
         return [row for _, row in read_rows(file)]
 
@@ -29,7 +29,7 @@ def read(tmp_path):
 
 
 def problems(rows: list) -> list[str]:
-    return [f"{row.message}\n{row.remedy}" for row in rows if isinstance(row, Unusable)]
+    return [f"{row.message}\n{row.remedy}" for row in rows if isinstance(row, DataError)]
 
 
 def notes(rows: list) -> list[str]:
@@ -55,7 +55,7 @@ def test_rows_that_a_quote_mark_swallowed_are_refused_with_both_ways_out(read, d
     assert "quote: none" in problem
     assert "quote: double" in problem
     # The rows after it are read.
-    assert not isinstance(rows[-1], Unusable)
+    assert not isinstance(rows[-1], DataError)
 
 
 @pytest.mark.parametrize("content", SWALLOWED.values(), ids=SWALLOWED)

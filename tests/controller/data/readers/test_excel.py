@@ -9,9 +9,9 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.readers import excel, read_rows
-from controller.data.sources.inspect_file import look_at
+from controller.data.sources.inspect_file import inspect_file
 from controller.data.sources.source_file import SourceFile
 from controller.spec.data import Source
 
@@ -23,14 +23,14 @@ def source_file(path: Path, **said) -> SourceFile:
         path=path,
         shown=path.name,
         kind="excel",
-        look=look_at(path, path.parent / "looks", kind="excel"),
+        look=inspect_file(path, path.parent / "looks", kind="excel"),
         source=Source.model_validate({"path": path.name, **said}),
     )
 
 
 def read(path: Path, **said) -> list:
     return [
-        (line, row.message if isinstance(row, Unusable) else row)
+        (line, row.message if isinstance(row, DataError) else row)
         for line, row in read_rows(source_file(path, **said))
     ]
 
@@ -183,10 +183,10 @@ def write_xlsx(path: Path, sheets: dict[str, list[list]]) -> Path:
     parts = {
         "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        f'<Override PartName="/xl/excel.xml" ContentType="{_TYPE}.sheet.main+xml"/></Types>',
-        "_rels/.rels": _links({"rId1": ("officeDocument", "xl/excel.xml")}),
-        "xl/excel.xml": f'<workbook xmlns="{_SHEET}" xmlns:r="{_LINK}"><sheets>{names}</sheets></workbook>',
-        "xl/_rels/excel.xml.rels": _links(
+        f'<Override PartName="/xl/workbook.xml" ContentType="{_TYPE}.sheet.main+xml"/></Types>',
+        "_rels/.rels": _links({"rId1": ("officeDocument", "xl/workbook.xml")}),
+        "xl/workbook.xml": f'<workbook xmlns="{_SHEET}" xmlns:r="{_LINK}"><sheets>{names}</sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": _links(
             {f"rId{n}": ("worksheet", f"worksheets/sheet{n}.xml") for n in numbers}
             | {"rId0": ("styles", "styles.xml")}
         ),

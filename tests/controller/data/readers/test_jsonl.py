@@ -5,7 +5,7 @@ import json
 import pytest
 
 from backends.contract.inspector import Limits
-from backends.testing.words import WordEncoder
+from backends.testing.words import WordInspector
 
 
 def chat(number: int, answer: str = "네") -> dict:
@@ -68,17 +68,17 @@ def test_the_same_conversations_in_either_shape_are_the_same_dataset(repository)
 
 
 @pytest.mark.parametrize(
-    ("encoder", "message"),
+    ("inspector", "message"),
     [
-        (WordEncoder(refused="열쇠"), "the trainer refuses '열쇠'"),
-        (WordEncoder(limits=Limits(max_tokens=100)), "the base model reads at most 100"),
+        (WordInspector(refused="열쇠"), "the trainer refuses '열쇠'"),
+        (WordInspector(limits=Limits(max_tokens=100)), "the base model reads at most 100"),
     ],
 )
-def test_what_the_trainer_refuses_is_found_among_plain_lines(repository, encoder, message):
+def test_what_the_trainer_refuses_is_found_among_plain_lines(repository, inspector, message):
     rows = [chat(n) for n in range(40)]
     rows[23] = chat(23, "열쇠 " * 120)
     repository.write("a.jsonl", lines(*rows))
-    (problem,) = repository.problems("a.jsonl", encoder=encoder)
+    (problem,) = repository.problems("a.jsonl", inspector=inspector)
     assert problem.line == 24
     assert message in problem.message
 

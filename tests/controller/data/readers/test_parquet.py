@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from controller.data.errors import Unusable
+from backends.installation import install_command
+from controller.data.errors import DataError
 from controller.data.readers import READERS, read_rows
-from controller.data.sources.inspect_file import look_at
+from controller.data.sources.inspect_file import inspect_file
 from controller.data.sources.source_file import SourceFile
 from controller.spec.data import Source
 
@@ -26,14 +27,14 @@ def source_file(path: Path, **said) -> SourceFile:
         path=path,
         shown=path.name,
         kind="parquet",
-        look=look_at(path, path.parent / "looks", kind="parquet"),
+        look=inspect_file(path, path.parent / "looks", kind="parquet"),
         source=Source.model_validate({"path": path.name, **said}),
     )
 
 
 def read(path: Path, **said) -> list:
     return [
-        (line, row.message if isinstance(row, Unusable) else row)
+        (line, row.message if isinstance(row, DataError) else row)
         for line, row in read_rows(source_file(path, **said))
     ]
 
@@ -136,7 +137,7 @@ def test_a_binary_file_that_changes_while_it_is_read_is_noticed(tmp_path):
     next(rows)
     path.write_bytes(path.read_bytes().replace(b"PAR1", b"PAR1"))
     *_, (_, row) = rows
-    assert not isinstance(row, Unusable)
+    assert not isinstance(row, DataError)
     rows = read_rows(source_file(path))
     next(rows)
     with path.open("ab") as file:
@@ -160,25 +161,29 @@ def test_a_package_that_is_not_installed_is_named(tmp_path, name, module, messag
 import sys
 from pathlib import Path
 sys.modules[{module!r}] = None
-from controller.data.sources.locate import kind_of
+from controller.data.sources.locate import detect_format
 from controller.data.sources.source_file import SourceFile
-from controller.data.sources.inspect_file import look_at
+from controller.data.sources.inspect_file import inspect_file
 from controller.data.readers import read_rows
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.spec.data import Source
 path = Path({str(tmp_path / name)!r})
 try:
-    look = look_at(path, path.parent / "looks", kind=kind_of(path.name))
-    source = SourceFile(path=path, shown="a", kind=kind_of(path.name), look=look, source=Source(path="a"))
+    look = inspect_file(path, path.parent / "looks", kind=detect_format(path.name))
+    source = SourceFile(path=path, shown="a", kind=detect_format(path.name), look=look, source=Source(path="a"))
     ((_, error),) = read_rows(source)
-except Unusable as raised:
+except DataError as raised:
     error = raised
 print(error.message, "|", error.remedy)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
-    assert done.stdout.strip() == f"{message} | pip install 'ftctl[data]'"
+    assert done.stdout.strip() == f"{message} | {install_command('data')}"
 
 
 def test_every_format_of_a_file_has_a_reader():

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.readers import read_rows
-from controller.data.sources.source_file import UTF_8, Look, Noted, SourceFile
+from controller.data.sources.source_file import UTF_8, FileInfo, Noted, SourceFile
 from controller.spec.data import Source
 
 QUOTES = {"double": '"', "single": "'"}
@@ -32,7 +32,7 @@ def read(kind: str, text: str, **said) -> list[tuple]:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         digest = hashlib.sha256(data).hexdigest()
-        look = Look(sha256=digest, encoding=UTF_8, first=text.lstrip()[:1])
+        look = FileInfo(sha256=digest, encoding=UTF_8, first=text.lstrip()[:1])
         source = Source.model_validate({"path": "d", **said})
         file = SourceFile(path=Path(name), shown="d", kind=kind, look=look, source=source)
         return list(read_rows(file))
@@ -70,7 +70,7 @@ def test_every_cell_is_read_as_it_is_without_quotes(kind, rows):
 def test_of_any_text_each_line_is_read_refused_or_named(kind, said, text):
     table = DELIMITERS[kind].join(NAMES[:2]) + "\n" + text
     found = read(kind, table, delimiter=DELIMITERS[kind], **said)
-    rows = [row for _, row in found if not isinstance(row, Unusable)]
+    rows = [row for _, row in found if not isinstance(row, DataError)]
     for row in rows:
         over = [cell for cell in row.values() if "\n" in cell and DELIMITERS[kind] in cell]
         # Rows that may have been merged are never read in silence.
@@ -126,4 +126,4 @@ def test_every_line_of_jsonl_is_read(rows, is_ascii, end):
 def test_any_text_as_json_is_read_or_refused(text):
     for said in ({}, {"root": "a"}):
         for _, row in read("json", f"[{text}", **said):
-            assert isinstance(row, Unusable | dict)
+            assert isinstance(row, DataError | dict)

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.readers import read_rows
-from controller.data.sources.inspect_file import look_at
-from controller.data.sources.source_file import Look, SourceFile
+from controller.data.readers import text as text_reader
+from controller.data.sources.inspect_file import inspect_file
+from controller.data.sources.source_file import FileInfo, SourceFile
 from controller.spec.data import Source
 
-WIKI = Path(__file__).parents[4] / "shared" / "data" / "llamafactory-demo" / "wiki_demo.txt"
+WIKI = Path(__file__).parents[5] / "shared" / "data" / "llamafactory-demo" / "wiki_demo.txt"
 
 
 @pytest.fixture
@@ -25,11 +26,11 @@ def read(tmp_path: Path):
             path=path,
             shown="a",
             kind=kind,
-            look=look_at(path, tmp_path / "looks", kind=kind),
+            look=inspect_file(path, tmp_path / "looks", kind=kind),
             source=Source.model_validate({"path": "a", **said}),
         )
         return [
-            (line, row.message if isinstance(row, Unusable) else row)
+            (line, row.message if isinstance(row, DataError) else row)
             for line, row in read_rows(source)
         ]
 
@@ -95,7 +96,7 @@ def test_a_number_cuts_where_it_hurts_least(read, text, pieces):
     st.integers(100, 250),
 )
 def test_pieces_are_the_whole_text_in_order_and_no_longer_than_asked(text, most):
-    rows = list(text.pieces(_Text(text), _source(most)))
+    rows = list(text_reader.pieces(_Text(text), _source(most)))
     pieces = [row["text"] for _, row in rows]
     assert "".join("".join(pieces).split()) == "".join(text.split())
     assert all(0 < len(piece) <= most for piece in pieces)
@@ -123,7 +124,7 @@ def _source(chunk: int) -> SourceFile:
         path=Path("a"),
         shown="a",
         kind="text",
-        look=Look(sha256="", encoding="utf-8", first=""),
+        look=FileInfo(sha256="", encoding="utf-8", first=""),
         source=Source(path="a", chunk=chunk),
     )
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as some
 from controller.data.reports.diff import (
     FIRST,
     Counts,
+    DatasetSplits,
     Difference,
-    Halves,
     count_differences,
     earlier_datasets,
     show_differences,
@@ -33,7 +33,9 @@ def compare(parts, tmp_path):
     """Compare datasets of pairs of question and answer."""
 
     def halves(train, held_out):
-        return Halves(*(parts(*(parts.chat(*pair) for pair in some)) for some in (train, held_out)))
+        return DatasetSplits(
+            *(parts(*(parts.chat(*pair) for pair in some)) for some in (train, held_out))
+        )
 
     def run(old, new) -> Difference:
         return count_differences(halves(*old), halves(*new), tmp_path / "scratch")
@@ -73,14 +75,14 @@ def test_another_system_prompt_changes_every_example(parts, tmp_path):
     kind = [parts.chat(*pair, system="친절하게") for pair in PAIRS]
     held_out = parts(parts.chat("h", "h"))
     found = count_differences(
-        Halves(parts(*plain), held_out), Halves(parts(*kind), held_out), tmp_path
+        DatasetSplits(parts(*plain), held_out), DatasetSplits(parts(*kind), held_out), tmp_path
     )
     assert found == Difference(train=Counts(changed=40))
 
 
 def test_texts_have_no_question_and_are_never_changed(parts, tmp_path):
     held_out = parts({"text": "h"})
-    old, new = (Halves(parts({"text": text}), held_out) for text in ("하나", "둘"))
+    old, new = (DatasetSplits(parts({"text": text}), held_out) for text in ("하나", "둘"))
     assert count_differences(old, new, tmp_path).train == Counts(added=1, removed=1)
 
 
@@ -105,9 +107,9 @@ def test_what_is_counted_adds_up(compare, old, new, cut):
 
 def test_the_first_examples_are_shown_with_their_places(parts, tmp_path):
     held_out = parts(parts.chat("h", "h"))
-    old = Halves(parts(*(parts.chat(*pair) for pair in PAIRS)), held_out)
+    old = DatasetSplits(parts(*(parts.chat(*pair) for pair in PAIRS)), held_out)
     changed = [(question, f"새 {answer}") for question, answer in PAIRS[5:]]
-    new = Halves(
+    new = DatasetSplits(
         parts(parts.chat("새 질문", "답"), *(parts.chat(*one) for one in changed)), held_out
     )
     counted, shown = show_differences(old, new, tmp_path)
@@ -134,7 +136,7 @@ def test_two_hundred_new_rows_are_two_hundred_new_examples(repository):
     known = earlier_datasets(repository.cache)
     found = count_differences(
         known[old.train.digest, old.held_out.digest],
-        Halves(new.train, new.held_out),
+        DatasetSplits(new.train, new.held_out),
         repository.cache,
     )
     assert (found.added, found.removed, found.changed, found.moved) == (200, 0, 0, 0)

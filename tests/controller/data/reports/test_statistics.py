@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from backends.installation import install_command
 from controller.data.reports.statistics import MOST_ANSWERS, labels, statistics_of
 
 
@@ -94,7 +95,7 @@ def test_without_the_package_one_line_says_so(parts, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "controller.data.reports.language", raising=False)
     found = statistics_of(part, tmp_path)
     assert found.languages is None
-    assert "pip install 'ftctl[data]'" in found.note
+    assert install_command("data") in found.note
 
 
 def test_what_was_counted_is_kept_and_the_same_on_all_cores(parts, tmp_path, monkeypatch):

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from backends.contract.inspector import Limits
-from backends.testing.words import WordEncoder
-from controller.data.examples.conversation_view import blocks
-from controller.data.reports.token_counts import histogram, spread, token_lengths
+from backends.testing.words import WordInspector
+from controller.data.examples.conversation_view import read_blocks
+from controller.data.reports.token_counts import histogram, length_stats, token_lengths
 
 
 @dataclass(frozen=True)
-class Watched(WordEncoder):
+class Watched(WordInspector):
     """Remembers what it was asked to count."""
 
     asked: list[int] = field(default_factory=list, hash=False)
@@ -37,16 +37,16 @@ def part(parts):
 
 
 def test_every_example_is_counted_in_order_and_once(part, tmp_path):
-    encoder = Watched()
+    inspector = Watched()
     expected = [n % 7 + 1 for n in range(2_500)]
-    assert list(token_lengths(part, encoder, tmp_path)) == expected
-    assert sum(encoder.asked) == 2_500
+    assert list(token_lengths(part, inspector, tmp_path)) == expected
+    assert sum(inspector.asked) == 2_500
     part.path.unlink()
-    assert list(token_lengths(part, encoder, tmp_path)) == expected
-    assert sum(encoder.asked) == 2_500
+    assert list(token_lengths(part, inspector, tmp_path)) == expected
+    assert sum(inspector.asked) == 2_500
 
 
-def test_another_encoder_counts_anew(part, tmp_path):
+def test_another_inspector_counts_anew(part, tmp_path):
     first, second = Watched(), Watched(method="dpo")
     token_lengths(part, first, tmp_path)
     token_lengths(part, second, tmp_path)
@@ -55,12 +55,12 @@ def test_another_encoder_counts_anew(part, tmp_path):
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 10, b"\0" * 4096])
 def test_a_damaged_file_is_counted_anew(part, tmp_path, damage: bytes):
-    encoder = Watched()
-    counted = token_lengths(part, encoder, tmp_path)
-    (kept,) = (tmp_path / "lengths").iterdir()
-    kept.write_bytes(damage)
-    assert token_lengths(part, encoder, tmp_path) == counted
-    assert sum(encoder.asked) == 5_000
+    inspector = Watched()
+    counted = token_lengths(part, inspector, tmp_path)
+    (cached_bytes,) = (tmp_path / "lengths").iterdir()
+    cached_bytes.write_bytes(damage)
+    assert token_lengths(part, inspector, tmp_path) == counted
+    assert sum(inspector.asked) == 5_000
 
 
 def test_a_missing_package_is_the_backends_to_say(part, tmp_path):
@@ -71,9 +71,9 @@ def test_a_missing_package_is_the_backends_to_say(part, tmp_path):
 
 def test_lengths_are_the_same_on_all_cores(parts, tmp_path, monkeypatch):
     part = parts(*(parts.chat("말 " * (n % 7 + 1), "네") for n in range(200)))
-    here = token_lengths(part, WordEncoder(), tmp_path / "one")
+    here = token_lengths(part, WordInspector(), tmp_path / "one")
     monkeypatch.setattr("controller.data.pipeline.process_pool.WORTH", 0)
-    assert token_lengths(part, WordEncoder(), tmp_path / "two") == here
+    assert token_lengths(part, WordInspector(), tmp_path / "two") == here
 
 
 def test_blocks_are_whole_lines_whatever_their_length(tmp_path, monkeypatch):
@@ -83,7 +83,7 @@ def test_blocks_are_whole_lines_whatever_their_length(tmp_path, monkeypatch):
         bytes([97 + n % 26]) * length + b"\n" for n, length in enumerate([1, 40, 15, 16, 0, 3])
     ]
     path.write_bytes(b"".join(lines))
-    found = list(blocks(path))
+    found = list(read_blocks(path))
     assert b"".join(found) == b"".join(lines)
     assert all(block.endswith(b"\n") for block in found)
     assert len(found) > 2
@@ -99,7 +99,7 @@ def test_blocks_are_whole_lines_whatever_their_length(tmp_path, monkeypatch):
     ],
 )
 def test_percentiles_are_lengths_that_occur(given, expected):
-    found = spread(array("I", given))
+    found = length_stats(array("I", given))
     assert (found.total, found.p50, found.p90, found.p99, found.longest) == expected
 
 
@@ -127,12 +127,12 @@ def test_a_held_out_example_longer_than_the_model_reads_is_refused_where_it_stan
     rows = "".join(f"question {n},answer\n" for n in range(20))
     repository.write("train.csv", f"user,assistant\n{rows}")
     repository.write("held.csv", f"user,assistant\nshort,yes\n{'long ' * 60},yes\n")
-    encoder = WordEncoder(limits=Limits(max_tokens=50))
+    inspector = WordInspector(limits=Limits(max_tokens=50))
     columns = {"user": "user", "assistant": "assistant"}
     (found,) = repository.problems(
         {"path": "train.csv", "columns": columns},
         held_out=[{"path": "held.csv", "columns": columns}],
-        encoder=encoder,
+        inspector=inspector,
     )
     assert (found.file, found.line) == ("finetunes/held.csv", 3)
     assert "the base model reads at most 50" in found.message

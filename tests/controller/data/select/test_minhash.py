@@ -84,7 +84,11 @@ def test_near_texts_share_a_key():
 def test_keys_are_the_same_in_every_process_and_release():
     program = f"from controller.data.select.minhash import band_keys; print(band_keys({TEXT!r}, 0.8)[0].hex())"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert done.stdout.strip() == band_keys(TEXT, 0.8)[0].hex() == "373468f2d5790a5f"
 

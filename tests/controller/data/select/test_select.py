@@ -8,7 +8,7 @@ import pytest
 
 from controller.data.pipeline.batches import read_batches
 from controller.data.pipeline.row_conditions import Conditions
-from controller.data.sources.inspect_file import look_at
+from controller.data.sources.inspect_file import inspect_file
 from controller.data.sources.source_file import SourceFile
 from controller.spec.data import Source
 
@@ -250,7 +250,7 @@ def test_long_rows_are_handed_over_few_at_a_time(tmp_path):
     path = tmp_path / "a.json"
     row = {"prompt": "p", "completion": "x" * 300_000}
     path.write_text(json.dumps([row] * 40))
-    look = look_at(path, tmp_path / "looks", kind="json")
+    look = inspect_file(path, tmp_path / "looks", kind="json")
     file = SourceFile(path=path, shown="a", kind="json", look=look, source=Source(path="a"))
     batches = list(read_batches(file, None, Conditions([], kind="json", is_table=False)))
     assert [len(batch.rows) for batch in batches] == [4] * 10

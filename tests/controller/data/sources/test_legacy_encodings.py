@@ -2,8 +2,8 @@
 
 import pytest
 
-from controller.data.errors import Unusable
-from controller.data.sources.inspect_file import look_at
+from controller.data.errors import DataError
+from controller.data.sources.inspect_file import inspect_file
 
 LABELS = {
     "gb18030": ("问题", "好", "坏"),
@@ -22,14 +22,14 @@ def table(question: str, *answers: str) -> str:
 def look(tmp_path, content: bytes, **said):
     path = tmp_path / "d.csv"
     path.write_bytes(content)
-    return look_at(path, tmp_path / "looks", kind="csv", **said)
+    return inspect_file(path, tmp_path / "looks", kind="csv", **said)
 
 
 @pytest.mark.parametrize("encoding", LABELS)
 def test_short_text_that_is_not_korean_is_refused_with_what_each_encoding_reads(tmp_path, encoding):
     question, *answers = LABELS[encoding]
     content = table(question, *answers).encode(encoding)
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(DataError) as caught:
         look(tmp_path, content)
     assert caught.value.line == 2
     seen = question.lstrip("d")
@@ -38,7 +38,7 @@ def test_short_text_that_is_not_korean_is_refused_with_what_each_encoding_reads(
 
 
 def test_the_remedy_shows_every_reading_once(tmp_path):
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(DataError) as caught:
         look(tmp_path, table("问题", "好", "坏").encode("gb18030"))
     for one in ("cp949 ('狂痙0,봤')", "gb18030 ('问题0,好')", "cp1252 ("):
         assert caught.value.remedy.count(f"encoding: {one}") == 1
@@ -62,20 +62,20 @@ def test_long_chinese_that_is_valid_korean_is_refused(tmp_path):
     valid = bytes(byte for lead in range(0xB0, 0xC9) for byte in (lead, 0xA1 + lead % 90))
     content = b"q,a\n" + valid * 20 + b",1\n"
     assert content.decode("gb18030") != content.decode("cp949")
-    with pytest.raises(Unusable, match="is not UTF-8"):
+    with pytest.raises(DataError, match="is not UTF-8"):
         look(tmp_path, content)
 
 
 def test_foreign_text_far_into_a_file_is_looked_at(tmp_path):
     content = b"q,a\n" + b"plain,1\n" * 300_000 + "好,1\n".encode("gb18030")
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(DataError) as caught:
         look(tmp_path, content)
     assert caught.value.line == 300_002
     assert "encoding: gb18030 ('好,1')" in caught.value.remedy
 
 
 def test_broken_utf8_is_not_offered_as_another_encoding(tmp_path):
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(DataError) as caught:
         look(tmp_path, "q\n한글\n카페 ".encode() + b"\xc7\n")
     assert "encoding:" not in caught.value.remedy
 
@@ -90,5 +90,5 @@ def test_a_doubtful_encoding_is_in_the_report(repository):
 
 @pytest.mark.parametrize("encoding", ["punycode", "unicode_escape", "undefined"])
 def test_a_codec_that_no_file_is_written_in_is_refused(tmp_path, encoding):
-    with pytest.raises(Unusable, match="there is no encoding"):
+    with pytest.raises(DataError, match="there is no encoding"):
         look(tmp_path, b"q\nabc-\n", encoding=encoding)

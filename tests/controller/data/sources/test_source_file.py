@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.errors import Unusable
-from controller.data.sources.locate import Found, find_files, kind_of
+from controller.data.errors import DataError
+from controller.data.sources.locate import LocatedFile, detect_format, find_files
 from controller.spec.data import Source
 
 
@@ -30,15 +30,15 @@ class Tree:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("{}")
 
-    def find(self, written: str, **said) -> list[Found]:
+    def find(self, written: str, **said) -> list[LocatedFile]:
         source = Source.model_validate({"path": written, **said})
         return find_files(source, folder=self.folder, root=self.root, state=self.state)
 
     def shown(self, written: str, **said) -> list[str]:
         return [found.shown.removeprefix("finetunes/") for found in self.find(written, **said)]
 
-    def refused(self, written: str, **said) -> Unusable:
-        with pytest.raises(Unusable) as caught:
+    def refused(self, written: str, **said) -> DataError:
+        with pytest.raises(DataError) as caught:
             self.find(written, **said)
         return caught.value
 
@@ -58,21 +58,21 @@ def tree(tmp_path: Path) -> Tree:
     ],
 )  # fmt: skip
 def test_the_format_is_in_the_ending(name, kind):
-    assert kind_of(name) == kind
-    assert kind_of(f"s3://bucket/{name}") == kind
-    assert kind_of("dump", kind) == kind
+    assert detect_format(name) == kind
+    assert detect_format(f"s3://bucket/{name}") == kind
+    assert detect_format("dump", kind) == kind
 
 
 @pytest.mark.parametrize("name", ["few", "a.doc", "a.gz", ".csv", "csv"])
 def test_an_ending_that_says_nothing_is_refused(name):
-    with pytest.raises(Unusable, match="no known ending") as caught:
-        kind_of(name)
+    with pytest.raises(DataError, match="no known ending") as caught:
+        detect_format(name)
     assert "format: jsonl" in caught.value.remedy
 
 
 def test_what_is_packed_in_itself_is_not_packed_again():
-    with pytest.raises(Unusable, match="packed twice"):
-        kind_of("a.parquet.gz")
+    with pytest.raises(DataError, match="packed twice"):
+        detect_format("a.parquet.gz")
 
 
 def test_a_glob_is_every_file_that_fits_in_the_order_of_their_names(tree):
@@ -315,6 +315,6 @@ def test_globs_fit_what_the_standard_library_says(tmp_path_factory, parts):
     try:
         source = Source(path=written)
         found = [one.shown for one in find_files(source, folder=root, root=root, state=root / "s")]
-    except Unusable:
+    except DataError:
         found = []
     assert found == expected

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.errors import Unusable
+from controller.data.errors import DataError
 from controller.data.readers import csv_table, jsonl, parse_line, read_rows
-from controller.data.sources.inspect_file import changed_since, look_at
+from controller.data.sources.inspect_file import changed_since, inspect_file
 from controller.data.sources.source_file import CHUNK, SourceFile
 from controller.spec.data import Source
 
 
 def source_file(path: Path, kind: str = "", **said) -> SourceFile:
     kind = kind or path.name.removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
-    look = look_at(path, path.parent / "looks", kind=kind, encoding=said.get("encoding"))
+    look = inspect_file(path, path.parent / "looks", kind=kind, encoding=said.get("encoding"))
     return SourceFile(
         path=path,
         shown=path.name,
@@ -34,7 +34,7 @@ def read(tmp_path: Path):
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return [
-            (row.line or line, row.message) if isinstance(row, Unusable) else (line, row)
+            (row.line or line, row.message) if isinstance(row, DataError) else (line, row)
             for line, row in read_rows(source_file(path, **said))
         ]
 
@@ -150,7 +150,7 @@ def test_a_row_that_is_too_long_is_said_and_not_held(
     path.write_bytes(PACK[pack[1:]](written) if pack else written)
     kind = "text" if name == "a.txt" else ""
     read = list(read_rows(source_file(path, kind)))
-    assert [row.message if isinstance(row, Unusable) else row["a"] for _, row in read] == rows
+    assert [row.message if isinstance(row, DataError) else row["a"] for _, row in read] == rows
     assert [line for line, _ in read][: len(rows)] == [
         (number if name == "a.jsonl" else number + (name == "a.csv"))
         for number in range(1, len(rows) + 1)
@@ -228,8 +228,8 @@ def test_the_encoding_that_is_given_is_used(read, encoding):
 def test_unreadable_bytes_are_said_with_their_line(tmp_path, content, line, message, pack):
     path = tmp_path / "a.csv"
     path.write_bytes(PACK[pack](content) if pack else content)
-    with pytest.raises(Unusable) as caught:
-        look_at(path, tmp_path / "looks", kind="csv")
+    with pytest.raises(DataError) as caught:
+        inspect_file(path, tmp_path / "looks", kind="csv")
     assert (caught.value.line, caught.value.message) == (line, message)
 
 
@@ -249,8 +249,8 @@ def test_unreadable_bytes_are_said_with_their_line(tmp_path, content, line, mess
 def test_what_is_not_in_the_given_encoding_is_said(tmp_path, content, encoding, line, message):
     path = tmp_path / "a.csv"
     path.write_bytes(content)
-    with pytest.raises(Unusable) as caught:
-        look_at(path, tmp_path / "looks", kind="csv", encoding=encoding)
+    with pytest.raises(DataError) as caught:
+        inspect_file(path, tmp_path / "looks", kind="csv", encoding=encoding)
     assert (caught.value.line, caught.value.message) == (line, message)
 
 
@@ -258,10 +258,12 @@ def test_what_is_not_in_the_given_encoding_is_said(tmp_path, content, encoding, 
 def test_an_encoding_whose_mark_is_not_there_says_which_need_none(tmp_path, encoding):
     path = tmp_path / "a.csv"
     path.write_text("q\n한글\n", encoding=f"{encoding}-le")
-    with pytest.raises(Unusable, match="does not begin with a byte order mark") as caught:
-        look_at(path, tmp_path / "looks", kind="csv", encoding=encoding)
+    with pytest.raises(DataError, match="does not begin with a byte order mark") as caught:
+        inspect_file(path, tmp_path / "looks", kind="csv", encoding=encoding)
     assert f"encoding: {encoding}-le" in caught.value.remedy
-    assert look_at(path, tmp_path / "looks", kind="csv", encoding=f"{encoding}-le").first == "q"
+    assert (
+        inspect_file(path, tmp_path / "looks", kind="csv", encoding=f"{encoding}-le").first == "q"
+    )
 
 
 @pytest.mark.parametrize(
@@ -278,7 +280,7 @@ def test_an_encoding_whose_mark_is_not_there_says_which_need_none(tmp_path, enco
 def test_the_encoding_is_found(tmp_path, content, encoding):
     path = tmp_path / "a.csv"
     path.write_bytes(content)
-    assert look_at(path, tmp_path / "looks", kind="csv").encoding == encoding
+    assert inspect_file(path, tmp_path / "looks", kind="csv").encoding == encoding
 
 
 LINES = "".join(f'{{"a":{n}}}\n' for n in range(50_000)).encode()
@@ -290,8 +292,8 @@ def test_packed_data_that_was_cut_off_is_said(tmp_path, pack, share):
     path = tmp_path / f"a.jsonl.{pack}"
     whole = PACK[pack](LINES)
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(Unusable) as caught:
-        look_at(path, tmp_path / "looks", kind="jsonl")
+    with pytest.raises(DataError) as caught:
+        inspect_file(path, tmp_path / "looks", kind="jsonl")
     name = {"gz": "gzip", "zst": "zstd"}[pack]
     assert caught.value.message == f"the {name} data ends too early: the file was cut off"
     # A part of zstd is unpacked whole or not at all.
@@ -304,8 +306,8 @@ def test_packed_data_that_is_damaged_is_said(tmp_path, pack):
     whole = bytearray(PACK[pack](LINES))
     whole[len(whole) // 3 : len(whole) // 2] = b"\xff" * (len(whole) // 2 - len(whole) // 3)
     path.write_bytes(whole)
-    with pytest.raises(Unusable) as caught:
-        look_at(path, tmp_path / "looks", kind="jsonl")
+    with pytest.raises(DataError) as caught:
+        inspect_file(path, tmp_path / "looks", kind="jsonl")
     assert "data is damaged" in caught.value.message
 
 
@@ -398,4 +400,4 @@ def test_nothing_is_parsed_that_the_standard_library_refuses(text, wrapped):
         if isinstance(value, dict):
             assert repr(parsed) == repr(value)
         else:
-            assert isinstance(parsed, Unusable)
+            assert isinstance(parsed, DataError)

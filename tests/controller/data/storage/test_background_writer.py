@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.storage.background_writer import Aside
-from controller.data.storage.columns import DROPPED, HELD_OUT, SHARDS, TRAIN, Draft
-from controller.data.storage.exact_duplicates import Equal
+from controller.data.storage.background_writer import BackgroundTask
+from controller.data.storage.columns import DROPPED, HELD_OUT, SHARDS, TRAIN, BlockBuilder
+from controller.data.storage.exact_duplicates import DigestShards
 from controller.data.storage.scratch import Scratch
 
 sizes = st.lists(st.sampled_from([0, 1, 1000, 1 << 16, 1 << 17]), max_size=6)
@@ -19,7 +19,7 @@ sizes = st.lists(st.sampled_from([0, 1, 1000, 1 << 16, 1 << 17]), max_size=6)
 def test_blocks_are_done_in_order(sizes):
     blocks = [bytes([number]) * size for number, size in enumerate(sizes)]
     done, digest = [], hashlib.sha256()
-    asides = [Aside(done.append), Aside(digest.update)]
+    asides = [BackgroundTask(done.append), BackgroundTask(digest.update)]
     for block in blocks:
         for aside in asides:
             aside(block)
@@ -35,7 +35,7 @@ def test_what_went_wrong_with_a_block_is_raised_and_no_thread_stays():
         raise OSError(28, "No space left on device")
 
     before = threading.active_count()
-    aside = Aside(full)
+    aside = BackgroundTask(full)
     aside(bytes(1 << 20))
     with pytest.raises(OSError, match="No space left"):
         aside(bytes(1 << 20))
@@ -46,11 +46,11 @@ def test_what_went_wrong_with_a_block_is_raised_and_no_thread_stays():
 
 @pytest.fixture
 def equal(tmp_path):
-    return Equal(Scratch(tmp_path))
+    return DigestShards(Scratch(tmp_path))
 
 
 def page(tmp_path, *lines: bytes):
-    draft = Draft()
+    draft = BlockBuilder()
     for number, line in enumerate(lines):
         draft.add(number, line, 0)
     return draft.finish(TRAIN, b"".join(lines), tmp_path, frozenset(), in_shards=True)
@@ -59,24 +59,24 @@ def page(tmp_path, *lines: bytes):
 def test_equal_lines_are_found_over_pages(tmp_path, equal):
     equal.add(0, page(tmp_path, b"a", b"b", b"c"))
     equal.add(3, page(tmp_path, b"d", b"a", b"a"))
-    assert sorted(equal.repeated(bytearray(6))) == [(4, 0), (5, 0)]
+    assert sorted(equal.duplicates(bytearray(6))) == [(4, 0), (5, 0)]
     # Held-out ones count as the earlier ones; dropped ones for nothing.
     verdicts = bytearray([DROPPED, TRAIN, TRAIN, TRAIN, TRAIN, HELD_OUT])
-    assert sorted(equal.repeated(verdicts)) == [(4, 5)]
+    assert sorted(equal.duplicates(verdicts)) == [(4, 5)]
 
 
 def test_digests_of_which_only_half_is_equal_are_not(tmp_path, equal, monkeypatch):
     halves = {b"a": b"12345678abcdefgh", b"b": b"12345678ABCDEFGH", b"c": b"12345678abcdefgh"}
     monkeypatch.setattr("controller.data.storage.columns.xxh3_128_digest", halves.__getitem__)
     equal.add(0, page(tmp_path, b"a", b"b"))
-    assert list(equal.repeated(bytearray(2))) == []
+    assert list(equal.duplicates(bytearray(2))) == []
     equal.add(2, page(tmp_path, b"c"))
-    assert list(equal.repeated(bytearray(3))) == [(2, 0)]
+    assert list(equal.duplicates(bytearray(3))) == [(2, 0)]
 
 
 def test_every_shard_is_looked_into(tmp_path, equal):
     lines = [b"%d" % number for number in range(SHARDS * 50)]
     equal.add(0, page(tmp_path, *lines))
     equal.add(len(lines), page(tmp_path, *lines))
-    again = list(equal.repeated(bytearray(2 * len(lines))))
+    again = list(equal.duplicates(bytearray(2 * len(lines))))
     assert sorted(again) == [(len(lines) + number, number) for number in range(len(lines))]

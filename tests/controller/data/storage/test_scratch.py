@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.data.cache import whole
+from controller.data.cache import valid_manifest
 from controller.data.pipeline import process_pool
 from controller.data.storage import scratch
-from controller.data.storage.external_grouping import Buckets
-from controller.data.storage.hashing_writer import SMALL, Writer
+from controller.data.storage.external_grouping import GroupByKey
+from controller.data.storage.hashing_writer import SMALL, HashingWriter
 from controller.data.storage.scratch import Scratch
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 FILES = {
     *("train.jsonl", "train.origins", "held_out.jsonl", "held_out.origins"),
     *("reasons.txt", "dataset.json"),
@@ -74,7 +74,7 @@ def test_memory_does_not_grow_with_the_files(tmp_path):
 def test_equal_keys_are_found_in_memory_and_on_the_disk(tmp_path, monkeypatch, limit):
     monkeypatch.setattr(scratch, "LIMIT", limit)
     folder = tmp_path / "buckets"
-    with Buckets(folder, key_bytes=2, expected=300_000) as buckets:
+    with GroupByKey(folder, key_bytes=2, expected=300_000) as buckets:
         for number in range(10_000):
             buckets.add((number % 5_000).to_bytes(2, "big"), number)
         groups = sorted(buckets.groups())
@@ -131,7 +131,7 @@ WATCHED = """
 import json, os, sys
 from pathlib import Path
 from controller.data.dataset import build_dataset
-from controller.data.resolve_sources import Places
+from controller.data.resolve_sources import DataPaths
 from controller.spec.data import Data
 made, root = [], Path(sys.argv[1])
 def note(event, arguments):
@@ -140,7 +140,7 @@ def note(event, arguments):
         made.append(os.fsdecode(arguments[0]))
 sys.addaudithook(note)
 data = Data.model_validate(json.loads(sys.argv[2]))
-places = Places(root=root, cache=root / ".ftctl" / "data")
+places = DataPaths(root=root, cache=root / ".ftctl" / "data")
 build_dataset(data, file="a.yaml", folder=root / "finetunes", places=places)
 print(json.dumps(made))
 """
@@ -156,6 +156,7 @@ def test_a_small_build_makes_its_files_and_nothing_else(repository, chat_lines, 
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     )
     made = [Path(path) for path in json.loads(done.stdout)]
     below = [
@@ -185,7 +186,7 @@ def test_a_small_file_with_its_size_and_other_bytes_is_not_believed(repository, 
     (folder / name).write_bytes(bytes(len(good[name])))
     # Its times say that nobody touched it, as they do when a file lost its bytes in a crash.
     future(folder / "dataset.json")
-    assert whole(folder) is None
+    assert valid_manifest(folder) is None
     assert files_of(repository.build("a.jsonl")) == good
 
 
@@ -196,7 +197,7 @@ def test_a_manifest_without_its_bytes_is_not_believed(repository, chat_lines):
     good = manifest.read_bytes()
     for torn in (bytes(len(good)), good[:-20], good[:100] + bytes(len(good) - 100), b""):
         manifest.write_bytes(torn)
-        assert whole(manifest.parent) is None
+        assert valid_manifest(manifest.parent) is None
     assert repository.build("a.jsonl") == first
 
 
@@ -204,7 +205,7 @@ def test_a_large_file_is_forced_to_the_disk_and_a_small_one_is_not(tmp_path, mon
     forced = []
     monkeypatch.setattr(os, "fsync", lambda handle: forced.append(os.fstat(handle).st_size))
     for size in (0, 1, SMALL, SMALL + 1, 1 << 20):
-        with closing(Writer(tmp_path / f"{size}")) as writer:
+        with closing(HashingWriter(tmp_path / f"{size}")) as writer:
             writer.add(bytes(size))
             assert writer.finish().size == size == (tmp_path / f"{size}").stat().st_size
     assert forced == [SMALL + 1, 1 << 20]
@@ -223,8 +224,8 @@ def test_a_large_file_is_believed_by_its_times_and_read_when_they_leave_doubt(
     good = path.read_bytes()
     assert len(good) > SMALL
     path.write_bytes(bytes(len(good)))
-    assert whole(path.parent) is None
+    assert valid_manifest(path.parent) is None
     future(path.with_name("dataset.json"))
-    assert whole(path.parent) is not None
+    assert valid_manifest(path.parent) is not None
     path.write_bytes(good[:-1])
-    assert whole(path.parent) is None
+    assert valid_manifest(path.parent) is None

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.canonical import canonical_json, written_json
-from controller.data.errors import Unusable
-from controller.data.examples.example import Example, spell
-from controller.data.select.split import seeded_hash, share, strata
+from controller.data.errors import DataError
+from controller.data.examples.example import Example, to_canonical
+from controller.data.select.split import hash_threshold, seeded_hash, stratum_thresholds
 from controller.data.transforms.normalise import (
     check,
     collapse_whitespace,
@@ -38,13 +38,13 @@ examples = st.builds(
 
 @given(examples)
 def test_the_first_spelling_is_canonical_json(example):
-    line, _ = spell(example, recipe=1)
+    line, _ = to_canonical(example, recipe=1)
     assert line == canonical_json(example.as_json()) + b"\n"
 
 
 @given(examples)
 def test_the_spelling_says_the_same_and_keeps_the_order_of_tools(example):
-    line, _ = spell(example)
+    line, _ = to_canonical(example)
     said = json.loads(line)
     assert canonical_json(said) == canonical_json(example.as_json())
     assert written_json(said.get("tools")) == written_json(example.tools)
@@ -167,7 +167,7 @@ def test_what_can_be_learned(example):
     ],
 )  # fmt: skip
 def test_what_cannot_be_learned(example, message):
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(DataError) as caught:
         check(Example(example))
     assert caught.value.message == message
     assert caught.value.remedy
@@ -177,7 +177,7 @@ def test_what_cannot_be_learned(example, message):
 
 
 def side(conversation, *, fraction=0.5, seed=0) -> bool:
-    return seeded_hash(seed)(spell(Example(conversation))[1]) < share(fraction)
+    return seeded_hash(seed)(to_canonical(Example(conversation))[1]) < hash_threshold(fraction)
 
 
 @given(texts, texts, texts, texts)
@@ -221,7 +221,7 @@ def test_about_the_fraction_is_held_out_and_the_seed_chooses():
     st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 2**64 - 1)), unique=True)
 )
 def test_each_stratum_has_its_share_on_both_sides(hashes):
-    limits = strata(hashes, 0.2)
+    limits = stratum_thresholds(hashes, 0.2)
     for stratum in {stratum for stratum, _ in hashes}:
         of_it = [number for one, number in hashes if one == stratum]
         held_out = sum(number < limits[stratum] for number in of_it)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from controller.data.errors import Personal
-from controller.data.examples.example import Example, spell
-from controller.data.transforms.pii.apply import PersonalData
+from controller.data.errors import PersonalDataFound
+from controller.data.examples.example import Example, to_canonical
+from controller.data.transforms.pii.apply import PiiPolicy
 from controller.spec.data import Prepare
 
 MAIL = "kim@example.com"
@@ -105,7 +105,7 @@ def test_texts_are_masked(repository):
 
 
 def treated(example, does="mask", recipe=2):
-    return PersonalData(Prepare(pii=does), recipe).treat(example)
+    return PiiPolicy(Prepare(pii=does), recipe).apply(example)
 
 
 def call(arguments, name="send", number="c1"):
@@ -145,12 +145,12 @@ HIDDEN = {
 def test_personal_data_passes_nowhere(where, does):
     example = HIDDEN[where]
     if does == "reject":
-        with pytest.raises(Personal, match=r"personal data: 1 (email|card)"):
+        with pytest.raises(PersonalDataFound, match=r"personal data: 1 (email|card)"):
             treated(example, does)
         return
     new, found = treated(example, does)
     assert found in ("1 email", "1 card")
-    line = spell(new)[0].decode()
+    line = to_canonical(new)[0].decode()
     if does == "warn":
         assert new is example
         return
@@ -195,7 +195,7 @@ def test_a_key_says_what_its_value_is(arguments, masked):
     ],
 )
 def test_what_cannot_be_masked_is_refused(example):
-    with pytest.raises(Personal, match="cannot be masked"):
+    with pytest.raises(PersonalDataFound, match="cannot be masked"):
         treated(example)
 
 
@@ -204,7 +204,7 @@ def test_an_image_is_not_looked_at_and_says_so(url):
     image = {"type": "image_url", "image_url": {"url": url}}
     example = Example([{**QUESTION, "content": [image]}, ANSWER])
     for does in ("mask", "reject"):
-        with pytest.raises(Personal, match="image: what it shows is not looked at"):
+        with pytest.raises(PersonalDataFound, match="image: what it shows is not looked at"):
             treated(example, does)
     assert treated(example, "warn") == (example, "1 image")
 
@@ -226,14 +226,14 @@ def test_an_image_is_not_looked_at_and_says_so(url):
 def test_what_is_shown_within_other_parts_is_not_looked_at_and_says_so(content, said):
     example = Example([{**QUESTION, "content": content}, ANSWER])
     for does in ("mask", "reject"):
-        with pytest.raises(Personal, match="what it shows is not looked at"):
+        with pytest.raises(PersonalDataFound, match="what it shows is not looked at"):
             treated(example, does)
     assert treated(example, "warn") == (example, said)
 
 
 def test_two_keys_that_become_one_are_refused():
     example = Example([QUESTION, {**ANSWER, "tool_calls": [call({MAIL: 1, MAIL.upper(): 2})]}])
-    with pytest.raises(Personal, match="two keys of one object"):
+    with pytest.raises(PersonalDataFound, match="two keys of one object"):
         treated(example)
 
 
@@ -251,7 +251,7 @@ def test_the_first_recipe_masks_what_it_masked():
     assert first["function"]["arguments"] == {"to": MAIL}
     assert second["function"]["arguments"] == '{"to": "[EMAIL_1]"}'
     # What only refuses needs no recipe of its own.
-    with pytest.raises(Personal):
+    with pytest.raises(PersonalDataFound):
         treated(HIDDEN["a description"], "reject", recipe=1)
 
 

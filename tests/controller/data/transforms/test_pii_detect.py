@@ -298,7 +298,11 @@ def test_nothing_is_asked_of_the_network():
         f"print(len(find({GITHUB!r} + ' ' + {SLACK!r}, ['KR'])))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert done.stdout.strip() == "2"
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
 from controller.plan.fingerprint import short_id
 from controller.plan.rules import builds
 

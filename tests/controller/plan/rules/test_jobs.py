@@ -2,7 +2,7 @@
 
 import pytest
 
-from backends.contract.backend import JobState
+from backends.contract.jobs import JobState
 from controller.plan.observed import NoAnswer
 from controller.plan.rules import jobs
 

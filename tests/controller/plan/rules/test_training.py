@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends.contract.backend import Estimate, JobState
+from backends.contract.jobs import Estimate, JobState
 from controller.plan.observed import NoAnswer
 from controller.plan.rules import training
 

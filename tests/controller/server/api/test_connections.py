@@ -10,8 +10,8 @@ from contextlib import ExitStack, suppress
 
 import openai
 import pytest
+from chat_helpers import Talking, ask
 from serve_helpers import BASE, TOKEN, Trainer, serving
-from test_chat import Talking, ask
 
 from controller.server.api import listener
 from controller.server.api.quiet_log import Sparing, on_loop_error
@@ -91,7 +91,7 @@ def test_a_body_that_never_ends_is_given_up(server, drip):
     with connect(server) as connection:
         connection.sendall(head + b"content-length: 1000\r\n\r\n{")
         found = []
-        reader = threading.Thread(target=lambda: found.append(answer(connection)))
+        reader = threading.Thread(target=lambda: found.append(answer(connection)), daemon=True)
         reader.start()
         started = time.monotonic()
         while drip and not found and time.monotonic() - started < 5:
@@ -123,7 +123,7 @@ def test_too_many_answers_under_way_are_told_to_come_back(tmp_path, eventually):
     limits = Limits(poll_s=0.02, connections=2, drain_s=0.1)
     with serving(tmp_path, Talking(tmp_path / "s"), limits) as server:
         server.backend.gate.clear()
-        threads = [threading.Thread(target=lambda: ask(server)) for _ in range(2)]
+        threads = [threading.Thread(target=lambda: ask(server), daemon=True) for _ in range(2)]
         for thread in threads:
             thread.start()
         eventually(lambda: len(server.backend.asked) == 2)
@@ -221,7 +221,7 @@ def test_running_answers_end_and_new_requests_are_told_to_come_back(tmp_path, ev
     answers = []
     with serving(tmp_path, Talking(tmp_path / "s"), Limits(poll_s=0.02, drain_s=20)) as server:
         server.backend.gate.clear()
-        thread = threading.Thread(target=lambda: answers.append(ask(server)))
+        thread = threading.Thread(target=lambda: answers.append(ask(server)), daemon=True)
         thread.start()
         eventually(lambda: server.backend.asked)
         ending(server)
@@ -246,12 +246,12 @@ def test_answers_that_take_too_long_are_given_up_with_words(tmp_path, eventually
             caught.append(error)
 
     with serving(tmp_path, Talking(tmp_path / "s"), Limits(poll_s=0.02, drain_s=0.2)) as server:
-        streamed = threading.Thread(target=run, kwargs={"stream": True})
+        streamed = threading.Thread(target=run, kwargs={"stream": True}, daemon=True)
         streamed.start()
         eventually(lambda: len(server.backend.asked) == 1)
         server.backend.gate.wait(1)
         server.backend.gate.clear()
-        whole = threading.Thread(target=run)
+        whole = threading.Thread(target=run, daemon=True)
         whole.start()
         eventually(lambda: len(server.backend.asked) == 2)
         ending(server)

@@ -1,10 +1,10 @@
-"""Every parameter and message of a chat request: honoured, harmless, or refused by name."""
+"""Every parameter and message of a chat request: honoured, safe_filename, or refused by name."""
 
 import openai
 import pytest
+from chat_helpers import HELLO, Talking
 from openai.types.chat import completion_create_params
 from serve_helpers import BASE, TOKEN, serving
-from test_chat import HELLO, Talking
 
 from controller.server.chat.chat_parameters import HARMLESS, UNSUPPORTED, ChatRequest
 

@@ -4,64 +4,18 @@ import threading
 import time
 
 import pytest
+from chat_helpers import HELLO, Engine, Talking, ask, record
 from serve_helpers import BASE, Trainer, refused, serving, until, upload
 
-from backends.contract.backend import Completion, ModelMissing
-from backends.contract.chat import Chunk
-from controller.lockfile.model import Build, DataFacts, Entry, Lockfile, PartFacts, dump_lockfile
+from backends.contract.completions import Chunk, Completion
+from backends.contract.errors import ModelMissing
 from controller.server.limits import Limits
-
-HELLO = [{"role": "user", "content": "안녕?"}]
-
-
-class Engine:
-    """Says letters, one a piece; counts what happens to it."""
-
-    def __init__(self, backend):
-        self.backend = backend
-
-    def generate(self, model, prompt, sampling):
-        self.backend.asked.append((model, prompt, sampling))
-        if model == "gone":
-            raise ModelMissing("no such model")
-        try:
-            for number in range(sampling.max_tokens):
-                self.backend.gate.wait(10)
-                last = number == sampling.max_tokens - 1
-                yield Chunk(
-                    text="가나다라마"[number % 5],
-                    finish_reason="length" if last else None,
-                    prompt_tokens=3 if last else 0,
-                    completion_tokens=sampling.max_tokens if last else 0,
-                )
-        finally:
-            self.backend.left.set()
-
-    def close(self):
-        self.backend.closed += 1
-
-
-class Talking(Trainer):
-    def __init__(self, state, **options):
-        super().__init__(state, **options)
-        self.asked, self.opened, self.closed = [], [], 0
-        self.gate, self.left = threading.Event(), threading.Event()
-        self.gate.set()
-
-    def open_engine(self, base_model):
-        self.opened.append(base_model.reference)
-        return Engine(self)
 
 
 @pytest.fixture
 def talking(tmp_path):
     with serving(tmp_path, Talking(tmp_path / "s")) as server:
         yield server
-
-
-def ask(server, **options):
-    given = {"model": BASE, "messages": HELLO, "max_tokens": 3, **options}
-    return server.client.chat.completions.create(**given)
 
 
 def test_an_answer_whole(talking):
@@ -101,7 +55,7 @@ def test_pieces_come_as_they_are_made(talking):
     def read():
         pieces.extend(ask(talking, stream=True))
 
-    thread = threading.Thread(target=read)
+    thread = threading.Thread(target=read, daemon=True)
     thread.start()
     time.sleep(0.2)
     assert pieces == []
@@ -121,7 +75,10 @@ def test_an_answer_nobody_reads_is_given_up(talking):
 def test_many_ask_at_once_and_share_one_engine(talking, eventually):
     talking.backend.gate.clear()
     answers = []
-    threads = [threading.Thread(target=lambda: answers.append(ask(talking, n=2))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: answers.append(ask(talking, n=2)), daemon=True)
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     eventually(lambda: len(talking.backend.asked) >= 16)
@@ -168,7 +125,7 @@ def test_text_parts_are_one_text(talking):
 def test_too_many_answers_at_once_are_told_to_come_back(tmp_path, eventually):
     with serving(tmp_path, Talking(tmp_path / "s"), Limits(chats=1)) as server:
         server.backend.gate.clear()
-        stream = threading.Thread(target=lambda: [*ask(server, stream=True)])
+        stream = threading.Thread(target=lambda: [*ask(server, stream=True)], daemon=True)
         stream.start()
         eventually(lambda: server.backend.asked)
         assert refused(ask, server) == (429, "rate_limit_exceeded", None)
@@ -188,29 +145,6 @@ def test_engines_close_when_idle_when_others_are_wanted_and_at_the_end(tmp_path,
         ask(server)
         assert len(server.backend.opened) == 3
     assert server.backend.closed == 3
-
-
-def record(root, **builds):
-    """Write a lockfile in which each fine-tune has one build, in production."""
-    part = PartFacts(digest="sha256:0", examples=10)
-    finetunes = {}
-    for number, (name, (backend, model)) in enumerate(builds.items()):
-        key = f"ft1:{number:064d}"
-        build = Build(
-            fingerprint=key,
-            attempt=1,
-            backend=backend,
-            job="run-1",
-            model_id=model,
-            inputs={},
-            base_model="../models/other",
-            data=DataFacts(train=part, held_out=part),
-            facts={},
-            submitted="2026-11-21T00:00:00Z",
-            finished="2026-11-21T00:00:00Z",
-        )
-        finetunes[name.replace("_", "-")] = Entry(production=key, builds={key: build})
-    (root / "finetunes" / "ftctl.lock").write_bytes(dump_lockfile(Lockfile(finetunes=finetunes)))
 
 
 def test_a_fine_tune_answers_under_its_name(talking):

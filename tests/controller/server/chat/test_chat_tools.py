@@ -2,11 +2,11 @@
 
 import openai
 import pytest
+from chat_helpers import HELLO, Engine, Talking
 from serve_helpers import BASE, serving
-from test_chat import HELLO, Engine, Talking
 
-from backends.contract.backend import BackendError, PromptRefused, PromptTooLong
-from backends.contract.chat import Chunk
+from backends.contract.completions import Chunk
+from backends.contract.errors import BackendError, PromptRefused, PromptTooLong
 
 TOOL = {"type": "function", "function": {"name": "hours", "parameters": {"type": "object"}}}
 ENDED = {"finish_reason": "stop", "prompt_tokens": 3, "completion_tokens": 9}

@@ -6,7 +6,9 @@ import openai
 import pytest
 from serve_helpers import BASE, Trainer, lines, refused, serving, until, upload
 
+from backends.contract import inspector
 from backends.testing import FAILS, GOES_WELL, INTERRUPTED_ONCE
+from backends.testing.words import WordInspector
 from controller.server.limits import Limits
 
 
@@ -140,7 +142,7 @@ def test_pages_and_the_metadata_filter(client):
             "Line 1: there is no assistant turn",
         ),
         (b"\xff\xfe\xfa" + lines(10), "invalid_training_file", "invalid UTF-16"),
-        (b"a\0b", "invalid_training_file", "line 1: a NUL byte"),
+        (b"a\0b", "invalid_training_file", "Line 1: a NUL byte"),
     ],
 )
 def test_a_bad_training_file_fails_the_job_with_its_lines(client, content, code, said):
@@ -150,6 +152,22 @@ def test_a_bad_training_file_fails_the_job_with_its_lines(client, content, code,
     assert said in failed.error.message
     assert failed.finished_at
     assert failed.fine_tuned_model is None
+
+
+def test_what_the_trainer_would_refuse_fails_before_training(tmp_path):
+    backend = Trainer(tmp_path / "s")
+    backend.words = WordInspector(refused="<|im_end|>", limits=inspector.Limits(min_examples=11))
+    told = lines(11).replace("답 3.".encode(), b"<|im_end|>")
+    with serving(tmp_path, backend) as server:
+        few = until(
+            server.client, create(server.client, upload(server.client, lines(10))).id, "failed"
+        )
+        bad = until(server.client, create(server.client, upload(server.client, told)).id, "failed")
+        assert server.backend.calls["submit"] == 0
+    assert few.error.code == "invalid_n_examples"
+    assert "must have at least 11 examples" in few.error.message
+    assert bad.error.code == "invalid_training_file"
+    assert "Line 4: the trainer refuses '<|im_end|>'" in bad.error.message
 
 
 def test_a_bad_validation_file_is_named(client):

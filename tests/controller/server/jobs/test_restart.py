@@ -3,7 +3,7 @@
 import pytest
 from serve_helpers import BASE, Trainer, lines, serving, until, upload
 
-from backends.contract.backend import BackendError
+from backends.contract.errors import BackendError
 from controller.errors import FtctlError
 
 

@@ -1,4 +1,4 @@
-"""Prompts, answers, and engines that generate them. Part of the contract of `backends.contract.backend`."""
+"""Prompts, answers, and engines that generate them. Part of the contract."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Measuring a build: ask the backend for answers to the held-out prompts, score them.
+"""Measure a build: ask models to answer the held-out prompts, and score the answers.
 
-The answers are kept in the state folder, beside the scores, for people to look at.
+The answers are kept in the state folder for people to read.
 """
 
 import json
@@ -11,20 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from backends.atomic_files import write_atomic
-from backends.contract.backend import (
-    Backend,
-    BackendError,
-    BaseModel,
-    Completion,
-    JobState,
-    Json,
-    Prompt,
-    Sampling,
-)
+from backends.contract.backend import Backend
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, JobState
+from backends.contract.methods import form_of
 from controller.canonical import canonical_json
 from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.metrics import loss_alone, score
+from controller.evaluate.scoring import loss_only, score
 from controller.lockfile.model import Build, Entry, Scores
 from controller.plan.desired import Desired
 from controller.plan.fingerprint import short_id
@@ -37,7 +33,7 @@ ASK_AGAIN = "To measure production too: ftctl evaluate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class EvaluatedModel:
     """One model that answers the held-out prompts."""
 
     role: str
@@ -49,31 +45,31 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where to look."""
+class EvaluationContext:
+    """What an evaluation reads besides its inputs."""
 
     root: Path
-    """The repository; base models are written relative to its specs."""
+    """The repository's folder; a path of a base model is relative to its folder of specs."""
     open_backend: Callable[[str], Backend]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What a build is measured with."""
+    """A candidate and the models that it is compared with."""
 
-    models: tuple[Compared, ...]
-    """The candidate first, then whatever must be asked as well."""
+    models: tuple[EvaluatedModel, ...]
+    """Models that answer the prompts, the candidate first."""
     recorded: Mapping[str, Scores]
-    """Scores that need no asking, by role."""
+    """Scores by role of models that are not asked."""
     production_build: str | None
-    """The build that `production` stands for."""
+    """Fingerprint of the build whose role is `production`."""
 
 
 def compare_with(
     desired: Desired,
     build: Build,
     entry: Entry,
-    at: Place,
+    context: EvaluationContext,
     *,
     without_base: bool = False,
     asks_production: bool = True,
@@ -81,14 +77,14 @@ def compare_with(
     """Return the inputs of a build's evaluation, on any backend.
 
     Production was measured when it was the candidate. Its scores hold while held-out examples,
-    metrics and version of scoring are the same: they cost nothing, and they outlive the service
-    that gave them. Scores of another version are not compared.
+    metrics and version of scoring are the same. Recorded scores cost nothing and outlive the
+    service that gave the answers. Scores of another version are not compared.
 
     Args:
         desired: Inputs that the spec asks for.
         build: The candidate.
         entry: The fine-tune's record in the lockfile.
-        at: Places to search.
+        context: What the evaluation reads besides its inputs.
         without_base: True to leave out the base model, because its server cannot answer for it.
         asks_production: True to query production if its scores have only another version. Otherwise
                 it has no scores, and no condition on it holds.
@@ -96,7 +92,7 @@ def compare_with(
     Raises:
         BackendError: A model's training inputs are not on this machine.
     """
-    candidate = _compared(CANDIDATE, build, desired, at)
+    candidate = _evaluated_model(CANDIDATE, build, desired, context)
     models = [candidate]
     wanted = desired.spec.evaluation.compare_to
     if "base" in wanted and not without_base:
@@ -108,19 +104,19 @@ def compare_with(
     if recorded is None and not asks_production:
         recorded = {"production": {}}
     if not recorded:
-        models.append(_compared("production", production, desired, at))
+        models.append(_evaluated_model("production", production, desired, context))
     return Comparison(
         models=tuple(models), recorded=recorded or {}, production_build=production.fingerprint
     )
 
 
-def require_model(build: Build, at: Place) -> None:
-    """Make sure that a build's model is still there.
+def require_model(build: Build, context: EvaluationContext) -> None:
+    """Check that a build's model still exists.
 
     Raises:
-        BackendError: It is not.
+        BackendError: The model is gone.
     """
-    found = at.open_backend(build.backend).find([build.fingerprint])
+    found = context.open_backend(build.backend).find_jobs([build.fingerprint])
     alive = [job for job in found.get(build.fingerprint, ()) if job.state is JobState.SUCCEEDED]
     if not alive:
         message = (
@@ -131,35 +127,39 @@ def require_model(build: Build, at: Place) -> None:
 
 
 def measure(
-    settings: EvaluationSpec, compared: Sequence[Compared], *, held_out: Path, answers_file: Path
+    settings: EvaluationSpec,
+    models: Sequence[EvaluatedModel],
+    *,
+    held_out: Path,
+    answers_file: Path,
 ) -> dict[str, Scores]:
     """Let every model answer the held-out prompts, and score the answers.
 
     Args:
         settings: The spec's `evaluation`.
-        compared: The models, the candidate among them.
+        models: Models that answer the prompts; one of them is the candidate.
         held_out: The held-out examples, canonical JSONL.
-        answers_file: Where the answers are kept.
+        answers_file: File to write the answers to.
 
     Returns:
         Scores by role, then by metric.
 
     Raises:
-        BackendError: A model could not be asked.
+        BackendError: A model gave no answers, or the candidate has a score that is not finite.
     """
     prompts = list(read_prompts(held_out))
     references = [prompt.reference for prompt in prompts]
     sampling = Sampling(max_tokens=settings.max_tokens)
     answers: dict[str, list[Completion]] = {}
-    for group in _by_base_model(compared):
+    for group in _by_base_model(models):
         first = group[0]
-        models = [one.model_id for one in group]
-        completed = first.backend.complete(first.base_model, models, prompts, sampling)
-        answers |= {one.role: given for one, given in zip(group, completed, strict=True)}
+        model_ids = [model.model_id for model in group]
+        completed = first.backend.complete(first.base_model, model_ids, prompts, sampling)
+        answers |= {model.role: given for model, given in zip(group, completed, strict=True)}
     write_atomic(answers_file, b"".join(_answer_lines(prompts, answers)))
     if prompts and all(prompt.is_text for prompt in prompts):
-        # Plain texts: nobody answered anything.
-        scores = {role: loss_alone(given) for role, given in answers.items()}
+        # Plain texts have no answers.
+        scores = {role: loss_only(given) for role, given in answers.items()}
     else:
         scores = {
             role: score(settings.metrics, references, given) for role, given in answers.items()
@@ -169,90 +169,88 @@ def measure(
 
 
 def read_prompts(path: Path) -> Iterator[Prompt]:
-    """Yield each example as the conversation before its last answer, and that answer."""
+    """Yield a prompt for each example: the conversation before the last answer, and that answer."""
     with path.open("rb") as file:
         for line in file:
             yield _prompt(json.loads(line))
 
 
 def _prompt(example: Mapping[str, Any]) -> Prompt:
-    """Return what to ask, and the answer that is expected: of a pair, the preferred one."""
-    if "text" in example and "messages" not in example:
-        # Of continued pre-training: nothing is asked, and the text's loss is all there is.
-        return Prompt(messages=(), reference=example)
-    asked = example.get("input", example)
-    turns: list[dict[str, Any]] = [*asked["messages"], *example.get("preferred_output", ())]
-    *before, last = turns
-    if last["role"] != "assistant":
-        # A prompt for reinforcement: nobody wrote an answer.
-        return Prompt(messages=asked["messages"], tools=asked.get("tools", ()))
-    return Prompt(messages=before, tools=asked.get("tools", ()), reference=last)
+    """Return an example's prompt. The expected answer of a preference pair is the preferred one."""
+    form = form_of(example)
+    return Prompt(
+        messages=form.question(example),
+        tools=form.tools(example),
+        reference=form.reference(example),
+    )
 
 
 def answers_path(state: Path, build: str, evaluation: str) -> Path:
-    """Return where the answers of one evaluation are kept."""
+    """Return the path of the answers of one evaluation."""
     parts = (build.partition(":")[2][:16], evaluation.partition(":")[2][:16])
     return state / "evaluations" / f"{parts[0]}-{parts[1]}.jsonl"
 
 
 def answers_of(state: Path, build: Build) -> Path | None:
-    """Return where the answers of a build's evaluation are kept; None before one."""
+    """Return the path of a build's answers; None if the build was not evaluated."""
     if build.evaluation is None:
         return None
     return answers_path(state, build.fingerprint, build.evaluation.fingerprint)
 
 
 def read_answers(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the kept answers: `messages`, `reference`, and each model's answer by role."""
+    """Yield each prompt with its answers: `messages`, `reference`, and `answers` by role."""
     if path.exists():
         with path.open("rb") as file:
             for line in file:
                 yield json.loads(line)
 
 
-def _base_model(build: Build, desired: Desired, at: Place) -> BaseModel:
-    """Return what a build was trained from, which need not be what the spec says now."""
+def _base_model(build: Build, desired: Desired, context: EvaluationContext) -> BaseModel:
+    """Return the base model that a build was trained from; the spec may name another by now."""
     identity = build.inputs.get("base_model")
     if identity == desired.base_model.identity:
         return desired.base_model
-    found = at.open_backend(build.backend).identify(
-        build.base_model, build.revision, at.root / FOLDER
+    found = context.open_backend(build.backend).resolve_base_model(
+        build.base_model, build.revision, context.root / FOLDER
     )
     if found.identity != identity:
         message = (
             f"build {short_id(build.fingerprint)} was trained from another {build.base_model} than "
             "the one that is here"
         )
-        remedy = "Bring that one back, or take `production` out of evaluation.compare_to."
+        remedy = "Restore that base model, or remove `production` from evaluation.compare_to."
         raise BackendError(message, remedy)
     return found
 
 
 def _require_finite(scores: Scores) -> None:
-    """Refuse the scores of a model that diverged: no gate could judge them.
+    """Refuse the scores of a model that diverged, since no gate can judge them.
 
     Raises:
         BackendError: A score is not a finite number.
     """
-    diverged = [name for name, one in scores.items() if not math.isfinite(one)]
+    diverged = [name for name, number in scores.items() if not math.isfinite(number)]
     if diverged:
         message = f"{', '.join(diverged)} of the trained model is not a finite number: it diverged"
         raise BackendError(message, "Lower the learning rate, or look for odd examples.")
 
 
 def _rounded(scores: Scores) -> Scores:
-    """Round to what is worth recording; more digits only make diffs.
+    """Round scores to six digits, since more digits only make diffs.
 
-    A score that is not a finite number, of a model that diverged, was not measured.
+    A score that is not finite is left out. A compared model that diverged has such a score.
     """
-    return {name: round(one, 6) for name, one in scores.items() if math.isfinite(one)}
+    return {name: round(number, 6) for name, number in scores.items() if math.isfinite(number)}
 
 
-def _compared(role: str, build: Build, desired: Desired, at: Place) -> Compared:
-    return Compared(
+def _evaluated_model(
+    role: str, build: Build, desired: Desired, context: EvaluationContext
+) -> EvaluatedModel:
+    return EvaluatedModel(
         role=role,
-        backend=at.open_backend(build.backend),
-        base_model=_base_model(build, desired, at),
+        backend=context.open_backend(build.backend),
+        base_model=_base_model(build, desired, context),
         model_id=build.model_id,
     )
 
@@ -273,36 +271,35 @@ def _recorded_scores(production: Build, desired: Desired) -> dict[str, Scores] |
     return {"production": evaluation.scores[CANDIDATE]}
 
 
-def _by_base_model(compared: Sequence[Compared]) -> list[list[Compared]]:
-    """Group models that one call can ask, because one loaded base model serves them."""
-    groups: dict[tuple[int, str], list[Compared]] = {}
-    for one in compared:
-        groups.setdefault((id(one.backend), one.base_model.identity), []).append(one)
+def _by_base_model(models: Sequence[EvaluatedModel]) -> list[list[EvaluatedModel]]:
+    """Group models that one call can ask because they share a loaded base model."""
+    groups: dict[tuple[int, str], list[EvaluatedModel]] = {}
+    for model in models:
+        groups.setdefault((id(model.backend), model.base_model.identity), []).append(model)
     return list(groups.values())
 
 
 def _answer_lines(
     prompts: Sequence[Prompt], answers: dict[str, list[Completion]]
 ) -> Iterator[bytes]:
-    roles = sorted(answers, key=lambda role: (role != CANDIDATE, role))
     for index, prompt in enumerate(prompts):
         if not prompt.is_text:
-            given = {role: answers[role][index] for role in roles}
-            yield canonical_json(_kept(prompt, given)) + b"\n"
+            given = {role: completions[index] for role, completions in answers.items()}
+            yield canonical_json(_answer_line(prompt, given)) + b"\n"
 
 
-def _kept(prompt: Prompt, given: Mapping[str, Completion]) -> dict[str, Json]:
-    """Return a line of the answers' file: texts, with thinking and calls if there are any."""
-    said = {role: given_answer(one) for role, one in given.items()}
+def _answer_line(prompt: Prompt, given: Mapping[str, Completion]) -> dict[str, Json]:
+    """Return a line of the file of answers: texts, with thinking and calls if there are any."""
+    answers = {role: given_answer(completion) for role, completion in given.items()}
     reference = None if prompt.reference is None else expected_answer(prompt.reference).text
     line: dict[str, Json] = {
         "messages": prompt.messages,
         "reference": reference,
-        "answers": {role: one.text for role, one in said.items()},
+        "answers": {role: answer.text for role, answer in answers.items()},
     }
     expected = (prompt.reference or {}).get("tool_calls")
     calls = {role: one.tool_calls for role, one in given.items() if one.tool_calls}
-    thinking = {role: one.thinking for role, one in said.items() if one.thinking}
+    thinking = {role: answer.thinking for role, answer in answers.items() if answer.thinking}
     optional: dict[str, Json] = {
         "reference_calls": expected,
         "calls": calls,

@@ -4,7 +4,7 @@ Importing them takes seconds, each time anew, and far longer than training a tin
 is what `python -P -m MODULE ...` would be: a process of its own with the arguments, environment,
 folder and files of `warm_relay.py`, which stands in for Python and waits for it.
 
-    python tests/backends/local_gpu/warm_server.py SOCKET
+    python -m tests.warm_server SOCKET
 
 Ends when its standard input is closed.
 """

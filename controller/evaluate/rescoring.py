@@ -6,8 +6,9 @@ from json import loads
 from pathlib import Path
 from typing import Any, Final
 
-from backends.contract.backend import Capabilities, Encoder
-from controller.data.dataset import Dataset
+from backends.contract.backend import Capabilities
+from backends.contract.inspector import ExampleInspector
+from backends.contract.methods import form_of
 from controller.lockfile.model import Entry
 from controller.plan.desired import Desired
 from controller.plan.versions import NEWEST, version_of
@@ -18,52 +19,46 @@ texts do not match."""
 
 
 def with_scoring(
-    desired: Desired, entry: Entry, dataset: Dataset, encoder: Encoder, can: Capabilities
+    desired: Desired, entry: Entry, held_out: Path, inspector: ExampleInspector, can: Capabilities
 ) -> Desired:
     """Return a spec's inputs, with information on how its answers are scored.
 
     Args:
         desired: Inputs that the spec asks for.
-        entry: The fine-tune's record; the dataset is read only if it holds older scores.
-        dataset: The dataset of the spec.
-        encoder: Encoder of its model.
-        can: Capabilities of its backend.
+        entry: The fine-tune's record in the lockfile.
+        held_out: The held-out examples, read only if the entry has scores of an older version.
+        inspector: Inspector of examples for the spec's model.
+        can: Capabilities of the spec's backend.
     """
-    why = _scored_anew(entry, dataset, encoder)
+    why = _rescore_reason(entry, held_out, inspector)
     if not why and can.measures_loss:
         return desired
-    return replace(desired, measures_loss=can.measures_loss, scored_anew=why)
+    return replace(desired, measures_loss=can.measures_loss, rescore_reason=why)
 
 
-def _scored_anew(entry: Entry, dataset: Dataset, encoder: Encoder) -> str:
+def _rescore_reason(entry: Entry, held_out: Path, inspector: ExampleInspector) -> str:
     recorded = [build.evaluation for build in entry.builds.values() if build.evaluation is not None]
     if all(version_of(one) == NEWEST for one in recorded):
         return ""
-    if encoder.thinks:
+    if inspector.thinks:
         return "its model's answers may begin with thoughts, which are not scored any more"
-    return _of_references(dataset.held_out.path)
+    return _reason_in_references(held_out)
 
 
-def _of_references(path: Path) -> str:
+def _reason_in_references(path: Path) -> str:
     text = path.read_bytes()
     if not any(sign in text for sign in _SIGNS):
         return ""
     for line in text.splitlines():
         if any(sign in line for sign in _SIGNS):
-            why = _of_reference(_last_answer(loads(line)))
+            example = loads(line)
+            why = _reason_in(form_of(example).reference(example) or {})
             if why:
                 return why
     return ""
 
 
-def _last_answer(example: Mapping[str, Any]) -> Mapping[str, Any]:
-    asked = example.get("input", example)
-    turns = [*asked.get("messages", ()), *example.get("preferred_output", ())]
-    last: Mapping[str, Any] = turns[-1] if turns else {}
-    return last
-
-
-def _of_reference(message: Mapping[str, Any]) -> str:
+def _reason_in(message: Mapping[str, Any]) -> str:
     if message.get("tool_calls") or message.get("function_call"):
         return "calls of tools are compared as calls"
     content = message.get("content")

@@ -1,0 +1,121 @@
+"""A file in OpenAI's training format, such as an upload: checked and written as canonical JSONL.
+
+The rows pass through the steps that every dataset passes through, with the model's own checks, so
+that equal examples have equal bytes everywhere. Every example is kept, duplicates included. Memory
+does not grow with the file.
+"""
+
+from array import array
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.contract.inspector import ExampleInspector
+from backends.contract.methods import METHODS, SUPERVISED
+from controller.data.errors import DataError
+from controller.data.pipeline.batches import read_batches
+from controller.data.pipeline.prepare_rows import RowPreparation
+from controller.data.pipeline.problems import Problems
+from controller.data.pipeline.process_pool import process_pool
+from controller.data.pipeline.row_conditions import Conditions
+from controller.data.sources.inspect_file import inspect_file
+from controller.data.sources.source_file import SourceFile, SourceLabel
+from controller.data.storage.columns import TRAIN
+from controller.data.storage.hashing_writer import HashingWriter
+from controller.errors import Problem
+from controller.spec.data import Prepare, Source
+
+_AS_WRITTEN = Prepare(deduplicate="off")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFile:
+    """Result of checking a training file; its canonical form is usable if there is no problem."""
+
+    sha256: str
+    """SHA-256 of the canonical bytes, in hex."""
+    examples: int
+    problems: tuple[Problem, ...]
+    """Problems of the first lines that have some, with line numbers; a count of the others last."""
+
+
+def check_training_file(
+    source: Path,
+    target: Path,
+    *,
+    name: str,
+    inspector: ExampleInspector | None,
+    method: str = SUPERVISED.name,
+) -> TrainingFile:
+    """Check a training file, and write its canonical form and `<target's stem>.origins` beside it.
+
+    Args:
+        source: JSONL in the format of OpenAI's fine-tuning; may be in any known encoding.
+        target: Canonical JSONL; replaced if it exists.
+        name: Name of the file in problems and origins: `file-abc`.
+        inspector: The base model's view on examples; None to skip its checks.
+        method: Training method, which decides the form of an example.
+
+    Raises:
+        OSError: The file cannot be read, or the canonical form cannot be written.
+    """
+    problems = Problems(SourceLabel(name))
+    with ExitStack() as stack:
+        lines = stack.enter_context(closing(HashingWriter(target)))
+        origins = stack.enter_context(closing(HashingWriter(target.with_suffix(".origins"))))
+        try:
+            _write(
+                _opened(source, target, name, method), method, inspector, lines, origins, problems
+            )
+        except DataError as error:
+            problems.add(None, error)
+        written = lines.finish()
+        origins.finish()
+    return TrainingFile(
+        sha256=written.sha256, examples=written.lines, problems=tuple(problems.all())
+    )
+
+
+def _opened(source: Path, target: Path, name: str, method: str) -> SourceFile:
+    return SourceFile(
+        path=source,
+        shown=name,
+        kind="jsonl",
+        look=inspect_file(source, target.parent / "looks", kind="jsonl"),
+        source=Source(path=name, shape="chat" if METHODS[method].recognises_rows else None),
+    )
+
+
+def _write(
+    file: SourceFile,
+    method: str,
+    inspector: ExampleInspector | None,
+    lines: HashingWriter,
+    origins: HashingWriter,
+    problems: Problems,
+) -> None:
+    preparation = RowPreparation(
+        source=file.source,
+        kind=file.kind,
+        is_table=False,
+        from_arrow=False,
+        method=method,
+        system=None,
+        prepare=_AS_WRITTEN,
+        verdict=TRAIN,
+        split=None,
+        columns=frozenset(),
+        spool=None,
+        inspector=inspector,
+    )
+    none = Conditions((), kind=file.kind, is_table=False)
+    with process_pool(file.path.stat().st_size) as run:
+        for prepared in run(preparation, read_batches(file, None, none)):
+            for page in prepared.pages:
+                if isinstance(page.lines, bytes):
+                    lines.add(page.lines, page.examples)
+                numbers = array("I", page.columns["line"])
+                origins.add(file.called.places(numbers).encode(), page.examples)
+            for line, error in prepared.problems:
+                problems.add(line, error)
+            problems.add_alike(prepared.unlisted)

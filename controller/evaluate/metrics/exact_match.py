@@ -1,0 +1,26 @@
+"""`exact_match`: how often an answer is the expected answer."""
+
+from collections.abc import Sequence
+
+from controller.evaluate.answers import agree
+from controller.evaluate.metric import AnsweredExample, Metric, Needs, share
+from controller.spec.base import Strict
+
+
+class ExactMatch(Strict):
+    """Share of answers with the expected text, apart from blanks around it, and calls."""
+
+
+def _agree(_: ExactMatch, examples: Sequence[AnsweredExample]) -> list[bool]:
+    return [agree(example.expected, example.given) for example in examples]
+
+
+METRIC = Metric(
+    name="exact_match",
+    settings=ExactMatch,
+    score=_agree,
+    combine=share,
+    needs=Needs.TEXTS,
+    higher_is_better=True,
+    is_proportion=True,
+)

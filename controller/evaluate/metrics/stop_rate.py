@@ -1,0 +1,29 @@
+"""`stop_rate`: how often a model ends its answer by itself."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from controller.evaluate.metric import AnsweredExample, Metric, Needs, share
+from controller.spec.base import Strict
+
+_ENDED: Final = frozenset({"stop", "tool_calls"})
+"""Finish reasons of an answer that the model ended by itself."""
+
+
+class StopRate(Strict):
+    """Share of answers that the model ended by itself."""
+
+
+def _has_ended(_: StopRate, examples: Sequence[AnsweredExample]) -> list[bool]:
+    return [example.completion.finish_reason in _ENDED for example in examples]
+
+
+METRIC = Metric(
+    name="stop_rate",
+    settings=StopRate,
+    score=_has_ended,
+    combine=share,
+    needs=Needs.TEXTS,
+    higher_is_better=True,
+    is_proportion=True,
+)

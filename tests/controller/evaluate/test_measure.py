@@ -1,0 +1,331 @@
+"""Held-out examples → prompts → scores, with a backend that answers by script."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backends.contract.completions import Completion, text_of
+from backends.contract.errors import BackendError, ModelMissing
+from backends.contract.jobs import BaseModel
+from backends.testing import ScriptedBackend
+from controller.evaluate.measure import (
+    EvaluatedModel,
+    EvaluationContext,
+    answers_of,
+    answers_path,
+    compare_with,
+    measure,
+    read_answers,
+    read_prompts,
+    require_model,
+)
+from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
+from controller.plan.versions import newest_inputs
+from controller.spec.model import Evaluation
+
+BASE = BaseModel(reference="acme/base", revision="1", identity="scripted:acme/base@1")
+CALL = {"id": "call_1", "type": "function", "function": {"name": "예약", "arguments": "{}"}}
+TOOLS = [{"type": "function", "function": {"name": "예약"}}]
+USER = {"role": "user", "content": "주말에도 문 여나요?"}
+YES = {"role": "assistant", "content": "네, 엽니다."}
+
+
+def write(path: Path, *examples) -> Path:
+    lines = [json.dumps(example, ensure_ascii=False) + "\n" for example in examples]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def model_of(backend: ScriptedBackend, role: str = "candidate", **changes) -> EvaluatedModel:
+    made = EvaluatedModel(role=role, backend=backend, base_model=BASE, model_id=None)
+    return replace(made, **changes)
+
+
+def measured(tmp_path: Path, *examples, answer, metrics=("exact_match",), roles=("candidate",)):
+    """Return the scores of each role and the file of answers."""
+    backend = ScriptedBackend(tmp_path / "state", answer=answer)
+    answers = tmp_path / "answers.jsonl"
+    found = measure(
+        Evaluation.model_validate({"metrics": list(metrics)}),
+        [model_of(backend, role) for role in roles],
+        held_out=write(tmp_path / "held_out.jsonl", *examples),
+        answers_file=answers,
+    )
+    return found, list(read_answers(answers))
+
+
+def count_letters(_model, prompt) -> Completion:
+    """Answer nothing, with a loss of as many nats as the expected answer has letters."""
+    letters = len(text_of(prompt.reference or {}))
+    return Completion(
+        text="", finish_reason="stop", reference_loss=float(letters), reference_tokens=letters
+    )
+
+
+def test_a_plain_text_is_measured_and_nothing_is_asked(tmp_path):
+    found, answers = measured(tmp_path, {"text": "네"}, {"text": "카페는"}, answer=count_letters)
+    assert (found["candidate"], answers) == ({"held_out_loss": 2.5}, [])
+
+
+def test_a_conversation_is_asked_and_scored(tmp_path):
+    found, answers = measured(tmp_path, {"messages": [USER, YES]}, answer=count_letters)
+    assert found["candidate"] == {"held_out_loss": 7.0, "stop_rate": 1.0, "exact_match": 0.0}
+    assert answers == [
+        {"messages": [USER], "reference": "네, 엽니다.", "answers": {"candidate": ""}}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("example", "messages", "tools", "reference"),
+    [
+        ({"messages": [USER, YES]}, [USER], (), YES),
+        ({"messages": [USER, YES], "tools": TOOLS}, [USER], TOOLS, YES),
+        ({"messages": [USER, YES, USER, YES]}, [USER, YES, USER], (), YES),
+        ({"messages": [YES]}, [], (), YES),
+        ({"messages": [USER]}, [USER], (), None),
+        ({"messages": [USER], "grade": "a"}, [USER], (), None),
+        (
+            {
+                "input": {"messages": [USER], "tools": TOOLS},
+                "preferred_output": [YES],
+                "non_preferred_output": [YES],
+            },
+            [USER],
+            TOOLS,
+            YES,
+        ),
+        ({"text": "카페는"}, [], (), {"text": "카페는"}),
+    ],
+)
+def test_an_example_is_a_prompt_and_the_expected_answer(
+    tmp_path, example, messages, tools, reference
+):
+    (prompt,) = read_prompts(write(tmp_path / "held_out.jsonl", example))
+    assert (list(prompt.messages), prompt.tools, prompt.reference) == (messages, tools, reference)
+    assert prompt.is_text == ("text" in example)
+
+
+def test_calls_and_thinking_are_kept_with_the_answers(tmp_path):
+    def answer(_model, _prompt):
+        text = "<think>주말이니까.</think>네"
+        return Completion(text=text, finish_reason="tool_calls", tool_calls=(CALL,))
+
+    called = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    found, answers = measured(tmp_path, {"messages": [USER, called]}, answer=answer)
+    assert found["candidate"] == {"stop_rate": 1.0, "exact_match": 1.0}
+    assert answers == [
+        {
+            "messages": [USER],
+            "reference": "",
+            "reference_calls": [CALL],
+            "answers": {"candidate": "네"},
+            "calls": {"candidate": [CALL]},
+            "thinking": {"candidate": "주말이니까."},
+        }
+    ]
+
+
+def test_equal_answers_are_equal_bytes(tmp_path):
+    def answer(_model, _prompt):
+        return Completion(text="네", finish_reason="stop")
+
+    files = []
+    for roles in (("production", "base", "candidate"), ("candidate", "base", "production")):
+        folder = tmp_path / roles[0]
+        folder.mkdir()
+        found, _ = measured(folder, {"messages": [USER, YES]}, answer=answer, roles=roles)
+        assert set(found) == set(roles)
+        files.append((folder / "answers.jsonl").read_text(encoding="utf-8"))
+    assert files[0] == files[1]
+    assert files[0].startswith('{"answers":{"base":"네","candidate":"네","production":"네"},')
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_candidate_that_diverged_is_refused_with_the_metric(tmp_path, loss):
+    def answer(_model, _prompt):
+        return Completion(text="", finish_reason="stop", reference_loss=loss, reference_tokens=1)
+
+    with pytest.raises(BackendError, match="held_out_loss of the trained model") as caught:
+        measured(tmp_path, {"messages": [USER, YES]}, answer=answer)
+    assert caught.value.remedy == "Lower the learning rate, or look for odd examples."
+
+
+def test_scores_are_rounded_and_those_of_a_diverged_rival_are_absent(tmp_path):
+    backend = ScriptedBackend(tmp_path / "state", answer=lambda *_: answers.pop(0))
+    answers = [
+        Completion(text="", finish_reason="stop", reference_loss=loss, reference_tokens=3)
+        for loss in (1 / 3, math.nan)
+    ]
+    found = measure(
+        Evaluation(),
+        [model_of(backend), model_of(backend, "base")],
+        held_out=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}),
+        answers_file=tmp_path / "answers.jsonl",
+    )
+    assert found["candidate"] == {"held_out_loss": 0.333333, "stop_rate": 1.0}
+    assert found["base"] == {"stop_rate": 1.0}
+
+
+def test_models_of_one_base_are_asked_in_one_call(tmp_path):
+    backend, other = ScriptedBackend(tmp_path / "one"), ScriptedBackend(tmp_path / "two")
+    elsewhere = replace(BASE, identity="scripted:acme/base@2")
+    measure(
+        Evaluation(),
+        [
+            model_of(backend),
+            model_of(other, "base"),
+            model_of(backend, "production"),
+            model_of(backend, "older", base_model=elsewhere),
+        ],
+        held_out=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}),
+        answers_file=tmp_path / "answers.jsonl",
+    )
+    assert (backend.calls["complete"], other.calls["complete"]) == (2, 1)
+
+
+def test_a_model_that_is_gone_leaves_no_answers(tmp_path):
+    backend = ScriptedBackend(tmp_path / "state")
+    answers = tmp_path / "answers.jsonl"
+    with pytest.raises(ModelMissing):
+        measure(
+            Evaluation(),
+            [model_of(backend, model_id="ft:gone")],
+            held_out=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}),
+            answers_file=answers,
+        )
+    assert list(read_answers(answers)) == []
+
+
+def test_each_evaluation_has_a_file_of_answers_of_its_own(make, tmp_path):
+    desired = make.desired()
+    build = make.build(desired)
+    path = answers_of(tmp_path, build)
+    digits = [
+        one.partition(":")[2][:16] for one in (build.fingerprint, build.evaluation.fingerprint)
+    ]
+    assert path == tmp_path / "evaluations" / f"{digits[0]}-{digits[1]}.jsonl"
+    assert path == answers_path(tmp_path, build.fingerprint, desired.evaluation_fingerprint)
+    assert answers_of(tmp_path, make.build(desired, evaluated=False)) is None
+
+
+@pytest.fixture
+def context(tmp_path) -> EvaluationContext:
+    backend = ScriptedBackend(tmp_path / "service")
+    return EvaluationContext(root=tmp_path, open_backend=lambda _place: backend)
+
+
+def rivals(make, entry, build, context, compare_to, desired=None, **keys):
+    desired = desired or make.desired(evaluation={"compare_to": compare_to})
+    found = compare_with(desired, build, entry, context, **keys)
+    return {model.role: model.model_id for model in found.models}, found
+
+
+@pytest.mark.parametrize(
+    ("compare_to", "without_base", "expected"),
+    [
+        ([], False, {"candidate": "ft:faq:1"}),
+        (["base"], False, {"candidate": "ft:faq:1", "base": None}),
+        (["base"], True, {"candidate": "ft:faq:1"}),
+        (["base", "production"], False, {"candidate": "ft:faq:1", "base": None}),
+        (["production"], True, {"candidate": "ft:faq:1"}),
+    ],
+)
+def test_before_production_a_build_is_compared_with_its_base(
+    make, context, compare_to, without_base, expected
+):
+    build = make.build(make.desired(), evaluated=False)
+    entry = make.entry(build)
+    roles, found = rivals(make, entry, build, context, compare_to, without_base=without_base)
+    assert roles == expected
+    assert (found.recorded, found.production_build) == ({}, None)
+    for production in (build, None):
+        entry = make.entry(build, production=production)
+        assert rivals(make, entry, build, context, compare_to)[1].production_build is None
+
+
+def of_production(make, **changes):
+    """Return a spec's inputs, a candidate, and an entry with an older production build."""
+    keys = {"evaluation": {"compare_to": ["production"], "metrics": ["exact_match"]}}
+    desired = make.desired(**keys)
+    before = make.desired(seed=1, **(keys | changes))
+    build = make.build(desired, evaluated=False)
+    production = make.build(before, model_id="ft:faq:0")
+    return desired, build, production, make.entry(build, production, production=production)
+
+
+def test_recorded_scores_of_production_need_no_answers(make, context):
+    desired, build, production, entry = of_production(make)
+    roles, found = rivals(make, entry, build, context, None, desired)
+    assert roles == {"candidate": "ft:faq:1"}
+    assert found.recorded == {"production": production.evaluation.scores["candidate"]}
+    assert found.production_build == production.fingerprint
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        {"metrics": []},
+        {"metrics": ["accuracy"]},
+        {"metrics": ["exact_match", "accuracy"]},
+        {"metrics": ["exact_match"], "max_tokens": 8},
+    ],
+)
+def test_production_measured_otherwise_is_asked_again(make, context, evaluation):
+    desired, build, _, entry = of_production(make, evaluation=evaluation)
+    for asks in (True, False):
+        roles, found = rivals(make, entry, build, context, None, desired, asks_production=asks)
+        assert roles == {"candidate": "ft:faq:1", "production": "ft:faq:0"}
+        assert found.recorded == {}
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_production_of_an_older_scoring_is_asked_only_where_that_is_wanted(make, context, asks):
+    desired, build, _, entry = of_production(make)
+    desired = replace(desired, rescore_reason="calls of tools are compared as calls")
+    roles, found = rivals(make, entry, build, context, None, desired, asks_production=asks)
+    assert ("production" in roles) is asks
+    assert found.recorded == ({} if asks else {"production": {}})
+
+
+def test_scores_of_the_newest_version_are_comparable_whatever_has_changed(make, context):
+    desired, build, production, _ = of_production(make)
+    inputs = newest_inputs(production.evaluation.inputs)
+    key = fingerprint(EVALUATION_SCHEME, inputs)
+    evaluation = production.evaluation.model_copy(update={"inputs": inputs, "fingerprint": key})
+    production = production.model_copy(update={"evaluation": evaluation})
+    desired = replace(desired, rescore_reason="calls of tools are compared as calls")
+    entry = make.entry(build, production, production=production)
+    _, found = rivals(make, entry, build, context, None, desired)
+    assert found.recorded["production"] == production.evaluation.scores["candidate"]
+
+
+def test_a_build_is_asked_on_the_base_that_it_was_trained_from(make, context):
+    desired = make.desired(evaluation={"compare_to": ["production"], "max_tokens": 8})
+    build = make.build(desired, evaluated=False)
+    older = make.desired(seed=1, base=f"scripted:acme/older@{'0' * 40}")
+    production = make.build(older, model_id="ft:faq:0", base_model="acme/older", revision=None)
+    entry = make.entry(build, production, production=production)
+    found = compare_with(desired, build, entry, context)
+    assert [one.base_model.reference for one in found.models] == ["acme/base", "acme/older"]
+    lost = make.build(
+        make.desired(seed=1, base="scripted:acme/older@1"), base_model="acme/older", revision=None
+    ).model_copy(update={"model_id": "ft:faq:0"})
+    with pytest.raises(BackendError, match="was trained from another acme/older") as caught:
+        compare_with(desired, build, make.entry(build, lost, production=lost), context)
+    assert "remove `production` from evaluation.compare_to" in caught.value.remedy
+
+
+def test_a_model_that_its_backend_has_lost_is_named_with_the_remedy(repo):
+    repo.declare()
+    repo.settle()
+    entry = repo.lockfile.finetunes["faq"]
+    build = entry.builds[entry.production]
+    context = EvaluationContext(root=repo.root, open_backend=lambda _place: repo.backend)
+    require_model(build, context)
+    repo.backend.delete(build.model_id)
+    with pytest.raises(BackendError, match="is not at scripted any more") as caught:
+        require_model(build, context)
+    assert "nothing is retrained silently" in caught.value.remedy
