@@ -22,11 +22,17 @@ PACKAGES = ("controller", "backends")
 # From the ground up. A module imports from rows below its own, and inside its own entry.
 # The longest entry that fits a module's name is the one that counts.
 LAYERS = (
-    ("backends.contract.errors", "backends.contract.inspector", "backends.contract.methods"),
-    ("backends.contract.completions", "backends.contract.jobs"),
-    ("backends.contract.backend",),
+    (
+        "backends.contract.errors",
+        "backends.contract.inspector",
+        "backends.contract.methods",
+        "backends.excerpt",
+    ),
+    ("backends.contract.completions", "backends.contract.jobs", "backends.did_you_mean"),
+    ("backends.contract.backend", "backends.pydantic_errors"),
     ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
     ("backends.contract.faults",),
+    ("backends.contract.guarded_parts",),
     ("backends.contract.guarded",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu
@@ -55,7 +61,7 @@ LAYERS = (
         "backends.openai.limits",
         "backends.openai.prices",
     ),
-    ("backends.openai.examples.images", "backends.openai.graders"),
+    ("backends.openai.graders",),
     ("backends.openai.hyperparameters",),
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),
@@ -71,7 +77,6 @@ LAYERS = (
     ),
     ("controller.help",),
     (
-        "controller.failures",
         "controller.repository_files",
         "controller.state_folder",
         "controller.state_memo",
@@ -133,7 +138,10 @@ CONTRACT = {
     "backends.atomic_files",
     "backends.base",
     "backends.contract",
+    "backends.did_you_mean",
+    "backends.excerpt",
     "backends.installation",
+    "backends.pydantic_errors",
     "backends.registry",
     "backends.testing",
 }

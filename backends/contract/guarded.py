@@ -8,24 +8,20 @@ import json
 import math
 import pickle
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
 from backends.contract.backend import Backend, Capabilities
-from backends.contract.completions import Chunk, Completion, Engine, Prompt, Sampling
+from backends.contract.completions import Completion, Engine, Prompt, Sampling
 from backends.contract.errors import BackendError
 from backends.contract.faults import Call, Guard
-from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
+from backends.contract.guarded_parts import GuardedEngine, GuardedInspector
+from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
 from backends.contract.value_types import shown
 
-_LATER: Final = frozenset({"find_jobs_by_name", "answers", "recipes"})
-"""Methods that the contract got later; older backends do not have them."""
-_METHODS: Final = tuple(
-    name for name in vars(Backend) if not name.startswith("_") and name not in _LATER
-)
+_METHODS: Final = tuple(name for name in vars(Backend) if not name.startswith("_"))
 _OF_INSPECTORS: Final = ("count", "check", "show", "warnings")
 _RENAMED: Final = {
     "encoder": "inspector",
@@ -66,7 +62,7 @@ def guard(name: str, create: Callable[[], Backend], *, built_in: bool) -> "Guard
 
 
 class GuardedBackend:
-    """Implements `Backend` around another one."""
+    """Implements `Backend` around another backend."""
 
     def __init__(self, guard: Guard, backend: Backend) -> None:
         self.name = guard.name
@@ -106,8 +102,6 @@ class GuardedBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Sequence[Recipe]:
         """Return the hyperparameters under each recipe, newest recipe first."""
-        if not hasattr(self._backend, "recipes"):
-            return [Recipe(hyperparameters=hyperparameters)]
         with self._guard.call("recipes") as call:
             found = self._backend.recipes(base_model, method, hyperparameters)
             call.expect(found, Sequence[Recipe])
@@ -158,9 +152,6 @@ class GuardedBackend:
     def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, oldest first."""
         wanted = list(names)
-        if not hasattr(self._backend, "find_jobs_by_name"):
-            # Written before the contract had it.
-            return {}
         with self._guard.call("find_jobs_by_name") as call:
             found = self._backend.find_jobs_by_name(wanted)
             call.expect(found, dict[str, tuple[Job, ...]])
@@ -232,9 +223,6 @@ class GuardedBackend:
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return whether the base model itself can be asked for completions here."""
-        if not hasattr(self._backend, "answers"):
-            # Written before the contract had it; the base model could always be asked then.
-            return True
         with self._guard.call("answers") as call:
             answers = self._backend.answers(base_model)
             call.expect(answers, bool)
@@ -264,95 +252,6 @@ class GuardedPausable(GuardedBackend):
         """Ask a job to save its work and stop."""
         with self._guard.call("pause"):
             self._pausable.pause(job_id)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardedInspector:
-    """Implements `ExampleInspector` around another one; goes to other processes with it."""
-
-    guard: Guard
-    inspector: ExampleInspector
-
-    @property
-    def identity(self) -> str:
-        """Identity of everything that counts and refusals depend on."""
-        with self.guard.call("inspector.identity") as call:
-            identity = self.inspector.identity
-            call.expect(identity, str)
-        return identity
-
-    @property
-    def thinks(self) -> bool:
-        """True if the model may write more than its answer; False if a plug-in lacks `thinks`."""
-        with self.guard.call("inspector.thinks") as call:
-            thinks = getattr(self.inspector, "thinks", False)
-            call.expect(thinks, bool)
-        return bool(thinks)
-
-    @property
-    def limits(self) -> Limits:
-        """Limits of a whole dataset."""
-        with self.guard.call("inspector.limits") as call:
-            limits = self.inspector.limits
-            call.expect(limits, Limits)
-        return limits
-
-    def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
-        """Return how many tokens each example is trained as."""
-        with self.guard.call("inspector.count") as call:
-            counts = self.inspector.count(examples)
-            call.expect(counts, list[int])
-            if len(counts) != len(examples):
-                raise call.wrong(f"{len(counts)} counts", f"one for each of {len(examples)}")
-        return counts
-
-    def check(self, example: Mapping[str, Json]) -> None:
-        """Check what the trainer would refuse much later."""
-        with self.guard.call("inspector.check"):
-            self.inspector.check(example)
-
-    def all_pass(self, lines: bytes) -> bool:
-        """Return True only if `check` accepts every line; False if a plug-in lacks `all_pass`."""
-        if not hasattr(self.inspector, "all_pass"):
-            return False
-        with self.guard.call("inspector.all_pass") as call:
-            clear = self.inspector.all_pass(lines)
-            call.expect(clear, bool)
-        return clear
-
-    def show(self, example: Mapping[str, Json]) -> list[Piece]:
-        """Return an example exactly as the model sees it, token by token."""
-        with self.guard.call("inspector.show") as call:
-            pieces = self.inspector.show(example)
-            call.expect(pieces, list[Piece])
-        return pieces
-
-    def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Return warnings about training this model on such examples."""
-        with self.guard.call("inspector.warnings") as call:
-            warnings = self.inspector.warnings(features)
-            call.expect(warnings, list[str])
-        return warnings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardedEngine:
-    """Implements `Engine` around another one."""
-
-    guard: Guard
-    engine: Engine
-
-    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
-        """Stream one answer."""
-        with self.guard.call("engine.generate") as call:
-            for chunk in self.engine.generate(model, prompt, sampling):
-                call.expect(chunk, Chunk)
-                yield chunk
-
-    def close(self) -> None:
-        """End it and free its memory."""
-        with self.guard.call("engine.close"):
-            self.engine.close()
 
 
 def _require_new_names(name: str, backend: object) -> None:

@@ -100,12 +100,12 @@ class OpenAIBackend:
         if base_model.startswith(("./", "../", "/")) or not base_model.strip():
             raise BaseModelMissing(
                 f"{base_model[:100]!r} is no model of a server",
-                "name one that the server trains, or write `backend: local-gpu`",
+                "Name one that the server trains, or write `backend: local-gpu`.",
             )
         if revision is not None:
             raise BaseModelMissing(
                 "a server's models have no revision",
-                "remove `revision`, and name a dated snapshot in `base_model`",
+                "Remove `revision`, and name a dated snapshot in `base_model`.",
             )
         return BaseModel(
             reference=base_model,
@@ -269,7 +269,8 @@ class OpenAIBackend:
                 if not error.is_missing:
                     raise
                 raise ModelMissing(
-                    f"{self._server} has no model {model_id}", "there is nothing to delete"
+                    f"{self._server} has no model {model_id}",
+                    "Take another model: there is nothing to delete.",
                 ) from error
 
     @cached_property

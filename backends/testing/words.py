@@ -37,7 +37,7 @@ class WordInspector:
     def check(self, example: Mapping[str, Json]) -> None:
         """Refuse an example with the refused word."""
         if self.refused is not None and self.refused in json.dumps(example, ensure_ascii=False):
-            raise BackendError(f"the trainer refuses {self.refused!r}", "take the word out")
+            raise BackendError(f"the trainer refuses {self.refused!r}", "Take the word out.")
 
     def all_pass(self, lines: bytes) -> bool:
         """Say yes where the refused word is nowhere."""

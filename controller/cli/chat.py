@@ -18,7 +18,6 @@ from controller.cli.common import (
     json_option,
     print_json,
     project_of,
-    reason_of,
     wants_json,
 )
 from controller.data.transforms.normalise import normal_text
@@ -85,7 +84,7 @@ def command(
         try:
             _show(talk.ask(_readable(line), with_base=with_base), thinking=thinking)
         except PromptRefused as error:
-            click.echo(f"! {escape_control(reason_of(error))}", err=True)
+            click.echo(f"! {escape_control(error.one_line)}", err=True)
 
 
 class _Talk:

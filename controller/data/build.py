@@ -100,8 +100,7 @@ def _decided(
         return select_examples(spool, order.data, files, note, order.recipe)
     except DataError as error:
         field = f"data.{error.field}"
-        problem = Problem(file=order.file, field=field, message=error.message, remedy=error.remedy)
-        raise InvalidInput([problem]) from None
+        raise InvalidInput([error.problem(file=order.file, field=field)]) from None
 
 
 def _prepare(

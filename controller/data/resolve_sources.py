@@ -85,18 +85,11 @@ def find_sources(data: Data, *, file: str, folder: Path, places: DataPaths) -> l
         except _OfFile as error:
             problems.append(error.problem)
         except SourceUnavailable as error:
-            unread.append(
-                Problem(file=file, field=name, message=error.message, remedy=error.remedy)
-            )
+            unread.append(error.problem(file=file, field=name))
         except DataError as error:
-            problems.append(
-                Problem(
-                    file=file,
-                    field=f"{name}.{error.field or source.place}",
-                    message=error.message,
-                    remedy=error.remedy,
-                )
-            )
+            field = f"{name}.{error.field or source.place}"
+            # A line of what was fetched is not a line of the spec.
+            problems.append(replace(error.problem(file=file, field=field), line=None))
         else:
             given += found
             problems += _misplaced(source, name, file, {one.file.kind for one in found})
@@ -218,9 +211,7 @@ def _look(
             in_part=in_part,
         )
     except DataError as error:
-        raise _OfFile(
-            Problem(file=found.shown, line=error.line, message=error.message, remedy=error.remedy)
-        ) from None
+        raise _OfFile(error.problem(file=found.shown)) from None
     except OSError as error:
         raise _OfFile(
             Problem(file=found.shown, message=f"cannot be read: {error.strerror}")

@@ -111,8 +111,7 @@ def resolve(
             policy = error.exit_code == ExitCode.REFUSED
             unresolved[name] = invalid(name, error.problems, policy=policy)
         except BackendError as error:
-            problem = Problem(file=loaded.file, message=error.message, remedy=error.remedy)
-            unresolved[name] = invalid(name, [problem])
+            unresolved[name] = invalid(name, [error.problem(file=loaded.file)])
     unchanged.save()
     return Resolved(desired=desired, requests=requests, datasets=datasets, unresolved=unresolved)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
+from backends.did_you_mean import did_you_mean, use_one_of
 from controller.errors import ExitCode, FtctlError, InvalidInput, PlanStale
 from controller.lockfile.model import Entry, Lockfile
 from controller.lockfile.store import LockedLockfile
@@ -127,8 +128,9 @@ def _resolved(name: str, prepared: PreparedRun) -> Desired:
     if unresolved is not None:
         raise FtctlError(f"{name}: {unresolved.reason}", unresolved.remedy)
     if name not in prepared.desired:
-        known = ", ".join(sorted([*prepared.desired, *prepared.resolved.unresolved])) or "none"
-        raise FtctlError(f"no spec is called {name!r}", f"Declared: {known}")
+        known = sorted([*prepared.desired, *prepared.resolved.unresolved])
+        remedy = did_you_mean(name, known) or use_one_of(known)
+        raise FtctlError(f"no spec is called {name!r}", remedy)
     return prepared.desired[name]
 
 

@@ -12,11 +12,11 @@ from pydantic import Field, ValidationError
 
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
+from backends.excerpt import clipped, excerpt
 from controller.canonical import digest
 from controller.errors import InvalidInput, Problem
 from controller.repository_files import CannotRead, read_inside
 from controller.spec.base import NonEmpty, Strict
-from controller.spec.excerpt import clipped, excerpt
 from controller.spec.load import translate
 from controller.spec.model import DEFAULT_ENDPOINT
 from controller.spec.yaml import MAX_BYTES, parse_yaml
@@ -91,8 +91,7 @@ def load_settings(root: Path) -> Settings:
     except FileNotFoundError:
         return Settings()
     except CannotRead as error:
-        problem = Problem(file=FILE, message=error.message, remedy=error.remedy)
-        raise InvalidInput([problem]) from None
+        raise InvalidInput([error.problem(file=FILE)]) from None
     if not re.sub(rb"#[^\n]*", b"", text).strip():
         return Settings()
     document, problems = parse_yaml(text, FILE)

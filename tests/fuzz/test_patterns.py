@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from backends.did_you_mean import did_you_mean
 from controller.data.readers.text import border
 from controller.data.sources.globs import has_wildcard
-from controller.data.suggestions import did_you_mean
 from controller.data.transforms.html_to_text import html_to_text
 from controller.data.transforms.pii.detect import find
 from controller.evaluate.gate import parse_condition

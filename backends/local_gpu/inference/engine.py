@@ -111,7 +111,7 @@ class LocalEngine:
     def _living(self) -> "_Child":
         with self._lock:
             if self._closed:
-                raise BackendError("the engine was closed", "open another")
+                raise BackendError("the engine was closed", "Open another.")
             if self._child.process.poll() is not None:
                 self._child.close()
                 self._child = _Child(self._state, self._base_model)

@@ -44,7 +44,7 @@ def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
         raise BackendError(
             # The part before an @ may be a password.
             f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is no address of a server",
-            "write it like https://api.openai.com/v1, in ftctl.yaml or in OPENAI_BASE_URL",
+            "Write it like https://api.openai.com/v1, in ftctl.yaml or in OPENAI_BASE_URL.",
         )
     return url
 
@@ -61,7 +61,7 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
         place = f" or in {endpoint.env_file.name}" if endpoint.env_file else ""
         raise CredentialsMissing(
             f"endpoint {endpoint.name}: no key: the variable {endpoint.api_key_env} is not set",
-            f"set {endpoint.api_key_env} in the environment{place}",
+            f"Set {endpoint.api_key_env} in the environment{place}.",
         )
     _require_header(key, endpoint.api_key_env, endpoint)
     return Settings(
@@ -112,7 +112,7 @@ def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
         raise BackendError(
             f"endpoint {endpoint.name}: what {variable} holds is no key: its character {wrong} of "
             f"{len(value)} is a blank, a line break or no ASCII character",
-            f"set {variable} to the key alone, as the service shows it",
+            f"Set {variable} to the key alone, as the service shows it.",
         )
 
 
@@ -128,7 +128,7 @@ def _env_file(endpoint: Endpoint) -> Mapping[str, str | None]:
     if file is not None and not file.resolve().is_relative_to(file.parent.resolve()):
         raise BackendError(
             f"{file.name} leaves the repository through a link",
-            "copy the file in its place, or set the variables in the environment",
+            "Copy the file in its place, or set the variables in the environment.",
         )
     try:
         dotenv = importlib.import_module("dotenv")

@@ -9,14 +9,14 @@ from backends.contract.errors import BackendError
 from backends.openai.api.protocol import NOT_THE_API, Body, OutcomeUnknown, Rejected, clean, texts
 
 ELSEWHERE: Final = (
-    "train it on your own GPU (`backend: local-gpu`), or at another server (`endpoint: NAME` in "
-    "the spec, declared in ftctl.yaml)"
+    "Train it on your own GPU (`backend: local-gpu`), or at another server (`endpoint: NAME` in "
+    "the spec, declared in ftctl.yaml)."
 )
 _SLOWER: Final = "wait a few minutes and run the same command again"
 _CREDIT: Final = (
     "add credit or raise the limit in the service's billing settings; waiting does not help"
 )
-_PROJECT: Final = "check `organization` and `project` of the endpoint, and which the key is for"
+_PROJECT: Final = "Check `organization` and `project` of the endpoint, and which the key is for."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,8 @@ _SAID: Final = (
     _Known(
         codes=frozenset({"model_not_available"}),
         what="does not train that base model",
-        remedy="name a dated snapshot that the server trains "
-        f"(`base_model: gpt-4o-mini-2024-07-18`), or {ELSEWHERE}",
+        remedy="Name a dated snapshot that the server trains "
+        f"(`base_model: gpt-4o-mini-2024-07-18`), or {ELSEWHERE}.",
     ),
     _Known(
         codes=frozenset({"unsupported_country_region_territory"}),
@@ -59,13 +59,13 @@ _SAID: Final = (
         codes=frozenset({"ip_not_authorized"}),
         marks=("virtual network/firewall", "ip address is not", "ip is not authorized"),
         what="does not take requests from this network",
-        remedy="add this machine's address to those that the resource or project allows",
+        remedy="Add this machine's address to those that the resource or project allows.",
     ),
     _Known(
         codes=frozenset({"permissiondenied", "authorizationfailed"}),
         statuses=frozenset({401, 403}),
         what="finds a role missing",
-        remedy="in Azure, give the key's owner the role Cognitive Services OpenAI Contributor",
+        remedy="In Azure, give the key's owner the role Cognitive Services OpenAI Contributor.",
     ),
     _Known(
         codes=frozenset({"mismatched_organization", "mismatched_project", "invalid_organization"}),
@@ -77,19 +77,19 @@ _SAID: Final = (
     _Known(
         marks=("does not have access to model",),
         what="does not let this project use the model",
-        remedy="allow the model in the project's settings at the service, or use another key",
+        remedy="Allow the model in the project's settings at the service, or use another key.",
     ),
     _Known(
         codes=frozenset({"token_expired", "expired_token"}),
         marks=("token has expired", "token is expired", "key has expired"),
         statuses=frozenset({401, 403}),
         what="finds that the key has expired",
-        remedy="make a new key at the service, and put it where the old one was",
+        remedy="Make a new key at the service, and put it where the old one was.",
     ),
     _Known(
         codes=frozenset({"account_deactivated"}),
         what="has closed the account of this key",
-        remedy="ask the service's support, or use another key",
+        remedy="Ask the service's support, or use another key.",
     ),
     _Known(
         codes=frozenset({"unknown_url"}),
@@ -101,12 +101,12 @@ _SAID: Final = (
     _Known(
         marks=("no such file object",),
         what="does not have the file",
-        remedy="files belong to one project: check the key's, and run the same command again",
+        remedy="Files belong to one project: check the key's, and run the same command again.",
     ),
     _Known(
         codes=frozenset({"model_not_found"}),
         what="has no such model",
-        remedy="check `base_model`, and whether the key's project may use it",
+        remedy="Check `base_model`, and whether the key's project may use it.",
     ),
 )
 _BY_STATUS: Final = {
@@ -173,7 +173,7 @@ def job_rejection_error(error: Rejected, server: str, *, lacks_training_type: bo
     found = rejection_error(error, server)
     unknown = not any(one.fits(error) for one in _SAID) and not error.is_purse_empty
     if lacks_training_type and error.is_api_error and error.status in _INVALID and unknown:
-        return BackendError(found.message, f"{_TRAINING_TYPE}\nOtherwise {found.remedy}")
+        return BackendError(found.message, f"{_TRAINING_TYPE}\nOtherwise {found.remedy}.")
     return found
 
 
@@ -212,11 +212,11 @@ def no_answer_error(error: OutcomeUnknown, server: str) -> BackendError:
     if not error.sent:
         return BackendError(
             f"{server} cannot be reached: {error.reason}",
-            "check `base_url` and the network, then run the same command again",
+            "Check `base_url` and the network, then run the same command again.",
         )
     return BackendError(
         f"{server} gave no usable answer: {error.reason}",
-        "run the same command again in a few minutes",
+        "Run the same command again in a few minutes.",
     )
 
 

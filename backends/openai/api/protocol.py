@@ -146,7 +146,7 @@ def clean(text: object, secret: str = "") -> str:
 
 NOT_THE_API: Final = Cause(
     what="does not speak the OpenAI API there",
-    remedy="check `base_url`: it usually ends in /v1, at Azure in /openai/v1/",
+    remedy="Check `base_url`: it usually ends in /v1, at Azure in /openai/v1/.",
 )
 
 

@@ -202,7 +202,7 @@ class ChatCompletions:
             if spared and sampling.thinking:
                 raise BackendError(
                     f"{self._server} cannot be told that a model thinks: {error.message}",
-                    "ask without thinking, or use a server that takes `chat_template_kwargs`",
+                    "Ask without thinking, or use a server that takes `chat_template_kwargs`.",
                 ) from error
             answer = self._lightened(lighter, sampling, ask)
             if spared:
@@ -276,10 +276,10 @@ class ChatCompletions:
         if isinstance(error, OutcomeUnknown):
             return to_backend_error(error, self._server)
         if error.is_missing:
-            remedy = "train it again, or use another model"
+            remedy = "Train it again, or use another model."
             if self._needs_deployment(error):
                 remedy = (
-                    "deploy it in Azure, and name the deployment in ftctl.yaml:\n"
+                    "Deploy it in Azure, and name the deployment in ftctl.yaml:\n"
                     f"endpoints: {{NAME: {{deployments: {{{model!r}: DEPLOYMENT}}}}}}\n"
                     "A deployment that was made a few minutes ago needs a moment."
                 )
@@ -287,7 +287,7 @@ class ChatCompletions:
         if is_about_prompt(error):
             return PromptRefused(
                 f"{self._server} does not answer this prompt: {error.message}",
-                "shorten the conversation" if is_too_long(error) else "ask in another way",
+                "Shorten the conversation." if is_too_long(error) else "Ask in another way.",
             )
         return to_backend_error(error, self._server)
 

@@ -63,7 +63,7 @@ def read_local(path: Path, most_bytes: int | None) -> LocalFile:
         raise BackendError(
             f"{path.name} has {size / 1e6:,.0f} MB; the server takes at most "
             f"{most_bytes / 1e6:,.0f} MB",
-            "train on fewer or shorter examples",
+            "Train on fewer or shorter examples.",
         )
     return LocalFile(path=path, name=f"ftctl-{digest.hexdigest()}.jsonl", size=size)
 
@@ -141,7 +141,7 @@ def _processed(
                 return file
             raise BackendError(
                 f"{server} is still reading the file {file.id} ({status}) after {most_s:g} s",
-                "run the same command again later: the file is not uploaded again",
+                "Run the same command again later: the file is not uploaded again.",
             )
         reason = f"{server} to read the file {file.id}"
         waiting.sleep(min(pause_s, most_s - waited_s), reason, most_s=most_s)
@@ -155,7 +155,7 @@ def _processed(
     if status in _BROKEN:
         raise BackendError(
             f"{server} cannot read the file {file.id}: {details or 'it does not say why'}",
-            "delete it there, then run the same command again",
+            "Delete it there, then run the same command again.",
         )
     return file
 

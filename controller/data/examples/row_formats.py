@@ -34,7 +34,7 @@ from controller.data.examples.tool_calls import as_json_text, in_openai_form
 from controller.data.examples.unused_keys import Reading, keys_beside, named, names_beside
 from controller.data.lookup import find_value, join_values
 from controller.data.recipes import FIRST, NEWEST
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, join_names, quote
 from controller.spec.data import Columns, Shape, joined_columns
 
 Row: TypeAlias = Mapping[str, Json]
@@ -155,7 +155,7 @@ def _cell(row: Row, name: str, part: str) -> str:
             return "" if value is None else _spelt(value, name)
         raise DataError(
             f"there is no column {quote(name)}",
-            f"{did_you_mean(name, row)}The columns are: {join_names(row)}",
+            choice(name, row),
             field=f"columns.{part}",
         )
     return _spelt(value, name)

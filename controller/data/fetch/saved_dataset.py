@@ -16,7 +16,7 @@ from backends.contract.inspector import Json
 from controller.data.errors import DataError
 from controller.data.fetch.arrow_rows import Table, TableWriter
 from controller.data.fetch.snapshot import Fetched, Memo, find_memo, new_snapshot, save_memo, stamp
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, quote
 
 _SPLITS = "dataset_dict.json"
 _STATE = "state.json"
@@ -76,7 +76,7 @@ def _folder(path: Path, shown: str, split: str | None) -> Path:
     if wanted not in names:
         raise DataError(
             f"{shown} has no split {quote(wanted)}",
-            f"{did_you_mean(wanted, names)}There are: {join_names(names)}",
+            choice(wanted, names),
             field="split",
         )
     return _inside(path, wanted, shown)

@@ -39,7 +39,7 @@ from controller.data.report import Effect, StepName
 from controller.data.select.split import Hash, hash_threshold, seeded_hash
 from controller.data.sources.source_file import Noted, NumberedRow
 from controller.data.storage.columns import HELD_OUT, NO_KEY, TRAIN, BlockBuilder, Column
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, join_names, quote
 from controller.data.transforms.normalise import (
     check,
     collapse_whitespace,
@@ -404,7 +404,7 @@ def _value(row: Row, column: str, key: str) -> bytes:
     if not found:
         raise DataError(
             f"there is no {quote(column)}, which data.held_out.{key} names",
-            f"{did_you_mean(column, row)}There are: {join_names(row)}",
+            choice(column, row),
         )
     return normal_text(value).encode() if isinstance(value, str) else canonical_json(value)
 

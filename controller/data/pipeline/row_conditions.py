@@ -12,7 +12,7 @@ from backends.contract.inspector import Json
 from controller.data.errors import DataError
 from controller.data.lookup import find_value, leads_into
 from controller.data.recipes import FIRST, NEWEST
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, quote
 from controller.spec.data import Kind
 from controller.spec.where import Condition, parse_where
 
@@ -151,7 +151,7 @@ class Conditions:
         if self._is_table and not leads_into(row, column):
             raise DataError(
                 f"there is no column {quote(column)}",
-                f"{did_you_mean(column, row)}The columns are: {join_names(row)}",
+                choice(column, row),
                 field="where",
             )
         count.lacking += 1
@@ -172,10 +172,9 @@ def refuse_unknown(where: Sequence[str], tally: Tally) -> None:
         if not count.rows:
             continue
         if count.lacking == count.rows:
-            known = join_names(tally.keys)
             raise DataError(
                 f"{quote(text)}: no row has {quote(column)}",
-                f"{did_you_mean(column, tally.keys)}There are: {known}",
+                choice(column, tally.keys),
                 field="where",
             )
         if count.lacking + count.uncomparable == count.rows:

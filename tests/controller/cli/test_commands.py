@@ -260,7 +260,7 @@ def test_the_model_for_scripts(trained):
     assert text.count("\n") == 1
     code, text = trained("model", "fqa")
     assert code == 1
-    assert "Recorded: faq" in text
+    assert "Did you mean `faq`?" in text
 
 
 def test_a_model_that_is_not_there_yet(shell):
@@ -308,7 +308,7 @@ def test_only_names_that_exist(shell):
     shell.declare()
     code, text = shell("apply", "--auto-approve", "--only", "fqa")
     assert code == 1
-    assert "Known: faq" in text
+    assert "Did you mean `faq`?" in text
 
 
 # --- init and schema --------------------------------------------------------------------------

@@ -132,13 +132,13 @@ def everything(make):
             file="finetunes/u-broken.yaml", line=line, field=field, message=message, remedy=remedy
         )
         for line, field, message, remedy in (
-            (3, "sed", "is no known key", "Did you mean `seed`?"),
+            (3, "sed", "is not a known key", "Did you mean `seed`?"),
             (7, "gate[0]", "acuracy is not measured", ""),
         )
     )
     broken = Blocked(
         name="u-broken",
-        reason="sed: is no known key; and 1 more",
+        reason="sed: is not a known key; and 1 more",
         remedy="Type `ftctl validate`.",
         block_reason=BlockReason.INPUT,
         problems=problems,

@@ -12,6 +12,7 @@ import pytest
 from backends.contract.completions import Completion
 from backends.contract.errors import BackendError, SubmissionUnknown
 from backends.contract.jobs import JobState
+from backends.registry import require_backend
 from backends.testing import FAILS, GONE_UNFINISHED, INTERRUPTED_ONCE, Crash
 from controller.errors import ExitCode, LockfileInvalid
 from controller.run import carry_out, reconcile
@@ -436,7 +437,8 @@ def test_a_job_at_a_backend_that_is_not_installed_concerns_its_fine_tune_alone(r
     repo.lockfile_path.write_text(f'{first}"backend": "elsewhere"{rest}')
 
     def opened(name: str):
-        return {"scripted": repo.backend}[name]
+        require_backend(name)
+        return repo.backend
 
     planned = prepare_run(repo.project, lambda _settings: opened)
     result = repo.run(planned=planned, wait=True)

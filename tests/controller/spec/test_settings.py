@@ -60,17 +60,17 @@ serve:
         (
             "<x>: 1",
             (
-                "ftctl.yaml:1: <x>: is no known key\n"
-                "    Known here: budget, endpoints, policies, serve"
+                "ftctl.yaml:1: <x>: is not a known key\n"
+                "    Use one of: budget, endpoints, policies, serve."
             ),
         ),
         (
             "serve:\n  base_model: [a]",
-            "ftctl.yaml:2: serve.base_model: is no known key\n    Did you mean `base_models`?",
+            "ftctl.yaml:2: serve.base_model: is not a known key\n    Did you mean `base_models`?",
         ),
         (
             "endpoints:\n  own:\n    bas_url: x",
-            "ftctl.yaml:3: endpoints.own.bas_url: is no known key\n    Did you mean `base_url`?",
+            "ftctl.yaml:3: endpoints.own.bas_url: is not a known key\n    Did you mean `base_url`?",
         ),
         (
             "endpoints:\n  own:\n    kind: open",

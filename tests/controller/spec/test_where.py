@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.spec.base import InvalidValue
+from backends.pydantic_errors import InvalidValue
 from controller.spec.where import parse_where
 
 
