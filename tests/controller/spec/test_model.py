@@ -2,8 +2,8 @@
 
 import jsonschema
 import pytest
-from backends.excerpt import SHOWN, clipped, excerpt
 
+from backends.excerpt import SHOWN, clipped, excerpt
 from controller.spec.model import Spec
 from controller.spec.schema import spec_schema
 
