@@ -1,4 +1,4 @@
-"""Graders of reinforcement training: checked for shape here, passed through as written."""
+"""Graders of reinforcement training: their shape is checked, and they are sent as written."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
 """The `hyperparameters` of an openai fine-tune: the protocol's own names, ranges and `auto`.
 
-`auto` stays `auto`: what the server chose is a fact of the build, not part of its identity.
+`auto` stays `auto`: the value that the server chose is a fact of the build, not of its identity.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True, use_attrib
 
 
 class _Common(BaseModel):
-    """What every method knows."""
+    """Settings of every method."""
 
     model_config = _STRICT
 
@@ -48,7 +48,7 @@ class _OpenCommon(BaseModel):
 
 
 class _Dpo(BaseModel):
-    """What preference training knows besides."""
+    """Further settings of preference training."""
 
     model_config = _STRICT
 
@@ -66,7 +66,7 @@ class _OpenDpo(BaseModel):
 
 
 class _Reinforcement(BaseModel):
-    """What reinforcement knows besides; its grader is checked by itself."""
+    """Further settings of reinforcement; `check_grader` checks the grader."""
 
     model_config = _STRICT
 
@@ -81,7 +81,7 @@ class _Reinforcement(BaseModel):
 
 
 class _Azure(BaseModel):
-    """What only Azure knows."""
+    """Further settings at Azure."""
 
     model_config = _STRICT
 

@@ -39,8 +39,8 @@ def check_backend(
     Args:
         backend: The backend.
         request: A job that was never submitted before; it gets an origin where it has none.
-        timeout_s: How long the job may take.
-        poll_s: Between two looks at it.
+        timeout_s: Seconds that the job may take.
+        poll_s: Seconds between two requests about the job.
 
     Raises:
         ContractBroken: With every promise that was not kept.
@@ -70,7 +70,7 @@ _ORIGIN: Final[Mapping[str, Json]] = {
     "base_model": "카페 base",
     "inputs": {"seed": 42, "limit": None},
 }
-"""What the job is asked to keep, where the request says nothing."""
+"""Origin of a request without an origin."""
 _NO_JOB: Final = "no-such-job"
 _NO_MODEL: Final = "no-such-model"
 

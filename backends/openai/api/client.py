@@ -1,7 +1,7 @@
-"""The SDK, and nothing but the SDK: each method is one call, answered in plain JSON.
+"""Calls of the SDK: each method is one request and returns plain JSON.
 
-Imported through one door, `OpenAIBackend._client`, because the SDK takes half a second to import
-and is an extra. Answers are read raw: the SDK does not check them, so whoever uses them does.
+Only `OpenAIBackend._client` imports this module, because the SDK takes half a second to import and
+is an extra. The SDK does not check answers, so callers must.
 """
 
 import threading
@@ -22,7 +22,7 @@ from backends.openai.api.waiting import Waiting
 _Answer = TypeVar("_Answer")
 
 _CALL_S: Final = 60.0
-"""For everything that is neither an upload nor an answer of a model."""
+"""Limit of requests other than uploads and answers of models."""
 _LONG_S: Final = 600.0
 _LIMITS: Final = RetryLimits(pause_s=0.5, longest_asked_s=120.0, attempts=3)
 """For requests that may be repeated; a longer pause is left to the caller."""
@@ -50,7 +50,7 @@ class Client:
         # The SDK would fill in what is None from variables, even from blank ones.
         self._sdk.organization = settings.organization
         self._sdk.project = settings.project
-        # Nobody closes a backend; its connections end with it.
+        # A backend has no close method; its connections end with it.
         weakref.finalize(self, self._sdk.close)
         self._long = self._sdk.with_options(timeout=_LONG_S)
 
@@ -65,7 +65,7 @@ class Client:
         )
 
     def create_job(self, body: Body) -> Body:
-        """Create a job. Sent exactly once, whatever happens."""
+        """Create a job; sent exactly once."""
         rest = {key: body[key] for key in body if key not in {"model", "training_file"}}
         return self._json(
             lambda: self._sdk.fine_tuning.jobs.with_raw_response.create(
@@ -87,7 +87,7 @@ class Client:
         return self._json(lambda: self._sdk.fine_tuning.jobs.with_raw_response.pause(job_id))
 
     def resume_job(self, job_id: str) -> Body:
-        """Let a paused job go on."""
+        """Let a paused job continue."""
         return self._json(lambda: self._sdk.fine_tuning.jobs.with_raw_response.resume(job_id))
 
     def list_events(self, job_id: str, *, limit: int, after: str | None) -> Body:
@@ -115,7 +115,7 @@ class Client:
         )
 
     def retrieve_file(self, file_id: str) -> Body:
-        """Return what is known of a file."""
+        """Return a file's description."""
         return self._json(lambda: self._sdk.files.with_raw_response.retrieve(file_id))
 
     def file_content(self, file_id: str) -> bytes:
@@ -156,7 +156,7 @@ class Client:
         return upload.file.model_dump(mode="json", warnings=False)
 
     def retrieve_model(self, model: str) -> Body:
-        """Return what is known of a model."""
+        """Return a model's description."""
         return self._json(lambda: self._sdk.models.with_raw_response.retrieve(model))
 
     def delete_model(self, model: str) -> Body:
@@ -164,7 +164,7 @@ class Client:
         return self._json(lambda: self._sdk.models.with_raw_response.delete(model))
 
     def chat(self, body: Body) -> tuple[Body, Mapping[str, str]]:
-        """Return a model's answer and the headers; sent once, for the caller paces."""
+        """Return a model's answer and its headers; sent once, since the caller repeats it."""
         raw = self._ask(
             lambda: self._long.chat.completions.with_raw_response.create(**_chat_arguments(body)),
             _ONCE,

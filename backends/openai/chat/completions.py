@@ -62,7 +62,7 @@ class RateLimiter:
             over.wait(min(left_s, 1.0))
 
     def close_for(self, seconds: float) -> None:
-        """Let no request pass for some seconds."""
+        """Hold all requests for some seconds."""
         with self._lock:
             self._open_s = max(self._open_s, time.monotonic() + seconds)
 
@@ -305,6 +305,6 @@ def _raise_with_number(
 
 
 def reset_seconds(text: str) -> float:
-    """Read a duration such as `1m30.5s` or `120ms`; other texts are no wait."""
+    """Return the seconds of a duration such as `1m30.5s` or `120ms`; 0 for other texts."""
     parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]*)", text)
     return sum(float(number) * _UNITS_S.get(unit or "s", 0.0) for number, unit in parts)
