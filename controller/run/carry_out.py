@@ -76,5 +76,5 @@ def _report(outcome: Outcome | None, run: Run) -> None:
 def _require_settings(run: Run) -> None:
     error = run.prepared.loaded.settings_error
     if error is not None and run.passes:
-        remedy = "What was done until then is recorded. Correct it, then `ftctl apply` again."
+        remedy = "Correct it, then `ftctl apply` again: what was done until then is recorded."
         raise FtctlError(str(error), remedy) from error

@@ -73,10 +73,8 @@ class Forgetful(ScriptedBackend):
         if key in mine:
             return super().submit(request)
         mine.add(key)
-        with self._call("submit"), self._records() as records:
-            record = self._new_record(request, len(records) + 1)
-            records.append({**record, "usd": self.price()})
-        return self.jobs[-1]
+        with self._call("submit"):
+            return self._jobs.add(request, self._script, usd=self.price())
 
 
 def _key(job) -> tuple[str, int]:

@@ -48,7 +48,7 @@ _SAID: Final = (
         codes=frozenset({"model_not_available"}),
         what="does not train that base model",
         remedy="Name a dated snapshot that the server trains, such as `base_model: "
-        f"gpt-4o-mini-2024-07-18`. {ELSEWHERE}",
+        f"gpt-4o-mini-2024-07-18`.\n{ELSEWHERE}",
     ),
     _Known(
         codes=frozenset({"unsupported_country_region_territory"}),
@@ -173,7 +173,7 @@ def job_rejection_error(error: Rejected, server: str, *, lacks_training_type: bo
     found = rejection_error(error, server)
     unknown = not any(one.fits(error) for one in _SAID) and not error.is_purse_empty
     if lacks_training_type and error.is_api_error and error.status in _INVALID and unknown:
-        return BackendError(found.message, f"{_TRAINING_TYPE}\nIf that is not it: {found.remedy}")
+        return BackendError(found.message, f"{_TRAINING_TYPE}\n{found.remedy}")
     return found
 
 

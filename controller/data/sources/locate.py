@@ -327,8 +327,8 @@ def _names_beside(place: Path, *, guess: bool = True) -> str:
         with os.scandir(place.parent) as entries:
             names = sorted(entry.name for entry in islice(entries, _NAMES_LOOKED_AT))
     except OSError:
-        return f"There is no folder {place.parent.name!r} either."
+        return f"Check the path: there is no folder {place.parent.name!r} either."
     files = [name for name in names if _unpacked_name(name)[0].lower().endswith(tuple(_KINDS))]
     meant = did_you_mean(place.name, names) if guess else ""
-    known = f"Use one of: {join_names(files)}." if files else "No data file is in that folder."
+    known = f"Use one of: {join_names(files)}." if files else "Put a data file into that folder."
     return f"{meant} {known}".lstrip()

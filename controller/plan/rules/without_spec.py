@@ -19,7 +19,7 @@ def keep_all(state: State) -> Blocked | None:
     """Keep every fine-tune where no spec is left: that looks like a mistake."""
     if state.overview.declared:
         return None
-    remedy = "Is --dir right? To forget them all, delete finetunes/ftctl.lock."
+    remedy = "Check --dir. To forget them all, delete finetunes/ftctl.lock."
     reason = "no spec is left at all, which looks like a mistake"
     return state.blocked(BlockReason.LIFECYCLE, reason, remedy)
 

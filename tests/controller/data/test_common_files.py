@@ -194,7 +194,7 @@ def base(tmp_path_factory):
     """Make a base model that reads long conversations, with the template that ftctl ships."""
     pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("bases") / "tiny"
-    return make_base(folder, SHIPPED_TEMPLATE.read_text(), max_position_embeddings=4096)
+    return make_base(folder, SHIPPED_TEMPLATE.read_text(), max_position_embeddings=1 << 16)
 
 
 @pytest.fixture
@@ -208,17 +208,14 @@ def local(typed, base, tmp_path, monkeypatch):
     return typed
 
 
-FIT = "  prepare: {max_tokens: 4000, over_length: drop}\n"
-
-
 @pytest.mark.torch
 @pytest.mark.parametrize(
     ("path", "data", "examples"),
     [
         public(KOREAN, TABLE, 11_750),
-        public(ALPACA, ONE_FILE + FIT, 985),
-        public(TOOLS, ONE_FILE + FIT, 265),
-        public(WIKI, TEXT + FIT, 1000),
+        public(ALPACA, ONE_FILE, 985),
+        public(TOOLS, ONE_FILE, 265),
+        public(WIKI, TEXT.replace("paragraph", "2000"), 552),
     ],
 )
 def test_every_row_can_be_trained_on_here(local, path, data, examples):

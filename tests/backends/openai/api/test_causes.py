@@ -102,8 +102,8 @@ def test_training_data_never_follows_a_redirect_to_another_host(server, open_bac
 @pytest.mark.parametrize(
     ("make_url", "said", "remedy"),
     [
-        (lambda port: f"https://127.0.0.1:{port}/v1", "no TLS with 127.0.0.1", "write http://"),
-        (lambda _: "http://127.0.0.1:9/v1", "nothing listens at 127.0.0.1:9", "start the server"),
+        (lambda port: f"https://127.0.0.1:{port}/v1", "no TLS with 127.0.0.1", "Write http://"),
+        (lambda _: "http://127.0.0.1:9/v1", "nothing listens at 127.0.0.1:9", "Start the server"),
         (lambda port: f"http://u:pw@127.0.0.1:{port}/x?k=s", "u:pw", None),
     ],
 )

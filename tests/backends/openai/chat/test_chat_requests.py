@@ -122,7 +122,7 @@ def test_an_answer_is_cut_where_the_context_ends(server, backend):
 @pytest.mark.parametrize(
     ("body", "remedy"),
     [
-        (TOO_LONG, "shorten"),
+        (TOO_LONG, "Shorten"),
         (error_body("The response was filtered.", "content_filter"), "another way"),
     ],
 )

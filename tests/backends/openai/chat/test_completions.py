@@ -151,7 +151,7 @@ def test_a_model_without_a_deployment_is_not_waited_for(server, open_backend):
         open_backend(kind="azure").complete(BASE, [TUNED], prompts(1), Sampling())
 
     assert len(server.requests) == 1
-    assert caught.value.remedy.startswith("deploy it in Azure")
+    assert caught.value.remedy.startswith("Deploy it in Azure")
 
 
 def test_a_base_model_answers_unless_the_server_says_that_it_has_none(server, open_backend):

@@ -255,7 +255,7 @@ def test_a_failed_job_names_the_source_lines(server, backend, make_request):
     assert error.splitlines() == [
         f"invalid_training_file: {message}",
         "data/cafe.csv:4 (example 3)",
-        "correct the examples named above, then apply again",
+        "Correct the examples named above, then apply again.",
     ]
 
 
