@@ -24,6 +24,12 @@ _TEMPLATED: Final = frozenset({"input", "reference", "content", "text"})
 """Fields whose templates the service fills in."""
 _LISTED: Final = 10
 _ROOTS: Final = ("item", "sample")
+_BRANCHES: Final = (ast.If, ast.Try, ast.IfExp, ast.BoolOp, ast.For, ast.While, ast.With)
+_SCOPES: Final = (
+    *(ast.FunctionDef, ast.Lambda, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp),
+    ast.Assert,
+)
+"""Statements and expressions in which a program may not read a key, or not the row's."""
 
 
 def template_problems(field: str, grader: Mapping[str, Json]) -> list[FieldProblem]:
@@ -125,15 +131,9 @@ def _sources(grader: Mapping[str, Json]) -> Iterator[str]:
 
 def _expressions(text: str) -> tuple[list[str], bool]:
     """Return the texts between `{{` and `}}`, and True if a `{{` is never closed."""
-    found: list[str] = []
-    start = text.find("{{")
-    while start >= 0:
-        end = text.find("}}", start + 2)
-        if end < 0:
-            return found, True
-        found.append(text[start + 2 : end].strip())
-        start = text.find("{{", end + 2)
-    return found, False
+    pieces = [piece.partition("}}") for piece in text.split("{{")[1:]]
+    is_open = not all(end for _, end, _ in pieces)
+    return [expression.strip() for expression, end, _ in pieces if end], is_open
 
 
 def _parts(expression: str) -> Path:
@@ -177,32 +177,19 @@ def _subscripts(source: str) -> Iterator[str]:
 
 
 def _keys_of(statements: Sequence[ast.stmt], name: str) -> Iterator[str]:
-    branches = (ast.If, ast.Try, ast.IfExp, ast.BoolOp, ast.For, ast.While, ast.With)
-    scopes = (
-        ast.FunctionDef,
-        ast.Lambda,
-        ast.ListComp,
-        ast.DictComp,
-        ast.SetComp,
-        ast.GeneratorExp,
-    )
     waiting: list[ast.AST] = []
     for statement in statements:
         waiting.append(statement)
         while waiting:
             node = waiting.pop()
-            if isinstance(node, (*branches, *scopes, ast.Assert)):
+            if isinstance(node, (*_BRANCHES, *_SCOPES)):
                 continue
-            if (
-                isinstance(node, ast.Subscript)
-                and isinstance(node.ctx, ast.Load)
-                and isinstance(node.value, ast.Name)
-                and node.value.id == name
-                and isinstance(node.slice, ast.Constant)
-                and isinstance(node.slice.value, str)
-            ):
-                yield node.slice.value
+            match node:
+                case ast.Subscript(
+                    value=ast.Name(id=row), slice=ast.Constant(value=str(key)), ctx=ast.Load()
+                ) if row == name:
+                    yield key
             waiting.extend(ast.iter_child_nodes(node))
-        if isinstance(statement, (*branches, ast.Return)):
+        if isinstance(statement, (*_BRANCHES, ast.Return)):
             # Statements after a branch may never be reached.
             return
