@@ -215,7 +215,7 @@ class GuardedBackend:
         with self._guard.call("complete") as call:
             answers = self._backend.complete(base_model, models, prompts, sampling)
             call.expect(answers, list[list[Completion]])
-            shape = [len(one) for one in answers]
+            shape = [len(completions) for completions in answers]
             if shape != [len(prompts)] * len(models):
                 wanted = f"{len(models)} lists of {len(prompts)}"
                 raise call.wrong(f"{len(shape)} lists of {shown(shape)} answers", wanted)

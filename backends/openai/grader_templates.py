@@ -85,7 +85,7 @@ def require_paths(row: Mapping[str, Any], paths: Sequence[Path]) -> None:
 
 def _missing(path: Path, key: str, value: object) -> BackendError:
     there = sorted(map(str, value)) if isinstance(value, Mapping) else []
-    known = use_one_of(clipped(one) for one in there[:_LISTED]) or "Add it to the row."
+    known = use_one_of(clipped(name) for name in there[:_LISTED]) or "Add it to the row."
     return BackendError(
         f"the grader reads {{{{ item.{clipped('.'.join(path))} }}}}, and the row has no "
         f"{excerpt(key)}",
@@ -123,10 +123,10 @@ def _sources(grader: Mapping[str, Json]) -> Iterator[str]:
     source = grader.get("source")
     if grader.get("type") == "python" and isinstance(source, str):
         yield source
-    inner = grader.get("graders")
-    for one in inner.values() if isinstance(inner, Mapping) else ():
-        if isinstance(one, Mapping):
-            yield from _sources(one)
+    graders = grader.get("graders")
+    for inner in graders.values() if isinstance(graders, Mapping) else ():
+        if isinstance(inner, Mapping):
+            yield from _sources(inner)
 
 
 def _expressions(text: str) -> tuple[list[str], bool]:
@@ -171,7 +171,7 @@ def _subscripts(source: str) -> Iterator[str]:
         return
     for function in tree.body:
         if isinstance(function, ast.FunctionDef) and function.name == "grade":
-            names = [one.arg for one in function.args.args]
+            names = [argument.arg for argument in function.args.args]
             if len(names) > 1:
                 yield from _keys_of(function.body, names[1])
 

@@ -126,7 +126,7 @@ def check_grader(field: str, grader: Json, *, known: bool = True) -> list[FieldP
         _GRADER.validate_python(dict(grader))
     except ValidationError as error:
         wrong = in_our_words(error, grader, list(_TYPES.values()))
-        return [*(_in_grader(field, one.problem()) for one in wrong), *problems]
+        return [*(_in_grader(field, refused.problem()) for refused in wrong), *problems]
     return [*problems, *_unknown_names(field, grader)]
 
 

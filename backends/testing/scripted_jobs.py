@@ -89,7 +89,9 @@ class ScriptedJobs:
             for record in known:
                 if _state(record) in {JobState.QUEUED, JobState.RUNNING}:
                     self._advance(record)
-            return {str(one["id"]): _job(one) for one in known if _state(one) != VANISHED}
+            return {
+                str(record["id"]): _job(record) for record in known if _state(record) != VANISHED
+            }
 
     def events(self, job_id: str) -> list[Event]:
         """Return one event for each state that a job has reached."""
@@ -119,7 +121,7 @@ class ScriptedJobs:
     def models(self) -> set[str]:
         """Return the IDs of the models that exist."""
         with self._records() as records:
-            return {_model_id(one) for one in records if _state(one) == JobState.SUCCEEDED}
+            return {_model_id(record) for record in records if _state(record) == JobState.SUCCEEDED}
 
     def delete(self, model_id: str) -> None:
         """Delete a model with its job."""

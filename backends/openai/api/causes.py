@@ -115,7 +115,7 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
         return _login(by)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Cause(
-            what=f"is behind a gateway{by} that was asked too often",
+            what=f"is behind a gateway{by} that received too many requests",
             remedy="Wait a few minutes and run the same command again.",
         )
     if status in {401, 403, 451}:
@@ -161,12 +161,12 @@ def connection_failure(error: BaseException, way: Way) -> Failure:
         way: The way to the server.
     """
     chain = list(_chain(error))
-    names = [type(one).__name__ for one in chain]
+    names = [type(link).__name__ for link in chain]
     through = f" through the proxy {way.proxy}" if way.proxy else ""
-    for one in chain:
-        if isinstance(one, ssl.SSLError):
+    for link in chain:
+        if isinstance(link, ssl.SSLError):
             # Nothing is sent before the handshake ends; after it, a request may have been sent.
-            return _tls_failure(one, way, sent="ConnectError" not in names)
+            return _tls_failure(link, way, sent="ConnectError" not in names)
     never_sent = _never_sent(set(names), way, through)
     if never_sent is not None:
         cause = Cause(what="cannot be reached", remedy=never_sent[1])
@@ -247,11 +247,11 @@ def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an exception and its chain of causes, each exception once."""
     seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__cause__ or one.__context__
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
 
 
 def _login(by: str) -> Cause:

@@ -150,7 +150,7 @@ class Client:
         except openai.APIError as error:
             raise self._reader.failure(error) from error
         except ValueError as error:
-            raise OutcomeUnknown(f"the answer is no JSON: {self._reader.clean(error)}") from error
+            raise OutcomeUnknown(f"the answer is not JSON: {self._reader.clean(error)}") from error
         if not isinstance(upload, openai.BaseModel) or upload.file is None:
             raise OutcomeUnknown("the upload ended without a file")
         return upload.file.model_dump(mode="json", warnings=False)
@@ -194,7 +194,7 @@ class Client:
             raise self._reader.failure(error) from error
         except ValueError as error:
             raise OutcomeUnknown(
-                f"a piece of the answer is no JSON: {self._reader.clean(error)}"
+                f"a piece of the answer is not JSON: {self._reader.clean(error)}"
             ) from error
 
     def repeat(
@@ -227,7 +227,7 @@ class Client:
     def _pause_reason(self, failure: Failure) -> str:
         if isinstance(failure, OutcomeUnknown):
             return f"{self._reader.host}, which did not answer: {failure.reason}"
-        return f"{self._reader.host}, which limits how often it may be asked"
+        return f"{self._reader.host}, which limits the rate of requests"
 
 
 def _chat_arguments(body: Body) -> dict[str, Any]:
@@ -244,5 +244,9 @@ def _as_piece(answer: Body) -> Body:
     """Return a whole answer as the only piece of a stream."""
     choices = answer.get("choices")
     found = choices if isinstance(choices, list) else []
-    pieces = [{**one, "delta": one.get("message")} for one in found if isinstance(one, Mapping)]
+    pieces = [
+        {**choice, "delta": choice.get("message")}
+        for choice in found
+        if isinstance(choice, Mapping)
+    ]
     return {**answer, "choices": pieces}

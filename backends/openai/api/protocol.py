@@ -6,7 +6,7 @@ promise never to pay twice depends on this difference.
 Exceptions::
 
     Rejected         a definite no: 4xx, without 408 and 409
-    OutcomeUnknown   no answer, or none that says yes or no: 408, 409, 5xx, a dropped connection, no JSON
+    OutcomeUnknown   no clear answer: 408, 409, 5xx, a dropped connection, not JSON
 """
 
 import re
@@ -159,7 +159,7 @@ def objects(page: Body) -> Sequence[Body]:
     data = page.get("data")
     if not isinstance(data, list):
         raise OutcomeUnknown("the answer is not a list", cause=NOT_THE_API)
-    return [one for one in data if isinstance(one, Mapping)]
+    return [item for item in data if isinstance(item, Mapping)]
 
 
 def read_pages(fetch: Callable[[str | None], Body], limit: int) -> Iterator[Body]:

@@ -87,9 +87,9 @@ class AnswerReader:
             parsed = json.loads(raw.content)
         except (ValueError, RecursionError):
             said = self.clean(raw.text[:80]) or "it is empty"
-            raise OutcomeUnknown(f"the answer is no JSON: {said}", cause=NOT_THE_API) from None
+            raise OutcomeUnknown(f"the answer is not JSON: {said}", cause=NOT_THE_API) from None
         if not isinstance(parsed, dict):
-            raise OutcomeUnknown("the answer is no JSON object", cause=NOT_THE_API)
+            raise OutcomeUnknown("the answer is not a JSON object", cause=NOT_THE_API)
         error = parsed.get("error")
         if error and not parsed.keys() & _OF_ANSWERS:
             # Some gateways report an error with a success status.

@@ -171,7 +171,7 @@ def _parts_of(message: Mapping[str, Any]) -> tuple[str, str]:
             inner = part.get("thinking")
             thinking += _text(inner)
             if isinstance(inner, list):
-                thinking += "".join(_text(_mapping(one).get("text")) for one in inner)
+                thinking += "".join(_text(_mapping(part).get("text")) for part in inner)
     text = text or _text(message.get("refusal"))
     said = next((found for key in _THINKING if (found := _text(message.get(key)))), "")
     return text, thinking or said
@@ -179,7 +179,7 @@ def _parts_of(message: Mapping[str, Any]) -> tuple[str, str]:
 
 def _calls_of(message: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
     calls = message.get("tool_calls")
-    found = [_call(_mapping(one)) for one in calls] if isinstance(calls, list) else []
+    found = [_call(_mapping(call)) for call in calls] if isinstance(calls, list) else []
     function = _mapping(message.get("function_call"))
     if not found and function:
         found = [_call({"function": function})]

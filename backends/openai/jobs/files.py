@@ -97,7 +97,7 @@ def ensure_file(context: SubmitContext, local: LocalFile) -> RemoteFile:
 def is_unread_file(error: Rejected) -> bool:
     """Return True if a server refused a job because it has not read the job's files yet."""
     said = f"{error.code} {error.message}".lower()
-    return error.status in _INVALID and "file" in said and any(one in said for one in _UNREAD)
+    return error.status in _INVALID and "file" in said and any(mark in said for mark in _UNREAD)
 
 
 def _processed(context: SubmitContext, file: RemoteFile) -> RemoteFile:

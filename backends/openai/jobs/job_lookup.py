@@ -49,7 +49,7 @@ class JobLookup:
         return claimed or self._likely_matches(jobs)
 
     def find_until(self, until_s: float) -> list[Body]:
-        """Look until there is a job of the key; return no job if there is none at that time."""
+        """Look until the key has a job, or until a time; return the jobs of the last look."""
         return next((found for found in self.poll(until_s) if found), [])
 
     def poll(self, until_s: float) -> Iterator[list[Body]]:

@@ -142,7 +142,9 @@ class _Submission:
         except OutcomeUnknown as error:
             return self._after_no_answer(error)
         if self._body.get("integrations") and not job.get("integrations"):
-            _log.warning("%s made the job without `tracking`: it knows none", context.server)
+            _log.warning(
+                "%s made the job without `tracking`, which it does not know", context.server
+            )
         return self._look_for(job)
 
     def _create_job(self) -> Body:
