@@ -34,7 +34,6 @@ class Plan:
     lifecycle, budget."""
     settings: str = ""
     """Digest of what a person decided in `ftctl.yaml`: the budget, and which servers are meant."""
-    budget_usd: float | None = None
     suspended: tuple[str, ...] = ()
     """Fine-tunes that are as declared, and suspended."""
     corrected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -97,7 +96,6 @@ def make_plan(
         specs=len(overview.declared),
         decisions=_Decisions(desired),
         settings=settings,
-        budget_usd=budget_usd,
         suspended=tuple(
             name for name, one in desired.items() if one.spec.lifecycle.suspend and name not in busy
         ),

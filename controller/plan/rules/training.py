@@ -85,7 +85,7 @@ def train(state: State) -> Train | None:
         return None
     desired, previous = state.desired, _previous(state)
     found = state.overview.observed.found.get(state.target, ())
-    attempt = max(_attempt(state), *(job.attempt + 1 for job in found), 1)
+    attempt = max([_attempt(state), *(job.attempt + 1 for job in found)])
     differing = diff_inputs(previous.inputs, desired.inputs) if previous else ()
     data_change = None
     if previous is not None and previous.data.train.digest != desired.data.train.digest:
