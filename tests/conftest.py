@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.local_gpu.jobs.worker_process import child_environment
+from backends.local_gpu.jobs.child_process import child_environment
 from tests.children import child
 
 GOLDEN = Path(__file__).parent / "golden"

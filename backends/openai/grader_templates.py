@@ -5,13 +5,14 @@ module compares the keys with the rows when the data is built.
 """
 
 import ast
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from backends.contract.errors import BackendError, FieldProblem
 from backends.contract.inspector import Json
+from backends.did_you_mean import did_you_mean, nearest, use_one_of
+from backends.excerpt import clipped, excerpt
 
 Path: TypeAlias = tuple[str, ...]
 """Keys from the row inwards; a list index is a number as text."""
@@ -21,7 +22,7 @@ _PARTS: Final = re.compile(r"[^.\[\]\s'\"]+")
 _PLAIN_PATH: Final = re.compile(r"[\w.\[\]'\"-]+")
 _TEMPLATED: Final = frozenset({"input", "reference", "content", "text"})
 """Fields whose templates the service fills in."""
-_SHOWN: Final = 60
+_LISTED: Final = 10
 _ROOTS: Final = ("item", "sample")
 
 
@@ -36,7 +37,7 @@ def template_problems(field: str, grader: Mapping[str, Json]) -> list[FieldProbl
     for place, text in _texts(field, grader):
         expressions, is_open = _expressions(text)
         if is_open:
-            remedy = "write {{ item.answer }} or {{ sample.output_text }}"
+            remedy = "Write {{ item.answer }} or {{ sample.output_text }}."
             problems.append(FieldProblem(field=place, message="has {{ without }}", remedy=remedy))
         for expression in expressions:
             problem = _wrong_name(place, expression)
@@ -73,20 +74,16 @@ def require_paths(row: Mapping[str, Any], paths: Sequence[Path]) -> None:
             elif isinstance(value, Sequence) and _is_index(value, key):
                 value = value[int(key)]
             else:
-                raise _missing(path, key, value, row)
+                raise _missing(path, key, value)
 
 
-def _missing(path: Path, key: str, value: object, row: Mapping[str, Any]) -> BackendError:
+def _missing(path: Path, key: str, value: object) -> BackendError:
     there = sorted(map(str, value)) if isinstance(value, Mapping) else []
-    # Skip long texts: comparing them is slow and rarely helps.
-    short = [one for one in there if len(one) <= _SHOWN] if len(key) <= _SHOWN else []
-    near = difflib.get_close_matches(key, short, n=1)
-    listed = ", ".join(one[:_SHOWN] for one in there[:10])
-    hint = f"did you mean {near[0][:_SHOWN]}? " if near else ""
-    known = f"the row has: {listed}" if value is row else f"there are: {listed}"
+    known = use_one_of(clipped(one) for one in there[:_LISTED]) or "Add it to the row."
     return BackendError(
-        f"the grader reads {{{{ item.{'.'.join(path)[:_SHOWN]} }}}}, and the row has no {key[:_SHOWN]!r}",
-        f"{hint}{known if there else 'add it to the row'}",
+        f"the grader reads {{{{ item.{clipped('.'.join(path))} }}}}, and the row has no "
+        f"{excerpt(key)}",
+        f"{did_you_mean(key, there)} {known}".lstrip(),
     )
 
 
@@ -148,19 +145,19 @@ def _parts(expression: str) -> Path:
 
 def _wrong_name(place: str, expression: str) -> FieldProblem | None:
     parts = _parts(expression)
-    shown = f"{{{{ {expression[:_SHOWN]} }}}}"
-    remedy = "write {{ item.KEY }} for a key of the row, {{ sample.output_text }} for the answer"
+    shown = f"{{{{ {clipped(expression)} }}}}"
+    remedy = "Write {{ item.KEY }} for a key of the row, {{ sample.output_text }} for the answer."
     if not parts or parts[0] not in _ROOTS:
         return FieldProblem(
             field=place, message=f"reads {shown}, which is neither item nor sample", remedy=remedy
         )
     if parts[0] == "sample" and len(parts) > 1 and parts[1] not in _SAMPLE:
-        near = difflib.get_close_matches(parts[1], _SAMPLE, n=1)
-        if near:
+        near = nearest(parts[1], _SAMPLE)
+        if near is not None:
             return FieldProblem(
                 field=place,
                 message=f"reads {shown}, which no answer has",
-                remedy=f"did you mean {{{{ sample.{near[0]} }}}}?",
+                remedy=f"Did you mean `{{{{ sample.{near} }}}}`?",
             )
     return None
 

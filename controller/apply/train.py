@@ -3,11 +3,12 @@
 import json
 
 from backends.contract.jobs import Job
-from controller.apply.context import ApplyContext, Outcome, Result, let_go, with_changes
+from controller.apply.context import ApplyContext, Result, cancel_job, with_changes
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
 from controller.lockfile.model import OpenJob
-from controller.plan.actions import Adopt, Desired, Resume, Train
+from controller.plan.actions import Adopt, Resume, Train
+from controller.plan.desired import Desired
 
 
 def train(action: Train, context: ApplyContext) -> Result:
@@ -15,13 +16,13 @@ def train(action: Train, context: ApplyContext) -> Result:
     desired = context.desired(action.name)
     request = context.request(action.name, action.attempt)
     backend = context.open_backend(desired.spec.place)
-    entry = let_go(action.name, action.cancels, context)
+    entry = cancel_job(action, context)
     job = backend.submit(request)
     opened = with_changes(entry, job=_open_job(job, desired, context))
     message = f"submitted as job {job.id}"
     if action.cancels is not None:
         message += f"; job {action.cancels.job} was cancelled"
-    return Result(outcome=Outcome(action=action, message=message), entries={action.name: opened})
+    return Result(message=message, entries={action.name: opened})
 
 
 def resume(action: Resume, context: ApplyContext) -> Result:
@@ -32,12 +33,11 @@ def resume(action: Resume, context: ApplyContext) -> Result:
     desired = context.desired(action.name)
     job = context.open_backend(desired.spec.place).submit(request)
     if job.id == action.job.id:
-        return Result(outcome=Outcome(action=action, message=f"job {job.id} continues"))
+        return Result(message=f"job {job.id} continues")
     # It vanished a moment ago. What was started in its place must be known, to be followed or ended.
     opened = with_changes(context.entry(action.name), job=_open_job(job, desired, context))
     message = f"job {action.job.id} is gone; job {job.id} was started in its place"
-    outcome = Outcome(action=action, message=message, exit_code=ExitCode.ERROR)
-    return Result(outcome=outcome, entries={action.name: opened})
+    return Result(message=message, entries={action.name: opened}, exit_code=ExitCode.ERROR)
 
 
 def adopt(action: Adopt, context: ApplyContext) -> Result:
@@ -45,12 +45,9 @@ def adopt(action: Adopt, context: ApplyContext) -> Result:
     desired = context.desired(action.name)
     backend = context.open_backend(desired.spec.place)
     backend.verify_job(context.request(action.name, action.job.attempt), action.job.id)
-    entry = let_go(action.name, action.cancels, context)
+    entry = cancel_job(action, context)
     opened = with_changes(entry, job=_open_job(action.job, desired, context))
-    return Result(
-        outcome=Outcome(action=action, message=f"took over job {action.job.id}"),
-        entries={action.name: opened},
-    )
+    return Result(message=f"took over job {action.job.id}", entries={action.name: opened})
 
 
 def _open_job(job: Job, desired: Desired, context: ApplyContext) -> OpenJob:

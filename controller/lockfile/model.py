@@ -16,8 +16,8 @@ from pydantic import (
     field_validator,
 )
 
+from backends.excerpt import dotted
 from controller.errors import LockfileInvalid
-from controller.spec.yaml import dotted
 
 FORMAT = 1
 NOTE = "Made by ftctl. Commit this file; do not edit it."

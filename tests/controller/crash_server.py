@@ -13,7 +13,6 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,15 +21,15 @@ from backends.testing import ScriptedBackend
 from controller.apply.context import ApplyContext
 from controller.apply.dispatch import apply_action
 from controller.errors import FtctlError
-from controller.lockfile.store import hold
+from controller.lockfile.store import lock_lockfile
 from controller.plan.actions import Blocked, Deferred, Restore, Resume, Train, Wait
 from controller.plan.approval import approve
 from controller.plan.plan import make_plan
 from controller.project.project import Project
 from controller.run.observe import observe
-from controller.run.prepare import prepare_run
-from controller.run.reconcile import RunOptions, run_until_settled
+from controller.run.reconcile import prepare_run, run_until_settled
 from controller.run.result import RunResult
+from controller.run.state import RunOptions
 
 DIED = 99
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate"}
@@ -98,10 +97,8 @@ class Forgetful(ScriptedBackend):
         if key in mine:
             return super().submit(request)
         mine.add(key)
-        with self._call("submit"), self._records() as records:
-            record = self._new_record(request, len(records) + 1)
-            records.append({**record, "usd": self.price()})
-        return self.jobs[-1]
+        with self._call("submit"):
+            return self._jobs.add(request, self._script, usd=self.price())
 
 
 def _key(job) -> tuple[str, int]:
@@ -164,7 +161,7 @@ class Run:
                 result = stale_walk(self)
             else:
                 options = RunOptions(approval=self.approval, wait=False)
-                result = run_until_settled(self.project, self.prepared, Quiet(), options)
+                result = run_until_settled(self.prepared, Quiet(), options)
         except FtctlError as error:
             return {"error": str(error)}
         desired = prepare_run(
@@ -209,15 +206,16 @@ def stale_walk(run: Run) -> RunResult:
     moved = True
     while moved:
         moved = False
-        with hold(run.project.root, run.project.state, timeout_s=60.0, purpose="test") as ledger:
-            observed = observe(resolved, ledger.lockfile, run.prepared.open_backend, run.project)
-            plan = make_plan(resolved.desired, ledger.lockfile, observed)
+        with lock_lockfile(
+            run.project.root, run.project.state, timeout_s=60.0, purpose="test"
+        ) as locked:
+            observed = observe(resolved, locked.lockfile, run.prepared.open_backend, run.project)
+            plan = make_plan(resolved.desired, locked.lockfile, observed)
             context = ApplyContext(
                 project=run.project,
-                ledger=ledger,
+                lockfile=locked,
                 resolved=resolved,
                 open_backend=run.prepared.open_backend,
-                now=lambda: datetime.now(UTC),
             )
             for action in plan.actions:
                 if action.name in result.failed or isinstance(action, Wait):
@@ -226,7 +224,7 @@ def stale_walk(run: Run) -> RunResult:
                     continue
                 result.outcomes.append(apply_action(action, context))
                 moved = moved or not isinstance(action, Blocked | Deferred | Resume)
-            for name, entry in ledger.entries.items():
+            for name, entry in locked.entries.items():
                 if entry.job is not None and entry.job.id in plan.jobs:
                     result.waiting[name] = plan.jobs[entry.job.id]
     return result

@@ -33,8 +33,8 @@ from backends.local_gpu.inference.prompts import (
     wants_answer,
     with_reference,
 )
-from backends.local_gpu.jobs.run_dir import encode
-from backends.local_gpu.jobs.worker_process import exit_if_orphaned
+from backends.local_gpu.jobs.child_process import exit_if_orphaned
+from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.adapters import WEIGHTS, read_adapter
 from backends.local_gpu.models.model_folders import base_folder, device, load_model, precision
 from backends.local_gpu.templates.messages import Conversation
@@ -75,19 +75,19 @@ def main(folder: Path) -> int:
     except BackendError as error:
         kind = type(error).__name__
         said = {"kind": kind, "message": error.message, "remedy": error.remedy}
-        write_atomic(folder / "answers.json", encode({"error": said}))
+        write_atomic(folder / "answers.json", json_bytes({"error": said}))
         return 1
     except torch.OutOfMemoryError as error:
         traceback.print_exc()
         said = {
             "kind": "BackendError",
             "message": f"out of memory while completing: {error}",
-            "remedy": "use a smaller base model, or lower max_tokens",
+            "remedy": "Use a smaller base model, or lower max_tokens.",
         }
-        write_atomic(folder / "answers.json", encode({"error": said}))
+        write_atomic(folder / "answers.json", json_bytes({"error": said}))
         return 1
     plain = [[asdict(one) for one in of_model] for of_model in answers]
-    write_atomic(folder / "answers.json", encode({"answers": plain}))
+    write_atomic(folder / "answers.json", json_bytes({"answers": plain}))
     return 0
 
 
@@ -158,7 +158,7 @@ def _with_adapter(model: PreTrainedModel, one: Mapping[str, Any], base: Path) ->
     """
     weights = Path(one["folder"]) / WEIGHTS
     if not weights.exists():
-        raise ModelMissing(f"the weights of {one['id']} are gone: {weights}", "train it again")
+        raise ModelMissing(f"the weights of {one['id']} are gone: {weights}", "Train it again.")
     before = _probe(model)
     try:
         config, values = read_adapter(weights.parent, base, model)
@@ -168,7 +168,7 @@ def _with_adapter(model: PreTrainedModel, one: Mapping[str, Any], base: Path) ->
     except Exception as error:  # torn files and foreign ones fail in many ways
         raise BackendError(
             f"the adapter of {one['id']} cannot be loaded: {error}",
-            f"its folder is damaged ({one['folder']}): train it again with `ftctl retry NAME`",
+            f"Train it again with `ftctl retry NAME`: its folder is damaged ({one['folder']}).",
         ) from error
     expected = {
         name.replace(".default", "") for name, _ in adapted.named_parameters() if ".lora_" in name
@@ -178,12 +178,12 @@ def _with_adapter(model: PreTrainedModel, one: Mapping[str, Any], base: Path) ->
         raise BackendError(
             f"the adapter of {one['id']} does not fit the base model "
             f"(missing: {missing}, unknown: {unknown})",
-            "use the base model that it was trained from",
+            "Use the base model that it was trained from.",
         )
     if torch.equal(before, _probe(adapted)):
         raise BackendError(
             f"the adapter of {one['id']} changes nothing on the base model",
-            "train it again with `ftctl retry NAME`",
+            "Train it again with `ftctl retry NAME`.",
         )
     adapted.eval()
     return adapted
@@ -274,7 +274,7 @@ def _require_room(places: Sequence[int], lengths: npt.NDArray[np.int64], longest
         return
     more = f" (and {len(over) - 1} more)" if len(over) > 1 else ""
     first = f"prompt {places[over[0]] + 1} has {lengths[over[0]]} tokens{more}"
-    raise PromptRefused(f"{first}; the base model reads {longest}", "shorten the prompt")
+    raise PromptRefused(f"{first}; the base model reads {longest}", "Shorten the prompt.")
 
 
 def _settings(chat: Chat, sampling: Mapping[str, Any], room: int) -> GenerationConfig:

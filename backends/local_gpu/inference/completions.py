@@ -18,15 +18,9 @@ from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel
-from backends.local_gpu.jobs.run_dir import (
-    NAME,
-    RunDir,
-    encode,
-    log_tail,
-    read_json,
-    read_request,
-)
-from backends.local_gpu.jobs.worker_process import child_environment
+from backends.local_gpu.jobs.child_process import child_environment, log_tail
+from backends.local_gpu.jobs.run_dir import NAME, RunDir, read_request
+from backends.local_gpu.json_files import json_bytes, read_json
 
 _PATIENCE_S: Final = 10.0
 """How long an interrupted child may take to end."""
@@ -53,7 +47,7 @@ def complete(
         "sampling": asdict(sampling),
     }
     try:
-        (folder / "request.json").write_bytes(encode(request))
+        (folder / "request.json").write_bytes(json_bytes(request))
         _run(folder)
         return _answers(folder)
     finally:
@@ -70,7 +64,7 @@ def run_of_model(state: Path, model_id: str) -> RunDir:
     run = RunDir(path=state.absolute() / "runs" / name)
     if not (model_id.startswith("ft:") and NAME.fullmatch(name) and run.result.exists()):
         raise ModelMissing(
-            f"this machine has no model {model_id}", "train it here, or use another model"
+            f"this machine has no model {model_id}", "Train it here, or use another model."
         )
     return run
 
@@ -84,13 +78,15 @@ def trained_model(state: Path, model_id: str, base_model: BaseModel) -> Mapping[
     """
     run = run_of_model(state, model_id)
     if not (run.model / "provenance.json").exists():
-        raise ModelMissing(f"the folder of model {model_id} is gone: {run.model}", "train it again")
+        raise ModelMissing(
+            f"the folder of model {model_id} is gone: {run.model}", "Train it again."
+        )
     request = read_request(run)
     if request.base_model.identity != base_model.identity:
         raise BackendError(
             f"{model_id} was trained from {request.base_model.identity}, "
             f"not from {base_model.identity}",
-            "complete with the base model that it was trained from",
+            "Complete with the base model that it was trained from.",
         )
     settings = request.hyperparameters
     return {
@@ -130,7 +126,7 @@ def _run(folder: Path) -> None:
         name = signal.Signals(-status).name
         raise BackendError(
             f"the process that completes prompts was ended by {name}",
-            "most often memory ran out: use a smaller base model or fewer prompts at once",
+            "Use a smaller base model or fewer prompts at once: most often memory ran out.",
         )
 
 

@@ -28,9 +28,9 @@ from backends.contract.completions import Chunk, Prompt, Sampling
 from backends.contract.errors import BackendError
 from backends.contract.jobs import BaseModel
 from backends.local_gpu.inference.completions import error_of, trained_model
-from backends.local_gpu.jobs.devices import CPU, DEVICE, visible
-from backends.local_gpu.jobs.run_dir import encode, log_tail
-from backends.local_gpu.jobs.worker_process import child_environment
+from backends.local_gpu.jobs.child_process import child_environment, log_tail
+from backends.local_gpu.jobs.devices import CPU, DEVICE, visible_devices
+from backends.local_gpu.json_files import json_bytes
 
 Message: TypeAlias = Mapping[str, Any]
 """One line, in or out; see `engine_child`."""
@@ -111,7 +111,7 @@ class LocalEngine:
     def _living(self) -> "_Child":
         with self._lock:
             if self._closed:
-                raise BackendError("the engine was closed", "open another")
+                raise BackendError("the engine was closed", "Open another.")
             if self._child.process.poll() is not None:
                 self._child.close()
                 self._child = _Child(self._state, self._base_model)
@@ -129,7 +129,7 @@ class _Child:
         root = state.absolute() / "engines"
         root.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(dir=root))
-        (self._folder / "request.json").write_bytes(encode({"base_model": asdict(base_model)}))
+        (self._folder / "request.json").write_bytes(json_bytes({"base_model": asdict(base_model)}))
         self.process = _start(self._folder)
         self._numbers = itertools.count()
         self._waiting: dict[int, queue.SimpleQueue[Message]] = {}
@@ -202,24 +202,24 @@ class _Child:
     def _death(self) -> Message:
         """Say how the process ended."""
         if self._closing:
-            return _said("the engine was closed", "open another")
+            return _said("the engine was closed", "Open another.")
         status = self.process.returncode
         if status < 0:
             name = signal.Signals(-status).name
             return _said(
                 f"the process that keeps the models was ended by {name}",
-                "ask again, which starts it anew; most often memory ran out: use a smaller base "
-                "model or ask for less at once",
+                "Ask again, which starts it anew; most often memory ran out: use a smaller base "
+                "model or ask for less at once.",
             )
         tail = "\n".join(log_tail(self._folder / "log.txt"))
         return _said(
             f"the process that keeps the models died; its last words:\n{tail}",
-            "ask again, which starts it anew",
+            "Ask again, which starts it anew.",
         )
 
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:
-    device = visible(environ)[-1]
+    device = visible_devices(environ)[-1]
     # An empty list hides every GPU from an engine that was given the CPU.
     chosen = {DEVICE: device, "CUDA_VISIBLE_DEVICES": "" if device == CPU else device}
     module = ["-P", "-m", "backends.local_gpu.inference.engine_worker", str(folder)]

@@ -213,12 +213,12 @@ def _row(chat: Chat, network: Network, message: Message) -> Row:
     longest = getattr(config, "max_position_embeddings", None)
     prompt, reader = _asked(chat, conversation, longest, thinking=sampling["thinking"])
     if not prompt:
-        raise PromptRefused("the prompt has no tokens", "say something")
+        raise PromptRefused("the prompt has no tokens", "Say something.")
     # An answer ends where the model's reading does, as at the hosted service.
     room = sampling["max_tokens"] if longest is None else longest - len(prompt)
     if room < 1:
         said = f"the prompt has {len(prompt)} tokens; the base model reads {longest}"
-        raise PromptTooLong(said, "shorten the prompt")
+        raise PromptTooLong(said, "Shorten the prompt.")
     adapted = model is not None and model["adapter"]
     return Row(
         id=message["id"],
@@ -252,7 +252,7 @@ def _asked(
         beyond = longest is not None and chat.is_beyond(conversation, longest)
     if beyond:
         said = f"the prompt has far more than the {longest} tokens that the base model reads"
-        raise PromptTooLong(said, "shorten the prompt")
+        raise PromptTooLong(said, "Shorten the prompt.")
     with _showing():
         prompt = chat.prompt(conversation, thinking=wished)
         reader = chat.reader(conversation, thinking=wished)
@@ -271,7 +271,7 @@ def _showing() -> Iterator[None]:
         raise PromptRefused(error.message, error.remedy) from error
     except Exception as error:  # templates are programs, which fail in many ways
         raise PromptRefused(
-            f"the chat template cannot show this conversation: {error!r}", "change the messages"
+            f"the chat template cannot show this conversation: {error!r}", "Change the messages."
         ) from error
 
 
@@ -301,7 +301,7 @@ def _said(error: Exception) -> Message:
         return {"kind": kind, "message": error.message, "remedy": error.remedy}
     if isinstance(error, torch.OutOfMemoryError):
         message = f"out of memory while answering: {error}"
-        remedy = "use a smaller base model, ask for less at once, or lower max_tokens"
+        remedy = "Use a smaller base model, ask for less at once, or lower max_tokens."
         return {"kind": "BackendError", "message": message, "remedy": remedy}
     message = f"the question cannot be answered: {type(error).__name__}: {error}"
     return {"kind": "BackendError", "message": message, "remedy": ""}

@@ -38,7 +38,7 @@ class Network:
         weights = folder / WEIGHTS
         if not weights.exists():
             raise ModelMissing(
-                f"the weights of {asked['id']} are gone: {weights}", "train it again"
+                f"the weights of {asked['id']} are gone: {weights}", "Train it again."
             )
         # A model that was deleted and trained again has the same ID. peft allows no dots in a name.
         file = weights.stat()
@@ -84,11 +84,11 @@ class Network:
                 raise _OtherExperts(
                     f"the adapter of {asked['id']} changes other parameters of the experts than "
                     "adapters that are answering now",
-                    "ask again in a moment",
+                    "Ask again in a moment.",
                 ) from error
             raise BackendError(
                 f"the adapter of {asked['id']} cannot be loaded: {error}",
-                f"its folder is damaged ({weights.parent}): train it again with `ftctl retry NAME`",
+                f"Train it again with `ftctl retry NAME`: its folder is damaged ({weights.parent}).",
             ) from error
 
     def _remove(self, name: str) -> None:
@@ -141,10 +141,10 @@ def _check(model: PeftModel, stored: Mapping[str, torch.Tensor], name: str, mode
         raise BackendError(
             f"the adapter of {model_id} does not fit the base model "
             f"(missing: {missing}, unknown: {unknown})",
-            "use the base model that it was trained from",
+            "Use the base model that it was trained from.",
         )
     if not any(tensor.any() for key, tensor in stored.items() if ".lora_B" in key):
         raise BackendError(
             f"the adapter of {model_id} changes nothing on the base model",
-            "train it again with `ftctl retry NAME`",
+            "Train it again with `ftctl retry NAME`.",
         )

@@ -97,14 +97,14 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return Cause(
             what=f"is behind a proxy that wants a password{through and f', {way.proxy}'}",
-            remedy="put it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
+            remedy="Put it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
         )
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return Cause(
             what=f"is behind a proxy{by} that lets no body of this size through",
             remedy=(
-                "have its limit raised (nginx: `client_max_body_size`), use an address without "
-                "it, or train on fewer examples"
+                "Have its limit raised (nginx: `client_max_body_size`), use an address without "
+                "it, or train on fewer examples."
             ),
         )
     if status in _NO_SUCH_ADDRESS:
@@ -114,21 +114,21 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Cause(
             what=f"is behind a gateway{by} that was asked too often",
-            remedy="wait a few minutes and run the same command again",
+            remedy="Wait a few minutes and run the same command again.",
         )
     if status in {401, 403, 451}:
         return Cause(
             what=f"is behind a firewall or proxy{by} that blocks the request",
             remedy=(
-                f"ask who runs this network, or the gateway, to let requests to {way.host} "
-                "through; the page comes from there, not from the API, so the key may be right"
+                f"Ask who runs this network, or the gateway, to let requests to {way.host} "
+                "through; the page comes from there, not from the API, so the key may be right."
             ),
         )
     return Cause(
         what=f"does not speak the OpenAI API there: a web page{by} answered{through}",
         remedy=(
-            "check `base_url`: it usually ends in /v1. If it is right, this network answers in "
-            "the server's place: open any web page in a browser and log in"
+            "Check `base_url`: it usually ends in /v1. If it is right, this network answers in "
+            "the server's place: open any web page in a browser and log in."
         ),
     )
 
@@ -140,13 +140,13 @@ def redirect_cause(way: Way, location: str) -> Cause:
     if parts.hostname == way.host:
         return Cause(
             what=f"moves what is asked to {place}",
-            remedy="write that address in `base_url`, up to the part that ends in /v1",
+            remedy="Write that address in `base_url`, up to the part that ends in /v1.",
         )
     return Cause(
         what=f"sends requests to another host, {place}",
         remedy=(
-            "if that is a login page, log in to this network or gateway; if the server has moved, "
-            "write its address in `base_url`"
+            "If that is a login page, log in to this network or gateway; if the server has moved, "
+            "write its address in `base_url`."
         ),
     )
 
@@ -174,7 +174,7 @@ def connection_failure(error: BaseException, way: Way) -> Failure:
         return Failure(reason="no answer came in time")
     seen = next((name for name in names if name not in _WRAPPERS), names[-1])
     if {"ConnectError", "UnsupportedProtocol"} & set(names):
-        remedy = "check `base_url` and the network, then run the same command again"
+        remedy = "Check `base_url` and the network, then run the same command again."
         cause = Cause(what="cannot be reached", remedy=remedy)
         return Failure(reason=f"no connection{through} ({seen})", cause=cause, sent=False)
     return Failure(reason=f"the connection broke off ({seen})")
@@ -184,9 +184,9 @@ def _unknown_name(way: Way, through: str) -> tuple[str, str]:
     del through
     return (
         f"the name {way.proxy or way.host} is not known here (DNS)",
-        "check the host in `base_url`, and this machine's network and DNS"
+        "Check the host in `base_url`, and this machine's network and DNS."
         if not way.proxy
-        else "check HTTPS_PROXY, and this machine's network and DNS",
+        else "Check HTTPS_PROXY, and this machine's network and DNS.",
     )
 
 
@@ -195,7 +195,7 @@ def _refused_by_proxy(way: Way, through: str) -> tuple[str, str]:
     return (
         f"the proxy {way.proxy or 'in between'} does not let the request through",
         (
-            "check HTTPS_PROXY and its password; where no proxy is needed for this host: "
+            "Check HTTPS_PROXY and its password; where no proxy is needed for this host: "
             f"NO_PROXY={way.host}"
         ),
     )
@@ -205,9 +205,9 @@ def _nothing_listens(way: Way, through: str) -> tuple[str, str]:
     del through
     return (
         f"nothing listens at {way.proxy or _place(way.url)}",
-        "check HTTPS_PROXY, or the proxy itself"
+        "Check HTTPS_PROXY, or the proxy itself."
         if way.proxy
-        else "start the server, or check host and port in `base_url`",
+        else "Start the server, or check host and port in `base_url`.",
     )
 
 
@@ -215,8 +215,8 @@ def _no_connection_in_time(way: Way, through: str) -> tuple[str, str]:
     return (
         f"{way.host} did not take the connection{through} in time",
         (
-            "check the network: a firewall may drop such connections. Where a proxy is needed, "
-            "set HTTPS_PROXY"
+            "Check the network: a firewall may drop such connections. Where a proxy is needed, "
+            "set HTTPS_PROXY."
         ),
     )
 
@@ -239,7 +239,7 @@ def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
             cause=Cause(
                 what="cannot be reached safely",
                 remedy=(
-                    "check the host in `base_url` and this machine's clock. Where the network "
+                    "Check the host in `base_url` and this machine's clock. Where the network "
                     "looks into TLS, name its root certificate: SSL_CERT_FILE=/path/to/root.pem"
                 ),
             ),
@@ -250,9 +250,9 @@ def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
     why = clean(seen or type(error).__name__).lower().replace("_", " ")[:_SNIPPET]
     plain = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}
     remedy = (
-        "write http:// in `base_url`, if this server speaks no TLS"
+        "Write http:// in `base_url`, if this server speaks no TLS."
         if seen in plain
-        else "check `base_url`, and what stands between here and the server"
+        else "Check `base_url`, and what stands between here and the server."
     )
     return Failure(
         reason=f"no TLS with {way.host}: {why}",
@@ -276,8 +276,8 @@ def _login(by: str) -> Cause:
     return Cause(
         what=f"is hidden by a login page{by}",
         remedy=(
-            "log in to this network or gateway, or use an address that takes a key. "
-            "The page does not come from the API: the key may be right"
+            "Log in to this network or gateway, or use an address that takes a key. "
+            "The page does not come from the API: the key may be right."
         ),
     )
 

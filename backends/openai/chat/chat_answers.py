@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from backends.contract.completions import Chunk, Completion
 from backends.contract.inspector import Json
-from backends.openai.api.protocol import Body, Unclear
+from backends.openai.api.protocol import Body, OutcomeUnknown
 
 _OPEN: Final = "<think>"
 _CLOSE: Final = "</think>"
@@ -94,10 +94,10 @@ class StreamReader:
         """Yield the text that was held back, and the last chunk.
 
         Raises:
-            Unclear: The answer broke off: no piece had a finish reason.
+            OutcomeUnknown: The answer broke off: no piece had a finish reason.
         """
         if self._reason is None:
-            raise Unclear("the answer broke off before its end")
+            raise OutcomeUnknown("the answer broke off before its end")
         if self._splitter is not None and (rest := self._splitter.rest()) != ("", ""):
             yield Chunk(text=rest[1], thinking=rest[0])
         yield Chunk(

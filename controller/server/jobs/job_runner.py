@@ -20,6 +20,7 @@ from backends.contract.errors import BackendError
 from backends.contract.inspector import ExampleInspector
 from backends.contract.jobs import Job, JobState, TrainRequest
 from controller.canonical import digest
+from controller.errors import FtctlError
 from controller.server.files.file_store import RESULTS, FileRecord, FileStore
 from controller.server.jobs.file_validation import validate_files
 from controller.server.jobs.job_events import by_step, note, result_csv
@@ -143,11 +144,9 @@ class JobRunner:
             await step(record, *arguments)
         except OSError:
             raise
-        except BackendError as error:
-            remedy = f" {error.remedy}" if error.remedy else ""
-            await self._jobs.fail(
-                record.id, JobError(code="training_failed", message=f"{error.message}.{remedy}")
-            )
+        except FtctlError as error:
+            found = JobError(code="training_failed", message=error.one_line)
+            await self._jobs.fail(record.id, found)
         except Exception as error:  # noqa: BLE001 - a defect must not stop the jobs of others
             _log.exception("job %s", record.id)
             message = f"The server had an error ({type(error).__name__}); its output says more."

@@ -15,7 +15,7 @@ import pytest
 
 from backends.contract.jobs import JobState
 from backends.local_gpu.jobs.devices import acquire
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.local_gpu.json_files import read_json
 from tests.children import child
 
 pytestmark = pytest.mark.torch

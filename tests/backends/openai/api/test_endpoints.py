@@ -95,7 +95,7 @@ def test_identity_is_the_model_alone(tmp_path):
 def test_importing_and_checking_need_no_sdk(tmp_path):
     program = """
 import sys
-for name in ("openai", "dotenv", "bpe_openai"):
+for name in ("openai", "dotenv", "bpe_openai", "tenacity"):
     sys.modules[name] = None
 from pathlib import Path
 from backends.contract.backend import Endpoint
