@@ -1,10 +1,17 @@
 """What every test may use: golden files, rewritten by `--update-golden`, and waiting."""
 
+import os
+import shlex
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from backends.local_gpu.jobs.child_process import child_environment
+from tests.children import child
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -51,3 +58,30 @@ def eventually() -> Callable[[Callable[[], object]], None]:
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory) -> Iterator[str]:
+    """Stand in for Python where what children import shall be imported already."""
+    folder = tmp_path_factory.mktemp("warm")
+    here, address = Path(__file__).parent, folder / "socket"
+    relay = shlex.join([sys.executable, "-I", "-S", str(here / "warm_relay.py"), str(address)])
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\nexec {relay} "$@"\n')
+    program.chmod(0o755)
+    environment = child_environment({**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    command = [sys.executable, "-m", "tests.warm_server", str(address)]
+    with child(command, cwd=here.parent, env=environment, **pipes) as server:
+        assert server.stdout.readline() == b"ready\n"
+        yield str(program)
+
+
+@pytest.fixture
+def warm(warm_python: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Fork children from a process that has imported the training packages.
+
+    For tests of what comes out of a training; those of processes themselves start them as users do.
+    """
+    monkeypatch.setattr(sys, "executable", warm_python)
+    return warm_python

@@ -22,21 +22,31 @@ PACKAGES = ("controller", "backends")
 # From the ground up. A module imports from rows below its own, and inside its own entry.
 # The longest entry that fits a module's name is the one that counts.
 LAYERS = (
-    ("backends.contract.errors", "backends.contract.inspector"),
-    ("backends.contract.completions", "backends.contract.jobs"),
-    ("backends.contract.backend",),
+    (
+        "backends.contract.errors",
+        "backends.contract.inspector",
+        "backends.contract.methods",
+        "backends.excerpt",
+    ),
+    ("backends.contract.completions", "backends.contract.jobs", "backends.did_you_mean"),
+    ("backends.contract.backend", "backends.pydantic_errors"),
     ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
     ("backends.contract.faults",),
+    ("backends.contract.guarded_parts",),
     ("backends.contract.guarded",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu
     (
         "backends.local_gpu.hyperparameters",
-        "backends.local_gpu.jobs.devices",
-        "backends.local_gpu.jobs.run_dir",
+        "backends.local_gpu.jobs.lock_files",
+        "backends.local_gpu.json_files",
     ),
-    ("backends.local_gpu.jobs.worker_process",),
-    ("backends.local_gpu.jobs.device_queue", "backends.local_gpu.jobs.speeds"),
+    ("backends.local_gpu.jobs.devices",),
+    ("backends.local_gpu.jobs.child_process", "backends.local_gpu.jobs.run_dir"),
+    ("backends.local_gpu.jobs.speeds", "backends.local_gpu.jobs.worker_record"),
+    ("backends.local_gpu.jobs.launcher", "backends.local_gpu.jobs.process_identity"),
+    ("backends.local_gpu.jobs.device_queue",),
+    ("backends.local_gpu.jobs.local_process",),
     ("backends.local_gpu.models",),
     ("backends.local_gpu.recipes", "backends.local_gpu.templates"),
     ("backends.local_gpu.tokens",),
@@ -47,7 +57,6 @@ LAYERS = (
     ("backends.local_gpu.backend",),
     # backends.openai
     (
-        "backends.openai.examples.images",
         "backends.openai.grader_templates",
         "backends.openai.limits",
         "backends.openai.prices",
@@ -56,13 +65,18 @@ LAYERS = (
     ("backends.openai.hyperparameters",),
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),
-    ("backends.openai.jobs",),
+    ("backends.openai.estimates", "backends.openai.jobs"),
     ("backends.openai.backend",),
     # controller
-    ("controller", "controller.canonical", "controller.dates", "controller.errors"),
+    (
+        "controller",
+        "controller.canonical",
+        "controller.dates",
+        "controller.errors",
+        "controller.render.text",
+    ),
     ("controller.help",),
     (
-        "controller.failures",
         "controller.repository_files",
         "controller.state_folder",
         "controller.state_memo",
@@ -124,7 +138,10 @@ CONTRACT = {
     "backends.atomic_files",
     "backends.base",
     "backends.contract",
+    "backends.did_you_mean",
+    "backends.excerpt",
     "backends.installation",
+    "backends.pydantic_errors",
     "backends.registry",
     "backends.testing",
 }
@@ -133,7 +150,7 @@ CONTRACT = {
 UPWARDS = {
     # The worker waits for a device before it loads the packages that training needs.
     ("backends.local_gpu.jobs.device_queue", "backends.local_gpu.training.train"),
-    ("backends.local_gpu.jobs.device_queue", "backends.local_gpu.inference.completion_worker"),
+    ("backends.local_gpu.jobs.device_queue", "backends.local_gpu.inference.engine_worker"),
     # The registry names what it loads.
     ("backends.registry", "backends.local_gpu.models.small_base"),
 }
@@ -154,7 +171,7 @@ PURE = (
     "controller/evaluate/metrics/*.py",
     "controller/evaluate/scoring.py",
     "controller/lockfile/model.py",
-    "controller/plan/*.py",
+    "controller/plan/**/*.py",
     "controller/render/*.py",
 )
 IMPURE_MODULES = {

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from backends.local_gpu import hyperparameters as local
 from backends.openai import hyperparameters as openai
 from controller import errors
+from controller.evaluate.metrics import BUILT_IN_METRICS, METRICS
 from controller.help import FOLDER
 from controller.spec.base import MOST
 from controller.spec.model import Evaluation, Spec
@@ -174,7 +175,7 @@ def exit_codes() -> str:
     """Return every exit code with its text, which stands below it in the source."""
     (body,) = (
         node.body
-        for node in ast.parse(inspect.getsource(errors)).body
+        for node in ast.parse(inspect.getsource(inspect.getmodule(errors.ExitCode))).body
         if isinstance(node, ast.ClassDef) and node.name == "ExitCode"
     )
     items = []
@@ -189,9 +190,24 @@ def by_title(models: Mapping[str, type[BaseModel]]) -> str:
     return "\n\n".join(f"### {title}\n\n{keys_of(model)}" for title, model in models.items())
 
 
+def metrics() -> str:
+    """Return every metric with its text, then the keys of the section that chooses them."""
+    items = [
+        _wrap(
+            f"- `{metric.name}` ({'always measured; ' if metric in BUILT_IN_METRICS else ''}"
+            f"{'higher' if metric.higher_is_better else 'lower'} is better): "
+            f"{' '.join(metric.words.split())}",
+            indent="  ",
+        )
+        for metric in (*BUILT_IN_METRICS, *METRICS)
+    ]
+    keys = keys_of(Evaluation, "evaluation")
+    return "\n".join(["## Every metric\n", *items]) + f"\n\n## Keys\n\n{keys}"
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "spec": lambda: keys_of(Spec),
-    "metrics": lambda: keys_of(Evaluation, "evaluation"),
+    "metrics": metrics,
     "training": lambda: by_title(local.REFERENCE),
     "servers": lambda: by_title(openai.REFERENCE),
     "settings": lambda: keys_of(Settings),

@@ -1,31 +1,27 @@
-"""Every backend behind one wall, so that a broken one fails alone, and by its name.
+"""A wall around each backend, so that a broken backend fails alone and by its name.
 
 Each call goes through, its faults become `BackendError`, and its answer is compared with the
-contract before anybody relies on it.
+contract before the caller gets it.
 """
 
 import json
 import math
 import pickle
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
 from backends.contract.backend import Backend, Capabilities
-from backends.contract.completions import Chunk, Completion, Engine, Prompt, Sampling
+from backends.contract.completions import Completion, Engine, Prompt, Sampling
 from backends.contract.errors import BackendError
 from backends.contract.faults import Call, Guard
-from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
+from backends.contract.guarded_parts import GuardedEngine, GuardedInspector
+from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
 from backends.contract.value_types import shown
 
-_LATER: Final = frozenset({"find_jobs_by_name", "answers", "recipes"})
-"""Methods that the contract got later; older backends do not have them."""
-_METHODS: Final = tuple(
-    name for name in vars(Backend) if not name.startswith("_") and name not in _LATER
-)
+_METHODS: Final = tuple(name for name in vars(Backend) if not name.startswith("_"))
 _OF_INSPECTORS: Final = ("count", "check", "show", "warnings")
 _RENAMED: Final = {
     "encoder": "inspector",
@@ -38,7 +34,7 @@ _RENAMED: Final = {
 
 @runtime_checkable
 class Pausable(Protocol):
-    """A backend that can stop a job so that submitting it again goes on from where it was."""
+    """A backend that can stop a job, and continues it when it is submitted again."""
 
     def pause(self, job_id: str) -> None:
         """Ask a job to save its work and stop; it becomes interrupted. May be repeated."""
@@ -48,12 +44,12 @@ def guard(name: str, create: Callable[[], Backend], *, built_in: bool) -> "Guard
     """Create a backend and return it guarded.
 
     Args:
-        name: What specs call it.
-        create: Imports and creates it.
-        built_in: Whether it is ours. Its inspectors and engines are handed out as they are.
+        name: The backend's name in specs.
+        create: Imports and creates the backend.
+        built_in: True for a backend of ftctl, whose inspectors and engines are not guarded.
 
     Raises:
-        BackendError: It cannot be created, or lacks methods of the contract.
+        BackendError: The backend cannot be created, or lacks methods of the contract.
     """
     mine = Guard(name, built_in)
     with mine.call("create") as call:
@@ -66,7 +62,7 @@ def guard(name: str, create: Callable[[], Backend], *, built_in: bool) -> "Guard
 
 
 class GuardedBackend:
-    """Implements `Backend` around another one."""
+    """Implements `Backend` around another backend."""
 
     def __init__(self, guard: Guard, backend: Backend) -> None:
         self.name = guard.name
@@ -94,7 +90,7 @@ class GuardedBackend:
         return parsed
 
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
-        """Find out what a spec's `base_model` is, without network."""
+        """Return the base model that a spec names, without network."""
         with self._guard.call("resolve_base_model") as call:
             found = self._backend.resolve_base_model(base_model, revision, folder)
             call.expect(found, BaseModel)
@@ -106,8 +102,6 @@ class GuardedBackend:
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> Sequence[Recipe]:
         """Return the hyperparameters under each recipe, newest recipe first."""
-        if not hasattr(self._backend, "recipes"):
-            return [Recipe(hyperparameters=hyperparameters)]
         with self._guard.call("recipes") as call:
             found = self._backend.recipes(base_model, method, hyperparameters)
             call.expect(found, Sequence[Recipe])
@@ -118,13 +112,13 @@ class GuardedBackend:
     def inspector(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> ExampleInspector:
-        """Return how a model trained so reads examples."""
+        """Return the inspector of examples for a training run."""
         with self._guard.call("inspector") as call:
             inspector = self._backend.inspector(base_model, method, hyperparameters)
             call.expect_methods(inspector, _OF_INSPECTORS, "an ExampleInspector")
             if self._guard.built_in:
                 return inspector
-            # Examples are read in other processes; what cannot go there is known here.
+            # Examples are read in other processes, so find out here whether it can go there.
             pickle.dumps(inspector)
         return GuardedInspector(guard=self._guard, inspector=inspector)
 
@@ -158,9 +152,6 @@ class GuardedBackend:
     def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, oldest first."""
         wanted = list(names)
-        if not hasattr(self._backend, "find_jobs_by_name"):
-            # Written before the contract had it.
-            return {}
         with self._guard.call("find_jobs_by_name") as call:
             found = self._backend.find_jobs_by_name(wanted)
             call.expect(found, dict[str, tuple[Job, ...]])
@@ -170,12 +161,12 @@ class GuardedBackend:
         return found
 
     def verify_job(self, request: TrainRequest, job_id: str) -> None:
-        """Make sure that a job which was found was made from just what is asked for."""
+        """Refuse a found job that was made from something else than its request."""
         with self._guard.call("verify_job"):
             self._backend.verify_job(request, job_id)
 
     def submit(self, request: TrainRequest) -> Job:
-        """Start the job of this fingerprint and attempt, or return the one that exists."""
+        """Start the job of this fingerprint and attempt, or return the existing job."""
         with self._guard.call("submit") as call:
             job = self._backend.submit(request)
             call.expect(job, Job)
@@ -189,7 +180,7 @@ class GuardedBackend:
         return job
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Look at jobs; those that do not exist any more are absent from the answer."""
+        """Return jobs by ID; jobs that do not exist any more are absent."""
         wanted = list(job_ids)
         with self._guard.call("observe") as call:
             seen = self._backend.observe(wanted)
@@ -209,7 +200,7 @@ class GuardedBackend:
                 yield event
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job to stop; a finished job stays what it is."""
+        """Ask a job to stop; a finished job stays as it is."""
         with self._guard.call("cancel"):
             self._backend.cancel(job_id)
 
@@ -224,17 +215,14 @@ class GuardedBackend:
         with self._guard.call("complete") as call:
             answers = self._backend.complete(base_model, models, prompts, sampling)
             call.expect(answers, list[list[Completion]])
-            shape = [len(one) for one in answers]
+            shape = [len(completions) for completions in answers]
             if shape != [len(prompts)] * len(models):
                 wanted = f"{len(models)} lists of {len(prompts)}"
                 raise call.wrong(f"{len(shape)} lists of {shown(shape)} answers", wanted)
         return answers
 
     def answers(self, base_model: BaseModel) -> bool:
-        """Return whether the base model itself can be asked for completions here."""
-        if not hasattr(self._backend, "answers"):
-            # Written before the contract had it; the base model could always be asked then.
-            return True
+        """Return whether the base model itself can complete prompts here."""
         with self._guard.call("answers") as call:
             answers = self._backend.answers(base_model)
             call.expect(answers, bool)
@@ -254,7 +242,7 @@ class GuardedBackend:
 
 
 class GuardedPausable(GuardedBackend):
-    """Implements `Backend` around one that can pause its jobs."""
+    """Implements `Backend` around a backend that can pause its jobs."""
 
     def __init__(self, guard: Guard, backend: Backend, pausable: Pausable) -> None:
         super().__init__(guard, backend)
@@ -264,95 +252,6 @@ class GuardedPausable(GuardedBackend):
         """Ask a job to save its work and stop."""
         with self._guard.call("pause"):
             self._pausable.pause(job_id)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardedInspector:
-    """Implements `ExampleInspector` around another one; goes to other processes with it."""
-
-    guard: Guard
-    inspector: ExampleInspector
-
-    @property
-    def identity(self) -> str:
-        """Identity of everything that counts and refusals depend on."""
-        with self.guard.call("inspector.identity") as call:
-            identity = self.inspector.identity
-            call.expect(identity, str)
-        return identity
-
-    @property
-    def thinks(self) -> bool:
-        """True if the model may write more than its answer; False if a plug-in lacks `thinks`."""
-        with self.guard.call("inspector.thinks") as call:
-            thinks = getattr(self.inspector, "thinks", False)
-            call.expect(thinks, bool)
-        return bool(thinks)
-
-    @property
-    def limits(self) -> Limits:
-        """Limits of a whole dataset."""
-        with self.guard.call("inspector.limits") as call:
-            limits = self.inspector.limits
-            call.expect(limits, Limits)
-        return limits
-
-    def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
-        """Return how many tokens each example is trained as."""
-        with self.guard.call("inspector.count") as call:
-            counts = self.inspector.count(examples)
-            call.expect(counts, list[int])
-            if len(counts) != len(examples):
-                raise call.wrong(f"{len(counts)} counts", f"one for each of {len(examples)}")
-        return counts
-
-    def check(self, example: Mapping[str, Json]) -> None:
-        """Check what the trainer would refuse much later."""
-        with self.guard.call("inspector.check"):
-            self.inspector.check(example)
-
-    def all_pass(self, lines: bytes) -> bool:
-        """Return True only if `check` accepts every line; False if a plug-in lacks `all_pass`."""
-        if not hasattr(self.inspector, "all_pass"):
-            return False
-        with self.guard.call("inspector.all_pass") as call:
-            clear = self.inspector.all_pass(lines)
-            call.expect(clear, bool)
-        return clear
-
-    def show(self, example: Mapping[str, Json]) -> list[Piece]:
-        """Return an example exactly as the model sees it, token by token."""
-        with self.guard.call("inspector.show") as call:
-            pieces = self.inspector.show(example)
-            call.expect(pieces, list[Piece])
-        return pieces
-
-    def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Return warnings about training this model on such examples."""
-        with self.guard.call("inspector.warnings") as call:
-            warnings = self.inspector.warnings(features)
-            call.expect(warnings, list[str])
-        return warnings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardedEngine:
-    """Implements `Engine` around another one."""
-
-    guard: Guard
-    engine: Engine
-
-    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
-        """Stream one answer."""
-        with self.guard.call("engine.generate") as call:
-            for chunk in self.engine.generate(model, prompt, sampling):
-                call.expect(chunk, Chunk)
-                yield chunk
-
-    def close(self) -> None:
-        """End it and free its memory."""
-        with self.guard.call("engine.close"):
-            self.engine.close()
 
 
 def _require_new_names(name: str, backend: object) -> None:

@@ -16,22 +16,15 @@ from backends.contract.errors import HyperparametersInvalid
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, JobState, Recipe, TrainRequest
 from backends.local_gpu import hyperparameters, recipes
-from backends.local_gpu.inference import completions, engine
+from backends.local_gpu.inference import engine
+from backends.local_gpu.inference.trained_models import run_of_model
 from backends.local_gpu.jobs import jobs, speeds
-from backends.local_gpu.jobs.devices import visible
-from backends.local_gpu.jobs.run_dir import (
-    NAME,
-    RunDir,
-    log_tail,
-    read_lines,
-    run_of,
-    runs_by_name,
-    runs_of,
-)
-from backends.local_gpu.jobs.run_dir import (
-    create as create_run,
-)
-from backends.local_gpu.jobs.worker_process import require_packages
+from backends.local_gpu.jobs.child_process import require_packages
+from backends.local_gpu.jobs.devices import visible_devices
+from backends.local_gpu.jobs.launchers import LAUNCHERS
+from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
+from backends.local_gpu.jobs.run_dir import create as create_run
+from backends.local_gpu.json_files import read_lines
 from backends.local_gpu.models import base_models
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
 from backends.local_gpu.tokens.inspector import LocalInspector
@@ -47,6 +40,7 @@ class LocalGpuBackend:
 
     def __init__(self, state: Path) -> None:
         self._state = state
+        self._launcher = LAUNCHERS["local_process"]
 
     def capabilities(self) -> Capabilities:
         """Say what this backend can do."""
@@ -113,7 +107,7 @@ class LocalGpuBackend:
         hours = None
         # Each training measures its own hours. Without a limit, they change no decision.
         if request.max_gpu_hours is not None:
-            device = visible(os.environ)[0]
+            device = visible_devices(os.environ)[0]
             hours = speeds.hours(self._state, request, device, examples, tokens)
         return Estimate(usd=(0.0, 0.0), gpu_hours=hours, steps=steps)
 
@@ -121,7 +115,7 @@ class LocalGpuBackend:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
         found = {}
         for fingerprint, runs in runs_of(self._state, fingerprints).items():
-            made = [jobs.look(run) for run in runs]
+            made = [self._read(run) for run in runs]
             same = tuple(job for job in made if job.fingerprint == fingerprint)
             if same:
                 found[fingerprint] = same
@@ -130,7 +124,7 @@ class LocalGpuBackend:
     def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, oldest first."""
         return {
-            name: tuple(sorted(map(jobs.look, runs), key=lambda job: (job.created_s, job.id)))
+            name: tuple(sorted(map(self._read, runs), key=lambda job: (job.created_s, job.id)))
             for name, runs in runs_by_name(self._state, names).items()
         }
 
@@ -144,13 +138,13 @@ class LocalGpuBackend:
         if self._run(run_of(self._state, request).job_id) is None:
             base_models.require_obtainable(request.base_model)
         run = create_run(self._state, request)
-        jobs.start(run)
-        return jobs.look(run)
+        jobs.start(run, self._launcher)
+        return self._read(run)
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Look at jobs; those that do not exist any more are absent from the answer."""
         runs = {job_id: self._run(job_id) for job_id in job_ids}
-        return {job_id: jobs.look(run) for job_id, run in runs.items() if run is not None}
+        return {job_id: self._read(run) for job_id, run in runs.items() if run is not None}
 
     def events(self, job_id: str) -> Iterator[Event]:
         """Yield the job's log so far, oldest first."""
@@ -159,9 +153,9 @@ class LocalGpuBackend:
             return
         for line in read_lines(run.progress):
             yield _event(line)
-        job = jobs.look(run)
+        job = self._read(run)
         if job.state in {JobState.FAILED, JobState.INTERRUPTED} and run.log.exists():
-            for text in log_tail(run.log):
+            for text in self._launcher.logs(run):
                 yield Event(time_s=run.log.stat().st_mtime, message=text)
         if job.error is not None and job.finished_s is not None:
             yield Event(time_s=job.finished_s, message=f"{job.state}: {job.error}")
@@ -170,13 +164,13 @@ class LocalGpuBackend:
         """Ask a job to stop; a finished job stays what it is."""
         run = self._run(job_id)
         if run is not None:
-            jobs.cancel(run)
+            jobs.cancel(run, self._launcher)
 
     def pause(self, job_id: str) -> None:
         """Ask a job to save its work and stop; it is interrupted then, until submitted again."""
         run = self._run(job_id)
         if run is not None:
-            jobs.pause(run)
+            jobs.pause(run, self._launcher)
 
     def complete(
         self,
@@ -187,7 +181,7 @@ class LocalGpuBackend:
     ) -> list[list[Completion]]:
         """Answer every prompt with every model."""
         require_packages()
-        return completions.complete(self._state, base_model, models, prompts, sampling)
+        return engine.complete(self._state, base_model, models, prompts, sampling)
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return True: every base model that is trained here can be asked."""
@@ -201,11 +195,14 @@ class LocalGpuBackend:
 
     def delete(self, model_id: str) -> None:
         """Delete a model and its run, so that the same spec may be trained again."""
-        run = completions.run_of_model(self._state, model_id)
+        run = run_of_model(self._state, model_id)
         # Renamed first: a crash while deleting must not leave half a model under its name.
         doomed = run.path.with_name(f".deleted-{run.name}")
         run.path.replace(doomed)
         shutil.rmtree(doomed)
+
+    def _read(self, run: RunDir) -> Job:
+        return jobs.read_job(run, self._launcher)
 
     def _run(self, job_id: str) -> RunDir | None:
         name = job_id.removeprefix(_JOB)

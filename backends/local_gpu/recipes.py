@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.model_files import text_recipe
 from backends.local_gpu.models.safetensors_headers import headers
 

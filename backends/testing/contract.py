@@ -13,6 +13,7 @@ from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError, HyperparametersInvalid, ModelMissing
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import Job, JobState, TrainRequest
+from backends.contract.methods import METHODS
 
 
 class ContractBroken(AssertionError):
@@ -38,8 +39,8 @@ def check_backend(
     Args:
         backend: The backend.
         request: A job that was never submitted before; it gets an origin where it has none.
-        timeout_s: How long the job may take.
-        poll_s: Between two looks at it.
+        timeout_s: Seconds that the job may take.
+        poll_s: Seconds between two requests about the job.
 
     Raises:
         ContractBroken: With every promise that was not kept.
@@ -63,32 +64,13 @@ def check_backend(
         raise ContractBroken(check.findings)
 
 
-_METHODS: Final = frozenset({"supervised", "dpo", "reinforcement", "continued-pretraining"})
-_ASKED: Final = {"role": "user", "content": "카페는 몇 시에 여나요?"}
-_ANSWERED: Final = {"role": "assistant", "content": "아홉 시에 엽니다. From nine on!"}
-_EXAMPLES: Final[Mapping[str, Sequence[Mapping[str, Json]]]] = {
-    "supervised": [
-        {"messages": [_ASKED, _ANSWERED]},
-        {"messages": [_ASKED, {**_ANSWERED, "content": "열 시."}]},
-    ],
-    "dpo": [
-        {
-            "input": {"messages": [_ASKED]},
-            "preferred_output": [_ANSWERED],
-            "non_preferred_output": [{"role": "assistant", "content": "몰라요."}],
-        }
-    ],
-    "reinforcement": [{"messages": [_ASKED], "hour": "9"}],
-    "continued-pretraining": [{"text": "카페는 매일 아홉 시에 엽니다."}, {"text": "Nine to six."}],
-}
-"""What the inspector of each method is asked."""
 _STRANGER: Final = "ft1:" + "0" * 64
 _NO_NAME: Final = "no-such-fine-tune"
 _ORIGIN: Final[Mapping[str, Json]] = {
     "base_model": "카페 base",
     "inputs": {"seed": 42, "limit": None},
 }
-"""What the job is asked to keep, where the request says nothing."""
+"""Origin of a request without an origin."""
 _NO_JOB: Final = "no-such-job"
 _NO_MODEL: Final = "no-such-model"
 
@@ -113,7 +95,9 @@ class _Check:
     def capabilities(self) -> None:
         methods = self.backend.capabilities().methods
         self.expect(bool(self.backend.name), "`name` is empty")
-        self.expect(methods <= _METHODS, f"capabilities: unknown methods {methods - _METHODS}")
+        self.expect(
+            methods <= METHODS.keys(), f"capabilities: unknown methods {methods - METHODS.keys()}"
+        )
         method = self.request.method
         self.expect(method in methods, f"capabilities: the request's {method} is not among them")
 
@@ -141,7 +125,7 @@ class _Check:
         estimate = self.backend.estimate(self.request, 10, None)
         for name, given in (("usd", estimate.usd), ("gpu_hours", estimate.gpu_hours)):
             ordered = given is None or 0 <= given[0] <= given[1]
-            self.expect(ordered, f"estimate: {name} {given} is no range")
+            self.expect(ordered, f"estimate: {name} {given} is not a range")
         steps = estimate.steps
         self.expect(steps is None or steps > 0, f"estimate: {steps} steps")
 
@@ -153,7 +137,7 @@ class _Check:
         copy: ExampleInspector = pickle.loads(pickle.dumps(inspector))  # noqa: S301 - written just before
         same = bool(inspector.identity) and copy.identity == inspector.identity
         self.expect(same, "inspector: a copy in another process has another identity, or none")
-        examples = _EXAMPLES[method]
+        examples = METHODS[method].sample
         counts = copy.count(examples)
         self.expect(
             len(counts) == len(examples) and all(count > 0 for count in counts),
@@ -166,7 +150,7 @@ class _Check:
             pieces = inspector.show(example)
             self.expect(bool(pieces), "inspector: shows nothing of an example")
             self.expect(all(piece.text for piece in pieces), "inspector: shows an empty piece")
-            learnt = any(piece.trained for piece in pieces) or method == "reinforcement"
+            learnt = any(piece.trained for piece in pieces) or not METHODS[method].learns_answers
             self.expect(learnt, "inspector: shows an example from which nothing is learnt")
         fewest = inspector.limits.min_examples
         self.expect(fewest >= 1, f"inspector: {fewest} examples are said to be enough")
@@ -266,7 +250,7 @@ class _Check:
         answers = self.backend.complete(base, [model_id, second], prompts, sampling)
         shape = [len(given) for given in answers]
         self.expect(shape == [2, 2], f"complete: two models and two prompts gave {shape}")
-        reasons = {one.finish_reason for given in answers for one in given}
+        reasons = {answer.finish_reason for given in answers for answer in given}
         self.expect(reasons <= {"stop", "length"}, f"complete: finish reasons {sorted(reasons)}")
         self.expect(self.backend.complete(base, [], prompts, sampling) == [], "complete: no models")
         with suppress(ModelMissing):

@@ -8,9 +8,8 @@ import click
 
 from backends.contract.inspector import Json
 from controller.errors import FtctlError, InvalidInput, Problem
-from controller.failures import reported
-from controller.render.text import safe
-from controller.state_folder import MAKE_ROOM, is_full, not_written
+from controller.render.text import escape_control
+from controller.state_folder import refused_by_system
 
 STREAMING = frozenset({"apply", "evaluate", "logs", "reconcile", "wait"})
 """Commands whose JSON output is an object a line; so is what they report in the end."""
@@ -23,21 +22,9 @@ def explained(error: Exception, state: Path | None) -> FtctlError | None:
         error: What a command raised.
         state: The state folder; None where no repository was opened yet.
     """
-    found = reported(error)
-    if found is not None or not isinstance(error, OSError):
-        return found
-    if state is not None and isinstance(error.filename, str | Path):
-        file = Path(error.filename)
-        # Where it cannot be made, the error names the first folder on the way there.
-        is_above = state.is_relative_to(file) and not file.exists()
-        if file.is_relative_to(state) or is_above:
-            return not_written(state, error)
-    place = f"{error.filename}: " if error.filename else ""
-    if is_full(error):
-        # A write that fails names no file.
-        place = place or (f"{state}, or where the command writes to: " if state else "")
-        return FtctlError(f"{place}{error.strerror}", MAKE_ROOM)
-    return FtctlError(f"{place}{error.strerror or error}")
+    if isinstance(error, FtctlError):
+        return error
+    return refused_by_system(error, state) if isinstance(error, OSError) else None
 
 
 def report(error: FtctlError, *, as_json: bool, one_line: bool) -> None:
@@ -52,7 +39,7 @@ def report(error: FtctlError, *, as_json: bool, one_line: bool) -> None:
         indent = None if one_line else 2
         click.echo(json.dumps(_value(error), ensure_ascii=False, indent=indent))
         return
-    click.echo(safe(str(error)), err=True)
+    click.echo(escape_control(str(error)), err=True)
     if isinstance(error, InvalidInput):
         count = len(error.problems)
         files = len({problem.file for problem in error.problems})
@@ -72,9 +59,10 @@ def print_problem_count(problems: Sequence[Problem]) -> None:
 
 def _value(error: FtctlError) -> Json:
     problems = error.problems if isinstance(error, InvalidInput) else ()
+    found = error.problem()
     return {
-        "error": error.message if not problems else "invalid input",
-        "remedy": error.remedy,
+        "error": found.message if not problems else "invalid input",
+        "remedy": found.remedy,
         "problems": [
             {
                 "file": problem.file,

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from backends.contract.inspector import Limits
+from backends.contract.methods import METHODS
 from controller.data.errors import DataError
 from controller.data.pipeline.batches import read_batches
 from controller.data.pipeline.build_request import REASONS, BuildRequest, BuildResult
@@ -31,7 +32,6 @@ from controller.errors import InvalidInput, Problem
 MIN_TRAIN = 10
 """A model learns nothing from fewer conversations, and the hosted service refuses them."""
 
-_TEXTS = "continued-pretraining"
 
 _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 
@@ -225,10 +225,7 @@ def _select(
         return select_examples(store, request.data, sources, note, request.recipe)
     except DataError as error:
         field = f"data.{error.field}"
-        problem = Problem(
-            file=request.file, field=field, message=error.message, remedy=error.remedy
-        )
-        raise InvalidInput([problem]) from None
+        raise InvalidInput([error.problem(file=request.file, field=field)]) from None
 
 
 def _source_reports(

@@ -13,6 +13,7 @@ from typing import Any
 from unicodedata import unidata_version
 
 from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.methods import SUPERVISED
 from controller.canonical import digest
 from controller.data.cache import Manifest, get_or_build
 from controller.data.cache_gc import collect_garbage_daily
@@ -70,7 +71,7 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     folder: Path,
     paths: DataPaths,
     inspector: ExampleInspector | None = None,
-    method: str = "supervised",
+    method: str = SUPERVISED.name,
     recipe: int = NEWEST,
 ) -> Dataset:
     """Return the dataset that a `data` section describes.

@@ -1,5 +1,6 @@
 """Why a row, a file or a source cannot be used. Raised in this package; becomes a `Problem`."""
 
+from controller.errors import FtctlError
 
 class DataError(Exception):
     """A row, a file or a source that cannot be used as the spec says.
@@ -21,11 +22,7 @@ class DataError(Exception):
         *,
         whole: bool = False,
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-        self.field = field
-        self.line = line
+        super().__init__(message, remedy, field=field, line=line)
         self.whole = whole
 
 
@@ -51,8 +48,3 @@ class SourceUnavailable(Exception):
         message: What is missing, without any secret.
         remedy: What to type or do where the source is to be read.
     """
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.contract.inspector import ExampleInspector
+from backends.contract.methods import METHODS, SUPERVISED
 from controller.data.errors import DataError
 from controller.data.pipeline.batches import read_batches
 from controller.data.pipeline.prepare_rows import RowPreparation
@@ -44,7 +45,7 @@ def check_training_file(
     *,
     name: str,
     inspector: ExampleInspector | None,
-    method: str = "supervised",
+    method: str = SUPERVISED.name,
 ) -> TrainingFile:
     """Check a training file, and write its canonical form and `<target's stem>.origins` beside it.
 

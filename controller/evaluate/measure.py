@@ -16,13 +16,14 @@ from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, JobState
+from backends.contract.methods import form_of
 from controller.canonical import canonical_json
 from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.scoring import loss_only, score
 from controller.lockfile.model import Build, Entry, Scores
-from controller.plan.actions import Desired
-from controller.plan.fingerprint import short
+from controller.plan.desired import Desired
+from controller.plan.fingerprint import short_id
 from controller.plan.versions import is_comparable
 from controller.spec.load import FOLDER
 from controller.spec.model import Evaluation as EvaluationSpec
@@ -119,7 +120,7 @@ def require_model(build: Build, context: EvaluationContext) -> None:
     alive = [job for job in found.get(build.fingerprint, ()) if job.state is JobState.SUCCEEDED]
     if not alive:
         message = (
-            f"the model of build {short(build.fingerprint)} is not at {build.backend} any more"
+            f"the model of build {short_id(build.fingerprint)} is not at {build.backend} any more"
         )
         remedy = "Bring it back, or change the spec: nothing is retrained silently."
         raise BackendError(message, remedy)
@@ -176,16 +177,12 @@ def read_prompts(path: Path) -> Iterator[Prompt]:
 
 def _prompt(example: Mapping[str, Any]) -> Prompt:
     """Return an example's prompt. The expected answer of a preference pair is the preferred one."""
-    if "text" in example and "messages" not in example:
-        # A plain text of continued pre-training has no prompt; only its loss is measured.
-        return Prompt(messages=(), reference=example)
-    asked = example.get("input", example)
-    turns: list[dict[str, Any]] = [*asked["messages"], *example.get("preferred_output", ())]
-    *before, last = turns
-    if last["role"] != "assistant":
-        # A prompt for reinforcement has no expected answer.
-        return Prompt(messages=asked["messages"], tools=asked.get("tools", ()))
-    return Prompt(messages=before, tools=asked.get("tools", ()), reference=last)
+    form = form_of(example)
+    return Prompt(
+        messages=form.question(example),
+        tools=form.tools(example),
+        reference=form.reference(example),
+    )
 
 
 def answers_path(state: Path, build: str, evaluation: str) -> Path:
@@ -219,7 +216,7 @@ def _base_model(build: Build, desired: Desired, context: EvaluationContext) -> B
     )
     if found.identity != identity:
         message = (
-            f"build {short(build.fingerprint)} was trained from another {build.base_model} than "
+            f"build {short_id(build.fingerprint)} was trained from another {build.base_model} than "
             "the one that is here"
         )
         remedy = "Restore that base model, or remove `production` from evaluation.compare_to."

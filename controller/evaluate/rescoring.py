@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from backends.contract.backend import Capabilities
 from backends.contract.inspector import ExampleInspector
+from backends.contract.methods import form_of
 from controller.lockfile.model import Entry
-from controller.plan.actions import Desired
+from controller.plan.desired import Desired
 from controller.plan.versions import NEWEST, version_of
 
 _SIGNS: Final = (b'"tool_calls":', b'"reasoning', b'"thinking":', b"<think>", b'"content":[')
@@ -50,17 +51,11 @@ def _reason_in_references(path: Path) -> str:
         return ""
     for line in text.splitlines():
         if any(sign in line for sign in _SIGNS):
-            why = _reason_in(_last_answer(loads(line)))
+            example = loads(line)
+            why = _reason_in(form_of(example).reference(example) or {})
             if why:
                 return why
     return ""
-
-
-def _last_answer(example: Mapping[str, Any]) -> Mapping[str, Any]:
-    asked = example.get("input", example)
-    turns = [*asked.get("messages", ()), *example.get("preferred_output", ())]
-    last: Mapping[str, Any] = turns[-1] if turns else {}
-    return last
 
 
 def _reason_in(message: Mapping[str, Any]) -> str:

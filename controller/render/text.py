@@ -4,12 +4,14 @@ import re
 import unicodedata
 from collections.abc import Container
 
+from backends.contract.jobs import Progress
+
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
-def safe(text: str) -> str:
+def escape_control(text: str) -> str:
     """Show control characters instead of sending them to a terminal.
 
     What stands in YAML or in data was written by anybody: an escape sequence must not move the
@@ -20,18 +22,18 @@ def safe(text: str) -> str:
 
 def one_line(text: str, width: int) -> str:
     """Return text on one line, cut to a width in terminal cells."""
-    flat = " ".join(safe(text).split())
-    if cells(flat) <= width:
+    flat = " ".join(escape_control(text).split())
+    if display_width(flat) <= width:
         return flat
     cut = ""
     for character in flat:
-        if cells(cut + character) > width - 1:
+        if display_width(cut + character) > width - 1:
             break
         cut += character
     return cut + "…"
 
 
-def cells(text: str) -> int:
+def display_width(text: str) -> int:
     """Return how many terminal cells a text takes; Korean letters take two."""
     return sum(
         0
@@ -45,7 +47,7 @@ def cells(text: str) -> int:
 
 def pad(text: str, width: int) -> str:
     """Return text followed by blanks up to a width in terminal cells."""
-    return text + " " * max(0, width - cells(text))
+    return text + " " * max(0, width - display_width(text))
 
 
 def table(rows: list[list[str]], *, indent: str = "", right: Container[int] = ()) -> str:
@@ -56,10 +58,10 @@ def table(rows: list[list[str]], *, indent: str = "", right: Container[int] = ()
         indent: Before every line.
         right: Columns of numbers, which end under each other.
     """
-    widths = [max(cells(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(display_width(row[column]) for row in rows) for column in range(len(rows[0]))]
 
     def laid(column: int, cell: str) -> str:
-        blanks = " " * (widths[column] - cells(cell))
+        blanks = " " * (widths[column] - display_width(cell))
         return blanks + cell if column in right else cell + blanks
 
     lines = (indent + "  ".join(laid(*one) for one in enumerate(row)) for row in rows)
@@ -81,3 +83,25 @@ def duration(seconds: float) -> str:
 def number(value: float) -> str:
     """Return a number with as many digits as people compare."""
     return f"{value:.4g}"
+
+
+def dollars(low: float, high: float) -> str:
+    """Return a range of US dollars: `$40.00 - $80.00`."""
+    return f"${low:,.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"${low:,.2f} - ${high:,.2f}"
+
+
+def progress_text(progress: Progress | None) -> str:
+    """Return how far a job has come: `step 40/96, loss 2.31, 8,100 tokens/s, 12 s left`."""
+    if progress is None:
+        return ""
+    of = f"/{progress.total_steps}" if progress.total_steps else ""
+    parts = [f"step {progress.step}{of}"]
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.3f}")
+    if progress.held_out_loss is not None:
+        parts.append(f"held-out loss {progress.held_out_loss:.3f}")
+    if progress.tokens_per_s is not None:
+        parts.append(f"{progress.tokens_per_s:,.0f} tokens/s")
+    if progress.eta_s is not None:
+        parts.append(f"{duration(progress.eta_s)} left")
+    return ", ".join(parts)

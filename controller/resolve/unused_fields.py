@@ -5,6 +5,7 @@ A field with its default value passes, since writing out a default changes nothi
 
 from collections.abc import Iterator
 
+from backends.contract.methods import METHODS
 from controller.errors import Problem
 from controller.spec.data import Prepare
 from controller.spec.load import LoadedSpec
@@ -23,7 +24,7 @@ def check_unread(loaded: LoadedSpec) -> Iterator[Problem]:
     if spec.revision is not None and spec.base_model.startswith(("./", "../", "/")):
         message = "a folder has no revision: its contents are its identity"
         yield loaded.problem(("revision",), message, "Remove it.")
-    if spec.method != "continued-pretraining":
+    if not METHODS[spec.method].is_of_texts:
         return
     if data.system is not None:
         message = "plain texts have no system prompt"

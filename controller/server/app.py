@@ -14,6 +14,7 @@ from starlette.routing import Mount
 
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
+from controller.errors import FtctlError
 from controller.project.project import Project
 from controller.server.api import errors
 from controller.server.api.middleware import RequestMiddleware
@@ -86,7 +87,7 @@ def create_app(context: ServerContext) -> RequestMiddleware:
     app = Starlette(
         routes=[Mount("/v1", routes=routes)],
         exception_handlers={
-            errors.ApiError: errors.on_api_error,
+            FtctlError: errors.on_error,
             HTTPException: errors.on_http_error,
             OSError: errors.on_os_error,
             Exception: errors.on_defect,

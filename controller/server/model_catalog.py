@@ -63,7 +63,7 @@ class Catalog:
         if name not in self._written:
             raise BackendError(
                 f"the base model {name} is not offered by this server",
-                f"name it in {FILE} under serve.base_models, and start the server again",
+                f"Name it in {FILE} under serve.base_models, and start the server again.",
             )
         return self._identify(self._written[name], revision)
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from backends.excerpt import excerpt
 from controller.spec.base import MOST, NonEmpty, Strict
-from controller.spec.excerpt import excerpt
 from controller.spec.where import parse_where
 
 OverLength: TypeAlias = Literal["error", "drop", "truncate"]

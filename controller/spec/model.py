@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints
 
+from backends.contract.methods import SUPERVISED, MethodName
 from controller.spec.base import MOST, NonEmpty, Strict
 from controller.spec.data import Data
 from controller.spec.metrics import MetricForm
@@ -85,7 +86,7 @@ class Spec(Strict):
     """What training starts from: a hub ID, or a folder (starting with `./` or `../`)."""
     revision: NonEmpty | None = None
     """Commit of a hub model. Without it, the one found first is recorded and kept."""
-    method: Literal["supervised", "dpo", "reinforcement", "continued-pretraining"] = "supervised"
+    method: MethodName = SUPERVISED.name
     """How it learns."""
     data: Data
     """What it learns from."""

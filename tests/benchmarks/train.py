@@ -29,7 +29,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from backends.contract.jobs import JobState, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
-from backends.local_gpu.jobs.worker_process import child_environment
+from backends.local_gpu.jobs.child_process import child_environment
 
 SHIPPED = Path(__file__).parents[2] / "backends" / "local_gpu" / "chat_templates" / "chatml.jinja"
 WORDS = [

@@ -1,10 +1,8 @@
 """The devices of this machine, one lock file each: a device works for one process at a time.
 
-The files live in a folder shared by everything this user runs here; the kernel releases a lock
-when its holder dies, however it dies.
+The lock files are in a folder that everything this user runs on this machine shares.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -16,52 +14,50 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from backends.local_gpu.jobs.lock_files import try_lock
+
 CPU: Final = "cpu"
 DEVICE: Final = "FTCTL_DEVICE"
-"""Environment variable that tells the real work which device it has."""
+"""Environment variable that names a child's device."""
 POLL_S: Final = 0.25
-"""How often a waiting process looks for a free device."""
+"""Seconds between two attempts of a waiting process to take a device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class DeviceLock:
     """A device that this process has for itself."""
 
     device: str
-    """`cpu`, or what CUDA_VISIBLE_DEVICES is to hold."""
+    """`cpu`, or the value for CUDA_VISIBLE_DEVICES."""
     handle: int
-    """The open lock file; whoever keeps it open keeps the device."""
+    """The open lock file; the device is free again once it is closed."""
 
 
-def visible(environment: Mapping[str, str]) -> list[str]:
+def visible_devices(environment: Mapping[str, str]) -> list[str]:
     """Return the devices that may be used: GPUs if there are any, else the CPU."""
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        # CUDA reads the list up to the first invalid entry, which -1 is.
+        # CUDA reads the list up to the first invalid entry, such as -1.
         named = [entry.strip() for entry in chosen.split(",")]
         usable = named[: named.index("-1")] if "-1" in named else named
         return [entry for entry in usable if entry] or [CPU]
     return _gpus() or [CPU]
 
 
-def acquire(devices: list[str], waiting: Callable[[], None]) -> Held:
+def acquire(devices: list[str], waiting: Callable[[], None]) -> DeviceLock:
     """Wait until one of the devices is free, and take it.
 
     Args:
-        devices: As `visible` returned them.
-        waiting: Called before every look but the first.
+        devices: Result of `visible_devices`.
+        waiting: Called between two attempts.
     """
     folder = Path(tempfile.gettempdir()) / f"ftctl-devices-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     while True:
         for device in devices:
-            handle = os.open(folder / f"{_file_name(device)}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
-            else:
-                return Held(device=device, handle=handle)
+            handle = try_lock(folder / f"{_file_name(device)}.lock")
+            if handle is not None:
+                return DeviceLock(device=device, handle=handle)
         waiting()
         time.sleep(POLL_S)
 

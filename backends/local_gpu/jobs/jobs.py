@@ -1,24 +1,17 @@
-"""Jobs as their run folders show them, and the few things that change one: start, go on, cancel."""
+"""Jobs as their run folders show them, and what changes a job: start, continue, pause, cancel."""
 
 import os
-import signal
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from backends.contract.jobs import BaseModel, Job, JobResult, JobState, Progress
-from backends.local_gpu.jobs.device_queue import launch, lock_run
-from backends.local_gpu.jobs.run_dir import (
-    CANCEL_PATIENCE_S,
-    RunDir,
-    last_line,
-    log_tail,
-    read_json,
-    read_request,
-    write_end,
-)
-from backends.local_gpu.jobs.worker_process import Worker, alive, reap, recorded, stop
+from backends.local_gpu.jobs.launcher import Launcher, WorkerState
+from backends.local_gpu.jobs.lock_files import try_lock
+from backends.local_gpu.jobs.run_dir import CANCEL_PATIENCE_S, RunDir, read_request, write_end
+from backends.local_gpu.jobs.worker_record import Worker
+from backends.local_gpu.json_files import last_line, read_json
 
 MAX_STARTS: Final = 3
 """Starts in a row without a new checkpoint, after which a run is given up."""
@@ -26,8 +19,8 @@ _LOG_LINES: Final = 5
 _NOT_REAL: Final = "the result of this run is damaged or its model is gone"
 
 
-def look(run: RunDir) -> Job:
-    """Say where a run stands. Writes nothing but a line about a child that was killed."""
+def read_job(run: RunDir, launcher: Launcher) -> Job:
+    """Return the job of a run. Only a launcher may write, and only to the run's log."""
     request = read_request(run)
     raw = read_json(run.request) or {}
     job = Job(
@@ -42,57 +35,54 @@ def look(run: RunDir) -> Job:
     trained = model_id(run, request.base_model, request.name)
     if run.result.exists():
         return _ended(job, run, trained)
-    worker = recorded(run)
-    if worker is not None and _lives(run, worker):
-        if worker.device is None:
-            return replace(job, state=JobState.QUEUED, error="waiting for a free device")
-        return replace(job, state=JobState.RUNNING)
-    # The child may have written its result between the two looks.
+    state = launcher.state(run)
+    # The worker may have written its result meanwhile, whatever the launcher knows of it.
     if run.result.exists():
         return _ended(job, run, trained)
+    if state is WorkerState.WAITING:
+        return replace(job, state=JobState.QUEUED, error="waiting for a free device")
+    if state is WorkerState.WORKING:
+        return replace(job, state=JobState.RUNNING)
     if run.cancel.exists():
         finished = run.cancel.stat().st_mtime
         return replace(job, state=JobState.CANCELLED, finished_s=finished, error="cancelled")
     return replace(job, error="its process is gone; it goes on when submitted")
 
 
-def start(run: RunDir) -> None:
-    """Start or continue a run that has no living child and no result; else do nothing."""
+def start(run: RunDir, launcher: Launcher) -> None:
+    """Start or continue a run without a living worker; leave any other run as it is."""
     if run.result.exists() or run.cancel.exists():
         return
-    worker = recorded(run)
-    if worker is not None and _lives(run, worker):
+    if launcher.state(run) is not WorkerState.GONE:
         return
-    lock = lock_run(run)
+    lock = try_lock(run.lock)
     if lock is None:
         return
     try:
-        # Asked again, now that nobody else can answer.
+        # Only now can no other process write the result.
         if run.result.exists():
             return
-        starts = _starts(run, recorded(run))
+        starts = _next_start(run, launcher.find(run))
         if starts > MAX_STARTS:
-            _give_up(run)
+            _give_up(run, launcher)
             return
-        launch(run, lock, starts)
+        launcher.submit(run, lock, starts)
     finally:
-        # The child has the lock open too, and keeps it.
+        # A worker on this machine has the lock open too, and keeps it.
         os.close(lock)
 
 
-def cancel(run: RunDir) -> None:
-    """Ask a run to stop for good; a finished one stays what it is."""
+def cancel(run: RunDir, launcher: Launcher) -> None:
+    """Ask a run to stop for good; a finished run stays as it is."""
     if run.result.exists():
         return
     asked_s = run.cancel.stat().st_mtime if run.cancel.exists() else time.time()
     if not run.cancel.exists():
         run.cancel.touch()
-    worker = recorded(run)
-    if worker is not None and _lives(run, worker):
-        patient = time.time() - asked_s < CANCEL_PATIENCE_S
-        stop(worker, run.heartbeat, signal.SIGTERM if patient else signal.SIGKILL)
+    if launcher.state(run) is not WorkerState.GONE:
+        launcher.stop(run, at_once=time.time() - asked_s >= CANCEL_PATIENCE_S)
         return
-    lock = lock_run(run)
+    lock = try_lock(run.lock)
     if lock is None:
         return
     try:
@@ -102,20 +92,19 @@ def cancel(run: RunDir) -> None:
         os.close(lock)
 
 
-def pause(run: RunDir) -> None:
-    """Ask a run to save a checkpoint and stop; submitting it again goes on from there."""
-    worker = recorded(run)
-    if not run.result.exists() and worker is not None and _lives(run, worker):
-        stop(worker, run.heartbeat, signal.SIGTERM)
+def pause(run: RunDir, launcher: Launcher) -> None:
+    """Ask a run to save a checkpoint and stop; submitting it again continues it from there."""
+    if not run.result.exists():
+        launcher.stop(run, at_once=False)
 
 
 def model_id(run: RunDir, base_model: BaseModel, name: str) -> str:
-    """Return what a run's model is called."""
+    """Return the ID of a run's model."""
     return f"ft:{Path(base_model.reference).name}:{name}:{run.name}"
 
 
 def _ended(job: Job, run: RunDir, trained: str) -> Job:
-    """Return a job with what its result says."""
+    """Return an ended job with its result."""
     raw = read_json(run.result) or {}
     job = replace(job, finished_s=raw.get("finished_s") or run.result.stat().st_mtime)
     state = raw.get("state")
@@ -129,28 +118,18 @@ def _ended(job: Job, run: RunDir, trained: str) -> Job:
     return replace(job, state=JobState.FAILED, error=error["message"] + remedy)
 
 
-def _lives(run: RunDir, worker: Worker) -> bool:
-    if alive(worker, run.heartbeat):
-        return True
-    killed_by = reap(worker.pid)
-    if killed_by is not None:
-        with run.log.open("a", encoding="utf-8") as log:
-            log.write(f"ftctl: process {worker.pid} was ended by {killed_by}\n")
-    return False
-
-
-def _starts(run: RunDir, last: Worker | None) -> int:
-    """Return the number of the start that comes now, counted since the last progress."""
+def _next_start(run: RunDir, last: Worker | None) -> int:
+    """Return the number of the next start, counted since the newest checkpoint."""
     if last is None:
         return 1
     if last.device is None:
-        return last.starts  # it only ever waited
+        return last.starts  # it only waited
     saved = [path.stat().st_mtime for path in run.checkpoints.glob("checkpoint-*")]
     return 1 if max(saved, default=0.0) > last.started_s else last.starts + 1
 
 
-def _give_up(run: RunDir) -> None:
-    tail = "\n".join(log_tail(run.log, _LOG_LINES))
+def _give_up(run: RunDir, launcher: Launcher) -> None:
+    tail = "\n".join(launcher.logs(run, _LOG_LINES))
     write_end(
         run,
         "failed",

@@ -1,60 +1,61 @@
-"""The folder of one training job: what is in it, how it is made, and what it says.
+"""The folder of one training job: its files, and how it is made.
 
-The parent writes `request.json` and the data, the child everything else; `result.json` comes last
-and is the only proof that a job is over. Every file is replaced atomically or appended to, so a
-crash between any two steps leaves a folder that the next `submit` completes.
+The submitting process writes `request.json` and the data, the worker writes everything else.
+`result.json` comes last and is the only proof that a job has ended. Every file is replaced
+atomically or appended to, so a crash between any two steps leaves a folder that the next `submit`
+completes.
 """
 
-import json
 import os
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from backends.atomic_files import sync_folder, write_atomic
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, TrainRequest
+from backends.local_gpu.json_files import json_bytes, read_json
 
 FORMAT: Final = 1
 """Version of `request.json`."""
 NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9]+")
 """A run folder's name: the fingerprint's first 16 hex digits and the attempt."""
 CANCEL_PATIENCE_S: Final = 30.0
-"""How long a cancelled child may take to stop before it is killed."""
+"""Seconds that a cancelled worker may take to stop before it is killed."""
 
 _FINGERPRINT: Final = re.compile(r"(?:[a-z0-9]+:)?([0-9a-f]{16,})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDir:
-    """Where the parts of one run are."""
+    """Paths of the files of one run."""
 
     path: Path
 
     @property
     def name(self) -> str:
-        """The folder's name, unique on this machine."""
+        """Name of the folder, unique on this machine."""
         return self.path.name
 
     @property
     def job_id(self) -> str:
-        """What the job is called outside."""
+        """ID of the job."""
         return f"run-{self.name}"
 
     @property
     def lock(self) -> Path:
-        """Held by the one child that works here, for as long as it lives."""
+        """Lock file, held by the worker for as long as it lives."""
         return self.path / "lock"
 
     @property
     def request(self) -> Path:
-        """What to train; written last of what the parent writes."""
+        """The job's request; the submitting process writes it last."""
         return self.path / "request.json"
 
     @property
@@ -69,37 +70,37 @@ class RunDir:
 
     @property
     def origins(self) -> Path:
-        """Where each training example came from."""
+        """File and line of origin of each training example."""
         return self.path / "train.origins"
 
     @property
     def worker(self) -> Path:
-        """Who works here."""
+        """Record of the process that works, or last worked, in this folder."""
         return self.path / "worker.json"
 
     @property
     def heartbeat(self) -> Path:
-        """Its time of change says when the child was last known to live."""
+        """File whose time of change tells when the worker last showed that it lives."""
         return self.path / "heartbeat"
 
     @property
     def progress(self) -> Path:
-        """One line per report of the child."""
+        """Reports of the worker, one a line."""
         return self.path / "progress.jsonl"
 
     @property
     def log(self) -> Path:
-        """What the child printed."""
+        """Output of the worker."""
         return self.path / "log.txt"
 
     @property
     def cancel(self) -> Path:
-        """Its existence asks the child to stop for good."""
+        """File whose existence asks the worker to stop for good."""
         return self.path / "cancel"
 
     @property
     def result(self) -> Path:
-        """How it ended."""
+        """How the job ended."""
         return self.path / "result.json"
 
     @property
@@ -109,15 +110,15 @@ class RunDir:
 
     @property
     def checkpoints(self) -> Path:
-        """Where an interrupted run goes on from."""
+        """Checkpoints from which an interrupted run continues."""
         return self.path / "checkpoints"
 
 
 def folder_stem(fingerprint: str) -> str:
-    """Return the part of a run folder's name that follows from the fingerprint.
+    """Return the first part of a run folder's name.
 
     Raises:
-        BackendError: It is not a fingerprint.
+        BackendError: The text is not a fingerprint.
     """
     found = _FINGERPRINT.fullmatch(fingerprint)
     if found is None:
@@ -126,7 +127,7 @@ def folder_stem(fingerprint: str) -> str:
 
 
 def runs_of(state: Path, fingerprints: Iterable[str]) -> dict[str, list[RunDir]]:
-    """Return the complete runs of fingerprints, lowest attempt first; one look at the disk."""
+    """Return the complete runs of fingerprints, lowest attempt first; list the folder once."""
     by_stem: dict[str, list[RunDir]] = {}
     for run in _all_runs(state):
         by_stem.setdefault(run.name[:16], []).append(run)
@@ -139,11 +140,11 @@ def runs_of(state: Path, fingerprints: Iterable[str]) -> dict[str, list[RunDir]]
 
 
 def runs_by_name(state: Path, names: Iterable[str]) -> dict[str, list[RunDir]]:
-    """Return the complete runs made for fine-tunes of some names; each folder is read once."""
+    """Return the complete runs of fine-tunes by name; read each folder once."""
     wanted = set(names)
     found: dict[str, list[RunDir]] = {}
     for run in _all_runs(state):
-        # A damaged request names nobody.
+        # A damaged request has no name.
         name = (read_json(run.request) or {}).get("name")
         if name in wanted:
             found.setdefault(str(name), []).append(run)
@@ -151,13 +152,13 @@ def runs_by_name(state: Path, names: Iterable[str]) -> dict[str, list[RunDir]]:
 
 
 def run_of(state: Path, request: TrainRequest) -> RunDir:
-    """Return where a request's run is, whether it exists or not."""
+    """Return the run of a request, whether its folder exists or not."""
     name = f"{folder_stem(request.fingerprint)}-{request.attempt}"
     return RunDir(path=state.absolute() / "runs" / name)
 
 
 def create(state: Path, request: TrainRequest) -> RunDir:
-    """Make or complete the folder of a request; `mkdir` decides who was first.
+    """Make or complete the folder of a request.
 
     Raises:
         BackendError: The folder belongs to another fingerprint, or the data cannot be read.
@@ -173,94 +174,38 @@ def create(state: Path, request: TrainRequest) -> RunDir:
         _place(request.train_origins, run.origins)
     except FileNotFoundError as error:
         raise BackendError(
-            f"the built dataset is gone: {error.filename}", "run the same command again to build it"
+            f"the built dataset is gone: {error.filename}",
+            "Run the same command again to build it.",
         ) from error
     sync_folder(run.path)
-    write_atomic(run.request, encode(_plain(request, run)))
+    write_atomic(run.request, json_bytes(_plain(request, run)))
     sync_folder(run.path.parent)
     return run
 
 
 def read_request(run: RunDir) -> TrainRequest:
-    """Read what a run was asked to do.
+    """Read the request of a run.
 
     Raises:
         BackendError: The file is damaged or from a newer ftctl.
     """
     raw = read_json(run.request)
     if raw is None:
-        raise BackendError(f"{run.request} is damaged", f"remove the folder {run.path}")
+        raise BackendError(f"{run.request} is damaged", f"Remove the folder {run.path}.")
     if raw.get("format") != FORMAT:
-        raise BackendError(f"{run.request} was written by a newer ftctl", "upgrade ftctl")
+        raise BackendError(f"{run.request} was written by a newer ftctl", "Upgrade ftctl.")
     fields = {key: value for key, value in raw.items() if key not in {"format", "created_s"}}
     fields |= {key: run.path / str(fields[key]) for key in ("train", "held_out", "train_origins")}
     fields["base_model"] = BaseModel(**fields["base_model"])
     return TrainRequest(**fields)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None when it is absent or damaged."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of a file that may be appended to; a torn line is skipped."""
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                try:
-                    value = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(value, dict):
-                    yield value
-    except FileNotFoundError:
-        return
-
-
-def last_line(path: Path, key: str) -> dict[str, Any] | None:
-    """Return the newest object with a key, reading only the file's end."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 65_536))
-            lines = file.read().splitlines()
-    except FileNotFoundError:
-        return None
-    for line in reversed(lines):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict) and key in value:
-            return cast("dict[str, Any]", value)
-    return None
-
-
-def log_tail(path: Path, lines: int = 12) -> list[str]:
-    """Return the last lines of a log that are not blank."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 16_384))
-            text = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
-
-
-def encode(value: Json) -> bytes:
-    """Return JSON text as this package writes it: sorted, one value a line."""
-    text = json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True)
-    return text.encode("utf-8", errors="replace") + b"\n"
-
-
 def write_end(run: RunDir, state: str, message: str, remedy: str = "") -> None:
-    """Write the result of a run that left no model."""
+    """Write the result of a run without a model."""
     error = {"message": message, "remedy": remedy}
-    write_atomic(run.result, encode({"state": state, "error": error, "finished_s": time.time()}))
+    write_atomic(
+        run.result, json_bytes({"state": state, "error": error, "finished_s": time.time()})
+    )
 
 
 def _all_runs(state: Path) -> list[RunDir]:
@@ -276,13 +221,13 @@ def _check_owner(run: RunDir, request: TrainRequest) -> None:
     if (found.fingerprint, found.attempt) != (request.fingerprint, request.attempt):
         raise BackendError(
             f"{run.path} belongs to {found.fingerprint}, not to {request.fingerprint}",
-            "move that folder away, or raise the attempt with `ftctl retry NAME`",
+            "Move that folder away, or raise the attempt with `ftctl retry NAME`.",
         )
 
 
 def _place(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system cannot."""
-    # A name of its own: threads of one process may place the same file at once.
+    """Link a file to another name, or copy it where the file system has no links."""
+    # A unique name: threads of one process may place the same file at once.
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         os.link(source, temporary)

@@ -11,7 +11,7 @@ from backends.atomic_files import append_line
 from backends.contract.inspector import Json
 from backends.contract.jobs import TrainRequest
 from backends.local_gpu.jobs.devices import CPU
-from backends.local_gpu.jobs.run_dir import read_lines
+from backends.local_gpu.json_files import read_lines
 
 _FILE: Final = "speeds.jsonl"
 _NEWEST: Final = 5

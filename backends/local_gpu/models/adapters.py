@@ -21,7 +21,7 @@ from backends.local_gpu.models.language_part import beside_language, decoder_nam
 WEIGHTS: Final = "adapter_model.safetensors"
 PREFIX: Final = "base_model.model."
 """Prefix that peft adds to the name of every layer."""
-_ZERO_HALVES: Final = ("lora_B", "lora_embedding_A")
+ZERO_HALVES: Final = ("lora_B", "lora_embedding_A")
 """Halves of an adapter that start at zero and change only by training."""
 _RESTRICTED: Final = 2
 """From this recipe on, adapters are added to the language part only."""
@@ -56,7 +56,7 @@ def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.Pef
         }
         raise BackendError(
             f"no adapter can be put on the base model: {error}",
-            f"its linear layers are {', '.join(sorted(leaves))}; or `target_modules: all-linear`",
+            f"Use `target_modules: all-linear`, or some of: {', '.join(sorted(leaves))}.",
         ) from error
 
 
@@ -75,7 +75,7 @@ def _require_own_weights(model: PreTrainedModel, wanted: str | Sequence[str]) ->
             raise BackendError(
                 f"no adapter can be put on {name}: "
                 "the base model uses the same weights for its input and its output layer",
-                f"remove {name.rpartition('.')[2]} from `target_modules`",
+                f"Remove {name.rpartition('.')[2]} from `target_modules`.",
             )
 
 
@@ -105,7 +105,7 @@ def _in_language_part(
         raise BackendError(
             f"no adapter can be put on the base model: {', '.join(wanted)} "
             f"only names layers that learn nothing from texts, such as {beside[0]}",
-            "write `target_modules: all-linear`: it means every layer of the language part",
+            "Write `target_modules: all-linear`: it means every layer of the language part.",
         )
     return found
 
@@ -113,7 +113,7 @@ def _in_language_part(
 def start_values(model: peft.PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the tensors of an adapter that are zero until training changes them."""
     for name, weights in model.named_parameters():
-        if weights.requires_grad and any(half in name for half in _ZERO_HALVES):
+        if weights.requires_grad and any(half in name for half in ZERO_HALVES):
             yield name, weights
 
 

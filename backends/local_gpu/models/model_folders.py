@@ -28,7 +28,7 @@ from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, TrainRequest
 from backends.local_gpu.jobs.devices import DEVICE
-from backends.local_gpu.jobs.run_dir import encode
+from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.base_models import local_folder, not_here, require_obtainable
 from backends.local_gpu.models.language_part import language_part
 from backends.local_gpu.models.safetensors_headers import headers
@@ -63,7 +63,7 @@ def device() -> torch.device:
     if not torch.cuda.is_available():
         raise BackendError(
             "this machine has an NVIDIA GPU, but the installed torch cannot use it",
-            "install a CUDA build of torch, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU",
+            "Install a CUDA build of torch, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU.",
         )
     return torch.device("cuda")
 
@@ -117,7 +117,7 @@ def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrai
     except (OSError, ValueError, KeyError) as error:
         raise BackendError(
             f"the model in {folder} cannot be opened: {error}",
-            "check that it is a causal language model that the installed transformers knows",
+            "Check that it is a causal language model that the installed transformers knows.",
         ) from error
     return model.to(where)
 
@@ -194,7 +194,7 @@ def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[
     # Servers stop where this file says; the end of turn that was trained has to be among it.
     if chat is not None:
         generation["eos_token_id"] = sorted(chat.stops)
-    (target / given.name).write_bytes(encode(generation))
+    (target / given.name).write_bytes(json_bytes(generation))
     for name, text in texts.items():
         (target / name).write_text(text, encoding="utf-8")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from backends.contract.errors import BackendError
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.local_gpu.json_files import read_json
 
 STATE: Final = "ftctl.json"
 """In every checkpoint: whose it is, and what has been measured so far."""
@@ -46,7 +46,7 @@ def newest_checkpoint(
         if (state.fingerprint, state.attempt) != (fingerprint, attempt):
             raise BackendError(
                 f"{path} belongs to another job ({state.fingerprint})",
-                "remove that folder: the job then starts from its beginning",
+                "Remove that folder: the job then starts from its beginning.",
             )
         return path, state
     return None

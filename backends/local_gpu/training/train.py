@@ -30,9 +30,10 @@ from backends.atomic_files import append_line, write_atomic
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import TrainRequest
-from backends.local_gpu.jobs.run_dir import RunDir, encode, read_json, read_request, write_end
+from backends.local_gpu.jobs.run_dir import RunDir, read_request, write_end
 from backends.local_gpu.jobs.speeds import remember
-from backends.local_gpu.jobs.worker_process import HEARTBEAT_S, record, recorded
+from backends.local_gpu.jobs.worker_record import HEARTBEAT_S, read_worker, write_worker
+from backends.local_gpu.json_files import json_bytes, read_json
 from backends.local_gpu.models.adapters import PREFIX, add_adapter, save_adapter, start_values
 from backends.local_gpu.models.base_models import verify_unchanged
 from backends.local_gpu.models.language_part import decoder_name
@@ -109,9 +110,9 @@ def main(folder: Path) -> int:
     if run.cancel.exists():
         write_end(run, "cancelled", "cancelled")
         return 0
-    if (worker := recorded(run)) is not None:
+    if (worker := read_worker(run)) is not None:
         # Stopped in good order: no sign of a run that cannot succeed.
-        record(run, replace(worker, starts=0))
+        write_worker(run, replace(worker, starts=0))
     return STOPPED
 
 
@@ -203,7 +204,7 @@ def _used_up(request: TrainRequest, trainer: LabelledTrainer, run: RunDir) -> Ba
     return BackendError(
         f"stopped at step {state.global_step} of {state.max_steps}: "
         f"budget.max_gpu_hours of {request.max_gpu_hours:g} is used up",
-        f"raise it to about {needed:.2g}, or train less, then `ftctl retry NAME`",
+        f"Raise it to about {needed:.2g}, or train less, then `ftctl retry NAME`.",
     )
 
 
@@ -258,11 +259,11 @@ def _sums(model: torch.nn.Module) -> dict[str, float]:
 
 def _check_learnt(before: Mapping[str, float], after: Mapping[str, float]) -> None:
     if not all(abs(value) < float("inf") for value in after.values()):
-        raise BackendError("the trained weights are not finite", "lower `learning_rate`")
+        raise BackendError("the trained weights are not finite", "Lower `learning_rate`.")
     if before == after:
         raise BackendError(
             "nothing was learnt: not one trained weight has changed",
-            "raise `learning_rate`, or train for more steps",
+            "Raise `learning_rate`, or train for more steps.",
         )
 
 
@@ -282,7 +283,7 @@ def _check_adapter(trained: torch.nn.Module, recipe: int) -> None:
         more = f" and on {len(others)} more layers" if others else ""
         raise BackendError(
             f"the adapter on {first}{more} has learnt nothing",
-            "name the layers that texts go through in `target_modules`, or write all-linear",
+            "Name the layers that texts go through in `target_modules`, or write all-linear.",
         )
 
 
@@ -348,8 +349,8 @@ def _write_model(
     adapter = isinstance(trained, PeftModel)
     texts = {
         "README.md": model_card(request, facts, adapter=adapter),
-        "provenance.json": encode(provenance).decode(),
-        "metrics.json": encode(facts).decode(),
+        "provenance.json": json_bytes(provenance).decode(),
+        "metrics.json": json_bytes(facts).decode(),
     }
     complete(partial, texts)
     # From here on there is a model: whoever asks for a stop now comes too late.
@@ -366,7 +367,7 @@ def _write_success(run: RunDir, facts: Mapping[str, Json]) -> None:
         "facts": dict(facts),
         "finished_s": time.time(),
     }
-    write_atomic(run.result, encode(ended))
+    write_atomic(run.result, json_bytes(ended))
 
 
 def _explain(error: Exception) -> tuple[str, str]:

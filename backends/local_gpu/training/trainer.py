@@ -31,7 +31,7 @@ from transformers import (
 
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
-from backends.local_gpu.jobs.run_dir import encode
+from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.model_folders import seal
 from backends.local_gpu.training.batching import Batches, Examples, by_length, collate
 from backends.local_gpu.training.checkpoints import STATE, TrainingState, checkpoints
@@ -157,7 +157,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
                     raise BackendError(
                         f"the {key.replace('_', ' ')} became {logs[key]} "
                         f"at step {self.state.global_step}",
-                        "lower `learning_rate`, or set `dtype: float32`",
+                        "Lower `learning_rate`, or set `dtype: float32`.",
                     )
             self.course.loss_sum += logs["loss"]
         super().log(logs, start_time)
@@ -199,7 +199,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         shutil.rmtree(partial, ignore_errors=True)
         super()._save_checkpoint(model, trial)
         course = {key: getattr(self.course, key) for key in TrainingState.__slots__}
-        (partial / STATE).write_bytes(encode(course))
+        (partial / STATE).write_bytes(json_bytes(course))
         if final.exists():
             shutil.rmtree(final)
         seal(partial, final)

@@ -6,7 +6,8 @@ front of it. So this module inspects the body, the headers and the exception beh
 
 import re
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from html import unescape
 from http import HTTPStatus
@@ -28,7 +29,8 @@ _LOGIN: Final = (
     "로그인",
 )
 _TAGS: Final = re.compile(r"<[^<>]*>")
-_UNSEEN: Final = re.compile(r"<(script|style)\b", re.IGNORECASE)
+_UNSEEN: Final = re.compile(r"<(script|style)\b.*?(?=</\1|\Z)", re.IGNORECASE | re.DOTALL)
+"""A script or style; without an end mark, up to the end of the page."""
 _NO_SUCH_ADDRESS: Final = frozenset({404, 405, 410, 501})
 NETWORK_LOGIN: Final = 511
 """Status from networks that require a login first. It never comes from the server."""
@@ -97,14 +99,14 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return Cause(
             what=f"is behind a proxy that wants a password{through and f', {way.proxy}'}",
-            remedy="put it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
+            remedy="Put it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
         )
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return Cause(
             what=f"is behind a proxy{by} that lets no body of this size through",
             remedy=(
-                "have its limit raised (nginx: `client_max_body_size`), use an address without "
-                "it, or train on fewer examples"
+                "Have its limit raised (nginx: `client_max_body_size`), use an address without "
+                "it, or train on fewer examples."
             ),
         )
     if status in _NO_SUCH_ADDRESS:
@@ -113,22 +115,22 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
         return _login(by)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Cause(
-            what=f"is behind a gateway{by} that was asked too often",
-            remedy="wait a few minutes and run the same command again",
+            what=f"is behind a gateway{by} that received too many requests",
+            remedy="Wait a few minutes and run the same command again.",
         )
     if status in {401, 403, 451}:
         return Cause(
             what=f"is behind a firewall or proxy{by} that blocks the request",
             remedy=(
-                f"ask who runs this network, or the gateway, to let requests to {way.host} "
-                "through; the page comes from there, not from the API, so the key may be right"
+                f"Ask who runs this network, or the gateway, to let requests to {way.host} "
+                "through; the page comes from there, not from the API, so the key may be right."
             ),
         )
     return Cause(
         what=f"does not speak the OpenAI API there: a web page{by} answered{through}",
         remedy=(
-            "check `base_url`: it usually ends in /v1. If it is right, this network answers in "
-            "the server's place: open any web page in a browser and log in"
+            "Check `base_url`: it usually ends in /v1. If it is right, this network answers in "
+            "the server's place: open any web page in a browser and log in."
         ),
     )
 
@@ -140,13 +142,13 @@ def redirect_cause(way: Way, location: str) -> Cause:
     if parts.hostname == way.host:
         return Cause(
             what=f"moves what is asked to {place}",
-            remedy="write that address in `base_url`, up to the part that ends in /v1",
+            remedy="Write that address in `base_url`, up to the part that ends in /v1.",
         )
     return Cause(
         what=f"sends requests to another host, {place}",
         remedy=(
-            "if that is a login page, log in to this network or gateway; if the server has moved, "
-            "write its address in `base_url`"
+            "If that is a login page, log in to this network or gateway; if the server has moved, "
+            "write its address in `base_url`."
         ),
     )
 
@@ -159,75 +161,55 @@ def connection_failure(error: BaseException, way: Way) -> Failure:
         way: The way to the server.
     """
     chain = list(_chain(error))
-    names = [type(one).__name__ for one in chain]
+    names = [type(link).__name__ for link in chain]
     through = f" through the proxy {way.proxy}" if way.proxy else ""
-    for one in chain:
-        if isinstance(one, ssl.SSLError):
+    for link in chain:
+        if isinstance(link, ssl.SSLError):
             # Nothing is sent before the handshake ends; after it, a request may have been sent.
-            return _tls_failure(one, way, sent="ConnectError" not in names)
-    for kinds, describe in _NEVER_SENT:
-        if kinds & set(names):
-            reason, remedy = describe(way, through)
-            cause = Cause(what="cannot be reached", remedy=remedy)
-            return Failure(reason=reason, cause=cause, sent=False)
+            return _tls_failure(link, way, sent="ConnectError" not in names)
+    never_sent = _never_sent(set(names), way, through)
+    if never_sent is not None:
+        cause = Cause(what="cannot be reached", remedy=never_sent[1])
+        return Failure(reason=never_sent[0], cause=cause, sent=False)
     if any(name.endswith("Timeout") or name == "APITimeoutError" for name in names):
         return Failure(reason="no answer came in time")
     seen = next((name for name in names if name not in _WRAPPERS), names[-1])
     if {"ConnectError", "UnsupportedProtocol"} & set(names):
-        remedy = "check `base_url` and the network, then run the same command again"
+        remedy = "Check `base_url` and the network, then run the same command again."
         cause = Cause(what="cannot be reached", remedy=remedy)
         return Failure(reason=f"no connection{through} ({seen})", cause=cause, sent=False)
     return Failure(reason=f"the connection broke off ({seen})")
 
 
-def _unknown_name(way: Way, through: str) -> tuple[str, str]:
-    del through
-    return (
-        f"the name {way.proxy or way.host} is not known here (DNS)",
-        "check the host in `base_url`, and this machine's network and DNS"
-        if not way.proxy
-        else "check HTTPS_PROXY, and this machine's network and DNS",
-    )
+def _never_sent(names: AbstractSet[str], way: Way, through: str) -> tuple[str, str] | None:
+    """Return reason and remedy, if the exceptions' names tell that no request was sent."""
+    proxied = way.proxy is not None
+    if "gaierror" in names:
+        setting = "HTTPS_PROXY" if proxied else "the host in `base_url`"
+        return (
+            f"the name {way.proxy or way.host} is not known here (DNS)",
+            f"Check {setting}, and this machine's network and DNS.",
+        )
+    if "ProxyError" in names:
+        return (
+            f"the proxy {way.proxy or 'in between'} does not let the request through",
+            f"Check HTTPS_PROXY and its password; without a proxy for this host: NO_PROXY={way.host}",
+        )
+    if "ConnectionRefusedError" in names:
+        return (
+            f"nothing listens at {way.proxy or _place(way.url)}",
+            "Check HTTPS_PROXY, or the proxy itself."
+            if proxied
+            else "Start the server, or check host and port in `base_url`.",
+        )
+    if names & {"ConnectTimeout", "PoolTimeout"}:
+        return (
+            f"{way.host} did not take the connection{through} in time",
+            "Check the network: a firewall may drop connections. Set HTTPS_PROXY if there is a proxy.",
+        )
+    return None
 
 
-def _refused_by_proxy(way: Way, through: str) -> tuple[str, str]:
-    del through
-    return (
-        f"the proxy {way.proxy or 'in between'} does not let the request through",
-        (
-            "check HTTPS_PROXY and its password; where no proxy is needed for this host: "
-            f"NO_PROXY={way.host}"
-        ),
-    )
-
-
-def _nothing_listens(way: Way, through: str) -> tuple[str, str]:
-    del through
-    return (
-        f"nothing listens at {way.proxy or _place(way.url)}",
-        "check HTTPS_PROXY, or the proxy itself"
-        if way.proxy
-        else "start the server, or check host and port in `base_url`",
-    )
-
-
-def _no_connection_in_time(way: Way, through: str) -> tuple[str, str]:
-    return (
-        f"{way.host} did not take the connection{through} in time",
-        (
-            "check the network: a firewall may drop such connections. Where a proxy is needed, "
-            "set HTTPS_PROXY"
-        ),
-    )
-
-
-_NEVER_SENT: Final[Sequence[tuple[frozenset[str], Callable[[Way, str], tuple[str, str]]]]] = (
-    (frozenset({"gaierror"}), _unknown_name),
-    (frozenset({"ProxyError"}), _refused_by_proxy),
-    (frozenset({"ConnectionRefusedError"}), _nothing_listens),
-    (frozenset({"ConnectTimeout", "PoolTimeout"}), _no_connection_in_time),
-)
-"""Names of exceptions that mean that no request was sent, and functions that describe them."""
 _WRAPPERS: Final = frozenset({"APIConnectionError", "APITimeoutError", "APIError"})
 
 
@@ -239,7 +221,7 @@ def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
             cause=Cause(
                 what="cannot be reached safely",
                 remedy=(
-                    "check the host in `base_url` and this machine's clock. Where the network "
+                    "Check the host in `base_url` and this machine's clock. Where the network "
                     "looks into TLS, name its root certificate: SSL_CERT_FILE=/path/to/root.pem"
                 ),
             ),
@@ -250,9 +232,9 @@ def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
     why = clean(seen or type(error).__name__).lower().replace("_", " ")[:_SNIPPET]
     plain = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}
     remedy = (
-        "write http:// in `base_url`, if this server speaks no TLS"
+        "Write http:// in `base_url`, if this server speaks no TLS."
         if seen in plain
-        else "check `base_url`, and what stands between here and the server"
+        else "Check `base_url`, and what stands between here and the server."
     )
     return Failure(
         reason=f"no TLS with {way.host}: {why}",
@@ -265,19 +247,19 @@ def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an exception and its chain of causes, each exception once."""
     seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__cause__ or one.__context__
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
 
 
 def _login(by: str) -> Cause:
     return Cause(
         what=f"is hidden by a login page{by}",
         remedy=(
-            "log in to this network or gateway, or use an address that takes a key. "
-            "The page does not come from the API: the key may be right"
+            "Log in to this network or gateway, or use an address that takes a key. "
+            "The page does not come from the API: the key may be right."
         ),
     )
 
@@ -295,16 +277,8 @@ def _split(url: str) -> SplitResult:
 
 
 def _visible(page: str) -> str:
-    """Return a page's text without scripts, styles and tags, in one pass."""
-    kept, at, lower = [], 0, page.lower()
-    while found := _UNSEEN.search(page, at):
-        kept.append(page[at : found.start()])
-        end = lower.find(f"</{found.group(1).lower()}", found.end())
-        if end < 0:
-            return _TAGS.sub(" ", "".join(kept))
-        at = end
-    kept.append(page[at:])
-    return _TAGS.sub(" ", "".join(kept))
+    """Return a page's text without scripts, styles and tags."""
+    return _TAGS.sub(" ", _UNSEEN.sub(" ", page))
 
 
 def _short(text: str) -> str:

@@ -1,51 +1,81 @@
-"""How long to wait for what when jobs are submitted and observed."""
+"""Waiting times for a server, and limits for repeating requests."""
 
+import sys
 from dataclasses import dataclass
 
-from backends.openai.api.protocol import Refused, Unclear
-from backends.openai.api.waiting import Waiting
+LONGEST_POLL_S = 8.0
+"""Longest pause between two requests about a job or file that is about to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """Waiting times."""
+class RetryLimits:
+    """Limits for repeating one request."""
+
+    pause_s: float
+    """Pause before the second attempt; doubled for each further one."""
+    longest_pause_s: float = 120.0
+    """Longest pause, unless the server asks for a longer one."""
+    longest_asked_s: float = float("inf")
+    """Longest pause that the server may ask for; if it asks for more, the request fails."""
+    total_s: float = float("inf")
+    """Time from the first attempt within which the last one must begin."""
+    attempts: int = sys.maxsize
+    """Maximum number of attempts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Waiting times for submitting and observing jobs."""
 
     window_s: float = 60.0
-    """How long a created job may be missing from the list of jobs."""
+    """Seconds for which a created job may be missing from the list of jobs."""
     pause_s: float = 0.5
-    """Before the second look; doubled for each further one, up to eight seconds."""
+    """Pause before the second look; doubled for each further one, up to `LONGEST_POLL_S`."""
     slow_down_s: float = 120.0
-    """The longest wait that a server may ask for before it is asked again."""
+    """Longest pause that a server may ask for before a request is repeated."""
     lag_s: float = 10.0
-    """How long after an upload by someone else a job made from it may be missing from the list."""
+    """Seconds after an upload by another run for which a job made from it may be missing from the
+    list."""
     look_s: float = 5.0
-    """Between two looks at the same open jobs; a look in between gets the last answer."""
+    """Seconds for which the last look at the same open jobs answers further ones."""
     list_s: float = 5.0
     """Seconds for which the list of jobs, once read, answers the lookups of a pass."""
     uploaded_s: float = 20.0
-    """Seconds that a file may stay `uploaded` before a job is made from it anyway."""
+    """Seconds for which a file may stay `uploaded` before a job is made from it anyway."""
     processed_s: float = 600.0
-    """Seconds that a server may report that it is still reading a file."""
-    tries: int = 4
-    """How often an upload is sent, or a create call that was surely not carried out."""
+    """Seconds for which a server may report that it is still reading a file."""
+    attempts: int = 4
+    """Maximum number of attempts for an upload, or a create call that was surely not carried out."""
 
-    def wait(self, error: Refused | Unclear, tries: int, waiting: Waiting, reason: str) -> None:
-        """Wait before a request is sent again.
+    @property
+    def of_uploads(self) -> RetryLimits:
+        """Limits for uploads and for create calls that the server has no time for."""
+        return RetryLimits(
+            pause_s=2 * self.pause_s,
+            longest_asked_s=self.slow_down_s,
+            attempts=self.attempts,
+        )
 
-        Args:
-            error: The server's error; the pause that it requests counts.
-            tries: Number of attempts so far.
-            waiting: Announces long waits.
-            reason: The reason of the wait, for the announcement.
+    @property
+    def of_unread_files(self) -> RetryLimits:
+        """Limits for create calls that the server refuses while it reads the files."""
+        return RetryLimits(
+            pause_s=2 * self.pause_s, longest_pause_s=LONGEST_POLL_S, total_s=self.processed_s
+        )
 
-        Raises:
-            Refused: Waiting does not help, or would take too long.
-            Unclear: Waiting does not help, or would take too long.
-        """
-        heals = error.may_pass if isinstance(error, Unclear) else error.must_slow_down
-        asked_s = error.retry_after_s
-        too_long = asked_s is not None and asked_s > self.slow_down_s
-        if not heals or too_long or tries >= self.tries:
-            raise error
-        pause_s = self.pause_s * 2**tries if asked_s is None else asked_s
-        waiting.sleep(pause_s, f"{reason}: {error}")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """Waiting times for answers of models."""
+
+    pause_s: float = 1.0
+    """Pause before the second attempt; doubled for each further one."""
+    total_s: float = 300.0
+    """Seconds for which a prompt is tried: a fresh model takes minutes to load."""
+    at_once: int = 16
+    """Maximum number of requests under way at the same time."""
+
+    @property
+    def of_prompts(self) -> RetryLimits:
+        """Limits for one prompt."""
+        return RetryLimits(pause_s=self.pause_s, longest_pause_s=30.0, total_s=self.total_s)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.inspector import Json
-from backends.openai.api.protocol import Refused
+from backends.openai.api.protocol import Rejected
 
 MOST_STOPS: Final = 4
 THINKING: Final = "chat_template_kwargs"
@@ -62,7 +62,7 @@ def chat_request(
     return request
 
 
-def lightened(request: Mapping[str, Any], error: Refused) -> dict[str, Any] | None:
+def lightened(request: Mapping[str, Any], error: Rejected) -> dict[str, Any] | None:
     """Return a request with the refused field removed or renamed.
 
     - If prompt and limit exceed the model's context, the limit is removed: the answer then ends with
@@ -90,12 +90,12 @@ def lightened(request: Mapping[str, Any], error: Refused) -> dict[str, Any] | No
     return None
 
 
-def is_about_prompt(error: Refused) -> bool:
+def is_about_prompt(error: Rejected) -> bool:
     """Return True if the server refused this prompt, but would answer other prompts."""
     return error.status in _INVALID and (error.code in _OF_PROMPT or is_too_long(error))
 
 
-def is_too_long(error: Refused) -> bool:
+def is_too_long(error: Rejected) -> bool:
     """Return True if prompt and answer together are longer than the model's context."""
     said = f"{error.code} {error.message}".lower()
     return error.status in _INVALID and any(mark in said for mark in _TOO_LONG)

@@ -1,5 +1,6 @@
-"""Answers of models at a server: many at once, as fast as the server says it may go."""
+"""Answers of models at a server: many requests at once, within the server's rate limits."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from backends.contract.completions import Chunk, Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing, PromptRefused
-from backends.openai.api.error_messages import spoken
-from backends.openai.api.protocol import Body, Refused, Unclear
+from backends.openai.api.error_messages import to_backend_error
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected
+from backends.openai.api.retry_policy import RetrySettings
 from backends.openai.api.waiting import Waiting
 from backends.openai.chat.chat_answers import StreamReader, completion_of, first_choice
 from backends.openai.chat.chat_requests import (
@@ -26,24 +28,10 @@ from backends.openai.chat.chat_requests import (
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
 
-AT_ONCE: Final = 16
-"""Requests under way at the same time."""
 _Answer = TypeVar("_Answer")
 _NOT_DEPLOYED: Final = "deploymentnotfound"
 """Azure's code for a model without a deployment."""
-_LONGEST_PAUSE_S: Final = 30.0
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How patiently models are asked."""
-
-    pause_s: float = 1.0
-    """Before the first repetition; doubled for each further one."""
-    patience_s: float = 300.0
-    """How long one prompt is tried at all: a fresh model takes minutes to load."""
-    at_once: int = AT_ONCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +44,8 @@ class Base:
     """The base model's name in the spec, which shows the family."""
 
 
-class Gate:
-    """Lets requests pass as the server's rate-limit headers allow. For many threads."""
+class RateLimiter:
+    """Holds requests as the server's rate-limit headers require. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -74,26 +62,26 @@ class Gate:
             over.wait(min(left_s, 1.0))
 
     def close_for(self, seconds: float) -> None:
-        """Let no request pass for some seconds."""
+        """Hold all requests for some seconds."""
         with self._lock:
             self._open_s = max(self._open_s, time.monotonic() + seconds)
 
     def heed(self, headers: Mapping[str, str]) -> None:
-        """Close when the headers say that nothing is left until a reset."""
+        """Hold requests until the reset, if the headers report that none is left."""
         for what in ("requests", "tokens"):
             if headers.get(f"x-ratelimit-remaining-{what}") == "0":
                 self.close_for(reset_seconds(headers.get(f"x-ratelimit-reset-{what}", "")))
 
 
-class Chats:
-    """Asks the models of one server."""
+class ChatCompletions:
+    """Sends prompts to the models of one server."""
 
     def __init__(
         self,
         client: "Client",
         server: str,
         kind: str,
-        pace: Pace,
+        settings: RetrySettings,
         waiting: Waiting,
         *,
         strict: bool,
@@ -101,12 +89,12 @@ class Chats:
         self._client = client
         self._server = server
         self._kind = kind
-        self._pace = pace
+        self._settings = settings
         self._strict = strict
         """True if the server accepts only fields of OpenAI's protocol, and splits thinking off."""
         self._takes_thinking = not strict
         """True until the server refuses the switch for thinking."""
-        self._gate = Gate()
+        self._limiter = RateLimiter()
         self._waiting = waiting
 
     def complete(
@@ -126,7 +114,7 @@ class Chats:
             BackendError: The server refuses or does not answer.
         """
         over = threading.Event()
-        with ThreadPoolExecutor(max_workers=self._pace.at_once) as pool:
+        with ThreadPoolExecutor(max_workers=self._settings.at_once) as pool:
             futures = [
                 pool.submit(self._complete, model, prompt, sampling, base, over)
                 for model in models
@@ -135,7 +123,9 @@ class Chats:
             try:
                 # A failed request ends the others, which could keep waiting for a long time.
                 wait(futures, return_when=FIRST_EXCEPTION)
-                failed = [one for one in futures if one.done() and one.exception() is not None]
+                failed = [
+                    future for future in futures if future.done() and future.exception() is not None
+                ]
                 if failed:
                     _raise_with_number(failed[0], futures.index(failed[0]), prompts)
                 answers = [future.result() for future in futures]
@@ -154,14 +144,14 @@ class Chats:
             PromptRefused: The prompt cannot be answered.
             BackendError: The server refuses or breaks off.
         """
-        self._gate.wait(self._waiting, self._pause_reason, threading.Event())
+        self._limiter.wait(self._waiting, self._limit_reason, threading.Event())
         reader = StreamReader(splits=not self._strict)
         request = self._request(model, prompt, sampling, base)
         try:
             for piece in self._lightened(request, sampling, self._opened_stream):
                 yield from reader.read(piece)
             yield from reader.end()
-        except (Refused, Unclear) as error:
+        except (Rejected, OutcomeUnknown) as error:
             raise self._failure(error, model) from error
 
     def _complete(
@@ -173,7 +163,7 @@ class Chats:
         over: threading.Event,
     ) -> Completion:
         request = self._request(model, prompt, sampling, base)
-        answer = self._asked(
+        answer = self._answered(
             lambda: self._lightened(request, sampling, self._client.chat),
             model,
             over,
@@ -202,11 +192,11 @@ class Chats:
 
         Raises:
             BackendError: The server refuses the switch for thinking, and `sampling` wants thinking.
-            Refused: The server refuses the request, and no field can be removed or renamed.
+            Rejected: The server refuses the request, and no field can be removed or renamed.
         """
         try:
             return ask(request)
-        except Refused as error:
+        except Rejected as error:
             lighter = lightened(request, error)
             if lighter is None:
                 raise
@@ -214,14 +204,14 @@ class Chats:
             if spared and sampling.thinking:
                 raise BackendError(
                     f"{self._server} cannot be told that a model thinks: {error.message}",
-                    "ask without thinking, or use a server that takes `chat_template_kwargs`",
+                    "Ask without thinking, or use a server that takes `chat_template_kwargs`.",
                 ) from error
             answer = self._lightened(lighter, sampling, ask)
             if spared:
                 self._takes_thinking = False
             return answer
 
-    def _asked(
+    def _answered(
         self,
         ask: Callable[[], tuple[Body, Mapping[str, str]]],
         model: str,
@@ -229,69 +219,69 @@ class Chats:
         *,
         fresh: bool,
     ) -> Body:
-        """Retry until the server answers, waiting does not help, patience ends or `over` is set."""
-        started_s = time.monotonic()
-        pause_s = self._pace.pause_s
-        while True:
-            self._gate.wait(self._waiting, self._pause_reason, over)
+        """Repeat a request until the server answers it, waiting does not help or `over` is set."""
+
+        def attempt() -> Body:
+            self._limiter.wait(self._waiting, self._limit_reason, over)
             try:
                 answer, headers = ask()
-                if first_choice(answer) is None:
-                    raise Unclear("the answer has no choices")  # noqa: TRY301 - same handling
-            except (Refused, Unclear) as error:
-                left_s = self._pace.patience_s - (time.monotonic() - started_s)
-                wait_s = pause_s if error.retry_after_s is None else error.retry_after_s
-                ends = wait_s > left_s or over.is_set()
-                if ends or not self._may_heal(error, model, fresh=fresh):
-                    raise self._failure(error, model) from error
-                if isinstance(error, Refused) and error.must_slow_down:
-                    self._gate.close_for(wait_s)
-                else:
-                    reason = self._wait_reason(error, model)
-                    self._waiting.announce(wait_s, reason, most_s=self._pace.patience_s)
-                    over.wait(wait_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            else:
-                self._gate.heed(headers)
-                return answer
+            except Rejected as error:
+                if error.must_slow_down:
+                    self._limiter.close_for(error.retry_after_s or self._settings.pause_s)
+                raise
+            if first_choice(answer) is None:
+                raise OutcomeUnknown("the answer has no choices")
+            self._limiter.heed(headers)
+            return answer
+
+        try:
+            return self._client.repeat(
+                attempt,
+                self._settings.of_prompts,
+                lambda error: self._pause_reason(error, model),
+                may_pass=lambda error: self._may_pass(error, model, fresh=fresh),
+                over=over,
+            )
+        except (Rejected, OutcomeUnknown) as error:
+            raise self._failure(error, model) from error
 
     @property
-    def _pause_reason(self) -> str:
-        return f"{self._server}, which limits how often it may be asked"
+    def _limit_reason(self) -> str:
+        return f"{self._server}, which limits the rate of requests"
 
-    def _wait_reason(self, error: Refused | Unclear, model: str) -> str:
-        if isinstance(error, Refused):
-            return f"{self._server} to load the model {model}, which it lists and does not find yet"
-        return f"{self._server} to answer again: {error.reason}"
-
-    def _may_heal(self, error: Refused | Unclear, model: str, *, fresh: bool) -> bool:
-        if isinstance(error, Unclear):
-            return error.may_pass
+    def _pause_reason(self, error: Rejected | OutcomeUnknown, model: str) -> str:
+        if isinstance(error, OutcomeUnknown):
+            return f"{self._server} to answer again: {error.reason}"
         if error.must_slow_down:
-            return True
-        # A fresh model is `not found` for some minutes while it loads, though it is listed. One
-        # that nobody deployed is listed too, and stays away.
-        loads = error.is_missing and not self._needs_deployment(error)
-        return loads and fresh and self._is_listed(model)
+            return self._limit_reason
+        return f"{self._server} to load the model {model}, which it lists and does not find yet"
 
-    def _needs_deployment(self, error: Refused) -> bool:
+    def _may_pass(self, error: Rejected | OutcomeUnknown, model: str, *, fresh: bool) -> bool:
+        if isinstance(error, OutcomeUnknown):
+            return error.may_pass
+        # A fresh model is `not found` for some minutes while it loads, though it is listed. A
+        # model without a deployment is listed too, and stays away.
+        loads = error.is_missing and not self._needs_deployment(error)
+        return error.must_slow_down or (loads and fresh and self._is_listed(model))
+
+    def _needs_deployment(self, error: Rejected) -> bool:
         """Return True if a person has to deploy a model that the server did not find."""
         return self._kind == "azure" or error.code.lower() == _NOT_DEPLOYED
 
     def _is_listed(self, model: str) -> bool:
         try:
             return bool(self._client.retrieve_model(model).get("id"))
-        except (Refused, Unclear):
+        except (Rejected, OutcomeUnknown):
             return False
 
-    def _failure(self, error: Refused | Unclear, model: str) -> BackendError:
-        if isinstance(error, Unclear):
-            return spoken(error, self._server)
+    def _failure(self, error: Rejected | OutcomeUnknown, model: str) -> BackendError:
+        if isinstance(error, OutcomeUnknown):
+            return to_backend_error(error, self._server)
         if error.is_missing:
-            remedy = "train it again, or use another model"
+            remedy = "Train it again, or use another model."
             if self._needs_deployment(error):
                 remedy = (
-                    "deploy it in Azure, and name the deployment in ftctl.yaml:\n"
+                    "Deploy it in Azure, and name the deployment in ftctl.yaml:\n"
                     f"endpoints: {{NAME: {{deployments: {{{model!r}: DEPLOYMENT}}}}}}\n"
                     "A deployment that was made a few minutes ago needs a moment."
                 )
@@ -299,9 +289,9 @@ class Chats:
         if is_about_prompt(error):
             return PromptRefused(
                 f"{self._server} does not answer this prompt: {error.message}",
-                "shorten the conversation" if is_too_long(error) else "ask in another way",
+                "Shorten the conversation." if is_too_long(error) else "Ask in another way.",
             )
-        return spoken(error, self._server)
+        return to_backend_error(error, self._server)
 
 
 def _raise_with_number(
@@ -317,21 +307,6 @@ def _raise_with_number(
 
 
 def reset_seconds(text: str) -> float:
-    """Read a duration such as `1m30.5s` or `120ms`; nothing readable is no wait."""
-    total, number, unit = 0.0, "", ""
-    for character in f"{text.strip()} ":
-        if character.isdigit() or character == ".":
-            if unit:
-                total += _amount(number, unit)
-                number, unit = "", ""
-            number += character
-        else:
-            unit += character
-    return total + _amount(number, unit.strip() or "s")
-
-
-def _amount(number: str, unit: str) -> float:
-    try:
-        return float(number) * _UNITS_S.get(unit, 0.0)
-    except ValueError:
-        return 0.0
+    """Return the seconds of a duration such as `1m30.5s` or `120ms`; 0 for other texts."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]*)", text)
+    return sum(float(number) * _UNITS_S.get(unit or "s", 0.0) for number, unit in parts)

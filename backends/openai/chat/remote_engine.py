@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from backends.contract.completions import Chunk, Prompt, Sampling
 from backends.contract.jobs import BaseModel
-from backends.openai.chat.completions import Base, Chats
+from backends.openai.chat.completions import Base, ChatCompletions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteEngine:
     """Implements `Engine`: the models stay loaded at the server."""
 
-    chats: Chats
+    chats: ChatCompletions
     base_model: BaseModel
     named: Callable[[str | None], str]
     """Returns a model's name at the server; None is the base model."""
@@ -23,4 +23,4 @@ class RemoteEngine:
         return self.chats.stream(self.named(model), prompt, sampling, base)
 
     def close(self) -> None:
-        """Do nothing, as the engine holds no resources."""
+        """Do nothing; the engine holds no resources."""

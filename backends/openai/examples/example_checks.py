@@ -1,364 +1,360 @@
-"""Rules of the service for examples, which it applies hours later, naming no line. Pure.
+"""Published forms of training examples, which the service checks hours later, naming no line. Pure.
 
-The rules come from the published schemas of training files and from the guides. Cases that these
-leave open pass: unlisted keys of messages, names of any characters, the role `developer`. Every
-example that is built is checked. The common kind, short texts of user and assistant, passes in a
-few comparisons. The controller checks for every backend that roles are known, that a question
-precedes an answer and that no answer is empty, so these checks are not repeated here.
+The forms come from the published schemas of training files and from the guides. Cases that these
+leave open pass: unlisted keys of messages, names of any characters, the role `developer`. The
+controller checks for every backend that roles are known, that a question precedes an answer and
+that no answer is empty, so these checks are not repeated here.
 """
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
 
-from backends.contract.errors import BackendError
-from backends.openai.examples.images import check_image
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
+from backends.excerpt import excerpt
+from backends.openai.examples.forms import Form, first_problem
+from backends.openai.examples.images import Image
 from backends.openai.limits import ServiceLimits
+from backends.pydantic_errors import InvalidValue, Path, shown
 
-Message = Mapping[str, Any]
+_Part = TypeVar("_Part")
 
-_ROLE_AND_CONTENT: Final = 2
-_PLAIN_ROLES: Final = frozenset({"user", "system"})
-_ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
-_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_MOST_TOOLS: Final = 128
-_SHORT: Final = 60
-_CALL_FORM: Final = (
-    'write {"id": "call_1", "type": "function", "function": {"name": "search", "arguments": "{}"}}'
-)
-_FUNCTION_FORM: Final = (
-    'write {"name": "search", "parameters": {"type": "object", "properties": {}}}'
-)
-_TOOL_FORM: Final = (
-    'write {"type": "function", "function": {"name": "search", "description": "...", '
-    '"parameters": {"type": "object", "properties": {}}}}'
-)
-
-
-def check_supervised(example: Mapping[str, Any], limits: ServiceLimits) -> None:
-    """Check a conversation to learn from.
-
-    Raises:
-        BackendError: The service would refuse it; the message says why.
-    """
-    messages = example["messages"]
-    role = None
-    for message in messages:
-        role = message["role"]
-        if (
-            len(message) != _ROLE_AND_CONTENT
-            or type(message["content"]) is not str
-            or (role != "assistant" and role not in _PLAIN_ROLES)
-        ):
-            _check_closely(messages, limits)
-            role = messages[-1]["role"]
-            break
-    if role != "assistant":
-        raise BackendError(
-            f"the last message is the {role}'s; the service learns from a conversation that ends "
-            "with an answer",
-            'end it with {"role": "assistant", "content": "..."}',
-        )
-    if len(example) > 1:
-        _check_offer(example)
-
-
-def check_preference(example: Mapping[str, Any], limits: ServiceLimits) -> None:
-    """Check a preference pair.
-
-    Raises:
-        BackendError: The service would refuse it; the message says why.
-    """
-    asked = example["input"]
-    outputs = [example["preferred_output"], example["non_preferred_output"]]
-    names = ("preferred", "non-preferred")
-    for name, output in zip(names, outputs, strict=True):
-        if len(output) != 1 or output[0]["role"] != "assistant":
-            raise BackendError(
-                f"the {name} output has to be exactly one message of the assistant",
-                "keep the turns before it in `input`",
-            )
-    if not asked["messages"]:
-        raise BackendError("a preference pair has no `input`", "write what the answers answer")
-    _check_closely(asked["messages"], limits)
-    for output in outputs:
-        _check_message(output[0], limits)
-    for message in asked["messages"]:
-        if _images(message):
-            raise BackendError(
-                "a preference pair holds an image; the service compares texts only",
-                "remove the example, or train with `method: supervised`",
-            )
-    _check_offer(asked)
-
-
-def check_graded(example: Mapping[str, Any], limits: ServiceLimits) -> None:
-    """Check a prompt whose answers are graded.
-
-    Raises:
-        BackendError: The service would refuse it; the message says why.
-    """
-    messages = example["messages"]
-    if not messages or messages[-1]["role"] == "assistant":
-        raise BackendError(
-            "the conversation does not end with a question: the service samples the answer itself",
-            "remove the turns after the last question",
-        )
-    _check_closely(messages, limits)
-    _check_offer(example)
-
-
-CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any], ServiceLimits], None]]] = {
-    "supervised": check_supervised,
-    "dpo": check_preference,
-    "reinforcement": check_graded,
+_REMEDIES: Final = {
+    "messages": "Write a conversation whose messages have one of these roles.",
+    "name": "Write a name as text; a function's has 1 to 64 letters a-z and A-Z, digits, _ and -.",
+    "refusal": "Write the refusal as text, or remove it.",
+    "content": 'Write "content": "..." or "content": [{"type": "text", "text": "..."}]; only a '
+    "user's message holds images.",
+    "image_url": 'Write {"type": "image_url", "image_url": {"url": "https://..."}}.',
+    "detail": "Write one of: auto, low, high.",
+    "weight": "Write 0 or 1 at an answer, and nothing at other messages.",
+    "tool_call_id": "Write the `id` of the call that it answers.",
+    "tool_calls": 'Write {"id": "call_1", "type": "function", "function": {"name": "search", '
+    '"arguments": "{}"}} in a list.',
+    "id": "Give every call an id of its own.",
+    "function_call": 'Write {"name": "search", "arguments": "{}"}.',
+    "arguments": 'Write the object as JSON in text: "arguments": "{\\"day\\": \\"Monday\\"}".',
+    "tools": 'Write {"type": "function", "function": {"name": "search", "description": "...", '
+    '"parameters": {"type": "object", "properties": {}}}} in a list of at most 128.',
+    "functions": 'Write {"name": "search", "parameters": {"type": "object", "properties": {}}} '
+    "in a list of at most 128.",
+    "parameters": 'Write "parameters": {"type": "object", "properties": {...}}.',
+    "properties": 'Write "properties": {"day": {"type": "string"}}.',
+    "parallel_tool_calls": "Write true or false, without quotes.",
+    "preferred_output": "Write one answer here, and the turns before it in `input`.",
+    "non_preferred_output": "Write one answer here, and the turns before it in `input`.",
 }
+"""How to write a field, by its name."""
 
 
-def _check_closely(messages: Sequence[Message], limits: ServiceLimits) -> None:
-    """Check every message, and that each tool call gets its answer before anyone else speaks."""
-    open_calls: set[str] = set()
-    images = 0
-    for message in messages:
-        role = message["role"]
-        if role not in _ROLES:
-            raise BackendError(
-                f"the service's training files know no role {_short(role)}",
-                f"write {', '.join(_ROLES)}",
-            )
-        if role == "tool":
-            _answer_call(message, open_calls)
+def check_example(method: str, example: Mapping[str, Any], limits: ServiceLimits) -> None:
+    """Check an example as the service does.
+
+    Args:
+        method: The training method.
+        example: One line of canonical JSONL, parsed.
+        limits: Published limits of the service.
+
+    Raises:
+        BackendError: The service would refuse the example; the message names the field.
+    """
+    try:
+        _FORMS[method].model_validate(example, context=limits)
+    except ValidationError as error:
+        raise first_problem(error, example, _REMEDIES) from None
+
+
+def _require_json(text: str) -> str:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"must be JSON: {error}", _REMEDIES["arguments"]) from None
+    return text
+
+
+def _require_own_ids(calls: list["_ToolCall"]) -> list["_ToolCall"]:
+    ids = [call.id for call in calls]
+    for number, call_id in enumerate(ids):
+        if call_id in ids[:number]:
+            message = f"is {excerpt(call_id)}, and so is the id of another call"
+            raise InvalidValue(message, _REMEDIES["id"], number, "id")
+    return calls
+
+
+def _require_zero_or_one(weight: float) -> float:
+    if weight not in (0, 1):
+        raise InvalidValue(f"must be 0 or 1, not {shown(weight)}", _REMEDIES["weight"])
+    return weight
+
+
+def _refuse_weight(_: object) -> None:
+    raise InvalidValue("is allowed at answers only", _REMEDIES["weight"])
+
+
+def _text_or_parts(content: object) -> str | None:
+    if isinstance(content, str):
+        return "text"
+    return "parts" if isinstance(content, list) else None
+
+
+class _Text(Form):
+    type: Literal["text"]
+    text: str
+
+
+class _Refusal(Form):
+    type: Literal["refusal"]
+    refusal: str
+
+
+class _ImagePart(Form):
+    type: Literal["image_url"]
+    image_url: Image
+
+
+_UserPart: TypeAlias = Annotated[_Text | _ImagePart, Field(discriminator="type")]
+_AnswerPart: TypeAlias = Annotated[_Text | _Refusal, Field(discriminator="type")]
+_Content: TypeAlias = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[_Part], Field(min_length=1), Tag("parts")],
+    Discriminator(
+        _text_or_parts,
+        custom_error_type="content_type",
+        custom_error_message="must be text or a list of parts",
+    ),
+]
+_FunctionName: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+_NonEmpty: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+class _FunctionCall(Form):
+    name: _FunctionName
+    arguments: Annotated[str, AfterValidator(_require_json)]
+
+
+class _ToolCall(Form):
+    type: Literal["function"]
+    id: _NonEmpty
+    function: _FunctionCall
+
+
+class _Message(Form):
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: Annotated[
+        list[_ToolCall],
+        Field(default_factory=list, min_length=1),
+        AfterValidator(_require_own_ids),
+    ]
+    function_call: _FunctionCall | None = None
+    weight: Annotated[float | None, BeforeValidator(_refuse_weight)] = None
+
+
+class _Instruction(_Message):
+    role: Literal["system", "developer"]
+    content: _Content[_Text]
+
+
+class _User(_Message):
+    role: Literal["user"]
+    content: _Content[_UserPart]
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return sum(isinstance(part, _ImagePart) for part in self.content)
+
+
+class _Assistant(_Message):
+    role: Literal["assistant"]
+    content: _Content[_AnswerPart] | None = None
+    weight: Annotated[float, AfterValidator(_require_zero_or_one)] = 1
+
+    @model_validator(mode="after")
+    def _require_content(self) -> Self:
+        if self.content is None and not (self.tool_calls or self.function_call or self.refusal):
+            raise InvalidValue("is missing", _REMEDIES["content"], "content")
+        return self
+
+
+class _Tool(_Message):
+    role: Literal["tool"]
+    tool_call_id: _NonEmpty
+    content: _Content[_Text]
+
+
+class _Function(_Message):
+    """A message of a function, the form before tools."""
+
+    role: Literal["function"]
+    name: _NonEmpty
+    content: _Content[_Text]
+
+
+_AnyMessage: TypeAlias = Annotated[
+    _Instruction | _User | _Assistant | _Tool | _Function, Field(discriminator="role")
+]
+
+
+def _require_answered_calls(messages: list[_AnyMessage]) -> list[_AnyMessage]:
+    """Require that each tool call gets its answer before anyone else speaks."""
+    open_calls: dict[str, Path] = {}
+    for number, message in enumerate(messages):
+        if isinstance(message, _Tool):
+            if open_calls.pop(message.tool_call_id, None) is None:
+                raise InvalidValue(
+                    f"is {excerpt(message.tool_call_id)}, and no call just before has this id",
+                    "Put the message behind the assistant's message with that call, once.",
+                    *(number, "tool_call_id"),
+                )
         elif open_calls:
             raise _unanswered(open_calls)
-        _check_message(message, limits)
-        images += _images(message)
-        open_calls |= {call["id"] for call in message.get("tool_calls") or ()}
+        for place, call in enumerate(message.tool_calls):
+            open_calls[call.id] = (number, "tool_calls", place)
     # The last answer may itself be a call, which nobody answers any more.
-    if open_calls and messages[-1]["role"] == "tool":
+    if open_calls and isinstance(messages[-1], _Tool):
         raise _unanswered(open_calls)
-    if limits.images is not None and images > limits.images:
-        raise BackendError(
-            f"{images} images in one example; the service takes at most {limits.images}",
-            "remove images, or make several examples of it",
-        )
+    return messages
 
 
-def _answer_call(message: Message, open_calls: set[str]) -> None:
-    answered = message.get("tool_call_id")
-    if not isinstance(answered, str) or not answered:
-        raise BackendError(
-            "a tool message has no `tool_call_id`", "write the `id` of the call that it answers"
-        )
-    if answered not in open_calls:
-        raise BackendError(
-            f"a tool message answers the call {_short(answered)}, which nobody made just before",
-            "put it behind the assistant's message with that call, once",
-        )
-    open_calls.remove(answered)
-
-
-def _unanswered(open_calls: set[str]) -> BackendError:
-    return BackendError(
-        f"the tool call {_short(min(open_calls))} is not answered",
-        'put {"role": "tool", "tool_call_id": "...", "content": "..."} behind it',
+def _unanswered(open_calls: Mapping[str, Path]) -> InvalidValue:
+    call_id = min(open_calls)
+    return InvalidValue(
+        f"is not answered; its id is {excerpt(call_id)}",
+        'Put {"role": "tool", "tool_call_id": "...", "content": "..."} behind it.',
+        *open_calls[call_id],
     )
 
 
-def _check_message(message: Message, limits: ServiceLimits) -> None:
-    role = message["role"]
-    if "weight" in message:
+def _require_few_images(messages: list[_AnyMessage], info: ValidationInfo) -> list[_AnyMessage]:
+    limits: Any = info.context
+    images = sum(message.images for message in messages if isinstance(message, _User))
+    most = limits.images
+    if most is not None and images > most:
+        raise InvalidValue(
+            f"hold {images} images; the service takes at most {most} in one example",
+            "Remove images, or make several examples of it.",
+        )
+    return messages
+
+
+_Conversation: TypeAlias = Annotated[
+    list[_AnyMessage],
+    Field(min_length=1),
+    AfterValidator(_require_answered_calls),
+    AfterValidator(_require_few_images),
+]
+
+
+class _Parameters(Form):
+    type: Literal["object"]
+    properties: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Definition(Form):
+    name: _FunctionName
+    description: str | None = None
+    strict: bool | None = None
+    parameters: Annotated[
+        _Parameters | None, BeforeValidator(lambda schema: None if schema == {} else schema)
+    ] = None
+
+
+class _ToolDefinition(Form):
+    type: Literal["function"]
+    function: _Definition
+
+
+_Definitions: TypeAlias = Annotated[
+    list[_Part], Field(default_factory=list, min_length=1, max_length=128)
+]
+
+
+class _Example(Form):
+    """A conversation, and the functions that may be called in it."""
+
+    messages: _Conversation
+    tools: _Definitions[_ToolDefinition]
+    functions: _Definitions[_Definition]
+    parallel_tool_calls: bool | None = None
+
+    @property
+    def last(self) -> Path:
+        """Path of the last message."""
+        return ("messages", len(self.messages) - 1)
+
+
+class _Supervised(_Example):
+    """A conversation to learn from."""
+
+    @model_validator(mode="after")
+    def _require_answer(self) -> Self:
+        role = self.messages[-1].role
         if role != "assistant":
-            raise BackendError(
-                f"a {role} message has a `weight`; only an answer has one",
-                "remove it: nobody learns from other messages anyway",
+            raise InvalidValue(
+                f"is the {role}'s; the service learns from a conversation that ends with an answer",
+                'End the conversation with {"role": "assistant", "content": "..."}.',
+                *self.last,
             )
-        if message["weight"] not in (0, 1) or isinstance(message["weight"], bool):
-            raise BackendError(f"a weight is {_short(message['weight'])}", "write 0 or 1")
-    for key in ("name", "refusal"):
-        if message.get(key) is not None and not isinstance(message[key], str):
-            raise BackendError(
-                f"the `{key}` of {_a(role)} message is {_short(message[key])}, not a text",
-                f'write "{key}": "..." or remove it',
+        return self
+
+
+class _Graded(_Example):
+    """A conversation whose next answer is graded."""
+
+    @model_validator(mode="after")
+    def _require_question(self) -> Self:
+        if self.messages[-1].role == "assistant":
+            raise InvalidValue(
+                "is an answer; the service samples the answer to the last question itself",
+                "Remove the turns after the last question.",
+                *self.last,
             )
-    if role == "function" and not message.get("name"):
-        raise BackendError(
-            "a function message has no `name`", "write the name of the function that answered"
-        )
-    _check_content(message, role, limits)
-    if "tool_calls" in message:
-        _check_calls(message["tool_calls"])
-    if message.get("function_call") is not None:
-        _check_function_call(message["function_call"])
+        return self
 
 
-def _check_content(message: Message, role: str, limits: ServiceLimits) -> None:
-    content = message.get("content")
-    if isinstance(content, str):
-        return
-    if content is None:
-        if role == "assistant" and any(
-            message.get(key) for key in ("tool_calls", "function_call", "refusal")
-        ):
-            return
-        raise BackendError(f"{_a(role)} message has no content", 'write "content": "..."')
-    if not isinstance(content, list) or not content:
-        raise BackendError(
-            f"the content of {_a(role)} message is neither text nor parts",
-            'write "content": "..." or "content": [{"type": "text", "text": "..."}]',
-        )
-    for part in content:
-        _check_part(part, role, limits)
+class _Compared(_Example):
+    """A conversation whose next answers are compared."""
+
+    @model_validator(mode="after")
+    def _require_texts(self) -> Self:
+        for number, message in enumerate(self.messages):
+            if isinstance(message, _User) and message.images:
+                raise InvalidValue(
+                    "holds an image; the service compares texts only",
+                    "Remove the example, or train with `method: supervised`.",
+                    *("messages", number, "content"),
+                )
+        return self
 
 
-def _check_part(part: object, role: str, limits: ServiceLimits) -> None:
-    if not isinstance(part, Mapping):
-        raise BackendError(
-            f"{_a(role)} message holds a part that is {_short(part)}",
-            'write {"type": "text", "text": "..."}',
-        )
-    kind = part.get("type")
-    if kind == "text" and isinstance(part.get("text"), str):
-        return
-    if kind == "refusal" and role == "assistant" and isinstance(part.get("refusal"), str):
-        return
-    if kind == "image_url":
-        if role != "user":
-            raise BackendError(
-                f"an image in {_a(role)} message; the service reads images of the user only",
-                "move it into the user's message, or remove the example",
-            )
-        check_image(part.get("image_url"), limits.image_bytes)
-        return
-    known = {"user": "text and image_url", "assistant": "text and refusal"}.get(role, "text")
-    raise BackendError(
-        f"{_a(role)} message holds a part of type {_short(kind)}; the service trains on {known} there",
-        "remove the part, or the example",
-    )
+def _require_one(answers: list[_Assistant]) -> list[_Assistant]:
+    if len(answers) != 1:
+        said = f"must be exactly one message of the assistant, not {len(answers)}"
+        raise InvalidValue(said, _REMEDIES["preferred_output"])
+    return answers
 
 
-def _check_calls(calls: object) -> None:
-    if not isinstance(calls, list) or not calls:
-        raise BackendError("`tool_calls` is not a list of calls", f"{_CALL_FORM} in a list")
-    seen: set[str] = set()
-    for call in calls:
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if not isinstance(function, Mapping) or call.get("type") != "function":
-            raise BackendError("a tool call is not of the type function", _CALL_FORM)
-        number = call.get("id")
-        if not isinstance(number, str) or not number or number in seen:
-            # An id that is not a text may be unhashable, so look only texts up in the set.
-            twice = isinstance(number, str) and number in seen
-            what = f"the id {_short(number)} twice" if twice else "no `id`"
-            raise BackendError(f"a tool call has {what}", "give every call an id of its own")
-        seen.add(number)
-        _check_function_call(function)
+class _Preference(Form):
+    """A conversation and two answers to it."""
+
+    input: _Compared
+    preferred_output: Annotated[list[_Assistant], AfterValidator(_require_one)]
+    non_preferred_output: Annotated[list[_Assistant], AfterValidator(_require_one)]
 
 
-def _check_function_call(function: object) -> None:
-    if not isinstance(function, Mapping):
-        raise BackendError("a function call is not an object", _CALL_FORM)
-    _check_name(function.get("name"))
-    _check_arguments(function)
-
-
-def _check_arguments(function: Mapping[str, Any]) -> None:
-    arguments = function.get("arguments")
-    name = function["name"]
-    if not isinstance(arguments, str):
-        raise BackendError(
-            f"the arguments of the call of {name!r} are no text",
-            'write the object as JSON in text: "arguments": "{\\"day\\": \\"Monday\\"}"',
-        )
-    try:
-        json.loads(arguments)
-    except (ValueError, RecursionError) as error:
-        raise BackendError(
-            f"the arguments of the call of {name!r} are no JSON: {error}",
-            'write the object as JSON in text: "arguments": "{\\"day\\": \\"Monday\\"}"',
-        ) from None
-
-
-def _check_offer(asked: Mapping[str, Any]) -> None:
-    """Check a conversation's tools, functions and `parallel_tool_calls`."""
-    if "tools" in asked:
-        _check_tools(asked["tools"])
-    if "functions" in asked:
-        _check_functions(asked["functions"])
-    parallel = asked.get("parallel_tool_calls")
-    if parallel is not None and not isinstance(parallel, bool):
-        raise BackendError(
-            f"`parallel_tool_calls` is {_short(parallel)}", "write true or false, without quotes"
-        )
-
-
-def _check_tools(tools: object) -> None:
-    for tool in _listed(tools, "tools", _TOOL_FORM):
-        function = tool.get("function") if isinstance(tool, Mapping) else None
-        if not isinstance(function, Mapping) or tool.get("type") != "function":
-            raise BackendError("a tool is not of the type function", _TOOL_FORM)
-        _check_name(function.get("name"))
-        _check_definition(function)
-
-
-def _check_functions(functions: object) -> None:
-    for function in _listed(functions, "functions", _FUNCTION_FORM):
-        if not isinstance(function, Mapping):
-            raise BackendError("a function is not an object", _FUNCTION_FORM)
-        _check_name(function.get("name"))
-        _check_definition(function)
-
-
-def _listed(values: object, key: str, form: str) -> list[Any]:
-    if not isinstance(values, list) or not values:
-        raise BackendError(f"`{key}` is not a list of functions", f"{form} in a list")
-    if len(values) > _MOST_TOOLS:
-        raise BackendError(
-            f"{len(values)} {key} in one example; the service takes at most {_MOST_TOOLS}",
-            "keep those that the conversation is about",
-        )
-    return values
-
-
-def _check_definition(function: Mapping[str, Any]) -> None:
-    name = function["name"]
-    for key, kind, what in (("description", str, "text"), ("strict", bool, "true or false")):
-        if function.get(key) is not None and not isinstance(function[key], kind):
-            raise BackendError(f"the `{key}` of the tool {name!r} is not {what}", _TOOL_FORM)
-    parameters = function.get("parameters")
-    if not parameters and parameters in (None, {}):
-        return
-    if not isinstance(parameters, Mapping) or parameters.get("type") != "object":
-        raise BackendError(
-            f"the parameters of the tool {name!r} are not the schema of an object",
-            'write "parameters": {"type": "object", "properties": {...}}',
-        )
-    if not isinstance(parameters.get("properties", {}), Mapping):
-        raise BackendError(
-            f"the `properties` of the tool {name!r} are not an object",
-            'write "properties": {"day": {"type": "string"}}',
-        )
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise BackendError(
-            f"{_short(name)} is no name of a function that the service takes",
-            "write 1 to 64 letters of a-z and A-Z, digits, _ and -",
-        )
-
-
-def _images(message: Message) -> int:
-    content = message.get("content")
-    if not isinstance(content, list):
-        return 0
-    return sum(isinstance(part, Mapping) and part.get("type") == "image_url" for part in content)
-
-
-def _a(role: str) -> str:
-    return f"an {role}" if role == "assistant" else f"a {role}"
-
-
-def _short(value: object) -> str:
-    text = repr(value[:_SHORT] if isinstance(value, str) else value)
-    return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."
+_FORMS: Final[Mapping[str, type[Form]]] = {
+    SUPERVISED.name: _Supervised,
+    DPO.name: _Preference,
+    REINFORCEMENT.name: _Graded,
+}

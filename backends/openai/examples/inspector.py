@@ -1,6 +1,6 @@
-"""How a server's model reads examples: its encoding, and what the service would refuse.
+"""Inspection of examples for a server's model: token counts, and checks of the service.
 
-The door to the encodings: they are opened in the process that counts.
+Encodings are imported only in the process that counts.
 """
 
 import importlib
@@ -14,18 +14,19 @@ from typing import Any, Final
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Feature, Json, Limits, Piece
+from backends.contract.methods import METHODS
 from backends.installation import install_command
 from backends.openai.api.endpoints import EXTRA
 from backends.openai.examples.encodings import encoding_name
-from backends.openai.examples.example_checks import CHECKS
+from backends.openai.examples.example_checks import check_example
 from backends.openai.grader_templates import Path, paths_read, require_paths
 from backends.openai.limits import PUBLISHED
 from backends.openai.prices import PriceTable
 
 VERSION: Final = 1
-"""Raised whenever the same example would be counted otherwise."""
+"""Number to raise whenever the count of an example changes."""
 RULES_VERSION: Final = 2
-"""Raised whenever the service's rules, as we know them, refuse other examples."""
+"""Number to raise whenever the checks refuse other examples."""
 _DEVELOPER: Final = (
     "the role `developer` is not in the published form of training files: if the service refuses "
     "the file, write `system` instead"
@@ -34,7 +35,7 @@ _DEVELOPER: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIInspector:
-    """Implements `ExampleInspector`; see there for what each method promises."""
+    """Implements `ExampleInspector`."""
 
     model: str
     method: str
@@ -43,44 +44,44 @@ class OpenAIInspector:
     reads: tuple[Path, ...] = ()
     """Keys of every row that the grader reads."""
     limits: Limits = field(default_factory=Limits)
-    """What the server accepts of a dataset as a whole."""
+    """Limits of the server for a dataset as a whole."""
     thinks: bool = False
     """False, because servers return thinking apart from the answer."""
 
     @property
     def identity(self) -> str:
-        """What counts and refusals depend on: what another server took, this one may not."""
+        """Cache key: changes when token counts or validation rules change."""
         rules: list[Json] | None = [RULES_VERSION, self.kind] if self._is_strict else None
         parts: list[Json] = [VERSION, rules, *astuple(self.limits), *self.reads]
         return f"openai:{encoding_name(self.model)}:{self.method}:{json.dumps(parts)}"
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
-        """Return how many tokens each example is billed as, for one epoch."""
+        """Return the number of billed tokens of each example, for one epoch."""
         return list(map(self._count, examples))
 
     def check(self, example: Mapping[str, Json]) -> None:
-        """Check what the service would refuse much later; other servers have rules of their own."""
+        """Refuse an example that the service would refuse much later."""
         if self._is_strict:
-            CHECKS[self.method](example, PUBLISHED[self.kind])
+            check_example(self.method, example, PUBLISHED[self.kind])
         require_paths(example, self.reads)
 
     def all_pass(self, lines: bytes) -> bool:
         """Return True where no rule concerns plain conversations, as in supervised training."""
         del lines
-        return self.method == "supervised" or not (self._is_strict or self.reads)
+        return METHODS[self.method].is_of_conversations or not (self._is_strict or self.reads)
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example token by token.
 
-        The texts are the model's own tokens; what stands between them is a likeness, because the
-        service does not publish how it writes down roles, tools and ends of turn.
+        The texts are the model's own tokens. The marks between them are ChatML, because the service
+        does not publish how it writes roles, tools and ends of turn.
         """
         pieces: list[Piece] = open_tokens().show(self.model, example)
         return pieces
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
         """Warn of features that the published rules leave open; others are always read."""
-        is_unclear = self._is_strict and self.method != "reinforcement"
+        is_unclear = self._is_strict and METHODS[self.method].learns_answers
         return [_DEVELOPER] if is_unclear and "developer" in features else []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def open_inspector(
     kind = "compatible" if near else endpoint.kind
     published = PUBLISHED[kind]
     price = prices.price(model)
-    is_graded = method == "reinforcement"
+    is_graded = not METHODS[method].learns_answers
     limits = Limits(
         min_examples=published.examples,
         max_bytes=published.file_bytes,
@@ -132,10 +133,10 @@ def open_inspector(
 
 
 def open_tokens() -> ModuleType:
-    """Return the module that counts.
+    """Return the module `tokens`.
 
     Raises:
-        BackendError: Its package is not installed.
+        BackendError: A package is not installed.
     """
     try:
         return importlib.import_module("backends.openai.examples.tokens")

@@ -5,25 +5,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.contract.errors import BackendError
-from backends.openai.api.protocol import Body, Refused, Unclear, clean, follow, objects
-from backends.openai.api.retry_policy import Patience
-from backends.openai.api.waiting import Waiting
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, read_pages
+from backends.openai.api.retry_policy import LONGEST_POLL_S
 from backends.openai.jobs.job_matching import LocalFile
+from backends.openai.jobs.submit_context import SubmitContext
 from backends.openai.limits import UPLOAD_BYTES
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
 
-_CHUNK: Final = 1 << 20
 _PAGE: Final = 1000
 PART_BYTES: Final = UPLOAD_BYTES
 """Largest file for a single request, in bytes; a larger file is uploaded in parts."""
-_LONGEST_PAUSE_S: Final = 8.0
 _UPLOADED: Final = frozenset({"uploaded"})
 _AT_WORK: Final = frozenset({"pending", "running", "notrunning", "processing", "queued"})
 """Statuses of a file that the server is reading, at Azure and at other servers."""
@@ -46,7 +43,7 @@ class RemoteFile:
 
 
 def read_local(path: Path, most_bytes: int | None) -> LocalFile:
-    """Compute a file's name from its bytes, without holding them in memory.
+    """Return a file with a name made from its bytes, without holding them in memory.
 
     Args:
         path: The file.
@@ -55,140 +52,119 @@ def read_local(path: Path, most_bytes: int | None) -> LocalFile:
     Raises:
         BackendError: The file is larger than `most_bytes`.
     """
-    digest = hashlib.sha256()
-    size = 0
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
     if most_bytes is not None and size > most_bytes:
         raise BackendError(
             f"{path.name} has {size / 1e6:,.0f} MB; the server takes at most "
             f"{most_bytes / 1e6:,.0f} MB",
-            "train on fewer or shorter examples",
+            "Train on fewer or shorter examples.",
         )
-    return LocalFile(path=path, name=f"ftctl-{digest.hexdigest()}.jsonl", size=size)
+    return LocalFile(path=path, name=f"ftctl-{digest}.jsonl", size=size)
 
 
-def find_files(client: "Client", wanted: LocalFile) -> Iterator[RemoteFile]:
+def find_files(client: "Client", local: LocalFile) -> Iterator[RemoteFile]:
     """Yield the server's copies of a file: same name, size and purpose, and usable."""
-    after: str | None = None
-    seen: set[str] = set()
-    while True:
-        page = client.list_files(limit=_PAGE, after=after)
-        for file in objects(page):
-            if _is_copy(file, wanted):
-                yield _remote(file, uploaded=False)
-        after = follow(page, seen, _PAGE)
-        if after is None:
-            return
+    for file in read_pages(lambda after: client.list_files(limit=_PAGE, after=after), _PAGE):
+        if _is_copy(file, local):
+            yield _remote(file, uploaded=False)
 
 
-def ensure_file(
-    client: "Client", wanted: LocalFile, patience: Patience, waiting: Waiting, server: str
-) -> RemoteFile:
+def ensure_file(context: SubmitContext, local: LocalFile) -> RemoteFile:
     """Return the server's copy of a file, ready to train on; upload the file if there is no copy.
 
     A surplus copy costs nothing. So after an upload without an answer, search for the copy, and
     upload again if it is missing.
 
-    Args:
-        client: The server.
-        wanted: The file.
-        patience: Limits of waiting times.
-        waiting: Announces long waits.
-        server: The server's name in messages.
-
     Raises:
         BackendError: The server cannot read the file.
-        Refused: The server does not accept the file.
-        Unclear: The server gives no usable answer.
+        Rejected: The server does not accept the file.
+        OutcomeUnknown: The server gives no usable answer.
     """
-    for tries in count(1):
-        found = next(find_files(client, wanted), None)
-        if found is not None:
-            return _processed(client, found, patience, waiting, server)
-        try:
-            uploaded = _remote(_upload(client, wanted), uploaded=True)
-        except (Refused, Unclear) as error:
-            patience.wait(error, tries, waiting, f"{server} to take the file {wanted.path.name}")
-        else:
-            return _processed(client, uploaded, patience, waiting, server)
-    raise AssertionError("an endless loop ended")
+    client = context.client
+
+    def find_or_upload() -> RemoteFile:
+        copy = next(find_files(client, local), None)
+        return copy or _remote(_upload(client, local), uploaded=True)
+
+    reason = f"{context.server} to take the file {local.path.name}"
+    limits = context.policy.of_uploads
+    file = client.repeat(find_or_upload, limits, lambda error: f"{reason}: {error}")
+    return _processed(context, file)
 
 
-def is_unread_file(error: Refused) -> bool:
+def is_unread_file(error: Rejected) -> bool:
     """Return True if a server refused a job because it has not read the job's files yet."""
     said = f"{error.code} {error.message}".lower()
-    return error.status in _INVALID and "file" in said and any(one in said for one in _UNREAD)
+    return error.status in _INVALID and "file" in said and any(mark in said for mark in _UNREAD)
 
 
-def _processed(
-    client: "Client", file: RemoteFile, patience: Patience, waiting: Waiting, server: str
-) -> RemoteFile:
+def _processed(context: SubmitContext, file: RemoteFile) -> RemoteFile:
     """Wait until the server has read a file.
 
     At some servers a file stays `uploaded`, and jobs start all the same. So after
-    `patience.uploaded_s`, accept that status. A server that reports that it is reading gets
-    `patience.processed_s`.
+    `policy.uploaded_s`, accept that status. A server that reports that it is reading gets
+    `policy.processed_s`.
 
     Raises:
         BackendError: The server cannot read the file, or does not finish in time.
     """
+    policy, server = context.policy, context.server
     started_s = time.monotonic()
-    pause_s = patience.pause_s
+    pause_s = policy.pause_s
     status, details = file.status, ""
     while status in _UPLOADED or status in _AT_WORK:
         waited_s = time.monotonic() - started_s
-        most_s = patience.uploaded_s if status in _UPLOADED else patience.processed_s
+        most_s = policy.uploaded_s if status in _UPLOADED else policy.processed_s
         if waited_s >= most_s:
             if status in _UPLOADED:
                 return file
             raise BackendError(
                 f"{server} is still reading the file {file.id} ({status}) after {most_s:g} s",
-                "run the same command again later: the file is not uploaded again",
+                "Run the same command again later: the file is not uploaded again.",
             )
         reason = f"{server} to read the file {file.id}"
-        waiting.sleep(min(pause_s, most_s - waited_s), reason, most_s=most_s)
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        context.waiting.sleep(min(pause_s, most_s - waited_s), reason, most_s=most_s)
+        pause_s = min(2 * pause_s, LONGEST_POLL_S)
         try:
-            seen = client.retrieve_file(file.id)
-        except Unclear:
+            seen = context.client.retrieve_file(file.id)
+        except OutcomeUnknown:
             continue
         status = _status(seen)
         details = clean(seen.get("status_details") or "it does not say why")
     if status in _BROKEN:
         raise BackendError(
             f"{server} cannot read the file {file.id}: {details or 'it does not say why'}",
-            "delete it there, then run the same command again",
+            "Delete it there, then run the same command again.",
         )
     return file
 
 
-def _upload(client: "Client", wanted: LocalFile) -> Body:
+def _upload(client: "Client", local: LocalFile) -> Body:
     file: Body | None = None
-    if wanted.size > PART_BYTES:
+    if local.size > PART_BYTES:
         with tempfile.TemporaryDirectory() as folder:
             # The SDK sends the path's own name along, so the file gets one that is its digest.
-            link = Path(folder) / wanted.name
-            link.symlink_to(wanted.path.absolute())
+            link = Path(folder) / local.name
+            link.symlink_to(local.path.absolute())
             try:
                 file = client.upload_in_parts(link)
-            except Refused as error:
+            except Rejected as error:
                 # A server without uploads in parts may accept the whole file at once.
                 if error.status not in _NO_SUCH_ADDRESS:
                     raise
     if file is None:
-        file = client.upload_file(wanted.path, wanted.name)
+        file = client.upload_file(local.path, local.name)
     if not isinstance(file.get("id"), str) or not file["id"]:
-        raise Unclear("the answer to the upload names no file")
+        raise OutcomeUnknown("the answer to the upload names no file")
     return file
 
 
-def _is_copy(file: Body, wanted: LocalFile) -> bool:
+def _is_copy(file: Body, local: LocalFile) -> bool:
     return (
-        file.get("filename") == wanted.name
-        and file.get("bytes") == wanted.size
+        file.get("filename") == local.name
+        and file.get("bytes") == local.size
         and str(file.get("purpose")) in {"None", "fine-tune"}
         and _status(file) not in _BROKEN
         and bool(file.get("id"))

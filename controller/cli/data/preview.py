@@ -53,8 +53,7 @@ def command(
     else:
         most = min(count, getattr(opened.dataset, part).examples)
         places = [ExamplePosition(part=part, number=number) for number in range(1, most + 1)]
-    with mendable():
-        seen = list(_look(opened, places))
+    seen = list(_look(opened, places))
     if wants_json(ctx):
         print_json([preview_json(one) for one in seen])
         return

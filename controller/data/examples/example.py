@@ -12,6 +12,7 @@ from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from backends.contract.inspector import Json
+from backends.contract.methods import PREFERENCE, TEXT, form_of
 from controller.canonical import canonical_json, written_json
 from controller.data.recipes import FIRST, NEWEST
 
@@ -95,9 +96,10 @@ def to_canonical(example: Example, recipe: int = NEWEST) -> CanonicalExample:
 def parse(line: bytes) -> Example:
     """Return the example that a canonical line spells."""
     value: dict[str, Any] = json.loads(line)
-    if "text" in value and "messages" not in value:
+    form = form_of(value)
+    if form is TEXT:
         return Example([], text=value["text"])
-    if "preferred_output" in value:
+    if form is PREFERENCE:
         asked = value["input"]
         messages = [*asked["messages"], *value["preferred_output"]]
         return Example(

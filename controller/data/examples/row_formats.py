@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from backends.contract.inspector import Json
+from backends.contract.methods import METHODS, SUPERVISED
 from controller.data.errors import DataError
 from controller.data.examples.column_proposal import proposed_columns
 from controller.data.examples.example import Example, Message
@@ -33,7 +34,7 @@ from controller.data.examples.tool_calls import as_json_text, in_openai_form
 from controller.data.examples.unused_keys import Reading, keys_beside, named, names_beside
 from controller.data.lookup import find_value, join_values
 from controller.data.recipes import FIRST, NEWEST
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, join_names, quote
 from controller.spec.data import Columns, Shape, joined_columns
 
 Row: TypeAlias = Mapping[str, Json]
@@ -44,7 +45,7 @@ FromRow: TypeAlias = Callable[[Row, Reading], Example]
 def row_converter(
     columns: Columns | None,
     shape: Shape | None,
-    method: str = "supervised",
+    method: str = SUPERVISED.name,
     recipe: int = NEWEST,
     ignored: frozenset[str] = frozenset(),
 ) -> Convert:
@@ -65,15 +66,15 @@ def row_converter(
     reading = Reading(recipe, ignored)
     if columns is not None:
         return _by_columns(columns, method, reading)
-    if shape is not None and shape not in _OF_METHOD[method]:
+    formats = METHODS[method].row_formats
+    if shape is not None and shape not in formats:
         raise DataError(
             f"`{shape}` is not for `method: {method}`",
-            f"Write one of: {', '.join(_OF_METHOD[method])}",
+            f"Use one of: {', '.join(formats)}",
             field="shape",
         )
-    if shape is None and method != "supervised":
-        shape = _OF_METHOD[method][0]
-    from_row = _recognised if shape is None else _SHAPES[shape]
+    recognises = shape is None and METHODS[method].recognises_rows
+    from_row: FromRow = _recognised if recognises else _SHAPES[shape or formats[0]]
     return lambda row: from_row(row, reading)
 
 
@@ -113,13 +114,13 @@ def _by_columns(columns: Columns, method: str, reading: Reading) -> Convert:
         for part in ("assistant", "chosen", "rejected", "text")
         if (name := getattr(columns, part)) is not None
     ]
-    if (fitting := _COLUMNS_OF_METHOD.get(method)) != [part for part, _ in answers]:
+    if (fitting := METHODS[method].columns) != tuple(part for part, _ in answers):
         raise DataError(
             f"{' and '.join(part for part, _ in answers)} are not the columns of {method}",
-            f"Name: {', '.join(['user', *fitting])}" if fitting else "Remove `columns`.",
+            f"Name these: {', '.join(['user', *fitting])}." if fitting else "Remove `columns`.",
             field="columns",
         )
-    if method == "continued-pretraining":
+    if METHODS[method].is_of_texts:
         part, name = answers[0]
         alone = named(frozenset({name}), reading)
         return lambda row: Example([], text=_cell(row, name, part), unread=names_beside(row, alone))
@@ -154,7 +155,7 @@ def _cell(row: Row, name: str, part: str) -> str:
             return "" if value is None else _spelt(value, name)
         raise DataError(
             f"there is no column {quote(name)}",
-            f"{did_you_mean(name, row)}The columns are: {join_names(row)}",
+            choice(name, row),
             field=f"columns.{part}",
         )
     return _spelt(value, name)
@@ -276,18 +277,7 @@ _ALPACA = BESIDE | {"instruction", "input", "output", "history"}
 _TEXT = frozenset({"text"})
 _OF_TEXTS = frozenset({"text", "title", "url", "id", "source", "meta"})
 """Keys of a row that can be nothing but a text."""
-_OF_METHOD: dict[str, tuple[Shape, ...]] = {
-    "supervised": ("chat", "prompt-completion", "alpaca", "sharegpt"),
-    "dpo": ("preference",),
-    "reinforcement": ("graded",),
-    "continued-pretraining": ("text",),
-}
-_COLUMNS_OF_METHOD = {
-    "supervised": ["assistant"],
-    "dpo": ["chosen", "rejected"],
-    "continued-pretraining": ["text"],
-}
-_SHAPES: dict[Shape, FromRow] = {
+_SHAPES: dict[str, FromRow] = {
     "chat": _from_chat,
     "prompt-completion": _from_prompt,
     "alpaca": _from_alpaca,

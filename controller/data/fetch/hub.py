@@ -34,7 +34,7 @@ from controller.data.fetch.snapshot import (
     new_snapshot,
     save_memo,
 )
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, quote
 from controller.spec.data import Source
 
 _NAME = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?", re.ASCII)
@@ -151,7 +151,7 @@ def _split(
         names = [str(name) for name in splits]
         raise DataError(
             f"{display_path} has no split {quote(wanted)}",
-            f"{did_you_mean(wanted, names)}There are: {join_names(names)}",
+            choice(wanted, names),
             field="split",
         )
     rows = splits[wanted]

@@ -106,7 +106,9 @@ def _parts(written: str) -> SplitResult:
             field="url",
         )
     if not parts.netloc:
-        raise DataError("`url` names no server or bucket", "s3://bucket/a.jsonl", "url")
+        raise DataError(
+            "`url` names no server or bucket", "Write it like this: s3://bucket/a.jsonl", "url"
+        )
     return parts
 
 

@@ -110,7 +110,7 @@ def _url(variable: str, request: FetchRequest) -> URL:
         # It may be a URL with a password, so it is not shown.
         raise DataError(
             "`connection` must be the name of an environment variable",
-            "connection: FAQ_DATABASE_URL",
+            "Write it like this: connection: FAQ_DATABASE_URL",
             field="connection",
         )
     written = request.environment.get(variable, "").strip()
@@ -256,7 +256,7 @@ def _executed(connection: Connection, query: str) -> CursorResult[tuple[object, 
     # Not `text()`: a colon or a per cent sign in a query has no special meaning.
     result = connection.exec_driver_sql(query.rstrip().rstrip(";"), execution_options=options)
     if not result.returns_rows:
-        raise DataError("the query returns no table", "Write SELECT …", field="sql")
+        raise DataError("the query returns no table", "Write a query: SELECT …", field="sql")
     return result
 
 

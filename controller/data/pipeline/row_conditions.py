@@ -12,7 +12,7 @@ from backends.contract.inspector import Json
 from controller.data.errors import DataError
 from controller.data.lookup import find_value, leads_into
 from controller.data.recipes import FIRST, NEWEST
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, quote
 from controller.spec.data import FileFormat
 from controller.spec.where import Condition, parse_where
 
@@ -143,7 +143,7 @@ class Conditions:
         if self._is_table and not leads_into(row, column):
             raise DataError(
                 f"there is no column {quote(column)}",
-                f"{did_you_mean(column, row)}The columns are: {join_names(row)}",
+                choice(column, row),
                 field="where",
             )
         count.lacking += 1

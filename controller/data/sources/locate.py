@@ -12,12 +12,13 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from backends.did_you_mean import did_you_mean
 from controller.data.errors import DataError
 from controller.data.lookup import is_same_name
 from controller.data.sources.compression import compression_of
 from controller.data.sources.globs import has_wildcard, walk
 from controller.data.sources.source_file import BINARY, Compression
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import join_names, quote
 from controller.spec.data import FileFormat, Source
 
 _KINDS: dict[str, FileFormat] = {
@@ -128,7 +129,7 @@ def detect_format(name: str, given: FileFormat | None = None) -> FileFormat:
     if file_format is None:
         raise DataError(
             f"{name!r} has no known ending",
-            f"These are read: {', '.join(_KINDS)}; or say it: format: jsonl",
+            f"Use one of {', '.join(_KINDS)}, or say what it is: format: jsonl",
         )
     if packed and file_format in BINARY:
         raise DataError(
@@ -326,9 +327,8 @@ def _names_beside(place: Path, *, guess: bool = True) -> str:
         with os.scandir(place.parent) as entries:
             names = sorted(entry.name for entry in islice(entries, _NAMES_LOOKED_AT))
     except OSError:
-        return f"There is no folder {place.parent.name!r} either."
-    nearest = did_you_mean(place.name, names) if guess else ""
+        return f"Check the path: there is no folder {place.parent.name!r} either."
     files = [name for name in names if _unpacked_name(name)[0].lower().endswith(tuple(_KINDS))]
-    return nearest + (
-        f"There are: {join_names(files)}" if files else "No data file is in that folder."
-    )
+    meant = did_you_mean(place.name, names) if guess else ""
+    known = f"Use one of: {join_names(files)}." if files else "Put a data file into that folder."
+    return f"{meant} {known}".lstrip()

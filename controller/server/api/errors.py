@@ -11,7 +11,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Mount, Route
 
-from backends.contract.errors import BackendError
+from backends.contract.errors import (
+    FtctlError,
+    MachineFailed,
+    ModelMissing,
+    PromptRefused,
+    PromptTooLong,
+)
 
 _log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -22,13 +28,12 @@ _TYPES = {
 }
 
 
-class ApiError(Exception):
+class ApiError(FtctlError):
     """The error of a refused request, as the client receives it.
 
     Attributes:
         status: HTTP status.
         code: Name of the error, for programs.
-        message: Description of the error, for people.
         param: Invalid field of the request.
         retry_after_s: Seconds until the same request may succeed.
     """
@@ -42,10 +47,9 @@ class ApiError(Exception):
         retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, field=param or "")
         self.status = status
         self.code = code
-        self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
         self._headers = dict(headers or {})
@@ -86,10 +90,30 @@ def too_large(limit: int, what: str) -> ApiError:
     return ApiError(413, "request_too_large", f"{what} is longer than {limit:,} bytes.")
 
 
-async def on_api_error(request: Request, error: Exception) -> Response:
-    """Answer with the error that a handler raised."""
+def as_api_error(error: FtctlError) -> ApiError:
+    """Return any error that a person can fix as the protocol has it."""
+    match error:
+        case ApiError():
+            return error
+        case ModelMissing():
+            message = f"The model does not exist: {error.one_line}"
+            return ApiError(404, "model_not_found", message, "model")
+        case PromptTooLong():
+            return ApiError(400, "context_length_exceeded", error.one_line, "messages")
+        case PromptRefused():
+            return ApiError(400, "invalid_prompt", error.one_line, "messages")
+        case MachineFailed():
+            return ApiError(500, "machine_failed", error.one_line)
+        case _:
+            return ApiError(500, "engine_failed", error.one_line)
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    """Answer with an error that a person can fix."""
     del request
-    return error.response() if isinstance(error, ApiError) else await on_defect_of(error)
+    if isinstance(error, FtctlError):
+        return as_api_error(error).response()
+    return await on_defect_of(error)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
@@ -117,8 +141,6 @@ def _allowed(request: Request) -> set[str]:
 
 async def on_os_error(request: Request, error: Exception) -> Response:
     """Answer a failure of the machine. A full disk is not a defect: the operator frees space."""
-    if isinstance(error, BackendError):
-        return ApiError(500, "machine_failed", f"{error.message} {error.remedy}".strip()).response()
     if isinstance(error, OSError) and error.errno in _FULL:
         _log.error("%s %s: the disk is full: %s", request.method, request.url.path, error)
         message = "The server's disk is full. Nothing of this request was kept; try again later."

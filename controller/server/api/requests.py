@@ -1,14 +1,16 @@
 """Read requests: the validated JSON body, and the cursor of a list."""
 
-import difflib
 from collections.abc import Collection, Sequence
 from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 from starlette.requests import Request
 
+from backends.did_you_mean import did_you_mean
+from backends.excerpt import dotted
+from backends.pydantic_errors import Wrong, in_our_words
 from controller.server.api.errors import ApiError, invalid, too_large
-from controller.spec.yaml import dotted
 
 
 class Body(BaseModel):
@@ -45,9 +47,8 @@ def unknown_parameter(param: str, known: Collection[str] = ()) -> ApiError:
         param: Path of the parameter in the body.
         known: Parameters from which to suggest a name.
     """
-    close = difflib.get_close_matches(param.rpartition(".")[2], sorted(known), n=1)
-    meant = f" Did you mean '{close[0]}'?" if close else ""
-    return invalid(f"Unknown parameter: '{param}'.{meant}", param, "unknown_parameter")
+    meant = did_you_mean(param.rpartition(".")[2], sorted(known))
+    return invalid(f"Unknown parameter: '{param}'. {meant}".rstrip(), param, "unknown_parameter")
 
 
 async def read_body(
@@ -77,24 +78,25 @@ async def read_body(
     try:
         return model.model_validate_json(bytes(body) or b"{}")
     except ValidationError as error:
-        raise _refused(error, known) from None
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "json_invalid":
+            reason = first.get("ctx", {}).get("error", "")
+            message = f"Could not parse the JSON body of the request: {reason}"
+            raise invalid(message, None, None) from None
+        wrong = in_our_words(error, from_json(bytes(body) or b"{}"), [model], 1)[0]
+        raise _refused(wrong, known) from None
 
 
-def _refused(error: ValidationError, known: Collection[str]) -> ApiError:
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "json_invalid":
-        reason = first.get("ctx", {}).get("error", "")
-        return invalid(f"Could not parse the JSON body of the request: {reason}", None, None)
-    # pydantic adds tags of a union's branches, which the client did not write.
-    param = dotted(tuple(part for part in first["loc"] if not str(part).startswith("<")))
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
+def _refused(wrong: Wrong, known: Collection[str]) -> ApiError:
+    param = dotted(wrong.path)
+    if wrong.kind == "missing":
         return invalid(
             f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
         )
-    if first["type"] == "extra_forbidden":
+    if wrong.kind == "extra_forbidden":
         return unknown_parameter(param, known)
-    return invalid(f"Invalid '{param}': {message}", param, "invalid_value")
+    reason = wrong.problem().one_line.removesuffix(".")
+    return invalid(f"Invalid '{param}': {reason}.", param, "invalid_value")
 
 
 def whole_number(request: Request, name: str, default: int, most: int) -> int:

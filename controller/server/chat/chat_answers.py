@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -12,8 +12,8 @@ from pydantic import JsonValue
 from starlette.requests import Request
 
 from backends.contract.completions import Chunk
-from backends.contract.errors import BackendError
-from controller.server.api.errors import ApiError
+from controller.errors import FtctlError
+from controller.server.api.errors import as_api_error
 
 Pieces: TypeAlias = AsyncGenerator[tuple[int, Chunk], None]
 """Chunks of answers, each with the number of its answer."""
@@ -140,7 +140,6 @@ async def events(
     shape: Shape,
     first: tuple[int, Chunk] | None,
     pieces: Pieces,
-    refused: Callable[[BackendError], ApiError],
 ) -> AsyncIterator[bytes]:
     """Yield answers as server-sent events.
 
@@ -148,7 +147,6 @@ async def events(
         shape: The form of the answers.
         first: The first chunk.
         pieces: The other chunks.
-        refused: Turns a backend error into the protocol's error.
     """
     head = {**_head(shape.model), "object": "chat.completion.chunk"}
     if shape.wants_usage:
@@ -167,8 +165,8 @@ async def events(
                     "finish_reason": answers[number].reason,
                 }
                 yield _event({**head, "choices": [choice]})
-        except BackendError as error:
-            yield _event(dict(refused(error).body()))
+        except FtctlError as error:
+            yield _event(dict(as_api_error(error).body()))
             return
     if shape.wants_usage:
         yield _event({**head, "choices": [], "usage": usage.as_json()})

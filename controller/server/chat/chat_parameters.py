@@ -236,8 +236,8 @@ def _check_thinking(given: ChatRequest) -> None:
 
 
 def _unsupported(name: str, instead: str) -> ApiError:
-    remedy = f" ({instead})" if instead else ""
-    message = f"'{name}' is not supported by this server{remedy}."
+    reason = f" ({instead})" if instead else ""
+    message = f"'{name}' is not supported by this server{reason}."
     return invalid(message, name, "unsupported_value")
 
 

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from backends.contract.completions import Prompt, Sampling
-from backends.contract.errors import BackendError, ModelMissing, PromptRefused, PromptTooLong
+from backends.contract.errors import BackendError
 from controller.server.api.errors import ApiError
 from controller.server.api.requests import read_body
 from controller.server.chat.chat_answers import Pieces, Shape, events, whole
@@ -23,7 +23,7 @@ from controller.server.chat.chat_parameters import (
 )
 from controller.server.chat.engines import EnginePool, answer
 from controller.server.limits import Limits
-from controller.server.model_catalog import Catalog, ModelTarget, missing
+from controller.server.model_catalog import Catalog, ModelTarget
 
 UNFORCED = "x-ftctl-unforced"
 """Header that lists the parameters passed to the model, but not enforced in its answer."""
@@ -54,22 +54,16 @@ class ChatRoutes:
         )
         served = await self._served(given.model)
 
-        def refused(error: BackendError) -> ApiError:
-            return _refused(error, given.model)
-
-        try:
-            pieces = self._pieces(served, given, drawn)
-            # Awaited before anything is answered: what is wrong shows with the first piece, and
-            # then still has an HTTP status.
-            first = await anext(pieces, None)
-            headers = {UNFORCED: ", ".join(names)} if (names := unforced(given)) else {}
-            if given.stream:
-                body = events(shape, first, pieces, refused)
-                headers["cache-control"] = "no-cache"
-                return StreamingResponse(body, media_type="text/event-stream", headers=headers)
-            return JSONResponse(await whole(request, shape, first, pieces), headers=headers)
-        except BackendError as error:
-            raise refused(error) from None
+        pieces = self._pieces(served, given, drawn)
+        # Awaited before anything is answered: what is wrong shows with the first piece, and
+        # then still has an HTTP status.
+        first = await anext(pieces, None)
+        headers = {UNFORCED: ", ".join(names)} if (names := unforced(given)) else {}
+        if given.stream:
+            body = events(shape, first, pieces)
+            headers["cache-control"] = "no-cache"
+            return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+        return JSONResponse(await whole(request, shape, first, pieces), headers=headers)
 
     async def _served(self, name: str) -> ModelTarget:
         try:
@@ -89,15 +83,3 @@ class ChatRoutes:
         ):
             async for piece in pieces:
                 yield piece
-
-
-def _refused(error: BackendError, model: str) -> ApiError:
-    if isinstance(error, ModelMissing):
-        return missing(model)
-    remedy = f" ({error.remedy})" if error.remedy else ""
-    message = f"{error.message}{remedy}"
-    if isinstance(error, PromptTooLong):
-        return ApiError(400, "context_length_exceeded", message, param="messages")
-    if isinstance(error, PromptRefused):
-        return ApiError(400, "invalid_prompt", message, param="messages")
-    return ApiError(500, "engine_failed", message)

@@ -91,5 +91,4 @@ def _invalid(file: TrainingFile, param: str, min_examples: int) -> JobError | No
 
 def _line_of(problem: Problem) -> str:
     place = "" if problem.line is None else f"Line {problem.line}: "
-    remedy = f" {problem.remedy}" if problem.remedy else ""
-    return f"{place}{problem.message}.{remedy}"
+    return f"{place}{problem.one_line.removesuffix('.')}."

@@ -78,13 +78,11 @@ def _parse(backend: Backend, method: str, raw: Mapping[str, Json]) -> dict[str, 
     except HyperparametersInvalid as error:
         first = error.problems[0]
         known = {local: name for name, local in _LOCAL.items()} | {_LEARNING_RATE: RATE}
-        remedy = f" ({first.remedy})" if first.remedy else ""
-        name = known.get(first.field, first.field)
-        raise _refused(name, f"{first.message}{remedy}") from None
+        raise _refused(known.get(first.field, first.field), first.one_line) from None
     # The contract promises JSON, with a wider type.
     return cast("dict[str, JsonValue]", dict(parsed))
 
 
 def _refused(name: str, reason: str) -> ApiError:
     param = f"hyperparameters.{name}"
-    return invalid(f"Invalid '{param}': {reason}.", param, "invalid_value")
+    return invalid(f"Invalid '{param}': {reason.removesuffix('.')}.", param, "invalid_value")

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
 from backends.contract.jobs import BaseModel, Event
+from backends.contract.methods import SUPERVISED
 from controller.server.api.errors import ApiError, invalid, not_found
 from controller.server.api.requests import ExactBody, page, read_body
 from controller.server.files.file_store import FINE_TUNE, FileStore
@@ -258,7 +259,7 @@ class JobRoutes:
         return self._foreman.eta_s.get(record.id) if record.status is Status.RUNNING else None
 
     def _method(self, given: CreateJob) -> tuple[str, dict[str, JsonValue]]:
-        method = "supervised" if given.method is None else given.method.type
+        method = SUPERVISED.name if given.method is None else given.method.type
         if method not in self._backend.capabilities().methods:
             message = f"This server does not train with the method '{method}'."
             raise invalid(message, "method.type", "method_not_available")

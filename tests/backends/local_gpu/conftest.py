@@ -4,10 +4,7 @@ import dataclasses
 import importlib
 import json
 import os
-import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,8 +14,6 @@ import pytest
 from backends.contract.jobs import BaseModel, Job, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.run_dir import create
-from backends.local_gpu.jobs.worker_process import child_environment
-from tests.children import child
 from tests.tiny_base import LINES, make_base
 
 
@@ -40,37 +35,6 @@ def own_devices(devices_folder):
         if value is not None:
             os.environ[key] = value
     tempfile.tempdir = None
-
-
-@pytest.fixture(scope="session")
-def warm_python(tmp_path_factory, devices_folder):
-    """Stand in for Python where what children import shall be imported already."""
-    devices = {"TMPDIR": str(devices_folder), "CUDA_VISIBLE_DEVICES": "-1"}
-    folder = tmp_path_factory.mktemp("warm")
-    here, address = Path(__file__).parent, folder / "socket"
-    relay = shlex.join([sys.executable, "-I", "-S", str(here / "warm_relay.py"), str(address)])
-    program = folder / "python"
-    program.write_text(f'#!/bin/sh\nexec {relay} "$@"\n')
-    program.chmod(0o755)
-    server = child(
-        [sys.executable, str(here / "warm_server.py"), str(address)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={"PYTHONPATH": str(here.parents[2]), **child_environment(os.environ | devices)},
-    )
-    with server as started:
-        assert started.stdout.readline() == b"ready\n"
-        yield str(program)
-
-
-@pytest.fixture
-def warm(warm_python, monkeypatch):
-    """Fork children from a process that has imported the training packages.
-
-    For tests of what comes out of a training; those of processes themselves start them as users do.
-    """
-    monkeypatch.setattr(sys, "executable", warm_python)
-    return warm_python
 
 
 @pytest.fixture(scope="session")

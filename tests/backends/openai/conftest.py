@@ -11,7 +11,7 @@ from backends.openai.backend import OpenAIBackend
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_server import KEY, Server
-from openai_helpers import QUICK, QUICK_PACE, write_request
+from openai_helpers import QUICK, QUICK_CHAT, write_request
 
 
 @pytest.fixture
@@ -26,12 +26,18 @@ def open_backend(server, tmp_path):
     """Return a function that opens a backend; each one has a state folder of its own."""
     opened = []
 
-    def make(state=None, *, url=None, key=KEY, patience=QUICK, pace=QUICK_PACE, **settings):
+    def make(
+        state=None, *, url=None, key=KEY, retry_policy=QUICK, retry_settings=QUICK_CHAT, **settings
+    ):
         folder = state or tmp_path / f"state-{len(opened)}"
         endpoint = Endpoint(name="test", base_url=url or server.url, **settings)
         environment = {"OPENAI_API_KEY": key} if key else {}
         backend = OpenAIBackend(
-            folder, endpoint, environment=environment, patience=patience, pace=pace
+            folder,
+            endpoint,
+            environment=environment,
+            retry_policy=retry_policy,
+            retry_settings=retry_settings,
         )
         opened.append(backend)
         return backend

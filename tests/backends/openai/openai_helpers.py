@@ -3,12 +3,11 @@
 import json
 
 from backends.contract.jobs import BaseModel, TrainRequest
-from backends.openai.api.retry_policy import Patience
-from backends.openai.chat.completions import Pace
+from backends.openai.api.retry_policy import RetryPolicy, RetrySettings
 
 MODEL = "gpt-4o-mini-2024-07-18"
-QUICK = Patience(window_s=0.25, pause_s=0.02, lag_s=0.0, look_s=0.0, slow_down_s=2.0)
-QUICK_PACE = Pace(pause_s=0.01, patience_s=0.5, at_once=4)
+QUICK = RetryPolicy(window_s=0.25, pause_s=0.02, lag_s=0.0, look_s=0.0, slow_down_s=2.0)
+QUICK_CHAT = RetrySettings(pause_s=0.01, total_s=0.5, at_once=4)
 
 
 def write_request(folder, *, examples=12, **changes):

@@ -1,9 +1,13 @@
 """Requests, and the emulator's answers, conform to the official description."""
 
 import json
+from itertools import product
 
 import pytest
 
+from backends.contract.errors import BackendError
+from backends.openai.examples.example_checks import check_example
+from backends.openai.limits import PUBLISHED
 from tests.openai_api.description import errors, named
 
 PATHS = {
@@ -91,3 +95,32 @@ def test_a_whole_life_conforms(server, backend, make_request, watched, method):
     backend.cancel(job.id)
 
     assert {path for path in PATHS if path[1] != "/fine_tuning/jobs/{}/cancel"} <= watched
+
+
+FUNCTION = {"name": "hours", "arguments": "{}"}
+CALL = {"id": "call_1", "type": "function", "function": FUNCTION}
+ABSENT = object()
+ANSWERS = {
+    "content": [ABSENT, None, "9", 7, [], [{"type": "text", "text": "9"}], [{"type": "text"}]],
+    "refusal": [ABSENT, None, "no", 7],
+    "name": [ABSENT, "bot", 7],
+    "weight": [ABSENT, 0, 1, 2, True, "1", None],
+    "tool_calls": [ABSENT, [CALL], [CALL | {"id": 1}], [CALL | {"function": {}}], [7], None],
+    "function_call": [ABSENT, None, FUNCTION, {"name": "hours"}, "hours"],
+}
+"""Values of each key of an answer, right ones and wrong ones."""
+
+
+def test_every_answer_that_passes_is_an_answer_of_the_description():
+    passed = 0
+    for values in product(*ANSWERS.values()):
+        given = dict(zip(ANSWERS, values, strict=True))
+        answer = {key: value for key, value in given.items() if value is not ABSENT}
+        messages = [{"role": "user", "content": "?"}, {"role": "assistant", **answer}]
+        try:
+            check_example("supervised", {"messages": messages}, PUBLISHED["openai"])
+        except BackendError:
+            continue
+        check("FineTuneChatCompletionRequestAssistantMessage", messages[1])
+        passed += 1
+    assert passed > 200

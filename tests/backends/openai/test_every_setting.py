@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 
 import pytest
-from openai_helpers import MODEL, QUICK, QUICK_PACE, write_request
+from openai_helpers import MODEL, QUICK, QUICK_CHAT, write_request
 from pydantic import BaseModel
 
 from backends.contract.backend import Endpoint
@@ -12,7 +12,7 @@ from backends.contract.errors import BackendError
 from backends.openai import hyperparameters
 from backends.openai.api.endpoints import settings
 from backends.openai.backend import OpenAIBackend
-from backends.openai.jobs.submit import describe
+from backends.openai.jobs.create_call import expected_job
 from controller.spec.model import Wandb
 from controller.spec.settings import EndpointSettings
 
@@ -73,7 +73,7 @@ def test_a_hyperparameter_is_sent_with_the_job(tmp_path, method, key):
     grader = {"grader": GRADER} if method == "reinforcement" else {}
     request = write_request(tmp_path / "data", method=method)
     asked = [
-        describe(
+        expected_job(
             replace(request, hyperparameters=hyperparameters.parse(method, grader | more)), "openai"
         ).method
         for more in ({}, {key: SETTINGS[method][key]})
@@ -101,8 +101,8 @@ def test_a_setting_of_an_endpoint_changes_what_is_asked(server, tmp_path, key):
             tmp_path / "state",
             endpoint,
             environment=environment,
-            patience=QUICK,
-            pace=replace(QUICK_PACE, patience_s=0.0),
+            retry_policy=QUICK,
+            retry_settings=replace(QUICK_CHAT, total_s=0.0),
         )
         far = OpenAIBackend(
             tmp_path / "state", replace(endpoint, base_url="https://far.example/v1")

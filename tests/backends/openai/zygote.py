@@ -14,12 +14,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_server import KEY
-from openai_helpers import QUICK_PACE, write_request
+from openai_helpers import QUICK_CHAT, write_request
 
 import backends.openai.api.client  # noqa: F401 - imported once, here
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
-from backends.openai.api.retry_policy import Patience
+from backends.openai.api.retry_policy import RetryPolicy
 from backends.openai.backend import OpenAIBackend
 
 
@@ -55,8 +55,8 @@ def submit(task):
         Path(task["state"]),
         endpoint,
         environment={"OPENAI_API_KEY": KEY},
-        patience=Patience(**task["patience"]),
-        pace=QUICK_PACE,
+        retry_policy=RetryPolicy(**task["retry_policy"]),
+        retry_settings=QUICK_CHAT,
     )
     try:
         ending = {"job": backend.submit(write_request(Path(task["data"]))).id}

@@ -396,7 +396,7 @@ def test_a_broken_spec_stops_nobody_else(shell):
     code, plan = shell("plan")
     assert code == 1
     assert '! finetune "kept"' in plan
-    assert "finetunes/kept.yaml:8: sed: is no known key" in plan
+    assert "finetunes/kept.yaml:8: sed: is not a known key" in plan
     assert '+ finetune "good"' in plan
     code, value = shell.json("plan")
     [kept] = [one for one in value["actions"] if one["name"] == "kept"]

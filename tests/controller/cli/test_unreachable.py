@@ -299,7 +299,7 @@ def test_a_place_without_answer_is_a_line_below_what_is_recorded(recorded):
     assert "openai     job not asked, in production" in table
     assert "scripted   job missing, in production" in table
     assert below == (
-        "Not asked: openai: endpoint default: no key: the variable OPENAI_API_KEY is not set - "
+        "Not asked: openai: endpoint default: no key: the variable OPENAI_API_KEY is not set. "
         "set OPENAI_API_KEY in the environment or in .env\n"
     )
     code, value = recorded.shell.json("status")
@@ -364,7 +364,7 @@ def test_a_prompt_that_is_refused_does_not_end_a_conversation(shell, monkeypatch
 
     assert code == 0
     assert "1 message: hello" in text
-    assert "! the prompt is too long - Shorten it." in text
+    assert "! the prompt is too long. Shorten it." in text
     code, text = shell("chat", "faq", "-m", "long")
     assert (code, text) == (1, "the prompt is too long\n    Shorten it.\n")
 

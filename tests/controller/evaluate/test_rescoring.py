@@ -22,7 +22,11 @@ def held_out(tmp_path: Path, *answers: dict, pairs: bool = False) -> Path:
     """Write examples as the dataset's build writes them: canonical JSON, a line each."""
     asked = {"role": "user", "content": 'tool_calls? "thinking": <b>'}
     examples = [
-        {"input": {"messages": [asked]}, "preferred_output": [answer]}
+        {
+            "input": {"messages": [asked]},
+            "preferred_output": [answer],
+            "non_preferred_output": [{"role": "assistant", "content": "몰라요."}],
+        }
         if pairs
         else {"messages": [asked, answer]}
         for answer in answers

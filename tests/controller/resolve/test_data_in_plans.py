@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from controller.data.sources.inspect_file import inspect_file
-from controller.plan.actions import Blocked, Deferred, Obstacle, Train
+from controller.plan.actions import Blocked, BlockReason, Deferred, Train
 from controller.plan.approval import decisions_of
 from controller.project.project import known_blobs
 from controller.render.plan import plan_text
@@ -135,7 +135,7 @@ def test_a_licence_can_be_demanded(repo, text, license_, expected):
         assert isinstance(action, Train)
         return
     assert isinstance(action, Blocked)
-    assert action.obstacle is Obstacle.POLICY
+    assert action.block_reason is BlockReason.POLICY
     assert expected in action.reason
     assert repo.run().exit_code == 5
 

@@ -142,7 +142,7 @@ def test_what_keeps_it_from_starting(root, monkeypatch):
         with pytest.raises(FtctlError, match=f"cannot listen on 127.0.0.1:{port}"):
             run(other, "--port", port)
     (root / "ftctl.yaml").write_text("serv: {}\n")
-    with pytest.raises(InvalidInput, match="is no known key"):
+    with pytest.raises(InvalidInput, match="is not a known key"):
         run(root)
 
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from backends.local_gpu.jobs.devices import acquire, visible
+from backends.local_gpu.jobs.devices import acquire, visible_devices
 
 
 @pytest.mark.parametrize(
@@ -19,21 +19,21 @@ from backends.local_gpu.jobs.devices import acquire, visible
     ],
 )
 def test_the_visible_devices_are_read_as_cuda_does(chosen, devices):
-    assert visible({"CUDA_VISIBLE_DEVICES": chosen}) == devices
+    assert visible_devices({"CUDA_VISIBLE_DEVICES": chosen}) == devices
 
 
 def test_gpus_are_asked_of_the_driver_and_without_one_there_is_the_cpu(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert visible({}) == ["cpu"]
+    assert visible_devices({}) == ["cpu"]
     program = tmp_path / "nvidia-smi"
     program.write_text(
         "#!/bin/sh\necho 'GPU 0: NVIDIA H200 (UUID: GPU-1)'\n"
         "echo '  MIG 1g.18gb Device 0: (UUID: MIG-1)'\necho 'GPU 1: NVIDIA H200 (UUID: GPU-2)'\n"
     )
     program.chmod(0o755)
-    assert visible({}) == ["0", "1"]
+    assert visible_devices({}) == ["0", "1"]
     program.write_text("#!/bin/sh\nexit 9\n")
-    assert visible({}) == ["cpu"]
+    assert visible_devices({}) == ["cpu"]
 
 
 def test_a_device_works_for_one_at_a_time():

@@ -15,7 +15,7 @@ import pytest
 
 from backends.contract.jobs import JobState
 from backends.local_gpu.jobs.devices import acquire
-from backends.local_gpu.jobs.run_dir import read_json
+from backends.local_gpu.json_files import read_json
 from tests.children import child
 
 pytestmark = pytest.mark.torch
@@ -223,10 +223,10 @@ def test_a_completion_ends_with_its_caller(backend, base_folder, tmp_path):
         for number in (signal.SIGINT, signal.SIGKILL):
             arguments = [sys.executable, "-c", code, str(state), base.reference, base.identity]
             with child(arguments, stderr=subprocess.DEVNULL) as caller:
-                wait_until(lambda: any(state.glob("completions/*/log.txt")))
+                wait_until(lambda: any(state.glob("engines/*/log.txt")))
                 caller.send_signal(number)
                 caller.wait(timeout=20)
-            wait_until(lambda: not any((state / "completions").iterdir()))
+            wait_until(lambda: not any((state / "engines").iterdir()))
     finally:
         os.close(held.handle)
 

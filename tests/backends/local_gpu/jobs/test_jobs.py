@@ -3,17 +3,15 @@
 import fcntl
 import json
 import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from backends.contract.jobs import JobState
+from backends.local_gpu.jobs.process_identity import describe
 from backends.local_gpu.jobs.run_dir import RunDir, create, write_end
-from backends.local_gpu.jobs.worker_process import Worker, describe, record, recorded
+from backends.local_gpu.jobs.worker_record import Worker, read_worker, write_worker
 
 pytestmark = pytest.mark.torch
 
@@ -33,7 +31,7 @@ def look(backend, run):
 
 def died(run, starts, device="cpu"):
     worker = Worker(**DEAD, started_s=time.time(), starts=starts, device=device)
-    record(run, worker)
+    write_worker(run, worker)
 
 
 def test_a_run_without_a_child_is_interrupted(run, look):
@@ -44,9 +42,9 @@ def test_a_run_without_a_child_is_interrupted(run, look):
 
 
 def test_a_living_child_waits_or_works(run, look):
-    record(run, describe(os.getpid(), 1))
+    write_worker(run, describe(os.getpid(), 1))
     assert look().state is JobState.QUEUED
-    record(run, describe(os.getpid(), 1, "cpu"))
+    write_worker(run, describe(os.getpid(), 1, "cpu"))
     assert look().state is JobState.RUNNING
 
 
@@ -91,7 +89,7 @@ def test_cancelling_a_run_without_a_child_ends_it(run, backend, make_request):
     backend.cancel(run.job_id)
     assert json.loads(run.result.read_text())["state"] == "cancelled"
     assert backend.submit(make_request()).state is JobState.CANCELLED
-    assert recorded(run) is None
+    assert read_worker(run) is None
 
 
 def test_a_child_that_died_while_being_cancelled_leaves_a_cancelled_run(
@@ -118,7 +116,7 @@ def test_while_the_lock_is_held_nothing_is_started(run, backend, make_request):
     with run.lock.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         backend.submit(make_request())
-    assert recorded(run) is None
+    assert read_worker(run) is None
 
 
 def test_jobs_are_found_by_name_oldest_first(tmp_path, backend, make_request):
@@ -156,25 +154,3 @@ def test_estimating(backend, make_request):
 
 def test_the_runs_folder_is_known_by_its_name_alone(run):
     assert RunDir(path=run.path).job_id == f"run-{run.path.name}"
-
-
-def test_what_is_not_installed_is_said_before_a_job_exists():
-    """A Python without site-packages has none of the training packages."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from backends.contract.backend import BackendError\n"
-        "from backends.local_gpu.jobs.worker_process import require_packages\n"
-        "try: require_packages()\n"
-        "except BackendError as error: print(error.message, '|', error.remedy)\n"
-    )
-    root = Path(__file__).parents[4]
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", code, str(root)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert "needs torch, transformers, peft" in done.stdout
-    # Such a Python finds no record of an installation either.
-    assert "install 'ftctl[local]'" in done.stdout

@@ -1,6 +1,5 @@
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 
@@ -9,9 +8,6 @@ from backends.contract.jobs import BaseModel, TrainRequest
 from backends.local_gpu.jobs.run_dir import (
     RunDir,
     create,
-    last_line,
-    log_tail,
-    read_lines,
     read_request,
     runs_by_name,
     runs_of,
@@ -138,20 +134,6 @@ def test_a_dataset_that_is_gone_is_told_with_what_to_do(tmp_path, request_):
     request_.held_out.unlink()
     with pytest.raises(BackendError, match="the built dataset is gone"):
         create(tmp_path / "state", request_)
-
-
-def test_torn_lines_are_skipped(tmp_path):
-    path = tmp_path / "progress.jsonl"
-    path.write_bytes(b'{"step": 1}\n{"st\n{"step": 2}\n{"held_out_loss": 1.5}\n{"step')
-    assert [line.get("step") for line in read_lines(path)] == [1, 2, None]
-    assert last_line(path, "step") == {"step": 2}
-    assert last_line(path, "nothing") is None
-
-
-def test_files_that_are_absent_read_as_empty():
-    assert list(read_lines(Path("/nowhere"))) == []
-    assert last_line(Path("/nowhere"), "step") is None
-    assert log_tail(Path("/nowhere")) == []
 
 
 def test_the_lock_is_no_part_of_the_request(tmp_path, request_):

@@ -15,8 +15,8 @@ from backends.contract.errors import (
     PromptRefused,
     PromptTooLong,
 )
-from backends.local_gpu.inference.completions import error_of
-from backends.local_gpu.jobs.run_dir import read_lines
+from backends.local_gpu.inference.wire import error_of
+from backends.local_gpu.json_files import read_lines
 
 torch = pytest.importorskip("torch")
 room = importlib.import_module("backends.local_gpu.training.disk_space")

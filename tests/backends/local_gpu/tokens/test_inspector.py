@@ -166,20 +166,20 @@ PLAIN = [{"role": "user", "content": "뭐?"}, {"role": "assistant", "content": "
 @pytest.mark.parametrize(
     ("messages", "message", "remedy"),
     [
-        (PLAIN[:1], "it has no answer", "remove it"),
-        ([PLAIN[0], {**PLAIN[1], "weight": 0}], "it has no answer", "remove it"),
+        (PLAIN[:1], "it has no answer", "Remove it"),
+        ([PLAIN[0], {**PLAIN[1], "weight": 0}], "it has no answer", "Remove it"),
         ([{"role": "user", "content": "<|im_end|>"}, PLAIN[1]], "the user's text holds", "strip"),
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, PLAIN[1]],
             "an image; the local trainer reads text only",
-            "remove",
+            "Remove",
         ),
         (
             [{"role": "user", "content": [{"type": "input_audio"}]}, PLAIN[1]],
             "a part of type 'input_audio'",
-            "remove",
+            "Remove",
         ),
-        ([PLAIN[0], {"role": "assistant", "content": None, "refusal": "no"}], "refusal", "write"),
+        ([PLAIN[0], {"role": "assistant", "content": None, "refusal": "no"}], "refusal", "Write"),
         (
             [PLAIN[0], {"role": "assistant", "content": None, "function_call": {"name": "a"}}],
             "function_call",
@@ -195,7 +195,7 @@ PLAIN = [{"role": "user", "content": "뭐?"}, {"role": "assistant", "content": "
                 },
             ],
             "arguments of a tool call are no JSON",
-            "write them",
+            "Write them",
         ),
     ],
 )
@@ -235,20 +235,20 @@ CALLS = {"role": "assistant", "content": None, "tool_calls": [CALL]}
             NO_SYSTEM,
             {"messages": [SYSTEM, *PLAIN]},
             "leaves out the system's text",
-            "move the text of the prompt into the first message of the user",
+            "Move the text of the prompt into the first message of the user",
         ),
         (
             REFUSES_SYSTEM,
             {"messages": [SYSTEM, *PLAIN]},
             "System role not supported",
-            "move the text of the prompt into the first message of the user",
+            "Move the text of the prompt into the first message of the user",
         ),
-        (NO_SYSTEM, {"messages": PLAIN, "tools": [TOOL]}, "leaves out tools", "remove tools"),
+        (NO_SYSTEM, {"messages": PLAIN, "tools": [TOOL]}, "leaves out tools", "Remove tools"),
         (
             NO_SYSTEM,
             {"messages": [PLAIN[0], CALLS], "tools": [TOOL]},
             "does not show calls of tools",
-            "use a base model whose template shows them",
+            "Use a base model whose template shows them",
         ),
         (ENDLESS, {"messages": PLAIN}, "end of turn is not in the loss", "eos_token_id"),
         (None, {"messages": PLAIN}, "has no chat template", "chat_template: chatml"),
@@ -256,25 +256,25 @@ CALLS = {"role": "assistant", "content": None, "tool_calls": [CALL]}
             STRICT,
             {"messages": [PLAIN[0], *PLAIN]},
             "roles must alternate",
-            "join messages of the same role",
+            "Join messages of the same role",
         ),
         (
             FORGETFUL,
             {"messages": [PLAIN[0], {**PLAIN[1], "content": "<think>\n왜\n</think>\n\n네"}]},
             "has thinking in it, and thinking is off",
-            "remove what is thought",
+            "Remove what is thought",
         ),
         (
             FORGETFUL,
             {"messages": [PLAIN[0], {**PLAIN[1], "reasoning_content": "왜"}]},
             "has thinking in it, and thinking is off",
-            "remove what is thought",
+            "Remove what is thought",
         ),
         (
             DROPS,
             {"messages": [PLAIN[0], {**PLAIN[1], "content": "a---b"}]},
             "leaves out a part of an answer",
-            "remove what it leaves out",
+            "Remove what it leaves out",
         ),
     ],
 )
@@ -359,7 +359,7 @@ for ask in (lambda: inspector.count([example]), lambda: inspector.show(example))
         check=True,
         timeout=60,
     )
-    missing = f"counting tokens needs the package tokenizers / {install_command('local')}"
+    missing = f"counting tokens needs the package jinja2 / {install_command('local')}"
     told, *rest = done.stdout.splitlines()
     # What was not checked is another's to check: it must not be remembered as checked.
     assert not told.startswith(inspector.identity)

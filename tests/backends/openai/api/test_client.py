@@ -11,7 +11,7 @@ from fault_server import KEY, Fault
 
 from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
-from backends.openai.api.protocol import Refused, Unclear
+from backends.openai.api.protocol import OutcomeUnknown, Rejected
 from backends.openai.jobs import origin
 
 BODIES = [
@@ -68,7 +68,7 @@ def test_any_body_can_be_read(server, client, status, kind):
             answer, said = None, ""
             try:
                 answer = call(client)
-            except (Refused, Unclear) as error:
+            except (Rejected, OutcomeUnknown) as error:
                 said = str(error)
             assert said.isprintable()
             assert len(said) < 700
@@ -78,7 +78,7 @@ def test_any_body_can_be_read(server, client, status, kind):
 STREAMS = {
     "cut": (b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n', 5000, "broke off"),
     "error": (b'data: {"error":{"message":"overloaded"}}\n\n', None, "overloaded"),
-    "no JSON": (b"data: {nope\n\n", None, "no JSON"),
+    "no JSON": (b"data: {nope\n\n", None, "not JSON"),
 }
 
 
@@ -97,7 +97,7 @@ def test_a_stream_that_goes_wrong_is_in_doubt(raw, length, said):
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-        with pytest.raises(Unclear, match=said):
+        with pytest.raises(OutcomeUnknown, match=said):
             list(CALLS["stream_chat"](Client(Settings(base_url=url, api_key=KEY))))
         thread.join(10)
 
@@ -142,7 +142,7 @@ def test_metadata_nested_without_end_is_no_origin():
 def test_a_pause_that_a_server_asks_for_is_read_in_every_form(server, client, headers, seconds):
     server.put_fault("GET", "/models/m", *[Fault("403", headers=headers)] * 3)
 
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         client.retrieve_model("m")
 
     asked_s = caught.value.retry_after_s

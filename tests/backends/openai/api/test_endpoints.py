@@ -41,7 +41,7 @@ def test_the_env_file_counts_where_the_environment_is_silent(tmp_path):
 
 @pytest.mark.parametrize("url", ["api.openai.com", "ftp://x/v1", "http://", "http://[::1/v1"])
 def test_an_address_that_is_none_is_an_error(url):
-    with pytest.raises(BackendError, match="is no address of a server"):
+    with pytest.raises(BackendError, match="is not the address of a server"):
         base_url(Endpoint(name="default", base_url=url), {})
 
 
@@ -95,7 +95,7 @@ def test_identity_is_the_model_alone(tmp_path):
 def test_importing_and_checking_need_no_sdk(tmp_path):
     program = """
 import sys
-for name in ("openai", "dotenv", "bpe_openai"):
+for name in ("openai", "dotenv", "bpe_openai", "tenacity"):
     sys.modules[name] = None
 from pathlib import Path
 from backends.contract.backend import Endpoint

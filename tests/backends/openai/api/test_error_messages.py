@@ -5,34 +5,34 @@ from collections.abc import Mapping
 import pytest
 
 from backends.contract.errors import BackendError
-from backends.openai.api.error_messages import job_error, spoken
-from backends.openai.api.protocol import Refused, Unclear, clean
+from backends.openai.api.error_messages import job_error, to_backend_error
+from backends.openai.api.protocol import OutcomeUnknown, Rejected, clean
 
 SERVER = "default (https://api.openai.com/v1)"
 SAID = {
-    "training_not_available": Refused(
+    "training_not_available": Rejected(
         403, "Your organization can no longer create jobs.", code="training_not_available"
     ),
-    "model_not_available": Refused(
+    "model_not_available": Rejected(
         400,
         "Model gpt-4o-mini is not available for fine-tuning or does not exist.",
         code="model_not_available",
     ),
-    "quota": Refused(429, "You exceeded your current quota.", code="insufficient_quota"),
-    "rate limit": Refused(429, "Rate limit reached.", code="rate_limit_exceeded"),
-    "429 without code": Refused(429, "Slow down."),
-    "missing scopes": Refused(
+    "quota": Rejected(429, "You exceeded your current quota.", code="insufficient_quota"),
+    "rate limit": Rejected(429, "Rate limit reached.", code="rate_limit_exceeded"),
+    "429 without code": Rejected(429, "Slow down."),
+    "missing scopes": Rejected(
         403, "You have insufficient permissions. Missing scopes: api.fine_tuning.jobs.write."
     ),
-    "wrong key": Refused(401, "Incorrect API key provided: sk-a***b.", code="invalid_api_key"),
-    "forbidden": Refused(403, "Not allowed."),
-    "not found": Refused(404, "No such File object: file-1"),
-    "wrong address": Refused(404, "<h1>Not Found</h1>", speaks=False),
-    "too large": Refused(413, "File is too large."),
-    "bad request": Refused(400, "Invalid value: seed.", param="seed"),
-    "unreachable": Unclear("Connection error. (ConnectError)", sent=False),
-    "HTML": Unclear("the answer is no JSON: <!DOCTYPE html>"),
-    "500": Unclear("HTTP 500: The server had an error."),
+    "wrong key": Rejected(401, "Incorrect API key provided: sk-a***b.", code="invalid_api_key"),
+    "forbidden": Rejected(403, "Not allowed."),
+    "not found": Rejected(404, "No such File object: file-1"),
+    "wrong address": Rejected(404, "<h1>Not Found</h1>", is_api_error=False),
+    "too large": Rejected(413, "File is too large."),
+    "bad request": Rejected(400, "Invalid value: seed.", param="seed"),
+    "unreachable": OutcomeUnknown("Connection error. (ConnectError)", sent=False),
+    "HTML": OutcomeUnknown("the answer is not JSON: <!DOCTYPE html>"),
+    "500": OutcomeUnknown("HTTP 500: The server had an error."),
 }
 ORIGINS = [f"data/cafe.csv:{line}" for line in range(2, 30)]
 FAILED: Mapping[str, Mapping[str, object]] = {
@@ -59,7 +59,7 @@ FAILED: Mapping[str, Mapping[str, object]] = {
 def test_refusals_and_silences_read_well(golden):
     texts = []
     for name, error in SAID.items():
-        said = spoken(error, SERVER)
+        said = to_backend_error(error, SERVER)
         texts.append(f"[{name}]\n{said.message}\n    {said.remedy}\n")
 
     golden("openai/refusals.txt", "\n".join(texts))

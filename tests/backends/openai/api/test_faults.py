@@ -132,7 +132,7 @@ def test_after_a_lost_answer_the_next_run_waits_for_a_lagging_list(
         job["shown_from"] = server.count + 2
     slow = replace(QUICK, window_s=30.0)
 
-    assert run(open_backend(state, patience=slow), request)[0] == "job"
+    assert run(open_backend(state, retry_policy=slow), request)[0] == "job"
     assert len(server.jobs) == 1
     assert not list((state / "openai" / "intents").iterdir())
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.openai.api.protocol import Unclear
+from backends.openai.api.protocol import OutcomeUnknown
 from backends.openai.chat.chat_answers import StreamReader, completion_of, split_thinking
 
 CALL = {
@@ -159,7 +159,7 @@ def test_a_text_is_split_alike_whole_and_in_pieces(text, sizes):
 def test_a_stream_that_breaks_off_is_no_answer():
     reader = StreamReader(splits=False)
     list(reader.read({"choices": [{"delta": {"content": "반"}, "finish_reason": None}]}))
-    with pytest.raises(Unclear, match="broke off"):
+    with pytest.raises(OutcomeUnknown, match="broke off"):
         list(reader.end())
 
 

@@ -11,9 +11,9 @@ from openai_helpers import MODEL
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing, PromptRefused
 from backends.contract.jobs import BaseModel
+from backends.openai.api.retry_policy import RetrySettings
 from backends.openai.api.waiting import Waiting
 from backends.openai.chat.chat_requests import chat_request
-from backends.openai.chat.completions import Pace
 
 CHAT = ("POST", "/chat/completions")
 BASE = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")
@@ -93,7 +93,7 @@ def test_servers_with_templates_are_told_whether_to_think(server, open_backend, 
 def test_a_server_without_the_switch_is_asked_without_it(server, open_backend):
     refusal = Fault("400", body=error_body("Unrecognized argument: chat_template_kwargs"))
     server.put_fault(*CHAT, refusal)
-    backend = open_backend(kind="compatible", pace=Pace(at_once=1))
+    backend = open_backend(kind="compatible", retry_settings=RetrySettings(at_once=1))
     asked = [Prompt(messages=[USER])] * 3
 
     assert len(backend.complete(BASE, [None], asked, Sampling())[0]) == 3
@@ -122,14 +122,14 @@ def test_an_answer_is_cut_where_the_context_ends(server, backend):
 @pytest.mark.parametrize(
     ("body", "remedy"),
     [
-        (TOO_LONG, "shorten"),
+        (TOO_LONG, "Shorten"),
         (error_body("The response was filtered.", "content_filter"), "another way"),
     ],
 )
 def test_a_prompt_that_is_refused_is_named_and_no_fault_of_the_server(
     server, open_backend, body, remedy
 ):
-    backend = open_backend(pace=Pace(at_once=1))
+    backend = open_backend(retry_settings=RetrySettings(at_once=1))
     asked = [Prompt(messages=[USER])] * 3
     server.put_fault(*CHAT, *[Fault("400", body=body)] * 2)
 
@@ -169,7 +169,7 @@ def test_a_model_that_nobody_deployed_fails_at_once(server, open_backend, kind, 
     server.models["tuned"] = {"id": "tuned", "object": "model"}
     said = error_body("The API deployment for this resource does not exist.", code)
     server.put_fault(*CHAT, Fault("404", body=said))
-    backend = open_backend(kind=kind, pace=Pace(pause_s=60.0))
+    backend = open_backend(kind=kind, retry_settings=RetrySettings(pause_s=60.0))
 
     with pytest.raises(ModelMissing) as caught:
         backend.complete(BASE, ["tuned"], [Prompt(messages=[USER])], Sampling())
@@ -190,7 +190,7 @@ def test_a_wrong_address_is_no_missing_deployment(server, open_backend):
 
 def test_one_failure_does_not_wait_for_the_patience_of_others(server, open_backend):
     # The first request is repeated, the second one fails for good.
-    backend = open_backend(pace=Pace(pause_s=0.05, patience_s=60.0, at_once=2))
+    backend = open_backend(retry_settings=RetrySettings(pause_s=0.05, total_s=60.0, at_once=2))
     slow = error_body("loading", "server_error")
     server.put_fault(*CHAT, Fault("500", body=slow), Fault("403"), *[Fault("500", body=slow)] * 9)
 
@@ -208,12 +208,12 @@ def test_long_waits_say_once_what_they_wait_for(caplog, monkeypatch):
             waiting.sleep(2.0, "x (http://x) to load the model m", most_s=300)
         waiting.sleep(5.0, "something short")
         waiting.sleep(0.0, "nothing")
-        waiting.sleep(120.0, "x (http://x), which limits how often it may be asked")
+        waiting.sleep(120.0, "x (http://x), which limits the rate of requests")
 
     assert slept == [*[2.0] * 6, 5.0, 120.0]
     assert [record.getMessage() for record in caplog.records] == [
         "waiting for x (http://x) to load the model m (up to 300 s)",
-        "waiting for x (http://x), which limits how often it may be asked",
+        "waiting for x (http://x), which limits the rate of requests",
     ]
 
 

@@ -10,7 +10,8 @@ from openai_helpers import MODEL
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.jobs import BaseModel
-from backends.openai.chat.completions import Pace, reset_seconds
+from backends.openai.api.retry_policy import RetrySettings
+from backends.openai.chat.completions import reset_seconds
 
 CHAT = ("POST", "/chat/completions")
 BASE = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")
@@ -80,7 +81,7 @@ def test_a_passing_fault_is_waited_out(server, backend, fault):
 
 def test_an_empty_purse_is_not_waited_for(server, open_backend):
     # A single pause would be longer than everything else, the import of the SDK included.
-    backend = open_backend(pace=Pace(pause_s=60.0))
+    backend = open_backend(retry_settings=RetrySettings(pause_s=60.0))
     body = error_body("You exceeded your current quota", "insufficient_quota")
     server.put_fault(*CHAT, Fault("429", body=body))
     started = time.monotonic()
@@ -123,7 +124,7 @@ def test_a_missing_model_is_named_and_a_fresh_one_is_waited_for(server, backend,
 
     with pytest.raises(ModelMissing) as caught:
         open_backend(kind="azure").complete(BASE, ["ft:gone"], prompts(1), Sampling())
-    assert caught.value.remedy.startswith("deploy it in Azure, and name the deployment in ftctl")
+    assert caught.value.remedy.startswith("Deploy it in Azure, and name the deployment in ftctl")
 
 
 def of_model(name):
@@ -150,7 +151,7 @@ def test_a_model_without_a_deployment_is_not_waited_for(server, open_backend):
         open_backend(kind="azure").complete(BASE, [TUNED], prompts(1), Sampling())
 
     assert len(server.requests) == 1
-    assert caught.value.remedy.startswith("deploy it in Azure")
+    assert caught.value.remedy.startswith("Deploy it in Azure")
 
 
 def test_a_base_model_answers_unless_the_server_says_that_it_has_none(server, open_backend):

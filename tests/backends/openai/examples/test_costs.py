@@ -13,8 +13,8 @@ from backends.openai.api.endpoints import Settings
 from backends.openai.backend import OpenAIBackend
 from backends.openai.examples.tokens import counter, encoding_name
 from backends.openai.jobs.job_listing import JobList
-from backends.openai.jobs.job_poller import Watch
-from backends.openai.jobs.submission_log import Notes
+from backends.openai.jobs.job_poller import JobPoller
+from backends.openai.jobs.submission_log import SubmissionLog
 from backends.openai.prices import auto_epochs, base_name, epoch_range, prices_at, read_prices
 
 
@@ -140,10 +140,10 @@ def test_a_finished_job_at_the_service_has_a_real_cost(server, backend, make_req
     job = backend.submit(make_request())
     server.finish(job.id, trained_tokens=2_000_000)
     client = Client(Settings(base_url=server.url, api_key=KEY))
-    at_the_service = Watch(
+    at_the_service = JobPoller(
         client,
         prices_at({}, official=True),
-        Notes(tmp_path),
+        SubmissionLog(tmp_path),
         JobList(client, for_s=0.0),
         every_s=0.0,
     )

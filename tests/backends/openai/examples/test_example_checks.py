@@ -92,84 +92,180 @@ ALLOWED = [
     [USER, calling(CALL), {**RESULT, "name": "hours"}, ANSWER],
 ]
 REFUSED = [
-    ([USER], "the last message is the user's", "assistant"),
-    ([USER, ANSWER, USER], "the last message is the user's", "end it"),
-    ([USER, calling(CALL), RESULT], "the last message is the tool's", "end it"),
-    ([{"role": "human", "content": "x"}, ANSWER], "no role 'human'", "system, developer, user"),
-    ([{**USER, "weight": 1}, ANSWER], "a user message has a `weight`", "remove it"),
-    ([USER, {**ANSWER, "weight": 0.5}], "a weight is 0.5", "0 or 1"),
-    ([USER, {**ANSWER, "weight": True}], "a weight is True", "0 or 1"),
-    ([{**USER, "name": 7}, ANSWER], "the `name` of a user message is 7, not a text", "remove"),
-    ([USER, {**ANSWER, "refusal": True}], "the `refusal` of an assistant message is True", "write"),
-    ([USER, {**ANSWER, "content": ["아홉"]}], "a part that is '아홉'", '"type": "text"'),
-    ([USER, {**CALLED, "function_call": {"name": "a b"}}], "'a b' is no name", "letters"),
-    ([USER, {**CALLED, "function_call": "hours"}], "a function call is not an object", "call_1"),
+    ([USER], "messages[0]: is the user's", "assistant"),
+    ([USER, ANSWER, USER], "messages[2]: is the user's", "End the conversation"),
+    ([USER, calling(CALL), RESULT], "messages[2]: is the tool's", "End the conversation"),
+    (
+        [{"role": "human", "content": "x"}, ANSWER],
+        "messages[0].role: must be one of system, developer, user",
+        "role",
+    ),
+    (
+        [{**USER, "weight": 1}, ANSWER],
+        "messages[0].weight: is allowed at answers only",
+        "nothing at other",
+    ),
+    ([USER, {**ANSWER, "weight": 0.5}], "messages[1].weight: must be 0 or 1, not 0.5", "0 or 1"),
+    (
+        [USER, {**ANSWER, "weight": True}],
+        "messages[1].weight: must be a number, not true",
+        "0 or 1",
+    ),
+    ([{**USER, "name": 7}, ANSWER], "messages[0].name: must be text, not 7", "Write a name"),
+    ([USER, {**ANSWER, "refusal": True}], "messages[1].refusal: must be text, not true", "remove"),
+    (
+        [USER, {**ANSWER, "content": ["아홉"]}],
+        "messages[1].content[0]: must be a mapping of keys to values, not the text '아홉'",
+        '"type": "text"',
+    ),
+    (
+        [USER, {**CALLED, "function_call": {"name": "a b"}}],
+        "function_call.name: must be of the form",
+        "letters",
+    ),
+    ([USER, {**CALLED, "function_call": "hours"}], "function_call: must be a mapping", "{}"),
     (
         [USER, {**CALLED, "function_call": {"name": "hours", "arguments": "{"}}],
-        "the arguments of the call of 'hours' are no JSON",
+        "messages[1].function_call.arguments: must be JSON: Expecting property name",
         "JSON in text",
     ),
-    ([USER, CALLED, {"role": "function", "content": "9"}, ANSWER], "no `name`", "function"),
-    ([USER, calling(CALL, {**CALL, "id": ["x"]})], "a tool call has no `id`", "of its own"),
-    ([asking(image("https://[::1")), ANSWER], "which is no address", "https"),
-    ([{**USER, "content": None}, ANSWER], "a user message has no content", "write"),
-    ([{**USER, "content": []}, ANSWER], "neither text nor parts", "write"),
-    ([USER, {"role": "assistant", "content": None}], "assistant message has no content", "write"),
-    ([USER, {**ANSWER, "tool_calls": []}], "`tool_calls` is not a list", "call_1"),
-    ([USER, calling({**CALL, "type": "custom"})], "not of the type function", "call_1"),
-    ([USER, calling({**CALL, "id": ""})], "a tool call has no `id`", "of its own"),
-    ([USER, calling(CALL, CALL)], "the id 'call_1' twice", "of its own"),
-    ([USER, calling(changed_call(name="get hours"))], "'get hours' is no name", "letters"),
-    ([USER, calling(changed_call(name="영업"))], "'영업' is no name", "letters"),
-    ([USER, calling(changed_call(arguments={"a": 1}))], "are no text", "JSON in text"),
-    ([USER, calling(changed_call(arguments="{day"))], "are no JSON", "JSON in text"),
-    ([USER, calling(CALL), ANSWER], "the tool call 'call_1' is not answered", "tool_call_id"),
-    ([USER, calling(CALL, OTHER), RESULT, ANSWER], "the tool call 'call_2' is not", "behind"),
-    ([USER, RESULT, ANSWER], "the call 'call_1', which nobody made", "behind"),
-    ([USER, calling(CALL), RESULT, RESULT, ANSWER], "which nobody made", "once"),
-    ([USER, calling(CALL), {"role": "tool", "content": "9"}, ANSWER], "no `tool_call_id`", "`id`"),
-    ([asking(*[image()] * 11), ANSWER], "11 images in one example", "remove images"),
-    ([USER, {**ANSWER, "content": [image()]}], "an image in an assistant message", "user's"),
-    ([asking({"type": "input_audio"}), ANSWER], "a part of type 'input_audio'", "remove"),
+    (
+        [USER, CALLED, {"role": "function", "content": "9"}, ANSWER],
+        "messages[2].name: is missing",
+        "function",
+    ),
+    ([USER, calling(CALL, {**CALL, "id": ["x"]})], "tool_calls[1].id: must be text", "of its own"),
+    ([asking(image("https://[::1")), ANSWER], "which is not an address", "https"),
+    (
+        [{**USER, "content": None}, ANSWER],
+        "messages[0].content: must be text or a list of parts, not empty",
+        "Write",
+    ),
+    ([{**USER, "content": []}, ANSWER], "messages[0].content: must not be empty", "Write"),
+    ([USER, {"role": "assistant", "content": None}], "messages[1].content: is missing", "Write"),
+    ([USER, {**ANSWER, "tool_calls": []}], "messages[1].tool_calls: must not be empty", "call_1"),
+    (
+        [USER, calling({**CALL, "type": "custom"})],
+        "tool_calls[0].type: must be function, not the text 'custom'",
+        "call_1",
+    ),
+    ([USER, calling({**CALL, "id": ""})], "tool_calls[0].id: must not be empty", "of its own"),
+    ([USER, calling(CALL, CALL)], "tool_calls[1].id: is 'call_1', and so is", "of its own"),
+    (
+        [USER, calling(changed_call(name="get hours"))],
+        "function.name: must be of the form",
+        "letters",
+    ),
+    ([USER, calling(changed_call(name="영업"))], "{1,64}$, not the text '영업'", "letters"),
+    (
+        [USER, calling(changed_call(arguments={"a": 1}))],
+        "function.arguments: must be text",
+        "JSON in text",
+    ),
+    (
+        [USER, calling(changed_call(arguments="{day"))],
+        "function.arguments: must be JSON",
+        "JSON in text",
+    ),
+    ([USER, calling(CALL), ANSWER], "messages[1].tool_calls[0]: is not answered", "tool_call_id"),
+    (
+        [USER, calling(CALL, OTHER), RESULT, ANSWER],
+        "messages[1].tool_calls[1]: is not answered",
+        "behind",
+    ),
+    ([USER, RESULT, ANSWER], "messages[1].tool_call_id: is 'call_1', and no call", "behind"),
+    ([USER, calling(CALL), RESULT, RESULT, ANSWER], "messages[3].tool_call_id: is", "once"),
+    (
+        [USER, calling(CALL), {"role": "tool", "content": "9"}, ANSWER],
+        "messages[2].tool_call_id: is missing",
+        "`id`",
+    ),
+    ([asking(*[image()] * 11), ANSWER], "messages: hold 11 images", "Remove images"),
+    (
+        [USER, {**ANSWER, "content": [image()]}],
+        "content[0].type: must be one of text, refusal",
+        "user's",
+    ),
+    (
+        [asking({"type": "input_audio"}), ANSWER],
+        "content[1].type: must be one of text, image_url, not the text 'input_audio'",
+        "images",
+    ),
     ([asking(image("cat.png")), ANSWER], "which the service cannot fetch", "https"),
-    ([asking(image("https://a.example/b.GIF?x=1")), ANSWER], "none that the service", "webp"),
-    ([asking(image("data:image/gif;base64,AA")), ANSWER], "of the type 'gif'", "convert"),
+    (
+        [asking(image("https://a.example/b.GIF?x=1")), ANSWER],
+        "which the service does not read",
+        "webp",
+    ),
+    ([asking(image("data:image/gif;base64,AA")), ANSWER], "is of type 'gif'", "Convert"),
     ([asking(image("data:text/html,AA")), ANSWER], "begins with 'data:text/html'", "data:image"),
-    ([asking(image("data:image/png;base64," + "A" * 14_000_000)), ANSWER], "10.5 MB", "smaller"),
-    ([asking(image(detail="best")), ANSWER], "the detail of an image is 'best'", "auto, low"),
-    ([asking({"type": "image_url"}), ANSWER], "an image has no `url`", "image_url"),
+    (
+        [asking(image("data:image/png;base64," + "A" * 14_000_000)), ANSWER],
+        "image_url.url: has 10.5 MB",
+        "smaller",
+    ),
+    (
+        [asking(image(detail="best")), ANSWER],
+        "detail: must be one of auto, low, high, not the text 'best'",
+        "auto, low",
+    ),
+    ([asking({"type": "image_url"}), ANSWER], "content[1].image_url: is missing", "image_url"),
 ]
 REFUSED_TOOLS = [
-    ([], "`tools` is not a list", "in a list"),
-    ([TOOL] * 129, "129 tools", "keep those"),
-    ([{"name": "hours"}], "a tool is not of the type function", "parameters"),
-    ([changed_tool(name="a b")], "'a b' is no name", "letters"),
-    ([changed_tool(name="a" * 65)], "is no name of a function", "64"),
-    ([changed_tool(description=1)], "the `description` of the tool 'hours' is not text", ""),
-    ([changed_tool(strict="yes")], "the `strict` of the tool 'hours' is not true", ""),
-    ([changed_tool(parameters={"type": "array"})], "not the schema of an object", "object"),
-    ([changed_tool(parameters={"day": "string"})], "not the schema of an object", "object"),
-    ([changed_tool(parameters=[])], "not the schema of an object", "object"),
+    ([], "tools: must not be empty", "in a list"),
+    ([TOOL] * 129, "tools: must be at most 128 items long", "128"),
+    ([{"name": "hours"}], "tools[0].type: is missing", "parameters"),
+    ([changed_tool(name="a b")], "tools[0].function.name: must be of the form", "letters"),
+    ([changed_tool(name="a" * 65)], "tools[0].function.name: must be of the form", "64"),
+    ([changed_tool(description=1)], "tools[0].function.description: must be text, not 1", ""),
+    (
+        [changed_tool(strict="yes")],
+        "function.strict: must be true or false, not the text 'yes'",
+        "",
+    ),
+    ([changed_tool(parameters={"type": "array"})], "parameters.type: must be object", "object"),
+    ([changed_tool(parameters={"day": "string"})], "parameters.type: is missing", "object"),
+    (
+        [changed_tool(parameters=[])],
+        "parameters: must be a mapping of keys to values, not a list",
+        "object",
+    ),
     (
         [changed_tool(parameters={"type": "object", "properties": []})],
-        "the `properties` of the tool 'hours'",
+        "function.parameters.properties: must be a mapping",
         "day",
     ),
 ]
 REFUSED_PAIRS = [
-    ({"preferred_output": [ANSWER, ANSWER]}, "the preferred output has to be exactly one", ""),
-    ({"non_preferred_output": []}, "the non-preferred output has to be exactly one", "`input`"),
-    ({"preferred_output": [USER]}, "the preferred output has to be exactly one", "`input`"),
-    ({"input": {"messages": []}}, "has no `input`", "write"),
-    ({"input": {"messages": [asking(image())]}}, "texts only", "supervised"),
-    ({"input": {"messages": [USER], "tools": [{}]}}, "a tool is not of the type", ""),
-    ({"input": {"messages": [{**USER, "weight": 1}]}}, "has a `weight`", ""),
-    ({"preferred_output": [{**ANSWER, "content": None}]}, "has no content", ""),
+    (
+        {"preferred_output": [ANSWER, ANSWER]},
+        "preferred_output: must be exactly one message of the assistant, not 2",
+        "",
+    ),
+    ({"non_preferred_output": []}, "non_preferred_output: must be exactly one message", "`input`"),
+    (
+        {"preferred_output": [USER]},
+        "preferred_output[0].role: must be assistant, not the text 'user'",
+        "`input`",
+    ),
+    ({"input": {"messages": []}}, "input.messages: must not be empty", "Write"),
+    (
+        {"input": {"messages": [asking(image())]}},
+        "input.messages[0].content: holds an image",
+        "supervised",
+    ),
+    ({"input": {"messages": [USER], "tools": [{}]}}, "input.tools[0].type: is missing", ""),
+    ({"input": {"messages": [{**USER, "weight": 1}]}}, "input.messages[0].weight: is allowed", ""),
+    (
+        {"preferred_output": [{**ANSWER, "content": None}]},
+        "preferred_output[0].content: is missing",
+        "",
+    ),
 ]
 REFUSED_PROMPTS = [
-    ([USER, ANSWER], "does not end with a question", "remove the turns"),
-    ([], "does not end with a question", ""),
-    ([{**USER, "weight": 1}], "has a `weight`", ""),
+    ([USER, ANSWER], "messages[1]: is an answer", "Remove the turns"),
+    ([], "messages: must not be empty", ""),
+    ([{**USER, "weight": 1}], "messages[0].weight: is allowed", ""),
 ]
 
 
@@ -219,7 +315,9 @@ def test_parallel_calls_are_switched_per_example(parallel):
     prompt = {"messages": [USER], "parallel_tool_calls": parallel}
     check(prompt, "reinforcement")
     for wrong in ({"messages": [USER, ANSWER], "parallel_tool_calls": "false"},):
-        with pytest.raises(BackendError, match="`parallel_tool_calls` is 'false'"):
+        with pytest.raises(
+            BackendError, match="parallel_tool_calls: must be true or false, not the text 'false'"
+        ):
             check(wrong)
 
 
@@ -292,7 +390,7 @@ def test_only_the_service_has_the_service_s_rules(tmp_path, endpoint, fewest, la
     if fewest == 1:
         inspector.check(wrong)
     else:
-        with pytest.raises(BackendError, match="`weight`"):
+        with pytest.raises(BackendError, match="weight"):
             inspector.check(wrong)
 
 

@@ -10,11 +10,11 @@ import pytest
 from fault_server import Fault
 from openai_helpers import write_request
 
-from backends.openai.api.retry_policy import Patience
+from backends.openai.api.retry_policy import RetryPolicy
 from tests.children import child
 
 ROOT = Path(__file__).parents[4]
-PATIENCE = {"window_s": 3.0, "pause_s": 0.02, "lag_s": 0.0}
+QUICK_POLICY = {"window_s": 3.0, "pause_s": 0.02, "lag_s": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def task(server, tmp_path):
             "url": server.url,
             "state": str(tmp_path / f"state-{next(folders)}"),
             "data": str(tmp_path / "data"),
-            "patience": PATIENCE,
+            "retry_policy": QUICK_POLICY,
         } | more
 
     return make
@@ -134,9 +134,9 @@ def test_a_killed_run_leaves_one_job_though_the_list_lags(server, zygote, task):
     assert zygote.go() == {}
     assert len(server.jobs) == 1
 
-    patient = PATIENCE | {"lag_s": 3.0}
+    patient = QUICK_POLICY | {"lag_s": 3.0}
 
-    assert "job" in zygote.run(**task(patience=patient))
+    assert "job" in zygote.run(**task(retry_policy=patient))
     assert len(server.jobs) == 1
 
 
@@ -145,11 +145,11 @@ def test_a_second_job_made_behind_a_lagging_list_is_cancelled_at_once(
 ):
     # As if the first run had died with its disk, and its upload were long ago.
     server.lag = 12
-    first = open_backend(patience=Patience(window_s=0.0, lag_s=0.0)).submit(make_request())
+    first = open_backend(retry_policy=RetryPolicy(window_s=0.0, lag_s=0.0)).submit(make_request())
     server.jobs[first.id]["created_at"] -= 60
 
-    patience = Patience(window_s=5.0, pause_s=0.01, lag_s=0.0)
-    second = open_backend(patience=patience).submit(make_request())
+    patience = RetryPolicy(window_s=5.0, pause_s=0.01, lag_s=0.0)
+    second = open_backend(retry_policy=patience).submit(make_request())
 
     assert second.id == first.id
     assert len(server.jobs) == 2

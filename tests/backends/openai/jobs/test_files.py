@@ -92,7 +92,7 @@ def test_a_job_that_is_refused_for_unread_files_is_made_later(server, open_backe
     server.needs_read_files = True
     server.file_statuses = ["uploaded"] * 4
 
-    open_backend(patience=replace(QUICK, uploaded_s=0.0)).submit(make_request())
+    open_backend(retry_policy=replace(QUICK, uploaded_s=0.0)).submit(make_request())
 
     assert len(server.jobs) == 1
 
@@ -102,7 +102,7 @@ def test_a_file_that_stays_uploaded_is_good_enough_after_a_while(
 ):
     server.file_statuses = ["uploaded"] * 1000
 
-    open_backend(patience=replace(QUICK, uploaded_s=0.1)).submit(make_request())
+    open_backend(retry_policy=replace(QUICK, uploaded_s=0.1)).submit(make_request())
 
     assert len(server.jobs) == 1
 
@@ -120,7 +120,7 @@ def test_no_job_is_made_from_a_file_that_is_not_read(
     server.file_statuses = statuses
 
     with pytest.raises(BackendError, match=said):
-        open_backend(patience=replace(QUICK, processed_s=0.1)).submit(make_request())
+        open_backend(retry_policy=replace(QUICK, processed_s=0.1)).submit(make_request())
 
     assert not server.jobs
 
@@ -131,15 +131,21 @@ from pathlib import Path
 from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
 from backends.openai.jobs.files import ensure_file, read_local
-from backends.openai import files
-from backends.openai.api.retry_policy import Patience
+from backends.openai.jobs import files
+from backends.openai.jobs.submission_log import SubmissionLog
+from backends.openai.jobs.submit_context import SubmitContext
+from backends.openai.api.retry_policy import RetryPolicy
 from backends.openai.api.waiting import Waiting
 if sys.argv[4] == "parts":
     files.PART_BYTES = 1
 client = Client(Settings(base_url=sys.argv[1], api_key=sys.argv[2]))
 client.list_files(limit=1, after=None)
 idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-ensure_file(client, read_local(Path(sys.argv[3]), None), Patience(), Waiting(), "server")
+context = SubmitContext(
+    client=client, server="server", kind="openai", trusted=False,
+    log=SubmissionLog(Path(sys.argv[3]).parent), policy=RetryPolicy(), waiting=Waiting(),
+)
+ensure_file(context, read_local(Path(sys.argv[3]), None))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) // 1024)
 """
 

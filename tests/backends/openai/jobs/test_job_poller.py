@@ -46,7 +46,7 @@ def test_all_questions_of_a_pass_about_a_thousand_jobs_take_ten_calls(
 
 
 def test_the_list_is_read_anew_after_a_change_and_after_a_while(server, open_backend, make_request):
-    backend = open_backend(patience=replace(QUICK, list_s=60.0))
+    backend = open_backend(retry_policy=replace(QUICK, list_s=60.0))
     made = fill(server, backend, make_request(), 9)
     assert len(backend.find_jobs(made)) == 9
 
@@ -55,7 +55,7 @@ def test_the_list_is_read_anew_after_a_change_and_after_a_while(server, open_bac
     backend.cancel(new.id)
     assert backend.find_jobs([new.fingerprint])[new.fingerprint][0].state is JobState.CANCELLED
 
-    hasty = open_backend(patience=replace(QUICK, list_s=0.0))
+    hasty = open_backend(retry_policy=replace(QUICK, list_s=0.0))
     hasty.find_jobs(made)
     server.jobs.clear()
     assert hasty.find_jobs(made) == {}
@@ -255,7 +255,7 @@ def test_a_failed_job_names_the_source_lines(server, backend, make_request):
     assert error.splitlines() == [
         f"invalid_training_file: {message}",
         "data/cafe.csv:4 (example 3)",
-        "correct the examples named above, then apply again",
+        "Correct the examples named above, then apply again.",
     ]
 
 
@@ -305,7 +305,7 @@ def test_pause_and_resume(backend, make_request):
 
 
 def test_looks_at_the_same_jobs_are_spaced(server, open_backend, make_request):
-    backend = open_backend(patience=replace(QUICK, look_s=60.0))
+    backend = open_backend(retry_policy=replace(QUICK, look_s=60.0))
     job = backend.submit(make_request())
     first = backend.observe([job.id])
     server.jobs[job.id]["status"] = "cancelled"

@@ -106,7 +106,7 @@ def test_a_misspelt_parameter_is_refused(post, name, meant, value):
     status, error = post(**{name: value})
     assert (status, error["code"], error["param"]) == (400, "unknown_parameter", name)
     assert ("Did you mean" in error["message"]) == (meant is not None)
-    assert meant is None or f"Did you mean '{meant}'?" in error["message"]
+    assert meant is None or f"Did you mean `{meant}`?" in error["message"]
 
 
 def test_what_asks_for_nothing_is_accepted(post):

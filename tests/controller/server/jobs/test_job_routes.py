@@ -253,7 +253,7 @@ def test_pausing_and_going_on(tmp_path):
         ({"suffix": "x" * 65}, (400, "invalid_value", "suffix")),
         ({"seed": -1}, (400, "invalid_value", "seed")),
         ({"seed": "1"}, (400, "invalid_value", "seed")),
-        ({"metadata": {"k" * 65: "v"}}, (400, "invalid_value", f"metadata.{'k' * 65}.[key]")),
+        ({"metadata": {"k" * 65: "v"}}, (400, "invalid_value", f"metadata.{'k' * 65}")),
         ({"metadata": {str(n): "v" for n in range(17)}}, (400, "invalid_value", "metadata")),
         (
             {"hyperparameters": {"n_epochs": 51}},

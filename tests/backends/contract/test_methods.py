@@ -1,0 +1,112 @@
+"""Forms of examples, and records of training methods."""
+
+import typing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends.contract.methods import (
+    FORMS,
+    MESSAGES,
+    METHODS,
+    PREFERENCE,
+    TEXT,
+    MethodName,
+    form_of,
+)
+
+USER = {"role": "user", "content": "몇 시에 여나요?"}
+ANSWER = {"role": "assistant", "content": "아홉 시요."}
+OTHER = {"role": "assistant", "content": "몰라요."}
+TOOL = {"type": "function", "function": {"name": "hours"}}
+
+
+@pytest.mark.parametrize(
+    ("example", "form", "question", "reference", "tools"),
+    [
+        ({"messages": [USER, ANSWER]}, MESSAGES, [USER], ANSWER, ()),
+        (
+            {"messages": [USER, ANSWER, USER, OTHER], "tools": [TOOL]},
+            MESSAGES,
+            [USER, ANSWER, USER],
+            OTHER,
+            [TOOL],
+        ),
+        # Nobody wrote an answer; the grader's keys may have any name.
+        ({"messages": [USER], "hour": "9"}, MESSAGES, [USER], None, ()),
+        ({"messages": [USER], "text": "x", "preferred_output": "y"}, MESSAGES, [USER], None, ()),
+        ({"messages": []}, MESSAGES, [], None, ()),
+        ({"messages": [USER, ANSWER], "tools": None}, MESSAGES, [USER], ANSWER, ()),
+        (
+            {
+                "input": {"messages": [USER], "tools": [TOOL]},
+                "preferred_output": [ANSWER],
+                "non_preferred_output": [OTHER],
+            },
+            PREFERENCE,
+            [USER],
+            ANSWER,
+            [TOOL],
+        ),
+        # The conversation before the pair may end with an answer: it belongs to the question.
+        (
+            {
+                "input": {"messages": [USER, ANSWER]},
+                "preferred_output": [ANSWER],
+                "non_preferred_output": [OTHER],
+            },
+            PREFERENCE,
+            [USER, ANSWER],
+            ANSWER,
+            (),
+        ),
+        ({"text": "카페는 아홉 시에 엽니다."}, TEXT, [], {"text": "카페는 아홉 시에 엽니다."}, ()),
+    ],
+)
+def test_question_reference_and_tools_by_form(example, form, question, reference, tools):
+    assert form_of(example) is form
+    assert form.question(example) == question
+    assert form.reference(example) == reference
+    assert form.tools(example) == tools
+
+
+def test_both_answers_of_a_pair_in_order():
+    pair = {
+        "input": {"messages": []},
+        "preferred_output": [ANSWER],
+        "non_preferred_output": [OTHER],
+    }
+    assert PREFERENCE.answers(pair) == (ANSWER, OTHER)
+
+
+def test_an_example_of_no_form_is_named_by_its_keys():
+    with pytest.raises(ValueError, match="an example with the keys prompt, completion"):
+        form_of({"prompt": "a", "completion": "b"})
+
+
+@given(st.lists(st.sampled_from([USER, ANSWER]), max_size=6))
+def test_nothing_of_a_conversation_is_lost(messages):
+    example = {"messages": messages}
+    reference = MESSAGES.reference(example)
+    together = [*MESSAGES.question(example), *([reference] if reference else [])]
+    assert together == messages
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
+def test_the_samples_of_a_method_have_its_form(method):
+    assert method.sample
+    for example in method.sample:
+        assert form_of(example) is method.form
+        assert (method.form.reference(example) is not None) == method.learns_answers
+
+
+def test_a_spec_may_name_every_method_and_no_other():
+    assert typing.get_args(MethodName) == tuple(METHODS)
+    assert {method.form for method in METHODS.values()} == set(FORMS)
+    assert [name for name, method in METHODS.items() if method.is_of_texts] == [
+        "continued-pretraining"
+    ]
+    assert [name for name, method in METHODS.items() if method.is_of_conversations] == [
+        "supervised"
+    ]
