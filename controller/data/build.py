@@ -29,10 +29,6 @@ from controller.data.storage.example_store import ExampleStore
 from controller.data.transforms.normalise import collapsed_text, normal_text
 from controller.errors import InvalidInput, Problem
 
-MIN_TRAIN = 10
-"""A model learns nothing from fewer conversations, and the hosted service refuses them."""
-
-
 _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 
 
@@ -256,10 +252,11 @@ def _too_few(
     held_out = written.files["held_out.jsonl"].lines
     dropped = report.dropped_by()
     besides = f" ({held_out} held out, {dropped})" if held_out or report.dropped else ""
-    least = 1 if request.method == _TEXTS else MIN_TRAIN
+    method = METHODS[request.method]
+    least = method.min_examples
     if request.inspector is not None:
         least = max(least, request.inspector.limits.min_examples)
-    if request.method == _TEXTS:
+    if method.is_of_texts:
         more = "Add texts, or make more of one: chunk: paragraph, or chunk: 4000 (characters)."
     else:
         more = "Add rows, or another source."
@@ -271,7 +268,7 @@ def _too_few(
             remedy=more,
         )
     if not held_out:
-        has_fraction = request.data.fraction is not None and request.method != _TEXTS
+        has_fraction = request.data.fraction is not None and not method.is_of_texts
         yield Problem(
             file=request.file,
             field="data.held_out",

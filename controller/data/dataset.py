@@ -63,6 +63,11 @@ class Dataset:
     recipe_matters: bool = False
     """True if an older recipe would have made other examples of the same rows."""
 
+    @property
+    def splits(self) -> dict[SplitName, Split]:
+        """Both splits by name."""
+        return {"train": self.train, "held_out": self.held_out}
+
 
 def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     data: Data,

@@ -2,7 +2,8 @@
 
 from controller.errors import FtctlError
 
-class DataError(Exception):
+
+class DataError(FtctlError):
     """A row, a file or a source that cannot be used as the spec says.
 
     Attributes:
@@ -38,13 +39,9 @@ class NotUtf8(DataError):
     """A line that is not UTF-8 text: if only the file's beginning was decoded, decode all of it."""
 
 
-class SourceUnavailable(Exception):
+class SourceUnavailable(FtctlError):
     """A source that cannot be read on this machine, though the spec is right.
 
     No credentials, no network, no package of an extra: a stranger's pull request, a laptop on a
-    train. The plan then leaves the data to `apply`, and never guesses.
-
-    Attributes:
-        message: What is missing, without any secret.
-        remedy: What to type or do where the source is to be read.
+    train. The plan then leaves the data to `apply`, and never guesses. Its message has no secret.
     """

@@ -78,14 +78,11 @@ def find_sources(data: Data, *, file: str, folder: Path, paths: DataPaths) -> li
         except _FileProblem as error:
             problems.append(error.problem)
         except SourceUnavailable as error:
-            unavailable.append(
-                Problem(file=file, field=name, message=error.message, remedy=error.remedy)
-            )
+            unavailable.append(error.problem(file=file, field=name))
         except DataError as error:
-            key = f"{name}.{error.field or source.place}"
-            problems.append(
-                Problem(file=file, field=key, message=error.message, remedy=error.remedy)
-            )
+            problem = error.problem(file=file, field=f"{name}.{error.field or source.place}")
+            # A line of fetched rows is not a line of the spec.
+            problems.append(replace(problem, line=None))
         else:
             files += found
             problems += _misplaced(source, name, file, {one.file.format for one in found})

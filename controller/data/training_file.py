@@ -80,7 +80,7 @@ def _source_file(path: Path, name: str, method: str) -> SourceFile:
         display_path=name,
         format="jsonl",
         info=inspect_file(path, file_format="jsonl"),
-        source=Source(path=name, shape="chat" if method == "supervised" else None),
+        source=Source(path=name, shape="chat" if METHODS[method].recognises_rows else None),
     )
 
 

@@ -19,9 +19,7 @@ from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
 from controller.resolve.unused_fields import check_unread
-from controller.spec.base import InvalidValue
 from controller.spec.data import Source
-from controller.spec.excerpt import excerpt
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
 from controller.spec.settings import Policies

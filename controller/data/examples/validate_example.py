@@ -38,7 +38,7 @@ def validate_example(example: Example) -> None:
         if not asked or last_role not in {"user", "developer", "system"}:
             raise DataError(
                 "the conversation does not end with a question",
-                "For reinforcement the model answers itself: end with a user turn.",
+                "End with a user turn: for reinforcement the model answers itself.",
             )
         return
     if not learned:
@@ -68,7 +68,7 @@ def _check_turns(messages: list[Message]) -> tuple[bool, bool, Json]:
         if type(role) is not str or role not in ROLES:
             raise DataError(
                 f"{quote(role)} is not a role" if role is not None else "a message has no role",
-                f"The roles are: {', '.join(sorted(ROLES))}.",
+                f"Use one of: {', '.join(sorted(ROLES))}.",
             )
         _check_content(content, role)
         if role == "assistant":

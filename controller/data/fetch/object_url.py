@@ -86,12 +86,18 @@ def parse_object_url(request: FetchRequest) -> ObjectUrl:
 def _parts(written: str) -> SplitResult:
     if not written.isprintable() or "::" in written:
         # Not shown: a chain of URLs may hold secrets.
-        raise DataError("`url` must be one address, without `::`", "s3://bucket/a.jsonl", "url")
+        raise DataError(
+            "`url` must be one address, without `::`",
+            "Write it like this: s3://bucket/a.jsonl",
+            "url",
+        )
     try:
         parts = urlsplit(written)
         login = parts.username is not None or parts.password is not None
     except ValueError:
-        raise DataError("`url` is not an address", "https://example.com/a.jsonl", "url") from None
+        raise DataError(
+            "`url` is not an address", "Write it like this: https://example.com/a.jsonl", "url"
+        ) from None
     if parts.scheme not in WEB and parts.scheme not in STORES:
         what = f"{parts.scheme}:" if parts.scheme else "a path"
         remedy = "Name a file of the repository with `path`."

@@ -17,7 +17,7 @@ from controller.data.errors import DataError
 from controller.data.fetch.arrow_rows import Table, TableWriter
 from controller.data.fetch.snapshot import Fetched, Memo, find_memo, new_snapshot, save_memo
 from controller.data.storage.memo_file import changed_ns, file_stamp
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, quote
 
 _SPLITS = "dataset_dict.json"
 _STATE = "state.json"
@@ -77,7 +77,7 @@ def _folder(path: Path, display_path: str, split: str | None) -> Path:
     if name not in names:
         raise DataError(
             f"{display_path} has no split {quote(name)}",
-            f"{did_you_mean(name, names)}There are: {join_names(names)}",
+            choice(name, names),
             field="split",
         )
     return _inside(path, name, display_path)

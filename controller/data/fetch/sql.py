@@ -11,7 +11,7 @@ does not grow with the result. The URL, which may hold a password, appears in no
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 

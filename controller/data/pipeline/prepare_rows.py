@@ -12,6 +12,7 @@ from pathlib import Path
 from xxhash import xxh3_128_digest
 
 from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.methods import METHODS
 from controller.data.errors import DataError, EmptyExample, PersonalDataFound
 from controller.data.examples.example import Example, to_canonical
 from controller.data.examples.fast_path import (
@@ -106,11 +107,11 @@ class RowPreparer:
         self._near_keys = (
             NearKeys(prepare.similarity, recipe) if prepare.deduplicate == "near" else None
         )
-        is_supervised = preparation.method == "supervised"
+        has_conversations = METHODS[preparation.method].is_of_conversations
         # An example that is already normal and valid stays the same object.
-        self._changes_nothing = is_supervised and len(self._steps) == 1 and self._pii is None
+        self._changes_nothing = has_conversations and len(self._steps) == 1 and self._pii is None
         self._is_recipe_relevant = (
-            bool(self._conditions or self._near_keys or self._pii) or not is_supervised
+            bool(self._conditions or self._near_keys or self._pii) or not has_conversations
         )
 
     def run(self, batch: Batch) -> BatchResult:

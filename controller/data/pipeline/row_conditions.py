@@ -165,7 +165,7 @@ def refuse_unknown(where: Sequence[str], tally: Tally) -> None:
         if count.lacking == count.rows:
             raise DataError(
                 f"{quote(text)}: no row has {quote(column)}",
-                f"{did_you_mean(column, tally.keys)}There are: {join_names(tally.keys)}",
+                choice(column, tally.keys),
                 field="where",
             )
         if count.lacking + count.uncomparable == count.rows:

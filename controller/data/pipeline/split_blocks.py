@@ -23,7 +23,7 @@ from controller.data.storage.columns import (
     Column,
     ExampleBlock,
 )
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, quote
 from controller.data.transforms.normalise import normal_text
 from controller.spec.data import Fraction, Prepare
 
@@ -157,6 +157,6 @@ def _value(row: Mapping[str, Json], column: str, key: str) -> bytes:
     if not found:
         raise DataError(
             f"there is no {quote(column)}, which data.held_out.{key} names",
-            f"{did_you_mean(column, row)}There are: {join_names(row)}",
+            choice(column, row),
         )
     return normal_text(value).encode() if isinstance(value, str) else canonical_json(value)

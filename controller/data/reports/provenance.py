@@ -182,9 +182,7 @@ def failed_conditions(resolved: ResolvedFile, row: TracedRow) -> Sequence[str]:
     return Conditions(where, file_format=file_format, is_table=False).failed(row.values or {})
 
 
-def explain(
-    dataset: Dataset, files: Sequence[ResolvedFile], origin: Origin
-) -> RowOutcome | None:
+def explain(dataset: Dataset, files: Sequence[ResolvedFile], origin: Origin) -> RowOutcome | None:
     """Return the outcome of a row; None if there is no such row.
 
     Args:

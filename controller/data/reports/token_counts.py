@@ -106,9 +106,7 @@ def histogram(lengths: Mapping[SplitName, Iterable[int]]) -> tuple[HistogramBin,
     return tuple(bins)
 
 
-def _bin(
-    counts: Mapping[SplitName, Counter[int]], low: int, high: int | None
-) -> HistogramBin:
+def _bin(counts: Mapping[SplitName, Counter[int]], low: int, high: int | None) -> HistogramBin:
     found = {
         name: sum(
             examples

@@ -69,7 +69,9 @@ def inspect_file(
     in_part = in_part and file_format == "jsonl"
     if memos is None:
         return replace(_inspect(path, file_format, encoding, in_part=in_part), stamp=stamp)
-    how = "binary" if file_format in BINARY else "text" if encoding is None else codec_name(encoding)
+    how = (
+        "binary" if file_format in BINARY else "text" if encoding is None else codec_name(encoding)
+    )
     place = hashlib.sha256(b"%s\0%s" % (os.fsencode(path), how.encode())).hexdigest()[:32]
     by_path, by_blob = memos / f"{place}.json", None
     if blob is not None and _BLOB.fullmatch(blob.id) and _is_before(stamp, blob.asked_ns):
