@@ -105,7 +105,7 @@ def _translated(url: ObjectUrl) -> Iterator[None]:
     except httpx2.InvalidURL as error:
         raise DataError(
             f"`url` is not an address: {url.redact(error)}",
-            "https://example.com/a.jsonl",
+            "Write it like this: https://example.com/a.jsonl",
             field="url",
         ) from None
     except httpx2.HTTPError as error:

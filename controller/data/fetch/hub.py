@@ -58,7 +58,11 @@ def fetch(request: FetchRequest) -> Fetched:
     source = request.source
     name = str(source.hub)
     if not _NAME.fullmatch(name) or ".." in name:
-        raise DataError(f"{quote(name)} is not a dataset's name", "hub: owner/name", field="hub")
+        raise DataError(
+            f"{quote(name)} is not a dataset's name",
+            "Write it like this: hub: owner/name",
+            field="hub",
+        )
     display_path = _shown(source)
     token = request.environment.get("HF_TOKEN") or None
     commit = source.revision or ""
@@ -103,7 +107,9 @@ def _commit(name: str, revision: str | None, display_path: str, token: str | Non
             f"dataset {name} does not exist, or you need to log in", _LOGIN
         ) from None
     except HFValidationError as error:
-        raise DataError(_message(error), "hub: owner/name", field="hub") from None
+        raise DataError(
+            _message(error), "Write it like this: hub: owner/name", field="hub"
+        ) from None
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         raise SourceUnavailable(
             f"{display_path} cannot be read: {_message(error)}", _AGAIN

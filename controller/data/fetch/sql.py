@@ -220,7 +220,7 @@ def _sqlite_file(url: URL, root: Path, variable: str) -> Path:
     if not path.is_file():
         raise DataError(
             f"{variable}: there is no file {name!r}",
-            "A relative path starts at the repository's root; an absolute path has four slashes.",
+            "Start it at the repository's root, or write four slashes before an absolute path.",
             field="connection",
         )
     return path.resolve()
