@@ -208,6 +208,7 @@ def answering(status, body):
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.send_header("x-should-retry", "false")
+            self.send_header("retry-after-ms", "1")
             self.end_headers()
             self.wfile.write(content)
 
