@@ -14,6 +14,9 @@ from backends.local_gpu.jobs.child_process import child_environment
 from tests.children import child
 
 GOLDEN = Path(__file__).parent / "golden"
+# Read when torch is loaded, here and in children. As many tests run as there are cores, and a model
+# of two layers is no faster on several.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

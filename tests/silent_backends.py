@@ -142,6 +142,7 @@ def answering(status, body, kind="application/json"):
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
             self.send_header("x-should-retry", "false")
+            self.send_header("retry-after-ms", "1")
             self.end_headers()
             self.wfile.write(content)
 
@@ -149,13 +150,13 @@ def answering(status, body, kind="application/json"):
             self.do_GET()
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/v1"
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(10)
 
 
 def dead_server():

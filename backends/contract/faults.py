@@ -29,7 +29,7 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Whose code is called, and who should hear of its faults."""
+    """A backend whose code is called, and the remedy for its faults."""
 
     name: str
     built_in: bool
@@ -55,7 +55,7 @@ class Call:
 
     guard: Guard
     what: str
-    """The method, or what else is done."""
+    """The called method."""
 
     def __enter__(self) -> Self:
         return self
@@ -75,10 +75,10 @@ class Call:
             raise self.wrong(*found)
 
     def expect_methods(self, answer: object, methods: Iterable[str], wanted: str) -> None:
-        """Require that an object can be called as the contract says.
+        """Require that an object has methods.
 
         Raises:
-            BackendError: It lacks methods.
+            BackendError: The object lacks methods.
         """
         missing = [name for name in methods if not callable(getattr(answer, name, None))]
         if missing:
@@ -88,7 +88,7 @@ class Call:
         """Compare a job's result with its state.
 
         Raises:
-            BackendError: They contradict each other.
+            BackendError: Result and state contradict each other.
         """
         result = job.result
         if (job.state is JobState.SUCCEEDED) != (result is not None and bool(result.model_id)):

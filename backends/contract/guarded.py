@@ -1,7 +1,7 @@
-"""Every backend behind one wall, so that a broken one fails alone, and by its name.
+"""A wall around each backend, so that a broken backend fails alone and by its name.
 
 Each call goes through, its faults become `BackendError`, and its answer is compared with the
-contract before anybody relies on it.
+contract before the caller gets it.
 """
 
 import json
@@ -34,7 +34,7 @@ _RENAMED: Final = {
 
 @runtime_checkable
 class Pausable(Protocol):
-    """A backend that can stop a job so that submitting it again goes on from where it was."""
+    """A backend that can stop a job, and continues it when it is submitted again."""
 
     def pause(self, job_id: str) -> None:
         """Ask a job to save its work and stop; it becomes interrupted. May be repeated."""
@@ -44,12 +44,12 @@ def guard(name: str, create: Callable[[], Backend], *, built_in: bool) -> "Guard
     """Create a backend and return it guarded.
 
     Args:
-        name: What specs call it.
-        create: Imports and creates it.
-        built_in: Whether it is ours. Its inspectors and engines are handed out as they are.
+        name: The backend's name in specs.
+        create: Imports and creates the backend.
+        built_in: True for a backend of ftctl, whose inspectors and engines are not guarded.
 
     Raises:
-        BackendError: It cannot be created, or lacks methods of the contract.
+        BackendError: The backend cannot be created, or lacks methods of the contract.
     """
     mine = Guard(name, built_in)
     with mine.call("create") as call:
@@ -90,7 +90,7 @@ class GuardedBackend:
         return parsed
 
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
-        """Find out what a spec's `base_model` is, without network."""
+        """Return the base model that a spec names, without network."""
         with self._guard.call("resolve_base_model") as call:
             found = self._backend.resolve_base_model(base_model, revision, folder)
             call.expect(found, BaseModel)
@@ -112,13 +112,13 @@ class GuardedBackend:
     def inspector(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> ExampleInspector:
-        """Return how a model trained so reads examples."""
+        """Return the inspector of examples for a training run."""
         with self._guard.call("inspector") as call:
             inspector = self._backend.inspector(base_model, method, hyperparameters)
             call.expect_methods(inspector, _OF_INSPECTORS, "an ExampleInspector")
             if self._guard.built_in:
                 return inspector
-            # Examples are read in other processes; what cannot go there is known here.
+            # Examples are read in other processes, so find out here whether it can go there.
             pickle.dumps(inspector)
         return GuardedInspector(guard=self._guard, inspector=inspector)
 
@@ -161,12 +161,12 @@ class GuardedBackend:
         return found
 
     def verify_job(self, request: TrainRequest, job_id: str) -> None:
-        """Make sure that a job which was found was made from just what is asked for."""
+        """Refuse a found job that was made from something else than its request."""
         with self._guard.call("verify_job"):
             self._backend.verify_job(request, job_id)
 
     def submit(self, request: TrainRequest) -> Job:
-        """Start the job of this fingerprint and attempt, or return the one that exists."""
+        """Start the job of this fingerprint and attempt, or return the existing job."""
         with self._guard.call("submit") as call:
             job = self._backend.submit(request)
             call.expect(job, Job)
@@ -180,7 +180,7 @@ class GuardedBackend:
         return job
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Look at jobs; those that do not exist any more are absent from the answer."""
+        """Return jobs by ID; jobs that do not exist any more are absent."""
         wanted = list(job_ids)
         with self._guard.call("observe") as call:
             seen = self._backend.observe(wanted)
@@ -200,7 +200,7 @@ class GuardedBackend:
                 yield event
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job to stop; a finished job stays what it is."""
+        """Ask a job to stop; a finished job stays as it is."""
         with self._guard.call("cancel"):
             self._backend.cancel(job_id)
 
@@ -215,14 +215,14 @@ class GuardedBackend:
         with self._guard.call("complete") as call:
             answers = self._backend.complete(base_model, models, prompts, sampling)
             call.expect(answers, list[list[Completion]])
-            shape = [len(one) for one in answers]
+            shape = [len(completions) for completions in answers]
             if shape != [len(prompts)] * len(models):
                 wanted = f"{len(models)} lists of {len(prompts)}"
                 raise call.wrong(f"{len(shape)} lists of {shown(shape)} answers", wanted)
         return answers
 
     def answers(self, base_model: BaseModel) -> bool:
-        """Return whether the base model itself can be asked for completions here."""
+        """Return whether the base model itself can complete prompts here."""
         with self._guard.call("answers") as call:
             answers = self._backend.answers(base_model)
             call.expect(answers, bool)
@@ -242,7 +242,7 @@ class GuardedBackend:
 
 
 class GuardedPausable(GuardedBackend):
-    """Implements `Backend` around one that can pause its jobs."""
+    """Implements `Backend` around a backend that can pause its jobs."""
 
     def __init__(self, guard: Guard, backend: Backend, pausable: Pausable) -> None:
         super().__init__(guard, backend)

@@ -1,4 +1,4 @@
-"""What a guarded backend hands out: inspectors and engines, guarded as the backend is."""
+"""Guarded inspectors and engines, which a guarded backend returns."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class GuardedInspector:
 
     @property
     def identity(self) -> str:
-        """Identity of everything that counts and refusals depend on."""
+        """Identity of everything that decides counts and refusals."""
         with self.guard.call("inspector.identity") as call:
             identity = self.inspector.identity
             call.expect(identity, str)
@@ -40,7 +40,7 @@ class GuardedInspector:
         return limits
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
-        """Return how many tokens each example is trained as."""
+        """Return the number of tokens of each example in training."""
         with self.guard.call("inspector.count") as call:
             counts = self.inspector.count(examples)
             call.expect(counts, list[int])
@@ -49,7 +49,7 @@ class GuardedInspector:
         return counts
 
     def check(self, example: Mapping[str, Json]) -> None:
-        """Check what the trainer would refuse much later."""
+        """Refuse an example that the trainer would refuse much later."""
         with self.guard.call("inspector.check"):
             self.inspector.check(example)
 
@@ -70,7 +70,7 @@ class GuardedInspector:
         return pieces
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Return warnings about training this model on such examples."""
+        """Return warnings about training this model on examples with some features."""
         with self.guard.call("inspector.warnings") as call:
             warnings = self.inspector.warnings(features)
             call.expect(warnings, list[str])

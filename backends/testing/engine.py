@@ -6,7 +6,7 @@ from backends.contract.completions import Chunk, Completion, Prompt, Sampling
 
 
 class ScriptedEngine:
-    """Implements `Engine`: answers as it is told to, a word at a time."""
+    """Implements `Engine`: answers by a function, a word at a time."""
 
     def __init__(
         self,
@@ -32,4 +32,4 @@ class ScriptedEngine:
         )
 
     def close(self) -> None:
-        """Do nothing: nothing is held."""
+        """Do nothing."""

@@ -52,18 +52,34 @@ class ScriptedJobs:
                     if _state(record) == JobState.INTERRUPTED:
                         self._advance(record)
                     return _job(record)
-            record = {
-                "id": f"job-{len(records) + 1}",
-                "name": request.name,
-                "fingerprint": request.fingerprint,
-                "attempt": request.attempt,
-                "origin": dict(request.origin),
-                "created_s": self._clock(),
-                "log": [],
-            }
-            self._follow(record, script())
-            records.append(record)
-            return _job(record)
+            return self._added(records, request, script())
+
+    def add(self, request: TrainRequest, script: Script, **facts: float) -> Job:
+        """Add a job whether or not one exists, as a service does that never looks.
+
+        Args:
+            request: The request.
+            script: The states of the job.
+            facts: More to store with it.
+        """
+        with self._records() as records:
+            job = self._added(records, request, script)
+            records[-1] |= facts
+            return job
+
+    def _added(self, records: list[dict[str, Any]], request: TrainRequest, script: Script) -> Job:
+        record = {
+            "id": f"job-{len(records) + 1}",
+            "name": request.name,
+            "fingerprint": request.fingerprint,
+            "attempt": request.attempt,
+            "origin": dict(request.origin),
+            "created_s": self._clock(),
+            "log": [],
+        }
+        self._follow(record, script)
+        records.append(record)
+        return _job(record)
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Return jobs by ID, each open job one step further."""
@@ -73,7 +89,9 @@ class ScriptedJobs:
             for record in known:
                 if _state(record) in {JobState.QUEUED, JobState.RUNNING}:
                     self._advance(record)
-            return {str(one["id"]): _job(one) for one in known if _state(one) != VANISHED}
+            return {
+                str(record["id"]): _job(record) for record in known if _state(record) != VANISHED
+            }
 
     def events(self, job_id: str) -> list[Event]:
         """Return one event for each state that a job has reached."""
@@ -103,7 +121,7 @@ class ScriptedJobs:
     def models(self) -> set[str]:
         """Return the IDs of the models that exist."""
         with self._records() as records:
-            return {_model_id(one) for one in records if _state(one) == JobState.SUCCEEDED}
+            return {_model_id(record) for record in records if _state(record) == JobState.SUCCEEDED}
 
     def delete(self, model_id: str) -> None:
         """Delete a model with its job."""

@@ -10,6 +10,7 @@ the Nth thing it does to the file system, counted by the interpreter's own audit
 import json
 import os
 import sys
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,29 @@ from controller.run.state import RunOptions
 
 DIED = 99
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate"}
+
+
+def declaration(rate: float, words: str) -> dict:
+    """Return a spec whose data `write_rows` writes."""
+    columns = {"user": "question", "assistant": "answer"}
+    return {
+        "description": words,
+        "backend": "scripted",
+        "base_model": "acme/base",
+        "data": {
+            "train": [{"path": "faq.csv", "columns": columns}],
+            "held_out": {"fraction": 0.2},
+        },
+        "hyperparameters": {"learning_rate": rate},
+        "gate": ["held_out_loss < base.held_out_loss"],
+    }
+
+
+def write_rows(root: Path) -> None:
+    """Make a repository with data and without a spec."""
+    (root / "finetunes").mkdir(parents=True)
+    rows = "".join(f"q{n}?,a{n}.\n" for n in range(14))
+    (root / "finetunes" / "faq.csv").write_text("question,answer\n" + rows)
 
 
 class Quiet:
@@ -73,10 +97,8 @@ class Forgetful(ScriptedBackend):
         if key in mine:
             return super().submit(request)
         mine.add(key)
-        with self._call("submit"), self._records() as records:
-            record = self._new_record(request, len(records) + 1)
-            records.append({**record, "usd": self.price()})
-        return self.jobs[-1]
+        with self._call("submit"):
+            return self._jobs.add(request, self._script, usd=self.price())
 
 
 def _key(job) -> tuple[str, int]:
@@ -264,7 +286,29 @@ def _live(run: Run, commands: int, answers: int) -> NoReturn:
     os._exit(0)
 
 
+def warm_up() -> None:
+    """Train a model, so that modules which are loaded late are loaded here and not in each fork."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) / "repository"
+        write_rows(root)
+        (root / "finetunes" / "a.yaml").write_text(json.dumps(declaration(1e-4, "")))
+        request = {
+            "root": str(root),
+            "service": str(Path(name) / "service"),
+            "script": ["succeeded"],
+            "crash_at": {},
+            "die_at": 0,
+            "approves": True,
+            "walk": "present",
+        }
+        for _ in range(3):
+            run = Run(request)
+            run.begin()
+            run.go_on()
+
+
 def serve() -> None:
+    warm_up()
     children: dict[str, Child] = {}
     for line in sys.stdin:
         requests = json.loads(line)

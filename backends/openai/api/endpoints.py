@@ -1,7 +1,7 @@
-"""Which server, with which key: the endpoint's names, the environment and a `.env` file.
+"""The server and the key of an endpoint, from ftctl.yaml, the environment and a `.env` file.
 
-The environment counts before the file, and a blank variable counts as unset: the SDK would take
-a blank `OPENAI_BASE_URL` at its word.
+The environment counts before the file. A blank variable counts as unset, because the SDK would use
+a blank `OPENAI_BASE_URL`.
 """
 
 import importlib
@@ -21,7 +21,7 @@ EXTRA = "openai"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a client needs; the key never shows."""
+    """Settings of a client; the key never shows."""
 
     base_url: str
     api_key: str = field(repr=False)
@@ -33,7 +33,7 @@ def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
     """Return the server's address.
 
     Raises:
-        BackendError: It is no http address, or `.env` cannot be read.
+        BackendError: The address is not an http address, or `.env` cannot be read.
     """
     url = endpoint.base_url or _variable("OPENAI_BASE_URL", endpoint, environment) or DEFAULT_URL
     try:
@@ -43,7 +43,7 @@ def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BackendError(
             # The part before an @ may be a password.
-            f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is no address of a server",
+            f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is not the address of a server",
             "Write it like https://api.openai.com/v1, in ftctl.yaml or in OPENAI_BASE_URL.",
         )
     return url
@@ -87,7 +87,7 @@ def host_of(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Say whether a server is on this machine."""
+    """Return whether a server is on this machine."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback
@@ -96,7 +96,7 @@ def is_loopback(url: str) -> bool:
 
 
 def is_official(url: str) -> bool:
-    """Say whether a server is OpenAI's own, whose prices and habits are known."""
+    """Return whether a server is OpenAI's own, whose prices and behaviour are known."""
     host = urlsplit(url).hostname or ""
     return host == "api.openai.com" or host.endswith(".api.openai.com")
 
@@ -107,10 +107,12 @@ def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
     Raises:
         BackendError: The key contains a blank, a line break or a character that is not ASCII.
     """
-    wrong = next((at for at, one in enumerate(value, start=1) if not "!" <= one <= "~"), None)
+    wrong = next(
+        (at for at, character in enumerate(value, start=1) if not "!" <= character <= "~"), None
+    )
     if wrong is not None:
         raise BackendError(
-            f"endpoint {endpoint.name}: what {variable} holds is no key: its character {wrong} of "
+            f"endpoint {endpoint.name}: the value of {variable} is not a key: its character {wrong} of "
             f"{len(value)} is a blank, a line break or no ASCII character",
             f"Set {variable} to the key alone, as the service shows it.",
         )
@@ -137,7 +139,7 @@ def _env_file(endpoint: Endpoint) -> Mapping[str, str | None]:
             f"reading {endpoint.env_file} needs the package python-dotenv", install_command(EXTRA)
         ) from None
     try:
-        # Never interpolated: a key is what stands there.
+        # No interpolation: a key may contain `$`.
         values: Mapping[str, str | None] = dotenv.dotenv_values(
             endpoint.env_file, interpolate=False
         )

@@ -1,21 +1,21 @@
-"""What a call to a server can come to, apart from its answer.
+"""Objects of the protocol, and the two ways in which a call fails.
 
-A call that went wrong was either refused, and then nothing happened at the server, or it is
-unclear whether anything did. Everything about never paying twice rests on this difference.
+Either the server rejected the call, and nothing happened there, or the outcome is unknown. The
+promise never to pay twice depends on this difference.
 
 Exceptions::
 
-    Rejected   a definite no: 4xx, without 408 and 409
-    OutcomeUnknown   no answer, or none that says yes or no: 408, 409, 5xx, a dropped connection, no JSON
+    Rejected         a definite no: 4xx, without 408 and 409
+    OutcomeUnknown   no clear answer: 408, 409, 5xx, a dropped connection, not JSON
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeAlias
 
 Body: TypeAlias = Mapping[str, Any]
-"""A JSON object as a server sent it; nothing in it is certain."""
+"""A JSON object as a server sent it, unchecked."""
 
 _NOT_FOUND: Final = 404
 SHOWN: Final = 500
@@ -135,7 +135,7 @@ class OutcomeUnknown(Exception):
 
 
 def clean(text: object, secret: str = "") -> str:
-    """Make a server's text fit to be shown: one line, short, without control codes or the key."""
+    """Return a server's text for people: one short line, without control codes and keys."""
     shown = str(text)
     if secret:
         shown = shown.replace(secret, "***")
@@ -154,33 +154,45 @@ def objects(page: Body) -> Sequence[Body]:
     """Return the objects of a list answer.
 
     Raises:
-        OutcomeUnknown: It is no list.
+        OutcomeUnknown: The answer is not a list.
     """
     data = page.get("data")
     if not isinstance(data, list):
-        raise OutcomeUnknown("the answer is no list", cause=NOT_THE_API)
-    return [one for one in data if isinstance(one, Mapping)]
+        raise OutcomeUnknown("the answer is not a list", cause=NOT_THE_API)
+    return [item for item in data if isinstance(item, Mapping)]
 
 
-def next_cursor(page: Body, seen: set[str], limit: int) -> str | None:
-    """Return the cursor of the next page; None when there is none.
+def read_pages(fetch: Callable[[str | None], Body], limit: int) -> Iterator[Body]:
+    """Yield the objects of a list, page by page.
 
     Args:
-        page: The page just read.
-        seen: The cursors so far; a server that repeats one is not followed for ever.
-        limit: How many objects were asked for; a full page without `has_more` has a next one.
+        fetch: Returns the page after a cursor; None is the first page.
+        limit: Objects in a full page. A full page that does not say `has_more` has a next page.
+
+    Raises:
+        OutcomeUnknown: A page is not a list.
     """
-    data = objects(page)
-    last = str(data[-1].get("id") or "") if data else ""
-    more = page.get("has_more")
-    if not last or last in seen or not (len(data) >= limit if more is None else more):
-        return None
-    seen.add(last)
-    return last
+    cursors: set[str] = set()
+    cursor: str | None = None
+    while True:
+        page = fetch(cursor)
+        yield from objects(page)
+        cursor = next_cursor(page, limit)
+        # A server that repeats a cursor would be read for ever.
+        if cursor is None or cursor in cursors:
+            return
+        cursors.add(cursor)
+
+
+def next_cursor(page: Body, limit: int) -> str | None:
+    """Return the cursor of the next page; None if this page is the last. See `read_pages`."""
+    data, more = objects(page), page.get("has_more")
+    is_last = len(data) < limit if more is None else not more
+    return None if is_last or not data else str(data[-1].get("id") or "") or None
 
 
 def texts(body: Body, *keys: str) -> Iterator[str]:
-    """Yield the values of some keys that are text."""
+    """Yield the texts among the values of some keys."""
     for key in keys:
         value = body.get(key)
         if isinstance(value, str) and value:

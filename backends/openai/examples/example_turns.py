@@ -11,7 +11,7 @@ _OUTPUT_NAMES: Final = ("assistant (preferred)", "assistant (not preferred)")
 
 
 def turns(example: Mapping[str, Any]) -> Iterator[tuple[str, list[str], bool]]:
-    """Yield who speaks, the texts, and whether they are learnt from.
+    """Yield the speaker, the texts, and True if training learns from them.
 
     Learnt from are answers without `weight: 0`; of a preference pair both, and nothing before
     them; of a prompt for reinforcement nothing, since the answer is sampled.

@@ -1,4 +1,4 @@
-"""What a server says ⇄ the contract's records. Pure; missing fields and nulls are normal."""
+"""A server's objects as the contract's records. Pure; missing fields and nulls are normal."""
 
 import base64
 import binascii
@@ -23,7 +23,7 @@ _STATES: Final = {
     "cancelled": JobState.CANCELLED,
     "canceled": JobState.CANCELLED,
 }
-"""Any other word means that the job is still open."""
+"""States by the server's word; with any other word the job is still open."""
 _STILL: Final = {"paused", "pausing"}
 _METRICS: Final = {
     "train_loss": "loss",
@@ -40,10 +40,10 @@ _SAID: Final = {
 
 
 def state_of(job: Body) -> JobState:
-    """Return where a job stands; a word nobody knows means that it is still open."""
+    """Return a job's state; an unknown word means that the job is still open."""
     state = _STATES.get(str(job.get("status")).lower(), JobState.RUNNING)
     if state is JobState.SUCCEEDED and not model_of(job):
-        # The model's name follows a little later at some servers.
+        # Some servers report the model's name a little later.
         return JobState.RUNNING
     return state
 
@@ -66,10 +66,10 @@ def to_job(
 
     Args:
         job: As the server describes it.
-        key: Fingerprint and attempt, where the job carries none.
+        key: Fingerprint and attempt, if the job does not carry them.
         origins: `file:line` of every example, for error messages.
-        facts: More facts about a succeeded job than it says itself.
-        progress: How far it has come, when that was asked.
+        facts: Further facts about a succeeded job.
+        progress: The job's progress, if it is known.
     """
     fingerprint, attempt = key_of(job) or key or ("", 0)
     state = state_of(job)
@@ -92,7 +92,7 @@ def to_job(
 
 
 def job_facts(job: Body) -> dict[str, Json]:
-    """Return what a succeeded job says of itself and is worth keeping."""
+    """Return the durable facts in a succeeded job's description."""
     facts: dict[str, Json] = {}
     tokens = _number(job.get("trained_tokens"))
     if tokens is not None:
@@ -109,14 +109,14 @@ def job_facts(job: Body) -> dict[str, Json]:
 
 
 def resolved_hyperparameters(job: Body) -> dict[str, Json]:
-    """Return the values that the server chose or was given."""
+    """Return the hyperparameters that the server used."""
     method = job.get("method")
     settings = method.get(str(method.get("type"))) if isinstance(method, Mapping) else None
     nested = settings.get("hyperparameters") if isinstance(settings, Mapping) else None
     found: dict[str, Json] = {}
     for source in (nested, job.get("hyperparameters")):
         if isinstance(source, Mapping):
-            # The older, top level is the one where `auto` turns into numbers first.
+            # `auto` turns into numbers at the older, top level first.
             found |= {str(k): v for k, v in source.items() if isinstance(v, int | float | str)}
     return found
 
@@ -134,7 +134,7 @@ def to_event(event: Body) -> Event:
 
 
 def to_progress(events: Iterable[Body]) -> Progress | None:
-    """Return how far a job has come from its events, newest first; None when none says."""
+    """Return a job's progress from its events, newest first; None if no event reports it."""
     for event in events:
         data = event.get("data")
         if not isinstance(data, Mapping):
@@ -154,20 +154,23 @@ def to_progress(events: Iterable[Body]) -> Progress | None:
 
 
 def to_checkpoints(listed: Iterable[Body]) -> list[dict[str, Json]]:
-    """Return the models saved along the way, by step."""
+    """Return the models saved during training, by step."""
     found: list[dict[str, Json]] = []
-    for one in listed:
-        model, step = one.get("fine_tuned_model_checkpoint"), _number(one.get("step_number"))
+    for checkpoint in listed:
+        model, step = (
+            checkpoint.get("fine_tuned_model_checkpoint"),
+            _number(checkpoint.get("step_number")),
+        )
         if isinstance(model, str) and model:
             found.append({"model": model, "step": None if step is None else int(step)})
-    return sorted(found, key=lambda one: int(str(one["step"] or 0)))
+    return sorted(found, key=lambda checkpoint: int(str(checkpoint["step"] or 0)))
 
 
 def result_metrics(content: bytes) -> dict[str, Json]:
     """Return the last numbers of a result file: CSV, or base64 of it.
 
     Args:
-        content: The file's bytes; an unreadable one gives nothing.
+        content: The file's bytes; an unreadable file gives no numbers.
     """
     text = content.decode("utf-8-sig", "replace")
     if not text.lstrip().lower().startswith("step"):
@@ -204,7 +207,7 @@ def _rows(text: str) -> list[dict[str, str]]:
 
 
 def _waiting(job: Body) -> str | None:
-    """Say what an open job waits for, when that is not simply its turn."""
+    """Return what an open job waits for, other than its turn."""
     status = str(job.get("status")).lower()
     if status in _STILL:
         return f"{status} at the server: resume it there, or cancel it"

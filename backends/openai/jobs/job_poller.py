@@ -1,4 +1,4 @@
-"""Looking at jobs: many by list pages, few one by one, and what a finished one left."""
+"""Polling of jobs: many jobs by list pages, few jobs one by one; and results of finished jobs."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job, JobState, Progress
-from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, next_cursor, objects
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, objects, read_pages
 from backends.openai.jobs.conversions import (
     model_of,
     result_metrics,
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 _EVENTS: Final = 100
 _PROGRESS_S: Final = 5.0
-"""Between two looks at a job's events; its status is looked at each time."""
+"""Seconds between two requests for a job's events; its status is requested each time."""
 _SHOWN: Final = 20
-"""Up to this many jobs have their progress looked at, a few each time in turn."""
+"""Maximum number of jobs whose events are requested, a few each time in turn."""
 
 
 class JobPoller:
-    """Looks at the jobs of one server. Not for use by several threads at once."""
+    """Polls the jobs of one server. Not thread-safe."""
 
     def __init__(
         self,
@@ -54,38 +54,33 @@ class JobPoller:
         self._facts: dict[str, dict[str, Json]] = {}
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Return jobs by ID; those that the server does not have are absent.
+        """Return jobs by ID; jobs that the server does not have are absent.
 
         Raises:
             Rejected: The server does not show its jobs.
-            OutcomeUnknown: It gave no usable answer.
+            OutcomeUnknown: The server gave no usable answer.
         """
         wanted = list(dict.fromkeys(job_ids))
         fresh = time.monotonic() - self._seen_s < self._every_s
-        if fresh and all(one in self._seen for one in wanted):
-            return {one: self._seen[one] for one in wanted}
+        if fresh and all(job_id in self._seen for job_id in wanted):
+            return {job_id: self._seen[job_id] for job_id in wanted}
         found = self._few(wanted) if len(wanted) <= FEW else self._many(wanted)
         if len(found) <= _SHOWN:
             self._look_at_progress(found.values())
-        self._seen = {one: self._job(job) for one, job in found.items()}
+        self._seen = {job_id: self._job(job) for job_id, job in found.items()}
         self._seen_s = time.monotonic()
         return dict(self._seen)
 
     def forget(self) -> None:
-        """Look anew the next time: something was just changed."""
+        """Request jobs again the next time, because something changed."""
         self._seen_s = float("-inf")
         self._jobs.forget()
 
     def events(self, job_id: str) -> Iterator[Body]:
         """Yield a job's events, newest first."""
-        after: str | None = None
-        seen: set[str] = set()
-        while True:
-            page = self._client.list_events(job_id, limit=_EVENTS, after=after)
-            yield from objects(page)
-            after = next_cursor(page, seen, _EVENTS)
-            if after is None:
-                return
+        return read_pages(
+            lambda after: self._client.list_events(job_id, limit=_EVENTS, after=after), _EVENTS
+        )
 
     def _few(self, wanted: Iterable[str]) -> dict[str, Body]:
         found = {}
@@ -93,7 +88,7 @@ class JobPoller:
             try:
                 job = self._client.retrieve_job(job_id)
             except Rejected as error:
-                # An address that speaks another protocol proves nothing.
+                # An answer of another program proves nothing.
                 if not error.is_missing:
                     raise
             else:
@@ -111,7 +106,7 @@ class JobPoller:
                 missing.discard(job_id)
                 if not missing:
                     break
-        # A list may lag or end early; only the job's own address proves that it is gone.
+        # A list may lag or end early; only a request for the job proves that it is gone.
         return found | self._few(sorted(missing))
 
     def _job(self, job: Body) -> Job:
@@ -127,21 +122,25 @@ class JobPoller:
         )
 
     def _look_at_progress(self, jobs: Iterable[Body]) -> None:
-        """Read the newest events of the running jobs that were not looked at the longest."""
+        """Read the newest events of the running jobs whose progress is oldest."""
         now_s = time.monotonic()
         running = [str(job["id"]) for job in jobs if state_of(job) is JobState.RUNNING]
-        looked = {one: self._progress.get(one, (float("-inf"), None)) for one in running}
-        due = [one for one in running if now_s - looked[one][0] >= min(_PROGRESS_S, self._every_s)]
-        for job_id in sorted(due, key=lambda one: looked[one][0])[:FEW]:
+        looked = {job_id: self._progress.get(job_id, (float("-inf"), None)) for job_id in running}
+        due = [
+            job_id
+            for job_id in running
+            if now_s - looked[job_id][0] >= min(_PROGRESS_S, self._every_s)
+        ]
+        for job_id in sorted(due, key=lambda job_id: looked[job_id][0])[:FEW]:
             progress = looked[job_id][1]
-            # The job is what matters; its events may be there the next time.
+            # Progress is optional; the events may be readable the next time.
             with suppress(Rejected, OutcomeUnknown):
                 page = self._client.list_events(job_id, limit=20, after=None)
                 progress = to_progress(objects(page)) or progress
             self._progress[job_id] = (now_s, progress)
 
     def _all_facts(self, job: Body) -> dict[str, Json]:
-        """Collect what a finished job left. A part that cannot be had is left out."""
+        """Return the facts of a finished job, without those that cannot be read."""
         job_id = str(job["id"])
         if job_id not in self._facts:
             facts: dict[str, Json] = {}
@@ -162,7 +161,7 @@ class JobPoller:
 
     def _metrics(self, job: Body) -> dict[str, Json]:
         files = job.get("result_files")
-        names = [one for one in files if isinstance(one, str)] if isinstance(files, list) else []
+        names = [file for file in files if isinstance(file, str)] if isinstance(files, list) else []
         if not names:
             return {}
         metrics = result_metrics(self._client.file_content(names[0]))

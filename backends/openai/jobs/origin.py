@@ -20,7 +20,7 @@ _PIECE: Final = 512
 
 
 def to_metadata(origin: Mapping[str, Json]) -> dict[str, str]:
-    """Return the pairs that hold an origin; none when it is empty or does not fit."""
+    """Return the pairs that hold an origin; no pairs if it is empty or does not fit."""
     if not origin:
         return {}
     text = json.dumps(origin, separators=(",", ":"), sort_keys=True)
@@ -33,7 +33,7 @@ def to_metadata(origin: Mapping[str, Json]) -> dict[str, str]:
 
 
 def origin_of(job: Body) -> dict[str, Json]:
-    """Return the origin in a job's metadata; empty when there is none, or not all of it."""
+    """Return the origin in a job's metadata; empty if it is missing or incomplete."""
     metadata = metadata_of(job)
     text = ""
     for number in count():

@@ -10,7 +10,7 @@ from controller.data.errors import DataError
 from controller.data.fetch.snapshot import FetchRequest
 from controller.data.sources.locate import detect_format
 from controller.data.suggestions import join_names
-from controller.spec.data import Kind
+from controller.spec.data import FileFormat
 
 WEB = ("http", "https")
 STORES: Mapping[str, str] = {
@@ -44,9 +44,9 @@ class ObjectUrl:
     url: str
     """As written; it may hold a signature."""
     scheme: str
-    shown: str
+    display_path: str
     """Without what may be secret: nothing after the `?`."""
-    kind: Kind
+    format: FileFormat
     endings: str
     """Of the snapshot: `.csv.gz`."""
 
@@ -57,7 +57,7 @@ class ObjectUrl:
         query = urlsplit(self.url).query
         for secret in (self.url, query, unquote(query)):
             if secret:
-                redact = redact.replace(secret, self.shown if secret == self.url else "***")
+                redact = redact.replace(secret, self.display_path if secret == self.url else "***")
         return redact if len(redact) <= _LONGEST else f"{redact[:_LONGEST]}…"
 
 
@@ -71,15 +71,15 @@ def parse_object_url(asked: FetchRequest) -> ObjectUrl:
     parts = _parts(written)
     name = PurePosixPath(unquote(parts.path)).name
     try:
-        kind = detect_format(name, asked.source.format)
+        file_format = detect_format(name, asked.source.format)
     except DataError as error:
         raise DataError(error.message, error.remedy, field="url") from None
     return ObjectUrl(
         url=written,
         scheme=parts.scheme,
-        shown=f"{parts.scheme}://{parts.netloc}{parts.path}",
-        kind=kind,
-        endings=_endings(name, kind),
+        display_path=f"{parts.scheme}://{parts.netloc}{parts.path}",
+        format=file_format,
+        endings=_endings(name, file_format),
     )
 
 
@@ -116,13 +116,13 @@ def _parts(written: str) -> SplitResult:
     return parts
 
 
-def _endings(name: str, kind: Kind) -> str:
+def _endings(name: str, file_format: FileFormat) -> str:
     written = _ENDINGS.search(name)
     try:
-        if written and detect_format(name) == kind:
+        if written and detect_format(name) == file_format:
             return written[0].lower()
     except DataError:
         # The format was said because the ending says none.
         pass
     packing = _PACKING.search(name)
-    return f".{kind}{packing[0].lower() if packing else ''}"
+    return f".{file_format}{packing[0].lower() if packing else ''}"

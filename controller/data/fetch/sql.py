@@ -103,7 +103,7 @@ def fetch(asked: FetchRequest) -> Fetched:
                 "the query returns no rows", "Check its conditions, and the database.", field="sql"
             )
         path = snapshot.publish(".jsonl")
-    return Fetched(path=path, shown=f"sql {variable}", kind="jsonl")
+    return Fetched(path=path, display_path=f"sql {variable}", format="jsonl")
 
 
 def _url(variable: str, asked: FetchRequest) -> URL:

@@ -13,10 +13,10 @@ from controller.data.errors import DataError
 from controller.data.lookup import find_value, leads_into
 from controller.data.recipes import FIRST, NEWEST
 from controller.data.suggestions import choice, quote
-from controller.spec.data import Kind
+from controller.spec.data import FileFormat
 from controller.spec.where import Condition, parse_where
 
-_CELLS: frozenset[Kind] = frozenset({"csv", "tsv", "excel", "html"})
+_CELLS: frozenset[FileFormat] = frozenset({"csv", "tsv", "excel", "html"})
 """Formats without null; except for workbooks, also without true and numbers."""
 
 _SEEN_KEYS = 100
@@ -61,19 +61,19 @@ class Conditions:
     """The conditions of one source."""
 
     def __init__(
-        self, where: Sequence[str], *, kind: Kind, is_table: bool, recipe: int = NEWEST
+        self, where: Sequence[str], *, file_format: FileFormat, is_table: bool, recipe: int = NEWEST
     ) -> None:
         """Parse conditions.
 
         Args:
             where: Conditions as written in the spec.
-            kind: The file's format.
+            file_format: The file's format.
             is_table: True if every row must have the columns that conditions name.
             recipe: Version of what a row becomes; see `recipes`.
         """
         self._conditions = [parse_where(text) for text in where]
         self._is_table = is_table
-        self._is_cell = kind in _CELLS
+        self._is_cell = file_format in _CELLS
         self._is_first_recipe = recipe == FIRST
         self.tally = self.new_tally()
 

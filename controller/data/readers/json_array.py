@@ -44,7 +44,7 @@ class Item(NamedTuple):
 
 def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the objects of an array, numbered; of any other file, one per line."""
-    if source.called.is_indexed:
+    if source.label.is_indexed:
         for number, item in enumerate(items(source), start=1):
             yield number, item.row
         return

@@ -19,11 +19,11 @@ _Written = TypeVar("_Written", bytes, str)
 def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the rows of a file with one object a line."""
     with open_bytes(source) as file:
-        if source.look.encoding == UTF_8:
+        if source.info.encoding == UTF_8:
             # Parsed as they are: decoding them first would take half as long again.
             yield from _rows(source, file.readline, b"\n", _BOM)
         else:
-            text = io.TextIOWrapper(file, encoding=source.look.encoding, newline="\n")
+            text = io.TextIOWrapper(file, encoding=source.info.encoding, newline="\n")
             yield from _rows(source, text.readline, "\n", "")
 
 

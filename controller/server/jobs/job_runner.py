@@ -19,8 +19,10 @@ from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
 from backends.contract.inspector import ExampleInspector
 from backends.contract.jobs import Job, JobState, TrainRequest
+from controller.apply.submit import find_or_submit
 from controller.canonical import digest
 from controller.errors import FtctlError
+from controller.plan.job_steps import JobStep, step_of
 from controller.server.files.file_store import RESULTS, FileRecord, FileStore
 from controller.server.jobs.file_validation import validate_files
 from controller.server.jobs.job_events import by_step, note, result_csv
@@ -29,6 +31,7 @@ from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
 from controller.server.model_catalog import Catalog
 
+_OVER = {JobStep.RECORD, JobStep.REPORT_LOST}
 SCHEME = "serve1"
 """Scheme of the fingerprints of runs of this server; specs have another."""
 _log = logging.getLogger(__name__)
@@ -155,7 +158,7 @@ class JobRunner:
     async def _cancel_unwanted(self, seen: Mapping[str, Job]) -> None:
         for run_id in sorted(self._unwanted):
             job = seen.get(run_id)
-            if job is None or not job.state.is_open or self._jobs.sharing(run_id):
+            if step_of(job) in _OVER or self._jobs.sharing(run_id):
                 self._unwanted.discard(run_id)
             else:
                 await run_sync(self._backend.cancel, run_id)
@@ -163,8 +166,9 @@ class JobRunner:
     async def _submit(self, record: JobRecord) -> None:
         """Submit a job to the backend, or join the run of a job with equal inputs."""
         request = await run_sync(self._request, record)
-        job = await run_sync(self._backend.submit, request)
-        run = BackendRun(id=job.id, fingerprint=request.fingerprint, attempt=request.attempt)
+        attempt = None if record.run is None else record.run.attempt
+        job = await run_sync(find_or_submit, self._backend, request, attempt, self._unwanted)
+        run = BackendRun(id=job.id, fingerprint=request.fingerprint, attempt=job.attempt)
 
         def submitted(now: JobRecord) -> JobRecord:
             return replace(now, run=run)
@@ -189,11 +193,10 @@ class JobRunner:
                 "held_out": data.held_out,
             }
         )
-        attempt = record.run.attempt if record.run else self._attempt(fingerprint)
         return TrainRequest(
             name=re.sub(r"[^a-z0-9-]+", "-", (record.suffix or "job").lower()),
             fingerprint=fingerprint,
-            attempt=attempt,
+            attempt=1,
             base_model=base,
             method=record.method,
             hyperparameters=record.settings,
@@ -202,16 +205,6 @@ class JobRunner:
             held_out=folder / "held_out.jsonl",
             train_origins=folder / "train.origins",
         )
-
-    def _attempt(self, fingerprint: str) -> int:
-        """Return the attempt of an open or successful run to join, or a new attempt."""
-        found = self._backend.find_jobs([fingerprint]).get(fingerprint, ())
-        for job in reversed(found):
-            if job.state is JobState.SUCCEEDED or (
-                job.state.is_open and job.id not in self._unwanted
-            ):
-                return job.attempt
-        return max((job.attempt for job in found), default=0) + 1
 
     async def _follow(self, record: JobRecord, seen: Mapping[str, Job]) -> None:
         """Update a job from the state of its run."""
@@ -222,21 +215,25 @@ class JobRunner:
             return
         if job.progress is not None and job.progress.eta_s is not None:
             self.eta_s[record.id] = time.time() + job.progress.eta_s
-        match job.state:
-            case JobState.QUEUED:
-                await self._becomes(record, Status.QUEUED, "Waiting for a free device")
-            case JobState.RUNNING:
-                await self._becomes(record, Status.RUNNING, "Fine-tuning job started")
-            case JobState.INTERRUPTED if record.status is Status.PAUSING:
-                await self._becomes(record, Status.PAUSED, "The job is paused")
-            case JobState.INTERRUPTED:
-                await self._submit(record)
-            case JobState.SUCCEEDED:
-                await self._finish(record, job)
-            case JobState.FAILED:
-                await self._jobs.fail(record.id, _why(record, job))
-            case JobState.CANCELLED:
-                await self._cancelled(record)
+        step = step_of(job)
+        if step is JobStep.WAIT and job.state is JobState.QUEUED:
+            await self._becomes(record, Status.QUEUED, "Waiting for a free device")
+        elif step is JobStep.WAIT:
+            await self._becomes(record, Status.RUNNING, "Fine-tuning job started")
+        elif step is JobStep.RESUME and record.status is Status.PAUSING:
+            await self._becomes(record, Status.PAUSED, "The job is paused")
+        elif step is JobStep.RESUME:
+            await self._submit(record)
+        else:
+            await self._record_end(record, job)
+
+    async def _record_end(self, record: JobRecord, job: Job) -> None:
+        if job.state is JobState.SUCCEEDED:
+            await self._finish(record, job)
+        elif job.state is JobState.FAILED:
+            await self._jobs.fail(record.id, _why(record, job))
+        else:
+            await self._cancelled(record)
 
     async def _becomes(self, record: JobRecord, status: Status, message: str) -> None:
         if record.status is Status.PAUSING and status is not Status.PAUSED:

@@ -11,8 +11,8 @@ from controller.spec.base import Strict
 from controller.spec.data import (
     Columns,
     Data,
+    FileFormat,
     Fraction,
-    Kind,
     Prepare,
     Sample,
     Source,
@@ -26,7 +26,7 @@ PLACES = {
     "sql": {"sql": "select q, a from faq", "connection": "FAQ_URL"},
     "hub": {"hub": "cafe/faq"},
 }
-KINDS = get_args(Kind)
+KINDS = get_args(FileFormat)
 
 
 def refusal(model: type[Strict], **keys) -> str:
@@ -204,7 +204,7 @@ def test_paragraphs_of_a_page_and_its_tables_exclude_each_other():
 
 
 @given(st.sampled_from(sorted(KEYS.keys() - {"connection"})), st.sampled_from(KINDS))
-def test_a_key_left_out_is_never_misplaced(key: str, kind: Kind):
+def test_a_key_left_out_is_never_misplaced(key: str, kind: FileFormat):
     assert key not in Source(path="a").misplaced(kind)
 
 

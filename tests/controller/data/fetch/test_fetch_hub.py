@@ -40,7 +40,7 @@ for line in sys.stdin:
     except (SourceUnavailable, DataError) as error:
         answer = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
     else:
-        answer = {"shown": fetched.shown, "kind": fetched.kind,
+        answer = {"shown": fetched.display_path, "kind": fetched.format,
                   "rows": [json.loads(row) for row in fetched.path.read_bytes().splitlines()]}
     print(json.dumps(answer), flush=True)
 """

@@ -31,8 +31,8 @@ def save(folder: Path, *tables: pa.Table, state: dict | None = None) -> Path:
 def read(tmp_path: Path):
     def read_rows(folder: Path, split: str | None = None) -> list[dict]:
         fetched = fetch_saved(folder, "data/saved", split, tmp_path / "snapshots")
-        assert fetched.shown == "data/saved"
-        assert fetched.kind == "jsonl"
+        assert fetched.display_path == "data/saved"
+        assert fetched.format == "jsonl"
         return [json.loads(line) for line in fetched.path.read_bytes().splitlines()]
 
     return read_rows

@@ -250,7 +250,9 @@ def test_long_rows_are_handed_over_few_at_a_time(tmp_path):
     path = tmp_path / "a.json"
     row = {"prompt": "p", "completion": "x" * 300_000}
     path.write_text(json.dumps([row] * 40))
-    look = inspect_file(path, tmp_path / "looks", kind="json")
-    file = SourceFile(path=path, shown="a", kind="json", look=look, source=Source(path="a"))
-    batches = list(read_batches(file, None, Conditions([], kind="json", is_table=False)))
+    info = inspect_file(path, tmp_path / "looks", file_format="json")
+    file = SourceFile(
+        path=path, display_path="a", format="json", info=info, source=Source(path="a")
+    )
+    batches = list(read_batches(file, None, Conditions([], file_format="json", is_table=False)))
     assert [len(batch.rows) for batch in batches] == [4] * 10
