@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Final, Protocol, cast, get_args, get_origin, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, cast, get_args, get_origin, runtime_checkable
 
 from backends.contract.answer_checks import CHECKS
 from backends.contract.backend import Backend
@@ -59,12 +59,10 @@ def guard(name: str, create: Callable[[], Backend], *, built_in: bool) -> Backen
 
 @dataclass(frozen=True)
 class _Guarded:
-    """Implements a protocol around an object of a backend's code.
+    """Implements a protocol around an object of a backend's code."""
 
-    Attributes:
-        required: Methods that the object must have.
-    """
-
+    required: ClassVar[tuple[str, ...]] = ()
+    """Methods that the object must have."""
     guard: Guard
     inner: Any
 
@@ -79,8 +77,6 @@ class _Guarded:
             for name, member in members.items()
             if callable(member) and prefix + name not in _OPTIONAL
         )
-
-    required = ()
 
 
 def _method(

@@ -18,7 +18,7 @@ from backends.contract.inspector import Json
 Misfit: TypeAlias = tuple[str, str]
 """The found value and the expected type, both for people."""
 
-_KINDS: Final[Mapping[object, type | tuple[type, ...]]] = {
+_KINDS: Final[Mapping[object, Any]] = {
     float: (int, float),
     None: type(None),
     # A text is not a JSON array.
@@ -30,7 +30,7 @@ _PLAIN: Final = (bool, int, float, str, type(None))
 _MODULE: Final = re.compile(r"\b[\w.]+\.(?=\w)|<class '|'>")
 
 
-def misfit(value: object, wanted: Hashable) -> Misfit | None:
+def misfit(value: Any, wanted: Hashable) -> Misfit | None:  # noqa: ANN401 - compared with all types
     """Compare a value with a type; return None if it fits.
 
     Args:
@@ -45,7 +45,7 @@ def misfit(value: object, wanted: Hashable) -> Misfit | None:
         return _union_misfit(value, wanted, parts)
     if is_dataclass(wanted) and isinstance(wanted, type):
         return _record_misfit(value, wanted)
-    kind = origin or wanted
+    kind: Any = origin or wanted
     # To Python, True is a number.
     if not isinstance(value, _KINDS.get(kind, kind)) or (
         isinstance(value, bool) and kind is not bool
