@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.cells import cell_len
+
 from backends.contract.inspector import Json
 from controller.data.dataset import Dataset
 from controller.data.examples.conversation_view import text_of, view_example
