@@ -19,20 +19,18 @@ from controller.data.pipeline.prepare_rows import RowPreparation
 from controller.data.pipeline.problems import Problems
 from controller.data.pipeline.process_pool import MapOrdered, is_worthwhile, process_pool
 from controller.data.pipeline.report_builder import ReportBuilder
-from controller.data.pipeline.row_conditions import Conditions, refuse_unknown, remarks
+from controller.data.pipeline.row_conditions import refuse_unknown, remarks
 from controller.data.pipeline.write_splits import WrittenSplits, write_splits
 from controller.data.report import Effect, SourceReport, StepName
-from controller.data.resolve_sources import ResolvedFile
-from controller.data.select.select import SourceSelection, columns_for, select_examples
-from controller.data.storage.columns import HELD_OUT, TRAIN
+from controller.data.select.select import select_examples
+from controller.data.sources.source_file import SourceFile
 from controller.data.storage.example_store import ExampleStore
-from controller.data.transforms.normalise import collapsed_text, normal_text
 from controller.errors import InvalidInput, Problem
 
 _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 
 
-def build(request: BuildRequest, files: Sequence[ResolvedFile], folder: Path) -> BuildResult | None:
+def build(request: BuildRequest, files: Sequence[SourceFile], folder: Path) -> BuildResult | None:
     """Write a dataset's files into an empty folder.
 
     Args:
@@ -47,7 +45,7 @@ def build(request: BuildRequest, files: Sequence[ResolvedFile], folder: Path) ->
     Raises:
         InvalidInput: With every problem of every source.
     """
-    data, labels = request.data, [resolved.file.label for resolved in files]
+    data, labels = request.data, [file.label for file in files]
     scratch = folder / "scratch"
     with (
         closing(ExampleStore(scratch)) as store,
@@ -60,7 +58,7 @@ def build(request: BuildRequest, files: Sequence[ResolvedFile], folder: Path) ->
         if problems:
             raise InvalidInput(problems)
         splits = _select(request, files, store, report)
-        weights = [resolved.source.weight for resolved in files]
+        weights = [file.source.weight for file in files]
         written = write_splits(store, splits, labels=labels, weights=weights, to=folder)
         problems = [*_too_few(request, written, report), *_too_large(request, written)]
         if problems:
@@ -85,7 +83,7 @@ class _Reading:
     def __init__(
         self,
         request: BuildRequest,
-        files: Sequence[ResolvedFile],
+        files: Sequence[SourceFile],
         store: ExampleStore,
         report: ReportBuilder,
     ) -> None:
@@ -93,21 +91,13 @@ class _Reading:
         self._files = files
         self._store = store
         self._report = report
-        self._conditions = [
-            Conditions(
-                resolved.source.where,
-                file_format=resolved.file.format,
-                is_table=resolved.is_table,
-                recipe=request.recipe,
-            )
-            for resolved in files
-        ]
+        self._conditions = [RowPreparation(request=request, file=file).conditions for file in files]
         self.is_misdecoded = False
         """True if a file whose beginning is UTF-8 has a line that is not."""
 
     def run(self) -> list[Problem]:
         """Put the examples into the store; return the problems."""
-        size = sum(resolved.file.path.stat().st_size for resolved in self._files)
+        size = sum(file.path.stat().st_size for file in self._files)
         if is_worthwhile(size):
             self._store.share()
         problems: list[Problem] = []
@@ -117,12 +107,14 @@ class _Reading:
         return [*problems, *self._check_conditions()]
 
     def _read(self, number: int, map_ordered: MapOrdered) -> Iterator[Problem]:
-        resolved, conditions = self._files[number], self._conditions[number]
-        problems = Problems(resolved.file.label)
+        file, conditions = self._files[number], self._conditions[number]
+        problems = Problems(file.label)
         limit = self._rest_of_limit(number)
         try:
-            preparation = _preparation(self._request, resolved, self._store.shared)
-            batches = read_batches(resolved.file, limit, conditions)
+            preparation = RowPreparation(
+                request=self._request, file=file, lines_folder=self._store.shared
+            )
+            batches = read_batches(file, limit, conditions)
             for result in map_ordered(preparation, batches):
                 self._report.add_batch(number, result)
                 if result.tally is not None:
@@ -130,11 +122,11 @@ class _Reading:
                 for block in result.blocks:
                     self._store.add(number, block)
                 problems.add_batch(result)
-                self.is_misdecoded |= result.is_misdecoded and not resolved.file.info.decoded
+                self.is_misdecoded |= result.is_misdecoded and not file.info.decoded
                 if result.source_error is not None:
                     raise result.source_error
         except DataError as error:
-            yield _problem_of_spec(self._request.file, resolved, error)
+            yield _problem_of_spec(self._request.file, file, error)
         else:
             if not self._report.sources[number].rows and limit != 0:
                 problems.add(None, DataError("has no rows", "Add rows, or name another file."))
@@ -142,21 +134,21 @@ class _Reading:
 
     def _rest_of_limit(self, number: int) -> int | None:
         """Return how many rows a file may still give of its source's limit, None without one."""
-        resolved = self._files[number]
-        if resolved.source.limit is None:
+        file = self._files[number]
+        if file.source.limit is None:
             return None
-        earlier = (at for at in range(number) if self._files[at].field == resolved.field)
+        earlier = (at for at in range(number) if self._files[at].field == file.field)
         read = sum(self._report.sources[at].rows for at in earlier)
-        return max(resolved.source.limit - read, 0)
+        return max(file.source.limit - read, 0)
 
     def _check_conditions(self) -> Iterator[Problem]:
         """Report doubtful encodings, and the number of rows without a value for a condition.
 
         A condition without a value in any row is a problem.
         """
-        for number, resolved in enumerate(self._files):
-            if resolved.file.info.doubt:
-                self._report.add((number, 1), "read", "noted", resolved.file.info.doubt)
+        for number, file in enumerate(self._files):
+            if file.info.doubt:
+                self._report.add((number, 1), "read", "noted", file.info.doubt)
         for field in dict.fromkeys(one.field for one in self._files if one.source.where):
             numbers = [at for at, one in enumerate(self._files) if one.field == field]
             first = self._files[numbers[0]]
@@ -176,49 +168,14 @@ class _Reading:
                 yield _problem_of_spec(self._request.file, first, error)
 
 
-def _preparation(
-    request: BuildRequest, resolved: ResolvedFile, lines_folder: Path | None
-) -> RowPreparation:
-    data, system = request.data, request.data.system
-    if system is not None:
-        system = normal_text(system)
-        if data.prepare.collapse_whitespace:
-            system = collapsed_text(system)
-    return RowPreparation(
-        source=resolved.source,
-        format=resolved.file.format,
-        is_table=resolved.is_table,
-        from_arrow=resolved.from_arrow,
-        method=request.method,
-        system=system,
-        prepare=data.prepare,
-        split=HELD_OUT if resolved.split == "held_out" else TRAIN,
-        fraction=data.fraction,
-        columns=columns_for(data),
-        lines_folder=lines_folder,
-        inspector=request.inspector,
-        recipe=request.recipe,
-    )
-
-
 def _select(
-    request: BuildRequest, files: Sequence[ResolvedFile], store: ExampleStore, report: ReportBuilder
+    request: BuildRequest, files: Sequence[SourceFile], store: ExampleStore, report: ReportBuilder
 ) -> bytearray:
-    sources = [
-        SourceSelection(
-            split=resolved.split,
-            field=resolved.field,
-            label=resolved.file.label,
-            source=resolved.source,
-        )
-        for resolved in files
-    ]
-
     def note(number: int, step: StepName, effect: Effect, reason: str) -> None:
         report.add(store.origin(number), step, effect, reason)
 
     try:
-        return select_examples(store, request.data, sources, note, request.recipe)
+        return select_examples(store, request.data, files, note, request.recipe)
     except DataError as error:
         field = f"data.{error.field}"
         raise InvalidInput([error.problem(file=request.file, field=field)]) from None
@@ -226,17 +183,17 @@ def _select(
 
 def _source_reports(
     request: BuildRequest,
-    files: Sequence[ResolvedFile],
+    files: Sequence[SourceFile],
     report: ReportBuilder,
     written: WrittenSplits,
 ) -> Iterator[SourceReport]:
-    for number, resolved in enumerate(files):
-        counts, encoding = report.sources[number], resolved.file.info.encoding
+    for number, file in enumerate(files):
+        counts, encoding = report.sources[number], file.info.encoding
         yield SourceReport(
-            split=resolved.split,
-            path=resolved.file.display_path,
+            split=file.split,
+            path=file.display_path,
             encoding=_ENCODINGS.get(encoding, encoding),
-            license=resolved.source.license or request.data.license,
+            license=file.source.license or request.data.license,
             rows=counts.rows,
             dropped=counts.dropped,
             unread=counts.unread,
@@ -299,10 +256,10 @@ def _too_large(request: BuildRequest, written: WrittenSplits) -> Iterator[Proble
             )
 
 
-def _problem_of_spec(file: str, resolved: ResolvedFile, error: DataError) -> Problem:
+def _problem_of_spec(spec: str, file: SourceFile, error: DataError) -> Problem:
     return Problem(
-        file=file,
-        field=f"{resolved.field}.{error.field}" if error.field else resolved.field,
-        message=f"{resolved.file.display_path}: {error.message}",
+        file=spec,
+        field=f"{file.field}.{error.field}" if error.field else file.field,
+        message=f"{file.display_path}: {error.message}",
         remedy=error.remedy,
     )

@@ -20,12 +20,8 @@ from controller.data.cache_gc import collect_garbage_daily
 from controller.data.pipeline.build_request import REASONS, BuildRequest, BuildResult
 from controller.data.recipes import NEWEST
 from controller.data.report import Report, SourceReport, StepReport
-from controller.data.resolve_sources import (
-    DataPaths,
-    ResolvedFile,
-    find_sources,
-    redetect_encodings,
-)
+from controller.data.resolve_sources import DataPaths, find_sources, redetect_encodings
+from controller.data.sources.source_file import SourceFile
 from controller.data.transforms.normalise import VERSION
 from controller.spec.data import Data, Source, SplitName
 
@@ -106,9 +102,9 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
         built, manifest = known
     else:
         files, built, manifest = _find_or_build(request, folder, paths)
-        sources = [resolved.source for resolved in files]
+        sources = [file.source for file in files]
         if paths.verified is not None and query is not None:
-            stamps = [resolved.file.info.stamp for resolved in files]
+            stamps = [file.info.stamp for file in files]
             paths.verified.remember(query, stamps, built, manifest)
     # Licences are not part of the cache key, so take them from the spec.
     return _dataset(built, manifest, [source.license or data.license for source in sources])
@@ -116,7 +112,7 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
 
 def _find_or_build(
     request: BuildRequest, folder: Path, paths: DataPaths
-) -> tuple[list[ResolvedFile], Path, Manifest]:
+) -> tuple[list[SourceFile], Path, Manifest]:
     """Return the sources' files, and the folder and manifest of the dataset made from them."""
     files = find_sources(request.data, file=request.file, folder=folder, paths=paths)
     built = _get_or_build(request, files, paths)
@@ -128,7 +124,7 @@ def _find_or_build(
 
 
 def _get_or_build(
-    request: BuildRequest, files: Sequence[ResolvedFile], paths: DataPaths
+    request: BuildRequest, files: Sequence[SourceFile], paths: DataPaths
 ) -> tuple[Path, Manifest] | None:
     def build_into(empty: Path) -> Manifest | None:
         # Most datasets are in the cache; importing the builder takes a tenth of a plan.
@@ -138,21 +134,21 @@ def _get_or_build(
     return get_or_build(paths.cache / "datasets", _key(request, files), build_into)
 
 
-def _key(request: BuildRequest, files: Sequence[ResolvedFile]) -> str:
+def _key(request: BuildRequest, files: Sequence[SourceFile]) -> str:
     """Return the digest of everything that the dataset's files are made from."""
     sources: list[Json] = [
         {
-            "part": resolved.split,
+            "part": file.split,
             # Files of one source share its limit and its sample.
-            "field": resolved.field,
+            "field": file.field,
             # Part of the origins, not of the examples.
-            "shown": resolved.file.display_path,
-            "kind": resolved.file.format,
-            "sha256": resolved.file.info.sha256,
-            "encoding": resolved.file.info.encoding,
-            "source": resolved.source.model_dump(exclude=_WITHOUT_EFFECT),
+            "shown": file.display_path,
+            "kind": file.format,
+            "sha256": file.info.sha256,
+            "encoding": file.info.encoding,
+            "source": file.source.model_dump(exclude=_WITHOUT_EFFECT),
         }
-        for resolved in files
+        for file in files
     ]
     data = request.data
     return digest(
@@ -162,7 +158,7 @@ def _key(request: BuildRequest, files: Sequence[ResolvedFile]) -> str:
             "held_out": None if data.fraction is None else data.fraction.model_dump(),
             "system": data.system,
             "prepare": data.prepare.model_dump(),
-            "packages": _versions(data, pages=any(one.file.format == "html" for one in files)),
+            "packages": _versions(data, pages=any(one.format == "html" for one in files)),
             "encoder": None if request.inspector is None else request.inspector.identity,
             "method": request.method,
             "recipe": request.recipe,

@@ -1,6 +1,6 @@
 """Find the file behind every source of a spec: in the repository, or fetched from elsewhere.
 
-Out: a `ResolvedFile` for each file, or every problem at once. Rows are not read here.
+Out: a `SourceFile` for each file, or every problem at once. Rows are not read here.
 """
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -16,23 +16,6 @@ from controller.data.sources.source_file import BINARY, FileInfo, GitBlob, Sourc
 from controller.data.verified_datasets import VerifiedDatasets
 from controller.errors import DataNotRead, InvalidInput, Problem
 from controller.spec.data import Data, FileFormat, Source, SplitName, formats_with
-
-_TABLES = frozenset({"csv", "tsv", "parquet", "excel"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedFile:
-    """A file of a source of the spec."""
-
-    split: SplitName
-    field: str
-    """Field of the source in the spec: `data.train[0]`."""
-    source: Source
-    file: SourceFile
-    is_table: bool
-    """True if all rows have the same columns, so that a missing column is reported once."""
-    from_arrow: bool = False
-    """True if Arrow wrote the rows: Parquet, and saved and hub datasets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +38,7 @@ class DataPaths:
     """Datasets that earlier passes found complete; None to inspect every file."""
 
 
-def find_sources(data: Data, *, file: str, folder: Path, paths: DataPaths) -> list[ResolvedFile]:
+def find_sources(data: Data, *, file: str, folder: Path, paths: DataPaths) -> list[SourceFile]:
     """Return the files of every source, in the spec's order.
 
     Args:
@@ -68,7 +51,7 @@ def find_sources(data: Data, *, file: str, folder: Path, paths: DataPaths) -> li
         InvalidInput: With every problem.
         DataNotRead: A source cannot be read on this machine, and there is no other problem.
     """
-    files: list[ResolvedFile] = []
+    files: list[SourceFile] = []
     problems: list[Problem] = []
     unavailable: list[Problem] = []
     for split, number, source in data.numbered_sources():
@@ -85,7 +68,7 @@ def find_sources(data: Data, *, file: str, folder: Path, paths: DataPaths) -> li
             problems.append(replace(problem, line=None))
         else:
             files += found
-            problems += _misplaced(source, name, file, {one.file.format for one in found})
+            problems += _misplaced(source, name, file, {one.format for one in found})
     if problems:
         raise InvalidInput([*problems, *unavailable])
     if unavailable:
@@ -93,18 +76,18 @@ def find_sources(data: Data, *, file: str, folder: Path, paths: DataPaths) -> li
     return files
 
 
-def redetect_encodings(files: Sequence[ResolvedFile], paths: DataPaths) -> list[ResolvedFile]:
+def redetect_encodings(files: Sequence[SourceFile], paths: DataPaths) -> list[SourceFile]:
     """Return the files after decoding each of them to its end.
 
     Raises:
         InvalidInput: With every file that is in no known encoding.
     """
-    decoded: list[ResolvedFile] = []
+    decoded: list[SourceFile] = []
     problems: list[Problem] = []
-    for resolved in files:
+    for file in files:
         try:
-            info = _inspect(resolved.file, resolved.source, paths, in_part=False)
-            decoded.append(replace(resolved, file=replace(resolved.file, info=info)))
+            info = _inspect(file, file.source, paths, in_part=False)
+            decoded.append(replace(file, info=info))
         except _FileProblem as error:
             problems.append(error.problem)
     if problems:
@@ -120,21 +103,17 @@ class _FileProblem(Exception):
 
 def _files_of(
     split: SplitName, name: str, source: Source, folder: Path, paths: DataPaths
-) -> Iterator[ResolvedFile]:
+) -> Iterator[SourceFile]:
     for located in _locate(source, folder, paths):
         info = _inspect(located, source, paths, in_part=True)
-        yield ResolvedFile(
+        yield SourceFile(
+            path=located.path,
+            display_path=located.display_path,
+            format=located.format,
+            info=info,
+            source=source,
             split=split,
             field=name,
-            source=source,
-            file=SourceFile(
-                path=located.path,
-                display_path=located.display_path,
-                format=located.format,
-                info=info,
-                source=source,
-            ),
-            is_table=located.format in _TABLES or source.place in {"sql", "hub"},
             from_arrow=located.from_arrow or source.place == "hub",
         )
 

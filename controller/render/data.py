@@ -16,7 +16,7 @@ from controller.data.examples.conversation_view import text_of, view_example
 from controller.data.report import REASONS_KEPT, SourceReport, StepReport
 from controller.data.reports.diff import ChangedExample, Counts, Difference, DiffSamples
 from controller.data.reports.provenance import RowOutcome
-from controller.render.text import display_width, escape_control, one_line, pad, table
+from controller.render.text import escape_control, one_line, pad, table
 from controller.spec.data import SplitName
 
 SPLIT_WORDS: Mapping[SplitName, str] = {"train": "train", "held_out": "held out"}
@@ -275,7 +275,7 @@ def outcome_text(outcome: RowOutcome) -> str:
         lines.append(f"  cannot be read: {escape_control(outcome.row.problem)}")
     else:
         keys = {key: one_line(key, _KEY_CELLS) for key in values}
-        width = max(map(display_width, keys.values()), default=0)
+        width = max(map(cell_len, keys.values()), default=0)
         for key, value in values.items():
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             lines.append(f"  {pad(keys[key], width)}  {one_line(text, _VALUE_CELLS)}")

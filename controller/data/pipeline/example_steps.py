@@ -10,11 +10,13 @@ from controller.data.report import StepName
 from controller.data.suggestions import join_names
 from controller.data.transforms.normalise import (
     collapse_whitespace,
+    collapsed_text,
+    normal_text,
     normalise,
     with_system,
     without_end,
 )
-from controller.spec.data import Prepare
+from controller.spec.data import Data
 
 
 class ExampleStep(NamedTuple):
@@ -27,9 +29,7 @@ class ExampleStep(NamedTuple):
     """Reason for a change in the report; empty if a change needs none."""
 
 
-def chosen_steps(
-    prepare: Prepare, end_marks: list[str], system: str | None, recipe: int
-) -> Iterator[ExampleStep]:
+def chosen_steps(data: Data, end_marks: list[str], recipe: int) -> Iterator[ExampleStep]:
     """Yield the steps; normalisation always comes first.
 
     Raises:
@@ -39,14 +39,18 @@ def chosen_steps(
     if end_marks:
         strip_end = partial(map_texts, change=without_end(end_marks))
         yield ExampleStep("strip_end", strip_end, f"end mark removed: {join_names(end_marks)}")
-    if prepare.strip_html:
+    if data.prepare.strip_html:
         html = import_extra(
             "controller.data.transforms.html_to_text", extra="data", what="strip_html"
         )
         strip_html = partial(map_texts, change=html.html_to_text, recipe=recipe)
         yield ExampleStep("strip_html", strip_html, "HTML turned into text")
-    if prepare.collapse_whitespace:
+    if data.prepare.collapse_whitespace:
         collapse = partial(collapse_whitespace, recipe=recipe)
         yield ExampleStep("collapse_whitespace", collapse, "blanks removed")
-    if system is not None:
+    if data.system is not None:
+        # It is put into examples that these steps have already changed.
+        system = normal_text(data.system)
+        if data.prepare.collapse_whitespace:
+            system = collapsed_text(system)
         yield ExampleStep("system", partial(with_system, system=system), "")

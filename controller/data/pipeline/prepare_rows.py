@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xxhash import xxh3_128_digest
 
-from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.inspector import Json
 from backends.contract.methods import METHODS
 from controller.data.errors import DataError, EmptyExample, PersonalDataFound
 from controller.data.examples.example import Example, to_canonical
@@ -27,16 +27,17 @@ from controller.data.examples.validate_example import is_opened_by_assistant, va
 from controller.data.lookup import without_nulls
 from controller.data.pipeline.batch_result import BatchResult, PreparedExample
 from controller.data.pipeline.batches import Batch, LineBatch
+from controller.data.pipeline.build_request import BuildRequest
 from controller.data.pipeline.example_steps import chosen_steps
 from controller.data.pipeline.row_conditions import Conditions
 from controller.data.pipeline.split_blocks import NearKeys, SplitBlocks, SplitRule
 from controller.data.pipeline.token_limits import TokenLimits
 from controller.data.readers import parse_line
-from controller.data.recipes import FIRST, NEWEST, is_the_same_by_all
-from controller.data.sources.source_file import Noted, NumberedRow
-from controller.data.storage.columns import BlockBuilder, Column
+from controller.data.recipes import FIRST, is_the_same_by_all
+from controller.data.select.select import columns_for
+from controller.data.sources.source_file import Noted, NumberedRow, SourceFile
+from controller.data.storage.columns import HELD_OUT, TRAIN, BlockBuilder
 from controller.data.transforms.pii.apply import PiiPolicy
-from controller.spec.data import FileFormat, Fraction, Prepare, Source
 
 _NOT_JSON = DataError(
     "a number is not finite, or a value is nested too deeply", "Write a plain value in its place."
@@ -45,29 +46,22 @@ _NOT_JSON = DataError(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowPreparation:
-    """Settings that turn the rows of one source into examples. Picklable."""
+    """Settings that turn the rows of one file into examples. Picklable."""
 
-    source: Source
-    format: FileFormat
-    is_table: bool
-    """True if all rows have the same columns, so that a missing column is reported once."""
-    from_arrow: bool
-    """True if Arrow wrote the rows, with a null for each nested key that another row has."""
-    method: str
-    system: str | None
-    """System prompt as put into examples: normalised."""
-    prepare: Prepare
-    split: int
-    """Split of its examples, unless a fraction decides: `TRAIN` or `HELD_OUT`."""
-    fraction: Fraction | None
-    columns: frozenset[Column]
-    """Columns to collect besides size and line."""
-    lines_folder: Path | None
+    request: BuildRequest
+    file: SourceFile
+    lines_folder: Path | None = None
     """Folder where worker processes write the lines; None to send them back."""
-    inspector: ExampleInspector | None
-    """Checks each example, and counts its tokens where `max_tokens` is set."""
-    recipe: int = NEWEST
-    """Version of the conversion from row to example; see `recipes`."""
+
+    @property
+    def conditions(self) -> Conditions:
+        """New conditions of the source, which have counted no row."""
+        return Conditions(
+            self.file.source.where,
+            file_format=self.file.format,
+            is_table=self.file.is_table,
+            recipe=self.request.recipe,
+        )
 
     def open(self) -> Callable[[Batch], BatchResult]:
         """Load everything that every batch needs.
@@ -82,32 +76,27 @@ class RowPreparer:
     """A preparation that is ready to run."""
 
     def __init__(self, preparation: RowPreparation) -> None:
-        source, prepare, recipe = preparation.source, preparation.prepare, preparation.recipe
-        self._preparation = preparation
-        self._conditions = Conditions(
-            source.where,
-            file_format=preparation.format,
-            is_table=preparation.is_table,
-            recipe=recipe,
-        )
+        request, self._lines_folder = preparation.request, preparation.lines_folder
+        data, prepare, self._recipe = request.data, request.data.prepare, request.recipe
+        self._file, self._source = preparation.file, preparation.file.source
+        self._prepare = prepare
+        self._columns = columns_for(data)
+        self._conditions = preparation.conditions
         self._rule = SplitRule(
-            preparation.split,
-            preparation.fraction,
-            hashes_questions="question" in preparation.columns,
+            HELD_OUT if self._file.split == "held_out" else TRAIN,
+            data.fraction,
+            hashes_questions="question" in self._columns,
         )
-        named = frozenset([*source.ignore, *self._conditions.names, *self._rule.names])
+        named = frozenset([*self._source.ignore, *self._conditions.names, *self._rule.names])
         self._convert = row_converter(
-            source.columns, source.shape, preparation.method, recipe, named
+            self._source.columns, self._source.shape, request.method, self._recipe, named
         )
-        self._steps = list(
-            chosen_steps(prepare, source.strip_end, preparation.system, preparation.recipe)
-        )
-        self._pii = None if prepare.pii == "off" else PiiPolicy(prepare, recipe)
-        self._limits = _limits(preparation)
-        self._near_keys = (
-            NearKeys(prepare.similarity, recipe) if prepare.deduplicate == "near" else None
-        )
-        has_conversations = METHODS[preparation.method].is_of_conversations
+        self._steps = list(chosen_steps(data, self._source.strip_end, self._recipe))
+        self._pii = None if prepare.pii == "off" else PiiPolicy(prepare, self._recipe)
+        self._limits = _limits(request)
+        is_near = prepare.deduplicate == "near"
+        self._near_keys = NearKeys(prepare.similarity, self._recipe) if is_near else None
+        has_conversations = METHODS[request.method].is_of_conversations
         # An example that is already normal and valid stays the same object.
         self._changes_nothing = has_conversations and len(self._steps) == 1 and self._pii is None
         self._is_recipe_relevant = (
@@ -123,7 +112,7 @@ class RowPreparer:
 
     def _needs_only_lines(self) -> bool:
         """Return True if a plain conversation needs no more than its canonical line."""
-        source = self._preparation.source
+        source = self._source
         needs_example = self._conditions or self._rule.names or self._near_keys or self._counts()
         is_plain = source.columns is None and source.shape in PLAIN_SHAPES
         return self._changes_nothing and is_plain and not needs_example
@@ -137,7 +126,7 @@ class RowPreparer:
         plain = BlockBuilder()
         longest = sys.maxsize if self._limits is None else self._limits.surely_short
         # Hot loop: bind attributes to locals first.
-        shape, hash_of, digest_of = self._preparation.source.shape, self._rule.hash, xxh3_128_digest
+        shape, hash_of, digest_of = self._source.shape, self._rule.hash, xxh3_128_digest
         json_lines, line_numbers = plain.json_lines, plain.line_numbers
         questions, digests = plain.question, plain.digests
         for number, line in enumerate(batch.read(), start=batch.first):
@@ -185,7 +174,7 @@ class RowPreparer:
             if isinstance(row, Noted):
                 result.note(number, "read", row.note)
                 row = dict(row)
-            if self._preparation.from_arrow and self._preparation.recipe > FIRST:
+            if self._file.from_arrow and self._recipe > FIRST:
                 row = without_nulls(row)
             if self._conditions and not self._conditions.meet(row, number):
                 result.counts["where", "dropped"] += 1
@@ -195,7 +184,7 @@ class RowPreparer:
                 return example
             blocks.put(example)
         except DataError as error:
-            if error.field and self._preparation.is_table:
+            if error.field and self._file.is_table:
                 result.source_error = error
             else:
                 self._refuse(number, error, result)
@@ -206,7 +195,7 @@ class RowPreparer:
     def _refuse(self, number: int, error: DataError, result: BatchResult) -> None:
         """Record a problem, or set the row aside if its source says so."""
         concerns_file = error.whole or isinstance(error, PersonalDataFound)
-        if self._preparation.source.unusable == "drop" and not concerns_file:
+        if self._source.unusable == "drop" and not concerns_file:
             result.drop(number, "unusable", error.message)
         else:
             result.refuse(number, error)
@@ -216,22 +205,19 @@ class RowPreparer:
     ) -> bool:
         """Finish the blocks; return False if the inspector must check each plain example."""
         # With a limit, the rows were already chosen and counted.
-        if self._conditions and self._preparation.source.limit is None:
+        if self._conditions and self._source.limit is None:
             result.tally = self._conditions.take_tally()
         json_lines = blocks.json_lines()
         limits = self._limits if checks_all else None
         if limits is not None and not all(map(limits.all_pass, json_lines.values())):
             return False
-        preparation = self._preparation
-        result.blocks = blocks.finish(
-            json_lines, preparation.lines_folder, preparation.columns, preparation.prepare
-        )
+        result.blocks = blocks.finish(json_lines, self._lines_folder, self._columns, self._prepare)
         return True
 
     def _prepared(
         self, row: Mapping[str, Json], number: int, result: BatchResult
     ) -> PreparedExample | None:
-        source = self._preparation.source
+        source = self._source
         json, example, canonical = row, None, None
         # A row with other keys is not plain, and an exception is slow.
         if self._changes_nothing and len(row) == 1 and source.columns is None:
@@ -248,7 +234,7 @@ class RowPreparer:
                 if example is None:
                     return None
                 json = example.as_json()
-                canonical = to_canonical(example, self._preparation.recipe)
+                canonical = to_canonical(example, self._recipe)
         prepared = PreparedExample(number, json, canonical, example)
         if self._limits is not None:
             self._limits.check(prepared, result)
@@ -264,31 +250,31 @@ class RowPreparer:
         try:
             validate_example(example)
         except EmptyExample as error:
-            if not self._preparation.prepare.drop_empty:
+            if not self._prepare.drop_empty:
                 raise
             result.drop(number, "drop_empty", error.message)
             return None
         _note_calls(example, number, result)
         if self._pii is not None:
             example, found = self._pii.apply(example)
-            if found and self._preparation.prepare.pii == "mask":
+            if found and self._prepare.pii == "mask":
                 result.change(number, "pii", found)
             elif found:
                 result.note(number, "pii", found)
-        if self._preparation.recipe > FIRST and answers_are_equal(example):
+        if self._recipe > FIRST and answers_are_equal(example):
             result.drop(number, "pairs", "both answers are the same: nothing is preferred")
             return None
         return example
 
 
-def _limits(preparation: RowPreparation) -> TokenLimits | None:
-    if preparation.inspector is None:
+def _limits(request: BuildRequest) -> TokenLimits | None:
+    if request.inspector is None:
         return None
     return TokenLimits(
-        inspector=preparation.inspector,
-        max_tokens=preparation.prepare.max_tokens,
-        over_length=preparation.prepare.over_length,
-        recipe=preparation.recipe,
+        inspector=request.inspector,
+        max_tokens=request.data.prepare.max_tokens,
+        over_length=request.data.prepare.over_length,
+        recipe=request.recipe,
     )
 
 

@@ -16,8 +16,7 @@ from controller.data.errors import DataError
 from controller.data.pipeline.row_conditions import Conditions
 from controller.data.pipeline.write_splits import SPLITS
 from controller.data.readers import json_array, read_rows
-from controller.data.resolve_sources import ResolvedFile
-from controller.data.sources.source_file import SourceLabel
+from controller.data.sources.source_file import SourceFile, SourceLabel
 from controller.errors import FtctlError
 from controller.spec.data import SplitName
 
@@ -130,13 +129,13 @@ def find_reasons(reasons: Path, origin: Origin) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def find_row(resolved: ResolvedFile, line: int) -> TracedRow | None:
+def find_row(file: SourceFile, line: int) -> TracedRow | None:
     """Return the row that a line of a file belongs to; None if the file ends before.
 
     A row of a table may have several lines; its first line identifies it.
     """
     row: TracedRow | None = None
-    for starts, values in read_rows(resolved.file):
+    for starts, values in read_rows(file):
         if starts > line:
             break
         if isinstance(values, DataError):
@@ -150,13 +149,13 @@ def find_row(resolved: ResolvedFile, line: int) -> TracedRow | None:
     return row
 
 
-def _number(resolved: ResolvedFile, origin: Origin) -> int:
+def _number(file: SourceFile, origin: Origin) -> int:
     """Return the number that the reader of a file gives to the row that a person names.
 
     Raises:
         FtctlError: The line holds several rows or none; or the row needs the other notation.
     """
-    label = resolved.file.label
+    label = file.label
     if label.is_indexed == origin.is_indexed:
         return origin.line
     if origin.is_indexed:
@@ -165,7 +164,7 @@ def _number(resolved: ResolvedFile, origin: Origin) -> int:
             f"Write the line: {label.display_path}:{origin.line}",
         )
     # A row's last line is where the next row begins.
-    lines = [item.line for item in json_array.items(resolved.file)]
+    lines = [item.line for item in json_array.items(file)]
     first, last = bisect_left(lines, origin.line), bisect_right(lines, origin.line)
     if last - first > 1:
         raise FtctlError(
@@ -176,13 +175,13 @@ def _number(resolved: ResolvedFile, origin: Origin) -> int:
     return last + (first == last == len(lines))
 
 
-def failed_conditions(resolved: ResolvedFile, row: TracedRow) -> Sequence[str]:
+def failed_conditions(file: SourceFile, row: TracedRow) -> Sequence[str]:
     """Return the conditions of a source that a row does not meet."""
-    where, file_format = resolved.source.where, resolved.file.format
+    where, file_format = file.source.where, file.format
     return Conditions(where, file_format=file_format, is_table=False).failed(row.values or {})
 
 
-def explain(dataset: Dataset, files: Sequence[ResolvedFile], origin: Origin) -> RowOutcome | None:
+def explain(dataset: Dataset, files: Sequence[SourceFile], origin: Origin) -> RowOutcome | None:
     """Return the outcome of a row; None if there is no such row.
 
     Args:
@@ -190,19 +189,19 @@ def explain(dataset: Dataset, files: Sequence[ResolvedFile], origin: Origin) -> 
         files: Files of its sources.
         origin: Place of the row.
     """
-    for resolved in files:
-        if resolved.file.display_path != origin.file:
+    for file in files:
+        if file.display_path != origin.file:
             continue
-        row = find_row(resolved, _number(resolved, origin))
+        row = find_row(file, _number(file, origin))
         if row is None:
             continue
-        start = Origin(origin.file, row.starts, resolved.file.label.is_indexed)
+        start = Origin(origin.file, row.starts, file.label.is_indexed)
         reasons = find_reasons(dataset.report.reasons, start)
         positions = find_positions(dataset, start)
         if not positions and all(step == "read" for step, _ in reasons):
-            failed = failed_conditions(resolved, row)
+            failed = failed_conditions(file, row)
             reasons += tuple(("where", f"{text} does not hold") for text in failed)
-        if not positions and not reasons and resolved.source.limit is not None:
-            reasons = (("limit", f"beyond the first {resolved.source.limit}"),)
+        if not positions and not reasons and file.source.limit is not None:
+            reasons = (("limit", f"beyond the first {file.source.limit}"),)
         return RowOutcome(origin=start, row=row, positions=positions, reasons=reasons)
     return None

@@ -6,7 +6,6 @@ strata, weights, leaks. Each dropped or noteworthy example is passed to `note`.
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from controller.data.errors import DataError
@@ -14,26 +13,15 @@ from controller.data.recipes import NEWEST
 from controller.data.report import Effect, StepName
 from controller.data.select.near_duplicates import NearDuplicates
 from controller.data.select.split import hash_threshold, seeded_hash, stratum_thresholds
-from controller.data.sources.source_file import SourceLabel
+from controller.data.sources.source_file import SourceFile
 from controller.data.storage.columns import DIGEST, DROPPED, HELD_OUT, TRAIN, Column
 from controller.data.storage.example_store import ExampleStore
-from controller.spec.data import Data, Fraction, Source, SplitName
+from controller.spec.data import Data, Fraction
 
 NoteOf: TypeAlias = Callable[[int, StepName, Effect, str], None]
 """Receives the number of an example, a step, its effect and the reason."""
 
 _STRATUM = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceSelection:
-    """What the selection needs to know about one file of a source."""
-
-    split: SplitName
-    field: str
-    """Field of its source in the spec; a source may have several files."""
-    label: SourceLabel
-    source: Source
 
 
 def columns_for(data: Data) -> frozenset[Column]:
@@ -55,7 +43,7 @@ def columns_for(data: Data) -> frozenset[Column]:
 def select_examples(
     store: ExampleStore,
     data: Data,
-    sources: Sequence[SourceSelection],
+    files: Sequence[SourceFile],
     note: NoteOf,
     recipe: int = NEWEST,
 ) -> bytearray:
@@ -64,7 +52,7 @@ def select_examples(
     Args:
         store: The examples.
         data: The spec's section.
-        sources: Files of the sources, in order.
+        files: Files of the sources, in order.
         note: Receives what happens to each example.
         recipe: Version of what near duplicates compare.
 
@@ -74,7 +62,7 @@ def select_examples(
     splits = bytearray()
     for block in store.blocks:
         splits += bytes([block.split]) * block.examples
-    selection = _Selection(store, data, sources, splits, note, recipe)
+    selection = _Selection(store, data, files, splits, note, recipe)
     # First of all: an example that was not drawn is no reason to drop another one.
     selection.draw_samples()
     if data.prepare.deduplicate != "off":
@@ -108,7 +96,7 @@ class _Selection:
         self,
         store: ExampleStore,
         data: Data,
-        sources: Sequence[SourceSelection],
+        files: Sequence[SourceFile],
         splits: bytearray,
         note: NoteOf,
         recipe: int,
@@ -116,8 +104,8 @@ class _Selection:
         self._store = store
         self._recipe = recipe
         self._data = data
-        self._sources = sources
-        self._fields = {file.field: file.source for file in sources}
+        self._files = files
+        self._fields = {file.field: file.source for file in files}
         self._splits = splits
         self._note = note
 
@@ -193,7 +181,7 @@ class _Selection:
 
     def _digests(self, field: str) -> Iterator[tuple[int, bytes]]:
         """Yield number and digest of the examples of a source that still stay."""
-        is_of_source = [file.field == field for file in self._sources]
+        is_of_source = [file.field == field for file in self._files]
         for block, digests in self._store.keys("digest", DIGEST):
             if is_of_source[block.source]:
                 for number, digest in enumerate(digests, start=block.first):
@@ -212,5 +200,5 @@ class _Selection:
     def _label(self, kept: int, dropped: int) -> str:
         source, line = self._store.origin(kept)
         crosses = self._splits[kept] == HELD_OUT and self._splits[dropped] == TRAIN
-        label = self._sources[source].label.of_row(line)
+        label = self._files[source].label.of_row(line)
         return f"the held-out {label}" if crosses else label

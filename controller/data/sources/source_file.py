@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 from backends.contract.inspector import Json
 from controller.data.errors import DataError
 from controller.data.storage.memo_file import Stamp
-from controller.spec.data import FileFormat, Source
+from controller.spec.data import FileFormat, Source, SplitName
 
 CHUNK = 1 << 20
 """Bytes to read at once."""
@@ -20,6 +20,8 @@ UTF_8_MARK = b"\xef\xbb\xbf"
 
 BINARY: frozenset[FileFormat] = frozenset({"parquet", "excel", "arrow"})
 """Formats that are not text."""
+
+_TABLES: frozenset[FileFormat] = frozenset({"csv", "tsv", "parquet", "excel"})
 
 NumberedRow: TypeAlias = tuple[int, Mapping[str, Json] | DataError]
 """The line of the row (or its number from 1, if lines do not identify rows), and the row."""
@@ -91,7 +93,7 @@ class FileInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """A file that rows can be read from."""
+    """A file that rows can be read from, of a source of the spec."""
 
     MAX_ROW: ClassVar[int] = 64 << 20
     """Maximum bytes or characters of a line, row or document, which is held in memory."""
@@ -103,7 +105,17 @@ class SourceFile:
     format: FileFormat
     info: FileInfo
     source: Source
-    """The spec's source, with its settings for reading: `delimiter`, `sheet`, `chunk`."""
+    """The spec's source, which may have several files."""
+    split: SplitName = "train"
+    field: str = ""
+    """Field of the source in the spec: `data.train[0]`."""
+    from_arrow: bool = False
+    """True if Arrow wrote the rows: Parquet, and saved and hub datasets."""
+
+    @property
+    def is_table(self) -> bool:
+        """True if all rows have the same columns, so that a missing column is reported once."""
+        return self.format in _TABLES or self.source.place in {"sql", "hub"}
 
     @property
     def label(self) -> SourceLabel:
