@@ -38,7 +38,7 @@ def refuse_disguised(head: str, file_format: FileFormat) -> None:
     if found:
         raise DataError(
             f"the file holds {_WHAT[found]}, and is named as {file_format}",
-            f"Say what it is: format: {found}. To read it as {file_format} all the same: format: {file_format}",
+            f"Write format: {found}, or format: {file_format} to read it as {file_format}",
             whole=True,
         )
 
