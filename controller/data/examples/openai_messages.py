@@ -1,4 +1,4 @@
-"""What several shapes share: messages, tools and the keys a row must have. Pure."""
+"""Messages, tools and required keys of rows, for several shapes. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ _MAY_BE_ARRAY = frozenset("[ \t\r\n")
 """First characters of a text that may be a JSON array."""
 _PLAIN = {"role", "content"}
 _SYSTEM = ("system", "system_prompt")
-_UNLEARNT = frozenset({"loss", "train", "trainable", "training"})
+_LEARNING_KEYS = frozenset({"loss", "train", "trainable", "training"})
 
 
 def require_keys(row: Mapping[str, Json], *keys: str) -> None:
     """Check that a row has the keys of its shape.
 
     Raises:
-        DataError: One is not there.
+        DataError: A key is missing.
     """
     for key in keys:
         if key not in row:
@@ -69,7 +69,7 @@ def options_of(row: Mapping[str, Json], reading: Reading) -> dict[str, Json] | N
     given: dict[str, Json] = {key: row[key] for key in OPTIONS if row.get(key) is not None}
     for key, value in given.items():
         if value in ("true", "false", "True", "False"):
-            # The spelling of tables.
+            # As tables write it.
             given[key] = value in ("true", "True")
         elif not isinstance(value, bool):
             raise DataError(f"`{key}` is neither true nor false", "Write true or false.")
@@ -93,7 +93,11 @@ def with_system_of(
     if not prompts:
         return messages
     texts = set(prompts.values())
-    inside = [one.get("content") for one in messages if one.get("role") in ("system", "developer")]
+    inside = [
+        message.get("content")
+        for message in messages
+        if message.get("role") in ("system", "developer")
+    ]
     if len(texts) > 1 or (inside and inside[0] not in list(texts)):
         raise DataError(
             f"there are two system prompts: {', '.join(map(repr, prompts))}"
@@ -107,7 +111,7 @@ def message_of(written: Json) -> Message:
     """Return a message as written, without its null keys.
 
     Raises:
-        DataError: It is not a message, or an unsupported key (`_UNLEARNT`) says if it is learned.
+        DataError: It is not a message, or an unsupported key (`_LEARNING_KEYS`) says if it is learned.
     """
     if not isinstance(written, dict):
         raise DataError("a message is not an object", 'Write {"role": "user", "content": "..."}')
@@ -118,24 +122,24 @@ def message_of(written: Json) -> Message:
         message["content"] = None
     if not message.get("tool_calls", True):
         del message["tool_calls"]
-    if not _UNLEARNT.isdisjoint(message):
-        refuse_unlearnt(message)
+    if not _LEARNING_KEYS.isdisjoint(message):
+        refuse_learning_keys(message)
     return message
 
 
-def refuse_unlearnt(message: Mapping[str, Json]) -> None:
-    """Refuse a message with an unsupported key (`_UNLEARNT`) that says whether it is learned.
+def refuse_learning_keys(message: Mapping[str, Json]) -> None:
+    """Refuse a message with an unsupported key (`_LEARNING_KEYS`) that says whether it is learned.
 
     Raises:
         DataError: The message has such a key.
     """
-    for key in sorted(_UNLEARNT & message.keys()):
+    for key in sorted(_LEARNING_KEYS & message.keys()):
         value = message[key]
-        said = value.strip().lower() if isinstance(value, str) else value
-        if said in (0, 1, "true", "false", "0", "1"):
+        word = value.strip().lower() if isinstance(value, str) else value
+        if word in (0, 1, "true", "false", "0", "1"):
             raise DataError(
-                f"a message says by `{key}` whether it is learnt, which is not read",
-                'Write "weight": 0 into messages that are not to be learnt, and remove the key.',
+                f"a message has `{key}` to tell whether the model learns it, which is not read",
+                'Write "weight": 0 into messages that the model must not learn, and remove the key.',
             )
 
 
@@ -202,7 +206,7 @@ def _tool(tool: Json, reading: Reading) -> Json:
     if isinstance(tool, dict) and isinstance(tool.get("type"), str):
         is_flat = tool["type"] == "function" and isinstance(tool.get("name"), str)
         if is_flat and "function" not in tool and reading.recipe > FIRST:
-            # The form of newer interfaces, without the object around the function.
+            # As newer interfaces write it, without the object around the function.
             return {
                 "type": "function",
                 "function": {key: value for key, value in tool.items() if key != "type"},

@@ -171,7 +171,7 @@ def _function(function: dict[str, Json]) -> dict[str, Json]:
     """Return a called function with its arguments as JSON text, in the order as written."""
     arguments = function.get("arguments")
     if "arguments" not in function and isinstance(function.get("parameters"), dict):
-        # The spelling of Llama's templates.
+        # As Llama's templates write it.
         arguments = function["parameters"]
         function = {key: value for key, value in function.items() if key != "parameters"}
     if arguments is None:

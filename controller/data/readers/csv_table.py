@@ -29,9 +29,7 @@ DELIMITERS = ",;\t|"
 _QUOTES = {"double": '"', "single": "'", "none": None}
 _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _LINE_END = re.compile(r"\r\n?|\n")
-_ROWS_OR_FIELD = (
-    "Write quote: none if these are rows, or quote: double if it is one field"
-)
+_ROWS_OR_FIELD = "Write quote: none if these are rows, or quote: double if it is one field"
 _TITLES = 50
 """Number of rows in which to search for the column names."""
 _LONG_LINE = 1 << 16
