@@ -50,10 +50,6 @@ def canonical_line(line: bytes, shape: Shape | None = None) -> CanonicalExample 
     """Return the canonical form of a line of UTF-8 JSONL that is plain, normal and valid.
 
     None if any of that is in doubt: then the slow way finds the reason.
-
-    Args:
-        line: The line.
-        shape: One of `PLAIN_SHAPES`.
     """
     try:
         row = _decode(line)

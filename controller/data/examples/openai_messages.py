@@ -1,4 +1,7 @@
-"""Messages, tools and required keys of rows, for several shapes. Pure."""
+"""Messages, tools and required keys of rows, for several shapes. Pure.
+
+Each function raises a `DataError` for a malformed value.
+"""
 
 import json
 from collections.abc import Mapping
@@ -22,11 +25,7 @@ _LEARNING_KEYS = frozenset({"loss", "train", "trainable", "training"})
 
 
 def require_keys(row: Mapping[str, Json], *keys: str) -> None:
-    """Check that a row has the keys of its shape.
-
-    Raises:
-        DataError: A key is missing.
-    """
+    """Check that a row has the keys of its shape."""
     for key in keys:
         if key not in row:
             raise DataError(
@@ -40,9 +39,6 @@ def tools_of(row: Mapping[str, Json], reading: Reading) -> list[Json] | None:
     """Return the `tools` of a row in OpenAI's form; None if it has no tools.
 
     Also accepts a JSON text, functions without an enclosing `type`, and the former `functions`.
-
-    Raises:
-        DataError: They are malformed.
     """
     tools, key = row.get("tools"), "tools"
     if not tools and reading.recipe > FIRST:
@@ -79,11 +75,7 @@ def options_of(row: Mapping[str, Json], reading: Reading) -> dict[str, Json] | N
 def with_system_of(
     row: Mapping[str, Json], messages: list[Message], reading: Reading
 ) -> list[Message]:
-    """Return messages with the system prompt from the row.
-
-    Raises:
-        DataError: The prompt is not text, or the messages contain another one.
-    """
+    """Return messages with the system prompt from the row."""
     if reading.recipe == FIRST:
         return messages
     prompts = {key: row[key] for key in _SYSTEM if row.get(key) not in (None, "")}
@@ -108,11 +100,7 @@ def with_system_of(
 
 
 def message_of(written: Json) -> Message:
-    """Return a message as written, without its null keys.
-
-    Raises:
-        DataError: It is not a message, or an unsupported key (`_LEARNING_KEYS`) says if it is learned.
-    """
+    """Return a message as written, without its null keys."""
     if not isinstance(written, dict):
         raise DataError("a message is not an object", 'Write {"role": "user", "content": "..."}')
     if written.keys() == _PLAIN and type(written["content"]) is str:
@@ -128,11 +116,7 @@ def message_of(written: Json) -> Message:
 
 
 def refuse_learning_keys(message: Mapping[str, Json]) -> None:
-    """Refuse a message with an unsupported key (`_LEARNING_KEYS`) that says whether it is learned.
-
-    Raises:
-        DataError: The message has such a key.
-    """
+    """Refuse a message with an unsupported key (`_LEARNING_KEYS`) that says whether it is learned."""
     for key in sorted(_LEARNING_KEYS & message.keys()):
         value = message[key]
         word = value.strip().lower() if isinstance(value, str) else value
@@ -147,9 +131,6 @@ def messages_from(row: Mapping[str, Json], key: str, role: str, reading: Reading
     """Return the messages under a key; a plain text becomes one message with the given role.
 
     Messages may be a JSON text. An answer may be any JSON value; the model learns its text.
-
-    Raises:
-        DataError: The value is neither messages nor text.
     """
     value = row.get(key)
     if isinstance(value, str) and reading.recipe > FIRST:
@@ -175,22 +156,14 @@ def messages_in(text: str) -> Json:
 
 
 def parsed_list(value: Json, key: str) -> Json:
-    """Return a value, or the array in its JSON text: a table holds a text instead of an array.
-
-    Raises:
-        DataError: It is a text, and not JSON.
-    """
+    """Return a value, or the array in its JSON text: a table holds a text instead of an array."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         return parsed_text(value, f"`{key}`")
     return value
 
 
 def parsed_text(text: str, what: str) -> Json:
-    """Return the JSON value that a text within a row holds.
-
-    Raises:
-        DataError: It is not JSON; the message calls it `what`.
-    """
+    """Return the JSON value that a text within a row holds."""
     try:
         value: Json = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -44,11 +44,7 @@ class _Prompt(NamedTuple):
 
 
 def from_preference(row: Row, reading: Reading) -> Example:
-    """Return the example of a preference pair.
-
-    Raises:
-        DataError: The row is not one.
-    """
+    """Return the example of a preference pair."""
     if "input" in row and "preferred_output" in row:
         return _from_openai(row, reading)
     if "conversations" in row:

@@ -48,11 +48,7 @@ _ROW = BESIDE | {"conversations"}
 
 
 def from_sharegpt(row: Mapping[str, Json], reading: Reading) -> Example:
-    """Return the example of a row with `conversations`.
-
-    Raises:
-        DataError: The row is malformed.
-    """
+    """Return the example of a row with `conversations`."""
     require_keys(row, "conversations")
     turns = conversations_of(row)
     unread = keys_beside(row, _ROW, reading)
@@ -73,11 +69,7 @@ def from_sharegpt(row: Mapping[str, Json], reading: Reading) -> Example:
 
 
 def conversations_of(row: Mapping[str, Json]) -> list[Json]:
-    """Return the turns of a row.
-
-    Raises:
-        DataError: They are not an array.
-    """
+    """Return the turns of a row."""
     turns = parsed_list(row["conversations"], "conversations")
     if not isinstance(turns, list):
         raise DataError(
@@ -99,11 +91,7 @@ def unread_of(turns: Sequence[Json], key: str) -> tuple[str, ...]:
 
 
 def messages_of(turns: Sequence[Json], reading: Reading, system: Json = None) -> list[Message]:
-    """Return turns, and the system prompt beside them, as OpenAI messages.
-
-    Raises:
-        DataError: A turn is malformed.
-    """
+    """Return turns, and the system prompt beside them, as OpenAI messages."""
     if reading.recipe == FIRST:
         return list(_messages_by_first_recipe(turns, system))
     messages: list[Message] = []

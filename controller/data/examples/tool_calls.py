@@ -23,11 +23,7 @@ _CALL = (
 
 
 def in_openai_form(messages: list[Message]) -> list[Message]:
-    """Return messages with calls and results in OpenAI's form; the same list if they already are.
-
-    Raises:
-        DataError: A call is malformed.
-    """
+    """Return messages with calls and results in OpenAI's form; the same list if they already are."""
     for message in messages:
         if len(message) > ROLE_AND_CONTENT or message.get("role") in _RESULTS:
             break

@@ -41,12 +41,6 @@ def keys_beside(
 ) -> tuple[str, ...]:
     """Return the keys of a row, or of an object in it, that its shape does not read.
 
-    Args:
-        row: The row or object.
-        read: Keys that the shape reads.
-        reading: How to read the rows of this source.
-        within: Path of the object in its row: `input`.
-
     Raises:
         DataError: An unread key changes the meaning.
     """
@@ -89,13 +83,7 @@ def named(names: frozenset[str], reading: Reading) -> Named:
 
 
 def names_beside(row: Row, read: Named, within: str = "") -> tuple[str, ...]:
-    """Return the keys that are not read in a row whose columns the spec names. Refuse none.
-
-    Args:
-        row: The row or object.
-        read: Names in the spec.
-        within: Path of the object in its row, with a dot: `meta.`.
-    """
+    """Return the keys that are not read in a row whose columns the spec names. Refuse none."""
     if not within and row.keys() <= read.whole:
         return ()
     unread: list[str] = []

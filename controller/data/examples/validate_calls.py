@@ -21,11 +21,7 @@ _ARGUMENTS = 'Write an object as JSON text: "arguments": "{\\"day\\": \\"Monday\
 
 
 def check_form(calls: Json) -> None:
-    """Check the calls of one answer: each names a function and has arguments by name.
-
-    Raises:
-        DataError: A call is malformed.
-    """
+    """Check the calls of one answer: each names a function and has arguments by name."""
     if not isinstance(calls, list):
         raise DataError("`tool_calls` is not a list of function calls", _FORM)
     for call in calls:

@@ -70,11 +70,7 @@ def read(source: SourceFile) -> Iterator[NumberedRow]:
 
 
 def header(cells: Sequence[str]) -> list[str]:
-    """Return the names of the columns.
-
-    Raises:
-        DataError: Two columns have the same name.
-    """
+    """Return the names of the columns."""
     names = [unicodedata.normalize("NFC", cell.strip()) for cell in cells]
     twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
@@ -91,15 +87,7 @@ def numbered(count: int) -> list[str]:
 
 
 def check_header(rows: Iterable[Iterable[str]], source: Source) -> None:
-    """Refuse a table with a title above the row of column names.
-
-    Args:
-        rows: The cells of the first rows, empty rows among them.
-        source: Source whose spec names the columns.
-
-    Raises:
-        DataError: The names are in a later row; the remedy gives its number.
-    """
+    """Refuse a table with a title above the row of column names."""
     if source.columns is None or "header" in source.model_fields_set:
         return
     required = {unicodedata.normalize("NFC", name) for name in source.columns.names()}

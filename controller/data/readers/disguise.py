@@ -25,15 +25,7 @@ _WHAT = {
 
 
 def refuse_disguised(head: str, file_format: FileFormat) -> None:
-    """Refuse a file whose beginning is data of another format than its name indicates.
-
-    Args:
-        head: At most `HEAD` characters.
-        file_format: Format that the name indicates.
-
-    Raises:
-        DataError: The format is another; the remedy names it.
-    """
+    """Refuse a file whose beginning is data of another format than its name indicates."""
     found = _json_in(head) or ("" if file_format in ("csv", "tsv") else _table_in(head))
     if found:
         raise DataError(

@@ -74,11 +74,7 @@ def items(file: SourceFile) -> Iterator[Item]:
 
 
 def _refuse_object(file: SourceFile) -> None:
-    """Refuse a file that is one object with arrays of objects in it.
-
-    Raises:
-        DataError: The file is such an object; the remedy names the keys.
-    """
+    """Refuse a file that is one object with arrays of objects in it."""
     with open_text(file) as text:
         window = _Window(text, file)
         window.peek()
@@ -195,11 +191,7 @@ class _Window:
         self._at += 1
 
     def take(self, character: str, missing: str, at_end: str = "the text ends too early") -> None:
-        """Skip blanks and a required character.
-
-        Raises:
-            DataError: Another character is here.
-        """
+        """Skip blanks and a required character."""
         found = self.peek()
         if found != character:
             raise self.error(
@@ -209,11 +201,7 @@ class _Window:
         self.skip()
 
     def value(self) -> Json:
-        """Parse the value that starts here.
-
-        Raises:
-            DataError: It is not JSON, or exceeds the limit.
-        """
+        """Parse the value that starts here."""
         while True:
             try:
                 value, end = self._decode(self._text, self._at)

@@ -23,11 +23,7 @@ def open_text(file: SourceFile, newline: str | None = None) -> TextIO:
 
 
 def bounded_lines(text: TextIO, file: SourceFile) -> Iterator[str]:
-    """Yield the lines of a text.
-
-    Raises:
-        DataError: A line exceeds the limit.
-    """
+    """Yield the lines of a text."""
     longest = file.MAX_ROW
     for number, line in enumerate(iter(partial(text.readline, longest), ""), start=1):
         if len(line) == longest and line[-1] not in "\r\n":

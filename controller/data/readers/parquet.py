@@ -21,11 +21,7 @@ _BATCH_ROWS = 5_000
 
 
 def read(file: SourceFile) -> Iterator[NumberedRow]:
-    """Yield the rows of a file, each with its number.
-
-    Raises:
-        DataError: It is not Parquet, or damaged, or two columns have the same name.
-    """
+    """Yield the rows of a file, each with its number."""
     try:
         # Without buffers, whole column chunks are read, of any size.
         table = ParquetFile(str(file.path), buffer_size=CHUNK, pre_buffer=False)

@@ -43,11 +43,7 @@ def read(source: SourceFile) -> Iterator[NumberedRow]:
 
 
 def pieces(text: TextIO, source: SourceFile) -> Iterator[NumberedRow]:
-    """Yield a row for each piece, as the source's `chunk` says.
-
-    Raises:
-        DataError: A piece exceeds the limit.
-    """
+    """Yield a row for each piece, as the source's `chunk` says."""
     chunk = source.source.chunk
     if chunk == "paragraph" and source.format == "html":
         # The main text of a page has one paragraph a line.

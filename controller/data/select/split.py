@@ -41,10 +41,6 @@ def stratum_thresholds(hashes: Iterable[tuple[bytes, int]], fraction: float) -> 
 
     At least one of two examples is held out, and never all. Memory is 8 bytes for each example.
 
-    Args:
-        hashes: Stratum and hash of every example.
-        fraction: Share of each stratum to hold out.
-
     Raises:
         ValueError: There are too many strata for any of them to have enough examples.
     """

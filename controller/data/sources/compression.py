@@ -41,11 +41,7 @@ class HashingReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        """Read the next bytes.
-
-        Raises:
-            DataError: The file ended and does not have the expected digest.
-        """
+        """Read the next bytes."""
         count = self._file.readinto(buffer)
         self._sha256.update(memoryview(buffer)[:count])
         if not count and self._expected and self.hexdigest() != self._expected:
@@ -80,11 +76,7 @@ def digest_of(path: Path) -> str:
 
 
 def compression_of(path: Path) -> Compression:
-    """Return how a file is compressed, by its first bytes.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """Return how a file is compressed, by its first bytes."""
     with path.open("rb") as file:
         start = file.read(len(_ZSTD))
     if start.startswith(_GZIP):

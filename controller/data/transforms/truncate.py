@@ -23,11 +23,6 @@ class Cut:
 def truncate(example: Example, most: int, count: Callable[[Example], int]) -> Cut | None:
     """Return an example's longest beginning that fits.
 
-    Args:
-        example: An example that is too long.
-        most: Maximum number of tokens.
-        count: Counts an example's tokens.
-
     Returns:
         None if the question alone is too long, and for a preference pair, whose answers would be
         cut in different places.
