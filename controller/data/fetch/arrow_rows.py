@@ -1,7 +1,7 @@
 """Rows of Arrow tables, as datasets keep and hand them out."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -9,21 +9,8 @@ from controller.data.errors import DataError
 from controller.data.fetch.row_writer import BATCH_BYTES, BATCH_ROWS, RowWriter
 from controller.data.fetch.snapshot import SnapshotWriter
 
-
-class Table(Protocol):
-    """Common members of a pyarrow Table and a RecordBatch."""
-
-    num_rows: int
-    nbytes: int
-    schema: Any
-
-    def slice(self, offset: int, length: int) -> "Table":
-        """Return some rows without copying them."""
-        ...
-
-    def to_pylist(self) -> list[dict[str, object]]:
-        """Return rows as Python values."""
-        ...
+Table: TypeAlias = Any
+"""Pyarrow has no types: a `Table` or a `RecordBatch`."""
 
 
 class TableWriter:

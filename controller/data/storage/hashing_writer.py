@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from backends.contract.inspector import Json
+
 _BATCH = 1 << 18
 """Bytes to hash and write at once."""
 
@@ -25,6 +27,10 @@ class WrittenFile:
     size: int
     sha256: str
     lines: int
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the facts as in a dataset's manifest."""
+        return {"size": self.size, "sha256": self.sha256, "lines": self.lines}
 
 
 class HashingWriter:
