@@ -16,7 +16,7 @@ from backends.contract.methods import (
     MethodName,
     form_of,
 )
-from controller.data.examples.row_formats import converter
+from controller.data.examples.row_formats import row_converter
 from controller.spec.data import Columns, Shape
 
 USER = {"role": "user", "content": "몇 시에 여나요?"}
@@ -118,7 +118,7 @@ def test_every_format_of_rows_can_be_written_and_read():
     assert set(named) == set(typing.get_args(Shape))
     for method in METHODS.values():
         for name in method.row_formats:
-            assert callable(converter(None, name, method.name))
+            assert callable(row_converter(None, name, method.name))
     keys = {key for method in METHODS.values() for key in method.columns or ()}
     assert keys | {"system", "user"} == set(Columns.model_fields)
 
