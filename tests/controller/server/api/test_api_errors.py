@@ -14,7 +14,7 @@ from backends.contract.errors import (
 )
 from controller.data.errors import DataError
 from controller.errors import FtctlError, InvalidInput, LockHeld, Problem
-from controller.server.api.errors import as_api_error, invalid, not_found, on_error
+from controller.server.api.errors import answer_error, as_api_error, invalid, not_found
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_the_protocol_has_an_answer_for_every_error_of_the_family(error, status,
     found = as_api_error(error)
     assert (found.status, found.code, found.message) == (status, code, message)
     assert isinstance(found, FtctlError)
-    answer = asyncio.run(on_error(None, error))
+    answer = asyncio.run(answer_error(None, error))
     assert answer.status_code == status
     assert json.loads(answer.body)["error"]["message"] == message
 
 
 def test_what_is_not_in_the_family_says_nothing_of_itself():
-    answer = asyncio.run(on_error(None, ZeroDivisionError("secret")))
+    answer = asyncio.run(answer_error(None, ZeroDivisionError("secret")))
     assert answer.status_code == 500
     assert b"secret" not in answer.body
