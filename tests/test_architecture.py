@@ -32,7 +32,7 @@ LAYERS = (
     ("backends.contract.backend", "backends.pydantic_errors"),
     ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
     ("backends.contract.faults",),
-    ("backends.contract.guarded_parts",),
+    ("backends.contract.answer_checks",),
     ("backends.contract.guarded",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu
@@ -65,7 +65,7 @@ LAYERS = (
     ("backends.openai.hyperparameters",),
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),
-    ("backends.openai.jobs",),
+    ("backends.openai.estimates", "backends.openai.jobs"),
     ("backends.openai.backend",),
     # controller
     (
@@ -150,7 +150,7 @@ CONTRACT = {
 UPWARDS = {
     # The worker waits for a device before it loads the packages that training needs.
     ("backends.local_gpu.jobs.device_queue", "backends.local_gpu.training.train"),
-    ("backends.local_gpu.jobs.device_queue", "backends.local_gpu.inference.completion_worker"),
+    ("backends.local_gpu.jobs.device_queue", "backends.local_gpu.inference.engine_worker"),
     # The registry names what it loads.
     ("backends.registry", "backends.local_gpu.models.small_base"),
 }

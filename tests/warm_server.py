@@ -20,11 +20,11 @@ import traceback
 import warnings
 from typing import NoReturn
 
-from backends.local_gpu.inference import completion_worker
+from backends.local_gpu.inference import engine_worker
 from backends.local_gpu.jobs import device_queue
 from backends.local_gpu.training import train
 
-MODULES = {module.__name__ for module in (completion_worker, train, device_queue)}
+MODULES = {module.__name__ for module in (engine_worker, train, device_queue)}
 """What children become; imported here, once."""
 SIZE = 1 << 20
 
@@ -67,9 +67,6 @@ def live(request: dict, files: list[int]) -> NoReturn:
     os.chdir(request["folder"])
     os.execve = become
     arguments = request["arguments"]
-    if arguments[3] == "complete":
-        # The completion ends with who wants it, and here that is the process that waits for it.
-        arguments[5] = str(os.getppid())
     become("", ["", *arguments], request["environment"])
 
 

@@ -16,7 +16,8 @@ from backends.contract.errors import HyperparametersInvalid
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, JobState, Recipe, TrainRequest
 from backends.local_gpu import hyperparameters, recipes
-from backends.local_gpu.inference import completions, engine
+from backends.local_gpu.inference import engine
+from backends.local_gpu.inference.trained_models import run_of_model
 from backends.local_gpu.jobs import jobs, speeds
 from backends.local_gpu.jobs.child_process import require_packages
 from backends.local_gpu.jobs.devices import visible_devices
@@ -180,7 +181,7 @@ class LocalGpuBackend:
     ) -> list[list[Completion]]:
         """Answer every prompt with every model."""
         require_packages()
-        return completions.complete(self._state, base_model, models, prompts, sampling)
+        return engine.complete(self._state, base_model, models, prompts, sampling)
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return True: every base model that is trained here can be asked."""
@@ -194,7 +195,7 @@ class LocalGpuBackend:
 
     def delete(self, model_id: str) -> None:
         """Delete a model and its run, so that the same spec may be trained again."""
-        run = completions.run_of_model(self._state, model_id)
+        run = run_of_model(self._state, model_id)
         # Renamed first: a crash while deleting must not leave half a model under its name.
         doomed = run.path.with_name(f".deleted-{run.name}")
         run.path.replace(doomed)

@@ -37,10 +37,10 @@ from backends.openai.estimates import estimate_job
 from backends.openai.examples.inspector import open_inspector
 from backends.openai.jobs.conversions import to_event, to_job
 from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_jobs_by_name
-from backends.openai.jobs.job_lookup import SubmitContext
 from backends.openai.jobs.job_poller import JobPoller
 from backends.openai.jobs.submission_log import SubmissionLog
 from backends.openai.jobs.submit import submit, verify_job
+from backends.openai.jobs.submit_context import SubmitContext
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client

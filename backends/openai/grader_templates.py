@@ -24,6 +24,12 @@ _TEMPLATED: Final = frozenset({"input", "reference", "content", "text"})
 """Fields whose templates the service fills in."""
 _LISTED: Final = 10
 _ROOTS: Final = ("item", "sample")
+_BRANCHES: Final = (ast.If, ast.Try, ast.IfExp, ast.BoolOp, ast.For, ast.While, ast.With)
+_SCOPES: Final = (
+    *(ast.FunctionDef, ast.Lambda, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp),
+    ast.Assert,
+)
+"""Statements and expressions in which a program may not read a key, or not the row's."""
 
 
 def template_problems(field: str, grader: Mapping[str, Json]) -> list[FieldProblem]:
@@ -79,7 +85,7 @@ def require_paths(row: Mapping[str, Any], paths: Sequence[Path]) -> None:
 
 def _missing(path: Path, key: str, value: object) -> BackendError:
     there = sorted(map(str, value)) if isinstance(value, Mapping) else []
-    known = use_one_of(clipped(one) for one in there[:_LISTED]) or "Add it to the row."
+    known = use_one_of(clipped(name) for name in there[:_LISTED]) or "Add it to the row."
     return BackendError(
         f"the grader reads {{{{ item.{clipped('.'.join(path))} }}}}, and the row has no "
         f"{excerpt(key)}",
@@ -117,23 +123,17 @@ def _sources(grader: Mapping[str, Json]) -> Iterator[str]:
     source = grader.get("source")
     if grader.get("type") == "python" and isinstance(source, str):
         yield source
-    inner = grader.get("graders")
-    for one in inner.values() if isinstance(inner, Mapping) else ():
-        if isinstance(one, Mapping):
-            yield from _sources(one)
+    graders = grader.get("graders")
+    for inner in graders.values() if isinstance(graders, Mapping) else ():
+        if isinstance(inner, Mapping):
+            yield from _sources(inner)
 
 
 def _expressions(text: str) -> tuple[list[str], bool]:
     """Return the texts between `{{` and `}}`, and True if a `{{` is never closed."""
-    found: list[str] = []
-    start = text.find("{{")
-    while start >= 0:
-        end = text.find("}}", start + 2)
-        if end < 0:
-            return found, True
-        found.append(text[start + 2 : end].strip())
-        start = text.find("{{", end + 2)
-    return found, False
+    pieces = [piece.partition("}}") for piece in text.split("{{")[1:]]
+    is_open = not all(end for _, end, _ in pieces)
+    return [expression.strip() for expression, end, _ in pieces if end], is_open
 
 
 def _parts(expression: str) -> Path:
@@ -171,38 +171,25 @@ def _subscripts(source: str) -> Iterator[str]:
         return
     for function in tree.body:
         if isinstance(function, ast.FunctionDef) and function.name == "grade":
-            names = [one.arg for one in function.args.args]
+            names = [argument.arg for argument in function.args.args]
             if len(names) > 1:
                 yield from _keys_of(function.body, names[1])
 
 
 def _keys_of(statements: Sequence[ast.stmt], name: str) -> Iterator[str]:
-    branches = (ast.If, ast.Try, ast.IfExp, ast.BoolOp, ast.For, ast.While, ast.With)
-    scopes = (
-        ast.FunctionDef,
-        ast.Lambda,
-        ast.ListComp,
-        ast.DictComp,
-        ast.SetComp,
-        ast.GeneratorExp,
-    )
     waiting: list[ast.AST] = []
     for statement in statements:
         waiting.append(statement)
         while waiting:
             node = waiting.pop()
-            if isinstance(node, (*branches, *scopes, ast.Assert)):
+            if isinstance(node, (*_BRANCHES, *_SCOPES)):
                 continue
-            if (
-                isinstance(node, ast.Subscript)
-                and isinstance(node.ctx, ast.Load)
-                and isinstance(node.value, ast.Name)
-                and node.value.id == name
-                and isinstance(node.slice, ast.Constant)
-                and isinstance(node.slice.value, str)
-            ):
-                yield node.slice.value
+            match node:
+                case ast.Subscript(
+                    value=ast.Name(id=row), slice=ast.Constant(value=str(key)), ctx=ast.Load()
+                ) if row == name:
+                    yield key
             waiting.extend(ast.iter_child_nodes(node))
-        if isinstance(statement, (*branches, ast.Return)):
+        if isinstance(statement, (*_BRANCHES, ast.Return)):
             # Statements after a branch may never be reached.
             return

@@ -14,32 +14,33 @@ from backends.excerpt import excerpt
 from backends.openai.grader_templates import template_problems
 from backends.pydantic_errors import in_our_words, shown
 
-_STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True)
 _FUNCTIONS: Final = ("min", "max", "abs", "floor", "ceil", "exp", "sqrt", "log")
 """Functions that a formula may call."""
 _WORDS: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 """Names, but not the letter in a number such as 1e3."""
 
 
-class _StringCheck(BaseModel):
+class _Grader(BaseModel):
+    """Settings of every grader."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    name: str = ""
+
+
+class _StringCheck(_Grader):
     """Compares two texts."""
 
-    model_config = _STRICT
-
     type: Literal["string_check"]
-    name: str = ""
     input: str
     reference: str
     operation: Literal["eq", "ne", "like", "ilike"]
 
 
-class _TextSimilarity(BaseModel):
+class _TextSimilarity(_Grader):
     """Measures how near two texts are."""
 
-    model_config = _STRICT
-
     type: Literal["text_similarity"]
-    name: str = ""
     input: str
     reference: str
     evaluation_metric: Literal[
@@ -48,37 +49,28 @@ class _TextSimilarity(BaseModel):
     ]  # fmt: skip
 
 
-class _Python(BaseModel):
+class _Python(_Grader):
     """Runs at the server, never here."""
 
-    model_config = _STRICT
-
     type: Literal["python"]
-    name: str = ""
     source: str
     image_tag: str | None = None
 
 
-class _ScoreModel(BaseModel):
+class _ScoreModel(_Grader):
     """Asks a model for a number."""
 
-    model_config = _STRICT
-
     type: Literal["score_model"]
-    name: str = ""
     model: str
     input: list[Any]
     range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     sampling_params: dict[str, Any] | None = None
 
 
-class _LabelModel(BaseModel):
+class _LabelModel(_Grader):
     """Asks a model for a label."""
 
-    model_config = _STRICT
-
     type: Literal["label_model"]
-    name: str = ""
     model: str
     input: list[Any]
     labels: list[str]
@@ -91,13 +83,10 @@ _Single: TypeAlias = Annotated[
 ]
 
 
-class _Multi(BaseModel):
+class _Multi(_Grader):
     """Combines others by a formula; the guide's map, or the reference's single grader."""
 
-    model_config = _STRICT
-
     type: Literal["multi"]
-    name: str = ""
     graders: Annotated[dict[str, _Single], Field(min_length=1)]
     calculate_output: str
 
@@ -137,7 +126,7 @@ def check_grader(field: str, grader: Json, *, known: bool = True) -> list[FieldP
         _GRADER.validate_python(dict(grader))
     except ValidationError as error:
         wrong = in_our_words(error, grader, list(_TYPES.values()))
-        return [*(_in_grader(field, one.problem()) for one in wrong), *problems]
+        return [*(_in_grader(field, refused.problem()) for refused in wrong), *problems]
     return [*problems, *_unknown_names(field, grader)]
 
 

@@ -18,13 +18,17 @@ from backends.pydantic_errors import in_our_words, shown
 
 Auto: TypeAlias = Literal["auto"]
 
-_STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+class _Settings(BaseModel):
+    """Base of the settings."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
 
 
-class _Common(BaseModel):
+class _Common(_Settings):
     """Settings of every method."""
-
-    model_config = _STRICT
 
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
     """Passes over the training set."""
@@ -34,41 +38,28 @@ class _Common(BaseModel):
     """Times the server's own rate."""
 
 
-class _OpenCommon(BaseModel):
+class _OpenCommon(_Common):
     """The same at servers that publish no upper limits."""
 
-    model_config = _STRICT
-
     n_epochs: Auto | Annotated[int, Field(ge=1)] = "auto"
-    """Passes over the training set."""
     batch_size: Auto | Annotated[int, Field(ge=1)] = "auto"
-    """Examples per optimiser step."""
-    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, allow_inf_nan=False)] = "auto"
-    """Times the server's own rate."""
 
 
-class _Dpo(BaseModel):
+class _Dpo(_Settings):
     """Further settings of preference training."""
-
-    model_config = _STRICT
 
     beta: Auto | Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] = "auto"
     """Higher stays closer to the base model."""
 
 
-class _OpenDpo(BaseModel):
+class _OpenDpo(_Dpo):
     """The same at servers that publish no upper limits."""
 
-    model_config = _STRICT
-
     beta: Auto | Annotated[float, Field(gt=0, allow_inf_nan=False)] = "auto"
-    """Higher stays closer to the base model."""
 
 
-class _Reinforcement(BaseModel):
+class _Reinforcement(_Settings):
     """Further settings of reinforcement; `check_grader` checks the grader."""
-
-    model_config = _STRICT
 
     compute_multiplier: Auto | Annotated[float, Field(gt=0.00001, le=10)] = "auto"
     """Exploration per step."""
@@ -80,10 +71,8 @@ class _Reinforcement(BaseModel):
     """How long the model may think."""
 
 
-class _Azure(BaseModel):
+class _Azure(_Settings):
     """Further settings at Azure."""
-
-    model_config = _STRICT
 
     trainingType: (  # noqa: N815 - Azure's name
         Literal["Standard", "GlobalStandard", "Developer", "developerTier"] | None

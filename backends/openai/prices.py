@@ -80,9 +80,10 @@ def read_prices(path: Path = _TABLE) -> PriceTable:
     raw: dict[str, Any] = json.loads(path.read_bytes())
     prices = {
         name: Price(
-            training_usd=float(one["training"]), max_example_tokens=int(one["max_example_tokens"])
+            training_usd=float(entry["training"]),
+            max_example_tokens=int(entry["max_example_tokens"]),
         )
-        for name, one in raw["models"].items()
+        for name, entry in raw["models"].items()
     }
     return PriceTable(as_of=raw["as_of"], prices=prices, shutdown=raw.get("shutdown", {}))
 

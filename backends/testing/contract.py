@@ -125,7 +125,7 @@ class _Check:
         estimate = self.backend.estimate(self.request, 10, None)
         for name, given in (("usd", estimate.usd), ("gpu_hours", estimate.gpu_hours)):
             ordered = given is None or 0 <= given[0] <= given[1]
-            self.expect(ordered, f"estimate: {name} {given} is no range")
+            self.expect(ordered, f"estimate: {name} {given} is not a range")
         steps = estimate.steps
         self.expect(steps is None or steps > 0, f"estimate: {steps} steps")
 
@@ -250,7 +250,7 @@ class _Check:
         answers = self.backend.complete(base, [model_id, second], prompts, sampling)
         shape = [len(given) for given in answers]
         self.expect(shape == [2, 2], f"complete: two models and two prompts gave {shape}")
-        reasons = {one.finish_reason for given in answers for one in given}
+        reasons = {answer.finish_reason for given in answers for answer in given}
         self.expect(reasons <= {"stop", "length"}, f"complete: finish reasons {sorted(reasons)}")
         self.expect(self.backend.complete(base, [], prompts, sampling) == [], "complete: no models")
         with suppress(ModelMissing):

@@ -1,7 +1,7 @@
 """What handlers need to act, and what they return."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -55,9 +55,9 @@ class ApplyContext:
         """Return the inputs that a spec asks for."""
         return self.resolved.desired[name]
 
-    def request(self, name: str, attempt: int) -> TrainRequest:
-        """Return the request to train a fine-tune."""
-        return replace(self.resolved.requests[name], attempt=attempt)
+    def request(self, name: str) -> TrainRequest:
+        """Return the request to train a fine-tune; its attempt is not decided yet."""
+        return self.resolved.requests[name]
 
     @cached_property
     def spec_commit(self) -> str | None:

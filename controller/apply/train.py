@@ -1,9 +1,11 @@
 """Jobs that are submitted, continued and taken over."""
 
 import json
+from dataclasses import replace
 
 from backends.contract.jobs import Job
 from controller.apply.context import ApplyContext, Result, cancel_job, with_changes
+from controller.apply.submit import find_or_submit
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
 from controller.lockfile.model import OpenJob
@@ -14,10 +16,10 @@ from controller.plan.desired import Desired
 def train(action: Train, context: ApplyContext) -> Result:
     """Submit a job, after cancelling the one it replaces."""
     desired = context.desired(action.name)
-    request = context.request(action.name, action.attempt)
+    request = context.request(action.name)
     backend = context.open_backend(desired.spec.place)
     entry = cancel_job(action, context)
-    job = backend.submit(request)
+    job = find_or_submit(backend, request, action.attempt)
     opened = with_changes(entry, job=_open_job(job, desired, context))
     message = f"submitted as job {job.id}"
     if action.cancels is not None:
@@ -27,11 +29,12 @@ def train(action: Train, context: ApplyContext) -> Result:
 
 def resume(action: Resume, context: ApplyContext) -> Result:
     """Submit an interrupted job again: it continues from its last checkpoint."""
-    request = context.request(action.name, action.job.attempt)
+    request = context.request(action.name)
     if action.job.fingerprint != request.fingerprint:
         raise FtctlError(f"{action.name}: the interrupted job has other inputs than the spec")
     desired = context.desired(action.name)
-    job = context.open_backend(desired.spec.place).submit(request)
+    backend = context.open_backend(desired.spec.place)
+    job = find_or_submit(backend, request, action.job.attempt)
     if job.id == action.job.id:
         return Result(message=f"job {job.id} continues")
     # It vanished a moment ago. What was started in its place must be known, to be followed or ended.
@@ -44,7 +47,8 @@ def adopt(action: Adopt, context: ApplyContext) -> Result:
     """Record a job that was made for these inputs and is not recorded."""
     desired = context.desired(action.name)
     backend = context.open_backend(desired.spec.place)
-    backend.verify_job(context.request(action.name, action.job.attempt), action.job.id)
+    request = replace(context.request(action.name), attempt=action.job.attempt)
+    backend.verify_job(request, action.job.id)
     entry = cancel_job(action, context)
     opened = with_changes(entry, job=_open_job(action.job, desired, context))
     return Result(message=f"took over job {action.job.id}", entries={action.name: opened})

@@ -14,6 +14,7 @@ from controller.plan.actions import Action, Blocked, Deferred, Record, Restore
 from controller.plan.approval import decisions_of, plan_id
 from controller.plan.budget import within_budget
 from controller.plan.desired import Desired
+from controller.plan.job_steps import JobStep, step_of
 from controller.plan.observed import Observed
 from controller.plan.overview import Overview
 from controller.plan.recording import after_job, describe_end
@@ -34,7 +35,6 @@ class Plan:
     lifecycle, budget."""
     settings: str = ""
     """Digest of what a person decided in `ftctl.yaml`: the budget, and which servers are meant."""
-    budget_usd: float | None = None
     suspended: tuple[str, ...] = ()
     """Fine-tunes that are as declared, and suspended."""
     corrected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -97,7 +97,6 @@ def make_plan(
         specs=len(overview.declared),
         decisions=_Decisions(desired),
         settings=settings,
-        budget_usd=budget_usd,
         suspended=tuple(
             name for name, one in desired.items() if one.spec.lifecycle.suspend and name not in busy
         ),
@@ -113,7 +112,7 @@ def _actions(name: str, overview: Overview) -> Iterator[Action]:
     entry = overview.recorded.get(name, Entry())
     state = State(name=name, entry=entry, overview=overview, restore=overview.restores.get(name))
     job, after = state.job, None
-    if job is not None and not job.state.is_open:
+    if job is not None and step_of(job) is JobStep.RECORD:
         # First of all: it needs neither spec nor data, and whatever comes next builds on it.
         superseded = state.is_superseded
         yield Record(name=name, reason=describe_end(job), job=job, superseded=superseded)

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.cells import cell_len
+
 from backends.contract.inspector import Json
 from controller.data.dataset import Dataset
 from controller.data.examples.conversation_view import text_of, view_example
@@ -15,7 +17,7 @@ from controller.data.pipeline.write_splits import NAMES
 from controller.data.report import REASONS_KEPT, SourceReport, SplitName, StepReport
 from controller.data.reports.diff import ChangedExample, Counts, Difference, DiffSamples
 from controller.data.reports.provenance import RowOutcome
-from controller.render.text import display_width, escape_control, one_line, pad, table
+from controller.render.text import escape_control, one_line, pad, table
 
 PART_WORDS: Mapping[SplitName, str] = {"train": "train", "held_out": "held out"}
 _VALUE_CELLS = 100
@@ -275,7 +277,7 @@ def fate_text(fate: RowOutcome) -> str:
     if fate.row.values is None:
         lines.append(f"  cannot be read: {escape_control(fate.row.problem)}")
     else:
-        width = max((display_width(one_line(key, 30)) for key in fate.row.values), default=0)
+        width = max((cell_len(one_line(key, 30)) for key in fate.row.values), default=0)
         for key, value in fate.row.values.items():
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             lines.append(f"  {pad(one_line(key, 30), width)}  {one_line(text, _VALUE_CELLS)}")

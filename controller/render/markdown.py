@@ -1,5 +1,6 @@
 """A plan as Markdown, for a pull request's comment."""
 
+import re
 from collections.abc import Mapping
 
 from controller.plan.actions import Action
@@ -34,7 +35,7 @@ def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
     room = LIMIT - sum(len(row) + 1 for row in rows)
     if len(text) > room:
         text = f"{text[:room]}\n… cut; run `ftctl plan` for the rest"
-    fence = "`" * max(3, _longest_run(text, "`") + 1)
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return "\n".join(
         [
             MARK,
@@ -78,11 +79,3 @@ def _fitting(rows: list[str]) -> list[str]:
         if length > ROWS_LIMIT:
             return [*rows[:index], f"| … | and {len(rows) - index} more | see `ftctl plan` |"]
     return rows
-
-
-def _longest_run(text: str, character: str) -> int:
-    longest = current = 0
-    for one in text:
-        current = current + 1 if one == character else 0
-        longest = max(longest, current)
-    return longest

@@ -8,8 +8,8 @@ from controller.lockfile.model import Entry
 from controller.plan.actions import Action, Blocked, BlockReason
 from controller.plan.actions.hold import HeldAction
 from controller.plan.approval import Approval, is_decided_otherwise, owns
+from controller.plan.job_steps import JobStep, step_of
 from controller.run.state import Run
-from controller.run.waiting import GOING
 
 CHANGED = "the specs changed while this run waited"
 _OTHERWISE = "what is planned now is not what this run was approved for"
@@ -49,7 +49,7 @@ def change_of(action: Action, run: Run, entry: Entry | None) -> Outcome | None:
         return None
     if entry is not None and entry.job is not None and owns(entry.job, approval, action.name):
         job = plan.jobs.get(entry.job.id)
-        if job is None or job.state in GOING:
+        if step_of(job) in {JobStep.WAIT, JobStep.REPORT_LOST}:
             return None  # it is waited for, and recorded
     decision = plan.decisions.get(action.name)
     edited = is_decided_otherwise(action.name, decision, plan.settings, approval)

@@ -4,13 +4,13 @@ import time
 from collections.abc import Mapping
 
 from backends.contract.errors import BackendError
-from backends.contract.jobs import Job, JobState
+from backends.contract.jobs import Job
 from controller.lockfile.model import Entry
 from controller.plan.approval import owns
+from controller.plan.job_steps import JobStep, step_of
 from controller.plan.state import as_recorded
 from controller.run.state import Run
 
-GOING = frozenset({JobState.QUEUED, JobState.RUNNING})
 _POLL_S = 10.0
 
 
@@ -47,7 +47,7 @@ def wait_for_change(run: Run) -> None:
             return  # the next pass reports what is wrong
         run.reporter.progress({names[job_id]: job for job_id, job in seen.items()})
         gone = names.keys() - seen.keys() - silent
-        if gone or any(job.state not in GOING for job in seen.values()):
+        if gone or any(step_of(job) is not JobStep.WAIT for job in seen.values()):
             return
 
 

@@ -1,15 +1,17 @@
-"""Decoding many answers at once: answers join and leave a running batch between two steps.
+"""Make many answers at once: answers join and leave a running batch between two steps.
 
-Rows are padded on the left, so all of them end in the same column and a step adds one column. What
-joins is read by itself first; its cache is then laid beside the running one, the narrower of both
-padded. A row's positions count its own tokens only, so it does not notice how far it was moved:
-greedy answers are those of `generate`, whoever else is in the batch.
+Rows are padded on the left, so all of them end in the same column and a step adds one column. A new
+answer is read by itself first; its cache is then put beside the running one, the narrower of both
+padded. A row's positions count its own tokens only, so moving a row changes nothing for it: greedy
+answers are those of transformers' `generate`, whatever else is in the batch.
+
+A model whose layers keep a state instead of columns cannot be padded later. Its answers start
+together, and others join once all of them have ended. A model without a cache makes one answer at a
+time.
 """
 
-import random
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from inspect import signature
 from typing import Any, Final
 from weakref import WeakSet
@@ -21,104 +23,18 @@ from peft.tuners.lora.layer import ParamWrapper
 from transformers import DynamicCache, PreTrainedModel
 
 from backends.contract.completions import COLDEST
-from backends.local_gpu.inference.streaming_text import StreamingText, joined
-from backends.local_gpu.templates.answers import Answer
+from backends.local_gpu.inference.active_answer import BASE, ActiveAnswer, Blame, Piece
 
-BASE: Final = "__base__"
-"""What peft calls a row without an adapter."""
-
-_ROWS: Final = 64
-"""Answers that are decoded at once."""
+_ANSWERS: Final = 64
+"""Answers that are made at once."""
 _TOKENS: Final = 32_768
 """Columns times rows that the cache may grow to; 4 GiB of cache for a model of 8 billion."""
-_AHEAD: Final = 256
-"""Tokens that an answer is given room for when it joins; it may turn out longer or shorter."""
 _PREFILL: Final = 8_192
 """Columns times rows that are read at once; bounds how long running answers stand still."""
-_JOINABLE: Final = frozenset({"full_attention", "sliding_attention"})
+_COLUMNS: Final = frozenset({"full_attention", "sliding_attention"})
 """Kinds of layers whose cache has one column per token and may therefore be padded."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Row:
-    """One answer that is being made."""
-
-    id: int
-    prompt: Sequence[int]
-    adapter: str
-    """Name of the adapter that is to answer, or `BASE`."""
-    ends: frozenset[int]
-    """Tokens at which it ends."""
-    text: StreamingText
-    max_tokens: int
-    temperature: float
-    chance: random.Random
-    """The request's own, so that a draw does not depend on who else is answered."""
-    made: list[int] = field(default_factory=list)
-    """Tokens so far, one that ended the answer included; the newest is not yet read."""
-    done: bool = False
-    alone: bool = False
-    """True if the answer is decoded in a batch by itself, as it was in a step that failed."""
-
-    @property
-    def read(self) -> list[int]:
-        """What the model is to read before it can go on."""
-        return [*self.prompt, *self.made]
-
-    @property
-    def room(self) -> int:
-        """Columns that it needs for now."""
-        return len(self.prompt) + min(len(self.made) + _AHEAD, self.max_tokens)
-
-    def take(self, token: int) -> "Piece":
-        """Go on by one token."""
-        self.made.append(token)
-        ended = token in self.ends
-        said = Answer() if ended else self.text.add(token)
-        if ended or self.text.stopped or len(self.made) >= self.max_tokens:
-            self.done = True
-            said = joined(said, self.text.end())
-        reason = "stop" if ended or self.text.stopped else "length"
-        return Piece(
-            id=self.id,
-            text=said.text,
-            thinking=said.thinking,
-            tool_calls=said.calls,
-            finish_reason=reason if self.done else None,
-            prompt_tokens=len(self.prompt),
-            completion_tokens=len(self.made),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """What one step added to one answer."""
-
-    id: int
-    text: str
-    thinking: str
-    tool_calls: Sequence[Mapping[str, Any]]
-    finish_reason: str | None
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class _Blaming:
-    """Ends the answer that raises an error within the block, and leaves the others running."""
-
-    def __init__(self, row: Row, failed: list[tuple[int, Exception]]) -> None:
-        self._row = row
-        self._failed = failed
-
-    def __enter__(self) -> None:
-        """Enter the block."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self._row.done = True
-        self._failed.append((self._row.id, error))
-        return True
+_CACHELESS: Final = frozenset({"recurrent_gemma", "rwkv", "xlstm"})
+"""Model types that keep their state outside transformers' caches: each step reads all again."""
 
 
 class Batch:
@@ -126,10 +42,10 @@ class Batch:
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
         self.model: PreTrainedModel | PeftModel = model.eval()
-        self.waiting: deque[Row] = deque()
-        self.rows: list[Row] = []
+        self.waiting: deque[ActiveAnswer] = deque()
+        self.running: list[ActiveAnswer] = []
         self._active: str | None = None
-        """What the whole model is switched to; None while rows are named."""
+        """Adapter that the whole model is switched to; None while rows name theirs."""
         self._failed: list[tuple[int, Exception]] = []
         self._fused = False
         """True if an adapter changes fused experts, which serve one adapter at a time."""
@@ -141,23 +57,23 @@ class Batch:
         self._takes = frozenset(signature(model.forward).parameters)
         self._config = model.config.get_text_config()
         kinds = frozenset(getattr(self._config, "layer_types", None) or ())
-        # Other kinds keep a state instead of columns; such models answer one at a time.
-        self._joinable = kinds <= _JOINABLE
+        self._has_columns = kinds <= _COLUMNS and "cache_params" not in self._takes
+        self._has_cache = self._config.model_type not in _CACHELESS
         self._cache = self._new_cache()
         self._mask = torch.zeros(0, 0, dtype=torch.long, device=self._device)  # (rows, columns)
 
     @property
     def busy(self) -> bool:
-        """Whether anything is left to do."""
-        return bool(self.rows or self.waiting)
+        """True if an answer is left to make."""
+        return bool(self.running or self.waiting)
 
     @property
     def adapters(self) -> set[str]:
-        """The adapters that are needed by what is left to do."""
-        return {row.adapter for row in (*self.rows, *self.waiting)}
+        """The adapters of the answers that are left to make."""
+        return {answer.adapter for answer in (*self.running, *self.waiting)}
 
     def adapt(self, model: PreTrainedModel | PeftModel) -> None:
-        """Go on with the same model after an adapter was put on it or taken off."""
+        """Continue with the same model after an adapter was put on it or taken off."""
         self.model = model.eval()
         self._active = None
         if isinstance(model, PeftModel):
@@ -168,26 +84,43 @@ class Batch:
                 layer.register_forward_pre_hook(self._name_rows, with_kwargs=True)
                 self._hooked.add(layer)
 
-    def turn(self) -> list[Piece]:
+    def switch(self, adapter: str) -> None:
+        """Switch the whole model to one adapter, or to `BASE`; answers may name others later."""
+        self._names = None
+        if not isinstance(self.model, PeftModel) or adapter == self._active:
+            return
+        if adapter == BASE:
+            self.model.base_model.disable_adapter_layers()
+        else:
+            self.model.base_model.enable_adapter_layers()
+            self.model.set_adapter(adapter)
+        self._active = adapter
+
+    def computing(self) -> torch.autocast:
+        """Return the context in which the model computes in its precision."""
+        precise = self._dtype == torch.float32
+        return torch.autocast(self._device.type, dtype=self._dtype, enabled=not precise)
+
+    def step(self) -> list[Piece]:
         """Add a token to every answer, then let waiting answers join and make their first token.
 
         After a failed step, its answers continue one by one, so that only a failing answer ends.
         """
         try:
-            return self._turn()
+            return self._step()
         except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise
         except Exception as error:
-            rows = [row for row in self.rows if not row.done]
-            if not rows:
+            answers = [answer for answer in self.running if not answer.done]
+            if not answers:
                 raise
             self.clear()
-            if len(rows) == 1:
-                self._failed.append((rows[0].id, error))
+            if len(answers) == 1:
+                self._failed.append((answers[0].id, error))
                 return []
-            for row in reversed(rows):
-                row.alone = True
-                self.waiting.appendleft(row)
+            for answer in reversed(answers):
+                answer.alone = True
+                self.waiting.appendleft(answer)
             return []
 
     def take_failed(self) -> list[tuple[int, Exception]]:
@@ -195,13 +128,26 @@ class Batch:
         failed, self._failed = self._failed, []
         return failed
 
-    def _turn(self) -> list[Piece]:
-        precise = self._dtype == torch.float32
-        autocast = torch.autocast(self._device.type, dtype=self._dtype, enabled=not precise)
-        with torch.inference_mode(), autocast:
+    def cancel(self, number: int) -> None:
+        """Give up an answer."""
+        self.waiting = deque(answer for answer in self.waiting if answer.id != number)
+        for answer in self.running:
+            answer.done = answer.done or answer.id == number
+        with torch.inference_mode():
+            self._leave()
+
+    def clear(self) -> list[int]:
+        """Give up every answer that was begun, and return their IDs."""
+        given_up = [answer.id for answer in self.running]
+        self.running = []
+        self._cache = self._new_cache()
+        return given_up
+
+    def _step(self) -> list[Piece]:
+        with torch.inference_mode(), self.computing():
             self._shrink()
-            self._part()
-            pieces = self._take(self.rows, self._step()) if self.rows else []
+            self._separate()
+            pieces = self._take(self.running, self._continue()) if self.running else []
             self._leave()
             joining = self._admit()
             if joining:
@@ -209,92 +155,72 @@ class Batch:
                 self._leave()
         return pieces
 
-    def drop(self, number: int) -> None:
-        """Give up an answer."""
-        self.waiting = deque(row for row in self.waiting if row.id != number)
-        for row in self.rows:
-            row.done = row.done or row.id == number
-        with torch.inference_mode():
-            self._leave()
-
-    def clear(self) -> list[int]:
-        """Give up every answer that was begun, and return their IDs."""
-        given_up = [row.id for row in self.rows]
-        self.rows = []
-        self._cache = self._new_cache()
-        return given_up
-
     def _new_cache(self) -> DynamicCache:
-        # Told of sliding windows, it would throw columns away, other ones in every row. The mask
+        # Told of sliding windows, it would throw columns away, other columns in every row. The mask
         # hides them anyway.
-        return DynamicCache() if self._joinable else DynamicCache(config=self._config)
+        return DynamicCache() if self._has_columns else DynamicCache(config=self._config)
 
-    def _admit(self) -> list[Row]:
-        """Take out of the queue what may join now, first come first served."""
-        joining: list[Row] = []
+    def _admit(self) -> list[ActiveAnswer]:
+        """Take answers that may join now out of the queue, in the order of their arrival."""
+        joining: list[ActiveAnswer] = []
         while self.waiting and self._fits(joining, self.waiting[0]):
             joining.append(self.waiting.popleft())
         return joining
 
     def _shrink(self) -> None:
-        """Send the newest rows back to the queue while the cache would grow too large."""
-        while len(self.rows) > 1 and len(self.rows) * (self._mask.shape[1] + 1) > _TOKENS:
-            self._send_back(self.rows[-1])
+        """Send the newest answers back to the queue while the cache would grow too large."""
+        while len(self.running) > 1 and len(self.running) * (self._mask.shape[1] + 1) > _TOKENS:
+            self._send_back(self.running[-1])
 
-    def _part(self) -> None:
-        """Send rows of other adapters back to the queue once an adapter must serve by itself."""
-        if self._fused and self.rows:
-            first = self.rows[0].adapter
-            for row in reversed([row for row in self.rows if row.adapter != first]):
-                self._send_back(row)
+    def _separate(self) -> None:
+        """Send answers of other adapters back to the queue if an adapter serves by itself."""
+        if self._fused and self.running:
+            first = self.running[0].adapter
+            for answer in reversed([one for one in self.running if one.adapter != first]):
+                self._send_back(answer)
 
-    def _send_back(self, row: Row) -> None:
-        row.done = True
+    def _send_back(self, answer: ActiveAnswer) -> None:
+        answer.done = True
         self._leave()
-        row.done = False
-        self.waiting.appendleft(row)
+        answer.done = False
+        self.waiting.appendleft(answer)
 
-    def _fits(self, joining: Sequence[Row], row: Row) -> bool:
-        every = [*self.rows, *joining, row]
+    def _fits(self, joining: Sequence[ActiveAnswer], answer: ActiveAnswer) -> bool:
+        every = [*self.running, *joining, answer]
         if len(every) == 1:
             return True
         if any(one.alone for one in every):
             return False
         if self._fused and len({one.adapter for one in every}) > 1:
             return False
-        read = (len(joining) + 1) * max(len(one.read) for one in (*joining, row))
+        read = (len(joining) + 1) * max(len(one.read) for one in (*joining, answer))
         return (
-            self._joinable
-            and len(every) <= _ROWS
+            self._has_cache
+            and (self._has_columns or not self.running)
+            and len(every) <= _ANSWERS
             and len(every) * max(one.room for one in every) <= _TOKENS
             and (not joining or read <= _PREFILL)
         )
 
-    def _step(self) -> torch.Tensor:
-        """Read every row's newest token and return what may follow it: (rows, vocabulary)."""
-        ids = torch.tensor([[row.made[-1]] for row in self.rows], device=self._device)  # (rows, 1)
+    def _continue(self) -> torch.Tensor:
+        """Read every answer's newest token and return what may follow it: (rows, vocabulary)."""
+        if not self._has_cache:
+            return self._read(self.running, self._cache)[0]
+        newest = [[answer.made[-1]] for answer in self.running]
+        ids = torch.tensor(newest, device=self._device)  # (rows, 1)
         self._mask = torch.cat([self._mask, torch.ones_like(ids)], dim=1)
         positions = self._mask.sum(dim=1, keepdim=True) - 1  # (rows, 1)
-        return self._logits(self.rows, self._cache, ids, self._mask, positions)
+        return self._logits(self.running, self._cache, ids, self._mask, positions)
 
-    def _join(self, joining: Sequence[Row]) -> torch.Tensor:
-        """Read new rows, and put them below the running ones."""
-        running, self.rows = self.rows, [*self.rows, *joining]
-        reads = [row.read for row in joining]
-        width = max(len(read) for read in reads)
-        ids = torch.zeros(len(joining), width, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for place, read in enumerate(reads):
-            ids[place, width - len(read) :] = torch.tensor(read)
-            mask[place, width - len(read) :] = 1
-        ids, mask = ids.to(self._device), mask.to(self._device)
+    def _join(self, joining: Sequence[ActiveAnswer]) -> torch.Tensor:
+        """Read new answers, and put their rows below the running ones."""
+        before, self.running = self.running, [*self.running, *joining]
         cache = self._new_cache()
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)  # (joining, width)
-        logits = self._logits(joining, cache, ids, mask, positions)
-        if not running:
+        logits, mask = self._read(joining, cache)
+        if not before:
             self._cache, self._mask = cache, mask
             return logits
-        gap = self._mask.shape[1] - width
+        gap = self._mask.shape[1] - mask.shape[1]
         ours, theirs = max(-gap, 0), max(gap, 0)
         pad = torch.nn.functional.pad
         self._mask = torch.cat([pad(self._mask, (ours, 0)), pad(mask, (theirs, 0))])
@@ -306,18 +232,42 @@ class Batch:
                     setattr(old, name, torch.cat([upper, lower]))
         return logits
 
+    def _read(
+        self, answers: Sequence[ActiveAnswer], cache: DynamicCache
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read answers from their beginning.
+
+        Returns:
+            What may follow each, (rows, vocabulary), and which columns count, (rows, columns).
+        """
+        reads = [answer.read for answer in answers]
+        width = max(len(read) for read in reads)
+        ids = torch.zeros(len(answers), width, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for place, read in enumerate(reads):
+            ids[place, width - len(read) :] = torch.tensor(read)
+            mask[place, width - len(read) :] = 1
+        ids, mask = ids.to(self._device), mask.to(self._device)
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)  # (rows, columns)
+        return self._logits(answers, cache, ids, mask, positions), mask
+
     def _leave(self) -> None:
-        """Take finished rows out, and the columns that no row needs any more."""
-        kept = [place for place, row in enumerate(self.rows) if not row.done]
-        if len(kept) == len(self.rows):
+        """Take finished answers out, and the columns that no row needs any more."""
+        kept = [place for place, answer in enumerate(self.running) if not answer.done]
+        if len(kept) == len(self.running):
             return
-        self.rows = [self.rows[place] for place in kept]
+        self.running = [self.running[place] for place in kept]
         if not kept:
             self._cache = self._new_cache()
             return
-        mask = self._mask[kept]
-        empty = int(mask.any(dim=0).int().argmax())
-        self._mask = mask[:, empty:]
+        self._mask = self._mask[kept]
+        if not self._has_columns:
+            rows = torch.tensor(kept, device=self._device)
+            for layer in self._cache.layers:
+                layer.reorder_cache(rows)
+            return
+        empty = int(self._mask.any(dim=0).int().argmax())
+        self._mask = self._mask[:, empty:]
         for layer in self._cache.layers:
             if layer.is_initialized:
                 layer.keys = layer.keys[kept, :, empty:]
@@ -325,7 +275,7 @@ class Batch:
 
     def _logits(
         self,
-        rows: Sequence[Row],
+        answers: Sequence[ActiveAnswer],
         cache: DynamicCache,
         ids: torch.Tensor,
         mask: torch.Tensor,
@@ -336,12 +286,17 @@ class Batch:
             "input_ids": ids,
             "attention_mask": mask,
             "position_ids": positions,
-            "past_key_values": cache,
-            "use_cache": True,
             "logits_to_keep": 1,
+            "use_cache": self._has_cache,
         }
+        if self._has_cache:
+            inputs |= {"past_key_values": cache, "cache_params": cache}
+        if "cache_params" in self._takes and ids.shape[1] < mask.shape[1]:
+            # A state has no columns that a mask could hide.
+            del inputs["attention_mask"]
         known = {name: value for name, value in inputs.items() if name in self._takes}
-        self._assign([row.adapter for row in rows], stay=rows is not self.rows and not self._fused)
+        stay = answers is not self.running and not self._fused
+        self._assign([answer.adapter for answer in answers], stay=stay)
         logits: torch.Tensor = self.model(**known).logits
         return logits[:, -1].float()
 
@@ -349,44 +304,40 @@ class Batch:
         """Have every row answered by its adapter.
 
         Naming the rows costs up to twice the time of a small model's step, and switching the whole
-        model costs several such steps; so it is switched only for what goes on, not for what joins.
+        model costs several such steps. So it is switched for running answers, not for joining ones.
         """
         if not isinstance(self.model, PeftModel):
             return
         alone = names[0] if len(set(names)) == 1 else None
-        if alone not in {None, self._active} and not stay:
-            if alone == BASE:
-                self.model.base_model.disable_adapter_layers()
-            else:
-                self.model.base_model.enable_adapter_layers()
-                self.model.set_adapter(alone)
-            self._active = alone
-        self._names = None if alone is not None and alone == self._active else list(names)
-        if self._names is not None and self._active == BASE:
+        if alone is not None and (alone == self._active or not stay):
+            self.switch(alone)
+            return
+        self._names = list(names)
+        if self._active == BASE:
             self.model.base_model.enable_adapter_layers()
             self._active = None
 
     def _name_rows(
         self, layer: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Tell a layer what `adapter_names` of peft's forward would, which costs far more."""
+        """Name the rows' adapters for a layer, as peft's forward does at a far higher cost."""
         del layer
         return inputs, named if self._names is None else named | {"adapter_names": self._names}
 
-    def _take(self, rows: Sequence[Row], logits: torch.Tensor) -> list[Piece]:
-        """Choose every row's next token."""
+    def _take(self, answers: Sequence[ActiveAnswer], logits: torch.Tensor) -> list[Piece]:
+        """Choose every answer's next token."""
         chosen = logits.argmax(dim=-1)  # (rows,)
-        warm = [place for place, row in enumerate(rows) if row.temperature >= COLDEST]
+        warm = [place for place, one in enumerate(answers) if one.temperature >= COLDEST]
         if warm:
-            temperatures = [[rows[place].temperature] for place in warm]
-            draws = [[rows[place].chance.random()] for place in warm]
+            temperatures = [[answers[place].temperature] for place in warm]
+            draws = [[answers[place].chance.random()] for place in warm]
             heat = torch.tensor(temperatures, dtype=torch.float64, device=logits.device)
             steps = (logits[warm].double() / heat).softmax(dim=-1).cumsum(dim=-1)
             drawn = torch.tensor(draws, dtype=torch.float64, device=logits.device) * steps[:, -1:]
             places = torch.searchsorted(steps, drawn, right=True)  # (warm, 1)
             chosen[warm] = places[:, 0].clamp(max=logits.shape[1] - 1)
         pieces = []
-        for row, token in zip(rows, chosen.tolist(), strict=True):
-            with _Blaming(row, self._failed):
-                pieces.append(row.take(token))
+        for answer, token in zip(answers, chosen.tolist(), strict=True):
+            with Blame(answer, self._failed):
+                pieces.append(answer.take(token))
         return pieces

@@ -1,54 +1,49 @@
-"""The engine's process: keeps models loaded and answers every request.
+"""The process of an engine: keeps models loaded and answers every question.
 
-`engine.LocalEngine` starts it as `python -m backends.local_gpu.inference.engine_worker DIR`, after writing
-`request.json` there. Input and output have one JSON object per line::
+`python -m backends.local_gpu.inference.engine_worker DIR`, started by `engine_process`, which has
+written `request.json` there. Input and output have one JSON object per line::
 
-    in   {"id", "model", "messages", "tools", "sampling"}    {"cancel": id}
+    in   {"id", "model", "messages", "tools", "sampling"}       answered piece by piece
+         {"id", "model", "like", "prompts", "sampling"}         answered at once, and measured
+         {"cancel": id}
     out  {"id", "text", "thinking", "tool_calls", "finish_reason", "prompt_tokens",
           "completion_tokens"}
-         {"id", "error"}    {"fatal"}
+         {"id", "completions"}    {"id", "error"}    {"fatal"}
 
-The base model is loaded once per requested precision. Adapters are added to it when first needed,
-and stay. Fully trained models are loaded separately. Answers of one network are decoded in one
-batch; networks take turns. The process ends when its input ends.
+Answers of one model are made in one batch; models take turns. The process ends when its input ends.
 """
 
-import gc
 import json
 import os
 import queue
-import random
 import shutil
 import sys
 import threading
 import traceback
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import torch
 
-from backends.contract.errors import BackendError, ModelMissing, PromptRefused, PromptTooLong
+from backends.contract.errors import BackendError, PromptTooLong
 from backends.contract.jobs import BaseModel
-from backends.local_gpu.inference.continuous_batching import BASE, Batch, Row
-from backends.local_gpu.inference.loaded_model import Network
-from backends.local_gpu.inference.streaming_text import StreamingText
-from backends.local_gpu.models.model_folders import base_folder, device, load_model, precision
-from backends.local_gpu.templates.answers import AnswerReader
-from backends.local_gpu.templates.messages import Conversation
-from backends.local_gpu.tokens.chat_tokens import Chat, load_chat
+from backends.local_gpu.inference.active_answer import Piece
+from backends.local_gpu.inference.continuous_batching import Batch
+from backends.local_gpu.inference.loaded_model import LoadedModel
+from backends.local_gpu.inference.measuring import measure
+from backends.local_gpu.inference.model_pool import ModelPool
+from backends.local_gpu.inference.questions import new_answer, refuse_far_too_long, rendered
+from backends.local_gpu.inference.trained_models import TrainedModel
+from backends.local_gpu.inference.wire import Message, describe_error, line
+from backends.local_gpu.models.model_folders import base_folder, device
+from backends.local_gpu.templates.answers import Answer
 
-Message: TypeAlias = Mapping[str, Any]
-"""One line, in or out."""
-Asked: TypeAlias = Mapping[str, Any] | None
-"""A model as `completions` describes it to its child; None is the base model."""
 Tell: TypeAlias = Callable[[Sequence[Message]], None]
 
-_OTHERS: Final = 2
-"""Networks that stay loaded beside the base model."""
+_NOTHING: Final = Piece(id=0, added=Answer(), finish_reason="length")
 
 
 def main(folder: Path) -> int:
@@ -58,257 +53,173 @@ def main(folder: Path) -> int:
     os.dup2(2, 1)
 
     def tell(messages: Sequence[Message]) -> None:
-        out.write(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
+        out.write(b"".join(map(line, messages)))
         out.flush()
 
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(folder, inbox), daemon=True).start()
     request = json.loads((folder / "request.json").read_bytes())
     try:
-        models = Models(base_folder(BaseModel(**request["base_model"])), device())
+        base = base_folder(BaseModel(**request["base_model"]))
+        pool = ModelPool(base, device(), request["room"])
+        if request["keep_base"]:
+            pool.keep_base()
     except (BackendError, torch.OutOfMemoryError) as error:
-        tell([{"fatal": _said(error)}])
+        tell([{"fatal": _described(error)}])
         return 1
-    serve(models, inbox, tell)
+    serve(pool, inbox, tell)
     return 0
 
 
-def serve(models: "Models", inbox: queue.SimpleQueue[Message], tell: Tell) -> None:
-    """Answer what comes in, for ever."""
+def serve(pool: ModelPool, inbox: queue.SimpleQueue[Message], tell: Tell) -> None:
+    """Answer what comes in; never return."""
     unplaced: deque[Message] = deque()
     while True:
-        busy = [network for network in models.networks() if network.batch.busy]
+        busy = any(loaded.batch.busy for loaded in pool.models())
         for message in _received(inbox, wait=not busy and not unplaced):
             if "cancel" in message:
                 number = message["cancel"]
-                unplaced = deque(one for one in unplaced if one["id"] != number)
-                for network in models.networks():
-                    network.batch.drop(number)
+                unplaced = deque(question for question in unplaced if question["id"] != number)
+                for loaded in pool.models():
+                    loaded.batch.cancel(number)
             else:
                 unplaced.append(message)
-        unplaced = _place(models, unplaced, tell)
-        for network in models.networks():
-            if network.batch.busy:
-                tell(_turn(network.batch))
-
-
-class Models:
-    """What is loaded."""
-
-    def __init__(self, base: Path, where: torch.device) -> None:
-        self._base = base
-        self._where = where
-        self._chats: dict[tuple[str | None, bool], Chat] = {}
-        usual = precision("auto", where)
-        # Loaded at once, so that the first question need not wait for more than itself.
-        self._usual = (base, 0, usual)
-        self._networks = OrderedDict(
-            {self._usual: Network(load_model(base, usual, where), usual, base)}
-        )
-
-    def networks(self) -> list[Network]:
-        """Return every loaded network."""
-        return list(self._networks.values())
-
-    def chat(self, asked: Asked) -> Chat:
-        """Return what turns a model's conversations into tokens, as in training."""
-        key = (None, False) if asked is None else (asked["chat_template"], asked["thinking"])
-        if key not in self._chats:
-            self._chats[key] = load_chat(self._base, key[0], thinking=key[1])
-        return self._chats[key]
-
-    def network(self, asked: Asked) -> Network | None:
-        """Return the network that a model needs, loading it if there is room.
-
-        Raises:
-            BackendError: It cannot be opened.
-        """
-        dtype = precision("auto" if asked is None else asked["dtype"], self._where)
-        folder, changed = self._base, 0
-        if asked is not None and not asked["adapter"]:
-            folder = Path(asked["folder"])
-            if not folder.exists():
-                raise ModelMissing(f"the folder of model {asked['id']} is gone: {folder}")
-            # Deleted and trained again, a model lies in the same folder.
-            changed = folder.stat().st_mtime_ns
-        key = (folder, changed, dtype)
-        if key not in self._networks:
-            if not self._make_room():
-                return None
-            self._networks[key] = Network(load_model(folder, dtype, self._where), dtype, folder)
-        self._networks.move_to_end(key)
-        return self._networks[key]
-
-    def _make_room(self) -> bool:
-        idle = [
-            key
-            for key, network in self._networks.items()
-            if key != self._usual and not network.batch.busy
-        ]
-        while len(self._networks) > _OTHERS and idle:
-            del self._networks[idle.pop(0)]
-            gc.collect()
-            if self._where.type == "cuda":
-                torch.cuda.empty_cache()
-        return len(self._networks) <= _OTHERS
+        unplaced = _place(pool, unplaced, tell)
+        for loaded in pool.models():
+            if loaded.batch.busy:
+                tell(_step(loaded.batch))
 
 
 def _read(folder: Path, inbox: queue.SimpleQueue[Message]) -> None:
-    for line in sys.stdin.buffer:
-        inbox.put(json.loads(line))
-    # Whoever asked is gone; a model may be loading or decoding right now, and for nobody.
+    for text in sys.stdin.buffer:
+        inbox.put(json.loads(text))
+    # The engine has closed or died. A model that is loading or answering does so for nobody.
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
 def _received(inbox: queue.SimpleQueue[Message], *, wait: bool) -> Iterator[Message]:
-    """Yield what has come in, after waiting for it if there is nothing else to do."""
+    """Yield the messages that have come in, after waiting for one if there is nothing else to do."""
     if wait:
         yield inbox.get()
     while not inbox.empty():
         yield inbox.get()
 
 
-def _place(models: Models, asked: deque[Message], tell: Tell) -> deque[Message]:
-    """Give questions to their networks; return those that no network has room for yet.
+def _place(pool: ModelPool, questions: deque[Message], tell: Tell) -> deque[Message]:
+    """Give questions to their models; return the questions that no model has room for yet.
 
-    Once one has to wait, later ones for networks other than the base's wait behind it, so that a
-    busy network runs dry and makes room.
+    Once a question has to wait, later questions to fully trained models wait behind it, so that a
+    busy model runs dry and makes room.
     """
     kept: deque[Message] = deque()
-    for message in asked:
-        model = message["model"]
-        if kept and model is not None and not model["adapter"]:
-            kept.append(message)
+    for question in questions:
+        model = _model(question["model"])
+        if kept and model is not None and not model.adapter:
+            kept.append(question)
             continue
         try:
-            network = models.network(model)
-            if network is None:
-                kept.append(message)
-                continue
-            row = _row(models.chat(model), network, message)
+            loaded = pool.load(model)
+            if loaded is None or ("prompts" in question and loaded.batch.busy):
+                kept.append(question)
+            elif "prompts" in question:
+                like = _model(question["like"])
+                completions = measure(pool, loaded, model, like, question)
+                tell([{"id": question["id"], "completions": list(map(asdict, completions))}])
+            else:
+                _begin(pool, loaded, model, question, tell)
         except Exception as error:  # noqa: BLE001 - one bad question must not end all the others
             traceback.print_exc()
-            tell([{"id": message["id"], "error": _said(error)}])
-            continue
-        if row.max_tokens > 0:
-            network.batch.waiting.append(row)
-            continue
-        nothing: dict[str, Any] = {"text": "", "thinking": "", "tool_calls": []}
-        nothing |= {"finish_reason": "length", "completion_tokens": 0}
-        tell([{"id": row.id, "prompt_tokens": len(row.prompt), **nothing}])
+            tell([{"id": question["id"], "error": _described(error)}])
     return kept
 
 
-def _row(chat: Chat, network: Network, message: Message) -> Row:
-    """Turn a question into tokens.
+def _model(described: Mapping[str, Any] | None) -> TrainedModel | None:
+    return None if described is None else TrainedModel(**described)
+
+
+def _begin(
+    pool: ModelPool, loaded: LoadedModel, model: TrainedModel | None, question: Message, tell: Tell
+) -> None:
+    """Let a model begin an answer.
 
     Raises:
-        PromptRefused: It is too long, or empty.
-        BackendError: Its model cannot be opened.
+        PromptRefused: The prompt is too long, or the template cannot show it.
+        BackendError: The adapter cannot be loaded.
     """
-    sampling, model = message["sampling"], message["model"]
-    conversation = {"messages": message["messages"], "tools": message["tools"]}
-    config = network.batch.model.config.get_text_config()
-    longest = getattr(config, "max_position_embeddings", None)
-    prompt, reader = _asked(chat, conversation, longest, thinking=sampling["thinking"])
-    if not prompt:
-        raise PromptRefused("the prompt has no tokens", "Say something.")
-    # An answer ends where the model's reading does, as at the hosted service.
-    room = sampling["max_tokens"] if longest is None else longest - len(prompt)
-    if room < 1:
-        said = f"the prompt has {len(prompt)} tokens; the base model reads {longest}"
-        raise PromptTooLong(said, "Shorten the prompt.")
-    adapted = model is not None and model["adapter"]
-    return Row(
-        id=message["id"],
-        prompt=prompt,
-        adapter=network.attach(model) if adapted else BASE,
-        ends=chat.stops,
-        text=StreamingText(
-            tokenizer=chat.tokenizer,
-            control=chat.silent,
-            reader=reader,
-            stop=tuple(sampling["stop"]),
-        ),
-        max_tokens=min(sampling["max_tokens"], room),
-        temperature=sampling["temperature"],
-        chance=random.Random(sampling["seed"]),  # noqa: S311 - no secret is drawn
-    )
-
-
-def _asked(
-    chat: Chat, conversation: Conversation, longest: int | None, *, thinking: bool
-) -> tuple[list[int], AnswerReader]:
-    """Return the prompt's token IDs and a reader for the answer.
-
-    Raises:
-        PromptRefused: The template cannot show the conversation, or it is far too long.
-    """
-    # By default, a model thinks if it was trained to.
-    wished = thinking or None
-    with _showing():
-        # Every answer in progress waits while a prompt is processed.
-        beyond = longest is not None and chat.is_beyond(conversation, longest)
-    if beyond:
-        said = f"the prompt has far more than the {longest} tokens that the base model reads"
-        raise PromptTooLong(said, "Shorten the prompt.")
-    with _showing():
-        prompt = chat.prompt(conversation, thinking=wished)
-        reader = chat.reader(conversation, thinking=wished)
+    chat, sampling = pool.chat(model), question["sampling"]
+    conversation = {"messages": question["messages"], "tools": question["tools"]}
+    longest = loaded.context
+    # Every answer in progress waits while a prompt is rendered.
+    refuse_far_too_long(chat, conversation, longest)
+    prompt, reader = rendered(chat, conversation, thinking=sampling["thinking"])
     if not conversation["tools"]:
         # No tools are offered, so no text is a call.
         reader.form = replace(reader.form, call=None)
-    return prompt, reader
+    # An answer ends where the model stops reading, as at the hosted service.
+    room = sampling["max_tokens"] if longest is None else longest - len(prompt)
+    if room < 1:
+        message = f"the prompt has {len(prompt)} tokens; the base model reads {longest}"
+        raise PromptTooLong(message, "Shorten the prompt.")
+    answer = new_answer(question["id"], chat, prompt, reader, loaded.attach(model), sampling)
+    answer.max_tokens = min(answer.max_tokens, room)
+    if answer.max_tokens > 0:
+        loaded.batch.waiting.append(answer)
+    else:
+        tell([_piece(replace(_NOTHING, id=answer.id, prompt_tokens=len(prompt)))])
 
 
-@contextmanager
-def _showing() -> Iterator[None]:
-    """Refuse a conversation that the chat template cannot show."""
+def _step(batch: Batch) -> list[Message]:
+    """Add a token to every answer of a model."""
     try:
-        yield
-    except BackendError as error:
-        raise PromptRefused(error.message, error.remedy) from error
-    except Exception as error:  # templates are programs, which fail in many ways
-        raise PromptRefused(
-            f"the chat template cannot show this conversation: {error!r}", "Change the messages."
-        ) from error
-
-
-def _turn(batch: Batch) -> list[Message]:
-    """Add a token to every answer of a network."""
-    try:
-        pieces = batch.turn()
+        pieces = batch.step()
     except torch.OutOfMemoryError as error:
         traceback.print_exc()
-        said = _said(error)
-        return [{"id": number, "error": said} for number in batch.clear()]
+        described = _described(error)
+        return [{"id": number, "error": described} for number in batch.clear()]
     failed: list[Message] = []
     for number, reason in batch.take_failed():
         traceback.print_exception(reason)
-        failed.append({"id": number, "error": _said(reason)})
+        failed.append({"id": number, "error": _described(reason)})
     return failed + [
-        asdict(piece)
+        _piece(piece)
         for piece in pieces
-        if piece.text or piece.thinking or piece.tool_calls or piece.finish_reason is not None
+        if piece.added != Answer() or piece.finish_reason is not None
     ]
 
 
-def _said(error: Exception) -> Message:
-    """Return an error as a line says it."""
+def _piece(piece: Piece) -> Message:
+    """Return a piece of an answer as a message."""
+    return {
+        "id": piece.id,
+        "text": piece.added.text,
+        "thinking": piece.added.thinking,
+        "tool_calls": piece.added.calls,
+        "finish_reason": piece.finish_reason,
+        "prompt_tokens": piece.prompt_tokens,
+        "completion_tokens": piece.completion_tokens,
+    }
+
+
+def _described(error: Exception) -> Message:
+    """Return any error as a message says it."""
     if isinstance(error, BackendError):
-        kind = type(error).__name__
-        return {"kind": kind, "message": error.message, "remedy": error.remedy}
+        return describe_error(error)
     if isinstance(error, torch.OutOfMemoryError):
-        message = f"out of memory while answering: {error}"
-        remedy = "Use a smaller base model, ask for less at once, or lower max_tokens."
-        return {"kind": "BackendError", "message": message, "remedy": remedy}
-    message = f"the question cannot be answered: {type(error).__name__}: {error}"
-    return {"kind": "BackendError", "message": message, "remedy": ""}
+        return describe_error(
+            BackendError(
+                f"out of memory while answering: {error}",
+                "Use a smaller base model, ask for less at once, or lower max_tokens.",
+            )
+        )
+    return describe_error(
+        BackendError(f"the question cannot be answered: {type(error).__name__}: {error}")
+    )
 
 
 if __name__ == "__main__":
     status = main(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
+    # Nothing is left to do; taking torch down in good order would hold the device for nothing.
     os._exit(status)

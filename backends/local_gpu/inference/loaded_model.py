@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from peft import PeftModel, get_peft_model, set_peft_model_state_dict
@@ -12,45 +12,62 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
 from backends.contract.errors import BackendError, ModelMissing
+from backends.local_gpu.inference.active_answer import BASE
 from backends.local_gpu.inference.continuous_batching import Batch
-from backends.local_gpu.models.adapters import WEIGHTS, read_adapter
+from backends.local_gpu.inference.trained_models import TrainedModel
+from backends.local_gpu.models.adapters import WEIGHTS, ZERO_HALVES, read_adapter
 
 _ADAPTERS: Final = 8
-"""Adapters that stay on a network; more stay only while in use."""
+"""Adapters that stay on a model; more stay only while in use."""
 
 
-class Network:
+class LoadedModel:
     """A loaded model with the adapters on it and the answers it is making."""
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype, folder: Path) -> None:
         self.batch = Batch(model, dtype)
-        self._base = folder
+        self._folder = folder
         self._adapters: OrderedDict[str, None] = OrderedDict()
 
-    def attach(self, asked: Mapping[str, Any]) -> str:
-        """Return the name of a trained adapter, putting it on the network if it is not there.
+    @property
+    def plain(self) -> PreTrainedModel:
+        """The model as transformers made it, with the active adapter within its layers."""
+        model = self.batch.model
+        return model.get_base_model() if isinstance(model, PeftModel) else model
+
+    @property
+    def context(self) -> int | None:
+        """Longest text that the model reads, if it has a limit."""
+        config = self.plain.config.get_text_config()
+        length = getattr(config, "max_position_embeddings", None)
+        return length if isinstance(length, int) else None
+
+    def attach(self, asked: TrainedModel | None) -> str:
+        """Return the name of a trained adapter, putting it on the model if it is not there.
+
+        The name is `BASE` for the base model, and for a fully trained model.
 
         Raises:
             ModelMissing: The adapter's weights are gone.
             BackendError: The weights do not fit, or do nothing.
         """
-        folder = Path(asked["folder"])
+        if asked is None or not asked.adapter:
+            return BASE
+        folder = Path(asked.folder)
         weights = folder / WEIGHTS
         if not weights.exists():
-            raise ModelMissing(
-                f"the weights of {asked['id']} are gone: {weights}", "Train it again."
-            )
+            raise ModelMissing(f"the weights of {asked.id} are gone: {weights}", "Train it again.")
         # A model that was deleted and trained again has the same ID. peft allows no dots in a name.
         file = weights.stat()
         name = f"{folder.parent.name}-{file.st_ino:x}-{file.st_mtime_ns:x}"
         if name not in self._adapters:
             self._make_room(_ADAPTERS)
             try:
-                self._load(asked, weights, name)
+                self._load(asked, folder, name)
             except _OtherExperts:
                 # An adapter that is not in use may be in the way.
                 self._make_room(1)
-                self._load(asked, weights, name)
+                self._load(asked, folder, name)
         self._adapters[name] = None
         self._adapters.move_to_end(name)
         return name
@@ -63,17 +80,16 @@ class Network:
                 self._remove(name)
                 del self._adapters[name]
 
-    def _load(self, asked: Mapping[str, Any], weights: Path, name: str) -> None:
+    def _load(self, asked: TrainedModel, folder: Path, name: str) -> None:
         try:
+            config, stored = read_adapter(folder, self._folder, self.plain)
             model = self.batch.model
-            plain = model.get_base_model() if isinstance(model, PeftModel) else model
-            config, stored = read_adapter(weights.parent, self._base, plain)
             if isinstance(model, PeftModel):
                 model.add_adapter(name, config)
             else:
                 model = get_peft_model(model, config, adapter_name=name)
             self.batch.adapt(model)
-            _check(model, stored, name, asked["id"])
+            _check(model, stored, name, asked.id)
             set_peft_model_state_dict(model, stored, adapter_name=name)
         except BackendError:
             self._remove(name)
@@ -82,13 +98,13 @@ class Network:
             self._remove(name)
             if isinstance(error, ValueError) and "must target the same" in str(error):
                 raise _OtherExperts(
-                    f"the adapter of {asked['id']} changes other parameters of the experts than "
+                    f"the adapter of {asked.id} changes other parameters of the experts than "
                     "adapters that are answering now",
                     "Ask again in a moment.",
                 ) from error
             raise BackendError(
-                f"the adapter of {asked['id']} cannot be loaded: {error}",
-                f"Train it again with `ftctl retry NAME`: its folder is damaged ({weights.parent}).",
+                f"the adapter of {asked.id} cannot be loaded: {error}",
+                f"Train it again with `ftctl retry NAME`: its folder {folder} is damaged.",
             ) from error
 
     def _remove(self, name: str) -> None:
@@ -116,7 +132,9 @@ def _take_off(model: PeftModel, name: str) -> None:
 
 def _unwrap(model: PreTrainedModel) -> None:
     """Put back the layers that peft wrapped before it failed."""
-    wrapped = [(path, one) for path, one in model.named_modules() if isinstance(one, LoraLayer)]
+    wrapped = [
+        (path, layer) for path, layer in model.named_modules() if isinstance(layer, LoraLayer)
+    ]
     for path, layer in wrapped:
         parent, _, child = path.rpartition(".")
         if isinstance(model.get_submodule(parent), LoraLayer):
@@ -143,7 +161,8 @@ def _check(model: PeftModel, stored: Mapping[str, torch.Tensor], name: str, mode
             f"(missing: {missing}, unknown: {unknown})",
             "Use the base model that it was trained from.",
         )
-    if not any(tensor.any() for key, tensor in stored.items() if ".lora_B" in key):
+    halves = (value for key, value in stored.items() if any(half in key for half in ZERO_HALVES))
+    if not any(half.any() for half in halves):
         raise BackendError(
             f"the adapter of {model_id} changes nothing on the base model",
             "Train it again with `ftctl retry NAME`.",

@@ -38,7 +38,9 @@ class StreamingText:
 
     def add(self, token: int) -> Answer:
         """Take a token and return the text that may be shown now."""
-        if self.tokenizer.id_to_token(token) in self.control:
+        written = self.tokenizer.id_to_token(token)
+        # A model may have more tokens than its tokenizer: those that are not in it have no text.
+        if written is None or written in self.control:
             return Answer()
         self._ids.append(token)
         told = len(self._ids)

@@ -1,7 +1,6 @@
 """Start a Python module as a child process, with the environment that models are computed in."""
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -82,13 +81,6 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
     }
-
-
-def exit_if_orphaned(parent: int, folder: Path) -> None:
-    """End this process and remove its folder if its parent has ended."""
-    if os.getppid() != parent:
-        shutil.rmtree(folder, ignore_errors=True)
-        os._exit(1)
 
 
 def log_tail(path: Path, lines: int = 12) -> list[str]:

@@ -1,18 +1,20 @@
 """The child process before it needs torch: wait for a device, then become the real work.
 
-`python -m backends.local_gpu.jobs.device_queue train DIR [LOCK]`, or `complete DIR PARENT`. A
-trainer outlives its parent; a completion ends with its parent. Imports the standard library only,
-so that a hundred waiting jobs need little memory. `execv` keeps the process ID and the locks, which
-the kernel releases when the process dies.
+`python -m backends.local_gpu.jobs.device_queue train DIR [LOCK]`, or `answer DIR`. A trainer
+outlives its parent; an engine ends with its input. Imports the standard library only, so that a
+hundred waiting jobs need little memory. `execv` keeps the process ID and the locks, which the
+kernel releases when the process dies.
 """
 
 import os
+import select
+import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Final
 
-from backends.local_gpu.jobs.child_process import exit_if_orphaned, python_module
+from backends.local_gpu.jobs.child_process import python_module
 from backends.local_gpu.jobs.devices import DEVICE, DeviceLock, acquire, visible_devices
 from backends.local_gpu.jobs.lock_files import hand_on, try_lock
 from backends.local_gpu.jobs.process_identity import describe
@@ -21,19 +23,18 @@ from backends.local_gpu.jobs.worker_record import read_worker, write_worker
 
 _MODULES: Final = {
     "train": "backends.local_gpu.training.train",
-    "complete": "backends.local_gpu.inference.completion_worker",
+    "answer": "backends.local_gpu.inference.engine_worker",
 }
 
 
 def main(arguments: list[str]) -> int:
-    """Wait for a device and become the trainer or the completer of a folder."""
-    role, folder, *parents = arguments[0], Path(arguments[1]).absolute(), *arguments[2:]
-    if role == "complete":
-        parent = int(parents[0])
-        held = acquire(visible_devices(os.environ), lambda: exit_if_orphaned(parent, folder))
-        _become(role, [str(folder), str(parent)], held)
+    """Wait for a device and become the trainer or the engine of a folder."""
+    role, folder, *lock_of_parent = arguments[0], Path(arguments[1]).absolute(), *arguments[2:]
+    if role == "answer":
+        held = acquire(visible_devices(os.environ), lambda: _exit_if_input_ended(folder))
+        _become(role, folder, held)
     run = RunDir(path=folder)
-    if parents:  # the parent process took the lock and handed it on
+    if lock_of_parent:
         _train(run)
         return 0
     lock = try_lock(run.lock)
@@ -51,7 +52,7 @@ def _train(run: RunDir) -> None:
     known = read_worker(run)
     starts = known.starts if known is not None else 1
     write_worker(run, describe(os.getpid(), starts, held.device))
-    _become("train", [str(run.path)], held)
+    _become("train", run.path, held)
 
 
 def _wait(run: RunDir) -> None:
@@ -67,12 +68,21 @@ def _stop_if_cancelled(run: RunDir) -> None:
         sys.exit(0)
 
 
-def _become(role: str, arguments: list[str], held: DeviceLock) -> None:
+def _exit_if_input_ended(folder: Path) -> None:
+    """End this process and remove its folder if the process that asks has closed it or died."""
+    hung_up = select.poll()
+    hung_up.register(sys.stdin, 0)
+    if hung_up.poll(0):
+        shutil.rmtree(folder, ignore_errors=True)
+        sys.exit(1)
+
+
+def _become(role: str, folder: Path, held: DeviceLock) -> None:
     hand_on(held.handle)
     environment = os.environ | {DEVICE: held.device}
     # An empty list hides every GPU from a job that was given the CPU.
     environment["CUDA_VISIBLE_DEVICES"] = "" if held.device == "cpu" else held.device
-    command = python_module(_MODULES[role], *arguments)
+    command = python_module(_MODULES[role], str(folder))
     os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
 
 

@@ -21,7 +21,7 @@ from backends.local_gpu.models.language_part import beside_language, decoder_nam
 WEIGHTS: Final = "adapter_model.safetensors"
 PREFIX: Final = "base_model.model."
 """Prefix that peft adds to the name of every layer."""
-_ZERO_HALVES: Final = ("lora_B", "lora_embedding_A")
+ZERO_HALVES: Final = ("lora_B", "lora_embedding_A")
 """Halves of an adapter that start at zero and change only by training."""
 _RESTRICTED: Final = 2
 """From this recipe on, adapters are added to the language part only."""
@@ -113,7 +113,7 @@ def _in_language_part(
 def start_values(model: peft.PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the tensors of an adapter that are zero until training changes them."""
     for name, weights in model.named_parameters():
-        if weights.requires_grad and any(half in name for half in _ZERO_HALVES):
+        if weights.requires_grad and any(half in name for half in ZERO_HALVES):
             yield name, weights
 
 

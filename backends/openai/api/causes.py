@@ -6,7 +6,8 @@ front of it. So this module inspects the body, the headers and the exception beh
 
 import re
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from html import unescape
 from http import HTTPStatus
@@ -28,7 +29,8 @@ _LOGIN: Final = (
     "로그인",
 )
 _TAGS: Final = re.compile(r"<[^<>]*>")
-_UNSEEN: Final = re.compile(r"<(script|style)\b", re.IGNORECASE)
+_UNSEEN: Final = re.compile(r"<(script|style)\b.*?(?=</\1|\Z)", re.IGNORECASE | re.DOTALL)
+"""A script or style; without an end mark, up to the end of the page."""
 _NO_SUCH_ADDRESS: Final = frozenset({404, 405, 410, 501})
 NETWORK_LOGIN: Final = 511
 """Status from networks that require a login first. It never comes from the server."""
@@ -113,7 +115,7 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
         return _login(by)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Cause(
-            what=f"is behind a gateway{by} that was asked too often",
+            what=f"is behind a gateway{by} that received too many requests",
             remedy="Wait a few minutes and run the same command again.",
         )
     if status in {401, 403, 451}:
@@ -159,17 +161,16 @@ def connection_failure(error: BaseException, way: Way) -> Failure:
         way: The way to the server.
     """
     chain = list(_chain(error))
-    names = [type(one).__name__ for one in chain]
+    names = [type(link).__name__ for link in chain]
     through = f" through the proxy {way.proxy}" if way.proxy else ""
-    for one in chain:
-        if isinstance(one, ssl.SSLError):
+    for link in chain:
+        if isinstance(link, ssl.SSLError):
             # Nothing is sent before the handshake ends; after it, a request may have been sent.
-            return _tls_failure(one, way, sent="ConnectError" not in names)
-    for kinds, describe in _NEVER_SENT:
-        if kinds & set(names):
-            reason, remedy = describe(way, through)
-            cause = Cause(what="cannot be reached", remedy=remedy)
-            return Failure(reason=reason, cause=cause, sent=False)
+            return _tls_failure(link, way, sent="ConnectError" not in names)
+    never_sent = _never_sent(set(names), way, through)
+    if never_sent is not None:
+        cause = Cause(what="cannot be reached", remedy=never_sent[1])
+        return Failure(reason=never_sent[0], cause=cause, sent=False)
     if any(name.endswith("Timeout") or name == "APITimeoutError" for name in names):
         return Failure(reason="no answer came in time")
     seen = next((name for name in names if name not in _WRAPPERS), names[-1])
@@ -180,54 +181,35 @@ def connection_failure(error: BaseException, way: Way) -> Failure:
     return Failure(reason=f"the connection broke off ({seen})")
 
 
-def _unknown_name(way: Way, through: str) -> tuple[str, str]:
-    del through
-    return (
-        f"the name {way.proxy or way.host} is not known here (DNS)",
-        "Check the host in `base_url`, and this machine's network and DNS."
-        if not way.proxy
-        else "Check HTTPS_PROXY, and this machine's network and DNS.",
-    )
+def _never_sent(names: AbstractSet[str], way: Way, through: str) -> tuple[str, str] | None:
+    """Return reason and remedy, if the exceptions' names tell that no request was sent."""
+    proxied = way.proxy is not None
+    if "gaierror" in names:
+        setting = "HTTPS_PROXY" if proxied else "the host in `base_url`"
+        return (
+            f"the name {way.proxy or way.host} is not known here (DNS)",
+            f"Check {setting}, and this machine's network and DNS.",
+        )
+    if "ProxyError" in names:
+        return (
+            f"the proxy {way.proxy or 'in between'} does not let the request through",
+            f"Check HTTPS_PROXY and its password; without a proxy for this host: NO_PROXY={way.host}",
+        )
+    if "ConnectionRefusedError" in names:
+        return (
+            f"nothing listens at {way.proxy or _place(way.url)}",
+            "Check HTTPS_PROXY, or the proxy itself."
+            if proxied
+            else "Start the server, or check host and port in `base_url`.",
+        )
+    if names & {"ConnectTimeout", "PoolTimeout"}:
+        return (
+            f"{way.host} did not take the connection{through} in time",
+            "Check the network: a firewall may drop connections. Set HTTPS_PROXY if there is a proxy.",
+        )
+    return None
 
 
-def _refused_by_proxy(way: Way, through: str) -> tuple[str, str]:
-    del through
-    return (
-        f"the proxy {way.proxy or 'in between'} does not let the request through",
-        (
-            "Check HTTPS_PROXY and its password; where no proxy is needed for this host: "
-            f"NO_PROXY={way.host}"
-        ),
-    )
-
-
-def _nothing_listens(way: Way, through: str) -> tuple[str, str]:
-    del through
-    return (
-        f"nothing listens at {way.proxy or _place(way.url)}",
-        "Check HTTPS_PROXY, or the proxy itself."
-        if way.proxy
-        else "Start the server, or check host and port in `base_url`.",
-    )
-
-
-def _no_connection_in_time(way: Way, through: str) -> tuple[str, str]:
-    return (
-        f"{way.host} did not take the connection{through} in time",
-        (
-            "Check the network: a firewall may drop such connections. Where a proxy is needed, "
-            "set HTTPS_PROXY."
-        ),
-    )
-
-
-_NEVER_SENT: Final[Sequence[tuple[frozenset[str], Callable[[Way, str], tuple[str, str]]]]] = (
-    (frozenset({"gaierror"}), _unknown_name),
-    (frozenset({"ProxyError"}), _refused_by_proxy),
-    (frozenset({"ConnectionRefusedError"}), _nothing_listens),
-    (frozenset({"ConnectTimeout", "PoolTimeout"}), _no_connection_in_time),
-)
-"""Names of exceptions that mean that no request was sent, and functions that describe them."""
 _WRAPPERS: Final = frozenset({"APIConnectionError", "APITimeoutError", "APIError"})
 
 
@@ -265,11 +247,11 @@ def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an exception and its chain of causes, each exception once."""
     seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__cause__ or one.__context__
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
 
 
 def _login(by: str) -> Cause:
@@ -295,16 +277,8 @@ def _split(url: str) -> SplitResult:
 
 
 def _visible(page: str) -> str:
-    """Return a page's text without scripts, styles and tags, in one pass."""
-    kept, at, lower = [], 0, page.lower()
-    while found := _UNSEEN.search(page, at):
-        kept.append(page[at : found.start()])
-        end = lower.find(f"</{found.group(1).lower()}", found.end())
-        if end < 0:
-            return _TAGS.sub(" ", "".join(kept))
-        at = end
-    kept.append(page[at:])
-    return _TAGS.sub(" ", "".join(kept))
+    """Return a page's text without scripts, styles and tags."""
+    return _TAGS.sub(" ", _UNSEEN.sub(" ", page))
 
 
 def _short(text: str) -> str:

@@ -43,7 +43,7 @@ def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BackendError(
             # The part before an @ may be a password.
-            f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is no address of a server",
+            f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is not the address of a server",
             "Write it like https://api.openai.com/v1, in ftctl.yaml or in OPENAI_BASE_URL.",
         )
     return url
@@ -107,10 +107,12 @@ def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
     Raises:
         BackendError: The key contains a blank, a line break or a character that is not ASCII.
     """
-    wrong = next((at for at, one in enumerate(value, start=1) if not "!" <= one <= "~"), None)
+    wrong = next(
+        (at for at, character in enumerate(value, start=1) if not "!" <= character <= "~"), None
+    )
     if wrong is not None:
         raise BackendError(
-            f"endpoint {endpoint.name}: what {variable} holds is no key: its character {wrong} of "
+            f"endpoint {endpoint.name}: the value of {variable} is not a key: its character {wrong} of "
             f"{len(value)} is a blank, a line break or no ASCII character",
             f"Set {variable} to the key alone, as the service shows it.",
         )

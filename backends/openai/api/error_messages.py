@@ -1,4 +1,4 @@
-"""What servers say when something is wrong, in words, each with what to do next. Pure."""
+"""Errors of servers as `BackendError`: each with a remedy. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -147,7 +147,7 @@ _TRAINING_TYPE: Final = (
 _INVALID: Final = frozenset({400, 403, 404, 422})
 _NO_SUCH_ADDRESS: Final = frozenset({404, 405, 410, 501})
 _FIRST: Final = 10
-"""How many places a message names."""
+"""Maximum number of places that a message names."""
 
 
 def rejection_error(error: Rejected, server: str) -> BackendError:
@@ -171,27 +171,27 @@ def job_rejection_error(error: Rejected, server: str, *, lacks_training_type: bo
         lacks_training_type: True if the server is Azure and the request names no training type.
     """
     found = rejection_error(error, server)
-    unknown = not any(one.fits(error) for one in _SAID) and not error.is_purse_empty
+    unknown = not any(known.fits(error) for known in _SAID) and not error.is_purse_empty
     if lacks_training_type and error.is_api_error and error.status in _INVALID and unknown:
         return BackendError(found.message, f"{_TRAINING_TYPE}\n{found.remedy}")
     return found
 
 
 def _meaning(error: Rejected) -> tuple[str, str]:
-    """Return problem and remedy: by the known cause, else by code and words, else by status."""
+    """Return problem and remedy by the known cause, by code and words, or by status."""
     if error.cause is not None:
         return error.cause.what, error.cause.remedy
     if error.is_purse_empty:
         return "has no credit left", _CREDIT
     if error.must_slow_down:
         asked_s = error.retry_after_s
-        return "was asked too often", (
+        return "received too many requests", (
             _SLOWER if asked_s is None else f"Run the same command again in {asked_s:.0f} s."
         )
     if _SCOPES in error.message:
         rights = _after(error.message, _SCOPES)
         return "finds rights missing in the key", f"Give the key these rights: {rights}."
-    known = next((one for one in _SAID if one.fits(error)), None)
+    known = next((entry for entry in _SAID if entry.fits(error)), None)
     if known is not None:
         return known.what, known.remedy
     if not error.is_api_error and error.status in _NO_SUCH_ADDRESS:
@@ -206,7 +206,7 @@ def _meaning(error: Rejected) -> tuple[str, str]:
 
 
 def no_answer_error(error: OutcomeUnknown, server: str) -> BackendError:
-    """Say that a server gave no usable answer to something that may be asked again."""
+    """Return the error of a request without a usable answer, which may be sent again."""
     if error.cause is not None:
         return BackendError(f"{server} {error.cause.what}: {error.reason}", error.cause.remedy)
     if not error.sent:
@@ -221,7 +221,7 @@ def no_answer_error(error: OutcomeUnknown, server: str) -> BackendError:
 
 
 def to_backend_error(error: Rejected | OutcomeUnknown, server: str) -> BackendError:
-    """Turn whatever went wrong with a call into words."""
+    """Return a failed call as an error for people."""
     return (
         rejection_error(error, server)
         if isinstance(error, Rejected)
@@ -230,7 +230,7 @@ def to_backend_error(error: Rejected | OutcomeUnknown, server: str) -> BackendEr
 
 
 def job_error(job: Body, origins: Sequence[str] = ()) -> str | None:
-    """Say why a job failed; None when it carries no error (`null`, `{}`, all null).
+    """Return why a job failed; None if it carries no error (`null`, `{}`, all null).
 
     Args:
         job: The job as the server describes it.

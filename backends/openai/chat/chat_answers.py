@@ -58,12 +58,11 @@ def split_thinking(text: str) -> tuple[str, str]:
 
     If the template ends the prompt with `<think>`, the text has only the end mark.
     """
-    start = text.lstrip()
-    if not start.startswith(_OPEN):
+    if not text.lstrip().startswith(_OPEN):
         before, mark, after = text.partition(_CLOSE)
         return (before.strip(), after.lstrip()) if mark and _OPEN not in before else ("", text)
-    thinking, _, after = start[len(_OPEN) :].partition(_CLOSE)
-    return thinking.strip(), after.lstrip()
+    thinking, answer = _certain_parts(text, is_end=True)
+    return thinking.strip(), answer
 
 
 class StreamReader:
@@ -98,7 +97,7 @@ class StreamReader:
         """
         if self._reason is None:
             raise OutcomeUnknown("the answer broke off before its end")
-        if self._splitter is not None and (rest := self._splitter.rest()) != ("", ""):
+        if self._splitter and (rest := self._splitter.feed("", is_end=True)) != ("", ""):
             yield Chunk(text=rest[1], thinking=rest[0])
         yield Chunk(
             text="",
@@ -131,42 +130,27 @@ class _Splitter:
     """Splits thinking off a streamed text."""
 
     def __init__(self) -> None:
-        self._state = "start"
-        self._held = ""
+        self._text = ""
+        self._returned = (0, 0)
 
-    def feed(self, text: str) -> tuple[str, str]:
-        """Return the thinking and the answer that are certain so far; hold the rest back."""
-        self._held += text
-        thinking = answer = ""
-        if self._state == "start":
-            start = self._held.lstrip()
-            if start.startswith(_OPEN):
-                self._state, self._held = "thinking", start[len(_OPEN) :]
-            elif not _OPEN.startswith(start):
-                self._state = "answer"
-        if self._state == "thinking":
-            thinking, mark, after = self._held.partition(_CLOSE)
-            if mark:
-                self._state, self._held = "between", after
-            else:
-                kept = _overlap(thinking, _CLOSE)
-                thinking, self._held = (
-                    thinking[: len(thinking) - kept],
-                    thinking[len(thinking) - kept :],
-                )
-        if self._state == "between":
-            self._held = self._held.lstrip()
-            self._state = "answer" if self._held else "between"
-        if self._state == "answer":
-            answer, self._held = self._held, ""
-        return thinking, answer
+    def feed(self, text: str, *, is_end: bool = False) -> tuple[str, str]:
+        """Return the thinking and the answer that a piece makes certain; hold the rest back."""
+        self._text += text
+        thinking, answer = _certain_parts(self._text, is_end=is_end)
+        new = thinking[self._returned[0] :], answer[self._returned[1] :]
+        self._returned = (len(thinking), len(answer))
+        return new
 
-    def rest(self) -> tuple[str, str]:
-        """Return the thinking and the answer that were still held back when the answer ended."""
-        held, self._held = self._held, ""
-        if self._state == "thinking":
-            return held, ""
-        return "", held if self._state == "start" else ""
+
+def _certain_parts(text: str, *, is_end: bool) -> tuple[str, str]:
+    """Return the thinking and the answer in the text so far, without what may begin a mark."""
+    start = text.lstrip()
+    if not start.startswith(_OPEN):
+        return "", "" if _OPEN.startswith(start) and not is_end else text
+    thinking, mark, after = start[len(_OPEN) :].partition(_CLOSE)
+    if not mark and not is_end:
+        thinking = thinking[: len(thinking) - _overlap(thinking, _CLOSE)]
+    return thinking, after.lstrip()
 
 
 def _overlap(text: str, mark: str) -> int:
@@ -187,7 +171,7 @@ def _parts_of(message: Mapping[str, Any]) -> tuple[str, str]:
             inner = part.get("thinking")
             thinking += _text(inner)
             if isinstance(inner, list):
-                thinking += "".join(_text(_mapping(one).get("text")) for one in inner)
+                thinking += "".join(_text(_mapping(part).get("text")) for part in inner)
     text = text or _text(message.get("refusal"))
     said = next((found for key in _THINKING if (found := _text(message.get(key)))), "")
     return text, thinking or said
@@ -195,7 +179,7 @@ def _parts_of(message: Mapping[str, Any]) -> tuple[str, str]:
 
 def _calls_of(message: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
     calls = message.get("tool_calls")
-    found = [_call(_mapping(one)) for one in calls] if isinstance(calls, list) else []
+    found = [_call(_mapping(call)) for call in calls] if isinstance(calls, list) else []
     function = _mapping(message.get("function_call"))
     if not found and function:
         found = [_call({"function": function})]

@@ -1,4 +1,4 @@
-"""Answers of models at a server: many at once, as fast as the server says it may go."""
+"""Answers of models at a server: many requests at once, within the server's rate limits."""
 
 import re
 import threading
@@ -45,7 +45,7 @@ class Base:
 
 
 class RateLimiter:
-    """Lets requests pass as the server's rate-limit headers allow. For many threads."""
+    """Holds requests as the server's rate-limit headers require. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,14 +67,14 @@ class RateLimiter:
             self._open_s = max(self._open_s, time.monotonic() + seconds)
 
     def heed(self, headers: Mapping[str, str]) -> None:
-        """Close when the headers say that nothing is left until a reset."""
+        """Hold requests until the reset, if the headers report that none is left."""
         for what in ("requests", "tokens"):
             if headers.get(f"x-ratelimit-remaining-{what}") == "0":
                 self.close_for(reset_seconds(headers.get(f"x-ratelimit-reset-{what}", "")))
 
 
 class ChatCompletions:
-    """Asks the models of one server."""
+    """Sends prompts to the models of one server."""
 
     def __init__(
         self,
@@ -123,7 +123,9 @@ class ChatCompletions:
             try:
                 # A failed request ends the others, which could keep waiting for a long time.
                 wait(futures, return_when=FIRST_EXCEPTION)
-                failed = [one for one in futures if one.done() and one.exception() is not None]
+                failed = [
+                    future for future in futures if future.done() and future.exception() is not None
+                ]
                 if failed:
                     _raise_with_number(failed[0], futures.index(failed[0]), prompts)
                 answers = [future.result() for future in futures]
@@ -245,7 +247,7 @@ class ChatCompletions:
 
     @property
     def _limit_reason(self) -> str:
-        return f"{self._server}, which limits how often it may be asked"
+        return f"{self._server}, which limits the rate of requests"
 
     def _pause_reason(self, error: Rejected | OutcomeUnknown, model: str) -> str:
         if isinstance(error, OutcomeUnknown):

@@ -23,4 +23,4 @@ class RemoteEngine:
         return self.chats.stream(self.named(model), prompt, sampling, base)
 
     def close(self) -> None:
-        """Do nothing, as the engine holds no resources."""
+        """Do nothing; the engine holds no resources."""

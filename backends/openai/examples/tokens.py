@@ -1,4 +1,4 @@
-"""Counting tokens as the service bills them, offline. Needs the package `bpe-openai`."""
+"""Token counts as the service bills them, offline. Needs the package `bpe-openai`."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ _PER_MESSAGE: Final = 3
 _PER_EXAMPLE: Final = 3
 _PER_NAME: Final = 1
 _AT_ONCE: Final = 200_000
-"""Characters; the tokenizer refuses a million."""
+"""Maximum number of characters to encode at once; the tokenizer refuses a million."""
 _ROLE_AND_CONTENT: Final = 2
 
 
@@ -57,7 +57,9 @@ def counter(model: str) -> Callable[[Mapping[str, Any]], int]:
         source = example.get("input", example)
         total = _PER_EXAMPLE + sum(map(count_message, source.get("messages", ())))
         if source is not example:
-            total += sum(count_message(one) for key in OUTPUTS for one in example.get(key, ()))
+            total += sum(
+                count_message(answer) for key in OUTPUTS for answer in example.get(key, ())
+            )
         for key in OFFERED:
             if source.get(key):
                 total += count_text(compact(source[key]))
@@ -67,7 +69,7 @@ def counter(model: str) -> Callable[[Mapping[str, Any]], int]:
 
 
 def count_file(path: Path, model: str, most: int) -> int:
-    """Count a file of examples; each counts no more than the service reads of it."""
+    """Return the tokens of a file; each example counts at most `most`, where the service cuts it."""
     count = counter(model)
     return sum(min(count(example), most) for example in _examples(path))
 

@@ -156,11 +156,14 @@ def to_progress(events: Iterable[Body]) -> Progress | None:
 def to_checkpoints(listed: Iterable[Body]) -> list[dict[str, Json]]:
     """Return the models saved during training, by step."""
     found: list[dict[str, Json]] = []
-    for one in listed:
-        model, step = one.get("fine_tuned_model_checkpoint"), _number(one.get("step_number"))
+    for checkpoint in listed:
+        model, step = (
+            checkpoint.get("fine_tuned_model_checkpoint"),
+            _number(checkpoint.get("step_number")),
+        )
         if isinstance(model, str) and model:
             found.append({"model": model, "step": None if step is None else int(step)})
-    return sorted(found, key=lambda one: int(str(one["step"] or 0)))
+    return sorted(found, key=lambda checkpoint: int(str(checkpoint["step"] or 0)))
 
 
 def result_metrics(content: bytes) -> dict[str, Json]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from backends.contract.errors import BackendError
 from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, read_pages
-from backends.openai.api.retry_policy import LONGEST_POLL_S, RetryPolicy
-from backends.openai.api.waiting import Waiting
+from backends.openai.api.retry_policy import LONGEST_POLL_S
 from backends.openai.jobs.job_matching import LocalFile
+from backends.openai.jobs.submit_context import SubmitContext
 from backends.openai.limits import UPLOAD_BYTES
 
 if TYPE_CHECKING:
@@ -71,45 +71,36 @@ def find_files(client: "Client", local: LocalFile) -> Iterator[RemoteFile]:
             yield _remote(file, uploaded=False)
 
 
-def ensure_file(
-    client: "Client", local: LocalFile, policy: RetryPolicy, waiting: Waiting, server: str
-) -> RemoteFile:
+def ensure_file(context: SubmitContext, local: LocalFile) -> RemoteFile:
     """Return the server's copy of a file, ready to train on; upload the file if there is no copy.
 
     A surplus copy costs nothing. So after an upload without an answer, search for the copy, and
     upload again if it is missing.
-
-    Args:
-        client: The server.
-        local: The file.
-        policy: Limits of waiting times.
-        waiting: Announces long waits.
-        server: The server's name in messages.
 
     Raises:
         BackendError: The server cannot read the file.
         Rejected: The server does not accept the file.
         OutcomeUnknown: The server gives no usable answer.
     """
+    client = context.client
 
     def find_or_upload() -> RemoteFile:
         copy = next(find_files(client, local), None)
         return copy or _remote(_upload(client, local), uploaded=True)
 
-    reason = f"{server} to take the file {local.path.name}"
-    file = client.repeat(find_or_upload, policy.of_uploads, lambda error: f"{reason}: {error}")
-    return _processed(client, file, policy, waiting, server)
+    reason = f"{context.server} to take the file {local.path.name}"
+    limits = context.policy.of_uploads
+    file = client.repeat(find_or_upload, limits, lambda error: f"{reason}: {error}")
+    return _processed(context, file)
 
 
 def is_unread_file(error: Rejected) -> bool:
     """Return True if a server refused a job because it has not read the job's files yet."""
     said = f"{error.code} {error.message}".lower()
-    return error.status in _INVALID and "file" in said and any(one in said for one in _UNREAD)
+    return error.status in _INVALID and "file" in said and any(mark in said for mark in _UNREAD)
 
 
-def _processed(
-    client: "Client", file: RemoteFile, policy: RetryPolicy, waiting: Waiting, server: str
-) -> RemoteFile:
+def _processed(context: SubmitContext, file: RemoteFile) -> RemoteFile:
     """Wait until the server has read a file.
 
     At some servers a file stays `uploaded`, and jobs start all the same. So after
@@ -119,6 +110,7 @@ def _processed(
     Raises:
         BackendError: The server cannot read the file, or does not finish in time.
     """
+    policy, server = context.policy, context.server
     started_s = time.monotonic()
     pause_s = policy.pause_s
     status, details = file.status, ""
@@ -133,10 +125,10 @@ def _processed(
                 "Run the same command again later: the file is not uploaded again.",
             )
         reason = f"{server} to read the file {file.id}"
-        waiting.sleep(min(pause_s, most_s - waited_s), reason, most_s=most_s)
+        context.waiting.sleep(min(pause_s, most_s - waited_s), reason, most_s=most_s)
         pause_s = min(2 * pause_s, LONGEST_POLL_S)
         try:
-            seen = client.retrieve_file(file.id)
+            seen = context.client.retrieve_file(file.id)
         except OutcomeUnknown:
             continue
         status = _status(seen)

@@ -62,12 +62,12 @@ class JobPoller:
         """
         wanted = list(dict.fromkeys(job_ids))
         fresh = time.monotonic() - self._seen_s < self._every_s
-        if fresh and all(one in self._seen for one in wanted):
-            return {one: self._seen[one] for one in wanted}
+        if fresh and all(job_id in self._seen for job_id in wanted):
+            return {job_id: self._seen[job_id] for job_id in wanted}
         found = self._few(wanted) if len(wanted) <= FEW else self._many(wanted)
         if len(found) <= _SHOWN:
             self._look_at_progress(found.values())
-        self._seen = {one: self._job(job) for one, job in found.items()}
+        self._seen = {job_id: self._job(job) for job_id, job in found.items()}
         self._seen_s = time.monotonic()
         return dict(self._seen)
 
@@ -125,9 +125,13 @@ class JobPoller:
         """Read the newest events of the running jobs whose progress is oldest."""
         now_s = time.monotonic()
         running = [str(job["id"]) for job in jobs if state_of(job) is JobState.RUNNING]
-        looked = {one: self._progress.get(one, (float("-inf"), None)) for one in running}
-        due = [one for one in running if now_s - looked[one][0] >= min(_PROGRESS_S, self._every_s)]
-        for job_id in sorted(due, key=lambda one: looked[one][0])[:FEW]:
+        looked = {job_id: self._progress.get(job_id, (float("-inf"), None)) for job_id in running}
+        due = [
+            job_id
+            for job_id in running
+            if now_s - looked[job_id][0] >= min(_PROGRESS_S, self._every_s)
+        ]
+        for job_id in sorted(due, key=lambda job_id: looked[job_id][0])[:FEW]:
             progress = looked[job_id][1]
             # Progress is optional; the events may be readable the next time.
             with suppress(Rejected, OutcomeUnknown):
@@ -157,7 +161,7 @@ class JobPoller:
 
     def _metrics(self, job: Body) -> dict[str, Json]:
         files = job.get("result_files")
-        names = [one for one in files if isinstance(one, str)] if isinstance(files, list) else []
+        names = [file for file in files if isinstance(file, str)] if isinstance(files, list) else []
         if not names:
             return {}
         metrics = result_metrics(self._client.file_content(names[0]))

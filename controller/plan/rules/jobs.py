@@ -1,7 +1,8 @@
 """Rules for a recorded open job. A job of other inputs than the wanted ones is no rule's. Pure."""
 
-from backends.contract.jobs import Job, JobState
+from backends.contract.jobs import Job
 from controller.plan.actions import Action, BlockReason, Resume, Wait
+from controller.plan.job_steps import JobStep, step_of
 from controller.plan.state import State, as_recorded
 
 
@@ -27,7 +28,7 @@ def report_missing(state: State) -> Action | None:
 def resume(state: State) -> Resume | None:
     """Let an interrupted job continue."""
     job = _wanted_job(state)
-    if job is None or job.state is not JobState.INTERRUPTED:
+    if job is None or step_of(job) is not JobStep.RESUME:
         return None
     reason = f"the worker of job {job.id} is gone; it goes on from its last checkpoint"
     return Resume(name=state.name, reason=reason, job=job)

@@ -6,6 +6,7 @@ from backends.contract.jobs import JobState
 from controller.lockfile.model import Build
 from controller.plan.actions import Adopt, Blocked, BlockReason, Train
 from controller.plan.fingerprint import diff_inputs, short_id
+from controller.plan.job_steps import joinable, next_attempt
 from controller.plan.state import State
 
 
@@ -35,7 +36,7 @@ def adopt(state: State) -> Adopt | None:
     if state.build is not None:
         return None
     found, attempt = state.overview.observed.found.get(state.target, ()), _attempt(state)
-    living = [job for job in found if job.state.is_open or job.state is JobState.SUCCEEDED]
+    living = joinable(found)
     failed = [j for j in found if j.state is JobState.FAILED and j.attempt >= attempt]
     if not (living or failed):
         return None
@@ -85,7 +86,7 @@ def train(state: State) -> Train | None:
         return None
     desired, previous = state.desired, _previous(state)
     found = state.overview.observed.found.get(state.target, ())
-    attempt = max(_attempt(state), *(job.attempt + 1 for job in found), 1)
+    attempt = next_attempt(found, _attempt(state))
     differing = diff_inputs(previous.inputs, desired.inputs) if previous else ()
     data_change = None
     if previous is not None and previous.data.train.digest != desired.data.train.digest:

@@ -112,7 +112,7 @@ def test_an_unknown_endpoint_is_named_with_those_that_are_known(tmp_path, name):
     write(tmp_path, ENDPOINTS)
     with pytest.raises(BackendError, match="no endpoint is called") as caught:
         find_endpoint(tmp_path, name)
-    assert caught.value.remedy.startswith("Known: default, eu. Add others to ftctl.yaml: ")
+    assert caught.value.remedy.startswith("Use one of: default, eu. Add others to ftctl.yaml: ")
     assert len(str(caught.value)) + len(caught.value.remedy) < 400
 
 

@@ -133,7 +133,7 @@ def test_a_model_that_is_not_here(backend, base_folder, tmp_path, prompts, model
 def test_no_prompts_need_no_child(backend, base_folder, tmp_path):
     base = backend.resolve_base_model(str(base_folder), None, tmp_path)
     assert backend.complete(base, [None, None], [], Sampling()) == [[], []]
-    assert not (tmp_path / "state" / "completions").exists()
+    assert not (tmp_path / "state" / "engines").exists()
 
 
 def test_an_answer_ends_where_the_model_stops_reading(backend, base_folder, tmp_path):
@@ -157,7 +157,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(backend, base_folder, tmp_path)
     message = r"prompt 2 has \d+ tokens \(and 1 more\); the base model reads 128"
     with pytest.raises(PromptRefused, match=message):
         backend.complete(base, [None], prompts, Sampling(max_tokens=1))
-    assert list((tmp_path / "state" / "completions").iterdir()) == []
+    assert list((tmp_path / "state" / "engines").iterdir()) == []
 
 
 @pytest.mark.slow

@@ -92,11 +92,11 @@ def test_rows_join_and_leave_a_running_batch(monkeypatch, kind, room):
     import torch  # noqa: PLC0415
     import transformers  # noqa: PLC0415
 
-    from backends.local_gpu.inference import continuous_batching  # noqa: PLC0415
+    from backends.local_gpu.inference import active_answer, continuous_batching  # noqa: PLC0415
 
     # With little room, running rows are sent back to wait and are read again.
     monkeypatch.setattr(continuous_batching, "_TOKENS", room)
-    monkeypatch.setattr(continuous_batching, "_AHEAD", 2)
+    monkeypatch.setattr(active_answer, "_AHEAD", 2)
     sizes = {
         "vocab_size": 300,
         "hidden_size": 32,
@@ -128,10 +128,10 @@ def test_rows_join_and_leave_a_running_batch(monkeypatch, kind, room):
     chance = random.Random(1)
     tokenizer = bytes_tokenizer()
     rows = [
-        continuous_batching.Row(
+        active_answer.ActiveAnswer(
             id=number,
             prompt=[chance.randrange(300) for _ in range(chance.randrange(3, 30))],
-            adapter=continuous_batching.BASE,
+            adapter=active_answer.BASE,
             ends=frozenset(),
             text=StreamingText(
                 tokenizer=tokenizer, control=frozenset(), reader=plain_reader(), stop=()
@@ -148,8 +148,8 @@ def test_rows_join_and_leave_a_running_batch(monkeypatch, kind, room):
     while coming or batch.busy:
         batch.waiting.extend(coming[:2])
         del coming[:2]
-        batch.turn()
-        batch.turn()
+        batch.step()
+        batch.step()
     for row in rows:
         ids = torch.tensor([row.prompt])
         settings = transformers.GenerationConfig(

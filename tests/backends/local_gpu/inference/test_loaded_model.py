@@ -7,6 +7,7 @@ from importlib import import_module
 import pytest
 
 from backends.contract.errors import BackendError
+from backends.local_gpu.inference.trained_models import TrainedModel
 from backends.local_gpu.templates.answers import AnswerReader
 from backends.local_gpu.templates.call_forms import Form
 
@@ -15,6 +16,18 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
 EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+
+
+def trained(name, folder):
+    return TrainedModel(
+        id=name,
+        folder=str(folder),
+        adapter=True,
+        chat_template=None,
+        thinking=False,
+        max_length=None,
+        dtype="auto",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +48,7 @@ def fresh_model():
 
 @pytest.fixture(scope="module")
 def adapters(tmp_path_factory):
-    """Write adapters of several kinds; return what the engine's child is told of each."""
+    """Write adapters of several kinds; return each as the engine's process knows it."""
     torch, peft = import_module("torch"), import_module("peft")
     made = {}
     for seed, (name, target, parameters) in enumerate(
@@ -53,7 +66,7 @@ def adapters(tmp_path_factory):
         )
         folder = tmp_path_factory.mktemp("adapters") / name / "model"
         peft.get_peft_model(fresh_model(), config).save_pretrained(folder)
-        made[name] = {"id": name, "folder": str(folder), "adapter": True}
+        made[name] = trained(name, folder)
     return made
 
 
@@ -65,9 +78,9 @@ def experts_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def network(experts_folder):
+def loaded(experts_folder):
     made = import_module("backends.local_gpu.inference.loaded_model")
-    return made.Network(fresh_model(), import_module("torch").float32, experts_folder)
+    return made.LoadedModel(fresh_model(), import_module("torch").float32, experts_folder)
 
 
 class Failing(AnswerReader):
@@ -82,15 +95,15 @@ class Failing(AnswerReader):
         return super().feed(piece)
 
 
-def put(network, tokenizer, asked, number, reader=AnswerReader):
+def put(loaded, tokenizer, asked, number, reader=AnswerReader):
     """Ask a question of an adapter; None is the base model."""
-    decode = import_module("backends.local_gpu.inference.continuous_batching")
-    row = decode.Row(
+    answers = import_module("backends.local_gpu.inference.active_answer")
+    row = answers.ActiveAnswer(
         id=number,
         prompt=[5, 6, 7, 8 + number % 2],
-        adapter=decode.BASE if asked is None else network.attach(asked),
+        adapter=loaded.attach(asked),
         ends=frozenset(),
-        text=decode.StreamingText(
+        text=answers.StreamingText(
             tokenizer=tokenizer,
             control=frozenset(),
             reader=reader(form=Form(), types={}, offered=False, opening=""),
@@ -100,96 +113,96 @@ def put(network, tokenizer, asked, number, reader=AnswerReader):
         temperature=0.0,
         chance=random.Random(0),
     )
-    network.batch.waiting.append(row)
+    loaded.batch.waiting.append(row)
     return row
 
 
-def run(network):
+def run(loaded):
     failed = []
     for _ in range(400):
-        if not network.batch.busy:
+        if not loaded.batch.busy:
             return failed
-        network.batch.turn()
-        failed += network.batch.take_failed()
+        loaded.batch.step()
+        failed += loaded.batch.take_failed()
     raise AssertionError("it does not end")
 
 
-def alone(network, tokenizer, asked, number):
-    row = put(network, tokenizer, asked, number)
-    assert run(network) == []
+def alone(loaded, tokenizer, asked, number):
+    row = put(loaded, tokenizer, asked, number)
+    assert run(loaded) == []
     return row.made
 
 
-def test_adapters_of_fused_experts_answer_beside_others(network, tokenizer, adapters):
+def test_adapters_of_fused_experts_answer_beside_others(loaded, tokenizer, adapters):
     kinds = [None, *(adapters[name] for name in ("plain", "fused", "other", "fused again"))]
-    expected = [alone(network, tokenizer, asked, number) for number, asked in enumerate(kinds)]
+    expected = [alone(loaded, tokenizer, asked, number) for number, asked in enumerate(kinds)]
     assert len({tuple(made) for made in expected}) == len(kinds)
     rows = [
-        put(network, tokenizer, asked, number)
+        put(loaded, tokenizer, asked, number)
         for _ in range(3)
         for number, asked in enumerate(kinds)
     ]
-    assert run(network) == []
+    assert run(loaded) == []
     assert [row.made for row in rows] == expected * 3
 
 
-def test_an_adapter_of_fused_experts_comes_while_others_answer(network, tokenizer, adapters):
-    plain = [alone(network, tokenizer, adapters[name], 0) for name in ("plain", "other")]
-    rows = [put(network, tokenizer, adapters[name], 0) for name in ("plain", "other")]
-    network.batch.turn()
-    network.batch.turn()
-    fused = put(network, tokenizer, adapters["fused"], 0)
-    assert run(network) == []
+def test_an_adapter_of_fused_experts_comes_while_others_answer(loaded, tokenizer, adapters):
+    plain = [alone(loaded, tokenizer, adapters[name], 0) for name in ("plain", "other")]
+    rows = [put(loaded, tokenizer, adapters[name], 0) for name in ("plain", "other")]
+    loaded.batch.step()
+    loaded.batch.step()
+    fused = put(loaded, tokenizer, adapters["fused"], 0)
+    assert run(loaded) == []
     assert [row.made for row in rows] == plain
-    assert fused.made == alone(network, tokenizer, adapters["fused"], 0)
+    assert fused.made == alone(loaded, tokenizer, adapters["fused"], 0)
 
 
-def test_other_fused_parameters_wait_until_the_first_are_idle(network, tokenizer, adapters):
-    row = put(network, tokenizer, adapters["fused"], 0)
+def test_other_fused_parameters_wait_until_the_first_are_idle(loaded, tokenizer, adapters):
+    row = put(loaded, tokenizer, adapters["fused"], 0)
     with pytest.raises(BackendError, match="other parameters of the experts"):
-        network.attach(adapters["half"])
-    assert run(network) == []
+        loaded.attach(adapters["half"])
+    assert run(loaded) == []
     assert len(row.made) == 8
-    assert alone(network, tokenizer, adapters["half"], 0) != row.made
+    assert alone(loaded, tokenizer, adapters["half"], 0) != row.made
 
 
 @pytest.mark.parametrize("before", [[], ["plain"]])
 def test_an_adapter_that_fails_halfway_leaves_no_trace(
-    network, tokenizer, adapters, before, tmp_path
+    loaded, tokenizer, adapters, before, tmp_path
 ):
-    base = alone(network, tokenizer, None, 0)
-    expected = [alone(network, tokenizer, adapters[name], 0) for name in before]
+    base = alone(loaded, tokenizer, None, 0)
+    expected = [alone(loaded, tokenizer, adapters[name], 0) for name in before]
     broken = tmp_path / "broken" / "model"
-    shutil.copytree(adapters["fused"]["folder"], broken)
+    shutil.copytree(adapters["fused"].folder, broken)
     config = broken / "adapter_config.json"
     # peft refuses this only when it has come to the experts.
     config.write_text(config.read_text().replace('"lora_dropout": 0.0', '"lora_dropout": 0.1'))
     with pytest.raises(BackendError, match="cannot be loaded"):
-        network.attach({"id": "broken", "folder": str(broken), "adapter": True})
-    assert alone(network, tokenizer, None, 0) == base
-    assert [alone(network, tokenizer, adapters[name], 0) for name in before] == expected
-    assert alone(network, tokenizer, adapters["fused"], 0) not in [base, *expected]
+        loaded.attach(trained("broken", broken))
+    assert alone(loaded, tokenizer, None, 0) == base
+    assert [alone(loaded, tokenizer, adapters[name], 0) for name in before] == expected
+    assert alone(loaded, tokenizer, adapters["fused"], 0) not in [base, *expected]
 
 
-def test_an_answer_that_breaks_ends_alone(network, tokenizer, adapters):
-    expected = [alone(network, tokenizer, asked, 0) for asked in (None, adapters["plain"])]
-    rows = [put(network, tokenizer, asked, 0) for asked in (None, adapters["plain"])]
-    put(network, tokenizer, None, 7, reader=Failing)
-    [(number, error)] = run(network)
+def test_an_answer_that_breaks_ends_alone(loaded, tokenizer, adapters):
+    expected = [alone(loaded, tokenizer, asked, 0) for asked in (None, adapters["plain"])]
+    rows = [put(loaded, tokenizer, asked, 0) for asked in (None, adapters["plain"])]
+    put(loaded, tokenizer, None, 7, reader=Failing)
+    [(number, error)] = run(loaded)
     assert (number, type(error)) == (7, ZeroDivisionError)
     assert [row.made for row in rows] == expected
 
 
-def test_a_step_that_breaks_ends_only_the_answer_that_broke_it(network, tokenizer):
-    expected = [alone(network, tokenizer, None, number) for number in (0, 1)]
-    rows = [put(network, tokenizer, None, number) for number in (0, 1)]
-    bad = put(network, tokenizer, None, 9)
+def test_a_step_that_breaks_ends_only_the_answer_that_broke_it(loaded, tokenizer):
+    expected = [alone(loaded, tokenizer, None, number) for number in (0, 1)]
+    rows = [put(loaded, tokenizer, None, number) for number in (0, 1)]
+    bad = put(loaded, tokenizer, None, 9)
 
     def breaking(*_):
-        if bad in network.batch.rows and len(bad.made) == 3:
+        if bad in loaded.batch.running and len(bad.made) == 3:
             raise RuntimeError("sizes do not match")
 
-    network.batch.model.register_forward_pre_hook(breaking)
-    [(number, error)] = run(network)
+    loaded.batch.model.register_forward_pre_hook(breaking)
+    [(number, error)] = run(loaded)
     assert (number, str(error)) == (9, "sizes do not match")
     assert [row.made for row in rows] == expected

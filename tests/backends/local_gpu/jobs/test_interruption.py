@@ -229,10 +229,10 @@ def test_a_completion_ends_with_its_caller(backend, base_folder, tmp_path):
         for number in (signal.SIGINT, signal.SIGKILL):
             arguments = [sys.executable, "-c", code, str(state), base.reference, base.identity]
             with child(arguments, stderr=subprocess.DEVNULL) as caller:
-                wait_until(lambda: any(state.glob("completions/*/log.txt")))
+                wait_until(lambda: any(state.glob("engines/*/log.txt")))
                 caller.send_signal(number)
                 caller.wait(timeout=20)
-            wait_until(lambda: not any((state / "completions").iterdir()))
+            wait_until(lambda: not any((state / "engines").iterdir()))
     finally:
         os.close(held.handle)
 

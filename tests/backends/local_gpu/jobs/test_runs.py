@@ -15,7 +15,7 @@ from backends.contract.errors import (
     PromptRefused,
     PromptTooLong,
 )
-from backends.local_gpu.inference.completions import error_of
+from backends.local_gpu.inference.wire import error_of
 from backends.local_gpu.json_files import read_lines
 
 torch = pytest.importorskip("torch")

@@ -187,7 +187,7 @@ def test_a_broken_certificate_is_not_waited_for(open_backend, server):
 def test_a_key_that_no_request_can_carry_is_named_by_its_variable(open_backend, key):
     with pytest.raises(BackendError) as caught:
         open_backend(key=key).find_jobs(["ft1:x"])
-    assert "what OPENAI_API_KEY holds is no key" in caught.value.message
+    assert "the value of OPENAI_API_KEY is not a key" in caught.value.message
     assert key not in f"{caught.value.message}{caught.value.remedy}"
 
 

@@ -78,7 +78,7 @@ def test_any_body_can_be_read(server, client, status, kind):
 STREAMS = {
     "cut": (b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n', 5000, "broke off"),
     "error": (b'data: {"error":{"message":"overloaded"}}\n\n', None, "overloaded"),
-    "no JSON": (b"data: {nope\n\n", None, "no JSON"),
+    "no JSON": (b"data: {nope\n\n", None, "not JSON"),
 }
 
 

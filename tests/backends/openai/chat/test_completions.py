@@ -124,7 +124,7 @@ def test_a_missing_model_is_named_and_a_fresh_one_is_waited_for(server, backend,
 
     with pytest.raises(ModelMissing) as caught:
         open_backend(kind="azure").complete(BASE, ["ft:gone"], prompts(1), Sampling())
-    assert caught.value.remedy.startswith("deploy it in Azure, and name the deployment in ftctl")
+    assert caught.value.remedy.startswith("Deploy it in Azure, and name the deployment in ftctl")
 
 
 def of_model(name):
