@@ -6,7 +6,7 @@ the state folder only help. Importing this needs no SDK; the first call to the s
 
 import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -31,8 +31,7 @@ from backends.openai.api.error_messages import to_backend_error
 from backends.openai.api.protocol import OutcomeUnknown, Rejected
 from backends.openai.api.retry_policy import RetryPolicy, RetrySettings
 from backends.openai.api.waiting import Waiting
-from backends.openai.chat.completions import Base, ChatCompletions
-from backends.openai.chat.remote_engine import RemoteEngine
+from backends.openai.chat.completions import ChatCompletions, RemoteEngine
 from backends.openai.estimates import estimate_job
 from backends.openai.examples.inspector import open_inspector
 from backends.openai.jobs.conversions import to_event, to_job
@@ -71,6 +70,8 @@ class OpenAIBackend:
         self._endpoint = endpoint
         self._environment = os.environ if environment is None else environment
         self._state = state / "openai"
+        self._log = SubmissionLog(self._state)
+        self._waiting = Waiting()
         self._given_policy = retry_policy
         self._retry_settings = retry_settings or RetrySettings()
 
@@ -215,13 +216,7 @@ class OpenAIBackend:
         sampling: Sampling,
     ) -> list[list[Completion]]:
         """Answer every prompt with every model."""
-        named = self._names(base_model)
-        return self._chats.complete(
-            [named(model) for model in models],
-            prompts,
-            sampling,
-            Base(name=named(None), family=base_model.reference),
-        )
+        return self._chats.complete(base_model.reference, models, prompts, sampling)
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return False only if the server is sure that the base model cannot answer."""
@@ -242,9 +237,9 @@ class OpenAIBackend:
                 _ANSWERING[key] = True
         return _ANSWERING[key]
 
-    def open_engine(self, base_model: BaseModel) -> "RemoteEngine":
+    def open_engine(self, base_model: BaseModel) -> RemoteEngine:
         """Return an engine that passes prompts to the server."""
-        return RemoteEngine(chats=self._chats, base_model=base_model, named=self._names(base_model))
+        return RemoteEngine(chats=self._chats, base=base_model.reference)
 
     def delete(self, model_id: str) -> None:
         """Delete a model."""
@@ -283,10 +278,6 @@ class OpenAIBackend:
         return f"{self._endpoint.name} ({shown_url(self._url)})"
 
     @cached_property
-    def _log(self) -> SubmissionLog:
-        return SubmissionLog(self._state)
-
-    @cached_property
     def _retry_policy(self) -> RetryPolicy:
         # A local server shows a job at once, has no other users and counts no requests.
         near = RetryPolicy(lag_s=0.0, look_s=0.0, list_s=1.0)
@@ -305,10 +296,6 @@ class OpenAIBackend:
         )
 
     @cached_property
-    def _waiting(self) -> Waiting:
-        return Waiting()
-
-    @cached_property
     def _jobs(self) -> JobList:
         return JobList(self._client, for_s=self._retry_policy.list_s)
 
@@ -319,21 +306,12 @@ class OpenAIBackend:
 
     @cached_property
     def _chats(self) -> ChatCompletions:
-        kind, url = self._endpoint.kind, self._url
-        strict = kind == "azure" or (kind == "openai" and not is_loopback(url))
+        endpoint = self._endpoint
+        near, kind = is_loopback(self._url), endpoint.kind
+        strict = kind == "azure" or (kind == "openai" and not near)
         return ChatCompletions(
-            self._client, self._server, kind, self._retry_settings, self._waiting, strict=strict
+            self._client, self._server, endpoint, self._retry_settings, self._waiting, strict=strict
         )
-
-    def _names(self, base_model: BaseModel) -> Callable[[str | None], str]:
-        """Return a function from a model to its name at the server: at Azure, its deployment."""
-        deployed = self._endpoint.deployments
-
-        def named(model: str | None) -> str:
-            name = base_model.reference if model is None else model
-            return deployed.get(name, name)
-
-        return named
 
     @contextmanager
     def _as_backend_errors(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+from backends.contract.backend import Endpoint
 from backends.contract.completions import Chunk, Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing, PromptRefused
 from backends.openai.api.error_messages import to_backend_error
@@ -32,16 +33,6 @@ _Answer = TypeVar("_Answer")
 _NOT_DEPLOYED: Final = "deploymentnotfound"
 """Azure's code for a model without a deployment."""
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
-    """The base model of the models that answer."""
-
-    name: str
-    """The base model's name at the server; at Azure, its deployment."""
-    family: str
-    """The base model's name in the spec, which shows the family."""
 
 
 class RateLimiter:
@@ -80,7 +71,7 @@ class ChatCompletions:
         self,
         client: "Client",
         server: str,
-        kind: str,
+        endpoint: Endpoint,
         settings: RetrySettings,
         waiting: Waiting,
         *,
@@ -88,7 +79,7 @@ class ChatCompletions:
     ) -> None:
         self._client = client
         self._server = server
-        self._kind = kind
+        self._endpoint = endpoint
         self._settings = settings
         self._strict = strict
         """True if the server accepts only fields of OpenAI's protocol, and splits thinking off."""
@@ -98,15 +89,19 @@ class ChatCompletions:
         self._waiting = waiting
 
     def complete(
-        self, models: Sequence[str], prompts: Sequence[Prompt], sampling: Sampling, base: Base
+        self,
+        base: str,
+        models: Sequence[str | None],
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
     ) -> list[list[Completion]]:
         """Answer every prompt with every model, in order.
 
         Args:
-            models: The models' names at the server.
+            base: The base model. If the server does not find it, waiting does not help.
+            models: The models; None is the base model.
             prompts: The prompts to answer.
             sampling: How to draw the answers.
-            base: The base model. If the server does not find it, waiting does not help.
 
         Raises:
             ModelMissing: One of the models is gone.
@@ -116,7 +111,7 @@ class ChatCompletions:
         over = threading.Event()
         with ThreadPoolExecutor(max_workers=self._settings.at_once) as pool:
             futures = [
-                pool.submit(self._complete, model, prompt, sampling, base, over)
+                pool.submit(self._complete, base, model, prompt, sampling, over)
                 for model in models
                 for prompt in prompts
             ]
@@ -136,7 +131,9 @@ class ChatCompletions:
         width = len(prompts)
         return [answers[i * width : (i + 1) * width] for i in range(len(models))]
 
-    def stream(self, model: str, prompt: Prompt, sampling: Sampling, base: Base) -> Iterator[Chunk]:
+    def stream(
+        self, base: str, model: str | None, prompt: Prompt, sampling: Sampling
+    ) -> Iterator[Chunk]:
         """Yield one answer while the server generates it.
 
         Raises:
@@ -146,38 +143,43 @@ class ChatCompletions:
         """
         self._limiter.wait(self._waiting, self._limit_reason, threading.Event())
         reader = StreamReader(splits=not self._strict)
-        request = self._request(model, prompt, sampling, base)
+        request = self._request(base, model, prompt, sampling)
         try:
             for piece in self._lightened(request, sampling, self._opened_stream):
                 yield from reader.read(piece)
             yield from reader.end()
         except (Rejected, OutcomeUnknown) as error:
-            raise self._failure(error, model) from error
+            raise self._failure(error, request["model"]) from error
 
     def _complete(
         self,
-        model: str,
+        base: str,
+        model: str | None,
         prompt: Prompt,
         sampling: Sampling,
-        base: Base,
         over: threading.Event,
     ) -> Completion:
-        request = self._request(model, prompt, sampling, base)
+        request = self._request(base, model, prompt, sampling)
         answer = self._answered(
             lambda: self._lightened(request, sampling, self._client.chat),
-            model,
+            request["model"],
             over,
-            fresh=model != base.name,
+            fresh=request["model"] != self._name(base),
         )
         return completion_of(answer, sampling.stop[MOST_STOPS:], splits=not self._strict)
 
     def _request(
-        self, model: str, prompt: Prompt, sampling: Sampling, base: Base
+        self, base: str, model: str | None, prompt: Prompt, sampling: Sampling
     ) -> dict[str, Any]:
-        request = chat_request(model, base.family, prompt, sampling, strict=self._strict)
+        name = self._name(base if model is None else model)
+        request = chat_request(name, base, prompt, sampling, strict=self._strict)
         if not self._takes_thinking and not sampling.thinking:
             request.pop(THINKING, None)
         return request
+
+    def _name(self, model: str) -> str:
+        """Return a model's name at the server: at Azure, its deployment."""
+        return self._endpoint.deployments.get(model, model)
 
     def _opened_stream(self, request: Body) -> Iterator[Body]:
         """Open a stream and read its first piece, so that a refusal is raised here."""
@@ -266,7 +268,7 @@ class ChatCompletions:
 
     def _needs_deployment(self, error: Rejected) -> bool:
         """Return True if a person has to deploy a model that the server did not find."""
-        return self._kind == "azure" or error.code.lower() == _NOT_DEPLOYED
+        return self._endpoint.kind == "azure" or error.code.lower() == _NOT_DEPLOYED
 
     def _is_listed(self, model: str) -> bool:
         try:
@@ -292,6 +294,21 @@ class ChatCompletions:
                 "Shorten the conversation." if is_too_long(error) else "Ask in another way.",
             )
         return to_backend_error(error, self._server)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEngine:
+    """Implements `Engine`: the models stay loaded at the server."""
+
+    chats: ChatCompletions
+    base: str
+
+    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
+        """Stream one answer."""
+        return self.chats.stream(self.base, model, prompt, sampling)
+
+    def close(self) -> None:
+        """Do nothing; the engine holds no resources."""
 
 
 def _raise_with_number(
