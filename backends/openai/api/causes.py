@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from backends.openai.api.protocol import NOT_THE_API, Cause, clean
+from backends.openai.api.protocol import NOT_THE_API, Cause, OutcomeUnknown, clean
 
 _LOOKED_AT: Final = 20_000
 """Maximum number of characters of a page to inspect."""
@@ -49,20 +49,6 @@ class Way:
     def host(self) -> str:
         """The server's host."""
         return urlsplit(self.url).hostname or self.url
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Meaning of an exception below the SDK."""
-
-    reason: str
-    """The observed failure."""
-    cause: Cause | None = None
-    """The cause of the failure, where it is known."""
-    sent: bool = True
-    """True if the request may have reached the server."""
-    may_pass: bool = True
-    """True if a later retry may succeed."""
 
 
 def is_page(content_type: str, text: str) -> bool:
@@ -153,7 +139,7 @@ def redirect_cause(way: Way, location: str) -> Cause:
     )
 
 
-def connection_failure(error: BaseException, way: Way) -> Failure:
+def connection_failure(error: BaseException, way: Way) -> OutcomeUnknown:
     """Return the meaning of an exception below the SDK.
 
     Args:
@@ -170,15 +156,15 @@ def connection_failure(error: BaseException, way: Way) -> Failure:
     never_sent = _never_sent(set(names), way, through)
     if never_sent is not None:
         cause = Cause(what="cannot be reached", remedy=never_sent[1])
-        return Failure(reason=never_sent[0], cause=cause, sent=False)
+        return OutcomeUnknown(never_sent[0], cause=cause, sent=False)
     if any(name.endswith("Timeout") or name == "APITimeoutError" for name in names):
-        return Failure(reason="no answer came in time")
+        return OutcomeUnknown("no answer came in time")
     seen = next((name for name in names if name not in _WRAPPERS), names[-1])
     if {"ConnectError", "UnsupportedProtocol"} & set(names):
         remedy = "Check `base_url` and the network, then run the same command again."
         cause = Cause(what="cannot be reached", remedy=remedy)
-        return Failure(reason=f"no connection{through} ({seen})", cause=cause, sent=False)
-    return Failure(reason=f"the connection broke off ({seen})")
+        return OutcomeUnknown(f"no connection{through} ({seen})", cause=cause, sent=False)
+    return OutcomeUnknown(f"the connection broke off ({seen})")
 
 
 def _never_sent(names: AbstractSet[str], way: Way, through: str) -> tuple[str, str] | None:
@@ -213,11 +199,11 @@ def _never_sent(names: AbstractSet[str], way: Way, through: str) -> tuple[str, s
 _WRAPPERS: Final = frozenset({"APIConnectionError", "APITimeoutError", "APIError"})
 
 
-def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
+def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> OutcomeUnknown:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = clean(getattr(error, "verify_message", "") or "not valid")[:_SNIPPET]
-        return Failure(
-            reason=f"the certificate of {way.host} is not trusted: {why}",
+        return OutcomeUnknown(
+            f"the certificate of {way.host} is not trusted: {why}",
             cause=Cause(
                 what="cannot be reached safely",
                 remedy=(
@@ -236,8 +222,8 @@ def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
         if seen in plain
         else "Check `base_url`, and what stands between here and the server."
     )
-    return Failure(
-        reason=f"no TLS with {way.host}: {why}",
+    return OutcomeUnknown(
+        f"no TLS with {way.host}: {why}",
         cause=Cause(what="cannot be reached", remedy=remedy),
         sent=sent,
         may_pass=seen not in plain,

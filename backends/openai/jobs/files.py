@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.contract.errors import BackendError
-from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, read_pages
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, number, read_pages
 from backends.openai.api.retry_policy import LONGEST_POLL_S
 from backends.openai.jobs.job_matching import LocalFile
 from backends.openai.jobs.submit_context import SubmitContext
@@ -172,10 +172,9 @@ def _is_copy(file: Body, local: LocalFile) -> bool:
 
 
 def _remote(file: Body, *, uploaded: bool) -> RemoteFile:
-    created = file.get("created_at")
     return RemoteFile(
         id=str(file["id"]),
-        created_s=float(created) if isinstance(created, int | float) else 0.0,
+        created_s=number(file.get("created_at")) or 0.0,
         uploaded=uploaded,
         status=_status(file),
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backends.contract.jobs import TrainRequest
-from backends.openai.api.protocol import Body, clean
+from backends.openai.api.protocol import Body, clean, mapping_in
 from backends.openai.limits import PUBLISHED
 
 FINGERPRINT: Final = "ftctl_fingerprint"
@@ -73,8 +73,7 @@ def make_suffix(name: str, tag: str, kind: str) -> str:
 
 def metadata_of(job: Body) -> Mapping[str, Any]:
     """Return a job's metadata; empty if the server keeps no metadata."""
-    metadata = job.get("metadata")
-    return metadata if isinstance(metadata, Mapping) else {}
+    return mapping_in(job, "metadata")
 
 
 def key_of(job: Body) -> tuple[str, int] | None:
@@ -153,14 +152,11 @@ def _same_model(found: str, expected: str) -> bool:
 
 def _other_method(job: Body, expected: ExpectedJob) -> str | None:
     kind = str(expected.method["type"])
-    method = job.get("method")
-    method = method if isinstance(method, Mapping) else {}
+    method = mapping_in(job, "method")
     if str(method.get("type")) not in {"None", kind}:
         return f"its method is {clean(method['type'])}, not {kind}"
-    settings = method.get(kind)
-    settings = settings if isinstance(settings, Mapping) else {}
-    found = settings.get("hyperparameters") or job.get("hyperparameters")
-    found = found if isinstance(found, Mapping) else {}
+    nested = mapping_in(method, kind, "hyperparameters")
+    found = nested or mapping_in(job, "hyperparameters")
     for name, value in expected.method[kind]["hyperparameters"].items():
         used = found.get(name)
         if value == "auto" or used in (None, "auto", value):
