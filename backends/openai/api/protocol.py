@@ -187,9 +187,6 @@ def number(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def texts(body: Body, *keys: str) -> Iterator[str]:
-    """Yield the texts among the values of some keys."""
-    for key in keys:
-        value = body.get(key)
-        if isinstance(value, str) and value:
-            yield value
+def text_of(value: object) -> str:
+    """Return a text; empty for other values."""
+    return value if isinstance(value, str) else ""

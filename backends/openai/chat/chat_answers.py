@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from backends.contract.completions import Chunk, Completion
 from backends.contract.inspector import Json
-from backends.openai.api.protocol import Body, OutcomeUnknown, mapping_in
+from backends.openai.api.protocol import Body, OutcomeUnknown, mapping_in, number, text_of
 
 _OPEN: Final = "<think>"
 _CLOSE: Final = "</think>"
@@ -69,7 +69,7 @@ class StreamReader:
     """Reads one streamed answer: its texts, its thinking, its tool calls, its end."""
 
     def __init__(self, *, splits: bool) -> None:
-        self._reason: str | None = None
+        self._reason = ""
         self._usage: Mapping[str, Any] = {}
         self._calls: dict[int, dict[str, Any]] = {}
         self._splitter = _Splitter() if splits else None
@@ -78,8 +78,7 @@ class StreamReader:
         """Yield the chunks that one piece adds to the answer."""
         self._usage = mapping_in(piece, "usage") or self._usage
         choice = first_choice(piece) or {}
-        reason = choice.get("finish_reason")
-        self._reason = reason if isinstance(reason, str) and reason else self._reason
+        self._reason = text_of(choice.get("finish_reason")) or self._reason
         delta = mapping_in(choice, "delta")
         text, thinking = _parts_of(delta)
         if self._splitter is not None:
@@ -95,7 +94,7 @@ class StreamReader:
         Raises:
             OutcomeUnknown: The answer broke off: no piece had a finish reason.
         """
-        if self._reason is None:
+        if not self._reason:
             raise OutcomeUnknown("the answer broke off before its end")
         if self._splitter and (rest := self._splitter.feed("", is_end=True)) != ("", ""):
             yield Chunk(text=rest[1], thinking=rest[0])
@@ -103,8 +102,8 @@ class StreamReader:
             text="",
             tool_calls=tuple(self._calls[index] for index in sorted(self._calls)),
             finish_reason=finish_reason(self._reason),
-            prompt_tokens=_whole(self._usage.get("prompt_tokens")),
-            completion_tokens=_whole(self._usage.get("completion_tokens")),
+            prompt_tokens=int(number(self._usage.get("prompt_tokens")) or 0),
+            completion_tokens=int(number(self._usage.get("completion_tokens")) or 0),
         )
 
     def _add_calls(self, delta: Mapping[str, Any]) -> None:
@@ -118,8 +117,8 @@ class StreamReader:
                 {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
             )
             function = mapping_in(given, "function")
-            call["id"] = call["id"] or _text(given.get("id"))
-            call["function"]["name"] += _text(function.get("name"))
+            call["id"] = call["id"] or text_of(given.get("id"))
+            call["function"]["name"] += text_of(function.get("name"))
             call["function"]["arguments"] += _arguments(function.get("arguments"))
         function = mapping_in(delta, "function_call")
         if function:
@@ -167,13 +166,13 @@ def _parts_of(message: Mapping[str, Any]) -> tuple[str, str]:
     elif isinstance(content, list):
         # Content in parts: some servers put the thinking into a part of its own.
         for part in map(mapping_in, content):
-            text += _text(part.get("text")) + _text(part.get("refusal"))
+            text += text_of(part.get("text")) + text_of(part.get("refusal"))
             inner = part.get("thinking")
-            thinking += _text(inner)
+            thinking += text_of(inner)
             if isinstance(inner, list):
-                thinking += "".join(_text(mapping_in(part).get("text")) for part in inner)
-    text = text or _text(message.get("refusal"))
-    said = next((found for key in _THINKING if (found := _text(message.get(key)))), "")
+                thinking += "".join(text_of(mapping_in(part).get("text")) for part in inner)
+    text = text or text_of(message.get("refusal"))
+    said = next((found for key in _THINKING if (found := text_of(message.get(key)))), "")
     return text, thinking or said
 
 
@@ -192,10 +191,10 @@ def _call(given: Mapping[str, Any]) -> Mapping[str, Json]:
         return dict(given)
     function = mapping_in(given, "function")
     return {
-        "id": _text(given.get("id")),
+        "id": text_of(given.get("id")),
         "type": "function",
         "function": {
-            "name": _text(function.get("name")),
+            "name": text_of(function.get("name")),
             "arguments": _arguments(function.get("arguments")),
         },
     }
@@ -206,11 +205,3 @@ def _arguments(value: object) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _whole(value: object) -> int:
-    return int(value) if isinstance(value, int | float) else 0

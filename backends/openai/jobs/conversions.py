@@ -9,9 +9,8 @@ from typing import Final
 from backends.contract.inspector import Json
 from backends.contract.jobs import Event, Job, JobResult, JobState, Progress
 from backends.openai.api.error_messages import job_error
-from backends.openai.api.protocol import Body, clean, mapping_in, number
-from backends.openai.jobs.job_matching import key_of
-from backends.openai.jobs.origin import origin_of
+from backends.openai.api.protocol import Body, clean, mapping_in, number, text_of
+from backends.openai.jobs.job_matching import key_of, origin_of
 
 _STATES: Final = {
     "validating_files": JobState.QUEUED,
@@ -49,8 +48,7 @@ def state_of(job: Body) -> JobState:
 
 def model_of(job: Body) -> str | None:
     """Return the name of the model that a job made."""
-    model = job.get("fine_tuned_model")
-    return model if isinstance(model, str) and model else None
+    return text_of(job.get("fine_tuned_model")) or None
 
 
 def to_job(
@@ -123,12 +121,11 @@ def resolved_hyperparameters(job: Body) -> dict[str, Json]:
 def to_event(event: Body) -> Event:
     """Translate one event; metrics become a readable line."""
     numbers = mapping_in(event, "data")
-    kept = {str(key): value for key, value in numbers.items() if _is_json(value)}
     message = clean(event.get("message") or "")
     if event.get("type") == "metrics" and not message:
         found = ((said, number(numbers.get(key))) for key, said in _SAID.items())
         message = " · ".join(f"{said} {value:.4g}" for said, value in found if value is not None)
-    return Event(time_s=number(event.get("created_at")) or 0.0, message=message, data=kept)
+    return Event(time_s=number(event.get("created_at")) or 0.0, message=message, data=numbers)
 
 
 def to_progress(events: Iterable[Body]) -> Progress | None:
@@ -153,11 +150,9 @@ def to_checkpoints(listed: Iterable[Body]) -> list[dict[str, Json]]:
     """Return the models saved during training, by step."""
     found: list[dict[str, Json]] = []
     for checkpoint in listed:
-        model, step = (
-            checkpoint.get("fine_tuned_model_checkpoint"),
-            number(checkpoint.get("step_number")),
-        )
-        if isinstance(model, str) and model:
+        model = text_of(checkpoint.get("fine_tuned_model_checkpoint"))
+        step = number(checkpoint.get("step_number"))
+        if model:
             found.append({"model": model, "step": None if step is None else int(step)})
     return sorted(found, key=lambda checkpoint: int(str(checkpoint["step"] or 0)))
 
@@ -208,7 +203,3 @@ def _waiting(job: Body) -> str | None:
     if status in _STILL:
         return f"{status} at the server: resume it there, or cancel it"
     return None
-
-
-def _is_json(value: object) -> bool:
-    return value is None or isinstance(value, bool | int | float | str | dict | list)

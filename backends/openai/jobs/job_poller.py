@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job, JobState, Progress
-from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, objects, read_pages
+from backends.openai.api.protocol import (
+    Body,
+    OutcomeUnknown,
+    Rejected,
+    objects,
+    read_pages,
+    text_of,
+)
 from backends.openai.jobs.conversions import (
     model_of,
     result_metrics,
@@ -161,10 +168,8 @@ class JobPoller:
 
     def _metrics(self, job: Body) -> dict[str, Json]:
         files = job.get("result_files")
-        names = [file for file in files if isinstance(file, str)] if isinstance(files, list) else []
-        if not names:
-            return {}
-        metrics = result_metrics(self._client.file_content(names[0]))
+        name = next(filter(None, map(text_of, files if isinstance(files, list) else ())), "")
+        metrics = result_metrics(self._client.file_content(name)) if name else {}
         return {"metrics": metrics} if metrics else {}
 
     def _checkpoints(self, job: Body) -> dict[str, Json]:
@@ -173,15 +178,12 @@ class JobPoller:
 
     def _shutdown(self, job: Body) -> dict[str, Json]:
         """Return the earliest announced last day of the model and of its base."""
-        dates = []
+        dates = [self._prices.shutdown_date(str(job.get("model")))]
         for model in {model_of(job), base_name(str(job.get("model")))}:
             try:
                 date = self._client.retrieve_model(str(model)).get("shutdown_date")
             except Rejected:
                 date = None
-            if isinstance(date, str) and date:
-                dates.append(date)
-        announced = self._prices.shutdown_date(str(job.get("model")))
-        if announced is not None:
-            dates.append(announced)
-        return {"shutdown_date": min(dates)} if dates else {}
+            dates.append(text_of(date))
+        known = sorted(filter(None, dates))
+        return {"shutdown_date": known[0]} if known else {}
