@@ -301,16 +301,24 @@ class OpenAIBackend:
 
     @cached_property
     def _poller(self) -> JobPoller:
-        every_s = self._retry_policy.look_s
-        return JobPoller(self._client, self._prices, self._log, self._jobs, every_s=every_s)
+        return JobPoller(
+            client=self._client,
+            prices=self._prices,
+            notes=self._log,
+            jobs=self._jobs,
+            every_s=self._retry_policy.look_s,
+        )
 
     @cached_property
     def _chats(self) -> ChatCompletions:
-        endpoint = self._endpoint
-        near, kind = is_loopback(self._url), endpoint.kind
-        strict = kind == "azure" or (kind == "openai" and not near)
+        kind, near = self._endpoint.kind, is_loopback(self._url)
         return ChatCompletions(
-            self._client, self._server, endpoint, self._retry_settings, self._waiting, strict=strict
+            client=self._client,
+            server=self._server,
+            endpoint=self._endpoint,
+            settings=self._retry_settings,
+            waiting=self._waiting,
+            strict=kind == "azure" or (kind == "openai" and not near),
         )
 
     @contextmanager
