@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from html import unescape
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
 
+from backends.openai.api.endpoints import host_of, split_url
 from backends.openai.api.protocol import NOT_THE_API, Cause, OutcomeUnknown, clean
 
 _LOOKED_AT: Final = 20_000
@@ -47,7 +47,7 @@ class Way:
     @property
     def host(self) -> str:
         """The server's host."""
-        return urlsplit(self.url).hostname or self.url
+        return host_of(self.url) or self.url
 
 
 def is_page(content_type: str, text: str) -> bool:
@@ -132,7 +132,7 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
 
 def redirect_cause(way: Way, location: str) -> Cause:
     """Return the cause of a redirect that came instead of an answer."""
-    parts = _split(location)
+    parts = split_url(location)
     place = clean(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")[:_SNIPPET]
     if parts.hostname == way.host:
         return Cause(
@@ -187,7 +187,7 @@ def _unreachable(way: Way, seen: str) -> Iterator[tuple[set[str], str, str]]:
     )
     yield (
         {"ConnectionRefusedError"},
-        f"nothing listens at {way.proxy or _place(way.url)}",
+        f"nothing listens at {way.proxy or split_url(way.url).netloc.rpartition('@')[2]}",
         "Check HTTPS_PROXY, or the proxy itself."
         if way.proxy
         else "Start the server, or check host and port in `base_url`.",
@@ -246,18 +246,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         link = link.__cause__ or link.__context__
-
-
-def _place(url: str) -> str:
-    parts = _split(url)
-    return parts.netloc.rpartition("@")[2] or url
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return urlsplit("")
 
 
 def _short(text: str) -> str:
