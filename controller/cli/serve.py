@@ -16,7 +16,7 @@ from controller.errors import FtctlError, LockHeld
 from controller.server.api.listener import HttpServer
 from controller.server.api.quiet_log import quiet_handler
 from controller.server.app import ServerContext, create_app, server_folder
-from controller.spec.settings import FILE, find_endpoint, load_settings
+from controller.spec.settings import FILE, endpoint_of, load_settings
 
 TOKEN_VARIABLE = "FTCTL_SERVE_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -45,7 +45,7 @@ def command(ctx: click.Context, host: str, port: int) -> None:
         context = ServerContext(
             project=project,
             settings=settings,
-            backend=open_backend(LOCAL, project.state, find_endpoint(project.root, "")),
+            backend=open_backend(LOCAL, project.state, endpoint_of(settings, project.root, "")),
             token=token or secrets.token_urlsafe(32),
         )
         logging.basicConfig(level=logging.WARNING, handlers=[quiet_handler()])

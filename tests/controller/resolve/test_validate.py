@@ -9,7 +9,7 @@ from backends.openai.backend import create
 from controller.errors import InvalidInput
 from controller.resolve.answers import Answers
 from controller.resolve.validate import check_spec, in_spec
-from controller.spec.load import load_specs
+from tests.specs import load_specs
 
 SPEC = """\
 backend: {backend}
