@@ -32,7 +32,7 @@ LAYERS = (
     ("backends.contract.backend", "backends.pydantic_errors"),
     ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
     ("backends.contract.faults",),
-    ("backends.contract.guarded_parts",),
+    ("backends.contract.answer_checks",),
     ("backends.contract.guarded",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu

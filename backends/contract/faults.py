@@ -18,7 +18,6 @@ from backends.contract.errors import (
     HyperparametersInvalid,
     MachineFailed,
 )
-from backends.contract.jobs import Job, JobState
 from backends.contract.value_types import misfit, shown
 
 _LONGEST: Final = 300
@@ -83,19 +82,6 @@ class Call:
         missing = [name for name in methods if not callable(getattr(answer, name, None))]
         if missing:
             raise self.wrong(f"{shown(answer)} without {', '.join(missing)}", wanted)
-
-    def expect_job(self, job: Job) -> None:
-        """Compare a job's result with its state.
-
-        Raises:
-            BackendError: Result and state contradict each other.
-        """
-        result = job.result
-        if (job.state is JobState.SUCCEEDED) != (result is not None and bool(result.model_id)):
-            raise self.wrong(
-                f"job {job.id!r} with state {job.state.value!r} and result {shown(result)}",
-                "a result with a model ID exactly when the state is 'succeeded'",
-            )
 
     def wrong(self, returned: str, wanted: str) -> BackendError:
         """Return the error for a wrong answer."""

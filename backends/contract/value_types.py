@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import chain, repeat, starmap
 from types import UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 
@@ -17,19 +18,19 @@ from backends.contract.inspector import Json
 Misfit: TypeAlias = tuple[str, str]
 """The found value and the expected type, both for people."""
 
-_NUMBERS: Final[Mapping[Hashable, tuple[type, ...]]] = {int: (int,), float: (int, float)}
-_ITERABLES: Final[Mapping[object, type | tuple[type, ...]]] = {
-    list: list,
-    tuple: tuple,
+_KINDS: Final[Mapping[object, Any]] = {
+    float: (int, float),
+    None: type(None),
     # A text is not a JSON array.
     Sequence: (list, tuple),
     frozenset: AbstractSet,
 }
+"""Classes of the values that fit a type, where it is not the type itself."""
 _PLAIN: Final = (bool, int, float, str, type(None))
 _MODULE: Final = re.compile(r"\b[\w.]+\.(?=\w)|<class '|'>")
 
 
-def misfit(value: object, wanted: Hashable) -> Misfit | None:
+def misfit(value: Any, wanted: Hashable) -> Misfit | None:  # noqa: ANN401 - compared with all types
     """Compare a value with a type; return None if it fits.
 
     Args:
@@ -42,25 +43,22 @@ def misfit(value: object, wanted: Hashable) -> Misfit | None:
     origin, parts = _shape(wanted)
     if origin in {Union, UnionType}:
         return _union_misfit(value, wanted, parts)
-    if origin is tuple and parts[-1] is not Ellipsis:
-        if not isinstance(value, tuple) or len(value) != len(parts):
-            return _mismatch(value, wanted)
-        return _first(misfit(inner, part) for inner, part in zip(value, parts, strict=True))
-    if origin in _ITERABLES:
-        if not isinstance(value, _ITERABLES[origin]) or not isinstance(value, Iterable):
-            return _mismatch(value, wanted)
-        return _first(misfit(inner, parts[0]) for inner in value)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(value, origin) or not isinstance(value, Mapping):
-            return _mismatch(value, wanted)
-        keys = _first(misfit(key, parts[0]) for key in value)
-        return keys or _first(misfit(inner, parts[1]) for inner in value.values())
     if is_dataclass(wanted) and isinstance(wanted, type):
         return _record_misfit(value, wanted)
-    kinds = _NUMBERS.get(wanted) or ((wanted,) if isinstance(wanted, type) else (type(None),))
+    kind: Any = origin or wanted
     # To Python, True is a number.
-    fits = isinstance(value, kinds) and (wanted is bool or not isinstance(value, bool))
-    return None if fits else _mismatch(value, wanted)
+    if not isinstance(value, _KINDS.get(kind, kind)) or (
+        isinstance(value, bool) and kind is not bool
+    ):
+        return _mismatch(value, wanted)
+    if origin is tuple and parts[-1] is not Ellipsis:
+        if len(value) != len(parts):
+            return _mismatch(value, wanted)
+        return _first(map(misfit, value, parts))
+    if isinstance(value, Mapping) and parts:
+        values = zip(value.values(), repeat(parts[1]))
+        return _first(starmap(misfit, chain(zip(value, repeat(parts[0])), values)))
+    return _first(misfit(inner, parts[0]) for inner in value) if parts else None
 
 
 def shown(value: object) -> str:

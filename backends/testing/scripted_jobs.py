@@ -2,49 +2,81 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 from backends.atomic_files import locked, write_atomic
 from backends.contract.jobs import Event, Job, JobResult, JobState, Progress, TrainRequest
-from backends.testing.scripts import VANISHED, Script
+from backends.testing.scripts import GOES_WELL, VANISHED, Moment, Script, raise_crash
 
 _LOCK_POLL_S: Final = 0.001
 _ENDED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def scripted(method: _Method) -> _Method:
+    """Count the calls of a method, and raise or crash in them as the test wants."""
+    name = method.__name__
+
+    @wraps(method)
+    def called(backend: "ScriptedJobs", *args: Any, **named: Any) -> Any:  # noqa: ANN401
+        with backend.calling(name):
+            return method(backend, *args, **named)
+
+    return cast("_Method", called)
+
+
+@dataclass(eq=False)
 class ScriptedJobs:
-    """The jobs below a folder.
+    """The jobs below a folder, and what happens when methods are called."""
 
-    Args:
-        folder: Folder of the file.
-        clock: Seconds since the epoch.
-    """
+    state: Path
+    """Folder for its jobs; every `ScriptedBackend` with this folder sees them."""
+    _: KW_ONLY
+    script: Script | Callable[[TrainRequest], Script] = GOES_WELL
+    """States of jobs submitted from now on, or a function that returns a script per job."""
+    raise_at: Mapping[str, Exception] = field(default_factory=dict)
+    """Errors that methods raise, by the name of the method."""
+    crash_at: Mapping[str, Moment] = field(default_factory=dict)
+    """Moments at which methods crash, by the name of the method."""
+    crash: Callable[[str], NoReturn] = raise_crash
+    """Function that crashes."""
+    clock: Callable[[], float] = time.time
+    """Seconds since the epoch."""
+    calls: Counter[str] = field(default_factory=Counter)
+    """Number of calls of each method on this object."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
-        self._folder = folder
-        self._clock = clock
-
-    def all(self) -> tuple[Job, ...]:
-        """Return every job ever submitted, oldest first."""
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Every job ever submitted, oldest first; reading them does not advance them."""
         with self._records() as records:
-            return tuple(_job(record) for record in records)
+            return tuple(map(_job, records))
 
-    def find(self, key: str, values: Iterable[str]) -> dict[str, tuple[Job, ...]]:
-        """Return the jobs whose `key` is one of some values, by value."""
-        wanted = set(values)
-        found: dict[str, tuple[Job, ...]] = {}
-        with self._records() as records:
-            for record in records:
-                value = str(record[key])
-                if value in wanted and _state(record) != VANISHED:
-                    found[value] = (*found.get(value, ()), _job(record))
-        return found
+    @property
+    def submitted(self) -> int:
+        """Number of jobs ever created, which a service would have charged for."""
+        return len(self.jobs)
 
-    def submit(self, request: TrainRequest, script: Callable[[], Script]) -> Job:
-        """Return the job of a request; continue it if it is interrupted, add it if it is new."""
+    @scripted
+    def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for these fingerprints; advances none of them."""
+        return self._find("fingerprint", fingerprints)
+
+    @scripted
+    def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Look up every job made for fine-tunes of these names; advances none of them."""
+        return self._find("name", names)
+
+    @scripted
+    def submit(self, request: TrainRequest) -> Job:
+        """Start the job of this fingerprint and attempt, or return the one that exists."""
         with self._records() as records:
             for record in records:
                 same = (record["fingerprint"], record["attempt"])
@@ -52,35 +84,36 @@ class ScriptedJobs:
                     if _state(record) == JobState.INTERRUPTED:
                         self._advance(record)
                     return _job(record)
-            return self._added(records, request, script())
+            return self._added(records, request)
 
-    def add(self, request: TrainRequest, script: Script, **facts: float) -> Job:
+    def add_job(self, request: TrainRequest, **facts: float) -> Job:
         """Add a job whether or not one exists, as a service does that never looks.
 
         Args:
             request: The request.
-            script: The states of the job.
             facts: More to store with it.
         """
         with self._records() as records:
-            job = self._added(records, request, script)
+            job = self._added(records, request)
             records[-1] |= facts
             return job
 
-    def _added(self, records: list[dict[str, Any]], request: TrainRequest, script: Script) -> Job:
+    def _added(self, records: list[dict[str, Any]], request: TrainRequest) -> Job:
+        script = self.script(request) if callable(self.script) else self.script
         record = {
             "id": f"job-{len(records) + 1}",
             "name": request.name,
             "fingerprint": request.fingerprint,
             "attempt": request.attempt,
             "origin": dict(request.origin),
-            "created_s": self._clock(),
+            "created_s": self.clock(),
             "log": [],
         }
         self._follow(record, script)
         records.append(record)
         return _job(record)
 
+    @scripted
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Return jobs by ID, each open job one step further."""
         wanted = set(job_ids)
@@ -93,12 +126,14 @@ class ScriptedJobs:
                 str(record["id"]): _job(record) for record in known if _state(record) != VANISHED
             }
 
-    def events(self, job_id: str) -> list[Event]:
-        """Return one event for each state that a job has reached."""
+    @scripted
+    def events(self, job_id: str) -> Iterator[Event]:
+        """Return an event for each state that the job has reached."""
         with self._records() as records:
             logs = [record["log"] for record in records if record["id"] == job_id]
-        return [Event(time_s=time_s, message=str(state)) for log in logs for time_s, state in log]
+        return (Event(time_s=time_s, message=str(state)) for log in logs for time_s, state in log)
 
+    @scripted
     def cancel(self, job_id: str) -> None:
         """Cancel a job; a finished job stays as it is."""
         with self._records() as records:
@@ -106,7 +141,7 @@ class ScriptedJobs:
                 if record["id"] == job_id and _state(record) not in {*_ENDED, VANISHED}:
                     self._follow(record, [JobState.CANCELLED])
 
-    def set_script(self, job_id: str, script: Script) -> None:
+    def set_script(self, job_id: str, *script: str) -> None:
         """Let a job follow another script, beginning with its first state now.
 
         Raises:
@@ -123,7 +158,7 @@ class ScriptedJobs:
         with self._records() as records:
             return {_model_id(record) for record in records if _state(record) == JobState.SUCCEEDED}
 
-    def delete(self, model_id: str) -> None:
+    def remove_model(self, model_id: str) -> None:
         """Delete a model with its job."""
         with self._records() as records:
             for record in records:
@@ -131,11 +166,35 @@ class ScriptedJobs:
                     record |= {"script": [VANISHED], "step": 0}
 
     @contextmanager
+    def calling(self, method: str) -> Iterator[None]:
+        """Count a call of a method; raise or crash as the test wants."""
+        self.calls[method] += 1
+        if method in self.raise_at:
+            raise self.raise_at[method]
+        if self.crash_at.get(method) == "before":
+            self.crash(method)
+        yield
+        if self.crash_at.get(method) == "after":
+            self.crash(method)
+
+    def _find(self, key: str, values: Iterable[str]) -> dict[str, tuple[Job, ...]]:
+        """Return the jobs whose `key` is one of some values, by value."""
+        wanted = set(values)
+        found: dict[str, tuple[Job, ...]] = {}
+        with self._records() as records:
+            for record in records:
+                value = str(record[key])
+                if value in wanted and _state(record) != VANISHED:
+                    found[value] = (*found.get(value, ()), _job(record))
+        return found
+
+    @contextmanager
     def _records(self) -> Iterator[list[dict[str, Any]]]:
         """Hold the file; write what the block changed when it ends."""
-        path = self._folder / "jobs.json"
+        folder = self.state / "scripted"
+        path = folder / "jobs.json"
         while True:
-            with locked(self._folder / "lock") as mine:
+            with locked(folder / "lock") as mine:
                 if mine:
                     before = path.read_bytes() if path.exists() else b"[]"
                     records: list[dict[str, Any]] = json.loads(before)
@@ -156,7 +215,7 @@ class ScriptedJobs:
             self._log(record)
 
     def _log(self, record: dict[str, Any]) -> None:
-        record["log"].append([self._clock(), _state(record)])
+        record["log"].append([self.clock(), _state(record)])
 
 
 def _state(record: Mapping[str, Any]) -> str:

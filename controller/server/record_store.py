@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from backends.atomic_files import sync_folder, write_atomic
 from controller.errors import FtctlError
+from controller.server.api.errors import not_found
 
 
 class Record(Protocol):
@@ -36,7 +37,7 @@ class RecordStore(Generic[R]):
     """The records in one folder. Only one process at a time may use the folder."""
 
     def __init__(self, folder: Path, kind: type[R]) -> None:
-        self._folder = folder
+        self.folder = folder
         self._adapter = TypeAdapter(kind)
         folder.mkdir(parents=True, exist_ok=True)
         read = sorted(
@@ -54,6 +55,20 @@ class RecordStore(Generic[R]):
 
     def newest(self, record_id: str) -> R:
         """Return the newest version of an existing record."""
+        return self._records[record_id]
+
+    def find(self, record_id: str, what: str) -> R:
+        """Return a record.
+
+        Args:
+            record_id: An ID as a client wrote it.
+            what: What the records are, for the error.
+
+        Raises:
+            ApiError: No record has that ID.
+        """
+        if record_id not in self._records:
+            raise not_found(what, record_id)
         return self._records[record_id]
 
     def newest_first(self) -> list[R]:
@@ -81,11 +96,11 @@ class RecordStore(Generic[R]):
     def remove(self, record_id: str) -> None:
         """Remove a record. Blocks while the disk writes."""
         self._path(record_id).unlink(missing_ok=True)
-        sync_folder(self._folder)
+        sync_folder(self.folder)
         self._records.pop(record_id, None)
 
     def _path(self, record_id: str) -> Path:
-        return self._folder / f"{record_id}.json"
+        return self.folder / f"{record_id}.json"
 
     def _read(self, path: Path) -> R:
         try:
@@ -93,4 +108,6 @@ class RecordStore(Generic[R]):
         except ValidationError as error:
             reason = error.errors(include_url=False)[0]["msg"]
             message = f"{path} is damaged, or written by a newer ftctl: {reason}"
-            raise FtctlError(message, "Move that file away: only what it names is lost.") from None
+            raise FtctlError(
+                message, "Move that file away. Only the object that it describes is lost."
+            ) from None

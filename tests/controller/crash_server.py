@@ -97,8 +97,8 @@ class Forgetful(ScriptedBackend):
         if key in mine:
             return super().submit(request)
         mine.add(key)
-        with self._call("submit"):
-            return self._jobs.add(request, self._script, usd=self.price())
+        with self.calling("submit"):
+            return self.add_job(request, usd=self.price())
 
 
 def _key(job) -> tuple[str, int]:

@@ -50,7 +50,9 @@ def trained_model(state: Path, model_id: str, base_model: BaseModel) -> TrainedM
     """
     run = run_of_model(state, model_id)
     if not (run.model / "provenance.json").exists():
-        raise ModelMissing(f"the folder of model {model_id} is gone: {run.model}", "Train it again.")
+        raise ModelMissing(
+            f"the folder of model {model_id} is gone: {run.model}", "Train it again."
+        )
     request = read_request(run)
     if request.base_model.identity != base_model.identity:
         raise BackendError(

@@ -53,78 +53,63 @@ class Client:
         # A backend has no close method; its connections end with it.
         weakref.finalize(self, self._sdk.close)
         self._long = self._sdk.with_options(timeout=_LONG_S)
+        self._jobs = self._sdk.fine_tuning.jobs.with_raw_response
+        self._files = self._sdk.files.with_raw_response
+        self._models = self._sdk.models.with_raw_response
 
     def list_jobs(self, *, limit: int, after: str | None, metadata: Mapping[str, str]) -> Body:
         """Return one page of jobs; a server may ignore the filter."""
-        return self._json(
-            lambda: self._sdk.fine_tuning.jobs.with_raw_response.list(
-                limit=limit,
-                after=after if after is not None else openai.omit,
-                metadata=dict(metadata) or openai.omit,
-            )
-        )
+        wanted = dict(metadata) or openai.omit
+        return self._json(self._jobs.list, limit=limit, after=after or openai.omit, metadata=wanted)
 
     def create_job(self, body: Body) -> Body:
         """Create a job; sent exactly once."""
         rest = {key: body[key] for key in body if key not in {"model", "training_file"}}
+        model, file = str(body["model"]), str(body["training_file"])
         return self._json(
-            lambda: self._sdk.fine_tuning.jobs.with_raw_response.create(
-                model=str(body["model"]), training_file=str(body["training_file"]), extra_body=rest
-            ),
-            _ONCE,
+            self._jobs.create, model=model, training_file=file, extra_body=rest, limits=_ONCE
         )
 
     def retrieve_job(self, job_id: str) -> Body:
         """Return one job."""
-        return self._json(lambda: self._sdk.fine_tuning.jobs.with_raw_response.retrieve(job_id))
+        return self._json(self._jobs.retrieve, job_id)
 
     def cancel_job(self, job_id: str) -> Body:
         """Ask a job to stop."""
-        return self._json(lambda: self._sdk.fine_tuning.jobs.with_raw_response.cancel(job_id))
+        return self._json(self._jobs.cancel, job_id)
 
     def pause_job(self, job_id: str) -> Body:
         """Ask a job to pause."""
-        return self._json(lambda: self._sdk.fine_tuning.jobs.with_raw_response.pause(job_id))
+        return self._json(self._jobs.pause, job_id)
 
     def resume_job(self, job_id: str) -> Body:
         """Let a paused job continue."""
-        return self._json(lambda: self._sdk.fine_tuning.jobs.with_raw_response.resume(job_id))
+        return self._json(self._jobs.resume, job_id)
 
     def list_events(self, job_id: str, *, limit: int, after: str | None) -> Body:
         """Return one page of a job's events, newest first."""
-        return self._json(
-            lambda: self._sdk.fine_tuning.jobs.with_raw_response.list_events(
-                job_id, limit=limit, after=after if after is not None else openai.omit
-            )
-        )
+        return self._json(self._jobs.list_events, job_id, limit=limit, after=after or openai.omit)
 
     def list_checkpoints(self, job_id: str) -> Body:
         """Return the models saved along the way."""
-        return self._json(
-            lambda: self._sdk.fine_tuning.jobs.checkpoints.with_raw_response.list(job_id)
-        )
+        return self._json(self._jobs.checkpoints.list, job_id)
 
     def list_files(self, *, limit: int, after: str | None) -> Body:
         """Return one page of the files for training, newest first."""
-        return self._json(
-            lambda: self._sdk.files.with_raw_response.list(
-                purpose="fine-tune",
-                limit=limit,
-                after=after if after is not None else openai.omit,
-            )
-        )
+        after_file = after or openai.omit
+        return self._json(self._files.list, purpose="fine-tune", limit=limit, after=after_file)
 
     def retrieve_file(self, file_id: str) -> Body:
         """Return a file's description."""
-        return self._json(lambda: self._sdk.files.with_raw_response.retrieve(file_id))
+        return self._json(self._files.retrieve, file_id)
 
     def file_content(self, file_id: str) -> bytes:
         """Return a file's bytes; for small files."""
-        return self._ask(lambda: self._sdk.files.with_raw_response.content(file_id)).content
+        return self._ask(lambda: self._files.content(file_id)).content
 
     def delete_file(self, file_id: str) -> Body:
         """Delete a file."""
-        return self._json(lambda: self._sdk.files.with_raw_response.delete(file_id))
+        return self._json(self._files.delete, file_id)
 
     def upload_file(self, path: Path, name: str) -> Body:
         """Upload a file under a name, streaming; sent once."""
@@ -157,11 +142,11 @@ class Client:
 
     def retrieve_model(self, model: str) -> Body:
         """Return a model's description."""
-        return self._json(lambda: self._sdk.models.with_raw_response.retrieve(model))
+        return self._json(self._models.retrieve, model)
 
     def delete_model(self, model: str) -> Body:
         """Delete a model."""
-        return self._json(lambda: self._sdk.models.with_raw_response.delete(model))
+        return self._json(self._models.delete, model)
 
     def chat(self, body: Body) -> tuple[Body, Mapping[str, str]]:
         """Return a model's answer and its headers; sent once, since the caller repeats it."""
@@ -209,9 +194,15 @@ class Client:
         """Repeat a call after failures that may pass. See `retrying.repeat`."""
         return repeat(call, limits, self._waiting, reason, may_pass=may_pass, over=over)
 
-    def _json(self, call: Callable[[], RawAnswer], limits: RetryLimits = _LIMITS) -> Body:
+    def _json(
+        self,
+        call: Callable[..., RawAnswer],
+        *given: str,
+        limits: RetryLimits = _LIMITS,
+        **named: object,
+    ) -> Body:
         with self._waiting.during(f"an answer of {self._reader.host}"):
-            return self._reader.parsed(self._ask(call, limits))
+            return self._reader.parsed(self._ask(lambda: call(*given, **named), limits))
 
     def _ask(self, call: Callable[[], RawAnswer], limits: RetryLimits = _LIMITS) -> RawAnswer:
         """Call the SDK; repeat the call after failures that may pass."""

@@ -11,8 +11,8 @@ Exceptions::
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Self, TypeAlias
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Final, TypeAlias
 
 Body: TypeAlias = Mapping[str, Any]
 """A JSON object as a server sent it, unchecked."""
@@ -49,42 +49,27 @@ class Cause:
     """The next step for a person."""
 
 
+@dataclass(eq=False)
 class Rejected(Exception):
-    """The server refused the request and created nothing.
+    """The server refused the request and created nothing."""
 
-    Attributes:
-        status: The HTTP status.
-        code: The protocol's error code, or empty.
-        message: The server's message, cleaned for people.
-        param: The request field that the error is about, or empty.
-        retry_after_s: Seconds to wait before the next attempt, if the server names a pause.
-        is_api_error: True if the answer had the protocol's error body.
-        cause: The cause, where another program than the API answered.
-    """
+    status: int
+    message: str
+    """The server's message, cleaned for people."""
+    _: KW_ONLY
+    code: str = ""
+    """The protocol's error code, or empty."""
+    param: str = ""
+    """The request field that the error is about, or empty."""
+    retry_after_s: float | None = None
+    """Seconds to wait before the next attempt, if the server names a pause."""
+    is_api_error: bool = True
+    """True if the answer had the protocol's error body."""
+    cause: Cause | None = None
+    """The cause, where another program than the API answered."""
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        code: str = "",
-        param: str = "",
-        retry_after_s: float | None = None,
-        is_api_error: bool = True,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.param = param
-        self.retry_after_s = retry_after_s
-        self.is_api_error = is_api_error
-        self.cause: Cause | None = None
-
-    def because(self, cause: Cause | None) -> Self:
-        """Return the same error with its cause."""
-        self.cause = cause
-        return self
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def is_purse_empty(self) -> bool:
@@ -106,32 +91,24 @@ class Rejected(Exception):
         return self.status == _NOT_FOUND and self.is_api_error and not of_address
 
 
+@dataclass(eq=False)
 class OutcomeUnknown(Exception):
-    """It is not known what the server did.
+    """It is not known what the server did."""
 
-    Attributes:
-        reason: The observed failure, for people.
-        sent: True if the request may have reached the server.
-        retry_after_s: Seconds to wait before the next attempt, if the server names a pause.
-        may_pass: True if a later retry may succeed.
-        cause: The cause, where it is known.
-    """
+    reason: str
+    """The observed failure, for people."""
+    _: KW_ONLY
+    sent: bool = True
+    """True if the request may have reached the server."""
+    retry_after_s: float | None = None
+    """Seconds to wait before the next attempt, if the server names a pause."""
+    may_pass: bool = True
+    """True if a later retry may succeed."""
+    cause: Cause | None = None
+    """The cause, where it is known."""
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        sent: bool = True,
-        retry_after_s: float | None = None,
-        may_pass: bool = True,
-        cause: Cause | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.sent = sent
-        self.retry_after_s = retry_after_s
-        self.may_pass = may_pass
-        self.cause = cause
+    def __str__(self) -> str:
+        return self.reason
 
 
 def clean(text: object, secret: str = "") -> str:

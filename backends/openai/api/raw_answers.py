@@ -1,10 +1,14 @@
 """Raw answers of a server: the JSON in them, or what their failure means. Needs the SDK."""
 
 import json
+import math
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Final, Protocol
 from urllib.request import getproxies, proxy_bypass
 
+import httpx2
 import openai
 
 from backends.openai.api.causes import (
@@ -17,7 +21,6 @@ from backends.openai.api.causes import (
     snippet,
 )
 from backends.openai.api.endpoints import host_of, shown_url
-from backends.openai.api.error_answers import retry_after, said_in
 from backends.openai.api.protocol import NOT_THE_API, Body, OutcomeUnknown, Rejected, clean
 
 _CONFLICTS: Final = frozenset({408, 409})
@@ -26,26 +29,6 @@ _OF_ANSWERS: Final = frozenset({"id", "object", "data", "choices"})
 """Keys of which every API answer has at least one; a failed job also has an `error`."""
 _KEEPS_METHOD: Final = frozenset({307, 308})
 _READS: Final = frozenset({"GET", "HEAD"})
-
-
-class _Request(Protocol):
-    """The part of a request that this module reads."""
-
-    @property
-    def method(self) -> str: ...
-
-
-class _Response(Protocol):
-    """The part of a redirect response that this module reads."""
-
-    @property
-    def status_code(self) -> int: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    @property
-    def request(self) -> _Request: ...
-    @property
-    def has_redirect_location(self) -> bool: ...
 
 
 class RawAnswer(Protocol):
@@ -93,7 +76,7 @@ class AnswerReader:
         error = parsed.get("error")
         if error and not parsed.keys() & _OF_ANSWERS:
             # Some gateways report an error with a success status.
-            raise OutcomeUnknown(f"an error with HTTP 200: {self.clean(said_in(error) or error)}")
+            raise OutcomeUnknown(f"an error with HTTP 200: {self.clean(_said_in(error) or error)}")
         return parsed
 
     def require_no_page(self, raw: RawAnswer) -> None:
@@ -107,7 +90,7 @@ class AnswerReader:
             cause = page_cause(200, raw.headers, raw.text, self._way)
             raise OutcomeUnknown(f"a web page: {self._snippet(raw.text)}", cause=cause)
 
-    def refuse_redirect(self, response: _Response) -> None:
+    def refuse_redirect(self, response: httpx2.Response) -> None:
         """Refuse a redirect to another host, or a redirect that turns a change into a read.
 
         Raises:
@@ -123,7 +106,7 @@ class AnswerReader:
             return
         cause = redirect_cause(self._way, location)
         if elsewhere or status in _KEEPS_METHOD:
-            raise Rejected(status, "a redirect", is_api_error=False).because(cause)
+            raise Rejected(status, "a redirect", is_api_error=False, cause=cause)
         raise OutcomeUnknown(f"a redirect (HTTP {status})", may_pass=False, cause=cause)
 
     def failure(self, error: openai.APIError) -> Rejected | OutcomeUnknown:
@@ -137,9 +120,9 @@ class AnswerReader:
         headers = error.response.headers
         body = error.body if isinstance(error.body, Mapping) else {}
         page = is_page(headers.get("content-type", ""), text) and "message" not in body
-        said = self._snippet(text) if page else self.clean(said_in(error.body) or text)
+        said = self._snippet(text) if page else self.clean(_said_in(error.body) or text)
         said = said or "no message"
-        retry_after_s = retry_after(headers)
+        retry_after_s = _retry_after(headers)
         cause = page_cause(status, headers, text, self._way) if page else None
         if status == NETWORK_LOGIN:
             cause = page_cause(status, headers, text, self._way)
@@ -152,7 +135,8 @@ class AnswerReader:
             param=self.clean(body.get("param") or ""),
             retry_after_s=retry_after_s,
             is_api_error="message" in body,
-        ).because(cause)
+            cause=cause,
+        )
 
     def _snippet(self, page: str) -> str:
         return self.clean(snippet(page.replace(self._secret, "***")))
@@ -170,3 +154,33 @@ def _proxy(url: str) -> str | None:
     proxies = getproxies()
     proxy = proxies.get(url.partition(":")[0].lower()) or proxies.get("all")
     return None if proxy is None else proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
+
+
+def _said_in(body: object) -> object:
+    """Return the message of an error body, in the protocol's form or in another usual form."""
+    if isinstance(body, str):
+        return body
+    given = body if isinstance(body, Mapping) else {}
+    for key in ("message", "detail", "error_description", "title", "error"):
+        value = given.get(key)
+        if isinstance(value, str) and value:
+            return value
+        if value:
+            return json.dumps(value, ensure_ascii=False)
+    return None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the pause that a server requests: in milliseconds, in seconds, or until a date."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name, "")
+        try:
+            seconds = float(text) * unit
+        except ValueError:
+            try:
+                seconds = max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+            except (ValueError, OverflowError):
+                continue
+        if 0 <= seconds < math.inf:
+            return seconds
+    return None

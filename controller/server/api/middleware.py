@@ -63,11 +63,10 @@ class RequestMiddleware:
         # The scheme is case-insensitive, by RFC 9110.
         same = secrets.compare_digest(token.strip().encode(errors="replace"), self._token)
         if not same or kind.lower() != "bearer":
-            message = (
-                "Incorrect API key provided. The server printed one, or has FTCTL_SERVE_TOKEN."
-            )
-            if not given:
-                message = "You didn't provide an API key: Authorization: Bearer TOKEN"
+            message = "You didn't provide an API key. Send it as Authorization: Bearer KEY."
+            if given:
+                used = "Use the key that the server printed, or the value of its FTCTL_SERVE_TOKEN."
+                message = f"Incorrect API key provided. {used}"
             return ApiError(401, "invalid_api_key", message)
         return self.ending.refusal() if self.ending.begun else None
 
@@ -136,7 +135,7 @@ class _Body:
             self.over = not message.get("more_body", False)
             return message
         self._late = waiting.cancelled_caught
-        raise ApiError(408, "request_timeout", "The request's body came too slowly.")
+        raise ApiError(408, "request_timeout", "The request's body arrived too slowly.")
 
     async def drain(self) -> None:
         """Read the rest of a refused body, up to `DRAIN_BYTES`."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-import anyio
+from anyio.to_thread import run_sync
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from controller.server.api.errors import ApiError, invalid, too_large
+from controller.server.api.errors import ApiError, invalid, missing, too_large
 
 FLUSH_BYTES = 1 << 20
 """Bytes kept in memory before a thread hashes and writes them."""
@@ -54,31 +54,21 @@ async def receive_form(request: Request, name: str, target: Path, limit: int) ->
     form = _Form(name=name, limit=limit)
     sha256 = hashlib.sha256()
     try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": form.on_part_begin,
-                "on_header_field": form.on_header_field,
-                "on_header_value": form.on_header_value,
-                "on_header_end": form.on_header_end,
-                "on_headers_finished": form.on_headers_finished,
-                "on_part_data": form.on_part_data,
-                "on_end": form.on_end,
-            },
-        )
+        parser = form.parser(boundary)
         with target.open("wb") as file:
             async for chunk in request.stream():
                 parser.write(chunk)
                 if len(form.pending) >= FLUSH_BYTES:
-                    await anyio.to_thread.run_sync(_flush, form.take(), file, sha256)
+                    await run_sync(_write, form.take(), file, sha256)
             parser.finalize()
-            await anyio.to_thread.run_sync(_finish, form.take(), file, sha256)
+            await run_sync(_write, form.take(), file, sha256)
+            await run_sync(os.fsync, file.fileno())
     except FormParserError as error:
         raise invalid(f"The body is not valid multipart/form-data: {error}", None, None) from None
     if not form.complete:
         raise invalid("The body ends in the middle of the form.", None, None)
     if form.filename is None:
-        raise invalid(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
+        raise missing(name)
     return Received(
         fields={key: bytes(value).decode(errors="replace") for key, value in form.fields.items()},
         filename=safe_filename(form.filename),
@@ -93,15 +83,10 @@ def safe_filename(filename: str) -> str:
     return "".join(c for c in name if c.isprintable())[:NAME_CHARACTERS] or "file"
 
 
-def _flush(data: bytes, file: BinaryIO, sha256: "hashlib._Hash") -> None:
+def _write(data: bytes, file: BinaryIO, sha256: "hashlib._Hash") -> None:
     sha256.update(data)
     file.write(data)
-
-
-def _finish(data: bytes, file: BinaryIO, sha256: "hashlib._Hash") -> None:
-    _flush(data, file, sha256)
     file.flush()
-    os.fsync(file.fileno())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,7 +105,21 @@ class _Form:
     _value: bytearray = field(default_factory=bytearray)
     _disposition: bytes = b""
     _field: bytearray | None = None
-    _in_file: bool = False
+    """The field that the current part is; None for the file."""
+
+    def parser(self, boundary: bytes) -> MultipartParser:
+        """Return a parser that reports what it finds to this form."""
+        return MultipartParser(
+            boundary,
+            {
+                "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._begin_part,
+                "on_part_data": self._add,
+                "on_end": lambda: setattr(self, "complete", True),
+            },
+        )
 
     def take(self) -> bytes:
         """Return the pending bytes, and clear them."""
@@ -128,51 +127,31 @@ class _Form:
         self.pending.clear()
         return data
 
-    def on_part_begin(self) -> None:
-        """Start a part."""
-        self._disposition = b""
-        self._in_file = False
-        self._field = None
-
-    def on_header_field(self, data: bytes, start: int, end: int) -> None:
-        """Add to a header's name."""
-        self._header += data[start:end]
-
-    def on_header_value(self, data: bytes, start: int, end: int) -> None:
-        """Add to a header's value."""
-        self._value += data[start:end]
-
-    def on_header_end(self) -> None:
-        """Use a complete header of the part."""
+    def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":
             self._disposition = bytes(self._value)
         self._header.clear()
         self._value.clear()
 
-    def on_headers_finished(self) -> None:
-        """Decide from the part's headers whether it is the file or a field."""
+    def _begin_part(self) -> None:
         _, options = parse_options_header(self._disposition)
+        self._disposition = b""
         name = options.get(b"name", b"").decode(errors="replace")
         if name != self.name:
             self._field = self.fields.setdefault(name, bytearray())
         elif self.filename is not None:
             raise invalid(f"'{self.name}' is given twice.", self.name)
         else:
-            self._in_file = True
+            self._field = None
             self.filename = options.get(b"filename", b"file").decode(errors="replace")
 
-    def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        """Add to the part's content."""
-        if self._in_file:
+    def _add(self, data: bytes, start: int, end: int) -> None:
+        if self._field is None:
             self.received += end - start
             if self.received > self.limit:
                 raise too_large(self.limit, "The file")
             self.pending += memoryview(data)[start:end]
-        elif self._field is not None:
+        else:
             self._field += data[start:end]
             if sum(map(len, self.fields.values())) > FIELD_BYTES:
                 raise ApiError(413, "request_too_large", "The form's fields are too long.")
-
-    def on_end(self) -> None:
-        """Note that the form is complete."""
-        self.complete = True

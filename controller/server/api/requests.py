@@ -1,5 +1,6 @@
 """Read requests: the validated JSON body, and the cursor of a list."""
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Protocol, TypeVar
 
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from backends.did_you_mean import did_you_mean
 from backends.excerpt import dotted
 from backends.pydantic_errors import Wrong, in_our_words
-from controller.server.api.errors import ApiError, invalid, too_large
+from controller.server.api.errors import ApiError, invalid, missing, too_large
 
 
 class Body(BaseModel):
@@ -76,55 +77,55 @@ async def read_body(
         if len(body) > limit:
             raise too_large(limit, "The request's body")
     try:
-        return model.model_validate_json(bytes(body) or b"{}")
+        value = from_json(bytes(body) or b"{}")
+    except ValueError as error:
+        raise invalid(f"Could not parse the JSON body of the request: {error}") from None
+    return validated(model, value, known)
+
+
+def validated(model: type[B], value: object, known: Collection[str] = ()) -> B:
+    """Validate parameters.
+
+    Raises:
+        ApiError: A parameter is missing, unknown or invalid; the error names the first.
+    """
+    try:
+        return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        if first["type"] == "json_invalid":
-            reason = first.get("ctx", {}).get("error", "")
-            message = f"Could not parse the JSON body of the request: {reason}"
-            raise invalid(message, None, None) from None
-        wrong = in_our_words(error, from_json(bytes(body) or b"{}"), [model], 1)[0]
-        raise _refused(wrong, known) from None
+        raise _refused(in_our_words(error, value, [model], 1)[0], known) from None
 
 
 def _refused(wrong: Wrong, known: Collection[str]) -> ApiError:
     param = dotted(wrong.path)
     if wrong.kind == "missing":
-        return invalid(
-            f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
-        )
+        return missing(param)
     if wrong.kind == "extra_forbidden":
         return unknown_parameter(param, known)
     reason = wrong.problem().one_line.removesuffix(".")
     return invalid(f"Invalid '{param}': {reason}.", param, "invalid_value")
 
 
-def whole_number(request: Request, name: str, default: int, most: int) -> int:
-    """Return a number of the query.
-
-    Raises:
-        ApiError: The value is not a whole number, or is out of range.
-    """
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= most):  # noqa: PLR2004
-        raise invalid(f"'{name}' must be a whole number from 1 to {most:,}.", name, "invalid_value")
-    return int(text)
-
-
 def page(items: Sequence[N], request: Request, *, default: int, most: int) -> tuple[list[N], bool]:
     """Return the requested page of a list, and whether there are more items.
 
+    Args:
+        items: The whole list.
+        request: Its query may have a `limit`, and as `after` the ID of the item before the page.
+        default: Items on a page if the request has no limit.
+        most: Maximum number of items on a page.
+
     Raises:
-        ApiError: The cursor is not an ID in the list.
+        ApiError: The limit is out of range, or the cursor is not an ID in the list.
     """
-    limit = whole_number(request, "limit", default, most)
-    after = request.query_params.get("after")
+    query = request.query_params
+    text, after = query.get("limit", str(default)), query.get("after")
+    limit = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
+    if not 1 <= limit <= most:
+        message = f"'limit' must be a whole number from 1 to {most:,}."
+        raise invalid(message, "limit", "invalid_value")
     start = 0
     if after:
-        places = (place for place, item in enumerate(items) if item.id == after)
-        start = next(places, -1) + 1
+        start = next((number for number, item in enumerate(items, 1) if item.id == after), 0)
         if not start:
-            raise invalid(f"No item with the ID {after[:200]!r} in this list.", "after")
+            raise invalid(f"No item in this list has the ID {after[:200]!r}.", "after")
     return list(items[start : start + limit]), len(items) > start + limit

@@ -20,8 +20,7 @@ from backends.contract.errors import (
     MachineFailed,
     ModelMissing,
 )
-from backends.contract.guarded import Pausable, guard
-from backends.contract.guarded_parts import GuardedInspector
+from backends.contract.guarded import GuardedInspector, Pausable, guard
 from backends.contract.inspector import Json, Limits, Piece
 from backends.contract.jobs import (
     BaseModel,

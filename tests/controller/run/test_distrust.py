@@ -490,8 +490,8 @@ def test_drift_makes_not_every_reconcile_red(shell):
 
 NAN_LOSS = """
 from dataclasses import replace
-old = backend._answer
-backend._answer = lambda model, prompt: replace(old(model, prompt), reference_loss=float('nan'))
+old = backend.answer
+backend.answer = lambda model, prompt: replace(old(model, prompt), reference_loss=float('nan'))
 """
 NAN_FACTS = """
 from dataclasses import replace

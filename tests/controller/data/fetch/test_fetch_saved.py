@@ -121,8 +121,8 @@ def test_a_folder_that_is_not_as_it_should_be_is_said(tmp_path, read, state, mes
 @pytest.mark.parametrize(
     ("content", "split", "message", "remedy"),
     [
-        ('{"splits": ["train", "test"]}', "tests", "data/saved has no split 'tests'", "Did you mean 'test'? There are: train, test"),
-        ('{"splits": ["test"]}', None, "data/saved has no split 'train'", "There are: test"),
+        ('{"splits": ["train", "test"]}', "tests", "data/saved has no split 'tests'", "Did you mean `test`? Use one of: train, test."),
+        ('{"splits": ["test"]}', None, "data/saved has no split 'train'", "Use one of: test."),
         ('{"splits": ["../x"]}', "../x", "data/saved: '../x' is no file's name", "Save the dataset again"),
         ('{"splits": ["gone"]}', "gone", "data/saved: there is no 'gone'", "Save the dataset again"),
         ("[" * 100_000, None, "data/saved: dataset_dict.json is not valid JSON", "Save the dataset again"),

@@ -218,7 +218,7 @@ def test_one_group_in_two_unicode_forms_is_one(repository):
 def test_a_condition_on_no_column_is_said_with_a_limit_too(repository):
     (problem,) = repository.problems(source(where=["scor > 2"], limit=5))
     assert problem.field == "data.train[0].where"
-    assert problem.remedy.startswith("Did you mean 'score'? The columns are: ")
+    assert problem.remedy.startswith("Did you mean `score`? Use one of: ")
 
 
 def test_an_example_of_marks_only_is_near_to_nothing(repository):
