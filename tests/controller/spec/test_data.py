@@ -16,8 +16,8 @@ from controller.spec.data import (
     Prepare,
     Sample,
     Source,
-    joined_columns,
     formats_with,
+    joined_columns,
 )
 
 PLACES = {
