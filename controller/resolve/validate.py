@@ -19,7 +19,7 @@ from controller.evaluate.gate import COMPARED, parse_condition
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
 from controller.resolve.answers import Answers
 from controller.resolve.unused_fields import check_unread
-from controller.spec.data import Fraction, Source
+from controller.spec.data import Source
 from controller.spec.load import LoadedSpec
 from controller.spec.settings import Policies
 
@@ -131,12 +131,8 @@ def check_policies(loaded: LoadedSpec, policies: Policies) -> Iterator[Problem]:
 
 
 def _sources(loaded: LoadedSpec) -> Iterator[tuple[tuple[str | int, ...], Source]]:
-    data = loaded.spec.data
-    for number, source in enumerate(data.train):
-        yield ("data", "train", number), source
-    if not isinstance(data.held_out, Fraction):
-        for number, source in enumerate(data.held_out):
-            yield ("data", "held_out", number), source
+    for split, number, source in loaded.spec.data.numbered_sources():
+        yield ("data", split, number), source
 
 
 def _check_unmet(loaded: LoadedSpec, can: Capabilities) -> Iterator[Problem]:
