@@ -12,9 +12,11 @@ from backends.contract.completions import (
 )
 from backends.contract.errors import (
     BackendError,
+    BackendUnknown,
     BaseModelMissing,
     CredentialsMissing,
     FieldProblem,
+    FtctlError,
     HyperparametersInvalid,
     MachineFailed,
     ModelMissing,
@@ -42,6 +44,7 @@ __all__ = [
     "COLDEST",
     "Backend",
     "BackendError",
+    "BackendUnknown",
     "BaseModel",
     "BaseModelMissing",
     "Capabilities",
@@ -56,6 +59,7 @@ __all__ = [
     "ExampleInspector",
     "Feature",
     "FieldProblem",
+    "FtctlError",
     "HyperparametersInvalid",
     "Job",
     "JobResult",

@@ -9,7 +9,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from backends.contract.backend import Backend, Endpoint
+from backends.contract.errors import BackendUnknown
 from backends.contract.guarded import guard
+from backends.did_you_mean import did_you_mean, use_one_of
+from backends.excerpt import excerpt
 
 LOCAL = "local-gpu"
 """The backend of this machine: `ftctl serve` trains and answers with it."""
@@ -27,6 +30,15 @@ def known_backends() -> tuple[str, ...]:
     return tuple(sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))}))
 
 
+def require_backend(name: str) -> None:
+    """Require that a backend of this name is installed, without importing it.
+
+    Raises:
+        BackendUnknown: No installed backend has that name.
+    """
+    _entry(name)
+
+
 def open_backend(name: str, state: Path, endpoint: Endpoint) -> Backend:
     """Return a backend that keeps its local state below a folder; faults in it name it.
 
@@ -36,7 +48,7 @@ def open_backend(name: str, state: Path, endpoint: Endpoint) -> Backend:
         endpoint: The server it is to talk to.
 
     Raises:
-        KeyError: No backend has that name.
+        BackendUnknown: No installed backend has that name.
         BackendError: It cannot be imported or created.
     """
     entry = _entry(name)
@@ -53,4 +65,6 @@ def _entry(name: str) -> EntryPoint:
         return EntryPoint(name=name, value=BUILT_IN[name], group=GROUP)
     for entry in entry_points(group=GROUP, name=name):
         return entry
-    raise KeyError(name)
+    known = known_backends()
+    message = f"no backend is called {excerpt(name)}"
+    raise BackendUnknown(message, did_you_mean(name, known) or use_one_of(known))

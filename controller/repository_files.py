@@ -9,6 +9,8 @@ import os
 import stat
 from pathlib import Path
 
+from controller.errors import FtctlError
+
 _PRIVATE = frozenset({".git", ".ftctl"})
 _SECRETS = ".env"
 """How the names of files begin that hold keys."""
@@ -17,18 +19,11 @@ LINKED = "leaves the repository through a link"
 """What is said of a path that leads elsewhere; never more, for the target may be private."""
 
 
-class CannotRead(Exception):
+class CannotRead(FtctlError):
     """A file that is refused, or that the system does not let us read.
 
-    Attributes:
-        message: What is wrong, without the file's name; it follows that name in a sentence.
-        remedy: What to type or do next.
+    Its message follows the file's name, which the caller adds.
     """
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
 
 
 def read_inside(root: Path, path: Path, *, limit: int) -> bytes:

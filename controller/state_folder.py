@@ -1,4 +1,4 @@
-"""What is said when this machine does not let us write to the state folder.
+"""Errors of the system, above all where it does not let us write to the state folder.
 
 A write that fails there is never the fault of the file that is being read meanwhile.
 """
@@ -39,6 +39,27 @@ def not_written(folder: Path, error: OSError) -> StateNotWritten:
     """Return what a person reads of a write to the state folder that failed."""
     message = f"the state folder cannot be written: {folder}: {error.strerror or error}"
     return StateNotWritten(message, MAKE_ROOM if is_full(error) else MAKE_WRITABLE)
+
+
+def refused_by_system(error: OSError, state: Path | None) -> FtctlError:
+    """Return what a person reads of any error of the system.
+
+    Args:
+        error: What the system refused.
+        state: The state folder; None where no repository was opened yet.
+    """
+    if state is not None and isinstance(error.filename, str | Path):
+        file = Path(error.filename)
+        # Where it cannot be made, the error names the first folder on the way there.
+        is_above = state.is_relative_to(file) and not file.exists()
+        if file.is_relative_to(state) or is_above:
+            return not_written(state, error)
+    place = f"{error.filename}: " if error.filename else ""
+    if is_full(error):
+        # A write that fails names no file.
+        place = place or (f"{state}, or where the command writes to: " if state else "")
+        return FtctlError(f"{place}{error.strerror}", MAKE_ROOM)
+    return FtctlError(f"{place}{error.strerror or error}")
 
 
 def is_full(error: OSError) -> bool:

@@ -22,11 +22,17 @@ PACKAGES = ("controller", "backends")
 # From the ground up. A module imports from rows below its own, and inside its own entry.
 # The longest entry that fits a module's name is the one that counts.
 LAYERS = (
-    ("backends.contract.errors", "backends.contract.inspector", "backends.contract.methods"),
-    ("backends.contract.completions", "backends.contract.jobs"),
-    ("backends.contract.backend",),
+    (
+        "backends.contract.errors",
+        "backends.contract.inspector",
+        "backends.contract.methods",
+        "backends.excerpt",
+    ),
+    ("backends.contract.completions", "backends.contract.jobs", "backends.did_you_mean"),
+    ("backends.contract.backend", "backends.pydantic_errors"),
     ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
     ("backends.contract.faults",),
+    ("backends.contract.answer_checks",),
     ("backends.contract.guarded",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu
@@ -55,17 +61,22 @@ LAYERS = (
         "backends.openai.limits",
         "backends.openai.prices",
     ),
-    ("backends.openai.examples.images", "backends.openai.graders"),
+    ("backends.openai.graders",),
     ("backends.openai.hyperparameters",),
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),
-    ("backends.openai.jobs",),
+    ("backends.openai.estimates", "backends.openai.jobs"),
     ("backends.openai.backend",),
     # controller
-    ("controller", "controller.canonical", "controller.dates", "controller.errors"),
+    (
+        "controller",
+        "controller.canonical",
+        "controller.dates",
+        "controller.errors",
+        "controller.render.text",
+    ),
     ("controller.help",),
     (
-        "controller.failures",
         "controller.repository_files",
         "controller.state_folder",
         "controller.state_memo",
@@ -127,7 +138,10 @@ CONTRACT = {
     "backends.atomic_files",
     "backends.base",
     "backends.contract",
+    "backends.did_you_mean",
+    "backends.excerpt",
     "backends.installation",
+    "backends.pydantic_errors",
     "backends.registry",
     "backends.testing",
 }
@@ -157,7 +171,7 @@ PURE = (
     "controller/evaluate/metrics/*.py",
     "controller/evaluate/scoring.py",
     "controller/lockfile/model.py",
-    "controller/plan/*.py",
+    "controller/plan/**/*.py",
     "controller/render/*.py",
 )
 IMPURE_MODULES = {

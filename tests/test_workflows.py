@@ -167,6 +167,7 @@ def test_another_repository_names_the_ftctl_that_its_workflows_install(tmp_path)
             capture_output=True,
             text=True,
             check=False,
+            timeout=60,
         )
         return done.stdout + done.stderr, path.read_text()
 

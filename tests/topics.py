@@ -175,7 +175,7 @@ def exit_codes() -> str:
     """Return every exit code with its text, which stands below it in the source."""
     (body,) = (
         node.body
-        for node in ast.parse(inspect.getsource(errors)).body
+        for node in ast.parse(inspect.getsource(inspect.getmodule(errors.ExitCode))).body
         if isinstance(node, ast.ClassDef) and node.name == "ExitCode"
     )
     items = []

@@ -5,11 +5,12 @@ The controller knows backends only through this package; a backend never imports
 Every method returns at once and may be repeated, except `complete`, which waits for its answers.
 The modules of the contract import only each other and the standard library:
 
-- `backend`: `Backend` and what it says of itself
+- `backend`: `Backend`, its capabilities and the servers that it talks to
 - `inspector`: how a model reads examples
 - `jobs`: training jobs
 - `completions`: prompts and answers
 - `errors`: errors that a person can fix
+- `methods`: training methods and their forms of examples
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,25 +39,25 @@ class Endpoint:
     deployments: Mapping[str, str] = field(default_factory=dict)
     """Azure: the deployment that answers for a model ID."""
     prices: Mapping[str, float] = field(default_factory=dict)
-    """US dollars per million trained tokens by base model, where the shipped table is wrong."""
+    """US dollars per million trained tokens by base model; they replace the shipped prices."""
     env_file: Path | None = None
-    """A `.env` file whose variables count where the environment has none."""
+    """A `.env` file for variables that the environment lacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a backend can do."""
+    """Capabilities of a backend."""
 
     methods: frozenset[str]
     """Of `supervised`, `dpo`, `reinforcement`, `continued-pretraining`."""
     remote: bool
-    """Whether data leaves this machine."""
+    """True if data leaves this machine."""
     paid: bool
-    """Whether a job costs money at a service."""
+    """True if a job costs money at a service."""
     poll_s: float = 0.5
-    """How long to leave between two looks at open jobs."""
+    """Seconds between two requests about open jobs."""
     endpoints: bool = False
-    """Whether a spec may say `endpoint:`."""
+    """True if a spec may name an `endpoint:`."""
     tracking: frozenset[str] = frozenset()
     """The services of `tracking:` that a job's metrics may go to."""
     gpu_hours: bool = False
@@ -66,12 +67,12 @@ class Capabilities:
 
 
 class Backend(Protocol):
-    """Trains models and completes prompts. See the module's docstring for the rules."""
+    """Trains models and completes prompts. The module's docstring has the rules."""
 
     name: str
 
     def capabilities(self) -> Capabilities:
-        """Say what this backend can do."""
+        """Return what this backend can do."""
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check hyperparameters and write out every default.
@@ -88,7 +89,7 @@ class Backend(Protocol):
         """
 
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
-        """Find out what a spec's `base_model` is, without network.
+        """Return the base model that a spec names, without network.
 
         Args:
             base_model: As written in the spec.
@@ -96,7 +97,7 @@ class Backend(Protocol):
             folder: The spec's folder, which relative paths start from.
 
         Raises:
-            BaseModelMissing: It is not here, or its revision cannot be known.
+            BaseModelMissing: The model is not on this machine, or its revision is not known.
         """
 
     def recipes(
@@ -117,10 +118,20 @@ class Backend(Protocol):
     def inspector(
         self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
     ) -> ExampleInspector:
-        """Return the inspector of a training run; `HyperparametersInvalid` where it is impossible."""
+        """Return the inspector of examples for a training run.
+
+        Raises:
+            HyperparametersInvalid: The model cannot be trained with these hyperparameters.
+        """
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
-        """Say what training `examples` examples (of `tokens` tokens in all) would cost."""
+        """Return what training would cost.
+
+        Args:
+            request: The job.
+            examples: Number of training examples.
+            tokens: Tokens of all examples; None if they were not counted.
+        """
 
     def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
@@ -128,34 +139,34 @@ class Backend(Protocol):
     def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, whatever their inputs, oldest first.
 
-        A job counts for the fine-tune that asked first. Its `origin` is filled in.
+        A job counts for the fine-tune that submitted it first. Its `origin` is filled in.
         """
 
     def verify_job(self, request: TrainRequest, job_id: str) -> None:
-        """Make sure that a job which was found was made from just what is asked for.
+        """Refuse a found job that was made from something else than its request.
 
         Raises:
-            BackendError: It carries the fingerprint, but was made from something else.
+            BackendError: The job carries the fingerprint, but was made from something else.
         """
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists.
 
-        An interrupted job goes on from its last checkpoint.
+        An interrupted job continues from its last checkpoint.
 
         Raises:
             SubmissionUnknown: The answer was lost and no job could be found.
-            BackendError: The job was refused.
+            BackendError: The backend refused the job.
         """
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Look at jobs; those that do not exist any more are absent from the answer."""
+        """Return jobs by ID; jobs that do not exist any more are absent."""
 
     def events(self, job_id: str) -> Iterator[Event]:
         """Yield the job's log so far, oldest first."""
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job to stop; a finished job stays what it is."""
+        """Ask a job to stop; a finished job stays as it is."""
 
     def complete(
         self,
@@ -167,10 +178,10 @@ class Backend(Protocol):
         """Answer every prompt with every model.
 
         Args:
-            base_model: What the models were trained from; loaded once.
-            models: Model IDs; None stands for the base model itself.
-            prompts: What to answer.
-            sampling: How.
+            base_model: Base model of the models; loaded once.
+            models: Model IDs; None is the base model itself.
+            prompts: The prompts.
+            sampling: How to draw the answers.
 
         Returns:
             One list per model, with one completion per prompt, in order.
@@ -180,10 +191,10 @@ class Backend(Protocol):
         """
 
     def answers(self, base_model: BaseModel) -> bool:
-        """Return whether the base model itself can be asked for completions here."""
+        """Return whether the base model itself can complete prompts here."""
 
     def open_engine(self, base_model: BaseModel) -> Engine:
         """Load a base model and keep it, for models trained from it to be served together."""
 
     def delete(self, model_id: str) -> None:
-        """Delete a model. Only ever called when a person asked for just that."""
+        """Delete a model. Called only if a person asks to delete this model."""

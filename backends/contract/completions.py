@@ -38,7 +38,7 @@ def text_of(message: Mapping[str, Json]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How answers are drawn."""
+    """Settings for drawing an answer."""
 
     stop: Sequence[str] = ()
     """Texts at which an answer ends; they are not part of it."""
@@ -70,7 +70,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """A piece of an answer while it is being made."""
+    """A piece of an answer while the model generates it."""
 
     text: str
     thinking: str = ""

@@ -18,7 +18,6 @@ from backends.contract.errors import (
     HyperparametersInvalid,
     MachineFailed,
 )
-from backends.contract.jobs import Job, JobState
 from backends.contract.value_types import misfit, shown
 
 _LONGEST: Final = 300
@@ -29,7 +28,7 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Whose code is called, and who should hear of its faults."""
+    """A backend whose code is called, and the remedy for its faults."""
 
     name: str
     built_in: bool
@@ -55,7 +54,7 @@ class Call:
 
     guard: Guard
     what: str
-    """The method, or what else is done."""
+    """The called method."""
 
     def __enter__(self) -> Self:
         return self
@@ -75,27 +74,14 @@ class Call:
             raise self.wrong(*found)
 
     def expect_methods(self, answer: object, methods: Iterable[str], wanted: str) -> None:
-        """Require that an object can be called as the contract says.
+        """Require that an object has methods.
 
         Raises:
-            BackendError: It lacks methods.
+            BackendError: The object lacks methods.
         """
         missing = [name for name in methods if not callable(getattr(answer, name, None))]
         if missing:
             raise self.wrong(f"{shown(answer)} without {', '.join(missing)}", wanted)
-
-    def expect_job(self, job: Job) -> None:
-        """Compare a job's result with its state.
-
-        Raises:
-            BackendError: They contradict each other.
-        """
-        result = job.result
-        if (job.state is JobState.SUCCEEDED) != (result is not None and bool(result.model_id)):
-            raise self.wrong(
-                f"job {job.id!r} with state {job.state.value!r} and result {shown(result)}",
-                "a result with a model ID exactly when the state is 'succeeded'",
-            )
 
     def wrong(self, returned: str, wanted: str) -> BackendError:
         """Return the error for a wrong answer."""
@@ -109,7 +95,7 @@ class Call:
         if not isinstance(error, OSError):
             return BackendError(message, self.guard.remedy)
         first = "Free some space" if error.errno in _FULL else "Fix that on this machine"
-        again = f"{first}, then run the same command again. If it stays:\n{self.guard.remedy}"
+        again = f"{first}, then run the same command again. If it stays: {self.guard.remedy}"
         return MachineFailed(message, again)
 
     def _said(self, what: str) -> str:

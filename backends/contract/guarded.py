@@ -1,32 +1,23 @@
-"""Every backend behind one wall, so that a broken one fails alone, and by its name.
+"""A wall around each backend, so that a broken backend fails alone and by its name.
 
 Each call goes through, its faults become `BackendError`, and its answer is compared with the
-contract before anybody relies on it.
+contract before the caller gets it. The protocols of the contract tell which methods there are and
+which types their answers have; `answer_checks` has what types cannot tell.
 """
 
-import json
-import math
-import pickle
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from functools import wraps
+from typing import Any, ClassVar, Final, Protocol, cast, get_args, get_origin, runtime_checkable
 
-from backends.contract.backend import Backend, Capabilities
-from backends.contract.completions import Chunk, Completion, Engine, Prompt, Sampling
+from backends.contract.answer_checks import CHECKS
+from backends.contract.backend import Backend
+from backends.contract.completions import Engine
 from backends.contract.errors import BackendError
-from backends.contract.faults import Call, Guard
-from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
-from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
-from backends.contract.value_types import shown
+from backends.contract.faults import Guard
+from backends.contract.inspector import ExampleInspector
 
-_LATER: Final = frozenset({"find_jobs_by_name", "answers", "recipes"})
-"""Methods that the contract got later; older backends do not have them."""
-_METHODS: Final = tuple(
-    name for name in vars(Backend) if not name.startswith("_") and name not in _LATER
-)
-_OF_INSPECTORS: Final = ("count", "check", "show", "warnings")
 _RENAMED: Final = {
     "encoder": "inspector",
     "find": "find_jobs",
@@ -34,325 +25,138 @@ _RENAMED: Final = {
     "verify": "verify_job",
 }
 """Methods that had another name in an earlier contract, by that name."""
+_OPTIONAL: Final = {"inspector.all_pass": False, "inspector.thinks": False}
+"""Answers of what a backend's code may leave out."""
 
 
 @runtime_checkable
 class Pausable(Protocol):
-    """A backend that can stop a job so that submitting it again goes on from where it was."""
+    """A backend that can stop a job, and continues it when it is submitted again."""
 
     def pause(self, job_id: str) -> None:
         """Ask a job to save its work and stop; it becomes interrupted. May be repeated."""
 
 
-def guard(name: str, create: Callable[[], Backend], *, built_in: bool) -> "GuardedBackend":
+def guard(name: str, create: Callable[[], Backend], *, built_in: bool) -> Backend:
     """Create a backend and return it guarded.
 
     Args:
-        name: What specs call it.
-        create: Imports and creates it.
-        built_in: Whether it is ours. Its inspectors and engines are handed out as they are.
+        name: The backend's name in specs.
+        create: Imports and creates the backend.
+        built_in: True for a backend of ftctl, whose inspectors and engines are not guarded.
 
     Raises:
-        BackendError: It cannot be created, or lacks methods of the contract.
+        BackendError: The backend cannot be created, or lacks methods of the contract.
     """
     mine = Guard(name, built_in)
     with mine.call("create") as call:
         backend = create()
         _require_new_names(name, backend)
-        call.expect_methods(backend, _METHODS, "a Backend")
-    if isinstance(backend, Pausable):
-        return GuardedPausable(mine, backend, backend)
-    return GuardedBackend(mine, backend)
+        call.expect_methods(backend, GuardedBackend.required, "a Backend")
+    kind = GuardedPausable if isinstance(backend, Pausable) else GuardedBackend
+    return cast("Backend", kind(mine, backend))
 
 
-class GuardedBackend:
-    """Implements `Backend` around another one."""
+@dataclass(frozen=True)
+class _Guarded:
+    """Implements a protocol around an object of a backend's code."""
 
-    def __init__(self, guard: Guard, backend: Backend) -> None:
-        self.name = guard.name
-        self._guard = guard
-        self._backend = backend
-
-    def capabilities(self) -> Capabilities:
-        """Return what the backend can do."""
-        with self._guard.call("capabilities") as call:
-            can = self._backend.capabilities()
-            call.expect(can, Capabilities)
-            if not 0 <= can.poll_s < math.inf:
-                raise call.wrong(f"poll_s {can.poll_s}", "seconds")
-        return can
-
-    def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
-        """Check hyperparameters and write out every default."""
-        with self._guard.call("parse_hyperparameters") as call:
-            parsed = self._backend.parse_hyperparameters(method, raw)
-            call.expect(parsed, dict[str, Json])
-            try:
-                json.dumps(parsed, allow_nan=False)
-            except ValueError as error:
-                raise call.wrong(shown(parsed), f"what JSON can hold ({error})") from error
-        return parsed
-
-    def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
-        """Find out what a spec's `base_model` is, without network."""
-        with self._guard.call("resolve_base_model") as call:
-            found = self._backend.resolve_base_model(base_model, revision, folder)
-            call.expect(found, BaseModel)
-            if not (found.reference and found.identity):
-                raise call.wrong(shown(found), "a reference and an identity")
-        return found
-
-    def recipes(
-        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> Sequence[Recipe]:
-        """Return the hyperparameters under each recipe, newest recipe first."""
-        if not hasattr(self._backend, "recipes"):
-            return [Recipe(hyperparameters=hyperparameters)]
-        with self._guard.call("recipes") as call:
-            found = self._backend.recipes(base_model, method, hyperparameters)
-            call.expect(found, Sequence[Recipe])
-            if not found:
-                raise call.wrong("none", "the newest recipe first")
-        return found
-
-    def inspector(
-        self, base_model: BaseModel, method: str, hyperparameters: Mapping[str, Json]
-    ) -> ExampleInspector:
-        """Return how a model trained so reads examples."""
-        with self._guard.call("inspector") as call:
-            inspector = self._backend.inspector(base_model, method, hyperparameters)
-            call.expect_methods(inspector, _OF_INSPECTORS, "an ExampleInspector")
-            if self._guard.built_in:
-                return inspector
-            # Examples are read in other processes; what cannot go there is known here.
-            pickle.dumps(inspector)
-        return GuardedInspector(guard=self._guard, inspector=inspector)
-
-    def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
-        """Return what training would cost."""
-        with self._guard.call("estimate") as call:
-            estimate = self._backend.estimate(request, examples, tokens)
-            call.expect(estimate, Estimate)
-            for least, most in filter(None, (estimate.usd, estimate.gpu_hours)):
-                if not 0 <= least <= most < math.inf:
-                    raise call.wrong(shown((least, most)), "a range: the least, then the most")
-            if (estimate.steps or 0) < 0:
-                raise call.wrong(f"{estimate.steps} steps", "0 or more")
-        return estimate
-
-    def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
-        """Look up every job made for these fingerprints, any attempt, oldest first."""
-        wanted = list(fingerprints)
-        with self._guard.call("find_jobs") as call:
-            found = self._backend.find_jobs(wanted)
-            call.expect(found, dict[str, tuple[Job, ...]])
-            _require_asked(call, found, wanted)
-            for fingerprint, jobs in found.items():
-                for job in jobs:
-                    call.expect_job(job)
-                    if job.fingerprint != fingerprint:
-                        found_one = f"job {job.id!r} of fingerprint {job.fingerprint!r}"
-                        raise call.wrong(found_one, f"jobs of {fingerprint!r} under that key")
-        return found
-
-    def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
-        """Look up every job made for fine-tunes of these names, oldest first."""
-        wanted = list(names)
-        if not hasattr(self._backend, "find_jobs_by_name"):
-            # Written before the contract had it.
-            return {}
-        with self._guard.call("find_jobs_by_name") as call:
-            found = self._backend.find_jobs_by_name(wanted)
-            call.expect(found, dict[str, tuple[Job, ...]])
-            _require_asked(call, found, wanted)
-            for job in chain.from_iterable(found.values()):
-                call.expect_job(job)
-        return found
-
-    def verify_job(self, request: TrainRequest, job_id: str) -> None:
-        """Make sure that a job which was found was made from just what is asked for."""
-        with self._guard.call("verify_job"):
-            self._backend.verify_job(request, job_id)
-
-    def submit(self, request: TrainRequest) -> Job:
-        """Start the job of this fingerprint and attempt, or return the one that exists."""
-        with self._guard.call("submit") as call:
-            job = self._backend.submit(request)
-            call.expect(job, Job)
-            call.expect_job(job)
-            if not job.id:
-                raise call.wrong("a job without ID", "the ID of the job")
-            key = (request.fingerprint, request.attempt)
-            if (job.fingerprint, job.attempt) != key:
-                found = f"job {job.id!r} of {job.fingerprint!r}, attempt {job.attempt}"
-                raise call.wrong(found, f"the job of {key[0]!r}, attempt {key[1]}")
-        return job
-
-    def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Look at jobs; those that do not exist any more are absent from the answer."""
-        wanted = list(job_ids)
-        with self._guard.call("observe") as call:
-            seen = self._backend.observe(wanted)
-            call.expect(seen, dict[str, Job])
-            _require_asked(call, seen, wanted)
-            for job_id, job in seen.items():
-                call.expect_job(job)
-                if job.id != job_id:
-                    raise call.wrong(f"job {job.id!r}", f"job {job_id!r} under that key")
-        return seen
-
-    def events(self, job_id: str) -> Iterator[Event]:
-        """Yield the job's log so far, oldest first."""
-        with self._guard.call("events") as call:
-            for event in self._backend.events(job_id):
-                call.expect(event, Event)
-                yield event
-
-    def cancel(self, job_id: str) -> None:
-        """Ask a job to stop; a finished job stays what it is."""
-        with self._guard.call("cancel"):
-            self._backend.cancel(job_id)
-
-    def complete(
-        self,
-        base_model: BaseModel,
-        models: Sequence[str | None],
-        prompts: Sequence[Prompt],
-        sampling: Sampling,
-    ) -> list[list[Completion]]:
-        """Answer every prompt with every model."""
-        with self._guard.call("complete") as call:
-            answers = self._backend.complete(base_model, models, prompts, sampling)
-            call.expect(answers, list[list[Completion]])
-            shape = [len(one) for one in answers]
-            if shape != [len(prompts)] * len(models):
-                wanted = f"{len(models)} lists of {len(prompts)}"
-                raise call.wrong(f"{len(shape)} lists of {shown(shape)} answers", wanted)
-        return answers
-
-    def answers(self, base_model: BaseModel) -> bool:
-        """Return whether the base model itself can be asked for completions here."""
-        if not hasattr(self._backend, "answers"):
-            # Written before the contract had it; the base model could always be asked then.
-            return True
-        with self._guard.call("answers") as call:
-            answers = self._backend.answers(base_model)
-            call.expect(answers, bool)
-        return answers
-
-    def open_engine(self, base_model: BaseModel) -> Engine:
-        """Load a base model and keep it, for models trained from it to be served together."""
-        with self._guard.call("open_engine") as call:
-            engine = self._backend.open_engine(base_model)
-            call.expect_methods(engine, ("generate", "close"), "an Engine")
-        return engine if self._guard.built_in else GuardedEngine(guard=self._guard, engine=engine)
-
-    def delete(self, model_id: str) -> None:
-        """Delete a model."""
-        with self._guard.call("delete"):
-            self._backend.delete(model_id)
-
-
-class GuardedPausable(GuardedBackend):
-    """Implements `Backend` around one that can pause its jobs."""
-
-    def __init__(self, guard: Guard, backend: Backend, pausable: Pausable) -> None:
-        super().__init__(guard, backend)
-        self._pausable = pausable
-
-    def pause(self, job_id: str) -> None:
-        """Ask a job to save its work and stop."""
-        with self._guard.call("pause"):
-            self._pausable.pause(job_id)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardedInspector:
-    """Implements `ExampleInspector` around another one; goes to other processes with it."""
-
+    required: ClassVar[tuple[str, ...]] = ()
+    """Methods that the object must have."""
     guard: Guard
-    inspector: ExampleInspector
+    inner: Any
+
+    def __init_subclass__(cls, *, protocol: type, prefix: str = "") -> None:
+        members = {name: each for name, each in vars(protocol).items() if not name.startswith("_")}
+        for name, member in members.items():
+            getter = member.fget if isinstance(member, property) else None
+            guarded = _method(name, prefix + name, getter or member, is_property=bool(getter))
+            setattr(cls, name, property(guarded) if getter else guarded)
+        cls.required = tuple(
+            name
+            for name, member in members.items()
+            if callable(member) and prefix + name not in _OPTIONAL
+        )
+
+
+def _method(
+    name: str, what: str, declared: Callable[..., Any], *, is_property: bool
+) -> Callable[..., Any]:
+    """Return the guarded form of a method or of a property's getter.
+
+    Args:
+        name: Its name.
+        what: Its name in messages.
+        declared: The method of the protocol.
+        is_property: True if the object has an attribute of this name, not a method.
+    """
+    signature = inspect.signature(declared)
+    wanted = signature.return_annotation
+    check = CHECKS.get(what)
+    lists = [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if get_origin(parameter.annotation) is Iterable
+    ]
+
+    def ask(self: _Guarded, *args: object) -> Any:  # noqa: ANN401 - whatever the code returns
+        if what in _OPTIONAL and not hasattr(self.inner, name):
+            return _OPTIONAL[what]
+        found = getattr(self.inner, name)
+        return found if is_property else found(*args)
+
+    @wraps(declared)
+    def call_checked(self: _Guarded, *args: object, **named: object) -> Any:  # noqa: ANN401
+        given = signature.bind(self, *args, **named)
+        # An iterator is empty once the backend has read it.
+        given.arguments |= {key: list(given.arguments[key]) for key in lists}
+        with self.guard.call(what) as call:
+            answer = ask(*given.args)
+            if wanted in _GUARDED:
+                call.expect_methods(answer, _GUARDED[wanted].required, f"an {wanted.__name__}")
+            elif wanted is not None:
+                call.expect(answer, wanted)
+            if check is not None:
+                check(call, answer, given.arguments)
+        guarded = None if self.guard.built_in else _GUARDED.get(wanted)
+        return guarded(self.guard, answer) if guarded else answer
+
+    @wraps(declared)
+    def stream_checked(self: _Guarded, *args: object) -> Iterator[Any]:
+        with self.guard.call(what) as call:
+            for piece in ask(self, *args):
+                call.expect(piece, get_args(wanted)[0])
+                yield piece
+
+    return stream_checked if get_origin(wanted) is Iterator else call_checked
+
+
+_GUARDED: Final[dict[Any, type[_Guarded]]] = {}
+"""Guards of what backends return, by protocol."""
+
+
+class GuardedBackend(_Guarded, protocol=Backend):
+    """Implements `Backend` around another backend."""
 
     @property
-    def identity(self) -> str:
-        """Identity of everything that counts and refusals depend on."""
-        with self.guard.call("inspector.identity") as call:
-            identity = self.inspector.identity
-            call.expect(identity, str)
-        return identity
-
-    @property
-    def thinks(self) -> bool:
-        """True if the model may write more than its answer; False if a plug-in lacks `thinks`."""
-        with self.guard.call("inspector.thinks") as call:
-            thinks = getattr(self.inspector, "thinks", False)
-            call.expect(thinks, bool)
-        return bool(thinks)
-
-    @property
-    def limits(self) -> Limits:
-        """Limits of a whole dataset."""
-        with self.guard.call("inspector.limits") as call:
-            limits = self.inspector.limits
-            call.expect(limits, Limits)
-        return limits
-
-    def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
-        """Return how many tokens each example is trained as."""
-        with self.guard.call("inspector.count") as call:
-            counts = self.inspector.count(examples)
-            call.expect(counts, list[int])
-            if len(counts) != len(examples):
-                raise call.wrong(f"{len(counts)} counts", f"one for each of {len(examples)}")
-        return counts
-
-    def check(self, example: Mapping[str, Json]) -> None:
-        """Check what the trainer would refuse much later."""
-        with self.guard.call("inspector.check"):
-            self.inspector.check(example)
-
-    def all_pass(self, lines: bytes) -> bool:
-        """Return True only if `check` accepts every line; False if a plug-in lacks `all_pass`."""
-        if not hasattr(self.inspector, "all_pass"):
-            return False
-        with self.guard.call("inspector.all_pass") as call:
-            clear = self.inspector.all_pass(lines)
-            call.expect(clear, bool)
-        return clear
-
-    def show(self, example: Mapping[str, Json]) -> list[Piece]:
-        """Return an example exactly as the model sees it, token by token."""
-        with self.guard.call("inspector.show") as call:
-            pieces = self.inspector.show(example)
-            call.expect(pieces, list[Piece])
-        return pieces
-
-    def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Return warnings about training this model on such examples."""
-        with self.guard.call("inspector.warnings") as call:
-            warnings = self.inspector.warnings(features)
-            call.expect(warnings, list[str])
-        return warnings
+    def name(self) -> str:
+        """The backend's name in specs."""
+        return self.guard.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardedEngine:
-    """Implements `Engine` around another one."""
+class GuardedPausable(GuardedBackend, protocol=Pausable):
+    """Implements `Backend` around a backend that can pause its jobs."""
 
-    guard: Guard
-    engine: Engine
 
-    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
-        """Stream one answer."""
-        with self.guard.call("engine.generate") as call:
-            for chunk in self.engine.generate(model, prompt, sampling):
-                call.expect(chunk, Chunk)
-                yield chunk
+class GuardedInspector(_Guarded, protocol=ExampleInspector, prefix="inspector."):
+    """Implements `ExampleInspector` around another inspector; goes to other processes with it."""
 
-    def close(self) -> None:
-        """End it and free its memory."""
-        with self.guard.call("engine.close"):
-            self.engine.close()
+
+class GuardedEngine(_Guarded, protocol=Engine, prefix="engine."):
+    """Implements `Engine` around another engine."""
+
+
+_GUARDED.update({ExampleInspector: GuardedInspector, Engine: GuardedEngine})
 
 
 def _require_new_names(name: str, backend: object) -> None:
@@ -366,9 +170,3 @@ def _require_new_names(name: str, backend: object) -> None:
             f"backend {name} was written for an earlier contract: it has {', '.join(former)}",
             f"Rename its methods: {', '.join(f'{old} to {new}' for old, new in former.items())}.",
         )
-
-
-def _require_asked(call: Call, found: Mapping[str, object], wanted: Collection[str]) -> None:
-    strangers = found.keys() - set(wanted)
-    if strangers:
-        raise call.wrong(f"an answer for {min(strangers)!r}", "answers to what was asked")

@@ -1,4 +1,4 @@
-"""How a model reads examples: what the controller asks while it builds a dataset.
+"""Inspection of examples by a model: counts and checks while the controller builds a dataset.
 
 Part of the contract. Nothing here imports anything but the standard library.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-"""What JSON can say."""
+"""A value that JSON can hold."""
 
 Feature: TypeAlias = Literal["system", "developer", "tools", "parallel_tool_calls"]
 """Features that only some chat templates support: messages of the role system or developer, tools
@@ -17,25 +17,25 @@ and tool calls, several tool calls at once."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """One token of an example, as text; several, where only together they are characters."""
+    """One token of an example as text, or several tokens that are characters only together."""
 
     text: str
     trained: bool
-    """Whether its loss is learnt from."""
+    """True if training learns from its loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the trainer accepts of a dataset as a whole."""
+    """Limits of the trainer for a dataset as a whole."""
 
     min_examples: int = 1
-    """Fewest training examples."""
+    """Minimum number of training examples."""
     max_bytes: int | None = None
-    """Largest file."""
+    """Maximum size of a file."""
     max_tokens: int | None = None
-    """Longest example; None where it is not known."""
+    """Maximum length of an example; None where it is not known."""
     truncates: bool = False
-    """Whether a longer example is cut there, instead of refused."""
+    """True if the trainer cuts a longer example instead of refusing it."""
     max_examples: int | None = None
     """Maximum number of training examples."""
     max_held_out: int | None = None
@@ -43,15 +43,15 @@ class Limits:
 
 
 class ExampleInspector(Protocol):
-    """Reads examples as one model does.
+    """Inspects examples for one model.
 
-    Cheap to make and picklable: examples are read in several processes, and each opens tokenizer
-    and template when it first needs them. An example is one line of canonical JSONL, parsed.
+    Cheap to make and picklable: several processes read examples, and each opens tokenizer and
+    template when it first needs them. An example is one line of canonical JSONL, parsed.
     """
 
     @property
     def identity(self) -> str:
-        """What counts and refusals depend on: tokenizer, template, method, rules; never a path."""
+        """Cache key: changes when token counts or checks change; never contains a path."""
 
     @property
     def thinks(self) -> bool:
@@ -62,21 +62,21 @@ class ExampleInspector(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """What the trainer accepts of a dataset as a whole. Needs no package of an extra."""
+        """Limits for a dataset as a whole. Needs no package of an extra."""
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
-        """Return how many tokens each example is trained as.
+        """Return the number of tokens of each example in training.
 
         Raises:
-            BackendError: A package is missing, the tokenizer cannot be read, or one of the
-                examples is refused by the template: which, a count of each alone tells.
+            BackendError: A package is missing, the tokenizer cannot be read, or the template
+                refuses an example. Count the examples one by one to find it.
         """
 
     def check(self, example: Mapping[str, Json]) -> None:
-        """Check what the trainer would refuse much later. Needs no package of an extra.
+        """Refuse an example that the trainer would refuse much later. Needs no package of an extra.
 
         Raises:
-            BackendError: The trainer would refuse this example; the message says why.
+            BackendError: The trainer would refuse the example; the message says why.
         """
 
     def all_pass(self, lines: bytes) -> bool:
@@ -86,9 +86,9 @@ class ExampleInspector(Protocol):
         again; if it is False, it checks each example. An inspector may leave this method out.
 
         Args:
-            lines: Canonical lines of conversations whose messages hold a role and a text, not
-                blank, and nothing else: perhaps one of the system, then the user, who begins, and
-                the assistant, who ends.
+            lines: Canonical lines of plain conversations: a message of the system or none, then
+                messages of the user and the assistant, from a question to an answer. Each message
+                has a role and a text that is not blank, and nothing else.
         """
         del lines
         return False
@@ -97,15 +97,15 @@ class ExampleInspector(Protocol):
         """Return an example exactly as the model sees it, token by token.
 
         Raises:
-            BackendError: It cannot be shown.
+            BackendError: The example cannot be shown.
         """
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Say what a person should know of this model before it is trained on such examples.
+        """Return warnings about training this model on examples with some features.
 
-        For example that its chat template drops the system prompt. Empty where a package that
-        would be needed to find out is missing.
+        For example, the chat template drops the system prompt. Empty if a package that is needed
+        to find out is missing.
 
         Args:
-            features: What at least one example has.
+            features: Features that at least one example has.
         """

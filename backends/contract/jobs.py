@@ -1,4 +1,4 @@
-"""Training jobs: what to train, what it costs, and how it goes. Part of the contract.
+"""Training jobs: requests, estimates, states and results. Part of the contract.
 
 Nothing here imports anything but the standard library.
 """
@@ -13,16 +13,16 @@ from backends.contract.inspector import Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseModel:
-    """What training starts from, as a backend found it."""
+    """The model that training starts from, as a backend found it."""
 
     reference: str
-    """How the backend opens it: a hub ID or an absolute folder."""
+    """Hub ID or absolute folder, by which the backend opens it."""
     revision: str | None
     """The pinned commit of a hub model; None for a folder."""
     identity: str
-    """What enters the fingerprint: never a path, always contents or an exact revision."""
+    """Part of the fingerprint: contents or an exact revision, never a path."""
     shutdown_date: str | None = None
-    """Day on which the service switches it off, `YYYY-MM-DD`, where that is announced."""
+    """Announced day on which the service switches it off, `YYYY-MM-DD`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class TrainRequest:
     """Everything that one training job needs."""
 
     name: str
-    """The fine-tune that asked first; for people and for the model ID."""
+    """The fine-tune that submitted first; for people and for the model ID."""
     fingerprint: str
     attempt: int
     base_model: BaseModel
@@ -55,7 +55,7 @@ class TrainRequest:
     train_origins: Path
     """One `file:line` for each line of `train`, for error messages."""
     tracking: Mapping[str, Json] = field(default_factory=dict)
-    """Where the service reports metrics to, as the spec wrote it; decides nothing."""
+    """Services that get the job's metrics, as the spec names them; no effect on training."""
     max_gpu_hours: float | None = None
     """Hours of device time after which the job is stopped; no other effect."""
     origin: Mapping[str, Json] = field(default_factory=dict)
@@ -64,36 +64,36 @@ class TrainRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a job would cost before it is started; None where it is not known."""
+    """Estimated cost of a job; None where it is not known."""
 
     usd: tuple[float, float] | None = None
     gpu_hours: tuple[float, float] | None = None
     steps: int | None = None
     """Optimiser steps."""
     basis: str = ""
-    """What the price stands on: `prices of 2025-11`."""
+    """Basis of the price: `prices of 2025-11`."""
 
 
 class JobState(StrEnum):
-    """Where a job stands. A server's unknown word means that the job is still open."""
+    """State of a job. A server's unknown word means that the job is still open."""
 
     QUEUED = "queued"
     RUNNING = "running"
     INTERRUPTED = "interrupted"
-    """Its worker is gone, and submitting it again continues it from its last checkpoint."""
+    """Its worker is gone; a new submission continues from its last checkpoint."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
     @property
     def is_open(self) -> bool:
-        """Whether the job may still become a model without being submitted anew."""
+        """True if the job may still become a model without a new submission."""
         return self in {JobState.QUEUED, JobState.RUNNING, JobState.INTERRUPTED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a running job has come."""
+    """Progress of a running job."""
 
     step: int
     total_steps: int
@@ -107,7 +107,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """What a succeeded job left."""
+    """Result of a succeeded job."""
 
     model_id: str
     facts: Mapping[str, Json] = field(default_factory=dict)
@@ -126,12 +126,11 @@ class Job:
     finished_s: float | None = None
     progress: Progress | None = None
     result: JobResult | None = None
-    """Present exactly when the state is `succeeded`."""
+    """Present exactly if the state is `succeeded`."""
     error: str | None = None
-    """For people: why it failed, or what it is waiting for."""
+    """Reason for people why it failed, or what it waits for."""
     origin: Mapping[str, Json] = field(default_factory=dict)
-    """The request's, where the backend kept it; empty for jobs made elsewhere or by older
-    versions."""
+    """Origin of the request; empty for jobs made elsewhere or by older versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

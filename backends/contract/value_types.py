@@ -1,65 +1,68 @@
-"""Whether a value is what a type of the contract asks for: every field, to the last string.
+"""Comparison of values with types of the contract: every field, to the last string.
 
 Made for the records of `backends.contract`, whose annotations are read as they stand. Pure.
 """
 
 import re
 import reprlib
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import chain, repeat, starmap
 from types import UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 
 from backends.contract.inspector import Json
 
 Misfit: TypeAlias = tuple[str, str]
-"""The value that was found, and the type that was asked for; both for people."""
-Check: TypeAlias = Callable[[object], Misfit | None]
+"""The found value and the expected type, both for people."""
 
-_NUMBERS: Final[Mapping[Hashable, tuple[type, ...]]] = {int: (int,), float: (int, float)}
-_ARRAYS: Final = (list, tuple)
-"""Types of a JSON array; a text is not an array."""
+_KINDS: Final[Mapping[object, Any]] = {
+    float: (int, float),
+    None: type(None),
+    # A text is not a JSON array.
+    Sequence: (list, tuple),
+    frozenset: AbstractSet,
+}
+"""Classes of the values that fit a type, where it is not the type itself."""
 _PLAIN: Final = (bool, int, float, str, type(None))
 _MODULE: Final = re.compile(r"\b[\w.]+\.(?=\w)|<class '|'>")
 
 
-@cache
-def check_of(wanted: Hashable) -> Check:
-    """Return the function that compares a value with a type.
+def misfit(value: Any, wanted: Hashable) -> Misfit | None:  # noqa: ANN401 - compared with all types
+    """Compare a value with a type; return None if it fits.
 
     Args:
-        wanted: A class, a dataclass, a union, or a list, tuple, dict or set of them; a text
-            stands for `Json`.
+        value: The value.
+        wanted: A class, a dataclass, a union, or a list, tuple, dict or set of them; a text is
+            `Json`.
     """
-    origin, parts = get_origin(wanted), get_args(wanted)
     if isinstance(wanted, str):
-        return _json
+        return _json_misfit(value)
+    origin, parts = _shape(wanted)
     if origin in {Union, UnionType}:
-        return _any_of(wanted, parts)
-    if origin is tuple and parts[-1] is not Ellipsis:
-        return _pair(wanted, [check_of(part) for part in parts])
-    if origin in {list, tuple, Sequence}:
-        return _all_in(origin, wanted, check_of(parts[0]))
-    if origin is Sequence:
-        return _all_in(_ARRAYS, wanted, check_of(parts[0]))
-    if origin is frozenset:
-        return _all_in(AbstractSet, wanted, check_of(parts[0]))
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _all_at(origin, wanted, check_of(parts[0]), check_of(parts[1]))
+        return _union_misfit(value, wanted, parts)
     if is_dataclass(wanted) and isinstance(wanted, type):
-        return _record(wanted)
-    return _plain(wanted)
-
-
-def misfit(value: object, wanted: Hashable) -> Misfit | None:
-    """Compare a value with a type; None where it fits."""
-    return check_of(wanted)(value)
+        return _record_misfit(value, wanted)
+    kind: Any = origin or wanted
+    # To Python, True is a number.
+    if not isinstance(value, _KINDS.get(kind, kind)) or (
+        isinstance(value, bool) and kind is not bool
+    ):
+        return _mismatch(value, wanted)
+    if origin is tuple and parts[-1] is not Ellipsis:
+        if len(value) != len(parts):
+            return _mismatch(value, wanted)
+        return _first(map(misfit, value, parts))
+    if isinstance(value, Mapping) and parts:
+        values = zip(value.values(), repeat(parts[1]))
+        return _first(starmap(misfit, chain(zip(value, repeat(parts[0])), values)))
+    return _first(misfit(inner, parts[0]) for inner in value) if parts else None
 
 
 def shown(value: object) -> str:
-    """Return a value as people may see it: short, whatever it is."""
+    """Return a short text of a value, whatever it is."""
     return reprlib.repr(value)
 
 
@@ -68,87 +71,50 @@ def named(wanted: Hashable) -> str:
     return _MODULE.sub("", str(wanted).replace(repr(Json), "Json"))
 
 
-def _plain(wanted: Hashable) -> Check:
-    kinds = _NUMBERS.get(wanted) or ((wanted,) if isinstance(wanted, type) else (type(None),))
-
-    def check(value: object) -> Misfit | None:
-        # True is a number to Python, and to nobody else.
-        fits = isinstance(value, kinds) and (wanted is bool or not isinstance(value, bool))
-        return None if fits else (shown(value), named(wanted))
-
-    return check
+def _mismatch(value: object, wanted: Hashable) -> Misfit:
+    return shown(value), named(wanted)
 
 
-def _json(value: object) -> Misfit | None:
+@cache
+def _shape(wanted: Hashable) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(wanted), get_args(wanted)
+
+
+@cache
+def _types_of(record: type) -> Mapping[str, Any]:
+    return {field.name: field.type for field in fields(record)}
+
+
+def _first(misfits: Iterable[Misfit | None]) -> Misfit | None:
+    return next(filter(None, misfits), None)
+
+
+def _json_misfit(value: object) -> Misfit | None:
     if isinstance(value, _PLAIN):
         return None
     if isinstance(value, list | tuple):
-        return next(filter(None, map(_json, value)), None)
+        return _first(map(_json_misfit, value))
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return next(filter(None, map(_json, value.values())), None)
+        return _first(map(_json_misfit, value.values()))
     return shown(value), "a value that JSON can hold"
 
 
-def _any_of(wanted: Hashable, parts: Sequence[Any]) -> Check:
-    checks = [check_of(part) for part in parts]
-    optional = type(None) in parts
-
-    def check(value: object) -> Misfit | None:
-        if value is None and optional:
-            return None
-        nearest: Misfit | None = None
-        for one in checks:
-            found = one(value)
-            if found is None:
-                return None
-            # A record with a wrong field is nearer than another type: it says which.
-            if found[0] != shown(value):
-                nearest = found
-        return nearest or (shown(value), named(wanted))
-
-    return check
-
-
-def _pair(wanted: Hashable, checks: list[Check]) -> Check:
-    def check(value: object) -> Misfit | None:
-        if not isinstance(value, tuple) or len(value) != len(checks):
-            return shown(value), named(wanted)
-        pairs = zip(checks, value, strict=True)
-        return next(filter(None, (one(part) for one, part in pairs)), None)
-
-    return check
-
-
-def _all_in(kind: type | tuple[type, ...], wanted: Hashable, one: Check) -> Check:
-    def check(value: object) -> Misfit | None:
-        if not isinstance(value, kind) or not isinstance(value, Iterable):
-            return shown(value), named(wanted)
-        return next(filter(None, map(one, value)), None)
-
-    return check
-
-
-def _all_at(kind: type, wanted: Hashable, key: Check, one: Check) -> Check:
-    def check(value: object) -> Misfit | None:
-        if not isinstance(value, kind) or not isinstance(value, Mapping):
-            return shown(value), named(wanted)
-        keys = filter(None, map(key, value))
-        return next(keys, None) or next(filter(None, map(one, value.values())), None)
-
-    return check
-
-
-def _record(wanted: type) -> Check:
-    types: dict[str, Any] = {field.name: field.type for field in fields(wanted)}
-    checks = {name: check_of(kind) for name, kind in types.items()}
-
-    def check(value: object) -> Misfit | None:
-        if not isinstance(value, wanted):
-            return shown(value), wanted.__name__
-        for name, one in checks.items():
-            found = one(getattr(value, name))
-            if found is not None:
-                return f"{wanted.__name__} with {name} {found[0]}", found[1]
+def _union_misfit(value: object, wanted: Hashable, parts: Sequence[Any]) -> Misfit | None:
+    if value is None and type(None) in parts:
         return None
+    misfits = [misfit(value, part) for part in parts]
+    if None in misfits:
+        return None
+    # A record with a wrong field says more than a value of another type.
+    within = [found for found in misfits if found and found[0] != shown(value)]
+    return within[-1] if within else _mismatch(value, wanted)
 
-    return check
+
+def _record_misfit(value: object, wanted: type) -> Misfit | None:
+    if not isinstance(value, wanted):
+        return shown(value), wanted.__name__
+    for name, kind in _types_of(wanted).items():
+        found = misfit(getattr(value, name), kind)
+        if found is not None:
+            return f"{wanted.__name__} with {name} {found[0]}", found[1]
+    return None

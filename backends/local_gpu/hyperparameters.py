@@ -4,16 +4,17 @@ A spec's section goes in; the complete settings come out, every default written 
 fingerprint. What cannot change the trained weights (checkpoints, logging) is no hyperparameter.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
 
 from backends.contract.errors import FieldProblem, HyperparametersInvalid
 from backends.contract.inspector import Json
 from backends.contract.methods import CONTINUED_PRETRAINING, SUPERVISED
+from backends.did_you_mean import did_you_mean, use_one_of
+from backends.excerpt import dotted
+from backends.pydantic_errors import in_our_words
 
 RECIPE: Final = 1
 """Raised whenever the same settings would train other weights: then it is another identity."""
@@ -23,15 +24,6 @@ _RATES: Final = {"lora": 2e-4, "full": 2e-5}
 
 _LATER: Final[Mapping[str, Json]] = {"thinking": "off"}
 """Settings newer than recorded builds: left out at their default, so fingerprints do not change."""
-
-_PLAIN: Final = {
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "string_type": "must be text",
-    "finite_number": "must be finite",
-}
 
 
 class _Common(BaseModel):
@@ -66,7 +58,7 @@ class _Common(BaseModel):
     @classmethod
     def _whole_from_one_on(cls, value: float) -> float:
         if value > 1 and not value.is_integer():
-            raise PydanticCustomError("warmup", "a whole number of steps, or a fraction below 1")
+            raise ValueError(f"must be a whole number of steps, or a fraction below 1, not {value}")
         return value
 
 
@@ -149,7 +141,7 @@ def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         problem = FieldProblem(
             field="method",
             message=f"local-gpu does not train {method!r}",
-            remedy=f"write `method: supervised`, or one of: {', '.join(sorted(METHODS))}",
+            remedy=use_one_of(sorted(METHODS)),
         )
         raise HyperparametersInvalid([problem])
     adapter = raw.get("finetuning_type", "lora") != "full"
@@ -161,7 +153,7 @@ def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         try:
             settings |= model.model_validate(known).model_dump(mode="json")
         except ValidationError as error:
-            problems += _problems(error)
+            problems += [wrong.problem() for wrong in in_our_words(error, known, [model])]
     if problems:
         raise HyperparametersInvalid(problems)
     if settings["learning_rate"] is None:
@@ -173,43 +165,22 @@ def parse(method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _unknown_keys(raw: Mapping[str, Json], parts: Sequence[type[BaseModel]]) -> list[FieldProblem]:
-    known = {name for part in parts for name in part.model_fields}
+    known = sorted(name for part in parts for name in part.model_fields)
     problems = []
     for key in raw:
         if key in known:
             continue
         if key in _Adapter.model_fields:
             message = "belongs to an adapter, and finetuning_type is full"
-            remedy = "remove it, or write `finetuning_type: lora`"
+            remedy = "Remove it, or write `finetuning_type: lora`."
         elif key in _Texts.model_fields:
             message = "belongs to plain texts, and conversations are read whole"
-            remedy = "remove it; `prepare: {max_tokens: ...}` limits an example"
+            remedy = "Remove it; `prepare: {max_tokens: ...}` limits an example."
         elif key in _Conversations.model_fields:
             message = "belongs to conversations, and plain texts are read as they are"
-            remedy = "remove it"
+            remedy = "Remove it."
         else:
-            message = "is no hyperparameter of local-gpu"
-            near = difflib.get_close_matches(key, sorted(known), n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
-        problems.append(FieldProblem(field=key, message=message, remedy=remedy))
+            message = "is not a hyperparameter of local-gpu"
+            remedy = did_you_mean(key, known) or use_one_of(known)
+        problems.append(FieldProblem(field=dotted([key]), message=message, remedy=remedy))
     return problems
-
-
-def _problems(error: ValidationError) -> list[FieldProblem]:
-    """Say each field's problem once, in words; a union reports every branch it tried."""
-    found: dict[str, FieldProblem] = {}
-    for detail in error.errors():
-        name = str(detail["loc"][0])
-        allowed = detail.get("ctx", {})
-        given = f", not {detail['input']!r}"
-        if name == "target_modules":
-            message = f"must be all-linear or a list of layer names{given}"
-        elif detail["type"] in _PLAIN:
-            message = _PLAIN[detail["type"]] + given
-        elif detail["type"] == "literal_error":
-            message = f"must be {allowed['expected'].replace(chr(39), '')}{given}"
-        else:
-            text = detail["msg"].removeprefix("Input should be ")
-            message = f"must be {text.replace('greater than or equal to', 'at least')}{given}"
-        found.setdefault(name, FieldProblem(field=name, message=message))
-    return list(found.values())

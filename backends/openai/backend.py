@@ -4,23 +4,20 @@ The server is the truth: jobs are found by the fingerprint in their metadata, an
 the state folder only help. Importing this needs no SDK; the first call to the server imports it.
 """
 
-import hashlib
 import importlib
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from backends.atomic_files import write_atomic
 from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
-from backends.contract.methods import METHODS
 from backends.installation import install_command
 from backends.openai import hyperparameters, prices
 from backends.openai.api.endpoints import (
@@ -35,50 +32,48 @@ from backends.openai.api.error_messages import to_backend_error
 from backends.openai.api.protocol import OutcomeUnknown, Rejected
 from backends.openai.api.retry_policy import RetryPolicy, RetrySettings
 from backends.openai.api.waiting import Waiting
-from backends.openai.chat.completions import Base, ChatCompletions
-from backends.openai.chat.remote_engine import RemoteEngine
-from backends.openai.examples.inspector import open_inspector, open_tokens
+from backends.openai.chat.completions import ChatCompletions, RemoteEngine
+from backends.openai.estimates import estimate_job
+from backends.openai.examples.inspector import open_inspector
 from backends.openai.jobs.conversions import to_event, to_job
 from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_jobs_by_name
-from backends.openai.jobs.job_lookup import SubmitContext
 from backends.openai.jobs.job_poller import JobPoller
 from backends.openai.jobs.submission_log import SubmissionLog
 from backends.openai.jobs.submit import submit, verify_job
+from backends.openai.jobs.submit_context import SubmitContext
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
 
 _POLL_S: Final = 10.0
-"""Between two looks at jobs that take minutes to hours, at a service that counts requests."""
+"""Seconds between two requests about jobs that take minutes to hours."""
 _OVER: Final = frozenset({400, 404})
-"""What servers answer to cancelling a job that is over or gone."""
+"""Statuses with which servers refuse to cancel a job that has ended or does not exist."""
 
 _ANSWERING: Final[dict[tuple[str, str], bool]] = {}
-"""Base models that a server has or lacks, by name; kept for one process, doubts are not kept."""
+"""True for base models that a server has, False for those it lacks; kept for one process."""
 
 
+# No `repr`: the environment holds keys.
+@dataclass(eq=False, repr=False)
 class OpenAIBackend:
-    """Implements `Backend`; see there for what each method promises."""
+    """Implements `Backend`."""
 
-    name = "openai"
+    state: Path
+    endpoint: Endpoint
+    _: KW_ONLY
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    retry_policy: RetryPolicy | None = None
+    retry_settings: RetrySettings = field(default_factory=RetrySettings)
+    name: ClassVar[str] = "openai"
 
-    def __init__(
-        self,
-        state: Path,
-        endpoint: Endpoint,
-        *,
-        environment: Mapping[str, str] | None = None,
-        retry_policy: RetryPolicy | None = None,
-        retry_settings: RetrySettings | None = None,
-    ) -> None:
-        self._endpoint = endpoint
-        self._environment = os.environ if environment is None else environment
-        self._state = state / "openai"
-        self._given = retry_policy
-        self._retry_settings = retry_settings or RetrySettings()
+    def __post_init__(self) -> None:
+        self._state = self.state / "openai"
+        self._log = SubmissionLog(self._state)
+        self._waiting = Waiting()
 
     def capabilities(self) -> Capabilities:
-        """Say what this backend can do; a server on this machine keeps data here and is free."""
+        """Return what the server can do; a server on this machine keeps data here and is free."""
         near = is_loopback(self._url)
         return Capabilities(
             methods=hyperparameters.METHODS,
@@ -92,20 +87,20 @@ class OpenAIBackend:
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check hyperparameters and write out every default."""
-        return hyperparameters.parse(method, raw, self._endpoint.kind)
+        return hyperparameters.parse(method, raw, self.endpoint.kind)
 
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
-        """Name a spec's `base_model`, without network; the server knows what it is."""
+        """Return a spec's `base_model` by its name, without network."""
         del folder
         if base_model.startswith(("./", "../", "/")) or not base_model.strip():
             raise BaseModelMissing(
-                f"{base_model[:100]!r} is no model of a server",
-                "name one that the server trains, or write `backend: local-gpu`",
+                f"{base_model[:100]!r} is not a model of a server",
+                "Name a model that the server trains, or write `backend: local-gpu`.",
             )
         if revision is not None:
             raise BaseModelMissing(
                 "a server's models have no revision",
-                "remove `revision`, and name a dated snapshot in `base_model`",
+                "Remove `revision`, and name a dated snapshot in `base_model`.",
             )
         return BaseModel(
             reference=base_model,
@@ -129,31 +124,20 @@ class OpenAIBackend:
             base_model.reference,
             method,
             hyperparameters,
-            self._endpoint,
+            self.endpoint,
             self._prices,
             near=is_loopback(self._url),
         )
 
     def estimate(self, request: TrainRequest, examples: int, tokens: int | None) -> Estimate:
-        """Say what a job would cost; only OpenAI's own prices are known."""
-        epochs = prices.epoch_range(request.hyperparameters.get("n_epochs"), examples)
-        batch = request.hyperparameters.get("batch_size")
-        steps = None
-        if isinstance(batch, int) and epochs[0] == epochs[1]:
-            steps = -(-examples // batch) * epochs[0]
-        if is_loopback(self._url):
-            return Estimate(usd=(0.0, 0.0), steps=steps)
-        price = self._prices.price(request.base_model.reference)
-        if price is None or not METHODS[request.method].learns_answers:
-            return Estimate(steps=steps)
-        if tokens is None:
-            tokens = self._count(request, price.max_example_tokens)
-        usd = prices.training_cost(price, tokens, epochs)
-        return Estimate(usd=usd, steps=steps, basis=f"prices of {self._prices.as_of}")
+        """Return steps and price of a job; only OpenAI's own prices are known."""
+        prices = None if is_loopback(self._url) else self._prices
+        cache = self._state / "tokens"
+        return estimate_job(request, examples, tokens, prices=prices, cache=cache)
 
     def find_jobs(self, fingerprints: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for these fingerprints, any attempt, oldest first."""
-        with self._in_words():
+        with self._as_backend_errors():
             found = find_by_fingerprint(
                 self._client, self._jobs, fingerprints, trusted=is_official(self._url)
             )
@@ -165,40 +149,40 @@ class OpenAIBackend:
 
     def find_jobs_by_name(self, names: Iterable[str]) -> dict[str, tuple[Job, ...]]:
         """Look up every job made for fine-tunes of these names, oldest first."""
-        with self._in_words():
+        with self._as_backend_errors():
             found = find_jobs_by_name(
                 self._client, self._jobs, names, trusted=is_official(self._url)
             )
         return {name: _oldest_first(map(to_job, jobs.values())) for name, jobs in found.items()}
 
     def verify_job(self, request: TrainRequest, job_id: str) -> None:
-        """Make sure that a job which was found was made from just what is asked for."""
-        with self._in_words():
+        """Refuse a found job that was made from something else than its request."""
+        with self._as_backend_errors():
             verify_job(self._context, request, job_id)
 
     def submit(self, request: TrainRequest) -> Job:
-        """Start the job of this fingerprint and attempt, or return the one that exists."""
-        self._watch.forget()
+        """Start the job of this fingerprint and attempt, or return the existing job."""
+        self._poller.forget()
         try:
             return submit(self._context, request)
         finally:
-            self._watch.forget()
+            self._poller.forget()
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Look at jobs; those that do not exist any more are absent from the answer."""
-        with self._in_words():
-            return self._watch.observe(job_ids)
+        """Return jobs by ID; jobs that do not exist any more are absent."""
+        with self._as_backend_errors():
+            return self._poller.observe(job_ids)
 
     def events(self, job_id: str) -> Iterator[Event]:
         """Yield the job's log so far, oldest first."""
-        with self._in_words():
-            newest_first = list(self._watch.events(job_id))
+        with self._as_backend_errors():
+            newest_first = list(self._poller.events(job_id))
         yield from (to_event(event) for event in reversed(newest_first))
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job to stop; a finished job stays what it is."""
-        self._watch.forget()
-        with self._in_words():
+        """Ask a job to stop; a finished job stays as it is."""
+        self._poller.forget()
+        with self._as_backend_errors():
             try:
                 self._client.cancel_job(job_id)
             except Rejected as error:
@@ -211,14 +195,14 @@ class OpenAIBackend:
 
     def pause(self, job_id: str) -> None:
         """Ask a job to pause, where the server can."""
-        self._watch.forget()
-        with self._in_words():
+        self._poller.forget()
+        with self._as_backend_errors():
             self._client.pause_job(job_id)
 
     def resume(self, job_id: str) -> None:
-        """Let a paused job go on."""
-        self._watch.forget()
-        with self._in_words():
+        """Let a paused job continue."""
+        self._poller.forget()
+        with self._as_backend_errors():
             self._client.resume_job(job_id)
 
     def complete(
@@ -229,19 +213,13 @@ class OpenAIBackend:
         sampling: Sampling,
     ) -> list[list[Completion]]:
         """Answer every prompt with every model."""
-        named = self._names(base_model)
-        return self._chats.complete(
-            [named(model) for model in models],
-            prompts,
-            sampling,
-            Base(name=named(None), family=base_model.reference),
-        )
+        return self._chats.complete(base_model.reference, models, prompts, sampling)
 
     def answers(self, base_model: BaseModel) -> bool:
-        """Return whether the base model can be asked: no only where the server is sure of it."""
+        """Return False only if the server is sure that the base model cannot answer."""
         model = base_model.reference
-        if self._endpoint.kind == "azure":
-            return model in self._endpoint.deployments
+        if self.endpoint.kind == "azure":
+            return model in self.endpoint.deployments
         key = (self._server, model)
         if key not in _ANSWERING:
             try:
@@ -256,61 +234,58 @@ class OpenAIBackend:
                 _ANSWERING[key] = True
         return _ANSWERING[key]
 
-    def open_engine(self, base_model: BaseModel) -> "RemoteEngine":
-        """Return an engine that asks the server; nothing is loaded here."""
-        return RemoteEngine(chats=self._chats, base_model=base_model, named=self._names(base_model))
+    def open_engine(self, base_model: BaseModel) -> RemoteEngine:
+        """Return an engine that passes prompts to the server."""
+        return RemoteEngine(chats=self._chats, base=base_model.reference)
 
     def delete(self, model_id: str) -> None:
-        """Delete a model. Only ever called when a person asked for just that."""
-        with self._in_words():
+        """Delete a model."""
+        with self._as_backend_errors():
             try:
                 self._client.delete_model(model_id)
             except Rejected as error:
                 if not error.is_missing:
                     raise
                 raise ModelMissing(
-                    f"{self._server} has no model {model_id}", "there is nothing to delete"
+                    f"{self._server} has no model {model_id}",
+                    "Take another model: there is nothing to delete.",
                 ) from error
 
     @cached_property
     def _client(self) -> "Client":
         try:
-            # The one door to the SDK.
+            # The only import of the SDK.
             door = importlib.import_module("backends.openai.api.client")
         except ImportError as error:
             message = f"the openai backend needs the package {error.name}"
             raise BackendError(message, install_command(EXTRA)) from error
-        client: Client = door.Client(settings(self._endpoint, self._environment), self._waiting)
+        client: Client = door.Client(settings(self.endpoint, self.environment), self._waiting)
         return client
 
     @cached_property
     def _prices(self) -> prices.PriceTable:
-        return prices.prices_at(self._endpoint.prices, official=is_official(self._url))
+        return prices.prices_at(self.endpoint.prices, official=is_official(self._url))
 
     @cached_property
     def _url(self) -> str:
-        return base_url(self._endpoint, self._environment)
+        return base_url(self.endpoint, self.environment)
 
     @property
     def _server(self) -> str:
-        return f"{self._endpoint.name} ({shown_url(self._url)})"
-
-    @cached_property
-    def _log(self) -> SubmissionLog:
-        return SubmissionLog(self._state)
+        return f"{self.endpoint.name} ({shown_url(self._url)})"
 
     @cached_property
     def _retry_policy(self) -> RetryPolicy:
-        # A server here shows a job at once, nobody else uploads to it, and it counts no requests.
+        # A local server shows a job at once, has no other users and counts no requests.
         near = RetryPolicy(lag_s=0.0, look_s=0.0, list_s=1.0)
-        return self._given or (near if is_loopback(self._url) else RetryPolicy())
+        return self.retry_policy or (near if is_loopback(self._url) else RetryPolicy())
 
     @cached_property
     def _context(self) -> SubmitContext:
         return SubmitContext(
             client=self._client,
             server=self._server,
-            kind=self._endpoint.kind,
+            kind=self.endpoint.kind,
             trusted=is_official(self._url),
             log=self._log,
             policy=self._retry_policy,
@@ -318,62 +293,43 @@ class OpenAIBackend:
         )
 
     @cached_property
-    def _waiting(self) -> Waiting:
-        return Waiting()
-
-    @cached_property
     def _jobs(self) -> JobList:
         return JobList(self._client, for_s=self._retry_policy.list_s)
 
     @cached_property
-    def _watch(self) -> JobPoller:
-        every_s = self._retry_policy.look_s
-        return JobPoller(self._client, self._prices, self._log, self._jobs, every_s=every_s)
+    def _poller(self) -> JobPoller:
+        return JobPoller(
+            client=self._client,
+            prices=self._prices,
+            notes=self._log,
+            jobs=self._jobs,
+            every_s=self._retry_policy.look_s,
+        )
 
     @cached_property
     def _chats(self) -> ChatCompletions:
-        kind, url = self._endpoint.kind, self._url
-        strict = kind == "azure" or (kind == "openai" and not is_loopback(url))
+        kind, near = self.endpoint.kind, is_loopback(self._url)
         return ChatCompletions(
-            self._client, self._server, kind, self._retry_settings, self._waiting, strict=strict
+            client=self._client,
+            server=self._server,
+            endpoint=self.endpoint,
+            settings=self.retry_settings,
+            waiting=self._waiting,
+            strict=kind == "azure" or (kind == "openai" and not near),
         )
 
-    def _names(self, base_model: BaseModel) -> Callable[[str | None], str]:
-        """Return a function from a model to its name at the server: at Azure, its deployment."""
-        deployed = self._endpoint.deployments
-
-        def named(model: str | None) -> str:
-            name = base_model.reference if model is None else model
-            return deployed.get(name, name)
-
-        return named
-
     @contextmanager
-    def _in_words(self) -> Iterator[None]:
+    def _as_backend_errors(self) -> Iterator[None]:
         try:
             yield
         except (Rejected, OutcomeUnknown) as error:
             raise to_backend_error(error, self._server) from error
 
     def _require_over(self, job_id: str, error: Rejected | OutcomeUnknown) -> None:
-        """Make sure that a job which could not be cancelled does not run."""
-        jobs = self._watch.observe([job_id])
+        """Raise the error of a failed cancellation, unless the job has ended."""
+        jobs = self._poller.observe([job_id])
         if job_id in jobs and jobs[job_id].state.is_open:
             raise error
-
-    def _count(self, request: TrainRequest, most: int) -> int:
-        """Count the training file's tokens, once for each file and model."""
-        stat = request.train.stat()
-        source = [str(request.train.absolute()), stat.st_size, stat.st_mtime_ns, most]
-        model = request.base_model.reference
-        name = hashlib.sha256(json.dumps([*source, model]).encode()).hexdigest()[:32]
-        path = self._state / "tokens" / f"{name}.json"
-        try:
-            return int(json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError):
-            tokens: int = open_tokens().count_file(request.train, model, most)
-        write_atomic(path, f"{tokens}\n".encode())
-        return tokens
 
 
 def _oldest_first(jobs: Iterable[Job]) -> tuple[Job, ...]:
@@ -381,5 +337,5 @@ def _oldest_first(jobs: Iterable[Job]) -> tuple[Job, ...]:
 
 
 def create(state: Path, endpoint: Endpoint) -> OpenAIBackend:
-    """Return the backend for one endpoint, which keeps its notes below a folder."""
+    """Return the backend for one endpoint; it keeps its log below a folder."""
     return OpenAIBackend(state, endpoint)

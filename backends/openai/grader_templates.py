@@ -5,13 +5,14 @@ module compares the keys with the rows when the data is built.
 """
 
 import ast
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from backends.contract.errors import BackendError, FieldProblem
 from backends.contract.inspector import Json
+from backends.did_you_mean import did_you_mean, nearest, use_one_of
+from backends.excerpt import clipped, excerpt
 
 Path: TypeAlias = tuple[str, ...]
 """Keys from the row inwards; a list index is a number as text."""
@@ -21,8 +22,14 @@ _PARTS: Final = re.compile(r"[^.\[\]\s'\"]+")
 _PLAIN_PATH: Final = re.compile(r"[\w.\[\]'\"-]+")
 _TEMPLATED: Final = frozenset({"input", "reference", "content", "text"})
 """Fields whose templates the service fills in."""
-_SHOWN: Final = 60
+_LISTED: Final = 10
 _ROOTS: Final = ("item", "sample")
+_BRANCHES: Final = (ast.If, ast.Try, ast.IfExp, ast.BoolOp, ast.For, ast.While, ast.With)
+_SCOPES: Final = (
+    *(ast.FunctionDef, ast.Lambda, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp),
+    ast.Assert,
+)
+"""Statements and expressions in which a program may not read a key, or not the row's."""
 
 
 def template_problems(field: str, grader: Mapping[str, Json]) -> list[FieldProblem]:
@@ -36,7 +43,7 @@ def template_problems(field: str, grader: Mapping[str, Json]) -> list[FieldProbl
     for place, text in _texts(field, grader):
         expressions, is_open = _expressions(text)
         if is_open:
-            remedy = "write {{ item.answer }} or {{ sample.output_text }}"
+            remedy = "Write {{ item.answer }} or {{ sample.output_text }}."
             problems.append(FieldProblem(field=place, message="has {{ without }}", remedy=remedy))
         for expression in expressions:
             problem = _wrong_name(place, expression)
@@ -73,20 +80,16 @@ def require_paths(row: Mapping[str, Any], paths: Sequence[Path]) -> None:
             elif isinstance(value, Sequence) and _is_index(value, key):
                 value = value[int(key)]
             else:
-                raise _missing(path, key, value, row)
+                raise _missing(path, key, value)
 
 
-def _missing(path: Path, key: str, value: object, row: Mapping[str, Any]) -> BackendError:
+def _missing(path: Path, key: str, value: object) -> BackendError:
     there = sorted(map(str, value)) if isinstance(value, Mapping) else []
-    # Skip long texts: comparing them is slow and rarely helps.
-    short = [one for one in there if len(one) <= _SHOWN] if len(key) <= _SHOWN else []
-    near = difflib.get_close_matches(key, short, n=1)
-    listed = ", ".join(one[:_SHOWN] for one in there[:10])
-    hint = f"did you mean {near[0][:_SHOWN]}? " if near else ""
-    known = f"the row has: {listed}" if value is row else f"there are: {listed}"
+    known = use_one_of(clipped(name) for name in there[:_LISTED]) or "Add it to the row."
     return BackendError(
-        f"the grader reads {{{{ item.{'.'.join(path)[:_SHOWN]} }}}}, and the row has no {key[:_SHOWN]!r}",
-        f"{hint}{known if there else 'add it to the row'}",
+        f"the grader reads {{{{ item.{clipped('.'.join(path))} }}}}, and the row has no "
+        f"{excerpt(key)}",
+        f"{did_you_mean(key, there)} {known}".lstrip(),
     )
 
 
@@ -120,23 +123,17 @@ def _sources(grader: Mapping[str, Json]) -> Iterator[str]:
     source = grader.get("source")
     if grader.get("type") == "python" and isinstance(source, str):
         yield source
-    inner = grader.get("graders")
-    for one in inner.values() if isinstance(inner, Mapping) else ():
-        if isinstance(one, Mapping):
-            yield from _sources(one)
+    graders = grader.get("graders")
+    for inner in graders.values() if isinstance(graders, Mapping) else ():
+        if isinstance(inner, Mapping):
+            yield from _sources(inner)
 
 
 def _expressions(text: str) -> tuple[list[str], bool]:
     """Return the texts between `{{` and `}}`, and True if a `{{` is never closed."""
-    found: list[str] = []
-    start = text.find("{{")
-    while start >= 0:
-        end = text.find("}}", start + 2)
-        if end < 0:
-            return found, True
-        found.append(text[start + 2 : end].strip())
-        start = text.find("{{", end + 2)
-    return found, False
+    pieces = [piece.partition("}}") for piece in text.split("{{")[1:]]
+    is_open = not all(end for _, end, _ in pieces)
+    return [expression.strip() for expression, end, _ in pieces if end], is_open
 
 
 def _parts(expression: str) -> Path:
@@ -148,19 +145,19 @@ def _parts(expression: str) -> Path:
 
 def _wrong_name(place: str, expression: str) -> FieldProblem | None:
     parts = _parts(expression)
-    shown = f"{{{{ {expression[:_SHOWN]} }}}}"
-    remedy = "write {{ item.KEY }} for a key of the row, {{ sample.output_text }} for the answer"
+    shown = f"{{{{ {clipped(expression)} }}}}"
+    remedy = "Write {{ item.KEY }} for a key of the row, {{ sample.output_text }} for the answer."
     if not parts or parts[0] not in _ROOTS:
         return FieldProblem(
             field=place, message=f"reads {shown}, which is neither item nor sample", remedy=remedy
         )
     if parts[0] == "sample" and len(parts) > 1 and parts[1] not in _SAMPLE:
-        near = difflib.get_close_matches(parts[1], _SAMPLE, n=1)
-        if near:
+        near = nearest(parts[1], _SAMPLE)
+        if near is not None:
             return FieldProblem(
                 field=place,
                 message=f"reads {shown}, which no answer has",
-                remedy=f"did you mean {{{{ sample.{near[0]} }}}}?",
+                remedy=f"Did you mean `{{{{ sample.{near} }}}}`?",
             )
     return None
 
@@ -174,38 +171,25 @@ def _subscripts(source: str) -> Iterator[str]:
         return
     for function in tree.body:
         if isinstance(function, ast.FunctionDef) and function.name == "grade":
-            names = [one.arg for one in function.args.args]
+            names = [argument.arg for argument in function.args.args]
             if len(names) > 1:
                 yield from _keys_of(function.body, names[1])
 
 
 def _keys_of(statements: Sequence[ast.stmt], name: str) -> Iterator[str]:
-    branches = (ast.If, ast.Try, ast.IfExp, ast.BoolOp, ast.For, ast.While, ast.With)
-    scopes = (
-        ast.FunctionDef,
-        ast.Lambda,
-        ast.ListComp,
-        ast.DictComp,
-        ast.SetComp,
-        ast.GeneratorExp,
-    )
     waiting: list[ast.AST] = []
     for statement in statements:
         waiting.append(statement)
         while waiting:
             node = waiting.pop()
-            if isinstance(node, (*branches, *scopes, ast.Assert)):
+            if isinstance(node, (*_BRANCHES, *_SCOPES)):
                 continue
-            if (
-                isinstance(node, ast.Subscript)
-                and isinstance(node.ctx, ast.Load)
-                and isinstance(node.value, ast.Name)
-                and node.value.id == name
-                and isinstance(node.slice, ast.Constant)
-                and isinstance(node.slice.value, str)
-            ):
-                yield node.slice.value
+            match node:
+                case ast.Subscript(
+                    value=ast.Name(id=row), slice=ast.Constant(value=str(key)), ctx=ast.Load()
+                ) if row == name:
+                    yield key
             waiting.extend(ast.iter_child_nodes(node))
-        if isinstance(statement, (*branches, ast.Return)):
+        if isinstance(statement, (*_BRANCHES, ast.Return)):
             # Statements after a branch may never be reached.
             return

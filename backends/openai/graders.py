@@ -1,45 +1,46 @@
-"""Graders of reinforcement training: checked for shape here, passed through as written."""
+"""Graders of reinforcement training: their shape is checked, and they are sent as written."""
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from dataclasses import replace
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from backends.contract.errors import FieldProblem
 from backends.contract.inspector import Json
+from backends.did_you_mean import did_you_mean, use_one_of
+from backends.excerpt import excerpt
 from backends.openai.grader_templates import template_problems
+from backends.pydantic_errors import in_our_words, shown
 
-_STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True)
 _FUNCTIONS: Final = ("min", "max", "abs", "floor", "ceil", "exp", "sqrt", "log")
 """Functions that a formula may call."""
 _WORDS: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 """Names, but not the letter in a number such as 1e3."""
-_SHOWN: Final = 60
-_LISTED: Final = 300
-_TYPES: Final = "string_check, text_similarity, python, score_model, label_model or multi"
 
 
-class _StringCheck(BaseModel):
+class _Grader(BaseModel):
+    """Settings of every grader."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    name: str = ""
+
+
+class _StringCheck(_Grader):
     """Compares two texts."""
 
-    model_config = _STRICT
-
     type: Literal["string_check"]
-    name: str = ""
     input: str
     reference: str
     operation: Literal["eq", "ne", "like", "ilike"]
 
 
-class _TextSimilarity(BaseModel):
+class _TextSimilarity(_Grader):
     """Measures how near two texts are."""
 
-    model_config = _STRICT
-
     type: Literal["text_similarity"]
-    name: str = ""
     input: str
     reference: str
     evaluation_metric: Literal[
@@ -48,37 +49,28 @@ class _TextSimilarity(BaseModel):
     ]  # fmt: skip
 
 
-class _Python(BaseModel):
+class _Python(_Grader):
     """Runs at the server, never here."""
 
-    model_config = _STRICT
-
     type: Literal["python"]
-    name: str = ""
     source: str
     image_tag: str | None = None
 
 
-class _ScoreModel(BaseModel):
+class _ScoreModel(_Grader):
     """Asks a model for a number."""
 
-    model_config = _STRICT
-
     type: Literal["score_model"]
-    name: str = ""
     model: str
     input: list[Any]
     range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     sampling_params: dict[str, Any] | None = None
 
 
-class _LabelModel(BaseModel):
+class _LabelModel(_Grader):
     """Asks a model for a label."""
 
-    model_config = _STRICT
-
     type: Literal["label_model"]
-    name: str = ""
     model: str
     input: list[Any]
     labels: list[str]
@@ -91,22 +83,18 @@ _Single: TypeAlias = Annotated[
 ]
 
 
-class _Multi(BaseModel):
+class _Multi(_Grader):
     """Combines others by a formula; the guide's map, or the reference's single grader."""
 
-    model_config = _STRICT
-
     type: Literal["multi"]
-    name: str = ""
     graders: Annotated[dict[str, _Single], Field(min_length=1)]
     calculate_output: str
 
 
+_KINDS: Final = (_StringCheck, _TextSimilarity, _Python, _ScoreModel, _LabelModel, _Multi)
+_TYPES: Final = ", ".join(get_args(kind.model_fields["type"].annotation)[0] for kind in _KINDS)
 _GRADER: Final[TypeAdapter[Any]] = TypeAdapter(
-    Annotated[
-        _StringCheck | _TextSimilarity | _Python | _ScoreModel | _LabelModel | _Multi,
-        Field(discriminator="type"),
-    ]
+    Annotated[_Single | _Multi, Field(discriminator="type")]
 )
 
 
@@ -119,9 +107,8 @@ def check_grader(field: str, grader: Json, *, known: bool = True) -> list[FieldP
         known: True if the server has exactly the types of graders that OpenAI publishes.
     """
     if not isinstance(grader, Mapping):
-        given = repr(grader)[:_SHOWN]
-        message = "is missing" if grader is None else f"must be a mapping, not {given}"
-        remedy = f"reinforcement needs a grader of type {_TYPES}"
+        message = "is missing" if grader is None else f"must be a mapping, not {shown(grader)}"
+        remedy = f"Write a grader of one of these types: {_TYPES}."
         return [FieldProblem(field=field, message=message, remedy=remedy)]
     problems = template_problems(field, grader)
     if not known:
@@ -129,7 +116,8 @@ def check_grader(field: str, grader: Json, *, known: bool = True) -> list[FieldP
     try:
         _GRADER.validate_python(dict(grader))
     except ValidationError as error:
-        return [*(_problem(field, dict(detail)) for detail in error.errors()), *problems]
+        wrong = in_our_words(error, grader, _KINDS)
+        return [*(_in_grader(field, refused.problem()) for refused in wrong), *problems]
     return [*problems, *_unknown_names(field, grader)]
 
 
@@ -143,26 +131,12 @@ def _unknown_names(field: str, grader: Mapping[str, Json]) -> Iterator[FieldProb
         return
     for word in dict.fromkeys(_WORDS.findall(formula)):
         if word not in graders and word not in _FUNCTIONS:
-            names = [one for one in (*graders, *_FUNCTIONS) if len(one) <= _SHOWN]
-            near = difflib.get_close_matches(word[:_SHOWN], names, n=1)
             yield FieldProblem(
                 field=f"{field}.calculate_output",
-                message=f"names {word[:_SHOWN]!r}, which is no grader in `graders`",
-                remedy=f"did you mean {near[0]}?"
-                if near
-                else f"there are: {', '.join(graders)[:_LISTED]}",
+                message=f"names {excerpt(word)}, which is not a grader in `graders`",
+                remedy=did_you_mean(word, [*graders, *_FUNCTIONS]) or use_one_of(graders),
             )
 
 
-def _problem(field: str, detail: dict[str, Any]) -> FieldProblem:
-    kind = detail["type"]
-    # The first part of the place is the type that was chosen, which is no field.
-    place = ".".join(str(part) for part in (field, *detail["loc"][1:]))
-    if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        return FieldProblem(field=f"{place}.type", message=f"must be {_TYPES}")
-    if kind == "missing":
-        return FieldProblem(field=place, message="is missing")
-    if kind == "extra_forbidden":
-        return FieldProblem(field=place, message="is unknown to this type of grader")
-    text = detail["msg"].removeprefix("Input should be ").replace("'", "")
-    return FieldProblem(field=place, message=f"must be {text}")
+def _in_grader(field: str, problem: FieldProblem) -> FieldProblem:
+    return replace(problem, field=f"{field}.{problem.field}" if problem.field else field)

@@ -1,9 +1,8 @@
 """The `hyperparameters` of an openai fine-tune: the protocol's own names, ranges and `auto`.
 
-`auto` stays `auto`: what the server chose is a fact of the build, not part of its identity.
+`auto` stays `auto`: the value that the server chose is a fact of the build, not of its identity.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -12,19 +11,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from backends.contract.errors import FieldProblem, HyperparametersInvalid
 from backends.contract.inspector import Json
 from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
+from backends.did_you_mean import did_you_mean, is_misspelled, use_one_of
+from backends.excerpt import dotted
 from backends.openai.graders import check_grader
+from backends.pydantic_errors import in_our_words, shown
 
-_SHOWN: Final = 60
-"""Maximum number of characters of a value in a message."""
 Auto: TypeAlias = Literal["auto"]
 
-_STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+class _Settings(BaseModel):
+    """Base of the settings."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
 
 
-class _Common(BaseModel):
-    """What every method knows."""
-
-    model_config = _STRICT
+class _Common(_Settings):
+    """Settings of every method."""
 
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
     """Passes over the training set."""
@@ -34,41 +38,28 @@ class _Common(BaseModel):
     """Times the server's own rate."""
 
 
-class _OpenCommon(BaseModel):
+class _OpenCommon(_Common):
     """The same at servers that publish no upper limits."""
 
-    model_config = _STRICT
-
     n_epochs: Auto | Annotated[int, Field(ge=1)] = "auto"
-    """Passes over the training set."""
     batch_size: Auto | Annotated[int, Field(ge=1)] = "auto"
-    """Examples per optimiser step."""
-    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, allow_inf_nan=False)] = "auto"
-    """Times the server's own rate."""
 
 
-class _Dpo(BaseModel):
-    """What preference training knows besides."""
-
-    model_config = _STRICT
+class _Dpo(_Settings):
+    """Further settings of preference training."""
 
     beta: Auto | Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] = "auto"
     """Higher stays closer to the base model."""
 
 
-class _OpenDpo(BaseModel):
+class _OpenDpo(_Dpo):
     """The same at servers that publish no upper limits."""
 
-    model_config = _STRICT
-
     beta: Auto | Annotated[float, Field(gt=0, allow_inf_nan=False)] = "auto"
-    """Higher stays closer to the base model."""
 
 
-class _Reinforcement(BaseModel):
-    """What reinforcement knows besides; its grader is checked by itself."""
-
-    model_config = _STRICT
+class _Reinforcement(_Settings):
+    """Further settings of reinforcement; `check_grader` checks the grader."""
 
     compute_multiplier: Auto | Annotated[float, Field(gt=0.00001, le=10)] = "auto"
     """Exploration per step."""
@@ -80,10 +71,8 @@ class _Reinforcement(BaseModel):
     """How long the model may think."""
 
 
-class _Azure(BaseModel):
-    """What only Azure knows."""
-
-    model_config = _STRICT
+class _Azure(_Settings):
+    """Further settings at Azure."""
 
     trainingType: (  # noqa: N815 - Azure's name
         Literal["Standard", "GlobalStandard", "Developer", "developerTier"] | None
@@ -109,20 +98,14 @@ REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
     "Endpoints of `kind: azure`": _Azure,
 }
 """The settings by what they apply to, for `ftctl help servers`."""
-_PLAIN: Final = {
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "finite_number": "must be finite",
-}
 _ELSEWHERE: Final = {
-    "suffix": "remove it: the fine-tune's name is used",
-    "seed": "write `seed:` beside `hyperparameters`",
-    "grader": "only `method: reinforcement` has one",
-    "response_format": "only `method: reinforcement` has one",
-    "beta": "only `method: dpo` has it",
-    "metadata": "remove it: use `labels:` in the spec",
-    "trainingType": "only endpoints of `kind: azure` have it",
+    "suffix": "Remove it: the fine-tune's name is used.",
+    "seed": "Write `seed:` beside `hyperparameters`.",
+    "grader": "Remove it: only `method: reinforcement` has one.",
+    "response_format": "Remove it: only `method: reinforcement` has one.",
+    "beta": "Remove it: only `method: dpo` has it.",
+    "metadata": "Remove it, and use `labels:` in the spec.",
+    "trainingType": "Remove it: only endpoints of `kind: azure` have it.",
 }
 
 
@@ -144,7 +127,7 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
         problem = FieldProblem(
             field="method",
             message=f"the openai backend does not train {method!r}",
-            remedy=f"write one of {', '.join(sorted(METHODS))}",
+            remedy=use_one_of(sorted(METHODS)),
         )
         raise HyperparametersInvalid([problem])
     published = kind != "compatible"
@@ -159,7 +142,7 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
         try:
             settings |= part.model_validate(known).model_dump(mode="json", exclude_none=True)
         except ValidationError as error:
-            problems += _problems(error)
+            problems += [wrong.problem() for wrong in in_our_words(error, known, [part])]
     if method == REINFORCEMENT.name:
         problems += check_grader("grader", raw.get("grader"), known=published)
         problems += _response_format(raw.get("response_format"))
@@ -172,52 +155,19 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
 def _response_format(given: Json) -> list[FieldProblem]:
     if given is None or (isinstance(given, Mapping) and isinstance(given.get("type"), str)):
         return []
-    remedy = "write {type: json_schema, json_schema: {name: answer, schema: {...}}}"
-    message = f"must be a mapping with a type, not {_short(given)}"
+    remedy = "Write {type: json_schema, json_schema: {name: answer, schema: {...}}}."
+    message = f"must be a mapping with a type, not {shown(given)}"
     return [FieldProblem(field="response_format", message=message, remedy=remedy)]
 
 
 def _unknown_keys(raw: Mapping[str, Json], known: set[str], *, strict: bool) -> list[FieldProblem]:
-    """Find keys that are none; a compatible server may know more, but not a misspelt one."""
-    problems = []
+    """Report unknown keys; of a compatible server, which may know more, only misspelled ones."""
+    names, problems = sorted(known), []
     for key in raw:
         if key in known:
             continue
-        near = difflib.get_close_matches(key[:_SHOWN], sorted(known), n=1)
-        if not (strict or near or key in _ELSEWHERE):
-            continue
-        if key in _ELSEWHERE:
-            remedy = _ELSEWHERE[key]
-        else:
-            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
-        message = "is no hyperparameter here"
-        problems.append(FieldProblem(field=key, message=message, remedy=remedy))
+        if strict or key in _ELSEWHERE or is_misspelled(key, names):
+            message = "is not a hyperparameter here"
+            remedy = _ELSEWHERE.get(key) or did_you_mean(key, names) or use_one_of(names)
+            problems.append(FieldProblem(field=dotted([key]), message=message, remedy=remedy))
     return problems
-
-
-def _short(value: object) -> str:
-    text = repr(value[:_SHOWN] if isinstance(value, str) else value)
-    return text if len(text) <= _SHOWN + 2 else f"{text[:_SHOWN]}..."
-
-
-def _problems(error: ValidationError) -> list[FieldProblem]:
-    """Say each field's problem once; a union reports every branch, and the number's counts."""
-    found: dict[str, FieldProblem] = {}
-    for detail in error.errors():
-        name, kind = str(detail["loc"][0]), detail["type"]
-        given = _short(detail["input"])
-        is_auto = detail["loc"][-1] == "literal['auto']" or kind == "literal_error"
-        if kind == "literal_error" and len(detail["loc"]) == 1:
-            message = f"must be {detail['ctx']['expected'].replace(chr(39), '')}, not {given}"
-        elif kind in _PLAIN:
-            message = f"{_PLAIN[kind]}, or auto, not {given}"
-        else:
-            text = detail["msg"].removeprefix("Input should be ")
-            message = f"must be {text.replace('greater than or equal to', 'at least')}"
-            message = f"{message.replace('less than or equal to', 'at most')}, not {given}"
-        problem = FieldProblem(field=name, message=message)
-        if is_auto:
-            found.setdefault(name, problem)
-        else:
-            found[name] = problem
-    return list(found.values())

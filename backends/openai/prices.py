@@ -1,14 +1,15 @@
-"""What training costs at api.openai.com: a dated table, billed as the service bills.
+"""Prices of training at api.openai.com, from a dated table.
 
-The service bills tokens times epochs, held-out tokens are free. The number of epochs behind `auto`
-is its own choice; the published rule of thumb gives a range.
+The service bills tokens times epochs; held-out tokens are free. It chooses the number of epochs
+behind `auto`; the published rule of thumb gives a range.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from pydantic import TypeAdapter
 
 from backends.contract.inspector import Json
 
@@ -17,22 +18,24 @@ _USUAL_EPOCHS: Final = 3
 _FEWEST_SEEN: Final = 100
 _MOST_SEEN: Final = 25_000
 _MOST_AUTO_EPOCHS: Final = 25
-_LONGEST_EXAMPLE: Final = 65_536
-"""What the service's current models take; for models that only `ftctl.yaml` prices."""
 _PER_MILLION: Final = 1e-6
 UNCERTAINTY: Final = 0.1
-"""How far a bill may be above the token count, as a share: how the service frames tool calls and
-tool definitions is not published."""
+"""Share by which a bill may exceed the token count, because the service does not publish how it
+frames tool calls and tool definitions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What one base model costs."""
+    """Price of training one base model."""
 
     training_usd: float
-    """For a million tokens seen in training."""
+    """US dollars for a million tokens in training."""
     max_example_tokens: int
-    """Longer examples are cut by the service, and billed as cut."""
+    """The service cuts longer examples here, and bills what it reads."""
+
+
+_UNPUBLISHED: Final = Price(training_usd=0.0, max_example_tokens=65_536)
+"""A model with a price only in `ftctl.yaml`; the service's current models read this many tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ class PriceTable:
 
 
 def _is_snapshot(name: str, alias: str) -> bool:
-    """Whether a name is an alias with a date behind it."""
+    """Return whether a name is an alias with a date behind it."""
     rest = name.removeprefix(alias)
     return rest != name and rest.startswith("-") and rest.replace("-", "").isdecimal()
 
@@ -76,28 +79,21 @@ def base_name(model: str) -> str:
 
 
 def read_prices(path: Path = _TABLE) -> PriceTable:
-    """Read a price table; the shipped one unless told otherwise."""
-    raw: dict[str, Any] = json.loads(path.read_bytes())
-    prices = {
-        name: Price(
-            training_usd=float(one["training"]), max_example_tokens=int(one["max_example_tokens"])
-        )
-        for name, one in raw["models"].items()
-    }
-    return PriceTable(as_of=raw["as_of"], prices=prices, shutdown=raw.get("shutdown", {}))
+    """Read a price table; by default the shipped table."""
+    return TypeAdapter(PriceTable).validate_json(path.read_bytes())
 
 
 def prices_at(overrides: Mapping[str, float], *, official: bool) -> PriceTable:
-    """Return what a server charges.
+    """Return the prices of a server.
 
     Args:
         overrides: US dollars per million trained tokens by base model, as `ftctl.yaml` says.
-        official: Whether the server is OpenAI's own, for which the shipped table holds.
+        official: True if the server is OpenAI's own; the shipped table holds only there.
     """
     table = read_prices()
     known = table.prices if official else {}
     own = {
-        name: Price(training_usd=usd, max_example_tokens=_max_example_tokens(known.get(name)))
+        name: replace(known.get(name, _UNPUBLISHED), training_usd=usd)
         for name, usd in overrides.items()
     }
     return PriceTable(
@@ -105,10 +101,6 @@ def prices_at(overrides: Mapping[str, float], *, official: bool) -> PriceTable:
         prices={**known, **own},
         shutdown=table.shutdown if official else {},
     )
-
-
-def _max_example_tokens(price: Price | None) -> int:
-    return _LONGEST_EXAMPLE if price is None else price.max_example_tokens
 
 
 def auto_epochs(examples: int) -> int:
@@ -121,7 +113,7 @@ def auto_epochs(examples: int) -> int:
 
 
 def epoch_range(setting: Json, examples: int) -> tuple[int, int]:
-    """Return the fewest and the most epochs that a setting may come to."""
+    """Return the minimum and maximum number of epochs of a setting."""
     if isinstance(setting, int):
         return setting, setting
     usual = auto_epochs(examples)
@@ -129,11 +121,11 @@ def epoch_range(setting: Json, examples: int) -> tuple[int, int]:
 
 
 def training_cost(price: Price, tokens: int, epochs: tuple[int, int]) -> tuple[float, float]:
-    """Return what training on some tokens costs, at least and at most, in US dollars."""
+    """Return the minimum and maximum price of training on some tokens, in US dollars."""
     once = tokens * price.training_usd * _PER_MILLION
     return once * epochs[0], once * epochs[1] * (1 + UNCERTAINTY)
 
 
 def billed(price: Price, trained_tokens: int) -> float:
-    """Return what a finished job cost, in US dollars."""
+    """Return the price of a finished job, in US dollars."""
     return trained_tokens * price.training_usd * _PER_MILLION

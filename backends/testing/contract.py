@@ -39,8 +39,8 @@ def check_backend(
     Args:
         backend: The backend.
         request: A job that was never submitted before; it gets an origin where it has none.
-        timeout_s: How long the job may take.
-        poll_s: Between two looks at it.
+        timeout_s: Seconds that the job may take.
+        poll_s: Seconds between two requests about the job.
 
     Raises:
         ContractBroken: With every promise that was not kept.
@@ -70,7 +70,7 @@ _ORIGIN: Final[Mapping[str, Json]] = {
     "base_model": "카페 base",
     "inputs": {"seed": 42, "limit": None},
 }
-"""What the job is asked to keep, where the request says nothing."""
+"""Origin of a request without an origin."""
 _NO_JOB: Final = "no-such-job"
 _NO_MODEL: Final = "no-such-model"
 
@@ -125,7 +125,7 @@ class _Check:
         estimate = self.backend.estimate(self.request, 10, None)
         for name, given in (("usd", estimate.usd), ("gpu_hours", estimate.gpu_hours)):
             ordered = given is None or 0 <= given[0] <= given[1]
-            self.expect(ordered, f"estimate: {name} {given} is no range")
+            self.expect(ordered, f"estimate: {name} {given} is not a range")
         steps = estimate.steps
         self.expect(steps is None or steps > 0, f"estimate: {steps} steps")
 
@@ -250,7 +250,7 @@ class _Check:
         answers = self.backend.complete(base, [model_id, second], prompts, sampling)
         shape = [len(given) for given in answers]
         self.expect(shape == [2, 2], f"complete: two models and two prompts gave {shape}")
-        reasons = {one.finish_reason for given in answers for one in given}
+        reasons = {answer.finish_reason for given in answers for answer in given}
         self.expect(reasons <= {"stop", "length"}, f"complete: finish reasons {sorted(reasons)}")
         self.expect(self.backend.complete(base, [], prompts, sampling) == [], "complete: no models")
         with suppress(ModelMissing):

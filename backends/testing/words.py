@@ -1,4 +1,4 @@
-"""`WordInspector`: a reader of examples for tests, to which a word is a token."""
+"""`WordInspector`: an inspector for tests, to which a word is a token."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,16 +16,16 @@ class WordInspector:
 
     method: str = SUPERVISED.name
     limits: Limits = field(default_factory=Limits)
-    """What a dataset may be; a test sets others."""
+    """Limits of a dataset; a test may set others."""
     refused: str | None = None
-    """A word that the trainer is said to refuse."""
+    """A word that `check` refuses."""
     warned: tuple[str, ...] = ()
-    """What `warnings` says."""
+    """Warnings that `warnings` returns."""
     thinks: bool = False
 
     @property
     def identity(self) -> str:
-        """What the counts depend on."""
+        """Identity of the counts."""
         return f"words:{self.method}"
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
@@ -37,18 +37,18 @@ class WordInspector:
     def check(self, example: Mapping[str, Json]) -> None:
         """Refuse an example with the refused word."""
         if self.refused is not None and self.refused in json.dumps(example, ensure_ascii=False):
-            raise BackendError(f"the trainer refuses {self.refused!r}", "take the word out")
+            raise BackendError(f"the trainer refuses {self.refused!r}", "Take the word out.")
 
     def all_pass(self, lines: bytes) -> bool:
-        """Say yes where the refused word is nowhere."""
+        """Return True if no line has the refused word."""
         return self.refused is None or self.refused not in lines.decode()
 
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
-        """Return the words of each message; those of the assistant are learnt."""
+        """Return the words of each message; training learns from words of the assistant."""
         return list(_pieces(example))
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Say what the test wants said."""
+        """Return the warnings that the test sets."""
         del features
         return list(self.warned)
 

@@ -1,7 +1,7 @@
 """What handlers need to act, and what they return."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -9,8 +9,10 @@ from backends.contract.jobs import TrainRequest
 from controller.errors import ExitCode
 from controller.evaluate.measure import EvaluationContext
 from controller.lockfile.model import Entry
-from controller.lockfile.store import Ledger
-from controller.plan.actions import Action, Cancellation, Desired
+from controller.lockfile.store import LockedLockfile
+from controller.plan.actions import Action
+from controller.plan.actions.groups import CancellingAction
+from controller.plan.desired import Desired
 from controller.project.project import Project, current_commit
 from controller.resolve.resolve import Resolved
 from controller.resolve.validate import OpenBackend
@@ -18,7 +20,7 @@ from controller.resolve.validate import OpenBackend
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of one action."""
+    """Outcome of one action."""
 
     action: Action
     message: str
@@ -28,11 +30,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """An outcome, and what it makes of the lockfile."""
+    """Outcome of a handler, with the entries to record."""
 
-    outcome: Outcome
+    message: str
     entries: Mapping[str, Entry | None] = field(default_factory=dict)
     """New entries by fine-tune; None forgets one. Recorded in this order."""
+    exit_code: ExitCode = ExitCode.DONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,22 +43,21 @@ class ApplyContext:
     """What handlers need to act, for one pass."""
 
     project: Project
-    ledger: Ledger
+    lockfile: LockedLockfile
     resolved: Resolved
     open_backend: OpenBackend
-    now: Callable[[], datetime]
 
     def entry(self, name: str) -> Entry:
-        """Return what is recorded of a fine-tune."""
-        return self.ledger.entries.get(name, Entry())
+        """Return the record of a fine-tune."""
+        return self.lockfile.entries.get(name, Entry())
 
     def desired(self, name: str) -> Desired:
-        """Return what a spec asks for."""
+        """Return the inputs that a spec asks for."""
         return self.resolved.desired[name]
 
-    def request(self, name: str, attempt: int) -> TrainRequest:
-        """Return what training a fine-tune needs."""
-        return replace(self.resolved.requests[name], attempt=attempt)
+    def request(self, name: str) -> TrainRequest:
+        """Return the request to train a fine-tune; its attempt is not decided yet."""
+        return self.resolved.requests[name]
 
     @cached_property
     def spec_commit(self) -> str | None:
@@ -69,7 +71,7 @@ class ApplyContext:
 
     def timestamp(self, seconds: float | None = None) -> str:
         """Return a time as the lockfile writes it: seconds since the epoch, or now."""
-        when = self.now() if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        when = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
         return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -78,12 +80,12 @@ def with_changes(entry: Entry, **changes: object) -> Entry:
     return entry.model_copy(update=changes)
 
 
-def let_go(name: str, cancels: Cancellation | None, context: ApplyContext) -> Entry:
-    """Cancel what an action cancels, and return the entry without its open job.
+def cancel_job(action: CancellingAction, context: ApplyContext) -> Entry:
+    """Cancel the job that an action cancels, and return the entry without its open job.
 
     Coming back to these inputs later is another attempt.
     """
-    entry = context.entry(name)
+    entry, cancels = context.entry(action.name), action.cancels
     if entry.job is None:
         return entry
     if cancels is None or cancels.job != entry.job.id:
@@ -92,8 +94,3 @@ def let_go(name: str, cancels: Cancellation | None, context: ApplyContext) -> En
     context.open_backend(cancels.backend).cancel(cancels.job)
     attempts = {**entry.attempts, entry.job.fingerprint: entry.job.attempt + 1}
     return with_changes(entry, job=None, attempts=attempts)
-
-
-def with_remedy(message: str, remedy: str) -> str:
-    """Return a message with its remedy indented below."""
-    return "\n".join([message, *(f"    {line}" for line in remedy.splitlines())])

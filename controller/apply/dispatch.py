@@ -1,15 +1,14 @@
-"""From an action to its handler; what it returns is recorded here, and only here."""
+"""From an action to its handler. What a handler returns is recorded here, and only here."""
 
 from typing import assert_never
 
-from backends.contract.errors import BackendError, SubmissionUnknown
-from controller.apply.context import ApplyContext, Outcome, Result, with_changes, with_remedy
+from controller.apply.context import ApplyContext, Outcome, Result, with_changes
 from controller.apply.evaluate import evaluate, judge_again
 from controller.apply.promote import promote, protect, retire, reuse
 from controller.apply.record import record
 from controller.apply.restore import restore
 from controller.apply.train import adopt, resume, train
-from controller.errors import ExitCode, FtctlError
+from controller.errors import FtctlError, Problem
 from controller.lockfile.model import Entry
 from controller.plan.actions import (
     Action,
@@ -28,6 +27,7 @@ from controller.plan.actions import (
     Train,
     Wait,
 )
+from controller.state_folder import refused_by_system
 
 
 def apply_action(action: Action, context: ApplyContext) -> Outcome:
@@ -39,31 +39,22 @@ def apply_action(action: Action, context: ApplyContext) -> Outcome:
     try:
         _protect_first(action, context)
         result = _handle(action, context)
-    except BackendError as error:
-        unknown = isinstance(error, SubmissionUnknown)
-        return Outcome(
-            action=action,
-            message=with_remedy(error.message, error.remedy),
-            exit_code=ExitCode.SUBMISSION_UNKNOWN if unknown else ExitCode.ERROR,
-        )
     except FtctlError as error:
-        message = with_remedy(error.message, error.remedy)
-        return Outcome(action=action, message=message, exit_code=error.exit_code)
+        return Outcome(action=action, message=str(error), exit_code=error.exit_code)
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        message = f"{place}{error.strerror or error}"
-        return Outcome(action=action, message=message, exit_code=ExitCode.ERROR)
+        found = refused_by_system(error, context.project.state)
+        return Outcome(action=action, message=str(found), exit_code=found.exit_code)
     for name, entry in result.entries.items():
-        context.ledger.record(name, _protected(name, entry, action, context))
-    return result.outcome
+        context.lockfile.record(name, _protected(name, entry, action, context))
+    return Outcome(action=action, message=result.message, exit_code=result.exit_code)
 
 
 def _protect_first(action: Action, context: ApplyContext) -> None:
     """Protect a recorded fine-tune that its spec protects, whatever becomes of the action."""
-    entry = context.ledger.entries.get(action.name)
+    entry = context.lockfile.entries.get(action.name)
     protected = _protected(action.name, entry, action, context)
     if entry is not None and protected != entry:
-        context.ledger.record(action.name, protected)
+        context.lockfile.record(action.name, protected)
 
 
 def _protected(
@@ -103,10 +94,9 @@ def _handle(action: Action, context: ApplyContext) -> Result:  # noqa: C901, PLR
         case Retire():
             return retire(action, context)
         case Wait():
-            return Result(outcome=Outcome(action=action, message=action.reason))
+            return Result(message=action.reason)
         case Deferred() | Blocked():
-            code = action.obstacle.exit_code if isinstance(action, Blocked) else ExitCode.ERROR
-            message = with_remedy(action.reason, action.remedy)
-            return Result(outcome=Outcome(action=action, message=message, exit_code=code))
+            message = str(Problem(message=action.reason, remedy=action.remedy))
+            return Result(message=message, exit_code=action.exit_code)
         case _:
             assert_never(action)

@@ -2,14 +2,14 @@
 
 import json
 
-from controller.apply.context import ApplyContext, Outcome, Result, with_changes, with_remedy
+from controller.apply.context import ApplyContext, Result, with_changes
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.measure import ASK_AGAIN, NOT_COMPARED, answers_path, compare_with, measure
 from controller.lockfile.model import Build, Entry, Evaluation, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
-from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint, short
+from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of
 from controller.plan.versions import newest_inputs
 
@@ -95,18 +95,14 @@ def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: Apply
     if is_unguarded(spec, scores):
         message += "; no gate is declared, and the base's held-out loss is not known"
     if scores.get("production") == {}:
-        message = with_remedy(f"{message}; {NOT_COMPARED}", f"{ASK_AGAIN} {action.name}")
+        message += f"; {NOT_COMPARED}\n    {ASK_AGAIN} {action.name}"
     if not verdict.passed:
-        kept = entry.production
-        stays = f"{short(kept)} stays in production" if kept else "Nothing is in production"
-        message = with_remedy(message, f"{stays}. {remedy_of(verdict.failures)}")
+        message += f"\n    {remedy_of(verdict.failures, entry.production)}"
     code = ExitCode.DONE if verdict.passed else ExitCode.GATE_FAILED
     judged = build.model_copy(update={"verdict": verdict})
     builds = {**entry.builds, build.fingerprint: judged}
-    return Result(
-        outcome=Outcome(action=action, message=message, exit_code=code),
-        entries={action.name: with_changes(entry, builds=builds)},
-    )
+    judged_entry = with_changes(entry, builds=builds)
+    return Result(message=message, entries={action.name: judged_entry}, exit_code=code)
 
 
 def _summary(verdict: Verdict, scores: Scores) -> str:

@@ -1,6 +1,6 @@
 """Which build is in production, and whether the fine-tune is protected or forgotten."""
 
-from controller.apply.context import ApplyContext, Outcome, Result, let_go, with_changes
+from controller.apply.context import ApplyContext, Result, cancel_job, with_changes
 from controller.evaluate.measure import require_model
 from controller.plan.actions import Promote, Protect, Retire, Reuse
 from controller.plan.verdicts import current_verdict
@@ -11,10 +11,7 @@ def promote(action: Promote, context: ApplyContext) -> Result:
     entry = context.entry(action.name)
     promoted = with_changes(entry, production=action.fingerprint, candidate=None)
     build = entry.builds[action.fingerprint]
-    return Result(
-        outcome=Outcome(action=action, message=f"{build.model_id} is in production"),
-        entries={action.name: promoted},
-    )
+    return Result(message=f"{build.model_id} is in production", entries={action.name: promoted})
 
 
 def reuse(action: Reuse, context: ApplyContext) -> Result:
@@ -26,7 +23,7 @@ def reuse(action: Reuse, context: ApplyContext) -> Result:
         verdict = current_verdict(build, context.desired(action.name).spec)
         build = build.model_copy(update={"verdict": verdict})
     require_model(build, context.evaluation_context)
-    entry = let_go(action.name, action.cancels, context)
+    entry = cancel_job(action, context)
     reused = with_changes(
         entry,
         builds={**entry.builds, build.fingerprint: build},
@@ -34,23 +31,19 @@ def reuse(action: Reuse, context: ApplyContext) -> Result:
         candidate=None if action.promote else build.fingerprint,
     )
     where = "is in production again" if action.promote else "is the candidate"
-    return Result(
-        outcome=Outcome(action=action, message=f"{build.model_id} {where}; nothing was trained"),
-        entries={action.name: reused},
-    )
+    message = f"{build.model_id} {where}; nothing was trained"
+    return Result(message=message, entries={action.name: reused})
 
 
 def protect(action: Protect, context: ApplyContext) -> Result:
     """Record whether the fine-tune may be forgotten."""
     entry = with_changes(context.entry(action.name), protect=action.protect)
     message = "is protected" if action.protect else "is not protected any more"
-    return Result(outcome=Outcome(action=action, message=message), entries={action.name: entry})
+    return Result(message=message, entries={action.name: entry})
 
 
 def retire(action: Retire, context: ApplyContext) -> Result:
     """Forget a fine-tune without a spec; its models stay at the backend."""
-    entry = let_go(action.name, action.cancels, context)
-    kept = len(entry.builds)
+    kept = len(cancel_job(action, context).builds)
     models = f"{kept} model{'' if kept == 1 else 's'}"
-    message = f"forgotten; {models} kept at the backend"
-    return Result(outcome=Outcome(action=action, message=message), entries={action.name: None})
+    return Result(message=f"forgotten; {models} kept at the backend", entries={action.name: None})

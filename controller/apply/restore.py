@@ -1,12 +1,12 @@
 """A fine-tune whose entry was lost or renamed, recorded again."""
 
 from backends.contract.errors import BackendError
-from controller.apply.context import ApplyContext, Outcome, Result, with_changes
+from controller.apply.context import ApplyContext, Result, with_changes
 from controller.apply.evaluate import measured
 from controller.lockfile.model import Build, Entry
 from controller.plan.actions import Restore
-from controller.plan.fingerprint import short
-from controller.plan.planner import pinned_builds
+from controller.plan.fingerprint import short_id
+from controller.plan.overview import pinned_builds
 
 
 def restore(action: Restore, context: ApplyContext) -> Result:
@@ -18,7 +18,7 @@ def restore(action: Restore, context: ApplyContext) -> Result:
     entry = action.entry
     if action.source is not None:
         # Recorded under its old name until this moment, in this pass too.
-        entry = context.ledger.entries.get(action.source, entry)
+        entry = context.lockfile.entries.get(action.source, entry)
     how = "as recorded before"
     if not action.is_certain:
         entry, how = _with_production(action.name, entry, context)
@@ -26,9 +26,11 @@ def restore(action: Restore, context: ApplyContext) -> Result:
     if action.source is not None:
         entries[action.source] = None
     count = len(entry.builds)
-    where = f"{short(entry.production)} in production" if entry.production else "none in production"
+    where = (
+        f"{short_id(entry.production)} in production" if entry.production else "none in production"
+    )
     message = f"{count} build{'' if count == 1 else 's'} recorded again, {where}: {how}"
-    return Result(outcome=Outcome(action=action, message=message), entries=entries)
+    return Result(message=message, entries=entries)
 
 
 def _with_production(name: str, entry: Entry, context: ApplyContext) -> tuple[Entry, str]:
@@ -44,7 +46,7 @@ def _with_production(name: str, entry: Entry, context: ApplyContext) -> tuple[En
         try:
             builds[build.fingerprint] = _scored(name, build, entry, context)
         except BackendError as error:
-            silent.append(f"{short(build.fingerprint)} could not be measured ({error.message})")
+            silent.append(f"{short_id(build.fingerprint)} could not be measured ({error.message})")
             continue
         verdict = builds[build.fingerprint].verdict
         if verdict is not None and verdict.passed:

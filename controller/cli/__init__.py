@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from controller import __version__
+from controller.cli.group import Group
 from controller.cli.report import STREAMING, explained, report
 from controller.errors import ExitCode, FtctlError
 
@@ -47,7 +48,7 @@ them to its end: looking among them after every few hundred takes a tenth of its
 EXTRAS = {"serve": "serve"}
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group that imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

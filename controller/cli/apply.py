@@ -23,8 +23,9 @@ from controller.plan.approval import approve
 from controller.plan.plan import Plan
 from controller.render.plan import plan_text
 from controller.render.plan_json import PLAN_FORMAT, SavedPlan, plan_json, read_plan
-from controller.run.prepare import prepare_run, require_readable
-from controller.run.reconcile import RunOptions, run_until_settled
+from controller.run.reconcile import prepare_run, run_until_settled
+from controller.run.stages import require_readable
+from controller.run.state import RunOptions
 
 
 @click.command("apply")
@@ -80,7 +81,7 @@ def command(
     )
     screen = open_screen(as_json=as_json)
     with finish(project, screen, as_json=as_json) as ending:
-        ending.result = run_until_settled(project, prepared, screen, options)
+        ending.result = run_until_settled(prepared, screen, options)
     return ending.exit_code
 
 

@@ -18,7 +18,6 @@ from controller.cli.common import (
     json_option,
     print_json,
     project_of,
-    reason_of,
     wants_json,
 )
 from controller.data.transforms.normalise import normal_text
@@ -27,7 +26,7 @@ from controller.evaluate.answers import given_answer, shown_calls
 from controller.lockfile.model import Build
 from controller.lockfile.store import read_lockfile
 from controller.project.project import Project
-from controller.render.text import safe
+from controller.render.text import escape_control
 from controller.spec.load import FOLDER, read_specs
 
 QUIET_S = 5.0
@@ -85,7 +84,7 @@ def command(
         try:
             _show(talk.ask(_readable(line), with_base=with_base), thinking=thinking)
         except PromptRefused as error:
-            click.echo(f"! {safe(reason_of(error))}", err=True)
+            click.echo(f"! {escape_control(error.one_line)}", err=True)
 
 
 class _Talk:
@@ -147,15 +146,17 @@ def _show(answers: Mapping[str, Completion], *, thinking: bool) -> None:
         prefix = f"{role:<6} " if len(answers) > 1 else ""
         said = given_answer(answer)
         if thinking and said.thinking:
-            click.echo(f"{prefix}({safe(said.thinking)})")
+            click.echo(f"{prefix}({escape_control(said.thinking)})")
         text = " ".join(filter(None, [said.text, shown_calls(answer.tool_calls)]))
-        click.echo(f"{prefix}{safe(text)}")
+        click.echo(f"{prefix}{escape_control(text)}")
 
 
 @contextmanager
 def _announced(who: str) -> Iterator[None]:
     """Print after some seconds that the command waits for `who`."""
-    said = threading.Timer(QUIET_S, click.echo, [f"Waiting for {safe(who)} …"], {"err": True})
+    said = threading.Timer(
+        QUIET_S, click.echo, [f"Waiting for {escape_control(who)} …"], {"err": True}
+    )
     said.daemon = True
     said.start()
     try:

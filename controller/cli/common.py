@@ -10,16 +10,16 @@ from typing import Any
 import click
 
 from backends.contract.backend import Backend
-from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job
-from backends.registry import known_backends
+from backends.did_you_mean import did_you_mean, use_one_of
 from controller.errors import FtctlError
 from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import Action
 from controller.project.project import Project, open_project
-from controller.run.backends import backends_of
+from controller.run.backends import backends_of, recorded_backends
 from controller.spec.load import FOLDER
+from controller.state_folder import refused_by_system
 
 COLOURS = {
     "+": "green",
@@ -113,8 +113,7 @@ def entry_of(lockfile: Lockfile, name: str) -> Entry:
         FtctlError: Nothing is recorded under that name.
     """
     if name not in lockfile.finetunes:
-        known = ", ".join(sorted(lockfile.finetunes)) or "none"
-        raise FtctlError(f"nothing is recorded for {name!r}", f"Recorded: {known}")
+        raise FtctlError(f"nothing is recorded for {name!r}", meant(name, lockfile.finetunes))
     return lockfile.finetunes[name]
 
 
@@ -122,14 +121,9 @@ def backend_for(project: Project, place: str) -> Backend:
     """Open the backend that a lockfile entry names.
 
     Raises:
-        FtctlError: It is not installed here.
-        BackendError: It cannot be opened.
+        BackendError: It is not installed here, or cannot be opened.
     """
-    name = place.partition("@")[0]
-    if name not in known_backends():
-        message = f"the lockfile names the backend {name!r}, which is not installed here"
-        raise FtctlError(message, "Install it, and run the command again.")
-    return backends_of(project)(place)
+    return recorded_backends(backends_of(project))(place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +140,7 @@ def observe_jobs(project: Project, place: str, job_ids: Collection[str]) -> dict
     """Look at jobs of one place.
 
     Raises:
-        FtctlError: The backend cannot be used here.
-        BackendError: It gave no answer.
+        BackendError: The backend cannot be used here, or gave no answer.
     """
     return backend_for(project, place).observe(job_ids)
 
@@ -170,18 +163,11 @@ def observe_recorded(
     for place, wanted in sorted(ids.items()):
         try:
             seen.jobs.update(observe_jobs(project, place, wanted))
-        except (BackendError, FtctlError) as error:
-            seen.unreachable[place] = reason_of(error)
+        except FtctlError as error:
+            seen.unreachable[place] = error.one_line
         except OSError as error:
-            seen.unreachable[place] = f"{error.strerror or error}"
+            seen.unreachable[place] = refused_by_system(error, project.state).one_line
     return seen
-
-
-def reason_of(error: BackendError | FtctlError) -> str:
-    """Return why a backend gave no answer, and what to do, on one line."""
-    parts = (error.message, error.remedy)
-    lines = [line.strip() for part in parts for line in part.splitlines()]
-    return " - ".join(line for line in lines if line)
 
 
 def ask(actions: Iterable[Action], *, again: str = "ftctl apply") -> None:
@@ -213,5 +199,10 @@ def check_names(names: Sequence[str], known: Sequence[str]) -> None:
     """
     unknown = [name for name in names if name not in known]
     if unknown:
-        listed = ", ".join(sorted(known)) or "none"
-        raise FtctlError(f"no fine-tune is called {', '.join(unknown)}", f"Known: {listed}")
+        message = f"no fine-tune is called {', '.join(unknown)}"
+        raise FtctlError(message, meant(unknown[0], known))
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """Return the remedy for the name of a fine-tune that does not exist."""
+    return did_you_mean(name, known) or use_one_of(sorted(known)) or "Type `ftctl plan`."

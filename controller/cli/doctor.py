@@ -58,7 +58,7 @@ def command(ctx: click.Context) -> int:
             mark = click.style("ok", fg="green") if finding.ok else click.style("!!", fg="red")
             click.echo(f"{mark}  {finding.subject:<12} {finding.detail}")
             if finding.remedy and not finding.ok:
-                click.echo(f"                 {finding.remedy}")
+                click.echo(f"                 {' '.join(finding.remedy.split())}")
     return 0 if all(finding.ok for finding in findings) else 1
 
 
@@ -88,8 +88,7 @@ def _reported(subject: str, look: Callable[[], Finding]) -> Finding:
         found = explained(error, None)
         if found is None:
             raise
-        remedy = " ".join(found.remedy.split())
-        return Finding(subject=subject, ok=False, detail=found.message, remedy=remedy)
+        return Finding(subject=subject, ok=False, detail=found.message, remedy=found.remedy)
 
 
 def _packages() -> Finding:
@@ -101,7 +100,7 @@ def _packages() -> Finding:
             missing.append(name)
     parts = [", ".join(found), f"missing: {', '.join(missing)}" if missing else ""]
     detail = "; ".join(part for part in parts if part)
-    remedy = f"For training on this machine: {install_command('local')}"
+    remedy = f"Install them for training on this machine: {install_command('local')}"
     return Finding(subject=LOCAL, ok=not missing, detail=detail, remedy=remedy)
 
 

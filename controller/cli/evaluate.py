@@ -16,7 +16,7 @@ from controller.errors import FtctlError
 from controller.lockfile.store import read_lockfile
 from controller.render.plan import plan_text
 from controller.run.evaluate import evaluate_again, plan_evaluation
-from controller.run.prepare import prepare_run
+from controller.run.reconcile import prepare_run
 
 
 @click.command("evaluate")
@@ -43,5 +43,5 @@ def command(ctx: click.Context, name: str, *, auto_approve: bool, lock_timeout: 
         ask(order.plan.actions, again=f"ftctl evaluate {name}")
     screen = open_screen(as_json=as_json)
     with finish(project, screen, as_json=as_json) as ending:
-        ending.result = evaluate_again(project, order, screen, lock_timeout_s=lock_timeout)
+        ending.result = evaluate_again(order, screen, lock_timeout_s=lock_timeout)
     return ending.exit_code

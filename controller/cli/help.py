@@ -10,9 +10,9 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.theme import Theme
 
+from backends.did_you_mean import did_you_mean
 from controller.cli import COMMANDS
 from controller.cli.common import json_option, print_json, wants_json
-from controller.data.suggestions import did_you_mean
 from controller.help import TOPICS, read_topic
 
 WIDEST = 100
@@ -72,9 +72,7 @@ def command(ctx: click.Context, words: Sequence[str]) -> None:
     topic = read_topic(name) if name in TOPICS else None
     if usage is None and topic is None:
         hint = did_you_mean(name, [*TOPICS, *COMMANDS]) or "Type `ftctl help` for the list."
-        raise click.UsageError(
-            f"{' '.join(words)!r} is not a topic or a command. {hint.strip()}", ctx
-        )
+        raise click.UsageError(f"{' '.join(words)!r} is not a topic or a command. {hint}", ctx)
     if wants_json(ctx):
         print_json({"name": name, "usage": usage, "text": topic.text if topic else None})
         return

@@ -17,7 +17,7 @@ from controller.cli.common import (
 from controller.errors import FtctlError
 from controller.lockfile.model import Build, Entry, Failure
 from controller.lockfile.store import read_lockfile
-from controller.render.text import safe
+from controller.render.text import escape_control
 
 POLL_S = 1.0
 
@@ -51,7 +51,7 @@ def _show(event: Event, *, as_json: bool) -> None:
     if as_json:
         print_json_line({"time": event.time_s, "message": event.message, **event.data})
     else:
-        click.echo(f"{_time_of_day(event.time_s)}  {safe(event.message)}")
+        click.echo(f"{_time_of_day(event.time_s)}  {escape_control(event.message)}")
 
 
 def _time_of_day(time_s: float) -> str:

@@ -11,12 +11,13 @@ from controller.cli.common import json_option, print_coloured, print_json, proje
 from controller.cli.replace import check_replaced, replace_option
 from controller.cli.report import print_problem_count
 from controller.errors import ExitCode
-from controller.plan.actions import Blocked, Obstacle
+from controller.plan.actions import Blocked, BlockReason
 from controller.plan.plan import Plan
 from controller.render.markdown import plan_markdown
 from controller.render.plan import plan_text
 from controller.render.plan_json import plan_json
-from controller.run.prepare import prepare_run, require_readable
+from controller.run.reconcile import prepare_run
+from controller.run.stages import require_readable
 
 
 @click.command("plan")
@@ -72,11 +73,11 @@ def command(
 def _trouble(plan: Plan) -> ExitCode:
     """Return the exit code for fine-tunes that could not be planned; `DONE` without any."""
     codes = {
-        action.obstacle.exit_code
+        action.block_reason.exit_code
         for action in plan.actions
-        if isinstance(action, Blocked) and action.obstacle in _UNPLANNED
+        if isinstance(action, Blocked) and action.block_reason in _UNPLANNED
     }
     return max(codes - {ExitCode.REFUSED}, default=max(codes, default=ExitCode.DONE))
 
 
-_UNPLANNED = {Obstacle.INPUT, Obstacle.POLICY, Obstacle.UNREACHABLE}
+_UNPLANNED = {BlockReason.INPUT, BlockReason.POLICY, BlockReason.UNREACHABLE}

@@ -14,47 +14,12 @@ from rich.table import Table
 from backends.contract.jobs import Job, JobState
 from controller.apply.context import Outcome
 from controller.errors import ExitCode
-from controller.plan.actions import (
-    Action,
-    Adopt,
-    Blocked,
-    Deferred,
-    Evaluate,
-    Judge,
-    Promote,
-    Protect,
-    Record,
-    Restore,
-    Resume,
-    Retire,
-    Reuse,
-    Train,
-    Wait,
-)
-from controller.render.actions import look
-from controller.render.plan import progress_text
-from controller.render.text import safe
+from controller.plan.actions import Action
+from controller.render.text import escape_control, progress_text
 from controller.run.result import ProgressReporter
 
 PLAIN_EVERY_S = 10.0
 """Terraform's rhythm: a line for each job every ten seconds shows that it is alive."""
-
-_DOING = {
-    Train: "submitting",
-    Resume: "resuming",
-    Record: "recording",
-    Evaluate: "evaluating on the held-out set",
-    Judge: "judging",
-    Promote: "promoting",
-    Reuse: "reusing",
-    Adopt: "adopting",
-    Restore: "restoring",
-    Protect: "updating",
-    Retire: "retiring",
-    Wait: "waiting",
-    Blocked: "blocked",
-    Deferred: "not known yet",
-}
 
 
 def open_screen(*, as_json: bool) -> ProgressReporter:
@@ -74,14 +39,14 @@ class PlainScreen:
 
     def starting(self, action: Action) -> None:
         """Say what begins, where it takes a while."""
-        if isinstance(action, Evaluate | Restore):
-            click.echo(f"{action.name}: {_DOING[type(action)]} …")
+        if action.style.running:
+            click.echo(f"{action.name}: {action.style.running} …")
 
     def done(self, outcome: Outcome) -> None:
         """Say what came of it."""
-        mark = "!" if outcome.exit_code else look(outcome.action).symbol
+        mark = "!" if outcome.exit_code else outcome.action.style.symbol
         colour = "red" if outcome.exit_code else None
-        click.secho(f"{mark} {outcome.action.name}: {safe(outcome.message)}", fg=colour)
+        click.secho(f"{mark} {outcome.action.name}: {escape_control(outcome.message)}", fg=colour)
 
     def progress(self, jobs: Mapping[str, Job]) -> None:
         """Say how far each job is, every ten seconds and whenever its state changes."""
@@ -96,7 +61,7 @@ class PlainScreen:
 
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
-        click.secho(f"! {safe(message)}", fg="yellow")
+        click.secho(f"! {escape_control(message)}", fg="yellow")
 
 
 class LiveScreen:
@@ -109,9 +74,8 @@ class LiveScreen:
     def starting(self, action: Action) -> None:
         """Show what is being done."""
         self._stop()
-        if isinstance(action, Evaluate | Restore):
-            text = f"{action.name}: {_DOING[type(action)]} …"
-            self._draw(Spinner("dots", text=text))
+        if action.style.running:
+            self._draw(Spinner("dots", text=f"{action.name}: {action.style.running} …"))
 
     def done(self, outcome: Outcome) -> None:
         """Say what came of it."""

@@ -13,12 +13,13 @@ from controller.cli.common import (
 )
 from controller.cli.progress import open_screen
 from controller.cli.summary import finish
-from controller.plan.actions import Blocked, Obstacle
-from controller.render.actions import look, no_changes
+from controller.plan.actions import Blocked, BlockReason
 from controller.render.plan_json import plan_json
-from controller.run.prepare import prepare_run, require_readable
-from controller.run.reconcile import RunOptions, run_until_settled
+from controller.render.summary import no_changes
+from controller.run.reconcile import prepare_run, run_until_settled
 from controller.run.result import RunResult
+from controller.run.stages import require_readable
+from controller.run.state import RunOptions
 
 
 @click.command("reconcile")
@@ -35,7 +36,7 @@ def command(ctx: click.Context, *, wait: bool, lock_timeout: float) -> int:
     project, as_json = project_of(ctx), wants_json(ctx)
     prepared = prepare_run(project)
     if any(
-        isinstance(action, Blocked) and action.obstacle is Obstacle.INPUT
+        isinstance(action, Blocked) and action.block_reason is BlockReason.INPUT
         for action in prepared.plan.actions
     ):
         require_readable(prepared)
@@ -48,14 +49,14 @@ def command(ctx: click.Context, *, wait: bool, lock_timeout: float) -> int:
     screen = open_screen(as_json=as_json)
     options = RunOptions(approval=None, wait=wait, lock_timeout_s=lock_timeout)
     with finish(project, screen, as_json=as_json) as ending:
-        ending.result = run_until_settled(project, prepared, screen, options)
+        ending.result = run_until_settled(prepared, screen, options)
     if not as_json:
         _print_left(ending.result)
     return ending.exit_code
 
 
 def _print_left(result: RunResult) -> None:
-    counts = Counter(look(action).verb for action in result.left)
+    counts = Counter(action.style.verb for action in result.left)
     if counts:
         left = ", ".join(f"{count} {verb}" for verb, count in counts.items())
         click.echo(f"{left}: that is for `ftctl apply`.")

@@ -6,7 +6,7 @@ import click
 
 from controller.cli.common import check_names
 from controller.errors import FtctlError
-from controller.run.prepare import PreparedRun
+from controller.run.stages import PreparedRun
 
 replace_option = click.option(
     "--replace",

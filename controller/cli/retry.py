@@ -14,8 +14,8 @@ from controller.cli.common import (
 )
 from controller.errors import FtctlError
 from controller.lockfile.model import Entry
-from controller.lockfile.store import hold
-from controller.plan.plan import describe_end
+from controller.lockfile.store import lock_lockfile
+from controller.plan.recording import describe_end
 
 
 @click.command("retry")
@@ -25,8 +25,10 @@ from controller.plan.plan import describe_end
 def command(ctx: click.Context, name: str) -> None:
     """Allow a failed fine-tune another attempt; the next `apply` trains it."""
     project = project_of(ctx)
-    with hold(project.root, project.state, timeout_s=60.0, purpose=f"retry {name}") as ledger:
-        entry = entry_of(ledger.lockfile, name)
+    with lock_lockfile(
+        project.root, project.state, timeout_s=60.0, purpose=f"retry {name}"
+    ) as locked:
+        entry = entry_of(locked.lockfile, name)
         lost = None
         if entry.job is not None:
             jobs = observe_jobs(project, entry.job.backend, [entry.job.id])
@@ -34,7 +36,7 @@ def command(ctx: click.Context, name: str) -> None:
                 raise _not_lost(name, jobs[entry.job.id])
             lost = (entry.job.fingerprint, entry.job.attempt)
         failed = [(key, failure.attempt) for key, failure in entry.failures.items()]
-        ledger.record(name, _raised(name, entry, [*failed, *([lost] if lost else [])]))
+        locked.record(name, _raised(name, entry, [*failed, *([lost] if lost else [])]))
     if wants_json(ctx):
         print_json({"name": name, "may_be_tried_again": True})
     else:
@@ -54,5 +56,5 @@ def _raised(name: str, entry: Entry, ended: list[tuple[str, int]]) -> Entry:
     for fingerprint, attempt in ended:
         attempts[fingerprint] = max(attempts.get(fingerprint, 1), attempt + 1)
     if attempts == entry.attempts:
-        raise FtctlError(f"{name} has nothing to retry", "Only failed or lost jobs are retried.")
+        raise FtctlError(f"{name} has nothing to retry", "Retry failed or lost jobs only.")
     return with_changes(entry, attempts=attempts, job=None)

@@ -1,5 +1,6 @@
 """How a run that acts ends: a summary, a hint what to type next, Ctrl-C said plainly."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,14 +11,14 @@ from controller.cli.common import print_json_line
 from controller.errors import ExitCode, FtctlError
 from controller.lockfile.model import Lockfile
 from controller.lockfile.store import read_lockfile
-from controller.plan.actions import Adopt, Evaluate, Promote, Restore, Retire, Reuse, Train
+from controller.plan.actions import KINDS, Evaluate, Train
 from controller.project.project import Project
 from controller.render.status import score_table
 from controller.run.result import ProgressReporter, RunResult
 
 
 @dataclass(slots=True, kw_only=True)
-class Ending:
+class RunSummary:
     """What a run came to; set by the block that ran it."""
 
     result: RunResult = field(default_factory=RunResult)
@@ -30,9 +31,9 @@ class Ending:
 
 
 @contextmanager
-def finish(project: Project, screen: ProgressReporter, *, as_json: bool) -> Iterator[Ending]:
+def finish(project: Project, screen: ProgressReporter, *, as_json: bool) -> Iterator[RunSummary]:
     """Close a run: after it, or after Ctrl-C, say what is recorded and what goes on."""
-    ending = Ending()
+    ending = RunSummary()
     try:
         yield ending
     except KeyboardInterrupt:
@@ -68,19 +69,11 @@ def _say_done(result: RunResult, lockfile: Lockfile) -> None:
     if scores := score_table(lockfile):
         click.echo(f"{scores}\n")
     good = [outcome.action for outcome in result.outcomes if not outcome.exit_code]
-    kinds = {
-        "submitted": Train,
-        "adopted": Adopt,
-        "restored": Restore,
-        "evaluated": Evaluate,
-        "promoted": Promote,
-        "reused": Reuse,
-        "forgotten": Retire,
-    }
-    counts = {word: sum(isinstance(one, kind) for one in good) for word, kind in kinds.items()}
-    if counts["submitted"]:
+    if any(isinstance(action, Train) for action in good):
         # A submitted job includes its evaluation.
-        del counts["evaluated"]
+        good = [action for action in good if not isinstance(action, Evaluate)]
+    good.sort(key=lambda action: KINDS.index(type(action)))
+    counts = Counter(action.style.done for action in good if action.style.done)
     counts |= {"failed": len(result.failed), "still open": len(result.waiting)}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     word = "Complete" if result.exit_code == ExitCode.DONE else "Incomplete"

@@ -20,7 +20,7 @@ from controller.cli.progress import open_screen
 from controller.errors import ExitCode, FtctlError
 from controller.lockfile.model import OpenJob
 from controller.lockfile.store import read_lockfile
-from controller.render.text import safe
+from controller.render.text import escape_control
 
 POLL_S = 1.0
 
@@ -98,7 +98,9 @@ class _Waiting:
         for name, why in self._silent.items():
             if (name, why) not in self._told:
                 self._told.add((name, why))
-                self._print(name, "not asked", f"! {name}: not asked: {safe(why)}", message=why)
+                self._print(
+                    name, "not asked", f"! {name}: not asked: {escape_control(why)}", message=why
+                )
         for name, state in self._ended.items():
             job = self._left.pop(name)
             self._has_failed = self._has_failed or state is not JobState.SUCCEEDED

@@ -37,125 +37,124 @@ MIN_TRAIN = 10
 _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 
 
-def build(order: BuildRequest, given: list[ResolvedFile], folder: Path) -> BuildResult:
+def build(request: BuildRequest, given: list[ResolvedFile], folder: Path) -> BuildResult:
     """Write a dataset's files into an empty folder.
 
     Args:
-        order: What is to be built.
+        request: What is to be built.
         given: The files of its sources, in the spec's order.
         folder: Empty, and only ours.
 
     Raises:
         InvalidInput: With every problem of every source.
     """
-    data, called = order.data, [one.file.called for one in given]
-    conditions = [_conditions(order, one) for one in given]
+    data, labels = request.data, [one.file.label for one in given]
+    conditions = [_conditions(request, one) for one in given]
     spooled = folder / "spool"
     with (
-        closing(ExampleStore(spooled)) as spool,
-        closing(ReportBuilder(folder / REASONS, called)) as books,
+        closing(ExampleStore(spooled)) as store,
+        closing(ReportBuilder(folder / REASONS, labels)) as report,
     ):
         size = sum(one.file.path.stat().st_size for one in given)
         if is_worthwhile(size):
-            spool.share()
+            store.share()
         with process_pool(size) as run:
-            problems = list(_prepare(order, given, conditions, spool, books, run))
-        problems += _of_reading(order, given, conditions, books)
+            problems = list(_prepare(request, given, conditions, store, report, run))
+        problems += _of_reading(request, given, conditions, report)
         if problems:
             raise InvalidInput(problems)
-        verdicts = _decided(order, given, spool, books)
+        splits = _decided(request, given, store, report)
         weights = [one.source.weight for one in given]
-        parts = write_splits(spool, verdicts, called=called, weights=weights, to=folder)
-        problems = [*_too_few(order, parts, books), *_too_large(order, parts)]
+        parts = write_splits(store, splits, labels=labels, weights=weights, to=folder)
+        problems = [*_too_few(request, parts, report), *_too_large(request, parts)]
         if problems:
             raise InvalidInput(problems)
-        reasons = books.finish()
+        reasons = report.finish()
     if spooled.exists():
         shutil.rmtree(spooled)
-    counted = order.inspector is not None and data.prepare.max_tokens is not None
+    counted = request.inspector is not None and data.prepare.max_tokens is not None
     return BuildResult(
         files={**parts.files, REASONS: reasons},
         tokens=parts.tokens if counted else None,
         sources=tuple(
-            _report(order, number, one, books, parts) for number, one in enumerate(given)
+            _report(request, number, one, report, parts) for number, one in enumerate(given)
         ),
-        features=tuple(sorted(books.features)),
-        steps=tuple(books.steps(data)),
-        recipe_matters=books.recipe_matters,
+        features=tuple(sorted(report.features)),
+        steps=tuple(report.steps(data)),
+        recipe_matters=report.recipe_matters,
     )
 
 
 def _decided(
-    order: BuildRequest, given: list[ResolvedFile], spool: ExampleStore, books: ReportBuilder
+    request: BuildRequest, given: list[ResolvedFile], store: ExampleStore, report: ReportBuilder
 ) -> bytearray:
     files = [
-        SourceSelection(part=one.part, field=one.field, called=one.file.called, source=one.source)
+        SourceSelection(part=one.part, field=one.field, label=one.file.label, source=one.source)
         for one in given
     ]
 
     def note(number: int, step: StepName, effect: Effect, reason: str) -> None:
-        books.note(spool.place(number), step, effect, reason)
+        report.note(store.place(number), step, effect, reason)
 
     try:
-        return select_examples(spool, order.data, files, note, order.recipe)
+        return select_examples(store, request.data, files, note, request.recipe)
     except DataError as error:
         field = f"data.{error.field}"
-        problem = Problem(file=order.file, field=field, message=error.message, remedy=error.remedy)
-        raise InvalidInput([problem]) from None
+        raise InvalidInput([error.problem(file=request.file, field=field)]) from None
 
 
 def _prepare(
-    order: BuildRequest,
+    request: BuildRequest,
     given: list[ResolvedFile],
     conditions: list[Conditions],
-    spool: ExampleStore,
-    books: ReportBuilder,
+    store: ExampleStore,
+    report: ReportBuilder,
     run: MapOrdered,
 ) -> Iterator[Problem]:
     """Prepare every row of every source into the spool; yield what is wrong with them."""
     for number, one in enumerate(given):
-        problems = Problems(one.file.called)
+        problems = Problems(one.file.label)
         try:
-            preparation = _preparation(order, one, spool.shared)
-            limit = _rest_of_limit(given, number, books)
+            preparation = _preparation(request, one, store.shared)
+            limit = _rest_of_limit(given, number, report)
             chosen = conditions[number]
             for prepared in run(preparation, read_batches(one.file, limit, chosen)):
-                books.take(number, prepared)
+                report.take(number, prepared)
                 chosen.add(prepared.tally)
-                for page in prepared.pages:
-                    spool.add(number, page)
+                for block in prepared.blocks:
+                    store.add(number, block)
                 for line, error in prepared.problems:
                     problems.add(line, error)
                 problems.add_alike(prepared.unlisted)
                 if prepared.source_error is not None:
                     raise prepared.source_error
         except DataError as error:
-            yield _of_spec(order.file, one, error)
+            yield _of_spec(request.file, one, error)
         else:
-            if not books.rows(number) and limit != 0:
+            if not report.rows(number) and limit != 0:
                 problems.add(None, DataError("has no rows", "Add rows, or name another file."))
         yield from problems.all()
 
 
-def _conditions(order: BuildRequest, one: ResolvedFile) -> Conditions:
+def _conditions(request: BuildRequest, one: ResolvedFile) -> Conditions:
     return Conditions(
-        one.source.where, kind=one.file.kind, is_table=one.is_table, recipe=order.recipe
+        one.source.where, file_format=one.file.format, is_table=one.is_table, recipe=request.recipe
     )
 
 
 def _of_reading(
-    order: BuildRequest,
+    request: BuildRequest,
     given: list[ResolvedFile],
     conditions: list[Conditions],
-    books: ReportBuilder,
+    report: ReportBuilder,
 ) -> Iterator[Problem]:
     """Report doubtful encodings, and the number of rows without a value for a condition.
 
     A condition without a value in any row is a problem.
     """
     for number, one in enumerate(given):
-        if one.file.look.doubt:
-            books.note((number, 1), "read", "noted", one.file.look.doubt)
+        if one.file.info.doubt:
+            report.note((number, 1), "read", "noted", one.file.info.doubt)
     for field in dict.fromkeys(one.field for one in given if one.source.where):
         numbers = [at for at, one in enumerate(given) if one.field == field]
         first = given[numbers[0]]
@@ -164,107 +163,113 @@ def _of_reading(
             tally = conditions[number].tally
             whole.add(tally)
             for line, remark in remarks(first.source.where, tally):
-                books.note((number, line), "where", "noted", remark)
+                report.note((number, line), "where", "noted", remark)
         limit = first.source.limit
-        if limit is not None and sum(map(books.rows, numbers)) >= limit:
+        if limit is not None and sum(map(report.rows, numbers)) >= limit:
             # The rows that were not read may have the missing keys.
             continue
         try:
             refuse_unknown(first.source.where, whole)
         except DataError as error:
-            yield _of_spec(order.file, first, error)
+            yield _of_spec(request.file, first, error)
 
 
-def _rest_of_limit(given: list[ResolvedFile], number: int, books: ReportBuilder) -> int | None:
+def _rest_of_limit(given: list[ResolvedFile], number: int, report: ReportBuilder) -> int | None:
     """Return how many rows a file may still give of its source's limit, None without one."""
     limit = given[number].source.limit
     if limit is None:
         return None
     earlier = (at for at in range(number) if given[at].field == given[number].field)
-    return max(limit - sum(books.rows(at) for at in earlier), 0)
+    return max(limit - sum(report.rows(at) for at in earlier), 0)
 
 
-def _preparation(order: BuildRequest, one: ResolvedFile, spool: Path | None) -> RowPreparation:
-    data, system = order.data, order.data.system
+def _preparation(request: BuildRequest, one: ResolvedFile, store: Path | None) -> RowPreparation:
+    data, system = request.data, request.data.system
     if system is not None:
         system = normal_text(system)
         if data.prepare.collapse_whitespace:
             system = collapsed_text(system)
     return RowPreparation(
         source=one.source,
-        kind=one.file.kind,
+        format=one.file.format,
         is_table=one.is_table,
         from_arrow=one.from_arrow,
-        method=order.method,
+        method=request.method,
         system=system,
         prepare=data.prepare,
-        verdict=HELD_OUT if one.part == "held_out" else TRAIN,
-        split=data.held_out if isinstance(data.held_out, Fraction) else None,
+        split=HELD_OUT if one.part == "held_out" else TRAIN,
+        fraction=data.held_out if isinstance(data.held_out, Fraction) else None,
         columns=columns_for(data),
-        spool=spool,
-        inspector=order.inspector,
-        recipe=order.recipe,
+        lines_folder=store,
+        inspector=request.inspector,
+        recipe=request.recipe,
     )
 
 
 def _report(
-    order: BuildRequest, number: int, one: ResolvedFile, books: ReportBuilder, parts: WrittenSplits
+    request: BuildRequest,
+    number: int,
+    one: ResolvedFile,
+    report: ReportBuilder,
+    parts: WrittenSplits,
 ) -> SourceReport:
     return SourceReport(
         part=one.part,
-        path=one.file.shown,
-        encoding=_ENCODINGS.get(one.file.look.encoding, one.file.look.encoding),
-        license=one.source.license or order.data.license,
-        rows=books.rows(number),
-        dropped=books.dropped_of(number),
-        unread=books.unread_of(number),
-        undefined=books.undefined_of(number),
+        path=one.file.display_path,
+        encoding=_ENCODINGS.get(one.file.info.encoding, one.file.info.encoding),
+        license=one.source.license or request.data.license,
+        rows=report.rows(number),
+        dropped=report.dropped_of(number),
+        unread=report.unread_of(number),
+        undefined=report.undefined_of(number),
         examples=parts.examples[number],
     )
 
 
-def _too_few(order: BuildRequest, parts: WrittenSplits, books: ReportBuilder) -> Iterator[Problem]:
+def _too_few(
+    request: BuildRequest, parts: WrittenSplits, report: ReportBuilder
+) -> Iterator[Problem]:
     train = parts.files["train.jsonl"].lines
     held_out = parts.files["held_out.jsonl"].lines
-    dropped = books.dropped_by()
-    besides = f" ({held_out} held out, {dropped})" if held_out or books.dropped else ""
-    fewest = METHODS[order.method].min_examples
-    if order.inspector is not None:
-        fewest = max(fewest, order.inspector.limits.min_examples)
+    dropped = report.dropped_by()
+    besides = f" ({held_out} held out, {dropped})" if held_out or report.dropped else ""
+    fewest = METHODS[request.method].min_examples
+    if request.inspector is not None:
+        fewest = max(fewest, request.inspector.limits.min_examples)
     if train < fewest:
         yield Problem(
-            file=order.file,
+            file=request.file,
             field="data.train",
             message=f"has {train} example{'s'[: train != 1]}{besides};"
             f" at least {fewest} are needed",
-            remedy=_more(order),
+            remedy=_more(request),
         )
     if not held_out:
-        fraction = isinstance(order.data.held_out, Fraction)
+        fraction = isinstance(request.data.held_out, Fraction)
         yield Problem(
-            file=order.file,
+            file=request.file,
             field="data.held_out",
             message=f"has no example ({train} to train on, {dropped})",
             remedy="Raise the fraction: held_out: {fraction: 0.2}, or add rows."
-            if fraction and not METHODS[order.method].is_of_texts
-            else _more(order),
+            if fraction and not METHODS[request.method].is_of_texts
+            else _more(request),
         )
 
 
-def _more(order: BuildRequest) -> str:
-    if METHODS[order.method].is_of_texts:
+def _more(request: BuildRequest) -> str:
+    if METHODS[request.method].is_of_texts:
         return "Add texts, or make more of one: chunk: paragraph, or chunk: 4000 (characters)."
     return "Add rows, or another source."
 
 
-def _too_large(order: BuildRequest, parts: WrittenSplits) -> Iterator[Problem]:
-    limits = Limits() if order.inspector is None else order.inspector.limits
+def _too_large(request: BuildRequest, parts: WrittenSplits) -> Iterator[Problem]:
+    limits = Limits() if request.inspector is None else request.inspector.limits
     most = limits.max_bytes
     for name, fewer in (("train", limits.max_examples), ("held_out", limits.max_held_out)):
         examples = parts.files[f"{name}.jsonl"].lines
         if fewer is not None and examples > fewer:
             yield Problem(
-                file=order.file,
+                file=request.file,
                 field=f"data.{name}",
                 message=f"has {examples:,} examples; at most {fewer:,} are taken",
                 remedy=f"Take a part of it: sample: {{examples: {fewer}}}",
@@ -272,7 +277,7 @@ def _too_large(order: BuildRequest, parts: WrittenSplits) -> Iterator[Problem]:
         size = parts.files[f"{name}.jsonl"].size
         if most is not None and size > most:
             yield Problem(
-                file=order.file,
+                file=request.file,
                 field=f"data.{name}",
                 message=f"is {size:,} bytes; at most {most:,} can be uploaded",
                 remedy="Take a part of it: sample: {fraction: 0.5}",
@@ -283,6 +288,6 @@ def _of_spec(file: str, given: ResolvedFile, error: DataError) -> Problem:
     return Problem(
         file=file,
         field=f"{given.field}.{error.field}" if error.field else given.field,
-        message=f"{given.file.shown}: {error.message}",
+        message=f"{given.file.display_path}: {error.message}",
         remedy=error.remedy,
     )

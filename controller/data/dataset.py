@@ -93,54 +93,54 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     """
     # Before the sources are found: what was found must stay until it is read.
     collect_garbage_daily(places.cache)
-    order = BuildRequest(data=data, file=file, method=method, inspector=inspector, recipe=recipe)
+    request = BuildRequest(data=data, file=file, method=method, inspector=inspector, recipe=recipe)
     question, known = None, None
     if places.unchanged is not None:
-        question = places.unchanged.question(data, folder, _decisive(order))
+        question = places.unchanged.question(data, folder, _decisive(request))
         known = places.unchanged.find(question) if question is not None else None
     if known is not None:
         sources = sources_of(data)
         where, manifest = known
     else:
-        given, where, manifest = _look_for(order, folder, places)
+        given, where, manifest = _look_for(request, folder, places)
         sources = [one.source for one in given]
         if places.unchanged is not None and question is not None:
-            stamps = [one.file.look.stamp for one in given]
+            stamps = [one.file.info.stamp for one in given]
             places.unchanged.remember(question, stamps, where, manifest)
     # Licences decide nothing that is built; what was built before may have had others.
     return _dataset(where, manifest, [source.license or data.license for source in sources])
 
 
 def _look_for(
-    order: BuildRequest, folder: Path, places: DataPaths
+    request: BuildRequest, folder: Path, places: DataPaths
 ) -> tuple[list[ResolvedFile], Path, Manifest]:
     """Return the sources' files, and the folder and manifest of the dataset made from them."""
-    given = find_sources(order.data, file=order.file, folder=folder, places=places)
+    given = find_sources(request.data, file=request.file, folder=folder, places=places)
     try:
-        where, manifest = _get_or_build(order, given, places)
+        where, manifest = _get_or_build(request, given, places)
     except InvalidInput:
-        if all(one.file.look.decoded for one in given):
+        if all(one.file.info.decoded for one in given):
             raise
         # It may be that lines cannot be read because they are in another encoding.
         again = redetect_encodings(given, places)
-        if [one.file.look.encoding for one in again] == [one.file.look.encoding for one in given]:
+        if [one.file.info.encoding for one in again] == [one.file.info.encoding for one in given]:
             raise
         given = again
-        where, manifest = _get_or_build(order, given, places)
+        where, manifest = _get_or_build(request, given, places)
     return given, where, manifest
 
 
 def _get_or_build(
-    order: BuildRequest, given: list[ResolvedFile], places: DataPaths
+    request: BuildRequest, given: list[ResolvedFile], places: DataPaths
 ) -> tuple[Path, Manifest]:
     def build_into(empty: Path) -> Manifest:
         # Most datasets are found built; what builds them takes a tenth of a plan to import.
-        return _manifest(import_module("controller.data.build").build(order, given, empty))
+        return _manifest(import_module("controller.data.build").build(request, given, empty))
 
-    return get_or_build(places.cache / "datasets", _key(order, given), build_into)
+    return get_or_build(places.cache / "datasets", _key(request, given), build_into)
 
 
-def _key(order: BuildRequest, given: list[ResolvedFile]) -> str:
+def _key(request: BuildRequest, given: list[ResolvedFile]) -> str:
     """Return the digest of everything that the dataset's files are made from."""
     sources: list[Json] = [
         {
@@ -148,15 +148,15 @@ def _key(order: BuildRequest, given: list[ResolvedFile]) -> str:
             # Files of one source share its limit and its sample.
             "field": one.field,
             # Not what the examples are, but what their origins say.
-            "shown": one.file.shown,
-            "kind": one.file.kind,
-            "sha256": one.file.look.sha256,
-            "encoding": one.file.look.encoding,
+            "shown": one.file.display_path,
+            "kind": one.file.format,
+            "sha256": one.file.info.sha256,
+            "encoding": one.file.info.encoding,
             "source": one.source.model_dump(exclude=_DECIDE_NOTHING),
         }
         for one in given
     ]
-    data = order.data
+    data = request.data
     return digest(
         {
             "version": VERSION,
@@ -164,23 +164,23 @@ def _key(order: BuildRequest, given: list[ResolvedFile]) -> str:
             "held_out": data.held_out.model_dump() if isinstance(data.held_out, Fraction) else None,
             "system": data.system,
             "prepare": data.prepare.model_dump(),
-            "packages": _versions(data, pages=any(one.file.kind == "html" for one in given)),
-            "encoder": None if order.inspector is None else order.inspector.identity,
-            "method": order.method,
-            "recipe": order.recipe,
+            "packages": _versions(data, pages=any(one.file.format == "html" for one in given)),
+            "encoder": None if request.inspector is None else request.inspector.identity,
+            "method": request.method,
+            "recipe": request.recipe,
         }
     )
 
 
-def _decisive(order: BuildRequest) -> list[Json]:
+def _decisive(request: BuildRequest) -> list[Json]:
     """Return what decides a dataset besides the `data` section and the bytes of its sources."""
     # Of no source is known here which format it has: one more version does no harm.
     return [
         VERSION,
-        _versions(order.data, pages=any(_may_be_page(one) for one in sources_of(order.data))),
-        None if order.inspector is None else order.inspector.identity,
-        order.method,
-        order.recipe,
+        _versions(request.data, pages=any(_may_be_page(one) for one in sources_of(request.data))),
+        None if request.inspector is None else request.inspector.identity,
+        request.method,
+        request.recipe,
     ]
 
 

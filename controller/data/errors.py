@@ -1,7 +1,9 @@
 """Why one row, or one file, cannot be used. Raised and handed on; becomes a `Problem` in `build`."""
 
+from controller.errors import FtctlError
 
-class DataError(Exception):
+
+class DataError(FtctlError):
     """A row that cannot become an example.
 
     Attributes:
@@ -21,11 +23,7 @@ class DataError(Exception):
         *,
         whole: bool = False,
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-        self.field = field
-        self.line = line
+        super().__init__(message, remedy, field=field, line=line)
         self.whole = whole
 
 
@@ -37,18 +35,10 @@ class PersonalDataFound(DataError):
     """A row with personal data that the spec refuses; no setting sets it aside."""
 
 
-class SourceUnavailable(Exception):
+class SourceUnavailable(FtctlError):
     """A source that cannot be read here, though nothing in the spec is wrong.
 
     No credentials, no network, no package of an extra: a stranger's pull request, a laptop on a
-    train. A plan says then that the data is known at apply, and never guesses.
-
-    Attributes:
-        message: What is missing, without any secret.
-        remedy: What to type or do where the source is to be read.
+    train. A plan says then that the data is known at apply, and never guesses. The message holds no
+    secret.
     """
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy

@@ -16,7 +16,7 @@ from controller.data.sources.locate import LocatedFile, find_files
 from controller.data.sources.source_file import BINARY, FileInfo, GitBlob, SourceFile
 from controller.data.verified_datasets import Unchanged
 from controller.errors import DataNotRead, InvalidInput, Problem
-from controller.spec.data import Data, Fraction, Kind, Source, kinds_with
+from controller.spec.data import Data, FileFormat, Fraction, Source, formats_with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +85,14 @@ def find_sources(data: Data, *, file: str, folder: Path, places: DataPaths) -> l
         except _OfFile as error:
             problems.append(error.problem)
         except SourceUnavailable as error:
-            unread.append(
-                Problem(file=file, field=name, message=error.message, remedy=error.remedy)
-            )
+            unread.append(error.problem(file=file, field=name))
         except DataError as error:
-            problems.append(
-                Problem(
-                    file=file,
-                    field=f"{name}.{error.field or source.place}",
-                    message=error.message,
-                    remedy=error.remedy,
-                )
-            )
+            field = f"{name}.{error.field or source.place}"
+            # A line of what was fetched is not a line of the spec.
+            problems.append(replace(error.problem(file=file, field=field), line=None))
         else:
             given += found
-            problems += _misplaced(source, name, file, {one.file.kind for one in found})
+            problems += _misplaced(source, name, file, {one.file.format for one in found})
     if problems:
         raise InvalidInput([*problems, *unread])
     if unread:
@@ -117,8 +110,8 @@ def redetect_encodings(given: Sequence[ResolvedFile], places: DataPaths) -> list
     problems: list[Problem] = []
     for one in given:
         try:
-            look = _look(one.file, one.source, places, in_part=False)
-            decoded.append(replace(one, file=replace(one.file, look=look)))
+            info = _look(one.file, one.source, places, in_part=False)
+            decoded.append(replace(one, file=replace(one.file, info=info)))
         except _OfFile as error:
             problems.append(error.problem)
     if problems:
@@ -147,29 +140,33 @@ def _of_source(
     part: SplitName, name: str, source: Source, folder: Path, places: DataPaths
 ) -> Iterator[ResolvedFile]:
     for found in _find(source, folder, places):
-        look = _look(found, source, places, in_part=True)
+        info = _look(found, source, places, in_part=True)
         yield ResolvedFile(
             part=part,
             field=name,
             source=source,
             file=SourceFile(
-                path=found.path, shown=found.shown, kind=found.kind, look=look, source=source
+                path=found.path,
+                display_path=found.display_path,
+                format=found.format,
+                info=info,
+                source=source,
             ),
-            is_table=found.kind in _TABLES or source.place in {"sql", "hub"},
+            is_table=found.format in _TABLES or source.place in {"sql", "hub"},
             from_arrow=found.from_arrow or source.place == "hub",
         )
 
 
-def _misplaced(source: Source, name: str, file: str, kinds: set[Kind]) -> Iterator[Problem]:
+def _misplaced(source: Source, name: str, file: str, formats: set[FileFormat]) -> Iterator[Problem]:
     """Yield a problem for each key of a source that applies to none of its files."""
-    useless = [set(source.misplaced(kind)) for kind in kinds]
+    useless = [set(source.misplaced(file_format)) for file_format in formats]
     for key in sorted(set.intersection(*useless)) if useless else ():
-        are = " and ".join(sorted(kinds))
+        are = " and ".join(sorted(formats))
         yield Problem(
             file=file,
             field=f"{name}.{key}",
             message=f"does not go with {are}",
-            remedy=f"Remove the line; {key} is for {', '.join(kinds_with(key))}.",
+            remedy=f"Remove the line; {key} is for {', '.join(formats_with(key))}.",
         )
 
 
@@ -190,13 +187,20 @@ def _find(source: Source, folder: Path, places: DataPaths) -> Iterator[LocatedFi
                 environment=places.environment,
             )
         fetched = places.fetched[key]
-        yield LocatedFile(path=fetched.path, shown=fetched.shown, kind=fetched.kind)
+        yield LocatedFile(
+            path=fetched.path, display_path=fetched.display_path, format=fetched.format
+        )
         return
     state = places.cache.parent
     for found in find_files(source, folder=folder, root=places.root, state=state):
-        if found.kind == "arrow":
-            saved = fetch_saved(found.path, found.shown, source.split, snapshots)
-            yield LocatedFile(path=saved.path, shown=saved.shown, kind=saved.kind, from_arrow=True)
+        if found.format == "arrow":
+            saved = fetch_saved(found.path, found.display_path, source.split, snapshots)
+            yield LocatedFile(
+                path=saved.path,
+                display_path=saved.display_path,
+                format=saved.format,
+                from_arrow=True,
+            )
         else:
             yield found
 
@@ -205,23 +209,21 @@ def _look(
     found: LocatedFile | SourceFile, source: Source, places: DataPaths, *, in_part: bool
 ) -> FileInfo:
     try:
-        if found.kind not in BINARY and source.encoding is None:
+        if found.format not in BINARY and source.encoding is None:
             small = inspect_small_file(found.path)
             if small is not None:
                 return small
         return inspect_file(
             found.path,
             places.cache / "looks",
-            kind=found.kind,
+            file_format=found.format,
             encoding=source.encoding,
             blob=places.blobs.get(found.path),
             in_part=in_part,
         )
     except DataError as error:
-        raise _OfFile(
-            Problem(file=found.shown, line=error.line, message=error.message, remedy=error.remedy)
-        ) from None
+        raise _OfFile(error.problem(file=found.display_path)) from None
     except OSError as error:
         raise _OfFile(
-            Problem(file=found.shown, message=f"cannot be read: {error.strerror}")
+            Problem(file=found.display_path, message=f"cannot be read: {error.strerror}")
         ) from None

@@ -1,7 +1,8 @@
-"""Names that come from data, as they may stand in a message; and the nearest of some. Pure."""
+"""Names that come from data, as they may stand in a message. Pure."""
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+from backends.did_you_mean import did_you_mean
 
 SHOWN = 12
 """More names than this do not help a reader."""
@@ -11,10 +12,9 @@ LONGEST = 60
 """Characters of a name or value from data that are shown."""
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return `Did you mean 'x'? `, or nothing when no name is near."""
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"Did you mean {quote(near[0])}? " if near else ""
+def choice(name: str, names: Collection[str]) -> str:
+    """Return the remedy for a name that does not exist: what is meant, and what exists."""
+    return f"{did_you_mean(name, names)} Use one of: {join_names(names)}.".lstrip()
 
 
 def quote(value: object) -> str:

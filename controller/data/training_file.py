@@ -79,9 +79,9 @@ def check_training_file(
 def _opened(source: Path, target: Path, name: str, method: str) -> SourceFile:
     return SourceFile(
         path=source,
-        shown=name,
-        kind="jsonl",
-        look=inspect_file(source, target.parent / "looks", kind="jsonl"),
+        display_path=name,
+        format="jsonl",
+        info=inspect_file(source, target.parent / "looks", file_format="jsonl"),
         source=Source(path=name, shape="chat" if METHODS[method].recognises_rows else None),
     )
 
@@ -96,26 +96,26 @@ def _write(
 ) -> None:
     preparation = RowPreparation(
         source=file.source,
-        kind=file.kind,
+        format=file.format,
         is_table=False,
         from_arrow=False,
         method=method,
         system=None,
         prepare=_AS_WRITTEN,
-        verdict=TRAIN,
-        split=None,
+        split=TRAIN,
+        fraction=None,
         columns=frozenset(),
-        spool=None,
+        lines_folder=None,
         inspector=inspector,
     )
-    none = Conditions((), kind=file.kind, is_table=False)
+    none = Conditions((), file_format=file.format, is_table=False)
     with process_pool(file.path.stat().st_size) as run:
         for prepared in run(preparation, read_batches(file, None, none)):
-            for page in prepared.pages:
-                if isinstance(page.lines, bytes):
-                    lines.add(page.lines, page.examples)
-                numbers = array("I", page.columns["line"])
-                origins.add(file.called.places(numbers).encode(), page.examples)
+            for block in prepared.blocks:
+                if isinstance(block.lines, bytes):
+                    lines.add(block.lines, block.examples)
+                numbers = array("I", block.columns["line"])
+                origins.add(file.label.of_rows(numbers).encode(), block.examples)
             for line, error in prepared.problems:
                 problems.add(line, error)
             problems.add_alike(prepared.unlisted)

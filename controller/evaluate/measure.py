@@ -22,8 +22,8 @@ from controller.evaluate.answers import expected_answer, given_answer
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.scoring import loss_only, score
 from controller.lockfile.model import Build, Entry, Scores
-from controller.plan.actions import Desired
-from controller.plan.fingerprint import short
+from controller.plan.desired import Desired
+from controller.plan.fingerprint import short_id
 from controller.plan.versions import is_comparable
 from controller.spec.load import FOLDER
 from controller.spec.model import Evaluation as EvaluationSpec
@@ -120,7 +120,7 @@ def require_model(build: Build, context: EvaluationContext) -> None:
     alive = [job for job in found.get(build.fingerprint, ()) if job.state is JobState.SUCCEEDED]
     if not alive:
         message = (
-            f"the model of build {short(build.fingerprint)} is not at {build.backend} any more"
+            f"the model of build {short_id(build.fingerprint)} is not at {build.backend} any more"
         )
         remedy = "Bring it back, or change the spec: nothing is retrained silently."
         raise BackendError(message, remedy)
@@ -216,7 +216,7 @@ def _base_model(build: Build, desired: Desired, context: EvaluationContext) -> B
     )
     if found.identity != identity:
         message = (
-            f"build {short(build.fingerprint)} was trained from another {build.base_model} than "
+            f"build {short_id(build.fingerprint)} was trained from another {build.base_model} than "
             "the one that is here"
         )
         remedy = "Restore that base model, or remove `production` from evaluation.compare_to."

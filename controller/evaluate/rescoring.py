@@ -10,7 +10,7 @@ from backends.contract.backend import Capabilities
 from backends.contract.inspector import ExampleInspector
 from backends.contract.methods import form_of
 from controller.lockfile.model import Entry
-from controller.plan.actions import Desired
+from controller.plan.desired import Desired
 from controller.plan.versions import NEWEST, version_of
 
 _SIGNS: Final = (b'"tool_calls":', b'"reasoning', b'"thinking":', b"<think>", b'"content":[')

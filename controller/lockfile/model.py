@@ -16,8 +16,8 @@ from pydantic import (
     field_validator,
 )
 
+from backends.excerpt import dotted
 from controller.errors import LockfileInvalid
-from controller.spec.yaml import dotted
 
 FORMAT = 1
 NOTE = "Made by ftctl. Commit this file; do not edit it."
@@ -25,28 +25,28 @@ Fingerprint: TypeAlias = Annotated[str, StringConstraints(pattern=r"^ft[0-9]+:[0
 Scores: TypeAlias = dict[str, float]
 
 
-class Record(BaseModel):
+class LockfileModel(BaseModel):
     """Settings shared by every record of the lockfile."""
 
     # Built when it is first asked: of most records only what holds them is.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
-class PartFacts(Record):
+class PartFacts(LockfileModel):
     """One half of a dataset."""
 
     digest: str
     examples: int
 
 
-class DataFacts(Record):
+class DataFacts(LockfileModel):
     """The dataset that a build was trained on and measured with."""
 
     train: PartFacts
     held_out: PartFacts
 
 
-class OpenJob(Record):
+class OpenJob(LockfileModel):
     """A job that was submitted and whose end is not recorded yet."""
 
     id: str
@@ -65,7 +65,7 @@ class OpenJob(Record):
     spec_commit: str | None = None
 
 
-class Evaluation(Record):
+class Evaluation(LockfileModel):
     """One measuring of a build."""
 
     fingerprint: str
@@ -84,7 +84,7 @@ class Evaluation(Record):
         return scores
 
 
-class Verdict(Record):
+class Verdict(LockfileModel):
     """What the gate said of a build."""
 
     passed: bool
@@ -95,7 +95,7 @@ class Verdict(Record):
     """True if the build passed only because its spec allows a model worse than its base."""
 
 
-class Build(Record):
+class Build(LockfileModel):
     """What a succeeded job left. Only its evaluation and verdict are ever replaced."""
 
     fingerprint: Fingerprint
@@ -117,7 +117,7 @@ class Build(Record):
     verdict: Verdict | None = None
 
 
-class Failure(Record):
+class Failure(LockfileModel):
     """A job that ended without a model."""
 
     job: str
@@ -128,7 +128,7 @@ class Failure(Record):
     finished: str
 
 
-class Entry(Record):
+class Entry(LockfileModel):
     """Everything recorded of one fine-tune."""
 
     production: Fingerprint | None = None
@@ -145,7 +145,7 @@ class Entry(Record):
         return self.attempts.get(fingerprint, 1)
 
 
-class Lockfile(Record):
+class Lockfile(LockfileModel):
     """The whole lockfile."""
 
     finetunes: dict[str, Entry] = Field(default_factory=dict)

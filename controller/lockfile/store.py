@@ -29,7 +29,7 @@ POLL_S = 0.2
 
 
 @dataclass(slots=True, kw_only=True)
-class Ledger:
+class LockedLockfile:
     """The lockfile of one repository while a run holds it."""
 
     root: Path
@@ -88,8 +88,8 @@ class Ledger:
         except OSError as error:
             message = f"{LOCKFILE}: cannot be written: {error.strerror}"
             remedy = (
-                "The old lockfile is intact and nothing is lost: the new records wait in\n"
-                f"{self.journal} and are folded in by the next run."
+                "Run the command again once it can be written. Nothing is lost: the new records wait "
+                f"in\n{self.journal}, and the next run folds them in."
             )
             raise FtctlError(message, remedy) from None
         self.journal.unlink()
@@ -132,7 +132,9 @@ def _read_journal(state: Path) -> list[bytes]:
 
 
 @contextmanager
-def hold(root: Path, state: Path, *, timeout_s: float, purpose: str) -> Iterator[Ledger]:
+def lock_lockfile(
+    root: Path, state: Path, *, timeout_s: float, purpose: str
+) -> Iterator[LockedLockfile]:
     """Hold the lockfile: no other run on this machine records meanwhile.
 
     Args:
@@ -142,7 +144,7 @@ def hold(root: Path, state: Path, *, timeout_s: float, purpose: str) -> Iterator
         purpose: What for; shown to the run that waits.
 
     Yields:
-        The ledger. It is folded when the block ends, however it ends.
+        The lockfile. It is folded when the block ends, however it ends.
 
     Raises:
         LockHeld: Another run held it all the time.
@@ -157,14 +159,14 @@ def hold(root: Path, state: Path, *, timeout_s: float, purpose: str) -> Iterator
                     write_atomic(note, canonical_json({"pid": os.getpid(), "purpose": purpose}))
                 text = _read_bytes(root)
                 entries = dict(read_lockfile(root, state).finetunes)
-                ledger = Ledger(root=root, state=state, entries=entries, read=text)
+                lockfile = LockedLockfile(root=root, state=state, entries=entries, read=text)
                 # What a dead run left is folded in first: its last line may be torn, and nothing
                 # may be appended to that.
-                ledger.fold()
+                lockfile.fold()
                 try:
-                    yield ledger
+                    yield lockfile
                 finally:
-                    ledger.fold()
+                    lockfile.fold()
                 return
         if time.monotonic() >= deadline:
             raise LockHeld(*_holder(note))

@@ -5,29 +5,15 @@ out an action only if it was in the list, or follows from one that was: a `Train
 `Record`, `Evaluate` and `Promote`. Without approval only what needs none is carried out.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from backends.contract.inspector import Json
 from controller.canonical import digest
 from controller.lockfile.model import OpenJob
-from controller.plan.actions import (
-    Action,
-    Adopt,
-    Cancellation,
-    Desired,
-    Evaluate,
-    Judge,
-    Promote,
-    Protect,
-    Record,
-    Restore,
-    Resume,
-    Retire,
-    Reuse,
-    Train,
-    Wait,
-)
+from controller.plan.actions import Action, Record
+from controller.plan.actions.groups import JudgingAction
+from controller.plan.desired import Desired
 from controller.spec.model import Spec
 
 ID_DIGITS = 16
@@ -77,17 +63,15 @@ def is_allowed(
     if approval is None:
         return not action.needs_approval
     seen = approval.actions.get(action.name, ())
-    if isinstance(action, Record) and any(
-        is_own_job(action.job.fingerprint, one) or _cancels(one, action.job.id) for one in seen
-    ):
+    if isinstance(action, Record) and any(_ends_job(action, one) for one in seen):
         return True
     if not seen or is_decided_otherwise(action.name, decision, settings, approval):
         return False
-    if isinstance(action, Evaluate | Judge | Promote) and not _replaces_as_seen(action, seen):
+    if isinstance(action, JudgingAction) and not action.replaces_as_seen(seen):
         return False
     if not action.needs_approval:
         return True
-    return any(identity(action) == identity(one) or _follows(action, one) for one in seen)
+    return any(identity(action) == identity(one) or action.follows(one) for one in seen)
 
 
 def is_decided_otherwise(
@@ -97,26 +81,11 @@ def is_decided_otherwise(
     return decision != approval.decisions.get(name) or settings != approval.settings
 
 
-def is_own_job(fingerprint: str, seen: Action) -> bool:
-    """Return whether a job is one that an approved action submits, takes over or waits for."""
-    match seen:
-        case Train():
-            return fingerprint == seen.fingerprint
-        case Wait() | Resume() | Record() | Adopt():
-            return fingerprint == seen.job.fingerprint
-        case Restore():
-            return seen.entry.job is not None and fingerprint == seen.entry.job.fingerprint
-        case Protect():
-            return seen.job is not None and fingerprint == seen.job.fingerprint
-        case _:
-            return False
-
-
 def owns(job: OpenJob, approval: Approval | None, name: str) -> bool:
     """Return whether a run follows an open job: its own, or any when nobody approved anything."""
     if approval is None:
         return True
-    return any(is_own_job(job.fingerprint, one) for one in approval.actions.get(name, ()))
+    return any(job.fingerprint == one.own_job for one in approval.actions.get(name, ()))
 
 
 def decisions_of(desired: Desired) -> str:
@@ -160,100 +129,11 @@ def plan_id(actions: Iterable[Action], decisions: Mapping[str, str], settings: s
 
 def identity(action: Action) -> Json:
     """Return what makes an action that action: what it does, costs, cancels and replaces."""
-    return {"action": type(action).__name__, "name": action.name, **dict(_decisive(action))}
+    value: dict[str, Json] = {"action": type(action).__name__, "name": action.name}
+    return value | action.decisive() | action.effects()
 
 
-def _decisive(action: Action) -> Iterator[tuple[str, Json]]:
-    match action:
-        case Train():
-            yield "fingerprint", action.fingerprint
-            yield "attempt", action.attempt
-            yield "usd", action.estimate.usd
-            yield "gpu_hours", action.estimate.gpu_hours
-        case Reuse():
-            yield "fingerprint", action.fingerprint
-            yield "source", action.source
-            yield "promote", action.promote
-        case Adopt():
-            yield "job", action.job.id
-            yield "fingerprint", action.job.fingerprint
-        case Restore():
-            yield "builds", sorted(action.entry.builds)
-            yield "production", action.entry.production
-            yield "source", action.source
-        case Protect():
-            yield "protect", action.protect
-        case Evaluate() | Judge() | Promote():
-            yield "fingerprint", action.fingerprint
-        case _:
-            pass
-    if isinstance(action, Train | Reuse | Adopt | Retire | Evaluate | Judge | Promote):
-        yield "replaces", action.replaces
-    if isinstance(action, Train | Reuse | Adopt | Retire):
-        yield "cancels", _cancelled(action.cancels)
-
-
-def _cancelled(cancels: Cancellation | None) -> Json:
-    return None if cancels is None else {"job": cancels.job, "usd": cancels.usd}
-
-
-def _follows(action: Action, seen: Action) -> bool:
-    """Return whether an action that needs approval is implied by one that has it.
-
-    What a run may cost, cancel or replace can only become less than what was seen.
-    """
-    match action:
-        case Evaluate() | Judge() | Promote():
-            return not isinstance(seen, Retire | Protect)
-        case Train() if isinstance(seen, Train):
-            return (
-                (action.fingerprint, action.attempt) == (seen.fingerprint, seen.attempt)
-                and _at_most(action.estimate.usd, seen.estimate.usd)
-                and _at_most(action.estimate.gpu_hours, seen.estimate.gpu_hours)
-                and _cancels_no_more(action, seen)
-            )
-        case Adopt() if isinstance(seen, Train | Adopt | Restore):
-            same = isinstance(seen, Restore) or action.job.fingerprint == _target(seen)
-            return same and _cancels_no_more(action, seen)
-        case Reuse() if isinstance(seen, Train | Adopt | Reuse | Restore | Wait | Resume | Record):
-            same = isinstance(seen, Restore) or action.fingerprint == _target(seen)
-            return same and _cancels_no_more(action, seen)
-        case Retire() if isinstance(seen, Retire):
-            return _cancels_no_more(action, seen)
-        case Protect():
-            return not isinstance(seen, Retire)
-        case _:
-            return False
-
-
-def _target(action: Action) -> str:
-    match action:
-        case Train() | Reuse():
-            return action.fingerprint
-        case Adopt() | Wait() | Resume() | Record():
-            return action.job.fingerprint
-        case _:
-            return ""
-
-
-def _replaces_as_seen(action: Evaluate | Judge | Promote, seen: tuple[Action, ...]) -> bool:
-    """Return whether production is still the build that the approved actions replace."""
-    replaced = {one.replaces for one in seen if isinstance(one, _REPLACING)}
-    return not replaced or action.replaces in {*replaced, action.fingerprint}
-
-
-_REPLACING = (Train, Reuse, Adopt, Evaluate, Judge, Promote)
-
-
-def _at_most(cost: tuple[float, float] | None, seen: tuple[float, float] | None) -> bool:
-    return cost == seen or (cost is not None and seen is not None and cost[1] <= seen[1])
-
-
-def _cancels(action: Action, job: str) -> bool:
-    if not isinstance(action, Train | Adopt | Reuse | Retire):
-        return False
-    return action.cancels is not None and action.cancels.job == job
-
-
-def _cancels_no_more(action: Train | Adopt | Reuse | Retire, seen: Action) -> bool:
-    return action.cancels is None or _cancels(seen, action.cancels.job)
+def _ends_job(record: Record, seen: Action) -> bool:
+    """Return whether a job that ended is the job of an approved action, or one that it cancels."""
+    cancelled = seen.cancels is not None and seen.cancels.job == record.job.id
+    return cancelled or seen.own_job == record.job.fingerprint

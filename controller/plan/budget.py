@@ -3,16 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from controller.lockfile.model import Lockfile
-from controller.plan.actions import (
-    Action,
-    Adopt,
-    Blocked,
-    Cancellation,
-    Obstacle,
-    Retire,
-    Reuse,
-    Train,
-)
+from controller.plan.actions import Action, Blocked, BlockReason
+from controller.plan.actions.base import Cancellation
 
 
 def within_budget(
@@ -30,14 +22,14 @@ def within_budget(
     """
     jobs = {entry.job.id: entry.job for entry in recorded.finetunes.values() if entry.job}
     for action in actions:
-        if isinstance(action, Reuse | Adopt | Retire) and action.cancels is not None:
+        if action.cancels is not None and action.estimate is None:
             jobs.pop(action.cancels.job, None)
     open_usd = {job_id: job.estimate_usd[1] for job_id, job in jobs.items() if job.estimate_usd}
-    paid = {job.fingerprint for job in jobs.values()}
+    paid: set[str | None] = {job.fingerprint for job in jobs.values()}
     spent = sum(open_usd.values())
     for action in actions:
-        usd = action.estimate.usd if isinstance(action, Train) else None
-        if not isinstance(action, Train) or usd is None or action.fingerprint in paid:
+        usd = action.estimate.usd if action.estimate is not None else None
+        if usd is None or action.target in paid:
             yield action
             continue
         freed = _freed(action.cancels, open_usd)
@@ -46,7 +38,7 @@ def within_budget(
             continue
         if action.cancels is not None:
             open_usd.pop(action.cancels.job, None)
-        paid.add(action.fingerprint)
+        paid.add(action.target)
         spent += usd[1] - freed
         yield action
 
@@ -61,4 +53,4 @@ def _over(name: str, usd: float, spent: float, budget_usd: float) -> Blocked:
         f"exceed budget.max_usd: {budget_usd:g}"
     )
     remedy = "Raise budget.max_usd in ftctl.yaml, or wait until open jobs have ended."
-    return Blocked(name=name, reason=reason, remedy=remedy, obstacle=Obstacle.BUDGET)
+    return Blocked(name=name, reason=reason, remedy=remedy, block_reason=BlockReason.BUDGET)

@@ -14,12 +14,12 @@ from controller.spec.model import Spec
 
 TRAINING_SCHEME = "ft1"
 EVALUATION_SCHEME = "ev1"
-SHORT = 12
+SHORT_DIGITS = 12
 """Hex digits of a fingerprint that people see."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class InputChange:
     """One input that differs between two builds."""
 
     field: str
@@ -69,17 +69,17 @@ def fingerprint(scheme: str, inputs: Mapping[str, Json]) -> str:
     return f"{scheme}:{digest({'scheme': scheme, 'inputs': inputs})}"
 
 
-def short(value: str) -> str:
+def short_id(value: str) -> str:
     """Return a fingerprint's first digits, for people."""
-    return value.partition(":")[2][:SHORT]
+    return value.partition(":")[2][:SHORT_DIGITS]
 
 
-def changes(old: Mapping[str, Json], new: Mapping[str, Json]) -> tuple[Change, ...]:
+def diff_inputs(old: Mapping[str, Json], new: Mapping[str, Json]) -> tuple[InputChange, ...]:
     """Return every input that differs, by dotted field, in order."""
     before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
     fields = sorted(before.keys() | after.keys())
     return tuple(
-        Change(field=field, old=before.get(field), new=after.get(field))
+        InputChange(field=field, old=before.get(field), new=after.get(field))
         for field in fields
         if before.get(field) != after.get(field)
     )

@@ -1,33 +1,26 @@
-"""What the backends and git answered, as the planner reads it. Pure."""
+"""Answers of the backends and of git, as rules read them. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job
+from controller.errors import Problem
 from controller.lockfile.model import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Silence:
-    """Why a backend gave no answer."""
-
-    message: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """What is known of a fine-tune that the lockfile does not name."""
+    """Record of a fine-tune that the lockfile does not name."""
 
     entry: Entry
     source: str
-    """Where it is known from: `finetunes/ftctl.lock of commit 1f24dc2a55b1`, or a backend."""
+    """Origin of the record: `finetunes/ftctl.lock of commit 1f24dc2a55b1`, or a backend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What the backends answered."""
+    """Answers of the backends and of git."""
 
     jobs: Mapping[str, Job] = field(default_factory=dict)
     """Recorded open jobs by ID; one that a backend does not know any more is absent."""
@@ -37,9 +30,9 @@ class Observed:
     """Fine-tunes without an entry of which git or a backend knows builds, by name."""
     elsewhere: Mapping[str, tuple[Mapping[str, Json], ...]] = field(default_factory=dict)
     """Inputs of jobs and builds in git or at a backend, by name of a fine-tune without an entry."""
-    silent_bases: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Why a base model cannot be asked, by its place and reference."""
-    unasked: Mapping[str, str] = field(default_factory=dict)
-    """Places that were not asked, and why. A plan that is only shown may do without them."""
-    unreachable: Mapping[str, Silence] = field(default_factory=dict)
-    """Places that gave no answer: nothing that needs one is done."""
+    unavailable_bases: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Reason why a base model cannot answer, by its place and reference."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Backends that were not queried, with the reason. A displayed plan may do without them."""
+    unreachable: Mapping[str, Problem] = field(default_factory=dict)
+    """Backends that gave no answer. Nothing that needs an answer of theirs is done."""

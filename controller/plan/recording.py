@@ -35,6 +35,12 @@ def after_job(entry: Entry, job: Job, *, finished: str, superseded: bool) -> Ent
     return entry.model_copy(update={"job": None, "failures": failures})
 
 
+def describe_end(job: Job) -> str:
+    """Return how a job ended: `job run-1 has succeeded`."""
+    verb = "was" if job.state is JobState.CANCELLED else "has"
+    return f"job {job.id} {verb} {job.state}"
+
+
 def failure_text(job: Job) -> str:
     """Return why there is no build, to follow the job's ID: `failed: out of memory`."""
     if job.state is JobState.CANCELLED:

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from controller.evaluate.gate import LOSS, RULE, judge
 from controller.lockfile.model import Build, Scores, Verdict
+from controller.plan.fingerprint import short_id
 from controller.spec.model import Spec
+
+_NOTHING = "Nothing is in production"
 
 
 def verdict_of(spec: Spec, scores: Mapping[str, Scores]) -> Verdict:
@@ -38,9 +41,10 @@ def current_verdict(build: Build, spec: Spec) -> Verdict:
     return standing_verdict(build, spec) or verdict_of(spec, scores)
 
 
-def remedy_of(failures: Sequence[str]) -> str:
-    """Return the remedy for a candidate that is not promoted."""
-    remedy = "Change the spec, its data, or the gate."
+def remedy_of(failures: Sequence[str], production: str | None) -> str:
+    """Return what is in production instead of a candidate that failed, and the remedy."""
+    stays = f"{short_id(production)} stays in production" if production else _NOTHING
+    remedy = f"{stays}. Change the spec, its data, or the gate."
     if any(failure.startswith(RULE) for failure in failures):
         remedy += " To promote a model that is worse than its base, write `gate: []`."
     return remedy

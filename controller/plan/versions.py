@@ -11,7 +11,7 @@ from typing import Final
 
 from backends.contract.inspector import Json
 from controller.lockfile.model import Entry, Evaluation, Lockfile
-from controller.plan.actions import Desired
+from controller.plan.desired import Desired
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 
 FIRST: Final = 1

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.cells import cell_len
+
 from backends.contract.inspector import Json
 from controller.data.dataset import Dataset
 from controller.data.examples.conversation_view import text_of, view_example
@@ -15,7 +17,7 @@ from controller.data.pipeline.write_splits import NAMES
 from controller.data.report import REASONS_KEPT, SourceReport, SplitName, StepReport
 from controller.data.reports.diff import ChangedExample, Counts, Difference, DiffSamples
 from controller.data.reports.provenance import RowOutcome
-from controller.render.text import cells, one_line, pad, safe, table
+from controller.render.text import escape_control, one_line, pad, table
 
 PART_WORDS: Mapping[SplitName, str] = {"train": "train", "held_out": "held out"}
 _VALUE_CELLS = 100
@@ -45,7 +47,9 @@ def build_text(summary: BuildSummary) -> str:
     parts = [_sources(summary), unread_text(report.sources), _steps(report.steps)]
     parts += _reasons(summary)
     parts.append(_halves(summary))
-    parts.append("\n".join([_trained(summary), *(f"! {safe(one)}" for one in summary.warnings)]))
+    parts.append(
+        "\n".join([_trained(summary), *(f"! {escape_control(one)}" for one in summary.warnings)])
+    )
     return "\n\n".join(part for part in parts if part)
 
 
@@ -123,7 +127,7 @@ def _reasons(summary: BuildSummary) -> Iterator[str]:
         more = step.dropped + step.changed + step.noted - len(shown)
         rest = [f"and {more:,} more"] if more > 0 else []
         yield "\n".join([f"{step.name}: {_effects(step)}", *(f"  {one}" for one in shown + rest)])
-    yield f"Every reason: {safe(str(report.reasons))}"
+    yield f"Every reason: {escape_control(str(report.reasons))}"
 
 
 def _effects(step: StepReport) -> str:
@@ -146,7 +150,7 @@ def _digest(digest: str) -> str:
 
 def _trained(summary: BuildSummary) -> str:
     if summary.tokens is None:
-        return f"Tokens were not counted: {safe(summary.note)}"
+        return f"Tokens were not counted: {escape_control(summary.note)}"
     tokens = summary.tokens["train"]
     match summary.epochs:
         case None:
@@ -155,7 +159,7 @@ def _trained(summary: BuildSummary) -> str:
             times = f"{summary.epochs} epoch{'s'[: summary.epochs != 1]}"
             return f"Trained on: {tokens:,} tokens x {times} = {tokens * summary.epochs:,}."
         case _:
-            return f"Trained on: {tokens:,} tokens x epochs ({safe(summary.epochs)})."
+            return f"Trained on: {tokens:,} tokens x epochs ({escape_control(summary.epochs)})."
 
 
 def counted(difference: Difference) -> str:
@@ -191,7 +195,7 @@ def difference_text(name: str, against: str, difference: Difference, shown: Diff
         difference: The counts.
         shown: The first examples of each kind.
     """
-    parts = [f"{safe(name)} against {safe(against)}: {counted(difference)}"]
+    parts = [f"{escape_control(name)} against {escape_control(against)}: {counted(difference)}"]
     kinds = (
         ("+", shown.added, difference.added),
         ("-", shown.removed, difference.removed),
@@ -269,16 +273,16 @@ def _gist(line: bytes) -> tuple[str, str]:
 
 def fate_text(fate: RowOutcome) -> str:
     """Return what became of a row, for a terminal."""
-    lines = [safe(str(fate.origin))]
+    lines = [escape_control(str(fate.origin))]
     if fate.row.values is None:
-        lines.append(f"  cannot be read: {safe(fate.row.problem)}")
+        lines.append(f"  cannot be read: {escape_control(fate.row.problem)}")
     else:
-        width = max((cells(one_line(key, 30)) for key in fate.row.values), default=0)
+        width = max((cell_len(one_line(key, 30)) for key in fate.row.values), default=0)
         for key, value in fate.row.values.items():
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             lines.append(f"  {pad(one_line(key, 30), width)}  {one_line(text, _VALUE_CELLS)}")
     lines.append("")
-    lines += [f"{step}: {safe(reason)}" for step, reason in fate.reasons]
+    lines += [f"{step}: {escape_control(reason)}" for step, reason in fate.reasons]
     return "\n".join([*lines, _end(fate)])
 
 

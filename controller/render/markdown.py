@@ -1,20 +1,14 @@
 """A plan as Markdown, for a pull request's comment."""
 
+import re
 from collections.abc import Mapping
 
-from controller.plan.actions import Action, Desired, Train
+from controller.plan.actions import Action
+from controller.plan.desired import Desired
 from controller.plan.plan import Plan
-from controller.render.actions import (
-    cancels_of,
-    cancels_text,
-    cost,
-    look,
-    no_changes,
-    notes_of,
-    summary,
-)
 from controller.render.plan import plan_text
-from controller.render.text import one_line, safe
+from controller.render.summary import cost, no_changes, notes_of, summary
+from controller.render.text import escape_control, one_line
 
 MARK = "<!-- ftctl:plan -->"
 """First line of the comment, by which it is found again and replaced."""
@@ -22,9 +16,7 @@ LIMIT = 60_000
 """GitHub takes 65,536 characters; what is over is cut, and said to be."""
 ROWS_LIMIT = 20_000
 """Characters of the table, so that some of the full plan has room too."""
-
-
-_REASON_CELLS = 300
+_REASON_WIDTH = 300
 
 
 def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
@@ -34,16 +26,16 @@ def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
         return f"{MARK}\n### ftctl plan\n\n" + "\n\n".join(lines) + "\n"
     rows = ["| fine-tune | action | reason |", "|---|---|---|"]
     for action in plan.actions:
-        shown = look(action)
-        reason = f"{cell(one_line(action.reason, _REASON_CELLS))}{_cancels(action)}"
-        rows.append(f"| {cell(action.name)} | {shown.symbol} {shown.sentence} | {reason} |")
-    spends = any(isinstance(action, Train) for action in plan.actions)
+        style = action.style
+        reason = f"{cell(one_line(action.reason, _REASON_WIDTH))}{_cancels(action)}"
+        rows.append(f"| {cell(action.name)} | {style.symbol} {style.sentence} | {reason} |")
+    spends = any(action.estimate is not None for action in plan.actions)
     rows = _fitting(rows)
     text = plan_text(plan, desired)
     room = LIMIT - sum(len(row) + 1 for row in rows)
     if len(text) > room:
         text = f"{text[:room]}\n… cut; run `ftctl plan` for the rest"
-    fence = "`" * max(3, _longest_run(text, "`") + 1)
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return "\n".join(
         [
             MARK,
@@ -69,13 +61,12 @@ def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
 
 
 def _cancels(action: Action) -> str:
-    cancels = cancels_of(action)
-    return f"; **cancels {cell(cancels_text(cancels))}**" if cancels is not None else ""
+    return f"; **cancels {cell(str(action.cancels))}**" if action.cancels is not None else ""
 
 
 def cell(text: str) -> str:
     """Escape text for a Markdown table: it may have been written by anybody."""
-    flat = " ".join(safe(text).split())
+    flat = " ".join(escape_control(text).split())
     for character in "\\`*_{}[]<>()#+-!|~@":
         flat = flat.replace(character, f"\\{character}" if character != "@" else "@\u200b")
     return flat
@@ -88,11 +79,3 @@ def _fitting(rows: list[str]) -> list[str]:
         if length > ROWS_LIMIT:
             return [*rows[:index], f"| … | and {len(rows) - index} more | see `ftctl plan` |"]
     return rows
-
-
-def _longest_run(text: str, character: str) -> int:
-    longest = current = 0
-    for one in text:
-        current = current + 1 if one == character else 0
-        longest = max(longest, current)
-    return longest

@@ -1,34 +1,17 @@
 """A plan as JSON, for programs and for `apply PLANFILE`. Holds digests and prices, no data. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Literal, assert_never
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from backends.contract.inspector import Json
 from controller.canonical import digest
-from controller.plan.actions import (
-    Action,
-    Adopt,
-    Blocked,
-    Deferred,
-    Desired,
-    Evaluate,
-    Judge,
-    Promote,
-    Protect,
-    Record,
-    Restore,
-    Resume,
-    Retire,
-    Reuse,
-    Train,
-    Wait,
-)
+from controller.plan.actions import Action, Blocked
 from controller.plan.approval import ID_DIGITS, identity
+from controller.plan.desired import Desired
 from controller.plan.plan import Plan
-from controller.render.actions import no_changes, summary
+from controller.render.summary import no_changes, summary
 
 PLAN_FORMAT = 2
 """2: the ID covers everything that a person decides by; actions that need approval have one, too."""
@@ -44,7 +27,7 @@ def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
         "suspended": list(plan.suspended),
         "replace": sorted(plan.replace),
         "corrected": dict(plan.corrected),
-        "unasked": dict(plan.unasked),
+        "unasked": dict(plan.skipped),
         "notes": list(plan.notes),
         "summary": summary(plan) if plan.actions else no_changes(plan),
         "settings": plan.settings,
@@ -130,69 +113,4 @@ def _action_json(action: Action, desired: Desired | None, action_id: str | None)
         value["id"] = action_id
     if desired is not None:
         value |= {"file": desired.file, "backend": desired.spec.place}
-    return {**value, **_details(action)}
-
-
-def _details(action: Action) -> dict[str, Json]:  # noqa: C901 - a table, closed by mypy
-    match action:
-        case Train():
-            return {**_effects(action), **_train_json(action)}
-        case Reuse():
-            own: dict[str, Json] = {
-                "fingerprint": action.fingerprint,
-                "source": action.source,
-                "promote": action.promote,
-            }
-            return {**_effects(action), **own}
-        case Restore():
-            return {
-                "builds": list(action.entry.builds),
-                "production": action.entry.production,
-                "source": action.source,
-            }
-        case Evaluate() | Judge() | Promote():
-            return {"fingerprint": action.fingerprint}
-        case Adopt():
-            return {**_effects(action), "job": action.job.id, "state": action.job.state}
-        case Wait() | Resume() | Record():
-            return {"job": action.job.id, "state": action.job.state}
-        case Deferred():
-            return {"remedy": action.remedy}
-        case Blocked():
-            problems = [asdict(problem) for problem in action.problems]
-            return {"remedy": action.remedy, "obstacle": action.obstacle, "problems": problems}
-        case Retire():
-            return _effects(action)
-        case Protect():
-            return {"protect": action.protect}
-        case _:
-            assert_never(action)
-
-
-def _effects(action: Train | Reuse | Adopt | Retire) -> dict[str, Json]:
-    """Return what an action cancels and replaces."""
-    cancels = asdict(action.cancels) if action.cancels is not None else None
-    return {"cancels": cancels, "replaces": action.replaces}
-
-
-def _train_json(action: Train) -> dict[str, Json]:
-    value: dict[str, Json] = {
-        "fingerprint": action.fingerprint,
-        "attempt": action.attempt,
-        "retrain": action.retrain,
-        "changes": [
-            {"field": change.field, "old": change.old, "new": change.new}
-            for change in action.changes
-        ],
-        "cost": {
-            "usd": action.estimate.usd,
-            "gpu_hours": action.estimate.gpu_hours,
-            "steps": action.estimate.steps,
-            "basis": action.estimate.basis,
-        },
-        "shutdown_date": action.shutdown.date if action.shutdown else None,
-        "warnings": action.warnings,
-    }
-    if action.data_change is not None:
-        value["examples"] = asdict(action.data_change)
-    return value
+    return value | action.json()

@@ -8,7 +8,7 @@ from itertools import groupby
 from backends.contract.inspector import Json, Piece
 from controller.data.report import SplitName
 from controller.render.data import PART_WORDS
-from controller.render.text import safe
+from controller.render.text import escape_control
 
 OPENING, CLOSING = "⟦", "⟧"
 """Around what is learnt, where there is no colour."""
@@ -44,10 +44,10 @@ def preview_text(seen: Seen, mark: Callable[[str], str] = bracketed) -> str:
     """
     tokens = f"{seen.tokens:,} token{'s'[: seen.tokens != 1]}"
     part = PART_WORDS[seen.part]
-    head = f"# {part} {seen.number:,}, {safe(seen.origin)}, {tokens}"
+    head = f"# {part} {seen.number:,}, {escape_control(seen.origin)}, {tokens}"
     # Brackets of the data's own are spelt, so that none passes for ours.
     stretches = (
-        (trained, safe("".join(piece.text for piece in pieces)).translate(_SPELT))
+        (trained, escape_control("".join(piece.text for piece in pieces)).translate(_SPELT))
         for trained, pieces in groupby(seen.pieces, key=lambda piece: piece.trained)
     )
     body = "".join(mark(text) if trained else text for trained, text in stretches).removesuffix(

@@ -9,8 +9,8 @@ from backends.contract.jobs import Job
 from controller.evaluate.answers import shown_calls
 from controller.evaluate.gate import LOSS, RULE, parse_condition
 from controller.lockfile.model import Build, Entry, Lockfile
-from controller.plan.fingerprint import short
-from controller.render.text import number, one_line, safe, table
+from controller.plan.fingerprint import short_id
+from controller.render.text import escape_control, number, one_line, table
 from controller.spec.model import Spec
 
 _ROLES = ("base", "production", "candidate")
@@ -41,16 +41,19 @@ def status_text(
         build = entry.builds.get(entry.production or "")
         rows.append(
             [
-                safe(name),
+                escape_control(name),
                 state_of(entry, jobs, unreachable, declared=name in declared),
-                short(build.fingerprint) if build else "-",
-                safe(build.model_id) if build else "-",
+                short_id(build.fingerprint) if build else "-",
+                escape_control(build.model_id) if build else "-",
             ]
         )
     parts = [table(rows)]
     if unreachable:
         parts.append(
-            "\n".join(f"Not asked: {safe(at)}: {safe(why)}" for at, why in unreachable.items())
+            "\n".join(
+                f"Not asked: {escape_control(at)}: {escape_control(why)}"
+                for at, why in unreachable.items()
+            )
         )
     if scores := score_table(lockfile):
         parts.append(scores)
@@ -70,7 +73,7 @@ def _endings(lockfile: Lockfile, days_until: Callable[[str], int]) -> Iterator[s
             except ValueError:
                 continue  # the record was changed by hand: no day is known
             when = f"in {left} days" if left > 0 else "already"
-            yield f"! {safe(name)}: its model is switched off on {day}, {when}"
+            yield f"! {escape_control(name)}: its model is switched off on {day}, {when}"
 
 
 def state_of(
@@ -112,7 +115,9 @@ def score_table(lockfile: Lockfile) -> str:
         scores = build.evaluation.scores
         for metric, tuned in scores["candidate"].items():
             base = _shown(scores.get("base", {}).get(metric))
-            rows.append([safe(name), metric, base, number(tuned), _gate_word(build, metric)])
+            rows.append(
+                [escape_control(name), metric, base, number(tuned), _gate_word(build, metric)]
+            )
     return table(rows) if len(rows) > 1 else ""
 
 
@@ -120,7 +125,9 @@ def about_text(spec: Spec) -> str:
     """Return a spec's information for people, one line each: description, owner, labels."""
     labels = ", ".join(f"{key}={value}" for key, value in spec.labels.items())
     said = {"description": spec.description, "owner": spec.owner, "labels": labels}
-    return "\n".join(f"  {key:<11} {safe(text.strip())}" for key, text in said.items() if text)
+    return "\n".join(
+        f"  {key:<11} {escape_control(text.strip())}" for key, text in said.items() if text
+    )
 
 
 def build_text(
@@ -146,7 +153,7 @@ def build_text(
     for build in sorted(entry.builds.values(), key=lambda one: one.finished, reverse=True):
         lines += ["", *_build_lines(build, entry)]
     for failure in entry.failures.values():
-        lines += ["", f"  ended       {failure.job} {safe(failure.error)}"]
+        lines += ["", f"  ended       {failure.job} {escape_control(failure.error)}"]
     if answers:
         lines += ["", "  answers on held-out examples:"]
         for answer in answers:
@@ -212,8 +219,8 @@ def _build_lines(build: Build, entry: Entry) -> list[str]:
         role = "  <- candidate"
     facts = build.facts
     lines = [
-        f"  build       {short(build.fingerprint)}{role}",
-        f"  model ID    {safe(build.model_id)}",
+        f"  build       {short_id(build.fingerprint)}{role}",
+        f"  model ID    {escape_control(build.model_id)}",
         f"  job         {build.job}, attempt {build.attempt}, {build.submitted} - {build.finished}",
         f"  data        {build.data.train.examples} examples, {build.data.held_out.examples} held out",
     ]

@@ -1,15 +1,18 @@
 """Small pieces that every rendering shares."""
 
 import re
-import unicodedata
 from collections.abc import Container
+
+from rich.cells import cell_len, chop_cells
+
+from backends.contract.jobs import Progress
 
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
-def safe(text: str) -> str:
+def escape_control(text: str) -> str:
     """Show control characters instead of sending them to a terminal.
 
     What stands in YAML or in data was written by anybody: an escape sequence must not move the
@@ -20,32 +23,13 @@ def safe(text: str) -> str:
 
 def one_line(text: str, width: int) -> str:
     """Return text on one line, cut to a width in terminal cells."""
-    flat = " ".join(safe(text).split())
-    if cells(flat) <= width:
-        return flat
-    cut = ""
-    for character in flat:
-        if cells(cut + character) > width - 1:
-            break
-        cut += character
-    return cut + "…"
-
-
-def cells(text: str) -> int:
-    """Return how many terminal cells a text takes; Korean letters take two."""
-    return sum(
-        0
-        if unicodedata.combining(character)
-        else 2
-        if unicodedata.east_asian_width(character) in "WF"
-        else 1
-        for character in text
-    )
+    flat = " ".join(escape_control(text).split())
+    return flat if cell_len(flat) <= width else f"{chop_cells(flat, width - 1)[0]}…"
 
 
 def pad(text: str, width: int) -> str:
     """Return text followed by blanks up to a width in terminal cells."""
-    return text + " " * max(0, width - cells(text))
+    return text + " " * max(0, width - cell_len(text))
 
 
 def table(rows: list[list[str]], *, indent: str = "", right: Container[int] = ()) -> str:
@@ -56,13 +40,16 @@ def table(rows: list[list[str]], *, indent: str = "", right: Container[int] = ()
         indent: Before every line.
         right: Columns of numbers, which end under each other.
     """
-    widths = [max(cells(row[column]) for row in rows) for column in range(len(rows[0]))]
-
-    def laid(column: int, cell: str) -> str:
-        blanks = " " * (widths[column] - cells(cell))
-        return blanks + cell if column in right else cell + blanks
-
-    lines = (indent + "  ".join(laid(*one) for one in enumerate(row)) for row in rows)
+    # By hand: rich's `Table` needs its console, which takes longer to import than a plan to print.
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        indent
+        + "  ".join(
+            " " * (width - cell_len(cell)) + cell if column in right else pad(cell, width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -81,3 +68,25 @@ def duration(seconds: float) -> str:
 def number(value: float) -> str:
     """Return a number with as many digits as people compare."""
     return f"{value:.4g}"
+
+
+def dollars(low: float, high: float) -> str:
+    """Return a range of US dollars: `$40.00 - $80.00`."""
+    return f"${low:,.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"${low:,.2f} - ${high:,.2f}"
+
+
+def progress_text(progress: Progress | None) -> str:
+    """Return how far a job has come: `step 40/96, loss 2.31, 8,100 tokens/s, 12 s left`."""
+    if progress is None:
+        return ""
+    of = f"/{progress.total_steps}" if progress.total_steps else ""
+    parts = [f"step {progress.step}{of}"]
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.3f}")
+    if progress.held_out_loss is not None:
+        parts.append(f"held-out loss {progress.held_out_loss:.3f}")
+    if progress.tokens_per_s is not None:
+        parts.append(f"{progress.tokens_per_s:,.0f} tokens/s")
+    if progress.eta_s is not None:
+        parts.append(f"{duration(progress.eta_s)} left")
+    return ", ".join(parts)

@@ -40,8 +40,8 @@ def at_revision(project: Project, name: str, revision: str) -> Iterator[tuple[Pa
         past = _Past(project.root, revision, Path(folder))
         file = f"{FOLDER}/{name}.yaml"
         if file not in past.files:
-            known = "A fine-tune that was renamed since had another name there."
-            raise FtctlError(f"{revision} has no {file}", known)
+            remedy = "Use the name that it had there, if it was renamed since."
+            raise FtctlError(f"{revision} has no {file}", remedy)
         past.copy([file])
         loaded, problems = read_spec(past.root, past.root / file, file=f"{revision}:{file}")
         if loaded is None:

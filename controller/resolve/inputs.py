@@ -5,7 +5,7 @@ Needs no key, no network and no heavy package.
 
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends.contract.backend import Backend
@@ -18,13 +18,12 @@ from controller.data.recipes import NEWEST
 from controller.data.resolve_sources import DataPaths
 from controller.data.sources.source_file import GitBlob
 from controller.data.verified_datasets import Unchanged
-from controller.errors import InvalidInput, Problem
+from controller.errors import InvalidInput
 from controller.lockfile.model import Entry
 from controller.project.project import Project
 from controller.resolve.validate import Answers, in_spec
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
-from controller.spec.yaml import dotted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +105,7 @@ def identify_base(loaded: LoadedSpec, entry: Entry, backend: Backend, bases: Bas
     try:
         return bases.resolve_base_model(backend, spec, revision, loaded.folder)
     except BackendError as error:
-        problem = loaded.problem(("base_model",), error.message, error.remedy)
-        raise InvalidInput([problem]) from None
+        raise InvalidInput([loaded.placed(error.problem(field="base_model"))]) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,21 +187,7 @@ def build_one(
             recipe=recipe,
         )
     except InvalidInput as error:
-        raise type(error)([_with_line(problem, loaded) for problem in error.problems]) from None
+        raise type(error)([loaded.placed(problem) for problem in error.problems]) from None
     return BuiltData(
         dataset=dataset, inspector=inspector, base_model=base_model, hyperparameters=hyperparameters
     )
-
-
-def _with_line(problem: Problem, loaded: LoadedSpec) -> Problem:
-    """Add the line to a problem that the data package found in a field of the spec."""
-    if problem.file != loaded.file or problem.line is not None:
-        return problem
-    lines, field_ = loaded.document.lines, f"{problem.field}."
-    # A missing key gets the line of its parent.
-    around = [
-        path
-        for path in lines
-        if path and field_.startswith((f"{dotted(path)}.", f"{dotted(path)}["))
-    ]
-    return replace(problem, line=lines[max(around, key=len)]) if around else problem

@@ -15,7 +15,7 @@ from backends.contract.jobs import Recipe
 from controller.canonical import digest
 from controller.data.recipes import NEWEST
 from controller.lockfile.model import Build, Entry, Lockfile, OpenJob
-from controller.plan.fingerprint import TRAINING_SCHEME, changes, fingerprint, training_inputs
+from controller.plan.fingerprint import TRAINING_SCHEME, diff_inputs, fingerprint, training_inputs
 from controller.resolve.inputs import BuiltData
 from controller.spec.model import Spec
 
@@ -136,7 +136,7 @@ def _others(
 
 def _differing(one: Variant, newest: Variant, *, settings: bool) -> tuple[str, ...]:
     """Return the inputs that differ from the newest variant, if that changes the model."""
-    fields = (change.field for change in changes(one.inputs, newest.inputs))
+    fields = (change.field for change in diff_inputs(one.inputs, newest.inputs))
     return tuple(name for name in fields if settings or not name.startswith("hyperparameters."))
 
 

@@ -21,8 +21,9 @@ from controller.dates import days_until
 from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
 from controller.evaluate.rescoring import with_scoring
 from controller.lockfile.model import DataFacts, Entry, PartFacts
-from controller.plan.actions import Blocked, DataChange, Deferred, Desired, Obstacle, Shutdown
+from controller.plan.actions import Blocked, BlockReason, Deferred
 from controller.plan.approval import terms_of
+from controller.plan.desired import DataChange, Desired, Shutdown
 from controller.plan.fingerprint import (
     EVALUATION_SCHEME,
     evaluation_inputs,
@@ -110,8 +111,7 @@ def resolve(
             policy = error.exit_code == ExitCode.REFUSED
             unresolved[name] = invalid(name, error.problems, policy=policy)
         except BackendError as error:
-            problem = Problem(file=loaded.file, message=error.message, remedy=error.remedy)
-            unresolved[name] = invalid(name, [problem])
+            unresolved[name] = invalid(name, [error.problem(file=loaded.file)])
     unchanged.save()
     return Resolved(desired=desired, requests=requests, datasets=datasets, unresolved=unresolved)
 
@@ -160,7 +160,7 @@ def invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) -> 
         remedy="Type `ftctl validate`, which shows every problem with its file and line."
         if others or not first.remedy
         else first.remedy,
-        obstacle=Obstacle.POLICY if policy else Obstacle.INPUT,
+        block_reason=BlockReason.POLICY if policy else BlockReason.INPUT,
         problems=(first, *others),
     )
 

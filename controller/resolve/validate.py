@@ -3,24 +3,23 @@
 Needs no key, no network, no data and no heavy package.
 """
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, cast
 
 from backends.contract.backend import Backend, Capabilities
-from backends.contract.errors import BackendError, HyperparametersInvalid
+from backends.contract.errors import BackendError, BackendUnknown, HyperparametersInvalid
 from backends.contract.inspector import Json
 from backends.contract.methods import METHODS
-from backends.registry import known_backends
+from backends.did_you_mean import did_you_mean, use_one_of
+from backends.excerpt import excerpt
+from backends.pydantic_errors import InvalidValue
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
 from controller.resolve.unused_fields import check_unread
-from controller.spec.base import InvalidValue
 from controller.spec.data import Fraction, Source
-from controller.spec.excerpt import excerpt
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
 from controller.spec.settings import Policies
@@ -99,14 +98,8 @@ def check_spec(
     try:
         backend = open_backend(spec.place)
     except BackendError as error:
-        field = ("backend",) if spec.endpoint is None else ("endpoint",)
-        yield loaded.problem(field, error.message, error.remedy)
-        return
-    except KeyError:
-        known = known_backends()
-        close = difflib.get_close_matches(spec.backend, known, n=1)
-        remedy = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}"
-        yield loaded.problem(("backend",), f"no backend is called {excerpt(spec.backend)}", remedy)
+        is_backend = spec.endpoint is None or isinstance(error, BackendUnknown)
+        yield loaded.placed(error.problem(field="backend" if is_backend else "endpoint"))
         return
     can = answers.capabilities(backend, spec)
     if spec.endpoint is not None and not can.endpoints:
@@ -114,7 +107,7 @@ def check_spec(
         yield loaded.problem(("endpoint",), message, "Remove the line.")
     if spec.method not in can.methods:
         message = f"the {spec.backend} backend does not do {spec.method}"
-        remedy = f"It does: {', '.join(sorted(can.methods))}"
+        remedy = use_one_of(sorted(can.methods))
         yield loaded.problem(("method",), message, remedy)
         return
     yield from _check_unmet(loaded, can)
@@ -139,7 +132,7 @@ def in_spec(loaded: LoadedSpec) -> Iterator[None]:
     except HyperparametersInvalid as error:
         raise InvalidInput(
             [
-                loaded.problem(("hyperparameters", one.field), one.message, one.remedy)
+                loaded.placed(replace(one, field=f"hyperparameters.{one.field}"))
                 for one in error.problems
             ]
         ) from None
@@ -155,7 +148,7 @@ def check_policies(loaded: LoadedSpec, policies: Policies) -> Iterator[Problem]:
             yield loaded.problem(path, message, remedy)
         elif license_ is not None and policies.licenses and license_ not in policies.licenses:
             message = f"the licence {excerpt(license_)} is not among policies.licenses"
-            remedy = f"Allowed: {', '.join(policies.licenses)}"
+            remedy = use_one_of(policies.licenses)
             yield loaded.problem(path, message, remedy)
 
 
@@ -196,13 +189,13 @@ def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
     spec = loaded.spec
     built_in = [metric.name for metric in BUILT_IN_METRICS]
     measured = [*built_in, *(metric.name for metric in spec.evaluation.metrics)]
-    others = f"Measured: {', '.join(measured)}. Add others to evaluation.metrics."
+    others = f"Use one of: {', '.join(measured)}, or add it to evaluation.metrics."
     if METHODS[spec.method].is_of_texts:
         measured = [metric.name for metric in TEXT_METRICS]
-        others = f"{spec.method} is measured by {', '.join(measured)} alone."
+        others = f"Use {', '.join(measured)}: nothing else measures {spec.method}."
         for index, unmeasured in enumerate(spec.evaluation.metrics):
             message = f"plain texts have no answers, so {unmeasured.name} is not measured"
-            yield loaded.problem(("evaluation", "metrics", index), message, f"Remove it: {others}")
+            yield loaded.problem(("evaluation", "metrics", index), message, "Remove it.")
     for index, text in enumerate(spec.gate):
         path = ("gate", index)
         try:
@@ -210,9 +203,10 @@ def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
         except InvalidValue as error:
             yield loaded.problem(path, str(error), error.remedy)
             continue
-        for metric in {condition.metric, condition.other} - {None}:
-            if metric not in measured:
-                yield loaded.problem(path, f"{metric} is not measured", others)
+        for metric in dict.fromkeys((condition.metric, condition.other)):
+            if metric is not None and metric not in measured:
+                remedy = did_you_mean(metric, measured) or others
+                yield loaded.problem(path, f"{metric} is not measured", remedy)
         compared = spec.evaluation.compare_to
         if condition.model in COMPARED and condition.model not in compared:
             remedy = f"Add {condition.model} to evaluation.compare_to."

@@ -1,4 +1,5 @@
-"""One run: prepare a plan, carry it out pass by pass, wait for its jobs.
+"""One run: make a plan, carry it out pass by pass, wait for its jobs.
 
-prepare: specs, settings, lockfile → resolve → observe → plan. reconcile: the passes.
+Read `reconcile.walk` first: it has the stages in order. `load`, `stages` and `observe` are its first
+lines, `carry_out` is its last.
 """

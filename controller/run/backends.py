@@ -5,8 +5,8 @@ from functools import cache
 from typing import TypeAlias
 
 from backends.contract.backend import Backend
-from backends.contract.errors import BackendError
-from backends.registry import open_backend
+from backends.contract.errors import BackendUnknown
+from backends.registry import open_backend, require_backend
 from controller.project.project import Project
 from controller.resolve.validate import OpenBackend
 from controller.spec.settings import Settings, endpoint_of, load_settings
@@ -18,8 +18,8 @@ OpenFor: TypeAlias = Callable[[Settings], OpenBackend]
 def backend_opener(project: Project) -> OpenFor:
     """Return a function that opens each backend, at each endpoint, once for the same settings.
 
-    What it returns raises KeyError for an unknown backend, and BackendError for an endpoint that
-    `ftctl.yaml` does not name.
+    What it returns raises BackendUnknown, and BackendError for an endpoint that `ftctl.yaml` does not
+    name.
     """
     opened: dict[str, Backend] = {}
 
@@ -27,6 +27,7 @@ def backend_opener(project: Project) -> OpenFor:
         @cache
         def open_place(place: str) -> Backend:
             name, _, endpoint_name = place.partition("@")
+            require_backend(name)
             endpoint = endpoint_of(settings, project.root, endpoint_name)
             key = f"{name} {endpoint!r}"
             if key not in opened:
@@ -58,15 +59,15 @@ def backends_of(project: Project) -> OpenBackend:
 def recorded_backends(open_backend: OpenBackend) -> OpenBackend:
     """Return a function that opens what the lockfile names, which need not be installed here.
 
-    It raises BackendError where the backend is not.
+    It raises BackendUnknown where the backend is not installed.
     """
 
     def open_recorded(place: str) -> Backend:
         try:
             return open_backend(place)
-        except KeyError:
+        except BackendUnknown:
             name = place.partition("@")[0]
             message = f"the lockfile names the backend {name!r}, which is not installed here"
-            raise BackendError(message, "Install it, and run the command again.") from None
+            raise BackendUnknown(message, "Install it, and run the command again.") from None
 
     return open_recorded

@@ -1,21 +1,22 @@
 """Measure a recorded build again at a user's request, and apply the consequences."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from functools import partial
 
-from controller.apply.context import ApplyContext
-from controller.apply.dispatch import apply_action
+from backends.did_you_mean import did_you_mean, use_one_of
 from controller.errors import ExitCode, FtctlError, InvalidInput, PlanStale
 from controller.lockfile.model import Entry, Lockfile
-from controller.lockfile.store import Ledger, hold
-from controller.plan.actions import Action, Blocked, Desired, Evaluate, Promote
+from controller.lockfile.store import LockedLockfile
+from controller.plan.actions import Action, Blocked, Evaluate, Promote
 from controller.plan.approval import approve, identity, is_allowed
+from controller.plan.desired import Desired
 from controller.plan.plan import Plan
 from controller.plan.versions import NEWEST
-from controller.project.project import Project
-from controller.run.interrupts import defer_interrupt
-from controller.run.prepare import PreparedRun, prepare_pass
+from controller.run.carry_out import carry_out, context_of
+from controller.run.reconcile import walk
 from controller.run.result import ProgressReporter, RunResult
+from controller.run.stages import PreparedRun
+from controller.run.state import Run, RunOptions
 
 _STALE = "what is planned now is not what was approved"
 
@@ -68,12 +69,11 @@ def plan_evaluation(name: str, recorded: Lockfile, prepared: PreparedRun) -> Eva
 
 
 def evaluate_again(
-    project: Project, order: EvaluationOrder, reporter: ProgressReporter, *, lock_timeout_s: float
+    order: EvaluationOrder, reporter: ProgressReporter, *, lock_timeout_s: float
 ) -> RunResult:
     """Measure, record and judge a build again, and promote it where its gate and approval allow.
 
     Args:
-        project: The repository.
         order: The approved evaluation.
         reporter: Receives progress reports.
         lock_timeout_s: Time to wait for another run that is recording.
@@ -82,47 +82,37 @@ def evaluate_again(
         PlanStale: The fine-tune or its spec changed meanwhile.
         LockHeld: Another run held the lock during the whole wait.
     """
-    result, action = RunResult(), order.action
-    approval = approve([action], order.plan.decisions, order.plan.settings)
-    purpose = f"evaluate {action.name}"
-    with hold(project.root, project.state, timeout_s=lock_timeout_s, purpose=purpose) as ledger:
-        prepared = prepare_pass(project, ledger.lockfile, order.prepared)
-        now = plan_evaluation(action.name, ledger.lockfile, prepared)
-        decision = now.plan.decisions.get(action.name)
-        is_same = identity(now.action) == identity(action)
-        if not is_same or not is_allowed(now.action, decision, now.plan.settings, approval):
-            raise PlanStale(_STALE, f"Look at it again: ftctl evaluate {action.name}")
-        _carry_out(now.action, _context(project, ledger, prepared), reporter, result)
-        if result.exit_code is not ExitCode.DONE:
-            return result
-        prepared = prepare_pass(project, ledger.lockfile, prepared)
-        following, plan = prepared.plan.of(action.name), prepared.plan
-        decision = plan.decisions.get(action.name)
-        if isinstance(following, Promote) and is_allowed(
-            following, decision, plan.settings, approval
-        ):
-            _carry_out(following, _context(project, ledger, prepared), reporter, result)
-    return result
+    approval = approve([order.action], order.plan.decisions, order.plan.settings)
+    options = RunOptions(approval=approval, wait=False, lock_timeout_s=lock_timeout_s)
+    run = Run(options=options, reporter=reporter, prepared=order.prepared)
+    name, inputs = order.action.name, order.prepared.loaded.inputs
+    with run.lock(f"evaluate {name}") as lockfile:
+        walk(inputs, lambda: lockfile.lockfile, partial(_evaluate, order, run, lockfile))
+        if run.result.exit_code is ExitCode.DONE:
+            walk(inputs, lambda: lockfile.lockfile, partial(_promote, name, run, lockfile))
+    return run.result
 
 
-def _carry_out(
-    action: Action, context: ApplyContext, reporter: ProgressReporter, result: RunResult
+def _evaluate(
+    order: EvaluationOrder, run: Run, lockfile: LockedLockfile, prepared: PreparedRun
 ) -> None:
-    with defer_interrupt():
-        reporter.starting(action)
-        outcome = apply_action(action, context)
-        reporter.done(outcome)
-        result.outcomes.append(outcome)
+    name = order.action.name
+    now = plan_evaluation(name, lockfile.lockfile, prepared)
+    is_same = identity(now.action) == identity(order.action)
+    if not is_same or not _is_allowed(now.action, now.plan, run):
+        raise PlanStale(_STALE, f"Look at it again: ftctl evaluate {name}")
+    carry_out(now.action, context_of(prepared, lockfile), run)
 
 
-def _context(project: Project, ledger: Ledger, prepared: PreparedRun) -> ApplyContext:
-    return ApplyContext(
-        project=project,
-        ledger=ledger,
-        resolved=prepared.resolved,
-        open_backend=prepared.open_backend,
-        now=lambda: datetime.now(UTC),
-    )
+def _promote(name: str, run: Run, lockfile: LockedLockfile, prepared: PreparedRun) -> None:
+    following = prepared.plan.of(name)
+    if isinstance(following, Promote) and _is_allowed(following, prepared.plan, run):
+        carry_out(following, context_of(prepared, lockfile), run)
+
+
+def _is_allowed(action: Action, plan: Plan, run: Run) -> bool:
+    decision = plan.decisions.get(action.name)
+    return is_allowed(action, decision, plan.settings, run.options.approval)
 
 
 def _resolved(name: str, prepared: PreparedRun) -> Desired:
@@ -138,8 +128,9 @@ def _resolved(name: str, prepared: PreparedRun) -> Desired:
     if unresolved is not None:
         raise FtctlError(f"{name}: {unresolved.reason}", unresolved.remedy)
     if name not in prepared.desired:
-        known = ", ".join(sorted([*prepared.desired, *prepared.resolved.unresolved])) or "none"
-        raise FtctlError(f"no spec is called {name!r}", f"Declared: {known}")
+        known = sorted([*prepared.desired, *prepared.resolved.unresolved])
+        remedy = did_you_mean(name, known) or use_one_of(known)
+        raise FtctlError(f"no spec is called {name!r}", remedy)
     return prepared.desired[name]
 
 

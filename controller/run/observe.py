@@ -4,16 +4,17 @@ One call for each backend and kind of question, however many fine-tunes ask it. 
 no answer concerns its own fine-tunes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError, CredentialsMissing
-from backends.contract.inspector import Json
-from backends.contract.jobs import BaseModel, Job
+from backends.contract.jobs import BaseModel
+from controller.errors import Problem
 from controller.lockfile.model import Build, Lockfile
-from controller.plan.actions import Desired
-from controller.plan.observed import Lost, Observed, Silence
+from controller.plan.desired import Desired
+from controller.plan.observed import Lost, Observed
 from controller.plan.versions import holds
 from controller.project.project import Project
 from controller.resolve.resolve import Resolved
@@ -23,6 +24,10 @@ from controller.run.lost import (
     inputs_of_entry,
     inputs_of_jobs,
     recorded_in_git,
+)
+
+_NO_ENDPOINTS = Problem(
+    message="ftctl.yaml, which says where servers are, cannot be read", remedy="Correct it first."
 )
 
 
@@ -35,17 +40,6 @@ class _Questions:
     names: dict[str, str] = field(default_factory=dict)
     """Fine-tunes without an entry, and the fingerprints they ask for."""
     bases: dict[str, BaseModel] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Answers:
-    jobs: dict[str, Job] = field(default_factory=dict)
-    found: dict[str, tuple[Job, ...]] = field(default_factory=dict)
-    lost: dict[str, Lost] = field(default_factory=dict)
-    elsewhere: dict[str, tuple[Mapping[str, Json], ...]] = field(default_factory=dict)
-    silent_bases: dict[tuple[str, str], str] = field(default_factory=dict)
-    unasked: dict[str, str] = field(default_factory=dict)
-    unreachable: dict[str, Silence] = field(default_factory=dict)
 
 
 def observe(
@@ -68,35 +62,34 @@ def observe(
             not be asked; the plan says so.
         without_endpoints: Whether `ftctl.yaml`, which says where servers are, cannot be read.
     """
-    answers = _Answers()
     questions = _questions(resolved, recorded)
-    _ask_git(resolved.desired, recorded, project, answers, questions)
-    for place in sorted(questions):
+
+    def answers(place: str) -> Iterator[Observed]:
         try:
             backend = open_backend(place)
             can = backend.capabilities()
             if project.offline and (can.remote or can.endpoints):
-                answers.unasked[place] = "no server is asked with --offline"
-                continue
-            if without_endpoints and can.endpoints:
-                message = "ftctl.yaml, which says where servers are, cannot be read"
-                answers.unreachable[place] = Silence(message=message, remedy="Correct it first.")
-                continue
-            _ask(place, backend, questions[place], answers)
+                yield Observed(skipped={place: "no server is asked with --offline"})
+            elif without_endpoints and can.endpoints:
+                yield Observed(unreachable={place: _NO_ENDPOINTS})
+            else:
+                yield from _ask(place, backend, questions[place])
         except BackendError as error:
             if display_only and isinstance(error, CredentialsMissing):
-                answers.unasked[place] = error.message
+                yield Observed(skipped={place: error.message})
             else:
-                answers.unreachable[place] = Silence(message=error.message, remedy=error.remedy)
-    return Observed(
-        jobs=answers.jobs,
-        found=answers.found,
-        lost=answers.lost,
-        elsewhere=answers.elsewhere,
-        silent_bases=answers.silent_bases,
-        unasked=answers.unasked,
-        unreachable=answers.unreachable,
-    )
+                yield Observed(unreachable={place: error.problem()})
+
+    found = _ask_git(resolved.desired, recorded, project, questions)
+    return _merged([*found, *(answer for place in sorted(questions) for answer in answers(place))])
+
+
+def _merged(answers: Iterable[Observed]) -> Observed:
+    merged: dict[str, dict[Any, Any]] = {one.name: {} for one in fields(Observed)}
+    for answer in answers:
+        for name, known in merged.items():
+            known.update(getattr(answer, name))
+    return Observed(**merged)
 
 
 def _questions(resolved: Resolved, recorded: Lockfile) -> dict[str, _Questions]:
@@ -132,9 +125,8 @@ def _ask_git(
     desired: Mapping[str, Desired],
     recorded: Lockfile,
     project: Project,
-    answers: _Answers,
     questions: dict[str, _Questions],
-) -> None:
+) -> Iterator[Observed]:
     """Look into the committed lockfile for fine-tunes without an entry: it knows promotions too."""
     unknown = [name for name in desired if name not in recorded.finetunes]
     committed = recorded_in_git(project.root) if unknown else None
@@ -144,26 +136,25 @@ def _ask_git(
     for name in unknown:
         entry = lockfile.finetunes.get(name)
         if entry is not None:
-            source = f"finetunes/ftctl.lock of commit {commit}"
-            answers.lost[name] = Lost(entry=entry, source=source)
-            answers.elsewhere[name] = inputs_of_entry(entry)
+            lost = Lost(entry=entry, source=f"finetunes/ftctl.lock of commit {commit}")
+            yield Observed(lost={name: lost}, elsewhere={name: inputs_of_entry(entry)})
             questions[desired[name].spec.place].names.pop(name, None)
 
 
-def _ask(place: str, backend: Backend, questions: _Questions, answers: _Answers) -> None:
+def _ask(place: str, backend: Backend, questions: _Questions) -> Iterator[Observed]:
     if questions.jobs:
-        answers.jobs |= backend.observe(questions.jobs)
+        yield Observed(jobs=backend.observe(questions.jobs))
     if questions.fingerprints:
-        answers.found |= backend.find_jobs(questions.fingerprints)
+        yield Observed(found=backend.find_jobs(questions.fingerprints))
     if questions.names:
         for name, jobs in backend.find_jobs_by_name(questions.names).items():
             entry, wanted = entry_of_jobs(jobs, place), questions.names[name]
-            answers.elsewhere[name] = inputs_of_jobs(jobs)
+            yield Observed(elsewhere={name: inputs_of_jobs(jobs)})
             # A name alone proves nothing: another repository may use it, or this one did before.
             # One build alone, of the wanted inputs, is simply taken over.
             if wanted in entry.builds and len(entry.builds) > 1:
-                answers.lost[name] = Lost(entry=entry, source=place)
+                yield Observed(lost={name: Lost(entry=entry, source=place)})
     for base_model in questions.bases.values():
         if not backend.answers(base_model):
-            key = (place, base_model.reference)
-            answers.silent_bases[key] = f"{place} cannot be asked for {base_model.reference}"
+            why = f"{place} cannot be asked for {base_model.reference}"
+            yield Observed(unavailable_bases={(place, base_model.reference): why})

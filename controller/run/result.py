@@ -23,19 +23,15 @@ class ProgressReporter(Protocol):
 
     def starting(self, action: Action) -> None:
         """Report an action that begins and may take a while."""
-        ...
 
     def done(self, outcome: Outcome) -> None:
         """Report an action that was carried out, or could not be."""
-        ...
 
     def progress(self, jobs: Mapping[str, Job]) -> None:
         """Report open jobs, by the name of their fine-tune."""
-        ...
 
     def notice(self, message: str) -> None:
         """Report something that concerns the run as a whole."""
-        ...
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,10 +4,10 @@ Names are, in this order: base models of `ftctl.yaml`; models from jobs of this 
 the lockfile, by fine-tune or by model ID.
 """
 
-import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -22,7 +22,7 @@ from controller.server.api.errors import ApiError, invalid
 from controller.server.jobs.job_record import JobRecord
 from controller.server.jobs.job_store import JobStore
 from controller.spec.load import FOLDER
-from controller.spec.settings import FILE, Settings, public_id
+from controller.spec.settings import FILE, public_id
 
 OWNER = "ftctl"
 
@@ -36,36 +36,36 @@ class ModelTarget:
     """The backend's model ID; None for the base model itself."""
 
 
+@dataclass(slots=True)
 class Catalog:
     """All names. Its methods read files; call them from a thread."""
 
-    def __init__(
-        self, project: Project, backend: Backend, settings: Settings, jobs: JobStore
-    ) -> None:
-        self._project = project
-        self._backend = backend
-        self._written = {public_id(written): written for written in settings.serve.base_models}
-        self._jobs = jobs
-        self._since = int(time.time())
-        self._lockfile: tuple[object, Lockfile] = (None, Lockfile())
+    project: Project
+    backend: Backend
+    base_models: list[str]
+    """The base models as `ftctl.yaml` has them."""
+    jobs: JobStore
+    _since_s: float = field(default_factory=time.time)
+    _lockfile: tuple[object, Lockfile] = field(default_factory=lambda: (None, Lockfile()))
+    """The lockfile, with the stamps of the files that it was read from."""
 
     @property
-    def base_names(self) -> list[str]:
-        """The base models' public IDs, in the order of `ftctl.yaml`."""
-        return list(self._written)
+    def bases(self) -> dict[str, str]:
+        """The base models as `ftctl.yaml` has them, by public ID, in its order."""
+        return {public_id(written): written for written in self.base_models}
 
-    def base(self, name: str, revision: str | None = None) -> BaseModel:
+    def base(self, name: str) -> BaseModel:
         """Return a base model by its public ID.
 
         Raises:
             BackendError: The server does not offer it any more, or it is not on this machine.
         """
-        if name not in self._written:
+        if name not in self.bases:
             raise BackendError(
-                f"the base model {name} is not offered by this server",
-                f"name it in {FILE} under serve.base_models, and start the server again",
+                f"this server does not offer the base model {name}",
+                f"Name it in {FILE} under serve.base_models, and start the server again.",
             )
-        return self._identify(self._written[name], revision)
+        return self._identify(self.bases[name], None)
 
     def resolve(self, name: str) -> ModelTarget:
         """Return the model that answers under a name.
@@ -74,7 +74,7 @@ class Catalog:
             ApiError: No model has that name.
             BackendError: Its base model is not on this machine.
         """
-        if name in self._written:
+        if name in self.bases:
             return ModelTarget(base=self.base(name), model=None)
         build = self._recorded(name)
         if build is not None and build.backend == LOCAL:
@@ -84,52 +84,38 @@ class Catalog:
         if record is not None:
             return ModelTarget(base=self.base(record.model), model=record.backend_model)
         if build is None or build.model_id == name:
-            raise missing(name)
-        message = (
-            f"{name} is {build.model_id} of the backend {build.backend}, and not on this server."
-        )
+            raise unknown_model(name)
+        place = f"the backend {build.backend}, which this server does not serve"
+        message = f"{name} is the model {build.model_id} of {place}."
         raise ApiError(404, "model_not_served", message, "model")
 
     def job_of(self, name: str) -> JobRecord | None:
         """Return the job that trained a model; None if no job here did, or the model was deleted."""
-        if not name.startswith("ft:"):
-            return None
-        for record in self._jobs.records.newest_first():
-            if record.public_model == name:
-                return record
-        return None
+        return next((job for job in self._jobs_with_models() if job.public_model == name), None)
 
     def index(self) -> list[dict[str, JsonValue]]:
         """Return every model object: base models, then jobs' models, then fine-tunes by name."""
-        made = [one for one in self._jobs.records.newest_first() if one.public_model]
-        names = [*self._written, *(one.model_name for one in made), *self.lockfile().finetunes]
-        shown = {name: self._shown(name) for name in names}
-        return [one for one in shown.values() if one is not None]
+        trained = [job.model_name for job in self._jobs_with_models()]
+        names = dict.fromkeys([*self.bases, *trained, *self.lockfile().finetunes])
+        return [model for name in names if (model := self._shown(name)) is not None]
 
     def describe(self, name: str) -> dict[str, JsonValue]:
         """Return one model object.
 
         Raises:
-            ApiError: There is none.
+            ApiError: No model has that name.
         """
         shown = self._shown(name)
         if shown is None:
-            raise missing(name)
+            raise unknown_model(name)
         return shown
 
     def is_wanted(self, backend_model: str, besides: str) -> bool:
         """Return whether a backend's model has another name besides that of one job."""
-        jobs = self._jobs.records.newest_first()
-        if any(
-            one.backend_model == backend_model and one.public_model and one.id != besides
-            for one in jobs
-        ):
-            return True
         return any(
-            build.model_id == backend_model
-            for entry in self.lockfile().finetunes.values()
-            for build in entry.builds.values()
-        )
+            job.backend_model == backend_model and job.id != besides
+            for job in self._jobs_with_models()
+        ) or any(build.model_id == backend_model for build in self._builds())
 
     def check_deletable(self, name: str) -> JobRecord:
         """Return the job whose model may be deleted.
@@ -146,47 +132,51 @@ class Catalog:
 
     def lockfile(self) -> Lockfile:
         """Return the repository's lockfile; read it again if it has changed."""
-        root, state = self._project.root, self._project.state
-        stamps = tuple(_stamp(path) for path in (root / LOCKFILE, state / "journal.jsonl"))
+        root, state = self.project.root, self.project.state
+        stamps = [_stamp(path) for path in (root / LOCKFILE, state / "journal.jsonl")]
         if stamps != self._lockfile[0]:
             self._lockfile = (stamps, read_lockfile(root, state))
         return self._lockfile[1]
 
+    def _jobs_with_models(self) -> list[JobRecord]:
+        return [job for job in self.jobs.records.newest_first() if job.public_model is not None]
+
+    def _builds(self) -> list[Build]:
+        entries = self.lockfile().finetunes.values()
+        return [build for entry in entries for build in entry.builds.values()]
+
     def _recorded(self, name: str) -> Build | None:
         """Return a build by its fine-tune's name, then in production, or by its model ID."""
-        finetunes = self.lockfile().finetunes
-        if name in finetunes:
-            return finetunes[name].builds.get(finetunes[name].production or "")
-        for entry in finetunes.values():
-            for build in entry.builds.values():
-                if build.model_id == name:
-                    return build
-        return None
+        entry = self.lockfile().finetunes.get(name)
+        if entry is not None:
+            return entry.builds.get(entry.production or "")
+        return next((build for build in self._builds() if build.model_id == name), None)
 
     def _identify(self, written: str, revision: str | None) -> BaseModel:
-        return self._backend.resolve_base_model(written, revision, self._project.root / FOLDER)
+        return self.backend.resolve_base_model(written, revision, self.project.root / FOLDER)
 
     def _shown(self, name: str) -> dict[str, JsonValue] | None:
         """Return a model object; None if no model has that name."""
-        build = None if name in self._written else self._recorded(name)
+        is_base = name in self.bases
+        build = None if is_base else self._recorded(name)
         record = self.job_of(name if build is None else build.model_id)
-        is_here = name in self._written or (build is not None and build.backend == LOCAL)
-        if record is None and not is_here:
+        if not (is_base or record is not None or (build is not None and build.backend == LOCAL)):
             return None
+        made_s = None
         if build is not None:
-            made_s = _seconds(build.finished) or self._since
-        else:
-            made_s = self._since if record is None else record.finished_s or record.created_s
+            made_s = _seconds(build.finished)
+        elif record is not None:
+            made_s = record.finished_s or record.created_s
         return {
             "id": name,
             "object": "model",
-            "created": int(made_s),
+            "created": int(made_s or self._since_s),
             "owned_by": OWNER,
             "shutdown_date": None,
         }
 
 
-def missing(name: str) -> ApiError:
+def unknown_model(name: str) -> ApiError:
     """Return the error of a request for an unknown model."""
     message = f"The model '{name[:200]}' does not exist or is not served here."
     return ApiError(404, "model_not_found", message, "model")
@@ -200,9 +190,9 @@ def _seconds(written: str) -> float | None:
         return None
 
 
-def _stamp(path: "os.PathLike[str]") -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - the path may not exist
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -26,11 +26,3 @@ class Strict(BaseModel):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Return the model itself: nobody changes it, and pydantic copies defaults each time."""
         return self
-
-
-class InvalidValue(ValueError):
-    """A value that a model refuses, with the remedy."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.remedy = remedy

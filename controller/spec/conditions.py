@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from controller.spec.base import InvalidValue
-from controller.spec.excerpt import excerpt
+from backends.excerpt import excerpt
+from backends.pydantic_errors import InvalidValue
 
 COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     ">=": operator.ge,

@@ -7,13 +7,13 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from backends.excerpt import excerpt
 from controller.spec.base import MOST, NonEmpty, Strict
-from controller.spec.excerpt import excerpt
 from controller.spec.where import parse_where
 
 OverLength: TypeAlias = Literal["error", "drop", "truncate"]
 """What is done with an example that has more than `max_tokens`."""
-Kind: TypeAlias = Literal[
+FileFormat: TypeAlias = Literal[
     "jsonl", "json", "csv", "tsv", "parquet", "excel", "html", "markdown", "text", "arrow"
 ]
 Shape: TypeAlias = Literal[
@@ -41,9 +41,9 @@ _ONLY_FOR = {
 }
 """Keys that mean something for some places only."""
 
-_TABLES: tuple[Kind, ...] = ("csv", "tsv")
-_TEXTS: tuple[Kind, ...] = ("html", "markdown", "text")
-_OF_KINDS: dict[str, tuple[Kind, ...]] = {
+_TABLES: tuple[FileFormat, ...] = ("csv", "tsv")
+_TEXTS: tuple[FileFormat, ...] = ("html", "markdown", "text")
+_OF_KINDS: dict[str, tuple[FileFormat, ...]] = {
     "encoding": ("jsonl", "json", *_TABLES, *_TEXTS),
     "delimiter": _TABLES,
     "quote": _TABLES,
@@ -65,7 +65,7 @@ def joined_columns(written: str) -> list[str]:
     return JOINED.findall(written)
 
 
-def kinds_with(key: str) -> tuple[Kind, ...]:
+def formats_with(key: str) -> tuple[FileFormat, ...]:
     """Return the formats that a key of a source applies to."""
     return _OF_KINDS[key]
 
@@ -147,7 +147,7 @@ class Source(Strict):
     """For `hub`: the commit. Without it the newest is asked for at every plan."""
     split: NonEmpty | None = None
     """For Hugging Face datasets: `train` when absent."""
-    format: Kind | None = None
+    format: FileFormat | None = None
     """How the file is written; known from its ending when absent."""
     encoding: NonEmpty | None = None
     """Encoding of a text file; UTF-8, UTF-16 and CP949 are recognised."""
@@ -198,9 +198,9 @@ class Source(Strict):
         """Which key says where the rows come from: `path`, `url`, `sql` or `hub`."""
         return next(key for key in ("path", "url", "sql", "hub") if getattr(self, key) is not None)
 
-    def misplaced(self, kind: Kind) -> list[str]:
+    def misplaced(self, file_format: FileFormat) -> list[str]:
         """Return the keys of this source that do not apply to a format."""
-        given = [key for key, kinds in _OF_KINDS.items() if kind not in kinds]
+        given = [key for key, formats in _OF_KINDS.items() if file_format not in formats]
         if "chunk" not in given and self.extract == "tables":
             given.append("chunk")
         return [key for key in given if key in self.model_fields_set]

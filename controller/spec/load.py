@@ -1,36 +1,30 @@
 """The folder `finetunes/` → checked specs, or every problem of every file at once."""
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
+from typing import TypeAlias
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
+from backends.excerpt import dotted, excerpt, printable
+from backends.pydantic_errors import in_our_words
 from controller.errors import InvalidInput, Problem
 from controller.repository_files import CannotRead, read_inside, resolve_inside
-from controller.spec.excerpt import clipped, excerpt
 from controller.spec.model import Spec
 from controller.spec.parsed import Parsed
 from controller.spec.yaml import (
     MAX_BYTES,
     MOST_PROBLEMS,
     Document,
-    dotted,
     more_problems,
     parse_yaml,
-    printable,
 )
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 FOLDER = "finetunes"
 Parse: TypeAlias = Callable[[bytes, str], tuple[Document | None, list[Problem]]]
-_TAG = re.compile(r"<[a-z_]+>")
-_NUMBER = re.compile(r"\s*[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +45,22 @@ class LoadedSpec:
         return Problem(
             file=self.file, line=line, field=dotted(path), message=message, remedy=remedy
         )
+
+    def placed(self, problem: Problem) -> Problem:
+        """Return a problem of a field with the spec's file, and the line of the field.
+
+        A missing key gets the line of what is around it.
+        """
+        if problem.line is not None or problem.file not in {"", self.file}:
+            return problem
+        lines, field = self.document.lines, f"{problem.field}."
+        around = [
+            path
+            for path in lines
+            if not path or field.startswith((f"{dotted(path)}.", f"{dotted(path)}["))
+        ]
+        line = lines[max(around, key=len)] if around else None
+        return replace(problem, file=self.file, line=line)
 
 
 def load_specs(root: Path) -> dict[str, LoadedSpec]:
@@ -163,7 +173,7 @@ def read_spec(
     try:
         text = read_inside(root, path, limit=MAX_BYTES)
     except CannotRead as error:
-        return None, [Problem(file=file, message=error.message, remedy=error.remedy)]
+        return None, [error.problem(file=file)]
     except FileNotFoundError:
         return None, [Problem(file=file, message="was removed", remedy="Run the command again.")]
     document, problems = parse(text, file)
@@ -185,7 +195,7 @@ def read_spec(
 def translate(
     error: ValidationError, document: Document, file: str, model: type[BaseModel]
 ) -> list[Problem]:
-    """Return pydantic's errors as problems, in ftctl's words and with lines.
+    """Return pydantic's errors as problems with lines.
 
     Args:
         error: Pydantic's error.
@@ -193,162 +203,8 @@ def translate(
         file: Its name in messages.
         model: Model that the file was parsed into.
     """
-    said: dict[tuple[str | int, ...], tuple[str, str]] = {}
-    found = error.errors(include_url=False)
-    for details in found[:MOST_PROBLEMS]:
-        path = _written_path(details["loc"], document.value)
-        told = _explain(details, path, model)
-        said[path] = _either(said[path], told) if path in said else told
     problems = [
-        Problem(
-            file=file, line=document.line(path), field=dotted(path), message=message, remedy=remedy
-        )
-        for path, (message, remedy) in said.items()
+        replace(wrong.problem(), file=file, line=document.line(wrong.path))
+        for wrong in in_our_words(error, document.value, [model], MOST_PROBLEMS)
     ]
-    return [*problems, *more_problems(len(found) - MOST_PROBLEMS, file)]
-
-
-def _either(one: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
-    """Return the message for a value of several possible forms: `must be A or B, not C`."""
-    first, _, given = one[0].rpartition(", not ")
-    second, _, _ = other[0].rpartition(", not ")
-    if not first or not second.startswith("must be "):
-        return one
-    return f"{first} or {second.removeprefix('must be ')}, not {given}", one[1] or other[1]
-
-
-def _written_path(location: tuple[str | int, ...], value: object) -> tuple[str | int, ...]:
-    """Return the path in the file of an error.
-
-    Tags of a union appear as `<like this>` in pydantic's path, but not in the file. A key of the
-    file may look like such a tag.
-    """
-    path: list[str | int] = []
-    for part in location:
-        holds = isinstance(value, dict) and part in value
-        is_inside = isinstance(value, dict | list)
-        if not holds and (not is_inside or part == "[key]" or _TAG.fullmatch(str(part))):
-            continue
-        path.append(part)
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            value = None
-    return tuple(path)
-
-
-def _explain(
-    details: ErrorDetails, path: tuple[str | int, ...], model: type[BaseModel]
-) -> tuple[str, str]:
-    """Say in our words what pydantic found: message and remedy."""
-    kind, given, context = details["type"], details["input"], details.get("ctx", {})
-    if kind == "extra_forbidden" and path:
-        return _unknown_key(path, model)
-    if kind == "missing" and path:
-        return "is missing", f"Add `{_MISSING.get(dotted(path), f'{path[-1]}: …')}`"
-    if kind in {"too_short", "string_too_short"}:
-        return "must not be empty", ""
-    if kind == "value_error":
-        return str(context["error"]), getattr(context["error"], "remedy", "")
-    if kind in {"literal_error", "union_tag_invalid"}:
-        return _unknown_word(context.get("given", given), context)
-    expected = _EXPECTED.get(kind)
-    if expected is None:
-        return f"{details['msg'][0].lower()}{details['msg'][1:]}, not {_shown(given)}", ""
-    limits = {key: _plain(value) for key, value in context.items()}
-    message = f"must be {expected.format(**limits)}, not {_shown(given)}"
-    return message, _how_to_write(kind, given)
-
-
-def _how_to_write(kind: str, given: object) -> str:
-    if kind == "bool_type":
-        return "Write true or false."
-    if kind in {"int_type", "float_type"} and isinstance(given, str) and _NUMBER.fullmatch(given):
-        return "Write the number without quotes."
-    if kind == "string_type" and isinstance(given, bool | int | float):
-        return f'Quote it: "{clipped(str(given))}"'
-    return ""
-
-
-_MISSING = {"data.held_out": "held_out: {fraction: 0.1}"}
-"""Text to type for a missing key that has a usual value."""
-
-_EXPECTED = {
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "string_type": "text",
-    "list_type": "a list",
-    "dict_type": "a mapping of keys to values",
-    "model_type": "a mapping of keys to values",
-    "model_attributes_type": "a mapping of keys to values",
-    "greater_than": "more than {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than": "less than {lt}",
-    "less_than_equal": "at most {le}",
-    "union_tag_not_found": "one of the forms that `ftctl schema` shows",
-}
-
-
-def _unknown_key(path: tuple[str | int, ...], model: type[BaseModel]) -> tuple[str, str]:
-    known = _keys_at(path[:-1], model)
-    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
-    if close:
-        return "is no known key", f"Did you mean `{close[0]}`?"
-    return "is no known key", f"Known here: {', '.join(sorted(known))}"
-
-
-def _unknown_word(given: object, context: Mapping[str, Any]) -> tuple[str, str]:
-    allowed = str(context.get("expected") or context.get("expected_tags", ""))
-    words = re.findall(r"'<?([^'>]+)>?'", allowed)
-    close = difflib.get_close_matches(str(given), words, n=1, cutoff=0.6)
-    remedy = f"Did you mean `{close[0]}`?" if close else ""
-    return f"must be one of {', '.join(words)}, not {_shown(given)}", remedy
-
-
-def _plain(value: object) -> object:
-    """Write a limit as people do: 1, not 1.0."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _shown(given: object) -> str:
-    """Show what was given, short, saying its type where that is the point."""
-    match given:
-        case None:
-            return "empty"
-        case bool():
-            return str(given).lower()
-        case str():
-            return f"the text {excerpt(' '.join(given.split()) or given)}"
-        case int() | float():
-            return clipped(f"{given}")
-        case list():
-            return "a list"
-        case dict():
-            return "a mapping"
-        case _:
-            return type(given).__name__
-
-
-def _keys_at(path: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:
-    """Return the keys that a model allows at a path."""
-    models: list[type[BaseModel]] = [model]
-    for part in path:
-        if isinstance(part, str):
-            fields = [known for model in models if (known := model.model_fields.get(part))]
-            # A part that is no field is the key of a mapping, whose values these models are.
-            if fields:
-                models = [inner for field in fields for inner in _models_in(field.annotation)]
-    return [key for model in models for key in model.model_fields]
-
-
-def _models_in(annotation: object) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) in {Union, UnionType, list, dict, Annotated}:
-        return [model for part in get_args(annotation) for model in _models_in(part)]
-    return []
+    return [*problems, *more_problems(error.error_count() - MOST_PROBLEMS, file)]

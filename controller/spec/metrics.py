@@ -13,8 +13,9 @@ from pydantic import GetCoreSchemaHandler, ValidatorFunctionWrapHandler, create_
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from backends.contract.inspector import Json
+from backends.pydantic_errors import InvalidValue
 from controller.evaluate.metrics import METRICS, AnyMetric
-from controller.spec.base import InvalidValue, Strict
+from controller.spec.base import Strict
 
 
 def _form(metric: AnyMetric) -> type[Strict]:

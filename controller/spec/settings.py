@@ -12,11 +12,11 @@ from pydantic import Field, ValidationError
 
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
+from backends.excerpt import clipped, excerpt
 from controller.canonical import digest
 from controller.errors import InvalidInput, Problem
 from controller.repository_files import CannotRead, read_inside
 from controller.spec.base import NonEmpty, Strict
-from controller.spec.excerpt import clipped, excerpt
 from controller.spec.load import translate
 from controller.spec.model import DEFAULT_ENDPOINT
 from controller.spec.yaml import MAX_BYTES, parse_yaml
@@ -91,8 +91,7 @@ def load_settings(root: Path) -> Settings:
     except FileNotFoundError:
         return Settings()
     except CannotRead as error:
-        problem = Problem(file=FILE, message=error.message, remedy=error.remedy)
-        raise InvalidInput([problem]) from None
+        raise InvalidInput([error.problem(file=FILE)]) from None
     if not re.sub(rb"#[^\n]*", b"", text).strip():
         return Settings()
     document, problems = parse_yaml(text, FILE)
@@ -166,7 +165,5 @@ def endpoint_of(settings: Settings, root: Path, name: str) -> Endpoint:
     if wanted == DEFAULT_ENDPOINT:
         return Endpoint(name=wanted, env_file=root / ".env")
     known = ", ".join([DEFAULT_ENDPOINT, *endpoints])
-    remedy = (
-        f"Known: {known}. Add others to {FILE}: `endpoints: {{{clipped(wanted)}: {{base_url: …}}}}`"
-    )
+    remedy = f"Use one of: {known}. Add others to {FILE}: `endpoints: {{{clipped(wanted)}: {{base_url: …}}}}`"
     raise BackendError(f"no endpoint is called {excerpt(wanted)}", remedy)

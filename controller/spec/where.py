@@ -9,9 +9,8 @@ from decimal import Decimal, InvalidOperation
 from controller.spec.conditions import COMPARISONS, Grammar
 
 GRAMMAR = Grammar(
-    form="COLUMN >= VALUE, COLUMN == VALUE or COLUMN in [VALUE, 'VALUE, WITH A COMMA'] "
-    "(also != < <= > and not in)",
-    operators=("==", "!=", "<", "<=", ">", ">=", "in", "not in"),
+    form="COLUMN >= VALUE, or COLUMN in [VALUE, 'VALUE, WITH COMMA'] (also == != < <= > not in)",
+    operators=(*COMPARISONS, "in", "not in"),
     longest=10_000,
 )
 _ORDERS = frozenset({"<", "<=", ">", ">="})

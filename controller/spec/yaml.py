@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import yaml
 
+from backends.excerpt import clipped, dotted, excerpt, printable
 from controller.errors import Problem
-from controller.spec.excerpt import clipped, excerpt
 
 VERSION = 2
 """Of what a file's bytes are read as. Another one makes every remembered value worthless."""
@@ -231,25 +231,6 @@ def _quote(key: yaml.Node) -> str:
     if not isinstance(key, yaml.ScalarNode) or not key.value or not key.tag.startswith(_CORE):
         return "Write a text as the key."
     return f'Quote it: "{clipped(printable(key.value), _KEY_SHOWN)}"'
-
-
-def dotted(path: Path) -> str:
-    """Return a path as people write it: `data.train[0].path`.
-
-    Control characters in keys are escaped, and long keys are cut.
-    """
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += ("." if text else "") + printable(clipped(part, _KEY_SHOWN))
-    return text
-
-
-def printable(text: str) -> str:
-    """Return a name from a file, its control characters escaped: a terminal would obey them."""
-    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _problem(file: str, line: int, field: str, message: str, remedy: str = "") -> Problem:

@@ -93,6 +93,7 @@ def python(tmp_path):
             capture_output=True,
             text=True,
             check=True,
+            timeout=60,
         ).stdout
 
     run.folder = folder

@@ -32,7 +32,7 @@ from typing import Any
 from backends.atomic_files import write_atomic
 from controller.lockfile.model import Build, Entry, Evaluation, Lockfile, Verdict, dump_lockfile
 from controller.lockfile.store import LOCKFILE, read_lockfile
-from controller.plan.actions import Desired
+from controller.plan.desired import Desired
 from controller.plan.plan import make_plan
 from controller.project.project import known_blobs, open_project
 from controller.render.plan import plan_text
@@ -41,7 +41,7 @@ from controller.resolve.recipes import Recorded
 from controller.resolve.resolve import resolve
 from controller.run.backends import backends_of
 from controller.run.observe import observe
-from controller.run.prepare import prepare_run
+from controller.run.reconcile import prepare_run
 from controller.spec.load import read_specs
 from controller.spec.settings import load_settings
 

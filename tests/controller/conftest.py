@@ -24,8 +24,8 @@ from controller.lockfile.model import (
     Verdict,
 )
 from controller.lockfile.store import read_lockfile
-from controller.plan.actions import Desired
 from controller.plan.approval import Approval, approve, terms_of
+from controller.plan.desired import Desired
 from controller.plan.fingerprint import (
     EVALUATION_SCHEME,
     TRAINING_SCHEME,
@@ -34,9 +34,10 @@ from controller.plan.fingerprint import (
     training_inputs,
 )
 from controller.project.project import Project
-from controller.run.prepare import PreparedRun, prepare_run
-from controller.run.reconcile import RunOptions, run_until_settled
+from controller.run.reconcile import prepare_run, run_until_settled
 from controller.run.result import RunResult
+from controller.run.stages import PreparedRun
+from controller.run.state import RunOptions
 from controller.spec.model import Spec
 from tests.postgres_server import running
 
@@ -277,7 +278,7 @@ class Repository:
         if approval is YES:
             approval = self.approval(planned, only)
         options = RunOptions(approval=approval, wait=wait, lock_timeout_s=10.0)
-        return run_until_settled(self.project, planned, self.reporter, options)
+        return run_until_settled(planned, self.reporter, options)
 
     def reconcile(self, **settings) -> RunResult:
         """Run without anybody's approval."""

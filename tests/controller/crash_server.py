@@ -10,9 +10,9 @@ the Nth thing it does to the file system, counted by the interpreter's own audit
 import json
 import os
 import sys
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,18 +21,41 @@ from backends.testing import ScriptedBackend
 from controller.apply.context import ApplyContext
 from controller.apply.dispatch import apply_action
 from controller.errors import FtctlError
-from controller.lockfile.store import hold
+from controller.lockfile.store import lock_lockfile
 from controller.plan.actions import Blocked, Deferred, Restore, Resume, Train, Wait
 from controller.plan.approval import approve
 from controller.plan.plan import make_plan
 from controller.project.project import Project
 from controller.run.observe import observe
-from controller.run.prepare import prepare_run
-from controller.run.reconcile import RunOptions, run_until_settled
+from controller.run.reconcile import prepare_run, run_until_settled
 from controller.run.result import RunResult
+from controller.run.state import RunOptions
 
 DIED = 99
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate"}
+
+
+def declaration(rate: float, words: str) -> dict:
+    """Return a spec whose data `write_rows` writes."""
+    columns = {"user": "question", "assistant": "answer"}
+    return {
+        "description": words,
+        "backend": "scripted",
+        "base_model": "acme/base",
+        "data": {
+            "train": [{"path": "faq.csv", "columns": columns}],
+            "held_out": {"fraction": 0.2},
+        },
+        "hyperparameters": {"learning_rate": rate},
+        "gate": ["held_out_loss < base.held_out_loss"],
+    }
+
+
+def write_rows(root: Path) -> None:
+    """Make a repository with data and without a spec."""
+    (root / "finetunes").mkdir(parents=True)
+    rows = "".join(f"q{n}?,a{n}.\n" for n in range(14))
+    (root / "finetunes" / "faq.csv").write_text("question,answer\n" + rows)
 
 
 class Quiet:
@@ -74,10 +97,8 @@ class Forgetful(ScriptedBackend):
         if key in mine:
             return super().submit(request)
         mine.add(key)
-        with self._call("submit"), self._records() as records:
-            record = self._new_record(request, len(records) + 1)
-            records.append({**record, "usd": self.price()})
-        return self.jobs[-1]
+        with self.calling("submit"):
+            return self.add_job(request, usd=self.price())
 
 
 def _key(job) -> tuple[str, int]:
@@ -140,7 +161,7 @@ class Run:
                 result = stale_walk(self)
             else:
                 options = RunOptions(approval=self.approval, wait=False)
-                result = run_until_settled(self.project, self.prepared, Quiet(), options)
+                result = run_until_settled(self.prepared, Quiet(), options)
         except FtctlError as error:
             return {"error": str(error)}
         desired = prepare_run(
@@ -185,15 +206,16 @@ def stale_walk(run: Run) -> RunResult:
     moved = True
     while moved:
         moved = False
-        with hold(run.project.root, run.project.state, timeout_s=60.0, purpose="test") as ledger:
-            observed = observe(resolved, ledger.lockfile, run.prepared.open_backend, run.project)
-            plan = make_plan(resolved.desired, ledger.lockfile, observed)
+        with lock_lockfile(
+            run.project.root, run.project.state, timeout_s=60.0, purpose="test"
+        ) as locked:
+            observed = observe(resolved, locked.lockfile, run.prepared.open_backend, run.project)
+            plan = make_plan(resolved.desired, locked.lockfile, observed)
             context = ApplyContext(
                 project=run.project,
-                ledger=ledger,
+                lockfile=locked,
                 resolved=resolved,
                 open_backend=run.prepared.open_backend,
-                now=lambda: datetime.now(UTC),
             )
             for action in plan.actions:
                 if action.name in result.failed or isinstance(action, Wait):
@@ -202,7 +224,7 @@ def stale_walk(run: Run) -> RunResult:
                     continue
                 result.outcomes.append(apply_action(action, context))
                 moved = moved or not isinstance(action, Blocked | Deferred | Resume)
-            for name, entry in ledger.entries.items():
+            for name, entry in locked.entries.items():
                 if entry.job is not None and entry.job.id in plan.jobs:
                     result.waiting[name] = plan.jobs[entry.job.id]
     return result
@@ -264,7 +286,29 @@ def _live(run: Run, commands: int, answers: int) -> NoReturn:
     os._exit(0)
 
 
+def warm_up() -> None:
+    """Train a model, so that modules which are loaded late are loaded here and not in each fork."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) / "repository"
+        write_rows(root)
+        (root / "finetunes" / "a.yaml").write_text(json.dumps(declaration(1e-4, "")))
+        request = {
+            "root": str(root),
+            "service": str(Path(name) / "service"),
+            "script": ["succeeded"],
+            "crash_at": {},
+            "die_at": 0,
+            "approves": True,
+            "walk": "present",
+        }
+        for _ in range(3):
+            run = Run(request)
+            run.begin()
+            run.go_on()
+
+
 def serve() -> None:
+    warm_up()
     children: dict[str, Child] = {}
     for line in sys.stdin:
         requests = json.loads(line)

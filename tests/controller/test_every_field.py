@@ -22,7 +22,7 @@ from backends.local_gpu import hyperparameters as local
 from controller.cli import run
 from controller.render.plan_json import plan_json
 from controller.run.backends import backend_opener
-from controller.run.prepare import prepare_run
+from controller.run.reconcile import prepare_run
 from controller.spec.model import Spec
 from controller.spec.settings import Settings, load_settings, public_id
 

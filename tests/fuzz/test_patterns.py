@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from backends.did_you_mean import did_you_mean
 from controller.data.readers.text import border
 from controller.data.sources.globs import has_wildcard
-from controller.data.suggestions import did_you_mean
 from controller.data.transforms.html_to_text import html_to_text
 from controller.data.transforms.pii.detect import find
 from controller.evaluate.gate import parse_condition
-from controller.render.text import one_line, safe
+from controller.render.text import escape_control, one_line
 from controller.spec.where import parse_where
 from controller.spec.yaml import parse_yaml
 from tests.fuzz.patterns import attacks, found_patterns
@@ -116,7 +116,7 @@ def test_what_reads_foreign_text_takes_linear_time(name: str):
         lambda text: find(text, ["KR", "US", "DE"]),
         lambda text: border(text + "xx   ", 0, len(text) - 10),
         has_wildcard,
-        safe,
+        escape_control,
         lambda text: one_line(text, 100),
         lambda text: did_you_mean(text, [text[1:], "a" * 100_000]),
         lambda text: parse_yaml(f"a: {text}".encode(), "a.yaml"),

@@ -115,7 +115,7 @@ class LocalEngine:
     def _living(self) -> EngineProcess:
         with self._lock:
             if self._closed:
-                raise BackendError("the engine was closed", "open another")
+                raise BackendError("the engine was closed", "Open another.")
             if self._process.process.poll() is not None:
                 self._process.close()
                 self._process = EngineProcess(self._state, self._base_model, serves=True)

@@ -135,19 +135,19 @@ class EngineProcess:
     def _death(self) -> BackendError:
         """Return the error for how the process ended."""
         if self._closing:
-            return BackendError("the engine was closed", "open another")
+            return BackendError("the engine was closed", "Open another.")
         status = self.process.returncode
         if status < 0:
             name = signal.Signals(-status).name
             return BackendError(
                 f"the process that keeps the models was ended by {name}",
-                "ask again, which starts it anew; most often memory ran out: use a smaller base "
-                "model or ask for less at once",
+                "Ask again, which starts it again. Most often memory ran out: then use a smaller base "
+                "model, or ask for less at once.",
             )
         tail = "\n".join(log_tail(self._folder / "log.txt"))
         return BackendError(
             f"the process that keeps the models died; its last words:\n{tail}",
-            "ask again, which starts it anew",
+            "Ask again, which starts it again.",
         )
 
 

@@ -160,7 +160,7 @@ def _begin(
     room = sampling["max_tokens"] if longest is None else longest - len(prompt)
     if room < 1:
         message = f"the prompt has {len(prompt)} tokens; the base model reads {longest}"
-        raise PromptTooLong(message, "shorten the prompt")
+        raise PromptTooLong(message, "Shorten the prompt.")
     answer = new_answer(question["id"], chat, prompt, reader, loaded.attach(model), sampling)
     answer.max_tokens = min(answer.max_tokens, room)
     if answer.max_tokens > 0:
@@ -209,7 +209,7 @@ def _described(error: Exception) -> Message:
         return describe_error(
             BackendError(
                 f"out of memory while answering: {error}",
-                "use a smaller base model, ask for less at once, or lower max_tokens",
+                "Use a smaller base model, ask for less at once, or lower max_tokens.",
             )
         )
     return describe_error(

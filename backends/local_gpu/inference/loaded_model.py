@@ -56,7 +56,7 @@ class LoadedModel:
         folder = Path(asked.folder)
         weights = folder / WEIGHTS
         if not weights.exists():
-            raise ModelMissing(f"the weights of {asked.id} are gone: {weights}", "train it again")
+            raise ModelMissing(f"the weights of {asked.id} are gone: {weights}", "Train it again.")
         # A model that was deleted and trained again has the same ID. peft allows no dots in a name.
         file = weights.stat()
         name = f"{folder.parent.name}-{file.st_ino:x}-{file.st_mtime_ns:x}"
@@ -100,11 +100,11 @@ class LoadedModel:
                 raise _OtherExperts(
                     f"the adapter of {asked.id} changes other parameters of the experts than "
                     "adapters that are answering now",
-                    "ask again in a moment",
+                    "Ask again in a moment.",
                 ) from error
             raise BackendError(
                 f"the adapter of {asked.id} cannot be loaded: {error}",
-                f"its folder is damaged ({folder}): train it again with `ftctl retry NAME`",
+                f"Train it again with `ftctl retry NAME`: its folder {folder} is damaged.",
             ) from error
 
     def _remove(self, name: str) -> None:
@@ -159,11 +159,11 @@ def _check(model: PeftModel, stored: Mapping[str, torch.Tensor], name: str, mode
         raise BackendError(
             f"the adapter of {model_id} does not fit the base model "
             f"(missing: {missing}, unknown: {unknown})",
-            "use the base model that it was trained from",
+            "Use the base model that it was trained from.",
         )
     halves = (value for key, value in stored.items() if any(half in key for half in ZERO_HALVES))
     if not any(half.any() for half in halves):
         raise BackendError(
             f"the adapter of {model_id} changes nothing on the base model",
-            "train it again with `ftctl retry NAME`",
+            "Train it again with `ftctl retry NAME`.",
         )

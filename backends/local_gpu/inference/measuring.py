@@ -141,7 +141,7 @@ def _give_room(answers: Sequence[ActiveAnswer], longest: int | None) -> None:
     if over:
         more = f" (and {len(over) - 1} more)" if len(over) > 1 else ""
         first = f"prompt {over[0].id + 1} has {len(over[0].prompt)} tokens{more}"
-        raise PromptTooLong(f"{first}; the base model reads {longest}", "shorten the prompt")
+        raise PromptTooLong(f"{first}; the base model reads {longest}", "Shorten the prompt.")
     for answer in answers:
         answer.max_tokens = min(answer.max_tokens, longest - len(answer.prompt))
 

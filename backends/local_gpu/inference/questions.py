@@ -30,7 +30,7 @@ def rendered(
         prompt = chat.prompt(conversation, thinking=thinking or None)
         reader = chat.reader(conversation, thinking=thinking or None)
     if not prompt:
-        raise PromptRefused("the prompt has no tokens", "say something")
+        raise PromptRefused("the prompt has no tokens", "Say something.")
     return prompt, reader
 
 
@@ -45,7 +45,7 @@ def refuse_far_too_long(chat: Chat, conversation: Conversation, longest: int | N
         beyond = longest is not None and chat.is_beyond(conversation, longest)
     if beyond:
         message = f"the prompt has far more than the {longest} tokens that the base model reads"
-        raise PromptTooLong(message, "shorten the prompt")
+        raise PromptTooLong(message, "Shorten the prompt.")
 
 
 def new_answer(
@@ -92,5 +92,5 @@ def _showing() -> Iterator[None]:
         raise PromptRefused(error.message, error.remedy) from error
     except Exception as error:  # templates are programs, which fail in many ways
         raise PromptRefused(
-            f"the chat template cannot show this conversation: {error!r}", "change the messages"
+            f"the chat template cannot show this conversation: {error!r}", "Change the messages."
         ) from error

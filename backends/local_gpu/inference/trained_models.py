@@ -36,7 +36,7 @@ def run_of_model(state: Path, model_id: str) -> RunDir:
     run = RunDir(path=state.absolute() / "runs" / name)
     if not (model_id.startswith("ft:") and NAME.fullmatch(name) and run.result.exists()):
         raise ModelMissing(
-            f"this machine has no model {model_id}", "train it here, or use another model"
+            f"this machine has no model {model_id}", "Train it here, or use another model."
         )
     return run
 
@@ -50,13 +50,15 @@ def trained_model(state: Path, model_id: str, base_model: BaseModel) -> TrainedM
     """
     run = run_of_model(state, model_id)
     if not (run.model / "provenance.json").exists():
-        raise ModelMissing(f"the folder of model {model_id} is gone: {run.model}", "train it again")
+        raise ModelMissing(
+            f"the folder of model {model_id} is gone: {run.model}", "Train it again."
+        )
     request = read_request(run)
     if request.base_model.identity != base_model.identity:
         raise BackendError(
             f"{model_id} was trained from {request.base_model.identity}, "
             f"not from {base_model.identity}",
-            "complete with the base model that it was trained from",
+            "Complete with the base model that it was trained from.",
         )
     settings = request.hyperparameters
     return TrainedModel(

@@ -174,7 +174,8 @@ def create(state: Path, request: TrainRequest) -> RunDir:
         _place(request.train_origins, run.origins)
     except FileNotFoundError as error:
         raise BackendError(
-            f"the built dataset is gone: {error.filename}", "run the same command again to build it"
+            f"the built dataset is gone: {error.filename}",
+            "Run the same command again to build it.",
         ) from error
     sync_folder(run.path)
     write_atomic(run.request, json_bytes(_plain(request, run)))
@@ -190,9 +191,9 @@ def read_request(run: RunDir) -> TrainRequest:
     """
     raw = read_json(run.request)
     if raw is None:
-        raise BackendError(f"{run.request} is damaged", f"remove the folder {run.path}")
+        raise BackendError(f"{run.request} is damaged", f"Remove the folder {run.path}.")
     if raw.get("format") != FORMAT:
-        raise BackendError(f"{run.request} was written by a newer ftctl", "upgrade ftctl")
+        raise BackendError(f"{run.request} was written by a newer ftctl", "Upgrade ftctl.")
     fields = {key: value for key, value in raw.items() if key not in {"format", "created_s"}}
     fields |= {key: run.path / str(fields[key]) for key in ("train", "held_out", "train_origins")}
     fields["base_model"] = BaseModel(**fields["base_model"])
@@ -220,7 +221,7 @@ def _check_owner(run: RunDir, request: TrainRequest) -> None:
     if (found.fingerprint, found.attempt) != (request.fingerprint, request.attempt):
         raise BackendError(
             f"{run.path} belongs to {found.fingerprint}, not to {request.fingerprint}",
-            "move that folder away, or raise the attempt with `ftctl retry NAME`",
+            "Move that folder away, or raise the attempt with `ftctl retry NAME`.",
         )
 
 

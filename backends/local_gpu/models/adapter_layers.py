@@ -4,7 +4,6 @@ Settings that the job would refuse are refused before it is submitted. Where the
 as for a model that is not on this machine yet, the job decides.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Final
 
 from backends.contract.errors import BackendError, FieldProblem
 from backends.contract.inspector import Json
+from backends.did_you_mean import did_you_mean
 from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.safetensors_headers import headers
 
@@ -150,8 +150,8 @@ def problems_of(layers: Layers, settings: Mapping[str, Json]) -> list[FieldProbl
             FieldProblem(
                 field="lora_dropout",
                 message="nothing can be dropped from the adapters of this base model's experts",
-                remedy="write `lora_dropout: 0`, or name the layers of its attention "
-                "in `target_modules`",
+                remedy="Write `lora_dropout: 0`, or name the layers of its attention "
+                "in `target_modules`.",
             )
         )
     return problems
@@ -161,7 +161,7 @@ def _misnamed(layers: Layers, named: Sequence[str]) -> Iterator[FieldProblem]:
     """Yield a problem for each name of a layer that cannot have an adapter."""
     listed = sorted(layers.names)
     more = f", and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    known = f"its layers are {', '.join(listed[:_SHOWN])}{more}; or `all-linear`"
+    known = f"Use `all-linear`, or some of: {', '.join(listed[:_SHOWN])}{more}."
     for one in dict.fromkeys(named):
         last = one.rpartition(".")[2]
         if layers.tied and last in _SAME_WEIGHTS:
@@ -169,7 +169,7 @@ def _misnamed(layers: Layers, named: Sequence[str]) -> Iterator[FieldProblem]:
                 f"{one} cannot have an adapter: the base model uses the same weights "
                 "for its input and its output layer"
             )
-            yield FieldProblem(field="target_modules", message=message, remedy=f"remove {one}")
+            yield FieldProblem(field="target_modules", message=message, remedy=f"Remove {one}.")
             continue
         sizes = [
             (name, size)
@@ -181,9 +181,8 @@ def _misnamed(layers: Layers, named: Sequence[str]) -> Iterator[FieldProblem]:
         ):
             continue
         if not sizes:
-            near = difflib.get_close_matches(last, listed, n=1)
             message = f"the base model has no layer {one!r}"
-            remedy = f"did you mean {near[0]}? {known}" if near else known
+            remedy = f"{did_you_mean(last, listed)} {known}".lstrip()
         elif all(size != _LINEAR for _, size in sizes):
             message, remedy = f"{one} is no linear layer", known
         else:
@@ -196,7 +195,7 @@ def _misnamed(layers: Layers, named: Sequence[str]) -> Iterator[FieldProblem]:
         if layers.joined and set(pair) <= layers.experts and len(given) == 1:
             (other,) = set(pair) - {*given}
             message = f"the experts hold {' and '.join(pair)} in one: {other} is missing"
-            yield FieldProblem(field="target_modules", message=message, remedy=f"add {other}")
+            yield FieldProblem(field="target_modules", message=message, remedy=f"Add {other}.")
 
 
 def _tail(name: str) -> str:

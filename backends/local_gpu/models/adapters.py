@@ -56,7 +56,7 @@ def add_adapter(model: PreTrainedModel, settings: Mapping[str, Any]) -> peft.Pef
         }
         raise BackendError(
             f"no adapter can be put on the base model: {error}",
-            f"its linear layers are {', '.join(sorted(leaves))}; or `target_modules: all-linear`",
+            f"Use `target_modules: all-linear`, or some of: {', '.join(sorted(leaves))}.",
         ) from error
 
 
@@ -75,7 +75,7 @@ def _require_own_weights(model: PreTrainedModel, wanted: str | Sequence[str]) ->
             raise BackendError(
                 f"no adapter can be put on {name}: "
                 "the base model uses the same weights for its input and its output layer",
-                f"remove {name.rpartition('.')[2]} from `target_modules`",
+                f"Remove {name.rpartition('.')[2]} from `target_modules`.",
             )
 
 
@@ -105,7 +105,7 @@ def _in_language_part(
         raise BackendError(
             f"no adapter can be put on the base model: {', '.join(wanted)} "
             f"only names layers that learn nothing from texts, such as {beside[0]}",
-            "write `target_modules: all-linear`: it means every layer of the language part",
+            "Write `target_modules: all-linear`: it means every layer of the language part.",
         )
     return found
 

@@ -53,7 +53,7 @@ def resolve_base_model(
     if not _HUB_ID.fullmatch(base_model):
         raise BaseModelMissing(
             f"{base_model!r} is neither a hub ID nor a folder",
-            "write ORGANISATION/NAME, or a folder that starts with ./ or ../",
+            "Write ORGANISATION/NAME, or a folder that starts with ./ or ../.",
         )
     commit = _commit(base_model, revision)
     return BaseModel(reference=base_model, revision=commit, identity=f"hub:{base_model}@{commit}")
@@ -71,7 +71,7 @@ def verify_unchanged(base_model: BaseModel, state: Path) -> None:
     ):
         raise BaseModelMissing(
             f"the base model in {base_model.reference} has changed since this job was planned",
-            "plan again: another base model is another fine-tune",
+            "Plan again: another base model is another fine-tune.",
         )
 
 
@@ -103,7 +103,7 @@ def require_obtainable(base_model: BaseModel) -> None:
 def not_here(base_model: BaseModel) -> BaseModelMissing:
     """Return the error that says how to get a model."""
     if base_model.revision is None:
-        return BaseModelMissing(f"{base_model.reference} is gone", "check the path")
+        return BaseModelMissing(f"{base_model.reference} is gone", "Check the path.")
     return BaseModelMissing(
         f"{base_model.reference} at {base_model.revision} is not on this machine",
         f"hf download {base_model.reference} --revision {base_model.revision}",
@@ -166,7 +166,7 @@ def _commit(hub_id: str, revision: str | None) -> str:
     flag = f" --revision {revision}" if revision else ""
     raise BaseModelMissing(
         f"{hub_id} ({name}) is not on this machine, so its exact commit is not known",
-        f"hf download {hub_id}{flag}\nor pin it: `revision:` with the commit's 40 digits",
+        f"hf download {hub_id}{flag}\nOr pin it: write the commit's 40 digits as `revision`.",
     )
 
 
@@ -174,13 +174,13 @@ def _digest(folder: Path, state: Path) -> str:
     if not (folder / "config.json").is_file():
         raise BaseModelMissing(
             f"there is no model in {folder}: config.json is missing",
-            f"check the path, or make the small one: "
-            f"python -m backends.local_gpu.models.small_base {folder}",
+            f"Check the path, or make the small one: "
+            f"python -m backends.local_gpu.models.small_base {folder}.",
         )
     if not any(folder.glob("*.safetensors")):
         raise BaseModelMissing(
             f"{folder} has no *.safetensors; other weight files can run code and are never loaded",
-            "convert the weights to safetensors first",
+            "Convert the weights to safetensors first.",
         )
     if not (folder / "tokenizer.json").is_file():
         raise _no_tokenizer(folder)
@@ -195,7 +195,7 @@ def _digest(folder: Path, state: Path) -> str:
 def _no_tokenizer(folder: Path) -> BaseModelMissing:
     return BaseModelMissing(
         f"{folder} has no tokenizer.json",
-        "save the model's tokenizer there once with transformers: "
+        "Save the model's tokenizer there once with transformers: "
         "AutoTokenizer.from_pretrained(…).save_pretrained(…)",
     )
 

@@ -60,8 +60,8 @@ def template_sources(folder: Path, shipped: str | None, *, chatml: bool = False)
 def instead_of_none(*, chatml: bool) -> str:
     """Return the remedy for a model without a usable chat template."""
     if chatml:
-        return "set `chat_template: chatml`"
-    return "use a base model with a chat template, as those have whose name ends in -Instruct"
+        return "Set `chat_template: chatml`."
+    return "Use a base model with a chat template, as those have whose name ends in -Instruct."
 
 
 def text_recipe(folder: Path, shipped: str | None, *, thinking: bool) -> int | None:

@@ -63,7 +63,7 @@ def device() -> torch.device:
     if not torch.cuda.is_available():
         raise BackendError(
             "this machine has an NVIDIA GPU, but the installed torch cannot use it",
-            "install a CUDA build of torch, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU",
+            "Install a CUDA build of torch, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU.",
         )
     return torch.device("cuda")
 
@@ -117,7 +117,7 @@ def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrai
     except (OSError, ValueError, KeyError) as error:
         raise BackendError(
             f"the model in {folder} cannot be opened: {error}",
-            "check that it is a causal language model that the installed transformers knows",
+            "Check that it is a causal language model that the installed transformers knows.",
         ) from error
     return model.to(where)
 

@@ -79,7 +79,7 @@ def make_small_base(
     if folder.exists():
         raise BackendError(
             f"{folder} exists already; nothing was changed",
-            f"use it as it is, or remove it first: rm -r {folder}",
+            f"Use it as it is, or remove it first: rm -r {folder}.",
         )
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
     torch.use_deterministic_algorithms(mode=True)

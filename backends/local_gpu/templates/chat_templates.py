@@ -69,7 +69,7 @@ class Template:
         if thinking and self.form.thinking is None and not self.form.channels:
             raise BackendError(
                 "the model cannot be asked to think: its chat template has no place for that",
-                "ask without thinking",
+                "Ask without thinking.",
             )
         ways = self.ways[self.thinking if thinking is None else thinking]
         return ways.prompt(self._asked(conversation), conversation.get("tools") or None)
@@ -103,7 +103,7 @@ class Template:
         if len(given) != len(found.answers):
             raise BackendError(
                 "an answer has weight 0, and the template does not show every answer apart",
-                "remove the weight" + self.or_chatml,
+                f"Remove the weight{self.or_chatml}.",
             )
         kept = [s for s, m in zip(found.answers, given, strict=True) if m.get("weight") != 0]
         return Rendered(text=found.text, answers=kept)
@@ -139,7 +139,7 @@ class Template:
         if self.thinking and not self.thinks:
             raise BackendError(
                 "thinking is on, and the base model's chat template does not show what is thought",
-                "set `thinking: off` and remove what is thought, or use a base model that shows it",
+                "Set `thinking: off` and remove what is thought, or use a base model that shows it.",
             )
         return [
             self._thinking_apart(message) if message["role"] == "assistant" else message
@@ -179,10 +179,10 @@ class Template:
         if inside and not self.thinking:
             # Another template would show a block in the text as plain text.
             other = self.or_chatml if is_block else ""
-            learn = "set `hyperparameters: {thinking: on}`, or " if self.thinks else ""
+            begin = "Set `hyperparameters: {thinking: on}`, or r" if self.thinks else "R"
             raise BackendError(
                 "an answer has thinking in it, and thinking is off",
-                f"{learn}remove what is thought{other}",
+                f"{begin}emove what is thought{other}.",
             )
         if not inside and not is_block:
             return message if len(message) == _ROLE_AND_CONTENT else with_thought(message, "")
@@ -281,7 +281,7 @@ def _without_shipped(folder: Path) -> str:
         template_sources(folder, None)
     except BackendError as error:
         return error.remedy
-    return "remove `chat_template`: the model's own template is used then"
+    return "Remove `chat_template`: the model's own template is used then."
 
 
 def _ends(folder: Path, settings: Mapping[str, Any], special: Mapping[int, str]) -> list[str]:

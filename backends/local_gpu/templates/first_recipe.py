@@ -33,7 +33,7 @@ def render_first(jinja: Jinja, conversation: Conversation) -> Rendered:
             raise BackendError(
                 "the base model's chat template writes an answer differently once more "
                 "messages follow, so it cannot be told which tokens are the answer",
-                "set `chat_template: chatml`, or use a template with generation markers",
+                "Set `chat_template: chatml`, or use a template with generation markers.",
             )
         learnt = after[len(before) :].rstrip()
         answers.append(Span(start=len(before), end=len(before) + len(learnt)))

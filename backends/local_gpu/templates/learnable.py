@@ -189,7 +189,7 @@ def _all_shown(template: Template, sample: Conversation, text: str) -> None:
     if names:
         raise BackendError(
             f"the base model's chat template leaves out {' and '.join(names)}",
-            f"remove what it leaves out{template.or_chatml}",
+            f"Remove what it leaves out{template.or_chatml}.",
         )
 
 
@@ -204,7 +204,7 @@ def _verified(template: Template, conversation: Conversation) -> Rendered:
     if len(places) != len(rendered.answers):
         raise BackendError(
             "the base model's chat template does not mark every answer as one",
-            f"use another base model{template.or_chatml}",
+            f"Use another base model{template.or_chatml}.",
         )
     for place, span in zip(places, rendered.answers, strict=True):
         text, message = rendered.text[span.start : span.end], messages[place]
@@ -213,14 +213,14 @@ def _verified(template: Template, conversation: Conversation) -> Rendered:
         if span.start == 0:
             raise BackendError(
                 "nothing stands before an answer, so its first token would not be learnt",
-                "begin the conversation with a message of the user",
+                "Begin the conversation with a message of the user.",
             )
         said = message["content"]
         if said.strip() not in text:
             raise BackendError(
                 "the base model's chat template leaves out a part of an answer, "
                 "which would not be learnt",
-                f"remove what it leaves out{template.or_chatml}",
+                f"Remove what it leaves out{template.or_chatml}.",
             )
         is_plain = not (message.get("tool_calls") or thought(message))
         if not is_plain or means(template, said) or _looks_like_call(template, said):
@@ -246,29 +246,29 @@ def _check_read_back(
         raise BackendError(
             "the base model's chat template does not show calls of tools, "
             "so they would not be learnt",
-            f"use a base model whose template shows them{template.or_chatml}",
+            f"Use a base model whose template shows them{template.or_chatml}.",
         )
     form = template.form.call
     if called and form is not None and form.offered and not conversation.get("tools"):
         raise BackendError(
             "a tool is called, and none is offered: this model writes a call as plain JSON, "
             "which is one only where tools are offered",
-            "give the example its `tools`",
+            "Give the example its `tools`.",
         )
     if wanted != got:
         raise BackendError(
             "calls of tools would be understood as others: "
             f"{json.dumps(wanted, ensure_ascii=False)[:200]} is read back as "
             f"{json.dumps(got, ensure_ascii=False)[:200]}",
-            "give the example `tools` that name the types of its arguments, "
-            f"or remove it{template.or_chatml}",
+            "Give the example `tools` that name the types of its arguments, "
+            f"or remove it{template.or_chatml}.",
         )
     said = (read.text.strip(), read.thinking.strip())
     if said != (message["content"].strip(), thought(message).strip()):
         raise BackendError(
             f"an answer would be understood as another: {message['content'][:100]!r} is read "
             f"back as {read.text[:100]!r}",
-            f"remove the marks that have a meaning in it{template.or_chatml}",
+            f"Remove the marks that have a meaning in it{template.or_chatml}.",
         )
 
 
@@ -289,8 +289,8 @@ def endless(template: Template) -> BackendError:
     return BackendError(
         "end of turn is not in the loss: the template does not end an answer with a "
         "token at which generation stops, so the model would never learn to stop",
-        "name the template's last token in eos_token_id of generation_config.json"
-        f"{template.or_chatml}",
+        "Name the template's last token in eos_token_id of generation_config.json"
+        f"{template.or_chatml}.",
     )
 
 
@@ -303,8 +303,8 @@ def _mended(template: Template, conversation: Conversation, error: BackendError)
                 other = change(other)
             if other == conversation or not _passes(template, other):
                 continue
-            words = ", and ".join(words for words, _ in some)
-            return BackendError(error.message, f"{words}{template.or_chatml}")
+            words = ", and ".join(words for words, _ in some) + template.or_chatml
+            return BackendError(error.message, f"{words[0].upper()}{words[1:]}.")
     return error
 
 

@@ -71,7 +71,7 @@ def _parts(content: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if part.get("type") != "text":
             raise BackendError(
                 f"a message holds a part of type {part.get('type')!r}; only text is read here",
-                "remove the part, or train at a service that reads it",
+                "Remove the part, or train at a service that reads it.",
             )
         yield part["text"]
 

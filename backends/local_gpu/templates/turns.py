@@ -183,12 +183,12 @@ class Ways:
             return BackendError(
                 "an answer has no thinking, and the base model's chat template begins every "
                 "answer with some",
-                "give every answer its `reasoning_content`, or set `thinking: off`",
+                "Give every answer its `reasoning_content`, or set `thinking: off`.",
             )
         return BackendError(
             "the base model's chat template writes an answer differently once more "
             "messages follow, so it cannot be told which tokens are the answer",
-            "train on conversations with one answer each",
+            "Train on conversations with one answer each.",
         )
 
     def _before(
@@ -260,7 +260,7 @@ class Ways:
         if not all(answer.startswith(lead) for _, answer in apart.pieces):
             raise BackendError(
                 "an answer does not begin as this model's answers do where no tools are offered",
-                "give the example its `tools`",
+                "Give the example its `tools`.",
             )
         return Apart(
             pieces=[(before + lead, answer[len(lead) :]) for before, answer in apart.pieces],
@@ -305,5 +305,5 @@ def _answers(messages: Messages) -> list[int]:
 
 def _refuse(error: Exception) -> NoReturn:
     raise BackendError(
-        f"the chat template refuses this conversation: {error}", "change the conversation"
+        f"the chat template refuses this conversation: {error}", "Change the conversation."
     ) from error

@@ -163,7 +163,7 @@ class Chat:
         if not any(learnt):
             return BackendError(
                 "nothing is learnt from this example: it has no answer of the assistant",
-                "remove it, or end it with a message of the assistant",
+                "Remove it, or end it with a message of the assistant.",
             )
         return Encoded(ids=encoding.ids, learnt=learnt)
 
@@ -174,7 +174,7 @@ class Chat:
             if found is not None:
                 raise BackendError(
                     f"the {message['role']}'s text holds the control token {found!r}",
-                    "remove it from the text (for HTML: `prepare: {strip_html: true}`)",
+                    "Remove it from the text (for HTML: `prepare: {strip_html: true}`).",
                 )
 
 
@@ -225,7 +225,7 @@ def open_tokenizer(folder: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises bare exceptions
         raise BackendError(
-            f"{folder / 'tokenizer.json'} cannot be read: {error}", "download the model again"
+            f"{folder / 'tokenizer.json'} cannot be read: {error}", "Download the model again."
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -42,7 +42,7 @@ def check_conversation(example: Mapping[str, Any], control: re.Pattern[str]) -> 
     if not learnt:
         raise BackendError(
             "nothing is learnt from this example: it has no answer of the assistant",
-            "remove it, or end it with a message of the assistant",
+            "Remove it, or end it with a message of the assistant.",
         )
 
 
@@ -55,10 +55,10 @@ def check_text(example: Mapping[str, Any], control: re.Pattern[str]) -> None:
     text = example.get("text")
     if not isinstance(text, str):
         raise BackendError(
-            "continued pre-training reads plain texts, and this is none", 'write {"text": "..."}'
+            "continued pre-training reads plain texts, and this is none", 'Write {"text": "..."}.'
         )
     if not text:
-        raise BackendError("nothing is learnt from an empty text", "remove it")
+        raise BackendError("nothing is learnt from an empty text", "Remove it.")
     if found := control.search(text):
         raise _control_token(found, "the text")
 
@@ -71,21 +71,21 @@ def _content(message: Mapping[str, Any]) -> str:
         if message.get("refusal"):
             raise BackendError(
                 "an answer is a `refusal`, which no chat template reads",
-                "write its text as the `content`",
+                "Write its text as the `content`.",
             )
         if message.get("function_call"):
             raise BackendError(
                 "an answer has a `function_call`, which no chat template reads",
-                "write it as `tool_calls`",
+                "Write it as `tool_calls`.",
             )
         return ""
     for part in content:
         if part.get("type") == "image_url":
-            raise BackendError(f"a message holds an image; {_ONLY_TEXT}", "remove the example")
+            raise BackendError(f"a message holds an image; {_ONLY_TEXT}", "Remove the example.")
         if part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise BackendError(
                 f"a message holds a part of type {part.get('type')!r}; {_ONLY_TEXT}",
-                "remove the part, or the example",
+                "Remove the part, or the example.",
             )
     return "".join(part["text"] for part in content)
 
@@ -105,7 +105,7 @@ def _check_rest(message: Mapping[str, Any], control: re.Pattern[str]) -> None:
         except ValueError as error:
             raise BackendError(
                 f"the arguments of a tool call are no JSON: {error}",
-                'write them as an object in text: "{\\"day\\": \\"Monday\\"}"',
+                'Write them as an object in text: "{\\"day\\": \\"Monday\\"}".',
             ) from None
         # Templates print decoded arguments: an escaped token is a control token there.
         _search(inside, control, "the arguments of a tool call")
@@ -133,7 +133,7 @@ def _texts(value: object) -> Iterator[str]:
 def _control_token(found: re.Match[str], what: str) -> BackendError:
     return BackendError(
         f"{what} holds the control token {found[0]!r}",
-        "remove it from the text (for HTML: `prepare: {strip_html: true}`)",
+        "Remove it from the text (for HTML: `prepare: {strip_html: true}`).",
     )
 
 
@@ -141,5 +141,5 @@ def _not_messages(example: Mapping[str, Any]) -> BackendError:
     keys = ", ".join(map(repr, example))
     return BackendError(
         f"supervised training reads conversations, and this has {keys}",
-        'write {"messages": [{"role": "user", ...}, {"role": "assistant", ...}]}',
+        'Write {"messages": [{"role": "user", ...}, {"role": "assistant", ...}]}.',
     )

@@ -92,11 +92,11 @@ class Documents:
         found = held_control_token(text, self.special)
         if found is not None:
             return BackendError(
-                f"the text holds the control token {found!r}", "remove it from the text"
+                f"the text holds the control token {found!r}", "Remove it from the text."
             )
         ids = self._ended(ids)
         if len(ids) == 1:
-            return BackendError("nothing is learnt from an empty text", "remove it")
+            return BackendError("nothing is learnt from an empty text", "Remove it.")
         # The first token is never predicted.
         return Encoded(ids=ids, learnt=[False] + [True] * (len(ids) - 1))
 
@@ -127,7 +127,7 @@ def load_documents(folder: Path, block: int) -> Documents:
     if not ends:
         raise BackendError(
             f"the tokenizer in {folder} has no token that ends a text",
-            "name one as `eos_token` in its tokenizer_config.json",
+            "Name one as `eos_token` in its tokenizer_config.json.",
         )
     special = frozenset(specials(tokenizer).values())
     end, end_text = ends[0]

@@ -46,7 +46,7 @@ def newest_checkpoint(
         if (state.fingerprint, state.attempt) != (fingerprint, attempt):
             raise BackendError(
                 f"{path} belongs to another job ({state.fingerprint})",
-                "remove that folder: the job then starts from its beginning",
+                "Remove that folder: the job then starts from its beginning.",
             )
         return path, state
     return None

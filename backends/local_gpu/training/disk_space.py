@@ -54,8 +54,8 @@ def require_room(folder: Path, model: int) -> None:
         raise BackendError(
             f"the trained model needs {in_words(model)}, and the disk of {folder} has "
             f"{in_words(left)} left",
-            "make room, for example by deleting models that are not needed: "
-            "then `ftctl retry NAME`",
+            "Make room, for example by deleting models that are not needed: "
+            "then `ftctl retry NAME`.",
         )
 
 

@@ -109,7 +109,7 @@ def _too_long(blocks: Sequence[Encoded], longest: int | None) -> Sequence[Encode
         return blocks
     return BackendError(
         f"{length} tokens, and the base model reads at most {longest}",
-        f"set `prepare: {{max_tokens: {longest}}}` with `over_length: drop` or `truncate`",
+        f"Set `prepare: {{max_tokens: {longest}}}` with `over_length: drop` or `truncate`.",
     )
 
 

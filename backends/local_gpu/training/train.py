@@ -204,7 +204,7 @@ def _used_up(request: TrainRequest, trainer: LabelledTrainer, run: RunDir) -> Ba
     return BackendError(
         f"stopped at step {state.global_step} of {state.max_steps}: "
         f"budget.max_gpu_hours of {request.max_gpu_hours:g} is used up",
-        f"raise it to about {needed:.2g}, or train less, then `ftctl retry NAME`",
+        f"Raise it to about {needed:.2g}, or train less, then `ftctl retry NAME`.",
     )
 
 
@@ -259,11 +259,11 @@ def _sums(model: torch.nn.Module) -> dict[str, float]:
 
 def _check_learnt(before: Mapping[str, float], after: Mapping[str, float]) -> None:
     if not all(abs(value) < float("inf") for value in after.values()):
-        raise BackendError("the trained weights are not finite", "lower `learning_rate`")
+        raise BackendError("the trained weights are not finite", "Lower `learning_rate`.")
     if before == after:
         raise BackendError(
             "nothing was learnt: not one trained weight has changed",
-            "raise `learning_rate`, or train for more steps",
+            "Raise `learning_rate`, or train for more steps.",
         )
 
 
@@ -283,7 +283,7 @@ def _check_adapter(trained: torch.nn.Module, recipe: int) -> None:
         more = f" and on {len(others)} more layers" if others else ""
         raise BackendError(
             f"the adapter on {first}{more} has learnt nothing",
-            "name the layers that texts go through in `target_modules`, or write all-linear",
+            "Name the layers that texts go through in `target_modules`, or write all-linear.",
         )
 
 

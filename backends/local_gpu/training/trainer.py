@@ -157,7 +157,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
                     raise BackendError(
                         f"the {key.replace('_', ' ')} became {logs[key]} "
                         f"at step {self.state.global_step}",
-                        "lower `learning_rate`, or set `dtype: float32`",
+                        "Lower `learning_rate`, or set `dtype: float32`.",
                     )
             self.course.loss_sum += logs["loss"]
         super().log(logs, start_time)

@@ -1,14 +1,14 @@
-"""Which server, with which key: the endpoint's names, the environment and a `.env` file.
+"""The server and the key of an endpoint, from ftctl.yaml, the environment and a `.env` file.
 
-The environment counts before the file, and a blank variable counts as unset: the SDK would take
-a blank `OPENAI_BASE_URL` at its word.
+The environment counts before the file. A blank variable counts as unset, because the SDK would use
+a blank `OPENAI_BASE_URL`.
 """
 
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError, CredentialsMissing
@@ -21,7 +21,7 @@ EXTRA = "openai"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a client needs; the key never shows."""
+    """Settings of a client; the key never shows."""
 
     base_url: str
     api_key: str = field(repr=False)
@@ -33,18 +33,15 @@ def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
     """Return the server's address.
 
     Raises:
-        BackendError: It is no http address, or `.env` cannot be read.
+        BackendError: The address is not an http address, or `.env` cannot be read.
     """
     url = endpoint.base_url or _variable("OPENAI_BASE_URL", endpoint, environment) or DEFAULT_URL
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
+    parts = split_url(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BackendError(
             # The part before an @ may be a password.
-            f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is no address of a server",
-            "write it like https://api.openai.com/v1, in ftctl.yaml or in OPENAI_BASE_URL",
+            f"endpoint {endpoint.name}: {url.rpartition('@')[2][:100]!r} is not the address of a server",
+            "Write it like https://api.openai.com/v1, in ftctl.yaml or in OPENAI_BASE_URL.",
         )
     return url
 
@@ -61,7 +58,7 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
         place = f" or in {endpoint.env_file.name}" if endpoint.env_file else ""
         raise CredentialsMissing(
             f"endpoint {endpoint.name}: no key: the variable {endpoint.api_key_env} is not set",
-            f"set {endpoint.api_key_env} in the environment{place}",
+            f"Set {endpoint.api_key_env} in the environment{place}.",
         )
     _require_header(key, endpoint.api_key_env, endpoint)
     return Settings(
@@ -72,6 +69,14 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
     )
 
 
+def split_url(url: str) -> SplitResult:
+    """Return the parts of an address; empty parts if the text is not an address."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
+
+
 def shown_url(url: str) -> str:
     """Return an address that is safe to show: without user, password and query."""
     parts = urlsplit(url)
@@ -80,15 +85,12 @@ def shown_url(url: str) -> str:
 
 def host_of(url: str) -> str:
     """Return the host of an address; empty if the address has no host."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+    return split_url(url).hostname or ""
 
 
 def is_loopback(url: str) -> bool:
-    """Say whether a server is on this machine."""
-    host = urlsplit(url).hostname or ""
+    """Return whether a server is on this machine."""
+    host = host_of(url)
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -96,8 +98,8 @@ def is_loopback(url: str) -> bool:
 
 
 def is_official(url: str) -> bool:
-    """Say whether a server is OpenAI's own, whose prices and habits are known."""
-    host = urlsplit(url).hostname or ""
+    """Return whether a server is OpenAI's own, whose prices and behaviour are known."""
+    host = host_of(url)
     return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
@@ -107,12 +109,14 @@ def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
     Raises:
         BackendError: The key contains a blank, a line break or a character that is not ASCII.
     """
-    wrong = next((at for at, one in enumerate(value, start=1) if not "!" <= one <= "~"), None)
+    wrong = next(
+        (at for at, character in enumerate(value, start=1) if not "!" <= character <= "~"), None
+    )
     if wrong is not None:
         raise BackendError(
-            f"endpoint {endpoint.name}: what {variable} holds is no key: its character {wrong} of "
+            f"endpoint {endpoint.name}: the value of {variable} is not a key: its character {wrong} of "
             f"{len(value)} is a blank, a line break or no ASCII character",
-            f"set {variable} to the key alone, as the service shows it",
+            f"Set {variable} to the key alone, as the service shows it.",
         )
 
 
@@ -128,7 +132,7 @@ def _env_file(endpoint: Endpoint) -> Mapping[str, str | None]:
     if file is not None and not file.resolve().is_relative_to(file.parent.resolve()):
         raise BackendError(
             f"{file.name} leaves the repository through a link",
-            "copy the file in its place, or set the variables in the environment",
+            "Copy the file in its place, or set the variables in the environment.",
         )
     try:
         dotenv = importlib.import_module("dotenv")
@@ -137,7 +141,7 @@ def _env_file(endpoint: Endpoint) -> Mapping[str, str | None]:
             f"reading {endpoint.env_file} needs the package python-dotenv", install_command(EXTRA)
         ) from None
     try:
-        # Never interpolated: a key is what stands there.
+        # No interpolation: a key may contain `$`.
         values: Mapping[str, str | None] = dotenv.dotenv_values(
             endpoint.env_file, interpolate=False
         )

@@ -1,21 +1,22 @@
-"""What a call to a server can come to, apart from its answer.
+"""Objects of the protocol, and the two ways in which a call fails.
 
-A call that went wrong was either refused, and then nothing happened at the server, or it is
-unclear whether anything did. Everything about never paying twice rests on this difference.
+Either the server rejected the call, and nothing happened there, or the outcome is unknown. The
+promise never to pay twice depends on this difference.
 
 Exceptions::
 
-    Rejected   a definite no: 4xx, without 408 and 409
-    OutcomeUnknown   no answer, or none that says yes or no: 408, 409, 5xx, a dropped connection, no JSON
+    Rejected         a definite no: 4xx, without 408 and 409
+    OutcomeUnknown   no clear answer: 408, 409, 5xx, a dropped connection, not JSON
 """
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Self, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Final, TypeAlias
 
 Body: TypeAlias = Mapping[str, Any]
-"""A JSON object as a server sent it; nothing in it is certain."""
+"""A JSON object as a server sent it, unchecked."""
 
 _NOT_FOUND: Final = 404
 SHOWN: Final = 500
@@ -49,42 +50,27 @@ class Cause:
     """The next step for a person."""
 
 
+@dataclass(eq=False)
 class Rejected(Exception):
-    """The server refused the request and created nothing.
+    """The server refused the request and created nothing."""
 
-    Attributes:
-        status: The HTTP status.
-        code: The protocol's error code, or empty.
-        message: The server's message, cleaned for people.
-        param: The request field that the error is about, or empty.
-        retry_after_s: Seconds to wait before the next attempt, if the server names a pause.
-        is_api_error: True if the answer had the protocol's error body.
-        cause: The cause, where another program than the API answered.
-    """
+    status: int
+    message: str
+    """The server's message, cleaned for people."""
+    _: KW_ONLY
+    code: str = ""
+    """The protocol's error code, or empty."""
+    param: str = ""
+    """The request field that the error is about, or empty."""
+    retry_after_s: float | None = None
+    """Seconds to wait before the next attempt, if the server names a pause."""
+    is_api_error: bool = True
+    """True if the answer had the protocol's error body."""
+    cause: Cause | None = None
+    """The cause, where another program than the API answered."""
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        code: str = "",
-        param: str = "",
-        retry_after_s: float | None = None,
-        is_api_error: bool = True,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.param = param
-        self.retry_after_s = retry_after_s
-        self.is_api_error = is_api_error
-        self.cause: Cause | None = None
-
-    def because(self, cause: Cause | None) -> Self:
-        """Return the same error with its cause."""
-        self.cause = cause
-        return self
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def is_purse_empty(self) -> bool:
@@ -106,36 +92,28 @@ class Rejected(Exception):
         return self.status == _NOT_FOUND and self.is_api_error and not of_address
 
 
+@dataclass(eq=False)
 class OutcomeUnknown(Exception):
-    """It is not known what the server did.
+    """It is not known what the server did."""
 
-    Attributes:
-        reason: The observed failure, for people.
-        sent: True if the request may have reached the server.
-        retry_after_s: Seconds to wait before the next attempt, if the server names a pause.
-        may_pass: True if a later retry may succeed.
-        cause: The cause, where it is known.
-    """
+    reason: str
+    """The observed failure, for people."""
+    _: KW_ONLY
+    sent: bool = True
+    """True if the request may have reached the server."""
+    retry_after_s: float | None = None
+    """Seconds to wait before the next attempt, if the server names a pause."""
+    may_pass: bool = True
+    """True if a later retry may succeed."""
+    cause: Cause | None = None
+    """The cause, where it is known."""
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        sent: bool = True,
-        retry_after_s: float | None = None,
-        may_pass: bool = True,
-        cause: Cause | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.sent = sent
-        self.retry_after_s = retry_after_s
-        self.may_pass = may_pass
-        self.cause = cause
+    def __str__(self) -> str:
+        return self.reason
 
 
 def clean(text: object, secret: str = "") -> str:
-    """Make a server's text fit to be shown: one line, short, without control codes or the key."""
+    """Return a server's text for people: one short line, without control codes and keys."""
     shown = str(text)
     if secret:
         shown = shown.replace(secret, "***")
@@ -146,7 +124,7 @@ def clean(text: object, secret: str = "") -> str:
 
 NOT_THE_API: Final = Cause(
     what="does not speak the OpenAI API there",
-    remedy="check `base_url`: it usually ends in /v1, at Azure in /openai/v1/",
+    remedy="Check `base_url`: it usually ends in /v1, at Azure in /openai/v1/.",
 )
 
 
@@ -154,34 +132,61 @@ def objects(page: Body) -> Sequence[Body]:
     """Return the objects of a list answer.
 
     Raises:
-        OutcomeUnknown: It is no list.
+        OutcomeUnknown: The answer is not a list.
     """
     data = page.get("data")
     if not isinstance(data, list):
-        raise OutcomeUnknown("the answer is no list", cause=NOT_THE_API)
-    return [one for one in data if isinstance(one, Mapping)]
+        raise OutcomeUnknown("the answer is not a list", cause=NOT_THE_API)
+    return [item for item in data if isinstance(item, Mapping)]
 
 
-def next_cursor(page: Body, seen: set[str], limit: int) -> str | None:
-    """Return the cursor of the next page; None when there is none.
+def read_pages(fetch: Callable[[str | None], Body], limit: int) -> Iterator[Body]:
+    """Yield the objects of a list, page by page.
 
     Args:
-        page: The page just read.
-        seen: The cursors so far; a server that repeats one is not followed for ever.
-        limit: How many objects were asked for; a full page without `has_more` has a next one.
+        fetch: Returns the page after a cursor; None is the first page.
+        limit: Objects in a full page. A full page that does not say `has_more` has a next page.
+
+    Raises:
+        OutcomeUnknown: A page is not a list.
     """
-    data = objects(page)
-    last = str(data[-1].get("id") or "") if data else ""
-    more = page.get("has_more")
-    if not last or last in seen or not (len(data) >= limit if more is None else more):
-        return None
-    seen.add(last)
-    return last
+    cursors: set[str] = set()
+    cursor: str | None = None
+    while True:
+        page = fetch(cursor)
+        yield from objects(page)
+        cursor = next_cursor(page, limit)
+        # A server that repeats a cursor would be read for ever.
+        if cursor is None or cursor in cursors:
+            return
+        cursors.add(cursor)
 
 
-def texts(body: Body, *keys: str) -> Iterator[str]:
-    """Yield the values of some keys that are text."""
+def next_cursor(page: Body, limit: int) -> str | None:
+    """Return the cursor of the next page; None if this page is the last. See `read_pages`."""
+    data, more = objects(page), page.get("has_more")
+    is_last = len(data) < limit if more is None else not more
+    return None if is_last or not data else str(data[-1].get("id") or "") or None
+
+
+def mapping_in(body: object, *keys: str) -> Body:
+    """Return the object below some keys, from the outermost on; empty if there is no object."""
     for key in keys:
-        value = body.get(key)
-        if isinstance(value, str) and value:
-            yield value
+        body = body.get(key) if isinstance(body, Mapping) else None
+    return body if isinstance(body, Mapping) else {}
+
+
+def number(value: object) -> float | None:
+    """Return a finite number, which may be written as text; None for other values."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def text_of(value: object) -> str:
+    """Return a text; empty for other values."""
+    return value if isinstance(value, str) else ""

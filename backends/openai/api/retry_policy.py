@@ -1,10 +1,10 @@
-"""How long to wait for a server, and how often to repeat requests."""
+"""Waiting times for a server, and limits for repeating requests."""
 
 import sys
 from dataclasses import dataclass
 
 LONGEST_POLL_S = 8.0
-"""Longest pause between two looks at something that is about to change at the server."""
+"""Longest pause between two requests about a job or file that is about to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

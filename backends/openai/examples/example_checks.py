@@ -20,12 +20,13 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
-from backends.openai.examples.forms import Form, Path, broken_rule, first_problem, shown
+from backends.excerpt import excerpt
+from backends.openai.examples.forms import Form, first_problem
 from backends.openai.examples.images import Image
 from backends.openai.limits import ServiceLimits
+from backends.pydantic_errors import InvalidValue, Path, shown
 
 _Part = TypeVar("_Part")
 
@@ -78,7 +79,7 @@ def _require_json(text: str) -> str:
     try:
         json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise broken_rule(f"must be JSON: {error}", _REMEDIES["arguments"]) from None
+        raise InvalidValue(f"must be JSON: {error}", _REMEDIES["arguments"]) from None
     return text
 
 
@@ -86,19 +87,19 @@ def _require_own_ids(calls: list["_ToolCall"]) -> list["_ToolCall"]:
     ids = [call.id for call in calls]
     for number, call_id in enumerate(ids):
         if call_id in ids[:number]:
-            message = f"is {shown(call_id)}, and so is the id of another call"
-            raise broken_rule(message, _REMEDIES["id"], number, "id")
+            message = f"is {excerpt(call_id)}, and so is the id of another call"
+            raise InvalidValue(message, _REMEDIES["id"], number, "id")
     return calls
 
 
 def _require_zero_or_one(weight: float) -> float:
     if weight not in (0, 1):
-        raise broken_rule(f"must be 0 or 1, not {shown(weight)}", _REMEDIES["weight"])
+        raise InvalidValue(f"must be 0 or 1, not {shown(weight)}", _REMEDIES["weight"])
     return weight
 
 
 def _refuse_weight(_: object) -> None:
-    raise broken_rule("is allowed at answers only", _REMEDIES["weight"])
+    raise InvalidValue("is allowed at answers only", _REMEDIES["weight"])
 
 
 def _text_or_parts(content: object) -> str | None:
@@ -182,7 +183,7 @@ class _Assistant(_Message):
     @model_validator(mode="after")
     def _require_content(self) -> Self:
         if self.content is None and not (self.tool_calls or self.function_call or self.refusal):
-            raise broken_rule("is missing", _REMEDIES["content"], "content")
+            raise InvalidValue("is missing", _REMEDIES["content"], "content")
         return self
 
 
@@ -211,8 +212,8 @@ def _require_answered_calls(messages: list[_AnyMessage]) -> list[_AnyMessage]:
     for number, message in enumerate(messages):
         if isinstance(message, _Tool):
             if open_calls.pop(message.tool_call_id, None) is None:
-                raise broken_rule(
-                    f"is {shown(message.tool_call_id)}, and no call just before has this id",
+                raise InvalidValue(
+                    f"is {excerpt(message.tool_call_id)}, and no call just before has this id",
                     "Put the message behind the assistant's message with that call, once.",
                     *(number, "tool_call_id"),
                 )
@@ -226,10 +227,10 @@ def _require_answered_calls(messages: list[_AnyMessage]) -> list[_AnyMessage]:
     return messages
 
 
-def _unanswered(open_calls: Mapping[str, Path]) -> PydanticCustomError:
+def _unanswered(open_calls: Mapping[str, Path]) -> InvalidValue:
     call_id = min(open_calls)
-    return broken_rule(
-        f"is not answered; its id is {shown(call_id)}",
+    return InvalidValue(
+        f"is not answered; its id is {excerpt(call_id)}",
         'Put {"role": "tool", "tool_call_id": "...", "content": "..."} behind it.',
         *open_calls[call_id],
     )
@@ -240,7 +241,7 @@ def _require_few_images(messages: list[_AnyMessage], info: ValidationInfo) -> li
     images = sum(message.images for message in messages if isinstance(message, _User))
     most = limits.images
     if most is not None and images > most:
-        raise broken_rule(
+        raise InvalidValue(
             f"hold {images} images; the service takes at most {most} in one example",
             "Remove images, or make several examples of it.",
         )
@@ -300,7 +301,7 @@ class _Supervised(_Example):
     def _require_answer(self) -> Self:
         role = self.messages[-1].role
         if role != "assistant":
-            raise broken_rule(
+            raise InvalidValue(
                 f"is the {role}'s; the service learns from a conversation that ends with an answer",
                 'End the conversation with {"role": "assistant", "content": "..."}.',
                 *self.last,
@@ -314,7 +315,7 @@ class _Graded(_Example):
     @model_validator(mode="after")
     def _require_question(self) -> Self:
         if self.messages[-1].role == "assistant":
-            raise broken_rule(
+            raise InvalidValue(
                 "is an answer; the service samples the answer to the last question itself",
                 "Remove the turns after the last question.",
                 *self.last,
@@ -329,7 +330,7 @@ class _Compared(_Example):
     def _require_texts(self) -> Self:
         for number, message in enumerate(self.messages):
             if isinstance(message, _User) and message.images:
-                raise broken_rule(
+                raise InvalidValue(
                     "holds an image; the service compares texts only",
                     "Remove the example, or train with `method: supervised`.",
                     *("messages", number, "content"),
@@ -340,7 +341,7 @@ class _Compared(_Example):
 def _require_one(answers: list[_Assistant]) -> list[_Assistant]:
     if len(answers) != 1:
         said = f"must be exactly one message of the assistant, not {len(answers)}"
-        raise broken_rule(said, _REMEDIES["preferred_output"])
+        raise InvalidValue(said, _REMEDIES["preferred_output"])
     return answers
 
 

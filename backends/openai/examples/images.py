@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ValidationInfo
 
-from backends.openai.examples.forms import Form, broken_rule, shown
+from backends.excerpt import excerpt
+from backends.openai.examples.forms import Form
+from backends.pydantic_errors import InvalidValue
 
 _TYPES: Final = ("jpeg", "png", "webp")
 _OTHER_ENDINGS: Final = (".gif", ".bmp", ".svg", ".tif", ".tiff", ".heic", ".avif", ".pdf")
@@ -23,13 +25,13 @@ def _require_readable(url: str, info: ValidationInfo) -> str:
         _require_image_data(url, limits.image_bytes)
         return url
     if not url.startswith(("https://", "http://")):
-        raise broken_rule(f"is {shown(url)}, which the service cannot fetch", _WRITE_URL)
+        raise InvalidValue(f"is {excerpt(url)}, which the service cannot fetch", _WRITE_URL)
     try:
         path = urlsplit(url).path
     except ValueError:
-        raise broken_rule(f"is {shown(url)}, which is not an address", _WRITE_URL) from None
+        raise InvalidValue(f"is {excerpt(url)}, which is not an address", _WRITE_URL) from None
     if path.lower().endswith(_OTHER_ENDINGS):
-        raise broken_rule(f"names {shown(url)}, which the service does not read", _CONVERT)
+        raise InvalidValue(f"names {excerpt(url)}, which the service does not read", _CONVERT)
     return url
 
 
@@ -37,12 +39,12 @@ def _require_image_data(url: str, most_bytes: int | None) -> None:
     head, comma, data = url.partition(",")
     kind = head.removeprefix("data:image/").removesuffix(";base64")
     if not comma or not head.startswith("data:image/") or not head.endswith(";base64"):
-        raise broken_rule(f"begins with {shown(head[:40])}", _WRITE_URL)
+        raise InvalidValue(f"begins with {excerpt(head[:40])}", _WRITE_URL)
     if kind not in (*_TYPES, "jpg"):
-        raise broken_rule(f"is of type {shown(kind)}, which the service does not read", _CONVERT)
+        raise InvalidValue(f"is of type {excerpt(kind)}, which the service does not read", _CONVERT)
     size = len(data) * 3 // 4
     if most_bytes is not None and size > most_bytes:
-        raise broken_rule(
+        raise InvalidValue(
             f"has {size / 1e6:.1f} MB; the service takes at most {most_bytes / 1e6:.0f}",
             "Make the image smaller.",
         )

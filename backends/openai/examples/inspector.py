@@ -1,6 +1,6 @@
-"""How a server's model reads examples: its encoding, and what the service would refuse.
+"""Inspection of examples for a server's model: token counts, and checks of the service.
 
-The door to the encodings: they are opened in the process that counts.
+Encodings are imported only in the process that counts.
 """
 
 import importlib
@@ -24,9 +24,9 @@ from backends.openai.limits import PUBLISHED
 from backends.openai.prices import PriceTable
 
 VERSION: Final = 1
-"""Raised whenever the same example would be counted otherwise."""
+"""Number to raise whenever the count of an example changes."""
 RULES_VERSION: Final = 2
-"""Raised whenever the service's rules, as we know them, refuse other examples."""
+"""Number to raise whenever the checks refuse other examples."""
 _DEVELOPER: Final = (
     "the role `developer` is not in the published form of training files: if the service refuses "
     "the file, write `system` instead"
@@ -35,7 +35,7 @@ _DEVELOPER: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIInspector:
-    """Implements `ExampleInspector`; see there for what each method promises."""
+    """Implements `ExampleInspector`."""
 
     model: str
     method: str
@@ -44,23 +44,23 @@ class OpenAIInspector:
     reads: tuple[Path, ...] = ()
     """Keys of every row that the grader reads."""
     limits: Limits = field(default_factory=Limits)
-    """What the server accepts of a dataset as a whole."""
+    """Limits of the server for a dataset as a whole."""
     thinks: bool = False
     """False, because servers return thinking apart from the answer."""
 
     @property
     def identity(self) -> str:
-        """What counts and refusals depend on: what another server took, this one may not."""
+        """Cache key: changes when token counts or validation rules change."""
         rules: list[Json] | None = [RULES_VERSION, self.kind] if self._is_strict else None
         parts: list[Json] = [VERSION, rules, *astuple(self.limits), *self.reads]
         return f"openai:{encoding_name(self.model)}:{self.method}:{json.dumps(parts)}"
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
-        """Return how many tokens each example is billed as, for one epoch."""
+        """Return the number of billed tokens of each example, for one epoch."""
         return list(map(self._count, examples))
 
     def check(self, example: Mapping[str, Json]) -> None:
-        """Check what the service would refuse much later; other servers have rules of their own."""
+        """Refuse an example that the service would refuse much later."""
         if self._is_strict:
             check_example(self.method, example, PUBLISHED[self.kind])
         require_paths(example, self.reads)
@@ -73,8 +73,8 @@ class OpenAIInspector:
     def show(self, example: Mapping[str, Json]) -> list[Piece]:
         """Return an example token by token.
 
-        The texts are the model's own tokens; what stands between them is a likeness, because the
-        service does not publish how it writes down roles, tools and ends of turn.
+        The texts are the model's own tokens. The marks between them are ChatML, because the service
+        does not publish how it writes roles, tools and ends of turn.
         """
         pieces: list[Piece] = open_tokens().show(self.model, example)
         return pieces
@@ -133,10 +133,10 @@ def open_inspector(
 
 
 def open_tokens() -> ModuleType:
-    """Return the module that counts.
+    """Return the module `tokens`.
 
     Raises:
-        BackendError: Its package is not installed.
+        BackendError: A package is not installed.
     """
     try:
         return importlib.import_module("backends.openai.examples.tokens")

@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.contract.errors import BackendError
-from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, next_cursor, objects
-from backends.openai.api.retry_policy import LONGEST_POLL_S, RetryPolicy
-from backends.openai.api.waiting import Waiting
+from backends.openai.api.protocol import (
+    Body,
+    OutcomeUnknown,
+    Rejected,
+    clean,
+    number,
+    read_pages,
+    text_of,
+)
+from backends.openai.api.retry_policy import LONGEST_POLL_S
 from backends.openai.jobs.job_matching import LocalFile
+from backends.openai.jobs.submit_context import SubmitContext
 from backends.openai.limits import UPLOAD_BYTES
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
 
-_CHUNK: Final = 1 << 20
 _PAGE: Final = 1000
 PART_BYTES: Final = UPLOAD_BYTES
 """Largest file for a single request, in bytes; a larger file is uploaded in parts."""
@@ -44,7 +51,7 @@ class RemoteFile:
 
 
 def read_local(path: Path, most_bytes: int | None) -> LocalFile:
-    """Compute a file's name from its bytes, without holding them in memory.
+    """Return a file with a name made from its bytes, without holding them in memory.
 
     Args:
         path: The file.
@@ -53,74 +60,55 @@ def read_local(path: Path, most_bytes: int | None) -> LocalFile:
     Raises:
         BackendError: The file is larger than `most_bytes`.
     """
-    digest = hashlib.sha256()
-    size = 0
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
     if most_bytes is not None and size > most_bytes:
         raise BackendError(
             f"{path.name} has {size / 1e6:,.0f} MB; the server takes at most "
             f"{most_bytes / 1e6:,.0f} MB",
-            "train on fewer or shorter examples",
+            "Train on fewer or shorter examples.",
         )
-    return LocalFile(path=path, name=f"ftctl-{digest.hexdigest()}.jsonl", size=size)
+    return LocalFile(path=path, name=f"ftctl-{digest}.jsonl", size=size)
 
 
-def find_files(client: "Client", wanted: LocalFile) -> Iterator[RemoteFile]:
+def find_files(client: "Client", local: LocalFile) -> Iterator[RemoteFile]:
     """Yield the server's copies of a file: same name, size and purpose, and usable."""
-    after: str | None = None
-    seen: set[str] = set()
-    while True:
-        page = client.list_files(limit=_PAGE, after=after)
-        for file in objects(page):
-            if _is_copy(file, wanted):
-                yield _remote(file, uploaded=False)
-        after = next_cursor(page, seen, _PAGE)
-        if after is None:
-            return
+    for file in read_pages(lambda after: client.list_files(limit=_PAGE, after=after), _PAGE):
+        if _is_copy(file, local):
+            yield _remote(file, uploaded=False)
 
 
-def ensure_file(
-    client: "Client", wanted: LocalFile, policy: RetryPolicy, waiting: Waiting, server: str
-) -> RemoteFile:
+def ensure_file(context: SubmitContext, local: LocalFile) -> RemoteFile:
     """Return the server's copy of a file, ready to train on; upload the file if there is no copy.
 
     A surplus copy costs nothing. So after an upload without an answer, search for the copy, and
     upload again if it is missing.
-
-    Args:
-        client: The server.
-        wanted: The file.
-        policy: Limits of waiting times.
-        waiting: Announces long waits.
-        server: The server's name in messages.
 
     Raises:
         BackendError: The server cannot read the file.
         Rejected: The server does not accept the file.
         OutcomeUnknown: The server gives no usable answer.
     """
+    client = context.client
 
     def find_or_upload() -> RemoteFile:
-        copy = next(find_files(client, wanted), None)
-        return copy or _remote(_upload(client, wanted), uploaded=True)
+        copy = next(find_files(client, local), None)
+        return copy or _remote(_upload(client, local), uploaded=True)
 
-    reason = f"{server} to take the file {wanted.path.name}"
-    file = client.repeat(find_or_upload, policy.of_uploads, lambda error: f"{reason}: {error}")
-    return _processed(client, file, policy, waiting, server)
+    reason = f"{context.server} to take the file {local.path.name}"
+    limits = context.policy.of_uploads
+    file = client.repeat(find_or_upload, limits, lambda error: f"{reason}: {error}")
+    return _processed(context, file)
 
 
 def is_unread_file(error: Rejected) -> bool:
     """Return True if a server refused a job because it has not read the job's files yet."""
     said = f"{error.code} {error.message}".lower()
-    return error.status in _INVALID and "file" in said and any(one in said for one in _UNREAD)
+    return error.status in _INVALID and "file" in said and any(mark in said for mark in _UNREAD)
 
 
-def _processed(
-    client: "Client", file: RemoteFile, policy: RetryPolicy, waiting: Waiting, server: str
-) -> RemoteFile:
+def _processed(context: SubmitContext, file: RemoteFile) -> RemoteFile:
     """Wait until the server has read a file.
 
     At some servers a file stays `uploaded`, and jobs start all the same. So after
@@ -130,6 +118,7 @@ def _processed(
     Raises:
         BackendError: The server cannot read the file, or does not finish in time.
     """
+    policy, server = context.policy, context.server
     started_s = time.monotonic()
     pause_s = policy.pause_s
     status, details = file.status, ""
@@ -141,13 +130,13 @@ def _processed(
                 return file
             raise BackendError(
                 f"{server} is still reading the file {file.id} ({status}) after {most_s:g} s",
-                "run the same command again later: the file is not uploaded again",
+                "Run the same command again later: the file is not uploaded again.",
             )
         reason = f"{server} to read the file {file.id}"
-        waiting.sleep(min(pause_s, most_s - waited_s), reason, most_s=most_s)
+        context.waiting.sleep(min(pause_s, most_s - waited_s), reason, most_s=most_s)
         pause_s = min(2 * pause_s, LONGEST_POLL_S)
         try:
-            seen = client.retrieve_file(file.id)
+            seen = context.client.retrieve_file(file.id)
         except OutcomeUnknown:
             continue
         status = _status(seen)
@@ -155,18 +144,18 @@ def _processed(
     if status in _BROKEN:
         raise BackendError(
             f"{server} cannot read the file {file.id}: {details or 'it does not say why'}",
-            "delete it there, then run the same command again",
+            "Delete it there, then run the same command again.",
         )
     return file
 
 
-def _upload(client: "Client", wanted: LocalFile) -> Body:
+def _upload(client: "Client", local: LocalFile) -> Body:
     file: Body | None = None
-    if wanted.size > PART_BYTES:
+    if local.size > PART_BYTES:
         with tempfile.TemporaryDirectory() as folder:
             # The SDK sends the path's own name along, so the file gets one that is its digest.
-            link = Path(folder) / wanted.name
-            link.symlink_to(wanted.path.absolute())
+            link = Path(folder) / local.name
+            link.symlink_to(local.path.absolute())
             try:
                 file = client.upload_in_parts(link)
             except Rejected as error:
@@ -174,16 +163,16 @@ def _upload(client: "Client", wanted: LocalFile) -> Body:
                 if error.status not in _NO_SUCH_ADDRESS:
                     raise
     if file is None:
-        file = client.upload_file(wanted.path, wanted.name)
-    if not isinstance(file.get("id"), str) or not file["id"]:
+        file = client.upload_file(local.path, local.name)
+    if not text_of(file.get("id")):
         raise OutcomeUnknown("the answer to the upload names no file")
     return file
 
 
-def _is_copy(file: Body, wanted: LocalFile) -> bool:
+def _is_copy(file: Body, local: LocalFile) -> bool:
     return (
-        file.get("filename") == wanted.name
-        and file.get("bytes") == wanted.size
+        file.get("filename") == local.name
+        and file.get("bytes") == local.size
         and str(file.get("purpose")) in {"None", "fine-tune"}
         and _status(file) not in _BROKEN
         and bool(file.get("id"))
@@ -191,10 +180,9 @@ def _is_copy(file: Body, wanted: LocalFile) -> bool:
 
 
 def _remote(file: Body, *, uploaded: bool) -> RemoteFile:
-    created = file.get("created_at")
     return RemoteFile(
         id=str(file["id"]),
-        created_s=float(created) if isinstance(created, int | float) else 0.0,
+        created_s=number(file.get("created_at")) or 0.0,
         uploaded=uploaded,
         status=_status(file),
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backends.openai.api.protocol import Body, Rejected, next_cursor, objects
+from backends.openai.api.protocol import Body, Rejected, read_pages
 from backends.openai.jobs.job_matching import (
     FINGERPRINT,
     NAME,
@@ -20,23 +20,18 @@ if TYPE_CHECKING:
 
 PAGE: Final = 100
 FEW: Final = 4
-"""Up to this many, jobs are asked for one by one."""
+"""Maximum number of jobs to request one by one; more jobs are read from the list."""
 _ATTEMPTS: Final = range(1, 10)
-"""Attempts whose tags are tried where a job has no metadata."""
+"""Attempts whose tags are compared with jobs without metadata."""
 
 
 def read_jobs(client: "Client", metadata: Mapping[str, str] | None = None) -> Iterator[Body]:
     """Yield jobs, newest first at most servers; the filter may be ignored by the server."""
-    after: str | None = None
-    seen: set[str] = set()
-    while True:
-        page = client.list_jobs(limit=PAGE, after=after, metadata=metadata or {})
-        for job in objects(page):
-            if job.get("id"):
-                yield job
-        after = next_cursor(page, seen, PAGE)
-        if after is None:
-            return
+
+    def fetch(after: str | None) -> Body:
+        return client.list_jobs(limit=PAGE, after=after, metadata=metadata or {})
+
+    return (job for job in read_pages(fetch, PAGE) if job.get("id"))
 
 
 @dataclass(slots=True)
@@ -86,14 +81,11 @@ class JobList:
 
 
 def read_filtered(client: "Client", key: str, value: str) -> tuple[list[Body], bool]:
-    """Return the jobs that the server lists for a pair of metadata, and whether it filtered.
-
-    A server that ignores the filter answers with all its jobs.
-    """
+    """Return the jobs that the server lists for a pair of metadata, and True if it filtered."""
     try:
         jobs = list(read_jobs(client, {key: value}))
     except Rejected as error:
-        # A server that does not know the filter may say so.
+        # Some servers refuse a filter that they do not know; others ignore it.
         if error.status not in {400, 422}:
             raise
         return list(read_jobs(client)), False
@@ -110,65 +102,49 @@ def find_by_fingerprint(
         client: The server.
         listed: All jobs of the server.
         fingerprints: The fingerprints to find.
-        trusted: True if an empty filtered list proves that there is no job with the fingerprint.
+        trusted: True if an empty filtered list proves that there is no such job.
 
     Returns:
         Attempt and job, by fingerprint and then by job ID.
     """
     wanted = set(fingerprints)
+    tags = {key_tag(value, attempt): (value, attempt) for value in wanted for attempt in _ATTEMPTS}
     found: dict[str, dict[str, tuple[int, Body]]] = {}
-    if not wanted:
-        return found
-    if trusted and len(wanted) <= FEW:
-        for fingerprint in sorted(wanted):
-            jobs, filtered = read_filtered(client, FINGERPRINT, fingerprint)
-            _sort_in(jobs, wanted, found)
-            if not filtered:
-                break
-        return found
-    _sort_in(listed, wanted, found)
+    for job in _candidates(client, listed, FINGERPRINT, wanted, trusted=trusted):
+        key = key_of(job)
+        if key is None and not job.get("metadata"):
+            key = tags.get(tag_of(job) or "")
+        if key is not None and key[0] in wanted:
+            found.setdefault(key[0], {})[str(job["id"])] = (key[1], job)
     return found
 
 
 def find_jobs_by_name(
     client: "Client", listed: Iterable[Body], names: Iterable[str], *, trusted: bool
 ) -> dict[str, dict[str, Body]]:
-    """Find the jobs that carry our fingerprint and one of the names.
-
-    Args:
-        client: The server.
-        listed: All jobs of the server.
-        names: The names to find.
-        trusted: True if an empty filtered list proves that there is no job with the name.
+    """Find the jobs that carry our fingerprint and a name; see `find_by_fingerprint`.
 
     Returns:
         Jobs, by name and then by job ID.
     """
     wanted = set(names)
-    jobs: list[Body] = []
-    if trusted and len(wanted) <= FEW:
-        for name in sorted(wanted):
-            some, filtered = read_filtered(client, NAME, name)
-            jobs += some
-            if not filtered:
-                break
-    elif wanted:
-        jobs = list(listed)
     found: dict[str, dict[str, Body]] = {}
-    for job in jobs:
+    for job in _candidates(client, listed, NAME, wanted, trusted=trusted):
         name = str(metadata_of(job).get(NAME))
         if name in wanted and key_of(job) is not None:
             found.setdefault(name, {})[str(job["id"])] = job
     return found
 
 
-def _sort_in(
-    jobs: Iterable[Body], wanted: set[str], found: dict[str, dict[str, tuple[int, Body]]]
-) -> None:
-    tags = {key_tag(one, attempt): (one, attempt) for one in wanted for attempt in _ATTEMPTS}
-    for job in jobs:
-        key = key_of(job)
-        if key is None and not job.get("metadata"):
-            key = tags.get(tag_of(job) or "")
-        if key is not None and key[0] in wanted:
-            found.setdefault(key[0], {})[str(job["id"])] = (key[1], job)
+def _candidates(
+    client: "Client", listed: Iterable[Body], key: str, values: set[str], *, trusted: bool
+) -> Iterator[Body]:
+    """Yield the jobs among which some values of metadata are to be found."""
+    if values and not (trusted and len(values) <= FEW):
+        yield from listed
+        return
+    for value in sorted(values):
+        jobs, filtered = read_filtered(client, key, value)
+        yield from jobs
+        if not filtered:
+            return

@@ -2,13 +2,10 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from backends.contract.errors import BackendError, SubmissionUnknown
 from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected
-from backends.openai.api.retry_policy import LONGEST_POLL_S, RetryPolicy
-from backends.openai.api.waiting import Waiting
+from backends.openai.api.retry_policy import LONGEST_POLL_S
 from backends.openai.jobs.files import find_files
 from backends.openai.jobs.job_listing import read_filtered, read_jobs
 from backends.openai.jobs.job_matching import (
@@ -19,26 +16,7 @@ from backends.openai.jobs.job_matching import (
     metadata_of,
     mismatch,
 )
-from backends.openai.jobs.submission_log import SubmissionLog
-
-if TYPE_CHECKING:
-    from backends.openai.api.client import Client
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitContext:
-    """The server where jobs are created, and how to treat it."""
-
-    client: "Client"
-    server: str
-    """The endpoint's name in messages."""
-    kind: str
-    """The endpoint's kind."""
-    trusted: bool
-    """True if an empty answer to a filtered list proves that there is no such job."""
-    log: SubmissionLog
-    policy: RetryPolicy
-    waiting: Waiting
+from backends.openai.jobs.submit_context import SubmitContext
 
 
 class JobLookup:
@@ -71,7 +49,7 @@ class JobLookup:
         return claimed or self._likely_matches(jobs)
 
     def find_until(self, until_s: float) -> list[Body]:
-        """Look until there is a job of the key; return no job if there is none at that time."""
+        """Look until the key has a job, or until a time; return the jobs of the last look."""
         return next((found for found in self.poll(until_s) if found), [])
 
     def poll(self, until_s: float) -> Iterator[list[Body]]:
@@ -119,7 +97,7 @@ class JobLookup:
             server, name = self._context.server, self._expected.request.name
             raise BackendError(
                 f"job {job['id']} at {server} carries this fingerprint, but {reason}",
-                "This spec did not make it: cancel it there, or raise the attempt with "
+                "Cancel it there, for this spec did not make it, or raise the attempt with "
                 f"`ftctl retry {name}`.",
             )
 

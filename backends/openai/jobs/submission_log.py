@@ -1,8 +1,8 @@
-"""What this machine remembers of submissions. All of it may be lost; the server knows the rest.
+"""Log of submissions on this machine. It may be lost; the server has what matters.
 
-An intent says that a create call may have been sent; it goes when the job is known. A note says
-which key and which source lines a job has, for servers that keep no metadata and for errors that
-name an example.
+An intent records that a create call may have been sent; it is removed when the job is known. A note
+records key and source lines of a job, for servers without metadata and for errors that name an
+example.
 """
 
 import json
@@ -12,86 +12,84 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from backends.atomic_files import sync_folder, write_atomic
 from backends.openai.jobs.job_matching import ExpectedJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """What is remembered of one job."""
+    """Key and source lines of one job."""
 
     fingerprint: str
     attempt: int
     origins: Path
-    """The file with one `file:line` for each example; may be gone."""
+    """The file with one `file:line` for each example; it may be deleted."""
 
 
 class SubmissionLog:
-    """The folder of one backend's memory."""
+    """The log of one backend, in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def read_intent(self, wanted: ExpectedJob) -> float | None:
-        """Return when a create call for this key may have been sent; None when surely none was."""
-        raw = _read(self._intent(wanted))
+    def read_intent(self, expected: ExpectedJob) -> float | None:
+        """Return the time at which a create call may have been sent; None if it was never sent."""
+        raw = _read(self._intent(expected))
         sent = raw.get("sending_s")
         return float(sent) if isinstance(sent, int | float) else None
 
-    def write_intent(self, wanted: ExpectedJob, *, now_s: float, sending: bool) -> None:
-        """Write, and wait until it is on the disk, that this key is being submitted.
+    def write_intent(self, expected: ExpectedJob, *, now_s: float, sending: bool) -> None:
+        """Write to the disk that a job is about to be created.
 
         Args:
-            wanted: What is being submitted.
+            expected: The job.
             now_s: Seconds since the epoch.
-            sending: Whether the create call is next.
+            sending: True if the create call is next.
         """
-        request = wanted.request
+        request = expected.request
         intent = {
             "fingerprint": request.fingerprint,
             "attempt": request.attempt,
             "name": request.name,
-            "model": wanted.model,
-            "training_file": wanted.train.name,
-            "seed": wanted.seed,
-            "suffix": wanted.suffix,
+            "model": expected.model,
+            "training_file": expected.train.name,
+            "seed": expected.seed,
+            "suffix": expected.suffix,
             "prepared_s": now_s,
             "sending_s": now_s if sending else None,
         }
-        write_atomic(self._intent(wanted), _encode(intent))
+        write_atomic(self._intent(expected), _encode(intent))
 
-    def remove_intent(self, wanted: ExpectedJob) -> None:
-        """Forget an intent: the job is known, or surely was not created."""
-        path = self._intent(wanted)
+    def remove_intent(self, expected: ExpectedJob) -> None:
+        """Remove an intent, because the job is known or was not created."""
+        path = self._intent(expected)
         if path.exists():
             path.unlink(missing_ok=True)
             sync_folder(path.parent)
 
-    def write_note(self, job_id: str, wanted: ExpectedJob) -> None:
-        """Remember a job."""
+    def write_note(self, job_id: str, expected: ExpectedJob) -> None:
+        """Record key and source lines of a job."""
+        request = expected.request
         note = {
-            "fingerprint": wanted.request.fingerprint,
-            "attempt": wanted.request.attempt,
-            "origins": str(wanted.request.train_origins.absolute()),
+            "fingerprint": request.fingerprint,
+            "attempt": request.attempt,
+            "origins": str(request.train_origins.absolute()),
         }
         path = self._note(job_id)
         if _read(path) != note:
             write_atomic(path, _encode(note))
 
     def read_note(self, job_id: str) -> Note | None:
-        """Return what is remembered of a job; None when nothing is."""
-        raw = _read(self._note(job_id))
+        """Return the note of a job; None without a note."""
         try:
-            return Note(
-                fingerprint=str(raw["fingerprint"]),
-                attempt=int(raw["attempt"]),
-                origins=Path(raw["origins"]),
-            )
-        except (KeyError, TypeError, ValueError):
+            return TypeAdapter(Note).validate_python(_read(self._note(job_id)))
+        except ValidationError:
             return None
 
     def origins(self, job_id: str) -> Sequence[str]:
-        """Return `file:line` of each example that a job is trained on; empty when not known."""
+        """Return `file:line` of each training example of a job; empty if it is not known."""
         note = self.read_note(job_id)
         if note is None:
             return ()
@@ -100,8 +98,8 @@ class SubmissionLog:
         except (OSError, UnicodeDecodeError):
             return ()
 
-    def _intent(self, wanted: ExpectedJob) -> Path:
-        request = wanted.request
+    def _intent(self, expected: ExpectedJob) -> Path:
+        request = expected.request
         name = f"{_plain(request.fingerprint)}-{request.attempt}.json"
         return self._folder / "intents" / name
 
@@ -110,7 +108,7 @@ class SubmissionLog:
 
 
 def _plain(text: str) -> str:
-    """Make a server's or a hash's text fit for a file name."""
+    """Return a text with characters that fit a file name."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", text)[:160]
 
 
@@ -119,7 +117,7 @@ def _encode(value: dict[str, Any]) -> bytes:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a file of ours; a missing or torn one says nothing."""
+    """Return the JSON object in a file; empty if the file is missing or torn."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -19,12 +19,13 @@ from backends.openai.api.error_messages import (
     no_answer_error,
     to_backend_error,
 )
-from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, number, text_of
 from backends.openai.jobs.conversions import state_of, to_job
 from backends.openai.jobs.create_call import create_body, expected_job, without_refused_metadata
 from backends.openai.jobs.files import RemoteFile, ensure_file, is_unread_file
-from backends.openai.jobs.job_lookup import JobLookup, SubmitContext
+from backends.openai.jobs.job_lookup import JobLookup
 from backends.openai.jobs.job_matching import ExpectedJob, LocalFile
+from backends.openai.jobs.submit_context import SubmitContext
 
 _log: Final = logging.getLogger("ftctl.openai")
 
@@ -104,8 +105,7 @@ class _Submission:
             raise no_answer_error(error, context.server) from error
 
     def _ensure(self, local: LocalFile) -> RemoteFile:
-        context = self._context
-        file = ensure_file(context.client, local, context.policy, context.waiting, context.server)
+        file = ensure_file(self._context, local)
         if file.uploaded:
             self._uploaded.append(file)
         return file
@@ -142,7 +142,9 @@ class _Submission:
         except OutcomeUnknown as error:
             return self._after_no_answer(error)
         if self._body.get("integrations") and not job.get("integrations"):
-            _log.warning("%s made the job without `tracking`: it knows none", context.server)
+            _log.warning(
+                "%s made the job without `tracking`, which it does not know", context.server
+            )
         return self._look_for(job)
 
     def _create_job(self) -> Body:
@@ -161,7 +163,7 @@ class _Submission:
                 raise
             self._body = lighter
             return self._create_job()
-        if not isinstance(job.get("id"), str) or not job["id"]:
+        if not text_of(job.get("id")):
             raise OutcomeUnknown("the answer names no job")
         return job
 
@@ -233,5 +235,4 @@ def _is_living(job: Body) -> bool:
 
 
 def _age(job: Body) -> tuple[float, str]:
-    created = job.get("created_at")
-    return (float(created) if isinstance(created, int | float) else 0.0, str(job["id"]))
+    return number(job.get("created_at")) or 0.0, str(job["id"])

@@ -3,9 +3,10 @@
 import click
 
 from controller.cli.data import build, diff, explain, preview, stats
+from controller.cli.group import Group
 
 
-@click.group("data")
+@click.group("data", cls=Group)
 def command() -> None:
     """Build a fine-tune's dataset, and show what the model reads."""
 

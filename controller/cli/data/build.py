@@ -57,7 +57,7 @@ def _tokens(opened: Opened) -> tuple[Mapping[SplitName, int] | None, str]:
                 else part.tokens
             )
         except BackendError as error:
-            return None, f"{error.message} ({error.remedy})" if error.remedy else error.message
+            return None, error.one_line
     return counts, ""
 
 

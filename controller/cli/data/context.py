@@ -1,15 +1,12 @@
 """What every data command begins with: one fine-tune's dataset, built or found built."""
 
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from backends.contract.backend import Backend
-from backends.contract.errors import BackendError
 from controller.cli.common import check_names, project_of
 from controller.data.dataset import Dataset
 from controller.data.reports.provenance import Origin, parse_origin
@@ -73,18 +70,8 @@ def build_opened(project: Project, loaded: LoadedSpec) -> Opened:
         raise InvalidInput(wrong)
     entry = read_lockfile(project.root, project.state).finetunes.get(loaded.name, Entry())
     backend = opened(loaded.spec.place)
-    with mendable():
-        built = build_newest(loaded, entry, backend, readings)
+    built = build_newest(loaded, entry, backend, readings)
     return Opened(project=project, loaded=loaded, entry=entry, backend=backend, built=built)
-
-
-@contextmanager
-def mendable() -> Iterator[None]:
-    """Let what a backend says be said like every other mistake that a person can mend."""
-    try:
-        yield
-    except BackendError as error:
-        raise FtctlError(error.message, error.remedy) from error
 
 
 def origin_of(opened: Opened, text: str) -> Origin:
@@ -108,7 +95,7 @@ def origin_of(opened: Opened, text: str) -> Origin:
         what = "is no source" if not close else "fits more than one source"
         raise FtctlError(
             f"{origin.file!r} {what} of {opened.loaded.name}",
-            f"There are: {join_names(close or paths)}",
+            f"Use one of: {join_names(close or paths)}.",
         )
     return origin._replace(file=close[0])
 

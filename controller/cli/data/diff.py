@@ -14,7 +14,7 @@ from controller.data.reports.diff import DatasetSplits, earlier_datasets, show_d
 from controller.data.resolve_sources import DataPaths
 from controller.errors import FtctlError, InvalidInput
 from controller.lockfile.model import Build, Entry
-from controller.plan.fingerprint import short
+from controller.plan.fingerprint import short_id
 from controller.render.data import difference_json, difference_text
 from controller.resolve.git_checkout import at_revision
 
@@ -56,7 +56,7 @@ def _recorded(opened: Opened) -> tuple[DatasetSplits, str]:
         raise FtctlError(f"no build of {name} is recorded", remedy)
     digests = build.data.train.digest, build.data.held_out.digest
     old = earlier_datasets(opened.cache).get(digests)
-    called = f"build {short(build.fingerprint)}"
+    called = f"build {short_id(build.fingerprint)}"
     if old is None:
         commit = (build.spec_commit or "HEAD~1").removesuffix("-dirty")
         raise FtctlError(

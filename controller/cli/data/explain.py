@@ -32,7 +32,7 @@ def command(ctx: click.Context, name: str, *, place: str) -> None:
     )
     fate = explain(opened.dataset, given, origin)
     if fate is None:
-        remedy = "A line that is blank, or beyond the file's end, holds no row."
+        remedy = "Name a line that holds a row: this one is blank, or beyond the file's end."
         raise FtctlError(f"no row begins at {origin}", remedy)
     if wants_json(ctx):
         print_json(fate_json(fate))

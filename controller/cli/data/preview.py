@@ -8,7 +8,7 @@ from functools import partial
 import click
 
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.context import Opened, mendable, open_data, origin_of, typed
+from controller.cli.data.context import Opened, open_data, origin_of, typed
 from controller.data.pipeline.write_splits import NAMES
 from controller.data.report import SplitName
 from controller.data.reports.provenance import ExamplePosition, find_places, read_examples
@@ -53,8 +53,7 @@ def command(
     else:
         most = min(count, getattr(opened.dataset, part).examples)
         places = [ExamplePosition(part=part, number=number) for number in range(1, most + 1)]
-    with mendable():
-        seen = list(_look(opened, places))
+    seen = list(_look(opened, places))
     if wants_json(ctx):
         print_json([preview_json(one) for one in seen])
         return

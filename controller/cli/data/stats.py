@@ -39,7 +39,7 @@ def _summary(opened: Opened, name: str) -> StatsSummary:
             part: token_lengths(half, inspector, opened.cache) for part, half in halves.items()
         }
     except BackendError as error:
-        note = f"{error.message} ({error.remedy})" if error.remedy else error.message
+        note = error.one_line
     limit = min(_limits(opened), key=lambda one: one.tokens, default=None)
     over: dict[SplitName, int] | None = None
     if lengths is not None and limit is not None:

@@ -9,7 +9,7 @@ from controller.data.examples.example import OPTIONS, Message
 from controller.data.examples.tool_calls import as_json_text
 from controller.data.examples.unused_keys import Reading
 from controller.data.recipes import FIRST
-from controller.data.suggestions import did_you_mean, join_names
+from controller.data.suggestions import choice
 
 BESIDE = frozenset({"tools", "functions", "system", "system_prompt", *OPTIONS})
 """Keys next to a conversation that every conversation shape reads."""
@@ -31,7 +31,7 @@ def require_keys(row: Mapping[str, Json], *keys: str) -> None:
         if key not in row:
             raise DataError(
                 f"there is no {key!r}",
-                f"{did_you_mean(key, row)}There are: {join_names(row)}",
+                choice(key, row),
                 field="shape",
             )
 
@@ -190,7 +190,7 @@ def parsed_text(text: str, what: str) -> Json:
     try:
         value: Json = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{what} is not valid JSON: {error}", "Mend the text.") from None
+        raise DataError(f"{what} is not valid JSON: {error}", "Fix the text.") from None
     return value
 
 

@@ -34,7 +34,7 @@ from controller.data.examples.tool_calls import as_json_text, in_openai_form
 from controller.data.examples.unused_keys import Reading, keys_beside, named, names_beside
 from controller.data.lookup import find_value, join_values
 from controller.data.recipes import FIRST, NEWEST
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, join_names, quote
 from controller.spec.data import Columns, Shape, joined_columns
 
 Row: TypeAlias = Mapping[str, Json]
@@ -70,7 +70,7 @@ def row_converter(
     if shape is not None and shape not in formats:
         raise DataError(
             f"`{shape}` is not for `method: {method}`",
-            f"Write one of: {', '.join(formats)}",
+            f"Use one of: {', '.join(formats)}",
             field="shape",
         )
     recognises = shape is None and METHODS[method].recognises_rows
@@ -117,7 +117,7 @@ def _by_columns(columns: Columns, method: str, reading: Reading) -> Convert:
     if (fitting := METHODS[method].columns) != tuple(part for part, _ in answers):
         raise DataError(
             f"{' and '.join(part for part, _ in answers)} are not the columns of {method}",
-            f"Name: {', '.join(['user', *fitting])}" if fitting else "Remove `columns`.",
+            f"Name these: {', '.join(['user', *fitting])}." if fitting else "Remove `columns`.",
             field="columns",
         )
     if METHODS[method].is_of_texts:
@@ -155,7 +155,7 @@ def _cell(row: Row, name: str, part: str) -> str:
             return "" if value is None else _spelt(value, name)
         raise DataError(
             f"there is no column {quote(name)}",
-            f"{did_you_mean(name, row)}The columns are: {join_names(row)}",
+            choice(name, row),
             field=f"columns.{part}",
         )
     return _spelt(value, name)

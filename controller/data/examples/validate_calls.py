@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from backends.contract.inspector import Json
+from backends.did_you_mean import nearest
 from controller.data.errors import DataError
 from controller.data.examples.example import ROLE_AND_CONTENT, Example, Message
-from controller.data.suggestions import did_you_mean, quote
+from controller.data.suggestions import quote
 
 Definitions: TypeAlias = Mapping[str, Json]
 """Parameters of each function, by its name."""
@@ -71,8 +72,9 @@ def remarks_on_calls(example: Example) -> Remarks:
             continue
         for name, arguments in _written(message.get("tool_calls")):
             if name not in defined:
-                meant = did_you_mean(name, defined).lower().rstrip()
-                undefined.append(f"{quote(name)}{f' ({meant})' if meant else ''}")
+                near = nearest(name, defined)
+                meant = f" (did you mean {quote(near)}?)" if near is not None else ""
+                undefined.append(f"{quote(name)}{meant}")
                 continue
             if required := _required(defined[name]):
                 given = _parsed(arguments)

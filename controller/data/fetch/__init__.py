@@ -4,7 +4,7 @@ In: a `Source` with `sql`, `hub` or `url`, or the folder of a saved Hugging Face
 `Fetched` file in the state folder, named by its content, which is read from then on like any other
 file. Nothing outside the folder of the snapshots is written, and nothing in the source ever is.
 
-Each kind is one module, loaded when it is needed, since each stands on the packages of an extra:
+Each place is one module, loaded when it is needed, since each stands on the packages of an extra:
 `sql` on SQLAlchemy, `hub` on datasets, `url` on httpx and fsspec, `saved` on pyarrow.
 """
 
@@ -54,12 +54,12 @@ def fetch(
     return fetched
 
 
-def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> Fetched:
+def fetch_saved(path: Path, display_path: str, split: str | None, snapshots: Path) -> Fetched:
     """Return the snapshot of a dataset that was saved with `save_to_disk`.
 
     Args:
         path: The folder, resolved.
-        shown: How to show it.
+        display_path: How to show it.
         split: Which split to take when it holds several; `train` when None.
         snapshots: Folder of all snapshots; created when absent.
 
@@ -68,7 +68,7 @@ def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> F
         DataError: It is no saved dataset, has no such split, or holds what is no JSON value.
         OSError: A file cannot be read, or the snapshot cannot be written.
     """
-    fetched: Fetched = _reader("saved").fetch_saved(path, shown, split, snapshots)
+    fetched: Fetched = _reader("saved").fetch_saved(path, display_path, split, snapshots)
     return fetched
 
 

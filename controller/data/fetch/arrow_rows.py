@@ -61,7 +61,7 @@ class TableWriter:
                 ) from None
             self._lines.add([row.values() for row in rows])
 
-    def finish(self, shown: str) -> Path:
+    def finish(self, display_path: str) -> Path:
         """Publish the snapshot.
 
         Raises:
@@ -69,5 +69,5 @@ class TableWriter:
         """
         if not self.count:
             remedy = "Name another split or dataset."
-            raise DataError(f"{shown} has no rows", remedy, field=self._field)
+            raise DataError(f"{display_path} has no rows", remedy, field=self._field)
         return self._snapshot.publish(".jsonl")

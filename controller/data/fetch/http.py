@@ -74,7 +74,7 @@ def _condition(memo: Memo | None) -> dict[str, str]:
 
 def _check(answer: httpx2.Response, place: ObjectUrl) -> None:
     status = answer.status_code
-    said = f"{place.shown}: the server says {status} {answer.reason_phrase}".rstrip()
+    said = f"{place.display_path}: the server says {status} {answer.reason_phrase}".rstrip()
     if status in _LOGIN:
         raise SourceUnavailable(
             said, "Use a link that needs no login, or a store with credentials: s3://…"
@@ -84,9 +84,9 @@ def _check(answer: httpx2.Response, place: ObjectUrl) -> None:
     if status != HTTPStatus.OK:
         raise DataError(said, "Check the address.", field="url")
     is_page = answer.headers.get("content-type", "").startswith("text/html")
-    if is_page and place.kind not in _PAGES:
+    if is_page and place.format not in _PAGES:
         raise DataError(
-            f"{place.shown}: the server sends a web page, not {place.kind}",
+            f"{place.display_path}: the server sends a web page, not {place.format}",
             "Use the link of the file itself; a page stands where a login is needed, too.",
             field="url",
         )
@@ -98,16 +98,18 @@ def _explained(place: ObjectUrl) -> Iterator[None]:
         yield
     except httpx2.TooManyRedirects:
         raise DataError(
-            f"{place.shown}: more than {_REDIRECTS} redirects", "Check the address.", field="url"
+            f"{place.display_path}: more than {_REDIRECTS} redirects",
+            "Check the address.",
+            field="url",
         ) from None
     except httpx2.InvalidURL as error:
         raise DataError(
             f"`url` is no address: {place.redact(error)}",
-            "https://example.com/a.jsonl",
+            "Write it like this: https://example.com/a.jsonl",
             field="url",
         ) from None
     except httpx2.HTTPError as error:
         raise SourceUnavailable(
-            f"{place.shown} cannot be read: {place.redact(error)}",
+            f"{place.display_path} cannot be read: {place.redact(error)}",
             "Check the network, and run the command again.",
         ) from None

@@ -34,7 +34,7 @@ from controller.data.fetch.snapshot import (
     new_snapshot,
     save_memo,
 )
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, quote
 from controller.spec.data import Source
 
 _NAME = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?", re.ASCII)
@@ -58,19 +58,23 @@ def fetch(asked: FetchRequest) -> Fetched:
     source = asked.source
     name = str(source.hub)
     if not _NAME.fullmatch(name) or ".." in name:
-        raise DataError(f"{quote(name)} is no dataset's name", "hub: owner/name", field="hub")
-    shown = _shown(source)
+        raise DataError(
+            f"{quote(name)} is no dataset's name",
+            "Write it like this: hub: owner/name",
+            field="hub",
+        )
+    display_path = _shown(source)
     token = asked.environment.get("HF_TOKEN") or None
     commit = source.revision or ""
     if not _COMMIT.fullmatch(commit):
-        commit = _commit(name, source.revision, shown, token)
+        commit = _commit(name, source.revision, display_path, token)
     key: Json = ["hub", name, source.config, source.split, commit]
     memo = find_memo(asked.snapshots, key)
     if memo is None:
         # Asked even for a full hash: that it exists, and that this login may see it.
-        memo = _streamed(asked, _commit(name, commit, shown, token), token)
+        memo = _streamed(asked, _commit(name, commit, display_path, token), token)
         save_memo(asked.snapshots, key, memo)
-    return Fetched(path=memo.path, shown=shown, kind="jsonl")
+    return Fetched(path=memo.path, display_path=display_path, format="jsonl")
 
 
 def _shown(source: Source) -> str:
@@ -80,7 +84,7 @@ def _shown(source: Source) -> str:
     )
 
 
-def _commit(name: str, revision: str | None, shown: str, token: str | None) -> str:
+def _commit(name: str, revision: str | None, display_path: str, token: str | None) -> str:
     api = HfApi(token=token)
     try:
         return str(api.dataset_info(name, revision=revision, timeout=_TIMEOUT_S).sha)
@@ -92,7 +96,7 @@ def _commit(name: str, revision: str | None, shown: str, token: str | None) -> s
         ) from None
     except GatedRepoError:
         raise SourceUnavailable(
-            f"{shown}: access has to be granted first",
+            f"{display_path}: access has to be granted first",
             f"Ask for it at https://huggingface.co/datasets/{name}, then: export HF_TOKEN=hf_…",
         ) from None
     except RepositoryNotFoundError as error:
@@ -103,53 +107,53 @@ def _commit(name: str, revision: str | None, shown: str, token: str | None) -> s
             f"there is no dataset {name} for who is not logged in", _LOGIN
         ) from None
     except HFValidationError as error:
-        raise DataError(_said(error), "hub: owner/name", field="hub") from None
+        raise DataError(_said(error), "Write it like this: hub: owner/name", field="hub") from None
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        raise SourceUnavailable(f"{shown} cannot be read: {_said(error)}", _AGAIN) from None
+        raise SourceUnavailable(f"{display_path} cannot be read: {_said(error)}", _AGAIN) from None
 
 
 def _streamed(asked: FetchRequest, commit: str, token: str | None) -> Memo:
     datasets.disable_progress_bars()
     disable_progress_bars()
     datasets.logging.set_verbosity_error()
-    source, shown = asked.source, _shown(asked.source)
+    source, display_path = asked.source, _shown(asked.source)
     with new_snapshot(asked.snapshots) as new:
         lines = TableWriter(new, field="hub")
-        with _explained(shown, lines):
+        with _explained(display_path, lines):
             # `hf://`: nothing on this machine has that name. No `trust_remote_code`, ever.
             builder = datasets.load_dataset_builder(
                 f"hf://datasets/{source.hub}", source.config, revision=commit, token=token
             )
-        _check_files(builder, f"hf://datasets/{source.hub}@{commit}/", shown)
-        with _explained(shown, lines):
-            rows = _split(builder, source, shown)
-        for table in _tables(rows, shown, lines):
+        _check_files(builder, f"hf://datasets/{source.hub}@{commit}/", display_path)
+        with _explained(display_path, lines):
+            rows = _split(builder, source, display_path)
+        for table in _tables(rows, display_path, lines):
             lines.add(table)
-        return Memo(path=lines.finish(shown), version=commit)
+        return Memo(path=lines.finish(display_path), version=commit)
 
 
-def _check_files(builder: datasets.DatasetBuilder, start: str, shown: str) -> None:
+def _check_files(builder: datasets.DatasetBuilder, start: str, display_path: str) -> None:
     files = builder.config.data_files or {}
     for split in files.values():
         for file in split:
             if not str(file).startswith(start):
                 raise DataError(
-                    f"{shown} names files that are not its own: {quote(str(file))}",
+                    f"{display_path} names files that are not its own: {quote(str(file))}",
                     "Copy them into the dataset.",
                     field="hub",
                 )
 
 
 def _split(
-    builder: datasets.DatasetBuilder, source: Source, shown: str
+    builder: datasets.DatasetBuilder, source: Source, display_path: str
 ) -> datasets.IterableDataset:
     splits = builder.as_streaming_dataset()
     wanted = source.split or "train"
     if wanted not in splits:
         names = [str(name) for name in splits]
         raise DataError(
-            f"{shown} has no split {quote(wanted)}",
-            f"{did_you_mean(wanted, names)}There are: {join_names(names)}",
+            f"{display_path} has no split {quote(wanted)}",
+            choice(wanted, names),
             field="split",
         )
     rows = splits[wanted]
@@ -159,11 +163,13 @@ def _split(
     return rows.with_format("arrow")
 
 
-def _tables(rows: datasets.IterableDataset, shown: str, lines: TableWriter) -> Iterator[Table]:
+def _tables(
+    rows: datasets.IterableDataset, display_path: str, lines: TableWriter
+) -> Iterator[Table]:
     batches = rows.iter(batch_size=_BATCH)
     while True:
         # Around the reading alone: a disk that is full is not the hub's fault.
-        with _explained(shown, lines):
+        with _explained(display_path, lines):
             table = next(batches, None)
         if table is None:
             return
@@ -171,19 +177,23 @@ def _tables(rows: datasets.IterableDataset, shown: str, lines: TableWriter) -> I
 
 
 @contextmanager
-def _explained(shown: str, lines: TableWriter) -> Iterator[None]:
+def _explained(display_path: str, lines: TableWriter) -> Iterator[None]:
     try:
         yield
     except DataError:
         raise
     except (httpx2.HTTPError, ConnectionError, TimeoutError) as error:
         after = f" after {lines.count:,} rows" if lines.count else ""
-        raise SourceUnavailable(f"{shown} cannot be read{after}: {_said(error)}", _AGAIN) from None
+        raise SourceUnavailable(
+            f"{display_path} cannot be read{after}: {_said(error)}", _AGAIN
+        ) from None
     except DatasetNotFoundError as error:
-        raise SourceUnavailable(f"{shown} cannot be read: {_said(error)}", _LOGIN) from None
+        raise SourceUnavailable(f"{display_path} cannot be read: {_said(error)}", _LOGIN) from None
     except Exception as error:
         # Of its own many kinds: no data files, configurations to choose from, files of no format.
-        raise DataError(f"{shown}: {_said(error)}", "Mend `config` or `split`.", "hub") from error
+        raise DataError(
+            f"{display_path}: {_said(error)}", "Fix `config` or `split`.", "hub"
+        ) from error
 
 
 def _said(error: Exception) -> str:

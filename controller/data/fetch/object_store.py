@@ -46,7 +46,7 @@ def read_store(place: ObjectUrl, snapshots: Path, memo: Memo | None) -> Memo:
             changed = str(store.ukey(path)) != version
         if changed:
             raise SourceUnavailable(
-                f"{place.shown} changed while it was read", "Run the command again."
+                f"{place.display_path} changed while it was read", "Run the command again."
             )
         return Memo(path=new.publish(place.endings), version=version)
 
@@ -68,7 +68,7 @@ def _explained(place: ObjectUrl) -> Iterator[None]:
         yield
     except (FileNotFoundError, IsADirectoryError):
         raise DataError(
-            f"there is no object {place.shown}", "Check the address.", field="url"
+            f"there is no object {place.display_path}", "Check the address.", field="url"
         ) from None
     except ImportError:
         package = STORES[place.scheme]
@@ -77,5 +77,5 @@ def _explained(place: ObjectUrl) -> Iterator[None]:
         ) from None
     except Exception as error:
         raise SourceUnavailable(
-            f"{place.shown} cannot be read: {place.redact(error)}", _CREDENTIALS
+            f"{place.display_path} cannot be read: {place.redact(error)}", _CREDENTIALS
         ) from error

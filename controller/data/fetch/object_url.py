@@ -10,7 +10,7 @@ from controller.data.errors import DataError
 from controller.data.fetch.snapshot import FetchRequest
 from controller.data.sources.locate import detect_format
 from controller.data.suggestions import join_names
-from controller.spec.data import Kind
+from controller.spec.data import FileFormat
 
 WEB = ("http", "https")
 STORES: Mapping[str, str] = {
@@ -44,9 +44,9 @@ class ObjectUrl:
     url: str
     """As written; it may hold a signature."""
     scheme: str
-    shown: str
+    display_path: str
     """Without what may be secret: nothing after the `?`."""
-    kind: Kind
+    format: FileFormat
     endings: str
     """Of the snapshot: `.csv.gz`."""
 
@@ -57,7 +57,7 @@ class ObjectUrl:
         query = urlsplit(self.url).query
         for secret in (self.url, query, unquote(query)):
             if secret:
-                redact = redact.replace(secret, self.shown if secret == self.url else "***")
+                redact = redact.replace(secret, self.display_path if secret == self.url else "***")
         return redact if len(redact) <= _LONGEST else f"{redact[:_LONGEST]}…"
 
 
@@ -71,30 +71,37 @@ def parse_object_url(asked: FetchRequest) -> ObjectUrl:
     parts = _parts(written)
     name = PurePosixPath(unquote(parts.path)).name
     try:
-        kind = detect_format(name, asked.source.format)
+        file_format = detect_format(name, asked.source.format)
     except DataError as error:
-        raise DataError(error.message, error.remedy, field="url") from None
+        error.field = "url"
+        raise
     return ObjectUrl(
         url=written,
         scheme=parts.scheme,
-        shown=f"{parts.scheme}://{parts.netloc}{parts.path}",
-        kind=kind,
-        endings=_endings(name, kind),
+        display_path=f"{parts.scheme}://{parts.netloc}{parts.path}",
+        format=file_format,
+        endings=_endings(name, file_format),
     )
 
 
 def _parts(written: str) -> SplitResult:
     if not written.isprintable() or "::" in written:
         # Not shown: a chain may hold anything.
-        raise DataError("`url` must be one address, without `::`", "s3://bucket/a.jsonl", "url")
+        raise DataError(
+            "`url` must be one address, without `::`",
+            "Write it like this: s3://bucket/a.jsonl",
+            "url",
+        )
     try:
         parts = urlsplit(written)
         login = parts.username is not None or parts.password is not None
     except ValueError:
-        raise DataError("`url` is no address", "https://example.com/a.jsonl", "url") from None
+        raise DataError(
+            "`url` is no address", "Write it like this: https://example.com/a.jsonl", "url"
+        ) from None
     if parts.scheme not in WEB and parts.scheme not in STORES:
         what = f"{parts.scheme}:" if parts.scheme else "a path"
-        remedy = "A file of the repository is named by `path`."
+        remedy = "Name a file of the repository with `path`."
         known = join_names(f"{scheme}://" for scheme in (*WEB, *STORES) if scheme != "memory")
         raise DataError(f"`url` is {what}, which is not opened; these are: {known}", remedy, "url")
     if login:
@@ -104,17 +111,19 @@ def _parts(written: str) -> SplitResult:
             field="url",
         )
     if not parts.netloc:
-        raise DataError("`url` names no server or bucket", "s3://bucket/a.jsonl", "url")
+        raise DataError(
+            "`url` names no server or bucket", "Write it like this: s3://bucket/a.jsonl", "url"
+        )
     return parts
 
 
-def _endings(name: str, kind: Kind) -> str:
+def _endings(name: str, file_format: FileFormat) -> str:
     written = _ENDINGS.search(name)
     try:
-        if written and detect_format(name) == kind:
+        if written and detect_format(name) == file_format:
             return written[0].lower()
     except DataError:
         # The format was said because the ending says none.
         pass
     packing = _PACKING.search(name)
-    return f".{kind}{packing[0].lower() if packing else ''}"
+    return f".{file_format}{packing[0].lower() if packing else ''}"

@@ -127,7 +127,7 @@ def _blame(value: object) -> tuple[str, str]:
         case float() | Decimal():
             return f"{value}, which is no JSON number", "Leave such rows out, or make it null."
         case str():
-            return "half of a character", "Mend the text; it is no valid Unicode."
+            return "half of a character", "Fix the text, which is not valid Unicode."
         case bytes() | bytearray() | memoryview():
             return "bytes, not text", "Leave the column out, or turn it into text."
         case list() | dict() | tuple():

@@ -16,7 +16,7 @@ from backends.contract.inspector import Json
 from controller.data.errors import DataError
 from controller.data.fetch.arrow_rows import Table, TableWriter
 from controller.data.fetch.snapshot import Fetched, Memo, find_memo, new_snapshot, save_memo, stamp
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, quote
 
 _SPLITS = "dataset_dict.json"
 _STATE = "state.json"
@@ -26,12 +26,12 @@ _TICK_NS = 2_000_000_000
 _BROKEN = "Save the dataset again: dataset.save_to_disk(…)"
 
 
-def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> Fetched:
+def fetch_saved(path: Path, display_path: str, split: str | None, snapshots: Path) -> Fetched:
     """Return the snapshot of a saved dataset, the known one when no file of it changed.
 
     Args:
         path: The folder, resolved.
-        shown: How to show it.
+        display_path: How to show it.
         split: Which split to take; `train` when None and there are several.
         snapshots: Folder of all snapshots.
 
@@ -39,8 +39,8 @@ def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> F
         DataError: It is no saved dataset, has no such split, or holds what is no JSON value.
         OSError: A file cannot be read, or the snapshot cannot be written.
     """
-    folder = _folder(path, shown, split)
-    files = _files(folder, shown)
+    folder = _folder(path, display_path, split)
+    files = _files(folder, display_path)
     key: Json = ["saved", str(folder)]
     # Before the files are read: what changes meanwhile is read again next time.
     began_ns = time.time_ns()
@@ -50,75 +50,79 @@ def fetch_saved(path: Path, shown: str, split: str | None, snapshots: Path) -> F
     if memo is None or memo.version != version:
         with new_snapshot(snapshots) as new:
             lines = TableWriter(new, field="path")
-            for table in _tables(files, shown):
+            for table in _tables(files, display_path):
                 lines.add(table)
-            memo = Memo(path=lines.finish(shown), version=version)
+            memo = Memo(path=lines.finish(display_path), version=version)
         # As git does: a file touched a moment ago may change again within the clock's tick.
         if began_ns - max(max(mtime, ctime) for *_, mtime, ctime in stamps) > _TICK_NS:
             save_memo(snapshots, key, memo)
-    return Fetched(path=memo.path, shown=shown, kind="jsonl")
+    return Fetched(path=memo.path, display_path=display_path, format="jsonl")
 
 
-def _folder(path: Path, shown: str, split: str | None) -> Path:
+def _folder(path: Path, display_path: str, split: str | None) -> Path:
     if not (path / _SPLITS).is_file():
-        state = _json(path / _STATE, shown)
+        state = _json(path / _STATE, display_path)
         only = state.get("_split")
         if split is not None and only is not None and split != only:
             raise DataError(
-                f"{shown} holds the split {quote(only)}, not {quote(split)}",
+                f"{display_path} holds the split {quote(only)}, not {quote(split)}",
                 "Name that one, or none.",
                 field="split",
             )
         return path
-    splits = _json(path / _SPLITS, shown).get("splits")
+    splits = _json(path / _SPLITS, display_path).get("splits")
     names = [name for name in splits if isinstance(name, str)] if isinstance(splits, list) else []
     wanted = split or "train"
     if wanted not in names:
         raise DataError(
-            f"{shown} has no split {quote(wanted)}",
-            f"{did_you_mean(wanted, names)}There are: {join_names(names)}",
+            f"{display_path} has no split {quote(wanted)}",
+            choice(wanted, names),
             field="split",
         )
-    return _inside(path, wanted, shown)
+    return _inside(path, wanted, display_path)
 
 
-def _files(folder: Path, shown: str) -> list[Path]:
-    state = _json(folder / _STATE, shown)
+def _files(folder: Path, display_path: str) -> list[Path]:
+    state = _json(folder / _STATE, display_path)
     if state.get("_indices_data_files"):
-        raise DataError(f"{shown} was saved by an old release of datasets", _BROKEN)
+        raise DataError(f"{display_path} was saved by an old release of datasets", _BROKEN)
     named = state.get("_data_files")
     entries = named if isinstance(named, list) else []
     names = [entry.get("filename") for entry in entries if isinstance(entry, dict)]
     if not names or len(names) != len(entries):
-        raise DataError(f"{shown}: {_STATE} names no data files", _BROKEN)
-    return [_inside(folder, name, shown) for name in names]
+        raise DataError(f"{display_path}: {_STATE} names no data files", _BROKEN)
+    return [_inside(folder, name, display_path) for name in names]
 
 
-def _inside(folder: Path, name: object, shown: str) -> Path:
+def _inside(folder: Path, name: object, display_path: str) -> Path:
     """Return a path in a folder, which neither its name nor a link may leave."""
     if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
-        raise DataError(f"{shown}: {quote(name)} is no file's name", _BROKEN)
+        raise DataError(f"{display_path}: {quote(name)} is no file's name", _BROKEN)
     path = folder / name
     if path.resolve() != folder.resolve() / name:
-        raise DataError(f"{shown}: {quote(name)} leaves the folder", "Copy it into the folder.")
+        raise DataError(
+            f"{display_path}: {quote(name)} leaves the folder", "Copy it into the folder."
+        )
     if not path.exists():
-        raise DataError(f"{shown}: there is no {quote(name)}", _BROKEN)
+        raise DataError(f"{display_path}: there is no {quote(name)}", _BROKEN)
     return path
 
 
-def _json(path: Path, shown: str) -> dict[str, Json]:
+def _json(path: Path, display_path: str) -> dict[str, Json]:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"{shown} is no saved dataset: it has no {path.name}", _BROKEN) from None
+        raise DataError(
+            f"{display_path} is no saved dataset: it has no {path.name}", _BROKEN
+        ) from None
     except (ValueError, RecursionError):
-        raise DataError(f"{shown}: {path.name} is not valid JSON", _BROKEN) from None
+        raise DataError(f"{display_path}: {path.name} is not valid JSON", _BROKEN) from None
     if not isinstance(content, dict):
-        raise DataError(f"{shown}: {path.name} is no JSON object", _BROKEN)
+        raise DataError(f"{display_path}: {path.name} is no JSON object", _BROKEN)
     return content
 
 
-def _tables(files: list[Path], shown: str) -> Iterator[Table]:
+def _tables(files: list[Path], display_path: str) -> Iterator[Table]:
     for file in files:
         try:
             # Not mapped, though that is faster: pages that were looked at count as this process's.
@@ -128,4 +132,6 @@ def _tables(files: list[Path], shown: str) -> Iterator[Table]:
             if getattr(error, "errno", None) is not None:
                 raise  # The disk's word, not Arrow's about a file that ends too early.
             said = str(error).partition("\n")[0]
-            raise DataError(f"{shown}: {file.name} is no Arrow stream: {said}", _BROKEN) from None
+            raise DataError(
+                f"{display_path}: {file.name} is no Arrow stream: {said}", _BROKEN
+            ) from None

@@ -18,7 +18,7 @@ from pathlib import Path
 from backends.atomic_files import sync_folder, write_atomic
 from backends.contract.inspector import Json
 from controller.data.cache_gc import touch, touch_snapshot
-from controller.spec.data import Kind, Source
+from controller.spec.data import FileFormat, Source
 
 _CHUNK = 1 << 20
 _ABANDONED_S = 24 * 3600
@@ -34,9 +34,9 @@ class Fetched:
 
     path: Path
     """`<sha256>.jsonl`, or with the endings that a URL has."""
-    shown: str
+    display_path: str
     """What stands before `:17` in messages; no secret is in it."""
-    kind: Kind
+    format: FileFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,7 +103,7 @@ def fetch(asked: FetchRequest) -> Fetched:
                 "the query returns no rows", "Check its conditions, and the database.", field="sql"
             )
         path = snapshot.publish(".jsonl")
-    return Fetched(path=path, shown=f"sql {variable}", kind="jsonl")
+    return Fetched(path=path, display_path=f"sql {variable}", format="jsonl")
 
 
 def _url(variable: str, asked: FetchRequest) -> URL:
@@ -111,7 +111,7 @@ def _url(variable: str, asked: FetchRequest) -> URL:
         # It may be a URL with a password, so it is not shown.
         raise DataError(
             "`connection` must be the name of an environment variable",
-            "connection: FAQ_DATABASE_URL",
+            "Write it like this: connection: FAQ_DATABASE_URL",
             field="connection",
         )
     written = asked.environment.get(variable, "").strip()
@@ -187,7 +187,7 @@ def _engine(url: URL, root: Path, variable: str) -> Engine:
     except NoSuchModuleError:
         raise DataError(
             f"{variable}: {url.drivername}:// is no database that is known here",
-            "postgresql://, mysql+pymysql://, sqlite:///; others need the package of their "
+            "Use postgresql://, mysql+pymysql:// or sqlite:///, or install the package of its "
             "SQLAlchemy dialect.",
             field="connection",
         ) from None
@@ -212,14 +212,14 @@ def _sqlite_file(url: URL, root: Path, variable: str) -> Path:
     if name in ("", ":memory:") or name.startswith("file:") or url.host:
         raise DataError(
             f"{variable} names no SQLite file",
-            f"export {variable}=sqlite:///data/faq.db, relative to the repository",
+            f"Write a path relative to the repository: export {variable}=sqlite:///data/faq.db",
             field="connection",
         )
     path = root / name
     if not path.is_file():
         raise DataError(
             f"{variable}: there is no file {name!r}",
-            "A relative one starts at the repository's root, an absolute one has four slashes.",
+            "Start it at the repository's root, or write four slashes before an absolute path.",
             field="connection",
         )
     return path.resolve()
@@ -255,7 +255,7 @@ def _executed(connection: Connection, query: str) -> CursorResult[tuple[object, 
     # Not `text()`: a colon or a per cent sign in a query is nothing but itself.
     result = connection.exec_driver_sql(query.rstrip().rstrip(";"), execution_options=options)
     if not result.returns_rows:
-        raise DataError("the query returns no table", "Write SELECT …", field="sql")
+        raise DataError("the query returns no table", "Write a query: SELECT …", field="sql")
     return result
 
 
@@ -276,7 +276,7 @@ def _explained(url: URL, progress: _Progress) -> Iterator[None]:
             said = "the query does more than read tables"
         if not _is_not_here(error):
             raise DataError(
-                said, _hint(error) or "Mend the query; it may only read.", field="sql"
+                said, _hint(error) or "Fix the query; it may only read.", field="sql"
             ) from None
         what = "the database cannot be read"
         if progress.rows:
@@ -286,7 +286,7 @@ def _explained(url: URL, progress: _Progress) -> Iterator[None]:
             "Run the command again when it is back, or ask for the right to read.",
         ) from None
     except SQLAlchemyError as error:
-        raise DataError(_said(error, url), "Mend the query.", field="sql") from None
+        raise DataError(_said(error, url), "Fix the query.", field="sql") from None
 
 
 def _is_not_here(error: Exception) -> bool:

@@ -24,4 +24,4 @@ def fetch(asked: FetchRequest) -> Fetched:
     read = read_web if place.scheme in WEB else read_store
     memo = read(place, asked.snapshots, find_memo(asked.snapshots, key))
     save_memo(asked.snapshots, key, memo)
-    return Fetched(path=memo.path, shown=place.shown, kind=place.kind)
+    return Fetched(path=memo.path, display_path=place.display_path, format=place.format)

@@ -52,7 +52,7 @@ class BatchResult:
     """What became of a batch."""
 
     rows: int = 0
-    pages: list[ExampleBlock] = field(default_factory=list)
+    blocks: list[ExampleBlock] = field(default_factory=list)
     """One for each side that examples went to."""
     counts: Counter[tuple[StepName, Effect]] = field(default_factory=Counter)
     notes: list[Note] = field(default_factory=list)

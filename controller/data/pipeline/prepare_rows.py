@@ -39,7 +39,7 @@ from controller.data.report import Effect, StepName
 from controller.data.select.split import Hash, hash_threshold, seeded_hash
 from controller.data.sources.source_file import Noted, NumberedRow
 from controller.data.storage.columns import HELD_OUT, NO_KEY, TRAIN, BlockBuilder, Column
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, join_names, quote
 from controller.data.transforms.normalise import (
     check,
     collapse_whitespace,
@@ -50,7 +50,7 @@ from controller.data.transforms.normalise import (
     without_end,
 )
 from controller.data.transforms.pii.apply import PiiPolicy
-from controller.spec.data import Fraction, Kind, Prepare, Source
+from controller.spec.data import FileFormat, Fraction, Prepare, Source
 
 Row: TypeAlias = Mapping[str, Json]
 """Values of a row, by key."""
@@ -61,7 +61,7 @@ class RowPreparation:
     """Settings that turn the rows of one source into examples. Picklable."""
 
     source: Source
-    kind: Kind
+    format: FileFormat
     is_table: bool
     """True if all rows have the same columns, so that a missing column is reported once."""
     from_arrow: bool
@@ -70,12 +70,12 @@ class RowPreparation:
     system: str | None
     """System prompt as put into examples: normalised."""
     prepare: Prepare
-    verdict: int
+    split: int
     """Destination of its examples unless a split decides: `TRAIN` or `HELD_OUT`."""
-    split: Fraction | None
+    fraction: Fraction | None
     columns: frozenset[Column]
     """Data to collect about each example, besides its size and line."""
-    spool: Path | None
+    lines_folder: Path | None
     """Folder where worker processes write the lines; None to send them back."""
     inspector: ExampleInspector | None
     """Checks each example, and counts its tokens where `max_tokens` is set."""
@@ -100,7 +100,7 @@ class RowPreparer:
         self._recipe = preparation.recipe
         self._where = Conditions(
             source.where,
-            kind=preparation.kind,
+            file_format=preparation.format,
             is_table=preparation.is_table,
             recipe=preparation.recipe,
         )
@@ -113,8 +113,10 @@ class RowPreparer:
         )
         self._from_arrow = preparation.from_arrow and preparation.recipe > FIRST
         self._steps = list(self._chosen_steps())
-        prepare, split = preparation.prepare, preparation.split
-        self._split = split if split and (split.group_by or split.stratify_by) else None
+        prepare, fraction = preparation.prepare, preparation.fraction
+        self._fraction = (
+            fraction if fraction and (fraction.group_by or fraction.stratify_by) else None
+        )
         # An example that is already normal and learnable stays the same object.
         is_of_conversations = METHODS[preparation.method].is_of_conversations
         self._changes_nothing = (
@@ -124,11 +126,11 @@ class RowPreparer:
         self._columns = preparation.columns
         self._in_shards = prepare.deduplicate != "off"
         self._hash: Hash = lambda _: 0
-        if split is not None or "question" in preparation.columns:
-            self._hash = seeded_hash(split.seed if split else 0)
+        if fraction is not None or "question" in preparation.columns:
+            self._hash = seeded_hash(fraction.seed if fraction else 0)
         # Hashes below this value are held out. Strata are split later, when all of them are known.
         self._held_out = (
-            hash_threshold(split.fraction) if split and split.stratify_by is None else 0
+            hash_threshold(fraction.fraction) if fraction and fraction.stratify_by is None else 0
         )
         self._measure = None
         if preparation.inspector is not None:
@@ -147,7 +149,7 @@ class RowPreparer:
                 "controller.data.select.minhash", extra="data", what="deduplicate: near"
             )
         # If only the canonical line of a plain conversation is needed, build nothing else.
-        needs_example = self._where or self._split or self._near or self._counts
+        needs_example = self._where or self._fraction or self._near or self._counts
         is_known = preparation.source.columns is None and preparation.source.shape in PLAIN_SHAPES
         # Settings that recipes treat differently for any row.
         self._matters = bool(self._where or self._near or self._personal) or not is_of_conversations
@@ -162,7 +164,7 @@ class RowPreparer:
 
     def _prepare_lines(self, batch: LineBatch) -> BatchResult | None:
         """Prepare lines that are mostly plain; None if the inspector must check each example."""
-        out, drafts, plain = BatchResult(), _drafts(), BlockBuilder()
+        out, builders, plain = BatchResult(), _drafts(), BlockBuilder()
         shape, measure = self._preparation.source.shape, self._measure
         longest = sys.maxsize if measure is None else measure.surely_short
         # Hot loop: bind attributes to locals first.
@@ -177,28 +179,32 @@ class RowPreparer:
                 asked.append(hash_of(question))
                 digests.append(digest_of(text))
             elif not written.isspace():
-                self._put_plain(plain, out, drafts)
-                self._prepare_row(line, parse_line(written), out, drafts)
-        self._put_plain(plain, out, drafts)
-        return out if self._finish(out, drafts, measure) else None
+                self._put_plain(plain, out, builders)
+                self._prepare_row(line, parse_line(written), out, builders)
+        self._put_plain(plain, out, builders)
+        return out if self._finish(out, builders, measure) else None
 
     def _prepare_rows(self, rows: Iterable[NumberedRow]) -> BatchResult:
-        out, drafts = BatchResult(recipe_matters=self._matters), _drafts()
+        out, builders = BatchResult(recipe_matters=self._matters), _drafts()
         waiting: list[PreparedExample] = []
         for line, row in rows:
-            one = self._prepare_row(line, row, out, drafts)
+            one = self._prepare_row(line, row, out, builders)
             if one is not None:
                 waiting.append(one)
             if out.source_error is not None:
                 break
         if self._measure is not None:
             for one, tokens in self._measure.apply(waiting, out, self._refuse):
-                self._put(one, drafts, tokens)
-        self._finish(out, drafts)
+                self._put(one, builders, tokens)
+        self._finish(out, builders)
         return out
 
     def _prepare_row(
-        self, line: int, row: Row | DataError, out: BatchResult, drafts: Mapping[int, BlockBuilder]
+        self,
+        line: int,
+        row: Row | DataError,
+        out: BatchResult,
+        builders: Mapping[int, BlockBuilder],
     ) -> PreparedExample | None:
         """Add a row's example to its draft; return it if it must be measured first."""
         out.rows += 1
@@ -217,7 +223,7 @@ class RowPreparer:
             one = self._prepared(row, line, out)
             if one is None or self._counts:
                 return one
-            self._put(one, drafts)
+            self._put(one, builders)
         except DataError as error:
             if error.field and self._preparation.is_table:
                 out.source_error = error
@@ -238,21 +244,25 @@ class RowPreparer:
     def _finish(
         self,
         out: BatchResult,
-        drafts: Mapping[int, BlockBuilder],
+        builders: Mapping[int, BlockBuilder],
         measure: TokenLimits | None = None,
     ) -> bool:
         """Make pages of the drafts; return False if plain examples in them need measuring."""
         # With a limit, the rows were already chosen and counted.
         if self._where and self._preparation.source.limit is None:
             out.tally = self._where.take_tally()
-        texts = {verdict: b"".join(one.lines) for verdict, one in drafts.items() if one.lines}
+        texts = {split: b"".join(one.lines) for split, one in builders.items() if one.lines}
         if measure is not None and not all(map(measure.all_pass, texts.values())):
             return False
-        out.pages = [
-            drafts[verdict].finish(
-                verdict, text, self._preparation.spool, self._columns, in_shards=self._in_shards
+        out.blocks = [
+            builders[split].finish(
+                split,
+                text,
+                self._preparation.lines_folder,
+                self._columns,
+                in_shards=self._in_shards,
             )
-            for verdict, text in texts.items()
+            for split, text in texts.items()
         ]
         return True
 
@@ -298,7 +308,7 @@ class RowPreparer:
         one = PreparedExample(line, json, spelt, example)
         if self._measure is not None:
             self._measure.check(one, out)
-        return one if self._split is None else self._with_keys(one, row, self._split)
+        return one if self._fraction is None else self._with_keys(one, row, self._fraction)
 
     def _treated(self, example: Example, line: int, out: BatchResult) -> Example | None:
         """Apply every step; return None for a dropped example."""
@@ -343,49 +353,49 @@ class RowPreparer:
 
     def _named_by_spec(self) -> frozenset[str]:
         """Return the keys that the spec mentions, so that they are not reported as unread."""
-        source, split = self._preparation.source, self._preparation.split
+        source, fraction = self._preparation.source, self._preparation.fraction
         named = {*source.ignore, *self._where.names}
-        if split is not None:
-            named |= {one for one in (split.group_by, split.stratify_by) if one is not None}
+        if fraction is not None:
+            named |= {one for one in (fraction.group_by, fraction.stratify_by) if one is not None}
         return frozenset(named)
 
-    def _with_keys(self, one: PreparedExample, row: Row, split: Fraction) -> PreparedExample:
+    def _with_keys(self, one: PreparedExample, row: Row, fraction: Fraction) -> PreparedExample:
         group = stratum = None
-        if split.group_by is not None:
-            group = _value(row, split.group_by, "group_by")
-        if split.stratify_by == "assistant" and "assistant" not in row:
+        if fraction.group_by is not None:
+            group = _value(row, fraction.group_by, "group_by")
+        if fraction.stratify_by == "assistant" and "assistant" not in row:
             said = one.whole.messages
             stratum = canonical_json(said[-1]["content"]) if said else b""
-        elif split.stratify_by is not None:
-            stratum = _value(row, split.stratify_by, "stratify_by")
+        elif fraction.stratify_by is not None:
+            stratum = _value(row, fraction.stratify_by, "stratify_by")
         return one._replace(group=group, stratum=stratum)
 
     def _put_plain(
-        self, plain: BlockBuilder, out: BatchResult, drafts: Mapping[int, BlockBuilder]
+        self, plain: BlockBuilder, out: BatchResult, builders: Mapping[int, BlockBuilder]
     ) -> None:
         """Move plain examples to the train or held-out draft."""
         out.rows += len(plain.lines)
         is_held_out = [one < self._held_out for one in plain.question]
         is_other = [not one for one in is_held_out]
-        drafts[HELD_OUT].extend(plain, is_held_out)
-        drafts[self._preparation.verdict].extend(plain, is_other)
+        builders[HELD_OUT].extend(plain, is_held_out)
+        builders[self._preparation.split].extend(plain, is_other)
         plain.clear()
 
     def _put(
-        self, one: PreparedExample, drafts: Mapping[int, BlockBuilder], tokens: int = 0
+        self, one: PreparedExample, builders: Mapping[int, BlockBuilder], tokens: int = 0
     ) -> None:
         """Add an example to the train or held-out draft."""
         text, question = one.spelt
         asked = self._hash(question)
         side = asked if one.group is None else self._hash(one.group)
-        draft = drafts[HELD_OUT if side < self._held_out else self._preparation.verdict]
-        draft.add(one.line, text, asked)
-        draft.is_plain = False
-        draft.tokens.append(tokens)
-        draft.side.append(side)
-        draft.stratum.append(one.stratum or b"")
+        builder = builders[HELD_OUT if side < self._held_out else self._preparation.split]
+        builder.add(one.line, text, asked)
+        builder.is_plain = False
+        builder.tokens.append(tokens)
+        builder.side.append(side)
+        builder.stratum.append(one.stratum or b"")
         if self._near is not None:
-            draft.bands += self._bands(one)
+            builder.bands += self._bands(one)
 
     def _bands(self, one: PreparedExample) -> list[bytes]:
         said = "\n".join(texts_of(one.whole, self._recipe))
@@ -404,7 +414,7 @@ def _value(row: Row, column: str, key: str) -> bytes:
     if not found:
         raise DataError(
             f"there is no {quote(column)}, which data.held_out.{key} names",
-            f"{did_you_mean(column, row)}There are: {join_names(row)}",
+            choice(column, row),
         )
     return normal_text(value).encode() if isinstance(value, str) else canonical_json(value)
 

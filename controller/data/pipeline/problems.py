@@ -18,8 +18,8 @@ MAX_ALIKE = 3
 class Problems:
     """Collects the problems of one source."""
 
-    def __init__(self, called: SourceLabel) -> None:
-        self._called = called
+    def __init__(self, label: SourceLabel) -> None:
+        self._label = label
         self._problems: list[Problem] = []
         self._alike: Counter[str] = Counter()
         self._more = 0
@@ -57,6 +57,8 @@ class Problems:
 
     def _at(self, number: int | None, line: int | None = None) -> Problem:
         """Return a problem with only its place: a row, as the reader numbered it, or a line."""
-        if number is not None and self._called.is_indexed:
-            return Problem(file=self._called.shown, row=number - 1, message="")
-        return Problem(file=self._called.shown, line=number if line is None else line, message="")
+        if number is not None and self._label.is_indexed:
+            return Problem(file=self._label.display_path, row=number - 1, message="")
+        return Problem(
+            file=self._label.display_path, line=number if line is None else line, message=""
+        )

@@ -70,7 +70,7 @@ def process_pool(size: int) -> Iterator[MapOrdered]:
         except BrokenProcessPool:
             raise FtctlError(
                 "a process that prepares data was killed",
-                "Most likely memory ran out; see `dmesg`. Run the command again with more of it.",
+                "Run the command again with more memory: most likely it ran out, as `dmesg` says then.",
             ) from None
         finally:
             # What is begun is waited for: it writes into a folder that is removed next.

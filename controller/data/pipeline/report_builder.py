@@ -24,14 +24,14 @@ _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 class ReportBuilder:
     """Counts and reasons of all steps."""
 
-    def __init__(self, reasons: Path, called: Sequence[SourceLabel]) -> None:
+    def __init__(self, reasons: Path, labels: Sequence[SourceLabel]) -> None:
         """Open the file of reasons.
 
         Args:
             reasons: File for every reason.
-            called: Each source's file.
+            labels: Each source's file.
         """
-        self._called = called
+        self._labels = labels
         self._writer = HashingWriter(reasons)
         self._counts: Counter[tuple[StepName, Effect]] = Counter()
         self._rows = Counter[int]()
@@ -62,8 +62,8 @@ class ReportBuilder:
             self._unread.setdefault(source, Counter()).update(prepared.unread)
         if prepared.undefined:
             self._undefined.setdefault(source, Counter()).update(prepared.undefined)
-        for page in prepared.pages:
-            self.features |= page.features
+        for block in prepared.blocks:
+            self.features |= block.features
         for note in prepared.notes:
             self._write(source, note.line, note.step, note.reason)
 
@@ -75,7 +75,7 @@ class ReportBuilder:
 
     def place(self, source: int, line: int) -> str:
         """Return how a line of a source is called."""
-        return self._called[source].place(line)
+        return self._labels[source].of_row(line)
 
     def rows(self, source: int) -> int:
         """Return how many rows of a source were read."""

@@ -12,11 +12,11 @@ from backends.contract.inspector import Json
 from controller.data.errors import DataError
 from controller.data.lookup import find_value, leads_into
 from controller.data.recipes import FIRST, NEWEST
-from controller.data.suggestions import did_you_mean, join_names, quote
-from controller.spec.data import Kind
+from controller.data.suggestions import choice, quote
+from controller.spec.data import FileFormat
 from controller.spec.where import Condition, parse_where
 
-_CELLS: frozenset[Kind] = frozenset({"csv", "tsv", "excel", "html"})
+_CELLS: frozenset[FileFormat] = frozenset({"csv", "tsv", "excel", "html"})
 """Formats without null; except for workbooks, also without true and numbers."""
 
 _SEEN_KEYS = 100
@@ -61,19 +61,19 @@ class Conditions:
     """The conditions of one source."""
 
     def __init__(
-        self, where: Sequence[str], *, kind: Kind, is_table: bool, recipe: int = NEWEST
+        self, where: Sequence[str], *, file_format: FileFormat, is_table: bool, recipe: int = NEWEST
     ) -> None:
         """Parse conditions.
 
         Args:
             where: Conditions as written in the spec.
-            kind: The file's format.
+            file_format: The file's format.
             is_table: True if every row must have the columns that conditions name.
             recipe: Version of what a row becomes; see `recipes`.
         """
         self._conditions = [parse_where(text) for text in where]
         self._is_table = is_table
-        self._is_cell = kind in _CELLS
+        self._is_cell = file_format in _CELLS
         self._is_first_recipe = recipe == FIRST
         self.tally = self.new_tally()
 
@@ -151,7 +151,7 @@ class Conditions:
         if self._is_table and not leads_into(row, column):
             raise DataError(
                 f"there is no column {quote(column)}",
-                f"{did_you_mean(column, row)}The columns are: {join_names(row)}",
+                choice(column, row),
                 field="where",
             )
         count.lacking += 1
@@ -172,10 +172,9 @@ def refuse_unknown(where: Sequence[str], tally: Tally) -> None:
         if not count.rows:
             continue
         if count.lacking == count.rows:
-            known = join_names(tally.keys)
             raise DataError(
                 f"{quote(text)}: no row has {quote(column)}",
-                f"{did_you_mean(column, tally.keys)}There are: {known}",
+                choice(column, tally.keys),
                 field="where",
             )
         if count.lacking + count.uncomparable == count.rows:

@@ -107,7 +107,7 @@ class TokenLimits:
         if self.over_length == "error":
             raise DataError(
                 f"{count} tokens; at most {most} are allowed",
-                "Shorten it, raise data.prepare.max_tokens, or set over_length: drop or truncate",
+                "Shorten it, raise data.prepare.max_tokens, or set over_length: drop or truncate.",
             )
         over, cut = f"{count} tokens, more than {most}", None
         if self.over_length == "truncate":

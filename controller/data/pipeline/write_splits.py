@@ -33,19 +33,19 @@ class WrittenSplits:
 
 
 def write_splits(
-    spool: ExampleStore,
-    verdicts: bytearray,
+    store: ExampleStore,
+    splits: bytearray,
     *,
-    called: Sequence[SourceLabel],
+    labels: Sequence[SourceLabel],
     weights: Sequence[float],
     to: Path,
 ) -> WrittenSplits:
     """Write both parts, and a file with each example's origin next to them.
 
     Args:
-        spool: The examples.
-        verdicts: Verdict of every example.
-        called: Each source's file.
+        store: The examples.
+        splits: Verdict of every example.
+        labels: Each source's file.
         weights: How often to train on the examples of each source.
         to: Folder of the files.
     """
@@ -58,15 +58,15 @@ def write_splits(
             )
             for name in NAMES
         ]
-        for once, canonical in _runs(spool, verdicts):
+        for once, canonical in _runs(store, splits):
             examples[once.source] += len(once.sizes)
-            lines, origins = halves[once.verdict]
+            lines, origins = halves[once.split]
             run, data = once, canonical
-            if once.verdict == TRAIN and weights[once.source] != 1:
+            if once.split == TRAIN and weights[once.source] != 1:
                 run, data = _weighted(once, data, weights[once.source])
-            tokens[run.verdict] += sum(run.tokens)
+            tokens[run.split] += sum(run.tokens)
             lines.add(data, len(run.lines))
-            places = called[run.source].places(run.lines)
+            places = labels[run.source].of_rows(run.lines)
             origins.add(places.encode() if run.lines else b"", len(run.lines))
         files = {}
         for name, (lines, origins) in zip(NAMES, halves, strict=True):
@@ -82,37 +82,37 @@ class _Run:
     """Examples that follow one another and have one source and verdict."""
 
     source: int
-    verdict: int
+    split: int
     sizes: Sequence[int]
     lines: Sequence[int]
     tokens: Sequence[int] = ()
     digests: Sequence[bytes] = ()
 
 
-def _runs(spool: ExampleStore, verdicts: bytearray) -> Iterator[tuple[_Run, bytes]]:
+def _runs(store: ExampleStore, splits: bytearray) -> Iterator[tuple[_Run, bytes]]:
     """Yield what stays, with its canonical lines."""
     columns = zip(
-        spool.numbers("size"),
-        spool.numbers("line"),
-        spool.numbers("tokens") if spool.has("tokens") else repeat((None, ())),
-        spool.keys("digest", DIGEST) if spool.has("digest") else repeat((None, ())),
+        store.numbers("size"),
+        store.numbers("line"),
+        store.numbers("tokens") if store.has("tokens") else repeat((None, ())),
+        store.keys("digest", DIGEST) if store.has("digest") else repeat((None, ())),
         strict=False,
     )
-    for (stretch, sizes), (_, lines), (_, tokens), (_, digests) in columns:
-        start, end = 0, stretch.first + stretch.examples
-        data, at = spool.read(stretch), 0
-        for verdict, same in groupby(verdicts[stretch.first : end]):
+    for (block, sizes), (_, lines), (_, tokens), (_, digests) in columns:
+        start, end = 0, block.first + block.examples
+        data, at = store.read(block), 0
+        for split, same in groupby(splits[block.first : end]):
             part = slice(start, start + len(list(same)))
             run = _Run(
-                source=stretch.source,
-                verdict=verdict,
+                source=block.source,
+                split=split,
                 sizes=sizes[part],
                 lines=lines[part],
                 tokens=tokens[part],
                 digests=digests[part],
             )
             size = sum(run.sizes)
-            if verdict != DROPPED:
+            if split != DROPPED:
                 yield run, data[at : at + size]
             start, at = part.stop, at + size
 

@@ -17,7 +17,7 @@ from controller.data.readers.jsonl import parse_line
 from controller.data.sources.compression import file_changed_error
 from controller.data.sources.inspect_file import changed_since
 from controller.data.sources.source_file import NumberedRow, SourceFile
-from controller.spec.data import Kind
+from controller.spec.data import FileFormat
 
 __all__ = ["READERS", "LazyReader", "NumberedRow", "Read", "parse_line", "read_rows"]
 
@@ -45,7 +45,7 @@ class LazyReader:
         return rows
 
 
-READERS: Mapping[Kind, Read] = {
+READERS: Mapping[FileFormat, Read] = {
     "jsonl": jsonl.read,
     "json": json_array.read,
     "csv": csv_table.read,
@@ -68,7 +68,7 @@ def read_rows(source: SourceFile) -> Iterator[NumberedRow]:
     """
     line = 1
     try:
-        for line, row in READERS[source.kind](source):
+        for line, row in READERS[source.format](source):
             yield line, row
         problem = changed_since(source)
     except DataError as error:

@@ -41,9 +41,9 @@ _LONG_NAME = 60
 def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the rows of a table, each with the line that it starts on."""
     said = source.source
-    if source.look.first in "[{" and said.format is None:
+    if source.info.first in "[{" and said.format is None:
         with open_text(source) as text:
-            refuse_disguised(text.read(HEAD), source.kind)
+            refuse_disguised(text.read(HEAD), source.format)
     with open_text(source, newline="") as text:
         begun = iter(lambda: text.readline(_LONG_LINE), "")
         check_header((_cells(line, said) for line in begun), said)
@@ -54,7 +54,7 @@ def read(source: SourceFile) -> Iterator[NumberedRow]:
         if sum(1 for _ in islice(lines, skipped)) < skipped:
             raise no_header(said.header)
         quote = _QUOTES[said.quote]
-        delimiter = said.delimiter or ("\t" if source.kind == "tsv" else "")
+        delimiter = said.delimiter or ("\t" if source.format == "tsv" else "")
         if not delimiter:
             head = list(_header_lines(lines, quote))
             delimiter = _delimiter("".join(head), quote)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from controller.data.errors import DataError
-from controller.spec.data import Kind
+from controller.spec.data import FileFormat
 
 HEAD = 64 << 10
 """Number of characters to check at the beginning of a file."""
@@ -24,21 +24,21 @@ _WHAT = {
 }
 
 
-def refuse_disguised(head: str, kind: Kind) -> None:
+def refuse_disguised(head: str, file_format: FileFormat) -> None:
     """Refuse a file whose beginning is data of another format than its name indicates.
 
     Args:
         head: At most `HEAD` characters.
-        kind: Format that the name indicates.
+        file_format: Format that the name indicates.
 
     Raises:
         DataError: The format is another; the remedy names it.
     """
-    found = _json_in(head) or ("" if kind in ("csv", "tsv") else _table_in(head))
+    found = _json_in(head) or ("" if file_format in ("csv", "tsv") else _table_in(head))
     if found:
         raise DataError(
-            f"the file holds {_WHAT[found]}, and is named as {kind}",
-            f"Say what it is: format: {found}. To read it as {kind} all the same: format: {kind}",
+            f"the file holds {_WHAT[found]}, and is named as {file_format}",
+            f"Say what it is: format: {found}. To read it as {file_format} all the same: format: {file_format}",
             whole=True,
         )
 
@@ -52,9 +52,9 @@ def _json_in(head: str) -> str:
 
 def _table_in(head: str) -> str:
     lines = _whole_lines(head)
-    for delimiter, kind in (("\t", "tsv"), (";", "csv"), (",", "csv")):
+    for delimiter, file_format in (("\t", "tsv"), (";", "csv"), (",", "csv")):
         if len(lines) >= _FEWEST_ROWS and _is_table(lines, delimiter):
-            return kind
+            return file_format
     return ""
 
 

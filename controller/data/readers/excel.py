@@ -28,7 +28,7 @@ from controller.data.readers.csv_table import (
 )
 from controller.data.readers.json_values import as_json
 from controller.data.sources.source_file import CHUNK, Noted, NumberedRow, SourceFile
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, quote
 
 MAX_UNPACKED = 1 << 30
 """Bytes of all parts of a workbook. The sheet of a million full rows has a few hundred million."""
@@ -145,9 +145,7 @@ def _name(book: CalamineWorkbook, asked: str | None) -> str:
         return wanted[0]
     raise DataError(
         f"there is no sheet {quote(asked)}" if names else "the workbook has no sheet",
-        f"{did_you_mean(asked or '', names)}The sheets are: {join_names(names)}"
-        if names
-        else _SAVE,
+        choice(asked or "", names) if names else _SAVE,
         field="sheet",
     )
 

@@ -15,7 +15,7 @@ from controller.data.lookup import find_value
 from controller.data.readers import jsonl
 from controller.data.readers.open_file import open_text
 from controller.data.sources.source_file import CHUNK, NumberedRow, SourceFile
-from controller.data.suggestions import did_you_mean, join_names, quote
+from controller.data.suggestions import choice, join_names, quote
 from controller.spec.data import Columns
 
 _TOKEN = 64
@@ -44,7 +44,7 @@ class Item(NamedTuple):
 
 def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the objects of an array, numbered; of any other file, one per line."""
-    if source.called.is_indexed:
+    if source.label.is_indexed:
         for number, item in enumerate(items(source), start=1):
             yield number, item.row
         return
@@ -149,9 +149,8 @@ def _below(window: "_Window", root: str, above: str, whole: str) -> Iterator[Ite
             )
     window.skip()
     if not found:
-        near = did_you_mean(root, names)
         message = f"there is no key {quote(f'{above}{root}')}"
-        raise DataError(message, f"{near}There are: {join_names(names)}", field="root", whole=True)
+        raise DataError(message, choice(root, names), field="root", whole=True)
 
 
 def _rows_at(window: "_Window", root: str) -> Iterator[Item]:

@@ -19,11 +19,11 @@ _Written = TypeVar("_Written", bytes, str)
 def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the rows of a file with one object a line."""
     with open_bytes(source) as file:
-        if source.look.encoding == UTF_8:
+        if source.info.encoding == UTF_8:
             # Parsed as they are: decoding them first would take half as long again.
             yield from _rows(source, file.readline, b"\n", _BOM)
         else:
-            text = io.TextIOWrapper(file, encoding=source.look.encoding, newline="\n")
+            text = io.TextIOWrapper(file, encoding=source.info.encoding, newline="\n")
             yield from _rows(source, text.readline, "\n", "")
 
 
@@ -56,7 +56,7 @@ def not_an_object(value: Json) -> DataError:
     if isinstance(value, list):
         return DataError(
             "a JSON object is expected, not an array",
-            "One object per line; a file that is one array is read with format: json",
+            "Write one object per line; a file that is one array is read with format: json",
         )
     names = {str: "a text", bool: "true or false", type(None): "null"}
     return DataError(
@@ -88,14 +88,14 @@ def _parse_slowly(written: bytes | str) -> dict[str, Json] | DataError:
         text = written if isinstance(written, str) else written.decode()
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
-        return DataError(f"byte 0x{byte:02x} is not UTF-8", "Mend that line.")
+        return DataError(f"byte 0x{byte:02x} is not UTF-8", "Fix that line.")
     try:
         # Without its end, which would be where a line that was cut off goes on.
         value: Json = decoder().decode(text.rstrip("\r\n"))
     except json.JSONDecodeError as error:
         return DataError(
             f"not valid JSON: {error.msg} (column {error.colno})",
-            "One object per line; a file that is one array is read with format: json, a table with "
+            "Write one object per line; a file that is one array is read with format: json, a table with "
             "format: csv",
         )
     except (ValueError, RecursionError) as error:

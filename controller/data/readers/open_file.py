@@ -15,7 +15,7 @@ def open_bytes(source: SourceFile) -> io.BufferedReader:
     Reading them raises an `DataError` where the packing is damaged, and at the end when the file
     was not the one looked at before.
     """
-    return decompressed(HashingReader(source.path, source.look.sha256), source.look.compression)
+    return decompressed(HashingReader(source.path, source.info.sha256), source.info.compression)
 
 
 def open_text(source: SourceFile, newline: str | None = None) -> TextIO:
@@ -25,7 +25,7 @@ def open_text(source: SourceFile, newline: str | None = None) -> TextIO:
         source: The file.
         newline: As of `open`: with None every line end is read as `\n`.
     """
-    return io.TextIOWrapper(open_bytes(source), encoding=source.look.encoding, newline=newline)
+    return io.TextIOWrapper(open_bytes(source), encoding=source.info.encoding, newline=newline)
 
 
 def bounded_lines(text: TextIO, source: SourceFile) -> Iterator[str]:

@@ -37,7 +37,7 @@ def read(source: SourceFile) -> Iterator[NumberedRow]:
     """
     if source.source.format is None:
         with open_text(source) as text:
-            refuse_disguised(text.read(HEAD), source.kind)
+            refuse_disguised(text.read(HEAD), source.format)
     with open_text(source) as text:
         yield from pieces(text, source)
 
@@ -49,7 +49,7 @@ def pieces(text: TextIO, source: SourceFile) -> Iterator[NumberedRow]:
         DataError: One is too long to be held.
     """
     chunk = source.source.chunk
-    if chunk == "paragraph" and source.kind == "html":
+    if chunk == "paragraph" and source.format == "html":
         # The main text of a page has one paragraph a line.
         chunk = "line"
     if chunk == "document":
@@ -75,7 +75,7 @@ def _gathered(
     kept: list[str] = []
     start, length, fence = 1, 0, ""
     for number, line in enumerate(bounded_lines(text, source), start=1):
-        if source.kind == "markdown" and chunk == "paragraph":
+        if source.format == "markdown" and chunk == "paragraph":
             # A blank line in a block of code ends nothing.
             fence = _fence_after(line, fence)
         if not line.isspace():

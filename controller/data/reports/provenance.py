@@ -34,7 +34,7 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         """Render as `file:line`, or `file[index]`."""
-        return SourceLabel(self.file, self.is_indexed).place(self.line)
+        return SourceLabel(self.file, self.is_indexed).of_row(self.line)
 
 
 class StoredExample(NamedTuple):
@@ -161,21 +161,21 @@ def _number(given: ResolvedFile, origin: Origin) -> int:
     Raises:
         FtctlError: The line holds several rows or none; or the row needs the other notation.
     """
-    called = given.file.called
-    if called.is_indexed == origin.is_indexed:
+    label = given.file.label
+    if label.is_indexed == origin.is_indexed:
         return origin.line
     if origin.is_indexed:
         raise FtctlError(
-            f"rows of {called.shown} are called by their line, not by an index",
-            f"Write the line: {called.shown}:{origin.line}",
+            f"rows of {label.display_path} are called by their line, not by an index",
+            f"Write the line: {label.display_path}:{origin.line}",
         )
     # A row's last line is where the next row begins.
     lines = [item.line for item in json_array.items(given.file)]
     first, last = bisect_left(lines, origin.line), bisect_right(lines, origin.line)
     if last - first > 1:
         raise FtctlError(
-            f"line {origin.line} of {called.shown} holds {last - first} rows",
-            f"Name one of them: {called.place(first + 1)} to {called.place(last)}",
+            f"line {origin.line} of {label.display_path} holds {last - first} rows",
+            f"Name one of them: {label.of_row(first + 1)} to {label.of_row(last)}",
         )
     # The last row's end is unknown, so only its start counts.
     return last + (first == last == len(lines))
@@ -183,7 +183,7 @@ def _number(given: ResolvedFile, origin: Origin) -> int:
 
 def failed_conditions(given: ResolvedFile, row: TracedRow) -> Sequence[str]:
     """Return the conditions of a source that a row does not meet."""
-    conditions = Conditions(given.source.where, kind=given.file.kind, is_table=False)
+    conditions = Conditions(given.source.where, file_format=given.file.format, is_table=False)
     return conditions.failed_conditions(row.values or {})
 
 
@@ -196,17 +196,17 @@ def explain(dataset: Dataset, given: Sequence[ResolvedFile], origin: Origin) -> 
         origin: Of the row.
     """
     for one in given:
-        if one.file.shown != origin.file:
+        if one.file.display_path != origin.file:
             continue
         row = find_row(one, _number(one, origin))
         if row is None:
             continue
-        called = Origin(origin.file, row.starts, one.file.called.is_indexed)
-        reasons = find_reasons(dataset.report.reasons, called)
-        places = find_places(dataset, called)
+        start = Origin(origin.file, row.starts, one.file.label.is_indexed)
+        reasons = find_reasons(dataset.report.reasons, start)
+        places = find_places(dataset, start)
         if not places and all(step == "read" for step, _ in reasons):
             reasons += tuple(("where", f"{text} is not so") for text in failed_conditions(one, row))
         if not places and not reasons and one.source.limit is not None:
             reasons = (("limit", f"beyond the first {one.source.limit}"),)
-        return RowOutcome(origin=called, row=row, places=places, reasons=reasons)
+        return RowOutcome(origin=start, row=row, places=places, reasons=reasons)
     return None

@@ -25,11 +25,11 @@ _FINE = 128
 class NearDuplicates:
     """Finds near duplicates in a spool."""
 
-    def __init__(self, spool: ExampleStore, similarity: float, recipe: int) -> None:
+    def __init__(self, store: ExampleStore, similarity: float, recipe: int) -> None:
         """Load the packages that compare texts.
 
         Args:
-            spool: The examples, with band keys.
+            store: The examples, with band keys.
             similarity: Share of common character runs from which two texts are near duplicates.
             recipe: Version of what is compared in addition to texts.
 
@@ -39,28 +39,28 @@ class NearDuplicates:
         self._near: Any = import_extra(
             "controller.data.select.minhash", extra="data", what="deduplicate: near"
         )
-        self._spool = spool
+        self._store = store
         self._similarity = similarity
         self._recipe = recipe
         self._said = lru_cache(maxsize=1_000)(self._read)
 
     def candidates(
-        self, verdicts: bytearray, order: Sequence[int]
+        self, splits: bytearray, order: Sequence[int]
     ) -> Iterator[tuple[int, list[int]]]:
         """Yield examples that may be nearly the same as earlier ones, with those.
 
         Args:
-            verdicts: Of every example.
+            splits: Of every example.
             order: Verdicts to look at. Those of the first come first, whatever their number, and
                 an earlier example is never a copy of a later one.
         """
 
         def placed(number: int) -> tuple[int, int]:
-            return order.index(verdicts[number]), number
+            return order.index(splits[number]), number
 
         found: dict[int, set[int]] = {}
         crowded: set[int] = set()
-        for group in self._groups(self._band_keys(verdicts, order), self._spool.examples * 8):
+        for group in self._groups(self._band_keys(splits, order), self._store.examples * 8):
             for number, earlier in _offers(sorted(group, key=placed)):
                 found.setdefault(number, set()).update(earlier)
             if len(group) > _OFFERED:
@@ -80,13 +80,13 @@ class NearDuplicates:
         (said, rest), (other_said, other_rest) = self._said(one), self._said(other)
         return rest == other_rest and self._near.jaccard(said, other_said) >= self._similarity
 
-    def _band_keys(self, verdicts: bytearray, order: Sequence[int]) -> Iterator[tuple[bytes, int]]:
-        for stretch, keys in self._spool.keys("bands", _KEY):
-            bands = len(keys) // stretch.examples
+    def _band_keys(self, splits: bytearray, order: Sequence[int]) -> Iterator[tuple[bytes, int]]:
+        for block, keys in self._store.keys("bands", _KEY):
+            bands = len(keys) // block.examples
             for place, key in enumerate(keys):
                 number, band = divmod(place, bands)
-                if key != NO_KEY and verdicts[stretch.first + number] in order:
-                    yield key + bytes([band]), stretch.first + number
+                if key != NO_KEY and splits[block.first + number] in order:
+                    yield key + bytes([band]), block.first + number
 
     def _fine_keys(self, numbers: set[int]) -> Iterator[tuple[bytes, int]]:
         for number in sorted(numbers):
@@ -95,13 +95,13 @@ class NearDuplicates:
 
     def _groups(self, keys: Iterator[tuple[bytes, int]], expected: int) -> Iterator[list[int]]:
         """Yield the numbers that share a key."""
-        with GroupByKey(self._spool.folder, key_bytes=_KEY + 1, expected=expected) as buckets:
+        with GroupByKey(self._store.folder, key_bytes=_KEY + 1, expected=expected) as buckets:
             for key, number in keys:
                 buckets.add(key, number)
             yield from (group for group in buckets.groups() if len(group) > 1)
 
     def _read(self, number: int) -> tuple[str, bytes]:
-        example = parse(self._spool.text(number))
+        example = parse(self._store.text(number))
         return "\n".join(texts_of(example, self._recipe)), rest_of(example, self._recipe)
 
 

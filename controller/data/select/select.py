@@ -32,7 +32,7 @@ class SourceSelection:
     part: SplitName
     field: str
     """Where its source stands in the spec; a source may have several files."""
-    called: SourceLabel
+    label: SourceLabel
     source: Source
 
 
@@ -54,7 +54,7 @@ def columns_for(data: Data) -> frozenset[Column]:
 
 
 def select_examples(
-    spool: ExampleStore,
+    store: ExampleStore,
     data: Data,
     sources: Sequence[SourceSelection],
     note: NoteOf,
@@ -63,7 +63,7 @@ def select_examples(
     """Return a verdict for every example of a spool: `TRAIN`, `HELD_OUT` or `DROPPED`.
 
     Args:
-        spool: The examples.
+        store: The examples.
         data: The spec's section.
         sources: Its files, in order.
         note: Receives what happens to each example.
@@ -72,10 +72,10 @@ def select_examples(
     Raises:
         DataError: A package of the extra is missing.
     """
-    verdicts = bytearray()
-    for stretch in spool.stretches:
-        verdicts += bytes([stretch.verdict]) * stretch.examples
-    selection = _Selection(spool, data, sources, verdicts, note, recipe)
+    splits = bytearray()
+    for block in store.blocks:
+        splits += bytes([block.split]) * block.examples
+    selection = _Selection(store, data, sources, splits, note, recipe)
     # First of all: an example that was not drawn is no reason to drop another one.
     selection.draw_samples()
     if data.prepare.deduplicate != "off":
@@ -87,7 +87,7 @@ def select_examples(
     selection.apply_weights()
     if _may_leak(data):
         selection.note_leaks()
-    return verdicts
+    return splits
 
 
 def repeat_count(digest: bytes, weight: float) -> int:
@@ -108,28 +108,28 @@ def _may_leak(data: Data) -> bool:
 class _Selection:
     def __init__(
         self,
-        spool: ExampleStore,
+        store: ExampleStore,
         data: Data,
         sources: Sequence[SourceSelection],
-        verdicts: bytearray,
+        splits: bytearray,
         note: NoteOf,
         recipe: int,
     ) -> None:
-        self._spool = spool
+        self._store = store
         self._recipe = recipe
         self._data = data
         self._sources = sources
-        self._verdicts = verdicts
+        self._splits = splits
         self._note = note
 
     def drop_equal(self) -> None:
-        for number, first in self._spool.equal.duplicates(self._verdicts):
+        for number, first in self._store.equal.duplicates(self._splits):
             self._drop(number, "deduplicate", f"the same as {self._where(first, number)}")
 
     def drop_near(self) -> None:
-        alike = NearDuplicates(self._spool, self._data.prepare.similarity, self._recipe)
+        alike = NearDuplicates(self._store, self._data.prepare.similarity, self._recipe)
         root: dict[int, int] = {}
-        for number, candidates in alike.candidates(self._verdicts, (HELD_OUT, TRAIN)):
+        for number, candidates in alike.candidates(self._splits, (HELD_OUT, TRAIN)):
             for first in sorted({root.get(one, one) for one in candidates}):
                 if first != number and alike.are(number, first):
                     root[number] = first
@@ -158,7 +158,7 @@ class _Selection:
         for field, source in {one.field: one.source for one in self._sources}.items():
             if source.weight < 1:
                 for number, digest in self._kept_of(field):
-                    if self._verdicts[number] == TRAIN and not repeat_count(digest, source.weight):
+                    if self._splits[number] == TRAIN and not repeat_count(digest, source.weight):
                         self._drop(number, "weight", f"left out by weight {source.weight}")
 
     def part_by_strata(self, fraction: Fraction) -> None:
@@ -173,7 +173,7 @@ class _Selection:
             ) from None
         for number, side, key in self._with_strata():
             if side < limits[key]:
-                self._verdicts[number] = HELD_OUT
+                self._splits[number] = HELD_OUT
 
     def note_leaks(self) -> None:
         asked = {question for _, question in self._questions(HELD_OUT)}
@@ -183,32 +183,32 @@ class _Selection:
                 self._note(number, "leak", "noted", reason)
 
     def _drop(self, number: int, step: StepName, reason: str) -> None:
-        self._verdicts[number] = DROPPED
+        self._splits[number] = DROPPED
         self._note(number, step, "dropped", reason)
 
-    def _questions(self, verdict: int) -> Iterator[tuple[int, int]]:
-        for stretch, questions in self._spool.numbers("question"):
-            for number, question in enumerate(questions, start=stretch.first):
-                if self._verdicts[number] == verdict:
+    def _questions(self, split: int) -> Iterator[tuple[int, int]]:
+        for block, questions in self._store.numbers("question"):
+            for number, question in enumerate(questions, start=block.first):
+                if self._splits[number] == split:
                     yield number, question
 
     def _kept_of(self, field: str) -> Iterator[tuple[int, bytes]]:
         of_source = [one.field == field for one in self._sources]
-        for stretch, digests in self._spool.keys("digest", DIGEST):
-            if of_source[stretch.source]:
-                for number, digest in enumerate(digests, start=stretch.first):
-                    if self._verdicts[number] != DROPPED:
+        for block, digests in self._store.keys("digest", DIGEST):
+            if of_source[block.source]:
+                for number, digest in enumerate(digests, start=block.first):
+                    if self._splits[number] != DROPPED:
                         yield number, digest
 
     def _with_strata(self) -> Iterator[tuple[int, int, bytes]]:
-        columns = zip(self._spool.numbers("side"), self._spool.keys("stratum", _KEY), strict=True)
-        for (stretch, sides), (_, keys) in columns:
-            for number, (side, key) in enumerate(zip(sides, keys, strict=True), stretch.first):
-                if self._verdicts[number] != DROPPED:
+        columns = zip(self._store.numbers("side"), self._store.keys("stratum", _KEY), strict=True)
+        for (block, sides), (_, keys) in columns:
+            for number, (side, key) in enumerate(zip(sides, keys, strict=True), block.first):
+                if self._splits[number] != DROPPED:
                     yield number, side, key
 
     def _where(self, first: int, other: int) -> str:
-        source, line = self._spool.place(first)
-        held_out = self._verdicts[first] == HELD_OUT and self._verdicts[other] == TRAIN
-        place = self._sources[source].called.place(line)
+        source, line = self._store.place(first)
+        held_out = self._splits[first] == HELD_OUT and self._splits[other] == TRAIN
+        place = self._sources[source].label.of_row(line)
         return f"the held-out {place}" if held_out else place

@@ -76,15 +76,15 @@ def detect_encoding(
             return _decoded(path, compression, "utf-16")
         except _Undecodable as error:
             raise DataError("invalid UTF-16", "Save the file as UTF-8.", line=error.line) from None
-    if in_part and not compression and (look := _begun(path)) is not None:
-        return look
+    if in_part and not compression and (info := _begun(path)) is not None:
+        return info
     try:
         return _decoded(path, compression, UTF_8)
     except _Undecodable as error:
         as_utf8 = error
     sample = _sample(path, compression)
     try:
-        look = _decoded(path, compression, "cp949")
+        info = _decoded(path, compression, "cp949")
     except _Undecodable as as_cp949:
         # The decoder that got further is the right one, and stands where the file is broken.
         broken = max(as_utf8, as_cp949, key=lambda error: error.at)
@@ -104,8 +104,8 @@ def detect_encoding(
     if verdict == "doubtful" and others:
         read = readings(sample)["cp949"]
         doubt = f"read as CP949: {read!r}; if that is wrong: {spelled(others)}"
-        return replace(look, doubt=doubt)
-    return look
+        return replace(info, doubt=doubt)
+    return info
 
 
 def _sample(path: Path, compression: Compression) -> bytes:
@@ -170,7 +170,7 @@ def _as_said(path: Path, compression: Compression, encoding: str, start: bytes) 
     except _Undecodable as error:
         raise DataError(
             f"byte 0x{error.byte:02x} is not {encoding}",
-            "Mend that line, or name another encoding.",
+            "Fix that line, or name another encoding.",
             line=error.line,
         ) from None
 

@@ -19,7 +19,7 @@ from controller.data.errors import DataError
 from controller.data.sources.compression import HashingReader, compression_of, file_changed_error
 from controller.data.sources.encoding import codec_name, detect_encoding
 from controller.data.sources.source_file import BINARY, CHUNK, UTF_8, FileInfo, GitBlob, SourceFile
-from controller.spec.data import Kind
+from controller.spec.data import FileFormat
 from controller.state_folder import writing_to
 
 VERSION = 4
@@ -41,7 +41,7 @@ def inspect_file(
     path: Path,
     memos: Path,
     *,
-    kind: Kind,
+    file_format: FileFormat,
     encoding: str | None = None,
     blob: GitBlob | None = None,
     in_part: bool = False,
@@ -51,7 +51,7 @@ def inspect_file(
     Args:
         path: The file, resolved.
         memos: Folder of the memos; created when absent.
-        kind: The format; of one that is no text only the digest is taken.
+        file_format: The format; of one that is no text only the digest is taken.
         encoding: The one that the spec names, if it does.
         blob: Git's ID of its contents, if git says that the file is as committed: then it is known
             wherever it was checked out. One that was touched since git was asked is read.
@@ -63,7 +63,9 @@ def inspect_file(
             known one, has NUL bytes, or its packing is damaged.
         OSError: It cannot be read.
     """
-    how = "binary" if kind in BINARY else "text" if encoding is None else codec_name(encoding)
+    how = (
+        "binary" if file_format in BINARY else "text" if encoding is None else codec_name(encoding)
+    )
     place = hashlib.sha256(b"%s\0%s" % (os.fsencode(path), how.encode())).hexdigest()[:32]
     stamp = _stamp(path)
     memo = memos / f"{place}.json"
@@ -73,13 +75,13 @@ def inspect_file(
         known = _remembered(by_blob, None, in_part=in_part)
         if known is not None:
             return replace(known, stamp=stamp)
-    look = _remembered(memo, stamp, in_part=in_part)
-    if look is None:
-        look = _look(path, kind, encoding, in_part=in_part and kind == "jsonl")
-        _remember(memo, stamp, look)
+    info = _remembered(memo, stamp, in_part=in_part)
+    if info is None:
+        info = _look(path, file_format, encoding, in_part=in_part and file_format == "jsonl")
+        _remember(memo, stamp, info)
     if by_blob is not None and _stamp(path) == stamp:
-        _remember(by_blob, stamp, look)
-    return replace(look, stamp=stamp)
+        _remember(by_blob, stamp, info)
+    return replace(info, stamp=stamp)
 
 
 def inspect_small_file(path: Path) -> FileInfo | None:
@@ -121,16 +123,16 @@ def changed_since(source: SourceFile) -> DataError | None:
     Raises:
         OSError: It cannot be read.
     """
-    if source.look.stamp in ((), _stamp(source.path)):
+    if source.info.stamp in ((), _stamp(source.path)):
         return None
-    return None if _digest(source.path) == source.look.sha256 else file_changed_error()
+    return None if _digest(source.path) == source.info.sha256 else file_changed_error()
 
 
-def _look(path: Path, kind: Kind, encoding: str | None, *, in_part: bool) -> FileInfo:
+def _look(path: Path, file_format: FileFormat, encoding: str | None, *, in_part: bool) -> FileInfo:
     with path.open("rb") as file:
         if file.read(len(_LFS)) == _LFS:
             raise DataError("only a pointer of Git LFS is here, not the file", "git lfs pull")
-    if kind not in BINARY:
+    if file_format not in BINARY:
         return detect_encoding(path, compression_of(path), encoding, in_part=in_part)
     if not path.stat().st_size:
         raise DataError("the file is empty", "Name another file.")
@@ -170,17 +172,17 @@ def _remembered(memo: Path, stamp: Stamp | None, *, in_part: bool) -> FileInfo |
         content = json.loads(memo.read_bytes())
         if content["version"] != VERSION:
             return None
-        look = FileInfo(**content["look"])
+        info = FileInfo(**content["look"])
         # As git does: a file touched in the very tick of the memo may have changed after it.
         if stamp is None or (tuple(content["stamp"]) == stamp and max(stamp[3:]) < written_ns):
-            return look if look.decoded or in_part else None
+            return info if info.decoded or in_part else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return None
 
 
-def _remember(memo: Path, stamp: Stamp, look: FileInfo) -> None:
-    said: Json = {"version": VERSION, "stamp": list(stamp), "look": asdict(replace(look, stamp=()))}
+def _remember(memo: Path, stamp: Stamp, info: FileInfo) -> None:
+    said: Json = {"version": VERSION, "stamp": list(stamp), "look": asdict(replace(info, stamp=()))}
     # A folder that cannot be written is not the fault of the file that was looked at.
     with writing_to(memo.parent):
         memo.parent.mkdir(parents=True, exist_ok=True)

@@ -12,15 +12,16 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from backends.did_you_mean import did_you_mean
 from controller.data.errors import DataError
 from controller.data.lookup import is_same_name
 from controller.data.sources.compression import compression_of
 from controller.data.sources.globs import has_wildcard, walk
 from controller.data.sources.source_file import BINARY, Compression
-from controller.data.suggestions import did_you_mean, join_names, quote
-from controller.spec.data import Kind, Source
+from controller.data.suggestions import join_names, quote
+from controller.spec.data import FileFormat, Source
 
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, FileFormat] = {
     ".jsonl": "jsonl",
     ".jsonlines": "jsonl",
     ".ndjson": "jsonl",
@@ -57,9 +58,9 @@ class LocatedFile:
 
     path: Path
     """Resolved: no link is followed any more when it is opened."""
-    shown: str
+    display_path: str
     """Relative to the repository, as a person would type it."""
-    kind: Kind
+    format: FileFormat
     from_arrow: bool = False
     """True if Arrow wrote the rows, as in Parquet."""
 
@@ -113,7 +114,7 @@ def _roots(root: Path, state: Path) -> tuple[Path, Path, Path]:
     return root.resolve(), root.absolute(), state.resolve()
 
 
-def detect_format(name: str, given: Kind | None = None) -> Kind:
+def detect_format(name: str, given: FileFormat | None = None) -> FileFormat:
     """Return a file's format: the given one, or what its ending says.
 
     Args:
@@ -124,17 +125,17 @@ def detect_format(name: str, given: Kind | None = None) -> Kind:
         DataError: The ending is none that is known, or says that a packed format is packed again.
     """
     inner, packed = _unpacked_name(name)
-    kind = given or _KINDS.get(PurePosixPath(inner).suffix.lower())
-    if kind is None:
+    file_format = given or _KINDS.get(PurePosixPath(inner).suffix.lower())
+    if file_format is None:
         raise DataError(
             f"{name!r} has no known ending",
-            f"These are read: {', '.join(_KINDS)}; or say it: format: jsonl",
+            f"Use one of {', '.join(_KINDS)}, or say what it is: format: jsonl",
         )
-    if packed and kind in BINARY:
+    if packed and file_format in BINARY:
         raise DataError(
-            f"{name!r} is packed twice", f"Unpack {packed}; {kind} is packed in itself."
+            f"{name!r} is packed twice", f"Unpack {packed}; {file_format} is packed in itself."
         )
-    return kind
+    return file_format
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,13 +147,13 @@ class _Place:
     unresolved: Path
     state: Path
     """Resolved."""
-    format: Kind | None
+    format: FileFormat | None
     written: str
 
-    def shown(self, path: Path) -> str:
+    def display_path(self, path: Path) -> str:
         for start in (self.root, self.unresolved):
-            if (shown := _below(path, start)) is not None:
-                return shown
+            if (display_path := _below(path, start)) is not None:
+                return display_path
         return os.path.relpath(path, self.unresolved)
 
     def resolved(self, path: Path) -> Path:
@@ -160,10 +161,10 @@ class _Place:
             resolved = path if self._has_no_link(path) else path.resolve()
         except (OSError, RuntimeError):
             raise DataError(
-                f"{self.shown(path)!r} is a link to itself", "Copy the file in its place."
+                f"{self.display_path(path)!r} is a link to itself", "Copy the file in its place."
             ) from None
         if _below(resolved, self.root) is None:
-            at = f" at {self.shown(path)!r}" if has_wildcard(self.written) else ""
+            at = f" at {self.display_path(path)!r}" if has_wildcard(self.written) else ""
             if path.is_relative_to(self.root) or path.is_relative_to(self.unresolved):
                 at += " through a link"
             raise DataError(
@@ -172,7 +173,7 @@ class _Place:
             )
         if self._is_not_data(resolved) or (path != resolved and self._is_not_data(path)):
             raise DataError(
-                f"{self.shown(path)!r} is not data",
+                f"{self.display_path(path)!r} is not data",
                 "Name another file: .git, .env* and the state folder are never read.",
             )
         return resolved
@@ -196,7 +197,7 @@ class _Place:
         if has_state and _below(path, self.state) is not None:
             return True
         # Some disks know no case: there, .GIT is .git.
-        parts = self.shown(path).casefold().split("/")
+        parts = self.display_path(path).casefold().split("/")
         return any(part in _NOT_DATA or part.startswith(_SECRETS) for part in parts)
 
 
@@ -240,11 +241,11 @@ def _below(path: Path, folder: Path) -> str | None:
 
 
 def _found(place: _Place, path: Path, name: str) -> LocatedFile:
-    resolved, shown = place.resolved(path), place.shown(path)
-    if not shown.isprintable():
+    resolved, display_path = place.resolved(path), place.display_path(path)
+    if not display_path.isprintable():
         # Origins are lines of UTF-8, and so are messages.
         raise DataError(
-            f"the name {quote(shown)} has characters that cannot be printed",
+            f"the name {quote(display_path)} has characters that cannot be printed",
             "Rename it: letters, digits, spaces and signs in UTF-8.",
         )
     try:
@@ -253,19 +254,24 @@ def _found(place: _Place, path: Path, name: str) -> LocatedFile:
         mode = 0
     if stat.S_ISDIR(mode):
         if _is_saved_dataset(resolved):
-            return LocatedFile(path=resolved, shown=shown, kind="arrow")
-        raise DataError(f"{shown!r} is not a file", f"Name the files in it: {name}/*.jsonl")
-    kind = detect_format(name, place.format)
+            return LocatedFile(path=resolved, display_path=display_path, format="arrow")
+        raise DataError(f"{display_path!r} is not a file", f"Name the files in it: {name}/*.jsonl")
+    file_format = detect_format(name, place.format)
     if not mode:
-        raise DataError(f"there is no file {shown!r}", _names_beside(path))
+        raise DataError(f"there is no file {display_path!r}", _names_beside(path))
     if not stat.S_ISREG(mode):
-        raise DataError(f"{shown!r} is not a file", "Name a file.")
-    if kind == "arrow":
+        raise DataError(f"{display_path!r} is not a file", "Name a file.")
+    if file_format == "arrow":
         raise DataError(
-            f"{shown!r} is not a saved dataset", "Name the folder that save_to_disk wrote."
+            f"{display_path!r} is not a saved dataset", "Name the folder that save_to_disk wrote."
         )
-    _check_packed(resolved, name, shown)
-    return LocatedFile(path=resolved, shown=shown, kind=kind, from_arrow=kind == "parquet")
+    _check_packed(resolved, name, display_path)
+    return LocatedFile(
+        path=resolved,
+        display_path=display_path,
+        format=file_format,
+        from_arrow=file_format == "parquet",
+    )
 
 
 def _globbed(place: _Place, pattern: Path) -> list[LocatedFile]:
@@ -276,16 +282,18 @@ def _globbed(place: _Place, pattern: Path) -> list[LocatedFile]:
             "Copy the files into the repository, beside the spec.",
         )
     paths = {
-        place.shown(path): path
+        place.display_path(path): path
         for path in walk(base, pattern.relative_to(base).parts, place.resolved)
     }
     found = [
-        _found(place, path, shown)
-        for shown, path in sorted(paths.items())
+        _found(place, path, display_path)
+        for display_path, path in sorted(paths.items())
         if not path.is_dir() or _is_saved_dataset(path)
     ]
     if not found:
-        start = next(above for above in pattern.parents if not has_wildcard(place.shown(above)))
+        start = next(
+            above for above in pattern.parents if not has_wildcard(place.display_path(above))
+        )
         raise DataError(
             f"{quote(place.written)} fits no file",
             _names_beside(start / pattern.name, guess=False),
@@ -302,16 +310,16 @@ def _unpacked_name(name: str) -> tuple[str, str]:
     return (name.removesuffix(ending), ending) if ending.lower() in _PACKED else (name, "")
 
 
-def _check_packed(path: Path, name: str, shown: str) -> None:
+def _check_packed(path: Path, name: str, display_path: str) -> None:
     ending = _unpacked_name(name)[1]
     try:
         if ending and path.stat().st_size and compression_of(path) != _PACKED[ending.lower()]:
             raise DataError(
-                f"{shown!r} is no {_PACKED[ending.lower()]} file",
+                f"{display_path!r} is no {_PACKED[ending.lower()]} file",
                 f"Compress it, or take {ending} off its name.",
             )
     except OSError as error:
-        raise DataError(f"{shown!r} cannot be read: {error.strerror}") from None
+        raise DataError(f"{display_path!r} cannot be read: {error.strerror}") from None
 
 
 def _names_beside(place: Path, *, guess: bool = True) -> str:
@@ -319,9 +327,8 @@ def _names_beside(place: Path, *, guess: bool = True) -> str:
         with os.scandir(place.parent) as entries:
             names = sorted(entry.name for entry in islice(entries, _NAMES_LOOKED_AT))
     except OSError:
-        return f"There is no folder {place.parent.name!r} either."
-    nearest = did_you_mean(place.name, names) if guess else ""
+        return f"Check the path: there is no folder {place.parent.name!r} either."
     files = [name for name in names if _unpacked_name(name)[0].lower().endswith(tuple(_KINDS))]
-    return nearest + (
-        f"There are: {join_names(files)}" if files else "No data file is in that folder."
-    )
+    meant = did_you_mean(place.name, names) if guess else ""
+    known = f"Use one of: {join_names(files)}." if files else "Put a data file into that folder."
+    return f"{meant} {known}".lstrip()

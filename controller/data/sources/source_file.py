@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from backends.contract.inspector import Json
 from controller.data.errors import DataError
-from controller.spec.data import Kind, Source
+from controller.spec.data import FileFormat, Source
 
 CHUNK = 1 << 20
 """Bytes read at once: large enough that the calls do not count, small enough to be bounded."""
@@ -15,7 +15,7 @@ CHUNK = 1 << 20
 UTF_8 = "utf-8-sig"
 """The codec of UTF-8 with or without its mark."""
 
-BINARY: frozenset[Kind] = frozenset({"parquet", "excel", "arrow"})
+BINARY: frozenset[FileFormat] = frozenset({"parquet", "excel", "arrow"})
 """Formats that are no text."""
 
 NumberedRow: TypeAlias = tuple[int, Mapping[str, Json] | DataError]
@@ -25,20 +25,24 @@ NumberedRow: TypeAlias = tuple[int, Mapping[str, Json] | DataError]
 class SourceLabel(NamedTuple):
     """A file's name in messages, and how messages refer to its rows."""
 
-    shown: str
+    display_path: str
     is_indexed: bool = False
     """True if messages refer to rows by index, as in `a.json[0]`, and not by line."""
 
-    def place(self, number: int) -> str:
+    def of_row(self, number: int) -> str:
         """Return the place of a row, from the line or number that the reader gave it."""
-        return f"{self.shown}[{number - 1}]" if self.is_indexed else f"{self.shown}:{number}"
+        return (
+            f"{self.display_path}[{number - 1}]"
+            if self.is_indexed
+            else f"{self.display_path}:{number}"
+        )
 
-    def places(self, numbers: Iterable[int]) -> str:
+    def of_rows(self, numbers: Iterable[int]) -> str:
         """Return the places of many rows, one per line; fast even for a million rows."""
         if self.is_indexed:
-            return "".join([f"{self.shown}[{number - 1}]\n" for number in numbers])
-        joined = f"\n{self.shown}:".join(map(str, numbers))
-        return f"{self.shown}:{joined}\n"
+            return "".join([f"{self.display_path}[{number - 1}]\n" for number in numbers])
+        joined = f"\n{self.display_path}:".join(map(str, numbers))
+        return f"{self.display_path}:{joined}\n"
 
 
 class Noted(dict[str, Json]):
@@ -95,27 +99,29 @@ class SourceFile:
 
     path: Path
     """Resolved: no link is followed any more when it is opened."""
-    shown: str
+    display_path: str
     """Relative to the repository, as a person would type it."""
-    kind: Kind
-    look: FileInfo
+    format: FileFormat
+    info: FileInfo
     source: Source
     """The spec's source, for what it says about reading: `delimiter`, `sheet`, `chunk`."""
 
     @property
-    def called(self) -> SourceLabel:
+    def label(self) -> SourceLabel:
         """Name of the file and its rows in messages; an array may have all rows on one line."""
-        is_array = self.look.first == "[" or self.source.root is not None
-        return SourceLabel(self.shown, is_indexed=self.kind == "json" and is_array)
+        is_array = self.info.first == "[" or self.source.root is not None
+        return SourceLabel(self.display_path, is_indexed=self.format == "json" and is_array)
 
     @property
     def is_plain_jsonl(self) -> bool:
         """Say whether it is JSONL whose bytes can be parted at line ends as they are."""
-        return self.kind == "jsonl" and self.look.encoding == UTF_8 and self.look.compression == ""
+        return (
+            self.format == "jsonl" and self.info.encoding == UTF_8 and self.info.compression == ""
+        )
 
     def too_long(self, what: str = "the line") -> DataError:
         """Return what is said of a row beyond `MAX_ROW`."""
         return DataError(
             f"{what} is longer than {self.MAX_ROW >> 20} MiB",
-            "Part it into several rows, or leave it out.",
+            "Split it into several rows, or leave it out.",
         )

@@ -73,7 +73,7 @@ class FileRange(NamedTuple):
 class ExampleBlock:
     """Examples of one batch, in the order of their source."""
 
-    verdict: int
+    split: int
     """`TRAIN` or `HELD_OUT`: where they go unless something else is decided."""
     examples: int
     lines: FileRange | bytes
@@ -123,9 +123,9 @@ class BlockBuilder:
 
     def finish(
         self,
-        verdict: int,
+        split: int,
         text: bytes,
-        spool: Path | None,
+        folder: Path | None,
         wanted: frozenset[Column],
         *,
         in_shards: bool,
@@ -133,9 +133,9 @@ class BlockBuilder:
         """Return the page, with the lines or after writing them into the spool's folder.
 
         Args:
-            verdict: Of all its examples.
+            split: Of all its examples.
             text: The lines, joined.
-            spool: The folder, where every process has a file of its own; None to have the lines in
+            folder: The folder, where every process has a file of its own; None to have the lines in
                 the page, which costs more where it is handed to another process.
             wanted: Columns that somebody wants, besides size and line.
             in_shards: Whether equal examples are looked for.
@@ -157,9 +157,9 @@ class BlockBuilder:
             columns["bands"] = b"".join(self.bands)
         signs = _SIGNS[:1] if self.is_plain else _SIGNS
         return ExampleBlock(
-            verdict=verdict,
+            split=split,
             examples=len(self.lines),
-            lines=text if spool is None else _write(text, spool),
+            lines=text if folder is None else _write(text, folder),
             features=frozenset(name for name, sign in signs if sign in text),
             columns=columns,
             shards=_shards(self.digests) if in_shards else [],

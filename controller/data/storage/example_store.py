@@ -23,7 +23,7 @@ class BlockRef(NamedTuple):
     """The examples of one page."""
 
     source: int
-    verdict: int
+    split: int
     first: int
     """Number of its first example."""
     examples: int
@@ -44,7 +44,7 @@ class ExampleStore:
         """Where other processes leave lines, once `share` was called."""
         self._scratch = Scratch(folder)
         self.equal = DigestShards(self._scratch)
-        self.stretches: list[BlockRef] = []
+        self.blocks: list[BlockRef] = []
         self.examples = 0
         self._widths: dict[Column, int] = {}
         self._columns: dict[Column, ScratchFile] = {}
@@ -56,25 +56,25 @@ class ExampleStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.shared = self.folder
 
-    def add(self, source: int, page: ExampleBlock) -> None:
+    def add(self, source: int, block: ExampleBlock) -> None:
         """Append a page."""
-        if not page.examples:
+        if not block.examples:
             return
-        lines = page.lines
+        lines = block.lines
         if isinstance(lines, bytes):
             extent = FileRange(_LINES, self._own.size, len(lines))
             self._own.write(lines)
             lines = extent
-        stretch = BlockRef(source, page.verdict, self.examples, page.examples, lines)
-        self.stretches.append(stretch)
-        for name, data in page.columns.items():
+        ref = BlockRef(source, block.split, self.examples, block.examples, lines)
+        self.blocks.append(ref)
+        for name, data in block.columns.items():
             if name not in self._columns:
                 self._columns[name] = self._scratch.open(name)
-                self._widths[name] = len(data) // page.examples
+                self._widths[name] = len(data) // block.examples
             self._columns[name].write(data)
-        if page.shards:
-            self.equal.add(self.examples, page)
-        self.examples += page.examples
+        if block.shards:
+            self.equal.add(self.examples, block)
+        self.examples += block.examples
 
     def close(self) -> None:
         """Close the files."""
@@ -88,51 +88,51 @@ class ExampleStore:
 
     def numbers(self, name: Column) -> Iterator[tuple[BlockRef, "array[int]"]]:
         """Yield a column of numbers, page by page, in order."""
-        for stretch, data in self._pages(name):
+        for block, data in self._blocks(name):
             values = array(NUMBERS[name])
             values.frombytes(data)
-            yield stretch, values
+            yield block, values
 
     def keys(self, name: Column, size: int) -> Iterator[tuple[BlockRef, list[bytes]]]:
         """Yield a column of keys of some bytes each, page by page, in order.
 
         Of a column with several keys for each example, all of them, one after the other.
         """
-        for stretch, data in self._pages(name):
-            yield stretch, [data[at : at + size] for at in range(0, len(data), size)]
+        for block, data in self._blocks(name):
+            yield block, [data[at : at + size] for at in range(0, len(data), size)]
 
-    def read(self, stretch: BlockRef) -> bytes:
+    def read(self, block: BlockRef) -> bytes:
         """Return the canonical lines of a page."""
-        return self._read(stretch, 0, stretch.lines.size)
+        return self._read(block, 0, block.lines.size)
 
     def place(self, number: int) -> tuple[int, int]:
         """Return the source and the line of one example, wherever it is."""
-        return self._stretch(number).source, self._some("line", number, 1)[0]
+        return self._block(number).source, self._some("line", number, 1)[0]
 
     def text(self, number: int) -> bytes:
         """Return the canonical line of one example, wherever it is."""
-        stretch = self._stretch(number)
-        *before, size = self._some("size", stretch.first, number - stretch.first + 1)
-        return self._read(stretch, sum(before), size)
+        block = self._block(number)
+        *before, size = self._some("size", block.first, number - block.first + 1)
+        return self._read(block, sum(before), size)
 
-    def _read(self, stretch: BlockRef, start: int, size: int) -> bytes:
-        name, offset, _ = stretch.lines
+    def _read(self, block: BlockRef, start: int, size: int) -> bytes:
+        name, offset, _ = block.lines
         if name == _LINES:
             return self._own.read(offset + start, size)
         if name not in self._lines:
             self._lines[name] = (self.folder / name).open("rb", buffering=0)
         return os.pread(self._lines[name].fileno(), size, offset + start)
 
-    def _pages(self, name: Column) -> Iterator[tuple[BlockRef, bytes]]:
-        if not self.stretches:
+    def _blocks(self, name: Column) -> Iterator[tuple[BlockRef, bytes]]:
+        if not self.blocks:
             return
         file, width = self._columns[name].stream(), self._widths[name]
-        for stretch in self.stretches:
-            yield stretch, file.read(stretch.examples * width)
+        for block in self.blocks:
+            yield block, file.read(block.examples * width)
 
-    def _stretch(self, number: int) -> BlockRef:
-        after = bisect_right(self.stretches, number, key=lambda stretch: stretch.first)
-        return self.stretches[after - 1]
+    def _block(self, number: int) -> BlockRef:
+        after = bisect_right(self.blocks, number, key=lambda block: block.first)
+        return self.blocks[after - 1]
 
     def _some(self, name: Column, first: int, count: int) -> "array[int]":
         width = self._widths[name]

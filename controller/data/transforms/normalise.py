@@ -116,7 +116,7 @@ def _check_turns(messages: list[Message]) -> tuple[bool, bool, Json]:
         if type(role) is not str or role not in ROLES:
             raise DataError(
                 f"{quote(role)} is not a role" if role is not None else "a message has no role",
-                f"The roles are: {', '.join(sorted(ROLES))}.",
+                f"Use one of: {', '.join(sorted(ROLES))}.",
             )
         if type(content) is not str:
             _check_content(content, role)
@@ -138,7 +138,7 @@ def _check_prompt(last_role: Json, *, asked: bool) -> None:
     if not asked or last_role not in {"user", "developer", "system"}:
         raise DataError(
             "the conversation does not end with a question",
-            "For reinforcement the model answers itself: end with a user turn.",
+            "End with a user turn: for reinforcement the model answers itself.",
         )
 
 

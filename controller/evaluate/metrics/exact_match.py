@@ -8,7 +8,7 @@ from controller.spec.base import Strict
 
 
 class ExactMatch(Strict):
-    """Share of answers with the expected text, apart from blanks around it, and calls."""
+    """Share of answers that are as expected: the same text apart from blanks, the same calls."""
 
 
 def _agree(_: ExactMatch, examples: Sequence[AnsweredExample]) -> list[bool]:

@@ -126,7 +126,7 @@ class Connection(H11Protocol):
             "content-type: application/json",
             f"content-length: {len(body)}",
             "connection: close",
-            *(f"{name}: {value}" for name, value in error.headers().items()),
+            *(f"{name}: {value}" for name, value in error.headers.items()),
         ]
         self.transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
         self.transport.close()

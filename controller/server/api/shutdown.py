@@ -23,7 +23,7 @@ class Ending:
 
     def refusal(self) -> ApiError:
         """Return the error for requests during the shutdown."""
-        message = "The server is about to end. Try again in a moment."
+        message = "The server is shutting down. Try again in a moment."
         return ApiError(503, "server_ending", message, retry_after_s=5)
 
     async def drain(self, patience_s: float, *, force: Callable[[], bool]) -> None:
@@ -36,8 +36,8 @@ class Ending:
         self.begun = True
         if self.running:
             _log.warning(
-                "ending: %d requests are still being answered, for at most %g s; "
-                "press Ctrl-C once more to end at once",
+                "shutting down: %d requests are still being answered, for at most %g s; "
+                "press Ctrl-C again to end at once",
                 len(self.running),
                 patience_s,
             )

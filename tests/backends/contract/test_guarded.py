@@ -14,6 +14,7 @@ from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import (
     BackendError,
+    BackendUnknown,
     FieldProblem,
     HyperparametersInvalid,
     MachineFailed,
@@ -29,7 +30,6 @@ from backends.contract.jobs import (
     JobResult,
     JobState,
     Progress,
-    Recipe,
     TrainRequest,
 )
 from backends.contract.value_types import misfit
@@ -250,24 +250,6 @@ def test_a_wrong_answer_is_named(tmp_path: Path, method: str, answer, said: str)
     assert caught.value.remedy == REMEDY
 
 
-class Older:
-    """A backend from before the contract had its later methods."""
-
-    name = "older"
-
-
-for method in ScriptedBackend.__dict__:
-    if method in CALLS and method not in {"find_jobs_by_name", "answers"}:
-        setattr(Older, method, lambda *_: None)
-
-
-def test_an_older_backend_does_without_the_later_methods():
-    older = guard("older", Older, built_in=False)
-    assert older.find_jobs_by_name(["faq"]) == {}
-    assert older.answers(BASE)
-    assert older.recipes(BASE, "supervised", {"a": 1}) == [Recipe(hyperparameters={"a": 1})]
-
-
 class Former(ScriptedBackend):
     """A backend from before methods were renamed."""
 
@@ -422,9 +404,10 @@ def test_a_plug_in_that_cannot_be_opened_is_named(tmp_path: Path, plug_in, sourc
     assert caught.value.remedy == REMEDY
 
 
-def test_a_name_that_nobody_announced_is_still_a_key_error(tmp_path: Path):
-    with pytest.raises(KeyError):
+def test_a_name_that_nobody_announced_is_answered_with_the_names_that_are(tmp_path: Path):
+    with pytest.raises(BackendUnknown, match="no backend is called 'nobody'") as caught:
         open_backend("nobody", tmp_path, Endpoint(name="default"))
+    assert caught.value.remedy == "Use one of: local-gpu, openai."
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ def test_plain_texts_are_read_in_blocks_and_without_template():
     shared = {key: value for key, value in LORA.items() if key != "chat_template"}
     assert parse("continued-pretraining", {}) == shared | {"max_length": 1024}
     for method, key, remedy in (
-        ("continued-pretraining", "chat_template", "remove it"),
-        ("continued-pretraining", "thinking", "remove it"),
+        ("continued-pretraining", "chat_template", "Remove it"),
+        ("continued-pretraining", "thinking", "Remove it"),
         ("supervised", "max_length", "max_tokens"),
     ):
         with pytest.raises(HyperparametersInvalid) as caught:
@@ -63,28 +63,38 @@ def test_writing_out_a_default_changes_nothing(key):
 @pytest.mark.parametrize(
     ("raw", "field", "message", "remedy"),
     [
-        ({"n_epochs": 3}, "n_epochs", "is no hyperparameter", "num_train_epochs"),
-        ({"lora_rank": 8}, "lora_rank", "is no hyperparameter", "lora_"),
-        ({"zzz": 8}, "zzz", "is no hyperparameter", "known: "),
-        ({"recipe": 1}, "recipe", "is no hyperparameter", ""),
+        ({"n_epochs": 3}, "n_epochs", "is not a hyperparameter", "num_train_epochs"),
+        ({"lora_rank": 8}, "lora_rank", "is not a hyperparameter", "Did you mean `r`?"),
+        ({"zzz": 8}, "zzz", "is not a hyperparameter", "Use one of: "),
+        ({"recipe": 1}, "recipe", "is not a hyperparameter", ""),
         ({"num_train_epochs": 0}, "num_train_epochs", "must be at least 1, not 0", ""),
         ({"num_train_epochs": 1.5}, "num_train_epochs", "must be a whole number, not 1.5", ""),
-        ({"num_train_epochs": "3"}, "num_train_epochs", "must be a whole number, not '3'", ""),
-        ({"num_train_epochs": True}, "num_train_epochs", "must be a whole number, not True", ""),
-        ({"learning_rate": 0}, "learning_rate", "must be greater than 0, not 0", ""),
-        ({"learning_rate": 2}, "learning_rate", "must be less than or equal to 1, not 2", ""),
+        (
+            {"num_train_epochs": "3"},
+            "num_train_epochs",
+            "must be a whole number, not the text '3'",
+            "quotes",
+        ),
+        ({"num_train_epochs": True}, "num_train_epochs", "must be a whole number, not true", ""),
+        ({"learning_rate": 0}, "learning_rate", "must be more than 0, not 0", ""),
+        ({"learning_rate": 2}, "learning_rate", "must be at most 1, not 2", ""),
         ({"learning_rate": float("nan")}, "learning_rate", "must be", ""),
         ({"r": 0}, "r", "must be at least 1, not 0", ""),
         ({"lora_dropout": 1}, "lora_dropout", "must be less than 1, not 1", ""),
         ({"use_rslora": 1}, "use_rslora", "must be true or false, not 1", ""),
-        ({"dtype": "int8"}, "dtype", "must be auto, bfloat16 or float32, not 'int8'", ""),
-        ({"thinking": "maybe"}, "thinking", "must be off or on, not 'maybe'", ""),
-        ({"thinking": True}, "thinking", "must be off or on, not True", ""),
-        ({"target_modules": []}, "target_modules", "all-linear or a list of layer names", ""),
+        (
+            {"dtype": "int8"},
+            "dtype",
+            "must be one of auto, bfloat16, float32, not the text 'int8'",
+            "",
+        ),
+        ({"thinking": "maybe"}, "thinking", "must be one of off, on, not the text 'maybe'", ""),
+        ({"thinking": True}, "thinking", "must be one of off, on, not true", ""),
+        ({"target_modules": []}, "target_modules", "must not be empty", ""),
         ({"target_modules": "q_proj"}, "target_modules", "all-linear or a list", ""),
         ({"warmup_steps": 1.5}, "warmup_steps", "whole number of steps, or a fraction", ""),
         ({"warmup_steps": -1}, "warmup_steps", "must be at least 0, not -1", ""),
-        ({"finetuning_type": "qlora"}, "finetuning_type", "must be lora or full", ""),
+        ({"finetuning_type": "qlora"}, "finetuning_type", "must be one of lora, full", ""),
         ({"finetuning_type": "full", "r": 4}, "r", "belongs to an adapter", "lora"),
     ],
 )

@@ -114,7 +114,7 @@ def test_a_row_without_what_the_grader_reads_is_refused(tmp_path, endpoint):
     assert caught.value.message == (
         "the grader reads {{ item.answer }}, and the row has no 'answer'"
     )
-    assert caught.value.remedy == ("did you mean anwser? the row has: anwser, hour, messages")
+    assert caught.value.remedy == ("Did you mean `anwser`? Use one of: anwser, hour, messages.")
 
 
 @pytest.mark.parametrize(
@@ -154,12 +154,12 @@ def test_another_grader_is_another_identity(tmp_path):
         (string_check("{{ items.answer }}"), "grader.reference", "neither item nor sample", "KEY"),
         (string_check("{{ answer }}"), "grader.reference", "neither item nor sample", "KEY"),
         (string_check("{{}}"), "grader.reference", "neither item nor sample", "KEY"),
-        (string_check("{{ item.answer"), "grader.reference", "has {{ without }}", "write {{"),
+        (string_check("{{ item.answer"), "grader.reference", "has {{ without }}", "Write {{"),
         (
             string_check(given="{{ sample.ouput_text }}"),
             "grader.input",
             "which no answer has",
-            "did you mean {{ sample.output_text }}?",
+            "Did you mean `{{ sample.output_text }}`?",
         ),
         (
             {**SCORE, "input": [{"role": "user", "content": "{{ response }}"}]},
@@ -180,8 +180,8 @@ def test_another_grader_is_another_identity(tmp_path):
         (
             {"type": "multi", "graders": {"same": string_check()}, "calculate_output": "sane * 2"},
             "grader.calculate_output",
-            "names 'sane', which is no grader",
-            "did you mean same?",
+            "names 'sane', which is not a grader",
+            "Did you mean `same`?",
         ),
     ],
 )

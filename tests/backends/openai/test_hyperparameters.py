@@ -43,25 +43,33 @@ def test_a_whole_number_and_its_float_are_the_same_multiplier():
 @pytest.mark.parametrize(
     ("method", "raw", "message"),
     [
-        ("supervised", {"n_epochs": 0}, "must be at least 1, not 0"),
-        ("supervised", {"n_epochs": 51}, "must be at most 50, not 51"),
-        ("supervised", {"n_epochs": 1.5}, "must be a whole number, or auto, not 1.5"),
-        ("supervised", {"n_epochs": True}, "must be a whole number, or auto, not True"),
-        ("supervised", {"n_epochs": "many"}, "must be a whole number, or auto, not 'many'"),
-        ("supervised", {"batch_size": 257}, "must be at most 256, not 257"),
-        ("supervised", {"learning_rate_multiplier": 0}, "must be greater than 0, not 0"),
-        ("supervised", {"learning_rate_multiplier": "x"}, "must be a number, or auto, not 'x'"),
-        ("dpo", {"beta": 2.5}, "must be at most 2, not 2.5"),
+        ("supervised", {"n_epochs": 0}, "must be auto or at least 1, not 0"),
+        ("supervised", {"n_epochs": 51}, "must be auto or at most 50, not 51"),
+        ("supervised", {"n_epochs": 1.5}, "must be auto or a whole number, not 1.5"),
+        ("supervised", {"n_epochs": True}, "must be auto or a whole number, not true"),
+        ("supervised", {"n_epochs": "many"}, "must be auto or a whole number, not the text 'many'"),
+        ("supervised", {"batch_size": 257}, "must be auto or at most 256, not 257"),
+        ("supervised", {"learning_rate_multiplier": 0}, "must be auto or more than 0, not 0"),
+        (
+            "supervised",
+            {"learning_rate_multiplier": "x"},
+            "must be auto or a number, not the text 'x'",
+        ),
+        ("dpo", {"beta": 2.5}, "must be auto or at most 2, not 2.5"),
         (
             "reinforcement",
             {"grader": GRADER, "compute_multiplier": 11},
-            "must be at most 10, not 11",
+            "must be auto or at most 10, not 11",
         ),
-        ("reinforcement", {"grader": GRADER, "eval_samples": 0}, "must be at least 1, not 0"),
+        (
+            "reinforcement",
+            {"grader": GRADER, "eval_samples": 0},
+            "must be auto or at least 1, not 0",
+        ),
         (
             "reinforcement",
             {"grader": GRADER, "reasoning_effort": "auto"},
-            "must be default, low, medium or high, not 'auto'",
+            "must be one of default, low, medium, high, not the text 'auto'",
         ),
     ],
 )
@@ -72,11 +80,11 @@ def test_ranges(method, raw, message):
 @pytest.mark.parametrize(
     ("raw", "remedy"),
     [
-        ({"n_epoch": 3}, "did you mean n_epochs?"),
-        ({"suffix": "x"}, "remove it: the fine-tune's name is used"),
-        ({"beta": 1}, "only `method: dpo` has it"),
-        ({"trainingType": "Standard"}, "only endpoints of `kind: azure` have it"),
-        ({"zzz": 1}, "known: batch_size, learning_rate_multiplier, n_epochs"),
+        ({"n_epoch": 3}, "Did you mean `n_epochs`?"),
+        ({"suffix": "x"}, "Remove it: the fine-tune's name is used."),
+        ({"beta": 1}, "Remove it: only `method: dpo` has it."),
+        ({"trainingType": "Standard"}, "Remove it: only endpoints of `kind: azure` have it."),
+        ({"zzz": 1}, "Use one of: batch_size, learning_rate_multiplier, n_epochs."),
     ],
 )
 def test_unknown_keys_are_answered_with_what_was_meant(raw, remedy):
@@ -92,7 +100,7 @@ def test_azure_has_a_training_type():
     given = {"trainingType": "Developer"}
     assert parse("supervised", given, "azure") == AUTO | given
     assert problems("supervised", {"trainingType": "Fast"}, "azure")[0][1] == (
-        "must be Standard, GlobalStandard, Developer or developerTier, not 'Fast'"
+        "must be one of Standard, GlobalStandard, Developer, developerTier, not the text 'Fast'"
     )
 
 
@@ -123,15 +131,15 @@ def test_graders_pass_through_unchanged(grader):
     ("grader", "field", "message"),
     [
         (None, "grader", "is missing"),
-        ("string_check", "grader", "must be a mapping, not 'string_check'"),
-        ({}, "grader.type", "must be string_check"),
-        ({"type": "x"}, "grader.type", "must be string_check"),
+        ("string_check", "grader", "must be a mapping, not the text 'string_check'"),
+        ({}, "grader.type", "is missing"),
+        ({"type": "x"}, "grader.type", "must be one of string_check"),
         ({"type": "python"}, "grader.source", "is missing"),
-        ({**GRADER, "operation": "is"}, "grader.operation", "must be eq, ne, like or ilike"),
-        ({**GRADER, "inputs": 1}, "grader.inputs", "is unknown"),
+        ({**GRADER, "operation": "is"}, "grader.operation", "must be one of eq, ne, like, ilike"),
+        ({**GRADER, "inputs": 1}, "grader.inputs", "is not a known key"),
         (
             {"type": "multi", "graders": {"a": {"type": "python"}}, "calculate_output": "a"},
-            "grader.graders.a.python.source",
+            "grader.graders.a.source",
             "is missing",
         ),
     ],
@@ -162,7 +170,8 @@ def test_a_server_without_published_limits_has_none():
     assert parse("dpo", {"beta": 5.0}, "compatible")["beta"] == 5.0
     assert len(problems("supervised", given)) == len(problems("supervised", given, "azure")) == 2
     assert (
-        problems("supervised", {"n_epochs": 0}, "compatible")[0][1] == "must be at least 1, not 0"
+        problems("supervised", {"n_epochs": 0}, "compatible")[0][1]
+        == "must be auto or at least 1, not 0"
     )
     other = {"type": "endpoint", "url": "https://grader.example", "input": "{{ item.x }}"}
     assert parse("reinforcement", {"grader": other}, "compatible")["grader"] == other
@@ -170,8 +179,8 @@ def test_a_server_without_published_limits_has_none():
 
 
 def test_a_compatible_server_may_know_more_but_no_misspelling():
-    given = {"r": 16, "lora_alpha": 32}
+    given = {"r": 16, "lora_alpha": 32, "lr": 1e-4}
 
     assert parse("supervised", given, "compatible") == AUTO | given
-    assert problems("supervised", {"n_epoch": 1}, "compatible")[0][2] == "did you mean n_epochs?"
+    assert problems("supervised", {"n_epoch": 1}, "compatible")[0][2] == "Did you mean `n_epochs`?"
     assert problems("supervised", {"suffix": "x"}, "compatible")[0][0] == "suffix"

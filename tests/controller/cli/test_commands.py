@@ -13,7 +13,7 @@ import pytest
 
 from backends.testing import GOES_WELL
 from controller.cli import COMMANDS, run
-from controller.lockfile.store import hold
+from controller.lockfile.store import lock_lockfile
 from tests.children import child
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -111,7 +111,7 @@ def test_a_gate_that_fails_is_4(shell):
 
 def test_a_held_lock_is_7(shell):
     shell.declare()
-    with hold(shell.root, shell.root / ".ftctl", timeout_s=1, purpose="test"):
+    with lock_lockfile(shell.root, shell.root / ".ftctl", timeout_s=1, purpose="test"):
         code, text = shell("apply", "--auto-approve", "--lock-timeout", "0")
     assert code == 7
     assert f"process {os.getpid()} (test) is recording" in text
@@ -260,7 +260,7 @@ def test_the_model_for_scripts(trained):
     assert text.count("\n") == 1
     code, text = trained("model", "fqa")
     assert code == 1
-    assert "Recorded: faq" in text
+    assert "Did you mean `faq`?" in text
 
 
 def test_a_model_that_is_not_there_yet(shell):
@@ -308,7 +308,7 @@ def test_only_names_that_exist(shell):
     shell.declare()
     code, text = shell("apply", "--auto-approve", "--only", "fqa")
     assert code == 1
-    assert "Known: faq" in text
+    assert "Did you mean `faq`?" in text
 
 
 # --- init and schema --------------------------------------------------------------------------

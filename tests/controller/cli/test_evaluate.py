@@ -128,7 +128,7 @@ def test_mistakes_are_told(recorded):
     code, text = recorded("evaluate", "fqa")
     assert (code, text.splitlines()) == (
         1,
-        ["no spec is called 'fqa'", "    Declared: faq"],
+        ["no spec is called 'fqa'", "    Did you mean `faq`?"],
     )
     recorded.declare("other")
     code, text = recorded("evaluate", "other")
@@ -139,7 +139,7 @@ def test_mistakes_are_told(recorded):
     assert code == 1
     assert "finetunes/faq.yaml:5: gate[0]" in text
     # One with a problem is declared all the same.
-    assert recorded("evaluate", "fqa")[1].endswith("Declared: faq, other\n")
+    assert recorded("evaluate", "zzz")[1].endswith("Use one of: faq, other.\n")
 
 
 def test_a_silent_backend_is_no_defect(recorded):

@@ -17,6 +17,7 @@ from rich.cells import cell_len
 
 from controller.cli import COMMANDS, run
 from controller.help import TOPICS, read_topic
+from tests.children import child
 
 ROOT = Path(__file__).parents[3]
 FTCTL = [sys.executable, "-m", "controller"]
@@ -29,7 +30,7 @@ def in_terminal(columns, *words, **environment):
     given = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "NO_COLOR"}}
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    child = subprocess.Popen(
+    process = child(
         [*FTCTL, *words],
         cwd=ROOT,
         env=given | {"TERM": "xterm-256color"} | environment,
@@ -37,18 +38,18 @@ def in_terminal(columns, *words, **environment):
         stdout=theirs,
         stderr=theirs,
     )
-    os.close(theirs)
     seen = b""
     try:
-        while select.select([ours], [], [], LIMIT_S)[0]:
-            try:
-                seen += os.read(ours, 65536)
-            except OSError:  # the child ended: Linux reports that as an input/output error
-                break
-        return child.wait(LIMIT_S), seen.decode().replace("\r\n", "\n")
+        with process as started:
+            os.close(theirs)
+            while select.select([ours], [], [], LIMIT_S)[0]:
+                try:
+                    seen += os.read(ours, 65536)
+                except OSError:  # the child ended: Linux reports that as an input/output error
+                    break
+            return started.wait(LIMIT_S), seen.decode().replace("\r\n", "\n")
     finally:
         os.close(ours)
-        child.kill()
 
 
 def plain(capsys, *words):
@@ -98,8 +99,8 @@ def test_a_word_that_is_both_shows_both(capsys):
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["gate"], "'gate' is not a topic or a command. Did you mean 'gates'?"),
-        (["aply"], "'aply' is not a topic or a command. Did you mean 'apply'?"),
+        (["gate"], "'gate' is not a topic or a command. Did you mean `gates`?"),
+        (["aply"], "'aply' is not a topic or a command. Did you mean `apply`?"),
         (["data", "stat"], "'data stat' is not a topic or a command."),
         (["plan", "now"], "'plan now' is not a topic or a command."),
         (["zzz"], "'zzz' is not a topic or a command. Type `ftctl help` for the list."),
@@ -175,5 +176,6 @@ def test_a_reader_that_goes_away_is_not_a_failure():
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     )
     assert (done.stdout, done.stderr) == ("# Spec\n", "")

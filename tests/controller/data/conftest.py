@@ -4,13 +4,18 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+import pydantic
 import pytest
 
 from controller.canonical import canonical_json
+from controller.cli import run
 from controller.data.dataset import Dataset, Split, build_dataset
 from controller.data.resolve_sources import DataPaths
 from controller.errors import InvalidInput, Problem
 from controller.spec.data import Data
+from tests.openai_api.description import errors, named
+
+ANSWER = named("FineTuneChatCompletionRequestAssistantMessage")
 
 
 class Repository:
@@ -114,3 +119,64 @@ def chat_lines(pairs: list[tuple[str, str]]) -> str:
         + "\n"
         for question, answer in pairs
     )
+
+
+class Typed:
+    """Types commands into a repository with one data file."""
+
+    def __init__(self, root, capsys):
+        self.root = root
+        self._capsys = capsys
+
+    def use(self, path, spec):
+        (self.root / "finetunes" / "data").mkdir(parents=True)
+        (self.root / "finetunes" / "data" / path.name).write_bytes(path.read_bytes())
+        (self.root / "finetunes" / "real.yaml").write_text(spec.replace("FILE", path.name))
+        assert len(spec.split("data:\n")[1].split("\nhyper")[0].splitlines()) <= 6
+
+    def __call__(self, *arguments):
+        code = run(["--dir", str(self.root), *arguments])
+        out, err = self._capsys.readouterr()
+        assert code == 0, out + err
+        return out
+
+    def json(self, *arguments):
+        return json.loads(self(*arguments, "--json"))
+
+    def examples(self, built):
+        """Return all lines of both halves, from where the build says its reasons are."""
+        folder = Path(built["reasons"]).parent
+        texts = [(folder / f"{part}.jsonl").read_text() for part in ("train", "held_out")]
+        return [json.loads(line) for text in texts for line in text.rstrip("\n").split("\n")]
+
+
+@pytest.fixture
+def typed(tmp_path, capsys, monkeypatch):
+    for name in ("FTCTL_STATE_DIR", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return Typed(tmp_path, capsys)
+
+
+class Official:
+    """What the official SDK's types and the official description say of a message."""
+
+    def __init__(self):
+        chat = pytest.importorskip("openai.types.chat")
+        self._message = pydantic.TypeAdapter(chat.ChatCompletionMessageParam)
+        self._tool = pydantic.TypeAdapter(chat.ChatCompletionFunctionToolParam)
+
+    def check(self, messages, tools=()):
+        for message in messages:
+            read = self._message.validate_python(message)
+            assert read["role"] == message["role"]
+            # The SDK's types read calls one by one, when somebody asks for them.
+            assert len(list(read.get("tool_calls", ()))) == len(message.get("tool_calls", ()))
+            if message["role"] == "assistant":
+                assert errors(message, ANSWER) == []
+        for tool in tools:
+            assert self._tool.validate_python(tool)["function"]["name"]
+
+
+@pytest.fixture
+def official() -> Official:
+    return Official()

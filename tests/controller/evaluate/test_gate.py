@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.pydantic_errors import InvalidValue
 from controller.evaluate.gate import GRAMMAR, RULE, judge, parse_condition
-from controller.spec.base import InvalidValue
 from controller.spec.conditions import COMPARISONS
 
 

@@ -325,7 +325,11 @@ def test_a_model_that_its_backend_has_lost_is_named_with_the_remedy(repo):
     build = entry.builds[entry.production]
     context = EvaluationContext(root=repo.root, open_backend=lambda _place: repo.backend)
     require_model(build, context)
-    repo.backend.delete(build.model_id)
-    with pytest.raises(BackendError, match="is not at scripted any more") as caught:
-        require_model(build, context)
-    assert "nothing is retrained silently" in caught.value.remedy
+    for lose in (
+        lambda: repo.backend.set_script(build.job, "failed"),
+        lambda: repo.backend.set_script(build.job, "vanished"),
+    ):
+        lose()
+        with pytest.raises(BackendError, match="is not at scripted any more") as caught:
+            require_model(build, context)
+        assert "nothing is retrained silently" in caught.value.remedy

@@ -12,7 +12,7 @@ import pytest
 
 from controller.errors import FtctlError, LockHeld
 from controller.lockfile.model import Lockfile, dump_lockfile
-from controller.lockfile.store import LOCKFILE, Ledger, hold, read_lockfile
+from controller.lockfile.store import LOCKFILE, LockedLockfile, lock_lockfile, read_lockfile
 from tests.children import child
 
 
@@ -28,33 +28,35 @@ def state(root: Path) -> Path:
 
 
 def holding(root: Path, **settings):
-    return hold(root, root / ".ftctl", timeout_s=settings.pop("timeout_s", 5.0), purpose="test")
+    return lock_lockfile(
+        root, root / ".ftctl", timeout_s=settings.pop("timeout_s", 5.0), purpose="test"
+    )
 
 
 def dead_run(root: Path, *entries) -> Path:
     """Leave the journal of a run that died before it could fold it in."""
     recorded = dict(read_lockfile(root, root / ".ftctl").finetunes)
-    ledger = Ledger(root=root, state=root / ".ftctl", entries=recorded)
+    locked = LockedLockfile(root=root, state=root / ".ftctl", entries=recorded)
     for name, entry in entries:
-        ledger.record(name, entry)
-    return ledger.journal
+        locked.record(name, entry)
+    return locked.journal
 
 
 def test_what_is_recorded_is_folded_in_when_the_run_ends(make, root: Path, state: Path):
-    with holding(root) as ledger:
-        ledger.record("a", make.entry(protect=True))
-        ledger.record("b", make.entry())
-        ledger.record("b", None)
+    with holding(root) as locked:
+        locked.record("a", make.entry(protect=True))
+        locked.record("b", make.entry())
+        locked.record("b", None)
         assert not (root / LOCKFILE).exists()
-        assert ledger.lockfile.finetunes.keys() == {"a"}
+        assert locked.lockfile.finetunes.keys() == {"a"}
     assert read_lockfile(root, state) == Lockfile(finetunes={"a": make.entry(protect=True)})
-    assert not ledger.journal.exists()
+    assert not locked.journal.exists()
     assert (root / LOCKFILE).stat().st_mode & 0o777 == 0o644
 
 
 def test_a_run_that_records_nothing_writes_nothing(make, root: Path):
-    with holding(root) as ledger:
-        ledger.record("a", make.entry())
+    with holding(root) as locked:
+        locked.record("a", make.entry())
     before = (root / LOCKFILE).stat().st_mtime_ns
     with holding(root):
         pass
@@ -63,8 +65,8 @@ def test_a_run_that_records_nothing_writes_nothing(make, root: Path):
 
 def test_a_failing_run_keeps_what_it_recorded(make, root: Path, state: Path):
     def run():
-        with holding(root) as ledger:
-            ledger.record("a", make.entry())
+        with holding(root) as locked:
+            locked.record("a", make.entry())
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -76,8 +78,8 @@ def test_what_a_dead_run_recorded_is_read_and_folded_in(make, root: Path, state:
     journal = dead_run(root, ("a", make.entry()), ("b", make.entry(protect=True)))
     assert read_lockfile(root, state).finetunes.keys() == {"a", "b"}
     assert not (root / LOCKFILE).exists()
-    with holding(root) as ledger:
-        assert ledger.lockfile.finetunes.keys() == {"a", "b"}
+    with holding(root) as locked:
+        assert locked.lockfile.finetunes.keys() == {"a", "b"}
     assert not journal.exists()
     assert read_lockfile(root, state).finetunes["b"].protect
 
@@ -97,8 +99,8 @@ def test_a_torn_last_line_is_skipped_at_any_byte(make, root: Path, state: Path):
 def test_nothing_is_appended_to_a_torn_line(make, root: Path, state: Path):
     journal = dead_run(root, ("a", make.entry()), ("b", make.entry()))
     journal.write_bytes(journal.read_bytes()[:-20])
-    with holding(root) as ledger:
-        ledger.record("c", make.entry())
+    with holding(root) as locked:
+        locked.record("c", make.entry())
         # What another run would see if this one died now.
         assert read_lockfile(root, state).finetunes.keys() == {"a", "c"}
 
@@ -156,15 +158,15 @@ import resource, sys
 from pathlib import Path
 from controller.errors import FtctlError
 from controller.lockfile.model import Entry
-from controller.lockfile.store import hold
+from controller.lockfile.store import lock_lockfile
 root = Path(sys.argv[1])
 limit = int(sys.argv[2])
 try:
-    with hold(root, root / ".ftctl", timeout_s=5, purpose="test") as ledger:
+    with lock_lockfile(root, root / ".ftctl", timeout_s=5, purpose="test") as locked:
         if sys.argv[3] == "record":
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         for n in range(4):
-            ledger.record(f"new-{n}", Entry(protect=True))
+            locked.record(f"new-{n}", Entry(protect=True))
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 except FtctlError as error:
     print(error)
@@ -184,9 +186,9 @@ def limited(root: Path, limit: int, moment: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def filled(make, root: Path) -> bytes:
-    with holding(root) as ledger:
+    with holding(root) as locked:
         for n in range(40):
-            ledger.record(f"old-{n}", make.entry(protect=True))
+            locked.record(f"old-{n}", make.entry(protect=True))
     return (root / LOCKFILE).read_bytes()
 
 
@@ -194,11 +196,11 @@ def test_a_disk_full_while_folding_loses_nothing(root: Path, state: Path, filled
     done = limited(root, 1000, "fold")
     assert done.returncode == 1, done.stderr
     assert "finetunes/ftctl.lock: cannot be written: File too large" in done.stdout
-    assert "The old lockfile is intact and nothing is lost" in done.stdout
+    assert "Nothing is lost" in done.stdout
     assert (root / LOCKFILE).read_bytes() == filled
     assert sorted(path.name for path in (root / "finetunes").iterdir()) == ["ftctl.lock"]
-    with holding(root) as ledger:
-        assert {f"new-{n}" for n in range(4)} <= ledger.lockfile.finetunes.keys()
+    with holding(root) as locked:
+        assert {f"new-{n}" for n in range(4)} <= locked.lockfile.finetunes.keys()
     assert len(read_lockfile(root, state).finetunes) == 44
 
 
@@ -211,9 +213,9 @@ def test_a_disk_full_while_recording_keeps_what_was_recorded(
     assert "cannot be written: File too large" in done.stdout
     assert (root / LOCKFILE).read_bytes() == filled
     kept = read_lockfile(root, state).finetunes.keys()
-    with holding(root) as ledger:
-        assert ledger.lockfile.finetunes.keys() == kept
-        ledger.record("after", make.entry())
+    with holding(root) as locked:
+        assert locked.lockfile.finetunes.keys() == kept
+        locked.record("after", make.entry())
         assert read_lockfile(root, state).finetunes.keys() == {*kept, "after"}
 
 
@@ -222,9 +224,9 @@ def test_a_disk_full_while_recording_keeps_what_was_recorded(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from controller.lockfile.store import hold
+from controller.lockfile.store import lock_lockfile
 root = Path(sys.argv[1])
-with hold(root, root / ".ftctl", timeout_s=5, purpose="apply"):
+with lock_lockfile(root, root / ".ftctl", timeout_s=5, purpose="apply"):
     print("held", flush=True)
     time.sleep(60)
 """

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from backends.contract.jobs import Estimate
 from controller.lockfile.model import Entry, Lockfile
-from controller.plan.actions import Blocked, Obstacle, Shutdown, Train, Wait
+from controller.plan.actions import Blocked, BlockReason, Train, Wait
+from controller.plan.desired import Shutdown
 from controller.plan.observed import Observed
 from controller.plan.plan import make_plan
 from controller.render.plan import plan_text
@@ -19,7 +20,7 @@ def test_jobs_of_one_apply_share_a_budget_and_open_jobs_count(make):
     plan = make_plan(desired, recorded, observed, budget_usd=5.0)
 
     assert [type(action) for action in plan.actions] == [Wait, Train, Blocked]
-    assert plan.of("c").obstacle is Obstacle.BUDGET
+    assert plan.of("c").block_reason is BlockReason.BUDGET
     assert "up to $2.25, with $4.50 for open and earlier jobs" in plan.of("c").reason
     assert len(make_plan(desired, recorded, observed).actions) == 3
     assert not any(
@@ -93,7 +94,7 @@ def test_without_a_key_open_jobs_are_taken_as_recorded(make):
     recorded = Lockfile(finetunes={"faq": Entry(job=make.open_job(desired))})
     place = desired.spec.place
 
-    plan = make_plan({"faq": desired}, recorded, Observed(unasked={place: "no key is set"}))
+    plan = make_plan({"faq": desired}, recorded, Observed(skipped={place: "no key is set"}))
 
     assert isinstance(plan.of("faq"), Wait)
     text = plan_text(plan, {"faq": desired})

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from controller.plan.fingerprint import changes, fingerprint, short
+from controller.plan.fingerprint import diff_inputs, fingerprint, short_id
 
 CHANGED = "sha256:" + "9" * 64
 
@@ -128,16 +128,16 @@ def test_inputs_that_were_stored_give_the_fingerprint_again(make):
 
 
 def test_people_see_twelve_digits():
-    assert short("ft1:" + "0123456789abcdef" * 4) == "0123456789ab"
+    assert short_id("ft1:" + "0123456789abcdef" * 4) == "0123456789ab"
 
 
 def test_changes_are_named_by_dotted_field():
     old = {"seed": 1, "hyperparameters": {"r": 8, "gone": True}, "data": "x"}
     new = {"seed": 1, "hyperparameters": {"r": 16, "came": None, "dtype": "auto"}, "data": "y"}
-    assert [(c.field, c.old, c.new) for c in changes(old, new)] == [
+    assert [(c.field, c.old, c.new) for c in diff_inputs(old, new)] == [
         ("data", "x", "y"),
         ("hyperparameters.dtype", None, "auto"),
         ("hyperparameters.gone", True, None),
         ("hyperparameters.r", 8, 16),
     ]
-    assert changes(old, old) == ()
+    assert diff_inputs(old, old) == ()

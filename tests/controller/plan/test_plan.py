@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 
 from backends.contract.jobs import Estimate, JobState, Progress
+from controller.errors import Problem
 from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import (
     Adopt,
     Blocked,
-    DataChange,
+    BlockReason,
     Deferred,
     Evaluate,
     Judge,
-    Obstacle,
     Promote,
     Protect,
     Record,
@@ -25,8 +25,9 @@ from controller.plan.actions import (
     Train,
     Wait,
 )
-from controller.plan.fingerprint import short
-from controller.plan.observed import Lost, Observed, Silence
+from controller.plan.desired import DataChange
+from controller.plan.fingerprint import short_id
+from controller.plan.observed import Lost, Observed
 from controller.plan.plan import make_plan
 
 FAILED, SUCCEEDED, CANCELLED = JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED
@@ -94,7 +95,7 @@ def test_a_recorded_job_that_vanished_needs_a_person(make):
     desired = make.desired()
     action = step(desired, make.entry(job=make.open_job(desired)))
     assert isinstance(action, Blocked)
-    assert action.obstacle is Obstacle.DRIFT
+    assert action.block_reason is BlockReason.DRIFT
     assert "the backend does not know it" in action.reason
     assert "ftctl retry faq" in action.remedy
 
@@ -123,7 +124,7 @@ def test_a_candidate_that_fails_the_gate_stays_outside(make):
     build = make.build(desired)
     action = step(desired, make.entry(build, candidate=build.fingerprint))
     assert isinstance(action, Blocked)
-    assert action.obstacle is Obstacle.GATE
+    assert action.block_reason is BlockReason.GATE
     assert "held_out_loss < 1: held_out_loss is 1.25" in action.reason
     assert "Nothing is in production" in action.remedy
 
@@ -134,7 +135,7 @@ def test_production_stays_while_a_new_build_fails(make):
     new = make.build(desired)
     action = step(desired, make.entry(old, new, production=old, candidate=new.fingerprint))
     assert isinstance(action, Blocked)
-    assert f"{short(old.fingerprint)} stays in production".capitalize() in action.remedy
+    assert f"{short_id(old.fingerprint)} stays in production".capitalize() in action.remedy
 
 
 def test_nothing_is_done_when_production_is_as_declared(make):
@@ -251,10 +252,10 @@ def test_production_that_fails_a_new_gate_stays(make):
     assert not build.verdict.passed
     action = step(desired, make.entry(build, production=build))
     assert isinstance(action, Blocked)
-    assert action.obstacle is Obstacle.GATE
+    assert action.block_reason is BlockReason.GATE
     assert "in production, did not pass the gate: held_out_loss < 1" in action.reason
-    assert f"{short(build.fingerprint)} stays in production".capitalize() in action.remedy
-    assert action.obstacle.exit_code == 0
+    assert f"{short_id(build.fingerprint)} stays in production".capitalize() in action.remedy
+    assert action.block_reason.exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -375,7 +376,7 @@ def test_a_failed_fingerprint_is_not_tried_again(make):
     desired = make.desired()
     action = step(desired, make.entry(failures={desired.fingerprint: make.failure()}))
     assert isinstance(action, Blocked)
-    assert action.obstacle is Obstacle.FAILURE
+    assert action.block_reason is BlockReason.FAILURE
     assert action.reason == "job job-1 failed: CUDA out of memory"
     assert "ftctl retry faq" in action.remedy
 
@@ -405,7 +406,7 @@ def test_a_budget_is_kept_by_the_high_end(make, budget, estimate, *, blocked: bo
     action = step(desired)
     assert isinstance(action, Blocked if blocked else Train)
     if blocked:
-        assert action.obstacle is Obstacle.BUDGET
+        assert action.block_reason is BlockReason.BUDGET
         assert f"budget.{next(iter(budget))}" in action.reason
 
 
@@ -434,9 +435,9 @@ def test_a_suspended_fine_tune_is_held_and_what_it_waits_for_is_said(make):
     desired = make.desired(lifecycle={"suspend": True})
     action = step(desired)
     assert isinstance(action, Blocked)
-    assert action.obstacle is Obstacle.SUSPENDED
+    assert action.block_reason is BlockReason.SUSPENDED
     assert action.reason == "lifecycle.suspend is set; without it: no build is recorded"
-    assert action.obstacle.exit_code == 0
+    assert action.block_reason.exit_code == 0
     entry = make.entry(job=make.open_job(desired))
     assert isinstance(step(desired, entry, jobs=[make.job(desired, SUCCEEDED)]), Record)
     assert "job job-1 is running" in step(desired, entry, jobs=[make.job(desired)]).reason
@@ -454,7 +455,7 @@ def test_a_suspended_fine_tune_as_declared_is_named(make):
 def test_a_pinned_build_goes_to_production_whatever_its_scores(make):
     old, new = make.build(make.desired()), make.build(make.desired(seed=7))
     pinned = make.desired(
-        seed=7, gate=["held_out_loss < 0"], lifecycle={"pin": short(old.fingerprint)}
+        seed=7, gate=["held_out_loss < 0"], lifecycle={"pin": short_id(old.fingerprint)}
     )
     action = step(pinned, make.entry(old, new, production=new))
     assert isinstance(action, Reuse)
@@ -472,8 +473,8 @@ def test_a_pin_must_name_one_recorded_build(make, pin: str):
     old = make.build(make.desired())
     action = step(make.desired(lifecycle={"pin": pin}), make.entry(old, production=old))
     assert isinstance(action, Blocked)
-    assert action.obstacle is Obstacle.LIFECYCLE
-    assert short(old.fingerprint) in action.remedy
+    assert action.block_reason is BlockReason.LIFECYCLE
+    assert short_id(old.fingerprint) in action.remedy
 
 
 def test_a_pin_that_names_two_builds_is_refused(make):
@@ -490,7 +491,7 @@ def test_a_build_from_another_base_model_is_not_measured_with_this_one(make):
     pinned = make.desired(
         base="scripted:acme/other@1",
         evaluation={"metrics": ["accuracy"]},
-        lifecycle={"pin": short(old.fingerprint)},
+        lifecycle={"pin": short_id(old.fingerprint)},
     )
     action = step(pinned, make.entry(old, production=old))
     assert not isinstance(action, Train)
@@ -636,7 +637,7 @@ def test_a_job_is_recorded_whatever_is_wrong_with_its_spec(make):
     entry = make.entry(job=make.open_job(desired))
     for unread in (
         Deferred(name="faq", reason="no network", remedy=""),
-        Blocked(name="faq", reason="typo", remedy="", obstacle=Obstacle.INPUT),
+        Blocked(name="faq", reason="typo", remedy="", block_reason=BlockReason.INPUT),
     ):
         made = plan([], entry, jobs=[make.job(desired, SUCCEEDED)], unresolved={"faq": unread})
         assert [type(action) for action in made.actions] == [Record]
@@ -647,7 +648,7 @@ def test_a_job_is_recorded_whatever_is_wrong_with_its_spec(make):
 
 def test_a_silent_backend_blocks_what_needs_its_answer_and_nothing_else(make):
     place = make.desired().spec.place
-    silence = {place: Silence(message="503", remedy="try later")}
+    silence = {place: Problem(message="503", remedy="try later")}
     build = make.build(make.desired())
     assert step(make.desired(), make.entry(build, production=build), unreachable=silence) is None
     old = make.build(make.desired(seed=7))
@@ -660,13 +661,13 @@ def test_a_silent_backend_blocks_what_needs_its_answer_and_nothing_else(make):
         (step(make.desired(seed=7), waits, unreachable=silence), "job-1"),
     ):
         assert isinstance(action, Blocked)
-        assert (action.obstacle, action.job) == (Obstacle.UNREACHABLE, job)
+        assert (action.block_reason, action.job) == (BlockReason.UNREACHABLE, job)
         assert action.reason.endswith(f"{place} gave no answer: 503")
 
 
 def test_nothing_is_retired_while_a_spec_that_may_be_its_new_name_is_broken(make):
     build = make.build(make.desired())
-    broken = Blocked(name="Faq", reason="typo", remedy="", obstacle=Obstacle.INPUT)
+    broken = Blocked(name="Faq", reason="typo", remedy="", block_reason=BlockReason.INPUT)
     made = plan(
         [make.desired("keep", seed=1)],
         make.entry(build, production=build),
@@ -689,7 +690,7 @@ def test_a_renamed_fine_tune_keeps_everything_whatever_its_name(make, new: str, 
     if state == "job":
         entry = make.entry(old, production=old, job=make.open_job(desired))
     elif state == "pin":
-        desired = make.desired(new, seed=9, lifecycle={"pin": short(old.fingerprint)})
+        desired = make.desired(new, seed=9, lifecycle={"pin": short_id(old.fingerprint)})
     made = plan(desired, entry, jobs=[make.job(desired)] if state == "job" else [])
     action = made.actions[0]
     assert isinstance(action, Restore)
@@ -755,11 +756,11 @@ def test_what_switches_production_by_an_edit_needs_approval(make):
 def test_a_base_model_that_cannot_be_asked_is_left_out_with_a_warning(make):
     desired = make.desired(gate=["held_out_loss < base.held_out_loss", "stop_rate > 0.5"])
     silent = {(desired.spec.place, "acme/base"): "scripted cannot be asked for acme/base"}
-    warnings = step(desired, silent_bases=silent).warnings
+    warnings = step(desired, unavailable_bases=silent).warnings
     assert "scripted cannot be asked for acme/base; `base` is left out" in warnings[0]
     assert "cannot hold: held_out_loss < base.held_out_loss" in warnings[1]
     left_out = make.desired(evaluation={"compare_to": []}, gate=["stop_rate > 0.5"])
-    assert step(left_out, silent_bases=silent).warnings == ()
+    assert step(left_out, unavailable_bases=silent).warnings == ()
     raw = make.build(desired, evaluated=False)
-    action = step(desired, make.entry(raw, candidate=raw.fingerprint), silent_bases=silent)
+    action = step(desired, make.entry(raw, candidate=raw.fingerprint), unavailable_bases=silent)
     assert action.without_base == "scripted cannot be asked for acme/base"

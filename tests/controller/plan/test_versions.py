@@ -8,10 +8,10 @@ from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.observed import Observed
 from controller.plan.plan import make_plan
 from controller.plan.versions import NEWEST, holds, newest_inputs, version_of
-from controller.render.actions import no_changes
 from controller.render.markdown import plan_markdown
 from controller.render.plan import plan_text
 from controller.render.plan_json import plan_json
+from controller.render.summary import no_changes
 
 
 def plan_of(desired, entry):

@@ -5,6 +5,7 @@ from array import array
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from backends.contract.inspector import Piece
 from controller.data.dataset import Dataset, Split
@@ -25,7 +26,6 @@ from controller.render.data import (
 )
 from controller.render.preview import Seen, preview_json, preview_text
 from controller.render.stats import Limit, StatsSummary, bar, stats_json, stats_text
-from controller.render.text import cells
 
 CSV = "finetunes/data/카페.csv"
 HOSTILE = "\x1b[2J\u202e지움\u200b ⟦가짜⟧\r"
@@ -164,7 +164,7 @@ def test_statistics(stats, golden):
 def test_columns_end_under_each_other_beside_korean_labels(stats):
     lines = stats_text(stats).splitlines()
     head = next(n for n, line in enumerate(lines) if line.startswith("ANSWER"))
-    assert len({cells(line) for line in lines[head + 1 : head + 4]}) == 1
+    assert len({cell_len(line) for line in lines[head + 1 : head + 4]}) == 1
 
 
 def test_statistics_without_counts_say_why(stats):

@@ -4,20 +4,29 @@ import json
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 
 from backends.contract.jobs import Estimate, JobState, Progress
 from controller.errors import Problem
 from controller.lockfile.model import Lockfile
-from controller.plan.actions import Blocked, DataChange, Deferred, Obstacle
-from controller.plan.fingerprint import short
+from controller.plan.actions import Blocked, BlockReason, Deferred
+from controller.plan.desired import DataChange
+from controller.plan.fingerprint import short_id
 from controller.plan.observed import Lost, Observed
 from controller.plan.plan import Plan, make_plan
-from controller.render.actions import no_changes
 from controller.render.markdown import LIMIT, cell, plan_markdown
 from controller.render.plan import plan_text
 from controller.render.plan_json import plan_json
 from controller.render.status import build_text, status_json, status_text
-from controller.render.text import cells, duration, number, one_line, pad, safe, table
+from controller.render.summary import no_changes
+from controller.render.text import (
+    duration,
+    escape_control,
+    number,
+    one_line,
+    pad,
+    table,
+)
 
 HOSTILE = "`code` </details> <script> @team |cell| \x1b[31mred\x1b[0m \u202eevil 카페\nnew # line"
 
@@ -123,15 +132,15 @@ def everything(make):
             file="finetunes/u-broken.yaml", line=line, field=field, message=message, remedy=remedy
         )
         for line, field, message, remedy in (
-            (3, "sed", "is no known key", "Did you mean `seed`?"),
+            (3, "sed", "is not a known key", "Did you mean `seed`?"),
             (7, "gate[0]", "acuracy is not measured", ""),
         )
     )
     broken = Blocked(
         name="u-broken",
-        reason="sed: is no known key; and 1 more",
+        reason="sed: is not a known key; and 1 more",
         remedy="Type `ftctl validate`.",
-        obstacle=Obstacle.INPUT,
+        block_reason=BlockReason.INPUT,
         problems=problems,
     )
     plan = make_plan(
@@ -227,7 +236,7 @@ def test_one_fine_tune_in_full(make, golden):
 @pytest.fixture
 def hostile(make):
     desired = make.desired("faq", base_model=HOSTILE)
-    blocked = Blocked(name="faq", reason=HOSTILE, remedy=HOSTILE, obstacle=Obstacle.FAILURE)
+    blocked = Blocked(name="faq", reason=HOSTILE, remedy=HOSTILE, block_reason=BlockReason.FAILURE)
     return Plan(actions=(blocked,), specs=1), {"faq": desired}
 
 
@@ -246,7 +255,7 @@ def test_hostile_text_in_a_terminal(hostile, golden):
 
 
 def test_hostile_text_cannot_close_the_fence(make):
-    many = Blocked(name="faq", reason="x", remedy="`" * 9, obstacle=Obstacle.GATE)
+    many = Blocked(name="faq", reason="x", remedy="`" * 9, block_reason=BlockReason.GATE)
     text = plan_markdown(Plan(actions=(many,), specs=1), {"faq": make.desired("faq")})
     fence = "`" * 10
     assert text.count(fence) == 2
@@ -255,14 +264,14 @@ def test_hostile_text_cannot_close_the_fence(make):
 def test_hostile_text_cannot_forge_a_line_of_the_plan(make):
     """A failure's text, written by a job's log, must not look like another action."""
     forged = 'oops\n+ finetune "prod" (scripted, base x)\n  # prod will be trained'
-    blocked = Blocked(name="faq", reason=forged, remedy="", obstacle=Obstacle.FAILURE)
+    blocked = Blocked(name="faq", reason=forged, remedy="", block_reason=BlockReason.FAILURE)
     text = plan_text(Plan(actions=(blocked,), specs=1), {"faq": make.desired("faq")})
     assert '\n+ finetune "prod"' not in text
 
 
 def test_a_long_plan_fits_into_a_comment():
     actions = tuple(
-        Blocked(name=f"n{n}", reason="한" * 60, remedy="x" * 60, obstacle=Obstacle.GATE)
+        Blocked(name=f"n{n}", reason="한" * 60, remedy="x" * 60, block_reason=BlockReason.GATE)
         for n in range(3000)
     )
     text = plan_markdown(Plan(actions=actions, specs=3000), {})
@@ -297,20 +306,20 @@ def test_a_cell_is_only_text(text: str):
     ],
 )
 def test_control_characters_are_shown(text: str, expected: str):
-    assert safe(text) == expected
+    assert escape_control(text) == expected
 
 
 @pytest.mark.parametrize(
     ("text", "expected"), [("ab", 2), ("카페", 4), ("é", 1), ("e\u0301", 1), ("한a", 3), ("", 0)]
 )
 def test_korean_letters_take_two_cells(text: str, expected: int):
-    assert cells(text) == expected
-    assert cells(pad(text, 8)) == 8
+    assert cell_len(text) == expected
+    assert cell_len(pad(text, 8)) == 8
 
 
 def test_columns_stand_under_each_other():
     lines = table([["NAME", "X"], ["카페-창업", "1"], ["a", "2"]]).splitlines()
-    assert {cells(line[: line.rindex(line.split()[-1])]) for line in lines} == {11}
+    assert {cell_len(line[: line.rindex(line.split()[-1])]) for line in lines} == {11}
 
 
 @pytest.mark.parametrize(
@@ -319,7 +328,7 @@ def test_columns_stand_under_each_other():
 )
 def test_text_is_cut_by_cells(text: str, width: int, expected: str):
     assert one_line(text, width) == expected
-    assert cells(expected) <= width
+    assert cell_len(expected) <= width
 
 
 def test_numbers_and_times():
@@ -330,4 +339,4 @@ def test_numbers_and_times():
 
 def test_twelve_digits_of_a_build_are_enough(everything):
     plan, desired, _, _ = everything
-    assert short(desired["c-reuse"].fingerprint) in plan_text(plan, desired)
+    assert short_id(desired["c-reuse"].fingerprint) in plan_text(plan, desired)

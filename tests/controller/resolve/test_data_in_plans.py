@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from controller.data.sources.inspect_file import inspect_file
-from controller.plan.actions import Blocked, Deferred, Obstacle, Train
+from controller.plan.actions import Blocked, BlockReason, Deferred, Train
 from controller.plan.approval import decisions_of
 from controller.project.project import known_blobs
 from controller.render.plan import plan_text
@@ -135,7 +135,7 @@ def test_a_licence_can_be_demanded(repo, text, license_, expected):
         assert isinstance(action, Train)
         return
     assert isinstance(action, Blocked)
-    assert action.obstacle is Obstacle.POLICY
+    assert action.block_reason is BlockReason.POLICY
     assert expected in action.reason
     assert repo.run().exit_code == 5
 
@@ -252,21 +252,23 @@ def test_a_fresh_clone_reads_no_unchanged_source(tmp_path):
     git(old, "add", ".")
     git(old, "commit", "-qm", "all")
     time.sleep(0.05)
-    look = inspect_file(old / "a.csv", memos, kind="csv", blob=known_blobs(old)[old / "a.csv"])
+    info = inspect_file(
+        old / "a.csv", memos, file_format="csv", blob=known_blobs(old)[old / "a.csv"]
+    )
     # Were the clone read, this would not show.
     (told,) = memos.glob("blob-*")
-    told.write_text(told.read_text().replace(look.sha256, "0" * 64))
+    told.write_text(told.read_text().replace(info.sha256, "0" * 64))
     subprocess.run(
         ["git", "clone", "-q", str(old), str(new)], check=True, capture_output=True, timeout=60
     )
     time.sleep(0.05)
     blob = known_blobs(new)[new / "a.csv"]
-    again = inspect_file(new / "a.csv", memos, kind="csv", blob=blob)
-    assert (again.sha256, again.encoding) == ("0" * 64, look.encoding)
+    again = inspect_file(new / "a.csv", memos, file_format="csv", blob=blob)
+    assert (again.sha256, again.encoding) == ("0" * 64, info.encoding)
     (new / "a.csv").write_text("question,answeR\n" * 100)
-    assert inspect_file(new / "a.csv", memos, kind="csv", blob=blob).sha256 not in (
+    assert inspect_file(new / "a.csv", memos, file_format="csv", blob=blob).sha256 not in (
         again.sha256,
-        look.sha256,
+        info.sha256,
     )
 
 

@@ -3,7 +3,7 @@
 import json
 
 from backends.contract.completions import Completion
-from controller.lockfile.store import hold
+from controller.lockfile.store import lock_lockfile
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "book", "arguments": "{}"}}
@@ -30,15 +30,15 @@ def ruined(model, _prompt):
 
 def first_version(repo) -> None:
     """Let every recorded evaluation be of the first version."""
-    with hold(repo.root, repo.project.state, timeout_s=5, purpose="test") as ledger:
-        entry = ledger.entries["faq"]
+    with lock_lockfile(repo.root, repo.project.state, timeout_s=5, purpose="test") as locked:
+        entry = locked.entries["faq"]
         builds = {}
         for key, build in entry.builds.items():
             inputs = {k: v for k, v in build.evaluation.inputs.items() if k != "version"}
             old = {"inputs": inputs, "fingerprint": fingerprint(EVALUATION_SCHEME, inputs)}
             evaluation = build.evaluation.model_copy(update=old)
             builds[key] = build.model_copy(update={"evaluation": evaluation})
-        ledger.record("faq", entry.model_copy(update={"builds": builds}))
+        locked.record("faq", entry.model_copy(update={"builds": builds}))
 
 
 def test_a_ruined_model_is_not_promoted_without_a_gate(repo):

@@ -12,10 +12,11 @@ import pytest
 from backends.contract.completions import Completion
 from backends.contract.errors import BackendError, SubmissionUnknown
 from backends.contract.jobs import JobState
+from backends.registry import require_backend
 from backends.testing import FAILS, GONE_UNFINISHED, INTERRUPTED_ONCE, Crash
 from controller.errors import ExitCode, LockfileInvalid
-from controller.run import reconcile
-from controller.run.prepare import prepare_run
+from controller.run import carry_out, reconcile
+from controller.run.reconcile import prepare_run
 
 FASTER = {"learning_rate": 2e-4}
 SLOW = [*[JobState.RUNNING] * 12, JobState.SUCCEEDED]
@@ -436,7 +437,9 @@ def test_a_job_at_a_backend_that_is_not_installed_concerns_its_fine_tune_alone(r
     repo.lockfile_path.write_text(f'{first}"backend": "elsewhere"{rest}')
 
     def opened(name: str):
-        return {"scripted": repo.backend}[name]
+        if name != "scripted":
+            require_backend(name)
+        return repo.backend
 
     planned = prepare_run(repo.project, lambda _settings: opened)
     result = repo.run(planned=planned, wait=True)
@@ -516,18 +519,18 @@ def test_a_run_that_waits_puts_up_with_an_outage_and_says_it_once(repo):
 
 def test_what_was_read_long_ago_is_read_again_before_the_next_action(repo, monkeypatch):
     """An evaluation may take an hour; what comes after it is planned anew."""
-    monkeypatch.setattr(reconcile, "FRESH_S", -1.0)
+    monkeypatch.setattr(carry_out, "FRESH_S", -1.0)
     reads = []
-    prepare = reconcile.prepare_pass
+    load = reconcile.load
 
-    def counted(*arguments):
+    def counted(inputs):
         reads.append(1)
-        return prepare(*arguments)
+        return load(inputs)
 
-    monkeypatch.setattr(reconcile, "prepare_pass", counted)
+    monkeypatch.setattr(reconcile, "load", counted)
     for number, name in enumerate("abc"):
         repo.declare(name, seed=number)
     repo.use(script=SLOW)
     repo.run()
     assert repo.backend.submitted == 3
-    assert len(reads) == 4
+    assert len(reads) == 5  # the first is of the plan that was approved

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.spec.base import InvalidValue
+from backends.pydantic_errors import InvalidValue
 from controller.spec.conditions import COMPARISONS, Grammar, Term
 
 WITH_LISTS = Grammar(form="NAME == VALUE", operators=(*COMPARISONS, "in", "not in"), longest=200)

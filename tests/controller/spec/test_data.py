@@ -11,13 +11,13 @@ from controller.spec.base import Strict
 from controller.spec.data import (
     Columns,
     Data,
+    FileFormat,
     Fraction,
-    Kind,
     Prepare,
     Sample,
     Source,
+    formats_with,
     joined_columns,
-    kinds_with,
 )
 
 PLACES = {
@@ -26,7 +26,7 @@ PLACES = {
     "sql": {"sql": "select q, a from faq", "connection": "FAQ_URL"},
     "hub": {"hub": "cafe/faq"},
 }
-KINDS = get_args(Kind)
+KINDS = get_args(FileFormat)
 
 
 def refusal(model: type[Strict], **keys) -> str:
@@ -195,7 +195,7 @@ def test_a_key_that_a_format_has_no_use_for_is_misplaced(kind, keys):
     source = Source.model_validate({"path": "a", **written})
     assert set(source.misplaced(kind)) == keys
     assert Source(path="a").misplaced(kind) == []
-    assert all(kind not in kinds_with(key) for key in keys)
+    assert all(kind not in formats_with(key) for key in keys)
 
 
 def test_paragraphs_of_a_page_and_its_tables_exclude_each_other():
@@ -204,7 +204,7 @@ def test_paragraphs_of_a_page_and_its_tables_exclude_each_other():
 
 
 @given(st.sampled_from(sorted(KEYS.keys() - {"connection"})), st.sampled_from(KINDS))
-def test_a_key_left_out_is_never_misplaced(key: str, kind: Kind):
+def test_a_key_left_out_is_never_misplaced(key: str, kind: FileFormat):
     assert key not in Source(path="a").misplaced(kind)
 
 

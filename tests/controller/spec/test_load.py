@@ -36,8 +36,8 @@ def message(folder: Path, text: str, name: str = "faq.yaml") -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("sed: 3\n", "faq.yaml:7: sed: is no known key\n    Did you mean `seed`?"),
-        ("colour: red\n", "faq.yaml:7: colour: is no known key\n    Known here: backend, base_model"),
+        ("sed: 3\n", "faq.yaml:7: sed: is not a known key\n    Did you mean `seed`?"),
+        ("colour: red\n", "faq.yaml:7: colour: is not a known key\n    Use one of: backend, base_model"),
         ('seed: "3"\n', "seed: must be a whole number, not the text '3'\n    Write the number with"),
         ("seed: 3.5\n", "seed: must be a whole number, not 3.5"),
         ("seed: -1\n", "seed: must be at least 0, not -1"),
@@ -51,9 +51,9 @@ def message(folder: Path, text: str, name: str = "faq.yaml") -> str:
         ("method: supervized\n", "Did you mean `supervised`?"),
         ("lifecycle: {protect: yes}\n", "lifecycle.protect: must be true or false, not the text 'yes'"),
         ("lifecycle: {protect: yes}\n", "Write true or false."),
-        ("lifecycle: {protected: true}\n", "lifecycle.protected: is no known key\n    Did you mean `protect`?"),
+        ("lifecycle: {protected: true}\n", "lifecycle.protected: is not a known key\n    Did you mean `protect`?"),
         ("evaluation: {metrics: [exact_mach]}\n", "Did you mean `exact_match`?"),
-        ("evaluation: {metrics: [{regex_match: {patern: x}}]}\n", "evaluation.metrics[0].regex_match.patern: is no known key"),
+        ("evaluation: {metrics: [{regex_match: {patern: x}}]}\n", "evaluation.metrics[0].regex_match.patern: is not a known key"),
         ("evaluation: {metrics: [{regex_match: {pattern: '('}}]}\n", "not a regular expression: "),
         ("evaluation: {compare_to: [staging]}\n", "must be one of base, production, not the text 'staging'"),
         ("budget: {max_usd: .inf}\n", "budget.max_usd: must be a finite number"),
@@ -62,9 +62,9 @@ def message(folder: Path, text: str, name: str = "faq.yaml") -> str:
         ("backend: x\n", "faq.yaml:7: backend: is given twice, first in line 1"),
         ("<<: {owner: me}\n", "faq.yaml:7: <<: merges keys in YAML 1.1; YAML 1.2 has no merging\n    Write the keys out."),
         ("labels: {<<: {a: b}}\n", "faq.yaml:7: labels.<<: merges keys in YAML 1.1"),
-        ("'<<': 1\n", "faq.yaml:7: <<: is no known key\n    Known here: backend"),
-        ("<fraction>: 1\n", "faq.yaml:7: <fraction>: is no known key"),
-        ("lifecycle: {<x>: 1}\n", "faq.yaml:7: lifecycle.<x>: is no known key"),
+        ("'<<': 1\n", "faq.yaml:7: <<: is not a known key\n    Use one of: backend"),
+        ("<fraction>: 1\n", "faq.yaml:7: <fraction>: is not a known key"),
+        ("lifecycle: {<x>: 1}\n", "faq.yaml:7: lifecycle.<x>: is not a known key"),
         ("evaluation: {max_tokens: 1180591620717411303424}\n", "must be at most 9007199254740992, not 11805916"),
     ],
 )  # fmt: skip
@@ -90,7 +90,7 @@ def test_what_is_long_is_not_repeated_whole(folder: Path, text: str):
 
 def test_a_file_of_nothing_but_problems_names_the_first_hundred(folder: Path):
     said = message(folder, GOOD + "".join(f"key{n}: 1\n" for n in range(20_000)))
-    assert said.count("is no known key") == 100
+    assert said.count("is not a known key") == 100
     assert "faq.yaml: has 19,900 more problems\n    Fix the others first." in said
 
 
@@ -102,9 +102,9 @@ def test_a_file_of_nothing_but_problems_names_the_first_hundred(folder: Path):
         ("held_out: {fraction: 0.1}", "held_out: {fraction: 1}", "fraction: must be less than 1, not 1"),
         ("  held_out: {fraction: 0.1}", "", "data.held_out: is missing\n    Add `held_out: {fraction: 0.1}`"),
         ("held_out: {fraction: 0.1}", "held_out: 0.1", "data.held_out: must be a mapping of keys"),
-        ("held_out: {fraction: 0.1}", "held_out: [{pth: x}]", "data.held_out[0].pth: is no known key"),
-        ("held_out: {fraction: 0.1}", "held_out: {fraction: 0.1}\n  prepare: {dedup: off}", "data.prepare.dedup: is no known key\n    Did you mean `deduplicate`?"),
-        ("- path: data/faq.csv", "- pth: data/faq.csv", "faq.yaml:5: data.train[0].pth: is no known key\n    Did you mean `path`?"),
+        ("held_out: {fraction: 0.1}", "held_out: [{pth: x}]", "data.held_out[0].pth: is not a known key"),
+        ("held_out: {fraction: 0.1}", "held_out: {fraction: 0.1}\n  prepare: {dedup: off}", "data.prepare.dedup: is not a known key\n    Did you mean `deduplicate`?"),
+        ("- path: data/faq.csv", "- pth: data/faq.csv", "faq.yaml:5: data.train[0].pth: is not a known key\n    Did you mean `path`?"),
         ("- path: data/faq.csv", "- data/faq.csv", "faq.yaml:5: data.train[0]: must be a mapping"),
         *(
             ("- path: data/faq.csv", f"- path: data/faq.csv\n      {written}", f"faq.yaml:6: data.train[0].{said}")

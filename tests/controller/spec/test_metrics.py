@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.evaluate.metrics import BUILT_IN_METRICS, METRICS
+from controller.evaluate.metrics import BUILT_IN_METRICS, METRICS, accuracy
 from controller.evaluate.metrics.accuracy import Accuracy
 from controller.evaluate.metrics.exact_match import ExactMatch
 from controller.evaluate.metrics.regex_match import RegexMatch
@@ -22,6 +22,13 @@ ORDER = [metric.name for metric in METRICS]
 
 def chosen(*written) -> list[ChosenMetric]:
     return Evaluation.model_validate({"metrics": list(written)}).metrics
+
+
+def is_right(written) -> bool:
+    try:
+        return bool(chosen(written))
+    except ValueError:
+        return False
 
 
 @pytest.mark.parametrize(
@@ -74,6 +81,7 @@ evaluation:
     - exact_match
     - """
 MUST = f"must be one of {', '.join(ORDER)}, not"
+ALONE = f"must be one of {', '.join(name for name in ORDER if is_right(name))}, not"
 
 
 def problems_of(tmp_path: Path, text: str) -> list[str]:
@@ -97,20 +105,20 @@ def problems_of(tmp_path: Path, text: str) -> list[str]:
         ("regex_match", "", "regex_match needs settings", "Write `regex_match: {pattern: …}`."),
         ("exact_match: {}", "", "exact_match has no settings", "Write `- exact_match`."),
         ("{accuracy: {}, regex_match: {pattern: x}}", "", "has accuracy and regex_match in one item", "Write each metric as an item of the list."),
-        ("3", "", "must be one of exact_match, accuracy, not 3", ""),
-        ("[accuracy]", "", "must be one of exact_match, accuracy, not a list", "Did you mean `accuracy`?"),
-        ("{}", "", "must be one of exact_match, accuracy, not a mapping", ""),
-        ("", "", "must be one of exact_match, accuracy, not empty", ""),
+        ("3", "", f"{ALONE} 3", ""),
+        ("[accuracy]", "", f"{ALONE} a list", ""),
+        ("{}", "", f"{ALONE} a mapping", ""),
+        ("", "", f"{ALONE} empty", ""),
         ("accuracy:", ".accuracy", "must be a mapping of keys to values, not empty", ""),
         ("accuracy: yes", ".accuracy", "must be a mapping of keys to values, not the text 'yes'", ""),
         ("accuracy: {labels: 환불}", ".accuracy.labels", "must be a list, not the text '환불'", ""),
         ("accuracy: {labels: ['']}", ".accuracy.labels[0]", "must not be empty", ""),
         ("accuracy: {labels: [1]}", ".accuracy.labels[0]", "must be text, not 1", 'Quote it: "1"'),
-        ("accuracy: {label: [a]}", ".accuracy.label", "is no known key", "Did you mean `labels`?"),
-        ("regex_match: {}", ".regex_match.pattern", "is missing", "Add `pattern: …`"),
+        ("accuracy: {label: [a]}", ".accuracy.label", "is not a known key", "Did you mean `labels`?"),
+        ("regex_match: {}", ".regex_match.pattern", "is missing", "Add `pattern: …`."),
         ("regex_match: {pattern: ''}", ".regex_match.pattern", "must not be empty", ""),
         ("regex_match: {pattern: '[가'}", ".regex_match.pattern", "not a regular expression: unterminated character set at position 0", ""),
-        ("regex_match: {patern: x, pattern: y}", ".regex_match.patern", "is no known key", "Did you mean `pattern`?"),
+        ("regex_match: {patern: x, pattern: y}", ".regex_match.patern", "is not a known key", "Did you mean `pattern`?"),
     ],
 )  # fmt: skip
 def test_a_wrong_metric_is_one_problem_with_its_line(tmp_path, written, field, message, remedy):
@@ -126,7 +134,13 @@ def test_a_right_metric_is_no_problem(tmp_path, written):
     assert problems_of(tmp_path, written) == []
 
 
-@given(st.text() | st.dictionaries(st.text(), st.none() | st.dictionaries(st.text(), st.text())))
+NAMES = st.sampled_from([*ORDER, "held_out_loss", "Accuracy", "accuracy "]) | st.text(max_size=12)
+SETTINGS = st.none() | st.dictionaries(
+    st.sampled_from(["labels", "pattern"]) | st.text(), st.text()
+)
+
+
+@given(NAMES | st.dictionaries(NAMES, SETTINGS, max_size=2))
 def test_an_unknown_metric_is_never_measured_as_another(written):
     try:
         (one,) = chosen(written)
@@ -137,18 +151,14 @@ def test_an_unknown_metric_is_never_measured_as_another(written):
 
 def test_the_schema_has_a_form_for_each_metric():
     schema = spec_schema()
-    assert schema["$defs"]["Evaluation"]["properties"]["metrics"] == {
-        "description": "Measured besides `held_out_loss` and `stop_rate`, which always are.",
-        "items": {
-            "oneOf": [
-                {"enum": ["exact_match", "accuracy"], "type": "string"},
-                {"$ref": "#/$defs/AccuracyMetric"},
-                {"$ref": "#/$defs/RegexMatchMetric"},
-            ]
-        },
-        "title": "Metrics",
-        "type": "array",
-    }
+    field = schema["$defs"]["Evaluation"]["properties"]["metrics"]
+    names, *forms = field["items"]["oneOf"]
+    assert names == {"enum": [name for name in ORDER if is_right(name)], "type": "string"}
+    assert forms == [
+        {"$ref": f"#/$defs/{metric.settings.__name__}Metric"}
+        for metric in METRICS
+        if metric.settings.model_fields
+    ]
     assert schema["$defs"]["AccuracyMetric"] == {
         "additionalProperties": False,
         "description": "`accuracy` with its settings.",
@@ -157,7 +167,7 @@ def test_the_schema_has_a_form_for_each_metric():
         "title": "AccuracyMetric",
         "type": "object",
     }
-    assert schema["$defs"]["RegexMatch"]["description"] == METRICS[-1].words
+    assert schema["$defs"]["Accuracy"]["description"] == accuracy.METRIC.words
 
 
 def test_the_help_of_metrics_names_those_that_are_always_measured():

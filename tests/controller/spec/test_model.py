@@ -3,7 +3,7 @@
 import jsonschema
 import pytest
 
-from controller.spec.excerpt import SHOWN, clipped, excerpt
+from backends.excerpt import SHOWN, clipped, excerpt
 from controller.spec.model import Spec
 from controller.spec.schema import spec_schema
 

@@ -60,17 +60,17 @@ serve:
         (
             "<x>: 1",
             (
-                "ftctl.yaml:1: <x>: is no known key\n"
-                "    Known here: budget, endpoints, policies, serve"
+                "ftctl.yaml:1: <x>: is not a known key\n"
+                "    Use one of: budget, endpoints, policies, serve."
             ),
         ),
         (
             "serve:\n  base_model: [a]",
-            "ftctl.yaml:2: serve.base_model: is no known key\n    Did you mean `base_models`?",
+            "ftctl.yaml:2: serve.base_model: is not a known key\n    Did you mean `base_models`?",
         ),
         (
             "endpoints:\n  own:\n    bas_url: x",
-            "ftctl.yaml:3: endpoints.own.bas_url: is no known key\n    Did you mean `base_url`?",
+            "ftctl.yaml:3: endpoints.own.bas_url: is not a known key\n    Did you mean `base_url`?",
         ),
         (
             "endpoints:\n  own:\n    kind: open",
@@ -112,7 +112,7 @@ def test_an_unknown_endpoint_is_named_with_those_that_are_known(tmp_path, name):
     write(tmp_path, ENDPOINTS)
     with pytest.raises(BackendError, match="no endpoint is called") as caught:
         find_endpoint(tmp_path, name)
-    assert caught.value.remedy.startswith("Known: default, eu. Add others to ftctl.yaml: ")
+    assert caught.value.remedy.startswith("Use one of: default, eu. Add others to ftctl.yaml: ")
     assert len(str(caught.value)) + len(caught.value.remedy) < 400
 
 

@@ -10,6 +10,7 @@ from backends.local_gpu.jobs.child_process import (
     spawn,
 )
 from backends.local_gpu.jobs.lock_files import try_lock
+from tests import children
 
 
 def test_threads_are_the_users_if_set_and_telemetry_is_off():
@@ -25,7 +26,13 @@ def test_a_module_runs_without_the_folder_it_is_started_in(tmp_path):
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
     command = python_module("json.tool", "--compact")
     done = subprocess.run(
-        command, cwd=tmp_path, input="[1, 2]", capture_output=True, text=True, check=True
+        command,
+        cwd=tmp_path,
+        input="[1, 2]",
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert done.stdout == "[1,2]\n"
 
@@ -59,10 +66,9 @@ def test_a_killed_holder_releases_its_lock(tmp_path):
     file = tmp_path / "lock"
     root = Path(__file__).parents[4]
     arguments = [sys.executable, "-c", code, str(root), str(file)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as holder:
+    with children.child(arguments, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "True\n"
         assert try_lock(file) is None
-        holder.kill()
     freed = try_lock(file)
     assert freed is not None
     assert try_lock(file) is None
@@ -89,7 +95,11 @@ def test_packages_that_are_not_installed_are_named():
     )
     root = Path(__file__).parents[4]
     done = subprocess.run(
-        [sys.executable, "-S", "-c", code, str(root)], capture_output=True, text=True, check=True
+        [sys.executable, "-S", "-c", code, str(root)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert "needs torch, transformers, peft" in done.stdout
     # Such a Python finds no record of an installation either.

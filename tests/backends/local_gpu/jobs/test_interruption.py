@@ -42,21 +42,27 @@ def messages(backend, job):
     return [event.message for event in backend.events(job.id)]
 
 
-@pytest.fixture(scope="module")
-def straight_facts():
-    """Keep what a run that nobody interrupts comes to: every run of these examples does."""
-    return {}
+@pytest.fixture
+def straight(backend, make_request, wait, warm_python, monkeypatch):
+    """Run the same training without an interruption; return its job."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", warm_python)
+        return wait(backend.submit(make_request(fingerprint="b" * 64, **LONG)))
+
+
+@pytest.fixture(params=[signal.SIGKILL, signal.SIGTERM])
+def number(request, warm_python, monkeypatch):
+    """Return a signal. The first meets processes as users have them, the other warm ones."""
+    if request.param == signal.SIGTERM:
+        monkeypatch.setattr(sys, "executable", warm_python)
+    return request.param
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.usefixtures("often")
 def test_an_interrupted_job_goes_on_and_ends_with_the_bits_of_a_straight_run(
-    backend, make_request, wait, run_folder, straight_facts, number
+    backend, make_request, wait, run_folder, straight, number
 ):
-    if not straight_facts:
-        straight = wait(backend.submit(make_request(fingerprint="b" * 64, **LONG)))
-        straight_facts.update(straight.result.facts)
     request = make_request(**LONG)
     job = backend.submit(request)
     folder = run_folder(job)
@@ -72,7 +78,7 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_bits_of_a_straight_run(
     ended = wait(job)
     assert ended.state is JobState.SUCCEEDED, ended.error
     assert any("resumed from checkpoint-" in text for text in messages(backend, job))
-    facts, theirs = ended.result.facts, straight_facts
+    facts, theirs = ended.result.facts, straight.result.facts
     assert facts["weights_digest"] == theirs["weights_digest"]
     for key in ("steps", "train_loss", "held_out_loss", "held_out_loss_by_epoch"):
         assert facts[key] == theirs[key], key

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -17,6 +16,7 @@ from backends.local_gpu.jobs.lock_files import try_lock
 from backends.local_gpu.jobs.process_identity import describe
 from backends.local_gpu.jobs.run_dir import RunDir
 from backends.local_gpu.jobs.worker_record import read_worker, write_worker
+from tests import children
 
 LAUNCHER: Launcher = LAUNCHERS["local_process"]
 
@@ -31,9 +31,8 @@ def run(tmp_path):
 @pytest.fixture
 def sleeper():
     code = "import time; time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-S", "-c", code], start_new_session=True) as child:
+    with children.child([sys.executable, "-S", "-c", code], start_new_session=True) as child:
         yield child
-        child.kill()
 
 
 def test_a_run_without_a_worker(run):

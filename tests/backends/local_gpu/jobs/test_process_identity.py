@@ -1,7 +1,6 @@
 import dataclasses
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from backends.local_gpu.jobs.process_identity import describe, is_alive, is_here, reap
+from tests import children
 
 
 def sleeper():
-    return subprocess.Popen(
+    return children.child(
         [sys.executable, "-S", "-c", "import time; time.sleep(60)"], start_new_session=True
     )
 
@@ -42,11 +42,9 @@ def test_a_process_that_never_was_is_not_alive():
 
 
 def test_a_child_that_ended_by_itself_was_ended_by_no_signal():
-    child = subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(3)"])
-    assert os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT).si_status == 3
-    assert reap(child.pid) is None
-    # Already collected: Popen need not warn of it.
-    child.returncode = 3
+    with children.child([sys.executable, "-S", "-c", "raise SystemExit(3)"]) as child:
+        assert os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT).si_status == 3
+        assert reap(child.pid) is None
 
 
 def test_a_living_child_is_not_collected():

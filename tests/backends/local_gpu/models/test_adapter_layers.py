@@ -57,12 +57,12 @@ def test_names_that_the_model_has_are_fine(model):
 
 def test_a_name_that_it_lacks_is_refused_with_those_that_it_has(model):
     folder = model(ATTENTION | NORM)
-    has = "its layers are embed_tokens, k_proj, lm_head, o_proj, q_proj, v_proj; or `all-linear`"
+    has = "Use `all-linear`, or some of: embed_tokens, k_proj, lm_head, o_proj, q_proj, v_proj."
     assert told(folder, ["q_porj", "v_proj", "c_attn", "input_layernorm"]) == [
         (
             "target_modules",
             "the base model has no layer 'q_porj'",
-            f"did you mean q_proj? {has}",
+            f"Did you mean `q_proj`? {has}",
         ),
         ("target_modules", "the base model has no layer 'c_attn'", has),
         ("target_modules", "input_layernorm is no linear layer", has),
@@ -81,7 +81,7 @@ def test_many_names_are_not_all_listed(model):
 def test_weights_that_are_shared_by_two_layers_get_no_adapter(model, name):
     folder = model(ATTENTION, head=False)
     ((field, message, remedy),) = told(folder, ["q_proj", name])
-    assert (field, remedy) == ("target_modules", f"remove {name}")
+    assert (field, remedy) == ("target_modules", f"Remove {name}.")
     assert "the same weights for its input and its output layer" in message
     assert told(model(ATTENTION, head=True), ["q_proj", name]) == []
 
@@ -93,7 +93,7 @@ def test_experts_are_adapted_together_and_without_dropout(model):
     ((_, message, remedy),) = told(folder, ["gate_proj", "q_proj"])
     assert (message, remedy) == (
         "the experts hold gate_proj and up_proj in one: up_proj is missing",
-        "add up_proj",
+        "Add up_proj.",
     )
     for names in ("all-linear", ["down_proj"], ["gate"]):
         ((field, message, remedy),) = told(folder, names, lora_dropout=0.1)

@@ -75,7 +75,7 @@ def test_large_files_are_hashed_once_and_again_when_they_change(tmp_path, folder
     ("gone", "message", "remedy"),
     [
         ("config.json", "there is no model in", "python -m backends.local_gpu.models.small_base"),
-        ("model.safetensors", r"has no \*\.safetensors", "convert"),
+        ("model.safetensors", r"has no \*\.safetensors", "Convert"),
         ("tokenizer.json", "has no tokenizer.json", "save_pretrained"),
     ],
 )

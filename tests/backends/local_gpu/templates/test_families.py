@@ -294,7 +294,7 @@ def test_a_call_that_is_plain_json_needs_tools(made):
     messages = KINDS["call"][1]["messages"]
     with pytest.raises(BackendError, match="a tool is called, and none is offered") as caught:
         check(chat.template, {"messages": messages})
-    assert caught.value.remedy == "give the example its `tools`"
+    assert caught.value.remedy == "Give the example its `tools`."
 
 
 def test_several_calls_at_once_are_refused_where_a_template_shows_one(made):
@@ -304,7 +304,7 @@ def test_several_calls_at_once_are_refused_where_a_template_shows_one(made):
     twice = {**conversation["messages"][1], "tool_calls": [call, {**call, "id": "call00002"}]}
     with pytest.raises(BackendError, match="one call") as caught:
         check(chat.template, {**conversation, "messages": [conversation["messages"][0], twice]})
-    assert caught.value.remedy == "let the assistant call one tool at a time"
+    assert caught.value.remedy == "Let the assistant call one tool at a time."
 
 
 def test_a_shipped_template_without_its_tokens_is_refused_at_plan_with_the_way_out(made):
@@ -314,7 +314,7 @@ def test_a_shipped_template_without_its_tokens_is_refused_at_plan_with_the_way_o
     assert not inspector.all_pass(json.dumps(conversation).encode())
     with pytest.raises(BackendError, match="lacks the control tokens") as caught:
         inspector.check(conversation)
-    assert caught.value.remedy.startswith("remove `chat_template`")
+    assert caught.value.remedy.startswith("Remove `chat_template`")
     LocalInspector(base_model=base).check(conversation)
 
 

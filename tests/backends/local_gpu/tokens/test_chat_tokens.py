@@ -147,7 +147,7 @@ def _objects(calls):
     [
         (ENDLESS, TURNS, "end of turn is not in the loss", "chatml"),
         (MARKED_WITHOUT_END, TURNS, "end of turn is not in the loss", "chatml"),
-        (None, {"messages": TURNS["messages"][:2]}, "nothing is learnt", "remove it"),
+        (None, {"messages": TURNS["messages"][:2]}, "nothing is learnt", "Remove it"),
         (None, {"messages": [{**TURNS["messages"][2], "weight": 0}]}, "nothing is learnt", ""),
         (
             "{{ raise_exception('roles must alternate') }}",

@@ -102,8 +102,8 @@ def test_training_data_never_follows_a_redirect_to_another_host(server, open_bac
 @pytest.mark.parametrize(
     ("make_url", "said", "remedy"),
     [
-        (lambda port: f"https://127.0.0.1:{port}/v1", "no TLS with 127.0.0.1", "write http://"),
-        (lambda _: "http://127.0.0.1:9/v1", "nothing listens at 127.0.0.1:9", "start the server"),
+        (lambda port: f"https://127.0.0.1:{port}/v1", "no TLS with 127.0.0.1", "Write http://"),
+        (lambda _: "http://127.0.0.1:9/v1", "nothing listens at 127.0.0.1:9", "Start the server"),
         (lambda port: f"http://u:pw@127.0.0.1:{port}/x?k=s", "u:pw", None),
     ],
 )
@@ -187,7 +187,7 @@ def test_a_broken_certificate_is_not_waited_for(open_backend, server):
 def test_a_key_that_no_request_can_carry_is_named_by_its_variable(open_backend, key):
     with pytest.raises(BackendError) as caught:
         open_backend(key=key).find_jobs(["ft1:x"])
-    assert "what OPENAI_API_KEY holds is no key" in caught.value.message
+    assert "the value of OPENAI_API_KEY is not a key" in caught.value.message
     assert key not in f"{caught.value.message}{caught.value.remedy}"
 
 

@@ -41,7 +41,7 @@ def test_the_env_file_counts_where_the_environment_is_silent(tmp_path):
 
 @pytest.mark.parametrize("url", ["api.openai.com", "ftp://x/v1", "http://", "http://[::1/v1"])
 def test_an_address_that_is_none_is_an_error(url):
-    with pytest.raises(BackendError, match="is no address of a server"):
+    with pytest.raises(BackendError, match="is not the address of a server"):
         base_url(Endpoint(name="default", base_url=url), {})
 
 

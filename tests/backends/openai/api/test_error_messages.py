@@ -31,7 +31,7 @@ SAID = {
     "too large": Rejected(413, "File is too large."),
     "bad request": Rejected(400, "Invalid value: seed.", param="seed"),
     "unreachable": OutcomeUnknown("Connection error. (ConnectError)", sent=False),
-    "HTML": OutcomeUnknown("the answer is no JSON: <!DOCTYPE html>"),
+    "HTML": OutcomeUnknown("the answer is not JSON: <!DOCTYPE html>"),
     "500": OutcomeUnknown("HTTP 500: The server had an error."),
 }
 ORIGINS = [f"data/cafe.csv:{line}" for line in range(2, 30)]

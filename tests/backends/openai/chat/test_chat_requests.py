@@ -122,7 +122,7 @@ def test_an_answer_is_cut_where_the_context_ends(server, backend):
 @pytest.mark.parametrize(
     ("body", "remedy"),
     [
-        (TOO_LONG, "shorten"),
+        (TOO_LONG, "Shorten"),
         (error_body("The response was filtered.", "content_filter"), "another way"),
     ],
 )
@@ -208,12 +208,12 @@ def test_long_waits_say_once_what_they_wait_for(caplog, monkeypatch):
             waiting.sleep(2.0, "x (http://x) to load the model m", most_s=300)
         waiting.sleep(5.0, "something short")
         waiting.sleep(0.0, "nothing")
-        waiting.sleep(120.0, "x (http://x), which limits how often it may be asked")
+        waiting.sleep(120.0, "x (http://x), which limits the rate of requests")
 
     assert slept == [*[2.0] * 6, 5.0, 120.0]
     assert [record.getMessage() for record in caplog.records] == [
         "waiting for x (http://x) to load the model m (up to 300 s)",
-        "waiting for x (http://x), which limits how often it may be asked",
+        "waiting for x (http://x), which limits the rate of requests",
     ]
 
 

@@ -124,7 +124,7 @@ def test_a_missing_model_is_named_and_a_fresh_one_is_waited_for(server, backend,
 
     with pytest.raises(ModelMissing) as caught:
         open_backend(kind="azure").complete(BASE, ["ft:gone"], prompts(1), Sampling())
-    assert caught.value.remedy.startswith("deploy it in Azure, and name the deployment in ftctl")
+    assert caught.value.remedy.startswith("Deploy it in Azure, and name the deployment in ftctl")
 
 
 def of_model(name):
@@ -151,7 +151,7 @@ def test_a_model_without_a_deployment_is_not_waited_for(server, open_backend):
         open_backend(kind="azure").complete(BASE, [TUNED], prompts(1), Sampling())
 
     assert len(server.requests) == 1
-    assert caught.value.remedy.startswith("deploy it in Azure")
+    assert caught.value.remedy.startswith("Deploy it in Azure")
 
 
 def test_a_base_model_answers_unless_the_server_says_that_it_has_none(server, open_backend):

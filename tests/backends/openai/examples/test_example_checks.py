@@ -108,14 +108,14 @@ REFUSED = [
     ([USER, {**ANSWER, "weight": 0.5}], "messages[1].weight: must be 0 or 1, not 0.5", "0 or 1"),
     (
         [USER, {**ANSWER, "weight": True}],
-        "messages[1].weight: must be a number, not True",
+        "messages[1].weight: must be a number, not true",
         "0 or 1",
     ),
     ([{**USER, "name": 7}, ANSWER], "messages[0].name: must be text, not 7", "Write a name"),
-    ([USER, {**ANSWER, "refusal": True}], "messages[1].refusal: must be text, not True", "remove"),
+    ([USER, {**ANSWER, "refusal": True}], "messages[1].refusal: must be text, not true", "remove"),
     (
         [USER, {**ANSWER, "content": ["아홉"]}],
-        "messages[1].content[0]: must be an object, not '아홉'",
+        "messages[1].content[0]: must be a mapping of keys to values, not the text '아홉'",
         '"type": "text"',
     ),
     (
@@ -123,7 +123,7 @@ REFUSED = [
         "function_call.name: must be of the form",
         "letters",
     ),
-    ([USER, {**CALLED, "function_call": "hours"}], "function_call: must be an object", "{}"),
+    ([USER, {**CALLED, "function_call": "hours"}], "function_call: must be a mapping", "{}"),
     (
         [USER, {**CALLED, "function_call": {"name": "hours", "arguments": "{"}}],
         "messages[1].function_call.arguments: must be JSON: Expecting property name",
@@ -138,7 +138,7 @@ REFUSED = [
     ([asking(image("https://[::1")), ANSWER], "which is not an address", "https"),
     (
         [{**USER, "content": None}, ANSWER],
-        "messages[0].content: must be text or a list of parts, not None",
+        "messages[0].content: must be text or a list of parts, not empty",
         "Write",
     ),
     ([{**USER, "content": []}, ANSWER], "messages[0].content: must not be empty", "Write"),
@@ -146,7 +146,7 @@ REFUSED = [
     ([USER, {**ANSWER, "tool_calls": []}], "messages[1].tool_calls: must not be empty", "call_1"),
     (
         [USER, calling({**CALL, "type": "custom"})],
-        "tool_calls[0].type: must be function, not 'custom'",
+        "tool_calls[0].type: must be function, not the text 'custom'",
         "call_1",
     ),
     ([USER, calling({**CALL, "id": ""})], "tool_calls[0].id: must not be empty", "of its own"),
@@ -156,7 +156,7 @@ REFUSED = [
         "function.name: must be of the form",
         "letters",
     ),
-    ([USER, calling(changed_call(name="영업"))], "{1,64}$, not '영업'", "letters"),
+    ([USER, calling(changed_call(name="영업"))], "{1,64}$, not the text '영업'", "letters"),
     (
         [USER, calling(changed_call(arguments={"a": 1}))],
         "function.arguments: must be text",
@@ -188,7 +188,7 @@ REFUSED = [
     ),
     (
         [asking({"type": "input_audio"}), ANSWER],
-        "content[1].type: must be one of text, image_url, not 'input_audio'",
+        "content[1].type: must be one of text, image_url, not the text 'input_audio'",
         "images",
     ),
     ([asking(image("cat.png")), ANSWER], "which the service cannot fetch", "https"),
@@ -206,7 +206,7 @@ REFUSED = [
     ),
     (
         [asking(image(detail="best")), ANSWER],
-        "detail: must be auto, low or high, not 'best'",
+        "detail: must be one of auto, low, high, not the text 'best'",
         "auto, low",
     ),
     ([asking({"type": "image_url"}), ANSWER], "content[1].image_url: is missing", "image_url"),
@@ -218,13 +218,21 @@ REFUSED_TOOLS = [
     ([changed_tool(name="a b")], "tools[0].function.name: must be of the form", "letters"),
     ([changed_tool(name="a" * 65)], "tools[0].function.name: must be of the form", "64"),
     ([changed_tool(description=1)], "tools[0].function.description: must be text, not 1", ""),
-    ([changed_tool(strict="yes")], "function.strict: must be true or false, not 'yes'", ""),
+    (
+        [changed_tool(strict="yes")],
+        "function.strict: must be true or false, not the text 'yes'",
+        "",
+    ),
     ([changed_tool(parameters={"type": "array"})], "parameters.type: must be object", "object"),
     ([changed_tool(parameters={"day": "string"})], "parameters.type: is missing", "object"),
-    ([changed_tool(parameters=[])], "parameters: must be an object, not []", "object"),
+    (
+        [changed_tool(parameters=[])],
+        "parameters: must be a mapping of keys to values, not a list",
+        "object",
+    ),
     (
         [changed_tool(parameters={"type": "object", "properties": []})],
-        "function.parameters.properties: must be an object",
+        "function.parameters.properties: must be a mapping",
         "day",
     ),
 ]
@@ -237,7 +245,7 @@ REFUSED_PAIRS = [
     ({"non_preferred_output": []}, "non_preferred_output: must be exactly one message", "`input`"),
     (
         {"preferred_output": [USER]},
-        "preferred_output[0].role: must be assistant, not 'user'",
+        "preferred_output[0].role: must be assistant, not the text 'user'",
         "`input`",
     ),
     ({"input": {"messages": []}}, "input.messages: must not be empty", "Write"),
@@ -308,7 +316,7 @@ def test_parallel_calls_are_switched_per_example(parallel):
     check(prompt, "reinforcement")
     for wrong in ({"messages": [USER, ANSWER], "parallel_tool_calls": "false"},):
         with pytest.raises(
-            BackendError, match="parallel_tool_calls: must be true or false, not 'false'"
+            BackendError, match="parallel_tool_calls: must be true or false, not the text 'false'"
         ):
             check(wrong)
 

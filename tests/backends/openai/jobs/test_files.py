@@ -132,6 +132,8 @@ from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
 from backends.openai.jobs.files import ensure_file, read_local
 from backends.openai.jobs import files
+from backends.openai.jobs.submission_log import SubmissionLog
+from backends.openai.jobs.submit_context import SubmitContext
 from backends.openai.api.retry_policy import RetryPolicy
 from backends.openai.api.waiting import Waiting
 if sys.argv[4] == "parts":
@@ -139,7 +141,11 @@ if sys.argv[4] == "parts":
 client = Client(Settings(base_url=sys.argv[1], api_key=sys.argv[2]))
 client.list_files(limit=1, after=None)
 idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-ensure_file(client, read_local(Path(sys.argv[3]), None), RetryPolicy(), Waiting(), "server")
+context = SubmitContext(
+    client=client, server="server", kind="openai", trusted=False,
+    log=SubmissionLog(Path(sys.argv[3]).parent), policy=RetryPolicy(), waiting=Waiting(),
+)
+ensure_file(context, read_local(Path(sys.argv[3]), None))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) // 1024)
 """
 

@@ -255,7 +255,7 @@ def test_a_failed_job_names_the_source_lines(server, backend, make_request):
     assert error.splitlines() == [
         f"invalid_training_file: {message}",
         "data/cafe.csv:4 (example 3)",
-        "correct the examples named above, then apply again",
+        "Correct the examples named above, then apply again.",
     ]
 
 
@@ -286,12 +286,13 @@ def test_cancelling_is_repeatable_and_leaves_finished_jobs_alone(server, backend
 def test_a_job_that_is_over_need_not_be_cancelled(server, backend, make_request, status):
     job = backend.submit(make_request())
     cancel = ("POST", f"/fine_tuning/jobs/{job.id}/cancel")
-    server.put_fault(*cancel, *[Fault(status)] * 3)
+    faults = [Fault(status, headers={"retry-after-ms": "1"})] * 3
+    server.put_fault(*cancel, *faults)
     with pytest.raises(BackendError, match=f"HTTP {status}"):
         backend.cancel(job.id)
 
     server.finish(job.id)
-    server.put_fault(*cancel, *[Fault(status)] * 3)
+    server.put_fault(*cancel, *faults)
     backend.cancel(job.id)
 
 

@@ -40,7 +40,7 @@ for line in sys.stdin:
     except (SourceUnavailable, DataError) as error:
         answer = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
     else:
-        answer = {"shown": fetched.shown, "kind": fetched.kind,
+        answer = {"shown": fetched.display_path, "kind": fetched.format,
                   "rows": [json.loads(row) for row in fetched.path.read_bytes().splitlines()]}
     print(json.dumps(answer), flush=True)
 """
@@ -232,7 +232,7 @@ def test_a_dataset_cannot_read_files_of_this_machine(ask, tmp_path, monkeypatch)
 def test_what_a_dataset_lacks_is_said_with_what_it_has(ask, tmp_path):
     cases = [
         ({"hub": "cafe/faq", "revision": "v9"}, "DataError", "the dataset cafe/faq has no revision 'v9'", "Name a commit"),
-        ({"hub": "cafe/faq", "split": "tests", "revision": FIRST}, "DataError", "has no split 'tests'", "Did you mean 'test'? There are: train, test"),
+        ({"hub": "cafe/faq", "split": "tests", "revision": FIRST}, "DataError", "has no split 'tests'", "Did you mean `test`? Use one of: train, test."),
         ({"hub": "cafe/two"}, "DataError", "Config name is missing. Please pick one among the available configs: ['ko', 'en']", ""),
         ({"hub": "cafe/two", "config": "fr"}, "DataError", "BuilderConfig 'fr' not found. Available: ['ko', 'en']", ""),
         ({"hub": "cafe/broken"}, "DataError", "cafe/broken: JSON parse", ""),

@@ -31,8 +31,8 @@ def save(folder: Path, *tables: pa.Table, state: dict | None = None) -> Path:
 def read(tmp_path: Path):
     def read_rows(folder: Path, split: str | None = None) -> list[dict]:
         fetched = fetch_saved(folder, "data/saved", split, tmp_path / "snapshots")
-        assert fetched.shown == "data/saved"
-        assert fetched.kind == "jsonl"
+        assert fetched.display_path == "data/saved"
+        assert fetched.format == "jsonl"
         return [json.loads(line) for line in fetched.path.read_bytes().splitlines()]
 
     return read_rows
@@ -121,8 +121,8 @@ def test_a_folder_that_is_not_as_it_should_be_is_said(tmp_path, read, state, mes
 @pytest.mark.parametrize(
     ("content", "split", "message", "remedy"),
     [
-        ('{"splits": ["train", "test"]}', "tests", "data/saved has no split 'tests'", "Did you mean 'test'? There are: train, test"),
-        ('{"splits": ["test"]}', None, "data/saved has no split 'train'", "There are: test"),
+        ('{"splits": ["train", "test"]}', "tests", "data/saved has no split 'tests'", "Did you mean `test`? Use one of: train, test."),
+        ('{"splits": ["test"]}', None, "data/saved has no split 'train'", "Use one of: test."),
         ('{"splits": ["../x"]}', "../x", "data/saved: '../x' is no file's name", "Save the dataset again"),
         ('{"splits": ["gone"]}', "gone", "data/saved: there is no 'gone'", "Save the dataset again"),
         ("[" * 100_000, None, "data/saved: dataset_dict.json is not valid JSON", "Save the dataset again"),

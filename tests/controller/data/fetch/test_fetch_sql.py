@@ -83,8 +83,8 @@ def postgres(postgres_server):
 
 def test_a_query_gives_its_rows_in_its_columns_order(shop):
     fetched = shop.fetch("SELECT question, id, answer FROM faq ORDER BY id")
-    assert fetched.shown == "sql FAQ_DATABASE_URL"
-    assert fetched.kind == "jsonl"
+    assert fetched.display_path == "sql FAQ_DATABASE_URL"
+    assert fetched.format == "jsonl"
     assert fetched.path.read_text(encoding="utf-8") == (
         '{"question":"주말에도 문 여나요?","id":1,"answer":"네, 10시부터입니다."}\n'
         '{"question":"주차 되나요?","id":2,"answer":null}\n'

@@ -88,10 +88,10 @@ def test_an_object_keeps_its_bytes_and_its_endings(server, ask, path, source, ki
     server.pages[quote] = (200, {}, body, None)
     fetched = ask(server.url + path, **source)
     assert fetched.path.read_bytes() == body
-    assert fetched.kind == kind
+    assert fetched.format == kind
     assert fetched.path.name.endswith(endings)
     assert fetched.path.name.count(".") == endings.count(".")
-    assert fetched.shown == server.url + path.partition("?")[0]
+    assert fetched.display_path == server.url + path.partition("?")[0]
 
 
 def test_what_the_server_says_is_unchanged_is_not_sent_again(server, ask):
@@ -206,7 +206,7 @@ def test_a_store_is_read_again_only_when_it_changed(ask):
     try:
         first = ask("memory://bucket/질문.csv")
         assert first.path.read_bytes() == CSV
-        assert first.shown == "memory://bucket/질문.csv"
+        assert first.display_path == "memory://bucket/질문.csv"
         # Other bytes behind the store's back: whoever read them would notice.
         store.store["/bucket/질문.csv"].getbuffer()[:] = b"x" * len(CSV)
         assert ask("memory://bucket/질문.csv") == first

@@ -47,7 +47,7 @@ def test_a_key_that_no_row_has_is_refused_with_the_nearest(repository, name, con
     (problem,) = repository.problems({"path": name, "columns": COLUMNS, "where": [condition]})
     assert problem.field == "data.train[0].where"
     assert problem.message == f"finetunes/{name}: '{condition}': no row has 'stauts'"
-    assert problem.remedy == "Did you mean 'status'? There are: q, a, status"
+    assert problem.remedy == "Did you mean `status`? Use one of: q, a, status."
 
 
 def test_rows_without_a_key_that_others_have_are_counted(repository):
@@ -161,7 +161,7 @@ def test_columns_and_groups_lead_into_objects(repository):
     ],
 )
 def test_cells_of_a_table_are_compared_as_people_mean_them(condition, cell, is_met):
-    conditions = Conditions([condition], kind="csv", is_table=True)
+    conditions = Conditions([condition], file_format="csv", is_table=True)
     assert conditions.meet({"x": cell}, 1) is is_met
 
 
@@ -176,7 +176,9 @@ def test_cells_of_a_table_are_compared_as_people_mean_them(condition, cell, is_m
     ],
 )
 def test_values_of_json_keep_their_types(condition, value, is_met):
-    assert Conditions([condition], kind="jsonl", is_table=False).meet({"x": value}, 1) is is_met
+    assert (
+        Conditions([condition], file_format="jsonl", is_table=False).meet({"x": value}, 1) is is_met
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,5 +191,5 @@ def test_values_of_json_keep_their_types(condition, value, is_met):
 )
 def test_the_first_recipe_compares_as_it_did(condition, row, before, now):
     for recipe, is_met in ((FIRST, before), (FIRST + 1, now)):
-        conditions = Conditions([condition], kind="csv", is_table=False, recipe=recipe)
+        conditions = Conditions([condition], file_format="csv", is_table=False, recipe=recipe)
         assert conditions.meet(row, 1) is is_met

@@ -19,10 +19,12 @@ def read(tmp_path):
         path = tmp_path / name
         path.write_bytes(content.encode())
         ending = name.rpartition(".")[2]
-        kind = said.get("format") or KINDS.get(ending, ending)
+        file_format = said.get("format") or KINDS.get(ending, ending)
         source = Source.model_validate({"path": name, **said})
-        look = inspect_file(path, tmp_path / "looks", kind=kind)
-        file = SourceFile(path=path, shown=name, kind=kind, look=look, source=source)
+        info = inspect_file(path, tmp_path / "looks", file_format=file_format)
+        file = SourceFile(
+            path=path, display_path=name, format=file_format, info=info, source=source
+        )
         return [row for _, row in read_rows(file)]
 
     return read_text
@@ -191,14 +193,14 @@ DISGUISED = {
 }
 
 
-@pytest.mark.parametrize(("content", "kind"), DISGUISED.values(), ids=DISGUISED)
+@pytest.mark.parametrize(("content", "file_format"), DISGUISED.values(), ids=DISGUISED)
 @pytest.mark.parametrize("name", ["d.txt", "d.md"])
-def test_data_that_is_named_as_text_leads_to_its_format(read, name, content, kind):
+def test_data_that_is_named_as_text_leads_to_its_format(read, name, content, file_format):
     (problem,) = problems(read(name, content))
-    assert f"format: {kind}" in problem
+    assert f"format: {file_format}" in problem
     as_said = read(name, content, format=KINDS[name[2:]])
     assert as_said == [{"text": content.strip()}]
-    assert len(read(name, content, format=kind)) >= 1
+    assert len(read(name, content, format=file_format)) >= 1
 
 
 def test_json_that_is_named_as_a_table_leads_to_its_format(read):

@@ -21,9 +21,9 @@ WHEN = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC).replace(tzinfo=None)
 def source_file(path: Path, **said) -> SourceFile:
     return SourceFile(
         path=path,
-        shown=path.name,
-        kind="excel",
-        look=inspect_file(path, path.parent / "looks", kind="excel"),
+        display_path=path.name,
+        format="excel",
+        info=inspect_file(path, path.parent / "looks", file_format="excel"),
         source=Source.model_validate({"path": path.name, **said}),
     )
 
@@ -76,7 +76,7 @@ def test_a_missing_sheet_names_those_that_are_there(tmp_path):
     assert (line, error.message, error.remedy, error.field) == (
         1,
         "there is no sheet 'answer'",
-        "Did you mean 'answers'? The sheets are: 질문, answers",
+        "Did you mean `answers`? Use one of: 질문, answers.",
         "sheet",
     )
 

@@ -25,9 +25,9 @@ SEOUL = dt.timezone(dt.timedelta(hours=9))
 def source_file(path: Path, **said) -> SourceFile:
     return SourceFile(
         path=path,
-        shown=path.name,
-        kind="parquet",
-        look=inspect_file(path, path.parent / "looks", kind="parquet"),
+        display_path=path.name,
+        format="parquet",
+        info=inspect_file(path, path.parent / "looks", file_format="parquet"),
         source=Source.model_validate({"path": path.name, **said}),
     )
 
@@ -169,8 +169,8 @@ from controller.data.errors import DataError
 from controller.spec.data import Source
 path = Path({str(tmp_path / name)!r})
 try:
-    look = inspect_file(path, path.parent / "looks", kind=detect_format(path.name))
-    source = SourceFile(path=path, shown="a", kind=detect_format(path.name), look=look, source=Source(path="a"))
+    info = inspect_file(path, path.parent / "looks", file_format=detect_format(path.name))
+    source = SourceFile(path=path, display_path="a", format=detect_format(path.name), info=info, source=Source(path="a"))
     ((_, error),) = read_rows(source)
 except DataError as raised:
     error = raised

@@ -25,16 +25,18 @@ PLAIN = st.text(alphabet="가나a0 .;\"'|", max_size=8)
 NAMES = ("q", "a", "b")
 
 
-def read(kind: str, text: str, **said) -> list[tuple]:
+def read(file_format: str, text: str, **said) -> list[tuple]:
     data = text.encode()
     handle, name = tempfile.mkstemp()
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         digest = hashlib.sha256(data).hexdigest()
-        look = FileInfo(sha256=digest, encoding=UTF_8, first=text.lstrip()[:1])
+        info = FileInfo(sha256=digest, encoding=UTF_8, first=text.lstrip()[:1])
         source = Source.model_validate({"path": "d", **said})
-        file = SourceFile(path=Path(name), shown="d", kind=kind, look=look, source=source)
+        file = SourceFile(
+            path=Path(name), display_path="d", format=file_format, info=info, source=source
+        )
         return list(read_rows(file))
     finally:
         Path(name).unlink()
@@ -42,42 +44,42 @@ def read(kind: str, text: str, **said) -> list[tuple]:
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 @pytest.mark.parametrize("quote", ["double", "single"])
-@pytest.mark.parametrize("kind", ["csv", "tsv"])
+@pytest.mark.parametrize("file_format", ["csv", "tsv"])
 @given(rows=st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=5))
-def test_every_cell_that_was_written_with_quotes_is_read(kind, quote, quoting, rows):
+def test_every_cell_that_was_written_with_quotes_is_read(file_format, quote, quoting, rows):
     written = io.StringIO()
     writer = csv.writer(
-        written, delimiter=DELIMITERS[kind], quotechar=QUOTES[quote], quoting=quoting
+        written, delimiter=DELIMITERS[file_format], quotechar=QUOTES[quote], quoting=quoting
     )
     writer.writerows([NAMES, *rows])
-    found = read(kind, written.getvalue(), quote=quote, delimiter=DELIMITERS[kind])
+    found = read(file_format, written.getvalue(), quote=quote, delimiter=DELIMITERS[file_format])
     assert [tuple(row.values()) for _, row in found] == rows
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv"])
+@pytest.mark.parametrize("file_format", ["csv", "tsv"])
 @given(rows=st.lists(st.tuples(PLAIN, PLAIN, PLAIN), min_size=1, max_size=5))
-def test_every_cell_is_read_as_it_is_without_quotes(kind, rows):
+def test_every_cell_is_read_as_it_is_without_quotes(file_format, rows):
     assume(all("".join(row) for row in rows))
-    lines = [DELIMITERS[kind].join(row) for row in [NAMES, *rows]]
-    found = read(kind, "\n".join(lines), quote="none", delimiter=DELIMITERS[kind])
+    lines = [DELIMITERS[file_format].join(row) for row in [NAMES, *rows]]
+    found = read(file_format, "\n".join(lines), quote="none", delimiter=DELIMITERS[file_format])
     assert [tuple(row.values()) for _, row in found] == rows
     assert [line for line, _ in found] == list(range(2, len(rows) + 2))
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv"])
+@pytest.mark.parametrize("file_format", ["csv", "tsv"])
 @pytest.mark.parametrize("said", [{}, {"quote": "none"}, {"quote": "single"}])
 @given(text=st.text(alphabet="가나\"',\t\n", max_size=40))
-def test_of_any_text_each_line_is_read_refused_or_named(kind, said, text):
-    table = DELIMITERS[kind].join(NAMES[:2]) + "\n" + text
-    found = read(kind, table, delimiter=DELIMITERS[kind], **said)
+def test_of_any_text_each_line_is_read_refused_or_named(file_format, said, text):
+    table = DELIMITERS[file_format].join(NAMES[:2]) + "\n" + text
+    found = read(file_format, table, delimiter=DELIMITERS[file_format], **said)
     rows = [row for _, row in found if not isinstance(row, DataError)]
     for row in rows:
-        over = [cell for cell in row.values() if "\n" in cell and DELIMITERS[kind] in cell]
+        over = [cell for cell in row.values() if "\n" in cell and DELIMITERS[file_format] in cell]
         # Rows that may have been merged are never read in silence.
-        if kind == "tsv" and over:
+        if file_format == "tsv" and over:
             assert isinstance(row, Noted)
     if len(rows) == len(found):
-        marks = "\"'" + DELIMITERS[kind] + "\n"
+        marks = "\"'" + DELIMITERS[file_format] + "\n"
         read_letters = Counter("".join(cell for row in rows for cell in row.values()))
         assert {one: n for one, n in read_letters.items() if one not in marks} == {
             one: n for one, n in Counter(text).items() if one not in marks

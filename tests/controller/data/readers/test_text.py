@@ -19,14 +19,14 @@ WIKI = Path(__file__).parents[5] / "shared" / "data" / "llamafactory-demo" / "wi
 
 @pytest.fixture
 def read(tmp_path: Path):
-    def read_text(kind: str, content: str | bytes, **said) -> list:
+    def read_text(file_format: str, content: str | bytes, **said) -> list:
         path = tmp_path / "a"
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         source = SourceFile(
             path=path,
-            shown="a",
-            kind=kind,
-            look=inspect_file(path, tmp_path / "looks", kind=kind),
+            display_path="a",
+            format=file_format,
+            info=inspect_file(path, tmp_path / "looks", file_format=file_format),
             source=Source.model_validate({"path": "a", **said}),
         )
         return [
@@ -55,8 +55,8 @@ PROSE = "\n# 제목\n\n첫 문단의\n둘째 줄.  \n\n \n마지막\n\n"
     ],
 )
 def test_a_text_is_a_document_its_paragraphs_or_its_lines(read, end, chunk, rows):
-    for kind in ("text", "markdown"):
-        assert texts(read(kind, PROSE.replace("\n", end), chunk=chunk)) == rows
+    for file_format in ("text", "markdown"):
+        assert texts(read(file_format, PROSE.replace("\n", end), chunk=chunk)) == rows
 
 
 def test_a_blank_line_in_a_block_of_code_ends_no_paragraph(read):
@@ -122,9 +122,9 @@ class _Text:
 def _source(chunk: int) -> SourceFile:
     return SourceFile(
         path=Path("a"),
-        shown="a",
-        kind="text",
-        look=FileInfo(sha256="", encoding="utf-8", first=""),
+        display_path="a",
+        format="text",
+        info=FileInfo(sha256="", encoding="utf-8", first=""),
         source=Source(path="a", chunk=chunk),
     )
 

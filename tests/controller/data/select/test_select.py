@@ -218,7 +218,7 @@ def test_one_group_in_two_unicode_forms_is_one(repository):
 def test_a_condition_on_no_column_is_said_with_a_limit_too(repository):
     (problem,) = repository.problems(source(where=["scor > 2"], limit=5))
     assert problem.field == "data.train[0].where"
-    assert problem.remedy.startswith("Did you mean 'score'? The columns are: ")
+    assert problem.remedy.startswith("Did you mean `score`? Use one of: ")
 
 
 def test_an_example_of_marks_only_is_near_to_nothing(repository):
@@ -250,7 +250,9 @@ def test_long_rows_are_handed_over_few_at_a_time(tmp_path):
     path = tmp_path / "a.json"
     row = {"prompt": "p", "completion": "x" * 300_000}
     path.write_text(json.dumps([row] * 40))
-    look = inspect_file(path, tmp_path / "looks", kind="json")
-    file = SourceFile(path=path, shown="a", kind="json", look=look, source=Source(path="a"))
-    batches = list(read_batches(file, None, Conditions([], kind="json", is_table=False)))
+    info = inspect_file(path, tmp_path / "looks", file_format="json")
+    file = SourceFile(
+        path=path, display_path="a", format="json", info=info, source=Source(path="a")
+    )
+    batches = list(read_batches(file, None, Conditions([], file_format="json", is_table=False)))
     assert [len(batch.rows) for batch in batches] == [4] * 10

@@ -34,8 +34,10 @@ class Tree:
         source = Source.model_validate({"path": written, **said})
         return find_files(source, folder=self.folder, root=self.root, state=self.state)
 
-    def shown(self, written: str, **said) -> list[str]:
-        return [found.shown.removeprefix("finetunes/") for found in self.find(written, **said)]
+    def display_paths(self, written: str, **said) -> list[str]:
+        return [
+            found.display_path.removeprefix("finetunes/") for found in self.find(written, **said)
+        ]
 
     def refused(self, written: str, **said) -> DataError:
         with pytest.raises(DataError) as caught:
@@ -49,7 +51,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "file_format"),
     [
         ("a.jsonl", "jsonl"), ("a.ndjson", "jsonl"), ("a.jsonlines", "jsonl"), ("a.json", "json"), ("A.CSV", "csv"),
         ("a.tsv", "tsv"), ("a.parquet", "parquet"), ("a.xlsx", "excel"), ("a.xls", "excel"),
@@ -57,10 +59,10 @@ def tree(tmp_path: Path) -> Tree:
         ("질문.txt", "text"), ("a.jsonl.gz", "jsonl"), ("a.csv.zst", "csv"), ("a.b.html.GZ", "html"),
     ],
 )  # fmt: skip
-def test_the_format_is_in_the_ending(name, kind):
-    assert detect_format(name) == kind
-    assert detect_format(f"s3://bucket/{name}") == kind
-    assert detect_format("dump", kind) == kind
+def test_the_format_is_in_the_ending(name, file_format):
+    assert detect_format(name) == file_format
+    assert detect_format(f"s3://bucket/{name}") == file_format
+    assert detect_format("dump", file_format) == file_format
 
 
 @pytest.mark.parametrize("name", ["few", "a.doc", "a.gz", ".csv", "csv"])
@@ -80,30 +82,30 @@ def test_a_glob_is_every_file_that_fits_in_the_order_of_their_names(tree):
         "d/b.csv", "d/a.csv", "d/.hidden.csv", "d/c.txt", "d/in/a.csv", "d/in/er/z.csv", "x.csv"
     )
     (tree.folder / "d" / "folder.csv").mkdir()
-    assert tree.shown("d/*.csv") == ["d/a.csv", "d/b.csv"]
-    assert tree.shown("d/?.csv") == ["d/a.csv", "d/b.csv"]
-    assert tree.shown("d/[!a].csv") == ["d/b.csv"]
-    assert tree.shown("d/.*.csv") == ["d/.hidden.csv"]
-    assert tree.shown("d/**/*.csv") == ["d/a.csv", "d/b.csv", "d/in/a.csv", "d/in/er/z.csv"]
-    assert tree.shown("**/a.csv") == ["d/a.csv", "d/in/a.csv"]
-    assert tree.shown("**/**/z.csv") == ["d/in/er/z.csv"]
-    assert tree.shown("*/*/../b.csv") == ["d/b.csv"]
-    assert tree.shown("d/in/**") == ["d/in/a.csv", "d/in/er/z.csv"]
-    assert tree.shown("../finetunes/*.csv") == ["x.csv"]
-    assert tree.shown("d/c.*", format="csv") == ["d/c.txt"]
-    assert [found.kind for found in tree.find("d/c.*")] == ["text"]
+    assert tree.display_paths("d/*.csv") == ["d/a.csv", "d/b.csv"]
+    assert tree.display_paths("d/?.csv") == ["d/a.csv", "d/b.csv"]
+    assert tree.display_paths("d/[!a].csv") == ["d/b.csv"]
+    assert tree.display_paths("d/.*.csv") == ["d/.hidden.csv"]
+    assert tree.display_paths("d/**/*.csv") == ["d/a.csv", "d/b.csv", "d/in/a.csv", "d/in/er/z.csv"]
+    assert tree.display_paths("**/a.csv") == ["d/a.csv", "d/in/a.csv"]
+    assert tree.display_paths("**/**/z.csv") == ["d/in/er/z.csv"]
+    assert tree.display_paths("*/*/../b.csv") == ["d/b.csv"]
+    assert tree.display_paths("d/in/**") == ["d/in/a.csv", "d/in/er/z.csv"]
+    assert tree.display_paths("../finetunes/*.csv") == ["x.csv"]
+    assert tree.display_paths("d/c.*", format="csv") == ["d/c.txt"]
+    assert [found.format for found in tree.find("d/c.*")] == ["text"]
 
 
 def test_a_name_with_brackets_is_itself_where_it_exists(tree):
     tree.write("a[1].csv", "a1.csv")
-    assert tree.shown("a[1].csv") == ["a[1].csv"]
-    assert tree.shown("a[2-9,1].csv") == ["a1.csv"]
+    assert tree.display_paths("a[1].csv") == ["a[1].csv"]
+    assert tree.display_paths("a[2-9,1].csv") == ["a1.csv"]
 
 
 def test_korean_names_fit_however_they_are_composed(tree):
     decomposed = "가나.csv"
     tree.write(f"d/{decomposed}")
-    assert tree.shown("d/가*.csv") == [f"d/{decomposed}"]
+    assert tree.display_paths("d/가*.csv") == [f"d/{decomposed}"]
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -115,16 +117,16 @@ def test_a_name_is_found_however_its_letters_are_composed(tree, form):
     (tree.folder / on_disk[1]).parent.mkdir()
     (tree.folder / on_disk[0]).write_text("q\n")
     (tree.folder / on_disk[1]).write_bytes(gzip.compress(b"{}"))
-    for name, shown in zip(names, on_disk, strict=True):
-        assert tree.shown(unicodedata.normalize(form, name)) == [shown]
-    assert tree.shown(unicodedata.normalize(form, "상담/**/자*.gz")) == [on_disk[1]]
+    for name, display_path in zip(names, on_disk, strict=True):
+        assert tree.display_paths(unicodedata.normalize(form, name)) == [display_path]
+    assert tree.display_paths(unicodedata.normalize(form, "상담/**/자*.gz")) == [on_disk[1]]
 
 
 def test_the_name_as_written_wins_over_one_that_looks_the_same(tree):
     composed, decomposed = (unicodedata.normalize(form, "가.csv") for form in ("NFC", "NFD"))
     tree.write(composed, decomposed)
-    assert tree.shown(composed) == [composed]
-    assert tree.shown(decomposed) == [decomposed]
+    assert tree.display_paths(composed) == [composed]
+    assert tree.display_paths(decomposed) == [decomposed]
 
 
 def test_a_decomposed_link_does_not_lead_out(tree):
@@ -137,9 +139,9 @@ def test_a_glob_that_fits_nothing_names_what_is_there(tree):
     tree.write("d/a.csv", "d/b.txt.gz", "d/c.doc")
     error = tree.refused("d/*.jsonl")
     assert error.message == "'d/*.jsonl' fits no file"
-    assert error.remedy == "There are: a.csv, b.txt.gz"
-    assert tree.refused("e/*.jsonl").remedy == "There is no folder 'e' either."
-    assert tree.refused("d/**/x*").remedy == "There are: a.csv, b.txt.gz"
+    assert error.remedy == "Use one of: a.csv, b.txt.gz."
+    assert tree.refused("e/*.jsonl").remedy == "Check the path: there is no folder 'e' either."
+    assert tree.refused("d/**/x*").remedy == "Use one of: a.csv, b.txt.gz."
 
 
 def test_a_glob_names_the_file_that_it_cannot_read(tree):
@@ -152,7 +154,7 @@ def test_a_missing_file_names_its_neighbours(tree):
     tree.write("few.csv", "many.jsonl.gz")
     error = tree.refused("fwe.csv")
     assert error.message == "there is no file 'finetunes/fwe.csv'"
-    assert error.remedy == "Did you mean 'few.csv'? There are: few.csv, many.jsonl.gz"
+    assert error.remedy == "Did you mean `few.csv`? Use one of: few.csv, many.jsonl.gz."
     assert tree.refused("few.csv/x.csv").message == "there is no file 'finetunes/few.csv/x.csv'"
 
 
@@ -175,16 +177,16 @@ def test_a_glob_does_not_look_into_folders_outside(tree):
     (tree.outside / "locked").mkdir(mode=0)
     tree.write("a.csv")
     # `**` follows no links, so that none is refused either.
-    assert tree.shown("**/*.csv") == ["a.csv"]
+    assert tree.display_paths("**/*.csv") == ["a.csv"]
 
 
 def test_links_inside_the_repository_are_followed(tree):
     tree.write("real/a.csv")
     (tree.folder / "link").symlink_to(tree.folder / "real")
     (tree.folder / "b.csv").symlink_to("real/a.csv")
-    assert tree.shown("link/*.csv") == ["link/a.csv"]
+    assert tree.display_paths("link/*.csv") == ["link/a.csv"]
     (found,) = tree.find("b.csv")
-    assert (found.shown, found.path) == ("finetunes/b.csv", tree.folder / "real" / "a.csv")
+    assert (found.display_path, found.path) == ("finetunes/b.csv", tree.folder / "real" / "a.csv")
 
 
 def test_a_repository_behind_a_link_is_one(tree, tmp_path):
@@ -194,7 +196,7 @@ def test_a_repository_behind_a_link_is_one(tree, tmp_path):
     source = Source(path="*.csv")
     state = other / ".ftctl"
     (found,) = find_files(source, folder=other / "finetunes", root=other, state=state)
-    assert found.shown == "finetunes/a.csv"
+    assert found.display_path == "finetunes/a.csv"
 
 
 def test_links_in_a_circle_are_said(tree):
@@ -209,7 +211,7 @@ def test_a_path_is_relative_and_printable(tree, written):
 
 
 @pytest.mark.parametrize(
-    ("written", "called"),
+    ("written", "label"),
     [
         ("../.env", "../.env"), ("../.env.local.csv", "../.env.local.csv"), ("../.ENV", "../.ENV"),
         ("../.git/config.csv", "../.git/config.csv"), ("../.git/*", "../.git"), ("../.g*/*", "../.git"),
@@ -218,14 +220,14 @@ def test_a_path_is_relative_and_printable(tree, written):
         ("g*/config.csv", "git"), ("../.e*", "../.env"), ("../.GIT/nothing", "../.GIT/nothing"),
     ],
 )  # fmt: skip
-def test_what_a_repository_keeps_beside_its_data_is_no_source(tree, written, called):
+def test_what_a_repository_keeps_beside_its_data_is_no_source(tree, written, label):
     tree.state = tree.root / "state"
     tree.write("../.git/config.csv", "../state/runs/a.jsonl", "../.env")
     (tree.folder / "link.csv").symlink_to("../.env")
     (tree.folder / "git").symlink_to("../.git")
-    shown = os.path.normpath(f"finetunes/{called}")
+    display_path = os.path.normpath(f"finetunes/{label}")
     error = tree.refused(written, format="csv")
-    assert error.message == f"{shown!r} is not data"
+    assert error.message == f"{display_path!r} is not data"
     assert ".env" in error.remedy
 
 
@@ -238,7 +240,7 @@ def test_names_that_only_look_like_those_are_data(tree):
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    ("name", "display_path"),
     [
         (b"a\nb.csv", r"'finetunes/d/a\nb.csv'"),
         (b"a\x1b[2Jb.csv", r"'finetunes/d/a\x1b[2Jb.csv'"),
@@ -246,14 +248,14 @@ def test_names_that_only_look_like_those_are_data(tree):
         ("a\u2028b.csv".encode(), r"'finetunes/d/a\u2028b.csv'"),
     ],
 )
-def test_a_name_that_cannot_be_printed_is_to_be_changed(tree, name, shown):
+def test_a_name_that_cannot_be_printed_is_to_be_changed(tree, name, display_path):
     tree.write("d/b.csv")
     (tree.folder / "d" / os.fsdecode(name)).write_text("q\n")
     for written in ("d/*.csv", "**/*.csv"):
         error = tree.refused(written)
-        assert error.message == f"the name {shown} has characters that cannot be printed"
+        assert error.message == f"the name {display_path} has characters that cannot be printed"
         assert error.remedy.startswith("Rename it")
-    assert tree.shown("d/b*.csv") == ["d/b.csv"]
+    assert tree.display_paths("d/b*.csv") == ["d/b.csv"]
 
 
 @pytest.mark.parametrize("written", ["a" * 300, "a" * 300 + "*", "a/" * 3000 + "a.csv"])
@@ -268,7 +270,7 @@ def test_many_stars_take_no_longer_than_one(tree):
     deep = "/".join("abcdefghijklmnop")
     tree.write(f"{deep}/x.csv")
     for parts in ("**/" * 40, "**/*/" * 10, "**/" * 1000):
-        assert tree.shown(f"{parts}x.csv") == [f"{deep}/x.csv"]
+        assert tree.display_paths(f"{parts}x.csv") == [f"{deep}/x.csv"]
 
 
 def test_folders_pipes_and_devices_are_no_files(tree):
@@ -286,8 +288,8 @@ def test_folders_pipes_and_devices_are_no_files(tree):
 def test_a_saved_dataset_is_recognised(tree, marks):
     tree.write(*(f"saved/{mark}" for mark in marks), "saved/data-00000-of-00001.arrow")
     (found,) = tree.find("saved")
-    assert (found.kind, found.shown) == ("arrow", "finetunes/saved")
-    assert tree.shown("sav*") == ["saved"]
+    assert (found.format, found.display_path) == ("arrow", "finetunes/saved")
+    assert tree.display_paths("sav*") == ["saved"]
     assert tree.refused("saved/data-00000-of-00001.arrow", format="arrow").message == (
         "'finetunes/saved/data-00000-of-00001.arrow' is not a saved dataset"
     )
@@ -298,7 +300,7 @@ def test_gzip_that_is_none_is_said(tree):
     assert tree.refused("a.jsonl.gz").message == "'finetunes/a.jsonl.gz' is no gzip file"
     assert tree.refused("*.zst").message == "'finetunes/b.jsonl.zst' is no zstd file"
     (tree.folder / "a.jsonl.gz").write_bytes(gzip.compress(b"{}"))
-    assert tree.shown("a.jsonl.gz") == ["a.jsonl.gz"]
+    assert tree.display_paths("a.jsonl.gz") == ["a.jsonl.gz"]
 
 
 @given(st.lists(st.text("ab*", min_size=1, max_size=3), min_size=1, max_size=3))
@@ -314,7 +316,9 @@ def test_globs_fit_what_the_standard_library_says(tmp_path_factory, parts):
     expected = sorted(path.relative_to(root).as_posix() for path in root.glob(written))
     try:
         source = Source(path=written)
-        found = [one.shown for one in find_files(source, folder=root, root=root, state=root / "s")]
+        found = [
+            one.display_path for one in find_files(source, folder=root, root=root, state=root / "s")
+        ]
     except DataError:
         found = []
     assert found == expected

@@ -16,14 +16,18 @@ from controller.data.sources.source_file import CHUNK, SourceFile
 from controller.spec.data import Source
 
 
-def source_file(path: Path, kind: str = "", **said) -> SourceFile:
-    kind = kind or path.name.removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
-    look = inspect_file(path, path.parent / "looks", kind=kind, encoding=said.get("encoding"))
+def source_file(path: Path, file_format: str = "", **said) -> SourceFile:
+    file_format = (
+        file_format or path.name.removesuffix(".gz").removesuffix(".zst").rpartition(".")[2]
+    )
+    info = inspect_file(
+        path, path.parent / "looks", file_format=file_format, encoding=said.get("encoding")
+    )
     return SourceFile(
         path=path,
-        shown=path.name,
-        kind=kind,
-        look=look,
+        display_path=path.name,
+        format=file_format,
+        info=info,
         source=Source.model_validate({"path": path.name, **said}),
     )
 
@@ -148,8 +152,8 @@ def test_a_row_that_is_too_long_is_said_and_not_held(
     path = tmp_path / (name + pack)
     written = (content % ("x" * (5 << 20))).encode()
     path.write_bytes(PACK[pack[1:]](written) if pack else written)
-    kind = "text" if name == "a.txt" else ""
-    read = list(read_rows(source_file(path, kind)))
+    file_format = "text" if name == "a.txt" else ""
+    read = list(read_rows(source_file(path, file_format)))
     assert [row.message if isinstance(row, DataError) else row["a"] for _, row in read] == rows
     assert [line for line, _ in read][: len(rows)] == [
         (number if name == "a.jsonl" else number + (name == "a.csv"))
@@ -176,13 +180,13 @@ def test_every_encoding_across_the_ends_of_chunks(read, encoding):
 ROWS = [{"질문": f"어때요, {n}번?", "답": f'"좋아요"\n{n}'} for n in range(50)]
 
 
-def as_text(kind: str, end: str) -> str:
-    if kind == "jsonl":
+def as_text(file_format: str, end: str) -> str:
+    if file_format == "jsonl":
         return "".join(json.dumps(row, ensure_ascii=False) + end for row in ROWS)
-    if kind == "json":
+    if file_format == "json":
         return json.dumps(ROWS, ensure_ascii=False, indent=1).replace("\n", end)
     cells = [list(ROWS[0]), *(list(row.values()) for row in ROWS)]
-    tab = "\t" if kind == "tsv" else ","
+    tab = "\t" if file_format == "tsv" else ","
     return "".join(
         tab.join('"' + cell.replace('"', '""') + '"' for cell in row) + end for row in cells
     )
@@ -190,12 +194,12 @@ def as_text(kind: str, end: str) -> str:
 
 @pytest.mark.parametrize("pack", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp949"])
-@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv"])
-def test_the_same_rows_come_from_every_form_of_a_file(read, kind, encoding, pack):
+@pytest.mark.parametrize("file_format", ["jsonl", "json", "csv", "tsv"])
+def test_the_same_rows_come_from_every_form_of_a_file(read, file_format, encoding, pack):
     for end in ("\n", "\r\n"):
-        content = as_text(kind, end).encode(encoding)
+        content = as_text(file_format, end).encode(encoding)
         packed = PACK[pack[1:]](content) if pack else content
-        assert [row for _, row in read(f"a.{kind}{pack}", packed)] == ROWS
+        assert [row for _, row in read(f"a.{file_format}{pack}", packed)] == ROWS
 
 
 @pytest.mark.parametrize("encoding", ["shift_jis", "utf-16-le", "UTF8", "cp1252", "utf-32"])
@@ -229,7 +233,7 @@ def test_unreadable_bytes_are_said_with_their_line(tmp_path, content, line, mess
     path = tmp_path / "a.csv"
     path.write_bytes(PACK[pack](content) if pack else content)
     with pytest.raises(DataError) as caught:
-        inspect_file(path, tmp_path / "looks", kind="csv")
+        inspect_file(path, tmp_path / "looks", file_format="csv")
     assert (caught.value.line, caught.value.message) == (line, message)
 
 
@@ -250,7 +254,7 @@ def test_what_is_not_in_the_given_encoding_is_said(tmp_path, content, encoding, 
     path = tmp_path / "a.csv"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        inspect_file(path, tmp_path / "looks", kind="csv", encoding=encoding)
+        inspect_file(path, tmp_path / "looks", file_format="csv", encoding=encoding)
     assert (caught.value.line, caught.value.message) == (line, message)
 
 
@@ -259,10 +263,11 @@ def test_an_encoding_whose_mark_is_not_there_says_which_need_none(tmp_path, enco
     path = tmp_path / "a.csv"
     path.write_text("q\n한글\n", encoding=f"{encoding}-le")
     with pytest.raises(DataError, match="does not begin with a byte order mark") as caught:
-        inspect_file(path, tmp_path / "looks", kind="csv", encoding=encoding)
+        inspect_file(path, tmp_path / "looks", file_format="csv", encoding=encoding)
     assert f"encoding: {encoding}-le" in caught.value.remedy
     assert (
-        inspect_file(path, tmp_path / "looks", kind="csv", encoding=f"{encoding}-le").first == "q"
+        inspect_file(path, tmp_path / "looks", file_format="csv", encoding=f"{encoding}-le").first
+        == "q"
     )
 
 
@@ -280,7 +285,7 @@ def test_an_encoding_whose_mark_is_not_there_says_which_need_none(tmp_path, enco
 def test_the_encoding_is_found(tmp_path, content, encoding):
     path = tmp_path / "a.csv"
     path.write_bytes(content)
-    assert inspect_file(path, tmp_path / "looks", kind="csv").encoding == encoding
+    assert inspect_file(path, tmp_path / "looks", file_format="csv").encoding == encoding
 
 
 LINES = "".join(f'{{"a":{n}}}\n' for n in range(50_000)).encode()
@@ -293,7 +298,7 @@ def test_packed_data_that_was_cut_off_is_said(tmp_path, pack, share):
     whole = PACK[pack](LINES)
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(DataError) as caught:
-        inspect_file(path, tmp_path / "looks", kind="jsonl")
+        inspect_file(path, tmp_path / "looks", file_format="jsonl")
     name = {"gz": "gzip", "zst": "zstd"}[pack]
     assert caught.value.message == f"the {name} data ends too early: the file was cut off"
     # A part of zstd is unpacked whole or not at all.
@@ -307,7 +312,7 @@ def test_packed_data_that_is_damaged_is_said(tmp_path, pack):
     whole[len(whole) // 3 : len(whole) // 2] = b"\xff" * (len(whole) // 2 - len(whole) // 3)
     path.write_bytes(whole)
     with pytest.raises(DataError) as caught:
-        inspect_file(path, tmp_path / "looks", kind="jsonl")
+        inspect_file(path, tmp_path / "looks", file_format="jsonl")
     assert "data is damaged" in caught.value.message
 
 

@@ -106,7 +106,7 @@ def test_a_misspelt_parameter_is_refused(post, name, meant, value):
     status, error = post(**{name: value})
     assert (status, error["code"], error["param"]) == (400, "unknown_parameter", name)
     assert ("Did you mean" in error["message"]) == (meant is not None)
-    assert meant is None or f"Did you mean '{meant}'?" in error["message"]
+    assert meant is None or f"Did you mean `{meant}`?" in error["message"]
 
 
 def test_what_asks_for_nothing_is_accepted(post):
@@ -166,7 +166,7 @@ def test_thinking_is_asked_for(post, asked, options, thinking):
         ),
         ({"max_completion_tokens": 3}, "invalid_value", "max_tokens"),
         ({"max_tokens": "3"}, "invalid_value", "max_tokens"),
-        ({"stop": [1]}, "invalid_value", "stop"),
+        ({"stop": [1]}, "invalid_value", "stop[0]"),
         ({"stop": {"a": 1}}, "invalid_value", "stop"),
         ({"stop": ""}, "invalid_value", "stop"),
         ({"stream_options": {"include_usage": True}}, "invalid_value", "stream_options"),

@@ -1,7 +1,10 @@
 """Foreign text for a message: quoted, on one line, and shortened if it is long."""
 
+from collections.abc import Iterable
+
 SHOWN = 60
 """Maximum characters of a value in a message."""
+_KEY_SHOWN = 80
 
 
 def excerpt(text: str, length: int = SHOWN) -> str:
@@ -21,3 +24,22 @@ def excerpt(text: str, length: int = SHOWN) -> str:
 def clipped(text: str, length: int = SHOWN) -> str:
     """Return a text without quotes, with the end of a long text cut."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def printable(text: str) -> str:
+    """Return a name from a file, its control characters escaped: a terminal would obey them."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """Return a path as people write it: `data.train[0].path`.
+
+    Control characters in keys are escaped, and long keys are cut.
+    """
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + printable(clipped(part, _KEY_SHOWN))
+    return text

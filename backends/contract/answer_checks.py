@@ -1,0 +1,134 @@
+"""What the contract asks of a backend's answers beyond their types. Pure."""
+
+import json
+import math
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, TypeAlias
+
+from backends.contract.backend import Capabilities
+from backends.contract.completions import Completion
+from backends.contract.faults import Call
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import BaseModel, Estimate, Job, JobState, Recipe
+from backends.contract.value_types import shown
+
+Given: TypeAlias = Mapping[str, Any]
+"""Arguments of the call, by the contract's names."""
+
+
+def _capabilities(call: Call, can: Capabilities, _: Given) -> None:
+    if not 0 <= can.poll_s < math.inf:
+        raise call.wrong(f"poll_s {can.poll_s}", "seconds")
+
+
+def _hyperparameters(call: Call, parsed: Mapping[str, Json], _: Given) -> None:
+    try:
+        json.dumps(parsed, allow_nan=False)
+    except ValueError as error:
+        raise call.wrong(shown(parsed), f"what JSON can hold ({error})") from error
+
+
+def _base_model(call: Call, found: BaseModel, _: Given) -> None:
+    if not (found.reference and found.identity):
+        raise call.wrong(shown(found), "a reference and an identity")
+
+
+def _recipes(call: Call, found: Sequence[Recipe], _: Given) -> None:
+    if not found:
+        raise call.wrong("none", "the newest recipe first")
+
+
+def _inspector(call: Call, inspector: ExampleInspector, _: Given) -> None:
+    # Examples are read in other processes, so find out here whether it can go there.
+    if not call.guard.built_in:
+        pickle.dumps(inspector)
+
+
+def _counts(call: Call, counts: Sequence[int], given: Given) -> None:
+    examples = len(given["examples"])
+    if len(counts) != examples:
+        raise call.wrong(f"{len(counts)} counts", f"one for each of {examples}")
+
+
+def _estimate(call: Call, estimate: Estimate, _: Given) -> None:
+    for least, most in filter(None, (estimate.usd, estimate.gpu_hours)):
+        if not 0 <= least <= most < math.inf:
+            raise call.wrong(shown((least, most)), "a range: the least, then the most")
+    if (estimate.steps or 0) < 0:
+        raise call.wrong(f"{estimate.steps} steps", "0 or more")
+
+
+def _jobs_of_fingerprints(call: Call, found: Mapping[str, Sequence[Job]], given: Given) -> None:
+    _keys(call, found, given["fingerprints"])
+    for fingerprint, jobs in found.items():
+        for job in jobs:
+            _result(call, job)
+            if job.fingerprint != fingerprint:
+                said = f"job {job.id!r} of fingerprint {job.fingerprint!r}"
+                raise call.wrong(said, f"jobs of {fingerprint!r} under that key")
+
+
+def _jobs_of_names(call: Call, found: Mapping[str, Sequence[Job]], given: Given) -> None:
+    _keys(call, found, given["names"])
+    for job in chain.from_iterable(found.values()):
+        _result(call, job)
+
+
+def _submitted(call: Call, job: Job, given: Given) -> None:
+    _result(call, job)
+    if not job.id:
+        raise call.wrong("a job without ID", "the ID of the job")
+    key = (given["request"].fingerprint, given["request"].attempt)
+    if (job.fingerprint, job.attempt) != key:
+        found = f"job {job.id!r} of {job.fingerprint!r}, attempt {job.attempt}"
+        raise call.wrong(found, f"the job of {key[0]!r}, attempt {key[1]}")
+
+
+def _observed(call: Call, seen: Mapping[str, Job], given: Given) -> None:
+    _keys(call, seen, given["job_ids"])
+    for job_id, job in seen.items():
+        _result(call, job)
+        if job.id != job_id:
+            raise call.wrong(f"job {job.id!r}", f"job {job_id!r} under that key")
+
+
+def _completions(call: Call, answers: Sequence[Sequence[Completion]], given: Given) -> None:
+    prompts, models = len(given["prompts"]), len(given["models"])
+    shape = [len(completions) for completions in answers]
+    if shape != [prompts] * models:
+        found = f"{len(shape)} lists of {shown(shape)} answers"
+        raise call.wrong(found, f"{models} lists of {prompts}")
+
+
+def _keys(call: Call, found: Mapping[str, object], wanted: Iterable[str]) -> None:
+    strangers = found.keys() - set(wanted)
+    if strangers:
+        raise call.wrong(f"an answer for {min(strangers)!r}", "answers to what was asked")
+
+
+def _result(call: Call, job: Job) -> None:
+    result = job.result
+    if (job.state is JobState.SUCCEEDED) != (result is not None and bool(result.model_id)):
+        raise call.wrong(
+            f"job {job.id!r} with state {job.state.value!r} and result {shown(result)}",
+            "a result with a model ID exactly when the state is 'succeeded'",
+        )
+
+
+CHECKS: Final[Mapping[str, Callable[[Call, Any, Given], None]]] = {
+    "capabilities": _capabilities,
+    "parse_hyperparameters": _hyperparameters,
+    "resolve_base_model": _base_model,
+    "recipes": _recipes,
+    "inspector": _inspector,
+    "inspector.count": _counts,
+    "estimate": _estimate,
+    "find_jobs": _jobs_of_fingerprints,
+    "find_jobs_by_name": _jobs_of_names,
+    "submit": _submitted,
+    "observe": _observed,
+    "complete": _completions,
+}
+"""Checks by the method that answered; each raises `BackendError` for a wrong answer."""

@@ -1,0 +1,41 @@
+"""Take over a job that is not recorded. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backends.contract.inspector import Json
+from backends.contract.jobs import Job
+from controller.plan.actions.base import ActionStyle, BaseAction, Row
+from controller.plan.actions.groups import CancellingAction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt(CancellingAction):
+    """Take over a job that exists at the backend and is not recorded."""
+
+    job: Job
+    style = ActionStyle("=", "takes over an existing job", "to adopt", 40, done="adopted")
+    covers_adoption = True
+
+    @property
+    def target(self) -> str:
+        """Fingerprint of the job."""
+        return self.job.fingerprint
+
+    def follows(self, seen: BaseAction) -> bool:
+        """Return True if another action covers a job for the same inputs."""
+        covered = seen.covers_adoption and seen.wants(self.job.fingerprint)
+        return covered and self.cancels_no_more(seen)
+
+    def decisive(self) -> dict[str, Json]:
+        """Return the job."""
+        return {"job": self.job.id, "fingerprint": self.job.fingerprint}
+
+    def json(self) -> dict[str, Json]:
+        """Return the job and its state."""
+        return {**self.effects_json(), "job": self.job.id, "state": self.job.state}
+
+    def rows(self) -> Iterator[Row]:
+        """Yield what it cancels, and its cost."""
+        yield from self.cancel_rows()
+        yield "cost", "$0.00"

@@ -1,0 +1,59 @@
+"""Return to a recorded build: nothing is trained. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backends.contract.inspector import Json
+from controller.plan.actions.base import ActionStyle, BaseAction, Row
+from controller.plan.actions.groups import CancellingAction
+from controller.plan.fingerprint import short_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reuse(CancellingAction):
+    """Use a recorded build again."""
+
+    fingerprint: str
+    source: str
+    """The fine-tune that has the build: this one, or another one with equal inputs."""
+    promote: bool
+    """True if its recorded scores already pass the gate, so that it goes to production at once."""
+    keeps_scores: bool = True
+    """True if its recorded scores were measured as this spec asks."""
+    own_job = None
+
+    @property
+    def style(self) -> ActionStyle:
+        """Words for people."""
+        return _GO_BACK if self.promote else _JUDGE
+
+    @property
+    def target(self) -> str:
+        """Fingerprint of the build."""
+        return self.fingerprint
+
+    def follows(self, seen: BaseAction) -> bool:
+        """Return True if another action works towards the same build."""
+        return seen.wants(self.fingerprint) and self.cancels_no_more(seen)
+
+    def decisive(self) -> dict[str, Json]:
+        """Return the build and its source."""
+        return {"fingerprint": self.fingerprint, "source": self.source, "promote": self.promote}
+
+    def json(self) -> dict[str, Json]:
+        """Return the build and its source."""
+        return {**self.effects_json(), **self.decisive()}
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the build, what it cancels and replaces, and its cost."""
+        build = short_id(self.fingerprint)
+        yield "build", build
+        yield from self.cancel_rows()
+        if self.promote and self.replaces != self.fingerprint:
+            replaced = f"build {short_id(self.replaces)}" if self.replaces else "none"
+            yield "production", f"{replaced} -> build {build}"
+        yield "cost", "$0.00"
+
+
+_GO_BACK = ActionStyle("=", "goes back to a recorded build", "to reuse", 30, done="reused")
+_JUDGE = ActionStyle("=", "will judge a recorded build", "to reuse", 30, done="reused")

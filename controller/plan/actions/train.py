@@ -1,0 +1,159 @@
+"""Submit a job. Pure."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from backends.contract.inspector import Json
+from backends.contract.jobs import Estimate
+from controller.lockfile.model import DataFacts
+from controller.plan.actions.base import ActionStyle, BaseAction, Row
+from controller.plan.actions.groups import CancellingAction
+from controller.plan.desired import DataChange, Shutdown
+from controller.plan.fingerprint import InputChange
+from controller.render.text import dollars, number, one_line
+
+_VALUE_WIDTH = 60
+_DIGITS = len("sha256:") + 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train(CancellingAction):
+    """Submit a job."""
+
+    fingerprint: str
+    attempt: int
+    changes: tuple[InputChange, ...]
+    """Against the build it replaces; empty for the first."""
+    data_change: DataChange | None
+    data: DataFacts
+    estimate: Estimate
+    judged_against: str | None = None
+    """The production build that stays until this one passes the gate, and its place."""
+    shutdown: Shutdown | None = None
+    warnings: tuple[str, ...] = ()
+    retrain: bool
+    covers_adoption = True
+
+    @property
+    def style(self) -> ActionStyle:
+        """Words for people."""
+        return _RETRAIN if self.retrain else _TRAIN
+
+    @property
+    def target(self) -> str:
+        """Fingerprint of the job."""
+        return self.fingerprint
+
+    def follows(self, seen: BaseAction) -> bool:
+        """Return True for the same job at the same price or less."""
+        return (
+            isinstance(seen, Train)
+            and (self.fingerprint, self.attempt) == (seen.fingerprint, seen.attempt)
+            and _at_most(self.estimate.usd, seen.estimate.usd)
+            and _at_most(self.estimate.gpu_hours, seen.estimate.gpu_hours)
+            and self.cancels_no_more(seen)
+        )
+
+    def decisive(self) -> dict[str, Json]:
+        """Return the job and its price."""
+        return {
+            "fingerprint": self.fingerprint,
+            "attempt": self.attempt,
+            "usd": self.estimate.usd,
+            "gpu_hours": self.estimate.gpu_hours,
+        }
+
+    def json(self) -> dict[str, Json]:
+        """Return the job, its price, and what forces it."""
+        value: dict[str, Json] = {
+            **self.effects_json(),
+            "fingerprint": self.fingerprint,
+            "attempt": self.attempt,
+            "retrain": self.retrain,
+            "changes": [asdict(change) for change in self.changes],
+            "cost": {
+                "usd": self.estimate.usd,
+                "gpu_hours": self.estimate.gpu_hours,
+                "steps": self.estimate.steps,
+                "basis": self.estimate.basis,
+            },
+            "shutdown_date": self.shutdown.date if self.shutdown else None,
+            "warnings": self.warnings,
+        }
+        if self.data_change is not None:
+            value["examples"] = asdict(self.data_change)
+        return value
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every input that forces training, and what the job takes."""
+        for change in self.changes:
+            yield change.field, self._change_text(change)
+        train, held_out = self.data.train.examples, self.data.held_out.examples
+        yield "examples", f"{train:,}, {held_out:,} held out"
+        yield from self.cancel_rows()
+        if self.judged_against is not None:
+            yield "production", self.judged_against
+        yield "cost", _estimate_text(self.estimate)
+
+    def remarks(self) -> Iterator[str]:
+        """Yield warnings."""
+        if self.shutdown is not None:
+            yield f"! {_shutdown_text(self.shutdown)}"
+        for warning in self.warnings:
+            yield f"! {warning}"
+
+    def _change_text(self, change: InputChange) -> str:
+        data = self.data_change if change.field == "data" else None
+        examples = f" ({_signs(data)} examples)" if data else ""
+        return (
+            f"{_value_text(change.old)} -> {_value_text(change.new)}{examples}  # forces training"
+        )
+
+
+_TRAIN = ActionStyle("+", "will be trained", "to train", 10, done="submitted")
+_RETRAIN = ActionStyle("±", "will be retrained", "to retrain", 20, done="submitted")
+
+
+def _at_most(cost: tuple[float, float] | None, seen: tuple[float, float] | None) -> bool:
+    return cost == seen or (cost is not None and seen is not None and cost[1] <= seen[1])
+
+
+def _signs(data: DataChange) -> str:
+    signs = {"+": data.added, "-": data.removed, "~": data.changed}
+    return " ".join(f"{sign}{count:,}" for sign, count in signs.items() if count) or "the same"
+
+
+def _value_text(value: Json) -> str:
+    match value:
+        case None:
+            return "(none)"
+        case bool():
+            return str(value).lower()
+        case str() if value.startswith("sha256:"):
+            return value[:_DIGITS]
+        case str():
+            return one_line(value, _VALUE_WIDTH)
+        case float():
+            return f"{value:g}"
+        case _:
+            return one_line(json.dumps(value, ensure_ascii=False), _VALUE_WIDTH)
+
+
+def _estimate_text(estimate: Estimate) -> str:
+    parts = ["not known"] if estimate.usd is None else [dollars(*estimate.usd)]
+    if estimate.gpu_hours is not None:
+        low, high = estimate.gpu_hours
+        parts.append(f"{number(low)} - {number(high)} GPU hours")
+    if estimate.steps is not None:
+        parts.append(f"{estimate.steps:,} steps")
+    if estimate.basis:
+        parts.append(estimate.basis)
+    return ", ".join(parts)
+
+
+def _shutdown_text(shutdown: Shutdown) -> str:
+    if shutdown.days_left <= 0:
+        return f"the base model was switched off on {shutdown.date}"
+    when = f"{shutdown.date} ({shutdown.days_left} days left)"
+    return f"the base model, and every model made from it, is switched off on {when}"

@@ -1,0 +1,58 @@
+"""What one spec asks for, resolved: the input of planning. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, Estimate
+from controller.lockfile.model import DataFacts
+from controller.spec.model import Spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataChange:
+    """Difference between the examples of two builds, train and held-out together."""
+
+    added: int
+    removed: int
+    changed: int = 0
+    """The same question with another answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown:
+    """End of a base model."""
+
+    date: str
+    days_left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """Inputs that one spec asks for, with every digest known."""
+
+    name: str
+    file: str
+    spec: Spec
+    base_model: BaseModel
+    fingerprint: str
+    inputs: Mapping[str, Json]
+    evaluation_fingerprint: str
+    evaluation_inputs: Mapping[str, Json]
+    data: DataFacts
+    estimate: Estimate
+    data_changes: Mapping[str, DataChange]
+    """By training-data digest of a recorded build, where its dataset is still here."""
+    shutdown: Shutdown | None = None
+    warnings: tuple[str, ...] = ()
+    """Remarks on data and model for a person who is about to pay for training."""
+    corrected: tuple[str, ...] = ()
+    """Inputs that a newer recipe would make differently from the same spec: `data`. The recorded
+    build used an older recipe."""
+    paid: bool = False
+    """True if asking its models costs money."""
+    measures_loss: bool = True
+    """True if the loss of expected answers can be measured for its models."""
+    rescore_reason: str = ""
+    """Reason why the newest version of scoring may give other scores than the first; empty if the
+    two agree, or no scores of the first version are recorded."""

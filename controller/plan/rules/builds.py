@@ -1,0 +1,127 @@
+"""Rules for a recorded build of the wanted inputs: how it gets into production. Pure."""
+
+from controller.lockfile.model import Build
+from controller.plan.actions import Blocked, BlockReason, Evaluate, Judge, Promote, Reuse
+from controller.plan.fingerprint import short_id
+from controller.plan.state import State
+from controller.plan.verdicts import current_verdict, remedy_of, standing_verdict
+from controller.plan.versions import holds
+
+
+def reuse_own(state: State) -> Reuse | None:
+    """Return to a build that is not the newest one under judgement."""
+    build, entry = state.build, state.entry
+    if build is None:
+        return None
+    if state.is_production:
+        is_left_behind = entry.candidate is not None
+    else:
+        is_left_behind = entry.candidate != state.target or state.lifecycle.pin is not None
+    if entry.job is None and not is_left_behind:
+        return None
+    return _reuse(state, build, state.name)
+
+
+def evaluate(state: State) -> Evaluate | None:
+    """Measure a build whose scores are missing or of another evaluation."""
+    build = state.build
+    stale = state.stale_evaluation(build) if build is not None else ""
+    if build is None or not stale:
+        return None
+    if build.evaluation is None:
+        decides = not state.has_approved_terms(build)
+    else:
+        # Measuring production again switches nothing; a candidate may pass on new terms.
+        decides = state.desired.paid if state.is_production else True
+    return Evaluate(
+        name=state.name,
+        reason=stale,
+        fingerprint=build.fingerprint,
+        replaces=state.entry.production,
+        needs_approval=decides,
+        without_base=state.without_base,
+    )
+
+
+def judge_again(state: State) -> Judge | None:
+    """Judge a build by a gate that was changed."""
+    build, spec = state.build, state.desired.spec
+    if build is None or standing_verdict(build, spec) is not None:
+        return None
+    return Judge(
+        name=state.name,
+        reason="the gate was changed",
+        fingerprint=build.fingerprint,
+        replaces=state.entry.production,
+        needs_approval=not state.is_production and current_verdict(build, spec).passed,
+    )
+
+
+def promote(state: State) -> Promote | None:
+    """Promote a candidate that passes."""
+    build, spec = state.build, state.desired.spec
+    if build is None or state.is_production or not current_verdict(build, spec).passed:
+        return None
+    return Promote(
+        name=state.name,
+        reason="the gate passed" if spec.gate else "no gate is declared",
+        fingerprint=build.fingerprint,
+        replaces=state.entry.production,
+        needs_approval=not state.has_approved_terms(build),
+    )
+
+
+def stop_at_gate(state: State) -> Blocked | None:
+    """Report a build that does not pass the gate, unless a person pinned it."""
+    build = state.build
+    if build is None or state.lifecycle.pin is not None:
+        return None
+    verdict = current_verdict(build, state.desired.spec)
+    if verdict.passed:
+        return None
+    where = ", in production," if state.is_production else ""
+    remedy = remedy_of(verdict.failures, state.entry.production)
+    return state.blocked(
+        BlockReason.GATE,
+        f"build {short_id(build.fingerprint)}{where} did not pass the gate: "
+        f"{'; '.join(verdict.failures)}",
+        f"{remedy[0].upper()}{remedy[1:]}",
+    )
+
+
+def reuse_shared(state: State) -> Reuse | None:
+    """Use the build of another fine-tune with equal inputs."""
+    shared = state.overview.builds.get(state.target)
+    if shared is None or state.build is not None:
+        return None
+    source, build = shared
+    return _reuse(state, build, source)
+
+
+def _reuse(state: State, build: Build, source: str) -> Reuse:
+    keeps = source == state.name or _holds_here(state, build)
+    is_current = keeps and not state.stale_evaluation(build)
+    passes = is_current and current_verdict(build, state.desired.spec).passed
+    # A pin is a person's decision about production; the gate is for builds nobody chose.
+    goes_live = state.lifecycle.pin is not None or state.is_production
+    owner = "" if source == state.name else f" for {source}"
+    return Reuse(
+        name=state.name,
+        reason=f"these inputs were trained before{owner}, on {build.finished[:10]}",
+        fingerprint=build.fingerprint,
+        source=source,
+        promote=goes_live or passes,
+        keeps_scores=keeps,
+        cancels=state.cancels,
+        replaces=state.entry.production,
+    )
+
+
+def _holds_here(state: State, build: Build) -> bool:
+    """Return True if another fine-tune's scores of a build hold for this one as well."""
+    evaluation = build.evaluation
+    return (
+        evaluation is not None
+        and holds(evaluation, state.desired)
+        and evaluation.production_build in {None, state.entry.production}
+    )

@@ -1,0 +1,140 @@
+"""State of one fine-tune, as rules read it. Pure."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from backends.contract.jobs import Job, JobState
+from controller.lockfile.model import Build, Entry, OpenJob
+from controller.plan.actions import Blocked, BlockReason, Restore
+from controller.plan.actions.base import Cancellation
+from controller.plan.approval import terms_of
+from controller.plan.desired import Desired
+from controller.plan.fingerprint import diff_inputs
+from controller.plan.overview import Overview, pinned_builds
+from controller.plan.versions import holds, without_version
+from controller.spec.model import Lifecycle
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """One fine-tune: desired, recorded and observed."""
+
+    name: str
+    entry: Entry
+    overview: Overview
+    restore: Restore | None = None
+    """Restoration of an entry that the lockfile does not have."""
+
+    @property
+    def file(self) -> str:
+        """File of the spec."""
+        return f"finetunes/{self.name}.yaml"
+
+    @property
+    def desired(self) -> Desired:
+        """Inputs that the spec asks for; only for a spec that could be resolved."""
+        return self.overview.desired[self.name]
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """Lifecycle that the spec asks for."""
+        return self.desired.spec.lifecycle
+
+    @cached_property
+    def target(self) -> str:
+        """Fingerprint of the wanted build: the pinned build, or else the spec's inputs."""
+        pin = self.lifecycle.pin
+        return self.desired.fingerprint if pin is None else pinned_builds(pin, self.entry)[0]
+
+    @property
+    def build(self) -> Build | None:
+        """The wanted build, if it is recorded for this fine-tune."""
+        return self.entry.builds.get(self.target)
+
+    @property
+    def is_production(self) -> bool:
+        """True if the wanted build is in production."""
+        return self.entry.production == self.target
+
+    @property
+    def job(self) -> Job | None:
+        """The recorded open job, as its backend shows it."""
+        recorded = self.entry.job
+        return self.overview.observed.jobs.get(recorded.id) if recorded is not None else None
+
+    @property
+    def is_superseded(self) -> bool:
+        """True if the spec, or its absence, asks for other inputs than the open job's."""
+        if self.name in self.overview.unresolved or self.entry.job is None:
+            return False
+        desired = self.overview.desired.get(self.name)
+        return desired is None or desired.fingerprint != self.entry.job.fingerprint
+
+    @property
+    def cancels(self) -> Cancellation | None:
+        """The open job, if it is cancelled when this fine-tune lets go of it.
+
+        A job that another fine-tune wants as well, because it has the same inputs, keeps running.
+        """
+        job = self.entry.job
+        if job is None or self.overview.sharers(self.name, self.entry):
+            return None
+        return Cancellation(
+            job=job.id, backend=job.backend, submitted=job.submitted, usd=job.estimate_usd
+        )
+
+    @property
+    def without_base(self) -> str | None:
+        """Reason why the base model cannot be compared with; None if it can, or is not wanted."""
+        if "base" not in self.desired.spec.evaluation.compare_to:
+            return None
+        key = (self.desired.spec.place, self.desired.base_model.reference)
+        return self.overview.observed.unavailable_bases.get(key)
+
+    def stale_evaluation(self, build: Build) -> str:
+        """Return why a build must be measured (again); empty when its scores stand."""
+        if build.evaluation is None:
+            return "it was not evaluated yet"
+        if holds(build.evaluation, self.desired):
+            return ""
+        recorded = without_version(build.evaluation.inputs)
+        differing = diff_inputs(recorded, self.desired.evaluation_inputs)
+        return f"{', '.join(change.field for change in differing)} changed"
+
+    def has_approved_terms(self, build: Build) -> bool:
+        """Return True if a build's job was approved for this fine-tune, with this gate and metrics.
+
+        False if that is not known: the service keeps no origin, or gives no answer.
+        """
+        terms = terms_of(self.desired.spec, self.desired.evaluation_fingerprint)
+        wanted = {"name": self.name, "digest": terms}
+        observed = self.overview.observed
+        jobs = [*observed.found.get(build.fingerprint, ()), *observed.jobs.values()]
+        return any(job.id == build.job and job.origin.get("terms") == wanted for job in jobs)
+
+    def blocked(self, block_reason: BlockReason, reason: str, remedy: str) -> Blocked:
+        """Return that this fine-tune is blocked."""
+        return Blocked(name=self.name, reason=reason, remedy=remedy, block_reason=block_reason)
+
+    def blocked_by_silence(self, place: str, job: OpenJob | None = None) -> Blocked:
+        """Return that this fine-tune waits for a backend that gave no answer."""
+        no_answer = self.overview.observed.unreachable[place]
+        before = f"job {job.id} is recorded as open; " if job is not None else ""
+        return Blocked(
+            name=self.name,
+            reason=f"{before}{place} gave no answer: {no_answer.message}",
+            remedy=no_answer.remedy,
+            block_reason=BlockReason.UNREACHABLE,
+            job=job.id if job is not None else None,
+        )
+
+
+def as_recorded(job: OpenJob) -> Job:
+    """Return an open job as far as the lockfile knows it."""
+    return Job(
+        id=job.id,
+        fingerprint=job.fingerprint,
+        attempt=job.attempt,
+        state=JobState.QUEUED,
+        created_s=0.0,
+    )

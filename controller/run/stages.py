@@ -1,0 +1,121 @@
+"""The stages of a walk between its first and its last: resolve → observe → plan.
+
+Each stage is a function of what the stages before it returned.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from controller.errors import InvalidInput, PolicyBroken
+from controller.lockfile.model import Lockfile
+from controller.plan.actions import Blocked, BlockReason
+from controller.plan.desired import Desired
+from controller.plan.observed import Observed
+from controller.plan.plan import Plan, make_plan
+from controller.resolve.inputs import Readings
+from controller.resolve.recipes import Elsewhere, Recorded
+from controller.resolve.resolve import Resolved, resolve, without_settings
+from controller.resolve.validate import OpenBackend
+from controller.run.backends import recorded_backends
+from controller.run.load import Loaded
+from controller.run.observe import observe
+from controller.spec.settings import decided_by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRun:
+    """A plan, with what carrying it out needs."""
+
+    loaded: Loaded
+    resolved: Resolved
+    plan: Plan
+
+    @property
+    def desired(self) -> Mapping[str, Desired]:
+        """Inputs that the specs ask for."""
+        return self.resolved.desired
+
+    @property
+    def open_backend(self) -> OpenBackend:
+        """Opens the backends that specs and lockfile name."""
+        return recorded_backends(self.loaded.open_backend)
+
+
+def resolve_specs(
+    loaded: Loaded, recorded: Lockfile, elsewhere: Elsewhere = MappingProxyType({})
+) -> Resolved:
+    """Build every dataset, identify every base model, compute every fingerprint."""
+    if loaded.settings_error is not None:
+        return without_settings([*loaded.specs, *loaded.problems], loaded.settings_error)
+    inputs = loaded.inputs
+    return resolve(
+        loaded.specs,
+        Recorded(lockfile=recorded, elsewhere=elsewhere, replace=inputs.replace),
+        Readings(project=inputs.project, fetched=inputs.fetched),
+        loaded.open_backend,
+        policies=loaded.settings.policies,
+        problems=loaded.problems,
+    )
+
+
+def observe_all(
+    loaded: Loaded, recorded: Lockfile, resolved: Resolved
+) -> tuple[Resolved, Observed]:
+    """Query the backends and git.
+
+    Entries that the lockfile lost may have used an older recipe. What is known of them resolves the
+    specs again, so that equal inputs match.
+    """
+    observed = _observe(loaded, recorded, resolved)
+    if observed.elsewhere:
+        again = resolve_specs(loaded, recorded, observed.elsewhere)
+        if _wanted(again) != _wanted(resolved):
+            return again, _observe(loaded, recorded, again)
+    return resolved, observed
+
+
+def _observe(loaded: Loaded, recorded: Lockfile, resolved: Resolved) -> Observed:
+    return observe(
+        resolved,
+        recorded,
+        recorded_backends(loaded.open_backend),
+        loaded.inputs.project,
+        display_only=loaded.inputs.display_only,
+        without_endpoints=not loaded.has_endpoints,
+    )
+
+
+def _wanted(resolved: Resolved) -> dict[str, str]:
+    return {name: desired.fingerprint for name, desired in resolved.desired.items()}
+
+
+def plan_pass(
+    loaded: Loaded, recorded: Lockfile, resolved: Resolved, observed: Observed
+) -> PreparedRun:
+    """Decide what one pass does."""
+    plan = make_plan(
+        resolved.desired,
+        recorded,
+        observed,
+        loaded.settings.budget.max_usd,
+        resolved.unresolved,
+        decided_by(loaded.settings),
+    )
+    plan = replace(plan, replace=frozenset(loaded.inputs.replace))
+    return PreparedRun(loaded=loaded, resolved=resolved, plan=plan)
+
+
+def require_readable(prepared: PreparedRun) -> None:
+    """Refuse to continue where not one spec can be read, and nothing else is to be done.
+
+    Raises:
+        InvalidInput: With every problem of every spec and data file.
+    """
+    actions, resolved = prepared.plan.actions, prepared.resolved
+    blocked = [action for action in actions if isinstance(action, Blocked) and action.problems]
+    if not blocked or resolved.desired or len(blocked) < len(actions):
+        return
+    if all(action.block_reason is BlockReason.POLICY for action in blocked):
+        raise PolicyBroken(resolved.problems)
+    raise InvalidInput(resolved.problems)

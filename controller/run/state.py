@@ -1,0 +1,60 @@
+"""State of one run, from its first pass to its last."""
+
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from controller.lockfile.store import LockedLockfile, lock_lockfile
+from controller.plan.approval import Approval
+from controller.run.result import ProgressReporter, RunResult
+from controller.run.stages import PreparedRun
+
+OUTAGE_S = 1800.0
+"""Longest outage of a backend that a waiting run tolerates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How far a run goes."""
+
+    approval: Approval | None
+    """What a person approved; None: only what needs no approval is done."""
+    wait: bool = True
+    """True to continue until no job of this run is open."""
+    lock_timeout_s: float = 600.0
+    """Time to wait for another run that is recording."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """One run: how far it goes, and how far it came."""
+
+    options: RunOptions
+    reporter: ProgressReporter
+    prepared: PreparedRun
+    """Plan of the newest pass, or the plan that was approved."""
+    result: RunResult = field(default_factory=RunResult)
+    followed: dict[str, list[str]] = field(default_factory=dict)
+    """IDs of the open jobs that this run follows, by backend."""
+    passes: int = 0
+    """Number of finished passes."""
+    silent_since_s: float | None = None
+    """Start of an outage; None while every backend with a job of this run answers."""
+
+    def lock(self, purpose: str) -> AbstractContextManager[LockedLockfile]:
+        """Lock the lockfile; another run that waits for it shows the purpose."""
+        project, timeout_s = self.prepared.loaded.inputs.project, self.options.lock_timeout_s
+        return lock_lockfile(project.root, project.state, timeout_s=timeout_s, purpose=purpose)
+
+    def note_outage(self, subject: str, message: str) -> None:
+        """Note an outage; report its start once."""
+        if self.silent_since_s is None:
+            self.silent_since_s = time.monotonic()
+            minutes = round(OUTAGE_S / 60)
+            self.reporter.notice(f"{subject}: {message}; asking again for {minutes} minutes")
+
+    @property
+    def is_patient(self) -> bool:
+        """True while no outage is too long."""
+        since_s = self.silent_since_s
+        return since_s is None or time.monotonic() - since_s < OUTAGE_S

@@ -1,0 +1,245 @@
+"""Rules for a recorded build of the wanted inputs, one table each."""
+
+from dataclasses import replace
+
+import pytest
+
+from backends.contract.jobs import JobState
+from controller.plan.fingerprint import short_id
+from controller.plan.rules import builds
+
+FAILS, PASSES = ["held_out_loss < 1"], ["held_out_loss < 2"]
+CANDIDATE, PRODUCTION = "candidate", "production"
+
+
+def with_build(make, role: str, *, evaluated=True, built=None, desired=None, **spec):
+    """Return a state whose wanted build has a role: candidate, production, or neither."""
+    declared = desired or make.desired(**spec)
+    build = make.build(built or declared, evaluated=evaluated)
+    entry = make.entry(
+        build,
+        production=build if role == PRODUCTION else None,
+        candidate=build.fingerprint if role == CANDIDATE else None,
+    )
+    return {"desired": declared, "entry": entry}
+
+
+def also(given, **changes):
+    """Return a state whose entry has something more."""
+    return {**given, "entry": given["entry"].model_copy(update=changes)}
+
+
+BEFORE = "Reuse: these inputs were trained before, on 2026-11-20"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (lambda _: {}, None),
+        (lambda make: with_build(make, ""), BEFORE),
+        (lambda make: with_build(make, CANDIDATE), None),
+        (lambda make: with_build(make, PRODUCTION), None),
+        (
+            lambda make: also(
+                with_build(make, PRODUCTION), candidate=make.desired(seed=7).fingerprint
+            ),
+            BEFORE,
+        ),
+        (
+            lambda make: also(with_build(make, CANDIDATE), job=make.open_job(make.desired(seed=7))),
+            BEFORE,
+        ),
+        (
+            lambda make: with_build(
+                make,
+                CANDIDATE,
+                built=make.desired(),
+                lifecycle={"pin": short_id(make.desired().fingerprint)},
+            ),
+            BEFORE,
+        ),
+    ],
+)
+def test_reuse_own(make, state, shown, given, expected):
+    assert shown(builds.reuse_own(state(**given(make)))) == expected
+
+
+@pytest.mark.parametrize(
+    ("gate", "role", "pinned", "promote"),
+    [
+        ([], "", False, True),
+        (PASSES, "", False, True),
+        (FAILS, "", False, False),
+        (FAILS, "", True, True),
+        (FAILS, PRODUCTION, False, True),
+    ],
+)
+def test_reuse_promotes_what_passes_or_what_a_person_chose(
+    make, state, gate, role, *, pinned: bool, promote: bool
+):
+    lifecycle = {"pin": short_id(make.desired().fingerprint)} if pinned else {}
+    given = with_build(make, role, built=make.desired(), gate=gate, lifecycle=lifecycle)
+    given = also(given, job=make.open_job(make.desired(seed=7)))
+    assert builds.reuse_own(state(**given)).promote is promote
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "needs_approval"),
+    [
+        (lambda _: {}, None, None),
+        (lambda make: with_build(make, CANDIDATE), None, None),
+        (
+            lambda make: with_build(make, CANDIDATE, evaluated=False),
+            "Evaluate: it was not evaluated yet",
+            True,
+        ),
+        (
+            lambda make: {
+                **with_build(make, CANDIDATE, evaluated=False),
+                "found": [make.job(make.desired(), JobState.SUCCEEDED)],
+            },
+            "Evaluate: it was not evaluated yet",
+            False,
+        ),
+        (
+            lambda make: with_build(
+                make, CANDIDATE, built=make.desired(), evaluation={"max_tokens": 8}
+            ),
+            "Evaluate: max_tokens changed",
+            True,
+        ),
+        (
+            lambda make: with_build(
+                make, PRODUCTION, built=make.desired(), evaluation={"max_tokens": 8}
+            ),
+            "Evaluate: max_tokens changed",
+            False,
+        ),
+        (
+            lambda make: with_build(
+                make,
+                PRODUCTION,
+                built=make.desired(),
+                desired=replace(make.desired(evaluation={"compare_to": []}), paid=True),
+            ),
+            "Evaluate: compare_to changed",
+            True,
+        ),
+    ],
+)
+def test_evaluate(make, state, shown, given, expected, needs_approval):
+    action = builds.evaluate(state(**given(make)))
+    assert shown(action) == expected
+    assert action is None or action.needs_approval is needs_approval
+
+
+@pytest.mark.parametrize(
+    ("given", "needs_approval"),
+    [
+        (lambda _: {}, None),
+        (lambda make: with_build(make, CANDIDATE, gate=FAILS), None),
+        (lambda make: with_build(make, CANDIDATE, built=make.desired(), gate=PASSES), True),
+        (lambda make: with_build(make, CANDIDATE, built=make.desired(), gate=FAILS), False),
+        (lambda make: with_build(make, PRODUCTION, built=make.desired(), gate=PASSES), False),
+    ],
+)
+def test_judge_again(make, state, shown, given, needs_approval):
+    action = builds.judge_again(state(**given(make)))
+    assert shown(action) == (None if needs_approval is None else "Judge: the gate was changed")
+    assert action is None or action.needs_approval is needs_approval
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "needs_approval"),
+    [
+        (lambda _: {}, None, None),
+        (lambda make: with_build(make, PRODUCTION, gate=PASSES), None, None),
+        (lambda make: with_build(make, CANDIDATE, gate=FAILS), None, None),
+        (
+            lambda make: with_build(make, CANDIDATE, gate=PASSES),
+            "Promote: the gate passed",
+            True,
+        ),
+        (
+            lambda make: {
+                **with_build(make, CANDIDATE),
+                "found": [make.job(make.desired(), JobState.SUCCEEDED)],
+            },
+            "Promote: no gate is declared",
+            False,
+        ),
+    ],
+)
+def test_promote(make, state, shown, given, expected, needs_approval):
+    action = builds.promote(state(**given(make)))
+    assert shown(action) == expected
+    assert action is None or action.needs_approval is needs_approval
+
+
+@pytest.mark.parametrize(
+    ("given", "start"),
+    [
+        (lambda _: {}, None),
+        (lambda make: with_build(make, CANDIDATE, gate=PASSES), None),
+        (
+            lambda make: with_build(make, CANDIDATE, gate=FAILS),
+            "Blocked: build {} did not pass the gate: held_out_loss < 1: held_out_loss is 1.25",
+        ),
+        (
+            lambda make: with_build(make, PRODUCTION, gate=FAILS),
+            "Blocked: build {}, in production, did not pass the gate: held_out_loss < 1",
+        ),
+        (
+            lambda make: with_build(
+                make,
+                PRODUCTION,
+                built=make.desired(),
+                gate=FAILS,
+                lifecycle={"pin": short_id(make.desired().fingerprint)},
+            ),
+            None,
+        ),
+    ],
+)
+def test_stop_at_gate(make, state, shown, given, start):
+    made = state(**given(make))
+    text = shown(builds.stop_at_gate(made))
+    if start is None:
+        assert text is None
+    else:
+        assert text.startswith(start.format(short_id(made.target)))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "expected"),
+    [
+        (False, False, None),
+        (True, True, None),
+        (False, True, "Reuse: these inputs were trained before for other, on 2026-11-20"),
+    ],
+)
+def test_reuse_shared(make, state, shown, *, own: bool, other: bool, expected):
+    build = make.build(make.desired())
+    others = {"other": make.entry(build, production=build)} if other else {}
+    entry = make.entry(build) if own else None
+    assert shown(builds.reuse_shared(state(entry=entry, others=others))) == expected
+
+
+@pytest.mark.parametrize(
+    ("measured_against", "mine", "keeps"),
+    [(None, None, True), (None, 7, True), (7, 7, True), (7, None, False), (7, 8, False)],
+)
+def test_scores_of_a_shared_build_hold_against_the_same_production(
+    make, state, measured_against, mine, *, keeps: bool
+):
+    def known(seed):
+        return None if seed is None else make.build(make.desired(seed=seed))
+
+    build, own, other = make.build(make.desired()), known(mine), known(measured_against)
+    evaluation = build.evaluation.model_copy(
+        update={"production_build": other.fingerprint if other else None}
+    )
+    shared = build.model_copy(update={"evaluation": evaluation})
+    entry = make.entry(own, production=own) if own else None
+    action = builds.reuse_shared(state(entry=entry, others={"other": make.entry(shared)}))
+    assert action.keeps_scores is keeps
