@@ -134,15 +134,15 @@ def test_what_a_checkpoint_takes_is_known_before_it_is_written(
     monkeypatch.setenv("FTCTL_CHECKPOINT_SECONDS", "0")
     trainer = importlib.import_module("backends.local_gpu.training.trainer")
     written = []
-    seal = trainer.seal
+    publish_dir = trainer.publish_dir
 
     def measured(partial, final):
         size = sum(path.stat().st_size for path in partial.rglob("*"))
         others = len(list(final.parent.glob("checkpoint-*")))
         written.append((size, others))
-        seal(partial, final)
+        publish_dir(partial, final)
 
-    monkeypatch.setattr(trainer, "seal", measured)
+    monkeypatch.setattr(trainer, "publish_dir", measured)
     monkeypatch.setattr(trainer, "_SMALL", 0)
     expected = []
     monkeypatch.setattr(trainer, "free", lambda _: expected.append(1) or 10**12)
