@@ -42,19 +42,20 @@ def report(error: FtctlError, *, as_json: bool, one_line: bool) -> None:
         return
     click.echo(escape_control(str(error)), err=True)
     if isinstance(error, InvalidInput):
-        click.echo(f"\n{_counted(error.problems)}. Nothing was done.", err=True)
+        click.echo(f"\n{_count(error.problems)}. Nothing was done.", err=True)
 
 
 def print_problem_count(problems: Sequence[Problem]) -> None:
     """Print how many problems the plan above lists, where other fine-tunes have none."""
     if problems:
         left = "the fine-tunes they concern are left alone"
-        click.echo(f"\n{_counted(problems)}; {left}.", err=True)
+        click.echo(f"\n{_count(problems)}; {left}.", err=True)
 
 
-def _counted(problems: Sequence[Problem]) -> str:
-    count, files = len(problems), len({problem.file for problem in problems})
-    found = f"{count} problem{'' if count == 1 else 's'}"
+def _count(problems: Sequence[Problem]) -> str:
+    """Return how many problems there are, in how many files."""
+    files = len({problem.file for problem in problems})
+    found = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
     return f"{found} in {files} file{'' if files == 1 else 's'}"
 
 

@@ -17,7 +17,7 @@ from controller.server.api.listener import HttpServer
 from controller.server.api.quiet_log import quiet_handler
 from controller.server.app import create_app, server_folder
 from controller.server.limits import Limits
-from controller.spec.settings import FILE, find_endpoint, load_settings
+from controller.spec.settings import FILE, endpoint_of, load_settings
 
 TOKEN_VARIABLE = "FTCTL_SERVE_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -43,7 +43,7 @@ def command(ctx: click.Context, host: str, port: int) -> None:
         if not mine:
             message = f"another server already uses {server_folder(project)}"
             raise LockHeld(message, "Stop the other server, or use it.")
-        backend = open_backend(LOCAL, project.state, find_endpoint(project.root, ""))
+        backend = open_backend(LOCAL, project.state, endpoint_of(settings, project.root, ""))
         bases, limits = settings.serve.base_models, Limits()
         key = token or secrets.token_urlsafe(32)
         logging.basicConfig(level=logging.WARNING, handlers=[quiet_handler()])

@@ -28,15 +28,8 @@ from controller.server.jobs.job_routes import JobRoutes
 from controller.server.jobs.job_runner import JobRunner
 from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
-<<<<<<< HEAD
-from controller.server.model_catalog import Catalog
-from controller.server.model_routes import ModelRoutes
-from controller.server.record_store import RecordStore
-from controller.spec.settings import Settings
-=======
 from controller.server.models import Catalog, ModelRoutes
 from controller.server.record_store import RecordStore
->>>>>>> server2
 
 _log = logging.getLogger(__name__)
 
@@ -61,18 +54,10 @@ def create_app(
     Raises:
         FtctlError: A record is damaged.
     """
-<<<<<<< HEAD
-    project, backend, limits = context.project, context.backend, context.limits
-    folder = server_folder(project)
-    files = FileStore(folder / "files", limits)
-    jobs = JobStore(folder / "jobs")
-    catalog = Catalog(project, backend, context.settings.serve.base_models, jobs)
-=======
     folder = server_folder(project)
     files = FileStore(folder / "files", limits)
     jobs = JobStore(folder / "jobs")
     catalog = Catalog(project, backend, base_models, jobs)
->>>>>>> server2
     runner = JobRunner(backend, catalog, jobs, files, limits)
     engines = EnginePool(backend, limits)
     uploads = UploadRoutes(RecordStore(folder / "uploads", UploadRecord), files, limits)
@@ -92,11 +77,7 @@ def create_app(
         *FileRoutes(files, limits).routes(),
         *uploads.routes(),
         *JobRoutes(backend, catalog, files, jobs, runner, limits).routes(),
-<<<<<<< HEAD
-        *ModelRoutes(catalog, backend, jobs).routes(),
-=======
         *ModelRoutes(catalog).routes(),
->>>>>>> server2
         *ChatRoutes(catalog, engines, limits).routes(),
     ]
     app = Starlette(

@@ -58,20 +58,6 @@ class RecordStore(dict[str, R]):
             raise not_found(what, record_id)
         return self[record_id]
 
-    def find(self, record_id: str, what: str) -> R:
-        """Return a record.
-
-        Args:
-            record_id: An ID as a client wrote it.
-            what: What the records are, for the error.
-
-        Raises:
-            ApiError: No record has that ID.
-        """
-        if record_id not in self._records:
-            raise not_found(what, record_id)
-        return self._records[record_id]
-
     def newest_first(self) -> list[R]:
         """Return all records."""
         return list(reversed(self.values()))
@@ -98,11 +84,7 @@ class RecordStore(dict[str, R]):
         """Remove a record. Blocks while the disk writes."""
         self._path(record_id).unlink(missing_ok=True)
         sync_folder(self.folder)
-<<<<<<< HEAD
-        self._records.pop(record_id, None)
-=======
         self.pop(record_id, None)
->>>>>>> server2
 
     def _path(self, record_id: str) -> Path:
         return self.folder / f"{record_id}.json"

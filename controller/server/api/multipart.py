@@ -59,39 +59,6 @@ class Form:
             request: A request whose body is not read yet.
             target: Path to write the file to. The caller removes it after an error.
 
-<<<<<<< HEAD
-    Raises:
-        ApiError: The body is not a form with that file, or it is too long.
-    """
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    boundary = options.get(b"boundary")
-    if kind != b"multipart/form-data" or not boundary:
-        raise invalid("The body must be multipart/form-data.", None, None)
-    form = _Form(name=name, limit=limit)
-    sha256 = hashlib.sha256()
-    try:
-        parser = form.parser(boundary)
-        with target.open("wb") as file:
-            async for chunk in request.stream():
-                parser.write(chunk)
-                if len(form.pending) >= FLUSH_BYTES:
-                    await run_sync(_write, form.take(), file, sha256)
-            parser.finalize()
-            await run_sync(_write, form.take(), file, sha256)
-            await run_sync(os.fsync, file.fileno())
-    except FormParserError as error:
-        raise invalid(f"The body is not valid multipart/form-data: {error}", None, None) from None
-    if not form.complete:
-        raise invalid("The body ends in the middle of the form.", None, None)
-    if form.filename is None:
-        raise missing(name)
-    return Received(
-        fields={key: bytes(value).decode(errors="replace") for key, value in form.fields.items()},
-        filename=safe_filename(form.filename),
-        bytes=form.received,
-        sha256=sha256.hexdigest(),
-    )
-=======
         Raises:
             ApiError: The body is not a form with that file, or it is too long.
         """
@@ -160,87 +127,9 @@ class Form:
             self._field += data[start:end]
             if sum(map(len, self._fields.values())) > FIELD_BYTES:
                 raise ApiError(413, "request_too_large", "The form's fields are too long.")
->>>>>>> server2
 
 
 def safe_filename(filename: str) -> str:
     """Return a client's name for a file without folders and control characters."""
     name = PurePosixPath(filename.replace("\\", "/")).name
     return "".join(c for c in name if c.isprintable())[:NAME_CHARACTERS] or "file"
-<<<<<<< HEAD
-
-
-def _write(data: bytes, file: BinaryIO, sha256: "hashlib._Hash") -> None:
-    sha256.update(data)
-    file.write(data)
-    file.flush()
-
-
-@dataclass(slots=True, kw_only=True)
-class _Form:
-    """Parts of the form that the parser has found so far."""
-
-    name: str
-    limit: int
-    pending: bytearray = field(default_factory=bytearray)
-    """Bytes of the file that are not written yet."""
-    fields: dict[str, bytearray] = field(default_factory=dict)
-    filename: str | None = None
-    received: int = 0
-    complete: bool = False
-    _header: bytearray = field(default_factory=bytearray)
-    _value: bytearray = field(default_factory=bytearray)
-    _disposition: bytes = b""
-    _field: bytearray | None = None
-    """The field that the current part is; None for the file."""
-
-    def parser(self, boundary: bytes) -> MultipartParser:
-        """Return a parser that reports what it finds to this form."""
-        return MultipartParser(
-            boundary,
-            {
-                "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
-                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
-                "on_header_end": self._end_header,
-                "on_headers_finished": self._begin_part,
-                "on_part_data": self._add,
-                "on_end": lambda: setattr(self, "complete", True),
-            },
-        )
-
-    def take(self) -> bytes:
-        """Return the pending bytes, and clear them."""
-        data = bytes(self.pending)
-        self.pending.clear()
-        return data
-
-    def _end_header(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._header.clear()
-        self._value.clear()
-
-    def _begin_part(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        self._disposition = b""
-        name = options.get(b"name", b"").decode(errors="replace")
-        if name != self.name:
-            self._field = self.fields.setdefault(name, bytearray())
-        elif self.filename is not None:
-            raise invalid(f"'{self.name}' is given twice.", self.name)
-        else:
-            self._field = None
-            self.filename = options.get(b"filename", b"file").decode(errors="replace")
-
-    def _add(self, data: bytes, start: int, end: int) -> None:
-        if self._field is None:
-            self.received += end - start
-            if self.received > self.limit:
-                raise too_large(self.limit, "The file")
-            self.pending += memoryview(data)[start:end]
-        else:
-            self._field += data[start:end]
-            if sum(map(len, self.fields.values())) > FIELD_BYTES:
-                raise ApiError(413, "request_too_large", "The form's fields are too long.")
-=======
->>>>>>> server2

@@ -1,27 +1,17 @@
 """Read requests: the validated JSON body, and the cursor of a list."""
 
 import re
-<<<<<<< HEAD
-from collections.abc import Collection, Sequence
-from typing import Protocol, TypeVar
-=======
 from collections.abc import Sequence
 from typing import TypeVar
->>>>>>> server2
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 from starlette.requests import Request
 
 from backends.excerpt import dotted
-<<<<<<< HEAD
-from backends.pydantic_errors import Wrong, in_our_words
-from controller.server.api.errors import ApiError, invalid, missing, too_large
-=======
 from backends.pydantic_errors import in_our_words
 from controller.server.api.errors import ApiError, invalid, missing, too_large
 from controller.server.record_store import Record
->>>>>>> server2
 
 
 class Body(BaseModel):
@@ -65,17 +55,10 @@ async def read_body(request: Request, model: type[B], limit: int) -> B:
         value = from_json(bytes(body) or b"{}")
     except ValueError as error:
         raise invalid(f"Could not parse the JSON body of the request: {error}") from None
-<<<<<<< HEAD
-    return validated(model, value, known)
-
-
-def validated(model: type[B], value: object, known: Collection[str] = ()) -> B:
-=======
     return validated(model, value)
 
 
 def validated(model: type[B], value: object) -> B:
->>>>>>> server2
     """Validate parameters.
 
     Raises:
@@ -84,31 +67,17 @@ def validated(model: type[B], value: object) -> B:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-<<<<<<< HEAD
-        raise _refused(in_our_words(error, value, [model], 1)[0], known) from None
-
-
-def _refused(wrong: Wrong, known: Collection[str]) -> ApiError:
-    param = dotted(wrong.path)
-    if wrong.kind == "missing":
-        return missing(param)
-=======
         wrong = in_our_words(error, value, [model], 1)[0]
     param = dotted(wrong.path)
     if wrong.kind == "missing":
         raise missing(param)
->>>>>>> server2
     if wrong.kind == "extra_forbidden":
         raise unknown_parameter(param, wrong.remedy)
     reason = wrong.problem().one_line.removesuffix(".")
     raise invalid(f"Invalid '{param}': {reason}.", param, "invalid_value")
 
 
-<<<<<<< HEAD
-def page(items: Sequence[N], request: Request, *, default: int, most: int) -> tuple[list[N], bool]:
-=======
 def page(items: Sequence[R], request: Request, *, default: int, most: int) -> tuple[list[R], bool]:
->>>>>>> server2
     """Return the requested page of a list, and whether there are more items.
 
     Args:

@@ -38,11 +38,7 @@ class ChatRoutes:
 
     async def create(self, request: Request) -> Response:
         """Continue a conversation."""
-<<<<<<< HEAD
-        given = await read_body(request, ChatRequest, self.limits.json_bytes, KNOWN)
-=======
         given = await read_body(request, ChatRequest, self.limits.json_bytes)
->>>>>>> server2
         check(given)
         drawn = samplings(given)
         pieces = self._pieces(await self._target(given.model), given, drawn)

@@ -1,35 +1,22 @@
 """Files by ID: their storage, and the fields that describe a new file."""
 
 import time
-<<<<<<< HEAD
-from collections.abc import Iterator
-=======
 from collections.abc import Iterator, Mapping
->>>>>>> server2
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-<<<<<<< HEAD
-from pydantic import JsonValue
-
-from backends.atomic_files import sync_folder
-from controller.server.api.errors import ApiError, not_found
-=======
 from pydantic import Field, JsonValue, ValidationError
 
 from backends.atomic_files import sync_folder
 from controller.server.api.errors import ApiError, invalid, not_found
 from controller.server.api.requests import Body, ExactBody
->>>>>>> server2
 from controller.server.limits import Limits
 from controller.server.record_store import Record, RecordStore, new_id
 
 FINE_TUNE: Final = "fine-tune"
 RESULTS: Final = "fine-tune-results"
-<<<<<<< HEAD
-=======
 SHORTEST_S, LONGEST_S = 3_600, 2_592_000
 Purpose: TypeAlias = Literal["fine-tune", "assistants", "batch", "vision", "user_data", "evals"]
 """Purposes that the protocol allows; only files for fine-tuning are used here."""
@@ -46,7 +33,6 @@ class FileForm(Body):
     """Fields of a form with a file, without `expires_after`."""
 
     purpose: Purpose
->>>>>>> server2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +129,6 @@ class FileStore:
         for record in self.records.oldest_first():
             if record.expires_s is not None and record.expires_s <= time.time():
                 self.remove(record)
-<<<<<<< HEAD
-=======
 
 
 def expiry_s(fields: Mapping[str, str]) -> int | None:
@@ -171,4 +155,3 @@ def expiry_s(fields: Mapping[str, str]) -> int | None:
         limits = f"{SHORTEST_S:,} to {LONGEST_S:,} seconds"
         message = f"'expires_after' must have the anchor created_at and {limits}."
         raise invalid(message, "expires_after", "invalid_value") from None
->>>>>>> server2

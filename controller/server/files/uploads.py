@@ -18,12 +18,7 @@ from starlette.routing import Route
 from controller.server.api.errors import ApiError, invalid, not_found
 from controller.server.api.multipart import Form, safe_filename
 from controller.server.api.requests import Body, read_body
-<<<<<<< HEAD
-from controller.server.files.file_fields import ExpiresAfter, Purpose
-from controller.server.files.file_store import FileRecord, FileStore
-=======
 from controller.server.files.file_store import ExpiresAfter, FileRecord, FileStore, Purpose
->>>>>>> server2
 from controller.server.limits import Limits
 from controller.server.record_store import Record, RecordStore, new_id
 
@@ -110,11 +105,7 @@ class UploadRoutes:
             expires_s=now_s + self.limits.upload_s,
             keep_s=given.expires_after.seconds if given.expires_after else None,
         )
-<<<<<<< HEAD
-        await run_sync(self._begin, record)
-=======
         await run_sync(self.records.put, record)
->>>>>>> server2
         return self._answer(record)
 
     async def add_part(self, request: Request) -> Response:
@@ -124,26 +115,12 @@ class UploadRoutes:
         held = sum(path.stat().st_size for path in parts.glob("part_*"))
         room = min(self.limits.part_bytes, self.limits.upload_bytes - held)
         with self.files.incoming() as received:
-<<<<<<< HEAD
-            await receive_form(request, "data", received, room)
-            self._pending(request)
-            received.replace(parts / part_id)
-        return JSONResponse(
-            {
-                "id": part_id,
-                "object": "upload.part",
-                "created_at": int(time.time()),
-                "upload_id": record.id,
-            }
-        )
-=======
             await Form(name="data", limit=room).receive(request, received)
             self._pending(request)
             parts.mkdir(exist_ok=True)
             received.replace(parts / part_id)
         shown = {"id": part_id, "object": "upload.part", "upload_id": record.id}
         return JSONResponse({**shown, "created_at": int(time.time())})
->>>>>>> server2
 
     async def complete(self, request: Request) -> Response:
         """Join the parts to a file. Repeated requests return the same file."""
@@ -203,20 +180,6 @@ class UploadRoutes:
                 expires_s=None if record.keep_s is None else now_s + record.keep_s,
             )
             self.files.adopt(joined, file)
-
-<<<<<<< HEAD
-    def _begin(self, record: UploadRecord) -> None:
-        self._parts(record).mkdir()
-        try:
-            self.records.put(record)
-        except OSError:
-            shutil.rmtree(self._parts(record), ignore_errors=True)
-            raise
-=======
-    def _end(self, record: UploadRecord, status: Status) -> None:
-        self.records.put(replace(record, status=status))
-        shutil.rmtree(self._parts(record), ignore_errors=True)
->>>>>>> server2
 
     def _end(self, record: UploadRecord, status: Status) -> None:
         self.records.put(replace(record, status=status))

@@ -32,11 +32,6 @@ _METRICS = {
 class JobEvent(Record):
     """One line of a job's log."""
 
-<<<<<<< HEAD
-    id: str
-    time_s: float
-=======
->>>>>>> server2
     message: str
     level: str = "info"
     data: Mapping[str, float] = field(default_factory=dict)
@@ -72,11 +67,7 @@ def newest_first(
         since_s: Start of the job. Events of a shared run from before then get this time.
     """
     events = [*_noted(job_id, file), *_reported(job_id, reported, since_s)]
-<<<<<<< HEAD
-    return sorted(events, key=lambda event: event.time_s)[::-1]
-=======
     return sorted(events, key=lambda event: event.created_s)[::-1]
->>>>>>> server2
 
 
 def metrics_of(event: Event) -> dict[str, float]:
@@ -114,11 +105,7 @@ def _reported(job_id: str, events: Iterable[Event], since_s: float) -> Iterator[
         metrics = metrics_of(event)
         yield JobEvent(
             id=_event_id(job_id, "run", number),
-<<<<<<< HEAD
-            time_s=max(event.time_s, since_s),
-=======
             created_s=max(event.time_s, since_s),
->>>>>>> server2
             message=_message(metrics) if metrics else event.message,
             data=metrics,
         )
@@ -128,15 +115,10 @@ def _noted(job_id: str, file: Path) -> Iterator[JobEvent]:
     lines = file.read_bytes().splitlines() if file.exists() else []
     for number, line in enumerate(lines):
         # A crash may have left half a line.
-<<<<<<< HEAD
-        with suppress(ValueError, TypeError):
-            yield JobEvent(id=_event_id(job_id, "server", number), **json.loads(line))
-=======
         with suppress(ValueError, TypeError, KeyError):
             noted = json.loads(line)
             created_s = noted.pop("time_s")
             yield JobEvent(id=_event_id(job_id, "server", number), created_s=created_s, **noted)
->>>>>>> server2
 
 
 def _message(metrics: Mapping[str, float]) -> str:

@@ -107,15 +107,8 @@ class JobRecord(Record):
         Args:
             eta_s: Expected end of a running job, in seconds since the epoch.
         """
-<<<<<<< HEAD
-        if self.data is None:
-            shown = hyperparameters.as_asked(self.asked)
-        else:
-            shown = hyperparameters.resolved(self.settings, self.asked)
-=======
         settings = None if self.data is None else self.settings
         shown = hyperparameters.as_json(self.asked, settings)
->>>>>>> server2
         return {
             "id": self.id,
             "object": "fine_tuning.job",

@@ -5,11 +5,7 @@ import secrets
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-<<<<<<< HEAD
-from typing import Annotated, Literal
-=======
 from typing import Annotated, Literal, TypeAlias
->>>>>>> server2
 
 from anyio.to_thread import run_sync
 from pydantic import Field, JsonValue
@@ -98,12 +94,7 @@ class JobRoutes:
 
     async def create(self, request: Request) -> Response:
         """Create a job. Problems of its data appear later, in the job."""
-<<<<<<< HEAD
-        known = CreateJob.model_fields.keys()
-        given = await read_body(request, CreateJob, self.limits.json_bytes, known)
-=======
         given = await read_body(request, CreateJob, self.limits.json_bytes)
->>>>>>> server2
         method, asked = self._method(given)
         base = await self._base(given.model)
         for param in ("training_file", "validation_file"):
@@ -155,23 +146,10 @@ class JobRoutes:
     async def checkpoints(self, request: Request) -> Response:
         """List the checkpoints of a job: here, the final model."""
         checkpoint = self._get(request).checkpoint()
-<<<<<<< HEAD
-        only_id = None if checkpoint is None else checkpoint["id"]
-        return JSONResponse(
-            {
-                "object": "list",
-                "data": [] if checkpoint is None else [checkpoint],
-                "first_id": only_id,
-                "last_id": only_id,
-                "has_more": False,
-            }
-        )
-=======
         data = [] if checkpoint is None else [checkpoint]
         only_id = None if checkpoint is None else checkpoint["id"]
         ends = {"first_id": only_id, "last_id": only_id, "has_more": False}
         return JSONResponse({"object": "list", "data": data, **ends})
->>>>>>> server2
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a job. Its run continues if another job shares it."""
@@ -179,11 +157,7 @@ class JobRoutes:
         if record.status is not Status.CANCELLED:
             raise _impossible(record, "cancelled")
         if record.run is not None:
-<<<<<<< HEAD
-            self.runner.release(record.run.id)
-=======
             self.runner.unwanted.add(record.run.id)
->>>>>>> server2
         return self._answer(record)
 
     async def pause(self, request: Request) -> Response:
@@ -241,17 +215,6 @@ class JobRoutes:
         return method, given.hyperparameters or {}
 
     async def _base(self, name: str) -> BaseModel:
-<<<<<<< HEAD
-        message = f"Model {name[:200]} is not available for fine-tuning or does not exist."
-        if name not in self.catalog.bases:
-            offered = ", ".join(self.catalog.bases) or "none"
-            raise invalid(f"{message} Available: {offered}", "model", "model_not_available")
-        try:
-            return await run_sync(self.catalog.base, name)
-        except BackendError as error:
-            reason = f"{message} {error.message}"
-            raise invalid(reason, "model", "model_not_available") from None
-=======
         reason = f"Available: {', '.join(self.catalog.bases) or 'none'}"
         if name in self.catalog.bases:
             try:
@@ -260,7 +223,6 @@ class JobRoutes:
                 reason = error.message
         message = f"Model {name[:200]} is not available for fine-tuning or does not exist. {reason}"
         raise invalid(message, "model", "model_not_available")
->>>>>>> server2
 
     def _check_file(self, file_id: str | None, param: str) -> None:
         file = None if file_id is None else self.files.get(file_id, param)

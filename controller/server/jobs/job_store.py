@@ -68,11 +68,7 @@ class JobStore:
             The newest record.
         """
         async with self._changing:
-<<<<<<< HEAD
-            old = self.records.newest(job_id)
-=======
             old = self.records[job_id]
->>>>>>> server2
             new = change(old) if old.status.is_open or even_ended else old
             if new is old:
                 return old
