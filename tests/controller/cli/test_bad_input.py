@@ -141,7 +141,7 @@ def test_a_server_that_goes_away(told, shell, mortal_postgres_server, eventually
 
     killer = threading.Thread(target=kill_once_rows_come, daemon=True)
     killer.start()
-    rows = "SELECT n AS question, repeat(''a'', 400) AS answer FROM generate_series(1, 50000000) n"
+    rows = "SELECT generate_series(1, 50000000) AS question, repeat(''a'', 400) AS answer"
     told("gone", f"{{sql: '{rows}', connection: FAQ_DB, {TABLE}}}")
     killer.join(10)
 
