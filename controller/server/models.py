@@ -1,18 +1,25 @@
-"""Models by the names that clients use.
+"""Models by the names that clients use, and the endpoints below `/v1/models`.
 
 Names are, in this order: base models of `ftctl.yaml`; models from jobs of this server; models in
 the lockfile, by fine-tune or by model ID.
 """
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
+from anyio.to_thread import run_sync
 from pydantic import JsonValue
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from backends.contract.backend import Backend
-from backends.contract.errors import BackendError
+from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.jobs import BaseModel
 from backends.registry import LOCAL
 from controller.lockfile.model import Build, Lockfile
@@ -24,8 +31,6 @@ from controller.server.jobs.job_store import JobStore
 from controller.spec.load import FOLDER
 from controller.spec.settings import FILE, public_id
 
-OWNER = "ftctl"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTarget:
@@ -34,6 +39,13 @@ class ModelTarget:
     base: BaseModel
     model: str | None
     """The backend's model ID; None for the base model itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    base: Callable[[], BaseModel]
+    model: str | None = None
+    made_s: float
 
 
 @dataclass(slots=True)
@@ -74,17 +86,12 @@ class Catalog:
             ApiError: No model has that name.
             BackendError: Its base model is not on this machine.
         """
-        if name in self.bases:
-            return ModelTarget(base=self.base(name), model=None)
+        known = self._known(name)
+        if known is not None:
+            return ModelTarget(base=known.base(), model=known.model)
         build = self._recorded(name)
-        if build is not None and build.backend == LOCAL:
-            base = self._identify(build.base_model, build.revision)
-            return ModelTarget(base=base, model=build.model_id)
-        record = self.job_of(name if build is None else build.model_id)
-        if record is not None:
-            return ModelTarget(base=self.base(record.model), model=record.backend_model)
         if build is None or build.model_id == name:
-            raise unknown_model(name)
+            raise _unknown(name)
         place = f"the backend {build.backend}, which this server does not serve"
         message = f"{name} is the model {build.model_id} of {place}."
         raise ApiError(404, "model_not_served", message, "model")
@@ -97,7 +104,7 @@ class Catalog:
         """Return every model object: base models, then jobs' models, then fine-tunes by name."""
         trained = [job.model_name for job in self._jobs_with_models()]
         names = dict.fromkeys([*self.bases, *trained, *self.lockfile().finetunes])
-        return [model for name in names if (model := self._shown(name)) is not None]
+        return [self.describe(name) for name in names if self._known(name) is not None]
 
     def describe(self, name: str) -> dict[str, JsonValue]:
         """Return one model object.
@@ -105,10 +112,16 @@ class Catalog:
         Raises:
             ApiError: No model has that name.
         """
-        shown = self._shown(name)
-        if shown is None:
-            raise unknown_model(name)
-        return shown
+        known = self._known(name)
+        if known is None:
+            raise _unknown(name)
+        return {
+            "id": name,
+            "object": "model",
+            "created": int(known.made_s),
+            "owned_by": "ftctl",
+            "shutdown_date": None,
+        }
 
     def is_wanted(self, backend_model: str, besides: str) -> bool:
         """Return whether a backend's model has another name besides that of one job."""
@@ -116,19 +129,6 @@ class Catalog:
             job.backend_model == backend_model and job.id != besides
             for job in self._jobs_with_models()
         ) or any(build.model_id == backend_model for build in self._builds())
-
-    def check_deletable(self, name: str) -> JobRecord:
-        """Return the job whose model may be deleted.
-
-        Raises:
-            ApiError: No job of this server trained a model of that name.
-        """
-        record = self.job_of(name)
-        if record is not None:
-            return record
-        self.describe(name)
-        message = f"{name} was not made by a job of this server, so it cannot be deleted here."
-        raise invalid(message, "model", "model_not_deletable")
 
     def lockfile(self) -> Lockfile:
         """Return the repository's lockfile; read it again if it has changed."""
@@ -152,42 +152,71 @@ class Catalog:
             return entry.builds.get(entry.production or "")
         return next((build for build in self._builds() if build.model_id == name), None)
 
+    def _known(self, name: str) -> _Known | None:
+        if name in self.bases:
+            return _Known(base=partial(self.base, name), made_s=self._since_s)
+        build = self._recorded(name)
+        made_s = None
+        if build is not None:
+            with suppress(ValueError):  # a person may have edited the lockfile
+                made_s = datetime.fromisoformat(build.finished).timestamp()
+        if build is not None and build.backend == LOCAL:
+            base = partial(self._identify, build.base_model, build.revision)
+            return _Known(base=base, model=build.model_id, made_s=made_s or self._since_s)
+        job = self.job_of(name if build is None else build.model_id)
+        if job is None:
+            return None
+        made_s = made_s or job.finished_s or job.created_s
+        return _Known(base=partial(self.base, job.model), model=job.backend_model, made_s=made_s)
+
     def _identify(self, written: str, revision: str | None) -> BaseModel:
         return self.backend.resolve_base_model(written, revision, self.project.root / FOLDER)
 
-    def _shown(self, name: str) -> dict[str, JsonValue] | None:
-        """Return a model object; None if no model has that name."""
-        is_base = name in self.bases
-        build = None if is_base else self._recorded(name)
-        record = self.job_of(name if build is None else build.model_id)
-        if not (is_base or record is not None or (build is not None and build.backend == LOCAL)):
-            return None
-        made_s = None
-        if build is not None:
-            made_s = _seconds(build.finished)
-        elif record is not None:
-            made_s = record.finished_s or record.created_s
-        return {
-            "id": name,
-            "object": "model",
-            "created": int(made_s or self._since_s),
-            "owned_by": OWNER,
-            "shutdown_date": None,
-        }
+
+@dataclass(frozen=True, slots=True)
+class ModelRoutes:
+    """The endpoints for models."""
+
+    catalog: Catalog
+
+    def routes(self) -> list[Route]:
+        """Return the routes. A model's ID has colons, and a hub model's a slash."""
+        return [
+            Route("/models", self.index, methods=["GET"]),
+            Route("/models/{model:path}", self.retrieve, methods=["GET"]),
+            Route("/models/{model:path}", self.delete, methods=["DELETE"]),
+        ]
+
+    async def index(self, request: Request) -> Response:
+        """List models, base models first."""
+        del request
+        return JSONResponse({"object": "list", "data": await run_sync(self.catalog.index)})
+
+    async def retrieve(self, request: Request) -> Response:
+        """Describe a model."""
+        name = request.path_params["model"]
+        return JSONResponse(await run_sync(self.catalog.describe, name))
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a model of a job of this server, and its weights unless another name shares them."""
+        name = request.path_params["model"]
+        record = await run_sync(self.catalog.job_of, name)
+        if record is None:
+            await run_sync(self.catalog.describe, name)
+            message = f"No job of this server trained {name}, so it cannot be deleted here."
+            raise invalid(message, "model", "model_not_deletable")
+        deleted = partial(replace, model_deleted=True)
+        await self.catalog.jobs.change(record.id, deleted, "The model was deleted", even_ended=True)
+        model = record.backend_model
+        if model is not None and not await run_sync(self.catalog.is_wanted, model, record.id):
+            with suppress(ModelMissing):  # somebody deleted it on the machine
+                await run_sync(self.catalog.backend.delete, model)
+        return JSONResponse({"id": name, "object": "model", "deleted": True})
 
 
-def unknown_model(name: str) -> ApiError:
-    """Return the error of a request for an unknown model."""
+def _unknown(name: str) -> ApiError:
     message = f"The model '{name[:200]}' does not exist or is not served here."
     return ApiError(404, "model_not_found", message, "model")
-
-
-def _seconds(written: str) -> float | None:
-    """Return a time of the lockfile; None if a person's edit made it invalid."""
-    try:
-        return datetime.fromisoformat(written).timestamp()
-    except ValueError:
-        return None
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
