@@ -14,6 +14,7 @@ from backends.local_gpu.jobs.child_process import child_environment
 from tests.children import child
 
 GOLDEN = Path(__file__).parent / "golden"
+ROOM_BYTES = 4 << 30
 # Read when torch is loaded, here and in children. As many tests run as there are cores, and a model
 # of two layers is no faster on several.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,6 +26,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Rewrite golden files with what the code says now; the diff is the review.",
     )
+
+
+def pytest_configure() -> None:
+    """Keep temporary files in memory where there is room: thousands of fsyncs cost nothing there."""
+    memory = Path("/dev/shm")
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and memory.is_dir():
+        disk = os.statvfs(memory)
+        fits = disk.f_bavail * disk.f_frsize > ROOM_BYTES
+        # Tests write programs, and start them.
+        if fits and os.access(memory, os.W_OK) and not disk.f_flag & os.ST_NOEXEC:
+            os.environ["PYTEST_DEBUG_TEMPROOT"] = str(memory)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -189,6 +189,13 @@ class InvalidInput(FtctlError):
         self.problems = tuple(sorted(problems, key=_place))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
+    @property
+    def one_line(self) -> str:
+        """Every problem on one line, with its place."""
+        return "; ".join(
+            " ".join(str(problem).replace("\n", ".", 1).split()) for problem in self.problems
+        )
+
 
 class HyperparametersInvalid(InvalidInput):
     """A `hyperparameters` section has problems; each names its key as `field`."""

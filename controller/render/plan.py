@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 
+from rich.cells import cell_len
+
 from controller.plan.actions import Action
 from controller.plan.desired import Desired
 from controller.plan.plan import Plan
 from controller.render.summary import corrected, cost, no_changes, notes_of, summary
-from controller.render.text import display_width, escape_control, one_line, pad
+from controller.render.text import escape_control, one_line, pad
 
 _BASE_WIDTH = 60
 
@@ -42,7 +44,7 @@ def _where(desired: Desired | None) -> str:
 
 def _details(action: Action) -> Iterator[str]:
     rows = [(escape_control(label), escape_control(value)) for label, value in action.rows()]
-    width = max((display_width(label) for label, _ in rows), default=0)
+    width = max((cell_len(label) for label, _ in rows), default=0)
     for label, value in rows:
         yield f"{pad(label, width)} = {value}"
     for remark in action.remarks():

@@ -1,8 +1,9 @@
 """Small pieces that every rendering shares."""
 
 import re
-import unicodedata
 from collections.abc import Container
+
+from rich.cells import cell_len, chop_cells
 
 from backends.contract.jobs import Progress
 
@@ -23,31 +24,12 @@ def escape_control(text: str) -> str:
 def one_line(text: str, width: int) -> str:
     """Return text on one line, cut to a width in terminal cells."""
     flat = " ".join(escape_control(text).split())
-    if display_width(flat) <= width:
-        return flat
-    cut = ""
-    for character in flat:
-        if display_width(cut + character) > width - 1:
-            break
-        cut += character
-    return cut + "…"
-
-
-def display_width(text: str) -> int:
-    """Return how many terminal cells a text takes; Korean letters take two."""
-    return sum(
-        0
-        if unicodedata.combining(character)
-        else 2
-        if unicodedata.east_asian_width(character) in "WF"
-        else 1
-        for character in text
-    )
+    return flat if cell_len(flat) <= width else f"{chop_cells(flat, width - 1)[0]}…"
 
 
 def pad(text: str, width: int) -> str:
     """Return text followed by blanks up to a width in terminal cells."""
-    return text + " " * max(0, width - display_width(text))
+    return text + " " * max(0, width - cell_len(text))
 
 
 def table(rows: list[list[str]], *, indent: str = "", right: Container[int] = ()) -> str:
@@ -58,13 +40,16 @@ def table(rows: list[list[str]], *, indent: str = "", right: Container[int] = ()
         indent: Before every line.
         right: Columns of numbers, which end under each other.
     """
-    widths = [max(display_width(row[column]) for row in rows) for column in range(len(rows[0]))]
-
-    def laid(column: int, cell: str) -> str:
-        blanks = " " * (widths[column] - display_width(cell))
-        return blanks + cell if column in right else cell + blanks
-
-    lines = (indent + "  ".join(laid(*one) for one in enumerate(row)) for row in rows)
+    # By hand: rich's `Table` needs its console, which takes longer to import than a plan to print.
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        indent
+        + "  ".join(
+            " " * (width - cell_len(cell)) + cell if column in right else pad(cell, width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
     return "\n".join(line.rstrip() for line in lines)
 
 

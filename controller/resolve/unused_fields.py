@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from backends.contract.methods import METHODS
 from controller.errors import Problem
-from controller.spec.data import Fraction, Prepare
+from controller.spec.data import Prepare
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Evaluation
 
@@ -16,12 +16,11 @@ def check_unread(loaded: LoadedSpec) -> Iterator[Problem]:
     """Yield a problem for each field of a spec that has no effect."""
     yield from _check_prepare(loaded)
     spec, data = loaded.spec, loaded.spec.data
-    if not isinstance(data.held_out, Fraction):
-        for number, source in enumerate(data.held_out):
-            if source.weight != 1:
-                path = ("data", "held_out", number, "weight")
-                message = "held-out examples are measured once each, whatever their weight"
-                yield loaded.problem(path, message, "Remove it, or use `sample`.")
+    for split, number, source in data.numbered_sources():
+        if split == "held_out" and source.weight != 1:
+            path = ("data", split, number, "weight")
+            message = "held-out examples are measured once each, whatever their weight"
+            yield loaded.problem(path, message, "Remove it, or use `sample`.")
     if spec.revision is not None and spec.base_model.startswith(("./", "../", "/")):
         message = "a folder has no revision: its contents are its identity"
         yield loaded.problem(("revision",), message, "Remove it.")

@@ -5,12 +5,11 @@ Needs no key, no network, no data and no heavy package.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias, cast
+from dataclasses import replace
+from typing import TypeAlias
 
 from backends.contract.backend import Backend, Capabilities
 from backends.contract.errors import BackendError, BackendUnknown, HyperparametersInvalid
-from backends.contract.inspector import Json
 from backends.contract.methods import METHODS
 from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import excerpt
@@ -18,40 +17,13 @@ from backends.pydantic_errors import InvalidValue
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
+from controller.resolve.answers import Answers
 from controller.resolve.unused_fields import check_unread
-from controller.spec.data import Fraction, Source
+from controller.spec.data import Source
 from controller.spec.load import LoadedSpec
-from controller.spec.model import Spec
 from controller.spec.settings import Policies
 
 OpenBackend: TypeAlias = Callable[[str], Backend]
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What backends answered about specs; each is asked once for equal ones in one pass."""
-
-    able: dict[str, Capabilities] = field(default_factory=dict)
-    parsed: dict[tuple[str, str, str], Mapping[str, Json]] = field(default_factory=dict)
-
-    def capabilities(self, backend: Backend, spec: Spec) -> Capabilities:
-        """Return what a spec's backend can do."""
-        if spec.place not in self.able:
-            self.able[spec.place] = backend.capabilities()
-        return self.able[spec.place]
-
-    def hyperparameters(self, backend: Backend, spec: Spec) -> Mapping[str, Json]:
-        """Return a spec's hyperparameters complete, defaults written out.
-
-        Raises:
-            HyperparametersInvalid: With every problem found.
-        """
-        # Spelled as they were written: to a backend, 1 and 1.0 may be two things.
-        key = (spec.place, spec.method, repr(spec.hyperparameters))
-        if key not in self.parsed:
-            raw = cast(Mapping[str, Json], spec.hyperparameters)
-            self.parsed[key] = backend.parse_hyperparameters(spec.method, raw)
-        return self.parsed[key]
 
 
 def check_specs(
@@ -72,12 +44,22 @@ def check_specs(
         InvalidInput: With every problem of every spec.
         PolicyBroken: With every breach, when there is no other problem.
     """
-    found, answers = [*problems], Answers()
+    found, breaches, answers = [*problems], list[Problem](), Answers()
     for loaded in specs.values():
         found += check_spec(loaded, open_backend, answers)
-    breaches = [breach for loaded in specs.values() for breach in check_policies(loaded, policies)]
-    if found:
-        raise InvalidInput([*found, *breaches])
+        breaches += check_policies(loaded, policies)
+    refuse(found, breaches)
+
+
+def refuse(problems: Sequence[Problem], breaches: Sequence[Problem]) -> None:
+    """Raise an error with everything that is wrong, if anything is.
+
+    Raises:
+        InvalidInput: With the problems, and the breaches of policies.
+        PolicyBroken: With the breaches, when there is no other problem.
+    """
+    if problems:
+        raise InvalidInput([*problems, *breaches])
     if breaches:
         raise PolicyBroken(breaches)
 
@@ -130,12 +112,8 @@ def in_spec(loaded: LoadedSpec) -> Iterator[None]:
     try:
         yield
     except HyperparametersInvalid as error:
-        raise InvalidInput(
-            [
-                loaded.placed(replace(one, field=f"hyperparameters.{one.field}"))
-                for one in error.problems
-            ]
-        ) from None
+        named = (replace(one, field=f"hyperparameters.{one.field}") for one in error.problems)
+        raise InvalidInput([loaded.placed(one) for one in named]) from None
 
 
 def check_policies(loaded: LoadedSpec, policies: Policies) -> Iterator[Problem]:
@@ -153,12 +131,8 @@ def check_policies(loaded: LoadedSpec, policies: Policies) -> Iterator[Problem]:
 
 
 def _sources(loaded: LoadedSpec) -> Iterator[tuple[tuple[str | int, ...], Source]]:
-    data = loaded.spec.data
-    for number, source in enumerate(data.train):
-        yield ("data", "train", number), source
-    if not isinstance(data.held_out, Fraction):
-        for number, source in enumerate(data.held_out):
-            yield ("data", "held_out", number), source
+    for split, number, source in loaded.spec.data.numbered_sources():
+        yield ("data", split, number), source
 
 
 def _check_unmet(loaded: LoadedSpec, can: Capabilities) -> Iterator[Problem]:

@@ -14,15 +14,9 @@ from controller.lockfile.store import LockedLockfile, read_lockfile
 from controller.project.project import Project
 from controller.run.backends import OpenFor, backend_opener
 from controller.run.carry_out import carry_out_plan
+from controller.run.load import RunInputs, load
 from controller.run.result import ProgressReporter, RunResult
-from controller.run.stages import (
-    PreparedRun,
-    RunInputs,
-    load,
-    observe_all,
-    plan_pass,
-    resolve_specs,
-)
+from controller.run.stages import PreparedRun, observe_all, plan_pass, resolve_specs
 from controller.run.state import Run, RunOptions
 from controller.run.waiting import follow, wait_for_change
 

@@ -1,59 +1,26 @@
-"""The stages of a walk up to its plan: load → resolve → observe → plan.
+"""The stages of a walk between its first and its last: resolve → observe → plan.
 
 Each stage is a function of what the stages before it returned.
 """
 
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from controller.data.fetch.snapshot import Fetched
-from controller.errors import InvalidInput, PolicyBroken, Problem
+from controller.errors import InvalidInput, PolicyBroken
 from controller.lockfile.model import Lockfile
 from controller.plan.actions import Blocked, BlockReason
 from controller.plan.desired import Desired
 from controller.plan.observed import Observed
 from controller.plan.plan import Plan, make_plan
-from controller.project.project import Project
 from controller.resolve.inputs import Readings
 from controller.resolve.recipes import Elsewhere, Recorded
 from controller.resolve.resolve import Resolved, resolve, without_settings
 from controller.resolve.validate import OpenBackend
-from controller.run.backends import OpenFor, recorded_backends
+from controller.run.backends import recorded_backends
+from controller.run.load import Loaded
 from controller.run.observe import observe
-from controller.spec.load import LoadedSpec, read_specs
-from controller.spec.settings import Settings, decided_by, known_endpoints, load_settings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunInputs:
-    """What every pass of a run starts from."""
-
-    project: Project
-    open_for: OpenFor
-    replace: Collection[str] = ()
-    """Fine-tunes whose builds of an older recipe to replace."""
-    display_only: bool = False
-    """True if the plan is only displayed; see `observe`."""
-    fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
-    """Answers of databases, URLs and hubs; the later passes of a run use them again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """Specs and settings at one moment."""
-
-    inputs: RunInputs
-    specs: Mapping[str, LoadedSpec]
-    problems: Mapping[str, Sequence[Problem]]
-    """Problems of invalid specs, by fine-tune."""
-    settings: Settings
-    settings_error: InvalidInput | None
-    """Problems of `ftctl.yaml`. Jobs of this machine can be recorded all the same."""
-    has_endpoints: bool
-    """True if the addresses of servers are known."""
-    open_backend: OpenBackend
-    """Opens the backends that specs name."""
+from controller.spec.settings import decided_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,30 +40,6 @@ class PreparedRun:
     def open_backend(self) -> OpenBackend:
         """Opens the backends that specs and lockfile name."""
         return recorded_backends(self.loaded.open_backend)
-
-
-def load(inputs: RunInputs) -> Loaded:
-    """Read specs and settings."""
-    project = inputs.project
-    specs, problems = read_specs(project.root, project.state / "specs.json")
-    settings, error, has_endpoints = _load_settings(project)
-    return Loaded(
-        inputs=inputs,
-        specs=specs,
-        problems=problems,
-        settings=settings,
-        settings_error=error,
-        has_endpoints=has_endpoints,
-        open_backend=inputs.open_for(settings),
-    )
-
-
-def _load_settings(project: Project) -> tuple[Settings, InvalidInput | None, bool]:
-    try:
-        return load_settings(project.root), None, True
-    except InvalidInput as error:
-        endpoints = known_endpoints(project.root)
-        return endpoints or Settings(), error, endpoints is not None
 
 
 def resolve_specs(

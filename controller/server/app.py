@@ -4,10 +4,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
+from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount
@@ -16,34 +16,22 @@ from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
 from controller.errors import FtctlError
 from controller.project.project import Project
-from controller.server.api import errors
+from controller.server.api.errors import answer_error
 from controller.server.api.middleware import RequestMiddleware
 from controller.server.api.quiet_log import on_loop_error
 from controller.server.chat.chat_routes import ChatRoutes
 from controller.server.chat.engines import EnginePool
 from controller.server.files.file_routes import FileRoutes
 from controller.server.files.file_store import FileStore
-from controller.server.files.uploads import UploadRoutes
+from controller.server.files.uploads import UploadRecord, UploadRoutes
 from controller.server.jobs.job_routes import JobRoutes
 from controller.server.jobs.job_runner import JobRunner
 from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
-from controller.server.model_catalog import Catalog
-from controller.server.model_routes import ModelRoutes
-from controller.spec.settings import Settings
+from controller.server.models import Catalog, ModelRoutes
+from controller.server.record_store import RecordStore
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerContext:
-    """Everything that the server works with."""
-
-    project: Project
-    settings: Settings
-    backend: Backend
-    token: str
-    limits: Limits = field(default_factory=Limits)
 
 
 def server_folder(project: Project) -> Path:
@@ -51,23 +39,31 @@ def server_folder(project: Project) -> Path:
     return project.state / "server"
 
 
-def create_app(context: ServerContext) -> RequestMiddleware:
+def create_app(
+    project: Project, backend: Backend, base_models: list[str], token: str, limits: Limits
+) -> RequestMiddleware:
     """Return the application. It has read all records; its tasks start with the server.
+
+    Args:
+        project: The repository.
+        backend: The backend that trains and answers.
+        base_models: The base models that clients may use, as `ftctl.yaml` has them.
+        token: The key of every client.
+        limits: Limits of requests, storage and background tasks.
 
     Raises:
         FtctlError: A record is damaged.
     """
-    folder, limits = server_folder(context.project), context.limits
+    folder = server_folder(project)
     files = FileStore(folder / "files", limits)
     jobs = JobStore(folder / "jobs")
-    catalog = Catalog(context.project, context.backend, context.settings, jobs)
-    runner = JobRunner(context.backend, catalog, jobs, files, limits)
-    engines = EnginePool(context.backend, limits)
-    uploads = UploadRoutes(folder / "uploads", files, limits)
+    catalog = Catalog(project, backend, base_models, jobs)
+    runner = JobRunner(backend, catalog, jobs, files, limits)
+    engines = EnginePool(backend, limits)
+    uploads = UploadRoutes(RecordStore(folder / "uploads", UploadRecord), files, limits)
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        del app
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(on_loop_error)
         async with anyio.create_task_group() as group:
             group.start_soon(runner.run)
@@ -80,22 +76,19 @@ def create_app(context: ServerContext) -> RequestMiddleware:
     routes = [
         *FileRoutes(files, limits).routes(),
         *uploads.routes(),
-        *JobRoutes(context.backend, catalog, files, jobs, runner, limits).routes(),
-        *ModelRoutes(catalog, context.backend, jobs).routes(),
+        *JobRoutes(backend, catalog, files, jobs, runner, limits).routes(),
+        *ModelRoutes(catalog).routes(),
         *ChatRoutes(catalog, engines, limits).routes(),
     ]
     app = Starlette(
         routes=[Mount("/v1", routes=routes)],
-        exception_handlers={
-            FtctlError: errors.on_error,
-            HTTPException: errors.on_http_error,
-            OSError: errors.on_os_error,
-            Exception: errors.on_defect,
-        },
+        exception_handlers=dict.fromkeys(
+            (FtctlError, HTTPException, OSError, Exception), answer_error
+        ),
         lifespan=lifespan,
     )
     # Outermost, so that the answer to a defect passes through it as well.
-    return RequestMiddleware(app, context.token, limits)
+    return RequestMiddleware(app, token, limits)
 
 
 async def _sweep(
@@ -104,9 +97,9 @@ async def _sweep(
     """Remove, every `sweep_s` seconds, what has expired or is unused."""
     while True:
         try:
-            await files.sweep()
-            await uploads.sweep()
+            await run_sync(files.sweep)
+            await run_sync(uploads.sweep)
             await engines.sweep()
         except (OSError, BackendError):
-            _log.exception("cleaning up failed; trying again")
+            _log.exception("removing expired objects failed; trying again")
         await anyio.sleep(limits.sweep_s)

@@ -13,6 +13,8 @@ from controller.spec.where import parse_where
 
 OverLength: TypeAlias = Literal["error", "drop", "truncate"]
 """What is done with an example that has more than `max_tokens`."""
+SplitName: TypeAlias = Literal["train", "held_out"]
+"""Splits of a dataset, as the `data` section names them."""
 FileFormat: TypeAlias = Literal[
     "jsonl", "json", "csv", "tsv", "parquet", "excel", "html", "markdown", "text", "arrow"
 ]
@@ -310,3 +312,21 @@ class Data(Strict):
     """Licence of all sources, as an SPDX identifier."""
     sensitivity: Literal["public", "internal", "private"] = "internal"
     """`private` data never leaves the machine."""
+
+    @property
+    def fraction(self) -> Fraction | None:
+        """The held-out fraction; None if the held-out set has sources of its own."""
+        return self.held_out if isinstance(self.held_out, Fraction) else None
+
+    @property
+    def sources(self) -> list[Source]:
+        """Sources of both splits, in the order as written."""
+        return [source for _, _, source in self.numbered_sources()]
+
+    def numbered_sources(self) -> Iterator[tuple[SplitName, int, Source]]:
+        """Yield each source with its split and its number in the list of the split."""
+        for number, source in enumerate(self.train):
+            yield "train", number, source
+        if not isinstance(self.held_out, Fraction):
+            for number, source in enumerate(self.held_out):
+                yield "held_out", number, source

@@ -1,6 +1,5 @@
 """Errors as the protocol has them: `{"error": {"message", "type", "param", "code"}}`."""
 
-import errno
 import logging
 import math
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match, Mount, Route
+from starlette.routing import Match
 
 from backends.contract.errors import (
     FtctlError,
@@ -18,14 +17,10 @@ from backends.contract.errors import (
     PromptRefused,
     PromptTooLong,
 )
+from controller.state_folder import is_full
 
 _log = logging.getLogger(__name__)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_TYPES = {
-    403: "permission_error",
-    409: "conflict_error",
-    429: "rate_limit_error",
-}
+_TYPES = {403: "permission_error", 409: "conflict_error", 429: "rate_limit_error"}
 
 
 class ApiError(FtctlError):
@@ -35,7 +30,7 @@ class ApiError(FtctlError):
         status: HTTP status.
         code: Name of the error, for programs.
         param: Invalid field of the request.
-        retry_after_s: Seconds until the same request may succeed.
+        headers: HTTP headers of the answer.
     """
 
     def __init__(
@@ -51,8 +46,12 @@ class ApiError(FtctlError):
         self.status = status
         self.code = code
         self.param = param
-        self.retry_after_s = retry_after_s
-        self._headers = dict(headers or {})
+        self.headers = dict(headers or {})
+        if retry_after_s is not None:
+            # Seconds until the same request may succeed.
+            self.headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
+        if status == HTTPStatus.UNAUTHORIZED:
+            self.headers["www-authenticate"] = "Bearer"
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """Return the body of the response."""
@@ -61,23 +60,20 @@ class ApiError(FtctlError):
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": error}
 
-    def headers(self) -> dict[str, str]:
-        """Return the HTTP headers of the error."""
-        headers = dict(self._headers)
-        if self.retry_after_s is not None:
-            headers["retry-after"] = str(max(1, math.ceil(self.retry_after_s)))
-        if self.status == HTTPStatus.UNAUTHORIZED:
-            headers["www-authenticate"] = "Bearer"
-        return headers
-
     def response(self) -> JSONResponse:
         """Return the HTTP response of the error."""
-        return JSONResponse(self.body(), self.status, self.headers())
+        return JSONResponse(self.body(), self.status, self.headers)
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
     """Return the error of an invalid request."""
     return ApiError(400, code, message, param)
+
+
+def missing(param: str) -> ApiError:
+    """Return the error of a request without a required parameter."""
+    message = f"Missing required parameter: '{param}'."
+    return invalid(message, param, "missing_required_parameter")
 
 
 def not_found(what: str, name: str, param: str = "id") -> ApiError:
@@ -88,6 +84,12 @@ def not_found(what: str, name: str, param: str = "id") -> ApiError:
 def too_large(limit: int, what: str) -> ApiError:
     """Return the error of a body that is too long."""
     return ApiError(413, "request_too_large", f"{what} is longer than {limit:,} bytes.")
+
+
+def defect(error: Exception) -> ApiError:
+    """Return the error of a request that met a defect."""
+    message = f"The server had an error ({type(error).__name__}). Its log has the details."
+    return ApiError(500, "internal_error", message)
 
 
 def as_api_error(error: FtctlError) -> ApiError:
@@ -108,54 +110,31 @@ def as_api_error(error: FtctlError) -> ApiError:
             return ApiError(500, "engine_failed", error.one_line)
 
 
-async def on_error(request: Request, error: Exception) -> Response:
-    """Answer with an error that a person can fix."""
-    del request
-    if isinstance(error, FtctlError):
-        return as_api_error(error).response()
-    return await on_defect_of(error)
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Answer a request that met an error; log what the server's operator has to fix."""
+    match error:
+        case FtctlError():
+            return as_api_error(error).response()
+        case HTTPException(status_code=status):
+            message = f"Invalid URL ({request.method} {request.url.path})"
+            return ApiError(status, "unknown_url", message, headers=_allow(request)).response()
+        case OSError() if is_full(error):
+            _log.error("%s %s: the disk is full: %s", request.method, request.url.path, error)
+            message = (
+                "The server's disk is full. Nothing of this request was kept; try again later."
+            )
+            return ApiError(507, "insufficient_storage", message).response()
+        case OSError():
+            _log.error("%s %s", request.method, request.url.path, exc_info=error)
+        case _:
+            pass  # it is raised again after the answer, and logged there
+    return defect(error).response()
 
 
-async def on_http_error(request: Request, error: Exception) -> Response:
-    """Answer a request for an unknown address, or with a method that it does not have."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    message = f"Invalid URL ({request.method} {request.url.path})"
-    headers = {}
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["allow"] = ", ".join(sorted(_allowed(request)))
-    return ApiError(status, "unknown_url", message, headers=headers).response()
-
-
-def _allowed(request: Request) -> set[str]:
-    """Return the methods of an address, from all of its routes."""
-    # Here the request's scope is already relative to the mount.
-    mounts = [route.routes for route in request.app.routes if isinstance(route, Mount)]
-    return {
-        method
-        for routes in mounts
-        for route in routes
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    }
-
-
-async def on_os_error(request: Request, error: Exception) -> Response:
-    """Answer a failure of the machine. A full disk is not a defect: the operator frees space."""
-    if isinstance(error, OSError) and error.errno in _FULL:
-        _log.error("%s %s: the disk is full: %s", request.method, request.url.path, error)
-        message = "The server's disk is full. Nothing of this request was kept; try again later."
-        return ApiError(507, "insufficient_storage", message).response()
-    _log.error("%s %s", request.method, request.url.path, exc_info=error)
-    return await on_defect_of(error)
-
-
-async def on_defect(request: Request, error: Exception) -> Response:
-    """Answer a request that met a defect, and log the defect."""
-    del request
-    return await on_defect_of(error)
-
-
-async def on_defect_of(error: Exception) -> Response:
-    """Return the answer to a request that met a defect."""
-    message = f"The server had an error ({type(error).__name__}); its output says more."
-    return ApiError(500, "internal_error", message).response()
+def _allow(request: Request) -> dict[str, str]:
+    """Return the header with the methods of an address, from all of its routes; empty without."""
+    # Here the request's scope is already relative to the one mount.
+    routes = request.app.routes[0].routes
+    fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    allowed = {method for route in fitting for method in route.methods}
+    return {"allow": ", ".join(sorted(allowed))} if allowed else {}

@@ -1,69 +1,45 @@
 """Read requests: the validated JSON body, and the cursor of a list."""
 
-from collections.abc import Collection, Sequence
-from typing import Protocol, TypeVar
+import re
+from collections.abc import Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from backends.did_you_mean import did_you_mean
 from backends.excerpt import dotted
-from backends.pydantic_errors import Wrong, in_our_words
-from controller.server.api.errors import ApiError, invalid, too_large
+from backends.pydantic_errors import in_our_words
+from controller.server.api.errors import ApiError, invalid, missing, too_large
+from controller.server.record_store import Record
 
 
 class Body(BaseModel):
     """Settings shared by every request body. Unknown keys are ignored, since the protocol grows."""
 
-    model_config = ConfigDict(
-        strict=True, extra="ignore", frozen=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
-class Named(Protocol):
-    """An object with an ID."""
-
-    @property
-    def id(self) -> str:
-        """The ID."""
-        ...
+class ExactBody(Body, extra="forbid"):
+    """A body that forbids unknown keys, since a misspelled key would change the result."""
 
 
 B = TypeVar("B", bound=BaseModel)
-N = TypeVar("N", bound=Named)
+R = TypeVar("R", bound=Record)
 
 
-class ExactBody(Body):
-    """A body that forbids unknown keys, since a misspelled key would change the result."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-def unknown_parameter(param: str, known: Collection[str] = ()) -> ApiError:
-    """Return the error for an unknown parameter.
-
-    Args:
-        param: Path of the parameter in the body.
-        known: Parameters from which to suggest a name.
-    """
-    meant = did_you_mean(param.rpartition(".")[2], sorted(known))
-    return invalid(f"Unknown parameter: '{param}'. {meant}".rstrip(), param, "unknown_parameter")
+def unknown_parameter(param: str, remedy: str) -> ApiError:
+    """Return the error for an unknown parameter, with the remedy, a sentence."""
+    return invalid(f"Unknown parameter: '{param}'. {remedy}".rstrip(), param, "unknown_parameter")
 
 
-async def read_body(
-    request: Request,
-    model: type[B],
-    limit: int,
-    known: Collection[str] = (),
-) -> B:
+async def read_body(request: Request, model: type[B], limit: int) -> B:
     """Read and validate a request's JSON body.
 
     Args:
         request: A request whose body is not read yet.
         model: The model of the body.
         limit: Maximum size of the body, in bytes.
-        known: Parameters from which to suggest a name for an unknown parameter.
 
     Raises:
         ApiError: The body is too long, is not JSON, or does not fit the model.
@@ -76,55 +52,52 @@ async def read_body(
         if len(body) > limit:
             raise too_large(limit, "The request's body")
     try:
-        return model.model_validate_json(bytes(body) or b"{}")
+        value = from_json(bytes(body) or b"{}")
+    except ValueError as error:
+        raise invalid(f"Could not parse the JSON body of the request: {error}") from None
+    return validated(model, value)
+
+
+def validated(model: type[B], value: object) -> B:
+    """Validate parameters.
+
+    Raises:
+        ApiError: A parameter is missing, unknown or invalid; the error names the first.
+    """
+    try:
+        return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        if first["type"] == "json_invalid":
-            reason = first.get("ctx", {}).get("error", "")
-            message = f"Could not parse the JSON body of the request: {reason}"
-            raise invalid(message, None, None) from None
-        wrong = in_our_words(error, from_json(bytes(body) or b"{}"), [model], 1)[0]
-        raise _refused(wrong, known) from None
-
-
-def _refused(wrong: Wrong, known: Collection[str]) -> ApiError:
+        wrong = in_our_words(error, value, [model], 1)[0]
     param = dotted(wrong.path)
     if wrong.kind == "missing":
-        return invalid(
-            f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
-        )
+        raise missing(param)
     if wrong.kind == "extra_forbidden":
-        return unknown_parameter(param, known)
+        raise unknown_parameter(param, wrong.remedy)
     reason = wrong.problem().one_line.removesuffix(".")
-    return invalid(f"Invalid '{param}': {reason}.", param, "invalid_value")
+    raise invalid(f"Invalid '{param}': {reason}.", param, "invalid_value")
 
 
-def whole_number(request: Request, name: str, default: int, most: int) -> int:
-    """Return a number of the query.
-
-    Raises:
-        ApiError: The value is not a whole number, or is out of range.
-    """
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= most):  # noqa: PLR2004
-        raise invalid(f"'{name}' must be a whole number from 1 to {most:,}.", name, "invalid_value")
-    return int(text)
-
-
-def page(items: Sequence[N], request: Request, *, default: int, most: int) -> tuple[list[N], bool]:
+def page(items: Sequence[R], request: Request, *, default: int, most: int) -> tuple[list[R], bool]:
     """Return the requested page of a list, and whether there are more items.
 
+    Args:
+        items: The whole list.
+        request: Its query may have a `limit`, and as `after` the ID of the item before the page.
+        default: Items on a page if the request has no limit.
+        most: Maximum number of items on a page.
+
     Raises:
-        ApiError: The cursor is not an ID in the list.
+        ApiError: The limit is out of range, or the cursor is not an ID in the list.
     """
-    limit = whole_number(request, "limit", default, most)
-    after = request.query_params.get("after")
+    query = request.query_params
+    text, after = query.get("limit", str(default)), query.get("after")
+    limit = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
+    if not 1 <= limit <= most:
+        message = f"'limit' must be a whole number from 1 to {most:,}."
+        raise invalid(message, "limit", "invalid_value")
     start = 0
     if after:
-        places = (place for place, item in enumerate(items) if item.id == after)
-        start = next(places, -1) + 1
+        start = next((number for number, item in enumerate(items, 1) if item.id == after), 0)
         if not start:
-            raise invalid(f"No item with the ID {after[:200]!r} in this list.", "after")
+            raise invalid(f"No item in this list has the ID {after[:200]!r}.", "after")
     return list(items[start : start + limit]), len(items) > start + limit

@@ -3,48 +3,20 @@
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from pydantic import JsonValue
 from starlette.requests import Request
 
 from backends.contract.completions import Chunk
+from backends.contract.inspector import Json
 from controller.errors import FtctlError
 from controller.server.api.errors import as_api_error
 
 Pieces: TypeAlias = AsyncGenerator[tuple[int, Chunk], None]
 """Chunks of answers, each with the number of its answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """The form of answers that a request wants."""
-
-    model: str
-    answers: int
-    several_calls: bool
-    """True if an answer may call more than one tool."""
-    wants_usage: bool
-
-
-@dataclass(slots=True, kw_only=True)
-class _Usage:
-    prompt: int = 0
-    completion: int = 0
-
-    def add(self, chunk: Chunk) -> None:
-        self.prompt = max(self.prompt, chunk.prompt_tokens)
-        self.completion += chunk.completion_tokens
-
-    def as_json(self) -> dict[str, JsonValue]:
-        return {
-            "prompt_tokens": self.prompt,
-            "completion_tokens": self.completion,
-            "total_tokens": self.prompt + self.completion,
-        }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,39 +26,35 @@ class _Answer:
     several_calls: bool
     text: str = ""
     thinking: str = ""
-    calls: list[JsonValue] = field(default_factory=list)
+    calls: list[Json] = field(default_factory=list)
     reason: str | None = None
     begun: bool = False
 
-    def delta(self, chunk: Chunk) -> dict[str, JsonValue]:
+    def delta(self, chunk: Chunk) -> dict[str, Json]:
         """Add a chunk, and return the delta for the stream."""
         self.text += chunk.text
         self.thinking += chunk.thinking
-        said: dict[str, JsonValue] = {}
+        delta: dict[str, Json] = {} if self.begun else {"role": "assistant", "content": ""}
+        self.begun = True
         if chunk.thinking:
-            said["reasoning_content"] = chunk.thinking
+            delta["reasoning_content"] = chunk.thinking
         if chunk.text:
-            said["content"] = chunk.text
-        new = self._new_calls(chunk)
+            delta["content"] = chunk.text
+        room = len(chunk.tool_calls) if self.several_calls else 1 - len(self.calls)
+        new = [_call(call["function"]) for call in chunk.tool_calls[: max(0, room)]]
         if new:
-            first = len(self.calls)
-            self.calls += new
-            said["tool_calls"] = [
-                {"index": first + place, **call}
-                for place, call in enumerate(new)
-                if isinstance(call, dict)
+            delta["tool_calls"] = [
+                {"index": index, **call} for index, call in enumerate(new, len(self.calls))
             ]
+            self.calls += new
         if chunk.finish_reason is not None:
             called = bool(self.calls) and chunk.finish_reason == "stop"
             self.reason = "tool_calls" if called else chunk.finish_reason
-        if not self.begun:
-            self.begun = True
-            said = {"role": "assistant", "content": "", **said}
-        return said
+        return delta
 
-    def message(self) -> dict[str, JsonValue]:
+    def message(self) -> dict[str, Json]:
         """Return the whole answer as a message."""
-        message: dict[str, JsonValue] = {
+        message: dict[str, Json] = {
             "role": "assistant",
             "content": None if self.calls and not self.text else self.text,
             "refusal": None,
@@ -97,99 +65,89 @@ class _Answer:
             message["tool_calls"] = self.calls
         return message
 
-    def _new_calls(self, chunk: Chunk) -> list[JsonValue]:
-        room = None if self.several_calls else max(0, 1 - len(self.calls))
-        # Make a new ID: the backend's ID may repeat in the next turn.
-        return [
-            {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": {**function}}
-            for call in chunk.tool_calls[:room]
-            if isinstance(function := call["function"], dict)
-        ]
 
-
-async def whole(
-    request: Request, shape: Shape, first: tuple[int, Chunk] | None, pieces: Pieces
-) -> dict[str, JsonValue]:
-    """Return the body with complete answers.
-
-    Raises:
-        BackendError: An answer breaks off.
-    """
-    answers = [_Answer(several_calls=shape.several_calls) for _ in range(shape.answers)]
-    usage = _Usage()
-    async with aclosing(_with_first(first, pieces)) as every:
-        async for number, chunk in every:
-            answers[number].delta(chunk)
-            usage.add(chunk)
-            if await request.is_disconnected():
-                break
-    choices: list[JsonValue] = [
-        {
-            "index": number,
-            "message": answer.message(),
-            "logprobs": None,
-            "finish_reason": answer.reason or "stop",
-        }
-        for number, answer in enumerate(answers)
-    ]
-    head = {**_head(shape.model), "object": "chat.completion"}
-    return {**head, "choices": choices, "usage": usage.as_json()}
-
-
-async def events(
-    shape: Shape,
-    first: tuple[int, Chunk] | None,
-    pieces: Pieces,
-) -> AsyncIterator[bytes]:
-    """Yield answers as server-sent events.
+class Answers:
+    """The answers to one request, as far as they have arrived.
 
     Args:
-        shape: The form of the answers.
-        first: The first chunk.
-        pieces: The other chunks.
+        model: The model's name as the client wrote it.
+        count: Number of answers.
+        several_calls: True if an answer may call more than one tool.
     """
-    head = {**_head(shape.model), "object": "chat.completion.chunk"}
-    if shape.wants_usage:
+
+    def __init__(self, model: str, count: int, *, several_calls: bool) -> None:
+        self._answers = [_Answer(several_calls=several_calls) for _ in range(count)]
+        self._prompt_tokens = self._completion_tokens = 0
+        self._head: dict[str, Json] = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": model,
+            "system_fingerprint": None,
+        }
+
+    async def whole(self, request: Request, pieces: Pieces) -> dict[str, Json]:
+        """Return the body with complete answers.
+
+        Raises:
+            BackendError: An answer breaks off.
+        """
+        async with aclosing(pieces):
+            async for number, chunk in pieces:
+                self._add(number, chunk)
+                if await request.is_disconnected():
+                    break
+        choices: Sequence[Json] = [
+            _choice(number, answer.reason or "stop", message=answer.message())
+            for number, answer in enumerate(self._answers)
+        ]
+        return self._body("chat.completion", choices, usage=self._usage())
+
+    async def events(self, pieces: Pieces, *, wants_usage: bool) -> AsyncIterator[bytes]:
+        """Yield answers as server-sent events.
+
+        Args:
+            pieces: The chunks.
+            wants_usage: True to end with the token counts.
+        """
         # The protocol requires null in every event before the last.
-        head["usage"] = None
-    answers = [_Answer(several_calls=shape.several_calls) for _ in range(shape.answers)]
-    usage = _Usage()
-    async with aclosing(_with_first(first, pieces)) as every:
-        try:
-            async for number, chunk in every:
-                usage.add(chunk)
-                choice: dict[str, JsonValue] = {
-                    "index": number,
-                    "delta": answers[number].delta(chunk),
-                    "logprobs": None,
-                    "finish_reason": answers[number].reason,
-                }
-                yield _event({**head, "choices": [choice]})
-        except FtctlError as error:
-            yield _event(dict(as_api_error(error).body()))
-            return
-    if shape.wants_usage:
-        yield _event({**head, "choices": [], "usage": usage.as_json()})
-    yield b"data: [DONE]\n\n"
+        usage: dict[str, Json] = {"usage": None} if wants_usage else {}
+        kind = "chat.completion.chunk"
+        async with aclosing(pieces):
+            try:
+                async for number, chunk in pieces:
+                    delta = self._add(number, chunk)
+                    choice = _choice(number, self._answers[number].reason, delta=delta)
+                    yield _event(self._body(kind, [choice], **usage))
+            except FtctlError as error:
+                yield _event(as_api_error(error).body())
+                return
+        if wants_usage:
+            yield _event(self._body(kind, [], usage=self._usage()))
+        yield b"data: [DONE]\n\n"
+
+    def _add(self, number: int, chunk: Chunk) -> dict[str, Json]:
+        self._prompt_tokens = max(self._prompt_tokens, chunk.prompt_tokens)
+        self._completion_tokens += chunk.completion_tokens
+        return self._answers[number].delta(chunk)
+
+    def _usage(self) -> Json:
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": self._completion_tokens,
+            "total_tokens": self._prompt_tokens + self._completion_tokens,
+        }
+
+    def _body(self, kind: str, choices: Sequence[Json], **usage: Json) -> dict[str, Json]:
+        return {**self._head, "object": kind, "choices": [*choices], **usage}
 
 
-def _head(model: str) -> dict[str, JsonValue]:
-    return {
-        "id": f"chatcmpl-{secrets.token_hex(12)}",
-        "created": int(time.time()),
-        "model": model,
-        "system_fingerprint": None,
-    }
+def _call(function: Json) -> dict[str, Json]:
+    # Make a new ID: the backend's ID may repeat in the next turn.
+    return {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
 
 
-async def _with_first(first: tuple[int, Chunk] | None, pieces: Pieces) -> Pieces:
-    try:
-        if first is not None:
-            yield first
-        async for piece in pieces:
-            yield piece
-    finally:
-        await pieces.aclose()
+def _choice(number: int, reason: str | None, **content: Json) -> Json:
+    return {"index": number, **content, "logprobs": None, "finish_reason": reason}
 
 
 def _event(value: object) -> bytes:

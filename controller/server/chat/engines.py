@@ -30,16 +30,16 @@ class _Loaded:
     used_s: float = field(default_factory=time.monotonic)
 
 
+@dataclass(slots=True)
 class EnginePool:
     """Shared engines, opened at their first use and closed when idle for `engine_idle_s`."""
 
-    def __init__(self, backend: Backend, limits: Limits) -> None:
-        self._backend = backend
-        self._limits = limits
-        self._loaded: dict[str, _Loaded] = {}
-        """Engines by the identity of their base model."""
-        self._opening = asyncio.Lock()
-        self._answering = 0
+    backend: Backend
+    limits: Limits
+    _loaded: dict[str, _Loaded] = field(default_factory=dict)
+    """Engines by the identity of their base model."""
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _answering: int = 0
 
     @contextlib.asynccontextmanager
     async def use(self, base: BaseModel, answers: int) -> AsyncIterator[Engine]:
@@ -53,8 +53,8 @@ class EnginePool:
             ApiError: The server is busy.
             BackendError: The base model cannot be loaded.
         """
-        if self._answering + answers > self._limits.chats and self._answering:
-            message = f"{self._answering} answers are being made. Try again in a moment."
+        if self._answering + answers > self.limits.chats and self._answering:
+            message = f"{self._answering} answers are being generated. Try again in a moment."
             raise ApiError(429, "rate_limit_exceeded", message, retry_after_s=1)
         self._answering += answers
         try:
@@ -72,7 +72,7 @@ class EnginePool:
         """Close the engines that have been idle for `engine_idle_s`."""
         now = time.monotonic()
         for identity, loaded in list(self._loaded.items()):
-            if not loaded.users and now - loaded.used_s > self._limits.engine_idle_s:
+            if not loaded.users and now - loaded.used_s > self.limits.engine_idle_s:
                 del self._loaded[identity]
                 await self._close(loaded)
 
@@ -83,22 +83,20 @@ class EnginePool:
             await self._close(loaded)
 
     async def _load(self, base: BaseModel) -> _Loaded:
-        if base.identity in self._loaded:
-            return self._loaded[base.identity]
-        async with self._opening:
-            if base.identity in self._loaded:
-                return self._loaded[base.identity]
-            await self._make_room()
-            loaded = _Loaded(engine=await run_sync(self._backend.open_engine, base))
-            self._loaded[base.identity] = loaded
-            return loaded
+        if base.identity not in self._loaded:
+            async with self._opening:
+                if base.identity not in self._loaded:
+                    await self._make_room()
+                    engine = await run_sync(self.backend.open_engine, base)
+                    self._loaded[base.identity] = _Loaded(engine=engine)
+        return self._loaded[base.identity]
 
     async def _make_room(self) -> None:
-        if len(self._loaded) < self._limits.engines:
+        if len(self._loaded) < self.limits.engines:
             return
         idle = [(one.used_s, name) for name, one in self._loaded.items() if not one.users]
         if not idle:
-            message = f"{len(self._loaded)} other base models are loaded and answering."
+            message = f"{len(self._loaded)} other base models are loaded and in use."
             raise ApiError(429, "rate_limit_exceeded", message, retry_after_s=5)
         await self._close(self._loaded.pop(min(idle)[1]))
 

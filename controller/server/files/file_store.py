@@ -1,33 +1,44 @@
-"""Storage of the files that clients upload, by ID."""
+"""Files by ID: their storage, and the fields that describe a new file."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-import anyio
-from pydantic import JsonValue
-from pydantic_core import from_json
+from pydantic import Field, JsonValue, ValidationError
 
 from backends.atomic_files import sync_folder
 from controller.server.api.errors import ApiError, invalid, not_found
+from controller.server.api.requests import Body, ExactBody
 from controller.server.limits import Limits
-from controller.server.record_store import RecordStore, new_id
+from controller.server.record_store import Record, RecordStore, new_id
 
 FINE_TUNE: Final = "fine-tune"
 RESULTS: Final = "fine-tune-results"
-PURPOSES: Final = (FINE_TUNE, "assistants", "batch", "vision", "user_data", "evals")
-"""Purposes that the protocol allows; only files with the first are used here."""
-EXPIRES_S: Final = (3600, 2_592_000)
+SHORTEST_S, LONGEST_S = 3_600, 2_592_000
+Purpose: TypeAlias = Literal["fine-tune", "assistants", "batch", "vision", "user_data", "evals"]
+"""Purposes that the protocol allows; only files for fine-tuning are used here."""
+
+
+class ExpiresAfter(ExactBody):
+    """Expiry of a file."""
+
+    anchor: Literal["created_at"]
+    seconds: int = Field(ge=SHORTEST_S, le=LONGEST_S)
+
+
+class FileForm(Body):
+    """Fields of a form with a file, without `expires_after`."""
+
+    purpose: Purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileRecord:
+class FileRecord(Record):
     """Metadata of one file."""
 
-    id: str
-    created_s: float
     filename: str
     purpose: str
     bytes: int
@@ -59,9 +70,9 @@ class FileStore:
             # A crash between content and record left this file, which was never acknowledged.
             if self.records.get(path.stem) is None:
                 path.unlink()
-        self.incoming = folder / ".incoming"
-        self.incoming.mkdir(exist_ok=True)
-        for path in self.incoming.iterdir():
+        self._incoming = folder / ".incoming"
+        self._incoming.mkdir(exist_ok=True)
+        for path in self._incoming.iterdir():
             path.unlink()
 
     def get(self, file_id: str, param: str = "id") -> FileRecord:
@@ -79,9 +90,14 @@ class FileStore:
         """Return the path of a file's content."""
         return self._folder / f"{record.id}.bin"
 
-    def temporary(self) -> Path:
-        """Return a new path for a file that is being received."""
-        return self.incoming / new_id("")
+    @contextmanager
+    def incoming(self) -> Iterator[Path]:
+        """Yield a new path for a file that is being received; remove what is left there."""
+        path = self._incoming / new_id("")
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def check_room(self) -> None:
         """Check that one more file is allowed.
@@ -90,26 +106,12 @@ class FileStore:
             ApiError: The server has its maximum number of files.
         """
         if len(self.records) >= self._limits.files:
-            message = f"This server keeps {self._limits.files:,} files. Delete some first."
+            message = f"This server keeps at most {self._limits.files:,} files. Delete some first."
             raise ApiError(403, "file_limit_exceeded", message)
 
-    async def adopt(self, temporary: Path, record: FileRecord) -> FileRecord:
+    def adopt(self, received: Path, record: FileRecord) -> None:
         """Store a received file: first the content, then its name, then the record."""
-        await anyio.to_thread.run_sync(self._adopt, temporary, record)
-        return record
-
-    async def remove(self, record: FileRecord) -> None:
-        """Delete the record of a file, then the file."""
-        await anyio.to_thread.run_sync(self._remove, record)
-
-    async def sweep(self) -> None:
-        """Delete expired files."""
-        for record in self.records.oldest_first():
-            if record.expires_s is not None and record.expires_s <= time.time():
-                await self.remove(record)
-
-    def _adopt(self, temporary: Path, record: FileRecord) -> None:
-        temporary.replace(self.content(record))
+        received.replace(self.content(record))
         try:
             sync_folder(self._folder)
             self.records.put(record)
@@ -117,27 +119,20 @@ class FileStore:
             self.content(record).unlink(missing_ok=True)
             raise
 
-    def _remove(self, record: FileRecord) -> None:
+    def remove(self, record: FileRecord) -> None:
+        """Delete the record of a file, then the file."""
         self.records.remove(record.id)
         self.content(record).unlink(missing_ok=True)
 
-
-def checked_purpose(purpose: str | None) -> str:
-    """Check the purpose of an uploaded file, and return it.
-
-    Raises:
-        ApiError: The protocol does not have that purpose.
-    """
-    if purpose in PURPOSES:
-        return str(purpose)
-    if purpose is None:
-        raise invalid("Missing required parameter: 'purpose'.", "purpose")
-    message = f"'{purpose[:100]}' is not one of {list(PURPOSES)} - 'purpose'"
-    raise invalid(message, "purpose", "invalid_value")
+    def sweep(self) -> None:
+        """Delete expired files."""
+        for record in self.records.oldest_first():
+            if record.expires_s is not None and record.expires_s <= time.time():
+                self.remove(record)
 
 
-def expiry(fields: Mapping[str, str], now_s: float) -> float | None:
-    """Return the time at which a file expires, from the fields of a form.
+def expiry_s(fields: Mapping[str, str]) -> int | None:
+    """Return the seconds after which a file expires, from the fields of a form; None for never.
 
     Both forms of the field are accepted: `expires_after[seconds]` with `expires_after[anchor]`, and
     `expires_after` with both as JSON.
@@ -146,29 +141,17 @@ def expiry(fields: Mapping[str, str], now_s: float) -> float | None:
         ApiError: The fields are invalid.
     """
     whole = fields.get("expires_after")
-    anchor, seconds = (fields.get(f"expires_after[{name}]") for name in ("anchor", "seconds"))
-    if whole is not None and anchor is None and seconds is None:
-        anchor, seconds = _from_json(whole)
-    elif whole is not None:
-        raise invalid("'expires_after' is given twice.", "expires_after", "invalid_value")
-    elif anchor is None and seconds is None:
+    keys = {name: f"expires_after[{name}]" for name in ExpiresAfter.model_fields}
+    parts = {name: fields[key] for name, key in keys.items() if key in fields}
+    if whole is None and not parts:
         return None
-    shortest, longest = EXPIRES_S
-    number = int(seconds) if seconds and seconds.isascii() and seconds.isdecimal() else 0
-    if anchor != "created_at" or not shortest <= number <= longest:
-        message = (
-            f"'expires_after' must have the anchor created_at and {shortest} to {longest} seconds."
-        )
-        raise invalid(message, "expires_after", "invalid_value")
-    return now_s + number
-
-
-def _from_json(text: str) -> tuple[str | None, str | None]:
+    if whole is not None and parts:
+        raise invalid("'expires_after' is given twice.", "expires_after", "invalid_value")
     try:
-        value = from_json(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict) or value.keys() != {"anchor", "seconds"}:
-        return None, None
-    seconds = value["seconds"]
-    return str(value["anchor"]), str(seconds) if type(seconds) is int else None
+        if whole is None:
+            return ExpiresAfter.model_validate_strings(parts).seconds
+        return ExpiresAfter.model_validate_json(whole).seconds
+    except ValidationError:
+        limits = f"{SHORTEST_S:,} to {LONGEST_S:,} seconds"
+        message = f"'expires_after' must have the anchor created_at and {limits}."
+        raise invalid(message, "expires_after", "invalid_value") from None

@@ -4,34 +4,34 @@ import hashlib
 import os
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import anyio
+from anyio.to_thread import run_sync
 from pydantic import Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from controller.server.api.errors import ApiError, invalid, not_found
-from controller.server.api.multipart import receive_form, safe_filename
+from controller.server.api.multipart import Form, safe_filename
 from controller.server.api.requests import Body, read_body
-from controller.server.files.file_store import EXPIRES_S, FileRecord, FileStore, checked_purpose
+from controller.server.files.file_store import ExpiresAfter, FileRecord, FileStore, Purpose
 from controller.server.limits import Limits
-from controller.server.record_store import RecordStore, new_id
+from controller.server.record_store import Record, RecordStore, new_id
 
 CHUNK = 1 << 20
 KEPT_S = 86_400
 """Seconds for which the record of an ended upload is kept."""
+Status: TypeAlias = Literal["pending", "completed", "cancelled", "expired"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadRecord:
+class UploadRecord(Record):
     """One upload, pending or ended."""
 
-    id: str
-    created_s: float
     filename: str
     purpose: str
     bytes: int
@@ -39,7 +39,7 @@ class UploadRecord:
     """Time at which the upload expires unless completed."""
     keep_s: float | None
     """Seconds for which its file is kept; None for no limit."""
-    status: Literal["pending", "completed", "cancelled", "expired"] = "pending"
+    status: Status = "pending"
 
     @property
     def file_id(self) -> str:
@@ -47,18 +47,11 @@ class UploadRecord:
         return f"file-{self.id.removeprefix('upload_')}"
 
 
-class ExpiresAfter(Body):
-    """Expiry of the file."""
-
-    anchor: Literal["created_at"]
-    seconds: int = Field(ge=EXPIRES_S[0], le=EXPIRES_S[1])
-
-
 class CreateUpload(Body):
     """Body of a request that starts an upload."""
 
     filename: str = Field(min_length=1)
-    purpose: str
+    purpose: Purpose
     bytes: int = Field(ge=1)
     mime_type: str
     expires_after: ExpiresAfter | None = None
@@ -71,15 +64,15 @@ class CompleteUpload(Body):
     md5: str | None = None
 
 
+@dataclass(slots=True)
 class UploadRoutes:
     """The endpoints for uploads."""
 
-    def __init__(self, folder: Path, files: FileStore, limits: Limits) -> None:
-        self._folder = folder
-        self._files = files
-        self._limits = limits
-        self._records = RecordStore(folder, UploadRecord)
-        self._completing = anyio.Lock()
+    records: RecordStore[UploadRecord]
+    files: FileStore
+    limits: Limits
+    _ending: anyio.Lock = field(default_factory=anyio.Lock)
+    """Held while an upload completes or is cancelled."""
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -92,97 +85,89 @@ class UploadRoutes:
 
     async def create(self, request: Request) -> Response:
         """Start an upload."""
-        given = await read_body(request, CreateUpload, self._limits.json_bytes)
-        if given.bytes > self._limits.upload_bytes:
-            message = f"A file may have {self._limits.upload_bytes:,} bytes."
+        given = await read_body(request, CreateUpload, self.limits.json_bytes)
+        if given.bytes > self.limits.upload_bytes:
+            message = f"A file may have at most {self.limits.upload_bytes:,} bytes."
             raise invalid(message, "bytes", "invalid_value")
-        await self.sweep()
-        pending = [one for one in self._records.oldest_first() if one.status == "pending"]
-        if len(pending) >= self._limits.uploads:
-            wait_s = min(one.expires_s for one in pending) - time.time()
+        await run_sync(self.sweep)
+        now_s = time.time()
+        pending = [one for one in self.records.oldest_first() if one.status == "pending"]
+        if len(pending) >= self.limits.uploads:
+            wait_s = min(one.expires_s for one in pending) - now_s
             message = f"{len(pending)} uploads are unfinished. Complete or cancel some."
             raise ApiError(429, "too_many_uploads", message, retry_after_s=wait_s)
-        now_s = time.time()
         record = UploadRecord(
             id=new_id("upload_"),
             created_s=now_s,
             filename=safe_filename(given.filename),
-            purpose=checked_purpose(given.purpose),
+            purpose=given.purpose,
             bytes=given.bytes,
-            expires_s=now_s + self._limits.upload_s,
+            expires_s=now_s + self.limits.upload_s,
             keep_s=given.expires_after.seconds if given.expires_after else None,
         )
-        await anyio.to_thread.run_sync(self._begin, record)
-        return JSONResponse(self._shown(record))
+        await run_sync(self.records.put, record)
+        return self._answer(record)
 
     async def add_part(self, request: Request) -> Response:
         """Receive a part."""
         record = self._pending(request)
-        part_id = new_id("part_")
-        parts = self._parts(record)
+        part_id, parts = new_id("part_"), self._parts(record)
         held = sum(path.stat().st_size for path in parts.glob("part_*"))
-        room = min(self._limits.part_bytes, self._limits.upload_bytes - held)
-        temporary = self._files.temporary()
-        try:
-            await receive_form(request, "data", temporary, room)
+        room = min(self.limits.part_bytes, self.limits.upload_bytes - held)
+        with self.files.incoming() as received:
+            await Form(name="data", limit=room).receive(request, received)
             self._pending(request)
-            temporary.replace(parts / part_id)
-        finally:
-            temporary.unlink(missing_ok=True)
-        shown: dict[str, JsonValue] = {
-            "id": part_id,
-            "object": "upload.part",
-            "created_at": int(time.time()),
-            "upload_id": record.id,
-        }
-        return JSONResponse(shown)
+            parts.mkdir(exist_ok=True)
+            received.replace(parts / part_id)
+        shown = {"id": part_id, "object": "upload.part", "upload_id": record.id}
+        return JSONResponse({**shown, "created_at": int(time.time())})
 
     async def complete(self, request: Request) -> Response:
         """Join the parts to a file. Repeated requests return the same file."""
-        given = await read_body(request, CompleteUpload, self._limits.json_bytes)
-        async with self._completing:
+        given = await read_body(request, CompleteUpload, self.limits.json_bytes)
+        async with self._ending:
             record = self._get(request)
-            if record.status == "completed":
-                return JSONResponse(self._shown(record))
-            record = self._pending(request)
-            # Match against existing parts, so that no path is built from a client's text.
-            there = {path.name: path for path in self._parts(record).glob("part_*")}
-            unknown = [part_id for part_id in given.part_ids if part_id not in there]
-            if unknown:
-                raise not_found("Part", unknown[0], "part_ids")
-            if self._files.records.get(record.file_id) is None:
-                self._files.check_room()
-                await self._assemble(record, [there[name] for name in given.part_ids], given.md5)
-            record = await self._end(record, "completed")
-        return JSONResponse(self._shown(record))
+            if record.status != "completed":
+                record = self._pending(request)
+                await run_sync(self._complete, record, given)
+        return self._answer(self._get(request))
 
     async def cancel(self, request: Request) -> Response:
         """Cancel an upload."""
-        async with self._completing:
-            record = self._get(request)
-            if record.status != "cancelled":
-                record = await self._end(self._pending(request), "cancelled")
-        return JSONResponse(self._shown(record))
+        async with self._ending:
+            if self._get(request).status != "cancelled":
+                await run_sync(self._end, self._pending(request), "cancelled")
+        return self._answer(self._get(request))
 
-    async def sweep(self) -> None:
+    def sweep(self) -> None:
         """End expired uploads, and forget the uploads that ended `KEPT_S` ago."""
         now_s = time.time()
-        for record in self._records.oldest_first():
+        for record in self.records.oldest_first():
             if record.status == "pending" and record.expires_s <= now_s:
-                await self._end(record, "expired")
+                self._end(record, "expired")
             elif record.status != "pending" and record.expires_s + KEPT_S <= now_s:
-                await anyio.to_thread.run_sync(self._records.remove, record.id)
+                self.records.remove(record.id)
 
-    async def _assemble(self, record: UploadRecord, parts: list[Path], md5: str | None) -> None:
+    def _complete(self, record: UploadRecord, given: CompleteUpload) -> None:
+        # Match against existing parts, so that no path is built from a client's text.
+        there = {path.name: path for path in self._parts(record).glob("part_*")}
+        unknown = [part_id for part_id in given.part_ids if part_id not in there]
+        if unknown:
+            raise not_found("Part", unknown[0], "part_ids")
+        if self.files.records.get(record.file_id) is None:
+            self.files.check_room()
+            self._join(record, [there[part_id] for part_id in given.part_ids], given.md5)
+        self._end(record, "completed")
+
+    def _join(self, record: UploadRecord, parts: list[Path], md5: str | None) -> None:
         size = sum(part.stat().st_size for part in parts)
         if size != record.bytes:
-            message = f"The parts have {size:,} bytes; the upload was to have {record.bytes:,}."
+            message = f"The parts have {size:,} bytes, but the upload declares {record.bytes:,}."
             raise invalid(message, "part_ids", "byte_count_mismatch")
-        temporary = self._files.temporary()
-        try:
-            sha256, found = await anyio.to_thread.run_sync(_join, parts, temporary)
+        with self.files.incoming() as joined:
+            sha256, found = _join(parts, joined)
             if md5 is not None and md5.lower() != found:
-                message = f"The parts have the MD5 {found}, not the one given."
+                message = f"The parts have the MD5 checksum {found}, not {md5[:64]}."
                 raise invalid(message, "md5", "checksum_mismatch")
             now_s = time.time()
             file = FileRecord(
@@ -194,32 +179,14 @@ class UploadRoutes:
                 sha256=sha256,
                 expires_s=None if record.keep_s is None else now_s + record.keep_s,
             )
-            await self._files.adopt(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
+            self.files.adopt(joined, file)
 
-    async def _end(
-        self, record: UploadRecord, status: Literal["completed", "cancelled", "expired"]
-    ) -> UploadRecord:
-        record = replace(record, status=status)
-        await anyio.to_thread.run_sync(self._records.put, record)
-        await anyio.to_thread.run_sync(_remove_folder, self._parts(record))
-        return record
-
-    def _begin(self, record: UploadRecord) -> None:
-        self._parts(record).mkdir()
-        try:
-            self._records.put(record)
-        except OSError:
-            _remove_folder(self._parts(record))
-            raise
+    def _end(self, record: UploadRecord, status: Status) -> None:
+        self.records.put(replace(record, status=status))
+        shutil.rmtree(self._parts(record), ignore_errors=True)
 
     def _get(self, request: Request) -> UploadRecord:
-        upload_id: str = request.path_params["upload_id"]
-        record = self._records.get(upload_id)
-        if record is None:
-            raise not_found("Upload", upload_id)
-        return record
+        return self.records.find(request.path_params["upload_id"], "Upload")
 
     def _pending(self, request: Request) -> UploadRecord:
         record = self._get(request)
@@ -231,9 +198,9 @@ class UploadRoutes:
         return record
 
     def _parts(self, record: UploadRecord) -> Path:
-        return self._folder / record.id
+        return self.records.folder / record.id
 
-    def _shown(self, record: UploadRecord) -> dict[str, JsonValue]:
+    def _answer(self, record: UploadRecord) -> Response:
         shown: dict[str, JsonValue] = {
             "id": record.id,
             "object": "upload",
@@ -244,8 +211,8 @@ class UploadRoutes:
             "purpose": record.purpose,
             "status": record.status,
         }
-        file = self._files.records.get(record.file_id)
-        return shown if file is None else {**shown, "file": file.as_json()}
+        file = self.files.records.get(record.file_id)
+        return JSONResponse(shown if file is None else {**shown, "file": file.as_json()})
 
 
 def _join(parts: list[Path], target: Path) -> tuple[str, str]:
@@ -261,7 +228,3 @@ def _join(parts: list[Path], target: Path) -> tuple[str, str]:
         out.flush()
         os.fsync(out.fileno())
     return sha256.hexdigest(), md5.hexdigest()
-
-
-def _remove_folder(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

@@ -8,13 +8,15 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from backends.atomic_files import append_line
 from backends.contract.jobs import Event
+from controller.server.record_store import Record
 
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 """Columns of the result file; metrics that a backend does not measure are empty."""
@@ -27,25 +29,23 @@ _METRICS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobEvent:
+class JobEvent(Record):
     """One line of a job's log."""
 
-    id: str
-    time_s: float
-    level: str
     message: str
-    data: dict[str, JsonValue]
+    level: str = "info"
+    data: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return the event object of the protocol."""
         return {
             "object": "fine_tuning.job.event",
             "id": self.id,
-            "created_at": int(self.time_s),
+            "created_at": int(self.created_s),
             "level": self.level,
             "message": self.message,
             "type": "metrics" if self.data else "message",
-            "data": self.data,
+            "data": dict[str, JsonValue](self.data),
         }
 
 
@@ -66,19 +66,8 @@ def newest_first(
         reported: The backend's events, oldest first.
         since_s: Start of the job. Events of a shared run from before then get this time.
     """
-    found = [*_noted(job_id, file)]
-    for number, event in enumerate(reported):
-        metrics = metrics_of(event)
-        found.append(
-            JobEvent(
-                id=_event_id(job_id, "run", number),
-                time_s=max(event.time_s, since_s),
-                level="info",
-                message=_message(metrics) if metrics else event.message,
-                data=dict[str, JsonValue](metrics),
-            )
-        )
-    return sorted(found, key=lambda event: event.time_s)[::-1]
+    events = [*_noted(job_id, file), *_reported(job_id, reported, since_s)]
+    return sorted(events, key=lambda event: event.created_s)[::-1]
 
 
 def metrics_of(event: Event) -> dict[str, float]:
@@ -111,20 +100,25 @@ def result_csv(steps: Sequence[Mapping[str, float]]) -> bytes:
     return text.getvalue().encode()
 
 
+def _reported(job_id: str, events: Iterable[Event], since_s: float) -> Iterator[JobEvent]:
+    for number, event in enumerate(events):
+        metrics = metrics_of(event)
+        yield JobEvent(
+            id=_event_id(job_id, "run", number),
+            created_s=max(event.time_s, since_s),
+            message=_message(metrics) if metrics else event.message,
+            data=metrics,
+        )
+
+
 def _noted(job_id: str, file: Path) -> Iterator[JobEvent]:
     lines = file.read_bytes().splitlines() if file.exists() else []
     for number, line in enumerate(lines):
-        try:
-            value = json.loads(line)
-            yield JobEvent(
-                id=_event_id(job_id, "server", number),
-                time_s=float(value["time_s"]),
-                level=value["level"],
-                message=value["message"],
-                data={},
-            )
-        except (ValueError, KeyError, TypeError):
-            continue  # a crash left half a line
+        # A crash may have left half a line.
+        with suppress(ValueError, TypeError, KeyError):
+            noted = json.loads(line)
+            created_s = noted.pop("time_s")
+            yield JobEvent(id=_event_id(job_id, "server", number), created_s=created_s, **noted)
 
 
 def _message(metrics: Mapping[str, float]) -> str:

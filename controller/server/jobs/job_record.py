@@ -1,12 +1,13 @@
 """One fine-tuning job: its record on the disk, and the protocol's object."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from pydantic import JsonValue
 
 from controller.server.jobs import hyperparameters
+from controller.server.record_store import Record
 
 ORGANISATION = "local"
 """Stands in model names where the hosted service has the customer."""
@@ -59,11 +60,9 @@ class BackendRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRecord:
+class JobRecord(Record):
     """One job."""
 
-    id: str
-    created_s: float
     model: str
     """The base model's public ID."""
     training_file: str
@@ -108,20 +107,19 @@ class JobRecord:
         Args:
             eta_s: Expected end of a running job, in seconds since the epoch.
         """
-        shown = _hyperparameters(self)
-        method: dict[str, JsonValue] = {"type": self.method}
-        method[self.method] = {"hyperparameters": shown}
+        settings = None if self.data is None else self.settings
+        shown = hyperparameters.as_json(self.asked, settings)
         return {
             "id": self.id,
             "object": "fine_tuning.job",
             "created_at": int(self.created_s),
-            "error": _error(self.error),
+            "error": None if self.error is None else asdict(self.error),
             # The name stays after the model was deleted, as a record of what there was.
             "fine_tuned_model": None if self.backend_model is None else self.model_name,
             "finished_at": None if self.finished_s is None else int(self.finished_s),
             "estimated_finish": None if eta_s is None else int(eta_s),
             "hyperparameters": shown,
-            "method": method,
+            "method": {"type": self.method, self.method: {"hyperparameters": shown}},
             "model": self.model,
             "organization_id": f"org-{ORGANISATION}",
             "result_files": [] if self.result_file is None else [self.result_file],
@@ -141,14 +139,16 @@ class JobRecord:
             return not self.metadata
         return all((self.metadata or {}).get(key) == value for key, value in wanted.items())
 
-
-def _hyperparameters(record: JobRecord) -> dict[str, JsonValue]:
-    if record.data is None:
-        return hyperparameters.as_asked(record.asked)
-    return hyperparameters.resolved(record.settings, record.asked)
-
-
-def _error(error: JobError | None) -> JsonValue:
-    if error is None:
-        return None
-    return {"code": error.code, "message": error.message, "param": error.param}
+    def checkpoint(self) -> dict[str, JsonValue] | None:
+        """Return the checkpoint object of the final model; None without a model or its metrics."""
+        if self.public_model is None or self.last_step is None:
+            return None
+        return {
+            "id": f"ftckpt_{self.id.removeprefix('ftjob-')}",
+            "object": "fine_tuning.job.checkpoint",
+            "created_at": int(self.finished_s or self.created_s),
+            "fine_tuned_model_checkpoint": self.public_model,
+            "fine_tuning_job_id": self.id,
+            "metrics": {key: one for key, one in self.last_step.items() if "total" not in key},
+            "step_number": int(self.last_step["step"]),
+        }

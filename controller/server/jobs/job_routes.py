@@ -3,34 +3,36 @@
 import re
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Literal, TypeAlias
 
 from anyio.to_thread import run_sync
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
-from backends.contract.jobs import BaseModel, Event
+from backends.contract.jobs import BaseModel
 from backends.contract.methods import SUPERVISED
-from controller.server.api.errors import ApiError, invalid, not_found
+from controller.server.api.errors import ApiError, invalid
 from controller.server.api.requests import ExactBody, page, read_body
 from controller.server.files.file_store import FINE_TUNE, FileStore
 from controller.server.jobs.hyperparameters import to_backend
-from controller.server.jobs.job_events import newest_first
+from controller.server.jobs.job_events import JobEvent, newest_first
 from controller.server.jobs.job_record import JobRecord, Status
 from controller.server.jobs.job_runner import JobRunner
 from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
-from controller.server.model_catalog import Catalog
+from controller.server.models import Catalog
 from controller.server.record_store import new_id
 
 MOST_LISTED = 1_000
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+_Key: TypeAlias = Annotated[str, Field(max_length=64)]
+_Value: TypeAlias = Annotated[str, Field(max_length=512)]
 
 
 class MethodSettings(ExactBody):
@@ -61,34 +63,20 @@ class CreateJob(ExactBody):
         default=None, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]*$"
     )
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
-    metadata: (
-        dict[
-            Annotated[str, StringConstraints(max_length=64)],
-            Annotated[str, StringConstraints(max_length=512)],
-        ]
-        | None
-    ) = Field(default=None, max_length=16)
+    metadata: dict[_Key, _Value] | None = Field(default=None, max_length=16)
     integrations: list[JsonValue] | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class JobRoutes:
     """The endpoints for jobs."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        catalog: Catalog,
-        files: FileStore,
-        jobs: JobStore,
-        runner: JobRunner,
-        limits: Limits,
-    ) -> None:
-        self._backend = backend
-        self._catalog = catalog
-        self._files = files
-        self._jobs = jobs
-        self._foreman = runner
-        self._limits = limits
+    backend: Backend
+    catalog: Catalog
+    files: FileStore
+    jobs: JobStore
+    runner: JobRunner
+    limits: Limits
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -106,22 +94,17 @@ class JobRoutes:
 
     async def create(self, request: Request) -> Response:
         """Create a job. Problems of its data appear later, in the job."""
-        known = CreateJob.model_fields.keys()
-        given = await read_body(request, CreateJob, self._limits.json_bytes, known)
+        given = await read_body(request, CreateJob, self.limits.json_bytes)
         method, asked = self._method(given)
         base = await self._base(given.model)
-        for param, file_id in (
-            ("training_file", given.training_file),
-            ("validation_file", given.validation_file),
-        ):
-            if file_id is not None:
-                self._check_file(file_id, param)
-        settings = await run_sync(to_backend, self._backend, base, method, asked)
+        for param in ("training_file", "validation_file"):
+            self._check_file(getattr(given, param), param)
+        settings = await run_sync(to_backend, self.backend, base, method, asked)
         if given.integrations:
-            message = "This server reports to no other service."
+            message = "This server does not report to other services."
             raise invalid(message, "integrations", "integration_not_available")
-        if len(self._jobs.open_jobs()) >= self._limits.open_jobs:
-            message = f"{self._limits.open_jobs:,} jobs are open. Wait until some have ended."
+        if len(self.jobs.open_jobs()) >= self.limits.open_jobs:
+            message = f"{self.limits.open_jobs:,} jobs are open. Wait until some have ended."
             raise ApiError(429, "rate_limit_exceeded", message, retry_after_s=30)
         record = JobRecord(
             id=new_id("ftjob-"),
@@ -136,17 +119,17 @@ class JobRoutes:
             asked=asked,
             settings=settings,
         )
-        await self._jobs.add(record)
+        await self.jobs.add(record)
         return self._answer(record)
 
     async def index(self, request: Request) -> Response:
         """List jobs, newest first, optionally filtered by metadata."""
         wanted = _wanted_metadata(request)
-        found = self._jobs.records.newest_first()
+        found = self.jobs.records.newest_first()
         if wanted != {}:
             found = [record for record in found if record.matches(wanted)]
         shown, more = page(found, request, default=20, most=MOST_LISTED)
-        data: list[JsonValue] = [record.as_json(self._eta_s(record)) for record in shown]
+        data = [record.as_json(self._eta_s(record)) for record in shown]
         return JSONResponse({"object": "list", "data": data, "has_more": more})
 
     async def retrieve(self, request: Request) -> Response:
@@ -155,56 +138,26 @@ class JobRoutes:
 
     async def events(self, request: Request) -> Response:
         """List a job's events, newest first."""
-        record = self._get(request)
-        file = self._jobs.events_file(record.id)
-        reported = await run_sync(self._reported, record)
-        every = await run_sync(newest_first, record.id, file, reported, record.created_s)
+        every = await run_sync(self._events, self._get(request))
         shown, more = page(every, request, default=20, most=MOST_LISTED)
-        data: list[JsonValue] = [event.as_json() for event in shown]
+        data = [event.as_json() for event in shown]
         return JSONResponse({"object": "list", "data": data, "has_more": more})
 
     async def checkpoints(self, request: Request) -> Response:
         """List the checkpoints of a job: here, the final model."""
-        record = self._get(request)
-        data: list[JsonValue] = []
-        if record.public_model is not None and record.last_step is not None:
-            metrics = {key: value for key, value in record.last_step.items() if "total" not in key}
-            step = int(record.last_step["step"])
-            checkpoint: dict[str, JsonValue] = {
-                "id": f"ftckpt_{record.id.removeprefix('ftjob-')}",
-                "object": "fine_tuning.job.checkpoint",
-                "created_at": int(record.finished_s or record.created_s),
-                "fine_tuned_model_checkpoint": record.public_model,
-                "fine_tuning_job_id": record.id,
-                "metrics": dict[str, JsonValue](metrics),
-                "step_number": step,
-            }
-            data.append(checkpoint)
-        ids: list[JsonValue] = [one["id"] for one in data if isinstance(one, dict)]
-        first, last = (ids[0], ids[-1]) if ids else (None, None)
-        body: dict[str, JsonValue] = {
-            "object": "list",
-            "data": data,
-            "first_id": first,
-            "last_id": last,
-            "has_more": False,
-        }
-        return JSONResponse(body)
+        checkpoint = self._get(request).checkpoint()
+        data = [] if checkpoint is None else [checkpoint]
+        only_id = None if checkpoint is None else checkpoint["id"]
+        ends = {"first_id": only_id, "last_id": only_id, "has_more": False}
+        return JSONResponse({"object": "list", "data": data, **ends})
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a job. Its run continues if another job shares it."""
-
-        def cancelled(now: JobRecord) -> JobRecord:
-            if not now.status.is_open:
-                return now
-            return replace(now, status=Status.CANCELLED, finished_s=time.time())
-
-        record = self._get(request)
-        record = await self._jobs.change(record.id, cancelled, "The job was cancelled")
+        record = await self.jobs.cancel(self._get(request).id, "The job was cancelled")
         if record.status is not Status.CANCELLED:
             raise _impossible(record, "cancelled")
         if record.run is not None:
-            self._foreman.release(record.run.id)
+            self.runner.unwanted.add(record.run.id)
         return self._answer(record)
 
     async def pause(self, request: Request) -> Response:
@@ -216,21 +169,18 @@ class JobRoutes:
             raise _impossible(record, "paused")
         target = Status.PAUSED
         if record.run is not None:
-            if len(self._jobs.sharing(record.run.id)) > 1:
-                message = "Another job with the same inputs trains in the same run."
+            if len(self.jobs.sharing(record.run.id)) > 1:
+                message = "The job shares its training with another job that has the same inputs."
                 raise invalid(message, None, "pause_not_possible")
-            if not await self._foreman.pause(record):
+            if not await self.runner.pause(record):
                 message = (
                     "The job is training, and this server cannot stop training without losing "
                     "its work. Jobs that wait can be paused."
                 )
                 raise invalid(message, None, "pause_not_supported")
             target = Status.PAUSING
-
-        def paused(now: JobRecord) -> JobRecord:
-            return replace(now, status=target) if now.status.is_open else now
-
-        return self._answer(await self._jobs.change(record.id, paused, f"The job is {target}"))
+        paused = partial(replace, status=target)
+        return self._answer(await self.jobs.change(record.id, paused, f"The job is {target}"))
 
     async def resume(self, request: Request) -> Response:
         """Continue a paused job."""
@@ -243,24 +193,20 @@ class JobRoutes:
         record = self._get(request)
         if not record.status.is_open:
             raise _impossible(record, "resumed")
-        return self._answer(await self._jobs.change(record.id, resumed, "The job goes on"))
+        return self._answer(await self.jobs.change(record.id, resumed, "The job continues"))
 
     def _get(self, request: Request) -> JobRecord:
-        job_id: str = request.path_params["job_id"]
-        record = self._jobs.records.get(job_id)
-        if record is None:
-            raise not_found("fine-tuning job", job_id)
-        return record
+        return self.jobs.records.find(request.path_params["job_id"], "fine-tuning job")
 
     def _answer(self, record: JobRecord) -> Response:
         return JSONResponse(record.as_json(self._eta_s(record)))
 
     def _eta_s(self, record: JobRecord) -> float | None:
-        return self._foreman.eta_s.get(record.id) if record.status is Status.RUNNING else None
+        return self.runner.eta_s.get(record.id) if record.status is Status.RUNNING else None
 
     def _method(self, given: CreateJob) -> tuple[str, dict[str, JsonValue]]:
         method = SUPERVISED.name if given.method is None else given.method.type
-        if method not in self._backend.capabilities().methods:
+        if method not in self.backend.capabilities().methods:
             message = f"This server does not train with the method '{method}'."
             raise invalid(message, "method.type", "method_not_available")
         settings = None if given.method is None else getattr(given.method, method)
@@ -269,24 +215,25 @@ class JobRoutes:
         return method, given.hyperparameters or {}
 
     async def _base(self, name: str) -> BaseModel:
-        message = f"Model {name[:200]} is not available for fine-tuning or does not exist."
-        if name not in self._catalog.base_names:
-            offered = ", ".join(self._catalog.base_names) or "none"
-            raise invalid(f"{message} Available: {offered}", "model", "model_not_available")
-        try:
-            return await run_sync(self._catalog.base, name)
-        except BackendError as error:
-            reason = f"{message} {error.message}"
-            raise invalid(reason, "model", "model_not_available") from None
+        reason = f"Available: {', '.join(self.catalog.bases) or 'none'}"
+        if name in self.catalog.bases:
+            try:
+                return await run_sync(self.catalog.base, name)
+            except BackendError as error:
+                reason = error.message
+        message = f"Model {name[:200]} is not available for fine-tuning or does not exist. {reason}"
+        raise invalid(message, "model", "model_not_available")
 
-    def _check_file(self, file_id: str, param: str) -> None:
-        file = self._files.get(file_id, param)
-        if file.purpose != FINE_TUNE:
+    def _check_file(self, file_id: str | None, param: str) -> None:
+        file = None if file_id is None else self.files.get(file_id, param)
+        if file is not None and file.purpose != FINE_TUNE:
             message = f"{file_id} has the purpose '{file.purpose}', not '{FINE_TUNE}'."
             raise invalid(message, param, "invalid_file_purpose")
 
-    def _reported(self, record: JobRecord) -> Sequence[Event]:
-        return [] if record.run is None else list(self._backend.events(record.run.id))
+    def _events(self, record: JobRecord) -> list[JobEvent]:
+        reported = [] if record.run is None else self.backend.events(record.run.id)
+        file = self.jobs.events_file(record.id)
+        return newest_first(record.id, file, reported, record.created_s)
 
 
 def _wanted_metadata(request: Request) -> dict[str, str] | None:

@@ -8,194 +8,165 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import anyio
 from anyio.to_thread import run_sync
 
+from backends.atomic_files import write_atomic
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
-from backends.contract.inspector import ExampleInspector
-from backends.contract.jobs import Job, JobState, TrainRequest
+from backends.contract.guarded import Pausable
+from backends.contract.inspector import Json
+from backends.contract.jobs import BaseModel, Job, JobState, TrainRequest
 from controller.apply.submit import find_or_submit
 from controller.canonical import digest
 from controller.errors import FtctlError
 from controller.plan.job_steps import JobStep, step_of
+from controller.server.api.errors import ApiError, defect
 from controller.server.files.file_store import RESULTS, FileRecord, FileStore
 from controller.server.jobs.file_validation import validate_files
 from controller.server.jobs.job_events import by_step, note, result_csv
-from controller.server.jobs.job_record import BackendRun, JobError, JobRecord, Status
+from controller.server.jobs.job_record import BackendRun, JobError, JobRecord, Status, TrainingData
 from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
-from controller.server.model_catalog import Catalog
+from controller.server.models import Catalog
 
-_OVER = {JobStep.RECORD, JobStep.REPORT_LOST}
 SCHEME = "serve1"
 """Scheme of the fingerprints of runs of this server; specs have another."""
+_FAILED = "training_failed"
+_FOLLOWED = {Status.QUEUED, Status.RUNNING, Status.PAUSING}
+_OVER = {JobStep.RECORD, JobStep.REPORT_LOST}
 _log = logging.getLogger(__name__)
 
 
-@runtime_checkable
-class Pausable(Protocol):
-    """A backend that can pause a job, so that submitting it again continues it."""
-
-    def pause(self, job_id: str) -> None:
-        """Make a job save its work and stop; its state becomes interrupted. May be repeated."""
-        ...
-
-
+@dataclass(slots=True)
 class JobRunner:
     """Runs jobs until cancelled."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        catalog: Catalog,
-        jobs: JobStore,
-        files: FileStore,
-        limits: Limits,
-    ) -> None:
-        self._backend = backend
-        self._catalog = catalog
-        self._jobs = jobs
-        self._files = files
-        self._limits = limits
-        self._unwanted: set[str] = set()
-        """Runs to cancel that have not ended yet."""
-        self.eta_s: dict[str, float] = {}
-        """Expected end of each running job, in seconds since the epoch."""
+    backend: Backend
+    catalog: Catalog
+    jobs: JobStore
+    files: FileStore
+    limits: Limits
+    eta_s: dict[str, float] = field(default_factory=dict)
+    """Expected end of each running job, in seconds since the epoch."""
+    unwanted: set[str] = field(default_factory=set)
+    """Runs of cancelled jobs, to cancel unless another job shares them."""
 
     async def run(self) -> None:
         """Run jobs until cancelled."""
-        for record in self._jobs.records.oldest_first():
+        for record in self.jobs.records.oldest_first():
             if record.status is Status.CANCELLED and record.run is not None:
-                self._unwanted.add(record.run.id)
+                self.unwanted.add(record.run.id)
         async with anyio.create_task_group() as group:
-            group.start_soon(self._repeat, self._check_files)
-            group.start_soon(self._repeat, self._move_on)
-
-    def release(self, run_id: str) -> None:
-        """Cancel the run of a cancelled job, unless another job shares it."""
-        self._unwanted.add(run_id)
+            group.start_soon(self._repeat, self.check_files)
+            group.start_soon(self._repeat, self.move_on)
 
     async def pause(self, record: JobRecord) -> bool:
         """Pause a run; return False if the backend cannot."""
-        if not isinstance(self._backend, Pausable) or record.run is None:
+        if not isinstance(self.backend, Pausable) or record.run is None:
             return False
-        await run_sync(self._backend.pause, record.run.id)
+        await run_sync(self.backend.pause, record.run.id)
         return True
+
+    async def check_files(self) -> None:
+        """Validate the files of every new job."""
+        for record in self.jobs.open_jobs():
+            if record.status is Status.VALIDATING:
+                await self._guarded(record, self._check_one)
+
+    async def move_on(self) -> None:
+        """Move every job with valid files one step on, and cancel runs that no job wants."""
+        followed = self._followed()
+        runs = {record.run.id for record in followed if record.run is not None}
+        seen = await run_sync(self.backend.observe, sorted(runs | self.unwanted))
+        await self._cancel_unwanted(seen)
+        for record in followed:
+            await self._guarded(record, partial(self._follow, seen=seen))
+        busy = {record.run.id for record in self._followed() if record.run is not None}
+        open_jobs = self.jobs.open_jobs()
+        waiting = [job for job in open_jobs if not job.run and job.status is Status.QUEUED]
+        for record in waiting[: max(0, self.limits.runs - len(busy))]:
+            await self._guarded(record, self._submit)
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:
-            changed = self._jobs.changed
+            changed = self.jobs.changed
             try:
                 await step()
             except Exception:  # noqa: BLE001 - logged, and tried again
                 # A full disk or a failing backend may recover. If the task ended here, every job
                 # would wait for a restart.
-                _log.exception("moving jobs on failed; trying again")
-            with anyio.move_on_after(self._limits.poll_s):
+                _log.exception("updating jobs failed; trying again")
+            with anyio.move_on_after(self.limits.poll_s):
                 await changed.wait()
 
-    async def _check_files(self) -> None:
-        for record in self._jobs.open_jobs():
-            if record.status is Status.VALIDATING:
-                await self._guarded(record, self._check_one)
-
-    async def _check_one(self, record: JobRecord) -> None:
-        inspector = await run_sync(self._inspector, record)
-        data = await validate_files(record, self._jobs, self._files, inspector)
-        if data is None:
-            return
-
-        def checked(now: JobRecord) -> JobRecord:
-            if now.status is not Status.VALIDATING:
-                # The job was paused meanwhile; its files are still valid.
-                return replace(now, data=data) if now.status.is_open else now
-            return replace(now, data=data, status=Status.QUEUED)
-
-        await self._jobs.change(record.id, checked, "Files validated, moving job to queued state")
-
-    def _inspector(self, record: JobRecord) -> ExampleInspector:
-        base = self._catalog.base(record.model)
-        return self._backend.inspector(base, record.method, record.settings)
-
-    async def _move_on(self) -> None:
-        followed = [one for one in self._jobs.open_jobs() if _is_followed(one)]
-        runs = {one.run.id for one in followed if one.run is not None}
-        seen = await run_sync(self._backend.observe, sorted(runs | self._unwanted))
-        await self._cancel_unwanted(seen)
-        for record in followed:
-            await self._guarded(record, self._follow, seen)
-        busy = {
-            one.run.id
-            for one in self._jobs.open_jobs()
-            if _is_followed(one) and one.run is not None
-        }
-        free = self._limits.runs - len(busy)
-        waiting = [one for one in self._jobs.open_jobs() if _is_waiting(one)]
-        for record in waiting[: max(0, free)]:
-            await self._guarded(record, self._submit)
-
     async def _guarded(
-        self, record: JobRecord, step: Callable[..., Awaitable[None]], *arguments: object
+        self, record: JobRecord, step: Callable[[JobRecord], Awaitable[None]]
     ) -> None:
         """Do one step of one job. An error fails that job and no other."""
         try:
-            await step(record, *arguments)
+            await step(record)
         except OSError:
             raise
+        except ApiError as error:
+            found = JobError(code=error.code or _FAILED, message=error.message, param=error.param)
+            await self.jobs.fail(record.id, found)
         except FtctlError as error:
-            found = JobError(code="training_failed", message=error.one_line)
-            await self._jobs.fail(record.id, found)
+            await self.jobs.fail(record.id, JobError(code=_FAILED, message=error.one_line))
         except Exception as error:  # noqa: BLE001 - a defect must not stop the jobs of others
             _log.exception("job %s", record.id)
-            message = f"The server had an error ({type(error).__name__}); its output says more."
-            await self._jobs.fail(record.id, JobError(code="internal_error", message=message))
+            message = defect(error).message
+            await self.jobs.fail(record.id, JobError(code="internal_error", message=message))
+
+    async def _check_one(self, record: JobRecord) -> None:
+        data = await run_sync(self._validated, record)
+
+        def checked(now: JobRecord) -> JobRecord:
+            # If the job was paused meanwhile, it stays paused; its files are still valid.
+            status = Status.QUEUED if now.status is Status.VALIDATING else now.status
+            return replace(now, data=data, status=status)
+
+        await self.jobs.change(record.id, checked, "Files validated, moving job to queued state")
+
+    def _validated(self, record: JobRecord) -> TrainingData:
+        base = self.catalog.base(record.model)
+        inspector = self.backend.inspector(base, record.method, record.settings)
+        return validate_files(record, self.jobs.folder(record.id), self.files, inspector)
+
+    def _followed(self) -> list[JobRecord]:
+        """Return the jobs whose runs are not known to have ended."""
+        return [job for job in self.jobs.open_jobs() if job.run and job.status in _FOLLOWED]
 
     async def _cancel_unwanted(self, seen: Mapping[str, Job]) -> None:
-        for run_id in sorted(self._unwanted):
-            job = seen.get(run_id)
-            if step_of(job) in _OVER or self._jobs.sharing(run_id):
-                self._unwanted.discard(run_id)
+        for run_id in sorted(self.unwanted):
+            if step_of(seen.get(run_id)) in _OVER or self.jobs.sharing(run_id):
+                self.unwanted.discard(run_id)
             else:
-                await run_sync(self._backend.cancel, run_id)
+                await run_sync(self.backend.cancel, run_id)
 
     async def _submit(self, record: JobRecord) -> None:
         """Submit a job to the backend, or join the run of a job with equal inputs."""
         request = await run_sync(self._request, record)
         attempt = None if record.run is None else record.run.attempt
-        job = await run_sync(find_or_submit, self._backend, request, attempt, self._unwanted)
+        job = await run_sync(find_or_submit, self.backend, request, attempt, self.unwanted)
         run = BackendRun(id=job.id, fingerprint=request.fingerprint, attempt=job.attempt)
-
-        def submitted(now: JobRecord) -> JobRecord:
-            return replace(now, run=run)
-
-        now = await self._jobs.change(record.id, submitted)
+        submitted = partial(replace, run=run)
+        now = await self.jobs.change(record.id, submitted, even_ended=True)
         if not now.status.is_open:
-            self.release(run.id)
+            self.unwanted.add(run.id)
 
     def _request(self, record: JobRecord) -> TrainRequest:
-        base = self._catalog.base(record.model)
-        folder = self._jobs.folder(record.id)
+        base = self.catalog.base(record.model)
+        folder = self.jobs.folder(record.id)
         data = record.data
         if data is None:
             raise BackendError("the job's files were never checked")
-        fingerprint = f"{SCHEME}:" + digest(
-            {
-                "base_model": base.identity,
-                "method": record.method,
-                "hyperparameters": record.settings,
-                "seed": record.seed,
-                "train": data.train,
-                "held_out": data.held_out,
-            }
-        )
         return TrainRequest(
             name=re.sub(r"[^a-z0-9-]+", "-", (record.suffix or "job").lower()),
-            fingerprint=fingerprint,
+            fingerprint=_fingerprint(base, record, data),
             attempt=1,
             base_model=base,
             method=record.method,
@@ -210,8 +181,8 @@ class JobRunner:
         """Update a job from the state of its run."""
         job = seen.get(record.run.id) if record.run is not None else None
         if job is None:
-            message = "Its run is gone from this machine."
-            await self._jobs.fail(record.id, JobError(code="run_missing", message=message))
+            message = "The job's run does not exist on this machine any more."
+            await self.jobs.fail(record.id, JobError(code="run_missing", message=message))
             return
         if job.progress is not None and job.progress.eta_s is not None:
             self.eta_s[record.id] = time.time() + job.progress.eta_s
@@ -227,95 +198,75 @@ class JobRunner:
         else:
             await self._record_end(record, job)
 
-    async def _record_end(self, record: JobRecord, job: Job) -> None:
-        if job.state is JobState.SUCCEEDED:
-            await self._finish(record, job)
-        elif job.state is JobState.FAILED:
-            await self._jobs.fail(record.id, _why(record, job))
-        else:
-            await self._cancelled(record)
-
     async def _becomes(self, record: JobRecord, status: Status, message: str) -> None:
         if record.status is Status.PAUSING and status is not Status.PAUSED:
             await self.pause(record)
-            return
+        elif record.status is not status:
 
-        def moved(now: JobRecord) -> JobRecord:
-            if now.status is status or now.status is not record.status:
-                return now
-            return replace(now, status=status)
+            def moved(now: JobRecord) -> JobRecord:
+                return replace(now, status=status) if now.status is record.status else now
 
-        await self._jobs.change(record.id, moved, message)
+            await self.jobs.change(record.id, moved, message)
 
-    async def _cancelled(self, record: JobRecord) -> None:
-        def cancelled(now: JobRecord) -> JobRecord:
-            if not now.status.is_open:
-                return now
-            return replace(now, status=Status.CANCELLED, finished_s=time.time())
-
-        await self._jobs.change(record.id, cancelled, "Its run was cancelled on the machine")
+    async def _record_end(self, record: JobRecord, job: Job) -> None:
+        if job.state is JobState.SUCCEEDED:
+            await self._finish(record, job)
+        elif job.state is JobState.CANCELLED:
+            await self.jobs.cancel(record.id, "The job's run was cancelled on this machine")
+        else:
+            message = job.error or "The run failed without a reason."
+            # The backend names examples by their origin: a line of the training file.
+            is_file = record.training_file in message
+            code, param = ("invalid_training_file", "training_file") if is_file else (_FAILED, None)
+            await self.jobs.fail(record.id, JobError(code=code, message=message, param=param))
 
     async def _finish(self, record: JobRecord, job: Job) -> None:
         """Store the result file of a successful run, then mark its job as succeeded."""
         if job.result is None:
-            raise BackendError("the run has succeeded and left no model")
-        steps = by_step(await run_sync(lambda: list(self._backend.events(job.id))))
+            raise BackendError("the run succeeded but left no model")
+        steps = by_step(await run_sync(lambda: list(self.backend.events(job.id))))
         file_id = f"file-{record.id.removeprefix('ftjob-')}"
-        if self._files.records.get(file_id) is None:
-            await self._files.adopt(*await run_sync(self._result_file, file_id, result_csv(steps)))
-        model = job.result.model_id
+        if self.files.records.get(file_id) is None:
+            await run_sync(self._store_result, file_id, result_csv(steps))
         tokens = job.result.facts.get("trained_tokens")
-
-        def succeeded(now: JobRecord) -> JobRecord:
-            if not now.status.is_open:
-                return now
-            return replace(
-                now,
-                status=Status.SUCCEEDED,
-                finished_s=time.time(),
-                backend_model=model,
-                trained_tokens=tokens if isinstance(tokens, int) else None,
-                result_file=file_id,
-                last_step=steps[-1] if steps else None,
-            )
-
-        done = await self._jobs.change(
+        succeeded = partial(
+            replace,
+            status=Status.SUCCEEDED,
+            finished_s=time.time(),
+            backend_model=job.result.model_id,
+            trained_tokens=tokens if isinstance(tokens, int) else None,
+            result_file=file_id,
+            last_step=steps[-1] if steps else None,
+        )
+        done = await self.jobs.change(
             record.id, succeeded, f"New fine-tuned model created: {record.model_name}"
         )
         self.eta_s.pop(record.id, None)
         if done.status is Status.SUCCEEDED:
-            events = self._jobs.events_file(record.id)
+            events = self.jobs.events_file(record.id)
             await run_sync(note, events, time.time(), "The job has successfully completed")
 
-    def _result_file(self, file_id: str, content: bytes) -> tuple[Path, FileRecord]:
-        temporary = self._files.temporary()
-        temporary.write_bytes(content)
-        record = FileRecord(
-            id=file_id,
-            created_s=time.time(),
-            filename="step_metrics.csv",
-            purpose=RESULTS,
-            bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
-        )
-        return temporary, record
+    def _store_result(self, file_id: str, content: bytes) -> None:
+        with self.files.incoming() as path:
+            write_atomic(path, content)
+            record = FileRecord(
+                id=file_id,
+                created_s=time.time(),
+                filename="step_metrics.csv",
+                purpose=RESULTS,
+                bytes=len(content),
+                sha256=hashlib.sha256(content).hexdigest(),
+            )
+            self.files.adopt(path, record)
 
 
-def _is_followed(record: JobRecord) -> bool:
-    return record.run is not None and record.status in {
-        Status.QUEUED,
-        Status.RUNNING,
-        Status.PAUSING,
+def _fingerprint(base: BaseModel, record: JobRecord, data: TrainingData) -> str:
+    inputs: dict[str, Json] = {
+        "base_model": base.identity,
+        "method": record.method,
+        "hyperparameters": record.settings,
+        "seed": record.seed,
+        "train": data.train,
+        "held_out": data.held_out,
     }
-
-
-def _is_waiting(record: JobRecord) -> bool:
-    return record.run is None and record.status is Status.QUEUED
-
-
-def _why(record: JobRecord, job: Job) -> JobError:
-    message = job.error or "The run failed and left no reason."
-    # The backend names examples by their origin: a line of the training file.
-    if record.training_file in message:
-        return JobError(code="invalid_training_file", message=message, param="training_file")
-    return JobError(code="training_failed", message=message)
+    return f"{SCHEME}:{digest(inputs)}"

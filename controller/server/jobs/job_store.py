@@ -4,9 +4,11 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
+from anyio.to_thread import run_sync
 
 from controller.server.jobs.job_events import note
 from controller.server.jobs.job_record import JobError, JobRecord, Status
@@ -36,12 +38,12 @@ class JobStore:
 
     def sharing(self, run_id: str) -> list[JobRecord]:
         """Return the open jobs that share a run of the backend."""
-        return [one for one in self.open_jobs() if one.run is not None and one.run.id == run_id]
+        return [job for job in self.open_jobs() if job.run is not None and job.run.id == run_id]
 
     async def add(self, record: JobRecord) -> None:
         """Add a new job."""
         async with self._changing:
-            await anyio.to_thread.run_sync(self._add, record)
+            await run_sync(self._add, record)
         self._wake()
 
     async def change(
@@ -50,6 +52,8 @@ class JobStore:
         change: Callable[[JobRecord], JobRecord],
         message: str | None = None,
         level: str = "info",
+        *,
+        even_ended: bool = False,
     ) -> JobRecord:
         """Replace a job by the result of a function, and note an event if it changed.
 
@@ -58,25 +62,29 @@ class JobStore:
             change: Takes the newest record. Returns the same object for no change.
             message: Text of the event.
             level: Level of the event.
+            even_ended: True to change a job that has ended, too.
+
+        Returns:
+            The newest record.
         """
         async with self._changing:
-            old = self.records.newest(job_id)
-            new = change(old)
+            old = self.records[job_id]
+            new = change(old) if old.status.is_open or even_ended else old
             if new is old:
                 return old
-            await anyio.to_thread.run_sync(self._replace, new, message, level)
+            await run_sync(self._replace, new, message, level)
         self._wake()
         return new
 
     async def fail(self, job_id: str, error: JobError) -> None:
-        """Mark an open job as failed."""
-
-        def failed(now: JobRecord) -> JobRecord:
-            if not now.status.is_open:
-                return now
-            return replace(now, status=Status.FAILED, error=error, finished_s=time.time())
-
+        """End an open job as failed."""
+        failed = partial(replace, status=Status.FAILED, error=error, finished_s=time.time())
         await self.change(job_id, failed, f"The job failed: {error.message}", "error")
+
+    async def cancel(self, job_id: str, message: str) -> JobRecord:
+        """End an open job as cancelled, and return its newest record."""
+        cancelled = partial(replace, status=Status.CANCELLED, finished_s=time.time())
+        return await self.change(job_id, cancelled, message)
 
     def _wake(self) -> None:
         self.changed.set()

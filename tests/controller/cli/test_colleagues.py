@@ -152,7 +152,9 @@ def test_two_runs_with_an_edit_between_them_never_fight(shell, edit: str):
         with background(shell, "apply", "-y") as second:
             until(lambda: jobs(shell) == 2)
             text, _ = first.communicate(timeout=20)
-            time.sleep(1.5)
+            calls = shell.packages.parent / "calls"
+            seen = calls.read_text().count("observe")
+            until(lambda: calls.read_text().count("observe") > seen + 2)
             assert states(shell) == ["cancelled", "running"]
             assert second.poll() is None
             assert first.returncode == 6

@@ -99,8 +99,8 @@ def test_a_word_that_is_both_shows_both(capsys):
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["gate"], "'gate' is not a topic or a command. Did you mean 'gates'?"),
-        (["aply"], "'aply' is not a topic or a command. Did you mean 'apply'?"),
+        (["gate"], "'gate' is not a topic or a command. Did you mean `gates`?"),
+        (["aply"], "'aply' is not a topic or a command. Did you mean `apply`?"),
         (["data", "stat"], "'data stat' is not a topic or a command."),
         (["plan", "now"], "'plan now' is not a topic or a command."),
         (["zzz"], "'zzz' is not a topic or a command. Type `ftctl help` for the list."),

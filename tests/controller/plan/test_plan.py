@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from backends.contract.jobs import Estimate, JobState, Progress
+from controller.errors import Problem
 from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import (
     Adopt,
@@ -26,7 +27,7 @@ from controller.plan.actions import (
 )
 from controller.plan.desired import DataChange
 from controller.plan.fingerprint import short_id
-from controller.plan.observed import Lost, NoAnswer, Observed
+from controller.plan.observed import Lost, Observed
 from controller.plan.plan import make_plan
 
 FAILED, SUCCEEDED, CANCELLED = JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED
@@ -647,7 +648,7 @@ def test_a_job_is_recorded_whatever_is_wrong_with_its_spec(make):
 
 def test_a_silent_backend_blocks_what_needs_its_answer_and_nothing_else(make):
     place = make.desired().spec.place
-    silence = {place: NoAnswer(message="503", remedy="try later")}
+    silence = {place: Problem(message="503", remedy="try later")}
     build = make.build(make.desired())
     assert step(make.desired(), make.entry(build, production=build), unreachable=silence) is None
     old = make.build(make.desired(seed=7))

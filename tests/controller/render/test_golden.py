@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 
 from backends.contract.jobs import Estimate, JobState, Progress
 from controller.errors import Problem
@@ -19,7 +20,6 @@ from controller.render.plan_json import plan_json
 from controller.render.status import build_text, status_json, status_text
 from controller.render.summary import no_changes
 from controller.render.text import (
-    display_width,
     duration,
     escape_control,
     number,
@@ -313,13 +313,13 @@ def test_control_characters_are_shown(text: str, expected: str):
     ("text", "expected"), [("ab", 2), ("카페", 4), ("é", 1), ("e\u0301", 1), ("한a", 3), ("", 0)]
 )
 def test_korean_letters_take_two_cells(text: str, expected: int):
-    assert display_width(text) == expected
-    assert display_width(pad(text, 8)) == 8
+    assert cell_len(text) == expected
+    assert cell_len(pad(text, 8)) == 8
 
 
 def test_columns_stand_under_each_other():
     lines = table([["NAME", "X"], ["카페-창업", "1"], ["a", "2"]]).splitlines()
-    assert {display_width(line[: line.rindex(line.split()[-1])]) for line in lines} == {11}
+    assert {cell_len(line[: line.rindex(line.split()[-1])]) for line in lines} == {11}
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_columns_stand_under_each_other():
 )
 def test_text_is_cut_by_cells(text: str, width: int, expected: str):
     assert one_line(text, width) == expected
-    assert display_width(expected) <= width
+    assert cell_len(expected) <= width
 
 
 def test_numbers_and_times():

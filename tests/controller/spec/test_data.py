@@ -16,8 +16,8 @@ from controller.spec.data import (
     Prepare,
     Sample,
     Source,
+    formats_with,
     joined_columns,
-    kinds_with,
 )
 
 PLACES = {
@@ -195,7 +195,7 @@ def test_a_key_that_a_format_has_no_use_for_is_misplaced(kind, keys):
     source = Source.model_validate({"path": "a", **written})
     assert set(source.misplaced(kind)) == keys
     assert Source(path="a").misplaced(kind) == []
-    assert all(kind not in kinds_with(key) for key in keys)
+    assert all(kind not in formats_with(key) for key in keys)
 
 
 def test_paragraphs_of_a_page_and_its_tables_exclude_each_other():

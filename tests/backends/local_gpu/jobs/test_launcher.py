@@ -194,7 +194,7 @@ def test_a_cancelled_worker_is_asked_first_and_killed_at_last(run, asked_s_ago, 
     assert not run.result.exists()
 
 
-@pytest.mark.parametrize("folder", ENDED)
+@pytest.mark.parametrize("folder", sorted(ENDED))
 def test_a_run_that_ended_is_neither_cancelled_nor_paused(run, folder):
     FOLDERS[folder](run)
     before = run.result.read_bytes()

@@ -46,7 +46,7 @@ def test_a_job_stops_when_its_hours_are_used_up(train_here, tmp_path):
         BackendError, match=r"stopped at step 1 of 9: budget\.max_gpu_hours"
     ) as told:
         train_here(max_gpu_hours=1e-9)
-    assert "raise it to about" in told.value.remedy
+    assert "Raise it to about" in told.value.remedy
     assert "ftctl retry" in told.value.remedy
     (run,) = (tmp_path / "state" / "runs").iterdir()
     assert not (run / "checkpoints").exists()
@@ -130,7 +130,7 @@ def test_a_model_that_could_not_be_written_is_refused_before_it_is_trained(train
     disk(1000)
     with pytest.raises(BackendError, match=r"the trained model needs .* has 0\.0 MB left") as told:
         train_here(num_train_epochs=1)
-    assert "make room" in told.value.remedy
+    assert "Make room" in told.value.remedy
 
 
 @pytest.mark.parametrize("finetuning_type", ["lora", "full"])

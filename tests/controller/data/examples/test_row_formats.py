@@ -151,4 +151,4 @@ def test_a_missing_column_names_the_nearest():
     with pytest.raises(DataError) as caught:
         row_converter(Columns(user="qestion", assistant="a"), None)({"question": "q", "a": "a"})
     assert caught.value.field == "columns.user"
-    assert caught.value.remedy == "Did you mean 'question'? The columns are: question, a"
+    assert caught.value.remedy == "Did you mean `question`? Use one of: question, a."

@@ -47,7 +47,7 @@ def test_a_key_that_no_row_has_is_refused_with_the_nearest(repository, name, con
     (problem,) = repository.problems({"path": name, "columns": COLUMNS, "where": [condition]})
     assert problem.field == "data.train[0].where"
     assert problem.message == f"finetunes/{name}: '{condition}': no row has 'stauts'"
-    assert problem.remedy == "Did you mean 'status'? There are: q, a, status"
+    assert problem.remedy == "Did you mean `status`? Use one of: q, a, status."
 
 
 def test_rows_without_a_key_that_others_have_are_counted(repository):

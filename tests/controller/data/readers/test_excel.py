@@ -76,7 +76,7 @@ def test_a_missing_sheet_names_those_that_are_there(tmp_path):
     assert (line, error.message, error.remedy, error.field) == (
         1,
         "there is no sheet 'answer'",
-        "Did you mean 'answers'? The sheets are: 질문, answers",
+        "Did you mean `answers`? Use one of: 질문, answers.",
         "sheet",
     )
 

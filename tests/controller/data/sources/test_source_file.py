@@ -139,9 +139,9 @@ def test_a_glob_that_fits_nothing_names_what_is_there(tree):
     tree.write("d/a.csv", "d/b.txt.gz", "d/c.doc")
     error = tree.refused("d/*.jsonl")
     assert error.message == "'d/*.jsonl' fits no file"
-    assert error.remedy == "There are: a.csv, b.txt.gz"
-    assert tree.refused("e/*.jsonl").remedy == "There is no folder 'e' either."
-    assert tree.refused("d/**/x*").remedy == "There are: a.csv, b.txt.gz"
+    assert error.remedy == "Use one of: a.csv, b.txt.gz."
+    assert tree.refused("e/*.jsonl").remedy == "Check the path: there is no folder 'e' either."
+    assert tree.refused("d/**/x*").remedy == "Use one of: a.csv, b.txt.gz."
 
 
 def test_a_glob_names_the_file_that_it_cannot_read(tree):
@@ -154,7 +154,7 @@ def test_a_missing_file_names_its_neighbours(tree):
     tree.write("few.csv", "many.jsonl.gz")
     error = tree.refused("fwe.csv")
     assert error.message == "there is no file 'finetunes/fwe.csv'"
-    assert error.remedy == "Did you mean 'few.csv'? There are: few.csv, many.jsonl.gz"
+    assert error.remedy == "Did you mean `few.csv`? Use one of: few.csv, many.jsonl.gz."
     assert tree.refused("few.csv/x.csv").message == "there is no file 'finetunes/few.csv/x.csv'"
 
 
