@@ -33,11 +33,6 @@ _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 def build(request: BuildRequest, files: Sequence[SourceFile], folder: Path) -> BuildResult | None:
     """Write a dataset's files into an empty folder.
 
-    Args:
-        request: The dataset to build.
-        files: Files of its sources, in the spec's order.
-        folder: Empty folder, used by this build alone.
-
     Returns:
         None if a file whose beginning is UTF-8 has a line that is not: its encoding must be
         detected again.

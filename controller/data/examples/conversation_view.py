@@ -1,4 +1,4 @@
-"""A canonical line, looked at again: what is asked in it, what is answered. Pure."""
+"""Question and answer of a canonical line. Pure."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +16,15 @@ class ExampleView(NamedTuple):
     """An example of any method, as one conversation or one text."""
 
     messages: list[Message]
-    """With the answer that is learnt, where there is one. Empty for a text."""
+    """Messages with the learned answer, if there is one. Empty for a text."""
     answered: bool
-    """Whether the last message is the answer."""
+    """True if the last message is the answer."""
     tools: list[Json]
     text: str | None
 
     @property
     def question(self) -> str | None:
-        """What is asked, spelt, without the system prompt; None for a text."""
+        """Question as canonical JSON, without the system prompt; None for a text."""
         if self.text is not None:
             return None
         asked = self.messages[:-1] if self.answered else self.messages
@@ -33,12 +33,12 @@ class ExampleView(NamedTuple):
 
     @property
     def answer(self) -> str | None:
-        """What is answered, as text; None where nothing is, or not in words."""
+        """Answer as text; None if there is none, or one without words."""
         return text_of(self.messages[-1]) or None if self.answered else None
 
 
 def view_example(line: bytes) -> ExampleView:
-    """Return what a canonical line says."""
+    """Return the view of a canonical line."""
     example = parse(line)
     return ExampleView(
         messages=example.messages,
@@ -49,7 +49,7 @@ def view_example(line: bytes) -> ExampleView:
 
 
 def text_of(message: Message) -> str:
-    """Return what stands in a message as text, images and tool calls left out."""
+    """Return the text of a message, without images and tool calls."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -59,7 +59,7 @@ def text_of(message: Message) -> str:
 
 
 def read_blocks(path: Path) -> Iterator[bytes]:
-    """Yield a file of lines in stretches of whole lines, each about a megabyte."""
+    """Yield a file of lines in blocks of whole lines, each about a megabyte."""
     rest: list[bytes] = []
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK):

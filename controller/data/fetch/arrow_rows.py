@@ -40,11 +40,7 @@ class TableWriter:
         return self._lines.count if self._lines is not None else 0
 
     def add(self, table: Table) -> None:
-        """Write a table's rows, a few at a time, so that a large batch is not in memory twice.
-
-        Raises:
-            DataError: A value has no form in JSON, or two columns have the same name.
-        """
+        """Write a table's rows, a few at a time, so that a large batch is not in memory twice."""
         if self._lines is None:
             self._lines = RowWriter(list(table.schema.names), self._snapshot, field=self._field)
         row_bytes = max(1, table.nbytes // max(table.num_rows, 1))
@@ -62,11 +58,7 @@ class TableWriter:
             self._lines.add([row.values() for row in rows])
 
     def finish(self, display_path: str) -> Path:
-        """Publish the snapshot.
-
-        Raises:
-            DataError: There are no rows.
-        """
+        """Publish the snapshot."""
         if not self.count:
             remedy = "Name another split or dataset."
             raise DataError(f"{display_path} has no rows", remedy, field=self._field)

@@ -118,13 +118,7 @@ def earlier_datasets(cache: Path) -> dict[tuple[str, str], DatasetSplits]:
 
 
 def count_differences(old: DatasetSplits, new: DatasetSplits, scratch: Path) -> Difference:
-    """Count the differences of two datasets.
-
-    Args:
-        old: The earlier dataset.
-        new: The present dataset.
-        scratch: Folder for temporary files; created when absent.
-    """
+    """Count the differences of two datasets."""
     return _Comparison(old, new).run(scratch)
 
 

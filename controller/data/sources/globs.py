@@ -28,9 +28,6 @@ def walk(base: Path, parts: tuple[str, ...], check: Callable[[Path], Path]) -> I
         base: The folder that the pattern starts in.
         parts: The pattern, one part for each folder and the last for the name.
         check: Is given every folder before it is looked into; raises where it may not be.
-
-    Raises:
-        DataError: By `check`.
     """
     # Several `**` in a row fit what one does; the last part of all fits names.
     wanted = [part for before, part in pairwise(("", *parts)) if (before, part) != ("**", "**")]

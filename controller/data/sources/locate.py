@@ -202,11 +202,7 @@ class _Place:
 
 
 def _as_on_disk(path: Path, place: _Place) -> Path:
-    """Return a path with each name as stored on disk: macOS decomposes letters.
-
-    Raises:
-        DataError: The path leads out of the repository.
-    """
+    """Return a path with each name as stored on disk: macOS decomposes letters."""
     if os.path.lexists(path) or str(path).isascii():
         return path
     base = place.root if path.is_relative_to(place.root) else place.unresolved

@@ -100,11 +100,6 @@ _WORD_ENDS = re.compile(r"[_-]+|(?<=[a-z])(?=[A-Z])")
 def find(text: str, regions: Sequence[str], recipe: int = NEWEST) -> list[Finding]:
     """Find personal data and secrets.
 
-    Args:
-        text: Any text.
-        regions: Countries whose national phone and identity numbers to find: `KR`.
-        recipe: Version of the rules.
-
     Returns:
         Findings in the order of the text, without overlaps.
     """

@@ -118,13 +118,7 @@ _MOST_GROUPS = 5
 
 
 def find_numbers(text: str, regions: Sequence[str], recipe: int = NEWEST) -> Iterator[Finding]:
-    """Yield the numbers of a text; some may overlap.
-
-    Args:
-        text: Any text.
-        regions: Countries whose national numbers to find: `KR`.
-        recipe: Version of the rules: the first knows only Korea's identity numbers.
-    """
+    """Yield the numbers of a text; some may overlap."""
     if recipe > FIRST and _DIGITS.search(text):
         yield from find_national(text, regions)
     if _MANY_DIGITS.search(text):
