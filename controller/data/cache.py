@@ -1,12 +1,12 @@
-"""Built datasets, kept by what they were made from.
+"""Built datasets, by the digest of their inputs.
 
 `CACHE/<key>/` holds a dataset's files and, written last, `dataset.json` with their sizes and
-digests. A folder is complete when its manifest fits its files; anything else is built again. A
-folder appears by one rename, so that two processes may build the same dataset at once.
+digests. A folder is complete if its manifest fits its files; otherwise it is built again. A folder
+appears by one rename, so that two processes may build the same dataset at once.
 
 After a crash of the machine, a file may have its size and not its bytes. Large files are therefore
-forced to the disk, and believed while their times say that nobody touched them. Small ones are not:
-they are compared with their digests each time.
+forced to the disk, and trusted while their times show no change. Small files are not forced: they
+are compared with their digests each time.
 """
 
 import errno
@@ -22,22 +22,26 @@ from typing import Any
 from backends.atomic_files import sync_folder, write_atomic
 from backends.contract.inspector import Json
 from controller.data.cache_gc import touch
-from controller.data.sources.source_file import CHUNK
 from controller.data.storage.hashing_writer import SMALL
 
 MANIFEST = "dataset.json"
 
 Manifest = dict[str, Json]
-"""`files`: name → size and sha256; the rest is the builder's."""
+"""`files`: name → size and sha256; the other keys are the builder's."""
 
 
-def get_or_build(cache: Path, key: str, build: Callable[[Path], Manifest]) -> tuple[Path, Manifest]:
-    """Return the folder and manifest of a dataset, built when it is not there whole.
+def get_or_build(
+    cache: Path, key: str, build: Callable[[Path], Manifest | None]
+) -> tuple[Path, Manifest] | None:
+    """Return the folder and manifest of a dataset, built unless it is complete in the cache.
 
     Args:
         cache: Folder of all datasets; created when absent.
-        key: Digest of everything the dataset is made from.
-        build: Writes the files into an empty folder and returns the manifest.
+        key: Digest of all inputs.
+        build: Writes the files into an empty folder and returns the manifest; None to give up.
+
+    Returns:
+        None if `build` gave up.
     """
     folder = cache / key
     manifest = valid_manifest(folder)
@@ -49,8 +53,10 @@ def get_or_build(cache: Path, key: str, build: Callable[[Path], Manifest]) -> tu
     is_published = False
     try:
         manifest = build(new)
+        if manifest is None:
+            return None
         text = json.dumps(manifest, ensure_ascii=False).encode()
-        # What took long to build is forced to the disk.
+        # Force to the disk what took long to build.
         is_large = _has_large(manifest)
         if is_large:
             write_atomic(new / MANIFEST, text)
@@ -66,13 +72,8 @@ def get_or_build(cache: Path, key: str, build: Callable[[Path], Manifest]) -> tu
     return folder, manifest
 
 
-def _has_large(manifest: Manifest) -> bool:
-    files: Any = manifest["files"]
-    return any(file["size"] > SMALL for file in files.values())
-
-
 def valid_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest of a dataset if every file is what it says."""
+    """Return the manifest of a dataset if all files fit it."""
     manifest = folder / MANIFEST
     try:
         text = manifest.read_bytes()
@@ -82,9 +83,9 @@ def valid_manifest(folder: Path) -> Manifest | None:
             path, size = f"{folder}/{name}", file["size"]
             if size > SMALL:
                 large.append((path, size, file["sha256"]))
-            elif not _is_small(path, size, file["sha256"]):
+            elif not _fits_small(path, size, file["sha256"]):
                 return None
-        if large and not _are_large(large, manifest, text):
+        if large and not _fit_large(large, manifest, text):
             return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -92,7 +93,12 @@ def valid_manifest(folder: Path) -> Manifest | None:
     return known
 
 
-def _is_small(path: str, size: int, sha256: str) -> bool:
+def _has_large(manifest: Manifest) -> bool:
+    files: Any = manifest["files"]
+    return any(file["size"] > SMALL for file in files.values())
+
+
+def _fits_small(path: str, size: int, sha256: str) -> bool:
     handle = os.open(path, os.O_RDONLY)
     try:
         data = os.read(handle, size + 1)
@@ -101,8 +107,8 @@ def _is_small(path: str, size: int, sha256: str) -> bool:
     return len(data) == size and hashlib.sha256(data).hexdigest() == sha256
 
 
-def _are_large(files: list[tuple[str, int, str]], manifest: Path, text: bytes) -> bool:
-    """Return whether files are what the manifest says; those are read that may have changed."""
+def _fit_large(files: list[tuple[str, int, str]], manifest: Path, text: bytes) -> bool:
+    """Return whether files fit the manifest; read the files that may have changed."""
     written_ns = manifest.stat().st_mtime_ns
     was_read = False
     for path, size, sha256 in files:
@@ -115,23 +121,21 @@ def _are_large(files: list[tuple[str, int, str]], manifest: Path, text: bytes) -
                 return False
             was_read = True
     if was_read:
-        # Read once, believed from now on.
+        # A younger manifest spares the next reading.
         write_atomic(manifest, text)
     return True
 
 
 def _digest_on_disk(path: Path) -> str:
-    """Return the digest of a file's bytes after forcing them to the disk: a copy may not be yet."""
-    digest = hashlib.sha256()
+    """Return the digest of a file after forcing it to the disk, where a copy may not be yet."""
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
-    return digest.hexdigest()
+    return digest
 
 
 def _publish(new: Path, folder: Path) -> bool:
-    """Give a dataset its name; return whether it has it, and not one that was built meanwhile."""
+    """Rename a dataset to its folder; return False if another process published it first."""
     while True:
         try:
             new.rename(folder)
@@ -143,10 +147,10 @@ def _publish(new: Path, folder: Path) -> bool:
         if valid_manifest(folder) is not None:
             # Another process was faster, with the same bytes.
             return False
-        _put_away(folder)
+        _remove_damaged(folder)
 
 
-def _put_away(folder: Path) -> None:
+def _remove_damaged(folder: Path) -> None:
     away = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".broken-"))
     try:
         os.replace(folder, away)  # noqa: PTH105 - onto an empty folder, which Path.replace hides

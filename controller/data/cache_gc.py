@@ -1,7 +1,7 @@
-"""Remove what nobody has used for a month: built datasets, snapshots, memos, lengths.
+"""Remove cache entries that were unused for a month: datasets, snapshots, memos, token counts.
 
-What killed builds left goes after a day. Everything here can be made again from the sources, so that age alone decides. A dataset counts as
-used whenever it is found instead of built, a snapshot whenever its source still leads to it.
+Leftovers of killed builds are removed after a day. Everything can be made again from the sources,
+so only age decides. A dataset is used when it is found, a snapshot when its source leads to it.
 """
 
 import os
@@ -12,28 +12,26 @@ from contextlib import suppress
 from pathlib import Path
 
 UNUSED_S = 30 * 24 * 3600
-"""A month: longer than most pull requests live, shorter than a disk takes to fill."""
+"""A month: longer than most pull requests are open."""
 
-_EVERY_S = 24 * 3600
-_ABANDONED_S = 24 * 3600
-"""No build takes a day: what is older was killed."""
+_DAY_S = 24 * 3600
 _COLLECTED = "collected"
 _USED = "used"
-"""Beside snapshots: a folder of empty files that say by their times when each was used."""
+"""Folder beside snapshots: its empty files have the times when the snapshots were used."""
 
 
-def touch(kept: Path | str) -> None:
-    """Remember that a dataset or a memo was used, on the day at least."""
+def touch(entry: Path | str) -> None:
+    """Record that a dataset or a memo was used, to the day."""
     with suppress(OSError):
-        # Asking takes a tenth of the time of writing.
-        if not 0 <= time.time() - os.lstat(kept).st_mtime < _EVERY_S:
-            os.utime(kept)
+        # Reading the time takes a tenth of the time of writing it.
+        if not 0 <= time.time() - os.lstat(entry).st_mtime < _DAY_S:
+            os.utime(entry)
 
 
 def touch_snapshot(snapshot: Path) -> None:
-    """Remember that a snapshot was used.
+    """Record that a snapshot was used.
 
-    It is not touched itself: with other times it would be read again.
+    Its own times stay: with other times it would be read again.
     """
     used = snapshot.parent / _USED / snapshot.name
     with suppress(OSError):
@@ -42,14 +40,14 @@ def touch_snapshot(snapshot: Path) -> None:
 
 
 def collect_garbage_daily(cache: Path) -> None:
-    """Remove what was not used for a month, unless that was done within the last day.
+    """Remove entries that were unused for a month, at most once a day.
 
     Args:
-        cache: Folder of all that `controller.data` keeps; nothing happens when it is absent.
+        cache: Folder of all entries; nothing happens if it is absent.
     """
     stamp = cache / _COLLECTED
     with suppress(OSError):
-        if 0 <= time.time() - stamp.stat().st_mtime < _EVERY_S:
+        if 0 <= time.time() - stamp.stat().st_mtime < _DAY_S:
             return
     if cache.is_dir():
         with suppress(OSError):
@@ -58,20 +56,17 @@ def collect_garbage_daily(cache: Path) -> None:
 
 
 def collect_garbage(cache: Path, unused_s: float = UNUSED_S) -> int:
-    """Remove what was not used for so long.
-
-    Args:
-        cache: Folder of all that `controller.data` keeps.
-        unused_s: Seconds.
+    """Remove entries that were unused for `unused_s` seconds.
 
     Returns:
-        How many datasets and files were removed.
+        Number of removed datasets and files.
     """
     removed = 0
-    for path in _kept(cache):
-        is_left = path.name.startswith(".")
+    for path in _entries(cache):
+        # No build takes a day: older leftovers are of killed builds.
+        limit_s = min(unused_s, _DAY_S) if path.name.startswith(".") else unused_s
         with suppress(OSError):
-            if time.time() - _used_s(path) > (min(unused_s, _ABANDONED_S) if is_left else unused_s):
+            if time.time() - _used_s(path) > limit_s:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed += 1
     return removed
@@ -84,9 +79,7 @@ def _used_s(path: Path) -> float:
     return used_s
 
 
-def _kept(cache: Path) -> Iterator[Path]:
-    yield from cache.glob("datasets/*")
-    yield from cache.glob("lengths/*")
-    yield from cache.glob("statistics/*")
-    yield from cache.glob("looks/*")
+def _entries(cache: Path) -> Iterator[Path]:
+    for kind in ("datasets", "lengths", "statistics", "looks"):
+        yield from cache.glob(f"{kind}/*")
     yield from (path for path in cache.glob("snapshots/**/*") if not path.is_dir())

@@ -1,9 +1,10 @@
-"""From the `data` section of a spec to a dataset on the disk, built once for the same inputs.
+"""From the `data` section of a spec to a dataset on the disk, built once for equal inputs.
 
-The only door of this package. In: the section, and where things are. Out: a `Dataset` whose files
-are canonical JSONL, or `InvalidInput` with every problem. Nothing outside the cache is written.
+The only door of this package. In: the section and paths. Out: a `Dataset` whose files are canonical
+JSONL, or `InvalidInput` with every problem. Nothing outside the cache is written.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -18,46 +19,39 @@ from controller.data.cache import Manifest, get_or_build
 from controller.data.cache_gc import collect_garbage_daily
 from controller.data.pipeline.build_request import REASONS, BuildRequest, BuildResult
 from controller.data.recipes import NEWEST
-from controller.data.report import Report, SourceReport, SplitName, StepReport
-from controller.data.resolve_sources import (
-    DataPaths,
-    ResolvedFile,
-    find_sources,
-    redetect_encodings,
-)
-from controller.data.storage.hashing_writer import WrittenFile
+from controller.data.report import Report, SourceReport, StepReport
+from controller.data.resolve_sources import DataPaths, find_sources, redetect_encodings
+from controller.data.sources.source_file import SourceFile
 from controller.data.transforms.normalise import VERSION
-from controller.data.verified_datasets import sources_of
-from controller.errors import InvalidInput
-from controller.spec.data import Data, Fraction, Source
+from controller.spec.data import Data, Source, SplitName
 
-_DECIDE_NOTHING = {"path", "url", "hub", "connection", "license", "sensitivity"}
-"""Keys of a source that do not decide what its rows become; `sql` goes by its snapshot."""
+_WITHOUT_EFFECT = {"path", "url", "hub", "connection", "license", "sensitivity"}
+"""Keys of a source that do not decide what its rows become; `sql` is decided by its snapshot."""
 
-_PERSONAL = ("detect-secrets", "phonenumbers", "python-stdnum")
-_NEAR = ("rensa",)
-_MARKUP = ("selectolax",)
-_PAGES = ("jusText", "lxml", "trafilatura")
+_PII_PACKAGES = ("detect-secrets", "phonenumbers", "python-stdnum")
+_NEAR_PACKAGES = ("rensa",)
+_HTML_PACKAGES = ("selectolax",)
+_PAGE_PACKAGES = ("jusText", "lxml", "trafilatura")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """The train or the held-out half."""
+    """The train or the held-out split."""
 
     path: Path
-    """Canonical JSONL, one example a line: `{"messages":[…],"tools":[…]}`."""
+    """Canonical JSONL, one example per line: `{"messages":[…],"tools":[…]}`."""
     origins: Path
     """One `file:line` for each example, the file relative to the repository."""
     digest: str
     """`sha256:…` of the canonical bytes."""
     examples: int
     tokens: int | None
-    """Of all examples; None when nothing counted them."""
+    """Tokens of all examples; None if they were not counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Built train and held-out sets."""
+    """Both splits of a built dataset, and the report of the build."""
 
     train: Split
     held_out: Split
@@ -65,13 +59,18 @@ class Dataset:
     recipe_matters: bool = False
     """True if an older recipe would have made other examples of the same rows."""
 
+    @property
+    def splits(self) -> dict[SplitName, Split]:
+        """Both splits by name."""
+        return {"train": self.train, "held_out": self.held_out}
+
 
 def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     data: Data,
     *,
     file: str,
     folder: Path,
-    places: DataPaths,
+    paths: DataPaths,
     inspector: ExampleInspector | None = None,
     method: str = SUPERVISED.name,
     recipe: int = NEWEST,
@@ -82,89 +81,84 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
         data: The section.
         file: The spec, as shown in errors.
         folder: The spec's folder, which paths start from.
-        places: Paths of the repository and its caches.
+        paths: Paths of the repository and its caches.
         inspector: Checks what the trainer accepts, and counts tokens for `max_tokens`.
-        method: The spec's method; it decides what an example is.
-        recipe: Version of what a row becomes; see `recipes`.
+        method: The spec's method, which decides the form of an example.
+        recipe: Version of the conversion from row to example; see `recipes`.
 
     Raises:
         InvalidInput: With every problem of the sources, or too few examples.
         DataNotRead: A source cannot be read on this machine, and there is no other problem.
     """
     # Before the sources are found: what was found must stay until it is read.
-    collect_garbage_daily(places.cache)
+    collect_garbage_daily(paths.cache)
     request = BuildRequest(data=data, file=file, method=method, inspector=inspector, recipe=recipe)
-    question, known = None, None
-    if places.unchanged is not None:
-        question = places.unchanged.question(data, folder, _decisive(request))
-        known = places.unchanged.find(question) if question is not None else None
+    query, known = None, None
+    if paths.verified is not None:
+        query = paths.verified.query(data, folder, _decisive(request))
+        known = paths.verified.find(query) if query is not None else None
     if known is not None:
-        sources = sources_of(data)
-        where, manifest = known
+        sources = data.sources
+        built, manifest = known
     else:
-        given, where, manifest = _look_for(request, folder, places)
-        sources = [one.source for one in given]
-        if places.unchanged is not None and question is not None:
-            stamps = [one.file.info.stamp for one in given]
-            places.unchanged.remember(question, stamps, where, manifest)
-    # Licences decide nothing that is built; what was built before may have had others.
-    return _dataset(where, manifest, [source.license or data.license for source in sources])
+        files, built, manifest = _find_or_build(request, folder, paths)
+        sources = [file.source for file in files]
+        if paths.verified is not None and query is not None:
+            stamps = [file.info.stamp for file in files]
+            paths.verified.remember(query, stamps, built, manifest)
+    # Licences are not part of the cache key, so take them from the spec.
+    return _dataset(built, manifest, [source.license or data.license for source in sources])
 
 
-def _look_for(
-    request: BuildRequest, folder: Path, places: DataPaths
-) -> tuple[list[ResolvedFile], Path, Manifest]:
+def _find_or_build(
+    request: BuildRequest, folder: Path, paths: DataPaths
+) -> tuple[list[SourceFile], Path, Manifest]:
     """Return the sources' files, and the folder and manifest of the dataset made from them."""
-    given = find_sources(request.data, file=request.file, folder=folder, places=places)
-    try:
-        where, manifest = _get_or_build(request, given, places)
-    except InvalidInput:
-        if all(one.file.info.decoded for one in given):
-            raise
-        # It may be that lines cannot be read because they are in another encoding.
-        again = redetect_encodings(given, places)
-        if [one.file.info.encoding for one in again] == [one.file.info.encoding for one in given]:
-            raise
-        given = again
-        where, manifest = _get_or_build(request, given, places)
-    return given, where, manifest
+    files = find_sources(request.data, file=request.file, folder=folder, paths=paths)
+    built = _get_or_build(request, files, paths)
+    while built is None:
+        # Only the beginning of a file was decoded, and a later line is not UTF-8.
+        files = redetect_encodings(files, paths)
+        built = _get_or_build(request, files, paths)
+    return files, *built
 
 
 def _get_or_build(
-    request: BuildRequest, given: list[ResolvedFile], places: DataPaths
-) -> tuple[Path, Manifest]:
-    def build_into(empty: Path) -> Manifest:
-        # Most datasets are found built; what builds them takes a tenth of a plan to import.
-        return _manifest(import_module("controller.data.build").build(request, given, empty))
+    request: BuildRequest, files: Sequence[SourceFile], paths: DataPaths
+) -> tuple[Path, Manifest] | None:
+    def build_into(empty: Path) -> Manifest | None:
+        # Most datasets are in the cache; importing the builder takes a tenth of a plan.
+        result = import_module("controller.data.build").build(request, files, empty)
+        return None if result is None else _manifest(result)
 
-    return get_or_build(places.cache / "datasets", _key(request, given), build_into)
+    return get_or_build(paths.cache / "datasets", _key(request, files), build_into)
 
 
-def _key(request: BuildRequest, given: list[ResolvedFile]) -> str:
+def _key(request: BuildRequest, files: Sequence[SourceFile]) -> str:
     """Return the digest of everything that the dataset's files are made from."""
     sources: list[Json] = [
         {
-            "part": one.part,
+            "part": file.split,
             # Files of one source share its limit and its sample.
-            "field": one.field,
-            # Not what the examples are, but what their origins say.
-            "shown": one.file.display_path,
-            "kind": one.file.format,
-            "sha256": one.file.info.sha256,
-            "encoding": one.file.info.encoding,
-            "source": one.source.model_dump(exclude=_DECIDE_NOTHING),
+            "field": file.field,
+            # Part of the origins, not of the examples.
+            "shown": file.display_path,
+            "kind": file.format,
+            "sha256": file.info.sha256,
+            "encoding": file.info.encoding,
+            "source": file.source.model_dump(exclude=_WITHOUT_EFFECT),
         }
-        for one in given
+        for file in files
     ]
     data = request.data
     return digest(
         {
             "version": VERSION,
             "sources": sources,
-            "held_out": data.held_out.model_dump() if isinstance(data.held_out, Fraction) else None,
+            "held_out": None if data.fraction is None else data.fraction.model_dump(),
             "system": data.system,
             "prepare": data.prepare.model_dump(),
-            "packages": _versions(data, pages=any(one.file.format == "html" for one in given)),
+            "packages": _versions(data, pages=any(one.format == "html" for one in files)),
             "encoder": None if request.inspector is None else request.inspector.identity,
             "method": request.method,
             "recipe": request.recipe,
@@ -174,10 +168,11 @@ def _key(request: BuildRequest, given: list[ResolvedFile]) -> str:
 
 def _decisive(request: BuildRequest) -> list[Json]:
     """Return what decides a dataset besides the `data` section and the bytes of its sources."""
-    # Of no source is known here which format it has: one more version does no harm.
+    # The formats of the sources are not known here; one more version does no harm.
+    pages = any(map(_may_be_page, request.data.sources))
     return [
         VERSION,
-        _versions(request.data, pages=any(_may_be_page(one) for one in sources_of(request.data))),
+        _versions(request.data, pages=pages),
         None if request.inspector is None else request.inspector.identity,
         request.method,
         request.recipe,
@@ -189,16 +184,16 @@ def _may_be_page(source: Source) -> bool:
 
 
 def _versions(data: Data, *, pages: bool) -> dict[str, Json]:
-    """Return the versions of what a dataset's texts go through besides our own code.
+    """Return the versions of all packages that texts pass through.
 
-    Another release of such a package may find other phone numbers, or another main text of a page:
-    what was built with one must not be taken for what the other builds.
+    Another release may find other phone numbers, or another main text of a page: a dataset built
+    with one must not be used for the other.
     """
     used = {
-        *(_PERSONAL if data.prepare.pii != "off" else ()),
-        *(_NEAR if data.prepare.deduplicate == "near" else ()),
-        *(_MARKUP if data.prepare.strip_html else ()),
-        *(_PAGES if pages else ()),
+        *(_PII_PACKAGES if data.prepare.pii != "off" else ()),
+        *(_NEAR_PACKAGES if data.prepare.deduplicate == "near" else ()),
+        *(_HTML_PACKAGES if data.prepare.strip_html else ()),
+        *(_PAGE_PACKAGES if pages else ()),
     }
     return {"unicode": unidata_version, **{package: _version(package) for package in sorted(used)}}
 
@@ -207,50 +202,54 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        # Whatever needs it says so.
+        # The module that needs it reports that.
         return ""
 
 
-def _manifest(built: BuildResult) -> Manifest:
+def _manifest(result: BuildResult) -> Manifest:
     return {
-        "files": {name: _as_json(written) for name, written in built.files.items()},
-        "tokens": None if built.tokens is None else dict[str, Json](built.tokens.items()),
-        "sources": [_as_json(source) for source in built.sources],
-        "features": list(built.features),
-        "steps": [_as_json(step) for step in built.steps],
-        "recipe_matters": built.recipe_matters,
+        "files": {
+            name: {field.name: getattr(file, field.name) for field in fields(file)}
+            for name, file in result.files.items()
+        },
+        "tokens": None if result.tokens is None else dict[str, Json](result.tokens.items()),
+        "sources": [source.as_json() for source in result.sources],
+        "features": list(result.features),
+        "steps": [step.as_json() for step in result.steps],
+        "recipe_matters": result.recipe_matters,
     }
 
 
-def _as_json(record: WrittenFile | SourceReport | StepReport) -> dict[str, Json]:
-    """Return a record of plain values as a mapping; `asdict` takes ten times as long to copy it."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+def split_of(folder: Path, manifest: Manifest, name: SplitName) -> Split:
+    """Return a split of the dataset in a folder.
+
+    Raises:
+        KeyError: The manifest is of another release.
+        TypeError: The manifest is of another release.
+    """
+    files: Any = manifest["files"]
+    tokens: Any = manifest["tokens"]
+    return Split(
+        path=folder / f"{name}.jsonl",
+        origins=folder / f"{name}.origins",
+        digest=f"sha256:{files[f'{name}.jsonl']['sha256']}",
+        examples=files[f"{name}.jsonl"]["lines"],
+        tokens=None if tokens is None else tokens[name],
+    )
 
 
 def _dataset(folder: Path, manifest: Manifest, licenses: list[str | None]) -> Dataset:
-    # Our own file, whose digests were just found to fit: no need to doubt its types.
-    files: Any = manifest["files"]
-    tokens: Any = manifest["tokens"]
+    # Our own file, whose digests fit: its types need no check.
     sources: Any = manifest["sources"]
     features: Any = manifest["features"]
     steps: Any = manifest["steps"]
-
-    def part(name: SplitName) -> Split:
-        return Split(
-            path=folder / f"{name}.jsonl",
-            origins=folder / f"{name}.origins",
-            digest=f"sha256:{files[f'{name}.jsonl']['sha256']}",
-            examples=files[f"{name}.jsonl"]["lines"],
-            tokens=None if tokens is None else tokens[name],
-        )
-
     return Dataset(
         recipe_matters=bool(manifest["recipe_matters"]),
-        train=part("train"),
-        held_out=part("held_out"),
+        train=split_of(folder, manifest, "train"),
+        held_out=split_of(folder, manifest, "held_out"),
         report=Report(
             sources=tuple(
-                SourceReport(**{**source, "license": license_})
+                SourceReport.from_json(source, license_)
                 for source, license_ in zip(sources, licenses, strict=True)
             ),
             features=tuple(features),

@@ -1,17 +1,17 @@
-"""Why one row, or one file, cannot be used. Raised and handed on; becomes a `Problem` in `build`."""
+"""Why a row, a file or a source cannot be used. Raised in this package; becomes a `Problem`."""
 
 from controller.errors import FtctlError
 
 
 class DataError(FtctlError):
-    """A row that cannot become an example.
+    """A row, a file or a source that cannot be used as the spec says.
 
     Attributes:
         message: What is wrong.
         remedy: What to type or do next.
-        field: For tables, the key of the source in the spec that is to blame: `columns.user`.
-        line: Where it is, when the file as a whole was looked at.
-        whole: Whether the file as a whole is to blame, and no line of it.
+        field: For tables, the key of the source in the spec that is wrong: `columns.user`.
+        line: Line of the problem, if the whole file was inspected.
+        whole: True if the problem concerns the whole file and none of its lines.
     """
 
     def __init__(
@@ -35,10 +35,13 @@ class PersonalDataFound(DataError):
     """A row with personal data that the spec refuses; no setting sets it aside."""
 
 
+class NotUtf8(DataError):
+    """A line that is not UTF-8 text: if only the file's beginning was decoded, decode all of it."""
+
+
 class SourceUnavailable(FtctlError):
-    """A source that cannot be read here, though nothing in the spec is wrong.
+    """A source that cannot be read on this machine, though the spec is right.
 
     No credentials, no network, no package of an extra: a stranger's pull request, a laptop on a
-    train. A plan says then that the data is known at apply, and never guesses. The message holds no
-    secret.
+    train. The plan then leaves the data to `apply`, and never guesses. Its message has no secret.
     """

@@ -6,6 +6,7 @@ does not grow with the file.
 """
 
 from array import array
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +14,17 @@ from pathlib import Path
 from backends.contract.inspector import ExampleInspector
 from backends.contract.methods import METHODS, SUPERVISED
 from controller.data.errors import DataError
+from controller.data.pipeline.batch_result import BatchResult
 from controller.data.pipeline.batches import read_batches
+from controller.data.pipeline.build_request import BuildRequest
 from controller.data.pipeline.prepare_rows import RowPreparation
 from controller.data.pipeline.problems import Problems
 from controller.data.pipeline.process_pool import process_pool
-from controller.data.pipeline.row_conditions import Conditions
 from controller.data.sources.inspect_file import inspect_file
 from controller.data.sources.source_file import SourceFile, SourceLabel
-from controller.data.storage.columns import TRAIN
 from controller.data.storage.hashing_writer import HashingWriter
 from controller.errors import Problem
-from controller.spec.data import Prepare, Source
-
-_AS_WRITTEN = Prepare(deduplicate="off")
+from controller.spec.data import Data, Prepare, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +63,14 @@ def check_training_file(
         lines = stack.enter_context(closing(HashingWriter(target)))
         origins = stack.enter_context(closing(HashingWriter(target.with_suffix(".origins"))))
         try:
-            _write(
-                _opened(source, target, name, method), method, inspector, lines, origins, problems
-            )
+            preparation = _preparation(source, name, method, inspector)
+            for result in _results(preparation):
+                for block in result.blocks:
+                    if isinstance(block.json_lines, bytes):
+                        lines.add(block.json_lines, block.examples)
+                    numbers = array("I", block.columns["line"])
+                    origins.add(preparation.file.label.of_rows(numbers).encode(), block.examples)
+                problems.add_batch(result)
         except DataError as error:
             problems.add(None, error)
         written = lines.finish()
@@ -76,46 +80,21 @@ def check_training_file(
     )
 
 
-def _opened(source: Path, target: Path, name: str, method: str) -> SourceFile:
-    return SourceFile(
-        path=source,
-        display_path=name,
-        format="jsonl",
-        info=inspect_file(source, target.parent / "looks", file_format="jsonl"),
-        source=Source(path=name, shape="chat" if METHODS[method].recognises_rows else None),
+def _preparation(
+    path: Path, name: str, method: str, inspector: ExampleInspector | None
+) -> RowPreparation:
+    source = Source(path=name, shape="chat" if METHODS[method].recognises_rows else None)
+    info = inspect_file(path, file_format="jsonl")
+    unchanged = Prepare(deduplicate="off")
+    # Every example is written as one of the train split, which a file of its own accompanies.
+    data = Data(train=[source], held_out=[source], prepare=unchanged)
+    return RowPreparation(
+        request=BuildRequest(data=data, file=name, method=method, inspector=inspector),
+        file=SourceFile(path=path, display_path=name, format="jsonl", info=info, source=source),
     )
 
 
-def _write(
-    file: SourceFile,
-    method: str,
-    inspector: ExampleInspector | None,
-    lines: HashingWriter,
-    origins: HashingWriter,
-    problems: Problems,
-) -> None:
-    preparation = RowPreparation(
-        source=file.source,
-        format=file.format,
-        is_table=False,
-        from_arrow=False,
-        method=method,
-        system=None,
-        prepare=_AS_WRITTEN,
-        split=TRAIN,
-        fraction=None,
-        columns=frozenset(),
-        lines_folder=None,
-        inspector=inspector,
-    )
-    none = Conditions((), file_format=file.format, is_table=False)
-    with process_pool(file.path.stat().st_size) as run:
-        for prepared in run(preparation, read_batches(file, None, none)):
-            for block in prepared.blocks:
-                if isinstance(block.lines, bytes):
-                    lines.add(block.lines, block.examples)
-                numbers = array("I", block.columns["line"])
-                origins.add(file.label.of_rows(numbers).encode(), block.examples)
-            for line, error in prepared.problems:
-                problems.add(line, error)
-            problems.add_alike(prepared.unlisted)
+def _results(preparation: RowPreparation) -> Iterator[BatchResult]:
+    file = preparation.file
+    with process_pool(file.path.stat().st_size) as map_ordered:
+        yield from map_ordered(preparation, read_batches(file, None, preparation.conditions))

@@ -1,6 +1,6 @@
-"""What became of a team's rows: a build, a row's fate, and a difference, as text and as JSON.
+"""A build, the outcome of a row, and a difference of datasets, as text and as JSON.
 
-Everything that came from data is made safe for a terminal, and cut where it is long.
+Everything that came from data is made safe for a terminal, and cut if it is long.
 """
 
 import json
@@ -13,66 +13,70 @@ from rich.cells import cell_len
 from backends.contract.inspector import Json
 from controller.data.dataset import Dataset
 from controller.data.examples.conversation_view import text_of, view_example
-from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import REASONS_KEPT, SourceReport, SplitName, StepReport
+from controller.data.report import REASONS_KEPT, SourceReport, StepReport
 from controller.data.reports.diff import ChangedExample, Counts, Difference, DiffSamples
 from controller.data.reports.provenance import RowOutcome
 from controller.render.text import escape_control, one_line, pad, table
+from controller.spec.data import SplitName
 
-PART_WORDS: Mapping[SplitName, str] = {"train": "train", "held_out": "held out"}
+SPLIT_WORDS: Mapping[SplitName, str] = {"train": "train", "held_out": "held out"}
+_KEY_CELLS = 30
 _VALUE_CELLS = 100
 _REASON_CELLS = 160
 _FEWEST_SHOWN = 3
-"""Reasons of each step that are shown, however many steps have some."""
+"""Minimum number of shown reasons of each step, however many steps have some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSummary:
-    """A built dataset, and what is said of it."""
+    """A built dataset, with its tokens and warnings."""
 
     name: str
     dataset: Dataset
     tokens: Mapping[SplitName, int] | None
-    """None where nothing can count them."""
+    """None if nothing can count them."""
     note: str = ""
-    """Why not, and what to type."""
+    """Why there are no tokens, and what to type."""
     epochs: int | str | None = None
-    """How often the training examples are gone through; a word where the service decides."""
+    """Number of passes over the training examples; a word if the service decides."""
     warnings: Sequence[str] = ()
 
 
 def build_text(summary: BuildSummary) -> str:
-    """Return what became of every row, for a terminal."""
+    """Return the report of a build, for a terminal."""
     report = summary.dataset.report
     parts = [_sources(summary), unread_text(report.sources), _steps(report.steps)]
     parts += _reasons(summary)
-    parts.append(_halves(summary))
+    parts.append(_splits(summary))
     parts.append(
-        "\n".join([_trained(summary), *(f"! {escape_control(one)}" for one in summary.warnings)])
+        "\n".join([_trained(summary), *(f"! {escape_control(text)}" for text in summary.warnings)])
     )
     return "\n\n".join(part for part in parts if part)
 
 
 def build_json(summary: BuildSummary) -> Json:
-    """Return what became of every row, for programs."""
+    """Return the report of a build, for programs."""
     dataset, billable = summary.dataset, None
     if summary.tokens is not None and isinstance(summary.epochs, int):
         billable = summary.tokens["train"] * summary.epochs
 
-    def part(name: SplitName) -> Json:
-        half = getattr(dataset, name)
-        tokens = None if summary.tokens is None else summary.tokens[name]
-        return {"digest": half.digest, "examples": half.examples, "tokens": tokens}
+    def split(name: SplitName) -> Json:
+        counts, tokens = dataset.splits[name], summary.tokens
+        return {
+            "digest": counts.digest,
+            "examples": counts.examples,
+            "tokens": None if tokens is None else tokens[name],
+        }
 
     return {
         "name": summary.name,
-        "train": part("train"),
-        "held_out": part("held_out"),
+        "train": split("train"),
+        "held_out": split("held_out"),
         "epochs": summary.epochs,
         "billable_tokens": billable,
         "tokens_note": summary.note or None,
-        "sources": [asdict(source) for source in dataset.report.sources],
-        "steps": [asdict(step) for step in dataset.report.steps],
+        "sources": [source.as_json() for source in dataset.report.sources],
+        "steps": [step.as_json() for step in dataset.report.steps],
         "warnings": list(summary.warnings),
         "reasons": str(dataset.report.reasons),
     }
@@ -83,7 +87,7 @@ def _sources(summary: BuildSummary) -> str:
     rows += [
         [
             one_line(source.path, _VALUE_CELLS),
-            PART_WORDS[source.part],
+            SPLIT_WORDS[source.split],
             f"{source.rows:,}",
             f"{source.dropped:,}",
             f"{source.examples:,}",
@@ -118,15 +122,15 @@ def _steps(steps: Sequence[StepReport]) -> str:
 
 def _reasons(summary: BuildSummary) -> Iterator[str]:
     report = summary.dataset.report
-    telling = [step for step in report.steps if step.reasons]
-    if not telling:
+    steps = [step for step in report.steps if step.reasons]
+    if not steps:
         return
-    each = max(_FEWEST_SHOWN, REASONS_KEPT // len(telling))
-    for step in telling:
+    each = max(_FEWEST_SHOWN, REASONS_KEPT // len(steps))
+    for step in steps:
         shown = [one_line(reason, _REASON_CELLS) for reason in step.reasons[:each]]
         more = step.dropped + step.changed + step.noted - len(shown)
         rest = [f"and {more:,} more"] if more > 0 else []
-        yield "\n".join([f"{step.name}: {_effects(step)}", *(f"  {one}" for one in shown + rest)])
+        yield "\n".join([f"{step.name}: {_effects(step)}", *(f"  {line}" for line in shown + rest)])
     yield f"Every reason: {escape_control(str(report.reasons))}"
 
 
@@ -135,17 +139,13 @@ def _effects(step: StepReport) -> str:
     return ", ".join(f"{count:,} {effect}" for effect, count in counts.items() if count)
 
 
-def _halves(summary: BuildSummary) -> str:
+def _splits(summary: BuildSummary) -> str:
     rows = [["", "EXAMPLES", "TOKENS", "DIGEST"]]
-    for name in NAMES:
-        half = getattr(summary.dataset, name)
+    for name, split in summary.dataset.splits.items():
         tokens = "-" if summary.tokens is None else f"{summary.tokens[name]:,}"
-        rows.append([PART_WORDS[name], f"{half.examples:,}", tokens, _digest(half.digest)])
+        digest = split.digest[: len("sha256:") + 12]
+        rows.append([SPLIT_WORDS[name], f"{split.examples:,}", tokens, digest])
     return table(rows, right={1, 2})
-
-
-def _digest(digest: str) -> str:
-    return digest[: len("sha256:") + 12]
 
 
 def _trained(summary: BuildSummary) -> str:
@@ -164,14 +164,14 @@ def _trained(summary: BuildSummary) -> str:
 
 def counted(difference: Difference) -> str:
     """Return a difference in one line: `+200 -3 ~12 (+183 -3 ~12 train, +17 held out)`."""
-    if not (difference.added or difference.removed or difference.changed):
+    signs = _signs(difference.total)
+    if not signs:
         return f"no example differs{_moved(difference)}"
-    parts: dict[SplitName, Counts] = {"train": difference.train, "held_out": difference.held_out}
-    sides = [
-        f"{_signs(counts)} {PART_WORDS[name]}" for name, counts in parts.items() if _signs(counts)
+    splits: dict[SplitName, Counts] = {"train": difference.train, "held_out": difference.held_out}
+    parts = [
+        f"{_signs(counts)} {SPLIT_WORDS[name]}" for name, counts in splits.items() if _signs(counts)
     ]
-    total = Counts(added=difference.added, removed=difference.removed, changed=difference.changed)
-    return f"{_signs(total)} ({', '.join(sides)}){_moved(difference)}"
+    return f"{signs} ({', '.join(parts)}){_moved(difference)}"
 
 
 def _signs(counts: Counts) -> str:
@@ -182,130 +182,128 @@ def _signs(counts: Counts) -> str:
 def _moved(difference: Difference) -> str:
     if not difference.moved:
         return ""
-    some = "example is" if difference.moved == 1 else "examples are"
-    return f"; {difference.moved:,} {some} on the other side of the split"
+    examples = "example is" if difference.moved == 1 else "examples are"
+    return f"; {difference.moved:,} {examples} in the other split"
 
 
-def difference_text(name: str, against: str, difference: Difference, shown: DiffSamples) -> str:
-    """Return how a dataset differs from an earlier one, for a terminal.
+def difference_text(name: str, against: str, difference: Difference, samples: DiffSamples) -> str:
+    """Return the difference of a dataset and an earlier one, for a terminal.
 
     Args:
         name: The fine-tune.
-        against: What it is compared with: `revision 0123abcd`.
+        against: Name of the earlier dataset: `revision 0123abcd`.
         difference: The counts.
-        shown: The first examples of each kind.
+        samples: The first examples of each kind.
     """
     parts = [f"{escape_control(name)} against {escape_control(against)}: {counted(difference)}"]
     kinds = (
-        ("+", shown.added, difference.added),
-        ("-", shown.removed, difference.removed),
-        ("~", shown.changed, difference.changed),
+        ("+", samples.added, difference.total.added),
+        ("-", samples.removed, difference.total.removed),
+        ("~", samples.changed, difference.total.changed),
     )
-    for sign, found, count in kinds:
-        if found:
-            lines = [line for one in found for line in _found(sign, one)]
-            more = count - len(found)
+    for sign, examples, count in kinds:
+        if examples:
+            lines = [line for example in examples for line in _changed(sign, example)]
+            more = count - len(examples)
             rest = [f"{sign} and {more:,} more"] if more > 0 else []
             parts.append("\n".join(lines + rest))
     return "\n\n".join(parts)
 
 
-def difference_json(name: str, against: str, difference: Difference, shown: DiffSamples) -> Json:
-    """Return how a dataset differs from an earlier one, for programs."""
+def difference_json(name: str, against: str, difference: Difference, samples: DiffSamples) -> Json:
+    """Return the difference of a dataset and an earlier one, for programs."""
 
-    def example(found: ChangedExample) -> Json:
+    def as_json(example: ChangedExample) -> Json:
         value: dict[str, Json] = {
-            "part": found.part,
-            "origin": found.origin,
-            "example": json.loads(found.line),
+            "part": example.split,
+            "origin": example.origin,
+            "example": json.loads(example.line),
         }
-        if found.before is not None:
-            value["before"] = json.loads(found.before)
+        if example.before is not None:
+            value["before"] = json.loads(example.before)
         return value
 
     return {
         "name": name,
         "against": against,
-        "added": difference.added,
-        "removed": difference.removed,
-        "changed": difference.changed,
+        **asdict(difference.total),
         "moved": difference.moved,
         "train": asdict(difference.train),
         "held_out": asdict(difference.held_out),
         "examples": {
-            "added": [example(one) for one in shown.added],
-            "removed": [example(one) for one in shown.removed],
-            "changed": [example(one) for one in shown.changed],
+            "added": [as_json(example) for example in samples.added],
+            "removed": [as_json(example) for example in samples.removed],
+            "changed": [as_json(example) for example in samples.changed],
         },
     }
 
 
-def _found(sign: str, found: ChangedExample) -> Iterator[str]:
-    asked, answered = _gist(found.line)
-    where = one_line(found.origin, _VALUE_CELLS)
-    yield f"{sign} {where} ({PART_WORDS[found.part]})"
-    if found.before is None:
-        yield f"    {asked}"
-        if answered:
-            yield f"    → {answered}"
+def _changed(sign: str, example: ChangedExample) -> Iterator[str]:
+    question, answer = _gist(example.line)
+    origin = one_line(example.origin, _VALUE_CELLS)
+    yield f"{sign} {origin} ({SPLIT_WORDS[example.split]})"
+    yield f"    {question}"
+    if example.before is None:
+        if answer:
+            yield f"    → {answer}"
         return
-    yield f"    {asked}"
-    _, before = _gist(found.before)
-    if before == answered:
+    _, before = _gist(example.before)
+    if before == answer:
         yield "    another system prompt, other tools or other marks"
         return
     yield f"    - {before}"
-    yield f"    + {answered}"
+    yield f"    + {answer}"
 
 
 def _gist(line: bytes) -> tuple[str, str]:
-    """Return what is asked last in an example, and what is answered, on a line each."""
-    seen = view_example(line)
-    if seen.text is not None:
-        return one_line(seen.text, _VALUE_CELLS), ""
-    users = [text_of(message) for message in seen.messages if message["role"] == "user"]
+    """Return the last question of an example and its answer, each on one line."""
+    example = view_example(line)
+    if example.text is not None:
+        return one_line(example.text, _VALUE_CELLS), ""
+    users = [text_of(message) for message in example.messages if message["role"] == "user"]
     answer = ""
-    if seen.answered:
-        calls: Any = seen.messages[-1].get("tool_calls") or []
-        answer = seen.answer or json.dumps(calls, ensure_ascii=False)
+    if example.answered:
+        calls: Any = example.messages[-1].get("tool_calls") or []
+        answer = example.answer or json.dumps(calls, ensure_ascii=False)
     return one_line(users[-1] if users else "", _VALUE_CELLS), one_line(answer, _VALUE_CELLS)
 
 
-def fate_text(fate: RowOutcome) -> str:
-    """Return what became of a row, for a terminal."""
-    lines = [escape_control(str(fate.origin))]
-    if fate.row.values is None:
-        lines.append(f"  cannot be read: {escape_control(fate.row.problem)}")
+def outcome_text(outcome: RowOutcome) -> str:
+    """Return the outcome of a row, for a terminal."""
+    lines, values = [escape_control(str(outcome.origin))], outcome.row.values
+    if values is None:
+        lines.append(f"  cannot be read: {escape_control(outcome.row.problem)}")
     else:
-        width = max((cell_len(one_line(key, 30)) for key in fate.row.values), default=0)
-        for key, value in fate.row.values.items():
+        keys = {key: one_line(key, _KEY_CELLS) for key in values}
+        width = max(map(cell_len, keys.values()), default=0)
+        for key, value in values.items():
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            lines.append(f"  {pad(one_line(key, 30), width)}  {one_line(text, _VALUE_CELLS)}")
+            lines.append(f"  {pad(keys[key], width)}  {one_line(text, _VALUE_CELLS)}")
     lines.append("")
-    lines += [f"{step}: {escape_control(reason)}" for step, reason in fate.reasons]
-    return "\n".join([*lines, _end(fate)])
+    lines += [f"{step}: {escape_control(reason)}" for step, reason in outcome.reasons]
+    return "\n".join([*lines, _end(outcome)])
 
 
-def fate_json(fate: RowOutcome) -> Json:
-    """Return what became of a row, for programs."""
+def outcome_json(outcome: RowOutcome) -> Json:
+    """Return the outcome of a row, for programs."""
     return {
-        "origin": str(fate.origin),
-        "row": fate.row.values,
-        "problem": fate.row.problem or None,
-        "reasons": [{"step": step, "reason": reason} for step, reason in fate.reasons],
-        "places": [asdict(place) for place in fate.places],
+        "origin": str(outcome.origin),
+        "row": outcome.row.values,
+        "problem": outcome.row.problem or None,
+        "reasons": [{"step": step, "reason": reason} for step, reason in outcome.reasons],
+        "places": [{"part": at.split, "number": at.number} for at in outcome.positions],
     }
 
 
-def _end(fate: RowOutcome) -> str:
-    if fate.places:
-        first, *others = fate.places
-        known = f"In {PART_WORDS[first.part]} as example {first.number:,}"
-        also = ", ".join(f"{PART_WORDS[one.part]} {one.number:,}" for one in others[:_FEWEST_SHOWN])
+def _end(outcome: RowOutcome) -> str:
+    if outcome.positions:
+        first, *others = outcome.positions
+        text = f"In {SPLIT_WORDS[first.split]} as example {first.number:,}"
+        if others:
+            also = (f"{SPLIT_WORDS[at.split]} {at.number:,}" for at in others[:_FEWEST_SHOWN])
+            text += f", also as {', '.join(also)}"
         more = len(others) - _FEWEST_SHOWN
-        return (
-            known + (f", also as {also}" if also else "") + (f" and {more} more" * (more > 0)) + "."
-        )
-    if fate.reasons:
-        return f"Not in the dataset: dropped by {fate.reasons[-1][0]}."
+        return f"{text} and {more} more." if more > 0 else f"{text}."
+    if outcome.reasons:
+        return f"Not in the dataset: dropped by {outcome.reasons[-1][0]}."
     return "Not in the dataset."

@@ -1,4 +1,4 @@
-"""Examples as the model sees them, what is learnt of them set apart; as text and as JSON."""
+"""Examples as the model sees them, with what it learns marked; as text and as JSON."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from backends.contract.inspector import Json, Piece
-from controller.data.report import SplitName
-from controller.render.data import PART_WORDS
+from controller.render.data import SPLIT_WORDS
 from controller.render.text import escape_control
+from controller.spec.data import SplitName
 
 OPENING, CLOSING = "⟦", "⟧"
-"""Around what is learnt, where there is no colour."""
+"""Marks around what the model learns, if there is no colour."""
 
-_SPELT = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in OPENING + CLOSING})
+_ESCAPED = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in OPENING + CLOSING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class PreviewExample:
     """One example as its model sees it."""
 
-    part: SplitName
+    split: SplitName
     number: int
-    """From 1 on."""
+    """Number from 1."""
     origin: str
     line: bytes
     """Its canonical line."""
@@ -31,38 +31,36 @@ class Seen:
 
 
 def bracketed(text: str) -> str:
-    """Set a stretch apart without colour."""
+    """Mark a text without colour."""
     return f"{OPENING}{text}{CLOSING}"
 
 
-def preview_text(seen: Seen, mark: Callable[[str], str] = bracketed) -> str:
+def preview_text(example: PreviewExample, mark: Callable[[str], str] = bracketed) -> str:
     """Return an example as the model sees it.
 
     Args:
-        seen: The example.
-        mark: Sets apart what is learnt: in colour, or by brackets.
+        example: The example.
+        mark: Marks what the model learns: in colour, or by brackets.
     """
-    tokens = f"{seen.tokens:,} token{'s'[: seen.tokens != 1]}"
-    part = PART_WORDS[seen.part]
-    head = f"# {part} {seen.number:,}, {escape_control(seen.origin)}, {tokens}"
-    # Brackets of the data's own are spelt, so that none passes for ours.
-    stretches = (
-        (trained, escape_control("".join(piece.text for piece in pieces)).translate(_SPELT))
-        for trained, pieces in groupby(seen.pieces, key=lambda piece: piece.trained)
+    tokens = f"{example.tokens:,} token{'s'[: example.tokens != 1]}"
+    split = SPLIT_WORDS[example.split]
+    head = f"# {split} {example.number:,}, {escape_control(example.origin)}, {tokens}"
+    # Brackets in the data are written as escapes, so that none passes for ours.
+    texts = (
+        (trained, escape_control("".join(piece.text for piece in pieces)).translate(_ESCAPED))
+        for trained, pieces in groupby(example.pieces, key=lambda piece: piece.trained)
     )
-    body = "".join(mark(text) if trained else text for trained, text in stretches).removesuffix(
-        "\n"
-    )
+    body = "".join(mark(text) if trained else text for trained, text in texts).removesuffix("\n")
     return f"{head}\n{body}"
 
 
-def preview_json(seen: Seen) -> Json:
+def preview_json(example: PreviewExample) -> Json:
     """Return an example as the model sees it, for programs."""
     return {
-        "part": seen.part,
-        "number": seen.number,
-        "origin": seen.origin,
-        "tokens": seen.tokens,
-        "example": json.loads(seen.line),
-        "pieces": [{"text": piece.text, "trained": piece.trained} for piece in seen.pieces],
+        "part": example.split,
+        "number": example.number,
+        "origin": example.origin,
+        "tokens": example.tokens,
+        "example": json.loads(example.line),
+        "pieces": [{"text": piece.text, "trained": piece.trained} for piece in example.pieces],
     }

@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from controller.data.sources.globs import has_wildcard
 from controller.errors import FtctlError, InvalidInput
 from controller.project.project import Project
-from controller.spec.data import Fraction
 from controller.spec.load import FOLDER, LoadedSpec, read_spec
 
 
@@ -92,9 +91,7 @@ class _Past:
 
 
 def _is_wanted(file: str, loaded: LoadedSpec) -> bool:
-    data = loaded.spec.data
-    sources = [*data.train, *([] if isinstance(data.held_out, Fraction) else data.held_out)]
-    for source in sources:
+    for source in loaded.spec.data.sources:
         if source.path is None:
             continue
         wanted = normpath(join(FOLDER, source.path))

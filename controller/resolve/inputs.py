@@ -17,7 +17,7 @@ from controller.data.fetch.snapshot import Fetched
 from controller.data.recipes import NEWEST
 from controller.data.resolve_sources import DataPaths
 from controller.data.sources.source_file import GitBlob
-from controller.data.verified_datasets import Unchanged
+from controller.data.verified_datasets import VerifiedDatasets
 from controller.errors import InvalidInput
 from controller.lockfile.model import Entry
 from controller.project.project import Project
@@ -37,7 +37,7 @@ class Readings:
     """Answers of databases, URLs and hubs, queried once a run, so that its passes agree."""
     answers: Answers = field(default_factory=Answers)
     """Answers of backends about other specs in the same pass."""
-    unchanged: Unchanged | None = None
+    verified: VerifiedDatasets | None = None
     """Datasets that earlier passes found complete; None to check every file."""
 
 
@@ -113,21 +113,21 @@ def build_one(
     with in_spec(loaded):
         inspector = readings.answers.inspector(backend, spec, base_model, hyperparameters)
     project = readings.project
-    places = DataPaths(
+    paths = DataPaths(
         root=project.root,
         cache=project.state / "data",
         environment=os.environ,
         blobs=readings.blobs,
         offline=project.offline,
         fetched=readings.fetched,
-        unchanged=readings.unchanged,
+        verified=readings.verified,
     )
     try:
         dataset = build_dataset(
             spec.data,
             file=loaded.file,
             folder=loaded.folder,
-            places=places,
+            paths=paths,
             inspector=inspector,
             method=spec.method,
             recipe=recipe,

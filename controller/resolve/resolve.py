@@ -16,7 +16,7 @@ from backends.contract.errors import BackendError
 from backends.contract.jobs import BaseModel, TrainRequest
 from controller.data.dataset import Dataset, Split
 from controller.data.reports.diff import DatasetSplits, count_differences, earlier_datasets
-from controller.data.verified_datasets import Unchanged
+from controller.data.verified_datasets import VerifiedDatasets
 from controller.dates import days_until
 from controller.errors import DataNotRead, ExitCode, InvalidInput, Problem
 from controller.evaluate.rescoring import with_scoring
@@ -83,8 +83,10 @@ def resolve(
         name: invalid(name, found) for name, found in problems.items()
     }
     project = readings.project
-    unchanged = Unchanged(project.state / "datasets.json", project.root, project.state / "data")
-    readings = with_changes(readings, blobs=known_blobs(project.root), unchanged=unchanged)
+    verified = VerifiedDatasets(
+        project.state / "datasets.json", project.root, project.state / "data"
+    )
+    readings = with_changes(readings, blobs=known_blobs(project.root), verified=verified)
     earlier = cache(partial(earlier_datasets, project.state / "data"))
     for name, loaded in specs.items():
         if name in unresolved:
@@ -106,7 +108,7 @@ def resolve(
             unresolved[name] = invalid(name, error.problems, policy=policy)
         except BackendError as error:
             unresolved[name] = invalid(name, [error.problem(file=loaded.file)])
-    unchanged.save()
+    verified.save()
     return Resolved(desired=desired, requests=requests, datasets=datasets, unresolved=unresolved)
 
 
@@ -238,13 +240,11 @@ def _data_changes(
         if old is None:
             continue
         try:
-            counted = count_differences(old, new, scratch)
+            total = count_differences(old, new, scratch).total
         except (OSError, ValueError):
             # Lost or damaged since it was looked for: a plan is no less true without the counts.
             continue
-        changes[train] = DataChange(
-            added=counted.added, removed=counted.removed, changed=counted.changed
-        )
+        changes[train] = DataChange(added=total.added, removed=total.removed, changed=total.changed)
     return changes
 
 

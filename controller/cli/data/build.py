@@ -6,17 +6,16 @@ import click
 
 from backends.contract.errors import BackendError
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.context import Opened, open_data
-from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import SplitName
+from controller.cli.data.context import DatasetContext, open_data
 from controller.data.reports.token_counts import token_lengths
 from controller.render.data import BuildSummary, build_json, build_text
 from controller.resolve.preflight import warnings_of
+from controller.spec.data import SplitName
 
-PERSONAL = "personal data was not looked for (data.prepare.pii is off), and this data is uploaded"
+PERSONAL = "personal data was not searched (data.prepare.pii is off), and this data is uploaded"
 
 _EPOCHS = ("n_epochs", "num_train_epochs")
-"""What backends call the number of passes over the training examples."""
+"""Names of backends for the number of passes over the training examples."""
 
 
 @click.command("build")
@@ -24,19 +23,19 @@ _EPOCHS = ("n_epochs", "num_train_epochs")
 @json_option
 @click.pass_context
 def command(ctx: click.Context, name: str) -> None:
-    """Build a dataset, and say what became of every row."""
-    opened = open_data(ctx, name)
-    tokens, note = _tokens(opened)
-    warnings = list(warnings_of(opened.loaded.spec, opened.dataset, opened.built.inspector))
-    remote = opened.backend.capabilities().remote
-    if remote and opened.loaded.spec.data.prepare.pii == "off":
+    """Build a dataset, and report what happened to every row."""
+    context = open_data(ctx, name)
+    tokens, note = _tokens(context)
+    warnings = list(warnings_of(context.loaded.spec, context.dataset, context.built.inspector))
+    remote = context.backend.capabilities().remote
+    if remote and context.loaded.spec.data.prepare.pii == "off":
         warnings.append(PERSONAL)
     summary = BuildSummary(
         name=name,
-        dataset=opened.dataset,
+        dataset=context.dataset,
         tokens=tokens,
         note=note,
-        epochs=_epochs(opened),
+        epochs=_epochs(context),
         warnings=warnings,
     )
     if wants_json(ctx):
@@ -45,25 +44,23 @@ def command(ctx: click.Context, name: str) -> None:
         click.echo(build_text(summary))
 
 
-def _tokens(opened: Opened) -> tuple[Mapping[SplitName, int] | None, str]:
-    """Return the tokens of each part, or None and why they were not counted."""
+def _tokens(context: DatasetContext) -> tuple[Mapping[SplitName, int] | None, str]:
+    """Return the tokens of each split, or None and why they were not counted."""
     counts: dict[SplitName, int] = {}
-    for name in NAMES:
-        part = getattr(opened.dataset, name)
+    for name, split in context.dataset.splits.items():
+        counted = split.tokens
         try:
-            counts[name] = (
-                sum(token_lengths(part, opened.built.inspector, opened.cache))
-                if part.tokens is None
-                else part.tokens
-            )
+            if counted is None:
+                counted = sum(token_lengths(split, context.built.inspector, context.cache))
         except BackendError as error:
             return None, error.one_line
+        counts[name] = counted
     return counts, ""
 
 
-def _epochs(opened: Opened) -> int | str | None:
+def _epochs(context: DatasetContext) -> int | str | None:
     for key in _EPOCHS:
-        given = opened.built.hyperparameters.get(key)
-        if isinstance(given, int | str):
-            return given
+        epochs = context.built.hyperparameters.get(key)
+        if isinstance(epochs, int | str):
+            return epochs
     return None

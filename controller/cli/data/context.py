@@ -1,4 +1,4 @@
-"""What every data command begins with: one fine-tune's dataset, built or found built."""
+"""The dataset that a data command is about, and the places in sources that people name."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from controller.spec.load import LoadedSpec, read_specs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """One fine-tune's dataset, and what it was built with."""
+class DatasetContext:
+    """One fine-tune's dataset, and the inputs of its build."""
 
     project: Project
     loaded: LoadedSpec
@@ -38,68 +38,68 @@ class Opened:
 
     @property
     def cache(self) -> Path:
-        """Where datasets and what is known of them are kept."""
+        """Folder of datasets and memos."""
         return self.project.state / "data"
 
 
-def open_data(ctx: click.Context, name: str) -> Opened:
-    """Build the dataset of a fine-tune, or find it built.
+def open_data(ctx: click.Context, name: str) -> DatasetContext:
+    """Build the dataset of a fine-tune, or find it in the cache.
 
     Raises:
         InvalidInput: With every problem of its spec and data.
-        FtctlError: No fine-tune is called so.
+        FtctlError: No fine-tune has this name.
     """
     project = project_of(ctx)
     specs, problems = read_specs(project.root)
     if name in problems and name not in specs:
         raise InvalidInput(problems[name])
     check_names([name], list(specs))
-    return build_opened(project, specs[name])
+    return open_spec(project, specs[name])
 
 
-def build_opened(project: Project, loaded: LoadedSpec) -> Opened:
-    """Build the dataset of a spec, or find it built.
+def open_spec(project: Project, loaded: LoadedSpec) -> DatasetContext:
+    """Build the dataset of a spec, or find it in the cache.
 
     Raises:
         InvalidInput: With every problem of spec and data.
     """
     opened = backends_of(project)
     readings = Readings(project=project, blobs=known_blobs(project.root))
-    wrong = list(check_spec(loaded, opened, readings.answers))
-    if wrong:
-        raise InvalidInput(wrong)
+    problems = list(check_spec(loaded, opened, readings.answers))
+    if problems:
+        raise InvalidInput(problems)
     entry = read_lockfile(project.root, project.state).finetunes.get(loaded.name, Entry())
     backend = opened(loaded.spec.place)
     built = build_newest(loaded, entry, backend, readings)
-    return Opened(project=project, loaded=loaded, entry=entry, backend=backend, built=built)
+    return DatasetContext(project=project, loaded=loaded, entry=entry, backend=backend, built=built)
 
 
-def origin_of(opened: Opened, text: str) -> Origin:
+def parse_source_line(context: DatasetContext, text: str) -> Origin:
     """Return the place in a source that a person names: `data/cafe.csv:17`.
 
     Raises:
-        FtctlError: It is no such place, or none of a source.
+        FtctlError: The text is not a place, or no source has it.
     """
     origin = parse_origin(text)
     if origin is None:
         raise FtctlError(
-            f"{text!r} is no place in a file",
+            f"{text!r} is not a place in a file",
             "Write it as FILE:LINE, such as data/cafe.csv:17; of a JSON array, as "
             "'data/cafe.json[17]', counted from 0.",
         )
-    paths = list(dict.fromkeys(source.path for source in opened.dataset.report.sources))
-    wanted = unicodedata.normalize("NFC", origin.file.removeprefix("./"))
+    paths = list(dict.fromkeys(source.path for source in context.dataset.report.sources))
+    file = unicodedata.normalize("NFC", origin.file.removeprefix("./"))
     names = {unicodedata.normalize("NFC", path): path for path in paths}
-    close = [path for name, path in names.items() if name == wanted or name.endswith(f"/{wanted}")]
+    close = [path for name, path in names.items() if name == file or name.endswith(f"/{file}")]
     if len(close) != 1:
-        what = "is no source" if not close else "fits more than one source"
+        what = "fits more than one source" if close else "is not a source"
         raise FtctlError(
-            f"{origin.file!r} {what} of {opened.loaded.name}",
+            f"{origin.file!r} {what} of {context.loaded.name}",
             f"Use one of: {join_names(close or paths)}.",
         )
     return origin._replace(file=close[0])
 
 
-def typed(origin: Origin) -> str:
+def for_shell(origin: Origin) -> str:
     """Return a place quoted for a shell, which would read brackets as a pattern."""
     return f"'{origin}'" if origin.is_indexed else str(origin)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import click
 
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.context import Opened, open_data
+from controller.cli.data.context import DatasetContext, open_data
 from controller.data.dataset import build_dataset
 from controller.data.reports.diff import DatasetSplits, earlier_datasets, show_differences
 from controller.data.resolve_sources import DataPaths
@@ -29,42 +29,42 @@ _COLOURS = {"+ ": "green", "- ": "red", "~ ": "yellow"}
 def command(ctx: click.Context, name: str, *, revision: str | None) -> None:
     """Count the examples that were added, removed and changed since a build or git revision.
 
-    Without REVISION the build in production is compared with, else the newest one. Spec and files
-    are taken from the revision; what lies in databases, stores and hubs is read as it is now.
+    Without REVISION, compare with the build in production, else with the newest build. Spec and
+    files are taken from the revision; databases, stores and hubs are read as they are now.
     """
-    opened = open_data(ctx, name)
-    dataset = opened.dataset
+    context = open_data(ctx, name)
+    dataset = context.dataset
     if revision is None:
-        old, against = _recorded(opened)
+        old, against = _recorded(context)
     else:
-        old, against = _of_revision(opened, revision), f"revision {revision}"
-    difference, shown = show_differences(
-        old, DatasetSplits(dataset.train, dataset.held_out), opened.cache
+        old, against = _of_revision(context, revision), f"revision {revision}"
+    difference, samples = show_differences(
+        old, DatasetSplits(dataset.train, dataset.held_out), context.cache
     )
     if wants_json(ctx):
-        print_json(difference_json(name, against, difference, shown))
+        print_json(difference_json(name, against, difference, samples))
     else:
-        for line in difference_text(name, against, difference, shown).splitlines():
+        for line in difference_text(name, against, difference, samples).splitlines():
             click.secho(line, fg=_COLOURS.get(line[:2]))
 
 
-def _recorded(opened: Opened) -> tuple[DatasetSplits, str]:
-    build = _newest(opened.entry)
-    name = opened.loaded.name
+def _recorded(context: DatasetContext) -> tuple[DatasetSplits, str]:
+    build = _newest(context.entry)
+    name = context.loaded.name
     if build is None:
         remedy = f"Name a git revision: ftctl data diff {name} HEAD~1"
         raise FtctlError(f"no build of {name} is recorded", remedy)
     digests = build.data.train.digest, build.data.held_out.digest
-    old = earlier_datasets(opened.cache).get(digests)
-    called = f"build {short_id(build.fingerprint)}"
+    old = earlier_datasets(context.cache).get(digests)
+    against = f"build {short_id(build.fingerprint)}"
     if old is None:
         commit = (build.spec_commit or "HEAD~1").removesuffix("-dirty")
         raise FtctlError(
-            f"the dataset of {called} is not on this machine",
+            f"the dataset of {against} is not on this machine",
             f"Name the git revision that it was made from: ftctl data diff {name} {commit}",
         )
-    where = " in production" if build.fingerprint == opened.entry.production else ""
-    return old, f"{called}{where}"
+    where = " in production" if build.fingerprint == context.entry.production else ""
+    return old, f"{against}{where}"
 
 
 def _newest(entry: Entry) -> Build | None:
@@ -74,17 +74,17 @@ def _newest(entry: Entry) -> Build | None:
     return max(entry.builds.values(), key=lambda build: build.finished, default=None)
 
 
-def _of_revision(opened: Opened, revision: str) -> DatasetSplits:
-    spec = opened.loaded.spec
-    with at_revision(opened.project, opened.loaded.name, revision) as (root, past):
-        # Base models are not in git: the one of today measures, unless it learns otherwise.
-        inspector = opened.built.inspector if past.spec.method == spec.method else None
-        with _blaming(revision):
+def _of_revision(context: DatasetContext, revision: str) -> DatasetSplits:
+    spec = context.loaded.spec
+    with at_revision(context.project, context.loaded.name, revision) as (root, past):
+        # Base models are not in git: use the present inspector, unless the method differs.
+        inspector = context.built.inspector if past.spec.method == spec.method else None
+        with _problems_of(revision):
             dataset = build_dataset(
                 past.spec.data,
                 file=past.file,
                 folder=past.folder,
-                places=DataPaths(root=root, cache=opened.cache, environment=os.environ),
+                paths=DataPaths(root=root, cache=context.cache, environment=os.environ),
                 inspector=inspector,
                 method=past.spec.method,
             )
@@ -92,8 +92,8 @@ def _of_revision(opened: Opened, revision: str) -> DatasetSplits:
 
 
 @contextmanager
-def _blaming(revision: str) -> Iterator[None]:
-    """Say of which revision the files are that have problems."""
+def _problems_of(revision: str) -> Iterator[None]:
+    """Name the revision of the files that have problems."""
     try:
         yield
     except InvalidInput as error:

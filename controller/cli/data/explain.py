@@ -5,11 +5,11 @@ import os
 import click
 
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.context import open_data, origin_of, typed
+from controller.cli.data.context import for_shell, open_data, parse_source_line
 from controller.data.reports.provenance import explain
 from controller.data.resolve_sources import DataPaths, find_sources
 from controller.errors import FtctlError
-from controller.render.data import fate_json, fate_text
+from controller.render.data import outcome_json, outcome_text
 
 
 @click.command("explain")
@@ -22,22 +22,22 @@ def command(ctx: click.Context, name: str, *, place: str) -> None:
 
     Rows of a JSON array are named by their index, counted from 0: 'data/cafe.json[17]'.
     """
-    opened = open_data(ctx, name)
-    origin = origin_of(opened, place)
-    given = find_sources(
-        opened.loaded.spec.data,
-        file=opened.loaded.file,
-        folder=opened.loaded.folder,
-        places=DataPaths(root=opened.project.root, cache=opened.cache, environment=os.environ),
+    context = open_data(ctx, name)
+    origin = parse_source_line(context, place)
+    files = find_sources(
+        context.loaded.spec.data,
+        file=context.loaded.file,
+        folder=context.loaded.folder,
+        paths=DataPaths(root=context.project.root, cache=context.cache, environment=os.environ),
     )
-    fate = explain(opened.dataset, given, origin)
-    if fate is None:
+    outcome = explain(context.dataset, files, origin)
+    if outcome is None:
         remedy = "Name a line that holds a row: this one is blank, or beyond the file's end."
         raise FtctlError(f"no row begins at {origin}", remedy)
     if wants_json(ctx):
-        print_json(fate_json(fate))
+        print_json(outcome_json(outcome))
         return
-    click.echo(fate_text(fate))
-    if fate.places:
-        place = typed(fate.origin)
+    click.echo(outcome_text(outcome))
+    if outcome.positions:
+        place = for_shell(outcome.origin)
         click.echo(f"See it as the model does: ftctl data preview {name} --line {place}")

@@ -8,13 +8,19 @@ from functools import partial
 import click
 
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.context import Opened, open_data, origin_of, typed
-from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import SplitName
-from controller.data.reports.provenance import ExamplePosition, find_places, read_examples
+from controller.cli.data.context import DatasetContext, for_shell, open_data, parse_source_line
+from controller.data.reports.provenance import ExamplePosition, find_positions, read_examples
 from controller.errors import FtctlError
-from controller.render.data import PART_WORDS
-from controller.render.preview import CLOSING, OPENING, Seen, bracketed, preview_json, preview_text
+from controller.render.data import SPLIT_WORDS
+from controller.render.preview import (
+    CLOSING,
+    OPENING,
+    PreviewExample,
+    bracketed,
+    preview_json,
+    preview_text,
+)
+from controller.spec.data import SplitName
 
 
 @click.command("preview")
@@ -25,11 +31,11 @@ from controller.render.preview import CLOSING, OPENING, Seen, bracketed, preview
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="So many examples.",
+    help="Number of examples to show.",
 )
-@click.option("--held-out", is_flag=True, help="Of the held-out set.")
-@click.option("--example", type=click.IntRange(min=1), help="Only this one, by its number.")
-@click.option("--line", metavar="FILE:LINE", help="Only what became of this row.")
+@click.option("--held-out", is_flag=True, help="Show held-out examples.")
+@click.option("--example", type=click.IntRange(min=1), help="Show only this example, by number.")
+@click.option("--line", metavar="FILE:LINE", help="Show only the examples of this row.")
 @json_option
 @click.pass_context
 def command(
@@ -43,56 +49,60 @@ def command(
 ) -> None:
     """Show examples exactly as the model sees them, and what it learns of them."""
     if line is not None and (example is not None or held_out):
-        raise click.UsageError("--line says which example; leave --example and --held-out out")
-    opened = open_data(ctx, name)
-    part: SplitName = "held_out" if held_out else "train"
+        raise click.UsageError("--line names the example; leave --example and --held-out out")
+    context = open_data(ctx, name)
+    split: SplitName = "held_out" if held_out else "train"
     if line is not None:
-        places: Sequence[ExamplePosition] = _of_line(opened, name, line)
+        positions: Sequence[ExamplePosition] = _of_line(context, name, line)
     elif example is not None:
-        places = [_checked(opened, ExamplePosition(part=part, number=example))]
+        positions = [_checked(context, ExamplePosition(split=split, number=example))]
     else:
-        most = min(count, getattr(opened.dataset, part).examples)
-        places = [ExamplePosition(part=part, number=number) for number in range(1, most + 1)]
-    seen = list(_look(opened, places))
+        last = min(count, context.dataset.splits[split].examples)
+        positions = [ExamplePosition(split=split, number=at) for at in range(1, last + 1)]
+    examples = list(_read(context, positions))
     if wants_json(ctx):
-        print_json([preview_json(one) for one in seen])
+        print_json([preview_json(one) for one in examples])
         return
     coloured = ctx.color is not False and sys.stdout.isatty()
     mark = partial(click.style, fg="green") if coloured else bracketed
-    learnt = mark("like this") if coloured else f"between {OPENING} and {CLOSING}"
-    click.echo(f"What is learnt stands {learnt}; all else is only read.\n")
-    click.echo("\n\n".join(preview_text(one, mark) for one in seen))
+    sign = mark("like this") if coloured else f"between {OPENING} and {CLOSING}"
+    click.echo(f"The model learns what is {sign}, and only reads the rest.\n")
+    click.echo("\n\n".join(preview_text(one, mark) for one in examples))
 
 
-def _look(opened: Opened, places: Sequence[ExamplePosition]) -> Iterator[Seen]:
-    inspector = opened.built.inspector
-    for name in NAMES:
-        part = getattr(opened.dataset, name)
-        numbers = [place.number - 1 for place in places if place.part == name]
-        for number, kept in read_examples(part, numbers):
-            example = json.loads(kept.line)
-            yield Seen(
-                part=name,
+def _read(
+    context: DatasetContext, positions: Sequence[ExamplePosition]
+) -> Iterator[PreviewExample]:
+    inspector = context.built.inspector
+    for name, split in context.dataset.splits.items():
+        numbers = [position.number - 1 for position in positions if position.split == name]
+        for number, stored in read_examples(split, numbers):
+            example = json.loads(stored.line)
+            yield PreviewExample(
+                split=name,
                 number=number + 1,
-                origin=kept.origin,
-                line=kept.line,
+                origin=stored.origin,
+                line=stored.line,
                 tokens=inspector.count([example])[0],
                 pieces=inspector.show(example),
             )
 
 
-def _of_line(opened: Opened, name: str, line: str) -> Sequence[ExamplePosition]:
-    origin = origin_of(opened, line)
-    places = find_places(opened.dataset, origin)
-    if not places:
-        remedy = f"See why: ftctl data explain {name} {typed(origin)}"
+def _of_line(context: DatasetContext, name: str, line: str) -> Sequence[ExamplePosition]:
+    origin = parse_source_line(context, line)
+    positions = find_positions(context.dataset, origin)
+    if not positions:
+        remedy = f"See why: ftctl data explain {name} {for_shell(origin)}"
         raise FtctlError(f"no example of the dataset begins at {origin}", remedy)
-    return places
+    return positions
 
 
-def _checked(opened: Opened, place: ExamplePosition) -> ExamplePosition:
-    examples = getattr(opened.dataset, place.part).examples
-    if place.number > examples:
-        what = f"there is no example {place.number:,}: {PART_WORDS[place.part]} has {examples:,}"
-        raise FtctlError(what, f"Name one from 1 to {examples}.")
-    return place
+def _checked(context: DatasetContext, position: ExamplePosition) -> ExamplePosition:
+    examples = context.dataset.splits[position.split].examples
+    if position.number > examples:
+        raise FtctlError(
+            f"there is no example {position.number:,}: "
+            f"{SPLIT_WORDS[position.split]} has {examples:,}",
+            f"Name one from 1 to {examples}.",
+        )
+    return position

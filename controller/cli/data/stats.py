@@ -6,14 +6,13 @@ import click
 
 from backends.contract.errors import BackendError
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.data.context import Opened, open_data
+from controller.cli.data.context import DatasetContext, open_data
 from controller.data.dataset import Split
-from controller.data.pipeline.write_splits import NAMES
-from controller.data.report import SplitName
 from controller.data.reports.provenance import read_examples
 from controller.data.reports.statistics import Statistics, labels, statistics_of
 from controller.data.reports.token_counts import histogram, length_stats, token_lengths
 from controller.render.stats import Limit, StatsSummary, stats_json, stats_text
+from controller.spec.data import SplitName
 
 
 @click.command("stats")
@@ -21,7 +20,7 @@ from controller.render.stats import Limit, StatsSummary, stats_json, stats_text
 @json_option
 @click.pass_context
 def command(ctx: click.Context, name: str) -> None:
-    """Show how long examples are, how answers, languages and turns are spread."""
+    """Show the lengths of examples, and the answers, languages and turns in them."""
     summary = _summary(open_data(ctx, name), name)
     if wants_json(ctx):
         print_json(stats_json(summary))
@@ -29,29 +28,30 @@ def command(ctx: click.Context, name: str) -> None:
         click.echo(stats_text(summary))
 
 
-def _summary(opened: Opened, name: str) -> StatsSummary:
-    dataset, inspector = opened.dataset, opened.built.inspector
-    halves = {part: getattr(dataset, part) for part in NAMES}
-    statistics = {part: statistics_of(half, opened.cache) for part, half in halves.items()}
+def _summary(context: DatasetContext, name: str) -> StatsSummary:
+    dataset, inspector = context.dataset, context.built.inspector
+    statistics = {key: statistics_of(split, context.cache) for key, split in dataset.splits.items()}
     note, lengths = "", None
     try:
         lengths = {
-            part: token_lengths(half, inspector, opened.cache) for part, half in halves.items()
+            key: token_lengths(split, inspector, context.cache)
+            for key, split in dataset.splits.items()
         }
     except BackendError as error:
         note = error.one_line
-    limit = min(_limits(opened), key=lambda one: one.tokens, default=None)
+    limit = min(_limits(context), key=lambda limit: limit.tokens, default=None)
     over: dict[SplitName, int] | None = None
     if lengths is not None and limit is not None:
         over = {
-            part: sum(length > limit.tokens for length in some) for part, some in lengths.items()
+            key: sum(length > limit.tokens for length in of_split)
+            for key, of_split in lengths.items()
         }
     return StatsSummary(
         name=name,
         statistics=statistics,
-        spreads=None
+        lengths=None
         if lengths is None
-        else {part: length_stats(some) for part, some in lengths.items()},
+        else {key: length_stats(of_split) for key, of_split in lengths.items()},
         note=note,
         histogram=histogram(lengths or {}),
         limit=limit,
@@ -59,20 +59,22 @@ def _summary(opened: Opened, name: str) -> StatsSummary:
         labels=labels(statistics),
         steps=dataset.report.steps,
         sources=dataset.report.sources,
-        contradictions={part: _places(half, statistics[part]) for part, half in halves.items()},
+        contradictions={
+            key: _origins(split, statistics[key]) for key, split in dataset.splits.items()
+        },
     )
 
 
-def _places(part: Split, statistics: Statistics) -> list[list[str]]:
+def _origins(split: Split, statistics: Statistics) -> list[list[str]]:
     numbers = {number for group in statistics.contradictions for number in group}
-    origins = {number: kept.origin for number, kept in read_examples(part, numbers)}
+    origins = {number: example.origin for number, example in read_examples(split, numbers)}
     return [[origins[number] for number in group] for group in statistics.contradictions]
 
 
-def _limits(opened: Opened) -> Iterator[Limit]:
-    of_model = opened.built.inspector.limits.max_tokens
+def _limits(context: DatasetContext) -> Iterator[Limit]:
+    of_model = context.built.inspector.limits.max_tokens
     if of_model is not None:
         yield Limit(tokens=of_model, of="the model")
-    of_spec = opened.loaded.spec.data.prepare.max_tokens
+    of_spec = context.loaded.spec.data.prepare.max_tokens
     if of_spec is not None:
         yield Limit(tokens=of_spec, of="data.prepare.max_tokens")

@@ -11,14 +11,14 @@ from controller.data.fetch.snapshot import SnapshotWriter
 
 
 class Table(Protocol):
-    """What a pyarrow Table and a RecordBatch have in common."""
+    """Common members of a pyarrow Table and a RecordBatch."""
 
     num_rows: int
     nbytes: int
     schema: Any
 
     def slice(self, offset: int, length: int) -> "Table":
-        """Return some rows, not copied."""
+        """Return some rows without copying them."""
         ...
 
     def to_pylist(self) -> list[dict[str, object]]:
@@ -36,23 +36,23 @@ class TableWriter:
 
     @property
     def count(self) -> int:
-        """Rows written."""
+        """Number of rows written."""
         return self._lines.count if self._lines is not None else 0
 
     def add(self, table: Table) -> None:
-        """Write a table's rows, a few at once: a large batch need not be there twice.
+        """Write a table's rows, a few at a time, so that a large batch is not in memory twice.
 
         Raises:
-            DataError: A value is nothing that JSON has, or two columns have one name.
+            DataError: A value has no form in JSON, or two columns have the same name.
         """
         if self._lines is None:
             self._lines = RowWriter(list(table.schema.names), self._snapshot, field=self._field)
-        each = max(1, table.nbytes // max(table.num_rows, 1))
-        step = max(1, min(BATCH_ROWS, BATCH_BYTES // each))
+        row_bytes = max(1, table.nbytes // max(table.num_rows, 1))
+        step = max(1, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
         for start in range(0, table.num_rows, step):
-            part = table.slice(start, step)
+            some = table.slice(start, step)
             try:
-                rows = part.to_pylist()
+                rows = some.to_pylist()
             except (pa.ArrowException, ValueError) as error:
                 raise DataError(
                     f"a value cannot be read: {str(error).partition(chr(10))[0]}",

@@ -1,9 +1,9 @@
 """Datasets of the Hugging Face Hub, streamed by `datasets` from one commit.
 
-The revision is first resolved to a commit; what was fetched of a commit before is not fetched
-again, and a full commit hash that is known needs no network at all. No code of a dataset is ever
-run (`datasets` has no way left to), and only files of that very commit are opened: a dataset's card
-can name others, on this machine too. A login is taken from HF_TOKEN or from `hf auth login`.
+The revision is first resolved to a commit. Rows of a known commit are not fetched again, and a full,
+known commit hash needs no network. `datasets` no longer runs code of a dataset, and only files of
+the commit are opened: a dataset's card can name other files, on this machine too. The login is
+HF_TOKEN or that of `hf auth login`.
 """
 
 import re
@@ -42,38 +42,38 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TIMEOUT_S = 10
 _BATCH = 1_000
 _LONGEST = 300
-"""Characters of a library's own message that are shown."""
+"""Maximum characters of a library's own message."""
 
 _LOGIN = "Check the name; for a private dataset: export HF_TOKEN=hf_…"
 _AGAIN = "Check the network, and run the command again."
 
 
-def fetch(asked: FetchRequest) -> Fetched:
+def fetch(request: FetchRequest) -> Fetched:
     """Return the snapshot of one split of a dataset.
 
     Raises:
         SourceUnavailable: The hub does not answer, or wants a login.
         DataError: There is no such dataset, commit, configuration or split, or it cannot be read.
     """
-    source = asked.source
+    source = request.source
     name = str(source.hub)
     if not _NAME.fullmatch(name) or ".." in name:
         raise DataError(
-            f"{quote(name)} is no dataset's name",
+            f"{quote(name)} is not a dataset's name",
             "Write it like this: hub: owner/name",
             field="hub",
         )
     display_path = _shown(source)
-    token = asked.environment.get("HF_TOKEN") or None
+    token = request.environment.get("HF_TOKEN") or None
     commit = source.revision or ""
     if not _COMMIT.fullmatch(commit):
         commit = _commit(name, source.revision, display_path, token)
     key: Json = ["hub", name, source.config, source.split, commit]
-    memo = find_memo(asked.snapshots, key)
+    memo = find_memo(request.snapshots, key)
     if memo is None:
-        # Asked even for a full hash: that it exists, and that this login may see it.
-        memo = _streamed(asked, _commit(name, commit, display_path, token), token)
-        save_memo(asked.snapshots, key, memo)
+        # Resolve even a full hash: the commit must exist, and this login must see it.
+        memo = _streamed(request, _commit(name, commit, display_path, token), token)
+        save_memo(request.snapshots, key, memo)
     return Fetched(path=memo.path, display_path=display_path, format="jsonl")
 
 
@@ -100,36 +100,40 @@ def _commit(name: str, revision: str | None, display_path: str, token: str | Non
             f"Ask for it at https://huggingface.co/datasets/{name}, then: export HF_TOKEN=hf_…",
         ) from None
     except RepositoryNotFoundError as error:
-        # The hub says 401 to whoever has not logged in, whether there is a private one or none.
+        # Without a login, the hub answers 401 for a private and for a missing dataset.
         if error.response.status_code == httpx2.codes.NOT_FOUND:
             raise DataError(f"there is no dataset {name}", _LOGIN, field="hub") from None
         raise SourceUnavailable(
-            f"there is no dataset {name} for who is not logged in", _LOGIN
+            f"dataset {name} does not exist, or you need to log in", _LOGIN
         ) from None
     except HFValidationError as error:
-        raise DataError(_said(error), "Write it like this: hub: owner/name", field="hub") from None
+        raise DataError(
+            _message(error), "Write it like this: hub: owner/name", field="hub"
+        ) from None
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        raise SourceUnavailable(f"{display_path} cannot be read: {_said(error)}", _AGAIN) from None
+        raise SourceUnavailable(
+            f"{display_path} cannot be read: {_message(error)}", _AGAIN
+        ) from None
 
 
-def _streamed(asked: FetchRequest, commit: str, token: str | None) -> Memo:
+def _streamed(request: FetchRequest, commit: str, token: str | None) -> Memo:
     datasets.disable_progress_bars()
     disable_progress_bars()
     datasets.logging.set_verbosity_error()
-    source, display_path = asked.source, _shown(asked.source)
-    with new_snapshot(asked.snapshots) as new:
-        lines = TableWriter(new, field="hub")
-        with _explained(display_path, lines):
-            # `hf://`: nothing on this machine has that name. No `trust_remote_code`, ever.
+    source, display_path = request.source, _shown(request.source)
+    with new_snapshot(request.snapshots) as new:
+        writer = TableWriter(new, field="hub")
+        with _translated(display_path, writer):
+            # `hf://` names no file of this machine. Never pass `trust_remote_code`.
             builder = datasets.load_dataset_builder(
                 f"hf://datasets/{source.hub}", source.config, revision=commit, token=token
             )
         _check_files(builder, f"hf://datasets/{source.hub}@{commit}/", display_path)
-        with _explained(display_path, lines):
+        with _translated(display_path, writer):
             rows = _split(builder, source, display_path)
-        for table in _tables(rows, display_path, lines):
-            lines.add(table)
-        return Memo(path=lines.finish(display_path), version=commit)
+        for table in _tables(rows, display_path, writer):
+            writer.add(table)
+        return Memo(path=writer.finish(display_path), version=commit)
 
 
 def _check_files(builder: datasets.DatasetBuilder, start: str, display_path: str) -> None:
@@ -138,7 +142,7 @@ def _check_files(builder: datasets.DatasetBuilder, start: str, display_path: str
         for file in split:
             if not str(file).startswith(start):
                 raise DataError(
-                    f"{display_path} names files that are not its own: {quote(str(file))}",
+                    f"{display_path} names files of another dataset: {quote(str(file))}",
                     "Copy them into the dataset.",
                     field="hub",
                 )
@@ -158,18 +162,18 @@ def _split(
         )
     rows = splits[wanted]
     if rows.features is not None:
-        # Images and sounds stay bytes: decoding them needs packages, and opens what they name.
+        # Images and sounds stay bytes: decoding needs packages, and opens files that they name.
         rows = rows.decode(enable=False)
     return rows.with_format("arrow")
 
 
 def _tables(
-    rows: datasets.IterableDataset, display_path: str, lines: TableWriter
+    rows: datasets.IterableDataset, display_path: str, writer: TableWriter
 ) -> Iterator[Table]:
     batches = rows.iter(batch_size=_BATCH)
     while True:
-        # Around the reading alone: a disk that is full is not the hub's fault.
-        with _explained(display_path, lines):
+        # Only errors of reading are the hub's: writing may fill the disk.
+        with _translated(display_path, writer):
             table = next(batches, None)
         if table is None:
             return
@@ -177,29 +181,31 @@ def _tables(
 
 
 @contextmanager
-def _explained(display_path: str, lines: TableWriter) -> Iterator[None]:
+def _translated(display_path: str, writer: TableWriter) -> Iterator[None]:
     try:
         yield
     except DataError:
         raise
     except (httpx2.HTTPError, ConnectionError, TimeoutError) as error:
-        after = f" after {lines.count:,} rows" if lines.count else ""
+        after = f" after {writer.count:,} rows" if writer.count else ""
         raise SourceUnavailable(
-            f"{display_path} cannot be read{after}: {_said(error)}", _AGAIN
+            f"{display_path} cannot be read{after}: {_message(error)}", _AGAIN
         ) from None
     except DatasetNotFoundError as error:
-        raise SourceUnavailable(f"{display_path} cannot be read: {_said(error)}", _LOGIN) from None
+        raise SourceUnavailable(
+            f"{display_path} cannot be read: {_message(error)}", _LOGIN
+        ) from None
     except Exception as error:
-        # Of its own many kinds: no data files, configurations to choose from, files of no format.
+        # One of many classes: no data files, an ambiguous configuration, an unknown format.
         raise DataError(
-            f"{display_path}: {_said(error)}", "Fix `config` or `split`.", "hub"
+            f"{display_path}: {_message(error)}", "Correct `config` or `split`.", "hub"
         ) from error
 
 
-def _said(error: Exception) -> str:
-    """Return an error's message on one line; `datasets` puts the names to choose on the second."""
+def _message(error: Exception) -> str:
+    """Return an error's message on one line; `datasets` lists possible names on its second."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = " ".join(lines[:2]) if lines else type(error).__name__
-    # It looks for a folder of that name here first, and says so first.
-    said = said.rpartition("on the Hugging Face Hub either: ")[2]
-    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
+    message = " ".join(lines[:2]) if lines else type(error).__name__
+    # Its message begins with a local folder that it searched first.
+    message = message.rpartition("on the Hugging Face Hub either: ")[2]
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"

@@ -1,4 +1,4 @@
-"""Objects in stores that fsspec opens, each with a package of its own."""
+"""Objects in stores that fsspec opens, each with its own package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,48 +13,46 @@ from controller.data.fetch.object_url import STORES, ObjectUrl
 from controller.data.fetch.snapshot import Memo, new_snapshot
 
 _CHUNK = 4 << 20
-_CREDENTIALS = "Set the store's credentials, as its own tools want them, and check the network."
+_CREDENTIALS = "Set the store's credentials as for its own tools, and check the network."
 
 
-def read_store(place: ObjectUrl, snapshots: Path, memo: Memo | None) -> Memo:
-    """Return the snapshot of an object, the known one when the store says that it is unchanged.
+def fetch_object(url: ObjectUrl, snapshots: Path, memo: Memo | None) -> Memo:
+    """Return the snapshot of an object, the known one if the store reports no change.
 
     Args:
-        place: The object.
+        url: The object.
         snapshots: Folder of all snapshots.
-        memo: What was read there last.
+        memo: Memo of the last snapshot, if any.
 
     Raises:
         SourceUnavailable: No package, no credentials, no network, or the object changed meanwhile.
         DataError: There is no such object.
     """
-    with _explained(place):
-        # Nothing that an earlier look found is believed.
-        store, path = fsspec.url_to_fs(
-            place.url, skip_instance_cache=True, use_listings_cache=False
-        )
+    with _translated(url):
+        # Caches of earlier requests may be outdated.
+        store, path = fsspec.url_to_fs(url.url, skip_instance_cache=True, use_listings_cache=False)
         version = str(store.ukey(path))
     if memo is not None and memo.version == version:
         return memo
-    with _explained(place):
+    with _translated(url):
         file = store.open(path, "rb")
     with file, new_snapshot(snapshots) as new:
-        for chunk in _chunks(file, place):
+        for chunk in _chunks(file, url):
             new.write(chunk)
-        with _explained(place):
+        with _translated(url):
             store.invalidate_cache()
             changed = str(store.ukey(path)) != version
         if changed:
             raise SourceUnavailable(
-                f"{place.display_path} changed while it was read", "Run the command again."
+                f"{url.display_path} changed while it was read", "Run the command again."
             )
-        return Memo(path=new.publish(place.endings), version=version)
+        return Memo(path=new.publish(url.endings), version=version)
 
 
-def _chunks(file: BinaryIO, place: ObjectUrl) -> Iterator[bytes]:
+def _chunks(file: BinaryIO, url: ObjectUrl) -> Iterator[bytes]:
     while True:
-        # Around the reading alone: a disk that is full is not the store's fault.
-        with _explained(place):
+        # Only errors of reading are the store's: writing may fill the disk.
+        with _translated(url):
             chunk = file.read(_CHUNK)
         if not chunk:
             return
@@ -62,20 +60,20 @@ def _chunks(file: BinaryIO, place: ObjectUrl) -> Iterator[bytes]:
 
 
 @contextmanager
-def _explained(place: ObjectUrl) -> Iterator[None]:
-    """Say of any error of a store's package, which has its own kinds, what it means here."""
+def _translated(url: ObjectUrl) -> Iterator[None]:
+    """Translate errors of a store's package, which has its own classes."""
     try:
         yield
     except (FileNotFoundError, IsADirectoryError):
         raise DataError(
-            f"there is no object {place.display_path}", "Check the address.", field="url"
+            f"there is no object {url.display_path}", "Check the address.", field="url"
         ) from None
     except ImportError:
-        package = STORES[place.scheme]
+        package = STORES[url.scheme]
         raise SourceUnavailable(
-            f"{place.scheme}:// needs the package {package}", package_command(package)
+            f"{url.scheme}:// needs the package {package}", package_command(package)
         ) from None
     except Exception as error:
         raise SourceUnavailable(
-            f"{place.display_path} cannot be read: {place.redact(error)}", _CREDENTIALS
+            f"{url.display_path} cannot be read: {url.redact(error)}", _CREDENTIALS
         ) from error

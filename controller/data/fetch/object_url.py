@@ -1,4 +1,4 @@
-"""What a URL says, checked, in the form that the stores' readers take."""
+"""URLs of objects, checked and split."""
 
 import re
 from collections.abc import Mapping
@@ -28,13 +28,13 @@ STORES: Mapping[str, str] = {
     "sftp": "paramiko",
     "tos": "tosfs",
 }
-"""Scheme → the package that fsspec opens it with. Only stores that are elsewhere: a spec in a
-stranger's pull request must not read what lies on this machine."""
+"""Package with which fsspec opens each scheme. Only remote stores: a spec in a stranger's pull
+request must not read files of this machine."""
 
 _ENDINGS = re.compile(r"\.[A-Za-z0-9]{1,10}(?:\.(?:gz|zst))?$", re.IGNORECASE)
 _PACKING = re.compile(r"\.(?:gz|zst)$", re.IGNORECASE)
 _LONGEST = 300
-"""Characters of a store's own message that are shown."""
+"""Maximum characters of a store's own message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,36 +42,36 @@ class ObjectUrl:
     """An object in a store."""
 
     url: str
-    """As written; it may hold a signature."""
+    """URL as written; it may hold a signature."""
     scheme: str
     display_path: str
-    """Without what may be secret: nothing after the `?`."""
+    """URL without its query, which may be secret."""
     format: FileFormat
     endings: str
-    """Of the snapshot: `.csv.gz`."""
+    """Endings of the snapshot's name: `.csv.gz`."""
 
     def redact(self, error: Exception) -> str:
         """Return an error's own message: one line, without the URL's secrets."""
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        redact = lines[0] if lines else type(error).__name__
+        text = lines[0] if lines else type(error).__name__
         query = urlsplit(self.url).query
         for secret in (self.url, query, unquote(query)):
             if secret:
-                redact = redact.replace(secret, self.display_path if secret == self.url else "***")
-        return redact if len(redact) <= _LONGEST else f"{redact[:_LONGEST]}…"
+                text = text.replace(secret, self.display_path if secret == self.url else "***")
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def parse_object_url(asked: FetchRequest) -> ObjectUrl:
-    """Return what a source's URL says.
+def parse_object_url(request: FetchRequest) -> ObjectUrl:
+    """Return the parts of a source's URL.
 
     Raises:
-        DataError: It is none that may be opened, or its format is not known.
+        DataError: It may not be opened, or its format is not known.
     """
-    written = str(asked.source.url)
+    written = str(request.source.url)
     parts = _parts(written)
     name = PurePosixPath(unquote(parts.path)).name
     try:
-        file_format = detect_format(name, asked.source.format)
+        file_format = detect_format(name, request.source.format)
     except DataError as error:
         error.field = "url"
         raise
@@ -86,7 +86,7 @@ def parse_object_url(asked: FetchRequest) -> ObjectUrl:
 
 def _parts(written: str) -> SplitResult:
     if not written.isprintable() or "::" in written:
-        # Not shown: a chain may hold anything.
+        # Not shown: a chain of URLs may hold secrets.
         raise DataError(
             "`url` must be one address, without `::`",
             "Write it like this: s3://bucket/a.jsonl",
@@ -97,17 +97,19 @@ def _parts(written: str) -> SplitResult:
         login = parts.username is not None or parts.password is not None
     except ValueError:
         raise DataError(
-            "`url` is no address", "Write it like this: https://example.com/a.jsonl", "url"
+            "`url` is not an address", "Write it like this: https://example.com/a.jsonl", "url"
         ) from None
     if parts.scheme not in WEB and parts.scheme not in STORES:
         what = f"{parts.scheme}:" if parts.scheme else "a path"
         remedy = "Name a file of the repository with `path`."
         known = join_names(f"{scheme}://" for scheme in (*WEB, *STORES) if scheme != "memory")
-        raise DataError(f"`url` is {what}, which is not opened; these are: {known}", remedy, "url")
+        raise DataError(
+            f"`url` is {what}, which cannot be opened; these can: {known}", remedy, "url"
+        )
     if login:
         raise DataError(
             "`url` holds a login, which a spec must not",
-            "Take it out; stores find their credentials in the environment.",
+            "Remove it; stores find their credentials in the environment.",
             field="url",
         )
     if not parts.netloc:
@@ -123,7 +125,7 @@ def _endings(name: str, file_format: FileFormat) -> str:
         if written and detect_format(name) == file_format:
             return written[0].lower()
     except DataError:
-        # The format was said because the ending says none.
+        # The spec names the format because the ending does not.
         pass
     packing = _PACKING.search(name)
     return f".{file_format}{packing[0].lower() if packing else ''}"

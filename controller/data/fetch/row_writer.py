@@ -1,72 +1,65 @@
-"""Rows of a database or dataset as lines of JSON.
+"""Rows of a database or dataset as lines of JSON; see `json_values` for the forms of values.
 
-Keys stand in the columns' order. Values keep a text that does not depend on machine or driver:
-
-- text, whole numbers, booleans, null, and what JSON, arrays and structs hold: as they are;
-- a decimal with scale 0 is a whole number, any other one text with all its digits: `"12.50"`, so
-  that a column of prices is text in every row;
-- dates and times as ISO 8601, moments with a time zone in UTC; UUIDs as text;
-- floats as the shortest number that reads back the same; NaN and infinity are refused;
-- bytes and anything else are refused, with the column and what to write instead.
+Keys are in the columns' order. Floats are the shortest number that reads back the same. NaN,
+infinity and values without a form are refused, with the column and what to write instead.
 """
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from uuid import UUID
 
 from controller.data.errors import DataError
 from controller.data.fetch.snapshot import SnapshotWriter
+from controller.data.readers.json_values import json_form
 from controller.data.suggestions import join_names, quote
 
 BATCH_BYTES = 4 << 20
-"""Of JSON, about so much is fetched at once, however wide a row is."""
+"""Approximate bytes of JSON to fetch at once, however wide a row is."""
 
 BATCH_ROWS = 2_000
-"""More rows at once are not faster."""
+"""Maximum number of rows to fetch at once; more are not faster."""
 
-_LONGEST_NUMBER = 18
-"""Digits of a decimal that is written as a number: what every JSON reader keeps exactly."""
+_encode = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=json_form
+).encode
 
 
 class RowWriter:
-    """Writes rows of one source into a snapshot, one JSON object a line."""
+    """Writes rows of one source into a snapshot, one JSON object per line."""
 
     def __init__(self, columns: Sequence[str], snapshot: SnapshotWriter, *, field: str) -> None:
-        """Look at the columns.
+        """Check the columns.
 
         Args:
             columns: Their names, in order.
-            snapshot: Where the lines go.
-            field: The key of the spec that is to blame for the columns.
+            snapshot: Receives the lines.
+            field: Key of the spec that chooses the columns.
 
         Raises:
-            DataError: Two have one name.
+            DataError: Two columns have the same name.
         """
         twice = sorted({name for name in columns if columns.count(name) > 1})
         if twice:
             raise DataError(
                 f"two columns are named {join_names(map(quote, twice))}",
-                "Give each a name of its own: SELECT a.text AS question, b.text AS answer",
+                "Give each its own name: SELECT a.text AS question, b.text AS answer",
                 field=field,
             )
         self._columns = tuple(columns)
         self._snapshot = snapshot
         self.count = 0
         self.batch = 64
-        """How many rows to fetch next: as many as fill a batch."""
+        """Number of rows to fetch next: as many as fill a batch."""
 
     def add(self, rows: Sequence[Iterable[object]]) -> None:
         """Write rows, each with as many values as there are columns.
 
         Raises:
-            DataError: A value is nothing that JSON has; with the row's number as its line.
+            DataError: A value has no form in JSON; its line is the row's number.
         """
-        columns = self._columns
         lines: list[bytes] = []
         for row in rows:
-            values = dict(zip(columns, row, strict=True))
+            values = dict(zip(self._columns, row, strict=True))
             try:
                 lines.append(_line(values))
             except (ValueError, TypeError, RecursionError):
@@ -77,61 +70,39 @@ class RowWriter:
         content = b"".join(lines)
         self._snapshot.write(content)
         fitting = BATCH_BYTES * len(lines) // len(content)
-        # Twice as many at most: one short row says little about the next.
+        # At most twice as many: one short row says little about the next.
         self.batch = max(1, min(BATCH_ROWS, fitting, 2 * self.batch))
 
 
-def _plain(value: object) -> object:
-    """Return what JSON has for a value that it does not know itself.
-
-    Raises:
-        TypeError: There is nothing.
-    """
-    match value:
-        case Decimal() if value.is_finite():
-            scale = value.as_tuple().exponent
-            whole = isinstance(scale, int) and scale >= 0 and value.adjusted() < _LONGEST_NUMBER
-            return int(value) if whole else format(value, "f")
-        case datetime() if value.tzinfo is not None:
-            return value.astimezone(UTC).isoformat()
-        case date() | time():
-            return value.isoformat()
-        case UUID():
-            return str(value)
-        case _:
-            raise TypeError
-
-
-_ENCODER = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
-)
-
-
 def _line(value: object) -> bytes:
-    return _ENCODER.encode(value).encode() + b"\n"
+    return _encode(value).encode() + b"\n"
 
 
 def _refused(row: dict[str, object], line: int) -> DataError:
-    """Find the column whose value is to blame."""
+    """Return the error for the first column whose value has no form."""
     for name, value in row.items():
         try:
             _line(value)
         except (ValueError, TypeError, RecursionError):
-            what, remedy = _blame(value)
+            what, remedy = _reason(value)
             return DataError(f"column {quote(name)} holds {what}", remedy, line=line)
-    return DataError("a column's name is no text", "Give every column a name.", line=line)
+    return DataError("a column's name is not text", "Give every column a name.", line=line)
 
 
-def _blame(value: object) -> tuple[str, str]:
+def _reason(value: object) -> tuple[str, str]:
     match value:
         case float() | Decimal():
-            return f"{value}, which is no JSON number", "Leave such rows out, or make it null."
+            return (
+                f"{value}, which is not a JSON number",
+                "Leave such rows out, or make it null.",
+            )
         case str():
-            return "half of a character", "Fix the text, which is not valid Unicode."
-        case bytes() | bytearray() | memoryview():
-            return "bytes, not text", "Leave the column out, or turn it into text."
+            return "half of a character", "Correct the text; it is not valid Unicode."
         case list() | dict() | tuple():
-            return "an array or object with a value that JSON has not", "Leave the column out."
+            return (
+                "an array or object with a value that JSON does not have",
+                "Leave the column out.",
+            )
         case _:
             kind = type(value).__name__
             return f"a value of type {kind}", "Turn it into text: CAST(… AS text), or leave it out."

@@ -1,8 +1,8 @@
-"""Snapshot files: written while hashing, named by their content, remembered by what they show.
+"""Snapshot files: hashed while they are written, named by their content.
 
-A snapshot appears by one rename, whole and on the disk; a process that is killed leaves only a
-temporary file, which a later run removes once it is old. A memo beside the snapshots says which
-one was made of what, so that an unchanged source is not fetched again.
+A snapshot appears by one rename, complete and forced to the disk; a killed process leaves only a
+temporary file, which a later run removes once it is old. A memo beside the snapshots records which
+of them was made from which source, so that an unchanged source is not fetched again.
 """
 
 import hashlib
@@ -18,11 +18,12 @@ from pathlib import Path
 from backends.atomic_files import sync_folder, write_atomic
 from backends.contract.inspector import Json
 from controller.data.cache_gc import touch, touch_snapshot
+from controller.data.storage.memo_file import file_stamp, read_json_memo
 from controller.spec.data import FileFormat, Source
 
 _CHUNK = 1 << 20
 _ABANDONED_S = 24 * 3600
-"""No fetch takes a day: what is older was killed."""
+"""No fetch takes a day: older temporary files are of killed processes."""
 
 _PREFIX = ".fetch-"
 _MEMOS = "memos"
@@ -33,15 +34,15 @@ class Fetched:
     """A source's content, in a file."""
 
     path: Path
-    """`<sha256>.jsonl`, or with the endings that a URL has."""
+    """`<sha256>.jsonl`, or with the endings of a URL."""
     display_path: str
-    """What stands before `:17` in messages; no secret is in it."""
+    """Name of the source in messages, without any secret."""
     format: FileFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchRequest:
-    """A source to fetch, and where things are."""
+    """A source to fetch, and the folders and variables that it needs."""
 
     source: Source
     folder: Path
@@ -66,14 +67,14 @@ class SnapshotWriter:
         self._file.write(content)
 
     def publish(self, endings: str) -> Path:
-        """Give the whole content its name and return it; the same content is not written twice.
+        """Give the content its name and return it; equal content is not written twice.
 
         Args:
             endings: `.jsonl`, `.csv.gz`.
         """
         self._file.flush()
         path = self._folder / f"{self._sha256.hexdigest()}{endings}"
-        if holds(path):
+        if is_complete(path):
             touch_snapshot(path)
         else:
             os.fsync(self._file.fileno())
@@ -84,29 +85,29 @@ class SnapshotWriter:
         return path
 
     def close(self) -> None:
-        """Remove what was not published."""
+        """Remove a snapshot that was not published."""
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def new_snapshot(snapshots: Path) -> Iterator[SnapshotWriter]:
-    """Begin a snapshot; what is not published by the end of the block is gone.
+    """Begin a snapshot; at the end of the block it is removed unless it was published.
 
     Args:
         snapshots: Folder of all snapshots; created when absent.
     """
     snapshots.mkdir(parents=True, exist_ok=True)
-    _sweep(snapshots)
-    begun = SnapshotWriter(snapshots)
+    _remove_abandoned(snapshots)
+    writer = SnapshotWriter(snapshots)
     try:
-        yield begun
+        yield writer
     finally:
-        begun.close()
+        writer.close()
 
 
-def holds(path: Path) -> bool:
-    """Say whether a snapshot is there and its bytes are what its name says."""
+def is_complete(path: Path) -> bool:
+    """Return whether a snapshot exists and its bytes fit its name."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == path.name.partition(".")[0]
@@ -116,55 +117,39 @@ def holds(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memo:
-    """Which snapshot was made of a source, and of which version of it."""
+    """A source's snapshot, and the version of the source."""
 
     path: Path
-    """The snapshot; it was whole a moment ago."""
     version: Json
-    """Whatever says that the source is unchanged: an ETag, a commit, the files' stamps."""
+    """Value that differs for a changed source: an ETag, a commit, the files' stamps."""
 
 
 def find_memo(snapshots: Path, key: Json) -> Memo | None:
-    """Return what is known of a source, if its snapshot is still whole.
+    """Return the memo of a source, if its snapshot is still complete.
 
     Args:
         snapshots: Folder of all snapshots.
-        key: What the source is. Only its digest is kept: a URL may hold a token.
+        key: Identity of the source. Only its digest is stored: a URL may hold a token.
     """
     memo = _memo(snapshots, key)
+    content = read_json_memo(memo)
     try:
-        content = json.loads(memo.read_bytes())
         path = snapshots / content["snapshot"]
-        # A snapshot is written once: one whose times are others is read before it is believed.
-        if content["stamp"] == stamp(path) or holds(path):
+        # A snapshot is written once: one with another stamp is read before it is trusted.
+        if tuple(content["stamp"]) == file_stamp(path) or is_complete(path):
             touch_snapshot(path)
             touch(memo)
             return Memo(path=path, version=content["version"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, KeyError, TypeError):
         return None
     return None
 
 
 def save_memo(snapshots: Path, key: Json, memo: Memo) -> None:
-    """Note which snapshot a source led to."""
-    content = {"snapshot": memo.path.name, "stamp": stamp(memo.path), "version": memo.version}
+    """Record the snapshot of a source."""
+    stamp = list(file_stamp(memo.path))
+    content = {"snapshot": memo.path.name, "stamp": stamp, "version": memo.version}
     write_atomic(_memo(snapshots, key), json.dumps(content).encode())
-
-
-def stamp(path: Path) -> list[int]:
-    """Return what changes when a file does: where it is, its size and times.
-
-    Raises:
-        OSError: It is not there.
-    """
-    status = path.stat()
-    return [
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    ]
 
 
 def _memo(snapshots: Path, key: Json) -> Path:
@@ -172,11 +157,10 @@ def _memo(snapshots: Path, key: Json) -> Path:
     return snapshots / _MEMOS / f"{hashlib.sha256(text).hexdigest()[:32]}.json"
 
 
-def _sweep(snapshots: Path) -> None:
-    """Remove what fetches left that were killed."""
-    for left in snapshots.glob(f"{_PREFIX}*"):
+def _remove_abandoned(snapshots: Path) -> None:
+    for path in snapshots.glob(f"{_PREFIX}*"):
         try:
-            if time.time() - left.stat().st_mtime > _ABANDONED_S:
-                left.unlink()
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                path.unlink()
         except FileNotFoundError:
             continue

@@ -1,18 +1,17 @@
 """Rows of a database, by a query that only reads.
 
-The database's URL is in the environment variable that the spec names, in SQLAlchemy's form. A
-SQLite file that is named relatively is looked for from the repository's root, wherever the command
-was started: `sqlite:///data/faq.db` is `data/faq.db` of the repository. It must be there; it is
-never created.
+The database's URL is in the environment variable that the spec names, in SQLAlchemy's form. The
+relative path of a SQLite file starts at the repository's root: `sqlite:///data/faq.db` is
+`data/faq.db` of the repository. The file must exist; it is never created.
 
-One statement, in a transaction that is read-only where the database has such a thing and is rolled
-back in any case. Rows are streamed through a server-side cursor where the driver has one, so that
-memory does not grow with the result. The URL, which may hold a password, appears in no message.
+One statement runs in a transaction, which is read-only if the database supports that, and always
+rolled back. Rows are streamed through a server-side cursor if the driver has one, so that memory
+does not grow with the result. The URL, which may hold a password, appears in no message.
 """
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from controller.data.fetch.snapshot import Fetched, FetchRequest, new_snapshot
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EXAMPLE = "postgresql://reader@db.example.com/faq"
 
-# What stands before the first word of a statement: blanks, comments, brackets.
+# Characters before the first word of a statement: blanks, comments, brackets.
 _BEFORE = r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
 _FIRST_WORD = re.compile(rf"{_BEFORE}(\w*)", re.DOTALL)
 _READING = {"select", "with", "values", "table", "from"}
@@ -43,27 +42,27 @@ _CONNECT_S = 10
 _POSTGRESQL = {
     "connect_timeout": _CONNECT_S,
     "client_encoding": "UTF8",
-    # A server that vanished without a word is noticed within a minute.
+    # Notice within a minute that a server is gone.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
 }
 _BEGIN = {
-    # Texts that the query makes of moments do not depend on the server's clock on the wall.
+    # The text of a moment must not depend on the server's time zone.
     "postgresql": ("SET TIME ZONE 'UTC'",),
     "mysql": ("SET SESSION TRANSACTION READ ONLY",),
     "mariadb": ("SET SESSION TRANSACTION READ ONLY",),
     "oracle": ("SET TRANSACTION READ ONLY",),
 }
 _ONE_STATEMENT = {"postgresql", "sqlite"}
-"""Databases that refuse a second statement by themselves."""
+"""Databases whose drivers refuse a second statement."""
 
 _PACKAGES = {"MySQLdb": "mysqlclient"}
 """Packages of drivers whose module has another name."""
 
-_NOT_HERE = ("08", "28", "40", "53", "57", "58", "42501")
-"""SQLSTATE classes that blame no query: connection, login, conflict, resources, shutdown, system;
-and permission denied."""
+_UNAVAILABLE = ("08", "28", "40", "53", "57", "58", "42501")
+"""SQLSTATE classes of errors that no query causes: connection, login, conflict, resources,
+shutdown, system; and permission denied."""
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM}
 _MAY = {
@@ -72,41 +71,41 @@ _MAY = {
     sqlite3.SQLITE_FUNCTION,
     sqlite3.SQLITE_RECURSIVE,
 }
-"""What a statement may do in SQLite: no ATTACH, no PRAGMA, nothing that writes."""
+"""Permitted actions of a statement in SQLite: no ATTACH, no PRAGMA, no writing."""
 
 _LONGEST = 300
-"""Characters of a database's own message that are shown."""
+"""Maximum characters of a database's own message."""
 
 
-def fetch(asked: FetchRequest) -> Fetched:
+def fetch(request: FetchRequest) -> Fetched:
     """Return the snapshot of a query's rows.
 
     Raises:
         SourceUnavailable: The variable is not set, a driver is missing, or the database does not answer.
-        DataError: The query is wrong, writes, or gives what is no JSON value.
+        DataError: The query is wrong, writes, or returns a value without a form in JSON.
     """
-    variable, query = str(asked.source.connection), str(asked.source.sql)
-    url = _url(variable, asked)
+    variable, query = str(request.source.connection), str(request.source.sql)
+    url = _url(variable, request)
     _check(query, url.get_backend_name())
     with (
-        new_snapshot(asked.snapshots) as snapshot,
-        _opened(url, asked.root, variable) as connection,
+        new_snapshot(request.snapshots) as snapshot,
+        _connection(url, request.root, variable) as connection,
     ):
-        progress = _Progress()
-        with _explained(url, progress), _executed(connection, query) as result:
-            lines = RowWriter(list(result.keys()), snapshot, field="sql")
-            while rows := result.fetchmany(lines.batch):
-                lines.add(rows)
-                progress.rows = lines.count
-        if not lines.count:
+        rows_read = 0
+        with _translated(url, lambda: rows_read), _executed(connection, query) as result:
+            writer = RowWriter(list(result.keys()), snapshot, field="sql")
+            while rows := result.fetchmany(writer.batch):
+                writer.add(rows)
+                rows_read = writer.count
+        if not rows_read:
             raise DataError(
-                "the query returns no rows", "Check its conditions, and the database.", field="sql"
+                "the query returns no rows", "Check its conditions and the database.", field="sql"
             )
         path = snapshot.publish(".jsonl")
     return Fetched(path=path, display_path=f"sql {variable}", format="jsonl")
 
 
-def _url(variable: str, asked: FetchRequest) -> URL:
+def _url(variable: str, request: FetchRequest) -> URL:
     if not _NAME.fullmatch(variable):
         # It may be a URL with a password, so it is not shown.
         raise DataError(
@@ -114,14 +113,16 @@ def _url(variable: str, asked: FetchRequest) -> URL:
             "Write it like this: connection: FAQ_DATABASE_URL",
             field="connection",
         )
-    written = asked.environment.get(variable, "").strip()
+    written = request.environment.get(variable, "").strip()
     if not written:
         raise SourceUnavailable(f"{variable} is not set", f"export {variable}={_EXAMPLE}")
     try:
         url = make_url(written)
     except (ArgumentError, ValueError):
         raise DataError(
-            f"{variable} holds no database URL", f"export {variable}={_EXAMPLE}", field="connection"
+            f"{variable} does not hold a database URL",
+            f"export {variable}={_EXAMPLE}",
+            field="connection",
         ) from None
     if url.get_backend_name() in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")
@@ -131,29 +132,29 @@ def _url(variable: str, asked: FetchRequest) -> URL:
 
 
 def _check(query: str, backend: str) -> None:
-    """Refuse what is not one statement that reads; the database refuses it again, if it can."""
+    """Refuse a query that is not one reading statement; the database refuses writing again."""
     first = _FIRST_WORD.match(query)
     word = first[1] if first else ""
     if word.lower() not in _READING:
         what = f"begins with {word[:20]}" if word else "has no statement"
         raise DataError(f"the query {what}; it may only read", "Begin it with SELECT.", field="sql")
     if backend not in _ONE_STATEMENT and ";" in query.rstrip().rstrip(";"):
-        raise DataError("the query holds a `;`", "Write one statement.", field="sql")
+        raise DataError("the query has a `;`", "Write one statement.", field="sql")
 
 
 @contextmanager
-def _opened(url: URL, root: Path, variable: str) -> Iterator[Connection]:
+def _connection(url: URL, root: Path, variable: str) -> Iterator[Connection]:
     engine = _engine(url, root, variable)
     try:
         connection = engine.connect()
     except (SQLAlchemyError, OSError, ValueError) as error:
-        # A driver lets through what sockets and host names raise.
-        said = _said(error, url)
-        if url.drivername == "sqlite" and not _is_not_here(error):
+        # Drivers pass on errors of sockets and host names.
+        message = _message(error, url)
+        if url.drivername == "sqlite" and not _is_unavailable(error):
             remedy = "Name a SQLite database that can be opened."
-            raise DataError(f"{variable}: {said}", remedy, field="connection") from None
+            raise DataError(f"{variable}: {message}", remedy, field="connection") from None
         remedy = "Check the URL, the login and the network."
-        raise SourceUnavailable(f"{variable}: no connection: {said}", remedy) from None
+        raise SourceUnavailable(f"{variable}: no connection: {message}", remedy) from None
     try:
         # Never committed: closing rolls back.
         yield connection
@@ -186,9 +187,9 @@ def _engine(url: URL, root: Path, variable: str) -> Engine:
         )
     except NoSuchModuleError:
         raise DataError(
-            f"{variable}: {url.drivername}:// is no database that is known here",
-            "Use postgresql://, mysql+pymysql:// or sqlite:///, or install the package of its "
-            "SQLAlchemy dialect.",
+            f"{variable}: {url.drivername}:// is not a known database",
+            "Use postgresql://, mysql+pymysql:// or sqlite:///, or install the package of "
+            "another SQLAlchemy dialect.",
             field="connection",
         ) from None
     except ModuleNotFoundError as error:
@@ -201,7 +202,7 @@ def _engine(url: URL, root: Path, variable: str) -> Engine:
         raise SourceUnavailable(f"reading {backend} needs the package {name}", command) from None
     except (SQLAlchemyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{variable} cannot be used: {_said(error, url)}",
+            f"{variable} cannot be used: {_message(error, url)}",
             f"export {variable}={_EXAMPLE}",
             field="connection",
         ) from None
@@ -211,8 +212,8 @@ def _sqlite_file(url: URL, root: Path, variable: str) -> Path:
     name = url.database or ""
     if name in ("", ":memory:") or name.startswith("file:") or url.host:
         raise DataError(
-            f"{variable} names no SQLite file",
-            f"Write a path relative to the repository: export {variable}=sqlite:///data/faq.db",
+            f"{variable} does not name a SQLite file",
+            f"export {variable}=sqlite:///data/faq.db, relative to the repository",
             field="connection",
         )
     path = root / name
@@ -229,7 +230,7 @@ def _open_sqlite(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=_CONNECT_S)
     try:
         connection.execute("PRAGMA query_only = ON").close()
-        # Reads the file's header: whether it is a database is said here, and not by the query.
+        # Reads the file's header, so that a file that is not a database fails here.
         connection.execute("PRAGMA schema_version").close()
     except sqlite3.Error:
         connection.close()
@@ -248,75 +249,69 @@ def _executed(connection: Connection, query: str) -> CursorResult[tuple[object, 
         connection.execution_options(postgresql_readonly=True)
     opened = connection.connection.dbapi_connection
     if isinstance(opened, sqlite3.Connection):
-        # Only now, since SQLAlchemy asks a PRAGMA of every new connection.
+        # Only now, since SQLAlchemy executes a PRAGMA on every new connection.
         opened.set_authorizer(_authorize)
     for statement in _BEGIN.get(backend, ()):
         connection.exec_driver_sql(statement)
-    # Not `text()`: a colon or a per cent sign in a query is nothing but itself.
+    # Not `text()`: a colon or a per cent sign in a query has no special meaning.
     result = connection.exec_driver_sql(query.rstrip().rstrip(";"), execution_options=options)
     if not result.returns_rows:
         raise DataError("the query returns no table", "Write a query: SELECT …", field="sql")
     return result
 
 
-class _Progress:
-    """How far a query was read when something happened."""
-
-    rows = 0
-
-
 @contextmanager
-def _explained(url: URL, progress: _Progress) -> Iterator[None]:
-    """Turn what a database says into who is to blame: the query, or nobody here."""
+def _translated(url: URL, rows_read: Callable[[], int]) -> Iterator[None]:
+    """Translate a database error: wrong query, or database unavailable."""
     try:
         yield
     except DBAPIError as error:
-        said = _said(error, url)
-        if said.startswith("not authorized"):
-            said = "the query does more than read tables"
-        if not _is_not_here(error):
+        message = _message(error, url)
+        if message.startswith("not authorized"):
+            message = "the query does more than read tables"
+        if not _is_unavailable(error):
             raise DataError(
-                said, _hint(error) or "Fix the query; it may only read.", field="sql"
+                message, _hint(error) or "Correct the query; it may only read.", field="sql"
             ) from None
         what = "the database cannot be read"
-        if progress.rows:
-            what = f"the database stopped answering after {progress.rows:,} rows"
+        if rows := rows_read():
+            what = f"the database stopped answering after {rows:,} rows"
         raise SourceUnavailable(
-            f"{what}: {said}",
-            "Run the command again when it is back, or ask for the right to read.",
+            f"{what}: {message}",
+            "Run the command again when the database is back, or ask for the right to read.",
         ) from None
     except SQLAlchemyError as error:
-        raise DataError(_said(error, url), "Fix the query.", field="sql") from None
+        raise DataError(_message(error, url), "Correct the query.", field="sql") from None
 
 
-def _is_not_here(error: Exception) -> bool:
+def _is_unavailable(error: Exception) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     if error.connection_invalidated:
         return True
     state = getattr(error.orig, "sqlstate", None)
     if isinstance(state, str):
-        return state.startswith(_NOT_HERE)
+        return state.startswith(_UNAVAILABLE)
     return getattr(error.orig, "sqlite_errorcode", None) in _BUSY
 
 
-def _said(error: Exception, url: URL) -> str:
-    """Return a database's own message: its first line, without the URL's secrets."""
+def _message(error: Exception, url: URL) -> str:
+    """Return the first line of a database's own message, without the URL's secrets."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
     # PostgreSQL's message without the query's lines; MySQL's without its number.
     primary = getattr(getattr(cause, "diag", None), "message_primary", None)
     numbered = cause.args[1] if len(cause.args) > 1 else None
     text = primary or (numbered if isinstance(numbered, str) else str(cause))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = lines[0] if lines else type(cause).__name__
+    message = lines[0] if lines else type(cause).__name__
     for secret in (url.render_as_string(hide_password=False), url.password, *_values(url)):
         if secret:
-            said = said.replace(str(secret), "***")
-    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
+            message = message.replace(str(secret), "***")
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
 
 
 def _values(url: URL) -> list[str]:
-    """Return what in a URL's query may be a secret."""
+    """Return the values in a URL's query that may be secrets."""
     return [
         value
         for name, values in url.query.items()

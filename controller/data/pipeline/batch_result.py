@@ -1,4 +1,4 @@
-"""Result of a batch from a worker: records, filled by `prepare_rows` and `measure`.
+"""Result of a batch from a worker: records, filled by `prepare_rows` and `token_limits`.
 
 `build` consumes them.
 """
@@ -9,56 +9,57 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from backends.contract.inspector import Json
-from controller.data.errors import DataError
+from controller.data.errors import DataError, NotUtf8
 from controller.data.examples.example import CanonicalExample, Example
-from controller.data.pipeline.problems import MAX_ALIKE
 from controller.data.pipeline.row_conditions import Tally
 from controller.data.report import Effect, StepName
 from controller.data.storage.columns import ExampleBlock
 
 LISTED = 100
-"""Problems of a batch that are told one by one; more do not help a reader."""
+"""Maximum number of a batch's problems with a message; more do not help a reader."""
+
+MAX_ALIKE = 3
+"""Maximum number of problems listed with the same message."""
 
 
 class Note(NamedTuple):
-    """What happened to one example in one step."""
+    """What one step did to one example."""
 
     line: int
     step: StepName
-    effect: Effect
     reason: str
 
 
 class PreparedExample(NamedTuple):
-    """An example that is ready, before it is written."""
+    """An example in canonical form, before it is written."""
 
     line: int
     json: Mapping[str, Json]
-    spelt: CanonicalExample
+    canonical: CanonicalExample
     example: Example | None = None
-    """Where it is more than a plain conversation, or was treated."""
+    """None for a plain conversation that no step changed."""
     group: bytes | None = None
     stratum: bytes | None = None
 
     @property
     def whole(self) -> Example:
-        """The example, made of its JSON where it is a plain conversation."""
+        """The example, made of its JSON for a plain conversation."""
         messages: Any = self.json.get("messages")
         return self.example or Example(messages)
 
 
 @dataclass(slots=True, kw_only=True)
 class BatchResult:
-    """What became of a batch."""
+    """Examples of a batch, and what happened to the other rows."""
 
     rows: int = 0
     blocks: list[ExampleBlock] = field(default_factory=list)
-    """One for each side that examples went to."""
+    """One for each split that has examples."""
     counts: Counter[tuple[StepName, Effect]] = field(default_factory=Counter)
     notes: list[Note] = field(default_factory=list)
     problems: list[tuple[int, DataError]] = field(default_factory=list)
     unlisted: list[int] = field(default_factory=list)
-    """Lines with problems like those of `problems`, which says each only a few times."""
+    """Lines with problems like those in `problems`, which has each message a few times only."""
     _alike: Counter[str] = field(default_factory=Counter)
     recipe_matters: bool = False
     """True if an older recipe may have made other examples of these rows."""
@@ -69,23 +70,34 @@ class BatchResult:
     tally: Tally | None = None
     """Number of rows without a value for each condition; None without conditions."""
     source_error: DataError | None = None
-    """What is wrong with the source itself; the rest of it is not looked at."""
+    """Problem of the source itself; its other rows are not read."""
+
+    is_misdecoded: bool = False
+    """True if a line is not UTF-8."""
 
     def drop(self, line: int, step: StepName, reason: str) -> None:
-        """Note that an example is not used."""
-        self.counts[step, "dropped"] += 1
-        self.notes.append(Note(line, step, "dropped", reason))
+        """Record that an example is not used."""
+        self._add(line, step, "dropped", reason)
 
     def note(self, line: int, step: StepName, reason: str) -> None:
-        """Add a remark on an example that is used unchanged."""
-        self.counts[step, "noted"] += 1
-        self.notes.append(Note(line, step, "noted", reason))
+        """Record a remark on an example that is used unchanged."""
+        self._add(line, step, "noted", reason)
+
+    def change(self, line: int, step: StepName, reason: str) -> None:
+        """Record that a step changed an example; without a reason it is only counted."""
+        self._add(line, step, "changed", reason)
 
     def refuse(self, line: int, error: DataError) -> None:
-        """Note a problem, or only its line when it was said often."""
+        """Record a problem, or only its line if its message is frequent."""
+        self.is_misdecoded |= isinstance(error, NotUtf8)
         if len(self.problems) == LISTED or self._alike[error.message] == MAX_ALIKE:
             self.unlisted.append(line)
             return
         self._alike[error.message] += 1
         # The traceback would keep the row alive.
         self.problems.append((line, error.with_traceback(None)))
+
+    def _add(self, line: int, step: StepName, effect: Effect, reason: str) -> None:
+        self.counts[step, effect] += 1
+        if reason:
+            self.notes.append(Note(line, step, reason))

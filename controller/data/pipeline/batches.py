@@ -1,8 +1,7 @@
-"""What is handed to a worker at once: a stretch of a file's lines, or some rows.
+"""Batches of rows for workers: consecutive lines of a file, or rows that were read here.
 
-In: a source's file. Out: batches in the file's order. Of uncompressed UTF-8 JSONL only the line
-ends are found here: the workers read and parse the lines, which is most of the work. Everything
-else is parsed here.
+For uncompressed UTF-8 JSONL, only line ends are searched here: workers read and parse the lines,
+which is most of the work. Rows of all other files are read here.
 """
 
 import os
@@ -17,29 +16,24 @@ from controller.data.errors import DataError
 from controller.data.pipeline.row_conditions import Conditions
 from controller.data.readers import parse_line, read_rows
 from controller.data.sources.inspect_file import changed_since
-from controller.data.sources.source_file import CHUNK, NumberedRow, SourceFile
+from controller.data.sources.source_file import CHUNK, UTF_8_MARK, NumberedRow, SourceFile
 
-ROWS = 1_000
-"""Rows handed over at once, unless they are long: enough that the handing over does not count."""
-
-_BOM = b"\xef\xbb\xbf"
+MAX_ROWS = 1_000
+"""Maximum number of rows in a batch, large enough that sending it costs little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineBatch:
-    """Whole lines of a JSONL file, which whoever prepares them reads from it."""
+    """Whole lines of a JSONL file, which the worker reads from the file."""
 
     path: Path
     first: int
-    """Number of the first one."""
+    """Number of the first line."""
     offset: int
     size: int
 
     def read(self) -> Iterator[bytes]:
-        """Return the lines.
-
-        Of a file that was cut off meanwhile, what is left; that it changed is noticed at its end.
-        """
+        """Return the lines; if the file was cut off meanwhile, what is left of them."""
         with self.path.open("rb", buffering=0) as file:
             return BytesIO(os.pread(file.fileno(), self.size, self.offset))
 
@@ -52,7 +46,7 @@ class LineBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowBatch:
-    """Rows that were read already."""
+    """Rows that were read here."""
 
     rows: list[NumberedRow]
 
@@ -74,16 +68,16 @@ def read_batches(file: SourceFile, limit: int | None, conditions: Conditions) ->
     rows = read_rows(file)
     if limit is not None:
         rows = _limited(rows, file, limit, conditions)
-    some: list[NumberedRow] = []
+    batch: list[NumberedRow] = []
     size = 0
     for row in rows:
-        some.append(row)
+        batch.append(row)
         size += _size(row[1])
-        if len(some) == ROWS or size > CHUNK:
-            yield RowBatch(rows=some)
-            some, size = [], 0
-    if some:
-        yield RowBatch(rows=some)
+        if len(batch) == MAX_ROWS or size > CHUNK:
+            yield RowBatch(rows=batch)
+            batch, size = [], 0
+    if batch:
+        yield RowBatch(rows=batch)
 
 
 def _limited(
@@ -97,7 +91,7 @@ def _limited(
     try:
         for line, row in islice(filter(counts, rows), limit):
             yield line, row
-        # The rest is not read, so that it was not compared with what was looked at.
+        # The reader compares the file only at its end, which may be far behind the limit.
         problem = changed_since(file)
     except DataError as error:
         problem = error
@@ -106,7 +100,7 @@ def _limited(
 
 
 def _size(value: object) -> int:
-    """Return about how many characters a value has."""
+    """Return the approximate number of characters of a value."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
@@ -117,12 +111,12 @@ def _size(value: object) -> int:
 
 
 def _read_lines(file: SourceFile) -> Iterator[Batch]:
-    """Part a file at line ends. Only where they are is looked at here."""
+    """Split a file at line ends."""
     line, start, at = 1, 0, 0
     with file.path.open("rb", buffering=0) as opened:
         while chunk := opened.read(CHUNK):
-            if not at and chunk.startswith(_BOM):
-                start = len(_BOM)
+            if not at and chunk.startswith(UTF_8_MARK):
+                start = len(UTF_8_MARK)
             end = chunk.rfind(b"\n")
             if end >= 0:
                 yield LineBatch(path=file.path, first=line, offset=start, size=at + end - start)

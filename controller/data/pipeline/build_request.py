@@ -1,15 +1,15 @@
-"""What is to be built, and what a build leaves. Records only.
+"""What to build, and the result of a build. Records only.
 
-They are apart from `build`, so that whoever finds a dataset built need not import what builds it.
+They are apart from `build`, so that finding a dataset in the cache does not import the builder.
 """
 
 from dataclasses import dataclass
 
 from backends.contract.inspector import ExampleInspector, Feature
 from controller.data.recipes import NEWEST
-from controller.data.report import SourceReport, SplitName, StepReport
+from controller.data.report import SourceReport, StepReport
 from controller.data.storage.hashing_writer import WrittenFile
-from controller.spec.data import Data
+from controller.spec.data import Data, SplitName
 
 REASONS = "reasons.txt"
 """Name of the file with every reason."""
@@ -17,7 +17,7 @@ REASONS = "reasons.txt"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
-    """What `build` left in its folder."""
+    """Files that `build` wrote into its folder, and its report."""
 
     files: dict[str, WrittenFile]
     """`train.jsonl`, `train.origins`, `held_out.jsonl`, `held_out.origins` and `reasons.txt`."""
@@ -31,15 +31,13 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """What is to be built."""
+    """A dataset to build."""
 
     data: Data
-    """The section of the spec."""
     file: str
     """The spec, as shown in errors."""
     method: str
-    """What is learned from: answers, preference pairs, graded prompts or texts."""
     inspector: ExampleInspector | None
     """Knows what the trainer would refuse, and counts tokens for `max_tokens`."""
     recipe: int = NEWEST
-    """Version of what a row becomes; see `recipes`."""
+    """Version of the conversion from row to example; see `recipes`."""

@@ -1,18 +1,15 @@
-"""The problems of one source, as many as help a reader; the rest is counted. Bounded memory."""
+"""Problems of one source: as many as help a reader, and the number of the others."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 
 from controller.data.errors import DataError
+from controller.data.pipeline.batch_result import MAX_ALIKE, BatchResult
 from controller.data.sources.source_file import SourceLabel
 from controller.errors import Problem
 
 MAX_PROBLEMS = 20
-"""Shown of one source; a wrong file has one in every row."""
-
-MAX_ALIKE = 3
-"""Shown with the same message: after these, a reader knows."""
+"""Maximum number of problems listed for one source; a wrong file has a problem in every row."""
 
 
 class Problems:
@@ -26,7 +23,7 @@ class Problems:
         self._more_from: int | None = None
 
     def add(self, line: int | None, error: DataError) -> None:
-        """Note a problem, or count it when there are many."""
+        """Add a problem, or count it if the list is full."""
         if len(self._problems) == MAX_PROBLEMS or self._alike[error.message] == MAX_ALIKE:
             self._more += 1
             self._more_from = self._more_from or line
@@ -38,27 +35,25 @@ class Problems:
             at = self._at(None)
         self._problems.append(replace(at, message=error.message, remedy=error.remedy))
 
-    def add_alike(self, lines: Sequence[int]) -> None:
-        """Count lines with problems like those that were noted."""
-        self._more += len(lines)
-        self._more_from = self._more_from or min(lines, default=None)
+    def add_batch(self, result: BatchResult) -> None:
+        """Add the problems of a batch, and count its unlisted problems."""
+        for line, error in result.problems:
+            self.add(line, error)
+        self._more += len(result.unlisted)
+        self._more_from = self._more_from or min(result.unlisted, default=None)
 
     def all(self) -> list[Problem]:
-        """Return what was noted, with the count of the others last."""
+        """Return the list, with the count of the other problems last."""
         if not self._more:
             return self._problems
         last = self._problems[-1]
-        place = last.line or (last.row or 0) + 1
-        rest = replace(
-            self._at(max(place, self._more_from or 1)),
-            message=f"and {self._more} more of these problems",
-        )
-        return [*self._problems, rest]
+        number = max(last.line or (last.row or 0) + 1, self._more_from or 1)
+        message = f"and {self._more} more of these problems"
+        return [*self._problems, replace(self._at(number), message=message)]
 
     def _at(self, number: int | None, line: int | None = None) -> Problem:
         """Return a problem with only its place: a row, as the reader numbered it, or a line."""
+        file = self._label.display_path
         if number is not None and self._label.is_indexed:
-            return Problem(file=self._label.display_path, row=number - 1, message="")
-        return Problem(
-            file=self._label.display_path, line=number if line is None else line, message=""
-        )
+            return Problem(file=file, row=number - 1, message="")
+        return Problem(file=file, line=number if line is None else line, message="")

@@ -1,6 +1,6 @@
-"""Do the same to many batches, on all cores where it pays, with results in order.
+"""Apply a function to many items on all cores, if that is worthwhile, with results in order.
 
-Few batches are waiting at any time, so memory does not grow with the data.
+Few items wait at any time, so memory does not grow with the data.
 """
 
 import gc
@@ -22,25 +22,25 @@ from typing import Any, Protocol
 from controller.errors import FtctlError
 
 WORTH = 8 << 20
-"""Bytes of input from which starting processes pays, a third of a second where they are spawned."""
+"""Smallest input in bytes for which a process pool pays off; spawning one takes about 0.3 s."""
 
 _WAITING = 4
-"""Batches per worker that are handed out or waiting to be taken back: with fewer, workers idle
+"""Maximum number of items per worker that wait or whose results wait: with fewer, workers idle
 while this process writes."""
 
 
 class Task(Protocol):
-    """What is done: opened once in every process that does it. Picklable."""
+    """A function that every process prepares once. Picklable."""
 
     def open(self) -> Callable[[Any], Any]:
-        """Get everything ready that every item needs; what it returns does one item."""
+        """Prepare the function that handles one item."""
 
 
 class MapOrdered(Protocol):
-    """Does a job to every item and yields the results in order."""
+    """Applies a task to every item and yields the results in order."""
 
-    def __call__(self, job: Task, items: Iterable[Any], /) -> Iterator[Any]:
-        """Do the job; few items are taken before their results are wanted."""
+    def __call__(self, task: Task, items: Iterable[Any], /) -> Iterator[Any]:
+        """Apply the task; few items are taken before their results are requested."""
 
 
 def cores() -> int:
@@ -49,86 +49,88 @@ def cores() -> int:
 
 
 def is_worthwhile(size: int) -> bool:
-    """Return whether processes are started for so many bytes of input."""
+    """Return whether `process_pool` starts processes for `size` bytes of input."""
     return size >= WORTH and cores() > 1
 
 
 @contextmanager
 def process_pool(size: int) -> Iterator[MapOrdered]:
-    """Offer a way to do jobs.
+    """Provide a way to apply tasks to items.
 
     Args:
-        size: Bytes of input; little is done in this process.
+        size: Bytes of input; for a small input no process is started.
     """
     if not is_worthwhile(size):
-        yield _run_here
+        yield _map_here
         return
     count = cores()
-    with ProcessPoolExecutor(count, get_context(_way()), initializer=_set_up) as pool:
+    with ProcessPoolExecutor(count, get_context(_start_method()), initializer=_set_up) as pool:
         try:
-            yield partial(_run_in, pool, count * _WAITING)
+            yield partial(_map_in, pool, count * _WAITING)
         except BrokenProcessPool:
             raise FtctlError(
                 "a process that prepares data was killed",
                 "Run the command again with more memory: most likely it ran out, as `dmesg` says then.",
             ) from None
         finally:
-            # What is begun is waited for: it writes into a folder that is removed next.
+            # Wait for the running items: they write into a folder that is removed next.
             pool.shutdown(cancel_futures=True)
 
 
-def _way() -> str:
-    """Return how processes are started.
+def _start_method() -> str:
+    """Return how to start processes.
 
-    A fork is a third of a second quicker. But of a process with threads, such as the server, it may
-    hang, since a lock that another thread holds is never let go in it.
+    Forking is a third of a second faster. But a fork of a process with threads, such as the server,
+    may hang: no thread of the fork releases a lock that another thread held.
     """
     if sys.platform == "linux" and len(list(Path("/proc/self/task").iterdir())) == 1:
         return "fork"
     return "spawn"
 
 
-def _run_here(job: Task, items: Iterable[Any]) -> Iterator[Any]:
-    return map(job.open(), items)
+def _map_here(task: Task, items: Iterable[Any]) -> Iterator[Any]:
+    return map(task.open(), items)
 
 
-def _run_in(pool: ProcessPoolExecutor, most: int, job: Task, items: Iterable[Any]) -> Iterator[Any]:
-    pickled = pickle.dumps(job)
+def _map_in(
+    pool: ProcessPoolExecutor, max_waiting: int, task: Task, items: Iterable[Any]
+) -> Iterator[Any]:
+    pickled = pickle.dumps(task)
     waiting: deque[Future[Any]] = deque()
     for item in items:
-        waiting.append(pool.submit(_do, pickled, item))
-        if len(waiting) >= most:
+        waiting.append(pool.submit(_apply, pickled, item))
+        if len(waiting) >= max_waiting:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-def _do(pickled: bytes, item: object) -> object:
+def _apply(pickled: bytes, item: object) -> object:
     return _opened(pickled)(item)
 
 
 @lru_cache(maxsize=2)
 def _opened(pickled: bytes) -> Callable[[Any], Any]:
-    job: Task = pickle.loads(pickled)  # noqa: S301 - from our own parent process
-    return job.open()
+    task: Task = pickle.loads(pickled)  # noqa: S301 - from our own parent process
+    return task.open()
 
 
 def _set_up() -> None:
-    Thread(target=_end_with_parent, daemon=True).start()
-    # An interruption is the parent's, which ends the workers. What else it does when it is told to
-    # end, it does alone.
+    Thread(target=_exit_with_parent, daemon=True).start()
+    # The parent handles an interruption and ends the workers. Its other signal handlers, inherited
+    # by a fork, must not run in a worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # A tokenizer's own threads, one for each core in each of these processes, get in each other's way.
+    # A tokenizer starts a thread per core; in a process per core they compete.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    # Rows hold no cycles, and there are always thousands of them: looking for cycles among them
-    # every few hundred objects takes a tenth of the time.
+    # Rows hold no cycles, and thousands of them exist at any time: searching them for cycles every
+    # few hundred objects takes a tenth of the time.
     gc.freeze()
     gc.set_threshold(100_000)
 
 
-def _end_with_parent() -> None:
-    """End this process when its parent is gone: a killed parent ends nobody itself."""
+def _exit_with_parent() -> None:
+    """End this process when its parent is gone: a killed parent does not end its children."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -1,24 +1,45 @@
-"""The report while it grows: what every step did, to how many, and every reason in a file."""
+"""The report while it grows: counts of all steps, and every reason in a file."""
 
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends.contract.inspector import Feature
 from controller.data.pipeline.batch_result import BatchResult
-from controller.data.report import (
-    REASONS_KEPT,
-    STEPS,
-    Effect,
-    StepName,
-    StepReport,
-)
+from controller.data.report import REASONS_KEPT, STEPS, Effect, StepName, StepReport
 from controller.data.sources.source_file import SourceLabel
 from controller.data.storage.hashing_writer import HashingWriter, WrittenFile
-from controller.spec.data import Data, Fraction
+from controller.spec.data import Data
 
-_ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
+
+@dataclass(slots=True)
+class SourceCounts:
+    """Counts of the rows of one source's file."""
+
+    rows: int = 0
+    dropped: int = 0
+    _unread: Counter[str] = field(default_factory=Counter)
+    _undefined: Counter[str] = field(default_factory=Counter)
+
+    def add_batch(self, result: BatchResult) -> None:
+        """Add the counts of a batch."""
+        self.rows += result.rows
+        for (_, effect), count in result.counts.items():
+            self.dropped += count if effect == "dropped" else 0
+        self._unread.update(result.unread)
+        self._undefined.update(result.undefined)
+
+    @property
+    def unread(self) -> dict[str, int]:
+        """Number of rows by unread key, the most frequent first."""
+        return _by_frequency(self._unread)
+
+    @property
+    def undefined(self) -> dict[str, int]:
+        """Number of rows by undefined function, the most frequent first."""
+        return _by_frequency(self._undefined)
 
 
 class ReportBuilder:
@@ -29,15 +50,12 @@ class ReportBuilder:
 
         Args:
             reasons: File for every reason.
-            labels: Each source's file.
+            labels: Label of each source's file.
         """
         self._labels = labels
         self._writer = HashingWriter(reasons)
         self._counts: Counter[tuple[StepName, Effect]] = Counter()
-        self._rows = Counter[int]()
-        self._dropped = Counter[int]()
-        self._unread: dict[int, Counter[str]] = {}
-        self._undefined: dict[int, Counter[str]] = {}
+        self.sources = [SourceCounts() for _ in labels]
         self.features: set[Feature] = set()
         self.recipe_matters = False
         self._first: dict[StepName, list[tuple[int, int, str]]] = {}
@@ -47,104 +65,80 @@ class ReportBuilder:
         self._writer.close()
 
     def finish(self) -> WrittenFile:
-        """Force the reasons to the disk."""
+        """Complete the file of reasons."""
         return self._writer.finish()
 
-    def take(self, source: int, prepared: BatchResult) -> None:
-        """Note what became of a batch."""
-        self._rows[source] += prepared.rows
-        self._counts += prepared.counts
-        self._dropped[source] += sum(
-            count for (_, effect), count in prepared.counts.items() if effect == "dropped"
-        )
-        self.recipe_matters |= prepared.recipe_matters
-        if prepared.unread:
-            self._unread.setdefault(source, Counter()).update(prepared.unread)
-        if prepared.undefined:
-            self._undefined.setdefault(source, Counter()).update(prepared.undefined)
-        for block in prepared.blocks:
+    def add_batch(self, source: int, result: BatchResult) -> None:
+        """Add the result of a batch of the source with a number."""
+        self.sources[source].add_batch(result)
+        self._counts += result.counts
+        self.recipe_matters |= result.recipe_matters
+        for block in result.blocks:
             self.features |= block.features
-        for note in prepared.notes:
+        for note in result.notes:
             self._write(source, note.line, note.step, note.reason)
 
-    def note(self, place: tuple[int, int], step: StepName, effect: Effect, reason: str) -> None:
-        """Note what happened to one example of a source and line."""
+    def add(self, origin: tuple[int, int], step: StepName, effect: Effect, reason: str) -> None:
+        """Add what a step did to the example of a source and line."""
         self._counts[step, effect] += 1
-        self._dropped[place[0]] += effect == "dropped"
-        self._write(*place, step, reason)
-
-    def place(self, source: int, line: int) -> str:
-        """Return how a line of a source is called."""
-        return self._labels[source].of_row(line)
-
-    def rows(self, source: int) -> int:
-        """Return how many rows of a source were read."""
-        return self._rows[source]
+        self.sources[origin[0]].dropped += effect == "dropped"
+        self._write(*origin, step, reason)
 
     @property
     def dropped(self) -> int:
-        """How many rows are not in the dataset."""
-        return self._dropped.total()
+        """Number of rows that are not in the dataset."""
+        return sum(source.dropped for source in self.sources)
 
     def dropped_by(self) -> str:
-        """Return how many rows are not in the dataset, and why: `12 dropped by max_tokens`."""
+        """Return the number of rows that are not in the dataset, and why: `12 dropped by near`."""
         steps = ", ".join(name for name in STEPS if self._counts[name, "dropped"])
         why = ""
         # If all rows were set aside, the user must see the reasons.
         for source, line, reason in self._first.get("unusable", ())[:1]:
-            why = f"; the first is {self.place(source, line)}: {reason}"
+            why = f"; the first is {self._label(source, line)}: {reason}"
         return f"{self.dropped} dropped{' by ' if steps else ''}{steps}{why}"
 
-    def dropped_of(self, source: int) -> int:
-        """Return how many rows of a source are not in the dataset."""
-        return self._dropped[source]
-
-    def unread_of(self, source: int) -> dict[str, int]:
-        """Return the number of rows of a source by unread key, the most frequent first."""
-        return _most_first(self._unread.get(source))
-
-    def undefined_of(self, source: int) -> dict[str, int]:
-        """Return the number of rows of a source by undefined function, the most frequent first."""
-        return _most_first(self._undefined.get(source))
-
     def steps(self, data: Data) -> Iterator[StepReport]:
-        """Yield the report of each step that a spec asks for, in order."""
-        kept, asked = self._rows.total(), _asked(data)
+        """Yield the report of each step that the spec asks for or that had an effect, in order."""
+        kept = sum(source.rows for source in self.sources)
+        requested = _requested(data)
         for name in STEPS:
-            dropped = self._counts[name, "dropped"]
+            dropped, changed, noted = (
+                self._counts[name, effect] for effect in ("dropped", "changed", "noted")
+            )
             kept -= dropped
-            noticed = self._counts[name, "changed"] or self._counts[name, "noted"]
-            if name in asked or dropped or noticed:
+            if name in requested or dropped or changed or noted:
+                reasons = (
+                    f"{self._label(source, line)}: {reason}"
+                    for source, line, reason in self._first.get(name, ())
+                )
                 yield StepReport(
                     name=name,
                     kept=kept,
                     dropped=dropped,
-                    changed=self._counts[name, "changed"],
-                    noted=self._counts[name, "noted"],
-                    reasons=tuple(
-                        f"{self.place(source, line)}: {reason}"
-                        for source, line, reason in self._first.get(name, ())
-                    ),
+                    changed=changed,
+                    noted=noted,
+                    reasons=tuple(reasons),
                 )
 
+    def _label(self, source: int, line: int) -> str:
+        return self._labels[source].of_row(line)
+
     def _write(self, source: int, line: int, step: StepName, reason: str) -> None:
-        self._writer.add(f"{self.place(source, line)}: {step}: {reason}\n".encode())
+        self._writer.add(f"{self._label(source, line)}: {step}: {reason}\n".encode())
         first = self._first.setdefault(step, [])
         if len(first) < REASONS_KEPT or (source, line) < first[-1][:2]:
             insort(first, (source, line, reason))
             del first[REASONS_KEPT:]
 
 
-def _most_first(counts: Counter[str] | None) -> dict[str, int]:
-    return dict(sorted((counts or {}).items(), key=lambda one: (-one[1], one[0])))
+def _by_frequency(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _asked(data: Data) -> set[StepName]:
-    prepare, sources = data.prepare, data.train
-    fraction = data.held_out if isinstance(data.held_out, Fraction) else None
-    if not isinstance(data.held_out, Fraction):
-        sources = [*sources, *data.held_out]
-    asked: Mapping[StepName, bool] = {
+def _requested(data: Data) -> set[StepName]:
+    prepare, fraction, sources = data.prepare, data.fraction, data.sources
+    requested: Mapping[StepName, bool] = {
         "normalise": True,
         "where": any(source.where and source.limit is None for source in sources),
         "strip_end": any(source.strip_end for source in sources),
@@ -161,4 +155,4 @@ def _asked(data: Data) -> set[StepName]:
         "weight": any(source.weight < 1 for source in sources),
         "leak": fraction is None or bool(fraction.group_by or fraction.stratify_by),
     }
-    return {name for name, wanted in asked.items() if wanted}
+    return {name for name, is_requested in requested.items() if is_requested}

@@ -19,7 +19,7 @@ from controller.spec.where import Condition, parse_where
 _CELLS: frozenset[FileFormat] = frozenset({"csv", "tsv", "excel", "html"})
 """Formats without null; except for workbooks, also without true and numbers."""
 
-_SEEN_KEYS = 100
+_MAX_KEYS = 100
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Conditions:
             where: Conditions as written in the spec.
             file_format: The file's format.
             is_table: True if every row must have the columns that conditions name.
-            recipe: Version of what a row becomes; see `recipes`.
+            recipe: Version of the conversion from row to example; see `recipes`.
         """
         self._conditions = [parse_where(text) for text in where]
         self._is_table = is_table
@@ -84,30 +84,22 @@ class Conditions:
     @property
     def names(self) -> frozenset[str]:
         """Keys that conditions name: as written and, for paths into objects, the outermost key."""
-        written = [one.column for one in self._conditions]
+        written = [condition.column for condition in self._conditions]
         return frozenset([*written, *(name.partition(".")[0] for name in written)])
 
     def meet(self, row: Mapping[str, Json], number: int) -> bool:
-        """Return True if a row meets every condition; count the conditions without a value.
-
-        Args:
-            row: The row.
-            number: Its line or number.
+        """Return True if a row meets every condition; `number` is its line.
 
         Raises:
             DataError: A table has no such column.
         """
-        return not any(self._unmet(row, number))
+        return not any(self._failed(row, number))
 
-    def failed_conditions(self, row: Mapping[str, Json]) -> list[str]:
+    def failed(self, row: Mapping[str, Json]) -> list[str]:
         """Return the conditions that a row does not meet."""
-        fails = self._unmet(row, 0)
-        return [one.text for one, failed in zip(self._conditions, fails, strict=True) if failed]
-
-    def add(self, tally: Tally | None) -> None:
-        """Add the counts of another process, if any."""
-        if tally is not None:
-            self.tally.add(tally)
+        failed = self._failed(row, 0)
+        pairs = zip(self._conditions, failed, strict=True)
+        return [condition.text for condition, has_failed in pairs if has_failed]
 
     def take_tally(self) -> Tally:
         """Return the counts and reset them."""
@@ -118,10 +110,10 @@ class Conditions:
         """Return empty counts."""
         return Tally([Count() for _ in self._conditions], {})
 
-    def _unmet(self, row: Mapping[str, Json], number: int) -> list[bool]:
+    def _failed(self, row: Mapping[str, Json], number: int) -> list[bool]:
         # Evaluate all conditions, since the key of each is counted.
         counts = zip(self._conditions, self.tally.counts, strict=True)
-        return [not self._holds(one, count, row, number) for one, count in counts]
+        return [not self._holds(condition, count, row, number) for condition, count in counts]
 
     def _holds(
         self, condition: Condition, count: Count, row: Mapping[str, Json], number: int
@@ -156,7 +148,7 @@ class Conditions:
             )
         count.lacking += 1
         count.first_lacking = count.first_lacking or number
-        if len(self.tally.keys) < _SEEN_KEYS:
+        if len(self.tally.keys) < _MAX_KEYS:
             self.tally.keys.update(dict.fromkeys(row))
 
 
@@ -167,8 +159,7 @@ def refuse_unknown(where: Sequence[str], tally: Tally) -> None:
         DataError: There is such a condition.
     """
     for text, count in zip(where, tally.counts, strict=True):
-        condition = parse_where(text)
-        column = condition.column
+        column = parse_where(text).column
         if not count.rows:
             continue
         if count.lacking == count.rows:
@@ -195,5 +186,5 @@ def remarks(where: Sequence[str], tally: Tally) -> Iterator[tuple[int, str]]:
             remark = f"{quote(text)}: {count.lacking:,} {rows} no {column} and are {end}"
             yield count.first_lacking, remark
         if count.uncomparable:
-            wanting = f"{count.uncomparable:,} {rows} no number in {column} and are left out"
-            yield count.first_uncomparable, f"{quote(text)}: {wanting}"
+            remark = f"{count.uncomparable:,} {rows} no number in {column} and are left out"
+            yield count.first_uncomparable, f"{quote(text)}: {remark}"

@@ -1,4 +1,4 @@
-"""Write the train and the held-out half from the spool, by verdict."""
+"""Write the train and the held-out split, and each example's origin beside them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,22 +8,22 @@ from itertools import accumulate, groupby, repeat
 from pathlib import Path
 from typing import TypeVar
 
-from controller.data.report import SplitName
 from controller.data.select.select import repeat_count
 from controller.data.sources.source_file import SourceLabel
 from controller.data.storage.columns import DIGEST, DROPPED, TRAIN
 from controller.data.storage.example_store import ExampleStore
 from controller.data.storage.hashing_writer import HashingWriter, WrittenFile
+from controller.spec.data import SplitName
 
-NAMES: tuple[SplitName, SplitName] = ("train", "held_out")
-"""By verdict."""
+SPLITS: tuple[SplitName, SplitName] = ("train", "held_out")
+"""Names of the splits `TRAIN` and `HELD_OUT`."""
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenSplits:
-    """What was written."""
+    """Files of both splits."""
 
     files: dict[str, WrittenFile]
     """`train.jsonl`, `train.origins`, `held_out.jsonl`, `held_out.origins`."""
@@ -40,57 +40,56 @@ def write_splits(
     weights: Sequence[float],
     to: Path,
 ) -> WrittenSplits:
-    """Write both parts, and a file with each example's origin next to them.
+    """Write the files of both splits.
 
     Args:
         store: The examples.
-        splits: Verdict of every example.
-        labels: Each source's file.
-        weights: How often to train on the examples of each source.
+        splits: Split of every example.
+        labels: Label of each source's file.
+        weights: Number of repetitions of the examples of each source in the train split.
         to: Folder of the files.
     """
     tokens, examples = [0, 0], Counter[int]()
     with ExitStack() as stack:
-        halves = [
-            (
-                stack.enter_context(closing(HashingWriter(to / f"{name}.jsonl"))),
-                stack.enter_context(closing(HashingWriter(to / f"{name}.origins"))),
-            )
-            for name in NAMES
+
+        def open_writer(name: str) -> HashingWriter:
+            return stack.enter_context(closing(HashingWriter(to / name)))
+
+        writers = [
+            (open_writer(f"{name}.jsonl"), open_writer(f"{name}.origins")) for name in SPLITS
         ]
-        for once, canonical in _runs(store, splits):
-            examples[once.source] += len(once.sizes)
-            lines, origins = halves[once.split]
-            run, data = once, canonical
-            if once.split == TRAIN and weights[once.source] != 1:
-                run, data = _weighted(once, data, weights[once.source])
-            tokens[run.split] += sum(run.tokens)
-            lines.add(data, len(run.lines))
-            places = labels[run.source].of_rows(run.lines)
-            origins.add(places.encode() if run.lines else b"", len(run.lines))
+        for run, json_lines in _runs(store, splits):
+            examples[run.source] += len(run.sizes)
+            weight = weights[run.source] if run.split == TRAIN else 1
+            repeated, data = (run, json_lines) if weight == 1 else _repeat(run, json_lines, weight)
+            tokens[run.split] += sum(repeated.tokens)
+            lines, origins = writers[run.split]
+            lines.add(data, len(repeated.line_numbers))
+            places = labels[run.source].of_rows(repeated.line_numbers)
+            origins.add(places.encode(), len(repeated.line_numbers))
         files = {}
-        for name, (lines, origins) in zip(NAMES, halves, strict=True):
+        for name, (lines, origins) in zip(SPLITS, writers, strict=True):
             files[f"{name}.jsonl"] = lines.finish()
             files[f"{name}.origins"] = origins.finish()
     return WrittenSplits(
-        files=files, tokens=dict(zip(NAMES, tokens, strict=True)), examples=examples
+        files=files, tokens=dict(zip(SPLITS, tokens, strict=True)), examples=examples
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """Examples that follow one another and have one source and verdict."""
+    """Consecutive examples of one source and one split."""
 
     source: int
     split: int
     sizes: Sequence[int]
-    lines: Sequence[int]
+    line_numbers: Sequence[int]
     tokens: Sequence[int] = ()
     digests: Sequence[bytes] = ()
 
 
 def _runs(store: ExampleStore, splits: bytearray) -> Iterator[tuple[_Run, bytes]]:
-    """Yield what stays, with its canonical lines."""
+    """Yield the examples that stay, with their canonical lines."""
     columns = zip(
         store.numbers("size"),
         store.numbers("line"),
@@ -98,39 +97,40 @@ def _runs(store: ExampleStore, splits: bytearray) -> Iterator[tuple[_Run, bytes]
         store.keys("digest", DIGEST) if store.has("digest") else repeat((None, ())),
         strict=False,
     )
-    for (block, sizes), (_, lines), (_, tokens), (_, digests) in columns:
+    for (block, sizes), (_, line_numbers), (_, tokens), (_, digests) in columns:
         start, end = 0, block.first + block.examples
-        data, at = store.read(block), 0
+        json_lines, at = store.read(block), 0
         for split, same in groupby(splits[block.first : end]):
-            part = slice(start, start + len(list(same)))
+            span = slice(start, start + len(list(same)))
             run = _Run(
                 source=block.source,
                 split=split,
-                sizes=sizes[part],
-                lines=lines[part],
-                tokens=tokens[part],
-                digests=digests[part],
+                sizes=sizes[span],
+                line_numbers=line_numbers[span],
+                tokens=tokens[span],
+                digests=digests[span],
             )
             size = sum(run.sizes)
             if split != DROPPED:
-                yield run, data[at : at + size]
-            start, at = part.stop, at + size
+                yield run, json_lines[at : at + size]
+            start, at = span.stop, at + size
 
 
-def _weighted(run: _Run, data: bytes, weight: float) -> tuple[_Run, bytes]:
-    times = [repeat_count(digest, weight) for digest in run.digests]
+def _repeat(run: _Run, json_lines: bytes, weight: float) -> tuple[_Run, bytes]:
+    """Return a run whose examples are repeated by the weight of their source."""
+    counts = [repeat_count(digest, weight) for digest in run.digests]
     ends = list(accumulate(run.sizes))
     starts = (end - size for end, size in zip(ends, run.sizes, strict=True))
-    texts = [data[start:end] for start, end in zip(starts, ends, strict=True)]
+    lines = [json_lines[start:end] for start, end in zip(starts, ends, strict=True)]
     repeated = replace(
         run,
-        sizes=_times(run.sizes, times),
-        lines=_times(run.lines, times),
-        tokens=_times(run.tokens, times) if run.tokens else (),
+        sizes=_repeated(run.sizes, counts),
+        line_numbers=_repeated(run.line_numbers, counts),
+        tokens=_repeated(run.tokens, counts) if run.tokens else (),
         digests=(),
     )
-    return repeated, b"".join(_times(texts, times))
+    return repeated, b"".join(_repeated(lines, counts))
 
 
-def _times(values: Sequence[Value], times: list[int]) -> list[Value]:
-    return [value for value, count in zip(values, times, strict=True) for _ in range(count)]
+def _repeated(values: Sequence[Value], counts: list[int]) -> list[Value]:
+    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]

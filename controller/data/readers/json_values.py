@@ -1,37 +1,63 @@
-"""Values of tables and databases that JSON does not have, as JSON. Pure."""
+"""Values of tables, databases and datasets that JSON does not have, as JSON. Pure.
+
+The form of a value depends on neither machine nor driver:
+
+- Dates and times become ISO 8601, moments with a time zone in UTC; lengths of time become seconds.
+- A whole decimal becomes a number, any other one text with all its digits: `"12.50"`.
+- Bytes become text if they are UTF-8, else base64; a UUID becomes text.
+- Nothing else has a form.
+"""
 
 from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 from backends.contract.inspector import Json
 
+_MAX_DIGITS = 18
+"""Digits of a whole decimal that every JSON reader keeps exactly; a longer one becomes text."""
+
 
 def as_json(value: object) -> Json:
-    """Return a value as JSON has it.
+    """Return a value with all values in it as JSON.
 
-    Dates and times become ISO 8601, moments with a time zone in UTC; whole decimals numbers and
-    others text with all their digits; lengths of time seconds; bytes text, in base64 if they are
-    none.
+    Raises:
+        TypeError: A value has no form in JSON.
     """
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
-        return {str(key): as_json(one) for key, one in value.items()}
+        return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [as_json(one) for one in value]
-    if isinstance(value, datetime):
-        return (value if value.tzinfo is None else value.astimezone(UTC)).isoformat()
-    if isinstance(value, date | time):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Decimal):
-        return int(value) if value.as_tuple().exponent == 0 else format(value, "f")
-    if isinstance(value, bytes):
-        return _text(value)
-    return str(value)
+        return [as_json(item) for item in value]
+    return json_form(value)
+
+
+def json_form(value: object) -> str | int | float:
+    """Return the form of a single value that JSON does not have.
+
+    Raises:
+        TypeError: There is none.
+    """
+    match value:
+        case datetime() if value.tzinfo is not None:
+            return value.astimezone(UTC).isoformat()
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Decimal() if value.is_finite():
+            exponent = value.as_tuple().exponent
+            is_whole = isinstance(exponent, int) and exponent >= 0
+            return int(value) if is_whole and value.adjusted() < _MAX_DIGITS else format(value, "f")
+        case bytes() | bytearray() | memoryview():
+            return _text(bytes(value))
+        case UUID():
+            return str(value)
+        case _:
+            raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def _text(value: bytes) -> str:

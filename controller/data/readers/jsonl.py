@@ -1,4 +1,4 @@
-"""Read JSONL: one object a line."""
+"""Read JSONL: one object per line."""
 
 import io
 import json
@@ -8,41 +8,40 @@ from typing import NoReturn, TypeVar
 from pydantic_core import from_json
 
 from backends.contract.inspector import Json
-from controller.data.errors import DataError
+from controller.data.errors import DataError, NotUtf8
 from controller.data.readers.open_file import open_bytes
-from controller.data.sources.source_file import CHUNK, UTF_8, NumberedRow, SourceFile
+from controller.data.sources.source_file import CHUNK, UTF_8, UTF_8_MARK, NumberedRow, SourceFile
 
-_BOM = b"\xef\xbb\xbf"
 _Written = TypeVar("_Written", bytes, str)
 
 
-def read(source: SourceFile) -> Iterator[NumberedRow]:
-    """Yield the rows of a file with one object a line."""
-    with open_bytes(source) as file:
-        if source.info.encoding == UTF_8:
-            # Parsed as they are: decoding them first would take half as long again.
-            yield from _rows(source, file.readline, b"\n", _BOM)
+def read(file: SourceFile) -> Iterator[NumberedRow]:
+    """Yield the rows of a file with one object per line."""
+    with open_bytes(file) as stream:
+        if file.info.encoding == UTF_8:
+            # Parse bytes: decoding them first would take half as long again.
+            yield from _rows(file, stream.readline, b"\n", UTF_8_MARK)
         else:
-            text = io.TextIOWrapper(file, encoding=source.info.encoding, newline="\n")
-            yield from _rows(source, text.readline, "\n", "")
+            text = io.TextIOWrapper(stream, encoding=file.info.encoding, newline="\n")
+            yield from _rows(file, text.readline, "\n", "")
 
 
-def parse_line(written: bytes | str) -> dict[str, Json] | DataError:
-    """Return the object that a line of JSONL is, or what is wrong with it; bytes are UTF-8."""
+def parse_line(line: bytes | str) -> dict[str, Json] | DataError:
+    """Return the object in a line of JSONL, or the error; bytes are UTF-8."""
     try:
-        value: Json = from_json(written, allow_inf_nan=False)
+        value: Json = from_json(line, allow_inf_nan=False)
     except ValueError:
-        return _parse_slowly(written)
+        return _parse_slowly(line)
     return value if isinstance(value, dict) else not_an_object(value)
 
 
 def decoder() -> json.JSONDecoder:
-    """Return a decoder that refuses what JSON does not have."""
+    """Return a decoder that refuses the constants that JSON does not have."""
     return json.JSONDecoder(parse_constant=_not_a_number)
 
 
 def not_a_value(error: Exception) -> DataError:
-    """Return what is said of a value that is written right but cannot be had."""
+    """Return the error for valid JSON that is too deep or too long to parse."""
     message = str(error)
     if isinstance(error, RecursionError):
         message = "nested too deeply; some hundred levels are read"
@@ -52,7 +51,7 @@ def not_a_value(error: Exception) -> DataError:
 
 
 def not_an_object(value: Json) -> DataError:
-    """Return what is said of a row that is something else."""
+    """Return the error for a row that is another value than an object."""
     if isinstance(value, list):
         return DataError(
             "a JSON object is expected, not an array",
@@ -66,37 +65,39 @@ def not_an_object(value: Json) -> DataError:
 
 
 def _rows(
-    source: SourceFile, readline: Callable[[int], _Written], end: _Written, mark: _Written
+    file: SourceFile, readline: Callable[[int], _Written], end: _Written, mark: _Written
 ) -> Iterator[NumberedRow]:
-    line, most = 0, source.MAX_ROW
-    while written := readline(most):
-        line += 1
-        if len(written) == most and not written.endswith(end):
-            while written and not written.endswith(end):
-                written = readline(CHUNK)
-            yield line, source.too_long()
+    number, longest = 0, file.MAX_ROW
+    while line := readline(longest):
+        number += 1
+        if len(line) == longest and not line.endswith(end):
+            while line and not line.endswith(end):
+                line = readline(CHUNK)
+            yield number, file.too_long()
             continue
-        if line == 1:
-            written = written.removeprefix(mark)
-        if not written.isspace():
-            yield line, parse_line(written)
+        if number == 1:
+            line = line.removeprefix(mark)
+        if not line.isspace():
+            yield number, parse_line(line)
 
 
-def _parse_slowly(written: bytes | str) -> dict[str, Json] | DataError:
-    # The fast parser knows no half surrogates and not as many levels; and one must say why.
+def _parse_slowly(line: bytes | str) -> dict[str, Json] | DataError:
+    # The fast parser accepts no half surrogates and fewer levels, and gives no reasons.
     try:
-        text = written if isinstance(written, str) else written.decode()
+        text = line if isinstance(line, str) else line.decode()
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
-        return DataError(f"byte 0x{byte:02x} is not UTF-8", "Fix that line.")
+        return NotUtf8(f"byte 0x{byte:02x} is not UTF-8", "Fix that line.")
+    if "\0" in text:
+        return NotUtf8("a NUL byte", "Remove it.")
     try:
-        # Without its end, which would be where a line that was cut off goes on.
+        # Without the line end, which would be where a line that was cut off continues.
         value: Json = decoder().decode(text.rstrip("\r\n"))
     except json.JSONDecodeError as error:
         return DataError(
             f"not valid JSON: {error.msg} (column {error.colno})",
-            "Write one object per line; a file that is one array is read with format: json, a table with "
-            "format: csv",
+            "Write one object per line; a file that is one array is read with format: json, a "
+            "table with format: csv",
         )
     except (ValueError, RecursionError) as error:
         return not_a_value(error)

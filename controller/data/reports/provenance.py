@@ -1,7 +1,7 @@
-"""Where an example came from, and what became of a row.
+"""Origins of examples, and outcomes of rows.
 
-In: a built dataset, or the files of its sources. Out: single examples, single rows, the reasons
-that concern a line. Files are read from their beginning, one line after the other, as far as needed.
+In: a built dataset, or the files of its sources. Out: single examples, single rows, and the reasons
+for a line. Files are read line by line from their beginning, as far as needed.
 """
 
 from bisect import bisect_left, bisect_right
@@ -14,21 +14,20 @@ from backends.contract.inspector import Json
 from controller.data.dataset import Dataset, Split
 from controller.data.errors import DataError
 from controller.data.pipeline.row_conditions import Conditions
-from controller.data.pipeline.write_splits import NAMES
+from controller.data.pipeline.write_splits import SPLITS
 from controller.data.readers import json_array, read_rows
-from controller.data.report import SplitName
-from controller.data.resolve_sources import ResolvedFile
-from controller.data.sources.source_file import SourceLabel
+from controller.data.sources.source_file import SourceFile, SourceLabel
 from controller.errors import FtctlError
+from controller.spec.data import SplitName
 
 
 class Origin(NamedTuple):
-    """A place that a person can look at."""
+    """Place of a row in a source."""
 
     file: str
-    """As the dataset's origins spell it: relative to the repository."""
+    """Path as in the dataset's origins: relative to the repository."""
     line: int
-    """The line, or the number of the row from 1 on."""
+    """The line, or the number of the row from 1."""
     is_indexed: bool = False
     """True if messages refer to the row by its index."""
 
@@ -48,11 +47,11 @@ class StoredExample(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExamplePosition:
-    """Where an example is in a dataset."""
+    """Position of an example in a dataset."""
 
-    part: SplitName
+    split: SplitName
     number: int
-    """From 1 on."""
+    """Number from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +67,14 @@ class TracedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowOutcome:
-    """What became of one row."""
+    """What happened to one row."""
 
     origin: Origin
     row: TracedRow
-    places: tuple[ExamplePosition, ...]
-    """Where it is in the dataset; several for a source that is used several times."""
+    positions: tuple[ExamplePosition, ...]
+    """Its positions in the dataset; several for a source that is used several times."""
     reasons: tuple[tuple[str, str], ...]
-    """Step and reason, in the order in which they were found."""
+    """Steps and their reasons, in order."""
 
 
 def parse_origin(text: str) -> Origin | None:
@@ -89,42 +88,37 @@ def parse_origin(text: str) -> Origin | None:
     return Origin(file, int(line))
 
 
-def read_examples(part: Split, numbers: Iterable[int]) -> Iterator[tuple[int, StoredExample]]:
-    """Yield some examples of a part, in order, and read no further than the last.
-
-    Args:
-        part: The train or the held-out half.
-        numbers: Which, from 0 on.
-    """
-    wanted = sorted(set(numbers), reverse=True)
-    if not wanted:
+def read_examples(split: Split, numbers: Iterable[int]) -> Iterator[tuple[int, StoredExample]]:
+    """Yield the examples with the given numbers, from 0, and read no further than the last."""
+    rest = sorted(set(numbers), reverse=True)
+    if not rest:
         return
-    with part.path.open("rb") as lines, part.origins.open("rb") as origins:
+    with split.path.open("rb") as lines, split.origins.open("rb") as origins:
         for number, (line, origin) in enumerate(zip(lines, origins, strict=True)):
-            if number == wanted[-1]:
+            if number == rest[-1]:
                 yield number, StoredExample(line, origin.decode().rstrip("\n"))
-                wanted.pop()
-                if not wanted:
+                rest.pop()
+                if not rest:
                     return
 
 
-def find_places(dataset: Dataset, origin: Origin) -> tuple[ExamplePosition, ...]:
-    """Return where the examples of one line of a source are."""
-    looked_for = f"{origin}\n".encode()
-    places = []
-    for name in NAMES:
-        part: Split = getattr(dataset, name)
-        with part.origins.open("rb") as origins:
-            places += [
-                ExamplePosition(part=name, number=number)
+def find_positions(dataset: Dataset, origin: Origin) -> tuple[ExamplePosition, ...]:
+    """Return the positions of the examples of one row."""
+    origin_line = f"{origin}\n".encode()
+    positions = []
+    for name in SPLITS:
+        split: Split = getattr(dataset, name)
+        with split.origins.open("rb") as origins:
+            positions += [
+                ExamplePosition(split=name, number=number)
                 for number, line in enumerate(origins, start=1)
-                if line == looked_for
+                if line == origin_line
             ]
-    return tuple(places)
+    return tuple(positions)
 
 
 def find_reasons(reasons: Path, origin: Origin) -> tuple[tuple[str, str], ...]:
-    """Return what steps had to say of one line of a source."""
+    """Return the steps that recorded a reason for one row, with the reasons."""
     start = f"{origin}: ".encode()
     found = []
     with reasons.open("rb") as file:
@@ -135,78 +129,79 @@ def find_reasons(reasons: Path, origin: Origin) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def find_row(given: ResolvedFile, line: int) -> TracedRow | None:
-    """Return the row that a line of a file belongs to; None when the file ends before.
+def find_row(file: SourceFile, line: int) -> TracedRow | None:
+    """Return the row that a line of a file belongs to; None if the file ends before.
 
-    A row of a table may go over several lines; it is called by the first.
+    A row of a table may have several lines; its first line identifies it.
     """
-    found: TracedRow | None = None
-    for starts, values in read_rows(given.file):
+    row: TracedRow | None = None
+    for starts, values in read_rows(file):
         if starts > line:
             break
         if isinstance(values, DataError):
-            found = TracedRow(starts=starts, values=None, problem=values.message)
+            row = TracedRow(starts=starts, values=None, problem=values.message)
         else:
-            found = TracedRow(starts=starts, values=values)
+            row = TracedRow(starts=starts, values=values)
     else:
-        # The last row: its end is not known, so only its start is believed.
-        if found is not None and found.starts != line:
+        # The end of the last row is unknown, so only its start counts.
+        if row is not None and row.starts != line:
             return None
-    return found
+    return row
 
 
-def _number(given: ResolvedFile, origin: Origin) -> int:
+def _number(file: SourceFile, origin: Origin) -> int:
     """Return the number that the reader of a file gives to the row that a person names.
 
     Raises:
         FtctlError: The line holds several rows or none; or the row needs the other notation.
     """
-    label = given.file.label
+    label = file.label
     if label.is_indexed == origin.is_indexed:
         return origin.line
     if origin.is_indexed:
         raise FtctlError(
-            f"rows of {label.display_path} are called by their line, not by an index",
+            f"rows of {label.display_path} are named by their line, not by an index",
             f"Write the line: {label.display_path}:{origin.line}",
         )
     # A row's last line is where the next row begins.
-    lines = [item.line for item in json_array.items(given.file)]
+    lines = [item.line for item in json_array.items(file)]
     first, last = bisect_left(lines, origin.line), bisect_right(lines, origin.line)
     if last - first > 1:
         raise FtctlError(
             f"line {origin.line} of {label.display_path} holds {last - first} rows",
             f"Name one of them: {label.of_row(first + 1)} to {label.of_row(last)}",
         )
-    # The last row's end is unknown, so only its start counts.
+    # The end of the last row is unknown, so only its start counts.
     return last + (first == last == len(lines))
 
 
-def failed_conditions(given: ResolvedFile, row: TracedRow) -> Sequence[str]:
+def failed_conditions(file: SourceFile, row: TracedRow) -> Sequence[str]:
     """Return the conditions of a source that a row does not meet."""
-    conditions = Conditions(given.source.where, file_format=given.file.format, is_table=False)
-    return conditions.failed_conditions(row.values or {})
+    where, file_format = file.source.where, file.format
+    return Conditions(where, file_format=file_format, is_table=False).failed(row.values or {})
 
 
-def explain(dataset: Dataset, given: Sequence[ResolvedFile], origin: Origin) -> RowOutcome | None:
-    """Return what became of a row; None when there is no such line.
+def explain(dataset: Dataset, files: Sequence[SourceFile], origin: Origin) -> RowOutcome | None:
+    """Return the outcome of a row; None if there is no such row.
 
     Args:
-        dataset: Built from the sources.
-        given: The files of its sources.
-        origin: Of the row.
+        dataset: Dataset built from the sources.
+        files: Files of its sources.
+        origin: Place of the row.
     """
-    for one in given:
-        if one.file.display_path != origin.file:
+    for file in files:
+        if file.display_path != origin.file:
             continue
-        row = find_row(one, _number(one, origin))
+        row = find_row(file, _number(file, origin))
         if row is None:
             continue
-        start = Origin(origin.file, row.starts, one.file.label.is_indexed)
+        start = Origin(origin.file, row.starts, file.label.is_indexed)
         reasons = find_reasons(dataset.report.reasons, start)
-        places = find_places(dataset, start)
-        if not places and all(step == "read" for step, _ in reasons):
-            reasons += tuple(("where", f"{text} is not so") for text in failed_conditions(one, row))
-        if not places and not reasons and one.source.limit is not None:
-            reasons = (("limit", f"beyond the first {one.source.limit}"),)
-        return RowOutcome(origin=start, row=row, places=places, reasons=reasons)
+        positions = find_positions(dataset, start)
+        if not positions and all(step == "read" for step, _ in reasons):
+            failed = failed_conditions(file, row)
+            reasons += tuple(("where", f"{text} does not hold") for text in failed)
+        if not positions and not reasons and file.source.limit is not None:
+            reasons = (("limit", f"beyond the first {file.source.limit}"),)
+        return RowOutcome(origin=start, row=row, positions=positions, reasons=reasons)
     return None

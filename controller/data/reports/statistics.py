@@ -1,12 +1,12 @@
-"""What is in a part of a dataset, counted: turns, roles, answers, languages. Kept once counted.
+"""Counts of turns, roles, answers and languages in a split, remembered once counted.
 
-In: a part. Out: a `Statistics`. The lines are looked through on all cores, a stretch at a time;
-languages are told of a sample.
+Lines are counted on all cores, a block at a time; languages are detected in a sample.
 """
 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -27,86 +27,79 @@ from controller.data.examples.conversation_view import (
 )
 from controller.data.extras import import_extra
 from controller.data.pipeline.process_pool import process_pool
-from controller.data.report import SplitName
 from controller.data.reports.contradictions import Contradictions
 from controller.data.storage.memo_file import cached_bytes
+from controller.spec.data import SplitName
 
-MOST_ANSWERS = 50
-"""With more different answers than these, nobody looks at a table of them."""
+MAX_ANSWERS = 50
+"""Maximum number of different answers in a table that people read."""
 
 _VERSION = 2
-"""Raised whenever the same lines would be counted otherwise."""
+"""Raised with every change of the counts of the same lines."""
 _REPEATED = 3
-"""How often a label is given, on average; answers that hardly repeat are none."""
+"""Minimum average frequency of a label; rarer answers are not labels."""
 _LONGEST_LABEL = 100
-"""Characters: what is longer is an answer, not a label."""
+"""Maximum characters of a label."""
 _SAMPLED = 2_000
-"""Examples whose language is told."""
+"""Maximum number of examples whose language is detected."""
+_SAMPLED_CHARACTERS = 2_000
 _PAIR = b'{"input":'
-"""Beginning of a preference pair."""
-_LOOKED_AT = 2_000
-"""Characters of each of these."""
+"""First bytes of a preference pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """What is in one part of a dataset."""
+    """Counts of one split of a dataset."""
 
     examples: int
     characters: int
-    """Of all messages, system prompts among them."""
+    """Characters of all messages, with system prompts."""
     roles: dict[str, int]
     """Messages by role."""
     turns: dict[int, int]
-    """Examples by the number of questions in them."""
+    """Examples by their number of questions."""
     with_system: int
     with_tools: int
     answers: dict[str, int] | None
-    """How often each is given, when they are few and short; None otherwise."""
+    """Frequency of each answer, if answers are few and short; None otherwise."""
     languages: dict[str, int] | None
-    """Sampled examples by language; None where that cannot be told."""
+    """Sampled examples by language; None if no package detects languages."""
     contradicted: int = 0
     """Number of questions with different answers for the same system prompt and tools."""
     contradicting: int = 0
     """Number of examples with these questions."""
     contradictions: tuple[tuple[int, ...], ...] = ()
-    """Numbers, from 0 on, of examples with the first of these questions."""
+    """Numbers, from 0, of examples with the first of these questions."""
     note: str = ""
     """Why there are no languages, and what to type."""
 
 
-def statistics_of(part: Split, cache: Path) -> Statistics:
-    """Return what is in a part.
-
-    Args:
-        part: The train or the held-out half.
-        cache: Where it is kept.
-    """
+def statistics_of(split: Split, cache: Path) -> Statistics:
+    """Return the counts of a split; memos are in the folder `cache`."""
     language_of, note = _language_of()
-    key = digest([_VERSION, part.digest, language_of is not None])
+    key = digest([_VERSION, split.digest, language_of is not None])
     data = cached_bytes(
-        cache / "statistics" / key, lambda: _spelt(_counted(part, language_of, cache))
+        cache / "statistics" / key, lambda: _to_json(_counted(split, language_of, cache))
     )
-    found: dict[str, Any] = json.loads(data)
-    found["contradictions"] = tuple(tuple(group) for group in found["contradictions"])
-    turns = {int(number): examples for number, examples in found.pop("turns").items()}
-    return Statistics(**{**found, "note": note}, turns=turns)
+    values: dict[str, Any] = json.loads(data)
+    values["contradictions"] = tuple(tuple(group) for group in values["contradictions"])
+    turns = {int(number): examples for number, examples in values.pop("turns").items()}
+    return Statistics(**{**values, "note": note}, turns=turns)
 
 
-def labels(parts: Mapping[SplitName, Statistics]) -> dict[str, dict[SplitName, int]] | None:
-    """Return how often each part has each answer; None when the answers are no labels.
+def labels(splits: Mapping[SplitName, Statistics]) -> dict[str, dict[SplitName, int]] | None:
+    """Return the frequency of each answer in each split; None if the answers are not labels.
 
-    They are when there are few, and each is given several times on average.
+    They are labels if there are few, and each is frequent on average.
     """
     counts: dict[SplitName, dict[str, int]] = {}
-    for name, one in parts.items():
-        if one.answers is None:
-            return None
-        counts[name] = one.answers
     total: Counter[str] = Counter()
-    for one_part in counts.values():
-        total.update(one_part)
-    if not total or len(total) > MOST_ANSWERS or total.total() < _REPEATED * len(total):
+    for name, statistics in splits.items():
+        if statistics.answers is None:
+            return None
+        counts[name] = statistics.answers
+        total.update(statistics.answers)
+    if not total or len(total) > MAX_ANSWERS or total.total() < _REPEATED * len(total):
         return None
     return {
         label: {name: answers.get(label, 0) for name, answers in counts.items()}
@@ -116,7 +109,7 @@ def labels(parts: Mapping[SplitName, Statistics]) -> dict[str, dict[SplitName, i
 
 @dataclass(slots=True, kw_only=True)
 class _Tally:
-    """Counts of some lines, which counts of others are added to."""
+    """Counts of a block of lines, or of several blocks."""
 
     examples: int = 0
     characters: int = 0
@@ -126,26 +119,26 @@ class _Tally:
     with_tools: int = 0
     answers: Counter[str] | None = field(default_factory=Counter)
     sampled: list[str] = field(default_factory=list)
-    asked: list[tuple[bytes, bytes]] = field(default_factory=list)
+    hashes: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Hashed question and answer of each example."""
 
-    def add(self, seen: ExampleView) -> None:
+    def add(self, example: ExampleView) -> None:
         self.examples += 1
-        roles = [str(message["role"]) for message in seen.messages]
+        roles = [str(message["role"]) for message in example.messages]
         self.roles.update(roles)
         self.turns[roles.count("user")] += 1
         self.with_system += "system" in roles or "developer" in roles
-        self.with_tools += bool(seen.tools)
-        self.characters += len(seen.text or "")
-        self.characters += sum(len(text_of(message)) for message in seen.messages)
-        answer = seen.answer
+        self.with_tools += bool(example.tools)
+        self.characters += len(example.text or "")
+        self.characters += sum(len(text_of(message)) for message in example.messages)
+        answer = example.answer
         if answer is None or len(answer) > _LONGEST_LABEL:
             self.answers = None
         elif self.answers is not None:
             self.answers[answer] += 1
-            self._forget_many()
+            self._drop_many_answers()
 
-    def take(self, other: "_Tally") -> None:
+    def add_block(self, other: "_Tally") -> None:
         self.examples += other.examples
         self.characters += other.characters
         self.roles.update(other.roles)
@@ -157,48 +150,47 @@ class _Tally:
             self.answers = None
         else:
             self.answers.update(other.answers)
-            self._forget_many()
+            self._drop_many_answers()
 
-    def _forget_many(self) -> None:
-        if self.answers is not None and len(self.answers) > MOST_ANSWERS:
+    def _drop_many_answers(self) -> None:
+        if self.answers is not None and len(self.answers) > MAX_ANSWERS:
             self.answers = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CountLines:
-    """What a worker does with a stretch of lines."""
+    """Task of a worker: the counts of a block of lines."""
 
-    every: int
-    """One in so many examples is sampled."""
+    sampled_every: int
 
     def open(self) -> Callable[[tuple[int, bytes]], _Tally]:
-        return self._look
+        return self._count
 
-    def _look(self, item: tuple[int, bytes]) -> _Tally:
+    def _count(self, item: tuple[int, bytes]) -> _Tally:
         first, block = item
         tally = _Tally()
         for number, line in zip(count(first), block.splitlines(), strict=False):
-            seen = view_example(line)
-            tally.add(seen)
-            tally.asked.append(_asked(seen, is_pair=line.startswith(_PAIR)))
-            if number % self.every == 0:
-                tally.sampled.append(_said(seen)[:_LOOKED_AT])
+            example = view_example(line)
+            tally.add(example)
+            tally.hashes.append(_hashes(example, is_pair=line.startswith(_PAIR)))
+            if number % self.sampled_every == 0:
+                tally.sampled.append(_words(example)[:_SAMPLED_CHARACTERS])
         return tally
 
 
-def _counted(part: Split, language_of: Callable[[str], str] | None, cache: Path) -> Statistics:
+def _counted(split: Split, language_of: Callable[[str], str] | None, cache: Path) -> Statistics:
     tally = _Tally()
     cache.mkdir(parents=True, exist_ok=True)
-    # Rounded up, so that no more are sampled than wanted.
-    every = max(1, -(-part.examples // _SAMPLED))
+    # Rounded up, so that at most `_SAMPLED` are sampled.
+    every = max(1, -(-split.examples // _SAMPLED))
     with (
         TemporaryDirectory(dir=cache, prefix=".statistics-") as scratch,
-        Contradictions(Path(scratch), part.examples) as contradictions,
-        process_pool(part.path.stat().st_size) as run,
+        closing(Contradictions(Path(scratch), split.examples)) as contradictions,
+        process_pool(split.path.stat().st_size) as map_ordered,
     ):
-        for one in run(_CountLines(every=every), _numbered(part.path)):
-            tally.take(one)
-            contradictions.add(one.asked)
+        for block in map_ordered(_CountLines(sampled_every=every), _numbered(split.path)):
+            tally.add_block(block)
+            contradictions.add(block.hashes)
         found = contradictions.found()
     languages = None
     if language_of is not None:
@@ -218,14 +210,14 @@ def _counted(part: Split, language_of: Callable[[str], str] | None, cache: Path)
     )
 
 
-def _asked(seen: ExampleView, *, is_pair: bool) -> tuple[bytes, bytes]:
+def _hashes(example: ExampleView, *, is_pair: bool) -> tuple[bytes, bytes]:
     """Return hashes of question and answer; empty if several answers may be right."""
-    if not seen.answered or is_pair:
+    if not example.answered or is_pair:
         return b"", b""
-    *asked, answer = seen.messages
-    learnt = {key: value for key, value in answer.items() if key != "weight"}
-    question = canonical_json([cast("list[Json]", asked), seen.tools])
-    return xxh3_64_digest(question), xxh3_64_digest(canonical_json(learnt))
+    *asked, answer = example.messages
+    learned = {key: value for key, value in answer.items() if key != "weight"}
+    question = canonical_json([cast("list[Json]", asked), example.tools])
+    return xxh3_64_digest(question), xxh3_64_digest(canonical_json(learned))
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -235,21 +227,22 @@ def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
         first += block.count(b"\n")
 
 
-def _said(seen: ExampleView) -> str:
-    if seen.text is not None:
-        return seen.text
-    said = [one for one in seen.messages if one["role"] not in ("system", "developer", "tool")]
-    return "\n".join(text_of(message) for message in said)
+def _words(example: ExampleView) -> str:
+    """Return the text of an example in which its language is detected."""
+    if example.text is not None:
+        return example.text
+    unspoken = ("system", "developer", "tool")
+    return "\n".join(text_of(one) for one in example.messages if one["role"] not in unspoken)
 
 
-def _spelt(statistics: Statistics) -> bytes:
+def _to_json(statistics: Statistics) -> bytes:
     return json.dumps(asdict(statistics), ensure_ascii=False).encode()
 
 
 def _language_of() -> tuple[Callable[[str], str] | None, str]:
     try:
         module = import_extra(
-            "controller.data.reports.language", extra="data", what="telling languages apart"
+            "controller.data.reports.language", extra="data", what="detecting languages"
         )
     except DataError as error:
         return None, f"{error.message}: {error.remedy}"

@@ -1,7 +1,6 @@
-"""How many tokens each example of a dataset has: counted on all cores, once, and kept.
+"""Tokens of each example of a dataset: counted on all cores, once, and remembered.
 
-In: a part, and the inspector of its model. Out: a number for each example, in order; and what people
-ask of such numbers. Memory is four bytes for each; a second look reads nothing but these.
+Memory is four bytes for each example; a second request reads only these numbers.
 """
 
 import json
@@ -17,48 +16,46 @@ from controller.canonical import digest
 from controller.data.dataset import Split
 from controller.data.examples.conversation_view import read_blocks
 from controller.data.pipeline.process_pool import process_pool
-from controller.data.report import SplitName
 from controller.data.storage.memo_file import cached_bytes
+from controller.spec.data import SplitName
 
 _VERSION = 1
-"""Raised whenever the file would hold something else."""
+"""Raised with every change of the memo's content."""
 
-_BINS = 12
-"""Bars that a histogram has at most, besides the last one for all that is longer."""
+_MAX_BINS = 12
+"""Maximum number of a histogram's bins, without the last bin for all longer examples."""
 
-_COUNTED_AT_ONCE = 1_000
-"""Examples that are parsed at once: enough for the inspector, and little memory."""
+_PARSED_AT_ONCE = 1_000
+"""Number of examples to parse at once: enough for the inspector, and little memory."""
 
 
-def token_lengths(part: Split, inspector: ExampleInspector, cache: Path) -> "array[int]":
-    """Return how many tokens each example is trained as.
+def token_lengths(split: Split, inspector: ExampleInspector, cache: Path) -> "array[int]":
+    """Return the number of tokens of each example, in order.
 
     Args:
-        part: The train or the held-out half.
-        inspector: Of the model.
-        cache: Where it is kept.
+        split: The train or the held-out split.
+        inspector: The model's view on examples.
+        cache: Folder of the memos.
 
     Raises:
         BackendError: A package is missing, or the tokenizer cannot be read.
     """
-    key = digest([_VERSION, part.digest, inspector.identity])
-    lengths = array("I")
-    lengths.frombytes(cached_bytes(cache / "lengths" / key, lambda: _counted(part, inspector)))
-    return lengths
+    key = digest([_VERSION, split.digest, inspector.identity])
+    return array("I", cached_bytes(cache / "lengths" / key, lambda: _counted(split, inspector)))
 
 
-def _counted(part: Split, inspector: ExampleInspector) -> bytes:
-    with process_pool(part.path.stat().st_size) as run:
-        return b"".join(run(_CountTokens(inspector=inspector), read_blocks(part.path)))
+def _counted(split: Split, inspector: ExampleInspector) -> bytes:
+    with process_pool(split.path.stat().st_size) as map_ordered:
+        return b"".join(map_ordered(_CountTokens(inspector=inspector), read_blocks(split.path)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthStats:
-    """What is asked of many lengths."""
+    """Total, percentiles and maximum of token counts."""
 
     total: int
     p50: int
-    """Half of the examples are as long or shorter; the same below for 90 and 99 in a hundred."""
+    """Half of the examples have at most this length; likewise 90 and 99 in a hundred below."""
     p90: int
     p99: int
     longest: int
@@ -66,17 +63,16 @@ class LengthStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistogramBin:
-    """Examples of about one length."""
+    """Examples of similar length."""
 
     low: int
     high: int | None
-    """The last length that belongs to it; None for the rest."""
+    """The greatest length in it; None for the last bin, which has all longer examples."""
     counts: Mapping[SplitName, int]
-    """By part."""
 
 
 def length_stats(lengths: Iterable[int]) -> LengthStats:
-    """Return what is asked of the lengths of a part; zeros when there are none."""
+    """Return the statistics of the lengths of a split; zeros if there are none."""
     counts = Counter(lengths)
     return LengthStats(
         total=sum(length * examples for length, examples in counts.items()),
@@ -87,31 +83,39 @@ def length_stats(lengths: Iterable[int]) -> LengthStats:
     )
 
 
-def histogram(parts: Mapping[SplitName, Iterable[int]]) -> tuple[HistogramBin, ...]:
-    """Return how many examples of each part are about so long: at most a dozen bins.
+def histogram(lengths: Mapping[SplitName, Iterable[int]]) -> tuple[HistogramBin, ...]:
+    """Return a histogram of the lengths of each split, with round bin widths.
 
-    Their width is a round number; what is longer than nearly all the others is in the last one.
+    The last bin has the examples that are longer than nearly all others.
     """
-    counts = {name: Counter(lengths) for name, lengths in parts.items()}
+    counts = {name: Counter(of_split) for name, of_split in lengths.items()}
     everything: Counter[int] = Counter()
-    for some in counts.values():
-        everything.update(some)
+    for of_split in counts.values():
+        everything.update(of_split)
     if not everything:
         return ()
-    first = min(everything)
-    far = _percentile(everything, 0.99)
-    width = next(w for w in _round_numbers() if (far // w) - (first // w) < _BINS)
-    start, last = first // width, far // width
-    bins = []
-    for number in range(start, last + 1):
-        low, high = number * width, (number + 1) * width - 1
-        found = {name: _between(some, low, high) for name, some in counts.items()}
-        bins.append(HistogramBin(low=low, high=high, counts=found))
-    if max(everything) > bins[-1].low + width - 1:
-        low = (last + 1) * width
-        found = {name: _between(some, low, max(everything)) for name, some in counts.items()}
-        bins.append(HistogramBin(low=low, high=None, counts=found))
+    p99, first = _percentile(everything, 0.99), min(everything)
+    width = next(w for w in _round_numbers() if (p99 // w) - (first // w) < _MAX_BINS)
+    bins = [
+        _bin(counts, number * width, (number + 1) * width - 1)
+        for number in range(first // width, p99 // width + 1)
+    ]
+    low = (p99 // width + 1) * width
+    if max(everything) >= low:
+        bins.append(_bin(counts, low, None))
     return tuple(bins)
+
+
+def _bin(counts: Mapping[SplitName, Counter[int]], low: int, high: int | None) -> HistogramBin:
+    found = {
+        name: sum(
+            examples
+            for length, examples in of_split.items()
+            if low <= length and (high is None or length <= high)
+        )
+        for name, of_split in counts.items()
+    }
+    return HistogramBin(low=low, high=high, counts=found)
 
 
 def _percentile(counts: Counter[int], share: float) -> int:
@@ -128,13 +132,9 @@ def _round_numbers() -> Iterator[int]:
         yield from (digit * 10**power for digit in (1, 2, 5))
 
 
-def _between(counts: Mapping[int, int], low: int, high: int) -> int:
-    return sum(found for length, found in counts.items() if low <= length <= high)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CountTokens:
-    """What a worker does with a stretch of lines."""
+    """Task of a worker: the counts of a block of lines."""
 
     inspector: ExampleInspector
 
@@ -144,7 +144,7 @@ class _CountTokens:
     def _count(self, block: bytes) -> bytes:
         lines = block.splitlines()
         lengths = array("I")
-        for start in range(0, len(lines), _COUNTED_AT_ONCE):
-            some = [json.loads(line) for line in lines[start : start + _COUNTED_AT_ONCE]]
-            lengths.extend(self.inspector.count(some))
+        for start in range(0, len(lines), _PARSED_AT_ONCE):
+            examples = [json.loads(line) for line in lines[start : start + _PARSED_AT_ONCE]]
+            lengths.extend(self.inspector.count(examples))
         return lengths.tobytes()

@@ -32,13 +32,13 @@ _ROWS = 4
 """Numbers in a key: with fewer, texts that have little in common share one too often; with more,
 more keys are needed."""
 _MOST_KEYS = 40
-_FINE_KEYS = 128
+_SHINGLE_KEYS = 128
 """Where 3 % of a text's shingles are its own and another text's alone, 2 in 100 share no key."""
 _SEED = 1
 _KEY_BYTES = 8
 
 
-def band_keys(text: str, similarity: float, rest: bytes = b"") -> list[bytes]:
+def lsh_keys(text: str, similarity: float, rest: bytes = b"") -> list[bytes]:
     """Return a text's keys, of eight bytes each; texts that share a key may be near duplicates.
 
     Two texts of at least this similarity share a key in 99 of 100 cases or more. `jaccard` decides
@@ -53,13 +53,13 @@ def band_keys(text: str, similarity: float, rest: bytes = b"") -> list[bytes]:
     return _keys(text, *_bands_and_rows(similarity), rest)
 
 
-def fine_keys(text: str, rest: bytes = b"") -> list[bytes]:
+def shingle_keys(text: str, rest: bytes = b"") -> list[bytes]:
     """Return more keys of a text, each of one shingle: they part what shares a template.
 
     Where nine tenths of two texts are boilerplate, long keys are mostly of that alone. Among so
     many short ones some are of the tenth that is a text's own.
     """
-    return _keys(text, _FINE_KEYS, 1, rest)
+    return _keys(text, _SHINGLE_KEYS, 1, rest)
 
 
 def _keys(text: str, bands: int, rows: int, rest: bytes) -> list[bytes]:

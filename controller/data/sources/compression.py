@@ -1,7 +1,7 @@
-"""Open a file as the bytes that are meant: unpacked from gzip or zstd, and hashed on the way.
+"""Open a file as a stream of decompressed bytes, and hash the file at the same time.
 
-In: a path. Out: a stream. Whatever is wrong with the packing is an `DataError`, raised when the
-reading gets there. Memory does not grow with the file, packed or unpacked.
+Problems of the compressed data are `DataError`s, raised when reading reaches them. Memory does not
+grow with the file.
 """
 
 import gzip
@@ -18,29 +18,35 @@ from controller.data.extras import import_extra
 from controller.data.sources.source_file import CHUNK, Compression
 from controller.data.storage.background_writer import BackgroundTask
 
-# No text in an encoding that is recognised begins with either of these.
+# No text in a recognised encoding begins with either of these.
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class HashingReader(io.RawIOBase):
-    """A file that knows the digest of what was read from it."""
+    """A file that computes the digest of the bytes read from it."""
 
     def __init__(self, path: Path, expected: str = "") -> None:
+        """Open a file.
+
+        Args:
+            path: The file.
+            expected: Digest that the whole file must have; empty for any.
+        """
         self._file = path.open("rb", buffering=0)
         self._sha256 = sha256()
         self._hash = BackgroundTask(self._sha256.update)
         self._expected = expected
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Buffer) -> int:
         """Read the next bytes.
 
         Raises:
-            DataError: The file ended, and was not the expected one.
+            DataError: The file ended and does not have the expected digest.
         """
         count = self._file.readinto(buffer)
         self._hash(bytes(memoryview(buffer)[:count]))
@@ -48,8 +54,13 @@ class HashingReader(io.RawIOBase):
             raise file_changed_error()
         return count
 
+    def read_rest(self) -> None:
+        """Read to the end of the file, for the digest."""
+        while self.read(CHUNK):
+            pass
+
     def hexdigest(self) -> str:
-        """Return the digest of what was read so far: of the file, at its end."""
+        """Return the digest of the bytes read so far."""
         self._hash.wait()
         return self._sha256.hexdigest()
 
@@ -61,15 +72,22 @@ class HashingReader(io.RawIOBase):
 
 
 def file_changed_error() -> DataError:
-    """Return what is said of a file that is not the one looked at any more."""
+    """Return the error for a file that changed after it was inspected."""
     return DataError("the file changed while it was read", "Run the command again.", whole=True)
 
 
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with HashingReader(path) as file:
+        file.read_rest()
+        return file.hexdigest()
+
+
 def compression_of(path: Path) -> Compression:
-    """Say how a file is packed, by its first bytes.
+    """Return how a file is compressed, by its first bytes.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     with path.open("rb") as file:
         start = file.read(len(_ZSTD))
@@ -79,10 +97,10 @@ def compression_of(path: Path) -> Compression:
 
 
 def decompressed(file: HashingReader, compression: Compression) -> io.BufferedReader:
-    """Return the bytes that were packed; closing them closes the file.
+    """Return the decompressed bytes of a file; closing them closes the file.
 
     Raises:
-        DataError: zstd needs a package that is not installed.
+        DataError: The package for zstd is not installed.
     """
     if not compression:
         return io.BufferedReader(file, CHUNK)
@@ -91,16 +109,16 @@ def decompressed(file: HashingReader, compression: Compression) -> io.BufferedRe
         inner = gzip.GzipFile(fileobj=io.BufferedReader(file, CHUNK))
     else:
         module = import_extra("controller.data.sources.zstd", extra="data", what="reading zstd")
-        inner = module.unzstd(file)
-    return io.BufferedReader(_Unpacked(file, inner, compression), CHUNK)
+        inner = module.ZstdReader(file)
+    return io.BufferedReader(_Decompressed(file, inner, compression), CHUNK)
 
 
 class _Reads(Protocol):
     def read1(self, size: int, /) -> bytes: ...
 
 
-class _Unpacked(io.RawIOBase):
-    """What comes out of a decompressor, whose errors are told apart."""
+class _Decompressed(io.RawIOBase):
+    """Output of a decompressor, with its errors as ours."""
 
     def __init__(self, file: HashingReader, inner: _Reads, name: str) -> None:
         self._file = file
@@ -111,19 +129,19 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        view_example = memoryview(buffer)
+        view = memoryview(buffer)
         try:
-            data = self._inner.read1(len(view_example))
+            data = self._inner.read1(len(view))
         except EOFError:
             raise DataError(
                 f"the {self._name} data ends too early: the file was cut off",
-                "Copy it again, whole.",
+                "Copy the whole file again.",
             ) from None
         except (gzip.BadGzipFile, zlib.error):
             raise DataError(
-                f"the {self._name} data is damaged", "Copy it again, or compress it anew."
+                f"the {self._name} data is damaged", "Copy the file again, or compress it again."
             ) from None
-        view_example[: len(data)] = data
+        view[: len(data)] = data
         return len(data)
 
     def close(self) -> None:

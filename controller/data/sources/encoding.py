@@ -1,6 +1,7 @@
-"""Find the encoding of a text file by reading all of it: UTF-8, UTF-16 or CP949, or the given one.
+"""Detect the encoding of a text file by decoding it: UTF-8, UTF-16 or CP949, or the named one.
 
-In: a path. Out: a `FileInfo`, or an `DataError` with the line that is to blame.
+UTF-8 is tried first, so that most files are read once. Only a file that is not UTF-8 is read again,
+and a third time to find the line of an error.
 """
 
 import codecs
@@ -23,10 +24,10 @@ _KS_X_1001 = 0xA1
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Bytes of lines that are not ASCII: about ten thousand letters.
 _SAMPLE = 32 << 10
-# Their codecs ask for a mark; with -le or -be after the name, there need be none.
+# Codecs that need a byte order mark; with -le or -be after the name, they do not.
 _MARKED = ("utf-16", "utf-32")
-_NO_FILES = frozenset({"punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
-# In these, a zero byte is a zero character whatever stands before it.
+_NOT_OF_FILES = frozenset({"punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
+# Encodings in which a zero byte is always a zero character.
 _KEEP_ASCII = (UTF_8, "cp949")
 
 
@@ -38,13 +39,13 @@ def codec_name(encoding: str) -> str:
     """
     try:
         name = codecs.lookup(encoding).name
-        # Codecs that turn bytes into bytes are no encodings of text; encoding says so.
+        # Fails for codecs from bytes to bytes, which are not encodings of text.
         "a".encode(encoding)
         codecs.getincrementaldecoder(encoding)
     except (LookupError, ValueError):
         name = ""
     # No file has these encodings, and some of their errors are not Unicode errors.
-    if not name or name.replace("-", "_") in _NO_FILES:
+    if not name or name.replace("-", "_") in _NOT_OF_FILES:
         raise DataError(
             f"there is no encoding {quote(encoding)}",
             "Write one like utf-8, utf-16, cp949, shift_jis or cp1252.",
@@ -55,55 +56,60 @@ def codec_name(encoding: str) -> str:
 def detect_encoding(
     path: Path, compression: Compression, encoding: str | None, *, in_part: bool = False
 ) -> FileInfo:
-    """Return what a text file is.
+    """Return the facts about a text file.
 
     Args:
         path: The file.
-        compression: How it is packed.
-        encoding: The one that the spec names, if it does.
-        in_part: Whether it will do to decode the beginning of a large file that is UTF-8.
+        compression: How it is compressed.
+        encoding: The encoding that the spec names, if any.
+        in_part: True to decode only the beginning of a large UTF-8 file.
 
     Raises:
-        DataError: It is empty, in no known encoding or not in the given one, or has NUL bytes; or
-            what packs it is damaged.
+        DataError: The file is empty, in no known or not in the named encoding, has NUL bytes, or
+            its compressed data is damaged.
         OSError: It cannot be read.
     """
     start = _start(path, compression)
     if encoding is not None:
-        return _as_said(path, compression, encoding, start)
+        return _in_named(path, compression, encoding, start)
     if start in _UTF_16_MARKS:
         try:
-            return _decoded(path, compression, "utf-16")
+            return _decode(path, compression, "utf-16")
         except _Undecodable as error:
             raise DataError("invalid UTF-16", "Save the file as UTF-8.", line=error.line) from None
-    if in_part and not compression and (info := _begun(path)) is not None:
+    if in_part and not compression and (info := _by_beginning(path)) is not None:
         return info
     try:
-        return _decoded(path, compression, UTF_8)
+        return _decode(path, compression, UTF_8)
     except _Undecodable as error:
-        as_utf8 = error
+        return _not_utf8(path, compression, error)
+
+
+def _not_utf8(path: Path, compression: Compression, as_utf8: "_Undecodable") -> FileInfo:
+    """Return the facts about a file in CP949, or raise the error with the likely encodings."""
     sample = _sample(path, compression)
+    letters: set[str] = set()
     try:
-        info = _decoded(path, compression, "cp949")
+        info = _decode(path, compression, "cp949", letters)
     except _Undecodable as as_cp949:
-        # The decoder that got further is the right one, and stands where the file is broken.
+        # The decoder that got further is the right one, and it stopped where the file is broken.
         broken = max(as_utf8, as_cp949, key=lambda error: error.at)
         raise DataError(
             f"byte 0x{broken.byte:02x} is neither UTF-8 nor CP949",
             _remedy(sample, is_utf8=as_utf8.multibyte),
             line=broken.line,
         ) from None
-    verdict = judge(sample.decode("cp949", "replace"))
-    if as_utf8.multibyte or verdict == "other" or not _is_korean(path, compression):
+    judgement = judge(sample.decode("cp949", "replace"))
+    if as_utf8.multibyte or judgement == "other" or not _are_korean(letters):
         raise DataError(
             f"byte 0x{as_utf8.byte:02x} is not UTF-8",
             _remedy(sample, is_utf8=as_utf8.multibyte),
             line=as_utf8.line,
         ) from None
-    others = {name: text for name, text in readings(sample).items() if name != "cp949"}
-    if verdict == "doubtful" and others:
-        read = readings(sample)["cp949"]
-        doubt = f"read as CP949: {read!r}; if that is wrong: {spelled(others)}"
+    others = readings(sample)
+    as_cp949_text = others.pop("cp949", "")
+    if judgement == "doubtful" and others:
+        doubt = f"read as CP949: {as_cp949_text!r}; if that is wrong: {spelled(others)}"
         return replace(info, doubt=doubt)
     return info
 
@@ -133,11 +139,11 @@ def _remedy(sample: bytes, *, is_utf8: bool) -> str:
     ways = spelled(readings(sample))
     if not ways:
         return "Correct that line, or save the file as UTF-8."
-    return f"Save the file as UTF-8, or name what reads it right: {ways}"
+    return f"Save the file as UTF-8, or name its encoding: {ways}"
 
 
-def _begun(path: Path) -> FileInfo | None:
-    """Return what a large file is that begins as UTF-8; None where more of it must be decoded."""
+def _by_beginning(path: Path) -> FileInfo | None:
+    """Return the facts about a large file that begins as UTF-8; None if more must be decoded."""
     with HashingReader(path) as file:
         start = file.read(CHUNK) or b""
         try:
@@ -147,8 +153,7 @@ def _begun(path: Path) -> FileInfo | None:
         first = text.lstrip()[:1]
         if len(start) < CHUNK or not first or "\0" in text:
             return None
-        while file.read(CHUNK):
-            pass
+        file.read_rest()
         return FileInfo(sha256=file.hexdigest(), encoding=UTF_8, first=first, decoded=False)
 
 
@@ -160,17 +165,17 @@ def _start(path: Path, compression: Compression) -> bytes:
     return first[: len(codecs.BOM_UTF16_LE)]
 
 
-def _as_said(path: Path, compression: Compression, encoding: str, start: bytes) -> FileInfo:
+def _in_named(path: Path, compression: Compression, encoding: str, start: bytes) -> FileInfo:
     name = codec_name(encoding)
     if name in ("utf-16-le", "utf-16-be") and start in _UTF_16_MARKS:
-        # Said with its byte order, the mark would be the first character of the text.
+        # With the byte order in its name, the codec would read the mark as a character.
         name = "utf-16"
     try:
-        return _decoded(path, compression, name)
+        return _decode(path, compression, name)
     except _Undecodable as error:
         raise DataError(
             f"byte 0x{error.byte:02x} is not {encoding}",
-            "Fix that line, or name another encoding.",
+            "Correct that line, or name another encoding.",
             line=error.line,
         ) from None
 
@@ -184,7 +189,10 @@ class _Undecodable(Exception):
         self.multibyte = multibyte
 
 
-def _decoded(path: Path, compression: Compression, encoding: str) -> FileInfo:
+def _decode(
+    path: Path, compression: Compression, encoding: str, letters: set[str] | None = None
+) -> FileInfo:
+    """Decode a whole file; add its characters to `letters`, if given."""
     decoder = codecs.getincrementaldecoder(encoding)()
     file, first, at, multibyte = HashingReader(path), "", 0, False
 
@@ -196,25 +204,26 @@ def _decoded(path: Path, compression: Compression, encoding: str) -> FileInfo:
             chunk.line = line_of(at)
             raise chunk
         if encoding in _KEEP_ASCII and b"\0" in chunk:
-            raise _has_nul(line_of(at + chunk.index(b"\0")))
+            raise _nul_error(line_of(at + chunk.index(b"\0")))
         pending = decoder.getstate()[0]
         try:
             text = decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
-            good = error.object[: error.start]
             broken = at - len(pending) + error.start
             raise _Undecodable(
                 at=broken,
                 line=line_of(broken),
                 byte=error.object[error.start],
-                multibyte=multibyte or _UTF8_CHARACTER.search(good) is not None,
+                multibyte=multibyte or _has_utf8(error.object[: error.start]),
             ) from None
         except UnicodeError:
-            raise _not_as_said(encoding, line_of(at)) from None
+            raise _codec_error(encoding, line_of(at)) from None
         if encoding not in _KEEP_ASCII and "\0" in text:
-            raise _has_nul(line_of(at) + text.count("\n", 0, text.index("\0")))
+            raise _nul_error(line_of(at) + text.count("\n", 0, text.index("\0")))
         first = first or text.lstrip()[:1]
-        multibyte = multibyte or (not text.isascii() and _UTF8_CHARACTER.search(chunk) is not None)
+        multibyte = multibyte or (not text.isascii() and _has_utf8(chunk))
+        if letters is not None:
+            letters.update(text)
         at += len(chunk)
     if not first:
         raise DataError("the file is empty", "Put rows into it, or name another file.")
@@ -223,8 +232,12 @@ def _decoded(path: Path, compression: Compression, encoding: str) -> FileInfo:
     )
 
 
+def _has_utf8(data: bytes) -> bool:
+    return _UTF8_CHARACTER.search(data) is not None
+
+
 def _line_of(path: Path, compression: Compression, encoding: str, byte: int) -> int:
-    """Return the line of a byte, all before it being whole; only of a broken file it is asked."""
+    """Return the line number of a byte offset. The bytes before it must be decodable."""
     decoder, line = codecs.getincrementaldecoder(encoding)(), 1
     for chunk in _chunks(HashingReader(path), compression):
         if isinstance(chunk, DataError) or byte <= 0:
@@ -236,51 +249,45 @@ def _line_of(path: Path, compression: Compression, encoding: str, byte: int) -> 
     return line
 
 
-def _is_korean(path: Path, compression: Compression) -> bool:
-    r"""Say whether text that can be CP949 is likely to be.
+def _are_korean(letters: set[str]) -> bool:
+    r"""Return whether letters of a text that can be CP949 are likely to be.
 
     English from Windows can be: `don\x92t` is three letters and a syllable that no word has. The
     2,350 syllables of KS X 1001 write all but a few words of Korean.
     """
-    decoder = codecs.getincrementaldecoder("cp949")()
-    letters: set[str] = set()
-    for chunk in _chunks(HashingReader(path), compression):
-        if isinstance(chunk, bytes):
-            letters.update(decoder.decode(chunk))
     foreign = [letter.encode("cp949") for letter in letters if not letter.isascii()]
     return sum(min(two) < _KS_X_1001 for two in foreign) * 2 <= len(foreign)
 
 
-def _not_as_said(encoding: str, line: int) -> DataError:
-    """Return what a codec means that blames no byte: of most, that a mark is not there."""
+def _codec_error(encoding: str, line: int) -> DataError:
+    """Return the error for a decoding failure without a position: mostly a missing mark."""
     if encoding in _MARKED:
         return DataError(
             f"the file does not begin with a byte order mark, which {encoding} needs",
-            f"Say the order: encoding: {encoding}-le, or {encoding}-be; "
+            f"Name the order: encoding: {encoding}-le, or {encoding}-be; "
             "a file that is UTF-8 needs no encoding.",
             line=1,
         )
     return DataError(f"the text is not {encoding}", "Name another encoding: utf-8.", line=line)
 
 
-def _has_nul(line: int) -> DataError:
+def _nul_error(line: int) -> DataError:
     return DataError(
         "a NUL byte",
-        "Take it out. UTF-16 without its mark looks like this too: encoding: utf-16-le",
+        "Remove it. UTF-16 without its mark looks like this too: encoding: utf-16-le",
         line=line,
     )
 
 
 def _chunks(file: HashingReader, compression: Compression) -> Iterator[bytes | DataError]:
-    """Yield the file's bytes and, last, an empty chunk that ends the text, or what is damaged."""
+    """Yield the file's bytes and, last, an empty chunk that ends the text, or the damage."""
     try:
         with decompressed(file, compression) as stream:
-            # Not more than comes at once: what comes before damaged data says in which line it is.
+            # Small reads: the number of bytes before damaged data gives its line.
             while chunk := stream.read1(CHUNK):
                 yield chunk
-            # What stands after the packed data is part of the digest.
-            while file.read(CHUNK):
-                pass
+            # Bytes after the compressed data are part of the digest.
+            file.read_rest()
     except DataError as error:
         yield error
         return

@@ -1,4 +1,4 @@
-"""What is known of a source's file before its rows are read, and what a row is. Records only."""
+"""Facts about a source's file before its rows are read, and the types of rows. Records only."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,19 +7,26 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from backends.contract.inspector import Json
 from controller.data.errors import DataError
-from controller.spec.data import FileFormat, Source
+from controller.data.storage.memo_file import Stamp
+from controller.spec.data import FileFormat, Source, SplitName
 
 CHUNK = 1 << 20
-"""Bytes read at once: large enough that the calls do not count, small enough to be bounded."""
+"""Bytes to read at once."""
 
 UTF_8 = "utf-8-sig"
-"""The codec of UTF-8 with or without its mark."""
+"""Codec of UTF-8 with or without a byte order mark."""
+
+UTF_8_MARK = b"\xef\xbb\xbf"
 
 BINARY: frozenset[FileFormat] = frozenset({"parquet", "excel", "arrow"})
-"""Formats that are no text."""
+"""Formats that are not text."""
+
+_TABLES: frozenset[FileFormat] = frozenset({"csv", "tsv", "parquet", "excel"})
 
 NumberedRow: TypeAlias = tuple[int, Mapping[str, Json] | DataError]
 """The line of the row (or its number from 1, if lines do not identify rows), and the row."""
+
+Compression: TypeAlias = Literal["", "gzip", "zstd"]
 
 
 class SourceLabel(NamedTuple):
@@ -30,19 +37,17 @@ class SourceLabel(NamedTuple):
     """True if messages refer to rows by index, as in `a.json[0]`, and not by line."""
 
     def of_row(self, number: int) -> str:
-        """Return the place of a row, from the line or number that the reader gave it."""
-        return (
-            f"{self.display_path}[{number - 1}]"
-            if self.is_indexed
-            else f"{self.display_path}:{number}"
-        )
+        """Return the name of a row, from the line or number that the reader gave it."""
+        if self.is_indexed:
+            return f"{self.display_path}[{number - 1}]"
+        return f"{self.display_path}:{number}"
 
     def of_rows(self, numbers: Iterable[int]) -> str:
-        """Return the places of many rows, one per line; fast even for a million rows."""
+        """Return the names of many rows, one per line; fast even for a million rows."""
         if self.is_indexed:
             return "".join([f"{self.display_path}[{number - 1}]\n" for number in numbers])
         joined = f"\n{self.display_path}:".join(map(str, numbers))
-        return f"{self.display_path}:{joined}\n"
+        return f"{self.display_path}:{joined}\n" if joined else ""
 
 
 class Noted(dict[str, Json]):
@@ -57,17 +62,14 @@ class Noted(dict[str, Json]):
         return Noted, (dict(self), self.note)
 
 
-Compression: TypeAlias = Literal["", "gzip", "zstd"]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitBlob:
-    """What git says that a file is."""
+    """A file as git knows it."""
 
     id: str
-    """Of its contents."""
+    """Git's ID of its contents."""
     asked_ns: int
-    """When git was asked, since the epoch: a file touched since then may be another."""
+    """Time of the request to git, since the epoch: a later change makes it another file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,36 +77,45 @@ class FileInfo:
     """What the bytes of a file are."""
 
     sha256: str
-    """Of the bytes as they are on the disk."""
+    """Digest of the bytes on the disk, before decompression."""
     encoding: str
-    """The codec's name in Python; nothing for a format that is no text."""
+    """Python's name of the codec; empty for a format that is not text."""
     first: str
-    """First character that is not blank; nothing for a format that is no text."""
+    """First character that is not blank; empty for a format that is not text."""
     compression: Compression = ""
     decoded: bool = True
-    """Whether all of it was decoded, not only the beginning."""
+    """True if the whole file was decoded, and not only its beginning."""
     doubt: str = ""
     """Other possible readings of the text; empty if its encoding is certain."""
-    stamp: tuple[int, ...] = ()
-    """Device, inode, size and times when it was looked at; nothing when they say nothing."""
+    stamp: Stamp = ()
+    """Stamp from before the file was read; empty if it proves nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """A file that rows can be read from."""
+    """A file that rows can be read from, of a source of the spec."""
 
     MAX_ROW: ClassVar[int] = 64 << 20
-    """Most bytes or characters of one line, row or document. A file without line ends, or one
-    that unpacks to nothing but blanks, would have to be held whole otherwise."""
+    """Maximum bytes or characters of a line, row or document, which is held in memory."""
 
     path: Path
-    """Resolved: no link is followed any more when it is opened."""
+    """Resolved: opening it follows no link."""
     display_path: str
-    """Relative to the repository, as a person would type it."""
+    """Path relative to the repository, as a person would type it."""
     format: FileFormat
     info: FileInfo
     source: Source
-    """The spec's source, for what it says about reading: `delimiter`, `sheet`, `chunk`."""
+    """The spec's source, which may have several files."""
+    split: SplitName = "train"
+    field: str = ""
+    """Field of the source in the spec: `data.train[0]`."""
+    from_arrow: bool = False
+    """True if Arrow wrote the rows: Parquet, and saved and hub datasets."""
+
+    @property
+    def is_table(self) -> bool:
+        """True if all rows have the same columns, so that a missing column is reported once."""
+        return self.format in _TABLES or self.source.place in {"sql", "hub"}
 
     @property
     def label(self) -> SourceLabel:
@@ -114,13 +125,11 @@ class SourceFile:
 
     @property
     def is_plain_jsonl(self) -> bool:
-        """Say whether it is JSONL whose bytes can be parted at line ends as they are."""
-        return (
-            self.format == "jsonl" and self.info.encoding == UTF_8 and self.info.compression == ""
-        )
+        """True for JSONL whose bytes can be split at line ends as they are."""
+        return self.format == "jsonl" and self.info.encoding == UTF_8 and not self.info.compression
 
     def too_long(self, what: str = "the line") -> DataError:
-        """Return what is said of a row beyond `MAX_ROW`."""
+        """Return the error for a row that exceeds `MAX_ROW`."""
         return DataError(
             f"{what} is longer than {self.MAX_ROW >> 20} MiB",
             "Split it into several rows, or leave it out.",

@@ -1,4 +1,4 @@
-"""Unpack zstd, by pyarrow: it says when the data ends too early, which others pass over."""
+"""Decompress zstd by pyarrow, which reports data that ends too early; other packages do not."""
 
 import io
 import zlib
@@ -6,30 +6,25 @@ from typing import Any
 
 import pyarrow as pa
 
-_AT_ONCE = 1 << 16
-"""Bytes. What comes at once is lost when the data ends early in it."""
+_MAX_READ = 1 << 16
+"""Bytes of a read. Data that ends too early loses what the last read would have returned."""
 
 
-def unzstd(file: io.RawIOBase) -> "Unzstd":
-    """Return a reader of what is packed in a file."""
-    return Unzstd(file)
-
-
-class Unzstd:
-    """A reader of what is packed in a file."""
+class ZstdReader:
+    """Reads decompressed bytes of a file."""
 
     def __init__(self, file: io.RawIOBase) -> None:
         self._stream: Any = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
 
     def read1(self, size: int, /) -> bytes:
-        """Read some bytes, at most so many.
+        """Read at most `size` bytes.
 
         Raises:
             EOFError: The data ends too early.
-            zlib.error: It is damaged, or asks for a window beyond 128 MiB.
+            zlib.error: It is damaged, or needs a window beyond 128 MiB.
         """
         try:
-            data: bytes = self._stream.read(min(size, _AT_ONCE))
+            data: bytes = self._stream.read(min(size, _MAX_READ))
         except OSError as error:
             if "Truncated" in str(error):
                 raise EOFError from None

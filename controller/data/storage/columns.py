@@ -1,7 +1,7 @@
-"""Prepared examples of one batch and one side, with a column for every fact.
+"""Prepared examples of one batch and one split, with one column for each fact about them.
 
-Pages are what workers hand back; the lines themselves other processes leave on the disk. Examples by the
-million are joined, added up and copied a page at a time, never one by one.
+Workers send blocks back; they write the lines to files. Blocks are joined and copied whole, since
+handling millions of examples one by one would be slow.
 """
 
 import os
@@ -20,18 +20,18 @@ from backends.contract.inspector import Feature
 TRAIN: Final = 0
 HELD_OUT: Final = 1
 DROPPED: Final = 2
-"""Verdicts on an example: a byte each."""
+"""Splits as bytes, one for each example; a dropped example is in neither."""
 
 DIGEST: Final = 16
-"""Bytes of a line's digest: among ten million lines, two that differ look equal once in 10²⁴.
+"""Bytes of a line's digest: two of ten million different lines have the same once in 10²⁴ builds.
 
-Samples are drawn by BLAKE2b, since what is drawn is recorded. What is equal is found by XXH3,
-which takes a fifth of the time and is forgotten with the build.
+Samples are drawn by BLAKE2b, since the draw is recorded. Duplicates are found by XXH3, which takes
+a fifth of the time and is not recorded.
 """
 
 SHARDS: Final = 32
-"""Parts that digests are divided into, so that one at a time fits into memory: of four million
-examples, one holds some 12 MB."""
+"""Number of files over which digests are spread, so that one fits into memory: some 12 MB for four
+million examples."""
 
 Column: TypeAlias = Literal[
     "size", "line", "tokens", "question", "side", "digest", "stratum", "bands"
@@ -43,11 +43,11 @@ NUMBERS: Final[Mapping[Column, str]] = {
     "question": "Q",
     "side": "Q",
 }
-"""Columns of numbers: bytes of the canonical line, its line in the source, its tokens, the hashes
-of what it asks and of what decides its side. The value is the type code of `array`."""
+"""Columns of numbers, with the type code of `array`: bytes of the canonical line, line in the
+source, tokens, hash of the question, hash that decides the split."""
 
 NO_KEY: Final = bytes(8)
-"""Stands where an example has no band key."""
+"""Band key of an example without text."""
 
 _STRATUM: Final = 8
 
@@ -58,11 +58,11 @@ _SIGNS: Final[tuple[tuple[Feature, bytes], ...]] = (
     ("tools", b'"tool_calls":'),
     ("parallel_tool_calls", b',"parallel_tool_calls":'),
 )
-"""What stands in a canonical line with a feature, and in no text: there, quotes are escaped."""
+"""Bytes that a canonical line has only if its example has the feature: texts escape quotes."""
 
 
 class FileRange(NamedTuple):
-    """Where in the spool's folder some lines lie, one after the other."""
+    """Consecutive lines in a file of the store's folder."""
 
     file: str
     offset: int
@@ -74,24 +74,24 @@ class ExampleBlock:
     """Examples of one batch, in the order of their source."""
 
     split: int
-    """`TRAIN` or `HELD_OUT`: where they go unless something else is decided."""
+    """`TRAIN` or `HELD_OUT`, unless a later step decides otherwise."""
     examples: int
-    lines: FileRange | bytes
-    """The canonical lines, or where they lie."""
+    json_lines: FileRange | bytes
+    """Canonical lines, or where a worker wrote them."""
     features: frozenset[Feature]
-    """What at least one example has."""
+    """Features of at least one example."""
     columns: Mapping[Column, bytes]
-    """Each column's values, one after the other; only the columns that somebody wants."""
+    """Values of each requested column, one after the other."""
     shards: list[tuple[bytes, bytes]]
-    """For each of the `SHARDS`, digests, and the numbers in this page of their examples."""
+    """For each of the `SHARDS`: digests, and the numbers of their examples in this block."""
 
 
 @dataclass(slots=True)
 class BlockBuilder:
-    """A page while it is written."""
+    """A block to which examples are added, as parallel lists: a million records take too long."""
 
-    lines: list[bytes] = field(default_factory=list)
-    line: list[int] = field(default_factory=list)
+    json_lines: list[bytes] = field(default_factory=list)
+    line_numbers: list[int] = field(default_factory=list)
     question: list[int] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
@@ -99,79 +99,81 @@ class BlockBuilder:
     stratum: list[bytes] = field(default_factory=list)
     bands: list[bytes] = field(default_factory=list)
     is_plain: bool = True
-    """Whether no example is known to be more than messages of system, user and assistant."""
+    """True if all examples are messages of system, user and assistant and nothing else."""
 
-    def add(self, line: int, text: bytes, question: int) -> None:
-        """Add an example; what else is wanted of it is added by the caller."""
-        self.lines.append(text)
-        self.line.append(line)
+    def add(self, line_number: int, json_line: bytes, question: int) -> None:
+        """Add an example; the caller adds the requested columns."""
+        self.json_lines.append(json_line)
+        self.line_numbers.append(line_number)
         self.question.append(question)
-        # At once, while the processor has it at hand.
-        self.digests.append(xxh3_128_digest(text))
+        # At once, while the line is in the processor's cache.
+        self.digests.append(xxh3_128_digest(json_line))
 
     def extend(self, other: "BlockBuilder", chosen: Sequence[bool]) -> None:
-        """Add what was added to another draft, where chosen."""
-        self.lines += compress(other.lines, chosen)
-        self.line += compress(other.line, chosen)
+        """Add the chosen examples of another builder of plain examples."""
+        self.json_lines += compress(other.json_lines, chosen)
+        self.line_numbers += compress(other.line_numbers, chosen)
         self.question += compress(other.question, chosen)
         self.digests += compress(other.digests, chosen)
 
     def clear(self) -> None:
-        """Forget what `extend` took."""
-        for column in (self.lines, self.line, self.question, self.digests):
+        """Remove the examples that `extend` has copied."""
+        for column in (self.json_lines, self.line_numbers, self.question, self.digests):
             column.clear()
 
     def finish(
         self,
         split: int,
-        text: bytes,
+        json_lines: bytes,
         folder: Path | None,
-        wanted: frozenset[Column],
+        requested: frozenset[Column],
         *,
         in_shards: bool,
     ) -> ExampleBlock:
-        """Return the page, with the lines or after writing them into the spool's folder.
+        """Return the block.
 
         Args:
-            split: Of all its examples.
-            text: The lines, joined.
-            folder: The folder, where every process has a file of its own; None to have the lines in
-                the page, which costs more where it is handed to another process.
-            wanted: Columns that somebody wants, besides size and line.
-            in_shards: Whether equal examples are looked for.
+            split: Split of all its examples.
+            json_lines: The lines, joined.
+            folder: Folder in which each process has a file for its lines; None to keep the lines in
+                the block, which is slower if another process receives it.
+            requested: Columns besides size and line.
+            in_shards: True to add the digests.
         """
         columns: dict[Column, bytes] = {
-            "size": array("I", map(len, self.lines)).tobytes(),
-            "line": array("I", self.line).tobytes(),
+            "size": array("I", map(len, self.json_lines)).tobytes(),
+            "line": array("I", self.line_numbers).tobytes(),
         }
         for name in ("tokens", "question", "side"):
-            if name in wanted:
+            if name in requested:
                 columns[name] = array(NUMBERS[name], getattr(self, name)).tobytes()
-        if "digest" in wanted:
-            hashed = (blake2b(one, digest_size=DIGEST).digest() for one in self.lines)
-            columns["digest"] = b"".join(hashed)
-        if "stratum" in wanted:
-            hashed = (blake2b(one, digest_size=_STRATUM).digest() for one in self.stratum)
-            columns["stratum"] = b"".join(hashed)
-        if "bands" in wanted:
+        if "digest" in requested:
+            columns["digest"] = _hashed(self.json_lines, DIGEST)
+        if "stratum" in requested:
+            columns["stratum"] = _hashed(self.stratum, _STRATUM)
+        if "bands" in requested:
             columns["bands"] = b"".join(self.bands)
         signs = _SIGNS[:1] if self.is_plain else _SIGNS
         return ExampleBlock(
             split=split,
-            examples=len(self.lines),
-            lines=text if folder is None else _write(text, folder),
-            features=frozenset(name for name, sign in signs if sign in text),
+            examples=len(self.json_lines),
+            json_lines=json_lines if folder is None else _write(json_lines, folder),
+            features=frozenset(name for name, sign in signs if sign in json_lines),
             columns=columns,
             shards=_shards(self.digests) if in_shards else [],
         )
 
 
-def _write(lines: bytes, folder: Path) -> FileRange:
+def _hashed(values: Sequence[bytes], size: int) -> bytes:
+    return b"".join(blake2b(value, digest_size=size).digest() for value in values)
+
+
+def _write(json_lines: bytes, folder: Path) -> FileRange:
     path = folder / f"lines-{os.getpid()}"
     with path.open("ab") as file:
         offset = file.seek(0, os.SEEK_END)
-        file.write(lines)
-    return FileRange(path.name, offset, len(lines))
+        file.write(json_lines)
+    return FileRange(path.name, offset, len(json_lines))
 
 
 def _shards(digests: list[bytes]) -> list[tuple[bytes, bytes]]:

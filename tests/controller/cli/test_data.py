@@ -86,7 +86,7 @@ def test_build_as_json_has_what_the_text_has(cafe):
 def test_data_that_is_uploaded_unseen_is_said(shell, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     shell.declare(backend="openai", base="gpt-4.1-mini-2025-04-14")
-    assert "! personal data was not looked for" in shell("data", "build", "faq")[1]
+    assert "! personal data was not searched" in shell("data", "build", "faq")[1]
     shell.declare(more=PREPARED, backend="openai", base="gpt-4.1-mini-2025-04-14")
     assert "personal data" not in shell("data", "build", "faq")[1]
 
@@ -143,8 +143,8 @@ def test_a_second_look_reads_no_example(cafe, monkeypatch):
     def fail(path: Path):
         raise AssertionError(f"{path} is read")
 
-    monkeypatch.setattr("controller.data.reports.token_counts.blocks", fail)
-    monkeypatch.setattr("controller.data.reports.statistics.blocks", fail)
+    monkeypatch.setattr("controller.data.reports.token_counts.read_blocks", fail)
+    monkeypatch.setattr("controller.data.reports.statistics.read_blocks", fail)
     assert cafe("data", "stats", "faq") == first
 
 
@@ -181,7 +181,7 @@ def test_preview_of_one_example_one_line_and_the_other_side(cafe):
         (["--line", "data/faq.csv:42"], "ftctl data explain faq finetunes/data/faq.csv:42", 1),
         (["--example", "4000"], "Name one from 1 to ", 1),
         (["--line", "data/faq.csv"], "Write it as FILE:LINE", 1),
-        (["--line", "faq.csv:2", "--held-out"], "--line says which example", 64),
+        (["--line", "faq.csv:2", "--held-out"], "--line names the example", 64),
         (["-n", "0"], "Usage:", 64),
     ],
 )
@@ -304,7 +304,10 @@ def test_explain_of_rows_that_were_not_wanted(shell):
     wanted = '      where: ["question != 질문 1?"]\n      limit: 30\n  held_out'
     spec.write_text(spec.read_text().replace("  held_out", wanted))
     shell.write("finetunes/data/faq.csv", rows(40))
-    assert "where: question != 질문 1? is not so" in shell("data", "explain", "faq", "faq.csv:3")[1]
+    assert (
+        "where: question != 질문 1? does not hold"
+        in shell("data", "explain", "faq", "faq.csv:3")[1]
+    )
     assert "limit: beyond the first 30" in shell("data", "explain", "faq", "faq.csv:40")[1]
 
 

@@ -48,7 +48,7 @@ class Repository:
             data,
             file="finetunes/cafe.yaml",
             folder=self.folder,
-            places=DataPaths(root=self.root, cache=self.cache),
+            paths=DataPaths(root=self.root, cache=self.cache),
             **order,
         )
 

@@ -9,7 +9,8 @@ import pytest
 from pyarrow import ipc
 
 from controller.data.cache_gc import UNUSED_S, collect_garbage, touch
-from controller.data.fetch.snapshot import Memo, find_memo, new_snapshot, save_memo, stamp
+from controller.data.fetch.snapshot import Memo, find_memo, new_snapshot, save_memo
+from controller.data.storage.memo_file import file_stamp
 
 
 def age(path, seconds=UNUSED_S + 60):
@@ -79,11 +80,11 @@ def test_a_snapshot_that_is_used_again_stays_and_is_not_read_again(tmp_path, use
     save_memo(snapshots, "a", Memo(path=path, version=None))
     for old in (other, *snapshots.glob("memos/*")):
         age(old)
-    seen = stamp(path)
+    seen = file_stamp(path)
 
     assert use(snapshots) == path
     collect_garbage(tmp_path)
-    assert stamp(path) == seen
+    assert file_stamp(path) == seen
     assert not other.exists()
     assert find_memo(snapshots, "a") is None or use is not written
     for old in (path, *snapshots.glob("used/*"), *snapshots.glob("memos/*")):

@@ -154,7 +154,7 @@ def test_an_example_of_both_lists_is_only_held_out(repository, chat_lines):
     assert dataset.report.steps[1].reasons == (
         "finetunes/a.jsonl:7: the same as the held-out finetunes/b.jsonl:1",
     )
-    assert [source.part for source in dataset.report.sources] == ["train", "held_out"]
+    assert [source.split for source in dataset.report.sources] == ["train", "held_out"]
 
 
 def test_the_system_prompt_is_put_before_examples_without_one(repository, chat_lines):
@@ -249,8 +249,8 @@ def test_every_example_is_once_on_one_side_in_the_order_of_the_rows(first, secon
         (root / "b.csv").write_text(as_table(second or base[:1]))
         sources = [{"path": name, "columns": COLUMNS} for name in ("a.csv", "b.csv")]
         data = Data.model_validate({"train": sources, "held_out": {"fraction": 0.4}})
-        places = DataPaths(root=root, cache=root / "cache")
-        dataset = build_dataset(data, file="x", folder=root, places=places)
+        paths = DataPaths(root=root, cache=root / "cache")
+        dataset = build_dataset(data, file="x", folder=root, paths=paths)
         train, held_out = (
             [
                 tuple(message["content"] for message in one["messages"])

@@ -15,7 +15,7 @@ from backends.testing.words import WordInspector
 from controller.data import verified_datasets
 from controller.data.dataset import Dataset, build_dataset
 from controller.data.resolve_sources import DataPaths
-from controller.data.verified_datasets import Unchanged
+from controller.data.verified_datasets import VerifiedDatasets
 from controller.errors import InvalidInput
 from controller.spec.data import Data
 from controller.state_memo import read_memo, write_memo
@@ -49,12 +49,12 @@ class Passes:
     def build(self, path="data/rows.csv", now_ns=later, *, memory=True, **more) -> Dataset:
         settings = {key: more.pop(key) for key in ("inspector", "method") if key in more}
         data = {"train": [{"path": path, "columns": OLD}], "held_out": {"fraction": 0.25}, **more}
-        known = Unchanged(self.memo, self.root, self.cache, now_ns) if memory else None
+        known = VerifiedDatasets(self.memo, self.root, self.cache, now_ns) if memory else None
         dataset = build_dataset(
             Data.model_validate(data),
             file="finetunes/cafe.yaml",
             folder=self.folder,
-            places=DataPaths(root=self.root, cache=self.cache, unchanged=known),
+            paths=DataPaths(root=self.root, cache=self.cache, verified=known),
             **settings,
         )
         if known is not None:
@@ -208,8 +208,8 @@ def test_a_key_that_was_added_is_seen_though_it_says_the_default(passes):
     for _ in range(2):
         passes.build(held_out=[held_out])
     with pytest.raises(InvalidInput) as caught:
-        passes.build(held_out=[{**held_out, "weight": 1}])
-    assert caught.value.problems[0].field == "data.held_out[0].weight"
+        passes.build(held_out=[{**held_out, "extract": "text"}])
+    assert caught.value.problems[0].field == "data.held_out[0].extract"
 
 
 @pytest.mark.parametrize("path", ["data/*.csv", "data/row?.csv"])
@@ -233,7 +233,7 @@ def test_a_young_file_is_in_doubt(passes):
 
 
 def test_a_file_that_is_written_while_it_is_read_is_not_remembered(passes):
-    class Writes(Unchanged):
+    class Writes(VerifiedDatasets):
         def remember(self, question, stamps, folder, manifest):
             rewrite(passes.source, text("two").encode())
             super().remember(question, stamps, folder, manifest)
@@ -244,7 +244,7 @@ def test_a_file_that_is_written_while_it_is_read_is_not_remembered(passes):
         Data.model_validate(data),
         file="finetunes/cafe.yaml",
         folder=passes.folder,
-        places=DataPaths(root=passes.root, cache=passes.cache, unchanged=known),
+        paths=DataPaths(root=passes.root, cache=passes.cache, verified=known),
     )
     known.save()
     assert not passes.memo.exists()

@@ -21,10 +21,10 @@ from controller.render.data import (
     counted,
     difference_json,
     difference_text,
-    fate_json,
-    fate_text,
+    outcome_json,
+    outcome_text,
 )
-from controller.render.preview import Seen, preview_json, preview_text
+from controller.render.preview import PreviewExample, preview_json, preview_text
 from controller.render.stats import Limit, StatsSummary, bar, stats_json, stats_text
 
 CSV = "finetunes/data/카페.csv"
@@ -39,7 +39,7 @@ def step(name, kept, dropped=0, changed=0, noted=0, reasons=()):
 
 @pytest.fixture
 def dataset() -> Dataset:
-    def part(name: str, digit: str, examples: int) -> Split:
+    def split(name: str, digit: str, examples: int) -> Split:
         folder = Path("state/datasets/0123")
         return Split(
             path=folder / f"{name}.jsonl",
@@ -51,19 +51,19 @@ def dataset() -> Dataset:
 
     same = [f"{CSV}:{n}: the same as {CSV}:{n - 1}" for n in range(3, 23)]
     return Dataset(
-        train=part("train", "1", 1_044),
-        held_out=part("held_out", "2", 114),
+        train=split("train", "1", 1_044),
+        held_out=split("held_out", "2", 114),
         report=Report(
             features=(),
             sources=(
                 SourceReport(
-                    part="train", path=CSV, encoding="CP949", license="CC-BY-4.0",
+                    split="train", path=CSV, encoding="CP949", license="CC-BY-4.0",
                     rows=1_200, dropped=42, examples=1_158,
                     unread={"id": 1_200, "input.metadata": 7, HOSTILE: 1},
                     undefined={"'get_stokc' (did you mean 'get_stock'?)": 12, "'x'": 3},
                 ),
                 SourceReport(
-                    part="train", path="sql faq", encoding="", license=None,
+                    split="train", path="sql faq", encoding="", license=None,
                     rows=0, dropped=0, examples=0,
                 ),
             ),
@@ -145,7 +145,7 @@ def stats(dataset) -> StatsSummary:
     return StatsSummary(
         name="cafe",
         statistics=both,
-        spreads={name: length_stats(some) for name, some in lengths.items()},
+        lengths={name: length_stats(some) for name, some in lengths.items()},
         histogram=histogram(lengths),
         limit=Limit(tokens=512, of="data.prepare.max_tokens"),
         over={"train": 1, "held_out": 0},
@@ -169,7 +169,7 @@ def test_columns_end_under_each_other_beside_korean_labels(stats):
 
 def test_statistics_without_counts_say_why(stats):
     summary = StatsSummary(
-        name="cafe", statistics=stats.statistics, spreads=None, note="needs tokenizers"
+        name="cafe", statistics=stats.statistics, lengths=None, note="needs tokenizers"
     )
     text = stats_text(summary)
     assert text.startswith("Tokens were not counted: needs tokenizers\n")
@@ -191,7 +191,7 @@ def test_bars_grow_by_eighths(share: float, expected: str):
         (Difference(), "no example differs"),
         (
             Difference(moved=2),
-            "no example differs; 2 examples are on the other side of the split",
+            "no example differs; 2 examples are in the other split",
         ),
         (
             Difference(train=Counts(added=183), held_out=Counts(added=17)),
@@ -199,7 +199,7 @@ def test_bars_grow_by_eighths(share: float, expected: str):
         ),
         (
             Difference(train=Counts(added=1_214, removed=3, changed=12), moved=1),
-            "+1,214 -3 ~12 (+1,214 -3 ~12 train); 1 example is on the other side of the split",
+            "+1,214 -3 ~12 (+1,214 -3 ~12 train); 1 example is in the other split",
         ),
     ],
 )
@@ -218,7 +218,7 @@ def line(question: str, answer: str, **more) -> bytes:
 def test_a_difference_with_examples(golden):
     def found(origin: str, *pair: str, before: bytes | None = None, **more) -> ChangedExample:
         of = line(*pair, **more)
-        return ChangedExample(part="train", origin=f"{CSV}:{origin}", line=of, before=before)
+        return ChangedExample(split="train", origin=f"{CSV}:{origin}", line=of, before=before)
 
     calls = [{"id": "1", "function": {"name": "find"}}]
     shown = DiffSamples(
@@ -240,16 +240,16 @@ def test_a_difference_with_examples(golden):
 
 
 @pytest.mark.parametrize(
-    ("name", "fate"),
+    ("name", "outcome"),
     [
         (
             "kept",
             RowOutcome(
                 origin=Origin(CSV, 7),
                 row=TracedRow(starts=7, values={"질문": HOSTILE, "n": 3, "tags": ["a", None]}),
-                places=(
-                    ExamplePosition(part="train", number=5),
-                    ExamplePosition(part="train", number=6),
+                positions=(
+                    ExamplePosition(split="train", number=5),
+                    ExamplePosition(split="train", number=6),
                 ),
                 reasons=(("normalise", "spelt in Unicode NFC"),),
             ),
@@ -259,7 +259,7 @@ def test_a_difference_with_examples(golden):
             RowOutcome(
                 origin=Origin(CSV, 8),
                 row=TracedRow(starts=8, values={"질문": "영업 시간은?"}),
-                places=(),
+                positions=(),
                 reasons=(("deduplicate", f"the same as {CSV}:3"),),
             ),
         ),
@@ -268,26 +268,26 @@ def test_a_difference_with_examples(golden):
             RowOutcome(
                 origin=Origin(CSV, 9),
                 row=TracedRow(starts=9, values=None, problem="11 fields, not 10"),
-                places=(),
+                positions=(),
                 reasons=(),
             ),
         ),
     ],
 )
-def test_what_became_of_a_row(name, fate, golden):
-    golden(f"data_report/explain_{name}.txt", fate_text(fate))
-    assert json.dumps(fate_json(fate))
+def test_what_became_of_a_row(name, outcome, golden):
+    golden(f"data_report/explain_{name}.txt", outcome_text(outcome))
+    assert json.dumps(outcome_json(outcome))
 
 
 @pytest.fixture
-def seen() -> Seen:
+def seen() -> PreviewExample:
     pieces = [
         *(("<|im_start|>", False), ("user\n", False), ("영업", False), (f" {HOSTILE}", False)),
         *(("<|im_end|>\n", False), ("네", True), (" ⟦진짜⟧", True), ("<|im_end|>", True)),
         ("\n", False),
     ]
-    return Seen(
-        part="held_out",
+    return PreviewExample(
+        split="held_out",
         number=1_234,
         origin=f"{CSV}:7",
         line=line("영업", "네"),

@@ -89,7 +89,7 @@ def test_offline_no_server_is_asked(repo):
         repo.offline = True
         [action] = repo.planned().plan.actions
         assert isinstance(action, Deferred)
-        assert "`url` is not asked offline" in action.reason
+        assert "`url` is not queried offline" in action.reason
         assert asked == []
         repo.offline = False
         [action] = repo.planned().plan.actions

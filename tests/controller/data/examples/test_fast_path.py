@@ -11,8 +11,9 @@ from controller.data.errors import DataError
 from controller.data.examples.example import CanonicalExample, Example, parse, to_canonical
 from controller.data.examples.fast_path import canonical_line, canonical_line_of
 from controller.data.examples.row_formats import row_converter
+from controller.data.examples.validate_example import validate_example
 from controller.data.readers import parse_line
-from controller.data.transforms.normalise import check, normal_text, normalise
+from controller.data.transforms.normalise import normal_text, normalise
 
 texts = st.text(st.characters(codec=None), max_size=8) | st.sampled_from(
     ["", " ", "\r\n", "가", unicodedata.normalize("NFD", "가"), "\ud800", 'a"b', "é", "\x00"]
@@ -34,14 +35,14 @@ usual = st.lists(
 
 def the_long_way(example: Example) -> CanonicalExample:
     new = normalise(example)
-    check(new)
+    validate_example(new)
     return to_canonical(new)
 
 
 def takes_the_short_way(conversation) -> bool:
     """Say whether nothing of a conversation needs to be looked at by the long way."""
     try:
-        check(Example(conversation))
+        validate_example(Example(conversation))
     except DataError:
         return False
     roles = [one["role"] for one in conversation]

@@ -34,7 +34,7 @@ def build(tmp_path):
             Data.model_validate(declared),
             file="finetunes/x.yaml",
             folder=folder,
-            places=DataPaths(root=tmp_path, cache=tmp_path / "cache"),
+            paths=DataPaths(root=tmp_path, cache=tmp_path / "cache"),
             method=method,
         )
 

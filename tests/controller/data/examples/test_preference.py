@@ -6,7 +6,7 @@ import pytest
 
 from controller.data.errors import DataError
 from controller.data.examples.row_formats import row_converter
-from controller.data.transforms.normalise import check
+from controller.data.examples.validate_example import validate_example
 
 ASKED = {"role": "user", "content": "질문"}
 GOOD = {"role": "assistant", "content": "좋은"}
@@ -49,7 +49,7 @@ def test_every_form_of_a_pair_is_the_same_pair(form):
     example = row_converter(None, None, "dpo")(FORMS[form])
     assert (example.messages, example.rejected) == ([ASKED, GOOD], BAD)
     assert example.unread == ()
-    check(example)
+    validate_example(example)
 
 
 def test_a_dialogue_of_several_turns():

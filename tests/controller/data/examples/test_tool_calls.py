@@ -9,7 +9,7 @@ from controller.data.examples.example import Example, parse, to_canonical
 from controller.data.examples.row_formats import row_converter
 from controller.data.examples.tool_calls import in_openai_form
 from controller.data.examples.validate_calls import answers_are_equal, remarks_on_calls
-from controller.data.transforms.normalise import check
+from controller.data.examples.validate_example import validate_example
 from controller.resolve.preflight import warnings_of
 from controller.spec.model import Spec
 
@@ -83,7 +83,7 @@ def test_every_form_of_a_call_comes_out_in_the_protocols(form):
     example = row_converter(None, None)(FORMS[form])
     assert example.messages == WHOLE
     assert example.tools == TOOLS
-    check(example)
+    validate_example(example)
     assert not any(remarks_on_calls(example))
 
 
@@ -124,9 +124,9 @@ def test_results_are_matched_by_name_where_they_have_one():
 )
 def test_arguments_that_nobody_can_pass_are_refused(arguments, message):
     with pytest.raises(DataError, match=message):
-        check(Example([ASKED, called(call(arguments))]))
+        validate_example(Example([ASKED, called(call(arguments))]))
     with pytest.raises(DataError, match=message):
-        check(Example([ASKED, ANSWERED], rejected=called(call(arguments))))
+        validate_example(Example([ASKED, ANSWERED], rejected=called(call(arguments))))
 
 
 def test_a_call_of_a_function_that_is_not_among_the_tools_is_a_remark():
@@ -269,8 +269,10 @@ def test_pairs_of_equal_answers(preferred, rejected, equal):
 def test_parts_of_a_call_that_nothing_would_read_are_refused(made):
     example = row_converter(None, None)({"messages": [ASKED, called(made)]})
     with pytest.raises(DataError, match="which nothing would read"):
-        check(example)
-    check(row_converter(None, None)({"messages": [ASKED, called({**call("{}"), "name": None})]}))
+        validate_example(example)
+    validate_example(
+        row_converter(None, None)({"messages": [ASKED, called({**call("{}"), "name": None})]})
+    )
 
 
 @pytest.mark.parametrize("said", [False, True, 0, "false", "True", "0"])

@@ -63,17 +63,17 @@ REPOSITORIES = {
     "cafe/broken": {SECOND: {"train.jsonl": b'{"q":1}\n{"q":\n'}},
     "cafe/script": {SECOND: {"script.py": b"open('owned', 'w')"}},
     "cafe/empty": {SECOND: {"notes.bin": b"-"}},
-    "cafe/photos": {SECOND: {"train.parquet": b""}},
+    "cafe/scores": {SECOND: {"train.parquet": b""}},
 }  # fmt: skip
 
 
-def photos() -> bytes:
+def scores() -> bytes:
     buffer = io.BytesIO()
-    parquet.write_table(pa.table({"photo": pa.array([b"\x89PNG"])}), buffer)
+    parquet.write_table(pa.table({"score": [float("nan")]}), buffer)
     return buffer.getvalue()
 
 
-REPOSITORIES["cafe/photos"][SECOND]["train.parquet"] = photos()
+REPOSITORIES["cafe/scores"][SECOND]["train.parquet"] = scores()
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -238,11 +238,11 @@ def test_what_a_dataset_lacks_is_said_with_what_it_has(ask, tmp_path):
         ({"hub": "cafe/broken"}, "DataError", "cafe/broken: JSON parse", ""),
         ({"hub": "cafe/script"}, "DataError", "Dataset scripts are no longer supported", ""),
         ({"hub": "cafe/empty"}, "DataError", "cafe/empty: No (supported) data files found", ""),
-        ({"hub": "cafe/photos"}, "DataError", "column 'photo' holds bytes, not text", ""),
-        ({"hub": "cafe/none"}, "SourceUnavailable", "there is no dataset cafe/none for who is not logged in", "HF_TOKEN"),
-        ({"hub": "../etc"}, "DataError", "'../etc' is no dataset's name", "hub: owner/name"),
-        ({"hub": "/etc"}, "DataError", "'/etc' is no dataset's name", "hub: owner/name"),
-        ({"hub": "a/b/c"}, "DataError", "'a/b/c' is no dataset's name", "hub: owner/name"),
+        ({"hub": "cafe/scores"}, "DataError", "column 'score' holds nan, which is not a JSON number", ""),
+        ({"hub": "cafe/none"}, "SourceUnavailable", "dataset cafe/none does not exist, or you need to log in", "HF_TOKEN"),
+        ({"hub": "../etc"}, "DataError", "'../etc' is not a dataset's name", "hub: owner/name"),
+        ({"hub": "/etc"}, "DataError", "'/etc' is not a dataset's name", "hub: owner/name"),
+        ({"hub": "a/b/c"}, "DataError", "'a/b/c' is not a dataset's name", "hub: owner/name"),
     ]  # fmt: skip
     answers = ask(*[case[0] for case in cases])
     for (source, kind, message, remedy), answer in zip(cases, answers, strict=True):

@@ -13,8 +13,9 @@ from controller.data.examples.compared_parts import rest_of
 from controller.data.examples.example import parse, to_canonical
 from controller.data.examples.row_formats import row_converter
 from controller.data.examples.validate_calls import answers_are_equal, remarks_on_calls
+from controller.data.examples.validate_example import validate_example
 from controller.data.recipes import is_the_same_by_all
-from controller.data.transforms.normalise import check, collapse_whitespace, normalise
+from controller.data.transforms.normalise import collapse_whitespace, normalise
 from controller.data.transforms.pii.apply import PiiPolicy
 from controller.spec.data import Columns, Prepare
 
@@ -104,7 +105,7 @@ def fate(method, row, columns=None) -> tuple[str, str]:
     """Return the canonical text of a row with what is named of it, or why it is refused."""
     try:
         example = normalise(row_converter(columns, None, method)(row))
-        check(example)
+        validate_example(example)
         line = to_canonical(example)[0]
     except DataError as error:
         return "", f"{error.message} {error.remedy}"
@@ -161,7 +162,7 @@ def test_no_value_anywhere_in_a_row_is_a_crash(name, data, key, value):
         for recipe in (1, 2):
             with suppress(DataError):
                 example = normalise(row_converter(None, None, method, recipe)(broken))
-                check(example)
+                validate_example(example)
                 remarks_on_calls(example)
                 answers_are_equal(example)
                 PiiPolicy(Prepare(pii="warn"), recipe).apply(example)
@@ -174,7 +175,7 @@ def outcome(row, recipe):
         example = collapse_whitespace(
             normalise(row_converter(None, None, recipe=recipe)(row)), recipe
         )
-        check(example)
+        validate_example(example)
     except EmptyExample:
         return "dropped"
     except DataError:

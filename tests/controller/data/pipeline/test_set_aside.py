@@ -7,7 +7,7 @@ import pytest
 from controller.data.errors import DataError
 from controller.data.examples.example import Example
 from controller.data.examples.row_formats import row_converter
-from controller.data.transforms.normalise import check
+from controller.data.examples.validate_example import validate_example
 from controller.spec.data import Columns
 
 ASKED = {"role": "user", "content": "q"}
@@ -65,7 +65,7 @@ def test_a_conversation_that_the_assistant_opens_is_learnt_and_noted(repository,
 )  # fmt: skip
 def test_a_greeting_alone_is_no_conversation(messages):
     with pytest.raises(DataError):
-        check(Example(messages))
+        validate_example(Example(messages))
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,4 @@ def test_two_keys_that_are_one_in_unicode_are_not_merged(repository, chat_lines)
     rows = [{**json.loads(line), "tools": [tool]} for line in chat_lines.splitlines()]
     repository.write("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     problems = repository.problems("a.jsonl")
-    assert problems[0].message.startswith("an object has two keys that are the same")
+    assert problems[0].message.startswith("an object has two keys that are equal")

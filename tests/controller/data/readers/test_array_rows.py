@@ -7,7 +7,7 @@ import pytest
 from pyarrow import ipc, parquet
 
 from controller.data.recipes import FIRST
-from controller.data.reports.provenance import Origin, explain, find_places, parse_origin
+from controller.data.reports.provenance import Origin, explain, find_positions, parse_origin
 from controller.data.resolve_sources import DataPaths, find_sources
 from controller.errors import FtctlError
 from controller.spec.data import Data
@@ -67,8 +67,8 @@ def test_what_is_wrong_with_the_json_names_the_line(repository):
 def explained(repository, source: dict, place: str):
     dataset = repository.build(source, prepare={"drop_empty": True})
     data = Data.model_validate({"train": [source], "held_out": {"fraction": 0.2}})
-    places = DataPaths(root=repository.root, cache=repository.cache)
-    given = find_sources(data, file="s.yaml", folder=repository.folder, places=places)
+    paths = DataPaths(root=repository.root, cache=repository.cache)
+    given = find_sources(data, file="s.yaml", folder=repository.folder, paths=paths)
     return dataset, explain(dataset, given, parse_origin(place))
 
 
@@ -76,7 +76,7 @@ def test_a_row_is_explained_by_its_index(repository, source):
     dataset, fate = explained(repository, source, "finetunes/d.json[17]")
     assert fate.row.values == ROWS[17]
     assert str(fate.origin) == "finetunes/d.json[17]"
-    assert fate.places == find_places(dataset, fate.origin) != ()
+    assert fate.positions == find_positions(dataset, fate.origin) != ()
     fate = explained(repository, source, "finetunes/d.json[20]")[1]
     assert fate.reasons == (("deduplicate", "the same as finetunes/d.json[3]"),)
     assert explained(repository, source, "finetunes/d.json[22]")[1] is None
@@ -102,7 +102,7 @@ def test_a_line_with_many_rows_is_refused_with_their_places(repository):
 
 def test_a_row_that_has_a_line_is_not_called_by_an_index(repository):
     repository.write("d.jsonl", "".join(json.dumps(row) + "\n" for row in ROWS))
-    with pytest.raises(FtctlError, match="called by their line"):
+    with pytest.raises(FtctlError, match="named by their line"):
         explained(repository, {"path": "d.jsonl"}, "finetunes/d.jsonl[3]")
 
 

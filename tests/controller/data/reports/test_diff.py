@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from controller.data.reports.diff import (
-    FIRST,
+    LISTED,
     Counts,
     DatasetSplits,
     Difference,
@@ -96,13 +96,13 @@ def test_what_is_counted_adds_up(compare, old, new, cut):
     old, new = ([(f"q{q}", f"a{a}") for q, a in pairs] for pairs in (old, new))
     found = compare((old[:cut], old[cut:]), (new[cut:], new[:cut]))
     before, after = Counter(old), Counter(new)
-    assert found.added + found.changed == (after - before).total()
-    assert found.removed + found.changed == (before - after).total()
+    assert found.total.added + found.total.changed == (after - before).total()
+    assert found.total.removed + found.total.changed == (before - after).total()
     lost, won = (
         Counter(question for question, _ in (one - other).elements())
         for one, other in ((before, after), (after, before))
     )
-    assert found.changed == (lost & won).total()
+    assert found.total.changed == (lost & won).total()
 
 
 def test_the_first_examples_are_shown_with_their_places(parts, tmp_path):
@@ -116,7 +116,7 @@ def test_the_first_examples_are_shown_with_their_places(parts, tmp_path):
     assert counted.train == Counts(added=1, removed=5, changed=35)
     assert [one.origin for one in shown.added] == ["a.csv:2"]
     assert [one.origin for one in shown.removed] == [f"a.csv:{n}" for n in range(2, 7)]
-    assert len(shown.changed) == FIRST
+    assert len(shown.changed) == LISTED
     assert [one.origin for one in shown.changed] == [f"a.csv:{n}" for n in range(3, 23)]
     first = shown.changed[0]
     assert "새 답 5".encode() in first.line
@@ -139,7 +139,7 @@ def test_two_hundred_new_rows_are_two_hundred_new_examples(repository):
         DatasetSplits(new.train, new.held_out),
         repository.cache,
     )
-    assert (found.added, found.removed, found.changed, found.moved) == (200, 0, 0, 0)
+    assert (found.total, found.moved) == (Counts(added=200), 0)
     assert found.train.added + found.held_out.added == 200
     assert 5 <= found.held_out.added <= 40
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from backends.installation import install_command
-from controller.data.reports.statistics import MOST_ANSWERS, labels, statistics_of
+from controller.data.reports.statistics import MAX_ANSWERS, labels, statistics_of
 
 
 def test_turns_roles_tools_and_characters(parts, tmp_path):
@@ -61,7 +61,7 @@ def test_few_answers_that_repeat_are_labels_on_both_sides(parts, tmp_path):
 @pytest.mark.parametrize(
     "answers",
     [
-        [f"answer {n}" for n in range(MOST_ANSWERS + 1)] * 3,
+        [f"answer {n}" for n in range(MAX_ANSWERS + 1)] * 3,
         [f"answer {n}" for n in range(20)],
         ["네", "아니요", "x" * 101] * 5,
     ],

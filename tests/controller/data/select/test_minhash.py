@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.data.select.minhash import band_keys, jaccard
+from controller.data.select.minhash import jaccard, lsh_keys
 
 TEXT = "주문하신 상품은 오늘 오후에 출발해서 내일 도착할 예정입니다. 도착하면 문자로 알려 드릴게요."
 
@@ -23,7 +23,7 @@ TEXT = "주문하신 상품은 오늘 오후에 출발해서 내일 도착할 �
 )
 def test_case_blanks_and_marks_do_not_count(a, b):
     assert jaccard(a, b) == 1
-    assert band_keys(a, 0.8) == band_keys(b, 0.8)
+    assert lsh_keys(a, 0.8) == lsh_keys(b, 0.8)
 
 
 @pytest.mark.parametrize(
@@ -46,20 +46,20 @@ def test_operators_count(a, b):
 
 
 def test_texts_without_a_shingle_are_near_only_to_themselves():
-    assert band_keys("?!", 0.8) == band_keys("", 0.8) == []
+    assert lsh_keys("?!", 0.8) == lsh_keys("", 0.8) == []
     assert (jaccard("?!", "?!"), jaccard("?!", "...")) == (1, 0)
 
 
 @pytest.mark.parametrize("text", ["네", "a", "7"])
 def test_a_text_of_one_character_is_near_only_to_itself(text):
-    assert len(band_keys(text, 0.8)) == 9
+    assert len(lsh_keys(text, 0.8)) == 9
     assert jaccard(text, text) == 1
     assert jaccard(text, text + "요") < 0.8
 
 
 @given(st.text(), st.sampled_from([0.5, 0.8, 0.9, 0.99]))
 def test_keys_are_eight_bytes_each_and_different(text, similarity):
-    keys = band_keys(text, similarity)
+    keys = lsh_keys(text, similarity)
     assert {len(key) for key in keys} <= {8}
     assert len(set(keys)) == len(keys)
 
@@ -72,17 +72,17 @@ def test_similarity_has_no_direction(a, b):
 
 @pytest.mark.parametrize(("similarity", "keys"), [(0.5, 35), (0.6, 34), (0.8, 9), (0.9, 5)])
 def test_few_keys(similarity, keys):
-    assert len(band_keys(TEXT, similarity)) == keys
+    assert len(lsh_keys(TEXT, similarity)) == keys
 
 
 def test_near_texts_share_a_key():
     near = [TEXT.replace(word, "그것") for word in ("내일", "상품은", "오후에", "문자로", "도착할")]
     assert all(jaccard(TEXT, one) >= 0.75 for one in near)
-    assert all(set(band_keys(TEXT, 0.75)) & set(band_keys(one, 0.75)) for one in near)
+    assert all(set(lsh_keys(TEXT, 0.75)) & set(lsh_keys(one, 0.75)) for one in near)
 
 
 def test_keys_are_the_same_in_every_process_and_release():
-    program = f"from controller.data.select.minhash import band_keys; print(band_keys({TEXT!r}, 0.8)[0].hex())"
+    program = f"from controller.data.select.minhash import lsh_keys; print(lsh_keys({TEXT!r}, 0.8)[0].hex())"
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -90,12 +90,12 @@ def test_keys_are_the_same_in_every_process_and_release():
         check=True,
         timeout=60,
     )
-    assert done.stdout.strip() == band_keys(TEXT, 0.8)[0].hex() == "373468f2d5790a5f"
+    assert done.stdout.strip() == lsh_keys(TEXT, 0.8)[0].hex() == "373468f2d5790a5f"
 
 
 def test_a_similarity_that_needs_too_many_keys_is_refused():
     with pytest.raises(ValueError, match="too many keys"):
-        band_keys("a", 0.1)
+        lsh_keys("a", 0.1)
 
 
 def words(draw: random.Random, count: int) -> str:

@@ -108,11 +108,6 @@ def test_a_weight_repeats_or_leaves_out_training_examples_only(repository, weigh
     assert weighted.report.sources[0].examples == len(counts) + plain.held_out.examples
 
 
-def test_a_weight_of_a_held_out_source_is_refused(repository):
-    (problem,) = repository.problems(source(), held_out=[source(weight=2)])
-    assert problem.field == "data.held_out[0].weight"
-
-
 def test_a_group_is_never_on_both_sides(repository):
     dataset = repository.build(source(), held_out={"fraction": 0.3, "group_by": "customer"})
     customer = {row[0]: row[3] for row in ROWS}

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 from controller.data.storage.background_writer import BackgroundTask
 from controller.data.storage.columns import DROPPED, HELD_OUT, SHARDS, TRAIN, BlockBuilder
 from controller.data.storage.exact_duplicates import DigestShards
-from controller.data.storage.scratch import Scratch
 
 sizes = st.lists(st.sampled_from([0, 1, 1000, 1 << 16, 1 << 17]), max_size=6)
 
@@ -46,7 +46,8 @@ def test_what_went_wrong_with_a_block_is_raised_and_no_thread_stays():
 
 @pytest.fixture
 def equal(tmp_path):
-    return DigestShards(Scratch(tmp_path))
+    with closing(DigestShards(tmp_path)) as shards:
+        yield shards
 
 
 def block(tmp_path, *lines: bytes):

@@ -1,3 +1,4 @@
+import copy
 import json
 import unicodedata
 
@@ -8,9 +9,9 @@ from hypothesis import strategies as st
 from controller.canonical import canonical_json, written_json
 from controller.data.errors import DataError
 from controller.data.examples.example import Example, to_canonical
+from controller.data.examples.validate_example import validate_example
 from controller.data.select.split import hash_threshold, seeded_hash, stratum_thresholds
 from controller.data.transforms.normalise import (
-    check,
     collapse_whitespace,
     collapsed_text,
     normal_text,
@@ -142,7 +143,9 @@ def test_a_system_prompt_of_its_own_stays(role):
     ],
 )
 def test_what_can_be_learned(example):
-    check(Example(example))
+    given = Example(copy.deepcopy(example))
+    validate_example(given)
+    assert given.messages == example
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ def test_what_can_be_learned(example):
 )  # fmt: skip
 def test_what_cannot_be_learned(example, message):
     with pytest.raises(DataError) as caught:
-        check(Example(example))
+        validate_example(Example(example))
     assert caught.value.message == message
     assert caught.value.remedy
 
