@@ -26,7 +26,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
-from backends.atomic_files import append_line, write_atomic
+from backends.atomic_files import append_line, publish_dir, write_atomic
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import TrainRequest
@@ -44,7 +44,6 @@ from backends.local_gpu.models.model_folders import (
     load_model,
     model_card,
     precision,
-    publish_dir,
     save_model,
     weights_digest,
     whole_size,

@@ -29,10 +29,10 @@ from transformers import (
     TrainingArguments,
 )
 
+from backends.atomic_files import publish_dir
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.local_gpu.json_files import json_bytes
-from backends.local_gpu.models.model_folders import publish_dir
 from backends.local_gpu.training.batching import Batches, Examples, by_length, collate
 from backends.local_gpu.training.checkpoints import STATE, TrainingState, checkpoints
 from backends.local_gpu.training.disk_space import (
