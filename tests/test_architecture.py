@@ -118,7 +118,7 @@ LAYERS = (
         "controller.project.project",
         "controller.render",
     ),
-    ("controller.resolve.answers", "controller.resolve.unused_fields"),
+    ("controller.resolve.answers",),
     ("controller.resolve.preflight", "controller.resolve.validate"),
     (
         "controller.project.scaffold",

@@ -115,16 +115,15 @@ def _candidates(root: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         remedy = "Type `ftctl init DIR` to make a repository, or name one with `ftctl --dir DIR`."
         problem = Problem(file=str(folder), message="is not a folder", remedy=remedy)
-        raise InvalidInput([problem]) from None
     except CannotRead as error:
         remedy = "Make it a folder of this repository."
         problem = Problem(file=FOLDER, message=error.message, remedy=remedy)
-        raise InvalidInput([problem]) from None
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         problem = Problem(file=FOLDER, message=message, remedy="Check its permissions.")
-        raise InvalidInput([problem]) from None
-    return [path for path in paths if not path.name.startswith(("_", "."))]
+    else:
+        return [path for path in paths if not path.name.startswith(("_", "."))]
+    raise InvalidInput([problem])
 
 
 def read_spec(
@@ -164,10 +163,8 @@ def read_spec(
         spec = Spec.model_validate(document.value)
     except ValidationError as error:
         return None, translate(error, document, file, Spec)
-    return (
-        LoadedSpec(name=path.stem, file=file, folder=path.parent, spec=spec, document=document),
-        [],
-    )
+    name, folder = path.stem, path.parent
+    return LoadedSpec(name=name, file=file, folder=folder, spec=spec, document=document), []
 
 
 def translate(

@@ -199,8 +199,8 @@ def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[
         (target / name).write_text(text, encoding="utf-8")
 
 
-def seal(partial: Path, final: Path) -> None:
-    """Make a finished folder durable and give it its name, all at once."""
+def publish_dir(partial: Path, final: Path) -> None:
+    """Give a finished folder its name: after a crash, the whole folder is there or none of it."""
     for path in partial.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
