@@ -3,12 +3,13 @@
 Used by both halves. Nothing here knows what the bytes mean.
 """
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from backends.lock_files import try_lock
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -55,6 +56,17 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def publish_dir(partial: Path, final: Path) -> None:
+    """Give a finished folder its name: after a crash, the whole folder is there or none of it."""
+    for path in partial.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(partial)
+    partial.replace(final)
+    sync_folder(final.parent)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
     """Try to hold a lock file; the kernel releases it when the process dies.
@@ -63,13 +75,9 @@ def locked(path: Path) -> Iterator[bool]:
         True when this process holds the lock now, False when another one does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = try_lock(path)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield handle is not None
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)

@@ -92,6 +92,8 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
         or only(lambda one: len(name) > 1 and _initials(one) == name.casefold())
         # `learning_rte` is `learning_rate`.
         or _similar(name, known, _SURE)
+        # `fqa` is `faq`.
+        or only(lambda one: len(name) >= _SHORT and sorted(_letters(one)) == sorted(_letters(name)))
         # `epochs` and `num_epoch` are `num_train_epochs`.
         or only(lambda one: _is_within(words, _words(one)))
         # `max_seq_length` is `max_length`.

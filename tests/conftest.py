@@ -4,14 +4,14 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from backends.local_gpu.jobs.child_process import child_environment
-from tests.children import child
+from tests.children import child, until
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOM_BYTES = 4 << 30
@@ -66,13 +66,7 @@ def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
 def eventually() -> Callable[[Callable[[], object]], None]:
     """Wait until a condition holds; never for ever."""
 
-    def wait(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {timeout_s} s"
-            time.sleep(0.01)
-
-    return wait
+    return partial(until, seconds=30.0)
 
 
 @pytest.fixture(scope="session")

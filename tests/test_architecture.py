@@ -27,6 +27,7 @@ LAYERS = (
         "backends.contract.inspector",
         "backends.contract.methods",
         "backends.excerpt",
+        "backends.lock_files",
     ),
     ("backends.contract.completions", "backends.contract.jobs", "backends.did_you_mean"),
     ("backends.contract.backend", "backends.pydantic_errors"),
@@ -36,11 +37,7 @@ LAYERS = (
     ("backends.contract.guarded",),
     ("backends.base", "backends.registry", "backends.testing"),
     # backends.local_gpu
-    (
-        "backends.local_gpu.hyperparameters",
-        "backends.local_gpu.jobs.lock_files",
-        "backends.local_gpu.json_files",
-    ),
+    ("backends.local_gpu.hyperparameters", "backends.local_gpu.json_files"),
     ("backends.local_gpu.jobs.devices",),
     ("backends.local_gpu.jobs.child_process", "backends.local_gpu.jobs.run_dir"),
     ("backends.local_gpu.jobs.speeds", "backends.local_gpu.jobs.worker_record"),
@@ -118,7 +115,7 @@ LAYERS = (
         "controller.project.project",
         "controller.render",
     ),
-    ("controller.resolve.unused_fields",),
+    ("controller.resolve.answers",),
     ("controller.resolve.preflight", "controller.resolve.validate"),
     (
         "controller.project.scaffold",
@@ -142,6 +139,7 @@ CONTRACT = {
     "backends.excerpt",
     "backends.installation",
     "backends.pydantic_errors",
+    "backends.lock_files",
     "backends.registry",
     "backends.testing",
 }

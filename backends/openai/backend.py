@@ -6,11 +6,12 @@ the state folder only help. Importing this needs no SDK; the first call to the s
 
 import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completion, Prompt, Sampling
@@ -31,8 +32,7 @@ from backends.openai.api.error_messages import to_backend_error
 from backends.openai.api.protocol import OutcomeUnknown, Rejected
 from backends.openai.api.retry_policy import RetryPolicy, RetrySettings
 from backends.openai.api.waiting import Waiting
-from backends.openai.chat.completions import Base, ChatCompletions
-from backends.openai.chat.remote_engine import RemoteEngine
+from backends.openai.chat.completions import ChatCompletions, RemoteEngine
 from backends.openai.estimates import estimate_job
 from backends.openai.examples.inspector import open_inspector
 from backends.openai.jobs.conversions import to_event, to_job
@@ -54,25 +54,23 @@ _ANSWERING: Final[dict[tuple[str, str], bool]] = {}
 """True for base models that a server has, False for those it lacks; kept for one process."""
 
 
+# No `repr`: the environment holds keys.
+@dataclass(eq=False, repr=False)
 class OpenAIBackend:
     """Implements `Backend`."""
 
-    name = "openai"
+    state: Path
+    endpoint: Endpoint
+    _: KW_ONLY
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    retry_policy: RetryPolicy | None = None
+    retry_settings: RetrySettings = field(default_factory=RetrySettings)
+    name: ClassVar[str] = "openai"
 
-    def __init__(
-        self,
-        state: Path,
-        endpoint: Endpoint,
-        *,
-        environment: Mapping[str, str] | None = None,
-        retry_policy: RetryPolicy | None = None,
-        retry_settings: RetrySettings | None = None,
-    ) -> None:
-        self._endpoint = endpoint
-        self._environment = os.environ if environment is None else environment
-        self._state = state / "openai"
-        self._given_policy = retry_policy
-        self._retry_settings = retry_settings or RetrySettings()
+    def __post_init__(self) -> None:
+        self._state = self.state / "openai"
+        self._log = SubmissionLog(self._state)
+        self._waiting = Waiting()
 
     def capabilities(self) -> Capabilities:
         """Return what the server can do; a server on this machine keeps data here and is free."""
@@ -89,7 +87,7 @@ class OpenAIBackend:
 
     def parse_hyperparameters(self, method: str, raw: Mapping[str, Json]) -> dict[str, Json]:
         """Check hyperparameters and write out every default."""
-        return hyperparameters.parse(method, raw, self._endpoint.kind)
+        return hyperparameters.parse(method, raw, self.endpoint.kind)
 
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
         """Return a spec's `base_model` by its name, without network."""
@@ -126,7 +124,7 @@ class OpenAIBackend:
             base_model.reference,
             method,
             hyperparameters,
-            self._endpoint,
+            self.endpoint,
             self._prices,
             near=is_loopback(self._url),
         )
@@ -215,19 +213,13 @@ class OpenAIBackend:
         sampling: Sampling,
     ) -> list[list[Completion]]:
         """Answer every prompt with every model."""
-        named = self._names(base_model)
-        return self._chats.complete(
-            [named(model) for model in models],
-            prompts,
-            sampling,
-            Base(name=named(None), family=base_model.reference),
-        )
+        return self._chats.complete(base_model.reference, models, prompts, sampling)
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return False only if the server is sure that the base model cannot answer."""
         model = base_model.reference
-        if self._endpoint.kind == "azure":
-            return model in self._endpoint.deployments
+        if self.endpoint.kind == "azure":
+            return model in self.endpoint.deployments
         key = (self._server, model)
         if key not in _ANSWERING:
             try:
@@ -242,9 +234,9 @@ class OpenAIBackend:
                 _ANSWERING[key] = True
         return _ANSWERING[key]
 
-    def open_engine(self, base_model: BaseModel) -> "RemoteEngine":
+    def open_engine(self, base_model: BaseModel) -> RemoteEngine:
         """Return an engine that passes prompts to the server."""
-        return RemoteEngine(chats=self._chats, base_model=base_model, named=self._names(base_model))
+        return RemoteEngine(chats=self._chats, base=base_model.reference)
 
     def delete(self, model_id: str) -> None:
         """Delete a model."""
@@ -267,37 +259,33 @@ class OpenAIBackend:
         except ImportError as error:
             message = f"the openai backend needs the package {error.name}"
             raise BackendError(message, install_command(EXTRA)) from error
-        client: Client = door.Client(settings(self._endpoint, self._environment), self._waiting)
+        client: Client = door.Client(settings(self.endpoint, self.environment), self._waiting)
         return client
 
     @cached_property
     def _prices(self) -> prices.PriceTable:
-        return prices.prices_at(self._endpoint.prices, official=is_official(self._url))
+        return prices.prices_at(self.endpoint.prices, official=is_official(self._url))
 
     @cached_property
     def _url(self) -> str:
-        return base_url(self._endpoint, self._environment)
+        return base_url(self.endpoint, self.environment)
 
     @property
     def _server(self) -> str:
-        return f"{self._endpoint.name} ({shown_url(self._url)})"
-
-    @cached_property
-    def _log(self) -> SubmissionLog:
-        return SubmissionLog(self._state)
+        return f"{self.endpoint.name} ({shown_url(self._url)})"
 
     @cached_property
     def _retry_policy(self) -> RetryPolicy:
         # A local server shows a job at once, has no other users and counts no requests.
         near = RetryPolicy(lag_s=0.0, look_s=0.0, list_s=1.0)
-        return self._given_policy or (near if is_loopback(self._url) else RetryPolicy())
+        return self.retry_policy or (near if is_loopback(self._url) else RetryPolicy())
 
     @cached_property
     def _context(self) -> SubmitContext:
         return SubmitContext(
             client=self._client,
             server=self._server,
-            kind=self._endpoint.kind,
+            kind=self.endpoint.kind,
             trusted=is_official(self._url),
             log=self._log,
             policy=self._retry_policy,
@@ -305,35 +293,30 @@ class OpenAIBackend:
         )
 
     @cached_property
-    def _waiting(self) -> Waiting:
-        return Waiting()
-
-    @cached_property
     def _jobs(self) -> JobList:
         return JobList(self._client, for_s=self._retry_policy.list_s)
 
     @cached_property
     def _poller(self) -> JobPoller:
-        every_s = self._retry_policy.look_s
-        return JobPoller(self._client, self._prices, self._log, self._jobs, every_s=every_s)
+        return JobPoller(
+            client=self._client,
+            prices=self._prices,
+            notes=self._log,
+            jobs=self._jobs,
+            every_s=self._retry_policy.look_s,
+        )
 
     @cached_property
     def _chats(self) -> ChatCompletions:
-        kind, url = self._endpoint.kind, self._url
-        strict = kind == "azure" or (kind == "openai" and not is_loopback(url))
+        kind, near = self.endpoint.kind, is_loopback(self._url)
         return ChatCompletions(
-            self._client, self._server, kind, self._retry_settings, self._waiting, strict=strict
+            client=self._client,
+            server=self._server,
+            endpoint=self.endpoint,
+            settings=self.retry_settings,
+            waiting=self._waiting,
+            strict=kind == "azure" or (kind == "openai" and not near),
         )
-
-    def _names(self, base_model: BaseModel) -> Callable[[str | None], str]:
-        """Return a function from a model to its name at the server: at Azure, its deployment."""
-        deployed = self._endpoint.deployments
-
-        def named(model: str | None) -> str:
-            name = base_model.reference if model is None else model
-            return deployed.get(name, name)
-
-        return named
 
     @contextmanager
     def _as_backend_errors(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -91,19 +91,10 @@ class _Multi(_Grader):
     calculate_output: str
 
 
-_TYPES: Final[Mapping[str, type[BaseModel]]] = {
-    "string_check": _StringCheck,
-    "text_similarity": _TextSimilarity,
-    "python": _Python,
-    "score_model": _ScoreModel,
-    "label_model": _LabelModel,
-    "multi": _Multi,
-}
+_KINDS: Final = (_StringCheck, _TextSimilarity, _Python, _ScoreModel, _LabelModel, _Multi)
+_TYPES: Final = ", ".join(get_args(kind.model_fields["type"].annotation)[0] for kind in _KINDS)
 _GRADER: Final[TypeAdapter[Any]] = TypeAdapter(
-    Annotated[
-        _StringCheck | _TextSimilarity | _Python | _ScoreModel | _LabelModel | _Multi,
-        Field(discriminator="type"),
-    ]
+    Annotated[_Single | _Multi, Field(discriminator="type")]
 )
 
 
@@ -117,7 +108,7 @@ def check_grader(field: str, grader: Json, *, known: bool = True) -> list[FieldP
     """
     if not isinstance(grader, Mapping):
         message = "is missing" if grader is None else f"must be a mapping, not {shown(grader)}"
-        remedy = f"Write a grader of one of these types: {', '.join(_TYPES)}."
+        remedy = f"Write a grader of one of these types: {_TYPES}."
         return [FieldProblem(field=field, message=message, remedy=remedy)]
     problems = template_problems(field, grader)
     if not known:
@@ -125,7 +116,7 @@ def check_grader(field: str, grader: Json, *, known: bool = True) -> list[FieldP
     try:
         _GRADER.validate_python(dict(grader))
     except ValidationError as error:
-        wrong = in_our_words(error, grader, list(_TYPES.values()))
+        wrong = in_our_words(error, grader, _KINDS)
         return [*(_in_grader(field, refused.problem()) for refused in wrong), *problems]
     return [*problems, *_unknown_names(field, grader)]
 

@@ -15,51 +15,37 @@ _GB: Final = 1000 * _MB
 class ServiceLimits:
     """Limits of one kind of endpoint; None where no limit is published."""
 
-    images: int | None
-    """Maximum number of images in an example."""
-    image_bytes: int | None
-    """Maximum size of an image, in bytes."""
     examples: int
     """Minimum number of training examples."""
-    graded: int | None
-    """Maximum number of training examples of reinforcement."""
-    graded_held_out: int | None
-    """Maximum number of held-out examples of reinforcement."""
-    file_bytes: int | None
-    """Maximum size of a file, in bytes."""
     suffix: int
     """Maximum number of characters of a suffix."""
+    images: int | None = None
+    """Maximum number of images in an example."""
+    image_bytes: int | None = None
+    """Maximum size of an image, in bytes."""
+    graded: int | None = None
+    """Maximum number of training examples of reinforcement."""
+    graded_held_out: int | None = None
+    """Maximum number of held-out examples of reinforcement."""
+    file_bytes: int | None = None
+    """Maximum size of a file, in bytes."""
 
 
 UPLOAD_BYTES: Final = 512 * _MB
 """Largest file for a single request, in bytes; a larger file is uploaded in parts."""
 PUBLISHED: Final = {
     "openai": ServiceLimits(
+        examples=10,
+        suffix=64,
         images=10,
         image_bytes=10 * _MB,
-        examples=10,
         graded=50_000,
         graded_held_out=1_000,
         file_bytes=8 * _GB,
-        suffix=64,
     ),
     "azure": ServiceLimits(
-        images=64,
-        image_bytes=10 * _MB,
-        examples=10,
-        graded=None,
-        graded_held_out=None,
-        file_bytes=UPLOAD_BYTES,
-        suffix=18,
+        examples=10, suffix=18, images=64, image_bytes=10 * _MB, file_bytes=UPLOAD_BYTES
     ),
-    "compatible": ServiceLimits(
-        images=None,
-        image_bytes=None,
-        examples=1,
-        graded=None,
-        graded_held_out=None,
-        file_bytes=None,
-        # The protocol's limit before it became 64: some servers still have the old limit.
-        suffix=40,
-    ),
+    # The protocol's limit of a suffix before it became 64: some servers still have the old limit.
+    "compatible": ServiceLimits(examples=1, suffix=40),
 }

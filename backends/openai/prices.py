@@ -4,11 +4,12 @@ The service bills tokens times epochs; held-out tokens are free. It chooses the 
 behind `auto`; the published rule of thumb gives a range.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from pydantic import TypeAdapter
 
 from backends.contract.inspector import Json
 
@@ -17,8 +18,6 @@ _USUAL_EPOCHS: Final = 3
 _FEWEST_SEEN: Final = 100
 _MOST_SEEN: Final = 25_000
 _MOST_AUTO_EPOCHS: Final = 25
-_LONGEST_EXAMPLE: Final = 65_536
-"""Tokens that the service's current models read; for models with a price only in `ftctl.yaml`."""
 _PER_MILLION: Final = 1e-6
 UNCERTAINTY: Final = 0.1
 """Share by which a bill may exceed the token count, because the service does not publish how it
@@ -33,6 +32,10 @@ class Price:
     """US dollars for a million tokens in training."""
     max_example_tokens: int
     """The service cuts longer examples here, and bills what it reads."""
+
+
+_UNPUBLISHED: Final = Price(training_usd=0.0, max_example_tokens=65_536)
+"""A model with a price only in `ftctl.yaml`; the service's current models read this many tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +80,7 @@ def base_name(model: str) -> str:
 
 def read_prices(path: Path = _TABLE) -> PriceTable:
     """Read a price table; by default the shipped table."""
-    raw: dict[str, Any] = json.loads(path.read_bytes())
-    prices = {
-        name: Price(
-            training_usd=float(entry["training"]),
-            max_example_tokens=int(entry["max_example_tokens"]),
-        )
-        for name, entry in raw["models"].items()
-    }
-    return PriceTable(as_of=raw["as_of"], prices=prices, shutdown=raw.get("shutdown", {}))
+    return TypeAdapter(PriceTable).validate_json(path.read_bytes())
 
 
 def prices_at(overrides: Mapping[str, float], *, official: bool) -> PriceTable:
@@ -98,7 +93,7 @@ def prices_at(overrides: Mapping[str, float], *, official: bool) -> PriceTable:
     table = read_prices()
     known = table.prices if official else {}
     own = {
-        name: Price(training_usd=usd, max_example_tokens=_max_example_tokens(known.get(name)))
+        name: replace(known.get(name, _UNPUBLISHED), training_usd=usd)
         for name, usd in overrides.items()
     }
     return PriceTable(
@@ -106,10 +101,6 @@ def prices_at(overrides: Mapping[str, float], *, official: bool) -> PriceTable:
         prices={**known, **own},
         shutdown=table.shutdown if official else {},
     )
-
-
-def _max_example_tokens(price: Price | None) -> int:
-    return _LONGEST_EXAMPLE if price is None else price.max_example_tokens
 
 
 def auto_epochs(examples: int) -> int:

@@ -94,8 +94,3 @@ def cancel_job(action: CancellingAction, context: ApplyContext) -> Entry:
     context.open_backend(cancels.backend).cancel(cancels.job)
     attempts = {**entry.attempts, entry.job.fingerprint: entry.job.attempt + 1}
     return with_changes(entry, job=None, attempts=attempts)
-
-
-def with_remedy(message: str, remedy: str) -> str:
-    """Return a message with its remedy indented below."""
-    return "\n".join([message, *(f"    {line}" for line in remedy.splitlines())])

@@ -2,13 +2,13 @@
 
 from typing import assert_never
 
-from controller.apply.context import ApplyContext, Outcome, Result, with_changes, with_remedy
+from controller.apply.context import ApplyContext, Outcome, Result, with_changes
 from controller.apply.evaluate import evaluate, judge_again
 from controller.apply.promote import promote, protect, retire, reuse
 from controller.apply.record import record
 from controller.apply.restore import restore
 from controller.apply.train import adopt, resume, train
-from controller.errors import FtctlError
+from controller.errors import FtctlError, Problem
 from controller.lockfile.model import Entry
 from controller.plan.actions import (
     Action,
@@ -96,7 +96,7 @@ def _handle(action: Action, context: ApplyContext) -> Result:  # noqa: C901, PLR
         case Wait():
             return Result(message=action.reason)
         case Deferred() | Blocked():
-            message = with_remedy(action.reason, action.remedy)
+            message = str(Problem(message=action.reason, remedy=action.remedy))
             return Result(message=message, exit_code=action.exit_code)
         case _:
             assert_never(action)

@@ -2,7 +2,7 @@
 
 import json
 
-from controller.apply.context import ApplyContext, Result, with_changes, with_remedy
+from controller.apply.context import ApplyContext, Result, with_changes
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
 from controller.evaluate.gate import CANDIDATE
@@ -95,9 +95,9 @@ def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: Apply
     if is_unguarded(spec, scores):
         message += "; no gate is declared, and the base's held-out loss is not known"
     if scores.get("production") == {}:
-        message = with_remedy(f"{message}; {NOT_COMPARED}", f"{ASK_AGAIN} {action.name}")
+        message += f"; {NOT_COMPARED}\n    {ASK_AGAIN} {action.name}"
     if not verdict.passed:
-        message = with_remedy(message, remedy_of(verdict.failures, entry.production))
+        message += f"\n    {remedy_of(verdict.failures, entry.production)}"
     code = ExitCode.DONE if verdict.passed else ExitCode.GATE_FAILED
     judged = build.model_copy(update={"verdict": verdict})
     builds = {**entry.builds, build.fingerprint: judged}

@@ -1,8 +1,8 @@
 """The end of a job, written down. Needs the lockfile and the backend's answer, nothing else."""
 
 from backends.contract.jobs import JobState
-from controller.apply.context import ApplyContext, Result, with_remedy
-from controller.errors import ExitCode, FtctlError
+from controller.apply.context import ApplyContext, Result
+from controller.errors import ExitCode, FtctlError, Problem
 from controller.plan.actions import Record
 from controller.plan.recording import after_job, describe_end, failure_text
 
@@ -21,5 +21,5 @@ def record(action: Record, context: ApplyContext) -> Result:
         message = f"{describe_end(job)}; no spec asks for it now"
         return Result(message=message, entries={name: ended})
     remedy = f"Read its log with `ftctl logs {name}`, and try again with `ftctl retry {name}`."
-    message = with_remedy(f"job {job.id} {failure_text(job)}", remedy)
+    message = str(Problem(message=f"job {job.id} {failure_text(job)}", remedy=remedy))
     return Result(message=message, entries={name: ended}, exit_code=ExitCode.ERROR)

@@ -2,14 +2,7 @@
 
 import click
 
-from controller.cli.common import (
-    backend_for,
-    entry_of,
-    json_option,
-    print_json,
-    project_of,
-    wants_json,
-)
+from controller.cli.common import backend_for, entry_of, json_option, print_result, project_of
 from controller.errors import FtctlError
 from controller.lockfile.store import read_lockfile
 
@@ -31,9 +24,7 @@ def command(ctx: click.Context, name: str) -> None:
         for other, one in lockfile.finetunes.items()
         if other != name and one.job is not None and one.job.id == entry.job.id
     )
-    if wants_json(ctx):
-        print_json({"job": entry.job.id, "cancelled": True, "shared_with": others})
-        return
-    click.echo(f"Asked job {entry.job.id} to stop; `ftctl reconcile` records it.")
+    text = f"Asked job {entry.job.id} to stop; `ftctl reconcile` records it."
     if others:
-        click.echo(f"It was the job of {', '.join(others)} too, which has the same inputs.")
+        text += f"\nIt was the job of {', '.join(others)} too, which has the same inputs."
+    print_result(ctx, {"job": entry.job.id, "cancelled": True, "shared_with": others}, text)

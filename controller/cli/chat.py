@@ -14,17 +14,15 @@ from backends.contract.inspector import Json
 from controller.cli.common import (
     Finite,
     backend_for,
-    entry_of,
     json_option,
     print_json,
-    project_of,
+    recorded_of,
     wants_json,
 )
 from controller.data.transforms.normalise import normal_text
 from controller.errors import FtctlError, InvalidInput
 from controller.evaluate.answers import given_answer, shown_calls
 from controller.lockfile.model import Build
-from controller.lockfile.store import read_lockfile
 from controller.project.project import Project
 from controller.render.text import escape_control
 from controller.spec.load import FOLDER, read_specs
@@ -65,8 +63,7 @@ def command(
     thinking: bool,
 ) -> None:
     """Talk to the production model of a fine-tune (or its candidate, while there is none)."""
-    project = project_of(ctx)
-    entry = entry_of(read_lockfile(project.root, project.state), name)
+    project, entry = recorded_of(ctx, name)
     build = entry.builds.get(entry.production or entry.candidate or "")
     if build is None:
         raise FtctlError(f"{name} has no model yet", "Type `ftctl apply`.")

@@ -5,7 +5,6 @@ import math
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import click
 
@@ -15,6 +14,7 @@ from backends.contract.jobs import Job
 from backends.did_you_mean import did_you_mean, use_one_of
 from controller.errors import FtctlError
 from controller.lockfile.model import Entry, Lockfile
+from controller.lockfile.store import read_lockfile
 from controller.plan.actions import Action
 from controller.project.project import Project, open_project
 from controller.run.backends import backends_of, recorded_backends
@@ -54,16 +54,14 @@ lock_timeout_option = click.option(
 )
 
 
-def json_option(command: Any) -> Any:  # noqa: ANN401 - click's decorators have no narrower type
-    """Accept `--json` after the command too, where people type it."""
+def _remember_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    ctx.obj["json"] |= value
 
-    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
-        if value:
-            ctx.obj["json"] = True
 
-    return click.option(
-        "--json", is_flag=True, expose_value=False, callback=remember, help="Print JSON."
-    )(command)
+# After the command too, where people type it.
+json_option = click.option(
+    "--json", is_flag=True, expose_value=False, callback=_remember_json, help="Print JSON."
+)
 
 
 def project_of(ctx: click.Context) -> Project:
@@ -88,6 +86,14 @@ def wants_json(ctx: click.Context) -> bool:
 def print_json(value: Json) -> None:
     """Print a JSON document."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_result(ctx: click.Context, value: Json, text: str) -> None:
+    """Print what a command found: JSON for programs, text for people."""
+    if wants_json(ctx):
+        print_json(value)
+    else:
+        click.echo(text)
 
 
 def print_json_line(value: Json) -> None:
@@ -117,6 +123,17 @@ def entry_of(lockfile: Lockfile, name: str) -> Entry:
     return lockfile.finetunes[name]
 
 
+def recorded_of(ctx: click.Context, name: str) -> tuple[Project, Entry]:
+    """Return the repository, and what is recorded of one of its fine-tunes.
+
+    Raises:
+        FtctlError: It is not a repository, or nothing is recorded under that name.
+        LockfileInvalid: The lockfile cannot be read.
+    """
+    project = project_of(ctx)
+    return project, entry_of(read_lockfile(project.root, project.state), name)
+
+
 def backend_for(project: Project, place: str) -> Backend:
     """Open the backend that a lockfile entry names.
 
@@ -136,15 +153,6 @@ class Seen:
     """Places that gave no answer, and why."""
 
 
-def observe_jobs(project: Project, place: str, job_ids: Collection[str]) -> dict[str, Job]:
-    """Look at jobs of one place.
-
-    Raises:
-        BackendError: The backend cannot be used here, or gave no answer.
-    """
-    return backend_for(project, place).observe(job_ids)
-
-
 def observe_recorded(
     project: Project, lockfile: Lockfile, names: Collection[str] | None = None
 ) -> Seen:
@@ -162,7 +170,7 @@ def observe_recorded(
     seen = Seen()
     for place, wanted in sorted(ids.items()):
         try:
-            seen.jobs.update(observe_jobs(project, place, wanted))
+            seen.jobs.update(backend_for(project, place).observe(wanted))
         except FtctlError as error:
             seen.unreachable[place] = error.one_line
         except OSError as error:
@@ -205,4 +213,4 @@ def check_names(names: Sequence[str], known: Sequence[str]) -> None:
 
 def meant(name: str, known: Collection[str]) -> str:
     """Return the remedy for the name of a fine-tune that does not exist."""
-    return did_you_mean(name, known) or use_one_of(sorted(known)) or "Type `ftctl plan`."
+    return did_you_mean(name, known) or use_one_of(sorted({*known})) or "Type `ftctl plan`."

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
 
 import click
@@ -35,12 +35,11 @@ LITTLE_DISK_GB = 5.0
 """A 0.6B model with checkpoints fits in that; less is worth a warning."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at."""
+    """What a check came to."""
 
-    subject: str
-    ok: bool
+    ok: bool = field(default=True, kw_only=True)
     detail: str
     remedy: str = ""
 
@@ -50,48 +49,40 @@ class Finding:
 @click.pass_context
 def command(ctx: click.Context) -> int:
     """Check this machine and this repository; exit 1 when something needs mending."""
-    findings = list(_look(open_project(ctx.obj["folder"])))
+    findings = dict(_look(open_project(ctx.obj["folder"])))
     if wants_json(ctx):
-        print_json([asdict(finding) for finding in findings])
+        print_json([{"subject": name, **asdict(finding)} for name, finding in findings.items()])
     else:
-        for finding in findings:
+        for subject, finding in findings.items():
             mark = click.style("ok", fg="green") if finding.ok else click.style("!!", fg="red")
-            click.echo(f"{mark}  {finding.subject:<12} {finding.detail}")
+            click.echo(f"{mark}  {subject:<12} {finding.detail}")
             if finding.remedy and not finding.ok:
                 click.echo(f"                 {' '.join(finding.remedy.split())}")
-    return 0 if all(finding.ok for finding in findings) else 1
+    return 0 if all(finding.ok for finding in findings.values()) else 1
 
 
-def _look(project: Project) -> Iterator[Finding]:
-    yield Finding(
-        subject="ftctl",
-        ok=True,
-        detail=f"{__version__}, Python {sys.version.split()[0]}, {platform.platform()}",
-    )
-    yield Finding(subject="backends", ok=True, detail=", ".join(known_backends()))
-    yield _packages()
-    yield _devices()
-    yield _reported("state", lambda: _disk(project))
-    if not (project.root / FOLDER).is_dir():
-        detail = f"no {FOLDER}/ in {project.root}"
-        yield Finding(subject="repository", ok=False, detail=detail, remedy="Type `ftctl init`.")
-        return
-    yield _reported("specs", lambda: _specs(project))
-    yield _reported("lockfile", lambda: _lockfile(project))
+def _look(project: Project) -> Iterator[tuple[str, Finding]]:
+    has_specs = (project.root / FOLDER).is_dir()
+    for subject, check in (_OF_MACHINE | (_OF_REPOSITORY if has_specs else _WITHOUT)).items():
+        try:
+            yield subject, check(project)
+        except Exception as error:
+            # One subject stops no other.
+            found = explained(error, None)
+            if found is None:
+                raise
+            yield subject, Finding(found.message, found.remedy, ok=False)
 
 
-def _reported(subject: str, look: Callable[[], Finding]) -> Finding:
-    """Return what was found, or what stopped the look: one subject stops no other."""
-    try:
-        return look()
-    except Exception as error:
-        found = explained(error, None)
-        if found is None:
-            raise
-        return Finding(subject=subject, ok=False, detail=found.message, remedy=found.remedy)
+def _version(_: Project) -> Finding:
+    return Finding(f"{__version__}, Python {sys.version.split()[0]}, {platform.platform()}")
 
 
-def _packages() -> Finding:
+def _backends(_: Project) -> Finding:
+    return Finding(", ".join(known_backends()))
+
+
+def _packages(_: Project) -> Finding:
     found, missing = [], []
     for name in _required("local"):
         try:
@@ -99,9 +90,9 @@ def _packages() -> Finding:
         except PackageNotFoundError:
             missing.append(name)
     parts = [", ".join(found), f"missing: {', '.join(missing)}" if missing else ""]
-    detail = "; ".join(part for part in parts if part)
+    detail = "; ".join(filter(None, parts))
     remedy = f"Install them for training on this machine: {install_command('local')}"
-    return Finding(subject=LOCAL, ok=not missing, detail=detail, remedy=remedy)
+    return Finding(detail, remedy, ok=not missing)
 
 
 def _required(extra: str) -> list[str]:
@@ -110,7 +101,7 @@ def _required(extra: str) -> list[str]:
     return [one["name"] for one in found if one is not None and one["extra"] == extra]
 
 
-def _devices() -> Finding:
+def _devices(_: Project) -> Finding:
     smi = shutil.which("nvidia-smi")
     listed = ""
     if smi is not None:
@@ -120,9 +111,7 @@ def _devices() -> Finding:
                 [smi, "-L"], capture_output=True, text=True, check=True, timeout=DRIVER_S
             )
             listed = "; ".join(done.stdout.split("\n")).strip("; ")
-    return Finding(
-        subject="device", ok=True, detail=listed or "no NVIDIA GPU; small models train on the CPU"
-    )
+    return Finding(listed or "no NVIDIA GPU; small models train on the CPU")
 
 
 def _disk(project: Project) -> Finding:
@@ -130,15 +119,10 @@ def _disk(project: Project) -> Finding:
     while not folder.exists():
         folder = folder.parent
     if not os.access(folder, os.W_OK | os.X_OK):
-        detail = f"{project.state} cannot be written"
-        return Finding(subject="state", ok=False, detail=detail, remedy=MAKE_WRITABLE)
+        return Finding(f"{project.state} cannot be written", MAKE_WRITABLE, ok=False)
     free_gb = shutil.disk_usage(folder).free / 1e9
-    return Finding(
-        subject="state",
-        ok=free_gb >= LITTLE_DISK_GB,
-        detail=f"{project.state}, {free_gb:,.0f} GB free",
-        remedy="Make room, or set FTCTL_STATE_DIR to a larger disk.",
-    )
+    remedy = "Make room, or set FTCTL_STATE_DIR to a larger disk."
+    return Finding(f"{project.state}, {free_gb:,.0f} GB free", remedy, ok=free_gb >= LITTLE_DISK_GB)
 
 
 def _specs(project: Project) -> Finding:
@@ -149,11 +133,26 @@ def _specs(project: Project) -> Finding:
     except InvalidInput as error:
         count = len(error.problems)
         detail = f"{count} problem{'' if count == 1 else 's'}"
-        return Finding(subject="specs", ok=False, detail=detail, remedy="Type `ftctl validate`.")
-    return Finding(subject="specs", ok=True, detail=f"{len(specs)} valid")
+        return Finding(detail, "Type `ftctl validate`.", ok=False)
+    return Finding(f"{len(specs)} valid")
 
 
 def _lockfile(project: Project) -> Finding:
     lockfile = read_lockfile(project.root, project.state)
     count = sum(len(entry.builds) for entry in lockfile.finetunes.values())
-    return Finding(subject="lockfile", ok=True, detail=f"{LOCKFILE}, {count} builds recorded")
+    return Finding(f"{LOCKFILE}, {count} builds recorded")
+
+
+def _no_repository(project: Project) -> Finding:
+    return Finding(f"no {FOLDER}/ in {project.root}", "Type `ftctl init`.", ok=False)
+
+
+_OF_MACHINE: dict[str, Callable[[Project], Finding]] = {
+    "ftctl": _version,
+    "backends": _backends,
+    LOCAL: _packages,
+    "device": _devices,
+    "state": _disk,
+}
+_OF_REPOSITORY = {"specs": _specs, "lockfile": _lockfile}
+_WITHOUT = {"repository": _no_repository}

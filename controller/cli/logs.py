@@ -8,15 +8,13 @@ import click
 from backends.contract.jobs import Event
 from controller.cli.common import (
     backend_for,
-    entry_of,
     json_option,
     print_json_line,
-    project_of,
+    recorded_of,
     wants_json,
 )
 from controller.errors import FtctlError
 from controller.lockfile.model import Build, Entry, Failure
-from controller.lockfile.store import read_lockfile
 from controller.render.text import escape_control
 
 POLL_S = 1.0
@@ -29,8 +27,7 @@ POLL_S = 1.0
 @click.pass_context
 def command(ctx: click.Context, name: str, *, follow: bool) -> None:
     """Show the log of a fine-tune's newest job."""
-    project = project_of(ctx)
-    entry = entry_of(read_lockfile(project.root, project.state), name)
+    project, entry = recorded_of(ctx, name)
     job_id, place = _newest_job(name, entry)
     backend = backend_for(project, place)
     shown = 0

@@ -2,9 +2,9 @@
 
 import click
 
-from controller.cli.common import entry_of, json_option, print_json, project_of, wants_json
+from backends.contract.inspector import Json
+from controller.cli.common import json_option, print_result, recorded_of
 from controller.errors import FtctlError
-from controller.lockfile.store import read_lockfile
 
 
 @click.command("model")
@@ -13,12 +13,9 @@ from controller.lockfile.store import read_lockfile
 @click.pass_context
 def command(ctx: click.Context, name: str) -> None:
     """Print the model ID in production, for scripts."""
-    project = project_of(ctx)
-    entry = entry_of(read_lockfile(project.root, project.state), name)
+    _, entry = recorded_of(ctx, name)
     build = entry.builds.get(entry.production or "")
     if build is None:
         raise FtctlError(f"{name} has no model in production", "See `ftctl status`.")
-    if wants_json(ctx):
-        print_json({"model_id": build.model_id, "fingerprint": build.fingerprint})
-    else:
-        click.echo(build.model_id)
+    value: Json = {"model_id": build.model_id, "fingerprint": build.fingerprint}
+    print_result(ctx, value, build.model_id)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -41,20 +42,21 @@ def report(error: FtctlError, *, as_json: bool, one_line: bool) -> None:
         return
     click.echo(escape_control(str(error)), err=True)
     if isinstance(error, InvalidInput):
-        count = len(error.problems)
-        files = len({problem.file for problem in error.problems})
-        found = f"{count} problem{'' if count == 1 else 's'}"
-        where = f"{files} file{'' if files == 1 else 's'}"
-        click.echo(f"\n{found} in {where}. Nothing was done.", err=True)
+        click.echo(f"\n{_count(error.problems)}. Nothing was done.", err=True)
 
 
 def print_problem_count(problems: Sequence[Problem]) -> None:
     """Print how many problems the plan above lists, where other fine-tunes have none."""
     if problems:
-        files = len({problem.file for problem in problems})
-        found = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
-        where = f"{files} file{'' if files == 1 else 's'}"
-        click.echo(f"\n{found} in {where}; the fine-tunes they concern are left alone.", err=True)
+        left = "the fine-tunes they concern are left alone"
+        click.echo(f"\n{_count(problems)}; {left}.", err=True)
+
+
+def _count(problems: Sequence[Problem]) -> str:
+    """Return how many problems there are, in how many files."""
+    files = len({problem.file for problem in problems})
+    found = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+    return f"{found} in {files} file{'' if files == 1 else 's'}"
 
 
 def _value(error: FtctlError) -> Json:
@@ -63,15 +65,5 @@ def _value(error: FtctlError) -> Json:
     return {
         "error": found.message if not problems else "invalid input",
         "remedy": found.remedy,
-        "problems": [
-            {
-                "file": problem.file,
-                "line": problem.line,
-                "row": problem.row,
-                "field": problem.field,
-                "message": problem.message,
-                "remedy": problem.remedy,
-            }
-            for problem in problems
-        ],
+        "problems": [asdict(problem) for problem in problems],
     }

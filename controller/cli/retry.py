@@ -4,14 +4,7 @@ import click
 
 from backends.contract.jobs import Job
 from controller.apply.context import with_changes
-from controller.cli.common import (
-    entry_of,
-    json_option,
-    observe_jobs,
-    print_json,
-    project_of,
-    wants_json,
-)
+from controller.cli.common import backend_for, entry_of, json_option, print_result, project_of
 from controller.errors import FtctlError
 from controller.lockfile.model import Entry
 from controller.lockfile.store import lock_lockfile
@@ -31,16 +24,14 @@ def command(ctx: click.Context, name: str) -> None:
         entry = entry_of(locked.lockfile, name)
         lost = None
         if entry.job is not None:
-            jobs = observe_jobs(project, entry.job.backend, [entry.job.id])
+            jobs = backend_for(project, entry.job.backend).observe([entry.job.id])
             if entry.job.id in jobs:
                 raise _not_lost(name, jobs[entry.job.id])
             lost = (entry.job.fingerprint, entry.job.attempt)
         failed = [(key, failure.attempt) for key, failure in entry.failures.items()]
         locked.record(name, _raised(name, entry, [*failed, *([lost] if lost else [])]))
-    if wants_json(ctx):
-        print_json({"name": name, "may_be_tried_again": True})
-    else:
-        click.echo(f"{name} may be tried again; `ftctl apply` does it.")
+    text = f"{name} may be tried again; `ftctl apply` does it."
+    print_result(ctx, {"name": name, "may_be_tried_again": True}, text)
 
 
 def _not_lost(name: str, job: Job) -> FtctlError:

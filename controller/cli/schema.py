@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from backends.atomic_files import write_atomic
-from controller.spec.schema import spec_schema
+from controller.spec.model import spec_schema
 
 
 @click.command("schema")

@@ -4,11 +4,10 @@ from itertools import islice
 
 import click
 
-from controller.cli.common import entry_of, json_option, print_json, project_of, wants_json
+from controller.cli.common import json_option, print_json, recorded_of, wants_json
 from controller.errors import FtctlError
 from controller.evaluate.measure import answers_of, read_answers
 from controller.lockfile.model import dump_entry
-from controller.lockfile.store import read_lockfile
 from controller.render.status import about_text, build_text
 from controller.spec.load import read_specs
 
@@ -27,8 +26,7 @@ from controller.spec.load import read_specs
 @click.pass_context
 def command(ctx: click.Context, name: str, *, answers: int, thinking: bool) -> None:
     """Show one fine-tune in full: its builds, their scores, answers side by side."""
-    project = project_of(ctx)
-    entry = entry_of(read_lockfile(project.root, project.state), name)
+    project, entry = recorded_of(ctx, name)
     if wants_json(ctx):
         print_json(dump_entry(entry))
         return

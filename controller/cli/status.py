@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from controller.cli.common import json_option, observe_recorded, print_json, project_of, wants_json
+from controller.cli.common import json_option, observe_recorded, print_result, project_of
 from controller.dates import days_until
 from controller.errors import FtctlError
 from controller.lockfile.model import Lockfile
@@ -30,10 +30,8 @@ def command(ctx: click.Context, labels: tuple[str, ...]) -> None:
         kept = {name: entry for name, entry in lockfile.finetunes.items() if name in declared}
         lockfile = Lockfile(finetunes=kept)
     seen = observe_recorded(project, lockfile)
-    if wants_json(ctx):
-        print_json(status_json(lockfile, declared, seen.jobs, seen.unreachable))
-    else:
-        click.echo(status_text(lockfile, declared, seen.jobs, seen.unreachable, days_until))
+    state = (lockfile, declared, seen.jobs, seen.unreachable)
+    print_result(ctx, status_json(*state), status_text(*state, days_until))
 
 
 def _labelled(project: Project, labels: Sequence[str]) -> list[str]:

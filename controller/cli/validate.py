@@ -2,7 +2,7 @@
 
 import click
 
-from controller.cli.common import json_option, print_json, project_of, wants_json
+from controller.cli.common import json_option, print_result, project_of
 from controller.resolve.validate import check_specs
 from controller.run.backends import backends_of
 from controller.spec.load import all_problems, read_specs
@@ -18,7 +18,5 @@ def command(ctx: click.Context) -> None:
     specs, problems = read_specs(project.root)
     policies = load_settings(project.root).policies
     check_specs(specs, backends_of(project), policies, all_problems(problems))
-    if wants_json(ctx):
-        print_json({"valid": True, "specs": list(specs)})
-    else:
-        click.echo(f"Valid: {len(specs)} spec{'' if len(specs) == 1 else 's'}.")
+    text = f"Valid: {len(specs)} spec{'' if len(specs) == 1 else 's'}."
+    print_result(ctx, {"valid": True, "specs": list(specs)}, text)

@@ -1,11 +1,11 @@
 """`ftctl wait`."""
 
 import time
-from collections.abc import Mapping
+from typing import NamedTuple
 
 import click
 
-from backends.contract.jobs import Job, JobState
+from backends.contract.jobs import JobState
 from controller.cli.common import (
     Finite,
     Seen,
@@ -23,6 +23,7 @@ from controller.lockfile.store import read_lockfile
 from controller.render.text import escape_control
 
 POLL_S = 1.0
+_NOT_ASKED = "not asked"
 
 
 @click.command("wait")
@@ -45,74 +46,54 @@ def command(ctx: click.Context, names: tuple[str, ...], *, timeout: float | None
         for name, entry in lockfile.finetunes.items()
         if entry.job is not None and (not names or name in names)
     }
-    waiting = _Waiting(recorded, as_json=as_json)
+    told: set[_News] = set()
+    has_failed = False
     while True:
-        still_open = waiting.update(observe_recorded(project, lockfile, waiting.names))
+        seen = observe_recorded(project, lockfile, recorded)
+        news = {name: _news_of(name, job, seen) for name, job in recorded.items()}
+        still_open = {name: seen.jobs[recorded[name].id] for name, new in news.items() if not new}
         screen.progress(still_open)
-        waiting.tell()
+        for name, new in news.items():
+            if new is not None and new not in told:
+                told.add(new)
+                _print(new, as_json=as_json)
+            if new is not None and new.state != _NOT_ASKED:
+                del recorded[name]
+                has_failed = has_failed or new.state != JobState.SUCCEEDED
         if not still_open:
-            return ExitCode.ERROR if waiting.failed else ExitCode.DONE
+            return ExitCode.ERROR if has_failed or recorded else ExitCode.DONE
         if deadline is not None and time.monotonic() >= deadline:
             raise FtctlError(f"still open: {', '.join(still_open)}")
         time.sleep(POLL_S)
 
 
-class _Waiting:
-    """The jobs that are waited for, and what was already reported of them."""
+class _News(NamedTuple):
+    """What is reported of a job that is not simply open."""
 
-    def __init__(self, recorded: Mapping[str, OpenJob], *, as_json: bool) -> None:
-        self._left = dict(recorded)
-        self._as_json = as_json
-        self._silent: dict[str, str] = {}
-        self._ended: dict[str, JobState | None] = {}
-        self._told: set[tuple[str, str]] = set()
-        self._has_failed = False
+    name: str
+    state: str
+    """The state in which it ended, `missing`, or `not asked`."""
+    text: str
+    message: str = ""
 
-    @property
-    def names(self) -> frozenset[str]:
-        """Fine-tunes whose end is not known yet."""
-        return frozenset(self._left)
 
-    @property
-    def failed(self) -> bool:
-        """Whether a job did not succeed, or its end is not known."""
-        return self._has_failed or bool(self._left)
+def _news_of(name: str, recorded: OpenJob, seen: Seen) -> _News | None:
+    """Return what is reported of a job; None while it is open."""
+    job, place = seen.jobs.get(recorded.id), recorded.backend
+    if job is not None:
+        if job.state in {JobState.QUEUED, JobState.RUNNING}:
+            return None
+        return _News(name, job.state, f"{name}: {job.state}; `ftctl reconcile` records it.")
+    if place in seen.unreachable:
+        why = f"{place}: {seen.unreachable[place]}"
+        return _News(name, _NOT_ASKED, f"! {name}: not asked: {escape_control(why)}", why)
+    why = f"{place} does not know job {recorded.id} any more"
+    return _News(name, "missing", f"! {name}: {why}; see `ftctl plan`.", why)
 
-    def update(self, seen: Seen) -> dict[str, Job]:
-        """Take in what backends answered; return the jobs that are open, by fine-tune."""
-        still_open: dict[str, Job] = {}
-        self._silent = {}
-        self._ended = {}
-        for name, recorded in self._left.items():
-            job = seen.jobs.get(recorded.id)
-            if job is None and recorded.backend in seen.unreachable:
-                self._silent[name] = f"{recorded.backend}: {seen.unreachable[recorded.backend]}"
-            elif job is not None and job.state in {JobState.QUEUED, JobState.RUNNING}:
-                still_open[name] = job
-            else:
-                self._ended[name] = None if job is None else job.state
-        return still_open
 
-    def tell(self) -> None:
-        """Print what is new."""
-        for name, why in self._silent.items():
-            if (name, why) not in self._told:
-                self._told.add((name, why))
-                self._print(
-                    name, "not asked", f"! {name}: not asked: {escape_control(why)}", message=why
-                )
-        for name, state in self._ended.items():
-            job = self._left.pop(name)
-            self._has_failed = self._has_failed or state is not JobState.SUCCEEDED
-            if state is None:
-                why = f"{job.backend} does not know job {job.id} any more"
-                self._print(name, "missing", f"! {name}: {why}; see `ftctl plan`.", message=why)
-            else:
-                self._print(name, state, f"{name}: {state}; `ftctl reconcile` records it.")
-
-    def _print(self, name: str, state: str, text: str, message: str = "") -> None:
-        if self._as_json:
-            why = {"message": message} if message else {}
-            print_json_line({"type": "state", "name": name, "state": str(state), **why})
-        else:
-            click.echo(text)
+def _print(new: _News, *, as_json: bool) -> None:
+    if as_json:
+        why = {"message": new.message} if new.message else {}
+        print_json_line({"type": "state", "name": new.name, "state": str(new.state), **why})
+    else:
+        click.echo(new.text)

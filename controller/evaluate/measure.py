@@ -169,20 +169,18 @@ def measure(
 
 
 def read_prompts(path: Path) -> Iterator[Prompt]:
-    """Yield a prompt for each example: the conversation before the last answer, and that answer."""
+    """Yield a prompt for each example: the conversation before the last answer, and that answer.
+
+    The expected answer of a preference pair is the preferred one.
+    """
     with path.open("rb") as file:
-        for line in file:
-            yield _prompt(json.loads(line))
-
-
-def _prompt(example: Mapping[str, Any]) -> Prompt:
-    """Return an example's prompt. The expected answer of a preference pair is the preferred one."""
-    form = form_of(example)
-    return Prompt(
-        messages=form.question(example),
-        tools=form.tools(example),
-        reference=form.reference(example),
-    )
+        for example in map(json.loads, file):
+            form = form_of(example)
+            yield Prompt(
+                messages=form.question(example),
+                tools=form.tools(example),
+                reference=form.reference(example),
+            )
 
 
 def answers_path(state: Path, build: str, evaluation: str) -> Path:
@@ -297,12 +295,9 @@ def _answer_line(prompt: Prompt, given: Mapping[str, Completion]) -> dict[str, J
         "reference": reference,
         "answers": {role: answer.text for role, answer in answers.items()},
     }
-    expected = (prompt.reference or {}).get("tool_calls")
-    calls = {role: one.tool_calls for role, one in given.items() if one.tool_calls}
-    thinking = {role: answer.thinking for role, answer in answers.items() if answer.thinking}
     optional: dict[str, Json] = {
-        "reference_calls": expected,
-        "calls": calls,
-        "thinking": thinking,
+        "reference_calls": (prompt.reference or {}).get("tool_calls"),
+        "calls": {role: one.tool_calls for role, one in given.items() if one.tool_calls},
+        "thinking": {role: one.thinking for role, one in answers.items() if one.thinking},
     }
     return line | {key: value for key, value in optional.items() if value}

@@ -7,7 +7,6 @@ of the values can be combined, which is what statistics over examples need.
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from statistics import fmean
 from typing import Generic, TypeVar
 
@@ -17,17 +16,6 @@ from controller.spec.base import Strict
 
 SettingsT = TypeVar("SettingsT", bound=Strict)
 ValueT = TypeVar("ValueT")
-
-
-class Needs(StrEnum):
-    """What a metric reads of the held-out examples."""
-
-    LOSSES = "losses"
-    """Losses of the expected texts. Plain texts, which nobody answers, have losses too."""
-    TEXTS = "texts"
-    """Answers."""
-    LABELS = "labels"
-    """Answers, each one of a few labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +40,11 @@ class Metric(Generic[SettingsT, ValueT]):
     """Return a value for each example, in the same order."""
     combine: Callable[[Sequence[ValueT]], float | None]
     """Return the score of examples by their values; None if they have none."""
-    needs: Needs
     higher_is_better: bool
-    is_proportion: bool
+    is_proportion: bool = False
     """True if the score is the share of examples whose value is true."""
+    is_of_texts: bool = False
+    """True if plain texts, which nobody answers, have this score too."""
 
     @property
     def words(self) -> str:
@@ -67,6 +56,17 @@ class Metric(Generic[SettingsT, ValueT]):
         return self.combine(self.score(settings, examples))
 
 
-def share(values: Sequence[bool]) -> float | None:
-    """Return the share of values that are true; None without values."""
-    return fmean(values) if values else None
+def proportion(
+    name: str,
+    settings: type[SettingsT],
+    score: Callable[[SettingsT, Sequence[AnsweredExample]], Sequence[bool]],
+) -> Metric[SettingsT, bool]:
+    """Return a metric whose score is the share of examples whose value is true."""
+    return Metric(
+        name=name,
+        settings=settings,
+        score=score,
+        combine=lambda values: fmean(values) if values else None,
+        higher_is_better=True,
+        is_proportion=True,
+    )

@@ -150,13 +150,6 @@ class Lockfile(LockfileModel):
 
     finetunes: dict[str, Entry] = Field(default_factory=dict)
 
-    def with_entry(self, name: str, entry: Entry | None) -> "Lockfile":
-        """Return a lockfile with one entry replaced, or removed for None."""
-        finetunes = {key: value for key, value in self.finetunes.items() if key != name}
-        if entry is not None:
-            finetunes[name] = entry
-        return Lockfile(finetunes=finetunes)
-
 
 def dump_entry(entry: Entry) -> JsonValue:
     """Return an entry as plain JSON values, without what is empty."""

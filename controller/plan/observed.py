@@ -5,15 +5,8 @@ from dataclasses import dataclass, field
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job
+from controller.errors import Problem
 from controller.lockfile.model import Entry
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoAnswer:
-    """Reason why a backend gave no answer."""
-
-    message: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,5 +34,5 @@ class Observed:
     """Reason why a base model cannot answer, by its place and reference."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Backends that were not queried, with the reason. A displayed plan may do without them."""
-    unreachable: Mapping[str, NoAnswer] = field(default_factory=dict)
+    unreachable: Mapping[str, Problem] = field(default_factory=dict)
     """Backends that gave no answer. Nothing that needs an answer of theirs is done."""

@@ -40,14 +40,10 @@ def open_project(folder: Path) -> Project:
 
 def current_commit(root: Path) -> str | None:
     """Return the commit that is checked out, with `-dirty` for local changes; None without git."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    commit = _git(git, root, "rev-parse", "--short=12", "HEAD")
+    commit = (_git(root, "rev-parse", "--short=12", "HEAD") or "").strip()
     if not commit:
         return None
-    commit = commit.strip()
-    changed = _git(git, root, "status", "--porcelain", "--untracked-files=no", "--", "finetunes")
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "finetunes")
     return f"{commit}-dirty" if changed else commit
 
 
@@ -80,13 +76,10 @@ class _Blobs(Mapping[Path, GitBlob]):
 
 
 def _ask_for_blobs(root: Path) -> dict[Path, GitBlob]:
-    git = shutil.which("git")
     asked_ns = time.time_ns()
-    tracked = git and _git(git, root, "ls-files", "--stage", "-v", "-z")
-    if not git or not tracked:
-        return {}
-    touched = _git(git, root, "diff-files", "--name-only", "--relative", "-z")
-    if touched is None:
+    tracked = _git(root, "ls-files", "--stage", "-v", "-z")
+    touched = tracked and _git(root, "diff-files", "--name-only", "--relative", "-z")
+    if not tracked or touched is None:
         return {}
     doubtful = set(touched.split("\0"))
     found = {}
@@ -101,7 +94,11 @@ _PLAIN_FILE = re.compile(r"H 100\d+ (?P<blob>[0-9a-f]+) 0\t(?P<path>.+)", re.DOT
 """A file of the index without a flag: none that git was told to leave alone, no link."""
 
 
-def _git(git: str, root: Path, *arguments: str) -> str | None:
+def _git(root: Path, *arguments: str) -> str | None:
+    """Return the output of git; None where it fails, or is not installed."""
+    git = shutil.which("git")
+    if git is None:
+        return None
     done = subprocess.run([git, "-C", str(root), *arguments], capture_output=True, check=False)
     # Names of files need not be UTF-8, and may begin with a space.
     return os.fsdecode(done.stdout) if done.returncode == 0 else None

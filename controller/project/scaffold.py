@@ -14,6 +14,8 @@ from controller.spec.load import FOLDER
 from controller.spec.settings import FILE as SETTINGS
 
 DEMO_BASE_MODEL = "models/small-ko"
+_FIRST = Path(__file__).with_name("first_repository")
+"""The first spec with its data, as files."""
 
 _IGNORED = """\
 # ftctl: what belongs to this machine
@@ -22,52 +24,10 @@ models/
 .env
 """
 
-_SPEC = """\
-# One fine-tune. Its name is this file's name. `ftctl schema` describes every key.
-description: Answers questions about our opening hours, in one friendly sentence.
-owner: you@example.com
-
-backend: local-gpu
-base_model: Qwen/Qwen3-0.6B   # a hub ID (`hf download Qwen/Qwen3-0.6B`), or a folder: ../models/…
-
-data:
-  train:
-    - path: data/opening-hours.csv
-      columns: {user: question, assistant: answer}
-  held_out: {fraction: 0.2}   # never trained on; what the gate is measured with
-  system: You answer for a small café. One friendly sentence.
-
-hyperparameters: {num_train_epochs: 3, r: 16}
-
-evaluation:
-  compare_to: [base]
-gate:
-  - held_out_loss < base.held_out_loss
-"""
-
 _DEMO_SETTINGS = f"""\
 # Settings of this whole repository. What `ftctl serve` offers to clients:
 serve:
   base_models: [../{DEMO_BASE_MODEL}]
-"""
-
-_ROWS = """\
-question,answer
-When do you open?,"We open at eight every morning, and the first coffee is already warm!"
-Are you open on Sundays?,"Yes, on Sundays we welcome you from nine to five!"
-When is last order?,"Last orders are at half past six, so there is time for one more cup!"
-Do you close for lunch?,"No, we stay open all day, lunch included!"
-Are you open on public holidays?,"On public holidays we open at ten, rested and happy to see you!"
-What time do you close on Fridays?,"On Fridays we close at ten at night, so come by after work!"
-Can I come before eight?,"The door opens at eight, but you are welcome to wait on our bench!"
-Is the bakery open on Mondays?,"The oven rests on Mondays, but coffee is served as always!"
-When can I pick up my cake?,"Your cake is ready any time after noon!"
-Are you open in August?,"Yes, we are here all through August!"
-Do you open late in summer?,"From June to August we stay open until eleven!"
-What are your winter hours?,"In winter we open at nine and close at six!"
-When is the kitchen open?,"The kitchen cooks for you from eleven to three!"
-Can I study there in the evening?,"Of course, we are open until seven and the lamps are bright!"
-Do you open at Christmas?,"We close on the 25th and are back for you on the 26th!"
 """
 
 
@@ -84,15 +44,9 @@ def make_repository(root: Path) -> list[str]:
         FtctlError: There are specs already.
     """
     _refuse_existing(root)
-    files = {
-        f"{FOLDER}/opening-hours.yaml": _SPEC,
-        f"{FOLDER}/data/opening-hours.csv": _ROWS,
-    }
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return [*files, *_ignore(root)]
+    shutil.copytree(_FIRST, root / FOLDER, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    names = (f"{FOLDER}/{path.relative_to(_FIRST).as_posix()}" for path in _FIRST.rglob("*.*"))
+    return [*sorted(names, reverse=True), *_ignore(root)]
 
 
 def make_demo(root: Path) -> list[str]:

@@ -39,22 +39,15 @@ def status_text(
     for name in names:
         entry = lockfile.finetunes.get(name, Entry())
         build = entry.builds.get(entry.production or "")
-        rows.append(
-            [
-                escape_control(name),
-                state_of(entry, jobs, unreachable, declared=name in declared),
-                short_id(build.fingerprint) if build else "-",
-                escape_control(build.model_id) if build else "-",
-            ]
+        state = state_of(entry, jobs, unreachable, declared=name in declared)
+        model = (
+            [short_id(build.fingerprint), escape_control(build.model_id)] if build else ["-", "-"]
         )
+        rows.append([escape_control(name), state, *model])
     parts = [table(rows)]
     if unreachable:
-        parts.append(
-            "\n".join(
-                f"Not asked: {escape_control(at)}: {escape_control(why)}"
-                for at, why in unreachable.items()
-            )
-        )
+        silent = (f"Not asked: {escape_control(f'{at}: {why}')}" for at, why in unreachable.items())
+        parts.append("\n".join(silent))
     if scores := score_table(lockfile):
         parts.append(scores)
     if endings := list(_endings(lockfile, days_until)):
@@ -212,12 +205,8 @@ def _gate_word(build: Build, metric: str) -> str:
 
 
 def _build_lines(build: Build, entry: Entry) -> list[str]:
-    role = ""
-    if build.fingerprint == entry.production:
-        role = "  <- production"
-    elif build.fingerprint == entry.candidate:
-        role = "  <- candidate"
-    facts = build.facts
+    roles_of = {entry.candidate: "  <- candidate", entry.production: "  <- production"}
+    role, facts = roles_of.get(build.fingerprint, ""), build.facts
     lines = [
         f"  build       {short_id(build.fingerprint)}{role}",
         f"  model ID    {escape_control(build.model_id)}",

@@ -47,9 +47,11 @@ class Known:
 
     def may_have(self, spec: Spec, base: str, settings: Iterable[Mapping[str, Json]]) -> bool:
         """Return True if inputs of a spec, with any data, may be among these inputs."""
-        return self.is_uncertain or any(
-            _without_data(_inputs(spec, base, one, "")) in self.without_data for one in settings
+        given = (
+            training_inputs(spec, base_model=base, hyperparameters=one, train_digest="")
+            for one in settings
         )
+        return self.is_uncertain or any(_without_data(one) in self.without_data for one in given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,18 +143,13 @@ def _differing(one: Variant, newest: Variant, *, settings: bool) -> tuple[str, .
 
 
 def _variant(spec: Spec, built: BuiltData) -> Variant:
-    inputs = _inputs(
-        spec, built.base_model.identity, built.hyperparameters, built.dataset.train.digest
+    inputs = training_inputs(
+        spec,
+        base_model=built.base_model.identity,
+        hyperparameters=built.hyperparameters,
+        train_digest=built.dataset.train.digest,
     )
     return Variant(built=built, inputs=inputs, fingerprint=fingerprint(TRAINING_SCHEME, inputs))
-
-
-def _inputs(
-    spec: Spec, base_model: str, hyperparameters: Mapping[str, Json], data: str
-) -> dict[str, Json]:
-    return training_inputs(
-        spec, base_model=base_model, hyperparameters=hyperparameters, train_digest=data
-    )
 
 
 def _of_entry(entry: Entry) -> Known:

@@ -18,22 +18,18 @@ from controller.data.dataset import Dataset, Split
 from controller.data.reports.diff import DatasetSplits, count_differences, earlier_datasets
 from controller.data.verified_datasets import VerifiedDatasets
 from controller.dates import days_until
-from controller.errors import DataNotRead, ExitCode, InvalidInput, PolicyBroken, Problem
+from controller.errors import DataNotRead, ExitCode, InvalidInput, Problem
 from controller.evaluate.rescoring import with_scoring
 from controller.lockfile.model import DataFacts, Entry, PartFacts
 from controller.plan.actions import Blocked, BlockReason, Deferred
 from controller.plan.approval import terms_of
 from controller.plan.desired import DataChange, Desired, Shutdown
-from controller.plan.fingerprint import (
-    EVALUATION_SCHEME,
-    evaluation_inputs,
-    fingerprint,
-)
+from controller.plan.fingerprint import EVALUATION_SCHEME, evaluation_inputs, fingerprint
 from controller.project.project import known_blobs
-from controller.resolve.inputs import Readings, build_one, identify_base, recipes_of
+from controller.resolve.inputs import Readings, build_one, identify_base
 from controller.resolve.preflight import warnings_of
 from controller.resolve.recipes import Recorded, Variant, choose
-from controller.resolve.validate import Answers, OpenBackend, check_policies, check_spec
+from controller.resolve.validate import OpenBackend, check_policies, check_spec, refuse
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
 from controller.spec.settings import Policies
@@ -97,16 +93,14 @@ def resolve(
             continue  # another file has the same name, and problems
         entry = recorded.lockfile.finetunes.get(name, Entry())
         try:
-            _require_valid(loaded, open_backend, policies, readings.answers)
+            wrong = list(check_spec(loaded, open_backend, readings.answers))
+            refuse(wrong, list(check_policies(loaded, policies)))
             backend = open_backend(loaded.spec.place)
             variant = _choose(loaded, entry, backend, readings, recorded)
             desired[name], requests[name] = _resolve_one(
                 loaded, entry, readings, backend, variant, earlier
             )
-            can, built = readings.answers.capabilities(backend, loaded.spec), variant.built
-            held_out = built.dataset.held_out.path
-            desired[name] = with_scoring(desired[name], entry, held_out, built.inspector, can)
-            datasets[name] = built.dataset
+            datasets[name] = variant.built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
         except InvalidInput as error:
@@ -125,21 +119,10 @@ def _choose(
     readings: Readings,
     recorded: Recorded,
 ) -> Variant:
-    base_model = identify_base(loaded, entry, backend, readings.bases)
-    recipes = recipes_of(loaded, base_model, backend, readings)
+    base_model = identify_base(loaded, entry, backend, readings.answers)
+    recipes = readings.answers.recipes(backend, loaded.spec, base_model)
     build = partial(build_one, loaded, base_model, backend, readings)
     return choose(loaded.name, loaded.spec, recipes, recorded, build)
-
-
-def _require_valid(
-    loaded: LoadedSpec, open_backend: OpenBackend, policies: Policies, answers: Answers
-) -> None:
-    wrong = list(check_spec(loaded, open_backend, answers))
-    breaches = list(check_policies(loaded, policies))
-    if wrong:
-        raise InvalidInput([*wrong, *breaches])
-    if breaches:
-        raise PolicyBroken(breaches)
 
 
 def without_settings(specs: Iterable[str], error: InvalidInput) -> Resolved:
@@ -210,6 +193,8 @@ def _resolve_one(
             "terms": {"name": loaded.name, "digest": terms_of(spec, evaluation)},
         },
     )
+    can, is_new = readings.answers.capabilities(backend, spec), key not in entry.builds
+    state = readings.project.state
     desired = Desired(
         name=loaded.name,
         file=loaded.file,
@@ -221,17 +206,13 @@ def _resolve_one(
         evaluation_inputs=measured,
         data=data,
         estimate=backend.estimate(request, dataset.train.examples, dataset.train.tokens),
-        data_changes=_data_changes(entry, dataset, earlier, readings.project.state / "data")
-        if key not in entry.builds
-        else {},
+        data_changes=_data_changes(entry, dataset, earlier, state / "data") if is_new else {},
         shutdown=_shutdown(base_model),
-        warnings=tuple(warnings_of(spec, dataset, built.inspector))
-        if key not in entry.builds
-        else (),
+        warnings=tuple(warnings_of(spec, dataset, built.inspector)) if is_new else (),
         corrected=variant.corrected,
-        paid=readings.answers.capabilities(backend, spec).paid or _asks_elsewhere(spec, entry),
+        paid=can.paid or _asks_elsewhere(spec, entry),
     )
-    return desired, request
+    return with_scoring(desired, entry, dataset.held_out.path, built.inspector, can), request
 
 
 def _asks_elsewhere(spec: Spec, entry: Entry) -> bool:
@@ -268,7 +249,5 @@ def _data_changes(
 
 
 def _shutdown(base_model: BaseModel) -> Shutdown | None:
-    if base_model.shutdown_date is None:
-        return None
     day = base_model.shutdown_date
-    return Shutdown(date=day, days_left=days_until(day))
+    return None if day is None else Shutdown(date=day, days_left=days_until(day))

@@ -5,12 +5,11 @@ Needs no key, no network, no data and no heavy package.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias, cast
+from dataclasses import replace
+from typing import TypeAlias
 
 from backends.contract.backend import Backend, Capabilities
 from backends.contract.errors import BackendError, BackendUnknown, HyperparametersInvalid
-from backends.contract.inspector import Json
 from backends.contract.methods import METHODS
 from backends.did_you_mean import did_you_mean, use_one_of
 from backends.excerpt import excerpt
@@ -18,40 +17,13 @@ from backends.pydantic_errors import InvalidValue
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.evaluate.gate import COMPARED, parse_condition
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
-from controller.resolve.unused_fields import check_unread
-from controller.spec.data import Source
+from controller.resolve.answers import Answers
+from controller.spec.data import Prepare, Source
 from controller.spec.load import LoadedSpec
-from controller.spec.model import Spec
+from controller.spec.model import Evaluation
 from controller.spec.settings import Policies
 
 OpenBackend: TypeAlias = Callable[[str], Backend]
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What backends answered about specs; each is asked once for equal ones in one pass."""
-
-    able: dict[str, Capabilities] = field(default_factory=dict)
-    parsed: dict[tuple[str, str, str], Mapping[str, Json]] = field(default_factory=dict)
-
-    def capabilities(self, backend: Backend, spec: Spec) -> Capabilities:
-        """Return what a spec's backend can do."""
-        if spec.place not in self.able:
-            self.able[spec.place] = backend.capabilities()
-        return self.able[spec.place]
-
-    def hyperparameters(self, backend: Backend, spec: Spec) -> Mapping[str, Json]:
-        """Return a spec's hyperparameters complete, defaults written out.
-
-        Raises:
-            HyperparametersInvalid: With every problem found.
-        """
-        # Spelled as they were written: to a backend, 1 and 1.0 may be two things.
-        key = (spec.place, spec.method, repr(spec.hyperparameters))
-        if key not in self.parsed:
-            raw = cast(Mapping[str, Json], spec.hyperparameters)
-            self.parsed[key] = backend.parse_hyperparameters(spec.method, raw)
-        return self.parsed[key]
 
 
 def check_specs(
@@ -72,12 +44,22 @@ def check_specs(
         InvalidInput: With every problem of every spec.
         PolicyBroken: With every breach, when there is no other problem.
     """
-    found, answers = [*problems], Answers()
+    found, breaches, answers = [*problems], list[Problem](), Answers()
     for loaded in specs.values():
         found += check_spec(loaded, open_backend, answers)
-    breaches = [breach for loaded in specs.values() for breach in check_policies(loaded, policies)]
-    if found:
-        raise InvalidInput([*found, *breaches])
+        breaches += check_policies(loaded, policies)
+    refuse(found, breaches)
+
+
+def refuse(problems: Sequence[Problem], breaches: Sequence[Problem]) -> None:
+    """Raise an error with everything that is wrong, if anything is.
+
+    Raises:
+        InvalidInput: With the problems, and the breaches of policies.
+        PolicyBroken: With the breaches, when there is no other problem.
+    """
+    if problems:
+        raise InvalidInput([*problems, *breaches])
     if breaches:
         raise PolicyBroken(breaches)
 
@@ -130,12 +112,8 @@ def in_spec(loaded: LoadedSpec) -> Iterator[None]:
     try:
         yield
     except HyperparametersInvalid as error:
-        raise InvalidInput(
-            [
-                loaded.placed(replace(one, field=f"hyperparameters.{one.field}"))
-                for one in error.problems
-            ]
-        ) from None
+        named = (replace(one, field=f"hyperparameters.{one.field}") for one in error.problems)
+        raise InvalidInput([loaded.placed(one) for one in named]) from None
 
 
 def check_policies(loaded: LoadedSpec, policies: Policies) -> Iterator[Problem]:
@@ -208,3 +186,42 @@ def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
             remedy = f"Add {condition.model} to evaluation.compare_to."
             message = f"nothing is compared with {condition.model}"
             yield loaded.problem(path, message, remedy)
+
+
+def check_unread(loaded: LoadedSpec) -> Iterator[Problem]:
+    """Yield a problem for each field that has no effect next to the spec's other fields.
+
+    A field with its default value passes, since writing out a default changes nothing.
+    """
+    yield from _check_prepare(loaded)
+    spec, data = loaded.spec, loaded.spec.data
+    for split, number, source in data.numbered_sources():
+        if split == "held_out" and source.weight != 1:
+            path = ("data", split, number, "weight")
+            message = "held-out examples are measured once each, whatever their weight"
+            yield loaded.problem(path, message, "Remove it, or use `sample`.")
+    if spec.revision is not None and spec.base_model.startswith(("./", "../", "/")):
+        message = "a folder has no revision: its contents are its identity"
+        yield loaded.problem(("revision",), message, "Remove it.")
+    if not METHODS[spec.method].is_of_texts:
+        return
+    if data.system is not None:
+        message = "plain texts have no system prompt"
+        yield loaded.problem(("data", "system"), message, "Remove it, or train conversations.")
+    if spec.evaluation.max_tokens != Evaluation.model_fields["max_tokens"].default:
+        message = "plain texts are measured by their loss, and nobody answers them"
+        yield loaded.problem(("evaluation", "max_tokens"), message, "Remove it.")
+
+
+def _check_prepare(loaded: LoadedSpec) -> Iterator[Problem]:
+    prepare, default = loaded.spec.data.prepare, Prepare()
+    needs = (
+        ("similarity", prepare.deduplicate == "near", "deduplicate: near"),
+        ("pii_regions", prepare.pii != "off", "pii: mask"),
+        ("over_length", prepare.max_tokens is not None, "max_tokens: 2048"),
+    )
+    for key, is_read, needed in needs:
+        if not is_read and getattr(prepare, key) != getattr(default, key):
+            message = f"does nothing without `{needed.partition(':')[0]}`"
+            remedy = f"Add `{needed}` to data.prepare, or remove `{key}`."
+            yield loaded.problem(("data", "prepare", key), message, remedy)

@@ -11,9 +11,10 @@ from typing import Any
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError, CredentialsMissing
 from backends.contract.jobs import BaseModel
+from controller.errors import Problem
 from controller.lockfile.model import Build, Lockfile
 from controller.plan.desired import Desired
-from controller.plan.observed import Lost, NoAnswer, Observed
+from controller.plan.observed import Lost, Observed
 from controller.plan.versions import holds
 from controller.project.project import Project
 from controller.resolve.resolve import Resolved
@@ -25,7 +26,7 @@ from controller.run.lost import (
     recorded_in_git,
 )
 
-_NO_ENDPOINTS = NoAnswer(
+_NO_ENDPOINTS = Problem(
     message="ftctl.yaml, which says where servers are, cannot be read", remedy="Correct it first."
 )
 
@@ -77,8 +78,7 @@ def observe(
             if display_only and isinstance(error, CredentialsMissing):
                 yield Observed(skipped={place: error.message})
             else:
-                no_answer = NoAnswer(message=error.message, remedy=error.remedy)
-                yield Observed(unreachable={place: no_answer})
+                yield Observed(unreachable={place: error.problem()})
 
     found = _ask_git(resolved.desired, recorded, project, questions)
     return _merged([*found, *(answer for place in sorted(questions) for answer in answers(place))])

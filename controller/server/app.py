@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -29,23 +28,10 @@ from controller.server.jobs.job_routes import JobRoutes
 from controller.server.jobs.job_runner import JobRunner
 from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
-from controller.server.model_catalog import Catalog
-from controller.server.model_routes import ModelRoutes
+from controller.server.models import Catalog, ModelRoutes
 from controller.server.record_store import RecordStore
-from controller.spec.settings import Settings
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerContext:
-    """Everything that the server works with."""
-
-    project: Project
-    settings: Settings
-    backend: Backend
-    token: str
-    limits: Limits = field(default_factory=Limits)
 
 
 def server_folder(project: Project) -> Path:
@@ -53,17 +39,25 @@ def server_folder(project: Project) -> Path:
     return project.state / "server"
 
 
-def create_app(context: ServerContext) -> RequestMiddleware:
+def create_app(
+    project: Project, backend: Backend, base_models: list[str], token: str, limits: Limits
+) -> RequestMiddleware:
     """Return the application. It has read all records; its tasks start with the server.
+
+    Args:
+        project: The repository.
+        backend: The backend that trains and answers.
+        base_models: The base models that clients may use, as `ftctl.yaml` has them.
+        token: The key of every client.
+        limits: Limits of requests, storage and background tasks.
 
     Raises:
         FtctlError: A record is damaged.
     """
-    project, backend, limits = context.project, context.backend, context.limits
     folder = server_folder(project)
     files = FileStore(folder / "files", limits)
     jobs = JobStore(folder / "jobs")
-    catalog = Catalog(project, backend, context.settings.serve.base_models, jobs)
+    catalog = Catalog(project, backend, base_models, jobs)
     runner = JobRunner(backend, catalog, jobs, files, limits)
     engines = EnginePool(backend, limits)
     uploads = UploadRoutes(RecordStore(folder / "uploads", UploadRecord), files, limits)
@@ -83,7 +77,7 @@ def create_app(context: ServerContext) -> RequestMiddleware:
         *FileRoutes(files, limits).routes(),
         *uploads.routes(),
         *JobRoutes(backend, catalog, files, jobs, runner, limits).routes(),
-        *ModelRoutes(catalog, backend, jobs).routes(),
+        *ModelRoutes(catalog).routes(),
         *ChatRoutes(catalog, engines, limits).routes(),
     ]
     app = Starlette(
@@ -94,7 +88,7 @@ def create_app(context: ServerContext) -> RequestMiddleware:
         lifespan=lifespan,
     )
     # Outermost, so that the answer to a defect passes through it as well.
-    return RequestMiddleware(app, context.token, limits)
+    return RequestMiddleware(app, token, limits)
 
 
 async def _sweep(

@@ -1,8 +1,9 @@
 """Records of one kind: all in memory, and each in a JSON file that is replaced atomically."""
 
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -11,18 +12,14 @@ from controller.errors import FtctlError
 from controller.server.api.errors import not_found
 
 
-class Record(Protocol):
-    """A record that can be stored: a frozen dataclass of plain values."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A record that can be stored; its kinds add fields of plain values."""
 
-    @property
-    def id(self) -> str:
-        """Name of its file; `new_id` makes every ID."""
-        ...
-
-    @property
-    def created_s(self) -> float:
-        """Time of its creation, in seconds since the epoch."""
-        ...
+    id: str
+    """Name of its file; `new_id` makes every ID."""
+    created_s: float
+    """Time of its creation, in seconds since the epoch."""
 
 
 R = TypeVar("R", bound=Record)
@@ -33,51 +30,41 @@ def new_id(prefix: str) -> str:
     return prefix + secrets.token_hex(12)
 
 
-class RecordStore(Generic[R]):
-    """The records in one folder. Only one process at a time may use the folder."""
+class RecordStore(dict[str, R]):
+    """The records in one folder by ID, oldest first. Only one process may use the folder at a time.
+
+    Only `put` and `remove` change it.
+    """
 
     def __init__(self, folder: Path, kind: type[R]) -> None:
         self.folder = folder
         self._adapter = TypeAdapter(kind)
         folder.mkdir(parents=True, exist_ok=True)
-        read = sorted(
-            (self._read(path) for path in folder.glob("[!.]*.json")),
-            key=lambda record: (record.created_s, record.id),
-        )
-        self._records = {record.id: record for record in read}
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def get(self, record_id: str) -> R | None:
-        """Return a record; None if no record has that ID."""
-        return self._records.get(record_id)
-
-    def newest(self, record_id: str) -> R:
-        """Return the newest version of an existing record."""
-        return self._records[record_id]
+        read = [self._read(path) for path in folder.glob("[!.]*.json")]
+        read.sort(key=lambda record: (record.created_s, record.id))
+        super().__init__((record.id, record) for record in read)
 
     def find(self, record_id: str, what: str) -> R:
         """Return a record.
 
         Args:
             record_id: An ID as a client wrote it.
-            what: What the records are, for the error.
+            what: Kind of the records, for the error.
 
         Raises:
             ApiError: No record has that ID.
         """
-        if record_id not in self._records:
+        if record_id not in self:
             raise not_found(what, record_id)
-        return self._records[record_id]
+        return self[record_id]
 
     def newest_first(self) -> list[R]:
         """Return all records."""
-        return list(reversed(self._records.values()))
+        return list(reversed(self.values()))
 
     def oldest_first(self) -> list[R]:
         """Return all records."""
-        return list(self._records.values())
+        return list(self.values())
 
     def put(self, record: R) -> None:
         """Write a record to the disk, then to memory. Blocks while the disk writes.
@@ -88,16 +75,16 @@ class RecordStore(Generic[R]):
         try:
             write_atomic(self._path(record.id), self._adapter.dump_json(record, indent=1) + b"\n")
         except OSError:
-            if record.id not in self._records:
+            if record.id not in self:
                 self._path(record.id).unlink(missing_ok=True)
             raise
-        self._records[record.id] = record
+        self[record.id] = record
 
     def remove(self, record_id: str) -> None:
         """Remove a record. Blocks while the disk writes."""
         self._path(record_id).unlink(missing_ok=True)
         sync_folder(self.folder)
-        self._records.pop(record_id, None)
+        self.pop(record_id, None)
 
     def _path(self, record_id: str) -> Path:
         return self.folder / f"{record_id}.json"

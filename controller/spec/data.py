@@ -26,6 +26,7 @@ _NOT_OF_TEXT = frozenset(
     {"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"}
 )
 """Python codecs that encode names or source code, or that differ between machines."""
+_PLACES = ("path", "url", "sql", "hub")
 _ONLY_FOR = {
     "connection": ("sql",),
     "config": ("hub",),
@@ -101,11 +102,7 @@ class Columns(Strict):
     @model_validator(mode="after")
     def _is_one_form(self) -> "Columns":
         named = {name for name in type(self).model_fields if getattr(self, name) is not None}
-        forms: tuple[set[str], ...] = (
-            {"user", "assistant"},
-            {"user", "chosen", "rejected"},
-            {"text"},
-        )
+        forms = ({"user", "assistant"}, {"user", "chosen", "rejected"}, {"text"})
         if named - {"system"} not in forms or ("system" in named and "text" in named):
             raise ValueError(
                 "must name user and assistant, or user, chosen and rejected, or text alone"
@@ -231,7 +228,7 @@ class Source(Strict):
 
     @model_validator(mode="after")
     def _is_one_place(self) -> "Source":
-        places = [key for key in ("path", "url", "sql", "hub") if getattr(self, key) is not None]
+        places = [key for key in _PLACES if getattr(self, key) is not None]
         if len(places) != 1:
             raise ValueError(
                 f"must have one of path, url, sql and hub, not {' and '.join(places) or 'none'}"

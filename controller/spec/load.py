@@ -1,10 +1,10 @@
 """The folder `finetunes/` → checked specs, or every problem of every file at once."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,7 +13,7 @@ from backends.pydantic_errors import in_our_words
 from controller.errors import InvalidInput, Problem
 from controller.repository_files import CannotRead, read_inside, resolve_inside
 from controller.spec.model import Spec
-from controller.spec.parsed import Parsed
+from controller.spec.parsed import Parse, remembering
 from controller.spec.yaml import (
     MAX_BYTES,
     MOST_PROBLEMS,
@@ -24,7 +24,6 @@ from controller.spec.yaml import (
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 FOLDER = "finetunes"
-Parse: TypeAlias = Callable[[bytes, str], tuple[Document | None, list[Problem]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,24 +62,6 @@ class LoadedSpec:
         return replace(problem, file=self.file, line=line)
 
 
-def load_specs(root: Path) -> dict[str, LoadedSpec]:
-    """Read every spec of a repository.
-
-    Args:
-        root: The repository's folder.
-
-    Returns:
-        The specs by name, sorted.
-
-    Raises:
-        InvalidInput: With every problem of every file.
-    """
-    specs, problems = read_specs(root)
-    if problems:
-        raise InvalidInput(all_problems(problems))
-    return specs
-
-
 def read_specs(
     root: Path, memo: Path | None = None
 ) -> tuple[dict[str, LoadedSpec], dict[str, list[Problem]]]:
@@ -99,19 +80,16 @@ def read_specs(
     """
     specs: dict[str, LoadedSpec] = {}
     problems: dict[str, list[Problem]] = {}
-    parsed = None if memo is None else Parsed(memo)
-    parse = parse_yaml if parsed is None else parsed.parse
-    for path in _candidates(root):
-        if path.suffix not in {".yaml", ".yml"}:
-            continue
-        file = f"{FOLDER}/{printable(path.name)}"
-        loaded, found = read_spec(root, path, file=file, parse=parse)
-        if found:
-            problems.setdefault(path.stem, []).extend(found)
-        if loaded is not None:
-            specs[loaded.name] = loaded
-    if parsed is not None:
-        parsed.save()
+    with nullcontext(parse_yaml) if memo is None else remembering(memo) as parse:
+        for path in _candidates(root):
+            if path.suffix not in {".yaml", ".yml"}:
+                continue
+            file = f"{FOLDER}/{printable(path.name)}"
+            loaded, found = read_spec(root, path, file=file, parse=parse)
+            if found:
+                problems.setdefault(path.stem, []).extend(found)
+            if loaded is not None:
+                specs[loaded.name] = loaded
     return dict(sorted(specs.items())), dict(sorted(problems.items()))
 
 
@@ -137,16 +115,15 @@ def _candidates(root: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         remedy = "Type `ftctl init DIR` to make a repository, or name one with `ftctl --dir DIR`."
         problem = Problem(file=str(folder), message="is not a folder", remedy=remedy)
-        raise InvalidInput([problem]) from None
     except CannotRead as error:
         remedy = "Make it a folder of this repository."
         problem = Problem(file=FOLDER, message=error.message, remedy=remedy)
-        raise InvalidInput([problem]) from None
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         problem = Problem(file=FOLDER, message=message, remedy="Check its permissions.")
-        raise InvalidInput([problem]) from None
-    return [path for path in paths if not path.name.startswith(("_", "."))]
+    else:
+        return [path for path in paths if not path.name.startswith(("_", "."))]
+    raise InvalidInput([problem])
 
 
 def read_spec(
@@ -186,10 +163,8 @@ def read_spec(
         spec = Spec.model_validate(document.value)
     except ValidationError as error:
         return None, translate(error, document, file, Spec)
-    return (
-        LoadedSpec(name=path.stem, file=file, folder=path.parent, spec=spec, document=document),
-        [],
-    )
+    name, folder = path.stem, path.parent
+    return LoadedSpec(name=name, file=file, folder=folder, spec=spec, document=document), []
 
 
 def translate(

@@ -3,7 +3,7 @@
 Strict: unknown keys and wrong types are errors. No behaviour lives here.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, StringConstraints
 
@@ -117,3 +117,12 @@ class Spec(Strict):
         if self.endpoint in {None, DEFAULT_ENDPOINT}:
             return self.backend
         return f"{self.backend}@{self.endpoint}"
+
+
+def spec_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a spec, as editors and `check-jsonschema` read it."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Spec.model_json_schema(),
+        "title": "ftctl fine-tune",
+    }

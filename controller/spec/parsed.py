@@ -7,7 +7,10 @@ matter. Of a file with a problem nothing is remembered.
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import yaml
 
@@ -19,32 +22,28 @@ from controller.state_memo import read_memo, write_memo
 _VERSION = f"{__version__} {VERSION} {yaml.__version__} {yaml.__with_libyaml__}"
 
 
-class Parsed:
-    """The values of one reading of all specs, and those of the reading before."""
+Parse: TypeAlias = Callable[[bytes, str], tuple[Document | None, list[Problem]]]
+"""Reads one file, as `parse_yaml` does."""
 
-    def __init__(self, memo: Path) -> None:
-        """Read the memo."""
-        self._memo = memo
-        self._known = read_memo(memo, _VERSION)
-        self._used: dict[str, object] = {}
-        self._is_news = False
 
-    def parse(self, text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
-        """Return what `parse_yaml` returns."""
+@contextmanager
+def remembering(memo: Path) -> Iterator[Parse]:
+    """Offer a `parse_yaml` that knows the values of the reading before, and remember this one's."""
+    known, used = read_memo(memo, _VERSION), dict[str, object]()
+
+    def parse(text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
         key = hashlib.sha256(text).hexdigest()
-        if key in self._known:
-            self._used[key] = self._known[key]
-            return Document(value=self._known[key], text=text), []
+        if key in known:
+            used[key] = known[key]
+            return Document(value=known[key], text=text), []
         document, problems = parse_yaml(text, file)
         if document is not None and _fits_json(document.value):
-            self._used[key] = document.value
-            self._is_news = True
+            used[key] = document.value
         return document, problems
 
-    def save(self) -> None:
-        """Remember the values of this reading, where it had to parse anything."""
-        if self._is_news:
-            write_memo(self._memo, _VERSION, self._used)
+    yield parse
+    if not used.keys() <= known.keys():
+        write_memo(memo, _VERSION, used)
 
 
 def _fits_json(value: object) -> bool:

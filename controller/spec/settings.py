@@ -142,16 +142,6 @@ def decided_by(settings: Settings) -> str:
     return digest(settings.model_dump(mode="json", include={"budget", "endpoints"}))
 
 
-def find_endpoint(root: Path, name: str) -> Endpoint:
-    """Return an endpoint that a repository names; the default one needs no name.
-
-    Raises:
-        InvalidInput: `ftctl.yaml` has problems.
-        BackendError: It names no such endpoint.
-    """
-    return endpoint_of(load_settings(root), root, name)
-
-
 def endpoint_of(settings: Settings, root: Path, name: str) -> Endpoint:
     """Return an endpoint of a repository's settings; the default one needs no name.
 

@@ -101,9 +101,7 @@ class Document:
 
 
 class _Refused(Exception):
-    def __init__(self, line: int, field: str, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.problem = (line, field, message, remedy)
+    """A problem that ends the reading: its line, field, message and, if there is one, remedy."""
 
 
 def parse_yaml(text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
@@ -118,31 +116,28 @@ def parse_yaml(text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
     """
     if len(text) > MAX_BYTES:
         message = f"is {len(text):,} bytes long; at most {MAX_BYTES:,} are read"
-        return None, [
-            Problem(file=file, message=message, remedy="Move data into files of its own.")
-        ]
+        remedy = "Move data into files of its own."
+        return None, [Problem(file=file, message=message, remedy=remedy)]
+    reader = _Reader()
     try:
         node = _compose(text)
+        value = None if node is None else reader.build(node, ())
     except UnicodeDecodeError as error:
         line = text[: error.start].count(b"\n") + 1
         return None, [_problem(file, line, "", "is not UTF-8", "Save the file as UTF-8.")]
     except _Refused as refused:
-        return None, [_problem(file, *refused.problem)]
+        return None, [_problem(file, *refused.args)]
     except yaml.MarkedYAMLError as error:
         return None, [_syntax_problem(file, error, text)]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         return None, [Problem(file=file, message=f"is not YAML: {error}".splitlines()[0])]
-    if node is None:
-        return None, [_empty(file)]
-    reader = _Reader()
-    try:
-        value = reader.build(node, ())
-    except _Refused as refused:
-        return None, [_problem(file, *refused.problem)]
     problems = [_problem(file, *found) for found in reader.problems[:MOST_PROBLEMS]]
     problems += more_problems(len(reader.problems) - MOST_PROBLEMS, file)
     if value is None and not problems:
-        return None, [_empty(file)]
+        remedy = (
+            "Write a spec into it (`ftctl init --help` shows how to get an example), or delete it."
+        )
+        return None, [Problem(file=file, message="is empty", remedy=remedy)]
     return (None if problems else Document(value=value, text=text)), problems
 
 
@@ -235,11 +230,6 @@ def _quote(key: yaml.Node) -> str:
 
 def _problem(file: str, line: int, field: str, message: str, remedy: str = "") -> Problem:
     return Problem(file=file, line=line, field=field, message=message, remedy=remedy)
-
-
-def _empty(file: str) -> Problem:
-    remedy = "Write a spec into it (`ftctl init --help` shows how to get an example), or delete it."
-    return Problem(file=file, message="is empty", remedy=remedy)
 
 
 def _syntax_problem(file: str, error: yaml.MarkedYAMLError, text: bytes) -> Problem:

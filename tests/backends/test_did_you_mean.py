@@ -108,6 +108,8 @@ MEANT = [
     (("local-gpu", "openai"), "opnai", "openai"),
     (("local-gpu", "openai"), "gpu", "local-gpu"),
     (("tools", "tool_choice"), "tool_choise", "tool_choice"),
+    (("faq", "other"), "fqa", "faq"),
+    (("csv", "tsv"), "cvs", "csv"),
 ]
 NOBODY_KNOWS = [
     (("r",), "lr"),
@@ -124,6 +126,7 @@ NOBODY_KNOWS = [
     (COLUMNS, "가격"),
     (COMMANDS, "destroy"),
     (("cat", "dog"), "cow"),
+    (("abc", "acb"), "bca"),
     (("!!", "??"), "##"),
     ((), "seed"),
     (SPEC, ""),

@@ -4,7 +4,7 @@ import pytest
 
 from backends.contract.errors import HyperparametersInvalid
 from backends.local_gpu.backend import LocalGpuBackend
-from controller.resolve.validate import Answers
+from controller.resolve.answers import Answers
 
 
 class Counting(LocalGpuBackend):

@@ -12,8 +12,9 @@ from controller.errors import InvalidInput
 from controller.project.project import Project
 from controller.repository_files import CannotRead, read_inside
 from controller.resolve.git_checkout import at_revision
-from controller.spec.load import all_problems, load_specs, read_specs, spec_names
+from controller.spec.load import all_problems, read_specs, spec_names
 from controller.spec.settings import load_settings
+from tests.specs import load_specs
 
 SECRET = "aws_secret_access_key: hunter2\n"
 GOOD = """\

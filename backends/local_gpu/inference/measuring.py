@@ -26,7 +26,7 @@ from backends.local_gpu.inference.streaming_text import joined
 from backends.local_gpu.inference.trained_models import TrainedModel
 from backends.local_gpu.templates.answers import Answer
 from backends.local_gpu.tokens.chat_tokens import Encoded
-from backends.local_gpu.tokens.tokenizers import Reader
+from backends.local_gpu.tokens.tokenizers import ExampleTokenizer
 from backends.local_gpu.training.batching import by_length, collate
 from backends.local_gpu.training.loss import labelled_loss
 from backends.local_gpu.training.tokenized_dataset import flatten
@@ -153,7 +153,9 @@ def _references(
     measured = [place for place, prompt in enumerate(prompts) if prompt["reference"] is not None]
     asked = [place for place in measured if wants_answer(prompts[place])]
     texts = [place for place in measured if not wants_answer(prompts[place])]
-    readers: list[tuple[Reader, Callable[[Mapping[str, Any]], Mapping[str, Any]], list[int]]] = []
+    readers: list[
+        tuple[ExampleTokenizer, Callable[[Mapping[str, Any]], Mapping[str, Any]], list[int]]
+    ] = []
     if asked:
         readers.append((pool.chat(like), with_reference, asked))
     if texts:

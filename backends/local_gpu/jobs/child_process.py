@@ -9,7 +9,7 @@ from typing import Final
 
 from backends.contract.errors import BackendError
 from backends.installation import install_command
-from backends.local_gpu.jobs.lock_files import hand_on
+from backends.lock_files import hand_on
 
 _PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
 

@@ -16,10 +16,10 @@ from typing import Final
 
 from backends.local_gpu.jobs.child_process import python_module
 from backends.local_gpu.jobs.devices import DEVICE, DeviceLock, acquire, visible_devices
-from backends.local_gpu.jobs.lock_files import hand_on, try_lock
 from backends.local_gpu.jobs.process_identity import describe
 from backends.local_gpu.jobs.run_dir import RunDir, write_end
 from backends.local_gpu.jobs.worker_record import read_worker, write_worker
+from backends.lock_files import hand_on, try_lock
 
 _MODULES: Final = {
     "train": "backends.local_gpu.training.train",

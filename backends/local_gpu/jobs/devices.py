@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from backends.local_gpu.jobs.lock_files import try_lock
+from backends.lock_files import try_lock
 
 CPU: Final = "cpu"
 DEVICE: Final = "FTCTL_DEVICE"

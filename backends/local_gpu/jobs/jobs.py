@@ -8,10 +8,10 @@ from typing import Final
 
 from backends.contract.jobs import BaseModel, Job, JobResult, JobState, Progress
 from backends.local_gpu.jobs.launcher import Launcher, WorkerState
-from backends.local_gpu.jobs.lock_files import try_lock
 from backends.local_gpu.jobs.run_dir import CANCEL_PATIENCE_S, RunDir, read_request, write_end
 from backends.local_gpu.jobs.worker_record import Worker
 from backends.local_gpu.json_files import last_line, read_json
+from backends.lock_files import try_lock
 
 MAX_STARTS: Final = 3
 """Starts in a row without a new checkpoint, after which a run is given up."""

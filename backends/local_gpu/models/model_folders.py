@@ -23,7 +23,6 @@ from transformers import (
     PreTrainedModel,
 )
 
-from backends.atomic_files import sync_folder
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, TrainRequest
@@ -197,17 +196,6 @@ def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[
     (target / given.name).write_bytes(json_bytes(generation))
     for name, text in texts.items():
         (target / name).write_text(text, encoding="utf-8")
-
-
-def seal(partial: Path, final: Path) -> None:
-    """Make a finished folder durable and give it its name, all at once."""
-    for path in partial.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    sync_folder(partial)
-    partial.replace(final)
-    sync_folder(final.parent)
 
 
 def weights_digest(folder: Path) -> str:

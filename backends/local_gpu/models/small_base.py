@@ -26,7 +26,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils import logging
 
-from backends.atomic_files import sync_folder
+from backends.atomic_files import publish_dir
 from backends.contract.errors import BackendError
 from backends.local_gpu.models import small_base_corpus
 from backends.local_gpu.models.small_base_corpus import Document
@@ -284,8 +284,7 @@ def _write(folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizer
         unfinished.chmod(0o755)
         for path in unfinished.iterdir():
             path.chmod(0o644)
-        unfinished.rename(folder)
-        sync_folder(folder.parent)
+        publish_dir(unfinished, folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise

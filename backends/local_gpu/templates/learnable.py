@@ -209,7 +209,7 @@ def _verified(template: Template, conversation: Conversation) -> Rendered:
     for place, span in zip(places, rendered.answers, strict=True):
         text, message = rendered.text[span.start : span.end], messages[place]
         if not template.ended(text):
-            raise endless(template)
+            raise missing_end_of_turn(template)
         if span.start == 0:
             raise BackendError(
                 "nothing stands before an answer, so its first token would not be learnt",
@@ -284,7 +284,7 @@ def _without_end(template: Template, text: str) -> str:
     return text.removesuffix(end)
 
 
-def endless(template: Template) -> BackendError:
+def missing_end_of_turn(template: Template) -> BackendError:
     """Return the error for an answer whose end the model would not learn."""
     return BackendError(
         "end of turn is not in the loss: the template does not end an answer with a "

@@ -18,8 +18,8 @@ from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.model_files import special_text
 from backends.local_gpu.templates.answers import Answer, AnswerReader, read_answer
 from backends.local_gpu.templates.chat_templates import NEWEST, Template, load_template
-from backends.local_gpu.templates.learnable import endless, text_of
 from backends.local_gpu.templates.learnable import learnt as learnt_of
+from backends.local_gpu.templates.learnable import missing_end_of_turn, text_of
 from backends.local_gpu.templates.messages import Conversation
 from backends.local_gpu.templates.turns import Span
 from backends.local_gpu.templates.verbatim import least_ids, prompt_ids
@@ -157,7 +157,7 @@ class Chat:
                 learnt[place] = True
                 place += 1
             if not learnt[place - 1] or encoding.ids[place - 1] not in self.stops:
-                return endless(self.template)
+                return missing_end_of_turn(self.template)
         # The first token is never predicted.
         learnt[:1] = [False]
         if not any(learnt):

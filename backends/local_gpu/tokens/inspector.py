@@ -25,7 +25,7 @@ from backends.local_gpu.tokens.example_checks import check_conversation, check_t
 
 if TYPE_CHECKING:
     from backends.local_gpu.templates.chat_templates import Template
-    from backends.local_gpu.tokens.tokenizers import Reader
+    from backends.local_gpu.tokens.tokenizers import ExampleTokenizer
 
 VERSION: Final = 2
 """Raised whenever the same files would be counted otherwise."""
@@ -141,9 +141,11 @@ class LocalInspector:
         return longest_context(self.base_model)
 
     @cached_property
-    def _reader(self) -> "Reader":
+    def _reader(self) -> "ExampleTokenizer":
         folder = tokenizer_folder(self.base_model)
-        reader: Reader = _import("backends.local_gpu.tokens.tokenizers").open_reader(
+        reader: ExampleTokenizer = _import(
+            "backends.local_gpu.tokens.tokenizers"
+        ).open_example_tokenizer(
             folder,
             self.chat_template,
             self.max_length,

@@ -11,7 +11,7 @@ from backends.local_gpu.tokens.chat_tokens import Encoded, load_chat
 from backends.local_gpu.tokens.text_tokens import load_documents
 
 
-class Reader(Protocol):
+class ExampleTokenizer(Protocol):
     """Turns examples into tokens."""
 
     def counts(self, examples: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -27,7 +27,7 @@ class Reader(Protocol):
         """Return an example as the model sees it."""
 
 
-def open_reader(
+def open_example_tokenizer(
     folder: Path,
     chat_template: str | None,
     max_length: int | None,
@@ -35,7 +35,7 @@ def open_reader(
     *,
     thinking: bool = False,
     recipe: int = NEWEST,
-) -> Reader:
+) -> ExampleTokenizer:
     """Open a reader that turns a model's examples into tokens.
 
     Args:

@@ -53,12 +53,16 @@ class Batches:
         return (len(self._lengths) + self._size - 1) // self._size
 
     def __iter__(self) -> Iterator[list[int]]:
-        for step in order(self._lengths, self._size * self._accumulation, self._seed, self.epoch):
+        for step in epoch_batches(
+            self._lengths, self._size * self._accumulation, self._seed, self.epoch
+        ):
             for start in range(0, len(step), self._size):
                 yield step[start : start + self._size]
 
 
-def order(lengths: npt.NDArray[np.int64], step_size: int, seed: int, epoch: int) -> list[list[int]]:
+def epoch_batches(
+    lengths: npt.NDArray[np.int64], step_size: int, seed: int, epoch: int
+) -> list[list[int]]:
     """Return the examples of every optimiser step of an epoch.
 
     Args:

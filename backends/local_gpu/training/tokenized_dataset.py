@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from backends.contract.errors import BackendError
 from backends.local_gpu.tokens.chat_tokens import Encoded
-from backends.local_gpu.tokens.tokenizers import Reader
+from backends.local_gpu.tokens.tokenizers import ExampleTokenizer
 
 IGNORED: Final = -100
 """The label of what is not learnt; torch's loss functions leave it out."""
@@ -54,7 +54,9 @@ class Tokens:
         return int(self.learnt.sum())
 
 
-def encode_file(reader: Reader, path: Path, origins: Path | None, longest: int | None) -> Tokens:
+def encode_file(
+    reader: ExampleTokenizer, path: Path, origins: Path | None, longest: int | None
+) -> Tokens:
     """Encode a canonical JSONL file.
 
     Args:

@@ -26,7 +26,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
-from backends.atomic_files import append_line, write_atomic
+from backends.atomic_files import append_line, publish_dir, write_atomic
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import TrainRequest
@@ -45,12 +45,11 @@ from backends.local_gpu.models.model_folders import (
     model_card,
     precision,
     save_model,
-    seal,
     weights_digest,
     whole_size,
 )
 from backends.local_gpu.tokens.chat_tokens import Chat
-from backends.local_gpu.tokens.tokenizers import open_reader
+from backends.local_gpu.tokens.tokenizers import open_example_tokenizer
 from backends.local_gpu.training.checkpoints import TrainingState, newest_checkpoint
 from backends.local_gpu.training.disk_space import require_room
 from backends.local_gpu.training.loss import labelled_loss
@@ -58,7 +57,7 @@ from backends.local_gpu.training.tokenized_dataset import encode_file
 from backends.local_gpu.training.trainer import (
     LabelledTrainer,
     Reporter,
-    Sets,
+    Splits,
 )
 
 PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
@@ -143,7 +142,7 @@ def train(run: RunDir, stop: Stop) -> bool:
     # A frozen base may be as coarse as the computation; weights that are trained may not.
     model = load_model(base, dtype if adapter else torch.float32, where)
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    reader = open_reader(
+    reader = open_example_tokenizer(
         base,
         settings.get("chat_template"),
         settings.get("max_length"),
@@ -152,11 +151,11 @@ def train(run: RunDir, stop: Stop) -> bool:
         recipe=int(settings["recipe"]),
     )
     chat = reader if isinstance(reader, Chat) else None
-    sets = Sets(
+    splits = Splits(
         train=encode_file(reader, run.train, run.origins, longest),
         held_out=encode_file(reader, run.held_out, None, longest),
     )
-    if len(sets.train) == 0:
+    if len(splits.train) == 0:
         raise BackendError("there is nothing to train on: the training set is empty")
     loss = labelled_loss(model, head_learns=settings["recipe"] > 1)
     set_seed(request.seed)
@@ -164,9 +163,9 @@ def train(run: RunDir, stop: Stop) -> bool:
     before = _sums(trained)
 
     resumed = newest_checkpoint(run.checkpoints, request.fingerprint, request.attempt)
-    course = resumed[1] if resumed else TrainingState(request.fingerprint, request.attempt)
+    history = resumed[1] if resumed else TrainingState(request.fingerprint, request.attempt)
     trainer = LabelledTrainer(
-        trained, _arguments(run, settings, request.seed, where), sets, loss, course, dtype
+        trained, _arguments(run, settings, request.seed, where), splits, loss, history, dtype
     )
     trainer.notify = partial(note, run)
     if not adapter:
@@ -189,7 +188,7 @@ def train(run: RunDir, stop: Stop) -> bool:
     _write_model(
         run, request, trained, facts, lambda to, texts: complete_folder(to, chat, base, texts)
     )
-    remember(state, request, facts, len(sets.train))
+    remember(state, request, facts, len(splits.train))
     return True
 
 
@@ -200,7 +199,7 @@ def _limit_s(request: TrainRequest) -> float | None:
 def _used_up(request: TrainRequest, trainer: LabelledTrainer, run: RunDir) -> BackendError:
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     state = trainer.state
-    needed = trainer.course.seconds / 3600 * state.max_steps / state.global_step
+    needed = trainer.history.seconds / 3600 * state.max_steps / state.global_step
     return BackendError(
         f"stopped at step {state.global_step} of {state.max_steps}: "
         f"budget.max_gpu_hours of {request.max_gpu_hours:g} is used up",
@@ -288,10 +287,10 @@ def _check_adapter(trained: torch.nn.Module, recipe: int) -> None:
 
 
 def _facts(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) -> dict[str, Json]:
-    course, steps = trainer.course, trainer.state.global_step
+    history, steps = trainer.history, trainer.state.global_step
     epochs = trainer.state.num_train_epochs
-    tokens = int(trainer.sets.train.lengths.sum()) * epochs
-    seconds = course.seconds
+    tokens = int(trainer.splits.train.lengths.sum()) * epochs
+    seconds = history.seconds
     if where.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 1e6
     else:
@@ -300,15 +299,15 @@ def _facts(trainer: LabelledTrainer, where: torch.device, dtype: torch.dtype) ->
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     return {
         "trained_tokens": tokens,
-        "trained_labels": trainer.sets.train.labels * epochs,
+        "trained_labels": trainer.splits.train.labels * epochs,
         "steps": steps,
         "epochs": epochs,
-        "train_loss": course.loss_sum / steps,
-        "held_out_loss_before": course.held_out[0] if course.held_out else None,
-        "held_out_loss": course.held_out[-1] if course.held_out else None,
-        "held_out_loss_by_epoch": list(course.held_out[1:]),
+        "train_loss": history.loss_sum / steps,
+        "held_out_loss_before": history.held_out[0] if history.held_out else None,
+        "held_out_loss": history.held_out[-1] if history.held_out else None,
+        "held_out_loss_by_epoch": list(history.held_out[1:]),
         "seconds": round(seconds, 3),
-        "tokens_per_s": round(tokens / (seconds - course.measuring), 1),
+        "tokens_per_s": round(tokens / (seconds - history.measuring), 1),
         "peak_memory_mb": round(peak),
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu",
         "dtype": str(dtype).removeprefix("torch."),
@@ -355,7 +354,7 @@ def _write_model(
     complete(partial, texts)
     # From here on there is a model: whoever asks for a stop now comes too late.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    seal(partial, run.model)
+    publish_dir(partial, run.model)
     _write_success(run, facts)
 
 

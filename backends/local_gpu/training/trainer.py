@@ -29,10 +29,10 @@ from transformers import (
     TrainingArguments,
 )
 
+from backends.atomic_files import publish_dir
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.local_gpu.json_files import json_bytes
-from backends.local_gpu.models.model_folders import seal
 from backends.local_gpu.training.batching import Batches, Examples, by_length, collate
 from backends.local_gpu.training.checkpoints import STATE, TrainingState, checkpoints
 from backends.local_gpu.training.disk_space import (
@@ -55,8 +55,8 @@ _REPORT_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sets:
-    """What is trained on and what is only measured."""
+class Splits:
+    """The examples to train on, and the examples to measure."""
 
     train: Tokens
     held_out: Tokens
@@ -69,18 +69,18 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         self,
         model: torch.nn.Module,
         args: TrainingArguments,
-        sets: Sets,
+        splits: Splits,
         loss: LabelledLoss,
-        course: TrainingState,
+        history: TrainingState,
         dtype: torch.dtype,
     ) -> None:
-        super().__init__(model=model, args=args, train_dataset=Examples(len(sets.train)))
-        self.sets = sets
+        super().__init__(model=model, args=args, train_dataset=Examples(len(splits.train)))
+        self.splits = splits
         self.loss = loss
-        self.course = course
+        self.history = history
         self.dtype = dtype
         self.batches = Batches(
-            sets.train.lengths,
+            splits.train.lengths,
             args.per_device_train_batch_size,
             args.gradient_accumulation_steps,
             args.seed,
@@ -106,7 +106,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         return DataLoader(
             self.train_dataset,
             batch_sampler=self.batches,
-            collate_fn=lambda places: collate(self.sets.train, places),
+            collate_fn=lambda places: collate(self.splits.train, places),
             # Its own, so that starting an epoch does not draw from the model's chance.
             generator=torch.Generator(),
             pin_memory=self.args.device.type == "cuda",
@@ -137,7 +137,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
 
     def measure(self) -> float | None:
         """Return the mean held-out loss per labelled token, in nats; None without examples."""
-        tokens = self.sets.held_out
+        tokens = self.splits.held_out
         if len(tokens) == 0:
             return None
         self.model.eval()
@@ -159,7 +159,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
                         f"at step {self.state.global_step}",
                         "Lower `learning_rate`, or set `dtype: float32`.",
                     )
-            self.course.loss_sum += logs["loss"]
+            self.history.loss_sum += logs["loss"]
         super().log(logs, start_time)
         # The curve is in progress.jsonl; here it would grow with every checkpoint.
         self.state.log_history.clear()
@@ -198,11 +198,11 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         final = folder.parent / partial.name
         shutil.rmtree(partial, ignore_errors=True)
         super()._save_checkpoint(model, trial)
-        course = {key: getattr(self.course, key) for key in TrainingState.__slots__}
-        (partial / STATE).write_bytes(json_bytes(course))
+        history = {key: getattr(self.history, key) for key in TrainingState.__slots__}
+        (partial / STATE).write_bytes(json_bytes(history))
         if final.exists():
             shutil.rmtree(final)
-        seal(partial, final)
+        publish_dir(partial, final)
         kept = 2 if self.pace.size <= _SMALL else 1
         for old in checkpoints(folder.parent)[:-kept]:
             shutil.rmtree(old, ignore_errors=True)
@@ -237,8 +237,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._progress = progress
         self._max_seconds = math.inf if max_seconds is None else max_seconds
         self._started = self._reported = time.monotonic()
-        self._before = trainer.course.seconds
-        self._mean_tokens = float(trainer.sets.train.lengths.sum()) / len(trainer.batches)
+        self._before = trainer.history.seconds
+        self._mean_tokens = float(trainer.splits.train.lengths.sum()) / len(trainer.batches)
         self._first_step = 0
 
     def on_train_begin(
@@ -250,7 +250,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         pace = self._trainer.pace
         # Earlier work, such as reading a checkpoint, does not count as a step's time.
         pace.started = pace.saved = time.monotonic()
-        if not self._trainer.course.held_out:
+        if not self._trainer.history.held_out:
             self._measure(state)
 
     def on_epoch_begin(
@@ -287,7 +287,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Record the time spent, even if no checkpoint was written at the end."""
         del args, state, control
-        self._trainer.course.seconds = self._seconds()
+        self._trainer.history.seconds = self._seconds()
 
     def on_log(
         self,
@@ -307,7 +307,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         steps, pace = state.global_step - self._first_step, self._trainer.pace
         more = state.max_steps - state.global_step
         # Measurements are made before the first step, and after every epoch.
-        unmeasured = state.num_train_epochs + 1 - len(self._trainer.course.held_out)
+        unmeasured = state.num_train_epochs + 1 - len(self._trainer.history.held_out)
         self._write(
             state,
             {
@@ -325,14 +325,14 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             return
         ended = time.monotonic()
         self._trainer.pace.note_measuring(began, ended)
-        self._trainer.course.measuring += ended - began
-        self._trainer.course.held_out.append(loss)
+        self._trainer.history.measuring += ended - began
+        self._trainer.history.held_out.append(loss)
         self._write(state, {"held_out_loss": loss})
 
     def _save_if_due(self, control: TrainerControl, *, epoch_ends: bool) -> None:
         due = self._trainer.pace.is_due(time.monotonic(), epoch_ends=epoch_ends)
         if (due or self.stopping) and not (self.cancelled or self.used_up):
-            self._trainer.course.seconds = self._seconds()
+            self._trainer.history.seconds = self._seconds()
             control.should_save = True
 
     def _seconds(self) -> float:

@@ -7,14 +7,13 @@ front of it. So this module inspects the body, the headers and the exception beh
 import re
 import ssl
 from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from html import unescape
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
 
-from backends.openai.api.protocol import NOT_THE_API, Cause, clean
+from backends.openai.api.endpoints import host_of, split_url
+from backends.openai.api.protocol import NOT_THE_API, Cause, OutcomeUnknown, clean
 
 _LOOKED_AT: Final = 20_000
 """Maximum number of characters of a page to inspect."""
@@ -48,21 +47,7 @@ class Way:
     @property
     def host(self) -> str:
         """The server's host."""
-        return urlsplit(self.url).hostname or self.url
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Meaning of an exception below the SDK."""
-
-    reason: str
-    """The observed failure."""
-    cause: Cause | None = None
-    """The cause of the failure, where it is known."""
-    sent: bool = True
-    """True if the request may have reached the server."""
-    may_pass: bool = True
-    """True if a later retry may succeed."""
+        return host_of(self.url) or self.url
 
 
 def is_page(content_type: str, text: str) -> bool:
@@ -80,7 +65,7 @@ def snippet(text: str) -> str:
         title = page[page.find(">", start) + 1 : end]
         if title.strip():
             return _short(title)
-    return _short(_visible(page)) or "it is empty"
+    return _short(_TAGS.sub(" ", _UNSEEN.sub(" ", page))) or "it is empty"
 
 
 def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> Cause:
@@ -96,48 +81,58 @@ def page_cause(status: int, headers: Mapping[str, str], text: str, way: Way) -> 
     product = clean(headers.get("server") or headers.get("via") or "")[:40]
     by = f" ({product})" if product else ""
     page = text[:_LOOKED_AT].lower()
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return Cause(
-            what=f"is behind a proxy that wants a password{through and f', {way.proxy}'}",
-            remedy="Put it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
-        )
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return Cause(
-            what=f"is behind a proxy{by} that lets no body of this size through",
-            remedy=(
-                "Have its limit raised (nginx: `client_max_body_size`), use an address without "
-                "it, or train on fewer examples."
-            ),
-        )
     if status in _NO_SUCH_ADDRESS:
         return NOT_THE_API
-    if status == NETWORK_LOGIN or any(mark in page for mark in _LOGIN):
-        return _login(by)
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Cause(
-            what=f"is behind a gateway{by} that received too many requests",
-            remedy="Wait a few minutes and run the same command again.",
-        )
-    if status in {401, 403, 451}:
-        return Cause(
-            what=f"is behind a firewall or proxy{by} that blocks the request",
-            remedy=(
-                f"Ask who runs this network, or the gateway, to let requests to {way.host} "
-                "through; the page comes from there, not from the API, so the key may be right."
+    causes = (
+        (
+            status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+            f"is behind a proxy that wants a password{through and f', {way.proxy}'}",
+            "Put it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
+        ),
+        (
+            status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"is behind a proxy{by} that lets no body of this size through",
+            (
+                "Have its limit raised (nginx: `client_max_body_size`), use an address without it, or "
+                "train on fewer examples."
             ),
-        )
-    return Cause(
-        what=f"does not speak the OpenAI API there: a web page{by} answered{through}",
-        remedy=(
-            "Check `base_url`: it usually ends in /v1. If it is right, this network answers in "
-            "the server's place: open any web page in a browser and log in."
+        ),
+        (
+            status == NETWORK_LOGIN or any(mark in page for mark in _LOGIN),
+            f"is hidden by a login page{by}",
+            (
+                "Log in to this network or gateway, or use an address that takes a key. The page does "
+                "not come from the API: the key may be right."
+            ),
+        ),
+        (
+            status == HTTPStatus.TOO_MANY_REQUESTS,
+            f"is behind a gateway{by} that received too many requests",
+            "Wait a few minutes and run the same command again.",
+        ),
+        (
+            status in {401, 403, 451},
+            f"is behind a firewall or proxy{by} that blocks the request",
+            (
+                f"Ask who runs this network, or the gateway, to let requests to {way.host} through; "
+                "the page comes from there, not from the API, so the key may be right."
+            ),
+        ),
+        (
+            True,
+            f"does not speak the OpenAI API there: a web page{by} answered{through}",
+            (
+                "Check `base_url`: it usually ends in /v1. If it is right, this network answers in the "
+                "server's place: open any web page in a browser and log in."
+            ),
         ),
     )
+    return next(Cause(what=what, remedy=remedy) for fits, what, remedy in causes if fits)
 
 
 def redirect_cause(way: Way, location: str) -> Cause:
     """Return the cause of a redirect that came instead of an answer."""
-    parts = _split(location)
+    parts = split_url(location)
     place = clean(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")[:_SNIPPET]
     if parts.hostname == way.host:
         return Cause(
@@ -153,7 +148,7 @@ def redirect_cause(way: Way, location: str) -> Cause:
     )
 
 
-def connection_failure(error: BaseException, way: Way) -> Failure:
+def connection_failure(error: BaseException, way: Way) -> OutcomeUnknown:
     """Return the meaning of an exception below the SDK.
 
     Args:
@@ -162,62 +157,61 @@ def connection_failure(error: BaseException, way: Way) -> Failure:
     """
     chain = list(_chain(error))
     names = [type(link).__name__ for link in chain]
-    through = f" through the proxy {way.proxy}" if way.proxy else ""
     for link in chain:
         if isinstance(link, ssl.SSLError):
             # Nothing is sent before the handshake ends; after it, a request may have been sent.
             return _tls_failure(link, way, sent="ConnectError" not in names)
-    never_sent = _never_sent(set(names), way, through)
-    if never_sent is not None:
-        cause = Cause(what="cannot be reached", remedy=never_sent[1])
-        return Failure(reason=never_sent[0], cause=cause, sent=False)
-    if any(name.endswith("Timeout") or name == "APITimeoutError" for name in names):
-        return Failure(reason="no answer came in time")
     seen = next((name for name in names if name not in _WRAPPERS), names[-1])
-    if {"ConnectError", "UnsupportedProtocol"} & set(names):
-        remedy = "Check `base_url` and the network, then run the same command again."
-        cause = Cause(what="cannot be reached", remedy=remedy)
-        return Failure(reason=f"no connection{through} ({seen})", cause=cause, sent=False)
-    return Failure(reason=f"the connection broke off ({seen})")
+    for marks, reason, remedy in _unreachable(way, seen):
+        if marks & set(names):
+            cause = Cause(what="cannot be reached", remedy=remedy)
+            return OutcomeUnknown(reason, cause=cause, sent=False)
+    if any(name.endswith("Timeout") or name == "APITimeoutError" for name in names):
+        return OutcomeUnknown("no answer came in time")
+    return OutcomeUnknown(f"the connection broke off ({seen})")
 
 
-def _never_sent(names: AbstractSet[str], way: Way, through: str) -> tuple[str, str] | None:
-    """Return reason and remedy, if the exceptions' names tell that no request was sent."""
-    proxied = way.proxy is not None
-    if "gaierror" in names:
-        setting = "HTTPS_PROXY" if proxied else "the host in `base_url`"
-        return (
-            f"the name {way.proxy or way.host} is not known here (DNS)",
-            f"Check {setting}, and this machine's network and DNS.",
-        )
-    if "ProxyError" in names:
-        return (
-            f"the proxy {way.proxy or 'in between'} does not let the request through",
-            f"Check HTTPS_PROXY and its password; without a proxy for this host: NO_PROXY={way.host}",
-        )
-    if "ConnectionRefusedError" in names:
-        return (
-            f"nothing listens at {way.proxy or _place(way.url)}",
-            "Check HTTPS_PROXY, or the proxy itself."
-            if proxied
-            else "Start the server, or check host and port in `base_url`.",
-        )
-    if names & {"ConnectTimeout", "PoolTimeout"}:
-        return (
-            f"{way.host} did not take the connection{through} in time",
-            "Check the network: a firewall may drop connections. Set HTTPS_PROXY if there is a proxy.",
-        )
-    return None
+def _unreachable(way: Way, seen: str) -> Iterator[tuple[set[str], str, str]]:
+    """Yield names of exceptions before which no request was sent, with reason and remedy."""
+    through = f" through the proxy {way.proxy}" if way.proxy else ""
+    setting = "HTTPS_PROXY" if way.proxy else "the host in `base_url`"
+    yield (
+        {"gaierror"},
+        f"the name {way.proxy or way.host} is not known here (DNS)",
+        f"Check {setting}, and this machine's network and DNS.",
+    )
+    yield (
+        {"ProxyError"},
+        f"the proxy {way.proxy or 'in between'} does not let the request through",
+        f"Check HTTPS_PROXY and its password; without a proxy for this host: NO_PROXY={way.host}",
+    )
+    yield (
+        {"ConnectionRefusedError"},
+        f"nothing listens at {way.proxy or split_url(way.url).netloc.rpartition('@')[2]}",
+        "Check HTTPS_PROXY, or the proxy itself."
+        if way.proxy
+        else "Start the server, or check host and port in `base_url`.",
+    )
+    yield (
+        {"ConnectTimeout", "PoolTimeout"},
+        f"{way.host} did not take the connection{through} in time",
+        "Check the network: a firewall may drop connections. Set HTTPS_PROXY if there is a proxy.",
+    )
+    yield (
+        {"ConnectError", "UnsupportedProtocol"},
+        f"no connection{through} ({seen})",
+        "Check `base_url` and the network, then run the same command again.",
+    )
 
 
 _WRAPPERS: Final = frozenset({"APIConnectionError", "APITimeoutError", "APIError"})
 
 
-def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
+def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> OutcomeUnknown:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = clean(getattr(error, "verify_message", "") or "not valid")[:_SNIPPET]
-        return Failure(
-            reason=f"the certificate of {way.host} is not trusted: {why}",
+        return OutcomeUnknown(
+            f"the certificate of {way.host} is not trusted: {why}",
             cause=Cause(
                 what="cannot be reached safely",
                 remedy=(
@@ -236,8 +230,8 @@ def _tls_failure(error: ssl.SSLError, way: Way, *, sent: bool) -> Failure:
         if seen in plain
         else "Check `base_url`, and what stands between here and the server."
     )
-    return Failure(
-        reason=f"no TLS with {way.host}: {why}",
+    return OutcomeUnknown(
+        f"no TLS with {way.host}: {why}",
         cause=Cause(what="cannot be reached", remedy=remedy),
         sent=sent,
         may_pass=seen not in plain,
@@ -252,33 +246,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         link = link.__cause__ or link.__context__
-
-
-def _login(by: str) -> Cause:
-    return Cause(
-        what=f"is hidden by a login page{by}",
-        remedy=(
-            "Log in to this network or gateway, or use an address that takes a key. "
-            "The page does not come from the API: the key may be right."
-        ),
-    )
-
-
-def _place(url: str) -> str:
-    parts = _split(url)
-    return parts.netloc.rpartition("@")[2] or url
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return urlsplit("")
-
-
-def _visible(page: str) -> str:
-    """Return a page's text without scripts, styles and tags."""
-    return _TAGS.sub(" ", _UNSEEN.sub(" ", page))
 
 
 def _short(text: str) -> str:

@@ -4,11 +4,10 @@ Only `OpenAIBackend._client` imports this module, because the SDK takes half a s
 is an extra. The SDK does not check answers, so callers must.
 """
 
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import openai
 
@@ -16,10 +15,8 @@ from backends.openai.api.endpoints import Settings
 from backends.openai.api.protocol import Body, OutcomeUnknown
 from backends.openai.api.raw_answers import AnswerReader, RawAnswer
 from backends.openai.api.retry_policy import RetryLimits
-from backends.openai.api.retrying import Failure, may_pass, repeat
+from backends.openai.api.retrying import Failure, Repeater
 from backends.openai.api.waiting import Waiting
-
-_Answer = TypeVar("_Answer")
 
 _CALL_S: Final = 60.0
 """Limit of requests other than uploads and answers of models."""
@@ -35,6 +32,7 @@ class Client:
     def __init__(self, settings: Settings, waiting: Waiting | None = None) -> None:
         self._reader = AnswerReader(settings.base_url, settings.api_key)
         self._waiting = waiting or Waiting()
+        self.repeat = Repeater(self._waiting)
         # All retries happen in this class, which announces long waits.
         self._sdk = openai.OpenAI(
             api_key=settings.api_key,
@@ -181,18 +179,6 @@ class Client:
             raise OutcomeUnknown(
                 f"a piece of the answer is not JSON: {self._reader.clean(error)}"
             ) from error
-
-    def repeat(
-        self,
-        call: Callable[[], _Answer],
-        limits: RetryLimits,
-        reason: Callable[[Failure], str],
-        *,
-        may_pass: Callable[[Failure], bool] = may_pass,
-        over: threading.Event | None = None,
-    ) -> _Answer:
-        """Repeat a call after failures that may pass. See `retrying.repeat`."""
-        return repeat(call, limits, self._waiting, reason, may_pass=may_pass, over=over)
 
     def _json(
         self,

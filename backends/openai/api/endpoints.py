@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError, CredentialsMissing
@@ -36,10 +36,7 @@ def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
         BackendError: The address is not an http address, or `.env` cannot be read.
     """
     url = endpoint.base_url or _variable("OPENAI_BASE_URL", endpoint, environment) or DEFAULT_URL
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
+    parts = split_url(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BackendError(
             # The part before an @ may be a password.
@@ -72,6 +69,14 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
     )
 
 
+def split_url(url: str) -> SplitResult:
+    """Return the parts of an address; empty parts if the text is not an address."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
+
+
 def shown_url(url: str) -> str:
     """Return an address that is safe to show: without user, password and query."""
     parts = urlsplit(url)
@@ -80,15 +85,12 @@ def shown_url(url: str) -> str:
 
 def host_of(url: str) -> str:
     """Return the host of an address; empty if the address has no host."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+    return split_url(url).hostname or ""
 
 
 def is_loopback(url: str) -> bool:
     """Return whether a server is on this machine."""
-    host = urlsplit(url).hostname or ""
+    host = host_of(url)
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -97,7 +99,7 @@ def is_loopback(url: str) -> bool:
 
 def is_official(url: str) -> bool:
     """Return whether a server is OpenAI's own, whose prices and behaviour are known."""
-    host = urlsplit(url).hostname or ""
+    host = host_of(url)
     return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 

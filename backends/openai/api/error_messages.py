@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backends.contract.errors import BackendError
-from backends.openai.api.protocol import NOT_THE_API, Body, OutcomeUnknown, Rejected, clean, texts
+from backends.openai.api.protocol import NOT_THE_API, Body, OutcomeUnknown, Rejected, clean, text_of
 
 ELSEWHERE: Final = (
     "Train it on your own GPU (`backend: local-gpu`), or at another server (`endpoint: NAME` in "
@@ -241,15 +241,14 @@ def job_error(job: Body, origins: Sequence[str] = ()) -> str | None:
         return clean(error)
     if not isinstance(error, dict):
         return None
-    said = clean(" ".join(texts(error, "message")))
-    code = clean(" ".join(texts(error, "code")))
+    said, code = clean(text_of(error.get("message"))), clean(text_of(error.get("code")))
     if not said and not code:
         return None
     lines = [f"{code}: {said}" if code and said else code or said]
     places: list[tuple[int, str]] = []
     if code == "invalid_training_file" or "raining file" in said:
         # Search the full message: the shown text may be cut within a number.
-        places = _places(" ".join(texts(error, "message"))[:_READ], origins)
+        places = _places(text_of(error.get("message"))[:_READ], origins)
         lines += [f"{where} (example {number})" for number, where in places]
     if code == "invalid_training_file" and not places:
         lines.append("Correct what it says of the training file, then apply again.")

@@ -9,6 +9,7 @@ Exceptions::
     OutcomeUnknown   no clear answer: 408, 409, 5xx, a dropped connection, not JSON
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -168,9 +169,24 @@ def next_cursor(page: Body, limit: int) -> str | None:
     return None if is_last or not data else str(data[-1].get("id") or "") or None
 
 
-def texts(body: Body, *keys: str) -> Iterator[str]:
-    """Yield the texts among the values of some keys."""
+def mapping_in(body: object, *keys: str) -> Body:
+    """Return the object below some keys, from the outermost on; empty if there is no object."""
     for key in keys:
-        value = body.get(key)
-        if isinstance(value, str) and value:
-            yield value
+        body = body.get(key) if isinstance(body, Mapping) else None
+    return body if isinstance(body, Mapping) else {}
+
+
+def number(value: object) -> float | None:
+    """Return a finite number, which may be written as text; None for other values."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def text_of(value: object) -> str:
+    """Return a text; empty for other values."""
+    return value if isinstance(value, str) else ""

@@ -114,8 +114,9 @@ class AnswerReader:
         if not isinstance(error, openai.APIStatusError):
             found = connection_failure(error, self._way)
             # A stream may carry an error of the API in one of its pieces.
-            said = self.clean(error.message) if type(error) is openai.APIError else found.reason
-            return OutcomeUnknown(said, sent=found.sent, may_pass=found.may_pass, cause=found.cause)
+            if type(error) is openai.APIError:
+                found.reason = self.clean(error.message)
+            return found
         status, text = error.status_code, error.response.text
         headers = error.response.headers
         body = error.body if isinstance(error.body, Mapping) else {}

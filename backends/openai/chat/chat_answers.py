@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from backends.contract.completions import Chunk, Completion
 from backends.contract.inspector import Json
-from backends.openai.api.protocol import Body, OutcomeUnknown
+from backends.openai.api.protocol import Body, OutcomeUnknown, mapping_in, number, text_of
 
 _OPEN: Final = "<think>"
 _CLOSE: Final = "</think>"
@@ -22,7 +22,7 @@ _THINKING: Final = ("reasoning_content", "reasoning", "thinking")
 def first_choice(answer: Body) -> Mapping[str, Any] | None:
     """Return the first choice of an answer or of a streamed piece; None if it has no choices."""
     choices = answer.get("choices")
-    return _mapping(choices[0]) if isinstance(choices, list) and choices else None
+    return mapping_in(choices[0]) if isinstance(choices, list) and choices else None
 
 
 def completion_of(answer: Body, stops: Sequence[str], *, splits: bool) -> Completion:
@@ -34,7 +34,7 @@ def completion_of(answer: Body, stops: Sequence[str], *, splits: bool) -> Comple
         splits: True to split thinking off the text.
     """
     choice = first_choice(answer) or {}
-    message = _mapping(choice.get("message"))
+    message = mapping_in(choice, "message")
     text, thinking = _parts_of(message)
     if splits and not thinking:
         thinking, text = split_thinking(text)
@@ -69,18 +69,17 @@ class StreamReader:
     """Reads one streamed answer: its texts, its thinking, its tool calls, its end."""
 
     def __init__(self, *, splits: bool) -> None:
-        self._reason: str | None = None
+        self._reason = ""
         self._usage: Mapping[str, Any] = {}
         self._calls: dict[int, dict[str, Any]] = {}
         self._splitter = _Splitter() if splits else None
 
     def read(self, piece: Body) -> Iterator[Chunk]:
         """Yield the chunks that one piece adds to the answer."""
-        self._usage = _mapping(piece.get("usage")) or self._usage
+        self._usage = mapping_in(piece, "usage") or self._usage
         choice = first_choice(piece) or {}
-        reason = choice.get("finish_reason")
-        self._reason = reason if isinstance(reason, str) and reason else self._reason
-        delta = _mapping(choice.get("delta"))
+        self._reason = text_of(choice.get("finish_reason")) or self._reason
+        delta = mapping_in(choice, "delta")
         text, thinking = _parts_of(delta)
         if self._splitter is not None:
             found, text = self._splitter.feed(text)
@@ -95,7 +94,7 @@ class StreamReader:
         Raises:
             OutcomeUnknown: The answer broke off: no piece had a finish reason.
         """
-        if self._reason is None:
+        if not self._reason:
             raise OutcomeUnknown("the answer broke off before its end")
         if self._splitter and (rest := self._splitter.feed("", is_end=True)) != ("", ""):
             yield Chunk(text=rest[1], thinking=rest[0])
@@ -103,25 +102,25 @@ class StreamReader:
             text="",
             tool_calls=tuple(self._calls[index] for index in sorted(self._calls)),
             finish_reason=finish_reason(self._reason),
-            prompt_tokens=_whole(self._usage.get("prompt_tokens")),
-            completion_tokens=_whole(self._usage.get("completion_tokens")),
+            prompt_tokens=int(number(self._usage.get("prompt_tokens")) or 0),
+            completion_tokens=int(number(self._usage.get("completion_tokens")) or 0),
         )
 
     def _add_calls(self, delta: Mapping[str, Any]) -> None:
         """Add pieces of tool calls to the calls that they belong to."""
         pieces = delta.get("tool_calls")
         for place, piece in enumerate(pieces if isinstance(pieces, list) else ()):
-            given = _mapping(piece)
+            given = mapping_in(piece)
             index = given.get("index")
             call = self._calls.setdefault(
                 index if isinstance(index, int) else place,
                 {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
             )
-            function = _mapping(given.get("function"))
-            call["id"] = call["id"] or _text(given.get("id"))
-            call["function"]["name"] += _text(function.get("name"))
+            function = mapping_in(given, "function")
+            call["id"] = call["id"] or text_of(given.get("id"))
+            call["function"]["name"] += text_of(function.get("name"))
             call["function"]["arguments"] += _arguments(function.get("arguments"))
-        function = _mapping(delta.get("function_call"))
+        function = mapping_in(delta, "function_call")
         if function:
             self._add_calls({"tool_calls": [{"index": 0, "function": function}]})
 
@@ -166,21 +165,21 @@ def _parts_of(message: Mapping[str, Any]) -> tuple[str, str]:
         text = content
     elif isinstance(content, list):
         # Content in parts: some servers put the thinking into a part of its own.
-        for part in map(_mapping, content):
-            text += _text(part.get("text")) + _text(part.get("refusal"))
+        for part in map(mapping_in, content):
+            text += text_of(part.get("text")) + text_of(part.get("refusal"))
             inner = part.get("thinking")
-            thinking += _text(inner)
+            thinking += text_of(inner)
             if isinstance(inner, list):
-                thinking += "".join(_text(_mapping(part).get("text")) for part in inner)
-    text = text or _text(message.get("refusal"))
-    said = next((found for key in _THINKING if (found := _text(message.get(key)))), "")
+                thinking += "".join(text_of(mapping_in(part).get("text")) for part in inner)
+    text = text or text_of(message.get("refusal"))
+    said = next((found for key in _THINKING if (found := text_of(message.get(key)))), "")
     return text, thinking or said
 
 
 def _calls_of(message: Mapping[str, Any]) -> tuple[Mapping[str, Json], ...]:
     calls = message.get("tool_calls")
-    found = [_call(_mapping(call)) for call in calls] if isinstance(calls, list) else []
-    function = _mapping(message.get("function_call"))
+    found = [_call(mapping_in(call)) for call in calls] if isinstance(calls, list) else []
+    function = mapping_in(message, "function_call")
     if not found and function:
         found = [_call({"function": function})]
     return tuple(found)
@@ -190,12 +189,12 @@ def _call(given: Mapping[str, Any]) -> Mapping[str, Json]:
     if "function" not in given:
         # Keep a call of an unknown kind as the server wrote it.
         return dict(given)
-    function = _mapping(given.get("function"))
+    function = mapping_in(given, "function")
     return {
-        "id": _text(given.get("id")),
+        "id": text_of(given.get("id")),
         "type": "function",
         "function": {
-            "name": _text(function.get("name")),
+            "name": text_of(function.get("name")),
             "arguments": _arguments(function.get("arguments")),
         },
     }
@@ -206,15 +205,3 @@ def _arguments(value: object) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _whole(value: object) -> int:
-    return int(value) if isinstance(value, int | float) else 0

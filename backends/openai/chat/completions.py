@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+from backends.contract.backend import Endpoint
 from backends.contract.completions import Chunk, Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing, PromptRefused
 from backends.openai.api.error_messages import to_backend_error
@@ -32,16 +33,6 @@ _Answer = TypeVar("_Answer")
 _NOT_DEPLOYED: Final = "deploymentnotfound"
 """Azure's code for a model without a deployment."""
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
-    """The base model of the models that answer."""
-
-    name: str
-    """The base model's name at the server; at Azure, its deployment."""
-    family: str
-    """The base model's name in the spec, which shows the family."""
 
 
 class RateLimiter:
@@ -73,40 +64,36 @@ class RateLimiter:
                 self.close_for(reset_seconds(headers.get(f"x-ratelimit-reset-{what}", "")))
 
 
+@dataclass(eq=False, kw_only=True)
 class ChatCompletions:
     """Sends prompts to the models of one server."""
 
-    def __init__(
-        self,
-        client: "Client",
-        server: str,
-        kind: str,
-        settings: RetrySettings,
-        waiting: Waiting,
-        *,
-        strict: bool,
-    ) -> None:
-        self._client = client
-        self._server = server
-        self._kind = kind
-        self._settings = settings
-        self._strict = strict
-        """True if the server accepts only fields of OpenAI's protocol, and splits thinking off."""
-        self._takes_thinking = not strict
-        """True until the server refuses the switch for thinking."""
-        self._limiter = RateLimiter()
-        self._waiting = waiting
+    client: "Client"
+    server: str
+    """The endpoint's name and address, for people."""
+    endpoint: Endpoint
+    settings: RetrySettings
+    waiting: Waiting
+    strict: bool
+    """True if the server accepts only fields of OpenAI's protocol, and splits thinking off."""
+    _takes_thinking: bool = True
+    """True until the server refuses the switch for thinking."""
+    _limiter: RateLimiter = field(default_factory=RateLimiter)
 
     def complete(
-        self, models: Sequence[str], prompts: Sequence[Prompt], sampling: Sampling, base: Base
+        self,
+        base: str,
+        models: Sequence[str | None],
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
     ) -> list[list[Completion]]:
         """Answer every prompt with every model, in order.
 
         Args:
-            models: The models' names at the server.
+            base: The base model. If the server does not find it, waiting does not help.
+            models: The models; None is the base model.
             prompts: The prompts to answer.
             sampling: How to draw the answers.
-            base: The base model. If the server does not find it, waiting does not help.
 
         Raises:
             ModelMissing: One of the models is gone.
@@ -114,9 +101,9 @@ class ChatCompletions:
             BackendError: The server refuses or does not answer.
         """
         over = threading.Event()
-        with ThreadPoolExecutor(max_workers=self._settings.at_once) as pool:
+        with ThreadPoolExecutor(max_workers=self.settings.at_once) as pool:
             futures = [
-                pool.submit(self._complete, model, prompt, sampling, base, over)
+                pool.submit(self._complete, base, model, prompt, sampling, over)
                 for model in models
                 for prompt in prompts
             ]
@@ -136,7 +123,9 @@ class ChatCompletions:
         width = len(prompts)
         return [answers[i * width : (i + 1) * width] for i in range(len(models))]
 
-    def stream(self, model: str, prompt: Prompt, sampling: Sampling, base: Base) -> Iterator[Chunk]:
+    def stream(
+        self, base: str, model: str | None, prompt: Prompt, sampling: Sampling
+    ) -> Iterator[Chunk]:
         """Yield one answer while the server generates it.
 
         Raises:
@@ -144,44 +133,49 @@ class ChatCompletions:
             PromptRefused: The prompt cannot be answered.
             BackendError: The server refuses or breaks off.
         """
-        self._limiter.wait(self._waiting, self._limit_reason, threading.Event())
-        reader = StreamReader(splits=not self._strict)
-        request = self._request(model, prompt, sampling, base)
+        self._limiter.wait(self.waiting, self._limit_reason, threading.Event())
+        reader = StreamReader(splits=not self.strict)
+        request = self._request(base, model, prompt, sampling)
         try:
             for piece in self._lightened(request, sampling, self._opened_stream):
                 yield from reader.read(piece)
             yield from reader.end()
         except (Rejected, OutcomeUnknown) as error:
-            raise self._failure(error, model) from error
+            raise self._failure(error, request["model"]) from error
 
     def _complete(
         self,
-        model: str,
+        base: str,
+        model: str | None,
         prompt: Prompt,
         sampling: Sampling,
-        base: Base,
         over: threading.Event,
     ) -> Completion:
-        request = self._request(model, prompt, sampling, base)
+        request = self._request(base, model, prompt, sampling)
         answer = self._answered(
-            lambda: self._lightened(request, sampling, self._client.chat),
-            model,
+            lambda: self._lightened(request, sampling, self.client.chat),
+            request["model"],
             over,
-            fresh=model != base.name,
+            fresh=request["model"] != self._name(base),
         )
-        return completion_of(answer, sampling.stop[MOST_STOPS:], splits=not self._strict)
+        return completion_of(answer, sampling.stop[MOST_STOPS:], splits=not self.strict)
 
     def _request(
-        self, model: str, prompt: Prompt, sampling: Sampling, base: Base
+        self, base: str, model: str | None, prompt: Prompt, sampling: Sampling
     ) -> dict[str, Any]:
-        request = chat_request(model, base.family, prompt, sampling, strict=self._strict)
+        name = self._name(base if model is None else model)
+        request = chat_request(name, base, prompt, sampling, strict=self.strict)
         if not self._takes_thinking and not sampling.thinking:
             request.pop(THINKING, None)
         return request
 
+    def _name(self, model: str) -> str:
+        """Return a model's name at the server: at Azure, its deployment."""
+        return self.endpoint.deployments.get(model, model)
+
     def _opened_stream(self, request: Body) -> Iterator[Body]:
         """Open a stream and read its first piece, so that a refusal is raised here."""
-        pieces = self._client.stream_chat(request)
+        pieces = self.client.stream_chat(request)
         first = next(pieces, None)
         return pieces if first is None else chain([first], pieces)
 
@@ -203,7 +197,7 @@ class ChatCompletions:
             spared = THINKING in request and THINKING not in lighter
             if spared and sampling.thinking:
                 raise BackendError(
-                    f"{self._server} cannot be told that a model thinks: {error.message}",
+                    f"{self.server} cannot be told that a model thinks: {error.message}",
                     "Ask without thinking, or use a server that takes `chat_template_kwargs`.",
                 ) from error
             answer = self._lightened(lighter, sampling, ask)
@@ -222,12 +216,12 @@ class ChatCompletions:
         """Repeat a request until the server answers it, waiting does not help or `over` is set."""
 
         def attempt() -> Body:
-            self._limiter.wait(self._waiting, self._limit_reason, over)
+            self._limiter.wait(self.waiting, self._limit_reason, over)
             try:
                 answer, headers = ask()
             except Rejected as error:
                 if error.must_slow_down:
-                    self._limiter.close_for(error.retry_after_s or self._settings.pause_s)
+                    self._limiter.close_for(error.retry_after_s or self.settings.pause_s)
                 raise
             if first_choice(answer) is None:
                 raise OutcomeUnknown("the answer has no choices")
@@ -235,9 +229,9 @@ class ChatCompletions:
             return answer
 
         try:
-            return self._client.repeat(
+            return self.client.repeat(
                 attempt,
-                self._settings.of_prompts,
+                self.settings.of_prompts,
                 lambda error: self._pause_reason(error, model),
                 may_pass=lambda error: self._may_pass(error, model, fresh=fresh),
                 over=over,
@@ -247,14 +241,14 @@ class ChatCompletions:
 
     @property
     def _limit_reason(self) -> str:
-        return f"{self._server}, which limits the rate of requests"
+        return f"{self.server}, which limits the rate of requests"
 
     def _pause_reason(self, error: Rejected | OutcomeUnknown, model: str) -> str:
         if isinstance(error, OutcomeUnknown):
-            return f"{self._server} to answer again: {error.reason}"
+            return f"{self.server} to answer again: {error.reason}"
         if error.must_slow_down:
             return self._limit_reason
-        return f"{self._server} to load the model {model}, which it lists and does not find yet"
+        return f"{self.server} to load the model {model}, which it lists and does not find yet"
 
     def _may_pass(self, error: Rejected | OutcomeUnknown, model: str, *, fresh: bool) -> bool:
         if isinstance(error, OutcomeUnknown):
@@ -266,17 +260,17 @@ class ChatCompletions:
 
     def _needs_deployment(self, error: Rejected) -> bool:
         """Return True if a person has to deploy a model that the server did not find."""
-        return self._kind == "azure" or error.code.lower() == _NOT_DEPLOYED
+        return self.endpoint.kind == "azure" or error.code.lower() == _NOT_DEPLOYED
 
     def _is_listed(self, model: str) -> bool:
         try:
-            return bool(self._client.retrieve_model(model).get("id"))
+            return bool(self.client.retrieve_model(model).get("id"))
         except (Rejected, OutcomeUnknown):
             return False
 
     def _failure(self, error: Rejected | OutcomeUnknown, model: str) -> BackendError:
         if isinstance(error, OutcomeUnknown):
-            return to_backend_error(error, self._server)
+            return to_backend_error(error, self.server)
         if error.is_missing:
             remedy = "Train it again, or use another model."
             if self._needs_deployment(error):
@@ -285,13 +279,28 @@ class ChatCompletions:
                     f"endpoints: {{NAME: {{deployments: {{{model!r}: DEPLOYMENT}}}}}}\n"
                     "A deployment that was made a few minutes ago needs a moment."
                 )
-            return ModelMissing(f"{self._server} has no model {model}: {error.message}", remedy)
+            return ModelMissing(f"{self.server} has no model {model}: {error.message}", remedy)
         if is_about_prompt(error):
             return PromptRefused(
-                f"{self._server} does not answer this prompt: {error.message}",
+                f"{self.server} does not answer this prompt: {error.message}",
                 "Shorten the conversation." if is_too_long(error) else "Ask in another way.",
             )
-        return to_backend_error(error, self._server)
+        return to_backend_error(error, self.server)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEngine:
+    """Implements `Engine`: the models stay loaded at the server."""
+
+    chats: ChatCompletions
+    base: str
+
+    def generate(self, model: str | None, prompt: Prompt, sampling: Sampling) -> Iterator[Chunk]:
+        """Stream one answer."""
+        return self.chats.stream(self.base, model, prompt, sampling)
+
+    def close(self) -> None:
+        """Do nothing; the engine holds no resources."""
 
 
 def _raise_with_number(

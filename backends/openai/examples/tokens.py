@@ -1,4 +1,4 @@
-"""Token counts as the service bills them, offline. Needs the package `bpe-openai`."""
+"""Token counts as the service bills them, and the tokens of an example, offline. Needs the package `bpe-openai`."""
 
 import importlib
 import json
@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol
 
 from backends.contract.inspector import Piece
 from backends.openai.examples.encodings import encoding_name
-from backends.openai.examples.example_turns import OFFERED, OUTPUTS, compact, part_text, turns
 from backends.openai.examples.images import image_tokens
 
 with warnings.catch_warnings():
@@ -18,6 +17,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     _bpe: Final[Any] = importlib.import_module("bpe_openai")
 
+_OUTPUTS: Final = ("preferred_output", "non_preferred_output")
+_OFFERED: Final = ("tools", "functions")
+"""Keys that list the tools or functions that a model may call."""
+_OUTPUT_NAMES: Final = ("assistant (preferred)", "assistant (not preferred)")
 _PER_MESSAGE: Final = 3
 _PER_EXAMPLE: Final = 3
 _PER_NAME: Final = 1
@@ -58,11 +61,11 @@ def counter(model: str) -> Callable[[Mapping[str, Any]], int]:
         total = _PER_EXAMPLE + sum(map(count_message, source.get("messages", ())))
         if source is not example:
             total += sum(
-                count_message(answer) for key in OUTPUTS for answer in example.get(key, ())
+                count_message(answer) for key in _OUTPUTS for answer in example.get(key, ())
             )
-        for key in OFFERED:
+        for key in _OFFERED:
             if source.get(key):
-                total += count_text(compact(source[key]))
+                total += count_text(_compact(source[key]))
         return total
 
     return count
@@ -90,7 +93,7 @@ def show(model: str, example: Mapping[str, Any]) -> list[Piece]:
 
     return [
         piece
-        for role, texts, trained in turns(example)
+        for role, texts, trained in _turns(example)
         for piece in (
             Piece(text="<|im_start|>", trained=False),
             *tokens(role, trained=False),
@@ -99,6 +102,28 @@ def show(model: str, example: Mapping[str, Any]) -> list[Piece]:
             Piece(text="<|im_end|>\n", trained=trained),
         )
     ]
+
+
+def _turns(example: Mapping[str, Any]) -> Iterator[tuple[str, list[str], bool]]:
+    """Yield the speaker, the texts, and True if training learns from them.
+
+    Learnt from are answers without `weight: 0`; of a preference pair both, and nothing before
+    them; of a prompt for reinforcement nothing, since the answer is sampled.
+    """
+    source = example.get("input", example)
+    for key in (*_OFFERED, "parallel_tool_calls"):
+        if source.get(key) not in (None, []):
+            yield key, [_compact(source[key])], False
+    messages = source["messages"]
+    supervised = source is example and messages[-1]["role"] == "assistant"
+    for message in messages:
+        role, weight = message["role"], message.get("weight", 1)
+        of = message.get("name") or message.get("tool_call_id")
+        heading = f"{role} {of}" if of else role
+        yield heading, list(_texts(message)), supervised and role == "assistant" and weight != 0
+    for name, key in zip(_OUTPUT_NAMES, _OUTPUTS, strict=True):
+        for message in example.get(key, ()):
+            yield name, list(_texts(message)), True
 
 
 def _encoding(model: str) -> _Encoding:
@@ -122,10 +147,10 @@ def _count_value(key: str, value: object, count_text: Callable[[str], int]) -> i
         return sum(
             image_tokens(part["image_url"])
             if part.get("type") == "image_url"
-            else count_text(part_text(part))
+            else count_text(_part_text(part))
             for part in value
         )
-    return count_text(compact(value))
+    return count_text(_compact(value))
 
 
 def _examples(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -133,3 +158,26 @@ def _examples(path: Path) -> Iterator[Mapping[str, Any]]:
         for line in file:
             if line.strip():
                 yield json.loads(line)
+
+
+def _part_text(part: Mapping[str, Any]) -> str:
+    """Return one part of a message's content as text."""
+    kind = str(part.get("type"))
+    text = part.get(kind)
+    return text if isinstance(text, str) else f"[{kind}]"
+
+
+def _compact(value: object) -> str:
+    """Return JSON without blanks."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _texts(message: Mapping[str, Any]) -> Iterator[str]:
+    content = message.get("content")
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        yield from map(_part_text, content)
+    for key, value in message.items():
+        if key not in {"role", "content", "name", "tool_call_id", "weight"} and value is not None:
+            yield value if isinstance(value, str) else _compact(value)

@@ -3,16 +3,14 @@
 import base64
 import binascii
 import csv
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import Event, Job, JobResult, JobState, Progress
 from backends.openai.api.error_messages import job_error
-from backends.openai.api.protocol import Body, clean
-from backends.openai.jobs.job_matching import key_of
-from backends.openai.jobs.origin import origin_of
+from backends.openai.api.protocol import Body, clean, mapping_in, number, text_of
+from backends.openai.jobs.job_matching import key_of, origin_of
 
 _STATES: Final = {
     "validating_files": JobState.QUEUED,
@@ -50,8 +48,7 @@ def state_of(job: Body) -> JobState:
 
 def model_of(job: Body) -> str | None:
     """Return the name of the model that a job made."""
-    model = job.get("fine_tuned_model")
-    return model if isinstance(model, str) and model else None
+    return text_of(job.get("fine_tuned_model")) or None
 
 
 def to_job(
@@ -82,8 +79,8 @@ def to_job(
         fingerprint=fingerprint,
         attempt=attempt,
         state=state,
-        created_s=_number(job.get("created_at")) or 0.0,
-        finished_s=None if state.is_open else _number(job.get("finished_at")),
+        created_s=number(job.get("created_at")) or 0.0,
+        finished_s=None if state.is_open else number(job.get("finished_at")),
         progress=progress if state.is_open else None,
         result=result,
         error=_waiting(job) if state.is_open else job_error(job, origins),
@@ -94,13 +91,13 @@ def to_job(
 def job_facts(job: Body) -> dict[str, Json]:
     """Return the durable facts in a succeeded job's description."""
     facts: dict[str, Json] = {}
-    tokens = _number(job.get("trained_tokens"))
+    tokens = number(job.get("trained_tokens"))
     if tokens is not None:
         facts["trained_tokens"] = int(tokens)
     resolved = resolved_hyperparameters(job)
     if resolved:
         facts["resolved_hyperparameters"] = resolved
-    created, finished = _number(job.get("created_at")), _number(job.get("finished_at"))
+    created, finished = number(job.get("created_at")), number(job.get("finished_at"))
     if created is not None and finished is not None:
         facts["seconds"] = finished - created
     if isinstance(job.get("seed"), int):
@@ -110,45 +107,41 @@ def job_facts(job: Body) -> dict[str, Json]:
 
 def resolved_hyperparameters(job: Body) -> dict[str, Json]:
     """Return the hyperparameters that the server used."""
-    method = job.get("method")
-    settings = method.get(str(method.get("type"))) if isinstance(method, Mapping) else None
-    nested = settings.get("hyperparameters") if isinstance(settings, Mapping) else None
+    kind = str(mapping_in(job, "method").get("type"))
+    nested = mapping_in(job, "method", kind, "hyperparameters")
     found: dict[str, Json] = {}
-    for source in (nested, job.get("hyperparameters")):
-        if isinstance(source, Mapping):
-            # `auto` turns into numbers at the older, top level first.
-            found |= {str(k): v for k, v in source.items() if isinstance(v, int | float | str)}
+    # `auto` turns into numbers at the older, top level first.
+    for source in (nested, mapping_in(job, "hyperparameters")):
+        found |= {
+            key: value for key, value in source.items() if isinstance(value, int | float | str)
+        }
     return found
 
 
 def to_event(event: Body) -> Event:
     """Translate one event; metrics become a readable line."""
-    data = event.get("data")
-    numbers = data if isinstance(data, Mapping) else {}
-    kept = {str(key): value for key, value in numbers.items() if _is_json(value)}
+    numbers = mapping_in(event, "data")
     message = clean(event.get("message") or "")
     if event.get("type") == "metrics" and not message:
-        found = ((said, _number(numbers.get(key))) for key, said in _SAID.items())
-        message = " · ".join(f"{said} {number:.4g}" for said, number in found if number is not None)
-    return Event(time_s=_number(event.get("created_at")) or 0.0, message=message, data=kept)
+        found = ((said, number(numbers.get(key))) for key, said in _SAID.items())
+        message = " · ".join(f"{said} {value:.4g}" for said, value in found if value is not None)
+    return Event(time_s=number(event.get("created_at")) or 0.0, message=message, data=numbers)
 
 
 def to_progress(events: Iterable[Body]) -> Progress | None:
     """Return a job's progress from its events, newest first; None if no event reports it."""
     for event in events:
-        data = event.get("data")
-        if not isinstance(data, Mapping):
-            continue
-        step, total = _number(data.get("step")), _number(data.get("total_steps"))
+        data = mapping_in(event, "data")
+        step, total = number(data.get("step")), number(data.get("total_steps"))
         if step is None:
             continue
-        held_out = _number(data.get("full_valid_loss"))
+        held_out = number(data.get("full_valid_loss"))
         return Progress(
             step=int(step),
             total_steps=int(total or 0),
-            epoch=_number(data.get("epoch")) or 0.0,
-            loss=_number(data.get("train_loss")),
-            held_out_loss=_number(data.get("valid_loss")) if held_out is None else held_out,
+            epoch=number(data.get("epoch")) or 0.0,
+            loss=number(data.get("train_loss")),
+            held_out_loss=number(data.get("valid_loss")) if held_out is None else held_out,
         )
     return None
 
@@ -157,11 +150,9 @@ def to_checkpoints(listed: Iterable[Body]) -> list[dict[str, Json]]:
     """Return the models saved during training, by step."""
     found: list[dict[str, Json]] = []
     for checkpoint in listed:
-        model, step = (
-            checkpoint.get("fine_tuned_model_checkpoint"),
-            _number(checkpoint.get("step_number")),
-        )
-        if isinstance(model, str) and model:
+        model = text_of(checkpoint.get("fine_tuned_model_checkpoint"))
+        step = number(checkpoint.get("step_number"))
+        if model:
             found.append({"model": model, "step": None if step is None else int(step)})
     return sorted(found, key=lambda checkpoint: int(str(checkpoint["step"] or 0)))
 
@@ -184,10 +175,10 @@ def result_metrics(content: bytes) -> dict[str, Json]:
     best: float | None = None
     for row in _rows(text):
         for column, value in row.items():
-            number = _number(value)
-            if column and number is not None:
-                last[column] = int(number) if column == "step" else number
-        held_out = _number(row.get("full_valid_loss")) or _number(row.get("valid_loss"))
+            found = number(value)
+            if column and found is not None:
+                last[column] = int(found) if column == "step" else found
+        held_out = number(row.get("full_valid_loss")) or number(row.get("valid_loss"))
         if held_out is not None:
             best = held_out if best is None else min(best, held_out)
     metrics: dict[str, Json] = {"steps": last.pop("step")} if "step" in last else {}
@@ -212,17 +203,3 @@ def _waiting(job: Body) -> str | None:
     if status in _STILL:
         return f"{status} at the server: resume it there, or cancel it"
     return None
-
-
-def _number(value: Any) -> float | None:  # noqa: ANN401 - from a server or a CSV cell
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _is_json(value: object) -> bool:
-    return value is None or isinstance(value, bool | int | float | str | dict | list)

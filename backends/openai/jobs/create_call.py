@@ -9,11 +9,12 @@ from backends.openai.jobs.job_matching import (
     ATTEMPT,
     FINGERPRINT,
     NAME,
+    ORIGIN,
     ExpectedJob,
     key_tag,
     make_suffix,
+    to_metadata,
 )
-from backends.openai.jobs.origin import PREFIX, to_metadata
 from backends.openai.limits import PUBLISHED
 
 _INVALID: Final = frozenset({400, 413, 422})
@@ -96,7 +97,7 @@ def without_refused_metadata(
         The body without the origin, or without metadata; None if metadata was not the reason.
     """
     metadata = body.get("metadata", {})
-    kept = {key: metadata[key] for key in metadata if not key.startswith(PREFIX)}
+    kept = {key: metadata[key] for key in metadata if not key.startswith(ORIGIN)}
     said = f"{error.param} {error.code} {error.message}".lower()
     may_be_origin = "metadata" in said or not (trusted or error.param)
     if kept != metadata and error.status in _INVALID and may_be_origin:

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.contract.errors import BackendError
-from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, clean, read_pages
+from backends.openai.api.protocol import (
+    Body,
+    OutcomeUnknown,
+    Rejected,
+    clean,
+    number,
+    read_pages,
+    text_of,
+)
 from backends.openai.api.retry_policy import LONGEST_POLL_S
 from backends.openai.jobs.job_matching import LocalFile
 from backends.openai.jobs.submit_context import SubmitContext
@@ -156,7 +164,7 @@ def _upload(client: "Client", local: LocalFile) -> Body:
                     raise
     if file is None:
         file = client.upload_file(local.path, local.name)
-    if not isinstance(file.get("id"), str) or not file["id"]:
+    if not text_of(file.get("id")):
         raise OutcomeUnknown("the answer to the upload names no file")
     return file
 
@@ -172,10 +180,9 @@ def _is_copy(file: Body, local: LocalFile) -> bool:
 
 
 def _remote(file: Body, *, uploaded: bool) -> RemoteFile:
-    created = file.get("created_at")
     return RemoteFile(
         id=str(file["id"]),
-        created_s=float(created) if isinstance(created, int | float) else 0.0,
+        created_s=number(file.get("created_at")) or 0.0,
         uploaded=uploaded,
         status=_status(file),
     )

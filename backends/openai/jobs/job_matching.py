@@ -1,4 +1,4 @@
-"""Comparison of a server's job with the job that a request expects. Pure.
+"""Marks in a server's job, and its comparison with the job that a request expects. Pure.
 
 A job carries its key (fingerprint and attempt) in its metadata. For servers without metadata, a tag
 of the key ends the suffix, and file, model and seed are compared too. A job that was made from
@@ -6,19 +6,28 @@ another file, model or other hyperparameters never matches, whatever it claims.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from backends.contract.inspector import Json
 from backends.contract.jobs import TrainRequest
-from backends.openai.api.protocol import Body, clean
+from backends.openai.api.protocol import Body, clean, mapping_in, text_of
 from backends.openai.limits import PUBLISHED
 
 FINGERPRINT: Final = "ftctl_fingerprint"
 ATTEMPT: Final = "ftctl_attempt"
 NAME: Final = "ftctl_name"
+ORIGIN: Final = "ftctl_origin_"
+"""Start of the keys that hold pieces of the job's origin, as compact JSON."""
+_MOST_PIECES: Final = 12
+"""Pieces of one origin: the protocol allows 16 pairs, and three are the job's key and name."""
+_PIECE: Final = 512
+"""Characters of a piece."""
 _TAG: Final = 10
 _SEEDS: Final = 2**31
 _FILE: Final = re.compile(r"ftctl-[0-9a-f]{64}\.jsonl")
@@ -73,8 +82,7 @@ def make_suffix(name: str, tag: str, kind: str) -> str:
 
 def metadata_of(job: Body) -> Mapping[str, Any]:
     """Return a job's metadata; empty if the server keeps no metadata."""
-    metadata = job.get("metadata")
-    return metadata if isinstance(metadata, Mapping) else {}
+    return mapping_in(job, "metadata")
 
 
 def key_of(job: Body) -> tuple[str, int] | None:
@@ -86,10 +94,39 @@ def key_of(job: Body) -> tuple[str, int] | None:
     return fingerprint, int(attempt)
 
 
+def to_metadata(origin: Mapping[str, Json]) -> dict[str, str]:
+    """Return the pairs that hold an origin; no pairs if it is empty or does not fit."""
+    if not origin:
+        return {}
+    text = json.dumps(origin, separators=(",", ":"), sort_keys=True)
+    # ASCII, so that a limit may count bytes; no blanks, so that a server may strip values.
+    text = text.replace(" ", "\\u0020")
+    pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
+    if len(pieces) > _MOST_PIECES:
+        return {}
+    return {f"{ORIGIN}{number}": piece for number, piece in enumerate(pieces)}
+
+
+def origin_of(job: Body) -> dict[str, Json]:
+    """Return the origin in a job's metadata; empty if it is missing or incomplete."""
+    metadata = metadata_of(job)
+    text = ""
+    for number in count():
+        piece = metadata.get(f"{ORIGIN}{number}")
+        if not isinstance(piece, str):
+            break
+        text += piece
+    try:
+        origin = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return origin if isinstance(origin, dict) else {}
+
+
 def tag_of(job: Body) -> str | None:
     """Return the tag in a job's suffix or model name; None without a tag."""
-    suffix = job.get("user_provided_suffix") or job.get("suffix")
-    if isinstance(suffix, str) and suffix:
+    suffix = text_of(job.get("user_provided_suffix") or job.get("suffix"))
+    if suffix:
         return suffix.rpartition("-")[2]
     model = str(job.get("fine_tuned_model"))
     found = re.search(rf"-([0-9a-f]{{{_TAG}}})(?![0-9a-f])", model)
@@ -153,14 +190,11 @@ def _same_model(found: str, expected: str) -> bool:
 
 def _other_method(job: Body, expected: ExpectedJob) -> str | None:
     kind = str(expected.method["type"])
-    method = job.get("method")
-    method = method if isinstance(method, Mapping) else {}
+    method = mapping_in(job, "method")
     if str(method.get("type")) not in {"None", kind}:
         return f"its method is {clean(method['type'])}, not {kind}"
-    settings = method.get(kind)
-    settings = settings if isinstance(settings, Mapping) else {}
-    found = settings.get("hyperparameters") or job.get("hyperparameters")
-    found = found if isinstance(found, Mapping) else {}
+    nested = mapping_in(method, kind, "hyperparameters")
+    found = nested or mapping_in(job, "hyperparameters")
     for name, value in expected.method[kind]["hyperparameters"].items():
         used = found.get(name)
         if value == "auto" or used in (None, "auto", value):

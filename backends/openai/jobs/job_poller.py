@@ -3,11 +3,19 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job, JobState, Progress
-from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, objects, read_pages
+from backends.openai.api.protocol import (
+    Body,
+    OutcomeUnknown,
+    Rejected,
+    objects,
+    read_pages,
+    text_of,
+)
 from backends.openai.jobs.conversions import (
     model_of,
     result_metrics,
@@ -31,27 +39,20 @@ _SHOWN: Final = 20
 """Maximum number of jobs whose events are requested, a few each time in turn."""
 
 
+@dataclass(eq=False, kw_only=True)
 class JobPoller:
     """Polls the jobs of one server. Not thread-safe."""
 
-    def __init__(
-        self,
-        client: "Client",
-        prices: PriceTable,
-        notes: SubmissionLog,
-        jobs: JobList,
-        *,
-        every_s: float,
-    ) -> None:
-        self._client = client
-        self._jobs = jobs
-        self._prices = prices
-        self._notes = notes
-        self._every_s = every_s
-        self._seen: dict[str, Job] = {}
-        self._seen_s = float("-inf")
-        self._progress: dict[str, tuple[float, Progress | None]] = {}
-        self._facts: dict[str, dict[str, Json]] = {}
+    client: "Client"
+    prices: PriceTable
+    notes: SubmissionLog
+    jobs: JobList
+    every_s: float
+    """Seconds for which the last look at the same jobs answers further ones."""
+    _seen: dict[str, Job] = field(default_factory=dict)
+    _seen_s: float = float("-inf")
+    _progress: dict[str, tuple[float, Progress | None]] = field(default_factory=dict)
+    _facts: dict[str, dict[str, Json]] = field(default_factory=dict)
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Return jobs by ID; jobs that the server does not have are absent.
@@ -61,7 +62,7 @@ class JobPoller:
             OutcomeUnknown: The server gave no usable answer.
         """
         wanted = list(dict.fromkeys(job_ids))
-        fresh = time.monotonic() - self._seen_s < self._every_s
+        fresh = time.monotonic() - self._seen_s < self.every_s
         if fresh and all(job_id in self._seen for job_id in wanted):
             return {job_id: self._seen[job_id] for job_id in wanted}
         found = self._few(wanted) if len(wanted) <= FEW else self._many(wanted)
@@ -74,19 +75,19 @@ class JobPoller:
     def forget(self) -> None:
         """Request jobs again the next time, because something changed."""
         self._seen_s = float("-inf")
-        self._jobs.forget()
+        self.jobs.forget()
 
     def events(self, job_id: str) -> Iterator[Body]:
         """Yield a job's events, newest first."""
         return read_pages(
-            lambda after: self._client.list_events(job_id, limit=_EVENTS, after=after), _EVENTS
+            lambda after: self.client.list_events(job_id, limit=_EVENTS, after=after), _EVENTS
         )
 
     def _few(self, wanted: Iterable[str]) -> dict[str, Body]:
         found = {}
         for job_id in wanted:
             try:
-                job = self._client.retrieve_job(job_id)
+                job = self.client.retrieve_job(job_id)
             except Rejected as error:
                 # An answer of another program proves nothing.
                 if not error.is_missing:
@@ -99,7 +100,7 @@ class JobPoller:
     def _many(self, wanted: Iterable[str]) -> dict[str, Body]:
         missing = set(wanted)
         found: dict[str, Body] = {}
-        for job in self._jobs:
+        for job in self.jobs:
             job_id = str(job["id"])
             if job_id in missing:
                 found[job_id] = job
@@ -112,11 +113,11 @@ class JobPoller:
     def _job(self, job: Body) -> Job:
         job_id = str(job["id"])
         state = state_of(job)
-        note = None if key_of(job) else self._notes.read_note(job_id)
+        note = None if key_of(job) else self.notes.read_note(job_id)
         return to_job(
             job,
             key=(note.fingerprint, note.attempt) if note else None,
-            origins=self._notes.origins(job_id) if state is JobState.FAILED else (),
+            origins=self.notes.origins(job_id) if state is JobState.FAILED else (),
             facts=self._all_facts(job) if state is JobState.SUCCEEDED else None,
             progress=self._progress.get(job_id, (0.0, None))[1],
         )
@@ -129,13 +130,13 @@ class JobPoller:
         due = [
             job_id
             for job_id in running
-            if now_s - looked[job_id][0] >= min(_PROGRESS_S, self._every_s)
+            if now_s - looked[job_id][0] >= min(_PROGRESS_S, self.every_s)
         ]
         for job_id in sorted(due, key=lambda job_id: looked[job_id][0])[:FEW]:
             progress = looked[job_id][1]
             # Progress is optional; the events may be readable the next time.
             with suppress(Rejected, OutcomeUnknown):
-                page = self._client.list_events(job_id, limit=20, after=None)
+                page = self.client.list_events(job_id, limit=20, after=None)
                 progress = to_progress(objects(page)) or progress
             self._progress[job_id] = (now_s, progress)
 
@@ -153,35 +154,30 @@ class JobPoller:
         return self._facts[job_id]
 
     def _cost(self, job: Body) -> dict[str, Json]:
-        price = self._prices.price(str(job.get("model")))
+        price = self.prices.price(str(job.get("model")))
         tokens = job.get("trained_tokens")
         if price is None or not isinstance(tokens, int):
             return {}
-        return {"usd": round(billed(price, tokens), 6), "prices_as_of": self._prices.as_of}
+        return {"usd": round(billed(price, tokens), 6), "prices_as_of": self.prices.as_of}
 
     def _metrics(self, job: Body) -> dict[str, Json]:
         files = job.get("result_files")
-        names = [file for file in files if isinstance(file, str)] if isinstance(files, list) else []
-        if not names:
-            return {}
-        metrics = result_metrics(self._client.file_content(names[0]))
+        name = next(filter(None, map(text_of, files if isinstance(files, list) else ())), "")
+        metrics = result_metrics(self.client.file_content(name)) if name else {}
         return {"metrics": metrics} if metrics else {}
 
     def _checkpoints(self, job: Body) -> dict[str, Json]:
-        listed = to_checkpoints(objects(self._client.list_checkpoints(str(job["id"]))))
+        listed = to_checkpoints(objects(self.client.list_checkpoints(str(job["id"]))))
         return {"checkpoints": listed} if listed else {}
 
     def _shutdown(self, job: Body) -> dict[str, Json]:
         """Return the earliest announced last day of the model and of its base."""
-        dates = []
+        dates = [self.prices.shutdown_date(str(job.get("model")))]
         for model in {model_of(job), base_name(str(job.get("model")))}:
             try:
-                date = self._client.retrieve_model(str(model)).get("shutdown_date")
+                date = self.client.retrieve_model(str(model)).get("shutdown_date")
             except Rejected:
                 date = None
-            if isinstance(date, str) and date:
-                dates.append(date)
-        announced = self._prices.shutdown_date(str(job.get("model")))
-        if announced is not None:
-            dates.append(announced)
-        return {"shutdown_date": min(dates)} if dates else {}
+            dates.append(text_of(date))
+        known = sorted(filter(None, dates))
+        return {"shutdown_date": known[0]} if known else {}

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from backends.atomic_files import sync_folder, write_atomic
 from backends.openai.jobs.job_matching import ExpectedJob
 
@@ -69,10 +71,11 @@ class SubmissionLog:
 
     def write_note(self, job_id: str, expected: ExpectedJob) -> None:
         """Record key and source lines of a job."""
+        request = expected.request
         note = {
-            "fingerprint": expected.request.fingerprint,
-            "attempt": expected.request.attempt,
-            "origins": str(expected.request.train_origins.absolute()),
+            "fingerprint": request.fingerprint,
+            "attempt": request.attempt,
+            "origins": str(request.train_origins.absolute()),
         }
         path = self._note(job_id)
         if _read(path) != note:
@@ -80,14 +83,9 @@ class SubmissionLog:
 
     def read_note(self, job_id: str) -> Note | None:
         """Return the note of a job; None without a note."""
-        raw = _read(self._note(job_id))
         try:
-            return Note(
-                fingerprint=str(raw["fingerprint"]),
-                attempt=int(raw["attempt"]),
-                origins=Path(raw["origins"]),
-            )
-        except (KeyError, TypeError, ValueError):
+            return TypeAdapter(Note).validate_python(_read(self._note(job_id)))
+        except ValidationError:
             return None
 
     def origins(self, job_id: str) -> Sequence[str]:

@@ -19,7 +19,7 @@ from backends.openai.api.error_messages import (
     no_answer_error,
     to_backend_error,
 )
-from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected
+from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected, number, text_of
 from backends.openai.jobs.conversions import state_of, to_job
 from backends.openai.jobs.create_call import create_body, expected_job, without_refused_metadata
 from backends.openai.jobs.files import RemoteFile, ensure_file, is_unread_file
@@ -163,7 +163,7 @@ class _Submission:
                 raise
             self._body = lighter
             return self._create_job()
-        if not isinstance(job.get("id"), str) or not job["id"]:
+        if not text_of(job.get("id")):
             raise OutcomeUnknown("the answer names no job")
         return job
 
@@ -235,5 +235,4 @@ def _is_living(job: Body) -> bool:
 
 
 def _age(job: Body) -> tuple[float, str]:
-    created = job.get("created_at")
-    return (float(created) if isinstance(created, int | float) else 0.0, str(job["id"]))
+    return number(job.get("created_at")) or 0.0, str(job["id"])

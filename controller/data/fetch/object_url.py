@@ -73,7 +73,8 @@ def parse_object_url(request: FetchRequest) -> ObjectUrl:
     try:
         file_format = detect_format(name, request.source.format)
     except DataError as error:
-        raise DataError(error.message, error.remedy, field="url") from None
+        error.field = "url"
+        raise
     return ObjectUrl(
         url=written,
         scheme=parts.scheme,

@@ -2,7 +2,7 @@
 
 from typing import Any, Final, TypeAlias
 
-from controller.evaluate.metric import Metric, Needs
+from controller.evaluate.metric import Metric
 from controller.evaluate.metrics import (
     accuracy,
     exact_match,
@@ -13,10 +13,7 @@ from controller.evaluate.metrics import (
 
 AnyMetric: TypeAlias = Metric[Any, Any]
 
-BUILT_IN_METRICS: Final[tuple[AnyMetric, ...]] = (
-    held_out_loss.METRIC,
-    stop_rate.METRIC,
-)
+BUILT_IN_METRICS: Final[tuple[AnyMetric, ...]] = (held_out_loss.METRIC, stop_rate.METRIC)
 """Metrics that are always measured."""
 
 METRICS: Final[tuple[AnyMetric, ...]] = (
@@ -26,7 +23,7 @@ METRICS: Final[tuple[AnyMetric, ...]] = (
 )
 """Metrics that a spec may add, in the order of messages and of the JSON Schema."""
 
-TEXT_METRICS: Final = tuple(one for one in BUILT_IN_METRICS if one.needs is Needs.LOSSES)
+TEXT_METRICS: Final = tuple(one for one in BUILT_IN_METRICS if one.is_of_texts)
 """Metrics of continued pre-training, whose plain texts have no answers."""
 
 PROPORTION_METRICS: Final = frozenset(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from controller.evaluate.answers import agree
-from controller.evaluate.metric import AnsweredExample, Metric, Needs, share
+from controller.evaluate.metric import AnsweredExample, proportion
 from controller.spec.base import NonEmpty, Strict
 
 
@@ -35,12 +35,4 @@ def _label(text: str) -> str:
     return text.strip().casefold()
 
 
-METRIC = Metric(
-    name="accuracy",
-    settings=Accuracy,
-    score=_labels_match,
-    combine=share,
-    needs=Needs.LABELS,
-    higher_is_better=True,
-    is_proportion=True,
-)
+METRIC = proportion("accuracy", Accuracy, _labels_match)

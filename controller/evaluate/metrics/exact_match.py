@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from controller.evaluate.answers import agree
-from controller.evaluate.metric import AnsweredExample, Metric, Needs, share
+from controller.evaluate.metric import AnsweredExample, proportion
 from controller.spec.base import Strict
 
 
@@ -15,12 +15,4 @@ def _agree(_: ExactMatch, examples: Sequence[AnsweredExample]) -> list[bool]:
     return [agree(example.expected, example.given) for example in examples]
 
 
-METRIC = Metric(
-    name="exact_match",
-    settings=ExactMatch,
-    score=_agree,
-    combine=share,
-    needs=Needs.TEXTS,
-    higher_is_better=True,
-    is_proportion=True,
-)
+METRIC = proportion("exact_match", ExactMatch, _agree)

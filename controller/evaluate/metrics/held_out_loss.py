@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from controller.evaluate.metric import AnsweredExample, Metric, Needs
+from controller.evaluate.metric import AnsweredExample, Metric
 from controller.spec.base import Strict
 
 _Loss: TypeAlias = tuple[float, int]
@@ -40,7 +40,6 @@ METRIC = Metric(
     settings=HeldOutLoss,
     score=_losses,
     combine=_mean,
-    needs=Needs.LOSSES,
     higher_is_better=False,
-    is_proportion=False,
+    is_of_texts=True,
 )

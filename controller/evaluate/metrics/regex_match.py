@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pydantic import field_validator
 
-from controller.evaluate.metric import AnsweredExample, Metric, Needs, share
+from controller.evaluate.metric import AnsweredExample, proportion
 from controller.spec.base import NonEmpty, Strict
 from controller.timed_search import found_in
 
@@ -35,12 +35,4 @@ def _contain(settings: RegexMatch, examples: Sequence[AnsweredExample]) -> list[
     ]
 
 
-METRIC = Metric(
-    name="regex_match",
-    settings=RegexMatch,
-    score=_contain,
-    combine=share,
-    needs=Needs.TEXTS,
-    higher_is_better=True,
-    is_proportion=True,
-)
+METRIC = proportion("regex_match", RegexMatch, _contain)

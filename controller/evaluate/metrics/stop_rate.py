@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from controller.evaluate.metric import AnsweredExample, Metric, Needs, share
+from controller.evaluate.metric import AnsweredExample, proportion
 from controller.spec.base import Strict
 
 _ENDED: Final = frozenset({"stop", "tool_calls"})
@@ -18,12 +18,4 @@ def _has_ended(_: StopRate, examples: Sequence[AnsweredExample]) -> list[bool]:
     return [example.completion.finish_reason in _ENDED for example in examples]
 
 
-METRIC = Metric(
-    name="stop_rate",
-    settings=StopRate,
-    score=_has_ended,
-    combine=share,
-    needs=Needs.TEXTS,
-    higher_is_better=True,
-    is_proportion=True,
-)
+METRIC = proportion("stop_rate", StopRate, _has_ended)

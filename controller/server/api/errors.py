@@ -8,7 +8,7 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match, Mount, Route
+from starlette.routing import Match
 
 from backends.contract.errors import (
     FtctlError,
@@ -68,6 +68,11 @@ class ApiError(FtctlError):
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
     """Return the error of an invalid request."""
     return ApiError(400, code, message, param)
+
+
+def sentence(text: str) -> str:
+    """Return a text with a full stop, unless it ends as a sentence."""
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def missing(param: str) -> ApiError:
@@ -133,13 +138,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 def _allow(request: Request) -> dict[str, str]:
     """Return the header with the methods of an address, from all of its routes; empty without."""
-    # Here the request's scope is already relative to the mount.
-    mounts = [route.routes for route in request.app.routes if isinstance(route, Mount)]
-    allowed = {
-        method
-        for routes in mounts
-        for route in routes
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    }
+    # Here the request's scope is already relative to the one mount.
+    routes = request.app.routes[0].routes
+    fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    allowed = {method for route in fitting for method in route.methods}
     return {"allow": ", ".join(sorted(allowed))} if allowed else {}

@@ -1,9 +1,10 @@
-"""Middleware for every request: request ID, token, time limits, reading of refused bodies."""
+"""Middleware for every request: request ID, token, time limits, and the end of the server."""
 
 import json
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from uuid import uuid4
@@ -13,7 +14,6 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from controller.server.api.errors import ApiError
-from controller.server.api.shutdown import Ending
 from controller.server.limits import Limits
 
 DRAIN_BYTES = 64 << 20
@@ -23,6 +23,9 @@ DRAIN_S = 10.0
 _LINGER_S = 1.0
 """Seconds that a client that is still sending gets to read its answer, before the connection is
 closed. Closed at once, the connection would be reset, and the answer lost (RFC 9112, 9.6)."""
+_LOOK_S = 0.05
+_LAST_WORDS_S = 2.0
+"""Seconds in which a cancelled answer can still report its cancellation."""
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +36,9 @@ class RequestMiddleware:
         self._app = app
         self._token = token.encode()
         self._limits = limits
-        self.ending = Ending()
+        self._running: set[anyio.CancelScope] = set()
+        self.ends = False
+        """True while the server is shutting down: new requests are refused."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the application, or refuse it."""
@@ -47,15 +52,15 @@ class RequestMiddleware:
             await error.response()(scope, body.receive, answer.send)
             return
         with anyio.CancelScope() as running:
-            self.ending.running.add(running)
+            self._running.add(running)
             try:
                 await self._app(scope, body.receive, answer.send)
             except Exception:  # noqa: BLE001 - answered and logged; raised, it would cut the client off
                 _log.exception("%s %s", scope["method"], scope["path"])
             finally:
-                self.ending.running.discard(running)
+                self._running.discard(running)
         if running.cancelled_caught:
-            await answer.break_off(self.ending.refusal(), scope)
+            await answer.break_off(_shutting_down(), scope)
 
     def _refusal(self, headers: Headers) -> ApiError | None:
         given = headers.get("authorization", "").strip()
@@ -68,7 +73,37 @@ class RequestMiddleware:
                 used = "Use the key that the server printed, or the value of its FTCTL_SERVE_TOKEN."
                 message = f"Incorrect API key provided. {used}"
             return ApiError(401, "invalid_api_key", message)
-        return self.ending.refusal() if self.ending.begun else None
+        return _shutting_down() if self.ends else None
+
+    async def drain(self, *, force: Callable[[], bool]) -> None:
+        """Wait for running answers; cancel answers that take longer than `drain_s`.
+
+        Args:
+            force: Returns True if a person wants the server to end at once.
+        """
+        self.ends = True
+        if self._running:
+            _log.warning(
+                "shutting down: %d requests are still being answered, for at most %g s; "
+                "press Ctrl-C again to end at once",
+                len(self._running),
+                self._limits.drain_s,
+            )
+        await self._until_idle(self._limits.drain_s, force)
+        for scope in list(self._running):
+            scope.cancel()
+        await self._until_idle(_LAST_WORDS_S, force)
+
+    async def _until_idle(self, patience_s: float, force: Callable[[], bool]) -> None:
+        for _ in range(int(patience_s / _LOOK_S) + 1):
+            if not self._running or force():
+                return
+            await anyio.sleep(_LOOK_S)
+
+
+def _shutting_down() -> ApiError:
+    message = "The server is shutting down. Try again in a moment."
+    return ApiError(503, "server_ending", message, retry_after_s=5)
 
 
 class _Answer:

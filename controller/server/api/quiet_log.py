@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _log: Final = logging.getLogger(__name__)
-_EVERY_S: Final = 60.0
 _OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE)
 _MOST_KINDS: Final = 1_000
 
@@ -16,7 +15,7 @@ _MOST_KINDS: Final = 1_000
 class Sparing(logging.Filter):
     """Passes `allowed` records of a kind per `every_s`, and later reports how many it hid."""
 
-    def __init__(self, allowed: int = 3, every_s: float = _EVERY_S) -> None:
+    def __init__(self, allowed: int = 3, every_s: float = 60.0) -> None:
         super().__init__()
         self._allowed = allowed
         self._every_s = every_s

@@ -1,70 +1,45 @@
 """Read requests: the validated JSON body, and the cursor of a list."""
 
 import re
-from collections.abc import Collection, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from backends.did_you_mean import did_you_mean
 from backends.excerpt import dotted
-from backends.pydantic_errors import Wrong, in_our_words
-from controller.server.api.errors import ApiError, invalid, missing, too_large
+from backends.pydantic_errors import in_our_words
+from controller.server.api.errors import ApiError, invalid, missing, sentence, too_large
+from controller.server.record_store import Record
 
 
 class Body(BaseModel):
     """Settings shared by every request body. Unknown keys are ignored, since the protocol grows."""
 
-    model_config = ConfigDict(
-        strict=True, extra="ignore", frozen=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
-class Named(Protocol):
-    """An object with an ID."""
-
-    @property
-    def id(self) -> str:
-        """The ID."""
-        ...
+class ExactBody(Body, extra="forbid"):
+    """A body that forbids unknown keys, since a misspelled key would change the result."""
 
 
 B = TypeVar("B", bound=BaseModel)
-N = TypeVar("N", bound=Named)
+R = TypeVar("R", bound=Record)
 
 
-class ExactBody(Body):
-    """A body that forbids unknown keys, since a misspelled key would change the result."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-def unknown_parameter(param: str, known: Collection[str] = ()) -> ApiError:
-    """Return the error for an unknown parameter.
-
-    Args:
-        param: Path of the parameter in the body.
-        known: Parameters from which to suggest a name.
-    """
-    meant = did_you_mean(param.rpartition(".")[2], sorted(known))
-    return invalid(f"Unknown parameter: '{param}'. {meant}".rstrip(), param, "unknown_parameter")
+def unknown_parameter(param: str, remedy: str) -> ApiError:
+    """Return the error for an unknown parameter, with the remedy, a sentence."""
+    return invalid(f"Unknown parameter: '{param}'. {remedy}".rstrip(), param, "unknown_parameter")
 
 
-async def read_body(
-    request: Request,
-    model: type[B],
-    limit: int,
-    known: Collection[str] = (),
-) -> B:
+async def read_body(request: Request, model: type[B], limit: int) -> B:
     """Read and validate a request's JSON body.
 
     Args:
         request: A request whose body is not read yet.
         model: The model of the body.
         limit: Maximum size of the body, in bytes.
-        known: Parameters from which to suggest a name for an unknown parameter.
 
     Raises:
         ApiError: The body is too long, is not JSON, or does not fit the model.
@@ -80,10 +55,10 @@ async def read_body(
         value = from_json(bytes(body) or b"{}")
     except ValueError as error:
         raise invalid(f"Could not parse the JSON body of the request: {error}") from None
-    return validated(model, value, known)
+    return validated(model, value)
 
 
-def validated(model: type[B], value: object, known: Collection[str] = ()) -> B:
+def validated(model: type[B], value: object) -> B:
     """Validate parameters.
 
     Raises:
@@ -92,20 +67,17 @@ def validated(model: type[B], value: object, known: Collection[str] = ()) -> B:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _refused(in_our_words(error, value, [model], 1)[0], known) from None
-
-
-def _refused(wrong: Wrong, known: Collection[str]) -> ApiError:
+        wrong = in_our_words(error, value, [model], 1)[0]
     param = dotted(wrong.path)
     if wrong.kind == "missing":
-        return missing(param)
+        raise missing(param)
     if wrong.kind == "extra_forbidden":
-        return unknown_parameter(param, known)
-    reason = wrong.problem().one_line.removesuffix(".")
-    return invalid(f"Invalid '{param}': {reason}.", param, "invalid_value")
+        raise unknown_parameter(param, wrong.remedy)
+    reason = sentence(wrong.problem().one_line)
+    raise invalid(f"Invalid '{param}': {reason}", param, "invalid_value")
 
 
-def page(items: Sequence[N], request: Request, *, default: int, most: int) -> tuple[list[N], bool]:
+def page(items: Sequence[R], request: Request, *, default: int, most: int) -> tuple[list[R], bool]:
     """Return the requested page of a list, and whether there are more items.
 
     Args:

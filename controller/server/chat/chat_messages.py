@@ -7,21 +7,19 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
-    Discriminator,
     Field,
     JsonValue,
     ModelWrapValidatorHandler,
     PrivateAttr,
-    Tag,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import from_json
 
 from backends.contract.inspector import Json
 from controller.server.api.errors import invalid
+from controller.server.api.requests import ExactBody
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
 _PART_KEYS = {"type", "text"}
 _HARMLESS_PART_KEYS = {"cache_control", "prompt_cache_breakpoint"}
 """Cache hints for other servers; ignored."""
@@ -35,9 +33,7 @@ def _as_text(content: object) -> object:
     for number, part in enumerate(content):
         kind = part.get("type") if isinstance(part, Mapping) else part
         if kind != "text":
-            raise ValueError(
-                f"part {number} is {str(kind)[:50]!r}; only text can be understood here"
-            )
+            raise ValueError(f"part {number} is {str(kind)[:50]!r}, but only text is supported")
         unknown = part.keys() - _PART_KEYS - _HARMLESS_PART_KEYS
         if unknown or not isinstance(part.get("text"), str):
             raise ValueError(f"part {number} must be {{'type': 'text', 'text': TEXT}}")
@@ -50,16 +46,16 @@ def _object_text(text: str) -> str:
     try:
         value = from_json(text, allow_inf_nan=False)
     except ValueError as error:
-        raise ValueError(f"it must be a JSON object as text, and is no JSON: {error}") from None
+        raise ValueError(f"must be a JSON object as text, but is not JSON: {error}") from None
     if type(value) is not dict:
-        raise ValueError(f"it must be a JSON object as text, such as '{{}}', not {text[:50]!r}")
+        raise ValueError(f"must be a JSON object as text, such as '{{}}', not {text[:50]!r}")
     return text
 
 
 def _absent(value: object) -> None:
     """Refuse a field that models of this server cannot have written."""
     if value:
-        raise ValueError("nothing but null can be understood here")
+        raise ValueError("must be null: this server does not support it")
 
 
 Text: TypeAlias = Annotated[str, BeforeValidator(_as_text)]
@@ -69,13 +65,7 @@ Absent: TypeAlias = Annotated[None, BeforeValidator(_absent)]
 NonEmpty: TypeAlias = Annotated[str, Field(min_length=1)]
 
 
-class Strict(BaseModel):
-    """Part of a request that forbids unknown keys."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class AsWritten(Strict):
+class AsWritten(ExactBody):
     """Part of a request whose keys reach the model in the order of the request."""
 
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -91,6 +81,7 @@ class AsWritten(Strict):
         """Store the part as written."""
         self._written = written
 
+    @model_serializer
     def shown(self) -> dict[str, Any]:
         """Return the part as written, without null values and excluded fields."""
         left_out = {name for name, field in type(self).model_fields.items() if field.exclude}
@@ -120,7 +111,7 @@ class ToolCall(AsWritten):
     """Left over by clients that join streamed calls."""
 
 
-class SystemMessage(Strict):
+class SystemMessage(ExactBody):
     """A message with instructions."""
 
     role: Literal["system", "developer"]
@@ -128,7 +119,7 @@ class SystemMessage(Strict):
     name: str | None = None
 
 
-class UserMessage(Strict):
+class UserMessage(ExactBody):
     """A message of the user."""
 
     role: Literal["user"]
@@ -136,13 +127,13 @@ class UserMessage(Strict):
     name: str | None = None
 
 
-class AssistantMessage(Strict):
+class AssistantMessage(ExactBody):
     """An earlier answer of the model."""
 
     role: Literal["assistant"]
     content: Text | None = None
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall] | None, AfterValidator(lambda calls: calls or None)] = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     thinking: str | None = None
@@ -152,7 +143,7 @@ class AssistantMessage(Strict):
     annotations: Absent = None
 
 
-class ToolMessage(Strict):
+class ToolMessage(ExactBody):
     """The result of a tool call."""
 
     role: Literal["tool"]
@@ -161,25 +152,8 @@ class ToolMessage(Strict):
     name: str | None = None
 
 
-class UnknownMessage(BaseModel):
-    """A message with an unknown role, which is refused."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-
-
-def _branch(message: object) -> str:
-    role = message.get("role") if isinstance(message, Mapping) else None
-    return f"<{role}>" if role in ROLES else "<unknown>"
-
-
 Message: TypeAlias = Annotated[
-    Annotated[SystemMessage, Tag("<system>")]
-    | Annotated[SystemMessage, Tag("<developer>")]
-    | Annotated[UserMessage, Tag("<user>")]
-    | Annotated[AssistantMessage, Tag("<assistant>")]
-    | Annotated[ToolMessage, Tag("<tool>")]
-    | Annotated[UnknownMessage, Tag("<unknown>")],
-    Discriminator(_branch),
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
 ]
 
 
@@ -205,13 +179,7 @@ class Tool(AsWritten):
 
 def as_prompt(messages: Sequence[BaseModel]) -> list[dict[str, Json]]:
     """Return messages for a prompt, without null values."""
-    shown = []
-    for message in messages:
-        plain = message.model_dump(exclude_none=True)
-        calls = message.tool_calls if isinstance(message, AssistantMessage) else None
-        plain.pop("tool_calls", None)
-        shown.append(plain | {"tool_calls": [call.shown() for call in calls]} if calls else plain)
-    return shown
+    return [message.model_dump(exclude_none=True) for message in messages]
 
 
 def check_history(messages: Sequence[BaseModel]) -> None:
@@ -225,7 +193,7 @@ def check_history(messages: Sequence[BaseModel]) -> None:
         if isinstance(message, ToolMessage):
             if waiting.pop(message.tool_call_id, None) is None:
                 param = f"messages[{place}].tool_call_id"
-                said = f"No call before it, still without an answer, has this ID: '{param}'."
+                said = f"No earlier tool call without an answer has this ID: '{param}'."
                 raise invalid(said, param, "invalid_value")
             continue
         _refuse_unanswered(waiting)
@@ -237,7 +205,7 @@ def check_history(messages: Sequence[BaseModel]) -> None:
 def _calls(message: AssistantMessage, where: str) -> dict[str, str]:
     if message.content is None and not message.tool_calls:
         raise invalid(
-            f"A message of the assistant needs '{where}.content', or 'tool_calls'.",
+            f"An assistant message needs '{where}.content' or 'tool_calls'.",
             f"{where}.content",
             "missing_required_parameter",
         )
@@ -253,5 +221,5 @@ def _calls(message: AssistantMessage, where: str) -> dict[str, str]:
 def _refuse_unanswered(waiting: Mapping[str, str]) -> None:
     if waiting:
         call_id, param = next(iter(waiting.items()))
-        said = f"No message of a tool answers the call {call_id[:100]!r}: '{param}'."
+        said = f"No tool message answers the call {call_id[:100]!r}: '{param}'."
         raise invalid(said, param, "invalid_value")

@@ -2,24 +2,15 @@
 
 import secrets
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
 from backends.contract.completions import Sampling
+from backends.did_you_mean import did_you_mean
 from controller.server.api.errors import ApiError, invalid
-from controller.server.api.requests import unknown_parameter
-from controller.server.chat.chat_messages import (
-    AssistantMessage,
-    CalledFunction,
-    Function,
-    Message,
-    Strict,
-    Tool,
-    ToolCall,
-    ToolMessage,
-    check_history,
-)
+from controller.server.api.requests import Body, ExactBody, unknown_parameter
+from controller.server.chat.chat_messages import Message, NonEmpty, Tool, check_history
 
 DEFAULT_TOKENS: Final = 1024
 MOST_TOKENS: Final = 131_072
@@ -34,46 +25,26 @@ HARMLESS: Final = frozenset(
 )
 """Ignored parameters: about the client, storage or speed, without effect on the answer."""
 
+_NONE: Final[tuple[JsonValue, ...]] = ()
 UNSUPPORTED: Final[Mapping[str, tuple[JsonValue, ...]]] = {
-    "add_generation_prompt": (True,),
-    "allowed_token_ids": (),
-    "audio": (),
-    "bad_words": ([],),
-    "best_of": (1,),
-    "chat_template": (),
-    "continue_final_message": (False,),
-    "documents": ([],),
-    "echo": (False,),
-    "frequency_penalty": (0,),
-    "function_call": (),
-    "functions": ([],),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "guided_json": (),
-    "guided_regex": (),
-    "ignore_eos": (False,),
-    "include_stop_str_in_output": (False,),
-    "length_penalty": (1,),
+    **dict.fromkeys(("allowed_token_ids", "audio", "chat_template", "function_call"), _NONE),
+    **dict.fromkeys(("guided_choice", "guided_grammar", "guided_json", "guided_regex"), _NONE),
+    **dict.fromkeys(("moderation", "prompt_logprobs", "structured_outputs"), _NONE),
+    **dict.fromkeys(("truncate_prompt_tokens", "web_search_options"), _NONE),
+    **dict.fromkeys(("add_generation_prompt", "skip_special_tokens"), (True,)),
+    **dict.fromkeys(("continue_final_message", "echo", "ignore_eos", "logprobs"), (False,)),
+    **dict.fromkeys(("include_stop_str_in_output", "use_beam_search"), (False,)),
+    **dict.fromkeys(("frequency_penalty", "min_p", "min_tokens", "presence_penalty"), (0,)),
+    **dict.fromkeys(("best_of", "length_penalty", "repetition_penalty", "top_p"), (1,)),
+    **dict.fromkeys(("bad_words", "documents", "functions", "stop_token_ids"), ([],)),
     "logit_bias": ({},),
-    "logprobs": (False,),
-    "min_p": (0,),
-    "min_tokens": (0,),
     "modalities": (["text"],),
-    "moderation": (),
-    "presence_penalty": (0,),
-    "prompt_logprobs": (),
-    "repetition_penalty": (1,),
+    "reasoning_effort": ("none",),
     "response_format": ({"type": "text"},),
-    "skip_special_tokens": (True,),
-    "stop_token_ids": ([],),
-    "structured_outputs": (),
+    "tool_choice": ("none", "auto"),
     "top_k": (0, -1),
     "top_logprobs": (0,),
-    "top_p": (1,),
-    "truncate_prompt_tokens": (),
-    "use_beam_search": (False,),
     "verbosity": ("medium",),
-    "web_search_options": (),
 }
 """Refused parameters, each with its neutral values, which are accepted, as is null."""
 
@@ -81,13 +52,23 @@ _INSTEAD: Final = {
     "functions": "use 'tools'",
     "function_call": "use 'tool_choice'",
     "guided_json": "describe the form in the messages, and check the answer",
+    "reasoning_effort": (
+        "only 'none' is; a model thinks as it was trained to, or with 'chat_template_kwargs'"
+    ),
     "response_format": "describe the form in the messages, and check the answer",
+    "tool_choice": "no model can be forced to call a tool; use 'auto', and check the answer",
 }
+Stops: TypeAlias = Annotated[
+    list[NonEmpty],
+    Field(max_length=MOST_STOPS),
+    BeforeValidator(lambda stop: [stop] if isinstance(stop, str) else stop),
+]
+"""Texts at which an answer ends, or a single text."""
 _THINKING: Final = ("enable_thinking", "thinking")
 """Names of the switch for thinking in chat templates."""
 
 
-class StreamOptions(Strict):
+class StreamOptions(ExactBody):
     """Options of a stream."""
 
     include_usage: bool | None = None
@@ -95,10 +76,8 @@ class StreamOptions(Strict):
     """Ignored: it hides the lengths of pieces, and does not change the answer."""
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Body, extra="allow"):
     """The body of a request: all honoured parameters. `check` handles all others."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
     model: str
     messages: list[Message] = Field(min_length=1)
@@ -108,7 +87,7 @@ class ChatRequest(BaseModel):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = Field(default=None, ge=1, le=MOST_ANSWERS)
-    stop: JsonValue = None
+    stop: Stops | None = None
     max_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
@@ -145,16 +124,6 @@ def unforced(given: ChatRequest) -> list[str]:
     return strict + off + (["reasoning_effort"] if given.reasoning_effort is not None else [])
 
 
-_MODELS: Final[tuple[type[BaseModel], ...]] = (
-    *(ChatRequest, StreamOptions, AssistantMessage, ToolMessage),
-    *(ToolCall, CalledFunction, Tool, Function),
-)
-KNOWN: Final = frozenset(
-    {name for model in _MODELS for name in model.model_fields} | HARMLESS | UNSUPPORTED.keys()
-)
-"""Every parameter name, from which to suggest a correction of a misspelled name."""
-
-
 def check(given: ChatRequest) -> None:
     """Refuse every parameter that the answer would not follow, rather than ignore it.
 
@@ -163,7 +132,7 @@ def check(given: ChatRequest) -> None:
     """
     for name, value in (given.model_extra or {}).items():
         _check_other(name, value)
-    _check_tools(given)
+    _check_other("tool_choice", given.tool_choice)
     _check_thinking(given)
     if given.stream_options is not None and not given.stream:
         message = "'stream_options' may only be given with 'stream': true."
@@ -175,20 +144,11 @@ def check(given: ChatRequest) -> None:
 
 
 def samplings(given: ChatRequest) -> list[Sampling]:
-    """Return the sampling of each answer.
-
-    Raises:
-        ApiError: `stop` is not a list of at most `MOST_STOPS` non-empty texts.
-    """
-    stops = given.stop if isinstance(given.stop, list) else [given.stop]
-    stops = [] if given.stop is None else stops
-    if len(stops) > MOST_STOPS or not all(isinstance(stop, str) and stop for stop in stops):
-        message = f"'stop' must be at most {MOST_STOPS} texts, none of them empty."
-        raise invalid(message, "stop", "invalid_value")
+    """Return the sampling of each answer."""
     seed = secrets.randbelow(2**31) if given.seed is None else given.seed % 2**63
     return [
         Sampling(
-            stop=tuple(str(stop) for stop in stops),
+            stop=tuple(given.stop or ()),
             max_tokens=given.max_completion_tokens or given.max_tokens or DEFAULT_TOKENS,
             temperature=1.0 if given.temperature is None else given.temperature,
             seed=seed + number,
@@ -202,35 +162,26 @@ def _check_other(name: str, value: object) -> None:
     if name in HARMLESS:
         return
     if name not in UNSUPPORTED:
-        raise unknown_parameter(name[:200], KNOWN)
+        known = sorted(ChatRequest.model_fields.keys() | HARMLESS | UNSUPPORTED.keys())
+        raise unknown_parameter(name[:200], did_you_mean(name, known))
     if value is None or any(_same(value, neutral) for neutral in UNSUPPORTED[name]):
         return
     raise _unsupported(name, _INSTEAD.get(name, ""))
 
 
-def _check_tools(given: ChatRequest) -> None:
-    choice = given.tool_choice
-    if choice not in (None, "none", "auto"):
-        forced = "it cannot be made sure that a tool is called; use 'auto', and check the answer"
-        raise _unsupported("tool_choice", forced)
-
-
 def _check_thinking(given: ChatRequest) -> None:
-    for name, value in (given.chat_template_kwargs or {}).items():
+    switches = given.chat_template_kwargs or {}
+    for name, value in switches.items():
         param = f"chat_template_kwargs.{name[:200]}"
         if name not in _THINKING:
             raise _unsupported(param, "only 'enable_thinking' is")
         if not isinstance(value, bool):
-            raise invalid(f"Invalid '{param}': it must be true or false.", param, "invalid_value")
-    if len(set((given.chat_template_kwargs or {}).values())) > 1:
+            raise invalid(f"Invalid '{param}': must be true or false.", param, "invalid_value")
+    if len(set(switches.values())) > 1:
         message = "'chat_template_kwargs' contradict each other: give one of them."
         raise invalid(message, "chat_template_kwargs", "invalid_value")
-    if given.reasoning_effort is None:
-        return
-    if given.reasoning_effort != "none":
-        instead = "a model thinks as it was trained to, or with 'chat_template_kwargs'"
-        raise _unsupported("reasoning_effort", f"only 'none' is; {instead}")
-    if given.thinking:
+    _check_other("reasoning_effort", given.reasoning_effort)
+    if given.reasoning_effort is not None and given.thinking:
         message = "'reasoning_effort': 'none' contradicts 'chat_template_kwargs'."
         raise invalid(message, "reasoning_effort", "invalid_value")
 

@@ -15,16 +15,10 @@ from controller.server.api.errors import ApiError
 from controller.server.api.requests import read_body
 from controller.server.chat.chat_answers import Answers, Pieces
 from controller.server.chat.chat_messages import as_prompt
-from controller.server.chat.chat_parameters import (
-    KNOWN,
-    ChatRequest,
-    check,
-    samplings,
-    unforced,
-)
+from controller.server.chat.chat_parameters import ChatRequest, check, samplings, unforced
 from controller.server.chat.engines import EnginePool, answer
 from controller.server.limits import Limits
-from controller.server.model_catalog import Catalog, ModelTarget
+from controller.server.models import Catalog, ModelTarget
 
 UNFORCED = "x-ftctl-unforced"
 """Header that lists the parameters passed to the model, but not enforced in its answer."""
@@ -44,7 +38,7 @@ class ChatRoutes:
 
     async def create(self, request: Request) -> Response:
         """Continue a conversation."""
-        given = await read_body(request, ChatRequest, self.limits.json_bytes, KNOWN)
+        given = await read_body(request, ChatRequest, self.limits.json_bytes)
         check(given)
         drawn = samplings(given)
         pieces = self._pieces(await self._target(given.model), given, drawn)

@@ -9,10 +9,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from controller.server.api.errors import invalid
-from controller.server.api.multipart import receive_form
+from controller.server.api.multipart import Form
 from controller.server.api.requests import page, validated
-from controller.server.files.file_fields import FileForm, expiry_s
-from controller.server.files.file_store import FileRecord, FileStore
+from controller.server.files.file_store import FileForm, FileRecord, FileStore, expiry_s
 from controller.server.limits import Limits
 from controller.server.record_store import new_id
 
@@ -40,16 +39,17 @@ class FileRoutes:
         """Receive a file."""
         self.files.check_room()
         with self.files.incoming() as received:
-            form = await receive_form(request, "file", received, self.limits.file_bytes)
-            now_s = time.time()
-            keep_s = expiry_s(form.fields)
+            form = Form(name="file", limit=self.limits.file_bytes)
+            await form.receive(request, received)
+            fields, now_s = form.fields, time.time()
+            keep_s = expiry_s(fields)
             record = FileRecord(
                 id=new_id("file-"),
                 created_s=now_s,
                 filename=form.filename,
-                purpose=validated(FileForm, form.fields).purpose,
-                bytes=form.bytes,
-                sha256=form.sha256,
+                purpose=validated(FileForm, fields).purpose,
+                bytes=form.size,
+                sha256=form.sha256.hexdigest(),
                 expires_s=None if keep_s is None else now_s + keep_s,
             )
             if not record.bytes:
@@ -68,15 +68,10 @@ class FileRoutes:
         purpose = request.query_params.get("purpose")
         found = [record for record in found if purpose in {None, record.purpose}]
         shown, more = page(found, request, default=LIST_MOST, most=LIST_MOST)
-        return JSONResponse(
-            {
-                "object": "list",
-                "data": [record.as_json() for record in shown],
-                "first_id": shown[0].id if shown else "",
-                "last_id": shown[-1].id if shown else "",
-                "has_more": more,
-            }
-        )
+        ids = [record.id for record in shown] or [""]
+        ends = {"first_id": ids[0], "last_id": ids[-1], "has_more": more}
+        data = [record.as_json() for record in shown]
+        return JSONResponse({"object": "list", "data": data, **ends})
 
     async def retrieve(self, request: Request) -> Response:
         """Describe a file."""
@@ -91,8 +86,5 @@ class FileRoutes:
     async def content(self, request: Request) -> Response:
         """Send a file, streamed."""
         record = self.files.get(request.path_params["file_id"])
-        return FileResponse(
-            self.files.content(record),
-            media_type="application/octet-stream",
-            filename=record.filename,
-        )
+        path, kind = self.files.content(record), "application/octet-stream"
+        return FileResponse(path, media_type=kind, filename=record.filename)

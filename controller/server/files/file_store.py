@@ -1,29 +1,44 @@
-"""Storage of the files that clients upload, by ID."""
+"""Files by ID: their storage, and the fields that describe a new file."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue, ValidationError
 
 from backends.atomic_files import sync_folder
-from controller.server.api.errors import ApiError, not_found
+from controller.server.api.errors import ApiError, invalid, not_found
+from controller.server.api.requests import Body, ExactBody
 from controller.server.limits import Limits
-from controller.server.record_store import RecordStore, new_id
+from controller.server.record_store import Record, RecordStore, new_id
 
 FINE_TUNE: Final = "fine-tune"
 RESULTS: Final = "fine-tune-results"
+SHORTEST_S, LONGEST_S = 3_600, 2_592_000
+Purpose: TypeAlias = Literal["fine-tune", "assistants", "batch", "vision", "user_data", "evals"]
+"""Purposes that the protocol allows; only files for fine-tuning are used here."""
+
+
+class ExpiresAfter(ExactBody):
+    """Expiry of a file."""
+
+    anchor: Literal["created_at"]
+    seconds: int = Field(ge=SHORTEST_S, le=LONGEST_S)
+
+
+class FileForm(Body):
+    """Fields of a form with a file, without `expires_after`."""
+
+    purpose: Purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileRecord:
+class FileRecord(Record):
     """Metadata of one file."""
 
-    id: str
-    created_s: float
     filename: str
     purpose: str
     bytes: int
@@ -114,3 +129,29 @@ class FileStore:
         for record in self.records.oldest_first():
             if record.expires_s is not None and record.expires_s <= time.time():
                 self.remove(record)
+
+
+def expiry_s(fields: Mapping[str, str]) -> int | None:
+    """Return the seconds after which a file expires, from the fields of a form; None for never.
+
+    Both forms of the field are accepted: `expires_after[seconds]` with `expires_after[anchor]`, and
+    `expires_after` with both as JSON.
+
+    Raises:
+        ApiError: The fields are invalid.
+    """
+    whole = fields.get("expires_after")
+    keys = {name: f"expires_after[{name}]" for name in ExpiresAfter.model_fields}
+    parts = {name: fields[key] for name, key in keys.items() if key in fields}
+    if whole is None and not parts:
+        return None
+    if whole is not None and parts:
+        raise invalid("'expires_after' is given twice.", "expires_after", "invalid_value")
+    try:
+        if whole is None:
+            return ExpiresAfter.model_validate_strings(parts).seconds
+        return ExpiresAfter.model_validate_json(whole).seconds
+    except ValidationError:
+        limits = f"{SHORTEST_S:,} to {LONGEST_S:,} seconds"
+        message = f"'expires_after' must have the anchor created_at and {limits}."
+        raise invalid(message, "expires_after", "invalid_value") from None

@@ -16,12 +16,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from controller.server.api.errors import ApiError, invalid, not_found
-from controller.server.api.multipart import receive_form, safe_filename
+from controller.server.api.multipart import Form, safe_filename
 from controller.server.api.requests import Body, read_body
-from controller.server.files.file_fields import ExpiresAfter, Purpose
-from controller.server.files.file_store import FileRecord, FileStore
+from controller.server.files.file_store import ExpiresAfter, FileRecord, FileStore, Purpose
 from controller.server.limits import Limits
-from controller.server.record_store import RecordStore, new_id
+from controller.server.record_store import Record, RecordStore, new_id
 
 CHUNK = 1 << 20
 KEPT_S = 86_400
@@ -30,11 +29,9 @@ Status: TypeAlias = Literal["pending", "completed", "cancelled", "expired"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadRecord:
+class UploadRecord(Record):
     """One upload, pending or ended."""
 
-    id: str
-    created_s: float
     filename: str
     purpose: str
     bytes: int
@@ -108,7 +105,7 @@ class UploadRoutes:
             expires_s=now_s + self.limits.upload_s,
             keep_s=given.expires_after.seconds if given.expires_after else None,
         )
-        await run_sync(self._begin, record)
+        await run_sync(self.records.put, record)
         return self._answer(record)
 
     async def add_part(self, request: Request) -> Response:
@@ -118,17 +115,12 @@ class UploadRoutes:
         held = sum(path.stat().st_size for path in parts.glob("part_*"))
         room = min(self.limits.part_bytes, self.limits.upload_bytes - held)
         with self.files.incoming() as received:
-            await receive_form(request, "data", received, room)
+            await Form(name="data", limit=room).receive(request, received)
             self._pending(request)
+            parts.mkdir(exist_ok=True)
             received.replace(parts / part_id)
-        return JSONResponse(
-            {
-                "id": part_id,
-                "object": "upload.part",
-                "created_at": int(time.time()),
-                "upload_id": record.id,
-            }
-        )
+        shown = {"id": part_id, "object": "upload.part", "upload_id": record.id}
+        return JSONResponse({**shown, "created_at": int(time.time())})
 
     async def complete(self, request: Request) -> Response:
         """Join the parts to a file. Repeated requests return the same file."""
@@ -188,14 +180,6 @@ class UploadRoutes:
                 expires_s=None if record.keep_s is None else now_s + record.keep_s,
             )
             self.files.adopt(joined, file)
-
-    def _begin(self, record: UploadRecord) -> None:
-        self._parts(record).mkdir()
-        try:
-            self.records.put(record)
-        except OSError:
-            shutil.rmtree(self._parts(record), ignore_errors=True)
-            raise
 
     def _end(self, record: UploadRecord, status: Status) -> None:
         self.records.put(replace(record, status=status))

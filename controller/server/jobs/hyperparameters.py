@@ -14,7 +14,7 @@ from backends.contract.backend import Backend
 from backends.contract.errors import HyperparametersInvalid
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel
-from controller.server.api.errors import ApiError, invalid
+from controller.server.api.errors import ApiError, invalid, sentence
 
 EPOCHS, BATCH, RATE = "n_epochs", "batch_size", "learning_rate_multiplier"
 _LOCAL = {EPOCHS: "num_train_epochs", BATCH: "per_device_train_batch_size"}
@@ -48,28 +48,27 @@ def to_backend(
     settings = _parse(backend, method, raw)
     if factor != 1:
         if _LEARNING_RATE in raw:
-            raise _refused(RATE, "cannot stand beside learning_rate")
+            raise _refused(RATE, "cannot be combined with learning_rate")
         raw[_LEARNING_RATE] = float(str(settings[_LEARNING_RATE])) * factor
         settings = _parse(backend, method, raw)
     newest = backend.recipes(base_model, method, settings)[0]
     return cast("dict[str, JsonValue]", dict(newest.hyperparameters))
 
 
-def resolved(
-    settings: Mapping[str, JsonValue], asked: Mapping[str, JsonValue]
+def as_json(
+    asked: Mapping[str, JsonValue], settings: Mapping[str, JsonValue] | None
 ) -> dict[str, JsonValue]:
-    """Return the resolved hyperparameters in the protocol's form."""
-    factor = asked.get(RATE, "auto")
-    shown: dict[str, JsonValue] = {
-        name: settings.get(local, "auto") for name, local in _LOCAL.items()
-    }
-    shown[RATE] = 1.0 if factor in ("auto", None) else factor
-    return {**asked, **shown}
+    """Return hyperparameters in the protocol's form.
 
-
-def as_asked(asked: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return the unresolved hyperparameters in the protocol's form."""
-    return {EPOCHS: "auto", BATCH: "auto", RATE: "auto", **asked}
+    Args:
+        asked: The client's hyperparameters.
+        settings: The settings for the backend; None to show what is not resolved yet as `auto`.
+    """
+    if settings is None:
+        return {EPOCHS: "auto", BATCH: "auto", RATE: "auto", **asked}
+    factor = asked.get(RATE)
+    shown = {name: settings.get(local, "auto") for name, local in _LOCAL.items()}
+    return {**asked, **shown, RATE: 1.0 if factor in ("auto", None) else factor}
 
 
 def _parse(backend: Backend, method: str, raw: Mapping[str, Json]) -> dict[str, JsonValue]:
@@ -85,4 +84,4 @@ def _parse(backend: Backend, method: str, raw: Mapping[str, Json]) -> dict[str, 
 
 def _refused(name: str, reason: str) -> ApiError:
     param = f"hyperparameters.{name}"
-    return invalid(f"Invalid '{param}': {reason.removesuffix('.')}.", param, "invalid_value")
+    return invalid(f"Invalid '{param}': {sentence(reason)}", param, "invalid_value")

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from backends.atomic_files import append_line
 from backends.contract.jobs import Event
+from controller.server.record_store import Record
 
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 """Columns of the result file; metrics that a backend does not measure are empty."""
@@ -28,11 +29,9 @@ _METRICS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobEvent:
+class JobEvent(Record):
     """One line of a job's log."""
 
-    id: str
-    time_s: float
     message: str
     level: str = "info"
     data: Mapping[str, float] = field(default_factory=dict)
@@ -42,7 +41,7 @@ class JobEvent:
         return {
             "object": "fine_tuning.job.event",
             "id": self.id,
-            "created_at": int(self.time_s),
+            "created_at": int(self.created_s),
             "level": self.level,
             "message": self.message,
             "type": "metrics" if self.data else "message",
@@ -68,7 +67,7 @@ def newest_first(
         since_s: Start of the job. Events of a shared run from before then get this time.
     """
     events = [*_noted(job_id, file), *_reported(job_id, reported, since_s)]
-    return sorted(events, key=lambda event: event.time_s)[::-1]
+    return sorted(events, key=lambda event: event.created_s)[::-1]
 
 
 def metrics_of(event: Event) -> dict[str, float]:
@@ -106,7 +105,7 @@ def _reported(job_id: str, events: Iterable[Event], since_s: float) -> Iterator[
         metrics = metrics_of(event)
         yield JobEvent(
             id=_event_id(job_id, "run", number),
-            time_s=max(event.time_s, since_s),
+            created_s=max(event.time_s, since_s),
             message=_message(metrics) if metrics else event.message,
             data=metrics,
         )
@@ -116,8 +115,11 @@ def _noted(job_id: str, file: Path) -> Iterator[JobEvent]:
     lines = file.read_bytes().splitlines() if file.exists() else []
     for number, line in enumerate(lines):
         # A crash may have left half a line.
-        with suppress(ValueError, TypeError):
-            yield JobEvent(id=_event_id(job_id, "server", number), **json.loads(line))
+        with suppress(ValueError, TypeError, KeyError):
+            noted = json.loads(line)
+            said = {"message": noted["message"], "level": noted["level"]}
+            event_id = _event_id(job_id, "server", number)
+            yield JobEvent(id=event_id, created_s=float(noted["time_s"]), **said)
 
 
 def _message(metrics: Mapping[str, float]) -> str:

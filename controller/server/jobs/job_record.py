@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import JsonValue
 
 from controller.server.jobs import hyperparameters
+from controller.server.record_store import Record
 
 ORGANISATION = "local"
 """Stands in model names where the hosted service has the customer."""
@@ -59,11 +60,9 @@ class BackendRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRecord:
+class JobRecord(Record):
     """One job."""
 
-    id: str
-    created_s: float
     model: str
     """The base model's public ID."""
     training_file: str
@@ -108,10 +107,8 @@ class JobRecord:
         Args:
             eta_s: Expected end of a running job, in seconds since the epoch.
         """
-        if self.data is None:
-            shown = hyperparameters.as_asked(self.asked)
-        else:
-            shown = hyperparameters.resolved(self.settings, self.asked)
+        settings = None if self.data is None else self.settings
+        shown = hyperparameters.as_json(self.asked, settings)
         return {
             "id": self.id,
             "object": "fine_tuning.job",

@@ -5,10 +5,10 @@ import secrets
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from anyio.to_thread import run_sync
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -26,11 +26,13 @@ from controller.server.jobs.job_record import JobRecord, Status
 from controller.server.jobs.job_runner import JobRunner
 from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
-from controller.server.model_catalog import Catalog
+from controller.server.models import Catalog
 from controller.server.record_store import new_id
 
 MOST_LISTED = 1_000
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+_Key: TypeAlias = Annotated[str, Field(max_length=64)]
+_Value: TypeAlias = Annotated[str, Field(max_length=512)]
 
 
 class MethodSettings(ExactBody):
@@ -61,13 +63,7 @@ class CreateJob(ExactBody):
         default=None, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]*$"
     )
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
-    metadata: (
-        dict[
-            Annotated[str, StringConstraints(max_length=64)],
-            Annotated[str, StringConstraints(max_length=512)],
-        ]
-        | None
-    ) = Field(default=None, max_length=16)
+    metadata: dict[_Key, _Value] | None = Field(default=None, max_length=16)
     integrations: list[JsonValue] | None = None
 
 
@@ -98,8 +94,7 @@ class JobRoutes:
 
     async def create(self, request: Request) -> Response:
         """Create a job. Problems of its data appear later, in the job."""
-        known = CreateJob.model_fields.keys()
-        given = await read_body(request, CreateJob, self.limits.json_bytes, known)
+        given = await read_body(request, CreateJob, self.limits.json_bytes)
         method, asked = self._method(given)
         base = await self._base(given.model)
         for param in ("training_file", "validation_file"):
@@ -151,16 +146,10 @@ class JobRoutes:
     async def checkpoints(self, request: Request) -> Response:
         """List the checkpoints of a job: here, the final model."""
         checkpoint = self._get(request).checkpoint()
+        data = [] if checkpoint is None else [checkpoint]
         only_id = None if checkpoint is None else checkpoint["id"]
-        return JSONResponse(
-            {
-                "object": "list",
-                "data": [] if checkpoint is None else [checkpoint],
-                "first_id": only_id,
-                "last_id": only_id,
-                "has_more": False,
-            }
-        )
+        ends = {"first_id": only_id, "last_id": only_id, "has_more": False}
+        return JSONResponse({"object": "list", "data": data, **ends})
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a job. Its run continues if another job shares it."""
@@ -168,7 +157,7 @@ class JobRoutes:
         if record.status is not Status.CANCELLED:
             raise _impossible(record, "cancelled")
         if record.run is not None:
-            self.runner.release(record.run.id)
+            self.runner.unwanted.add(record.run.id)
         return self._answer(record)
 
     async def pause(self, request: Request) -> Response:
@@ -226,15 +215,14 @@ class JobRoutes:
         return method, given.hyperparameters or {}
 
     async def _base(self, name: str) -> BaseModel:
-        message = f"Model {name[:200]} is not available for fine-tuning or does not exist."
-        if name not in self.catalog.bases:
-            offered = ", ".join(self.catalog.bases) or "none"
-            raise invalid(f"{message} Available: {offered}", "model", "model_not_available")
-        try:
-            return await run_sync(self.catalog.base, name)
-        except BackendError as error:
-            reason = f"{message} {error.message}"
-            raise invalid(reason, "model", "model_not_available") from None
+        reason = f"Available: {', '.join(self.catalog.bases) or 'none'}"
+        if name in self.catalog.bases:
+            try:
+                return await run_sync(self.catalog.base, name)
+            except BackendError as error:
+                reason = error.message
+        message = f"Model {name[:200]} is not available for fine-tuning or does not exist. {reason}"
+        raise invalid(message, "model", "model_not_available")
 
     def _check_file(self, file_id: str | None, param: str) -> None:
         file = None if file_id is None else self.files.get(file_id, param)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 import anyio
 from anyio.to_thread import run_sync
@@ -18,41 +17,28 @@ from anyio.to_thread import run_sync
 from backends.atomic_files import write_atomic
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
-from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.guarded import Pausable
+from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, Job, JobState, TrainRequest
 from controller.apply.submit import find_or_submit
 from controller.canonical import digest
 from controller.errors import FtctlError
 from controller.plan.job_steps import JobStep, step_of
-from controller.server.api.errors import defect
+from controller.server.api.errors import ApiError, defect
 from controller.server.files.file_store import RESULTS, FileRecord, FileStore
 from controller.server.jobs.file_validation import validate_files
 from controller.server.jobs.job_events import by_step, note, result_csv
-from controller.server.jobs.job_record import (
-    BackendRun,
-    JobError,
-    JobRecord,
-    Status,
-    TrainingData,
-)
+from controller.server.jobs.job_record import BackendRun, JobError, JobRecord, Status, TrainingData
 from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
-from controller.server.model_catalog import Catalog
+from controller.server.models import Catalog
 
 SCHEME = "serve1"
 """Scheme of the fingerprints of runs of this server; specs have another."""
 _FAILED = "training_failed"
+_FOLLOWED = {Status.QUEUED, Status.RUNNING, Status.PAUSING}
 _OVER = {JobStep.RECORD, JobStep.REPORT_LOST}
 _log = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class Pausable(Protocol):
-    """A backend that can pause a job, so that submitting it again continues it."""
-
-    def pause(self, job_id: str) -> None:
-        """Make a job save its work and stop; its state becomes interrupted. May be repeated."""
-        ...
 
 
 @dataclass(slots=True)
@@ -66,21 +52,17 @@ class JobRunner:
     limits: Limits
     eta_s: dict[str, float] = field(default_factory=dict)
     """Expected end of each running job, in seconds since the epoch."""
-    _unwanted: set[str] = field(default_factory=set)
-    """Runs to cancel that have not ended yet."""
+    unwanted: set[str] = field(default_factory=set)
+    """Runs of cancelled jobs, to cancel unless another job shares them."""
 
     async def run(self) -> None:
         """Run jobs until cancelled."""
         for record in self.jobs.records.oldest_first():
             if record.status is Status.CANCELLED and record.run is not None:
-                self._unwanted.add(record.run.id)
+                self.unwanted.add(record.run.id)
         async with anyio.create_task_group() as group:
             group.start_soon(self._repeat, self.check_files)
             group.start_soon(self._repeat, self.move_on)
-
-    def release(self, run_id: str) -> None:
-        """Cancel the run of a cancelled job, unless another job shares it."""
-        self._unwanted.add(run_id)
 
     async def pause(self, record: JobRecord) -> bool:
         """Pause a run; return False if the backend cannot."""
@@ -99,16 +81,13 @@ class JobRunner:
         """Move every job with valid files one step on, and cancel runs that no job wants."""
         followed = self._followed()
         runs = {record.run.id for record in followed if record.run is not None}
-        seen = await run_sync(self.backend.observe, sorted(runs | self._unwanted))
+        seen = await run_sync(self.backend.observe, sorted(runs | self.unwanted))
         await self._cancel_unwanted(seen)
         for record in followed:
             await self._guarded(record, partial(self._follow, seen=seen))
         busy = {record.run.id for record in self._followed() if record.run is not None}
-        waiting = [
-            record
-            for record in self.jobs.open_jobs()
-            if record.run is None and record.status is Status.QUEUED
-        ]
+        open_jobs = self.jobs.open_jobs()
+        waiting = [job for job in open_jobs if not job.run and job.status is Status.QUEUED]
         for record in waiting[: max(0, self.limits.runs - len(busy))]:
             await self._guarded(record, self._submit)
 
@@ -132,19 +111,18 @@ class JobRunner:
             await step(record)
         except OSError:
             raise
-        except FtctlError as error:
-            found = JobError(code=_FAILED, message=error.one_line)
+        except ApiError as error:
+            found = JobError(code=error.code or _FAILED, message=error.message, param=error.param)
             await self.jobs.fail(record.id, found)
+        except FtctlError as error:
+            await self.jobs.fail(record.id, JobError(code=_FAILED, message=error.one_line))
         except Exception as error:  # noqa: BLE001 - a defect must not stop the jobs of others
             _log.exception("job %s", record.id)
             message = defect(error).message
             await self.jobs.fail(record.id, JobError(code="internal_error", message=message))
 
     async def _check_one(self, record: JobRecord) -> None:
-        inspector = await run_sync(self._inspector, record)
-        data = await validate_files(record, self.jobs, self.files, inspector)
-        if data is None:
-            return
+        data = await run_sync(self._validated, record)
 
         def checked(now: JobRecord) -> JobRecord:
             # If the job was paused meanwhile, it stays paused; its files are still valid.
@@ -153,23 +131,19 @@ class JobRunner:
 
         await self.jobs.change(record.id, checked, "Files validated, moving job to queued state")
 
-    def _inspector(self, record: JobRecord) -> ExampleInspector:
+    def _validated(self, record: JobRecord) -> TrainingData:
         base = self.catalog.base(record.model)
-        return self.backend.inspector(base, record.method, record.settings)
+        inspector = self.backend.inspector(base, record.method, record.settings)
+        return validate_files(record, self.jobs.folder(record.id), self.files, inspector)
 
     def _followed(self) -> list[JobRecord]:
         """Return the jobs whose runs are not known to have ended."""
-        states = {Status.QUEUED, Status.RUNNING, Status.PAUSING}
-        return [
-            record
-            for record in self.jobs.open_jobs()
-            if record.run is not None and record.status in states
-        ]
+        return [job for job in self.jobs.open_jobs() if job.run and job.status in _FOLLOWED]
 
     async def _cancel_unwanted(self, seen: Mapping[str, Job]) -> None:
-        for run_id in sorted(self._unwanted):
+        for run_id in sorted(self.unwanted):
             if step_of(seen.get(run_id)) in _OVER or self.jobs.sharing(run_id):
-                self._unwanted.discard(run_id)
+                self.unwanted.discard(run_id)
             else:
                 await run_sync(self.backend.cancel, run_id)
 
@@ -177,12 +151,12 @@ class JobRunner:
         """Submit a job to the backend, or join the run of a job with equal inputs."""
         request = await run_sync(self._request, record)
         attempt = None if record.run is None else record.run.attempt
-        job = await run_sync(find_or_submit, self.backend, request, attempt, self._unwanted)
+        job = await run_sync(find_or_submit, self.backend, request, attempt, self.unwanted)
         run = BackendRun(id=job.id, fingerprint=request.fingerprint, attempt=job.attempt)
         submitted = partial(replace, run=run)
         now = await self.jobs.change(record.id, submitted, even_ended=True)
         if not now.status.is_open:
-            self.release(run.id)
+            self.unwanted.add(run.id)
 
     def _request(self, record: JobRecord) -> TrainRequest:
         base = self.catalog.base(record.model)

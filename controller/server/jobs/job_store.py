@@ -68,7 +68,7 @@ class JobStore:
             The newest record.
         """
         async with self._changing:
-            old = self.records.newest(job_id)
+            old = self.records[job_id]
             new = change(old) if old.status.is_open or even_ended else old
             if new is old:
                 return old

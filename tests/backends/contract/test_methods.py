@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.contract import methods
 from backends.contract.methods import (
     FORMS,
     MESSAGES,
@@ -15,6 +16,8 @@ from backends.contract.methods import (
     MethodName,
     form_of,
 )
+from controller.data.examples.row_formats import row_converter
+from controller.spec.data import Columns, Shape
 
 USER = {"role": "user", "content": "몇 시에 여나요?"}
 ANSWER = {"role": "assistant", "content": "아홉 시요."}
@@ -99,6 +102,25 @@ def test_the_samples_of_a_method_have_its_form(method):
     for example in method.sample:
         assert form_of(example) is method.form
         assert (method.form.reference(example) is not None) == method.learns_answers
+
+
+def test_no_method_and_no_form_is_left_out_of_its_table():
+    records = vars(methods).values()
+    assert [one for one in records if isinstance(one, methods.Method)] == [*METHODS.values()]
+    assert {one.key for one in records if isinstance(one, methods.Form)} == {
+        form.key for form in FORMS
+    }
+
+
+def test_every_format_of_rows_can_be_written_and_read():
+    named = [name for method in METHODS.values() for name in method.row_formats]
+    assert len(named) == len(set(named))
+    assert set(named) == set(typing.get_args(Shape))
+    for method in METHODS.values():
+        for name in method.row_formats:
+            assert callable(row_converter(None, name, method.name))
+    keys = {key for method in METHODS.values() for key in method.columns or ()}
+    assert keys | {"system", "user"} == set(Columns.model_fields)
 
 
 def test_a_spec_may_name_every_method_and_no_other():

@@ -182,3 +182,13 @@ def wait_(backend):
 def run_folder(tmp_path):
     """Return a function from a job to its folder."""
     return lambda job: tmp_path / "state" / "runs" / job.id.removeprefix("run-")
+
+
+@pytest.fixture
+def one_thread():
+    """Compute with one thread: threads that wait for each other cost more, on so small a model."""
+    torch = importlib.import_module("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

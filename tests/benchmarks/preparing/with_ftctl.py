@@ -18,8 +18,8 @@ from controller.resolve.inputs import Readings
 from controller.resolve.recipes import Recorded
 from controller.resolve.resolve import resolve
 from controller.run.backends import backends_of
-from controller.spec.load import load_specs
 from controller.spec.settings import Policies
+from tests.specs import load_specs
 
 
 def main() -> None:

@@ -258,7 +258,7 @@ def test_the_model_for_scripts(trained):
     assert code == 0
     assert text.startswith("scripted:faq:")
     assert text.count("\n") == 1
-    code, text = trained("model", "fqa")
+    code, text = trained("model", "faqq")
     assert code == 1
     assert "Did you mean `faq`?" in text
 
@@ -306,7 +306,7 @@ def test_a_markdown_plan(shell):
 
 def test_only_names_that_exist(shell):
     shell.declare()
-    code, text = shell("apply", "--auto-approve", "--only", "fqa")
+    code, text = shell("apply", "--auto-approve", "--only", "faqq")
     assert code == 1
     assert "Did you mean `faq`?" in text
 

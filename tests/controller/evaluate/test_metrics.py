@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import controller.evaluate.metrics as table
 from backends.contract.completions import Completion
 from controller.evaluate.answers import Answer, Call
-from controller.evaluate.metric import AnsweredExample, Metric, Needs, share
+from controller.evaluate.metric import AnsweredExample, Metric
 from controller.evaluate.metrics import (
     BUILT_IN_METRICS,
     METRICS,
@@ -95,8 +95,6 @@ def test_the_table_keeps_its_order_and_decides_what_metrics_are_for():
 def test_a_metric_describes_itself(metric: Metric):
     assert metric.words.endswith(".")
     assert metric.words == metric.settings.__doc__.replace("\n    ", "\n").strip()
-    assert "Needs" not in metric.words
-    assert metric.needs in Needs
 
 
 @pytest.mark.parametrize("metric", BUILT_IN_METRICS, ids=names(BUILT_IN_METRICS))
@@ -285,8 +283,8 @@ def test_a_pattern_says_nothing_where_an_expected_call_is_missing(expected, give
 
 
 def test_a_share_without_values_is_unknown():
-    assert share([]) is None
-    assert share([True, False, False, False]) == 0.25
+    assert exact_match.METRIC.combine([]) is None
+    assert exact_match.METRIC.combine([True, False, False, False]) == 0.25
 
 
 @pytest.mark.parametrize(

@@ -54,13 +54,6 @@ def test_what_is_empty_is_not_written(make):
     assert text["finetunes"] == {"a": {}}
 
 
-def test_one_entry_is_replaced_or_removed(make):
-    lockfile = complete(make)
-    assert lockfile.with_entry("alpha", None).finetunes.keys() == {"cafe"}
-    assert lockfile.with_entry("new", make.entry()).finetunes.keys() == {"alpha", "cafe", "new"}
-    assert lockfile.finetunes.keys() == {"alpha", "cafe"}
-
-
 @pytest.mark.parametrize(
     ("text", "message", "remedy"),
     [

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from controller.errors import FtctlError, LockHeld
-from controller.lockfile.model import Lockfile, dump_lockfile
+from controller.lockfile.model import Entry, Lockfile, dump_lockfile
 from controller.lockfile.store import LOCKFILE, LockedLockfile, lock_lockfile, read_lockfile
 from tests.children import child
 
@@ -249,10 +250,27 @@ def test_another_process_is_waited_for_and_named(root: Path, holder):
 
 
 def test_a_killed_process_holds_nothing(root: Path, holder):
-    threading.Timer(0.3, os.kill, [holder.pid, signal.SIGKILL]).start()
+    with pytest.raises(LockHeld), holding(root, timeout_s=0.0):
+        raise AssertionError
+    holder.kill()
+    holder.wait(20)
+    with holding(root, timeout_s=0.0) as locked:
+        locked.record("mine", Entry(protect=True))
+    assert read_lockfile(root, root / ".ftctl").finetunes.keys() == {"mine"}
+
+
+def test_a_waiting_process_goes_ahead_once_the_holder_is_killed(root: Path, holder):
+    killer = threading.Timer(0.3, os.kill, [holder.pid, signal.SIGKILL])
+    began = time.monotonic()
+    killer.start()
     with holding(root, timeout_s=20.0):
-        pass
+        assert time.monotonic() - began >= 0.3
 
 
-def test_limits_of_this_process_are_untouched():
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+def test_a_full_disk_of_another_process_is_not_that_of_this_one(root: Path, filled: bytes):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    assert limited(root, 40, "record").returncode == 1
+    assert resource.getrlimit(resource.RLIMIT_FSIZE) == before
+    with holding(root) as locked:
+        locked.record("large", Entry(protect=True))
+    assert len((root / LOCKFILE).read_bytes()) > len(filled) > 40

@@ -1,23 +1,16 @@
 """Everything people read, as golden files: `--update-golden` rewrites them, the diff is the review."""
 
-import json
-from dataclasses import replace
-
 import pytest
 from rich.cells import cell_len
 
-from backends.contract.jobs import Estimate, JobState, Progress
-from controller.errors import Problem
+from backends.contract.jobs import Progress
 from controller.lockfile.model import Lockfile
-from controller.plan.actions import Blocked, BlockReason, Deferred
-from controller.plan.desired import DataChange
-from controller.plan.fingerprint import short_id
-from controller.plan.observed import Lost, Observed
+from controller.plan.actions import Blocked, BlockReason
+from controller.plan.observed import Observed
 from controller.plan.plan import Plan, make_plan
 from controller.render.markdown import LIMIT, cell, plan_markdown
 from controller.render.plan import plan_text
-from controller.render.plan_json import plan_json
-from controller.render.status import build_text, status_json, status_text
+from controller.render.status import build_text
 from controller.render.summary import no_changes
 from controller.render.text import (
     duration,
@@ -29,150 +22,6 @@ from controller.render.text import (
 )
 
 HOSTILE = "`code` </details> <script> @team |cell| \x1b[31mred\x1b[0m \u202eevil 카페\nnew # line"
-
-
-@pytest.fixture
-def everything(make):
-    """One fine-tune for each look, in one plan."""
-    old = make.desired(hyperparameters={"learning_rate": 1e-4, "chat_template": "chatml"}, seed=1)
-    retrained = make.desired(
-        "b-retrain",
-        facts=make.data(train="sha256:" + "9" * 64),
-        hyperparameters={"learning_rate": 2e-4, "target_modules": ["q_proj", "v_proj"]},
-        base_model="../models/아주-작은-모델",
-        base="sha256:" + "8" * 64,
-    )
-    retrained = replace(
-        retrained,
-        data_changes={old.data.train.digest: DataChange(added=214, removed=3)},
-        estimate=Estimate(usd=(3.1, 4.7), gpu_hours=(0.2, 0.35), steps=1234),
-    )
-    local = replace(
-        make.desired("a-train", seed=2, backend="local-gpu", base_model="Qwen/Qwen3-0.6B"),
-        estimate=Estimate(usd=(0.0, 0.0), steps=270),
-        warnings=("12 held-out examples decide `accuracy >= 0.8` to within ±0.23",),
-    )
-    reused = make.desired("c-reuse", seed=3)
-    waits = make.desired("d-wait", seed=4)
-    evaluates = make.desired("e-evaluate", seed=5, evaluation={"metrics": ["accuracy"]})
-    judged = make.desired("f-judge", seed=6, gate=["held_out_loss < 1"])
-    promoted = make.desired("g-promote", seed=7, gate=["held_out_loss < 2"])
-    gated = make.desired("h-gate", seed=8, gate=["held_out_loss < 1", "stop_rate > 0.5"])
-    failed = make.desired("i-failed", seed=9)
-    adopted = make.desired("j-adopt", seed=10)
-    recorded = make.desired("k-record", seed=11)
-    resumed = make.desired("l-resume", seed=12)
-    dear = make.desired("m-budget", seed=13, budget={"max_usd": 1})
-    protected = make.desired("n-protect", seed=14, lifecycle={"protect": True})
-    superseding = make.desired("o-supersede", seed=15)
-    elsewhere = replace(make.desired("q-unpriced", seed=17), estimate=Estimate())
-    unwanted = make.desired("o-supersede", seed=16)
-    lost = make.desired("s-restore", seed=18)
-    suspended = make.desired("t-suspended", seed=19, lifecycle={"suspend": True})
-    desired = [
-        lost, suspended, retrained, local, reused, waits, evaluates, judged, promoted, gated, failed, adopted,
-        recorded, resumed, dear, protected, superseding, elsewhere,
-    ]  # fmt: skip
-    old_build = make.build(old)
-    builds = {
-        one.name: make.build(one, evaluated=one is not evaluates)
-        for one in (reused, evaluates, promoted, gated, protected)
-    }
-    progress = Progress(
-        step=40, total_steps=96, loss=2.3101, held_out_loss=2.5, tokens_per_s=8123.4, eta_s=125
-    )
-    jobs = {
-        "w": make.job(waits, id="w", progress=progress),
-        "r": make.job(recorded, JobState.SUCCEEDED, id="r"),
-        "s": make.job(resumed, JobState.INTERRUPTED, id="s"),
-        "u": make.job(unwanted, id="u"),
-    }
-    unjudged = make.build(make.desired("f-judge", seed=6))
-    entries = {
-        "b-retrain": make.entry(old_build, production=old_build),
-        "c-reuse": make.entry(builds["c-reuse"], old_build, production=old_build),
-        "d-wait": make.entry(job=make.open_job(waits, id="w")),
-        "e-evaluate": make.entry(builds["e-evaluate"], candidate=builds["e-evaluate"].fingerprint),
-        "f-judge": make.entry(unjudged, production=unjudged),
-        "g-promote": make.entry(builds["g-promote"], candidate=builds["g-promote"].fingerprint),
-        "h-gate": make.entry(
-            builds["h-gate"],
-            old_build,
-            candidate=builds["h-gate"].fingerprint,
-            production=old_build,
-        ),
-        "i-failed": make.entry(failures={failed.fingerprint: make.failure()}),
-        "k-record": make.entry(job=make.open_job(recorded, id="r")),
-        "l-resume": make.entry(job=make.open_job(resumed, id="s")),
-        "n-protect": make.entry(builds["n-protect"], production=builds["n-protect"]),
-        "o-supersede": make.entry(job=make.open_job(unwanted, id="u", estimate_usd=(40.0, 80.0))),
-        "p-retire": make.entry(old_build, production=old_build),
-        "r-unread": make.entry(old_build, production=old_build),
-        "u-broken": make.entry(old_build, production=old_build),
-    }
-    observed = Observed(
-        jobs=jobs,
-        found={adopted.fingerprint: (make.job(adopted, id="job-7"),)},
-        lost={
-            "s-restore": Lost(
-                entry=make.entry(old_build, make.build(lost), production=old_build),
-                source="finetunes/ftctl.lock of commit 1f24dc2a55b1",
-            )
-        },
-    )
-    declared = {one.name: one for one in desired}
-    lockfile = Lockfile(finetunes=entries)
-    unread = Deferred(
-        name="r-unread",
-        reason="data not read, known at apply: data.train[0]: FAQ_DATABASE_URL is not set",
-        remedy="export FAQ_DATABASE_URL=postgresql://…",
-    )
-    problems = tuple(
-        Problem(
-            file="finetunes/u-broken.yaml", line=line, field=field, message=message, remedy=remedy
-        )
-        for line, field, message, remedy in (
-            (3, "sed", "is not a known key", "Did you mean `seed`?"),
-            (7, "gate[0]", "acuracy is not measured", ""),
-        )
-    )
-    broken = Blocked(
-        name="u-broken",
-        reason="sed: is not a known key; and 1 more",
-        remedy="Type `ftctl validate`.",
-        block_reason=BlockReason.INPUT,
-        problems=problems,
-    )
-    plan = make_plan(
-        declared, lockfile, observed, 100.0, {unread.name: unread, broken.name: broken}
-    )
-    return plan, declared, lockfile, jobs
-
-
-def test_the_plan_as_text(everything, golden):
-    plan, desired, _, _ = everything
-    golden("render/plan.txt", plan_text(plan, desired))
-
-
-def test_the_plan_as_markdown(everything, golden):
-    plan, desired, _, _ = everything
-    golden("render/plan.md", plan_markdown(plan, desired))
-
-
-def test_the_plan_as_json(everything, golden):
-    plan, desired, _, _ = everything
-    golden("render/plan.json", json.dumps(plan_json(plan, desired), ensure_ascii=False, indent=2))
-
-
-def test_the_status(everything, golden):
-    _, desired, lockfile, jobs = everything
-    golden("render/status.txt", status_text(lockfile, [*desired, "카페"], jobs, {}, lambda _: 54))
-
-
-def test_the_status_as_json(everything, golden):
-    _, desired, lockfile, jobs = everything
-    value = status_json(lockfile, list(desired), jobs, {})
-    golden("render/status.json", json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def test_a_first_plan_for_a_pull_request(make, golden):
@@ -335,8 +184,3 @@ def test_numbers_and_times():
     spans = [duration(s) for s in (0, 59.6, 61, 3599, 3600, 7860)]
     assert spans == ["0 s", "1 min 0 s", "1 min 1 s", "59 min 59 s", "1 h 0 min", "2 h 11 min"]
     assert [number(x) for x in (1.0, 0.123456, 12345.6, 0)] == ["1", "0.1235", "1.235e+04", "0"]
-
-
-def test_twelve_digits_of_a_build_are_enough(everything):
-    plan, desired, _, _ = everything
-    assert short_id(desired["c-reuse"].fingerprint) in plan_text(plan, desired)

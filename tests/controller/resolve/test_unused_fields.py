@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.resolve.unused_fields import check_unread
+from controller.resolve.validate import check_unread
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
 from controller.spec.yaml import Document

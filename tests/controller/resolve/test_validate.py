@@ -7,8 +7,9 @@ from backends.contract.errors import FieldProblem, HyperparametersInvalid
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.openai.backend import create
 from controller.errors import InvalidInput
-from controller.resolve.validate import Answers, check_spec, in_spec
-from controller.spec.load import load_specs
+from controller.resolve.answers import Answers
+from controller.resolve.validate import check_spec, in_spec
+from tests.specs import load_specs
 
 SPEC = """\
 backend: {backend}

@@ -17,9 +17,8 @@ from backends.local_gpu import hyperparameters
 from backends.testing import ScriptedBackend
 from controller.project.project import Project
 from controller.server.api.listener import HttpServer
-from controller.server.app import ServerContext, create_app
+from controller.server.app import create_app
 from controller.server.limits import Limits
-from controller.spec.settings import ServeSettings, Settings
 
 TOKEN = "a-token-for-tests"
 BASE = "small-ko"
@@ -69,14 +68,8 @@ def serving(root, backend=None, limits=None, base_models=(f"../models/{BASE}", "
     (root / "finetunes").mkdir(exist_ok=True)
     project = Project(root=root, state=root / ".ftctl")
     backend = backend or Trainer(project.state)
-    context = ServerContext(
-        project=project,
-        settings=Settings(serve=ServeSettings(base_models=list(base_models))),
-        backend=backend,
-        token=TOKEN,
-        limits=limits or Limits(poll_s=0.02, sweep_s=0.1, drain_s=1),
-    )
-    server = HttpServer(create_app(context), context.limits)
+    limits = limits or Limits(poll_s=0.02, sweep_s=0.1, drain_s=1)
+    server = HttpServer(create_app(project, backend, list(base_models), TOKEN, limits), limits)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -54,7 +54,7 @@ def process(root, *, token=TOKEN, arguments=(), files=None):
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with started(given, env=environment, **output) as child:
         greeting = ""
-        while not greeting.endswith("finds them again.\n"):
+        while not greeting.endswith("follows them.\n"):
             line = child.stdout.readline()
             assert line, child.stderr.read()
             greeting += line
@@ -73,8 +73,8 @@ def test_the_greeting_says_where_and_keeps_the_token_to_itself(root):
         assert re.fullmatch(
             f"Serving {root} at http://127.0.0.1:[0-9]+/v1\n"
             f"Base models: ../models/{BASE}\n"
-            "Token: the one in FTCTL_SERVE_TOKEN.\n"
-            "Ctrl-C ends the server; jobs go on training, and it finds them again.\n",
+            "Token: the value of FTCTL_SERVE_TOKEN.\n"
+            "Ctrl-C ends the server. Jobs continue, and the next server follows them.\n",
             greeting,
         )
         assert [model.id for model in client.models.list()] == [BASE]
@@ -128,7 +128,7 @@ def test_killed_and_started_again_it_has_everything(root):
 
 
 def test_one_server_at_a_time_works_in_a_repository(root):
-    with process(root), pytest.raises(LockHeld, match="another server is at work"):
+    with process(root), pytest.raises(LockHeld, match="another server already uses"):
         run(root, "--port", "0")
 
 

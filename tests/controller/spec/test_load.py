@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from controller.errors import InvalidInput
-from controller.spec.load import load_specs, spec_names
-from controller.spec.model import Spec
-from controller.spec.schema import spec_schema
+from controller.spec.load import spec_names
+from controller.spec.model import Spec, spec_schema
+from tests.specs import load_specs
 
 GOOD = """\
 backend: local-gpu

@@ -13,8 +13,7 @@ from controller.evaluate.metrics.exact_match import ExactMatch
 from controller.evaluate.metrics.regex_match import RegexMatch
 from controller.spec.load import read_spec
 from controller.spec.metrics import ChosenMetric
-from controller.spec.model import Evaluation, Spec
-from controller.spec.schema import spec_schema
+from controller.spec.model import Evaluation, Spec, spec_schema
 from controller.spec.yaml import parse_yaml
 
 ORDER = [metric.name for metric in METRICS]

@@ -4,8 +4,7 @@ import jsonschema
 import pytest
 
 from backends.excerpt import SHOWN, clipped, excerpt
-from controller.spec.model import Spec
-from controller.spec.schema import spec_schema
+from controller.spec.model import Spec, spec_schema
 
 GOOD = {
     "backend": "openai",

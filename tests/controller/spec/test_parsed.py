@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.spec.load import read_specs
-from controller.spec.parsed import Parsed
+from controller.spec.parsed import remembering
 from controller.spec.yaml import parse_yaml
 from controller.state_memo import read_memo, write_memo
 
@@ -32,9 +32,8 @@ def parse_twice(memo, text):
     """Return what is read of a text at first, and then from the memo."""
     found = []
     for _ in range(2):
-        parsed = Parsed(memo)
-        found.append(parsed.parse(text, "a.yaml"))
-        parsed.save()
+        with remembering(memo) as parse:
+            found.append(parse(text, "a.yaml"))
     return found
 
 

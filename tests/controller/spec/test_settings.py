@@ -7,7 +7,7 @@ from controller.errors import InvalidInput
 from controller.spec.settings import (
     Settings,
     decided_by,
-    find_endpoint,
+    endpoint_of,
     known_endpoints,
     load_settings,
     public_id,
@@ -40,7 +40,7 @@ serve:
   base_models: [../models/small-ko, Qwen/Qwen3-0.6B]
 """
     settings = load_settings(write(tmp_path, text))
-    own = find_endpoint(tmp_path, "own")
+    own = endpoint_of(settings, tmp_path, "own")
     assert (own.kind, own.api_key_env) == ("compatible", "FTCTL_SERVE_TOKEN")
     assert own.env_file == tmp_path / ".env"
     names = [public_id(written) for written in settings.serve.base_models]
@@ -97,21 +97,21 @@ ENDPOINTS = "endpoints: {eu: {kind: azure, base_url: https://eu.example/v1}}\n"
 
 @pytest.mark.parametrize("name", ["", "default"])
 def test_the_default_endpoint_needs_no_settings(tmp_path, name):
-    found = find_endpoint(tmp_path, name)
+    found = endpoint_of(load_settings(tmp_path), tmp_path, name)
     assert (found.name, found.kind, found.base_url) == ("default", "openai", None)
     assert found.api_key_env == "OPENAI_API_KEY"
 
 
 def test_the_default_endpoint_may_be_set(tmp_path):
     write(tmp_path, "endpoints: {default: {api_key_env: TEAM_KEY}}")
-    assert find_endpoint(tmp_path, "").api_key_env == "TEAM_KEY"
+    assert endpoint_of(load_settings(tmp_path), tmp_path, "").api_key_env == "TEAM_KEY"
 
 
 @pytest.mark.parametrize("name", ["us", "서울", "x" * 500])
 def test_an_unknown_endpoint_is_named_with_those_that_are_known(tmp_path, name):
     write(tmp_path, ENDPOINTS)
     with pytest.raises(BackendError, match="no endpoint is called") as caught:
-        find_endpoint(tmp_path, name)
+        endpoint_of(load_settings(tmp_path), tmp_path, name)
     assert caught.value.remedy.startswith("Use one of: default, eu. Add others to ftctl.yaml: ")
     assert len(str(caught.value)) + len(caught.value.remedy) < 400
 

@@ -1,14 +1,19 @@
 import random
+from functools import cache
+from importlib import import_module
 
 import pytest
 
+from backends.local_gpu.inference.active_answer import BASE, ActiveAnswer
 from backends.local_gpu.inference.streaming_text import StreamingText
 from backends.local_gpu.templates.answers import AnswerReader
 from backends.local_gpu.templates.call_forms import Form
+from tests.backends.local_gpu.inference.architectures import KINDS, WORDS, generated, tiny_model
 
 pytestmark = pytest.mark.torch
 
 
+@cache
 def bytes_tokenizer():
     """Make a tokenizer that cuts characters apart, with two control tokens."""
     import tokenizers  # noqa: PLC0415 - tests without the training packages import this file too
@@ -74,86 +79,86 @@ def test_stop_texts_across_pieces():
         assert ("".join(pieces), stopped) == (expected, bool(ends)), (said, stops)
 
 
-@pytest.fixture
-def one_thread():
-    import torch  # noqa: PLC0415
-
-    # Threads that wait for each other cost far more than one, on so small a model.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def begin(number, prompt, count, chance):
+    """Return an answer in ones and zeros of probability, whatever its temperature says."""
+    return ActiveAnswer(
+        id=number,
+        prompt=prompt,
+        adapter=BASE,
+        ends=frozenset(),
+        text=StreamingText(
+            tokenizer=bytes_tokenizer(), control=frozenset(), reader=plain_reader(), stop=()
+        ),
+        max_tokens=count,
+        # As good as none; divided by it, hardly anything is a number.
+        temperature=1e-310 if number % 2 else 0.0,
+        chance=chance,
+    )
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("room", [32_768, 120])
-@pytest.mark.parametrize("kind", ["full", "sliding", "linear"])
-def test_rows_join_and_leave_a_running_batch(monkeypatch, kind, room):
-    import torch  # noqa: PLC0415
-    import transformers  # noqa: PLC0415
-
-    from backends.local_gpu.inference import active_answer, continuous_batching  # noqa: PLC0415
-
-    # With little room, running rows are sent back to wait and are read again.
-    monkeypatch.setattr(continuous_batching, "_TOKENS", room)
-    monkeypatch.setattr(active_answer, "_AHEAD", 2)
-    sizes = {
-        "vocab_size": 300,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 16,
-        "eos_token_id": None,
-    }
-    torch.manual_seed(0)
-    if kind == "full":
-        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
-    elif kind == "sliding":
-        kinds = ["sliding_attention", "full_attention"]
-        config = transformers.Gemma3TextConfig(**sizes, sliding_window=8, layer_types=kinds)
-        model = transformers.Gemma3ForCausalLM(config)
-    else:
-        heads = {"linear_num_value_heads": 2, "linear_num_key_heads": 2}
-        widths = {"linear_key_head_dim": 16, "linear_value_head_dim": 16}
-        config = transformers.Qwen3_5TextConfig(
-            **sizes, **heads, **widths, layer_types=["linear_attention", "full_attention"]
-        )
-        model = transformers.Qwen3_5ForCausalLM(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(3)
-    model.generation_config = transformers.GenerationConfig()
-    chance = random.Random(1)
-    tokenizer = bytes_tokenizer()
-    rows = [
-        active_answer.ActiveAnswer(
-            id=number,
-            prompt=[chance.randrange(300) for _ in range(chance.randrange(3, 30))],
-            adapter=active_answer.BASE,
-            ends=frozenset(),
-            text=StreamingText(
-                tokenizer=tokenizer, control=frozenset(), reader=plain_reader(), stop=()
-            ),
-            max_tokens=chance.randrange(3, 20),
-            # As good as none; divided by it, hardly anything is a number.
-            temperature=1e-310 if number % 2 else 0.0,
-            chance=chance,
+@pytest.mark.parametrize(
+    ("kind", "room"),
+    [*((kind, 32_768) for kind in KINDS), ("columns", 120), ("linear attention", 120)],
+)
+def test_answers_are_those_of_generate_whoever_joins_and_leaves(monkeypatch, kind, room):
+    batching = import_module("backends.local_gpu.inference.continuous_batching")
+    active = import_module("backends.local_gpu.inference.active_answer")
+    # With little room, running answers are sent back to wait and are read again.
+    monkeypatch.setattr(batching, "_TOKENS", room)
+    monkeypatch.setattr(active, "_AHEAD", 2)
+    model, chance = tiny_model(kind), random.Random(1)
+    answers = [
+        begin(
+            number,
+            [chance.randrange(WORDS) for _ in range(chance.randrange(3, 30))],
+            chance.randrange(3, 12),
+            chance,
         )
         for number in range(8)
     ]
-    batch = continuous_batching.Batch(model, torch.float32)
-    coming = list(rows)
+    batch = batching.Batch(model, import_module("torch").float32)
+    coming = list(answers)
     while coming or batch.busy:
         batch.waiting.extend(coming[:2])
         del coming[:2]
         batch.step()
         batch.step()
-    for row in rows:
-        ids = torch.tensor([row.prompt])
-        settings = transformers.GenerationConfig(
-            max_new_tokens=row.max_tokens, do_sample=False, pad_token_id=0
-        )
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
-        assert row.made == out[0, len(row.prompt) :].tolist()
+    expected = [generated(model, answer.prompt, answer.max_tokens) for answer in answers]
+    assert [answer.made for answer in answers] == expected
+    assert len({tuple(made) for made in expected}) == len(answers)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("kind", ["columns", "linear attention"])
+def test_a_cancelled_answer_leaves_the_others_as_they_are(kind):
+    batching = import_module("backends.local_gpu.inference.continuous_batching")
+    model, chance = tiny_model(kind), random.Random(2)
+    answers = [begin(number, [5, 6, 7 + number], 8, chance) for number in range(4)]
+    batch = batching.Batch(model, import_module("torch").float32)
+    batch.waiting.extend(answers[:3])
+    batch.step()
+    batch.waiting.append(answers[3])
+    for number in (1, 3, 99):
+        batch.cancel(number)
+    ended = {}
+    while batch.busy:
+        ended |= {piece.id: piece for piece in batch.step() if piece.finish_reason is not None}
+    assert ended.keys() == {0, 2}
+    assert {piece.finish_reason for piece in ended.values()} == {"length"}
+    for number in ended:
+        assert answers[number].made == generated(model, answers[number].prompt, 8)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_models_with_a_state_answer_together_and_not_one_by_one():
+    batching = import_module("backends.local_gpu.inference.continuous_batching")
+    chance, steps = random.Random(3), {}
+    for kind in ("columns", "linear attention", "no cache"):
+        batch = batching.Batch(tiny_model(kind), import_module("torch").float32)
+        batch.waiting.extend(begin(number, [5, 6, 7], 4, chance) for number in range(5))
+        steps[kind] = 0
+        while batch.busy:
+            batch.step()
+            steps[kind] += 1
+    assert steps == {"columns": 4, "linear attention": 4, "no cache": 16}

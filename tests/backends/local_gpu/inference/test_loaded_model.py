@@ -13,6 +13,7 @@ from backends.local_gpu.templates.call_forms import Form
 
 pytestmark = [
     pytest.mark.torch,
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
 EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]

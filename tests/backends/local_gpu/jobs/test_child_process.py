@@ -9,7 +9,7 @@ from backends.local_gpu.jobs.child_process import (
     python_module,
     spawn,
 )
-from backends.local_gpu.jobs.lock_files import try_lock
+from backends.lock_files import try_lock
 from tests import children
 
 
@@ -60,7 +60,7 @@ def test_a_spawned_child_writes_to_the_log_and_keeps_the_lock(tmp_path):
 def test_a_killed_holder_releases_its_lock(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from backends.local_gpu.jobs.lock_files import try_lock\n"
+        "from backends.lock_files import try_lock\n"
         "print(try_lock(Path(sys.argv[2])) is not None, flush=True); time.sleep(60)\n"
     )
     file = tmp_path / "lock"

@@ -10,9 +10,9 @@ import pytest
 from backends.contract.jobs import BaseModel, JobState, TrainRequest
 from backends.local_gpu.jobs import jobs
 from backends.local_gpu.jobs.launcher import WorkerState
-from backends.local_gpu.jobs.lock_files import try_lock
 from backends.local_gpu.jobs.run_dir import create, write_end
 from backends.local_gpu.jobs.worker_record import Worker
+from backends.lock_files import try_lock
 
 GONE, WAITING, WORKING = WorkerState.GONE, WorkerState.WAITING, WorkerState.WORKING
 
@@ -194,7 +194,7 @@ def test_a_cancelled_worker_is_asked_first_and_killed_at_last(run, asked_s_ago, 
     assert not run.result.exists()
 
 
-@pytest.mark.parametrize("folder", ENDED)
+@pytest.mark.parametrize("folder", sorted(ENDED))
 def test_a_run_that_ended_is_neither_cancelled_nor_paused(run, folder):
     FOLDERS[folder](run)
     before = run.result.read_bytes()

@@ -56,4 +56,4 @@ def test_a_control_token_is_refused_in_tool_definitions(tool):
 
 def test_what_holds_none_passes():
     messages = [ASKED, called('{"a": "<|im_"}'), {"role": "tool", "content": "end|>"}, ANSWERED]
-    check_conversation({"messages": messages, "tools": [TOOL]}, CONTROL)
+    assert check_conversation({"messages": messages, "tools": [TOOL]}, CONTROL) is None

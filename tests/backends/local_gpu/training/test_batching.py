@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 from backends.contract.errors import BackendError  # noqa: E402
 from backends.local_gpu.tokens.chat_tokens import Encoded, load_chat  # noqa: E402
-from backends.local_gpu.training.batching import Batches, by_length, collate, order  # noqa: E402
+from backends.local_gpu.training.batching import Batches, by_length, collate, epoch_batches  # noqa: E402
 from backends.local_gpu.training.tokenized_dataset import encode_file, flatten  # noqa: E402
 
 LENGTHS = np.random.default_rng(0).integers(3, 200, size=103)
@@ -14,20 +14,20 @@ LENGTHS = np.random.default_rng(0).integers(3, 200, size=103)
 
 @pytest.mark.parametrize("step_size", [1, 4, 16, 103, 500])
 def test_every_example_comes_once_an_epoch(step_size):
-    steps = order(LENGTHS, step_size, 1, 0)
+    steps = epoch_batches(LENGTHS, step_size, 1, 0)
     assert sorted(place for step in steps for place in step) == list(range(103))
     assert all(len(step) == step_size for step in steps[:-1])
 
 
 def test_the_order_follows_from_seed_and_epoch():
-    assert order(LENGTHS, 8, 1, 0) == order(LENGTHS, 8, 1, 0)
-    assert order(LENGTHS, 8, 1, 0) != order(LENGTHS, 8, 1, 1)
-    assert order(LENGTHS, 8, 1, 0) != order(LENGTHS, 8, 2, 0)
+    assert epoch_batches(LENGTHS, 8, 1, 0) == epoch_batches(LENGTHS, 8, 1, 0)
+    assert epoch_batches(LENGTHS, 8, 1, 0) != epoch_batches(LENGTHS, 8, 1, 1)
+    assert epoch_batches(LENGTHS, 8, 1, 0) != epoch_batches(LENGTHS, 8, 2, 0)
 
 
 def test_the_longest_comes_first_and_little_is_padded():
     lengths = np.random.default_rng(0).integers(3, 200, size=1000)
-    steps = order(lengths, 8, 1, 0)
+    steps = epoch_batches(lengths, 8, 1, 0)
     assert lengths[steps[0]].max() == lengths.max()
     padded = sum(lengths[step].max() * len(step) for step in steps)
     assert padded < 1.1 * lengths.sum()
@@ -35,7 +35,7 @@ def test_the_longest_comes_first_and_little_is_padded():
 
 def test_batches_compose_differently_from_epoch_to_epoch():
     def together(epoch):
-        return {frozenset(step) for step in order(LENGTHS, 8, 1, epoch)}
+        return {frozenset(step) for step in epoch_batches(LENGTHS, 8, 1, epoch)}
 
     assert len(together(0) & together(1)) <= 1
 

@@ -142,7 +142,7 @@ def test_a_loss_that_is_no_number_ends_the_run(train, changed_base, finetuning_t
     assert job.state is JobState.FAILED
     assert "the loss became" in job.error
     assert "at step 1" in job.error
-    assert "lower `learning_rate`" in job.error
+    assert "Lower `learning_rate`" in job.error
 
 
 @pytest.mark.usefixtures("warm")

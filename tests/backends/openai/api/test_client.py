@@ -12,7 +12,7 @@ from fault_server import KEY, Fault
 from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
 from backends.openai.api.protocol import OutcomeUnknown, Rejected
-from backends.openai.jobs import origin
+from backends.openai.jobs.job_matching import ORIGIN, origin_of
 
 BODIES = [
     b"",
@@ -119,8 +119,8 @@ def test_a_server_that_does_not_stream_answers_in_one_piece(server, client):
 
 
 def test_metadata_nested_without_end_is_no_origin():
-    job = {"metadata": {f"{origin.PREFIX}0": "[" * 100_000}}
-    assert origin.origin_of(job) == {}
+    job = {"metadata": {f"{ORIGIN}0": "[" * 100_000}}
+    assert origin_of(job) == {}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from backends.openai.api.protocol import OutcomeUnknown, Rejected
 from backends.openai.api.retry_policy import RetryLimits
-from backends.openai.api.retrying import repeat
+from backends.openai.api.retrying import Repeater
 from backends.openai.api.waiting import Waiting
 
 LIMITS = RetryLimits(pause_s=0.01, attempts=4)
@@ -43,7 +43,7 @@ def attempt(failures, limits=LIMITS, **more):
         return "answer"
 
     try:
-        outcome = repeat(call, limits, waiting, str, **more)
+        outcome = Repeater(waiting)(call, limits, str, **more)
     except (Rejected, OutcomeUnknown) as error:
         outcome = error
     return len(attempts), [pause for pause, _, _ in waiting.announced], outcome
@@ -119,5 +119,6 @@ def test_a_pause_is_announced_with_its_limit():
         if failures:
             raise failures.pop()
 
-    repeat(call, RetryLimits(pause_s=0.01, total_s=7.0), waiting, lambda error: f"it: {error}")
+    limits = RetryLimits(pause_s=0.01, total_s=7.0)
+    Repeater(waiting)(call, limits, lambda error: f"it: {error}")
     assert waiting.announced == [(0.01, "it: no answer", 7.0)]

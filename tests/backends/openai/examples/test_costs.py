@@ -141,10 +141,10 @@ def test_a_finished_job_at_the_service_has_a_real_cost(server, backend, make_req
     server.finish(job.id, trained_tokens=2_000_000)
     client = Client(Settings(base_url=server.url, api_key=KEY))
     at_the_service = JobPoller(
-        client,
-        prices_at({}, official=True),
-        SubmissionLog(tmp_path),
-        JobList(client, for_s=0.0),
+        client=client,
+        prices=prices_at({}, official=True),
+        notes=SubmissionLog(tmp_path),
+        jobs=JobList(client, for_s=0.0),
         every_s=0.0,
     )
 

@@ -9,7 +9,7 @@ from fault_server import KEY, Fault
 from backends.openai.api.client import Client
 from backends.openai.api.endpoints import Settings
 from backends.openai.jobs.job_listing import JobList, find_jobs_by_name
-from backends.openai.jobs.origin import origin_of, to_metadata
+from backends.openai.jobs.job_matching import origin_of, to_metadata
 
 CREATE = ("POST", "/fine_tuning/jobs")
 LIST = ("GET", "/fine_tuning/jobs")

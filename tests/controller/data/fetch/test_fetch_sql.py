@@ -305,7 +305,7 @@ def test_a_database_that_goes_away_in_the_middle_leaves_nothing(
 
     killer = threading.Thread(target=kill_once_rows_come, daemon=True)
     killer.start()
-    query = "SELECT n, repeat('가', 200) AS q FROM generate_series(1, 50000000) AS n"
+    query = "SELECT generate_series(1, 50000000) AS n, repeat('가', 200) AS q"
     error = shop.refused(query, mortal_postgres_server["url"], SourceUnavailable)
     killer.join(10)
     assert error.message.startswith("the database stopped answering after ")

@@ -1,3 +1,4 @@
+import copy
 import json
 import unicodedata
 
@@ -142,7 +143,9 @@ def test_a_system_prompt_of_its_own_stays(role):
     ],
 )
 def test_what_can_be_learned(example):
-    validate_example(Example(example))
+    given = Example(copy.deepcopy(example))
+    validate_example(given)
+    assert given.messages == example
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from backends.contract.jobs import JobState
-from controller.plan.observed import NoAnswer
+from controller.errors import Problem
 from controller.plan.rules import jobs
 
 RUNNING, INTERRUPTED = JobState.RUNNING, JobState.INTERRUPTED
@@ -36,11 +36,11 @@ def unseen(make, **answers):
             "Wait: job job-1 is recorded as open; scripted was not asked",
         ),
         (
-            lambda make: unseen(make, unreachable={"scripted": NoAnswer(message="503")}),
+            lambda make: unseen(make, unreachable={"scripted": Problem(message="503")}),
             "Blocked: job job-1 is recorded as open; scripted gave no answer: 503",
         ),
         (
-            lambda make: unseen(make, unreachable={"openai": NoAnswer(message="503")}),
+            lambda make: unseen(make, unreachable={"openai": Problem(message="503")}),
             "Blocked: job job-1 is recorded, but the backend does not know it",
         ),
     ],

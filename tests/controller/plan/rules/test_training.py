@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from backends.contract.jobs import Estimate, JobState
-from controller.plan.observed import NoAnswer
+from controller.errors import Problem
 from controller.plan.rules import training
 
 FAILED, SUCCEEDED, CANCELLED = JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED
@@ -26,7 +26,7 @@ def test_a_recorded_build_is_no_business_of_theirs(make, state, rule):
         desired,
         entry,
         found=[make.job(desired)],
-        unreachable={"scripted": NoAnswer(message="503")},
+        unreachable={"scripted": Problem(message="503")},
     )
     assert rule(made) is None
 
@@ -52,7 +52,7 @@ def test_stop_after_failure(make, state, shown, failed, attempt, expected):
     [("scripted", "Blocked: scripted gave no answer: 503"), ("openai", None)],
 )
 def test_stop_without_answer(state, shown, place, expected):
-    made = state(unreachable={place: NoAnswer(message="503", remedy="Try later.")})
+    made = state(unreachable={place: Problem(message="503", remedy="Try later.")})
     assert shown(training.stop_without_answer(made)) == expected
 
 

@@ -212,7 +212,7 @@ def ending(server):
     """Tell the server to end, as a signal does, and wait until it has begun to."""
     server.http.should_exit = True
     end = time.monotonic() + 5
-    while not server.http.config.app.ending.begun:
+    while not server.http.config.app.ends:
         assert time.monotonic() < end
         time.sleep(0.01)
 

@@ -166,7 +166,7 @@ def test_thinking_is_asked_for(post, asked, options, thinking):
         ),
         ({"max_completion_tokens": 3}, "invalid_value", "max_tokens"),
         ({"max_tokens": "3"}, "invalid_value", "max_tokens"),
-        ({"stop": [1]}, "invalid_value", "stop"),
+        ({"stop": [1]}, "invalid_value", "stop[0]"),
         ({"stop": {"a": 1}}, "invalid_value", "stop"),
         ({"stop": ""}, "invalid_value", "stop"),
         ({"stream_options": {"include_usage": True}}, "invalid_value", "stream_options"),

@@ -318,7 +318,11 @@ def test_a_running_job_is_looked_at_as_often_as_said(tmp_path):
     [
         ({"sufix": "cafe"}, "sufix", "suffix"),
         ({"hyperparameter": {}}, "hyperparameter", "hyperparameters"),
-        ({"method": {"type": "supervised", "superviced": {}}}, "method.superviced", None),
+        (
+            {"method": {"type": "supervised", "superviced": {}}},
+            "method.superviced",
+            "supervised",
+        ),
         ({"method": {"type": "supervised", "supervised": {"x": 1}}}, "method.supervised.x", None),
     ],
 )
@@ -327,4 +331,4 @@ def test_a_misspelt_key_of_a_job_is_refused(client, given, param, meant):
     with pytest.raises(openai.BadRequestError) as caught:
         client.post("/fine_tuning/jobs", body=body, cast_to=object)
     assert (caught.value.code, caught.value.param) == ("unknown_parameter", param)
-    assert ("Did you mean" in str(caught.value)) == (meant is not None)
+    assert (f"Did you mean `{meant}`?" in str(caught.value)) == (meant is not None)

@@ -1,0 +1,69 @@
+"""Answers of backends about specs, for one pass: each question is asked once for equal specs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+from backends.contract.backend import Backend, Capabilities
+from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.jobs import BaseModel, Recipe
+from controller.spec.model import Spec
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Answers:
+    """Answers so far. Equal settings share an inspector, so that its files are read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], Any] = {}
+
+    def capabilities(self, backend: Backend, spec: Spec) -> Capabilities:
+        """Return what a spec's backend can do."""
+        return self._once(spec, backend.capabilities)
+
+    def hyperparameters(self, backend: Backend, spec: Spec) -> Mapping[str, Json]:
+        """Return a spec's hyperparameters complete, defaults written out.
+
+        Raises:
+            HyperparametersInvalid: With every problem found.
+        """
+        raw = cast(Mapping[str, Json], spec.hyperparameters)
+        return self._once(spec, backend.parse_hyperparameters, spec.method, raw)
+
+    def base_model(
+        self, backend: Backend, spec: Spec, revision: str | None, folder: Path
+    ) -> BaseModel:
+        """Return the base model of a spec, as its backend identifies it.
+
+        Raises:
+            BackendError: The base model is not on this machine.
+        """
+        return self._once(spec, backend.resolve_base_model, spec.base_model, revision, folder)
+
+    def recipes(self, backend: Backend, spec: Spec, base_model: BaseModel) -> Sequence[Recipe]:
+        """Return a spec's complete hyperparameters under each recipe of its backend, newest first.
+
+        Raises:
+            HyperparametersInvalid: With every problem found.
+        """
+        hyperparameters = self.hyperparameters(backend, spec)
+        return self._once(spec, backend.recipes, base_model, spec.method, hyperparameters)
+
+    def inspector(
+        self,
+        backend: Backend,
+        spec: Spec,
+        base_model: BaseModel,
+        hyperparameters: Mapping[str, Json],
+    ) -> ExampleInspector:
+        """Return the inspector of a spec's examples."""
+        return self._once(spec, backend.inspector, base_model, spec.method, hyperparameters)
+
+    def _once(self, spec: Spec, ask: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        # Spelled as they were written: to a backend, 1 and 1.0 may be two things.
+        key = (spec.place, ask.__name__, *map(repr, given))
+        if key not in self._known:
+            self._known[key] = ask(*given, **named)
+        return cast(T, self._known[key])

@@ -1,0 +1,227 @@
+"""Models by the names that clients use, and the endpoints below `/v1/models`.
+
+Names are, in this order: base models of `ftctl.yaml`; models from jobs of this server; models in
+the lockfile, by fine-tune or by model ID.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from anyio.to_thread import run_sync
+from pydantic import JsonValue
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from backends.contract.backend import Backend
+from backends.contract.errors import BackendError, ModelMissing
+from backends.contract.jobs import BaseModel
+from backends.registry import LOCAL
+from controller.lockfile.model import Build, Lockfile
+from controller.lockfile.store import LOCKFILE, read_lockfile
+from controller.project.project import Project
+from controller.server.api.errors import ApiError, invalid
+from controller.server.jobs.job_record import JobRecord
+from controller.server.jobs.job_store import JobStore
+from controller.spec.load import FOLDER
+from controller.spec.settings import FILE, public_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTarget:
+    """The model that answers under a name."""
+
+    base: BaseModel
+    model: str | None
+    """The backend's model ID; None for the base model itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    base: Callable[[], BaseModel]
+    model: str | None = None
+    made_s: float
+
+
+@dataclass(slots=True)
+class Catalog:
+    """All names. Its methods read files; call them from a thread."""
+
+    project: Project
+    backend: Backend
+    base_models: list[str]
+    """The base models as `ftctl.yaml` has them."""
+    jobs: JobStore
+    _since_s: float = field(default_factory=time.time)
+    _lockfile: tuple[object, Lockfile] = field(default_factory=lambda: (None, Lockfile()))
+    """The lockfile, with the stamps of the files that it was read from."""
+
+    @property
+    def bases(self) -> dict[str, str]:
+        """The base models as `ftctl.yaml` has them, by public ID, in its order."""
+        return {public_id(written): written for written in self.base_models}
+
+    def base(self, name: str) -> BaseModel:
+        """Return a base model by its public ID.
+
+        Raises:
+            BackendError: The server does not offer it any more, or it is not on this machine.
+        """
+        if name not in self.bases:
+            raise BackendError(
+                f"this server does not offer the base model {name}",
+                f"Name it in {FILE} under serve.base_models, and start the server again.",
+            )
+        return self._identify(self.bases[name], None)
+
+    def resolve(self, name: str) -> ModelTarget:
+        """Return the model that answers under a name.
+
+        Raises:
+            ApiError: No model has that name.
+            BackendError: Its base model is not on this machine.
+        """
+        known = self._known(name)
+        if known is not None:
+            return ModelTarget(base=known.base(), model=known.model)
+        build = self._recorded(name)
+        if build is None or build.model_id == name:
+            raise _unknown(name)
+        place = f"the backend {build.backend}, which this server does not serve"
+        message = f"{name} is the model {build.model_id} of {place}."
+        raise ApiError(404, "model_not_served", message, "model")
+
+    def job_of(self, name: str) -> JobRecord | None:
+        """Return the job that trained a model; None if no job here did, or the model was deleted."""
+        return next((job for job in self._jobs_with_models() if job.public_model == name), None)
+
+    def index(self) -> list[dict[str, JsonValue]]:
+        """Return every model object: base models, then jobs' models, then fine-tunes by name."""
+        trained = [job.model_name for job in self._jobs_with_models()]
+        names = dict.fromkeys([*self.bases, *trained, *self.lockfile().finetunes])
+        return [self.describe(name) for name in names if self._known(name) is not None]
+
+    def describe(self, name: str) -> dict[str, JsonValue]:
+        """Return one model object.
+
+        Raises:
+            ApiError: No model has that name.
+        """
+        known = self._known(name)
+        if known is None:
+            raise _unknown(name)
+        return {
+            "id": name,
+            "object": "model",
+            "created": int(known.made_s),
+            "owned_by": "ftctl",
+            "shutdown_date": None,
+        }
+
+    def is_wanted(self, backend_model: str, besides: str) -> bool:
+        """Return whether a backend's model has another name besides that of one job."""
+        return any(
+            job.backend_model == backend_model and job.id != besides
+            for job in self._jobs_with_models()
+        ) or any(build.model_id == backend_model for build in self._builds())
+
+    def lockfile(self) -> Lockfile:
+        """Return the repository's lockfile; read it again if it has changed."""
+        root, state = self.project.root, self.project.state
+        stamps = [_stamp(path) for path in (root / LOCKFILE, state / "journal.jsonl")]
+        if stamps != self._lockfile[0]:
+            self._lockfile = (stamps, read_lockfile(root, state))
+        return self._lockfile[1]
+
+    def _jobs_with_models(self) -> list[JobRecord]:
+        return [job for job in self.jobs.records.newest_first() if job.public_model is not None]
+
+    def _builds(self) -> list[Build]:
+        entries = self.lockfile().finetunes.values()
+        return [build for entry in entries for build in entry.builds.values()]
+
+    def _recorded(self, name: str) -> Build | None:
+        """Return a build by its fine-tune's name, then in production, or by its model ID."""
+        entry = self.lockfile().finetunes.get(name)
+        if entry is not None:
+            return entry.builds.get(entry.production or "")
+        return next((build for build in self._builds() if build.model_id == name), None)
+
+    def _known(self, name: str) -> _Known | None:
+        if name in self.bases:
+            return _Known(base=partial(self.base, name), made_s=self._since_s)
+        build = self._recorded(name)
+        made_s = None
+        if build is not None:
+            with suppress(ValueError):  # a person may have edited the lockfile
+                made_s = datetime.fromisoformat(build.finished).timestamp()
+        if build is not None and build.backend == LOCAL:
+            base = partial(self._identify, build.base_model, build.revision)
+            return _Known(base=base, model=build.model_id, made_s=made_s or self._since_s)
+        job = self.job_of(name if build is None else build.model_id)
+        if job is None:
+            return None
+        made_s = made_s or job.finished_s or job.created_s
+        return _Known(base=partial(self.base, job.model), model=job.backend_model, made_s=made_s)
+
+    def _identify(self, written: str, revision: str | None) -> BaseModel:
+        return self.backend.resolve_base_model(written, revision, self.project.root / FOLDER)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoutes:
+    """The endpoints for models."""
+
+    catalog: Catalog
+
+    def routes(self) -> list[Route]:
+        """Return the routes. A model's ID has colons, and a hub model's a slash."""
+        return [
+            Route("/models", self.index, methods=["GET"]),
+            Route("/models/{model:path}", self.retrieve, methods=["GET"]),
+            Route("/models/{model:path}", self.delete, methods=["DELETE"]),
+        ]
+
+    async def index(self, request: Request) -> Response:
+        """List models, base models first."""
+        del request
+        return JSONResponse({"object": "list", "data": await run_sync(self.catalog.index)})
+
+    async def retrieve(self, request: Request) -> Response:
+        """Describe a model."""
+        name = request.path_params["model"]
+        return JSONResponse(await run_sync(self.catalog.describe, name))
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a model of a job of this server, and its weights unless another name shares them."""
+        name = request.path_params["model"]
+        record = await run_sync(self.catalog.job_of, name)
+        if record is None:
+            await run_sync(self.catalog.describe, name)
+            message = f"No job of this server trained {name}, so it cannot be deleted here."
+            raise invalid(message, "model", "model_not_deletable")
+        deleted = partial(replace, model_deleted=True)
+        await self.catalog.jobs.change(record.id, deleted, "The model was deleted", even_ended=True)
+        model = record.backend_model
+        if model is not None and not await run_sync(self.catalog.is_wanted, model, record.id):
+            with suppress(ModelMissing):  # somebody deleted it on the machine
+                await run_sync(self.catalog.backend.delete, model)
+        return JSONResponse({"id": name, "object": "model", "deleted": True})
+
+
+def _unknown(name: str) -> ApiError:
+    message = f"The model '{name[:200]}' does not exist or is not served here."
+    return ApiError(404, "model_not_found", message, "model")
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
