@@ -117,7 +117,7 @@ def _loads(text: str) -> object:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _called(read: object) -> Called:
