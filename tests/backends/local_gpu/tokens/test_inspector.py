@@ -168,7 +168,11 @@ PLAIN = [{"role": "user", "content": "뭐?"}, {"role": "assistant", "content": "
     [
         (PLAIN[:1], "it has no answer", "Remove it"),
         ([PLAIN[0], {**PLAIN[1], "weight": 0}], "it has no answer", "Remove it"),
-        ([{"role": "user", "content": "<|im_end|>"}, PLAIN[1]], "the user's text contains", "strip"),
+        (
+            [{"role": "user", "content": "<|im_end|>"}, PLAIN[1]],
+            "the user's text contains",
+            "strip",
+        ),
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, PLAIN[1]],
             "an image; the local trainer reads text only",
