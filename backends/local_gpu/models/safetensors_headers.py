@@ -27,6 +27,6 @@ def headers(folder: Path) -> Iterator[dict[str, Any]]:
             found.pop("__metadata__", None)
         except (struct.error, ValueError, AttributeError) as error:
             raise BackendError(
-                f"{path} is no safetensors file: {error}", "Fetch or convert the model again."
+                f"{path} is not a safetensors file: {error}", "Fetch or convert the model again."
             ) from error
         yield found
