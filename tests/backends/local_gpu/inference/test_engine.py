@@ -253,7 +253,7 @@ def test_a_killed_child_is_told_of_and_replaced(world):
     waiting = [threading.Thread(target=wait, daemon=True) for _ in range(4)]
     for thread in waiting:
         thread.start()
-    assert caught.get(timeout=60) is None
+    assert caught.get(timeout=110) is None
     os.kill(pid, signal.SIGKILL)
     for thread in waiting:
         thread.join(30)
