@@ -49,7 +49,7 @@ _ALIASES: Final = {
     "eval": ("evaluation", "held_out"),
     "test": ("held_out",),
 }
-"""What other tools call the same thing, and our names for it, the likeliest first."""
+"""Names in other tools, with our names for the same thing, the likeliest first."""
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -54,7 +54,7 @@ _ENCODER = json.JSONEncoder(
 )
 _IN_ORDER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _MAY_BE_WHOLE = re.compile(r"\.0[],}]|\.0$|[0-9]e\+")
-"""How a float without fraction is spelt: rarely, and few other things look like it."""
+"""Spelling of a float without a fraction, which is rare, and which few other texts resemble."""
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 
 

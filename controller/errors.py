@@ -1,4 +1,4 @@
-"""What else can go wrong in the controller; `backends.contract.errors` has the whole family."""
+"""Errors of the controller; `backends.contract.errors` has the whole family."""
 
 from backends.contract.errors import ExitCode, FtctlError, InvalidInput, Problem, legible
 

@@ -13,10 +13,10 @@ from controller.errors import FtctlError
 
 _PRIVATE = frozenset({".git", ".ftctl"})
 _SECRETS = ".env"
-"""How the names of files begin that hold keys."""
+"""Beginnings of the names of files with keys."""
 
 LINKED = "leaves the repository through a link"
-"""What is said of a path that leads elsewhere; never more, for the target may be private."""
+"""Error for a path that leads elsewhere. It never names the target, which may be private."""
 
 
 class CannotRead(FtctlError):

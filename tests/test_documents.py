@@ -241,7 +241,7 @@ def test_a_reference_is_what_the_code_says(name):
 def test_a_reference_has_types_limits_defaults_and_texts():
     text = read_topic("spec").text
     for line in (
-        "- `backend` (text; required): Where it is trained: `openai`, `local-gpu`, or an installed",
+        "- `backend` (text; required): Backend that trains it: `openai`, `local-gpu`, or an installed",
         "- `seed` (whole number from 0 to 4,294,967,295; default `42`):",
         "- `fraction` (number more than 0 and less than 1; required):",
         "- `compare_to` (list of `base` or `production`; default `[base]`):",

@@ -35,6 +35,7 @@ VERBS = frozenset(
         "Copy",
         "Correct",
         "Cut",
+        "Decompress",
         "Delete",
         "Deploy",
         "Download",

@@ -1,4 +1,4 @@
-"""What the contract asks of a backend's answers beyond their types. Pure."""
+"""Checks of a backend's answers beyond their types. Pure."""
 
 import json
 import math

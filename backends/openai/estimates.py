@@ -1,4 +1,4 @@
-"""What a job would cost at the service, before it is started."""
+"""Estimated cost of a job at the service."""
 
 import hashlib
 import json

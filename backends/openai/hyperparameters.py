@@ -68,7 +68,7 @@ class _Reinforcement(_Settings):
     eval_samples: Auto | Annotated[int, Field(ge=1)] = "auto"
     """Samples per evaluation."""
     reasoning_effort: Literal["default", "low", "medium", "high"] = "default"
-    """How long the model may think."""
+    """Effort that the model may spend on thinking."""
 
 
 class _Azure(_Settings):
@@ -77,7 +77,7 @@ class _Azure(_Settings):
     trainingType: (  # noqa: N815 - Azure's name
         Literal["Standard", "GlobalStandard", "Developer", "developerTier"] | None
     ) = None
-    """Where Azure trains; its own choice when absent."""
+    """Azure's kind of training deployment; by default its own choice."""
 
 
 _PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {

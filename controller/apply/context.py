@@ -1,4 +1,4 @@
-"""What handlers need to act, and what they return."""
+"""Context and result of handlers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class ApplyContext:
-    """What handlers need to act, for one pass."""
+    """Context of all handlers in one pass."""
 
     project: Project
     lockfile: LockedLockfile
@@ -66,7 +66,7 @@ class ApplyContext:
 
     @property
     def evaluation_context(self) -> EvaluationContext:
-        """What evaluations read besides their inputs."""
+        """Repository and backends that evaluations read besides their inputs."""
         return EvaluationContext(root=self.project.root, open_backend=self.open_backend)
 
     def timestamp(self, seconds: float | None = None) -> str:

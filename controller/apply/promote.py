@@ -1,4 +1,4 @@
-"""Which build is in production, and whether the fine-tune is protected or forgotten."""
+"""Handlers that change the build in production, protect a fine-tune or forget it."""
 
 from controller.apply.context import ApplyContext, Result, cancel_job, with_changes
 from controller.evaluate.measure import require_model

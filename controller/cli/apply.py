@@ -91,7 +91,7 @@ class _Expected:
 
     plan_id: str
     saved: SavedPlan | None = None
-    """What a plan file holds; None when only the ID is known."""
+    """Content of a plan file; None if only the ID is known."""
 
 
 def _expected(expect: str | None, plan_file: Path | None) -> _Expected | None:

@@ -1,4 +1,4 @@
-"""What several commands share: the repository they work in, and how they print."""
+"""Parts that several commands share: options, the repository, and printing."""
 
 import json
 import math
@@ -73,7 +73,7 @@ def project_of(ctx: click.Context) -> Project:
     project = open_project(ctx.obj["folder"])
     ctx.obj["state"] = project.state
     if not (project.root / FOLDER).is_dir():
-        message = f"{project.root} is no repository of fine-tunes: it has no folder {FOLDER}/"
+        message = f"{project.root} is not a repository of fine-tunes: it has no folder {FOLDER}/"
         raise FtctlError(message, "Type `ftctl init` there, or name another: ftctl --dir DIR …")
     return project
 

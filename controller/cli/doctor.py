@@ -37,7 +37,7 @@ LITTLE_DISK_GB = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check came to."""
+    """Result of a check."""
 
     ok: bool = field(default=True, kw_only=True)
     detail: str

@@ -1,4 +1,4 @@
-"""How a run shows what happens: live in a terminal, plain lines in CI, JSON lines for programs."""
+"""Progress of a run: live in a terminal, plain lines in CI, JSON lines for programs."""
 
 import json
 import sys
@@ -38,18 +38,18 @@ class PlainScreen:
         self._told: dict[str, tuple[float, JobState]] = {}
 
     def starting(self, action: Action) -> None:
-        """Say what begins, where it takes a while."""
+        """Report the start of an action that takes a while."""
         if action.style.running:
             click.echo(f"{action.name}: {action.style.running} …")
 
     def done(self, outcome: Outcome) -> None:
-        """Say what came of it."""
+        """Report the outcome of an action."""
         mark = "!" if outcome.exit_code else outcome.action.style.symbol
         colour = "red" if outcome.exit_code else None
         click.secho(f"{mark} {outcome.action.name}: {escape_control(outcome.message)}", fg=colour)
 
     def progress(self, jobs: Mapping[str, Job]) -> None:
-        """Say how far each job is, every ten seconds and whenever its state changes."""
+        """Report the progress of each job, every ten seconds and when its state changes."""
         now = time.monotonic()
         for name, job in jobs.items():
             told, state = self._told.get(name, (0.0, None))
@@ -78,7 +78,7 @@ class LiveScreen:
             self._draw(Spinner("dots", text=f"{action.name}: {action.style.running} …"))
 
     def done(self, outcome: Outcome) -> None:
-        """Say what came of it."""
+        """Report the outcome of an action."""
         self._stop()
         PlainScreen().done(outcome)
 
@@ -113,11 +113,11 @@ class JsonScreen:
     """One JSON object a line."""
 
     def starting(self, action: Action) -> None:
-        """Say what begins."""
+        """Report the start of an action."""
         self._say(type="starting", name=action.name, action=type(action).__name__.lower())
 
     def done(self, outcome: Outcome) -> None:
-        """Say what came of it."""
+        """Report the outcome of an action."""
         self._say(
             type="done" if outcome.exit_code == ExitCode.DONE else "error",
             name=outcome.action.name,
@@ -126,7 +126,7 @@ class JsonScreen:
         )
 
     def progress(self, jobs: Mapping[str, Job]) -> None:
-        """Say how far each job is."""
+        """Report the progress of each job."""
         for name, job in jobs.items():
             step = job.progress.step if job.progress else None
             loss = job.progress.loss if job.progress else None

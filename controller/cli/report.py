@@ -1,4 +1,4 @@
-"""How a command that failed says so: text on standard error, JSON on standard output."""
+"""Report of a failed command: text on standard error, JSON on standard output."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How a run that acts ends: a summary, a hint what to type next, Ctrl-C said plainly."""
+"""End of a run that acts: a summary, the next command to type, and a note after Ctrl-C."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from controller.run.result import ProgressReporter, RunResult
 
 @dataclass(slots=True, kw_only=True)
 class RunSummary:
-    """What a run came to; set by the block that ran it."""
+    """Result of a run; the block that ran it sets it."""
 
     result: RunResult = field(default_factory=RunResult)
     interrupted: bool = False

@@ -68,7 +68,7 @@ def command(ctx: click.Context, names: tuple[str, ...], *, timeout: float | None
 
 
 class _News(NamedTuple):
-    """What is reported of a job that is not simply open."""
+    """Report on a job that is not simply open."""
 
     name: str
     state: str

@@ -1,4 +1,4 @@
-"""Why a row, a file or a source cannot be used: raised anywhere below `dataset`, then a `Problem`."""
+"""Errors for rows, files and sources that cannot be used. `dataset` turns them into problems."""
 
 from controller.errors import FtctlError
 

@@ -1,4 +1,4 @@
-"""What happened to every row. Records only: `build` fills them, `ftctl data` and plans show them."""
+"""Report on every row. Records only: `build` fills them, `ftctl data` and plans show them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -92,7 +92,7 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What happened to every row."""
+    """Report on every row."""
 
     sources: tuple[SourceReport, ...]
     features: tuple[Feature, ...]

@@ -51,7 +51,7 @@ class Judgement:
 
     @property
     def passed(self) -> bool:
-        """Whether every condition holds."""
+        """True if every condition holds."""
         return not self.failures
 
 

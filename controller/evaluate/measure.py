@@ -46,7 +46,7 @@ class EvaluatedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationContext:
-    """What an evaluation reads besides its inputs."""
+    """Repository and backends that an evaluation reads besides its inputs."""
 
     root: Path
     """The repository's folder; a path of a base model is relative to its folder of specs."""

@@ -1,4 +1,4 @@
-"""What a metric is. Each module of `controller.evaluate.metrics` holds one. Pure.
+"""Record of a metric. Each module of `controller.evaluate.metrics` holds one. Pure.
 
 A metric gives a value to each held-out example, and combines the values into one score. Any subset
 of the values can be combined, which is what statistics over examples need.

@@ -60,7 +60,7 @@ class OpenJob(LockfileModel):
     revision: str | None = None
     data: DataFacts
     estimate_usd: tuple[float, float] | None = None
-    """What it was expected to cost, at least and at most; None where that was not known."""
+    """Expected cost, at least and at most; None if it was not known."""
     submitted: str
     spec_commit: str | None = None
 
@@ -85,7 +85,7 @@ class Evaluation(LockfileModel):
 
 
 class Verdict(LockfileModel):
-    """What the gate said of a build."""
+    """Verdict of the gate on a build."""
 
     passed: bool
     gate: list[str]
@@ -96,7 +96,7 @@ class Verdict(LockfileModel):
 
 
 class Build(LockfileModel):
-    """What a succeeded job left. Only its evaluation and verdict are ever replaced."""
+    """Result of a successful job. Only its evaluation and verdict are ever replaced."""
 
     fingerprint: Fingerprint
     attempt: int
@@ -108,7 +108,7 @@ class Build(LockfileModel):
     revision: str | None = None
     data: DataFacts
     facts: dict[str, JsonValue]
-    """What the backend measured: trained tokens, losses, seconds, digests, real cost."""
+    """Facts that the backend measured: trained tokens, losses, seconds, digests, real cost."""
     estimate_usd: tuple[float, float] | None = None
     submitted: str
     finished: str

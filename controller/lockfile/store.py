@@ -35,18 +35,18 @@ class LockedLockfile:
     root: Path
     state: Path
     entries: dict[str, Entry] = field(default_factory=dict)
-    """What is recorded, by fine-tune; changed by `record` alone."""
+    """Recorded entries, by fine-tune; only `record` changes them."""
     read: bytes | None = None
     """The lockfile's bytes when this run began to hold it; None while there was no file."""
 
     @property
     def lockfile(self) -> Lockfile:
-        """What is recorded at this moment; later records do not change it."""
+        """Copy of the recorded entries; later records do not change it."""
         return Lockfile.model_construct(finetunes=dict(self.entries))
 
     @property
     def journal(self) -> Path:
-        """Where entries wait to be folded in."""
+        """Journal of the entries that are not in the lockfile yet."""
         return self.state / "journal.jsonl"
 
     def record(self, name: str, entry: Entry | None) -> None:

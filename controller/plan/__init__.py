@@ -1,1 +1,1 @@
-"""What one pass would do, and why. Pure: values in, values out."""
+"""Actions of one pass, each with its reason. Pure: values in, values out."""

@@ -1,4 +1,4 @@
-"""What a person approved, and what may be carried out because of it. Pure.
+"""Approval of a person, and the actions that it allows. Pure.
 
 Approval is for a list of actions by identity. A later pass of the same run plans again, and carries
 out an action only if it was in the list, or follows from one that was: a `Train` implies its own
@@ -21,14 +21,14 @@ ID_DIGITS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """What a run may do."""
+    """Actions that a run may carry out."""
 
     actions: Mapping[str, tuple[Action, ...]] = field(default_factory=dict)
     """The actions that a person saw, by fine-tune: more than one where one prepares the next."""
     decisions: Mapping[str, str] = field(default_factory=dict)
-    """What was decided in each spec then; see `Plan.decisions`."""
+    """Decisions of each spec at that time; see `Plan.decisions`."""
     settings: str = ""
-    """What was decided in `ftctl.yaml` then; see `Plan.settings`."""
+    """Decisions of `ftctl.yaml` at that time; see `Plan.settings`."""
 
 
 def approve(

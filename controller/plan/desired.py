@@ -1,4 +1,4 @@
-"""What one spec asks for, resolved: the input of planning. Pure."""
+"""Desired state of one spec, resolved: the input of planning. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

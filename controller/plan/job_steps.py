@@ -11,7 +11,7 @@ from backends.contract.jobs import Job, JobState
 
 
 class JobStep(Enum):
-    """What a submitted job needs next."""
+    """Next step of a submitted job."""
 
     WAIT = auto()
     RESUME = auto()

@@ -128,7 +128,7 @@ def _actions(name: str, overview: Overview) -> Iterator[Action]:
 
 
 class _Decisions(Mapping[str, str]):
-    """What is decided in each spec, computed for the specs that anybody asks about."""
+    """Decisions of each spec, computed when they are first needed."""
 
     def __init__(self, desired: Mapping[str, Desired]) -> None:
         self._desired = desired

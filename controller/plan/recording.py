@@ -1,4 +1,4 @@
-"""What the end of a job makes of an entry. Pure: the planner looks ahead with it, the handler records it."""
+"""Entry after the end of a job. Pure: the planner looks ahead with it, the handler records it."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Where a repository's files are, on this machine."""
+"""Paths of a repository on this machine."""
 
 import os
 import re
@@ -22,9 +22,9 @@ class Project:
     root: Path
     """Its folder, absolute; `finetunes/` and the lockfile are below it."""
     state: Path
-    """What belongs to this machine and not to git: runs, built datasets, the journal."""
+    """Folder for what belongs to this machine and not to git: runs, built datasets, the journal."""
     offline: bool = False
-    """Whether data is read from files of the repository only: no database, no URL, no hub."""
+    """True to read data from files of the repository only: no database, no URL, no hub."""
 
 
 def open_project(folder: Path) -> Project:

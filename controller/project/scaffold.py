@@ -1,4 +1,4 @@
-"""What `ftctl init` writes: a first repository, or the demo with its data and base model."""
+"""Files that `ftctl init` writes: a first repository, or the demo with its data and base model."""
 
 import shutil
 import subprocess

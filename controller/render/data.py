@@ -37,7 +37,7 @@ class BuildSummary:
     tokens: Mapping[SplitName, int] | None
     """None if nothing can count them."""
     note: str = ""
-    """Why there are no tokens, and what to type."""
+    """Reason for missing tokens, and the command to type."""
     epochs: int | str | None = None
     """Number of passes over the training examples; a word if the service decides."""
     warnings: Sequence[str] = ()

@@ -40,7 +40,7 @@ def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
 
 
 class SavedPlan(BaseModel):
-    """What of a plan file says what a person approved."""
+    """Keys of a plan file that tell what a person approved."""
 
     model_config = ConfigDict(frozen=True)
 

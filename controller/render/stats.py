@@ -44,7 +44,7 @@ class StatsSummary:
     lengths: Mapping[SplitName, LengthStats] | None
     """None if nothing can count tokens."""
     note: str = ""
-    """Why there are no lengths, and what to type."""
+    """Reason for missing lengths, and the command to type."""
     histogram: Sequence[HistogramBin] = ()
     limit: Limit | None = None
     over: Mapping[SplitName, int] | None = None

@@ -56,7 +56,7 @@ def status_text(
 
 
 def _endings(lockfile: Lockfile, days_until: Callable[[str], int]) -> Iterator[str]:
-    """Say which production models their service switches off, and when."""
+    """Return the production models that their service switches off, with the dates."""
     for name, entry in sorted(lockfile.finetunes.items()):
         build = entry.builds.get(entry.production or "")
         day = build.facts.get("shutdown_date") if build else None
@@ -179,7 +179,7 @@ def status_json(
 
 
 def _job_words(job: Job) -> str:
-    """Say how a job is; `running 40 %` once it counts steps."""
+    """Return the state of a job; `running 40 %` once it counts steps."""
     progress = job.progress
     if progress is None or not progress.total_steps:
         return str(job.state)

@@ -65,7 +65,7 @@ class _Past:
         )
         if commit is None:
             raise FtctlError(
-                f"{revision!r} is no revision that git knows here",
+                f"{revision!r} is not a revision that git knows here",
                 "Name a commit, a branch or a tag: HEAD~1. A shallow clone needs `git fetch --unshallow`.",
             )
         self._run("read-tree", commit.strip())

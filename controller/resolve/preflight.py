@@ -1,4 +1,4 @@
-"""What a person should know of data and model before they pay for training. Pure.
+"""Warnings about data and model, before a person pays for training. Pure.
 
 Trainers say these things hours later, or never.
 """
@@ -32,7 +32,7 @@ _SAID: dict[tuple[StepName, str], str] = {
     ): "in which the assistant speaks first, which is learnt without a question",
     ("leak", "noted"): "that ask what a held-out example asks, which flatters the scores",
 }
-"""What is said between `examples` and their number."""
+"""Warning texts, printed as `examples <text>: <count>`."""
 
 _LEFT_OUT: dict[StepName, str] = {
     "unusable": "rows set aside that cannot be used",

@@ -40,7 +40,7 @@ EarlierDatasets: TypeAlias = Callable[[], Mapping[tuple[str, str], DatasetSplits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """What the specs ask for, and what training would need."""
+    """Desired fine-tunes, and the requests to train them."""
 
     desired: Mapping[str, Desired]
     requests: Mapping[str, TrainRequest]

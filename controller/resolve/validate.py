@@ -1,4 +1,4 @@
-"""What the models of a spec cannot know: backends, hyperparameters, gates, policies.
+"""Checks that the models of a spec cannot make: backends, hyperparameters, gates, policies.
 
 Needs no key, no network, no data and no heavy package.
 """

@@ -15,7 +15,7 @@ from controller.run.stages import PreparedRun
 from controller.run.state import Run
 
 FRESH_S = 10.0
-"""How long a pass acts on one reading of the specs: an evaluation may take an hour."""
+"""Seconds for which a pass acts on one reading of the specs: an evaluation may take an hour."""
 
 
 def carry_out_plan(run: Run, lockfile: LockedLockfile) -> bool:

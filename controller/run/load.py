@@ -14,7 +14,7 @@ from controller.spec.settings import Settings, known_endpoints, load_settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInputs:
-    """What every pass of a run starts from."""
+    """Start of every pass of a run."""
 
     project: Project
     open_for: OpenFor

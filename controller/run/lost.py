@@ -1,4 +1,4 @@
-"""What git and the backends know of fine-tunes that the lockfile lost."""
+"""Entries that the lockfile lost, from git and the backends."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ from controller.lockfile.store import LOCKFILE
 from controller.plan.fingerprint import TRAINING_SCHEME, fingerprint
 
 _VERSIONS = 20
-"""How many commits of the lockfile are looked at: the newest may have deleted it, or broken it."""
+"""Number of commits of the lockfile to read: the newest may have deleted or broken it."""
 
 
 def recorded_in_git(root: Path) -> tuple[Lockfile, str] | None:

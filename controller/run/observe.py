@@ -1,4 +1,4 @@
-"""What the backends answer: open jobs, jobs for wanted inputs, models that a lockfile lost.
+"""Answers of the backends: open jobs, jobs for wanted inputs, models that a lockfile lost.
 
 One call for each backend and kind of question, however many fine-tunes ask it. A backend that gives
 no answer concerns its own fine-tunes.
@@ -33,7 +33,7 @@ _NO_ENDPOINTS = Problem(
 
 @dataclass(slots=True)
 class _Questions:
-    """What one place is asked."""
+    """Questions to one backend."""
 
     jobs: list[str] = field(default_factory=list)
     fingerprints: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a run reports of actions that it does not carry out, and what it has reported already."""
+"""Reports on actions that a run does not carry out, each made once."""
 
 from dataclasses import replace
 

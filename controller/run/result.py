@@ -1,4 +1,4 @@
-"""What a run came to, and how it tells people."""
+"""Result of a run, and the interface to report it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _GRAVEST_FIRST = (
 
 
 class ProgressReporter(Protocol):
-    """Where a run tells people what happens."""
+    """Receiver of a run's reports."""
 
     def starting(self, action: Action) -> None:
         """Report an action that begins and may take a while."""
@@ -36,7 +36,7 @@ class ProgressReporter(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class RunResult:
-    """What a run came to."""
+    """Result of a run."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     waiting: dict[str, Job] = field(default_factory=dict)

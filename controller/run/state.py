@@ -15,10 +15,10 @@ OUTAGE_S = 1800.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How far a run goes."""
+    """Limits of a run."""
 
     approval: Approval | None
-    """What a person approved; None: only what needs no approval is done."""
+    """Approval of a person; None to do only what needs no approval."""
     wait: bool = True
     """True to continue until no job of this run is open."""
     lock_timeout_s: float = 600.0

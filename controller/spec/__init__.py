@@ -1,1 +1,1 @@
-"""What a person may write: the YAML loader, the models, the JSON Schema."""
+"""Files that people write: the YAML loader, the models, the JSON Schema."""

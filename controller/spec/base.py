@@ -1,4 +1,4 @@
-"""What every model of a file that people write shares."""
+"""Base of every model of a file that people write."""
 
 from typing import Annotated, Any, Self, TypeAlias
 

@@ -46,7 +46,7 @@ class Grammar:
     """Conditions of one kind."""
 
     form: str
-    """What to write, for messages."""
+    """Correct form, for messages."""
     operators: tuple[str, ...]
     longest: int
     """Maximum characters of a condition."""

@@ -144,7 +144,7 @@ def read_spec(
         remedy = f"Rename it: git mv {file} {file.removesuffix('.yml')}.yaml"
         return None, [Problem(file=file, message="must end in .yaml", remedy=remedy)]
     if not NAME.fullmatch(path.stem):
-        message = f"{excerpt(path.stem)} is no name for a fine-tune"
+        message = f"{excerpt(path.stem)} is not a name for a fine-tune"
         remedy = "Use small letters, digits and hyphens, at most 63: cafe-answers.yaml"
         return None, [Problem(file=file, message=message, remedy=remedy)]
     try:

@@ -43,7 +43,7 @@ class ChosenMetric:
 
     @property
     def inputs(self) -> Json:
-        """What decides the metric's number, for the evaluation's fingerprint.
+        """Settings that decide the metric's number, for the evaluation's fingerprint.
 
         Settings with their default values are left out, so that a new setting with a default
         changes no fingerprint.

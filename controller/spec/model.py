@@ -16,12 +16,12 @@ DEFAULT_ENDPOINT = "default"
 
 
 class Evaluation(Strict):
-    """How the result is measured on the held-out set."""
+    """Measurement of the result on the held-out set."""
 
     metrics: list[MetricForm] = Field(default_factory=list)
     """Measured besides `held_out_loss` and `stop_rate`, which always are."""
     compare_to: list[Literal["base", "production"]] = Field(default=["base"])
-    """Which other models answer the same held-out prompts."""
+    """Other models that answer the same held-out prompts."""
     max_tokens: int = Field(default=256, ge=1, le=MOST)
     """Longest answer, in tokens."""
 
@@ -42,14 +42,14 @@ class Wandb(Strict):
 
 
 class Tracking(Strict):
-    """Where the service reports metrics to. Changing it trains nothing."""
+    """Trackers to which the service reports metrics. Changing it trains nothing."""
 
     wandb: Wandb | None = None
     """Weights & Biases; its key is registered at the service."""
 
 
 class Budget(Strict):
-    """What one training job may cost at most."""
+    """Most that one training job may cost."""
 
     max_usd: float | None = Field(default=None, ge=0)
     """US dollars, by the high end of the estimate."""
@@ -59,7 +59,7 @@ class Budget(Strict):
 
 
 class Lifecycle(Strict):
-    """What may happen to the fine-tune as a whole."""
+    """Lifecycle of the fine-tune as a whole."""
 
     protect: bool = False
     """Never retire it, not even when this file is deleted. Remembered in the lockfile."""
@@ -79,32 +79,32 @@ class Spec(Strict):
     labels: dict[str, str] = Field(default_factory=dict)
     """For people and filters."""
     backend: NonEmpty
-    """Where it is trained: `openai`, `local-gpu`, or an installed plug-in."""
+    """Backend that trains it: `openai`, `local-gpu`, or an installed plug-in."""
     endpoint: NonEmpty | None = None
     """For `openai`: which server, by its name in `ftctl.yaml`."""
     base_model: NonEmpty
-    """What training starts from: a hub ID, or a folder (starting with `./` or `../`)."""
+    """Model that training starts from: a hub ID, or a folder (starting with `./` or `../`)."""
     revision: NonEmpty | None = None
     """Commit of a hub model. Without it, the one found first is recorded and kept."""
     method: MethodName = SUPERVISED.name
-    """How it learns."""
+    """Training method."""
     data: Data
-    """What it learns from."""
+    """Examples that it learns from."""
     hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
     """The backend's own settings under its own names."""
     seed: int = Field(default=42, ge=0, lt=2**32)
     """Seed of initialisation and order."""
     evaluation: Evaluation = Evaluation()
-    """How the result is measured."""
+    """Measurement of the result."""
     gate: list[NonEmpty] = Field(default_factory=list)
     """Conditions for production: `accuracy >= 0.8`, `held_out_loss < base.held_out_loss - 0.5`.
     A model with a higher held-out loss than its base is promoted only with `gate: []`."""
     tracking: Tracking = Tracking()
-    """Where the service reports metrics to."""
+    """Trackers to which the service reports metrics."""
     budget: Budget = Budget()
-    """What a job may cost at most."""
+    """Most that a job may cost."""
     lifecycle: Lifecycle = Lifecycle()
-    """What may happen to the fine-tune as a whole."""
+    """Lifecycle of the fine-tune as a whole."""
 
     @property
     def allows_worse(self) -> bool:

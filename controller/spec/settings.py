@@ -45,21 +45,21 @@ class EndpointSettings(Strict):
 
 
 class ServeSettings(Strict):
-    """What `ftctl serve` offers."""
+    """Settings of `ftctl serve`."""
 
     base_models: list[NonEmpty] = Field(default_factory=list)
-    """What jobs may start from: hub IDs, or folders relative to `finetunes/`."""
+    """Base models that jobs may start from: hub IDs, or folders relative to `finetunes/`."""
 
 
 class ApplyBudget(Strict):
-    """What all jobs of one apply may cost together, jobs still open counted."""
+    """Most that all jobs of one apply may cost together, including jobs still open."""
 
     max_usd: float | None = Field(default=None, ge=0)
     """US dollars, by the high end of the estimates."""
 
 
 class Policies(Strict):
-    """What the repository demands of every spec."""
+    """Rules that every spec of the repository must keep."""
 
     require_license: bool = False
     """Refuse a data source without a licence."""
@@ -73,11 +73,11 @@ class Settings(Strict):
     endpoints: dict[NonEmpty, EndpointSettings] = Field(default_factory=dict)
     """Servers that specs name with `endpoint:`."""
     serve: ServeSettings = ServeSettings()
-    """What `ftctl serve` offers."""
+    """Settings of `ftctl serve`."""
     budget: ApplyBudget = ApplyBudget()
-    """What all jobs of one apply may cost together."""
+    """Most that all jobs of one apply may cost together."""
     policies: Policies = Policies()
-    """What the repository demands of every spec."""
+    """Rules that every spec of the repository must keep."""
 
 
 def load_settings(root: Path) -> Settings:

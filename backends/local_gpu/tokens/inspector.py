@@ -1,4 +1,4 @@
-"""How a local model reads examples, for building datasets.
+"""Inspector of examples for a local model, for building datasets.
 
 Opens the tokenizer only in the process that counts tokens: it never travels between processes.
 Checks that need no tokenizer need no package of the extra either.

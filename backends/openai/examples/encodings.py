@@ -1,4 +1,4 @@
-"""Which encoding a model reads with. Pure."""
+"""Encodings of models. Pure."""
 
 from typing import Final
 

@@ -55,7 +55,7 @@ _REMEDIES: Final = {
     "preferred_output": "Write one answer here, and the turns before it in `input`.",
     "non_preferred_output": "Write one answer here, and the turns before it in `input`.",
 }
-"""How to write a field, by its name."""
+"""Correct form of a field, by its name."""
 
 
 def check_example(method: str, example: Mapping[str, Any], limits: ServiceLimits) -> None:

@@ -18,7 +18,7 @@ from controller.spec.data import joined_columns
 
 
 class Reading(NamedTuple):
-    """How to read the rows of a source."""
+    """Settings for reading the rows of a source."""
 
     recipe: int = NEWEST
     """Version of the conversion from row to example; see `recipes`."""
@@ -31,7 +31,7 @@ class _Meaning(NamedTuple):
 
     what: str
     remedy: str
-    """What to write instead; `<key>` stands for the key."""
+    """Text to write instead; `<key>` stands for the key."""
     says: Callable[[Json], bool] = bool
     """Function that returns True if the key's value carries information."""
 

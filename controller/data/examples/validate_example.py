@@ -1,4 +1,4 @@
-"""What a valid example is: the only description of it. Pure.
+"""Description of a valid example, the only one. Pure.
 
 A conversation has a question that is not blank, and ends with an answer. Every answer has text,
 calls or a refusal, and at least one is learned. The assistant may open it with one greeting.

@@ -23,7 +23,7 @@ MAX_ALIKE = 3
 
 
 class Note(NamedTuple):
-    """What one step did to one example."""
+    """Effect of one step on one example."""
 
     line: int
     step: StepName

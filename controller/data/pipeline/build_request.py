@@ -1,4 +1,4 @@
-"""What to build. It is apart from `build`, so that finding a dataset imports no builder."""
+"""Request of a build. It is apart from `build`, so that finding a dataset imports no builder."""
 
 from dataclasses import dataclass
 

@@ -67,7 +67,7 @@ class TracedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowOutcome:
-    """What happened to one row."""
+    """Outcome of one row."""
 
     origin: Origin
     row: TracedRow

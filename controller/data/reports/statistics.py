@@ -72,7 +72,7 @@ class Statistics:
     contradictions: tuple[tuple[int, ...], ...] = ()
     """Numbers, from 0, of examples with the first of these questions."""
     note: str = ""
-    """Why there are no languages, and what to type."""
+    """Reason for missing languages, and the command to type."""
 
 
 def statistics_of(split: Split, cache: Path) -> Statistics:

@@ -74,7 +74,7 @@ class GitBlob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileInfo:
-    """What the bytes of a file are."""
+    """Facts about the bytes of a file."""
 
     sha256: str
     """Digest of the bytes on the disk, before decompression."""

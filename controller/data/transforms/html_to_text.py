@@ -37,7 +37,7 @@ _WITHOUT_TEXT = (
     *("audio", "canvas", "head", "iframe", "math", "noscript", "object", "script", "style", "svg"),
     *("template", "textarea", "title", "video"),
 )
-"""What stands between the tags is not for readers; without the closing one nothing is dropped."""
+"""Elements whose content is not for readers. Without the closing tag nothing is dropped."""
 _ALONE = ("br", "hr", "wbr")
 _VOID = ("area", "base", "col", "embed", "img", "input", "link", "meta", "param", "source", "track")
 """Tags only with attributes: otherwise they are somebody's placeholder, `<input>`."""

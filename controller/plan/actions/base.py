@@ -1,4 +1,4 @@
-"""What every action has: words, price, approval, and what it may follow. Pure.
+"""Base of every action: words, price, approval, and what it may follow. Pure.
 
 An action is a frozen record. It knows how a plan shows it and what a person decides by it, so that
 a new kind of action is one file here, and no other module lists the kinds.
@@ -87,7 +87,7 @@ class ActionDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseAction(ActionDefaults, ABC):
-    """What every action has. A kind overrides what differs."""
+    """Base of every action. A kind overrides what differs."""
 
     name: str
     """The fine-tune."""

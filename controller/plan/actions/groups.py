@@ -1,4 +1,4 @@
-"""What several kinds of actions share. Pure."""
+"""Fields that several kinds of actions share. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass

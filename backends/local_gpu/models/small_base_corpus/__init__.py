@@ -19,9 +19,9 @@ _SENTENCES: Final = 600
 _PARAGRAPH: Final = 3
 """Grammar sentences that make one document."""
 _REPEATS: Final = 3
-"""How often hand-written text comes, against once for what the grammar makes."""
+"""Repetitions of hand-written text, against one of text from the grammar."""
 _CARELESS: Final = 0.3
-"""How often a question is asked with each kind of carelessness."""
+"""Shares of questions with each kind of carelessness."""
 _KEPT: Final = 0.8
 """Share of the words that stay when some are left out."""
 _PARTICLES: Final = {
