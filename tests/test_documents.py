@@ -245,7 +245,7 @@ def test_a_reference_has_types_limits_defaults_and_texts():
         "- `seed` (whole number from 0 to 4,294,967,295; default `42`):",
         "- `fraction` (number more than 0 and less than 1; required):",
         "- `compare_to` (list of `base` or `production`; default `[base]`):",
-        "- `lifecycle` (mapping): What may happen to the fine-tune as a whole.",
+        "- `lifecycle` (mapping): Lifecycle of the fine-tune as a whole.",
         "### `data.train[].columns`",
     ):
         assert line in text
