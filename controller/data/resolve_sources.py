@@ -68,7 +68,7 @@ def find_sources(data: Data, *, file: str, folder: Path, paths: DataPaths) -> li
             problems.append(replace(problem, line=None))
         else:
             files += found
-            problems += _misplaced(source, name, file, {one.format for one in found})
+            problems += _misplaced(source, name, file, {each.format for each in found})
     if problems:
         raise InvalidInput([*problems, *unavailable])
     if unavailable:
