@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,8 @@ def eventually() -> Callable[[Callable[[], object]], None]:
 @pytest.fixture(scope="session")
 def warm_python(tmp_path_factory) -> Iterator[str]:
     """Stand in for Python where what children import shall be imported already."""
+    if find_spec("torch") is None:
+        pytest.skip("the training packages are not installed")
     folder = tmp_path_factory.mktemp("warm")
     here, address = Path(__file__).parent, folder / "socket"
     relay = shlex.join([sys.executable, "-I", "-S", str(here / "warm_relay.py"), str(address)])

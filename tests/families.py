@@ -2,7 +2,7 @@
 
 python tests/families.py FOLDER        every folder in it is a base model; tokenizers suffice
 
-For each model and kind of conversation: `right` if every answer is learnt, the prompt that asks for
+For each model and kind of conversation: `right` if every answer is learned, the prompt that asks for
 it is exactly the text before it, and a perfect model's answer is read back as it was; `refused` if
 the example is refused, with a remedy; anything else is an error, and the exit status 1.
 """
@@ -106,15 +106,15 @@ def outcome(base: Path, conversation: Mapping[str, Any], *, thinking: bool) -> s
         return f"planned, and refused by the job: {encoded.message}"
     if chat.counts([conversation]) != [len(encoded.ids)]:
         return "counted otherwise than trained"
-    return next(_faults(chat, conversation, encoded.ids, encoded.learnt), "right")
+    return next(_faults(chat, conversation, encoded.ids, encoded.learned), "right")
 
 
-def _faults(chat: Chat, conversation: Mapping[str, Any], ids: Any, learnt: Any) -> Iterator[str]:
+def _faults(chat: Chat, conversation: Mapping[str, Any], ids: Any, learned: Any) -> Iterator[str]:
     messages = conversation["messages"]
     places = [place for place, m in enumerate(messages) if m["role"] == "assistant"]
-    spans = _spans(learnt)
+    spans = _spans(learned)
     if len(spans) != len(places):
-        yield f"{len(spans)} answers learnt, of {len(places)}"
+        yield f"{len(spans)} answers learned, of {len(places)}"
         return
     for place, (start, end) in zip(places, spans, strict=True):
         before = {**conversation, "messages": messages[:place]}
@@ -123,7 +123,7 @@ def _faults(chat: Chat, conversation: Mapping[str, Any], ids: Any, learnt: Any) 
             seen = chat.tokenizer.decode(list(ids[:start]), skip_special_tokens=False)
             yield f"asked otherwise than trained: {prompt!r} {seen!r}"
         if ids[end - 1] not in chat.stops:
-            yield "the end of an answer is not learnt"
+            yield "the end of an answer is not learned"
         read = _read(chat, list(ids[start:end]), before)
         message = messages[place]
         if read.text.strip() != (message["content"] or "").strip():
@@ -145,11 +145,11 @@ def _read(chat: Chat, ids: list[int], before: Mapping[str, Any]) -> Answer:
     return read_answer(chat.reader(before), text.replace("\u2581", " "))
 
 
-def _spans(learnt: Any) -> list[tuple[int, int]]:
+def _spans(learned: Any) -> list[tuple[int, int]]:
     edges = [
         place
-        for place in range(len(learnt) + 1)
-        if (place < len(learnt) and learnt[place]) != (place > 0 and learnt[place - 1])
+        for place in range(len(learned) + 1)
+        if (place < len(learned) and learned[place]) != (place > 0 and learned[place - 1])
     ]
     return list(zip(edges[::2], edges[1::2], strict=True))
 

@@ -1,7 +1,7 @@
 """The `local-gpu` backend: trains and completes on this machine, on a GPU or, if small, the CPU.
 
-Everything it knows lies in files below one state folder, so that any process may ask at any time.
-Importing this needs none of the training packages; they live in child processes.
+All its state is in files below one folder, so that any process can read it at any time. Importing
+this module needs no training package: child processes import them.
 """
 
 import os
@@ -43,7 +43,7 @@ class LocalGpuBackend:
         self._launcher = LAUNCHERS["local_process"]
 
     def capabilities(self) -> Capabilities:
-        """Say what this backend can do."""
+        """Return the capabilities of this backend."""
         return Capabilities(
             methods=hyperparameters.METHODS, remote=False, paid=False, gpu_hours=True
         )
@@ -91,7 +91,7 @@ class LocalGpuBackend:
         settings = request.hyperparameters
         length = settings.get("max_length")
         if isinstance(length, int):
-            # Texts are read in blocks: so many at least as there are texts, and as tokens fill.
+            # Texts are read in blocks: at least one for each text, and enough for all tokens.
             if tokens is None:
                 return Estimate(usd=(0.0, 0.0))
             examples = max(examples, -(-tokens // length))
@@ -133,7 +133,7 @@ class LocalGpuBackend:
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
-        # A job that cannot start would count as failed; what is missing can be mended before.
+        # A job that cannot start would count as failed. What is missing can be installed before.
         require_packages()
         if self._run(run_of(self._state, request).job_id) is None:
             base_models.require_obtainable(request.base_model)
@@ -142,7 +142,7 @@ class LocalGpuBackend:
         return self._read(run)
 
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """Look at jobs; those that do not exist any more are absent from the answer."""
+        """Return jobs by ID, without jobs that do not exist any more."""
         runs = {job_id: self._run(job_id) for job_id in job_ids}
         return {job_id: self._read(run) for job_id, run in runs.items() if run is not None}
 

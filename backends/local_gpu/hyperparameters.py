@@ -1,7 +1,7 @@
 """The `hyperparameters` of a local-gpu fine-tune: names of transformers and peft, all checked.
 
-A spec's section goes in; the complete settings come out, every default written out, ready for the
-fingerprint. What cannot change the trained weights (checkpoints, logging) is no hyperparameter.
+`parse` turns a spec's section into complete settings, with every default, for the fingerprint.
+Settings that cannot change the trained weights (checkpoints, logging) are not hyperparameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ _LATER: Final[Mapping[str, Json]] = {"thinking": "off"}
 
 
 class _Common(BaseModel):
-    """What every training knows."""
+    """Settings of every training."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
@@ -44,7 +44,7 @@ class _Common(BaseModel):
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=65_536)
     """Batches per optimiser step: lowers memory, never changes the mean that is trained on."""
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    """How the rate falls after the warm-up."""
+    """Shape of the rate's fall after the warm-up."""
     warmup_steps: float = Field(default=0, ge=0, allow_inf_nan=False)
     """Optimiser steps of rising rate; below 1 it is a fraction of all steps."""
     weight_decay: float = Field(default=0.0, ge=0, le=10, allow_inf_nan=False)
@@ -63,7 +63,7 @@ class _Common(BaseModel):
 
 
 class _Conversations(BaseModel):
-    """What only training on conversations knows."""
+    """Settings of training on conversations."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
@@ -73,11 +73,11 @@ class _Conversations(BaseModel):
     """A template shipped with ftctl instead of the base model's own."""
     thinking: Literal["off", "on"] = "off"
     """`on` if answers begin with thoughts, where the base model's template supports them. With
-    `off`, prompts and training use the empty block of thoughts that such templates write."""
+    `off`, prompts and training use the empty block of thoughts that these templates write."""
 
 
 class _Texts(BaseModel):
-    """What only training on plain texts knows."""
+    """Settings of training on plain texts."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
@@ -89,7 +89,7 @@ class _Texts(BaseModel):
 
 
 class _Adapter(BaseModel):
-    """What only an adapter knows."""
+    """Settings of an adapter."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
@@ -107,7 +107,7 @@ class _Adapter(BaseModel):
         Literal["all-linear"]
         | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     ) = "all-linear"
-    """Which layers get an adapter: `all-linear`, or names as in `[q_proj, v_proj]`."""
+    """Layers that get an adapter: `all-linear`, or names as in `[q_proj, v_proj]`."""
 
 
 _READ_AS: Final[Mapping[str, type[BaseModel]]] = {

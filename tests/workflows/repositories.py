@@ -78,7 +78,7 @@ class Repository:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=110,
         )
         said = output.read_text().strip() if output.exists() else ""
         return done.returncode, said, done.stdout + done.stderr
@@ -110,7 +110,7 @@ def git(folder, *arguments):
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     ).stdout
 
 
@@ -156,7 +156,7 @@ def plan(tmp_path, program):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=110,
     )
     assert summary.read_text() == (out / "plan.md").read_text()
     return done, (out / "plan.md").read_text()

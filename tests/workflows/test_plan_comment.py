@@ -111,7 +111,7 @@ def test_one_comment_is_kept_up_to_date(tmp_path, comments, expected, length):
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     ((verb, given),) = json.loads(done.stdout)
     body = given.pop("body")

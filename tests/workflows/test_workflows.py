@@ -91,7 +91,7 @@ def test_planning_runs_nothing_of_the_pull_request():
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_are_strict_and_parse(path):
     assert "set -euo pipefail" in path.read_text()
-    subprocess.run(["bash", "-n", str(path)], check=True, timeout=60)
+    subprocess.run(["bash", "-n", str(path)], check=True, timeout=110)
 
 
 def wheel(folder, version):
@@ -137,7 +137,7 @@ def test_another_repository_names_the_ftctl_that_its_workflows_install(tmp_path)
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=110,
         )
         return done.stdout + done.stderr, path.read_text()
 

@@ -17,7 +17,7 @@ _AHEAD: Final = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """What one step added to one answer."""
+    """Addition of one step to one answer."""
 
     id: int
     added: Answer

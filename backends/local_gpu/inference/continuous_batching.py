@@ -30,7 +30,7 @@ _ANSWERS: Final = 64
 _TOKENS: Final = 32_768
 """Columns times rows that the cache may grow to; 4 GiB of cache for a model of 8 billion."""
 _PREFILL: Final = 8_192
-"""Columns times rows that are read at once; bounds how long running answers stand still."""
+"""Columns times rows that are read at once; bounds how long running answers wait."""
 _COLUMNS: Final = frozenset({"full_attention", "sliding_attention"})
 """Kinds of layers whose cache has one column per token and may therefore be padded."""
 _CACHELESS: Final = frozenset({"recurrent_gemma", "rwkv", "xlstm"})
@@ -156,8 +156,8 @@ class Batch:
         return pieces
 
     def _new_cache(self) -> DynamicCache:
-        # Told of sliding windows, it would throw columns away, other columns in every row. The mask
-        # hides them anyway.
+        # With sliding windows, the cache would drop columns that are different in every row. The
+        # mask hides them anyway.
         return DynamicCache() if self._has_columns else DynamicCache(config=self._config)
 
     def _admit(self) -> list[ActiveAnswer]:
@@ -203,7 +203,7 @@ class Batch:
         )
 
     def _continue(self) -> torch.Tensor:
-        """Read every answer's newest token and return what may follow it: (rows, vocabulary)."""
+        """Read every answer's newest token and return the logits: (rows, vocabulary)."""
         if not self._has_cache:
             return self._read(self.running, self._cache)[0]
         newest = [[answer.made[-1]] for answer in self.running]
@@ -238,7 +238,8 @@ class Batch:
         """Read answers from their beginning.
 
         Returns:
-            What may follow each, (rows, vocabulary), and which columns count, (rows, columns).
+            Logits after each answer, (rows, vocabulary), and a mask of their tokens, (rows,
+            columns).
         """
         reads = [answer.read for answer in answers]
         width = max(len(read) for read in reads)
@@ -281,7 +282,7 @@ class Batch:
         mask: torch.Tensor,
         positions: torch.Tensor,
     ) -> torch.Tensor:
-        """Return what may follow the last column: (rows, vocabulary)."""
+        """Return the logits after the last column: (rows, vocabulary)."""
         inputs = {
             "input_ids": ids,
             "attention_mask": mask,
@@ -304,7 +305,7 @@ class Batch:
         """Have every row answered by its adapter.
 
         Naming the rows costs up to twice the time of a small model's step, and switching the whole
-        model costs several such steps. So it is switched for running answers, not for joining ones.
+        model costs several steps. So running answers switch it, and joining answers are named.
         """
         if not isinstance(self.model, PeftModel):
             return

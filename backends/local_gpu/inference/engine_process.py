@@ -83,7 +83,7 @@ class EngineProcess:
         self._waiting[number] = answers
         self._outbox.put(line({"id": number, **question}))
         if self._end is not None:
-            # The child has died, and may have told all questions just before this one was there.
+            # The child has died, perhaps before this question was in the table.
             answers.put({"error": self._end})
         return number, answers
 

@@ -48,7 +48,7 @@ _NOTHING: Final = Piece(id=0, added=Answer(), finish_reason="length")
 
 def main(folder: Path) -> int:
     """Answer until the input ends."""
-    # What a library prints must not be read as an answer; it goes to the log.
+    # Output of a library must not be read as an answer: it goes to the log.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
 
@@ -93,7 +93,7 @@ def serve(pool: ModelPool, inbox: queue.SimpleQueue[Message], tell: Tell) -> Non
 def _read(folder: Path, inbox: queue.SimpleQueue[Message]) -> None:
     for text in sys.stdin.buffer:
         inbox.put(json.loads(text))
-    # The engine has closed or died. A model that is loading or answering does so for nobody.
+    # The engine has closed or died: a model that is loading or answering need not continue.
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
@@ -202,7 +202,7 @@ def _piece(piece: Piece) -> Message:
 
 
 def _described(error: Exception) -> Message:
-    """Return any error as a message says it."""
+    """Return the message for any error."""
     if isinstance(error, BackendError):
         return describe_error(error)
     if isinstance(error, torch.OutOfMemoryError):
@@ -221,5 +221,5 @@ if __name__ == "__main__":
     status = main(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
-    # Nothing is left to do; taking torch down in good order would hold the device for nothing.
+    # Nothing is left to do, and taking torch down would keep the device for longer.
     os._exit(status)

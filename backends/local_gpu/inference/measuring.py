@@ -1,6 +1,6 @@
 """All answers of one model to many prompts, and the losses of the expected answers.
 
-The numbers are those of training: prompts and references are encoded as training encodes them.
+Prompts and references are encoded as in training, so the losses are those of training.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -35,7 +35,7 @@ def rendered(
 
 
 def refuse_far_too_long(chat: Chat, conversation: Conversation, longest: int | None) -> None:
-    """Refuse a prompt that is surely too long, without rendering it.
+    """Refuse a prompt that is certainly too long, without rendering it.
 
     Raises:
         PromptTooLong: The prompt is far too long.

@@ -11,7 +11,7 @@ from backends.local_gpu.jobs.run_dir import NAME, RunDir, read_request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedModel:
-    """What an engine's process needs to know of a model."""
+    """A model as an engine's process loads it."""
 
     id: str
     folder: str
@@ -30,7 +30,7 @@ def run_of_model(state: Path, model_id: str) -> RunDir:
     """Return the run whose model has an ID.
 
     Raises:
-        ModelMissing: This machine has no such model.
+        ModelMissing: This machine has no model with that ID.
     """
     name = model_id.rpartition(":")[2]
     run = RunDir(path=state.absolute() / "runs" / name)

@@ -16,7 +16,7 @@ def line(message: Message) -> bytes:
 
 
 def describe_error(error: BackendError) -> Message:
-    """Return an error as a message says it."""
+    """Return the message for an error."""
     kind = type(error).__name__
     return {"kind": kind, "message": error.message, "remedy": error.remedy}
 

@@ -36,7 +36,7 @@ def read_job(run: RunDir, launcher: Launcher) -> Job:
     if run.result.exists():
         return _ended(job, run, trained)
     state = launcher.state(run)
-    # The worker may have written its result meanwhile, whatever the launcher knows of it.
+    # The worker may have written its result meanwhile, whatever the launcher answers.
     if run.result.exists():
         return _ended(job, run, trained)
     if state is WorkerState.WAITING:
@@ -46,7 +46,7 @@ def read_job(run: RunDir, launcher: Launcher) -> Job:
     if run.cancel.exists():
         finished = run.cancel.stat().st_mtime
         return replace(job, state=JobState.CANCELLED, finished_s=finished, error="cancelled")
-    return replace(job, error="its process is gone; it goes on when submitted")
+    return replace(job, error="its process is gone; it continues when submitted")
 
 
 def start(run: RunDir, launcher: Launcher) -> None:

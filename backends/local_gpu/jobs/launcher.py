@@ -1,4 +1,4 @@
-"""What runs the process of a training job: this machine, or an engine that places it elsewhere.
+"""The contract of what runs a training job's process: this machine, or an engine elsewhere.
 
 The run folder is the truth. A launcher's answer is a hint, which counts only where the folder does
 not say how the job ended: an engine may forget a job, or call a lost job successful.
@@ -15,7 +15,7 @@ LOG_LINES: Final = 12
 
 
 class WorkerState(StrEnum):
-    """What a launcher knows of a run's newest worker."""
+    """State of a run's newest worker."""
 
     WAITING = "waiting"
     """The worker has no device yet."""
@@ -35,7 +35,7 @@ class Launcher(Protocol):
 
         Args:
             run: The run. It has no living worker and no result.
-            lock: The run's lock, held by the caller. A worker on this machine takes it over.
+            lock: The run's lock, which the caller has. A worker on this machine takes it over.
             starts: Starts in a row, this start included, without a new checkpoint.
         """
 

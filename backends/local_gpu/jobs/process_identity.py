@@ -72,7 +72,7 @@ def _boot() -> str:
 
 
 def _start_and_state(pid: int) -> tuple[str, str]:
-    """Return a process's start time and state letter; both empty if there is no such process."""
+    """Return a process's start time and state letter; both empty if the process does not exist."""
     if Path("/proc/self/stat").exists():
         try:
             text = Path(f"/proc/{pid}/stat").read_text()
@@ -81,7 +81,7 @@ def _start_and_state(pid: int) -> tuple[str, str]:
         # The command's name is in brackets, and may itself contain blanks and brackets.
         fields = text.rpartition(")")[2].split()
         state, threads, start = fields[0], int(fields[17]), fields[19]
-        # The first thread may have ended while others still hold the process's files open.
+        # The first thread may have ended while others still have the process's files open.
         return start, "S" if state == "Z" and threads > 1 else state
     ps = shutil.which("ps") or "ps"
     command = [ps, "-o", "lstart=,stat=", "-p", str(pid)]

@@ -50,7 +50,7 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        """Lock file, held by the worker for as long as it lives."""
+        """Lock file, locked by the worker for as long as it lives."""
         return self.path / "lock"
 
     @property
@@ -100,7 +100,7 @@ class RunDir:
 
     @property
     def result(self) -> Path:
-        """How the job ended."""
+        """Result of the job."""
         return self.path / "result.json"
 
     @property

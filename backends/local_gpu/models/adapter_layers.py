@@ -184,9 +184,9 @@ def _misnamed(layers: Layers, named: Sequence[str]) -> Iterator[FieldProblem]:
             message = f"the base model has no layer {one!r}"
             remedy = f"{did_you_mean(last, listed)} {known}".lstrip()
         elif all(size != _LINEAR for _, size in sizes):
-            message, remedy = f"{one} is no linear layer", known
+            message, remedy = f"{one} is not a linear layer", known
         else:
-            message = f"{one} belongs to what sees, which learns nothing from texts"
+            message = f"{one} belongs to the vision part, which learns nothing from texts"
             remedy = known
         yield FieldProblem(field="target_modules", message=message, remedy=remedy)
     lasts = {one.rpartition(".")[2] for one in named}
@@ -194,7 +194,7 @@ def _misnamed(layers: Layers, named: Sequence[str]) -> Iterator[FieldProblem]:
         given = [name for name in pair if name in lasts]
         if layers.joined and set(pair) <= layers.experts and len(given) == 1:
             (other,) = set(pair) - {*given}
-            message = f"the experts hold {' and '.join(pair)} in one: {other} is missing"
+            message = f"the experts have {' and '.join(pair)} in one tensor: {other} is missing"
             yield FieldProblem(field="target_modules", message=message, remedy=f"Add {other}.")
 
 

@@ -1,7 +1,7 @@
-"""What a spec's `base_model` is: a folder's contents, or a hub model's exact commit.
+"""The identity of a spec's `base_model`: a folder's contents, or a hub model's exact commit.
 
-Found without network and without any of the training packages; a model's bytes are hashed once
-and remembered by path, size and time of change.
+Needs no network and no training package. A model's bytes are hashed once; the digests are stored by
+path, size and time of change.
 """
 
 import hashlib
@@ -30,22 +30,22 @@ _FILES: Final = (
     "model.safetensors.index.json",
     "*.safetensors",
 )
-"""What decides how a model computes, reads and writes."""
+"""Files that decide how a model computes, reads and writes."""
 
 
 def resolve_base_model(
     base_model: str, revision: str | None, folder: Path, state: Path
 ) -> BaseModel:
-    """Find out what a `base_model` is.
+    """Resolve a `base_model`.
 
     Args:
-        base_model: As written: a folder (`./…`, `../…`, absolute) or a hub ID.
+        base_model: A folder (`./…`, `../…`, absolute) or a hub ID, as in the spec.
         revision: Branch, tag or commit of a hub model.
-        folder: Where relative folders start.
-        state: Where digests are remembered.
+        folder: Folder that relative folders start from.
+        state: Folder of the stored digests.
 
     Raises:
-        BaseModelMissing: It is not here, is no model, or its commit cannot be known.
+        BaseModelMissing: It is not on this machine, not a model, or its commit is not known.
     """
     if base_model.startswith(("./", "../", "/")):
         path = (folder / base_model).resolve()
@@ -60,10 +60,10 @@ def resolve_base_model(
 
 
 def verify_unchanged(base_model: BaseModel, state: Path) -> None:
-    """Make sure that a folder still holds what the request was made from.
+    """Require that a base model's folder is as it was when the job was planned.
 
     Raises:
-        BaseModelMissing: It is gone or holds something else now.
+        BaseModelMissing: The folder is gone, or its contents have changed.
     """
     if (
         base_model.revision is None
@@ -90,10 +90,10 @@ def local_folder(base_model: BaseModel) -> Path | None:
 
 
 def require_obtainable(base_model: BaseModel) -> None:
-    """Make sure that a model is here, or may be fetched when it is needed.
+    """Require that a model is on this machine, or may be downloaded when it is needed.
 
     Raises:
-        BaseModelMissing: It is not here, and this machine was told to stay offline.
+        BaseModelMissing: The model is not here, and this machine is set to stay offline.
     """
     offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "on", "yes", "true"}
     if local_folder(base_model) is None and (offline or base_model.revision is None):
@@ -101,7 +101,7 @@ def require_obtainable(base_model: BaseModel) -> None:
 
 
 def not_here(base_model: BaseModel) -> BaseModelMissing:
-    """Return the error that says how to get a model."""
+    """Return the error for a model that is not here, with the command that downloads it."""
     if base_model.revision is None:
         return BaseModelMissing(f"{base_model.reference} is gone", "Check the path.")
     return BaseModelMissing(
@@ -125,9 +125,9 @@ def tokenizer_folder(base_model: BaseModel) -> Path:
 
 
 def longest_context(base_model: BaseModel) -> int | None:
-    """Return how many tokens a model reads at most; None where its files do not say."""
+    """Return the longest text that a model reads, in tokens; None if its files do not name it."""
     config = read_json(model_folder(base_model) / "config.json") or {}
-    # A model that also sees keeps the settings of its language part apart.
+    # A model with vision has separate settings for its language part.
     inner = config.get("text_config")
     text = inner if isinstance(inner, dict) else config
     length = text.get("max_position_embeddings")
@@ -135,15 +135,15 @@ def longest_context(base_model: BaseModel) -> int | None:
 
 
 def model_folder(base_model: BaseModel) -> Path:
-    """Return where a model lies, or would lie."""
+    """Return the folder of a model, whether it exists or not."""
     if base_model.revision is None:
         return Path(base_model.reference)
     return _hub_folder(base_model.reference) / "snapshots" / base_model.revision
 
 
 def _hub_folder(hub_id: str) -> Path:
-    """Return where the hub's client keeps a model, without importing that client."""
-    home = os.environ.get("HF_HOME") or os.path.join(  # noqa: PTH118 - may hold `~` and variables
+    """Return the folder in which the hub's client stores a model, without importing the client."""
+    home = os.environ.get("HF_HOME") or os.path.join(  # noqa: PTH118 - may contain `~` and variables
         os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"
     )
     cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
@@ -155,7 +155,7 @@ def _commit(hub_id: str, revision: str | None) -> str:
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
     name = revision or "main"
-    # A branch may hold slashes; nothing may lead out of the folder of references.
+    # A branch may contain slashes, but must not lead out of the folder of references.
     references = _hub_folder(hub_id) / "refs"
     try:
         commit = (references / name).read_text().strip() if ".." not in name else ""
@@ -212,7 +212,7 @@ def _file_digest(path: Path, known: dict[str, str], memory: Path) -> str:
         return known[key]
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    # Small files are read faster than remembered.
+    # Reading a small file is faster than storing its digest.
     if stat.st_size > 1 << 20:
         append_line(memory, json.dumps({"file": key, "sha256": found}).encode())
     return found

@@ -55,7 +55,7 @@ def device() -> torch.device:
     """Return the device that this process was given.
 
     Raises:
-        BackendError: It is a GPU, and torch cannot use it.
+        BackendError: The device is a GPU, and torch cannot use it.
     """
     if os.environ.get(DEVICE, "cpu") == "cpu":
         return torch.device("cpu")
@@ -68,7 +68,7 @@ def device() -> torch.device:
 
 
 def precision(wanted: str, where: torch.device) -> torch.dtype:
-    """Return what the matrix work is done in."""
+    """Return the precision of the matrix work."""
     if wanted == "auto":
         has_it = where.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has_it else torch.float32
@@ -76,10 +76,10 @@ def precision(wanted: str, where: torch.device) -> torch.dtype:
 
 
 def base_folder(base_model: BaseModel) -> Path:
-    """Return the folder of a base model, fetching a hub model unless offline.
+    """Return the folder of a base model, downloading a hub model unless offline.
 
     Raises:
-        BaseModelMissing: It is not here and cannot be fetched.
+        BaseModelMissing: The model is not on this machine and cannot be downloaded.
     """
     folder = local_folder(base_model)
     if folder is not None:
@@ -99,7 +99,7 @@ def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrai
     """Open a model.
 
     Raises:
-        BackendError: It cannot be opened.
+        BackendError: The model cannot be opened.
     """
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -116,7 +116,7 @@ def load_model(folder: Path, dtype: torch.dtype, where: torch.device) -> PreTrai
     except (OSError, ValueError, KeyError) as error:
         raise BackendError(
             f"the model in {folder} cannot be opened: {error}",
-            "Check that it is a causal language model that the installed transformers knows.",
+            "Check that it is a causal language model that the installed transformers supports.",
         ) from error
     return model.to(where)
 
@@ -178,7 +178,7 @@ def stored_dtypes(folder: Path) -> tuple[torch.dtype, dict[str, torch.dtype]]:
 def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[str, str]) -> None:
     """Put tokenizer, template, generation settings and documents beside trained weights.
 
-    A model that learnt no conversations (`chat` is None) keeps what its base says of them.
+    A model that learned no conversations (`chat` is None) keeps its base's template and settings.
     """
     for name in _TOKENIZER:
         if (base / name).exists():
@@ -190,7 +190,7 @@ def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[
         shutil.copyfile(template, target / template.name)
     given = base / "generation_config.json"
     generation = json.loads(given.read_text()) if given.exists() else {}
-    # Servers stop where this file says; the end of turn that was trained has to be among it.
+    # Servers stop at the tokens of this file, so the trained end of turn must be among them.
     if chat is not None:
         generation["eos_token_id"] = sorted(chat.stops)
     (target / given.name).write_bytes(json_bytes(generation))
@@ -217,7 +217,7 @@ def model_card(request: TrainRequest, facts: Mapping[str, Json], *, adapter: boo
         f"---\nbase_model: {request.base_model.reference}\n"
         f"library_name: {'peft' if adapter else 'transformers'}\n"
         f"pipeline_tag: text-generation\n---\n\n# {request.name}\n\n"
-        f"{kind} trained by ftctl; `provenance.json` says from what, `metrics.json` how it went.\n\n"
+        f"{kind} trained by ftctl. `provenance.json` names the inputs, `metrics.json` the results.\n\n"
         f"| | |\n|---|---|\n{rows}\n"
     )
 

@@ -25,8 +25,8 @@ def headers(folder: Path) -> Iterator[dict[str, Any]]:
                 # Do not allocate the length that a damaged file states.
                 found = json.loads(file.read(min(length, path.stat().st_size)))
             found.pop("__metadata__", None)
-        except (struct.error, ValueError, AttributeError) as error:
+        except (struct.error, ValueError, AttributeError, TypeError) as error:
             raise BackendError(
-                f"{path} is no safetensors file: {error}", "Fetch or convert the model again."
+                f"{path} is not a safetensors file: {error}", "Fetch or convert the model again."
             ) from error
         yield found

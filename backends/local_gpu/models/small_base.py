@@ -38,7 +38,7 @@ TURN_END: Final = "<|im_end|>"
 VOCABULARY: Final = 2048
 """Small, so that rare words fall into pieces that other words share."""
 CONTEXT: Final = 1024
-"""Longest text the model is told it can read; the position code has no weights."""
+"""Longest text of the model in its settings; the position code has no weights."""
 ROWS: Final = 8
 ROW: Final = 128
 """A step reads ROWS rows of ROW tokens: 1,024. Many small steps teach more than few large ones."""
@@ -68,7 +68,7 @@ def make_small_base(
         folder: Where the model goes; must not exist.
         seed: Decides the first weights, the sentences and their order.
         steps: Training steps; fewer make a worse model sooner.
-        report: Is told in words how far it is.
+        report: Receives progress, in words.
 
     Returns:
         The model's number of parameters.
@@ -151,7 +151,7 @@ def _train_tokenizer(documents: Sequence[Document]) -> PreTrainedTokenizerFast:
 
 
 def _texts(documents: Sequence[Document]) -> list[str]:
-    """Return every document's words; a role becomes one token by being said so often."""
+    """Return every document's words; a role is so frequent that it becomes one token."""
     return [
         text
         for document in documents
@@ -169,8 +169,8 @@ def _pack(
     """Write all documents one after the other and cut the stream into rows.
 
     Returns:
-        The rows, and the same with -100 for what is read but not learnt: what users say. Their
-        questions are drawn by chance, and guessing chance would be most of the work.
+        The rows, and the same rows with -100 for texts of users, which are not learned: their
+        questions are drawn at random, and guessing them would be most of the work.
     """
     rendered = [
         document
@@ -182,15 +182,15 @@ def _pack(
     start, end, user = (
         tokenizer.convert_tokens_to_ids(token) for token in (TURN_START, TURN_END, "user")
     )
-    learnt, asked = [], False
+    learned, asked = [], False
     for token, following in zip(stream, [*stream[1:], end], strict=True):
         asked = asked or (token == start and following == user)
-        learnt.append(-100 if asked else token)
+        learned.append(-100 if asked else token)
         asked = asked and token != end
     count = len(stream) // ROW
     rows, targets = (
         torch.tensor(tokens[: count * ROW]).view(count, ROW)  # (count, ROW)
-        for tokens in (stream, learnt)
+        for tokens in (stream, learned)
     )
     return rows, targets
 
@@ -229,7 +229,7 @@ def _train(
     steps: int,
     report: Callable[[str], None],
 ) -> None:
-    """Predict each next token of every row: AdamW, warm-up, then a cosine down to nothing."""
+    """Predict each next token of every row: AdamW, warm-up, then a cosine down to zero."""
     model.train()
     # Norms and biases have one dimension; shrinking them only hurts.
     matrices = [weight for weight in model.parameters() if weight.dim() > 1]
@@ -271,7 +271,7 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _write(folder: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Write everything beside the folder's place, then give it its name."""
+    """Write a folder beside the final one, then give it its name."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:

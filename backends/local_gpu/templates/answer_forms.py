@@ -90,7 +90,7 @@ def form_of(ways: Ways, source: str) -> Form:
     if "<|channel|>" in source and "<|message|>" in source:
         return Form(channels=True)
     wraps = tuple(mark for mark in _WRAPS if mark in source)
-    before = _learnt(ways, [_ASKED, _ANSWERED], []).partition(_SAID)[0]
+    before = _learned(ways, [_ASKED, _ANSWERED], []).partition(_SAID)[0]
     blank = "" if before.strip() else before
     plain = Form(thinking=thinking_marks(source), wraps=wraps, blank=blank)
     call = next((one for one in CALL_FORMS if _reads(replace(plain, call=one), ways)), None)
@@ -110,7 +110,7 @@ def shows_thought(ways: Ways, form: Form) -> bool:
     return read_answer(reader, rendered.text[span.start : span.end]).thinking == _THOUGHT
 
 
-def _learnt(ways: Ways, said: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> str:
+def _learned(ways: Ways, said: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> str:
     """Return the text of the last answer that a model learns; empty where a template refuses it."""
     try:
         rendered = ways.rendered(written_out({"messages": said}), tools)
@@ -163,10 +163,10 @@ def _cut(ways: Ways) -> str:
 def _lead(ways: Ways, *, offered: bool) -> str:
     """Return the text before every answer, such as a channel's name; empty if only blanks."""
     tools = [PROBE_TOOL] if offered else []
-    before, found, _ = _learnt(ways, [_ASKED, _ANSWERED], tools).partition(_SAID)
+    before, found, _ = _learned(ways, [_ASKED, _ANSWERED], tools).partition(_SAID)
     if not found or not before.strip():
         return ""
-    called = _learnt(ways, [_ASKED, _CALLED], tools) if offered else ""
+    called = _learned(ways, [_ASKED, _CALLED], tools) if offered else ""
     return before if _NAME not in called or called.startswith(before) else ""
 
 
@@ -187,8 +187,8 @@ def _after(ways: Ways, called: Sequence[Mapping[str, Any]]) -> str:
 
 def _reads(form: Form, ways: Ways) -> bool:
     """Return True if a form reads a call as the template writes it."""
-    end = _learnt(ways, [_ASKED, _ANSWERED], []).partition(_SAID)[2]
-    text = _learnt(ways, [_ASKED, _CALLED], [PROBE_TOOL])
+    end = _learned(ways, [_ASKED, _ANSWERED], []).partition(_SAID)[2]
+    text = _learned(ways, [_ASKED, _CALLED], [PROBE_TOOL])
     try:
         opening = ways.opening(written_out({"messages": [_ASKED]}), [PROBE_TOOL])
     except BackendError:

@@ -6,6 +6,7 @@ A form has two marks and a function that reads the text between them. To find th
 
 import ast
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def _types(schema: object) -> frozenset[str]:
 
 def _loads(text: str) -> object:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         # A mark inside a string looks like the end of the call.
         kind = Unfinished if error.msg.startswith("Unterminated string") else Malformed
@@ -117,7 +118,14 @@ def _loads(text: str) -> object:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """Read a number; too large a number could not be written as JSON again."""
+    if math.isinf(value := float(text)):
+        _no_constant(text)
+    return value
 
 
 def _called(read: object) -> Called:
@@ -285,11 +293,15 @@ def _python_call(node: ast.expr) -> Called:
 
 def _literal(node: ast.expr) -> object:
     match node:
+        case ast.Constant(value=float() as value) if math.isinf(value):
+            raise Malformed("not a number")
         case ast.Constant(value=str() | int() | float() | None as value):
             return value
         case ast.Name(id=name) if name in _JSON:
             return _JSON[name]
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)) if (
+            value != math.inf
+        ):
             return -value
         case ast.List(elts=elements) | ast.Tuple(elts=elements):
             return [_literal(element) for element in elements]

@@ -91,7 +91,7 @@ class Template:
         )
 
     def render(self, conversation: Conversation) -> Rendered:
-        """Render a whole conversation and find the answers that are to be learnt.
+        """Render a whole conversation and find the answers to learn.
 
         Raises:
             BackendError: The template refuses the conversation, or does not show its answers.
@@ -301,8 +301,8 @@ def _turn_end(jinja: Jinja, special: Mapping[int, str]) -> list[str]:
         text = jinja.text(probe, None, {"add_generation_prompt": False})
     except (jinja2.TemplateError, TypeError, KeyError):
         return []
-    learnt = by_marks(text)
-    if learnt.answers:
-        text = learnt.text[: learnt.answers[-1].end]
+    learned = by_marks(text)
+    if learned.answers:
+        text = learned.text[: learned.answers[-1].end]
     ends = [token for token in special.values() if text.rstrip().endswith(token)]
     return sorted(ends, key=len)[-1:]

@@ -32,9 +32,9 @@ def render_first(jinja: Jinja, conversation: Conversation) -> Rendered:
         if not (text.startswith(after) and after.startswith(before)):
             raise BackendError(
                 "the base model's chat template writes an answer differently once more "
-                "messages follow, so it cannot be told which tokens are the answer",
+                "messages follow, so it is not clear which tokens are the answer",
                 "Set `chat_template: chatml`, or use a template with generation markers.",
             )
-        learnt = after[len(before) :].rstrip()
-        answers.append(Span(start=len(before), end=len(before) + len(learnt)))
+        learned = after[len(before) :].rstrip()
+        answers.append(Span(start=len(before), end=len(before) + len(learned)))
     return Rendered(text=text, answers=answers)

@@ -34,10 +34,10 @@ def check(template: Template, conversation: Conversation) -> None:
         BackendError: It cannot be learned from; the remedy works for this template.
     """
     if _check_kind(template, conversation):
-        learnt(template, conversation)
+        learned(template, conversation)
 
 
-def learnt(template: Template, conversation: Conversation) -> Rendered:
+def learned(template: Template, conversation: Conversation) -> Rendered:
     """Render a conversation, and check that the model learns every part that it should.
 
     Raises:
@@ -74,8 +74,8 @@ def plain_kinds(template: Template) -> tuple[bool, bool, bool]:
     """Return which plain conversations can certainly be learned from: texts only.
 
     Returns:
-        True for conversations where user and assistant alternate, for those where a role speaks
-        twice in a row, and for those with a system prompt.
+        True for conversations where user and assistant alternate, for conversations where a role
+        speaks twice in a row, and for conversations with a system prompt.
     """
     asked, said = {"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}
     system = {"role": "system", "content": "3"}
@@ -212,14 +212,14 @@ def _verified(template: Template, conversation: Conversation) -> Rendered:
             raise missing_end_of_turn(template)
         if span.start == 0:
             raise BackendError(
-                "nothing stands before an answer, so its first token would not be learnt",
+                "there is no text before an answer, so its first token would not be learned",
                 "Begin the conversation with a message of the user.",
             )
         said = message["content"]
         if said.strip() not in text:
             raise BackendError(
                 "the base model's chat template leaves out a part of an answer, "
-                "which would not be learnt",
+                "which would not be learned",
                 f"Remove what it leaves out{template.or_chatml}.",
             )
         is_plain = not (message.get("tool_calls") or thought(message))
@@ -245,7 +245,7 @@ def _check_read_back(
     if called and not any(name in text for name, _ in wanted):
         raise BackendError(
             "the base model's chat template does not show calls of tools, "
-            "so they would not be learnt",
+            "so they would not be learned",
             f"Use a base model whose template shows them{template.or_chatml}.",
         )
     form = template.form.call

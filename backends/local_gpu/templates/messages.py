@@ -34,7 +34,7 @@ def thought(message: Mapping[str, Any]) -> str:
 
 
 def with_thought(message: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """Return a message with its thinking under every known name; without those names if empty."""
+    """Return a message with its thinking under every known name; without these names if empty."""
     plain = {key: value for key, value in message.items() if key not in REASONING}
     return {**plain, **dict.fromkeys(REASONING, text)} if text else plain
 
@@ -70,7 +70,7 @@ def _parts(content: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for part in content:
         if part.get("type") != "text":
             raise BackendError(
-                f"a message holds a part of type {part.get('type')!r}; only text is read here",
+                f"a message contains a part of type {part.get('type')!r}; only text is read here",
                 "Remove the part, or train at a service that reads it.",
             )
         yield part["text"]
@@ -82,5 +82,5 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
         try:
             function["arguments"] = json.loads(function["arguments"])
         except ValueError as error:
-            raise BackendError(f"the arguments of a tool call are no JSON: {error}") from error
+            raise BackendError(f"the arguments of a tool call are not JSON: {error}") from error
     return {**call, "function": function}

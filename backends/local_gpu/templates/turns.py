@@ -187,7 +187,7 @@ class Ways:
             )
         return BackendError(
             "the base model's chat template writes an answer differently once more "
-            "messages follow, so it cannot be told which tokens are the answer",
+            "messages follow, so it is not clear which tokens are the answer",
             "Train on conversations with one answer each.",
         )
 

@@ -1,7 +1,7 @@
 """Prompts in which control tokens in people's text are read as plain letters.
 
 After rendering, a template's own control tokens and the same words in a message look alike. So
-those words are first written as numbers, in which template and tokenizer see no control token.
+these words are first written as numbers, in which template and tokenizer see no control token.
 After rendering they become words again, and the text around them is encoded as plain text.
 """
 

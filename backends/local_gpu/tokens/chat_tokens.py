@@ -1,7 +1,7 @@
-"""Conversations to token ids, and which of them are learnt: one code for both processes.
+"""Conversations as token IDs, with the tokens that are learned.
 
-The parent counts tokens with this and the child trains and completes with it, so what was counted
-is what is trained on. Needs `tokenizers` and `jinja2`; never torch or transformers.
+Plans count tokens with this module, and child processes train and answer with it, so the counts are
+those of the training. Needs `tokenizers` and `jinja2`, but not torch or transformers.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from backends.local_gpu.json_files import read_json
 from backends.local_gpu.models.model_files import special_text
 from backends.local_gpu.templates.answers import Answer, AnswerReader, read_answer
 from backends.local_gpu.templates.chat_templates import NEWEST, Template, load_template
-from backends.local_gpu.templates.learnable import learnt as learnt_of
+from backends.local_gpu.templates.learnable import learned as learned_of
 from backends.local_gpu.templates.learnable import missing_end_of_turn, text_of
 from backends.local_gpu.templates.messages import Conversation
 from backends.local_gpu.templates.turns import Span
@@ -35,8 +35,8 @@ class Encoded:
     """One conversation as the model sees it."""
 
     ids: Sequence[int]
-    learnt: Sequence[bool]
-    """For every token, whether it is in the loss."""
+    learned: Sequence[bool]
+    """For every token, True if it is in the loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Chat:
     tokenizer: Tokenizer
     template: Template
     special: frozenset[str]
-    """Texts that the tokenizer reads as control tokens, wherever they stand."""
+    """Texts that the tokenizer reads as control tokens, wherever they occur."""
     stops: frozenset[int]
     """Tokens at which generation stops."""
 
@@ -67,7 +67,7 @@ class Chat:
         return prompt_ids(self.tokenizer, self.special, conversation, render)
 
     def is_beyond(self, conversation: Conversation, most: int) -> bool:
-        """Return True if a prompt surely has more than `most` ids, reading only what is needed."""
+        """Return True if a prompt certainly has more than `most` ids, reading only what is needed."""
         return least_ids(self.tokenizer, conversation, self.template.asked, most) > most
 
     def reader(self, conversation: Conversation, *, thinking: bool | None = None) -> AnswerReader:
@@ -93,17 +93,17 @@ class Chat:
         return text
 
     def counts(self, conversations: Sequence[Conversation]) -> list[int]:
-        """Return how many tokens each conversation is trained as.
+        """Return each conversation's number of tokens in training.
 
         Raises:
-            BackendError: The template refuses one of them.
+            BackendError: The template refuses a conversation.
         """
         texts = [text_of(self.template, conversation) for conversation in conversations]
         encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [len(encoding) for encoding in encodings]
 
     def encode(self, conversations: Iterable[Conversation]) -> Iterator[Encoded | BackendError]:
-        """Yield, for every conversation, its ids and what is learnt, or what is wrong with it."""
+        """Yield each conversation's tokens, or the error for a conversation that cannot be used."""
         batch: list[Conversation] = []
         for conversation in conversations:
             batch.append(conversation)
@@ -113,21 +113,21 @@ class Chat:
         yield from self._encode(batch)
 
     def blocks(self, one: Encoded) -> list[Encoded]:
-        """Return a conversation as it is: it goes through the model whole."""
+        """Return a conversation as the only block: the model reads it whole."""
         return [one]
 
     def show(self, conversation: Conversation) -> list[Piece]:
         """Return a conversation as the model sees it.
 
         Raises:
-            BackendError: It cannot be trained on.
+            BackendError: The conversation cannot be learned from.
         """
         (encoded,) = self.encode([conversation])
         if isinstance(encoded, BackendError):
             raise encoded
         text = self.template.render(conversation).text
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        return pieces(text, encoding, encoded.learnt)
+        return pieces(text, encoding, encoded.learned)
 
     def _encode(self, batch: Sequence[Conversation]) -> Iterator[Encoded | BackendError]:
         rendered = []
@@ -135,7 +135,7 @@ class Chat:
         for place, conversation in enumerate(batch):
             try:
                 self._refuse_control_tokens(conversation)
-                rendered.append(learnt_of(self.template, conversation))
+                rendered.append(learned_of(self.template, conversation))
             except BackendError as error:
                 problems[place] = error
         texts = [one.text for one in rendered]
@@ -147,25 +147,25 @@ class Chat:
             )
 
     def _mask(self, encoding: Encoding, answers: Sequence[Span]) -> Encoded | BackendError:
-        learnt = [False] * len(encoding.ids)
+        learned = [False] * len(encoding.ids)
         place = 0
         offsets = encoding.offsets
         for span in answers:
             while place < len(offsets) and offsets[place][0] < span.start:
                 place += 1
             while place < len(offsets) and offsets[place][0] < span.end:
-                learnt[place] = True
+                learned[place] = True
                 place += 1
-            if not learnt[place - 1] or encoding.ids[place - 1] not in self.stops:
+            if not learned[place - 1] or encoding.ids[place - 1] not in self.stops:
                 return missing_end_of_turn(self.template)
         # The first token is never predicted.
-        learnt[:1] = [False]
-        if not any(learnt):
+        learned[:1] = [False]
+        if not any(learned):
             return BackendError(
-                "nothing is learnt from this example: it has no answer of the assistant",
+                "nothing is learned from this example: it has no answer of the assistant",
                 "Remove it, or end it with a message of the assistant.",
             )
-        return Encoded(ids=encoding.ids, learnt=learnt)
+        return Encoded(ids=encoding.ids, learned=learned)
 
     def _refuse_control_tokens(self, conversation: Conversation) -> None:
         for message in conversation["messages"]:
@@ -173,7 +173,7 @@ class Chat:
             found = held_control_token(str(content), self.special)
             if found is not None:
                 raise BackendError(
-                    f"the {message['role']}'s text holds the control token {found!r}",
+                    f"the {message['role']}'s text contains the control token {found!r}",
                     "Remove it from the text (for HTML: `prepare: {strip_html: true}`).",
                 )
 
@@ -193,7 +193,7 @@ def load_chat(
         BackendError: The tokenizer cannot be read, or does not fit the template.
     """
     tokenizer = open_tokenizer(folder)
-    # Only to have exact offsets: a trimmed line break would seem to belong to the next word.
+    # For exact offsets: a trimmed line break would seem to belong to the next word.
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     special = specials(tokenizer)
     template = load_template(
@@ -216,10 +216,10 @@ def load_chat(
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:
-    """Open a model's tokenizer, to read texts whole.
+    """Open a model's tokenizer, without truncation and padding.
 
     Raises:
-        BackendError: It cannot be read.
+        BackendError: The tokenizer cannot be read.
     """
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -239,12 +239,12 @@ def specials(tokenizer: Tokenizer) -> dict[int, str]:
 
 
 def held_control_token(text: str, special: Iterable[str]) -> str | None:
-    """Return a control token that a text holds, if it holds one."""
+    """Return a control token that a text contains, if any."""
     return next((token for token in special if token in text), None)
 
 
 def _eos(folder: Path, tokenizer: Tokenizer) -> set[int]:
-    """Return the ids that the model's own files name as an end."""
+    """Return the end tokens that the model's own files name."""
     found: set[int] = set()
     for name in ("generation_config.json", "config.json"):
         named = (read_json(folder / name) or {}).get("eos_token_id")

@@ -1,6 +1,6 @@
-"""What the local trainer would refuse of an example, found without tokenizer and template. Pure.
+"""Find without tokenizer and template what the local trainer would refuse of an example. Pure.
 
-Called for every example that is built: the common one, short texts of user and assistant, passes
+Runs for every example of a dataset. The most common kind, short texts of user and assistant, passes
 in a few comparisons.
 """
 
@@ -20,14 +20,14 @@ def check_conversation(example: Mapping[str, Any], control: re.Pattern[str]) -> 
 
     Args:
         example: `messages`, and `tools` if it has any.
-        control: Finds what the tokenizer reads as control tokens, wherever it stands.
+        control: Finds texts that the tokenizer reads as control tokens, wherever they occur.
 
     Raises:
-        BackendError: It would be refused.
+        BackendError: The trainer would refuse the example.
     """
     if "messages" not in example:
         raise _not_messages(example)
-    learnt = False
+    learned = False
     for message in example["messages"]:
         content = message.get("content")
         if type(content) is not str:
@@ -37,11 +37,11 @@ def check_conversation(example: Mapping[str, Any], control: re.Pattern[str]) -> 
         if len(message) != _ROLE_AND_CONTENT:
             _check_rest(message, control)
         if message["role"] == "assistant" and message.get("weight") != 0:
-            learnt = True
+            learned = True
     _search(example.get("tools"), control, "a tool definition")
-    if not learnt:
+    if not learned:
         raise BackendError(
-            "nothing is learnt from this example: it has no answer of the assistant",
+            "nothing is learned from this example: it has no answer of the assistant",
             "Remove it, or end it with a message of the assistant.",
         )
 
@@ -50,15 +50,16 @@ def check_text(example: Mapping[str, Any], control: re.Pattern[str]) -> None:
     """Check a plain text; the arguments are as for conversations.
 
     Raises:
-        BackendError: It would be refused.
+        BackendError: The trainer would refuse the example.
     """
     text = example.get("text")
     if not isinstance(text, str):
         raise BackendError(
-            "continued pre-training reads plain texts, and this is none", 'Write {"text": "..."}.'
+            "continued pre-training reads plain texts, and this example is not a plain text",
+            'Write {"text": "..."}.',
         )
     if not text:
-        raise BackendError("nothing is learnt from an empty text", "Remove it.")
+        raise BackendError("nothing is learned from an empty text", "Remove it.")
     if found := control.search(text):
         raise _control_token(found, "the text")
 
@@ -81,10 +82,10 @@ def _content(message: Mapping[str, Any]) -> str:
         return ""
     for part in content:
         if part.get("type") == "image_url":
-            raise BackendError(f"a message holds an image; {_ONLY_TEXT}", "Remove the example.")
+            raise BackendError(f"a message contains an image; {_ONLY_TEXT}", "Remove the example.")
         if part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise BackendError(
-                f"a message holds a part of type {part.get('type')!r}; {_ONLY_TEXT}",
+                f"a message contains a part of type {part.get('type')!r}; {_ONLY_TEXT}",
                 "Remove the part, or the example.",
             )
     return "".join(part["text"] for part in content)
@@ -104,7 +105,7 @@ def _check_rest(message: Mapping[str, Any], control: re.Pattern[str]) -> None:
             inside = json.loads(arguments)
         except ValueError as error:
             raise BackendError(
-                f"the arguments of a tool call are no JSON: {error}",
+                f"the arguments of a tool call are not JSON: {error}",
                 'Write them as an object in text: "{\\"day\\": \\"Monday\\"}".',
             ) from None
         # Templates print decoded arguments: an escaped token is a control token there.
@@ -132,7 +133,7 @@ def _texts(value: object) -> Iterator[str]:
 
 def _control_token(found: re.Match[str], what: str) -> BackendError:
     return BackendError(
-        f"{what} holds the control token {found[0]!r}",
+        f"{what} contains the control token {found[0]!r}",
         "Remove it from the text (for HTML: `prepare: {strip_html: true}`).",
     )
 

@@ -1,7 +1,7 @@
-"""How a local model reads examples, for whoever builds a dataset.
+"""How a local model reads examples, for building datasets.
 
-The door to the tokenizer: it is opened in the process that counts, and never travels between
-processes. What needs no tokenizer needs no package of the extra either.
+Opens the tokenizer only in the process that counts tokens: it never travels between processes.
+Checks that need no tokenizer need no package of the extra either.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ RULES_VERSION: Final = 2
 """Raised whenever other examples are refused."""
 _DECISIVE: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _START: Final = 3
-"""Bytes: `<|i` stands in few texts."""
+"""Bytes: `<|i` occurs in few texts."""
 _THOUGHTS: Final = ("<think>", "enable_thinking", "<|channel|>", "reasoning_content")
 """Texts that only a chat template with a place for thoughts contains."""
 _SHIPPED: Final = Path(__file__).parent.parent / "templates" / "shipped"
@@ -57,7 +57,7 @@ class LocalInspector:
 
     @cached_property
     def identity(self) -> str:
-        """What counts and refusals depend on: the tokenizer's files, not the weights."""
+        """Cache key of counts and refusals: the tokenizer's files count, the weights do not."""
         parts: list[Json] = [VERSION, RULES_VERSION, self.chat_template, self._context]
         folder = model_folder(self.base_model)
         if self.chat_template is not None:
@@ -69,7 +69,7 @@ class LocalInspector:
         # Without the packages for rendering, fewer examples are refused.
         parts.append(self._template is not None)
         if self.base_model.revision is not None:
-            # Where the tokenizer is not here yet, nothing is refused for its control tokens.
+            # Without the tokenizer, no example is refused for its control tokens.
             parts += [self.base_model.identity, (folder / "tokenizer.json").is_file()]
         else:
             parts += [_sha256(folder / name) for name in _DECISIVE]
@@ -88,15 +88,15 @@ class LocalInspector:
 
     @cached_property
     def limits(self) -> Limits:
-        """What the trainer accepts of a dataset as a whole: texts of any length, in blocks."""
+        """The trainer's limits for a whole dataset: plain texts may have any length."""
         return Limits(max_tokens=None if self.max_length is not None else self._context)
 
     def count(self, examples: Sequence[Mapping[str, Json]]) -> list[int]:
-        """Return how many tokens each example is trained as."""
+        """Return each example's number of tokens in training."""
         return self._reader.counts(examples)
 
     def check(self, example: Mapping[str, Json]) -> None:
-        """Check what the trainer would refuse much later."""
+        """Refuse what the trainer would refuse much later."""
         if self.max_length is None:
             check_conversation(example, self._control)
             self._judge(example)
@@ -124,8 +124,8 @@ class LocalInspector:
         found = []
         if "parallel_tool_calls" in features:
             found.append(
-                "`parallel_tool_calls` of the examples is read by no chat template: how many "
-                "tools are called at once is learnt from the answers alone"
+                "no chat template reads `parallel_tool_calls` of the examples: the model learns "
+                "from the answers alone how many tools to call at once"
             )
         if not self._tokenizer_is_here:
             found.append(f"{_UNCHECKED}: the base model is not on this machine")
@@ -216,7 +216,7 @@ class LocalInspector:
 
     @cached_property
     def _control(self) -> re.Pattern[str]:
-        """Finds control tokens; nothing, where the tokenizer is not here to name them."""
+        """Pattern of control tokens; it finds nothing where the tokenizer is not on this machine."""
         return re.compile("|".join(map(re.escape, self._special)) or "(?!)")
 
     @cached_property
@@ -227,7 +227,7 @@ class LocalInspector:
 
     @cached_property
     def _starts(self) -> Mapping[bytes, set[bytes]]:
-        """What those begin with, by the first byte; few bytes are found many times as fast."""
+        """Beginnings of the texts in `_telling`, by first byte: few bytes are found much faster."""
         starts: dict[bytes, set[bytes]] = {}
         for token in self._telling:
             spelt = json.dumps(token, ensure_ascii=False)[1:-1].encode()
@@ -248,7 +248,7 @@ class LocalInspector:
 def _import(module: str) -> ModuleType:
     """Import a module that needs packages of the extra."""
     try:
-        # The one door to them; all else needs them in child processes only.
+        # Everything else imports these packages in child processes only.
         return importlib.import_module(module)
     except ImportError as error:
         message = f"counting tokens needs the package {error.name}"

@@ -1,8 +1,8 @@
-"""Plain texts to token ids, for continued pre-training: every token of them is learnt.
+"""Plain texts as token IDs, for continued pre-training: every token is learned.
 
-A text ends with the tokenizer's end of text, so that a model learns where texts end. One that is
-longer than a block is read in several, each beginning with the last token of the one before, so
-that no token is left out.
+A text ends with the tokenizer's end of text, so that a model learns where texts end. A text that is
+longer than a block is read in several blocks. Each begins with the last token of the block before,
+so that no token is left out.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from backends.local_gpu.tokens.chat_tokens import (
 from backends.local_gpu.tokens.token_pieces import pieces
 
 _ENDS: Final = ("<|endoftext|>", "<|end_of_text|>")
-"""What base models end a text with; `eos_token` of a model for chats is its end of turn."""
+"""Tokens that end a text; `eos_token` of a model for chats is its end of turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,19 +39,19 @@ class Documents:
     """The token after each text."""
     end_text: str
     special: frozenset[str]
-    """Texts that the tokenizer reads as control tokens, wherever they stand."""
+    """Texts that the tokenizer reads as control tokens, wherever they occur."""
     block: int
     """Most tokens that are read at once."""
 
     def counts(self, examples: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Return how many tokens each text is trained as, all its blocks together."""
+        """Return each text's number of tokens in training, in all of its blocks."""
         texts = [_text(example) for example in examples]
         encodings = self.tokenizer.encode_batch_fast(texts)
         lengths = [len(self._ended(encoding.ids)) for encoding in encodings]
         return [length + len(self._starts(length)) - 1 for length in lengths]
 
     def encode(self, examples: Iterable[Mapping[str, Any]]) -> Iterator[Encoded | BackendError]:
-        """Yield, for every text, its ids, or what is wrong with it."""
+        """Yield each text's tokens, or the error for a text that cannot be used."""
         waiting = iter(examples)
         while batch := list(islice(waiting, BATCH)):
             texts = [_text(example) for example in batch]
@@ -67,7 +67,7 @@ class Documents:
         return [
             Encoded(
                 ids=(ids := one.ids[start : start + self.block]),
-                learnt=[False] + [True] * (len(ids) - 1),
+                learned=[False] + [True] * (len(ids) - 1),
             )
             for start in starts
         ]
@@ -76,14 +76,14 @@ class Documents:
         """Return a text as the model sees it.
 
         Raises:
-            BackendError: It cannot be trained on.
+            BackendError: The text cannot be learned from.
         """
         text = _text(example)
         encoding = self.tokenizer.encode(text)
         encoded = self._encoded(text, encoding.ids)
         if isinstance(encoded, BackendError):
             raise encoded
-        shown = pieces(text, encoding, encoded.learnt)
+        shown = pieces(text, encoding, encoded.learned)
         if len(encoded.ids) > len(encoding.ids):
             shown.append(Piece(text=self.end_text, trained=True))
         return shown
@@ -92,13 +92,13 @@ class Documents:
         found = held_control_token(text, self.special)
         if found is not None:
             return BackendError(
-                f"the text holds the control token {found!r}", "Remove it from the text."
+                f"the text contains the control token {found!r}", "Remove it from the text."
             )
         ids = self._ended(ids)
         if len(ids) == 1:
-            return BackendError("nothing is learnt from an empty text", "Remove it.")
+            return BackendError("nothing is learned from an empty text", "Remove it.")
         # The first token is never predicted.
-        return Encoded(ids=ids, learnt=[False] + [True] * (len(ids) - 1))
+        return Encoded(ids=ids, learned=[False] + [True] * (len(ids) - 1))
 
     def _ended(self, ids: list[int]) -> list[int]:
         return ids if ids[-1:] == [self.end] else [*ids, self.end]

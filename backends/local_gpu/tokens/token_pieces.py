@@ -1,4 +1,4 @@
-"""Tokens back to the text they stand for, for people to look at."""
+"""Split a text into the pieces that its tokens represent, for display."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,22 @@ from tokenizers import Encoding
 from backends.contract.inspector import Piece
 
 
-def pieces(text: str, encoding: Encoding, learnt: Sequence[bool]) -> list[Piece]:
-    """Return a text in the pieces that are one token each.
+def pieces(text: str, encoding: Encoding, learned: Sequence[bool]) -> list[Piece]:
+    """Return a text in pieces of one token each.
 
-    Tokens that only together make a character, as bytes of a Hangul syllable do, are one piece;
-    it is trained if one of them is. Together the pieces are the text, and what the tokenizer put
-    around it.
+    Tokens that only together make a character, such as bytes of a Hangul syllable, are one piece,
+    which is trained if one of its tokens is. Together the pieces are the text, with the tokens that
+    the tokenizer adds around it.
 
     Args:
-        text: What was encoded.
-        encoding: Its tokens, with exact offsets.
-        learnt: Which of them are in the loss.
+        text: The encoded text.
+        encoding: Tokens of the text, with exact offsets.
+        learned: For every token, True if it is in the loss.
     """
     shown: list[tuple[str, bool]] = []
     reached = 0
     for (_, end), token, added, trained in zip(
-        encoding.offsets, encoding.tokens, encoding.special_tokens_mask, learnt, strict=False
+        encoding.offsets, encoding.tokens, encoding.special_tokens_mask, learned, strict=False
     ):
         if added:
             shown.append((token, trained))

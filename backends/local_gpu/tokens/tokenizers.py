@@ -1,4 +1,4 @@
-"""How a method's examples are read: conversations by a chat template, texts as they are."""
+"""Tokenizers of examples: conversations by a chat template, plain texts as they are."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,13 +15,13 @@ class ExampleTokenizer(Protocol):
     """Turns examples into tokens."""
 
     def counts(self, examples: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Return how many tokens each example is trained as."""
+        """Return each example's number of tokens in training."""
 
     def encode(self, examples: Iterable[Mapping[str, Any]]) -> Iterator[Encoded | BackendError]:
-        """Yield, for every example, its ids and what is learnt, or what is wrong with it."""
+        """Yield each example's tokens, or the error for an example that cannot be used."""
 
     def blocks(self, one: Encoded) -> Sequence[Encoded]:
-        """Return an example in the pieces that go through the model one by one."""
+        """Return an example in the blocks that the model reads separately."""
 
     def show(self, example: Mapping[str, Any]) -> list[Piece]:
         """Return an example as the model sees it."""
@@ -36,7 +36,7 @@ def open_example_tokenizer(
     thinking: bool = False,
     recipe: int = NEWEST,
 ) -> ExampleTokenizer:
-    """Open a reader that turns a model's examples into tokens.
+    """Open what turns a model's examples into tokens.
 
     Args:
         folder: The model's folder.
@@ -47,7 +47,7 @@ def open_example_tokenizer(
         recipe: Recipe by which conversations are rendered.
 
     Raises:
-        BackendError: Tokenizer or template cannot be read.
+        BackendError: The tokenizer or the template cannot be read.
     """
     if max_length is None:
         return load_chat(folder, chat_template, thinking=thinking, recipe=recipe)

@@ -1,7 +1,7 @@
-"""Which examples go together, in what order, as tensors.
+"""Batches of examples, their order, and their tensors.
 
-The order follows from the seed and the epoch alone. Examples of like length share a batch, so that
-little is padded; the longest comes first, so that a lack of memory shows at once.
+The order follows from the seed and the epoch alone. Examples of similar length share a batch, so
+that little is padded. The longest batch comes first, so that a lack of memory shows at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ from backends.local_gpu.training.tokenized_dataset import IGNORED, Tokens
 _POOL: Final = 50
 """Batches sorted by length together; more would make batches alike from epoch to epoch."""
 _POOLS: Final = 4
-"""At least so many pools, so that small sets are mixed too."""
+"""Least number of pools, so that small sets are mixed too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """As many examples as there are, each known by its number."""
+    """A dataset whose examples are their own numbers."""
 
     count: int
 
@@ -37,7 +37,7 @@ class Batches:
     """The batches of one epoch after the other.
 
     Attributes:
-        epoch: Which one comes next; set by the trainer.
+        epoch: The next epoch; set by the trainer.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ def epoch_batches(
     Args:
         lengths: Tokens of each example.
         step_size: Examples per optimiser step; the last step may have fewer.
-        seed: Of the fine-tune.
+        seed: Seed of the fine-tune.
         epoch: Counted from 0.
     """
     random = np.random.default_rng([seed, epoch])
@@ -90,7 +90,7 @@ def epoch_batches(
 
 
 def by_length(lengths: npt.NDArray[np.int64], size: int) -> list[list[int]]:
-    """Return batches of like length, longest first; for measuring and completing."""
+    """Return batches of examples of similar length, longest first; for measuring."""
     places = np.argsort(-lengths, kind="stable")
     return [places[at : at + size].tolist() for at in range(0, len(places), size)]
 
@@ -98,7 +98,7 @@ def by_length(lengths: npt.NDArray[np.int64], size: int) -> list[list[int]]:
 def collate(tokens: Tokens, places: Sequence[int]) -> dict[str, torch.Tensor]:
     """Stack examples, padded at the end to the longest.
 
-    Padding is told by the attention mask and the labels alone, so its id (0) may be any token's.
+    The attention mask and the labels mark the padding, so its ID (0) may be the ID of any token.
 
     Returns:
         `input_ids`, `attention_mask` and `labels`, each (batch, longest).
@@ -108,10 +108,10 @@ def collate(tokens: Tokens, places: Sequence[int]) -> dict[str, torch.Tensor]:
     input_ids = np.zeros(shape, dtype=np.int64)
     attention_mask = np.zeros(shape, dtype=np.int64)
     labels = np.full(shape, IGNORED, dtype=np.int64)
-    for row, (ids, learnt) in enumerate(rows):
+    for row, (ids, learned) in enumerate(rows):
         input_ids[row, : len(ids)] = ids
         attention_mask[row, : len(ids)] = 1
-        labels[row, : len(ids)] = np.where(learnt, ids, IGNORED)
+        labels[row, : len(ids)] = np.where(learned, ids, IGNORED)
     return {
         "input_ids": torch.from_numpy(input_ids),
         "attention_mask": torch.from_numpy(attention_mask),

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: found again, with what had been measured at each."""
+"""Checkpoints of a training, with the measurements up to each."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +8,7 @@ from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import read_json
 
 STATE: Final = "ftctl.json"
-"""In every checkpoint: whose it is, and what has been measured so far."""
+"""File in every checkpoint: the job of the checkpoint, and its measurements so far."""
 
 
 @dataclass(slots=True)
@@ -33,10 +33,10 @@ class TrainingState:
 def newest_checkpoint(
     folder: Path, fingerprint: str, attempt: int
 ) -> tuple[Path, TrainingState] | None:
-    """Return the newest complete checkpoint and what had been measured there.
+    """Return the newest complete checkpoint, and the measurements up to it.
 
     Raises:
-        BackendError: It was written by another job.
+        BackendError: Another job wrote the checkpoint.
     """
     for path in reversed(checkpoints(folder)):
         raw = read_json(path / STATE)

@@ -1,7 +1,7 @@
 """The loss of labelled tokens, computed from labelled positions alone.
 
-Only positions whose next token is learnt go through the output layer: with a large vocabulary that
-is where most memory and, for small models, most time goes.
+Only positions whose next token is learned go through the output layer. With a large vocabulary, that
+layer needs most of the memory and, in small models, most of the time.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,15 +15,15 @@ from transformers import PreTrainedModel
 from backends.local_gpu.training.tokenized_dataset import IGNORED
 
 _PROBE: Final = 8
-"""Tokens of the comparison that decides how logits are made."""
+"""Tokens of the comparison that decides how logits are computed."""
 _SAME: Final = {torch.float32: 1e-5}
-"""How far equal logits may lie apart, by dtype; the same operations run, in another shape."""
+"""Largest difference of equal logits, by dtype: the same operations run in another shape."""
 _SAME_ELSE: Final = 1e-2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledLoss:
-    """How one model's loss is computed."""
+    """The loss of one model."""
 
     logits: Callable[[Mapping[str, torch.Tensor], torch.Tensor], torch.Tensor]
     """From a batch and a mask (batch, length) of positions to their logits (chosen, vocabulary)."""
@@ -35,7 +35,7 @@ class LabelledLoss:
         return cross_entropy(logits, targets[chosen], reduction="sum")
 
     def per_example(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the same for each example of the batch (batch,)."""
+        """Return the loss of `total` for each example of the batch: (batch,)."""
         targets, chosen = _targets(batch)
         logits = self.logits(batch, chosen).float()
         losses = cross_entropy(logits, targets[chosen], reduction="none")
@@ -85,7 +85,7 @@ def labelled_loss(model: PreTrainedModel, *, head_learns: bool = True) -> Labell
 
 
 def _targets(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what each position has to predict, and where that counts: both (batch, length)."""
+    """Return each position's next token, and the positions that count: both (batch, length)."""
     labels = batch["labels"]
     targets = torch.full_like(labels, IGNORED)
     targets[:, :-1] = labels[:, 1:]

@@ -1,7 +1,7 @@
-"""Canonical JSONL to token arrays: what the trainer reads, checked before anything is trained.
+"""Canonical JSONL as token arrays, checked before any training.
 
-All examples lie in one flat array each for ids and marks, so that memory is a few bytes per token
-and not a Python object.
+The tokens of all examples are in one flat array, and so are their marks: a token takes a few bytes
+instead of a Python object.
 """
 
 import json
@@ -20,9 +20,9 @@ from backends.local_gpu.tokens.chat_tokens import Encoded
 from backends.local_gpu.tokens.tokenizers import ExampleTokenizer
 
 IGNORED: Final = -100
-"""The label of what is not learnt; torch's loss functions leave it out."""
+"""Label of tokens that are not learned; torch's loss functions leave it out."""
 SHOWN: Final = 20
-"""Problems that are told one by one; the rest is counted."""
+"""Largest number of problems in a message; further problems are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,28 +30,28 @@ class Tokens:
     """A set of encoded examples."""
 
     ids: npt.NDArray[np.int32]
-    """Every example's tokens, one after the other."""
-    learnt: npt.NDArray[np.bool_]
-    """Which of them are in the loss."""
+    """Tokens of all examples, one after the other."""
+    learned: npt.NDArray[np.bool_]
+    """For every token, True if it is in the loss."""
     offsets: npt.NDArray[np.int64]
-    """Where each example starts, and where the last one ends."""
+    """Start of each example, and the end of the last example."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, place: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         span = slice(self.offsets[place], self.offsets[place + 1])
-        return self.ids[span], self.learnt[span]
+        return self.ids[span], self.learned[span]
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each example."""
+        """Number of tokens of each example."""
         return np.diff(self.offsets)
 
     @property
     def labels(self) -> int:
-        """How many tokens are in the loss."""
-        return int(self.learnt.sum())
+        """Number of tokens in the loss."""
+        return int(self.learned.sum())
 
 
 def encode_file(
@@ -66,7 +66,7 @@ def encode_file(
         longest: Most tokens of an example that the model can read, if it has a limit.
 
     Raises:
-        BackendError: Some examples cannot be learnt from; the first are named.
+        BackendError: Examples cannot be learned from; the error names the first.
     """
     problems: list[tuple[int, BackendError]] = []
 
@@ -85,15 +85,15 @@ def encode_file(
 
 
 def flatten(encoded: Iterable[Encoded]) -> Tokens:
-    """Move encoded examples into arrays as they come."""
-    ids, learnt, lengths = array("i"), array("b"), array("q", [0])
+    """Join encoded examples to arrays."""
+    ids, learned, lengths = array("i"), array("b"), array("q", [0])
     for one in encoded:
         ids.extend(one.ids)
-        learnt.extend(one.learnt)
+        learned.extend(one.learned)
         lengths.append(len(one.ids))
     return Tokens(
         ids=np.frombuffer(ids, dtype=np.int32),
-        learnt=np.frombuffer(learnt, dtype=np.bool_),
+        learned=np.frombuffer(learned, dtype=np.bool_),
         offsets=np.cumsum(np.frombuffer(lengths, dtype=np.int64)),
     )
 
@@ -118,7 +118,7 @@ def _too_long(blocks: Sequence[Encoded], longest: int | None) -> Sequence[Encode
 def _report(
     problems: Sequence[tuple[int, BackendError]], path: Path, origins: Path | None
 ) -> BackendError:
-    """Make one error of all problems: the places first, each remedy once."""
+    """Return one error for all problems, with each remedy once."""
     shown = problems[:SHOWN]
     names = _origins([place for place, _ in shown], origins)
     lines = [f"{name}: {error.message}" for name, (_, error) in zip(names, shown, strict=True)]

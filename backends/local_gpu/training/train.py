@@ -1,8 +1,8 @@
 """One training job, from request to model folder. Runs in a process of its own.
 
-`python -m backends.local_gpu.training.train DIR`, started by the worker once a device is free. Reads
-`request.json` and the data; writes checkpoints, progress, the model's folder and, last,
-`result.json`. Ended by SIGTERM it saves a checkpoint and can go on later.
+`python -m backends.local_gpu.training.train DIR`, which `device_queue` becomes once a device is free.
+Reads `request.json` and the data; writes checkpoints, progress, the model's folder and, last,
+`result.json`. On SIGTERM, it saves a checkpoint and ends; a later start continues from there.
 """
 
 import json
@@ -54,25 +54,21 @@ from backends.local_gpu.training.checkpoints import TrainingState, newest_checkp
 from backends.local_gpu.training.disk_space import require_room
 from backends.local_gpu.training.loss import labelled_loss
 from backends.local_gpu.training.tokenized_dataset import encode_file
-from backends.local_gpu.training.trainer import (
-    LabelledTrainer,
-    Reporter,
-    Splits,
-)
+from backends.local_gpu.training.trainer import LabelledTrainer, Reporter, Splits
 
 PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
-"""Whose versions are recorded with a model."""
+"""Packages whose versions are recorded with a model."""
 STOPPED: Final = 143
-"""Exit status after SIGTERM, as shells write it."""
+"""Exit status after SIGTERM, as in shells."""
 
 
 @dataclass(slots=True)
 class Stop:
-    """What SIGTERM does.
+    """Handler of SIGTERM.
 
     Attributes:
-        reporter: The running training, which stops after the step in hand; None before it.
-        cancel: Its existence means: for good.
+        reporter: The running training, which stops after the current step; None before it.
+        cancel: File whose existence means to stop for good.
     """
 
     cancel: Path
@@ -88,7 +84,7 @@ class Stop:
 
 
 def main(folder: Path) -> int:
-    """Run the job of a folder and write how it ended."""
+    """Run the job of a folder and write its result."""
     run = RunDir(path=folder)
     stop = Stop(cancel=run.cancel)
     signal.signal(signal.SIGTERM, stop.receive)
@@ -110,22 +106,22 @@ def main(folder: Path) -> int:
         write_end(run, "cancelled", "cancelled")
         return 0
     if (worker := read_worker(run)) is not None:
-        # Stopped in good order: no sign of a run that cannot succeed.
+        # It stopped as asked, which is no sign of a run that cannot succeed.
         write_worker(run, replace(worker, starts=0))
     return STOPPED
 
 
 def train(run: RunDir, stop: Stop) -> bool:
-    """Train what a folder's request asks for.
+    """Train the model that a folder's request asks for.
 
     Returns:
-        Whether it came to its end; False when it was stopped.
+        True if the training ended, False if it was stopped.
 
     Raises:
-        BackendError: Something a person can mend.
+        BackendError: The training failed for a reason that a person can fix.
     """
     if run.model.exists():
-        # The last start died between giving the model its name and saying so.
+        # The last start died after publishing the model, before it wrote the result.
         _write_success(run, read_json(run.model / "metrics.json") or {})
         return True
     request = read_request(run)
@@ -139,7 +135,7 @@ def train(run: RunDir, stop: Stop) -> bool:
 
     base = base_folder(request.base_model)
     adapter = settings["finetuning_type"] == "lora"
-    # A frozen base may be as coarse as the computation; weights that are trained may not.
+    # A frozen base may have the computation's precision; trained weights need float32.
     model = load_model(base, dtype if adapter else torch.float32, where)
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     reader = open_example_tokenizer(
@@ -180,9 +176,14 @@ def train(run: RunDir, stop: Stop) -> bool:
     if reporter.used_up and not reporter.stopping:
         raise _used_up(request, trainer, run)
     if trainer.state.global_step < trainer.state.max_steps:
-        note(run, "stopped" if reporter.cancelled else "stopped; can go on from its checkpoint")
+        note(
+            run,
+            "stopped"
+            if reporter.cancelled
+            else "stopped; continues from its checkpoint when submitted",
+        )
         return False
-    _check_learnt(before, _sums(trained))
+    _check_learned(before, _sums(trained))
     _check_adapter(trained, settings["recipe"])
     facts = _facts(trainer, where, dtype)
     _write_model(
@@ -213,7 +214,7 @@ def note(run: RunDir, message: str) -> None:
 
 
 def packages() -> dict[str, str]:
-    """Return the versions of what trains."""
+    """Return the versions of the training packages."""
     return {name: version(name) for name in PACKAGES}
 
 
@@ -231,7 +232,7 @@ def _arguments(
         "max_grad_norm",
     )
     return TrainingArguments(
-        # Checkpoints are made in here and renamed to its parent when they are complete.
+        # Checkpoints are written here, and moved to the parent folder when they are complete.
         output_dir=str(run.checkpoints / "partial"),
         use_cpu=where.type == "cpu",
         seed=seed,
@@ -256,12 +257,12 @@ def _sums(model: torch.nn.Module) -> dict[str, float]:
     return {name: float(weights.detach().sum(dtype=torch.float64)) for name, weights in learning}
 
 
-def _check_learnt(before: Mapping[str, float], after: Mapping[str, float]) -> None:
+def _check_learned(before: Mapping[str, float], after: Mapping[str, float]) -> None:
     if not all(abs(value) < float("inf") for value in after.values()):
         raise BackendError("the trained weights are not finite", "Lower `learning_rate`.")
     if before == after:
         raise BackendError(
-            "nothing was learnt: not one trained weight has changed",
+            "nothing was learned: all trained weights are unchanged",
             "Raise `learning_rate`, or train for more steps.",
         )
 
@@ -281,7 +282,7 @@ def _check_adapter(trained: torch.nn.Module, recipe: int) -> None:
         first, *others = (name.partition(".lora_")[0].removeprefix(PREFIX) for name in idle)
         more = f" and on {len(others)} more layers" if others else ""
         raise BackendError(
-            f"the adapter on {first}{more} has learnt nothing",
+            f"the adapter on {first}{more} has learned nothing",
             "Name the layers that texts go through in `target_modules`, or write all-linear.",
         )
 
@@ -352,7 +353,7 @@ def _write_model(
         "metrics.json": json_bytes(facts).decode(),
     }
     complete(partial, texts)
-    # From here on there is a model: whoever asks for a stop now comes too late.
+    # From here on there is a model: a request to stop comes too late.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     publish_dir(partial, run.model)
     _write_success(run, facts)
@@ -383,7 +384,7 @@ def _explain(error: Exception) -> tuple[str, str]:
 
 
 def _beat(run: RunDir) -> None:
-    """Show that this process lives, and see to it that a job cancelled from afar stops."""
+    """Show that this process lives, and stop a job that another machine cancelled."""
     while True:
         run.heartbeat.touch()
         if run.cancel.exists():
@@ -395,5 +396,5 @@ if __name__ == "__main__":
     status = main(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
-    # All is written; taking torch down in good order would hold the device for nothing.
+    # Everything is written, and taking torch down would keep the device for longer.
     os._exit(status)

@@ -1,8 +1,9 @@
 """The training loop: transformers' Trainer with our loss, order, checkpoints and progress.
 
-What is overridden: batches come in an order that follows from the seed; only labelled positions
-reach the output layer, and the mean is over the labelled tokens of the whole optimiser step; a
-checkpoint gets its name only when it is complete; a loss that is not finite ends the run.
+It differs from transformers' own in four points. The order of batches follows from the seed. Only
+labelled positions reach the output layer, and the mean is over the labelled tokens of the whole
+optimiser step. A checkpoint gets its name only when it is complete. A loss that is not finite ends
+the run.
 """
 
 import json
@@ -107,7 +108,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             self.train_dataset,
             batch_sampler=self.batches,
             collate_fn=lambda places: collate(self.splits.train, places),
-            # Its own, so that starting an epoch does not draw from the model's chance.
+            # A generator of its own: starting an epoch must not draw from the model's random state.
             generator=torch.Generator(),
             pin_memory=self.args.device.type == "cuda",
         )
@@ -131,7 +132,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         return precision
 
     def floating_point_ops(self, inputs: Mapping[str, torch.Tensor]) -> int:
-        """Count nothing: walking over every parameter at every step costs more than it tells."""
+        """Count nothing: a walk over all parameters at every step costs more than it is worth."""
         del inputs
         return 0
 
@@ -150,7 +151,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         return total / tokens.labels
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Note every step's loss; a loss that is not finite ends the run before it is saved."""
+        """Add every step's loss; a loss that is not finite ends the run before it is saved."""
         if "loss" in logs:
             for key in ("loss", "grad_norm"):
                 if not math.isfinite(logs.get(key, 0.0)):
@@ -165,7 +166,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
         self.state.log_history.clear()
 
     def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
-        """Write weights only; the arguments would be written as a pickle."""
+        """Write weights only: transformers would write the arguments as a pickle."""
         del state_dict
         if isinstance(self.model, PeftModel):
             # A base layer with an adapter on it still belongs to the base model.
@@ -213,7 +214,7 @@ class LabelledTrainer(Trainer):  # type: ignore[misc]
             self._told = True
             self.notify(
                 f"no room for a checkpoint of {in_words(self.pace.size)} beside the model to come: "
-                f"{in_words(free(folder))} are left; an interrupted training goes on from the "
+                f"{in_words(free(folder))} are left; an interrupted training continues from the "
                 "checkpoint before, or from its beginning"
             )
 

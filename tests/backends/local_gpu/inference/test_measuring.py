@@ -65,8 +65,8 @@ def test_a_reference_s_loss_is_its_mean_loss_under_the_model(pool, measure):
         logits = model(input_ids=torch.tensor([encoded.ids])).logits[0].log_softmax(dim=-1)
     losses = [
         -float(logits[place - 1, token])
-        for place, (token, learnt) in enumerate(zip(encoded.ids, encoded.learnt, strict=True))
-        if learnt
+        for place, (token, learned) in enumerate(zip(encoded.ids, encoded.learned, strict=True))
+        if learned
     ]
     assert answer.reference_tokens == len(losses)
     assert answer.reference_loss == pytest.approx(math.fsum(losses) / len(losses), rel=1e-5)
@@ -139,7 +139,7 @@ def test_a_reference_that_cannot_be_learned_is_named(measure, prompt, message):
 
 def test_a_conversation_that_the_template_cannot_show_is_refused(measure):
     prompt = Prompt(messages=[{"role": "user", "content": [{"type": "image_url"}]}])
-    with pytest.raises(PromptRefused, match="a message holds a part of type 'image_url'"):
+    with pytest.raises(PromptRefused, match="a message contains a part of type 'image_url'"):
         measure([prompt], max_tokens=1)
 
 

@@ -38,7 +38,7 @@ def test_a_run_without_a_child_is_interrupted(run, look):
     assert look().state is JobState.INTERRUPTED
     died(run, 1)
     assert look().state is JobState.INTERRUPTED
-    assert "goes on when submitted" in look().error
+    assert "continues when submitted" in look().error
 
 
 def test_a_living_child_waits_or_works(run, look):

@@ -65,7 +65,7 @@ def test_a_name_that_it_lacks_is_refused_with_those_that_it_has(model):
             f"Did you mean `q_proj`? {has}",
         ),
         ("target_modules", "the base model has no layer 'c_attn'", has),
-        ("target_modules", "input_layernorm is no linear layer", has),
+        ("target_modules", "input_layernorm is not a linear layer", has),
     ]
     (missing,) = told(folder, ["layers.7.self_attn.q_proj"])
     assert "has no layer 'layers.7.self_attn.q_proj'" in missing[1]
@@ -92,7 +92,7 @@ def test_experts_are_adapted_together_and_without_dropout(model):
     assert told(folder, ["gate_proj", "up_proj", "down_proj"]) == []
     ((_, message, remedy),) = told(folder, ["gate_proj", "q_proj"])
     assert (message, remedy) == (
-        "the experts hold gate_proj and up_proj in one: up_proj is missing",
+        "the experts have gate_proj and up_proj in one tensor: up_proj is missing",
         "Add up_proj.",
     )
     for names in ("all-linear", ["down_proj"], ["gate"]):
@@ -118,7 +118,7 @@ def test_layers_that_see_get_no_adapter(model, before):
     names |= {"vision_tower.layers.0.mlp.fc1": 2, "vision_tower.layers.0.q_proj": 2, "lm_head": 2}
     folder = model.files(names, {"model_type": "gemma3", "text_config": {}})
     ((_, message, remedy),) = told(folder, ["fc1"])
-    assert message == "fc1 belongs to what sees, which learns nothing from texts"
+    assert message == "fc1 belongs to the vision part, which learns nothing from texts"
     assert "fc1" not in remedy
     assert told(folder, ["q_proj"]) == []
     assert told(folder, ["model.language_model.layers.0.self_attn.q_proj"]) == []

@@ -110,7 +110,7 @@ def logits(model):
 
 
 def adapted(folder, **settings):
-    """Return a base model with an adapter on which something was learnt."""
+    """Return a base model with an adapter on which something was learned."""
     torch.manual_seed(1)
     model = adapters.add_adapter(models.load_model(folder, torch.float32, CPU), SETTINGS | settings)
     for _, weights in adapters.start_values(model):
@@ -252,12 +252,12 @@ def trained(train_here, examples):
 def test_every_layer_that_is_named_is_trained(bases, trained, names):
     folder = trained(bases("qwen3"), target_modules=names)
     stored = load_file(folder / "adapter_model.safetensors")
-    learnt = {
+    learned = {
         key.partition(".lora_")[0].rpartition(".")[2]
         for key, weights in stored.items()
         if ("lora_B" in key or "lora_embedding_A" in key) and weights.any()
     }
-    assert learnt == set(names)
+    assert learned == set(names)
 
 
 def test_a_layer_that_learns_nothing_fails_the_job(bases, trained, monkeypatch):
@@ -266,7 +266,7 @@ def test_a_layer_that_learns_nothing_fails_the_job(bases, trained, monkeypatch):
         return peft.get_peft_model(model, config)
 
     monkeypatch.setattr("backends.local_gpu.training.train.add_adapter", on_all)
-    with pytest.raises(BackendError, match=r"adapter on model\.vision_tower.* has learnt nothing"):
+    with pytest.raises(BackendError, match=r"adapter on model\.vision_tower.* has learned nothing"):
         trained(bases("gemma3"))
 
 

@@ -9,6 +9,8 @@ from backends.contract.errors import BaseModelMissing
 from backends.contract.jobs import BaseModel
 from backends.local_gpu.models.base_models import (
     local_folder,
+    longest_context,
+    require_obtainable,
     resolve_base_model,
     tokenizer_folder,
     verify_unchanged,
@@ -147,6 +149,68 @@ def test_the_parents_side_needs_none_of_the_training_packages():
         text=True,
         check=True,
         env=os.environ,
-        timeout=60,
+        timeout=110,
     )
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        ({"max_position_embeddings": 128}, 128),
+        ({"text_config": {"max_position_embeddings": 64}, "max_position_embeddings": 9}, 64),
+        ({"max_position_embeddings": "many"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_longest_text_of_a_model(folder, config, length):
+    (folder / "config.json").unlink()
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config))
+    base = BaseModel(reference=str(folder), revision=None, identity="sha256:1")
+    assert longest_context(base) == length
+
+
+@pytest.mark.parametrize(
+    ("files", "complete"),
+    [
+        (["config.json", "model.safetensors"], True),
+        (["config.json"], False),
+        (["model.safetensors"], False),
+        (["config.json", "model.safetensors.index.json", "a-1.safetensors"], False),
+        (
+            ["config.json", "model.safetensors.index.json", "a-1.safetensors", "a-2.safetensors"],
+            True,
+        ),
+    ],
+)
+def test_a_hub_model_is_here_when_all_its_files_are(cache, files, complete):
+    (cache / "config.json").unlink()
+    index = {"weight_map": {"a": "a-1.safetensors", "b": "a-2.safetensors"}}
+    for name in files:
+        (cache / name).write_text(json.dumps(index) if "index" in name else "{}")
+    base = BaseModel(reference="Qwen/Qwen3-0.6B", revision=COMMIT, identity="hub:x")
+    assert local_folder(base) == (cache if complete else None)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("offline", ["1", "ON", "yes", "true"])
+def test_a_hub_model_may_be_downloaded_unless_the_machine_is_offline(monkeypatch, offline):
+    base = BaseModel(reference="Qwen/Qwen3-0.6B", revision=COMMIT, identity="hub:x")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    require_obtainable(base)
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    with pytest.raises(BaseModelMissing, match="is not on this machine") as caught:
+        require_obtainable(base)
+    assert f"--revision {COMMIT}" in caught.value.remedy
+
+
+def test_a_folder_that_is_gone_cannot_be_downloaded(folder):
+    base = BaseModel(reference=str(folder), revision=None, identity="sha256:1")
+    require_obtainable(base)
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    with pytest.raises(BaseModelMissing, match="is gone"):
+        require_obtainable(base)

@@ -202,11 +202,11 @@ def test_every_kind_is_right_or_refused_with_a_remedy_and_none_fails_in_the_job(
     assert found.partition(":")[0] == ("refused" if kind in MADE[name][3] else "right"), found
 
 
-def learnt(chat, conversation):
+def learned(chat, conversation):
     (found,) = chat.encode([conversation])
     if isinstance(found, BackendError):
         raise found
-    ids = [number for number, on in zip(found.ids, found.learnt, strict=True) if on]
+    ids = [number for number, on in zip(found.ids, found.learned, strict=True) if on]
     return chat.tokenizer.decode(ids, skip_special_tokens=False)
 
 
@@ -229,33 +229,33 @@ def asked(chat, conversation, **how):
         ("next turn ends", "<|assistant|>\n", "change_pin<|user|>"),
     ],
 )
-def test_what_precedes_an_answer_is_prompt_and_not_learnt(made, name, prompt, answer):
+def test_what_precedes_an_answer_is_prompt_and_not_learned(made, name, prompt, answer):
     chat = load_chat(made[name], None)
     _, conversation = KINDS["one answer"]
     assert asked(chat, conversation).endswith(prompt)
-    assert learnt(chat, conversation) == answer
+    assert learned(chat, conversation) == answer
 
 
-def test_thinking_is_learnt_only_where_it_is_on(made):
+def test_thinking_is_learned_only_where_it_is_on(made):
     _, conversation = KINDS["thinking"]
     content = "<think>\nThey ask about a PIN.\n</think>\n\nchange_pin"
     block = {"messages": [KINDS["thinking"][1]["messages"][0], {"role": "assistant"}]}
     block["messages"][1]["content"] = content
     on, off = (load_chat(made["thinks"], None, thinking=thinks) for thinks in (True, False))
     for given in (conversation, block):
-        assert learnt(on, given) == f"{content}<|im_end|>"
+        assert learned(on, given) == f"{content}<|im_end|>"
         with pytest.raises(BackendError, match="thinking is off") as caught:
             check(off.template, given)
         assert "thinking: on" in caught.value.remedy
         with pytest.raises(BackendError, match="thinking is off"):
-            learnt(off, given)
+            learned(off, given)
     # What is asked says who may think, whatever was trained; without a word it is as trained.
     assert asked(on, block) == asked(off, block, thinking=True)
     assert asked(off, block) == asked(on, block, thinking=False)
     assert asked(on, block) != asked(off, block)
     # A block in which nothing is thought says what the prompt says.
     block["messages"][1]["content"] = f"{BLOCK}change_pin"
-    assert learnt(off, block) == "change_pin<|im_end|>"
+    assert learned(off, block) == "change_pin<|im_end|>"
 
 
 def test_thinking_on_is_refused_where_a_template_has_no_place_for_it(made):
@@ -356,7 +356,7 @@ def test_what_a_plan_accepts_the_job_and_the_evaluation_accept(made, name, think
             ids = chat.prompt(before)
             # What it is asked is what precedes the last answer in training.
             assert found.ids[: len(ids)] == ids, messages
-            assert found.learnt[len(ids)], messages
+            assert found.learned[len(ids)], messages
             read = chat.parse(found.ids[len(ids) :], before)
             assert "change_pin" in read.text or read.text == TOLD["content"], messages
             assert not read.calls, messages
@@ -372,7 +372,7 @@ def test_the_recipe_rises_where_rendering_changed_and_not_for_plain_templates(ma
     if name in {"thinks", "channels"}:
         assert changed
         first = load_chat(folder, None, recipe=1)
-        assert learnt(first, KINDS["one answer"][1]).startswith(
+        assert learned(first, KINDS["one answer"][1]).startswith(
             {"thinks": "<think>", "channels": "<|channel|>final"}[name]
         )
     assert text_recipe(folder, None, thinking=True) == 2

@@ -61,11 +61,11 @@ def encode(chat, conversation) -> Encoded:
     return found
 
 
-def learnt(chat, conversation):
-    """Return what is learnt, one text per answer."""
+def learned(chat, conversation):
+    """Return what is learned, one text per answer."""
     found = encode(chat, conversation)
     texts, inside = [], False
-    for token, marked in zip(found.ids, found.learnt, strict=True):
+    for token, marked in zip(found.ids, found.learned, strict=True):
         if marked:
             texts = [*texts[:-1], [*texts[-1], token]] if inside else [*texts, [token]]
         inside = marked
@@ -73,25 +73,25 @@ def learnt(chat, conversation):
 
 
 @pytest.mark.parametrize("shipped", [None, "chatml"])
-def test_every_answer_is_learnt_with_its_end_and_nothing_else(base_folder, shipped):
+def test_every_answer_is_learned_with_its_end_and_nothing_else(base_folder, shipped):
     chat = load_chat(base_folder, shipped)
-    assert learnt(chat, TURNS) == [
+    assert learned(chat, TURNS) == [
         "영업 시간은 nine to six<|im_end|>",
         "Two streets down.<|im_end|>",
     ]
 
 
-def test_an_answer_of_weight_0_is_read_but_not_learnt(base_folder):
+def test_an_answer_of_weight_0_is_read_but_not_learned(base_folder):
     chat = load_chat(base_folder, None)
     messages = [dict(message) for message in TURNS["messages"]]
     messages[2]["weight"] = 0
-    assert learnt(chat, {"messages": messages}) == ["Two streets down.<|im_end|>"]
+    assert learned(chat, {"messages": messages}) == ["Two streets down.<|im_end|>"]
     assert encode(chat, {"messages": messages}).ids == encode(chat, TURNS).ids
 
 
-def test_tool_calls_are_learnt_and_tool_answers_are_not(base_folder):
+def test_tool_calls_are_learned_and_tool_answers_are_not(base_folder):
     chat = load_chat(base_folder, "chatml")
-    call, answer = learnt(chat, TOOLS)
+    call, answer = learned(chat, TOOLS)
     assert call == (
         '<tool_call>\n{"name": "hours", "arguments": {"day": "월"}}\n</tool_call><|im_end|>'
     )
@@ -109,8 +109,8 @@ def test_counting_and_prompting_fit_what_is_trained_on(base_folder, backend, tmp
     whole = encode(chat, TURNS)
     before_last = chat.prompt({"messages": TURNS["messages"][:-1]})
     assert whole.ids[: len(before_last)] == before_last
-    assert list(whole.learnt[len(before_last) :]) == [True] * (
-        whole.learnt.count(True)
+    assert list(whole.learned[len(before_last) :]) == [True] * (
+        whole.learned.count(True)
         - len(chat.tokenizer.encode("영업 시간은 nine to six<|im_end|>").ids)
     ) + [False]
 
@@ -132,7 +132,7 @@ def test_the_same_as_transformers(base_folder, changed_base, conversation):
     )
     ours = encode(chat, conversation)
     assert list(ours.ids) == theirs["input_ids"]
-    assert [int(mark) for mark in ours.learnt] == theirs["assistant_masks"]
+    assert [int(mark) for mark in ours.learned] == theirs["assistant_masks"]
 
 
 def _objects(calls):
@@ -147,8 +147,8 @@ def _objects(calls):
     [
         (ENDLESS, TURNS, "end of turn is not in the loss", "chatml"),
         (MARKED_WITHOUT_END, TURNS, "end of turn is not in the loss", "chatml"),
-        (None, {"messages": TURNS["messages"][:2]}, "nothing is learnt", "Remove it"),
-        (None, {"messages": [{**TURNS["messages"][2], "weight": 0}]}, "nothing is learnt", ""),
+        (None, {"messages": TURNS["messages"][:2]}, "nothing is learned", "Remove it"),
+        (None, {"messages": [{**TURNS["messages"][2], "weight": 0}]}, "nothing is learned", ""),
         (
             "{{ raise_exception('roles must alternate') }}",
             TURNS,
@@ -157,7 +157,7 @@ def _objects(calls):
         ),
     ],
 )
-def test_what_would_be_learnt_wrongly_is_refused(
+def test_what_would_be_learned_wrongly_is_refused(
     changed_base, base_folder, template, conversation, message, remedy
 ):
     folder = base_folder if template is None else changed_base(chat_template__jinja=template)
@@ -168,27 +168,27 @@ def test_what_would_be_learnt_wrongly_is_refused(
 
 def test_control_tokens_in_the_data_are_refused(base_folder, example):
     conversation = example("what is <|im_end|>?", "a token")
-    with pytest.raises(BackendError, match="the user's text holds the control token"):
+    with pytest.raises(BackendError, match="the user's text contains the control token"):
         encode(load_chat(base_folder, None), conversation)
 
 
 @pytest.mark.parametrize("template", [FORGETFUL, MARKED_EVERYWHERE])
 def test_answers_are_told_apart_where_a_template_forgets_or_marks_too_much(changed_base, template):
     chat = load_chat(changed_base(chat_template__jinja=template), None)
-    assert learnt(chat, TURNS) == [
+    assert learned(chat, TURNS) == [
         "영업 시간은 nine to six<|im_end|>",
         "Two streets down.<|im_end|>",
     ]
     whole = encode(chat, TURNS)
     asked = chat.prompt({"messages": TURNS["messages"][:-1]})
-    end = len(whole.ids) - 1 - list(reversed(whole.learnt)).index(True)
+    end = len(whole.ids) - 1 - list(reversed(whole.learned)).index(True)
     answer = chat.tokenizer.encode("Two streets down.<|im_end|>").ids
     assert list(whole.ids[: end + 1]) == [*asked, *answer]
 
 
 def test_a_block_before_every_answer_is_prompt(changed_base, example):
     chat = load_chat(changed_base(chat_template__jinja=FORGETFUL), None)
-    assert learnt(chat, example("a", "b")) == ["b<|im_end|>"]
+    assert learned(chat, example("a", "b")) == ["b<|im_end|>"]
     asked = chat.tokenizer.decode(
         chat.prompt({"messages": example("a", "b")["messages"][:1]}), skip_special_tokens=False
     )
@@ -197,7 +197,7 @@ def test_a_block_before_every_answer_is_prompt(changed_base, example):
 
 def test_recipe_1_renders_as_it_did(changed_base, base_folder, example):
     chat = load_chat(changed_base(chat_template__jinja=FORGETFUL), None, recipe=1)
-    assert learnt(chat, example("a", "b")) == ["<think></think>b<|im_end|>"]
+    assert learned(chat, example("a", "b")) == ["<think></think>b<|im_end|>"]
     with pytest.raises(BackendError, match="writes an answer differently once more"):
         encode(chat, TURNS)
     # Where nothing changed there is one way.

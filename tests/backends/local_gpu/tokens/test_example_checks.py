@@ -36,7 +36,7 @@ def called(arguments="{}", name="f", number="c1"):
     ],
 )  # fmt: skip
 def test_a_control_token_is_refused_wherever_it_stands_in_a_message(message, where):
-    with pytest.raises(BackendError, match=f"{where} holds the control token"):
+    with pytest.raises(BackendError, match=f"{where} contains the control token"):
         check_conversation({"messages": [ASKED, message]}, CONTROL)
 
 
@@ -50,7 +50,7 @@ def test_a_control_token_is_refused_wherever_it_stands_in_a_message(message, whe
     ],
 )
 def test_a_control_token_is_refused_in_tool_definitions(tool):
-    with pytest.raises(BackendError, match="a tool definition holds the control token"):
+    with pytest.raises(BackendError, match="a tool definition contains the control token"):
         check_conversation({"messages": [ASKED, ANSWERED], "tools": [tool]}, CONTROL)
 
 

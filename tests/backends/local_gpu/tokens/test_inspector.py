@@ -86,8 +86,8 @@ def test_what_is_shown_is_what_is_trained(
     assert inspector.count([conversation, conversation]) == [len(encoded.ids)] * 2
     assert "".join(piece.text for piece in pieces) == chat.template.render(conversation).text
     assert all(piece.text and "\ufffd" not in piece.text.replace(question, "") for piece in pieces)
-    learnt = "".join(piece.text for piece in pieces if piece.trained)
-    assert learnt.rstrip() == f"{answer}<|im_end|>".rstrip()
+    learned = "".join(piece.text for piece in pieces if piece.trained)
+    assert learned.rstrip() == f"{answer}<|im_end|>".rstrip()
 
 
 def test_bytes_of_one_character_are_one_piece(open_inspector, example):
@@ -95,7 +95,7 @@ def test_bytes_of_one_character_are_one_piece(open_inspector, example):
     assert [piece.text for piece in pieces if piece.trained] == ["쀍", "<|im_end|>"]
 
 
-def test_answers_of_weight_0_are_shown_as_not_learnt(open_inspector, example):
+def test_answers_of_weight_0_are_shown_as_not_learned(open_inspector, example):
     shown = example("a", "b")["messages"]
     shown = [shown[0], {**shown[1], "weight": 0}, *example("c", "d")["messages"]]
     pieces = open_inspector().show({"messages": shown})
@@ -168,7 +168,11 @@ PLAIN = [{"role": "user", "content": "뭐?"}, {"role": "assistant", "content": "
     [
         (PLAIN[:1], "it has no answer", "Remove it"),
         ([PLAIN[0], {**PLAIN[1], "weight": 0}], "it has no answer", "Remove it"),
-        ([{"role": "user", "content": "<|im_end|>"}, PLAIN[1]], "the user's text holds", "strip"),
+        (
+            [{"role": "user", "content": "<|im_end|>"}, PLAIN[1]],
+            "the user's text contains",
+            "strip",
+        ),
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, PLAIN[1]],
             "an image; the local trainer reads text only",
@@ -194,7 +198,7 @@ PLAIN = [{"role": "user", "content": "뭐?"}, {"role": "assistant", "content": "
                     "tool_calls": [{**CALL, "function": {"name": "a", "arguments": "{"}}],
                 },
             ],
-            "arguments of a tool call are no JSON",
+            "arguments of a tool call are not JSON",
             "Write them",
         ),
     ],
@@ -357,7 +361,7 @@ for ask in (lambda: inspector.count([example]), lambda: inspector.show(example))
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     missing = f"counting tokens needs the package jinja2 / {install_command('local')}"
     told, *rest = done.stdout.splitlines()
@@ -368,7 +372,7 @@ for ask in (lambda: inspector.count([example]), lambda: inspector.show(example))
     assert rest == [missing, missing]
 
 
-def test_a_plain_text_ends_and_is_learnt_whole(open_inspector):
+def test_a_plain_text_ends_and_is_learned_whole(open_inspector):
     inspector = pretraining(open_inspector)
     text = "카페는 아홉 시에 엽니다.\n뷁!"
     pieces = inspector.show({"text": text})
@@ -382,8 +386,8 @@ def test_a_plain_text_ends_and_is_learnt_whole(open_inspector):
     ("given_example", "message"),
     [
         ({"text": ""}, "empty text"),
-        ({"text": "a<|endoftext|>b"}, "the text holds the control token"),
-        ({"messages": PLAIN}, "reads plain texts, and this is none"),
+        ({"text": "a<|endoftext|>b"}, "the text contains the control token"),
+        ({"messages": PLAIN}, "reads plain texts, and this example is not a plain text"),
     ],
 )
 def test_plain_texts_are_checked(open_inspector, given_example, message):
@@ -468,6 +472,6 @@ except BackendError as error:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     assert done.stdout == "the base model's chat template leaves out the system's text\n"

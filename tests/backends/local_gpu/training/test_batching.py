@@ -51,11 +51,11 @@ def test_batches_to_measure_hold_everything_once():
     assert sorted(p for batch in by_length(LENGTHS, 10) for p in batch) == list(range(103))
 
 
-def test_padding_is_never_learnt_even_when_its_id_is_a_real_token():
+def test_padding_is_never_learned_even_when_its_id_is_a_real_token():
     tokens = flatten(
         [
-            Encoded(ids=[5, 0, 7], learnt=[False, True, True]),
-            Encoded(ids=[4], learnt=[False]),
+            Encoded(ids=[5, 0, 7], learned=[False, True, True]),
+            Encoded(ids=[4], learned=[False]),
         ]
     )
     batch = collate(tokens, [0, 1])
@@ -76,7 +76,7 @@ def test_problems_are_told_with_file_and_line_the_first_twenty_and_a_count(
         encode_file(load_chat(base_folder, None), tmp_path / "rows", tmp_path / "origins", None)
     lines = caught.value.message.splitlines()
     assert lines[0] == "23 examples of rows cannot be used:"
-    assert lines[1].startswith("faq.csv:3: nothing is learnt")
+    assert lines[1].startswith("faq.csv:3: nothing is learned")
     assert lines[20].startswith("faq.csv:22:")
     assert lines[21:] == ["… and 3 more"]
 

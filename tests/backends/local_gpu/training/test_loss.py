@@ -35,8 +35,8 @@ GPT2 |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 def batch():
     tokens = flatten(
         [
-            Encoded(ids=[5, 6, 7, 8, 9, 1], learnt=[False, False, True, True, False, True]),
-            Encoded(ids=[11, 12, 1], learnt=[False, True, True]),
+            Encoded(ids=[5, 6, 7, 8, 9, 1], learned=[False, False, True, True, False, True]),
+            Encoded(ids=[11, 12, 1], learned=[False, True, True]),
         ]
     )
     return collate(tokens, [0, 1])
@@ -63,7 +63,7 @@ def test_the_loss_of_labelled_positions_is_the_models_own(name, settings):
         for weights in model.parameters():
             weights.mul_(5)  # logits as large as a trained model's
     inputs = batch()
-    own = model(**inputs).loss * 5  # a mean over the five learnt tokens
+    own = model(**inputs).loss * 5  # a mean over the five learned tokens
     loss = labelled_loss(model)
     assert float(loss.total(inputs)) == pytest.approx(float(own), rel=1e-5)
     each = loss.per_example(inputs)

@@ -27,16 +27,19 @@ def encode(reader, text) -> Encoded:
 
 
 @pytest.mark.parametrize("block", [8, 9, 100, 10_000])
-def test_every_token_of_a_long_text_is_learnt_exactly_once(documents, block):
+def test_every_token_of_a_long_text_is_learned_exactly_once(documents, block):
     reader = documents(block)
     whole = encode(reader, STORY * 20)
     blocks = reader.blocks(whole)
-    learnt = [
-        token for one in blocks for token, marked in zip(one.ids, one.learnt, strict=True) if marked
+    learned = [
+        token
+        for one in blocks
+        for token, marked in zip(one.ids, one.learned, strict=True)
+        if marked
     ]
-    assert learnt == list(whole.ids[1:])
-    assert reader.tokenizer.id_to_token(learnt[-1]) == "<|endoftext|>"
-    assert all(2 <= len(one.ids) <= block and not one.learnt[0] for one in blocks)
+    assert learned == list(whole.ids[1:])
+    assert reader.tokenizer.id_to_token(learned[-1]) == "<|endoftext|>"
+    assert all(2 <= len(one.ids) <= block and not one.learned[0] for one in blocks)
     assert reader.counts([{"text": STORY * 20}]) == [sum(len(one.ids) for one in blocks)]
 
 
@@ -44,7 +47,7 @@ def test_every_token_of_a_long_text_is_learnt_exactly_once(documents, block):
 def test_no_block_is_left_with_nothing_to_learn(documents, letters):
     reader = documents(8)
     for one in reader.blocks(encode(reader, "뷁" * letters)):
-        assert any(one.learnt)
+        assert any(one.learned)
 
 
 def test_a_tokenizer_that_ends_no_text_is_refused(changed_base, base_folder):
@@ -116,7 +119,7 @@ def test_a_text_with_a_control_token_is_named_before_training(backend, make_requ
     rows = [*texts(3), {"text": "a<|endoftext|>b"}]
     job = wait(backend.submit(make_request(method="continued-pretraining", rows=rows)))
     assert job.state is JobState.FAILED
-    assert "data/rows.jsonl:4: the text holds the control token" in job.error
+    assert "data/rows.jsonl:4: the text contains the control token" in job.error
 
 
 @pytest.mark.parametrize("method", ["supervised", "continued-pretraining"])

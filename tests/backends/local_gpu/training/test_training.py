@@ -117,10 +117,10 @@ def test_nothing_is_measured_without_held_out_examples(train):
         ({"rows": []}, ["nothing to train on"]),
         (
             {"rows": [{"messages": [{"role": "user", "content": "x"}]}]},
-            ["1 example of train.jsonl cannot be used", "data/rows.jsonl:1: nothing is learnt"],
+            ["1 example of train.jsonl cannot be used", "data/rows.jsonl:1: nothing is learned"],
         ),
         ({"target_modules": ["c_attn"]}, ["no adapter can be put", "q_proj"]),
-        ({"learning_rate": 1e-300, "num_train_epochs": 1}, ["nothing was learnt"]),
+        ({"learning_rate": 1e-300, "num_train_epochs": 1}, ["nothing was learned"]),
     ],
 )
 def test_a_training_that_went_wrong_says_what_to_do(train, settings, says):

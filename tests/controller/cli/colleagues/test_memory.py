@@ -97,7 +97,7 @@ def commit(root: Path) -> None:
             ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
             check=True,
             capture_output=True,
-            timeout=60,
+            timeout=110,
         )
 
 

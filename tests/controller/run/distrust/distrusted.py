@@ -157,7 +157,7 @@ class Shell:
             ["git", "-C", str(self.root), *options, *arguments],
             check=True,
             capture_output=True,
-            timeout=60,
+            timeout=110,
         )
 
     def commit(self) -> None:

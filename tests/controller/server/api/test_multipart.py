@@ -117,6 +117,7 @@ def test_a_file_of_exactly_the_limit_is_accepted(tmp_path):
         ("", b"", "file"),
         ("a.jsonl", b"Content-Type: text/plain\r\n", "a.jsonl"),
         ("dir/a.jsonl", b"X: 1\r\n", "a.jsonl"),
+        (None, b'Content-Type: text/plain; filename="other"\r\n', "file"),
     ],
 )
 def test_the_name_of_the_file(tmp_path, filename, extra, expected):

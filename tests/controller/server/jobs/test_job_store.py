@@ -84,10 +84,10 @@ def test_the_end_removes_the_training_data_and_keeps_the_log(jobs):
 def test_whoever_waits_for_a_change_is_woken(jobs):
     async def wait():
         changed = jobs.changed
-        async with anyio.create_task_group() as group:
-            group.start_soon(jobs.cancel, "ftjob-1", "enough")
-            with anyio.fail_after(10):
-                await changed.wait()
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(changed.wait)
+                group.start_soon(jobs.cancel, "ftjob-1", "enough")
         return jobs.changed is not changed
 
     assert anyio.run(wait)
