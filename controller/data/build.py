@@ -68,7 +68,9 @@ def build(request: BuildRequest, files: Sequence[SourceFile], folder: Path) -> M
     return {
         "files": {name: file.as_json() for name, file in written_files.items()},
         "tokens": dict[str, Json](written.tokens.items()) if counted else None,
-        "sources": [one.as_json() for one in _source_reports(request, files, report, written)],
+        "sources": [
+            source.as_json() for source in _source_reports(request, files, report, written)
+        ],
         "features": sorted(report.features),
         "steps": [step.as_json() for step in report.steps(data)],
         "recipe_matters": report.recipe_matters,
@@ -147,8 +149,8 @@ class _Reading:
         for number, file in enumerate(self._files):
             if file.info.doubt:
                 self._report.add((number, 1), "read", "noted", file.info.doubt)
-        for field in dict.fromkeys(one.field for one in self._files if one.source.where):
-            numbers = [at for at, one in enumerate(self._files) if one.field == field]
+        for field in dict.fromkeys(file.field for file in self._files if file.source.where):
+            numbers = [at for at, file in enumerate(self._files) if file.field == field]
             first = self._files[numbers[0]]
             whole = self._conditions[numbers[0]].new_tally()
             for number in numbers:

@@ -160,7 +160,7 @@ def _key(request: BuildRequest, files: Sequence[SourceFile]) -> str:
             "held_out": None if data.fraction is None else data.fraction.model_dump(),
             "system": data.system,
             "prepare": data.prepare.model_dump(),
-            "packages": _versions(data, pages=any(one.format == "html" for one in files)),
+            "packages": _versions(data, pages=any(file.format == "html" for file in files)),
             "encoder": None if request.inspector is None else request.inspector.identity,
             "method": request.method,
             "recipe": request.recipe,

@@ -46,9 +46,9 @@ def composed(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def is_same_name(one: str, other: str) -> bool:
+def is_same_name(name: str, other: str) -> bool:
     """Return True if two names look the same to a reader, in any Unicode composition."""
-    return one == other or composed(one) == composed(other)
+    return name == other or composed(name) == composed(other)
 
 
 def join_values(written: str, text_of: TextOf) -> str:
@@ -76,9 +76,9 @@ def without_nulls(row: Row) -> Row:
 
 def _without_nulls(value: Json) -> Json:
     if isinstance(value, dict):
-        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [_without_nulls(one) for one in value]
+        return [_without_nulls(item) for item in value]
     return value
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from controller.data.errors import DataError, SourceUnavailable
 from controller.data.fetch import fetch, fetch_saved
-from controller.data.fetch.snapshot import Fetched
+from controller.data.fetch.snapshot import Fetched, FetchRequest
 from controller.data.sources.inspect_file import inspect_file, inspect_small_file
 from controller.data.sources.locate import LocatedFile, find_files
 from controller.data.sources.source_file import BINARY, FileInfo, GitBlob, SourceFile
@@ -68,7 +68,7 @@ def find_sources(data: Data, *, file: str, folder: Path, paths: DataPaths) -> li
             problems.append(replace(problem, line=None))
         else:
             files += found
-            problems += _misplaced(source, name, file, {one.format for one in found})
+            problems += _misplaced(source, name, file, {each.format for each in found})
     if problems:
         raise InvalidInput([*problems, *unavailable])
     if unavailable:
@@ -137,15 +137,15 @@ def _locate(source: Source, folder: Path, paths: DataPaths) -> Iterator[LocatedF
             raise SourceUnavailable(
                 f"`{source.place}` is not queried offline", "Plan without --offline."
             )
-        key = f"{folder}\0{source.model_dump_json()}"
+        key = source.model_dump_json()
         if key not in paths.fetched:
-            paths.fetched[key] = fetch(
-                source,
-                folder=folder,
+            request = FetchRequest(
+                source=source,
                 root=paths.root,
                 snapshots=snapshots,
                 environment=paths.environment,
             )
+            paths.fetched[key] = fetch(request)
         fetched = paths.fetched[key]
         yield LocatedFile(
             path=fetched.path, display_path=fetched.display_path, format=fetched.format

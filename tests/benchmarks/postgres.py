@@ -22,6 +22,7 @@ from pathlib import Path
 import psycopg
 
 from controller.data.fetch import fetch
+from controller.data.fetch.snapshot import FetchRequest
 from controller.spec.data import Source
 from tests.postgres_server import running
 
@@ -69,11 +70,12 @@ def read(url: str, rows: int) -> Measured:
         query = f"SELECT * FROM faq LIMIT {max(rows, 1)}"
         began = time.perf_counter()
         fetched = fetch(
-            Source(sql=query, connection=VARIABLE),
-            folder=folder,
-            root=folder,
-            snapshots=folder / "snapshots",
-            environment={VARIABLE: url},
+            FetchRequest(
+                source=Source(sql=query, connection=VARIABLE),
+                root=folder,
+                snapshots=folder / "snapshots",
+                environment={VARIABLE: url},
+            )
         )
         seconds = time.perf_counter() - began
         size = fetched.path.stat().st_size

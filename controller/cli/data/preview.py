@@ -61,13 +61,13 @@ def command(
         positions = [ExamplePosition(split=split, number=at) for at in range(1, last + 1)]
     examples = list(_read(context, positions))
     if wants_json(ctx):
-        print_json([preview_json(one) for one in examples])
+        print_json(list(map(preview_json, examples)))
         return
     coloured = ctx.color is not False and sys.stdout.isatty()
     mark = partial(click.style, fg="green") if coloured else bracketed
     sign = mark("like this") if coloured else f"between {OPENING} and {CLOSING}"
     click.echo(f"The model learns what is {sign}, and only reads the rest.\n")
-    click.echo("\n\n".join(preview_text(one, mark) for one in examples))
+    click.echo("\n\n".join(preview_text(example, mark) for example in examples))
 
 
 def _read(

@@ -149,7 +149,7 @@ def _cell(row: Row, name: str, part: str) -> str:
     if value is None:
         found, value = find_value(row, name)
         if not found and joined_columns(name):
-            return join_values(name, lambda one: _cell(row, one, part))
+            return join_values(name, lambda column: _cell(row, column, part))
         if found:
             return "" if value is None else _text_of(value, name)
         raise DataError(

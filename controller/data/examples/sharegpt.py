@@ -82,12 +82,12 @@ def conversations_of(row: Mapping[str, Json]) -> list[Json]:
 def unread_of(turns: Sequence[Json], key: str) -> tuple[str, ...]:
     """Return the unread keys of turns: `conversations[].id`."""
     keys = {
-        one
+        unread
         for turn in turns
         if isinstance(turn, dict) and turn.keys() != _PLAIN
-        for one in turn.keys() - _read(turn)
+        for unread in turn.keys() - _read(turn)
     }
-    return tuple(f"{key}[].{one}" for one in sorted(keys))
+    return tuple(f"{key}[].{unread}" for unread in sorted(keys))
 
 
 def messages_of(turns: Sequence[Json], reading: Reading, system: Json = None) -> list[Message]:
@@ -98,8 +98,8 @@ def messages_of(turns: Sequence[Json], reading: Reading, system: Json = None) ->
     for turn in turns:
         messages += _messages(turn)
     messages = in_openai_form(messages)
-    for one in messages:
-        if one["role"] == "tool" and "tool_call_id" not in one:
+    for message in messages:
+        if message["role"] == "tool" and "tool_call_id" not in message:
             raise _UNCALLED
     return messages
 

@@ -72,12 +72,12 @@ class _Conversation:
 
     def __init__(self, messages: list[Message]) -> None:
         self._messages = messages
-        taken = {_id(call.get("id")) for one in messages for call in _calls_of(one)}
-        self._ids = (one for number in count(1) if (one := f"call_{number}") not in taken)
+        taken = {_id(call.get("id")) for message in messages for call in _calls_of(message)}
+        self._ids = (free for number in count(1) if (free := f"call_{number}") not in taken)
         self._open: list[tuple[str, str]] = []
 
     def converted(self) -> list[Message]:
-        return [self._message(one) if _has_calls(one) else one for one in self._messages]
+        return [self._message(each) if _has_calls(each) else each for each in self._messages]
 
     def _message(self, message: Message) -> Message:
         if message.get("role") in _RESULTS:
@@ -115,9 +115,9 @@ class _Conversation:
             message = {**message, "content": as_json_text(content)}
         number, name = _id(message.get("tool_call_id")), message.get("name")
         if number:
-            self._open = [one for one in self._open if one[0] != number]
+            self._open = [call for call in self._open if call[0] != number]
             return {**message, "role": "tool", "tool_call_id": number}
-        answered = next((one for one in self._open if name in (None, one[1])), None)
+        answered = next((call for call in self._open if name in (None, call[1])), None)
         if answered is None:
             if message.get("role") == "function":
                 raise DataError(

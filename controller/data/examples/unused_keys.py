@@ -74,7 +74,7 @@ class Named(NamedTuple):
 @lru_cache(maxsize=100)
 def named(names: frozenset[str], reading: Reading) -> Named:
     """Return the keys that a spec names: columns (joined columns separately) and ignored keys."""
-    joined = [one for name in names for one in joined_columns(name)]
+    joined = [column for name in names for column in joined_columns(name)]
     whole = frozenset(map(composed, (*names, *joined, *reading.ignored)))
     begun = frozenset(
         name[:at] for name in whole for at, letter in enumerate(name) if letter == "."

@@ -7,14 +7,12 @@ Only the folder of the snapshots is written.
 Each place is one module, imported when it is needed, since each needs the packages of an extra.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
 from controller.data.errors import DataError, SourceUnavailable
 from controller.data.extras import import_extra
 from controller.data.fetch.snapshot import Fetched, FetchRequest
-from controller.spec.data import Source
 
 _READERS = {
     "sql": ("sql", "sql", "reading a database"),
@@ -25,27 +23,15 @@ _READERS = {
 """Module, extra, and what needs it in a message, for each place."""
 
 
-def fetch(
-    source: Source, *, folder: Path, root: Path, snapshots: Path, environment: Mapping[str, str]
-) -> Fetched:
+def fetch(request: FetchRequest) -> Fetched:
     """Return the snapshot of a source's present content.
-
-    Args:
-        source: A source with `sql`, `hub` or `url`.
-        folder: The spec's folder.
-        root: The repository; the path of a SQLite file is relative to it.
-        snapshots: Folder of all snapshots; created when absent.
-        environment: Variables with the URLs of databases and the hub's token.
 
     Raises:
         SourceUnavailable: It cannot be read here: no credentials, no network, no package.
         DataError: The spec names something that does not exist, or that is not allowed.
         OSError: The snapshot cannot be written.
     """
-    request = FetchRequest(
-        source=source, folder=folder, root=root, snapshots=snapshots, environment=environment
-    )
-    fetched: Fetched = _reader(source.place).fetch(request)
+    fetched: Fetched = _reader(request.source.place).fetch(request)
     return fetched
 
 

@@ -26,6 +26,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from backends.contract.inspector import Json
 from controller.data.errors import DataError, SourceUnavailable
 from controller.data.fetch.arrow_rows import Table, TableWriter
+from controller.data.fetch.library_message import library_message
 from controller.data.fetch.snapshot import (
     Fetched,
     FetchRequest,
@@ -41,8 +42,6 @@ _NAME = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TIMEOUT_S = 10
 _BATCH = 1_000
-_LONGEST = 300
-"""Maximum characters of a library's own message."""
 
 _LOGIN = "Check the name; for a private dataset: export HF_TOKEN=hf_…"
 _AGAIN = "Check the network, and run the command again."
@@ -203,9 +202,7 @@ def _translated(display_path: str, writer: TableWriter) -> Iterator[None]:
 
 
 def _message(error: Exception) -> str:
-    """Return an error's message on one line; `datasets` lists possible names on its second."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    message = " ".join(lines[:2]) if lines else type(error).__name__
-    # Its message begins with a local folder that it searched first.
-    message = message.rpartition("on the Hugging Face Hub either: ")[2]
-    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
+    # Before this text is a local folder, which `datasets` searched first.
+    text = str(error).rpartition("on the Hugging Face Hub either: ")[2]
+    # Its second line lists possible names.
+    return library_message(error, text, lines=2)

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from controller.data.errors import DataError
+from controller.data.fetch.library_message import library_message
 from controller.data.fetch.snapshot import FetchRequest
 from controller.data.sources.locate import detect_format
 from controller.data.suggestions import join_names
@@ -33,8 +34,6 @@ request must not read files of this machine."""
 
 _ENDINGS = re.compile(r"\.[A-Za-z0-9]{1,10}(?:\.(?:gz|zst))?$", re.IGNORECASE)
 _PACKING = re.compile(r"\.(?:gz|zst)$", re.IGNORECASE)
-_LONGEST = 300
-"""Maximum characters of a store's own message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +51,9 @@ class ObjectUrl:
 
     def redact(self, error: Exception) -> str:
         """Return an error's own message: one line, without the URL's secrets."""
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        text = lines[0] if lines else type(error).__name__
         query = urlsplit(self.url).query
-        for secret in (self.url, query, unquote(query)):
-            if secret:
-                text = text.replace(secret, self.display_path if secret == self.url else "***")
-        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+        secrets = ((self.url, self.display_path), (query, "***"), (unquote(query), "***"))
+        return library_message(error, secrets=secrets)
 
 
 def parse_object_url(request: FetchRequest) -> ObjectUrl:

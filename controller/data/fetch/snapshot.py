@@ -45,10 +45,13 @@ class FetchRequest:
     """A source to fetch, and the folders and variables that it needs."""
 
     source: Source
-    folder: Path
+    """A source with `sql`, `hub` or `url`."""
     root: Path
+    """The repository; the path of a SQLite file is relative to it."""
     snapshots: Path
+    """Folder of all snapshots; created when absent."""
     environment: Mapping[str, str]
+    """Variables with the URLs of databases and the hub's token."""
 
 
 class SnapshotWriter:

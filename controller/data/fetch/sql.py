@@ -27,6 +27,7 @@ from sqlalchemy.pool import NullPool
 
 from backends.installation import install_command, package_command
 from controller.data.errors import DataError, SourceUnavailable
+from controller.data.fetch.library_message import library_message
 from controller.data.fetch.row_writer import BATCH_ROWS, RowWriter
 from controller.data.fetch.snapshot import Fetched, FetchRequest, new_snapshot
 
@@ -72,9 +73,6 @@ _MAY = {
     sqlite3.SQLITE_RECURSIVE,
 }
 """Permitted actions of a statement in SQLite: no ATTACH, no PRAGMA, no writing."""
-
-_LONGEST = 300
-"""Maximum characters of a database's own message."""
 
 
 def fetch(request: FetchRequest) -> Fetched:
@@ -301,13 +299,9 @@ def _message(error: Exception, url: URL) -> str:
     # PostgreSQL's message without the query's lines; MySQL's without its number.
     primary = getattr(getattr(cause, "diag", None), "message_primary", None)
     numbered = cause.args[1] if len(cause.args) > 1 else None
-    text = primary or (numbered if isinstance(numbered, str) else str(cause))
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    message = lines[0] if lines else type(cause).__name__
-    for secret in (url.render_as_string(hide_password=False), url.password, *_values(url)):
-        if secret:
-            message = message.replace(str(secret), "***")
-    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
+    text = primary or (numbered if isinstance(numbered, str) else None)
+    secrets = (url.render_as_string(hide_password=False), url.password, *_values(url))
+    return library_message(cause, text, secrets=((secret, "***") for secret in secrets))
 
 
 def _values(url: URL) -> list[str]:

@@ -152,7 +152,7 @@ def _separates_letters(before: str, after: str) -> bool:
         return False
     if "\U0001f3fb" <= after <= "\U0001f3ff":  # skin colour
         return False
-    if all("\U0001f1e6" <= one <= "\U0001f1ff" for one in (before, after)):  # flag
+    if all("\U0001f1e6" <= letter <= "\U0001f1ff" for letter in (before, after)):  # flag
         return False
     # Decomposed Hangul: a vowel or a final consonant belongs to the letter before it.
     return not ("\u1160" <= after <= "\u11ff" or "\ud7b0" <= after <= "\ud7ff")

@@ -146,7 +146,7 @@ class _Comparison:
     def run(self, scratch: Path) -> Difference:
         scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=scratch, prefix=".compare-") as folder:
-            expected = sum(one.examples for one in self._datasets) - 2 * sum(self._equal)
+            expected = sum(splits.examples for splits in self._datasets) - 2 * sum(self._equal)
             for old, new in self._groups(Path(folder), expected, lambda _, __, line: line):
                 self._match_equal(old, new)
             if all(marks.count(_OTHER) for marks in self._marks):

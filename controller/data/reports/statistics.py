@@ -233,7 +233,9 @@ def _words(example: Example) -> str:
     if example.text is not None:
         return example.text
     unspoken = ("system", "developer", "tool")
-    return "\n".join(text_of(one) for one in example.messages if one["role"] not in unspoken)
+    return "\n".join(
+        text_of(message) for message in example.messages if message["role"] not in unspoken
+    )
 
 
 def _to_json(statistics: Statistics) -> bytes:

@@ -64,9 +64,9 @@ def readings(sample: bytes) -> dict[str, str]:
         except UnicodeDecodeError:
             continue
         lines = (line.strip() for line in text.split("\n"))
-        said = next((line for line in lines if not line.isascii()), "")
-        if said.isprintable() and said and _around(said) not in found.values():
-            found[name] = _around(said)
+        text_line = next((line for line in lines if not line.isascii()), "")
+        if text_line.isprintable() and text_line and _around(text_line) not in found.values():
+            found[name] = _around(text_line)
     return found
 
 

@@ -109,7 +109,7 @@ def detect_format(name: str, given: FileFormat | None = None) -> FileFormat:
     if compressed and file_format in BINARY:
         raise DataError(
             f"{name!r} is compressed twice",
-            f"Decompress {compressed}; {file_format} is compressed in itself.",
+            f"Unpack {compressed}; {file_format} is compressed in itself.",
         )
     return file_format
 

@@ -1,12 +1,13 @@
-"""Markup in a message to plain text: tags and entities go, line breaks stay where they mean one. Pure.
+"""Turn markup in a message into plain text: tags and entities become the text they mean. Pure.
 
-A message is a text that may have markup, not a document. So only what is markup without doubt is
-given to the parser as such: names of HTML's elements with attributes as HTML writes them, closed
-where they must be, and entities with their semicolon. `a < b`, `<3`, `List<String>`,
-`<name@host>` and `AT&T` stay text, also beside real tags, and so does Markdown's code.
+A message is a text that may have markup, not a document. So only certain markup is parsed: names of
+HTML's elements with attributes as HTML writes them, closed where they must be, and entities with
+their semicolon. `a < b`, `<3`, `List<String>`, `<name@host>` and `AT&T` stay text, also beside real
+tags, and so does Markdown's code. inscriptis and html2text are three times as fast, but drop such
+texts silently: `x<y` beside a `<br>` becomes `x`.
 
-Markup that a text only speaks of (`&lt;b&gt;bold&lt;/b&gt;` in a lesson on HTML) stays written as
-it is, so that converting twice is converting once.
+Markup that a text only mentions (`&lt;b&gt;bold&lt;/b&gt;` in a lesson on HTML) stays as written,
+so that converting twice is converting once.
 """
 
 import re
@@ -21,12 +22,12 @@ _PARAGRAPHS = (
     *("h1", "h2", "h3", "h4", "h5", "h6", "header", "main", "nav", "ol", "p", "pre", "section"),
     *("table", "ul"),
 )
-"""An empty line stands around each."""
+"""Elements with an empty line around each."""
 _LINES = (
     *("address", "body", "caption", "center", "dd", "div", "dt", "figcaption", "hgroup", "html"),
     *("legend", "li", "menu", "optgroup", "option", "summary", "tbody", "tfoot", "thead", "tr"),
 )
-"""Each stands on a line of its own."""
+"""Elements on a line of their own."""
 _INLINE = (
     *("a", "abbr", "acronym", "b", "bdi", "bdo", "big", "button", "cite", "code", "data", "del"),
     *("dfn", "em", "font", "i", "ins", "kbd", "label", "mark", "nobr", "picture", "q", "rp"),
@@ -37,18 +38,18 @@ _WITHOUT_TEXT = (
     *("audio", "canvas", "head", "iframe", "math", "noscript", "object", "script", "style", "svg"),
     *("template", "textarea", "title", "video"),
 )
-"""Elements whose content is not for readers. Without the closing tag nothing is dropped."""
+"""Elements whose contents are not for readers, if they are closed."""
 _ALONE = ("br", "hr", "wbr")
 _VOID = ("area", "base", "col", "embed", "img", "input", "link", "meta", "param", "source", "track")
-"""Tags only with attributes: otherwise they are somebody's placeholder, `<input>`."""
+"""Tags only if they have attributes: otherwise they are placeholders, such as `<input>`."""
 _IN_TABLE = ("caption", "col", "tbody", "td", "tfoot", "th", "thead", "tr")
 _END_OPTIONAL = ("body", "dd", "dt", "html", "li", "option", "p", "td", "th", "tr")
 
 _DEEPEST = 500
-"""Elements inside one another that the parser sees, as in browsers: its time grows with the square
-of the depth. What is deeper is parted into lines and no more."""
+"""Depth of elements for the parser, as in browsers: its time grows with the square of the depth.
+Deeper elements only become lines."""
 _FLAT = {*_END_OPTIONAL, *_ALONE, *_VOID}
-"""Open nothing that must be closed."""
+"""Elements that need not be closed."""
 
 _NAMES = "|".join(
     sorted(
@@ -70,13 +71,13 @@ _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 _PRE = re.compile(r"<pre\b(?:(?!<pre\b).)*?</pre\s*>", re.IGNORECASE | re.DOTALL)
 
-# Unicode keeps these characters out of texts, for programs to use inside.
+# Unicode reserves these characters for programs, so texts do not contain them.
 _BREAK, _LINE, _PARAGRAPH, _CELL = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"
 _BLANK, _HELD, _AND = "\ufdd4", "\ufdd5", "\ufdd6"
 _INSIDE = re.compile("[\ufdd0-\ufdd6]")
 _HELD_CODE = re.compile(f"{_HELD}([0-9]+){_HELD}")
 _BLANKS = re.compile(r"[ \t\n\r\f]+")
-# Blanks are already collapsed there, so a run without a mark is never searched.
+# Blanks are already collapsed, so a run without a mark is never searched.
 _MARKS = re.compile(f" ?[{_CELL}{_BREAK}{_LINE}{_PARAGRAPH}][ {_CELL}{_BREAK}{_LINE}{_PARAGRAPH}]*")
 _PARTED = re.compile(f"[ {_CELL}]*[{_BREAK}{_LINE}{_PARAGRAPH}][ {_BREAK}{_LINE}{_PARAGRAPH}]*")
 _KEPT = re.compile("(<[^>]*>)|\n|[ \t]")
@@ -87,13 +88,13 @@ _SELECT_BREAKS = ",".join((*_PARAGRAPHS, *_LINES, "br", "hr", "td", "th"))
 
 
 def html_to_text(text: str) -> str:
-    """Return a text without markup; the same object when it has none.
+    """Return a text without markup; the same object if it has none.
 
-    Paragraphs, headings, lists and tables are parted by an empty line, items and rows stand on
-    lines of their own, items behind a dash, cells behind a tab. Scripts, styles, comments and the
-    head go. Line ends of the text itself stay as long as no tag of the text parts it.
+    Paragraphs, headings, lists and tables are separated by an empty line; items and rows are on
+    lines of their own, items after a dash, cells separated by tabs. Scripts, styles, comments and
+    the head are removed. Line ends of the text stay unless a tag divides it into lines.
     """
-    # What a pass leaves may read as markup only in rare texts; then another pass takes it.
+    # The result rarely is markup again; then another pass converts it.
     while (plain := _once(text)) != text:
         text = plain
     return text
@@ -120,40 +121,40 @@ def _once(text: str) -> str:
 
 
 def _tags(text: str) -> list[re.Match[str]]:
-    """Return what is markup without doubt, in order."""
+    """Return the certain markup, in order."""
     found = list(_MARKUP.finditer(text)) if "<" in text else []
-    opened = {one["opening"].lower() for one in found if one["opening"]}
-    closed = {one["closing"].lower() for one in found if one["closing"]}
-    sure = [_is_sure(one, opened, closed) for one in found]
+    opened = {tag["opening"].lower() for tag in found if tag["opening"]}
+    closed = {tag["closing"].lower() for tag in found if tag["closing"]}
+    sure = [_is_sure(tag, opened, closed) for tag in found]
     is_html = any(sure)
     return [
-        one
-        for one, is_sure in zip(found, sure, strict=True)
-        if is_sure or (_may_stay_open(one) and (is_html or not _follows_word(one)))
+        tag
+        for tag, is_sure in zip(found, sure, strict=True)
+        if is_sure or (_may_stay_open(tag) and (is_html or not _follows_word(tag)))
     ]
 
 
-def _is_sure(one: re.Match[str], opened: set[str], closed: set[str]) -> bool:
-    name = _name(one)
+def _is_sure(tag: re.Match[str], opened: set[str], closed: set[str]) -> bool:
+    name = _name(tag)
     if name in _WITHOUT_TEXT:
         return name in opened and name in closed
-    if one["opening"]:
-        return name in _ALONE or bool(one["attributes"]) or (name in closed and name not in _VOID)
+    if tag["opening"]:
+        return name in _ALONE or bool(tag["attributes"]) or (name in closed and name not in _VOID)
     return True
 
 
-def _may_stay_open(one: re.Match[str]) -> bool:
-    return bool(one["opening"]) and one["opening"].lower() in _END_OPTIONAL
+def _may_stay_open(tag: re.Match[str]) -> bool:
+    return bool(tag["opening"]) and tag["opening"].lower() in _END_OPTIONAL
 
 
-def _follows_word(one: re.Match[str]) -> bool:
+def _follows_word(tag: re.Match[str]) -> bool:
     # `Vec<p>` is a type.
-    before = one.string[one.start() - 1 : one.start()]
+    before = tag.string[tag.start() - 1 : tag.start()]
     return before.isascii() and (before.isalnum() or before == "_")
 
 
 def _without_tags(text: str, tags: list[re.Match[str]]) -> str:
-    names = {_name(one) for one in tags}
+    names = {_name(tag) for tag in tags}
     parted = not names.isdisjoint({*_PARAGRAPHS, *_LINES, "td", "th"})
     source = "".join(_source(text, tags, in_table="table" in names))
     source = _PRE.sub(_kept_blanks, source) if parted else _LINE_END_AFTER_BREAK.sub(r"\1", source)
@@ -167,7 +168,7 @@ def _without_tags(text: str, tags: list[re.Match[str]]) -> str:
 
 
 def _source(text: str, tags: list[re.Match[str]], *, in_table: bool) -> Iterator[str]:
-    """Yield the text as HTML of which nothing but these tags is markup."""
+    """Yield the text as HTML in which only these tags are markup."""
     at = depth = 0
     for tag in tags:
         yield _escaped(text[at : tag.start()])
@@ -176,11 +177,11 @@ def _source(text: str, tags: list[re.Match[str]], *, in_table: bool) -> Iterator
         closes = name not in _FLAT and tag["closing"] is not None
         depth += name not in _FLAT and tag["opening"] is not None
         if name == "select":
-            # Its time in the parser grows with the square of its options, which need it not.
+            # The parser's time grows with the square of its options, which do not need it.
             yield ""
         elif depth > _DEEPEST and name not in _FLAT:
             yield "" if name in _INLINE else _LINE
-        # A parser forgets rows and cells that no table surrounds.
+        # The parser drops rows and cells outside a table.
         elif name in _IN_TABLE and not in_table:
             yield _as_marks(tag)
         else:
@@ -209,8 +210,8 @@ def _means_something(entity: str) -> bool:
 
 
 def _kept_blanks(pre: re.Match[str]) -> str:
-    # It ends with its own tag, so that every `<` has an end and is searched once.
-    return _KEPT.sub(lambda one: one[1] or (_BREAK if one[0] == "\n" else _BLANK), pre[0])
+    # It ends with its own tag, so every `<` has an end and is searched once.
+    return _KEPT.sub(lambda kept: kept[1] or (_BREAK if kept[0] == "\n" else _BLANK), pre[0])
 
 
 def _text_of(tree: LexborHTMLParser) -> str:
@@ -225,7 +226,7 @@ def _text_of(tree: LexborHTMLParser) -> str:
 
 
 def _marks(node: LexborNode) -> tuple[str, str]:
-    """Return what stands before and after an element."""
+    """Return the marks before and after an element."""
     name = node.tag
     if name in _PARAGRAPHS:
         return _PARAGRAPH, _PARAGRAPH
@@ -239,9 +240,9 @@ def _marks(node: LexborNode) -> tuple[str, str]:
 
 
 def _parted(run: re.Match[str]) -> str:
-    """Write the marks of a run as line ends.
+    """Return a run of marks as line ends.
 
-    The text after the last mark is left alone: searching it would fail at each position.
+    The text after the last mark stays: searching it would fail at each position.
     """
     marks = run[0]
     last = max(map(marks.rfind, (_BREAK, _LINE, _PARAGRAPH)))
@@ -258,16 +259,19 @@ def _line_ends(run: re.Match[str]) -> str:
 
 def _decoded(text: str) -> str:
     return _ENTITY.sub(
-        lambda one: unescape(one[0]).replace("\xa0", " ") if _means_something(one[0]) else one[0],
+        lambda entity: (
+            unescape(entity[0]).replace("\xa0", " ") if _means_something(entity[0]) else entity[0]
+        ),
         text,
     )
 
 
 def _kept_as_written(plain: str) -> str:
-    """Write markup that appeared by decoding as it was written, so that it stays text."""
+    """Write markup that decoding created as it was written, so that it stays text."""
     if "&" in plain:
         plain = _ENTITY.sub(
-            lambda one: f"&amp;{one[0][1:]}" if _means_something(one[0]) else one[0], plain
+            lambda entity: f"&amp;{entity[0][1:]}" if _means_something(entity[0]) else entity[0],
+            plain,
         )
     at, kept = 0, []
     for tag in _tags(plain):

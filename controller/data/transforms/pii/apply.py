@@ -120,7 +120,7 @@ class _Walk:
         if graded is not None:
             graded = {self._kept(key): self._deep(item, key) for key, item in graded.items()}
         return example._replace(
-            messages=[self._message(one) for one in example.messages],
+            messages=list(map(self._message, example.messages)),
             tools=None if tools is None else [self._called(tool) for tool in tools],
             rejected=None if rejected is None else self._message(rejected),
             graded=graded,
@@ -239,7 +239,7 @@ def _by_first_recipe(example: Example, mask: Mask) -> Example:
 
     masked = map_texts(example, in_text, FIRST)
     if any("tool_calls" in message for message in example.messages):
-        masked = masked._replace(messages=[_in_calls(one, mask) for one in masked.messages])
+        masked = masked._replace(messages=[_in_calls(message, mask) for message in masked.messages])
     if masked.graded is not None:
         deep = _FirstWalk(mask, fails=False)
         graded = {key: deep.value(item) for key, item in masked.graded.items()}

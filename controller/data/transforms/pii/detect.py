@@ -105,15 +105,15 @@ def find(text: str, regions: Sequence[str], recipe: int = NEWEST) -> list[Findin
     """
     typed = text
     if not text.isascii() and _IS_TYPED.search(text):
-        typed = _IS_TYPED.sub(lambda one: chr(_TYPED[ord(one[0])]), text)
+        typed = _IS_TYPED.sub(lambda found: chr(_TYPED[ord(found[0])]), text)
     if "공일공" in typed:
         typed = _SPOKEN_PHONE.sub(
-            lambda run: "".join(_SPOKEN.get(one, one) for one in run[0]), typed
+            lambda run: "".join(_SPOKEN.get(letter, letter) for letter in run[0]), typed
         )
     found = _find_typed(typed, regions, recipe)
     if recipe > FIRST and _is_disguised(typed):
         found = _apart([*found, *_find_disguised(typed, regions, recipe)])
-    return sorted(found, key=lambda one: one.start)
+    return sorted(found, key=lambda finding: finding.start)
 
 
 def _find_typed(typed: str, regions: Sequence[str], recipe: int) -> list[Finding]:
@@ -121,9 +121,9 @@ def _find_typed(typed: str, regions: Sequence[str], recipe: int) -> list[Finding
     # A text next to a finding may be another finding once the first is masked.
     while more := _apart(_search(typed, regions, recipe)):
         found += more
-        for one in more:
-            blank = "\n" * (one.end - one.start)
-            typed = f"{typed[: one.start]}{blank}{typed[one.end :]}"
+        for finding in more:
+            blank = "\n" * (finding.end - finding.start)
+            typed = f"{typed[: finding.start]}{blank}{typed[finding.end :]}"
     return found
 
 
@@ -135,11 +135,14 @@ def _is_disguised(text: str) -> bool:
 def _find_disguised(text: str, regions: Sequence[str], recipe: int) -> Iterator[Finding]:
     """Yield findings in the text after decoding each escaped or disguised character."""
     parts, starts, at = list[str](), list[int](), 0
-    for one in _DISGUISED.finditer(text):
-        for piece, first in ((text[at : one.start()], at), (_undisguised(one[0]), one.start())):
+    for match in _DISGUISED.finditer(text):
+        for piece, first in (
+            (text[at : match.start()], at),
+            (_undisguised(match[0]), match.start()),
+        ):
             parts.append(piece)
             starts += range(first, first + len(piece))
-        at = one.end()
+        at = match.end()
     parts.append(text[at:])
     starts += range(at, len(text) + 1)
     for found in _find_typed("".join(parts), regions, recipe):
@@ -174,11 +177,11 @@ def find_named(
     if not named:
         return found
     words = f"{_WORD_ENDS.sub(' ', named[-_LONGEST_NAME:])}: "
-    for one in find(words + text, regions, recipe):
-        start, end = one.start - len(words), one.end - len(words)
+    for finding in find(words + text, regions, recipe):
+        start, end = finding.start - len(words), finding.end - len(words)
         if start >= 0 and all(end <= other.start or other.end <= start for other in found):
-            found.append(Finding(one.kind, start, end, one.value))
-    return sorted(found, key=lambda one: one.start)
+            found.append(Finding(finding.kind, start, end, finding.value))
+    return sorted(found, key=lambda finding: finding.start)
 
 
 def mask(text: str, findings: Sequence[Finding], names: dict[tuple[str, str], str]) -> str:
@@ -191,21 +194,21 @@ def mask(text: str, findings: Sequence[Finding], names: dict[tuple[str, str], st
     """
     parts: list[str] = []
     at = 0
-    for one in findings:
-        key = (one.kind, one.value)
+    for finding in findings:
+        key = (finding.kind, finding.value)
         if key not in names:
-            number = 1 + sum(kind == one.kind for kind, _ in names)
-            while f"[{one.kind.upper()}_{number}]" in text:
+            number = 1 + sum(kind == finding.kind for kind, _ in names)
+            while f"[{finding.kind.upper()}_{number}]" in text:
                 number += 1
-            names[key] = f"[{one.kind.upper()}_{number}]"
-        parts += (text[at : one.start], names[key])
-        at = one.end
+            names[key] = f"[{finding.kind.upper()}_{number}]"
+        parts += (text[at : finding.start], names[key])
+        at = finding.end
     return "".join((*parts, text[at:]))
 
 
 def _search(text: str, regions: Sequence[str], recipe: int) -> list[Finding]:
     found = [*find_secrets(text)]
-    if any(one in text for one in _ATS):
+    if any(sign in text for sign in _ATS):
         found += _emails(text, recipe)
     if _DIGIT.search(text):
         found += find_numbers(text, regions, recipe)
@@ -230,10 +233,10 @@ def _emails(text: str, recipe: int) -> Iterator[Finding]:
 def _apart(found: list[Finding]) -> list[Finding]:
     """Return the findings without those that overlap a longer or more specific one."""
     kept: list[Finding] = []
-    for one in sorted(found, key=lambda one: (one.start, -one.end)):
-        rival = kept[-1] if kept and kept[-1].end > one.start else None
+    for finding in sorted(found, key=lambda finding: (finding.start, -finding.end)):
+        rival = kept[-1] if kept and kept[-1].end > finding.start else None
         if rival is None:
-            kept.append(one)
-        elif _RANK[one.kind] < _RANK[rival.kind]:
-            kept[-1] = one
+            kept.append(finding)
+        elif _RANK[finding.kind] < _RANK[rival.kind]:
+            kept[-1] = finding
     return kept

@@ -177,12 +177,12 @@ def _compiled(
 ]:
     return [
         (
-            re.compile(f"{_FROM}(?:{one.form}){_TO}") if one.form else None,
-            re.compile(f"{_FROM}(?:{one.plain}){_TO}") if one.plain else None,
-            re.compile(one.words or "(?!)", re.IGNORECASE),
-            _validator(one.module),
+            re.compile(f"{_FROM}(?:{number.form}){_TO}") if number.form else None,
+            re.compile(f"{_FROM}(?:{number.plain}){_TO}") if number.plain else None,
+            re.compile(number.words or "(?!)", re.IGNORECASE),
+            _validator(number.module),
         )
-        for one in _NUMBERS.get(region, ())
+        for number in _NUMBERS.get(region, ())
     ]
 
 

@@ -216,7 +216,7 @@ def _may_be_national(written: str, region: str) -> bool:
     if metadata is None or metadata.national_prefix != "0":
         return metadata is not None
     groups = re.findall("[0-9]+", written)
-    return groups[0] == str(metadata.country_code) or any(one.startswith("0") for one in groups)
+    return groups[0] == str(metadata.country_code) or any(group.startswith("0") for group in groups)
 
 
 def _is_written_as_phone(written: str, number: PhoneNumber, *, named: bool) -> bool:

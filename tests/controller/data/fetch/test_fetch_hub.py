@@ -28,6 +28,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from controller.data.fetch import fetch
+from controller.data.fetch.snapshot import FetchRequest
 from controller.data.errors import SourceUnavailable, DataError
 from controller.spec.data import Source
 
@@ -35,8 +36,9 @@ folder = Path(sys.argv[1])
 for line in sys.stdin:
     asked = json.loads(line)
     try:
-        fetched = fetch(Source(**asked), folder=folder, root=folder, snapshots=folder / "snapshots",
-                        environment=json.loads(sys.argv[2]))
+        fetched = fetch(FetchRequest(source=Source(**asked), root=folder,
+                                     snapshots=folder / "snapshots",
+                                     environment=json.loads(sys.argv[2])))
     except (SourceUnavailable, DataError) as error:
         answer = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
     else:

@@ -9,6 +9,7 @@ import controller.data.fetch
 from backends.installation import install_command
 from controller.data.errors import SourceUnavailable
 from controller.data.fetch import fetch, fetch_saved
+from controller.data.fetch.snapshot import FetchRequest
 from controller.spec.data import Source
 
 OURS = "controller.data.fetch."
@@ -45,11 +46,12 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, without, source, pa
     without(package)
     with pytest.raises(SourceUnavailable) as caught:
         fetch(
-            Source(**source),
-            folder=tmp_path,
-            root=tmp_path,
-            snapshots=tmp_path / "snapshots",
-            environment={"URL": "postgresql://127.0.0.1:1/faq"},
+            FetchRequest(
+                source=Source(**source),
+                root=tmp_path,
+                snapshots=tmp_path / "snapshots",
+                environment={"URL": "postgresql://127.0.0.1:1/faq"},
+            )
         )
     assert caught.value.message.endswith(f"needs the package {package}")
     assert caught.value.remedy == install_command(extra)

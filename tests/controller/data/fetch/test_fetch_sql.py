@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from controller.data.errors import DataError, SourceUnavailable
 from controller.data.fetch import fetch
 from controller.data.fetch.row_writer import RowWriter
+from controller.data.fetch.snapshot import FetchRequest
 from controller.spec.data import Source
 from tests.children import child
 
@@ -36,11 +37,12 @@ class Shop:
 
     def fetch(self, sql: str, url: str | None = None, connection: str = NAME):
         return fetch(
-            Source(sql=sql, connection=connection),
-            folder=self.root / "finetunes",
-            root=self.root,
-            snapshots=self.snapshots,
-            environment={NAME: url or self.url},
+            FetchRequest(
+                source=Source(sql=sql, connection=connection),
+                root=self.root,
+                snapshots=self.snapshots,
+                environment={NAME: url or self.url},
+            )
         )
 
     def rows(self, sql: str, url: str | None = None) -> list[dict]:
@@ -317,10 +319,11 @@ def test_a_run_that_is_killed_leaves_no_snapshot_and_the_next_one_is_whole(shop,
     endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT n FROM t"
     program = (
         "import sys; from pathlib import Path; from controller.data.fetch import fetch\n"
+        "from controller.data.fetch.snapshot import FetchRequest\n"
         "from controller.spec.data import Source\n"
         "root = Path(sys.argv[1])\n"
-        f"fetch(Source(sql={endless!r}, connection={NAME!r}), folder=root, root=root,\n"
-        f"      snapshots=Path(sys.argv[2]), environment={{{NAME!r}: {shop.url!r}}})\n"
+        f"fetch(FetchRequest(source=Source(sql={endless!r}, connection={NAME!r}), root=root,\n"
+        f"    snapshots=Path(sys.argv[2]), environment={{{NAME!r}: {shop.url!r}}}))\n"
     )
     with child([sys.executable, "-c", program, shop.root, shop.snapshots], cwd=ROOT):
         eventually(shop.written)

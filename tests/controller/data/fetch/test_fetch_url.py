@@ -11,6 +11,7 @@ import pytest
 
 from controller.data.errors import DataError, SourceUnavailable
 from controller.data.fetch import fetch
+from controller.data.fetch.snapshot import FetchRequest
 from controller.spec.data import Source
 
 CSV = "질문,답\n주말에도 문 여나요?,네\n".encode()
@@ -54,11 +55,12 @@ def server():
 def ask(tmp_path: Path):
     def ask_url(url: str, **source):
         return fetch(
-            Source(url=url, **source),
-            folder=tmp_path,
-            root=tmp_path,
-            snapshots=tmp_path / "snapshots",
-            environment={},
+            FetchRequest(
+                source=Source(url=url, **source),
+                root=tmp_path,
+                snapshots=tmp_path / "snapshots",
+                environment={},
+            )
         )
 
     return ask_url
