@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,14 +26,22 @@ def child(arguments: Sequence[str | Path], **options) -> Iterator[subprocess.Pop
 
 
 @contextmanager
-def background(root: Path, packages: Path, *arguments: str) -> Iterator[subprocess.Popen]:
-    """Run an `ftctl` command beside this process, with the plug-ins of a folder."""
+def background(shell, *arguments: str) -> Iterator[subprocess.Popen]:
+    """Run an `ftctl` command beside this process, in a shell's repository, with its plug-ins."""
     environment = {
         **os.environ,
-        "PYTHONPATH": f"{packages}:{ROOT}",
+        "PYTHONPATH": f"{shell.packages}:{ROOT}",
         "PYTHONUNBUFFERED": "1",
     }
-    command = [sys.executable, "-m", "controller", "--dir", str(root), *arguments]
+    command = [sys.executable, "-m", "controller", "--dir", str(shell.root), *arguments]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with child(command, env=environment, **output) as process:
         yield process
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait until a condition holds; never for ever."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.01)

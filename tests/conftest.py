@@ -4,14 +4,15 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from backends.local_gpu.jobs.child_process import child_environment
-from tests.children import child
+from tests.children import child, until
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOM_BYTES = 4 << 30
@@ -66,18 +67,14 @@ def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
 def eventually() -> Callable[[Callable[[], object]], None]:
     """Wait until a condition holds; never for ever."""
 
-    def wait(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {timeout_s} s"
-            time.sleep(0.01)
-
-    return wait
+    return partial(until, seconds=30.0)
 
 
 @pytest.fixture(scope="session")
 def warm_python(tmp_path_factory) -> Iterator[str]:
     """Stand in for Python where what children import shall be imported already."""
+    if find_spec("torch") is None:
+        pytest.skip("the training packages are not installed")
     folder = tmp_path_factory.mktemp("warm")
     here, address = Path(__file__).parent, folder / "socket"
     relay = shlex.join([sys.executable, "-I", "-S", str(here / "warm_relay.py"), str(address)])

@@ -56,7 +56,7 @@ def serve(folder: Path) -> None:
             [installed / "initdb", "-D", data, "-U", "postgres", "-A", "trust",
              "-E", "UTF8", "--no-sync"],
             user=user, env=environment, cwd=folder, stdout=said, stderr=said, check=True,
-            timeout=60,
+            timeout=110,
         )  # fmt: skip
         rules = data / "pg_hba.conf"
         rules.write_text(f"local all guest scram-sha-256\n{rules.read_text()}")

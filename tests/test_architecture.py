@@ -448,7 +448,7 @@ print("HEAVY", sorted(set(sys.modules) & set({HEAVY!r})))
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY []"
@@ -554,7 +554,7 @@ def tracked():
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     return [ROOT / name for name in listed.stdout.split("\0") if name]
 

@@ -74,6 +74,7 @@ VERBS = frozenset(
         "Save",
         "Say",
         "See",
+        "Send",
         "Set",
         "Shorten",
         "Split",

@@ -21,6 +21,7 @@ Exceptions::
     │   └── MachineFailed                      this machine fails, perhaps briefly; an OSError
     ├── DataError                              a row or a file of a dataset
     │   ├── EmptyExample                       a row without a question or an answer
+    │   ├── NotUtf8                            bytes that are not UTF-8, met while rows are read
     │   └── PersonalDataFound                  a row with personal data that the spec refuses
     ├── SourceUnavailable                      a source that cannot be read here
     ├── CannotRead                             a file of the repository that ftctl does not open

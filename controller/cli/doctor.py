@@ -27,7 +27,7 @@ from controller.spec.load import FOLDER, all_problems, read_specs
 from controller.spec.settings import load_settings
 from controller.state_folder import MAKE_WRITABLE
 
-_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+).*; extra == '(?P<extra>\w+)'")
+_REQUIREMENT = re.compile(r"(?P<name>[\w.-]++)[^;]*; extra == '(?P<extra>\w+)'")
 """A requirement of an extra, in the metadata of an installed package."""
 DRIVER_S = 20.0
 """A driver that has not answered by then hangs."""

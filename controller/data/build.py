@@ -6,15 +6,17 @@ selection, so that memory does not grow with them.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from backends.contract.inspector import Limits
+from backends.contract.inspector import Json, Limits
 from backends.contract.methods import METHODS
+from controller.data.cache import Manifest
 from controller.data.errors import DataError
 from controller.data.pipeline.batches import read_batches
-from controller.data.pipeline.build_request import REASONS, BuildRequest, BuildResult
+from controller.data.pipeline.build_request import REASONS, BuildRequest
 from controller.data.pipeline.prepare_rows import RowPreparation
 from controller.data.pipeline.problems import Problems
 from controller.data.pipeline.process_pool import MapOrdered, is_worthwhile, process_pool
@@ -30,13 +32,8 @@ from controller.errors import InvalidInput, Problem
 _ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp949": "CP949"}
 
 
-def build(request: BuildRequest, files: Sequence[SourceFile], folder: Path) -> BuildResult | None:
-    """Write a dataset's files into an empty folder.
-
-    Args:
-        request: The dataset to build.
-        files: Files of its sources, in the spec's order.
-        folder: Empty folder, used by this build alone.
+def build(request: BuildRequest, files: Sequence[SourceFile], folder: Path) -> Manifest | None:
+    """Write a dataset's files into an empty folder, and return its manifest.
 
     Returns:
         None if a file whose beginning is UTF-8 has a line that is not: its encoding must be
@@ -67,14 +64,15 @@ def build(request: BuildRequest, files: Sequence[SourceFile], folder: Path) -> B
     if scratch.exists():
         shutil.rmtree(scratch)
     counted = request.inspector is not None and data.prepare.max_tokens is not None
-    return BuildResult(
-        files={**written.files, REASONS: reasons},
-        tokens=written.tokens if counted else None,
-        sources=tuple(_source_reports(request, files, report, written)),
-        features=tuple(sorted(report.features)),
-        steps=tuple(report.steps(data)),
-        recipe_matters=report.recipe_matters,
-    )
+    written_files = {**written.files, REASONS: reasons}
+    return {
+        "files": {name: file.as_json() for name, file in written_files.items()},
+        "tokens": dict[str, Json](written.tokens.items()) if counted else None,
+        "sources": [one.as_json() for one in _source_reports(request, files, report, written)],
+        "features": sorted(report.features),
+        "steps": [step.as_json() for step in report.steps(data)],
+        "recipe_matters": report.recipe_matters,
+    }
 
 
 class _Reading:
@@ -196,10 +194,14 @@ def _source_reports(
             license=file.source.license or request.data.license,
             rows=counts.rows,
             dropped=counts.dropped,
-            unread=counts.unread,
-            undefined=counts.undefined,
+            unread=_by_frequency(counts.unread),
+            undefined=_by_frequency(counts.undefined),
             examples=written.examples[number],
         )
+
+
+def _by_frequency(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _too_few(
@@ -208,7 +210,7 @@ def _too_few(
     train = written.files["train.jsonl"].lines
     held_out = written.files["held_out.jsonl"].lines
     dropped = report.dropped_by()
-    besides = f" ({held_out} held out, {dropped})" if held_out or report.dropped else ""
+    besides = f" ({held_out} held out, {dropped})" if held_out or report.totals().dropped else ""
     method = METHODS[request.method]
     least = method.min_examples
     if request.inspector is not None:

@@ -40,11 +40,7 @@ def touch_snapshot(snapshot: Path) -> None:
 
 
 def collect_garbage_daily(cache: Path) -> None:
-    """Remove entries that were unused for a month, at most once a day.
-
-    Args:
-        cache: Folder of all entries; nothing happens if it is absent.
-    """
+    """Remove entries that were unused for a month, at most once a day."""
     stamp = cache / _COLLECTED
     with suppress(OSError):
         if 0 <= time.time() - stamp.stat().st_mtime < _DAY_S:

@@ -5,7 +5,7 @@ JSONL, or `InvalidInput` with every problem. Nothing outside the cache is writte
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +17,7 @@ from backends.contract.methods import SUPERVISED
 from controller.canonical import digest
 from controller.data.cache import Manifest, get_or_build
 from controller.data.cache_gc import collect_garbage_daily
-from controller.data.pipeline.build_request import REASONS, BuildRequest, BuildResult
+from controller.data.pipeline.build_request import REASONS, BuildRequest
 from controller.data.recipes import NEWEST
 from controller.data.report import Report, SourceReport, StepReport
 from controller.data.resolve_sources import DataPaths, find_sources, redetect_encodings
@@ -128,8 +128,10 @@ def _get_or_build(
 ) -> tuple[Path, Manifest] | None:
     def build_into(empty: Path) -> Manifest | None:
         # Most datasets are in the cache; importing the builder takes a tenth of a plan.
-        result = import_module("controller.data.build").build(request, files, empty)
-        return None if result is None else _manifest(result)
+        manifest: Manifest | None = import_module("controller.data.build").build(
+            request, files, empty
+        )
+        return manifest
 
     return get_or_build(paths.cache / "datasets", _key(request, files), build_into)
 
@@ -204,20 +206,6 @@ def _version(package: str) -> str:
     except PackageNotFoundError:
         # The module that needs it reports that.
         return ""
-
-
-def _manifest(result: BuildResult) -> Manifest:
-    return {
-        "files": {
-            name: {field.name: getattr(file, field.name) for field in fields(file)}
-            for name, file in result.files.items()
-        },
-        "tokens": None if result.tokens is None else dict[str, Json](result.tokens.items()),
-        "sources": [source.as_json() for source in result.sources],
-        "features": list(result.features),
-        "steps": [step.as_json() for step in result.steps],
-        "recipe_matters": result.recipe_matters,
-    }
 
 
 def split_of(folder: Path, manifest: Manifest, name: SplitName) -> Split:

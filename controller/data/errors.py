@@ -1,4 +1,4 @@
-"""Why a row, a file or a source cannot be used. Raised in this package; becomes a `Problem`."""
+"""Why a row, a file or a source cannot be used: raised anywhere below `dataset`, then a `Problem`."""
 
 from controller.errors import FtctlError
 

@@ -1,4 +1,4 @@
-"""The one door to modules that need a package of an extra, which most datasets never do."""
+"""Import modules that need a package of an extra."""
 
 from importlib import import_module
 from typing import Any
@@ -8,12 +8,12 @@ from controller.data.errors import DataError
 
 
 def import_extra(module: str, *, extra: str, what: str) -> Any:  # noqa: ANN401 - a module
-    """Import a module of ours that stands on the packages of an extra.
+    """Import a module of ours that needs packages of an extra.
 
     Args:
         module: `controller.data.transforms.pii.detect`.
         extra: Name of the extra: `data`.
-        what: What needs it, for the message: `reading Parquet`.
+        what: What the message names: `reading Parquet`.
 
     Raises:
         DataError: A package is not installed; the remedy says what to type.

@@ -12,6 +12,8 @@ from typing import TypeAlias
 from backends.contract.inspector import Json
 from controller.spec.data import JOINED, joined_columns
 
+Row: TypeAlias = Mapping[str, Json]
+"""Values of a row, by key."""
 TextOf: TypeAlias = Callable[[str], str]
 Found: TypeAlias = tuple[bool, Json]
 """True if there is such a key, and its value."""
@@ -19,7 +21,7 @@ Found: TypeAlias = tuple[bool, Json]
 _NOT_FOUND: Found = (False, None)
 
 
-def find_value(row: Mapping[str, Json], name: str) -> Found:
+def find_value(row: Row, name: str) -> Found:
     """Return the value at a name in a row."""
     found = _literal(row, name)
     if found[0] or "." not in name:
@@ -34,7 +36,7 @@ def find_value(row: Mapping[str, Json], name: str) -> Found:
     return _NOT_FOUND
 
 
-def leads_into(row: Mapping[str, Json], name: str) -> bool:
+def leads_into(row: Row, name: str) -> bool:
     """Return True if a row has a key that a dotted name begins with, with any value."""
     return bool(_starts(row, name))
 
@@ -67,7 +69,7 @@ def join_values(written: str, text_of: TextOf) -> str:
     return "\n".join(lines)
 
 
-def without_nulls(row: Mapping[str, Json]) -> Mapping[str, Json]:
+def without_nulls(row: Row) -> Row:
     """Return a row without nulls in its nested objects; its own keys are columns and stay."""
     return {key: _without_nulls(value) for key, value in row.items()}
 
@@ -80,7 +82,7 @@ def _without_nulls(value: Json) -> Json:
     return value
 
 
-def _literal(row: Mapping[str, Json], name: str) -> Found:
+def _literal(row: Row, name: str) -> Found:
     if name in row:
         return True, row[name]
     if name.isascii():
@@ -93,6 +95,6 @@ def _literal(row: Mapping[str, Json], name: str) -> Found:
     return _NOT_FOUND
 
 
-def _starts(row: Mapping[str, Json], name: str) -> list[str]:
+def _starts(row: Row, name: str) -> list[str]:
     whole = composed(name)
     return [key for key in map(composed, row) if whole.startswith(f"{key}.")]

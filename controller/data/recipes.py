@@ -1,35 +1,34 @@
 """Recipes: versions of the conversion from row to example, with each version's corrections.
 
-A correction that changes the example of an accepted row would give equal specs other data, and an
+A correction that changes the example of an accepted row would change the data of an equal spec, and an
 upgrade would train again. So corrected code takes the recipe's number and keeps the old behaviour
 for older recipes: a recorded build matches its spec under the build's own recipe. A correction that
 only refuses or only reports needs no branch.
 
 Corrections of recipe 2, each in a branch `recipe > FIRST`:
 
-- `example.to_canonical`: keys inside tool definitions, arguments, graded values and other content of a
-  message keep the order as written; recipe 1 sorted them.
-- `messages.options_of`: `parallel_tool_calls` is kept; recipe 1 dropped it.
-- `messages.with_system_of`: `system` or `system_prompt` next to a conversation is its system prompt
+- `example.to_canonical`: keys inside tool definitions, arguments, graded values and other content
+  of a message keep the order as written; recipe 1 sorted them.
+- `openai_messages.options_of`: `parallel_tool_calls` is kept; recipe 1 dropped it.
+- `openai_messages.with_system_of`: `system` or `system_prompt` next to a conversation is its system prompt
   in every shape; recipe 1 read it only in Alpaca and ShareGPT rows.
-- `messages.tools_of`: `functions` are tools; tools next to Alpaca rows are read too; a function
+- `openai_messages.tools_of`: `functions` are tools; tools next to Alpaca rows are read too; a function
   next to its `type` is put into `function`.
-- `calls.in_openai_form`: calls in Hugging Face's and OpenAI's former form become `tool_calls` with
+- `tool_calls.in_openai_form`: calls in Hugging Face's and OpenAI's former form become `tool_calls` with
   IDs and arguments as JSON text.
 - `sharegpt.messages_of`: turns in OpenAI's form keep all their keys.
-- `messages.turns_of`, `preference`: messages that are JSON text in a cell, and dialogues in one
+- `openai_messages.messages_from`, `preference`: messages that are JSON text in a cell, and dialogues in one
   text, are read as turns; recipe 1 learned them as one text.
 - `example.map_texts`: `strip_html` and `collapse_whitespace` also change thinking and refusals.
-- `personal`, `pii`, `pii_numbers`, `pii_national`: all of an example is masked, with more kinds of
+- `transforms.pii`: all of an example is masked, with more kinds of
   numbers and with disguised forms (digits of other scripts, invisible characters, escapes of JSON,
   HTML and URLs); recipe 1 masked contents, arguments as text and graded values.
-- `compared`: near duplicates have equal calls, images and tools.
+- `compared_parts`: near duplicates have equal calls, images and tools.
 - `prepare_rows`: preference pairs with equal answers are dropped.
 - Conditions of `where`: names may be paths into objects, in any Unicode composition; `true` and
-  `false` match every spelling of tables; an empty cell of a table is null (`conditions`).
+  `false` match every spelling of tables; an empty cell of a table is null (`row_conditions`).
 - Nulls within nested values of Parquet, saved and hub datasets are not read: Arrow writes them for
   the keys that other rows have (`prepare_rows`).
-
 """
 
 from collections.abc import Mapping

@@ -1,15 +1,13 @@
-"""Names that come from data, as they may stand in a message. Pure."""
+"""Names and values from data in messages. Pure."""
 
 from collections.abc import Collection, Iterable
 
 from backends.did_you_mean import did_you_mean
 
 SHOWN = 12
-"""More names than this do not help a reader."""
-
-
+"""Maximum number of names in a message."""
 LONGEST = 60
-"""Characters of a name or value from data that are shown."""
+"""Maximum characters of a name or value in a message."""
 
 
 def choice(name: str, names: Collection[str]) -> str:

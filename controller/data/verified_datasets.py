@@ -120,14 +120,7 @@ class VerifiedDatasets:
     def remember(
         self, query: Query, stamps: Sequence[Stamp], folder: Path, manifest: Manifest
     ) -> None:
-        """Remember a complete dataset, unless something about it is in doubt.
-
-        Args:
-            query: The query that did not find it.
-            stamps: Stamps of the sources, from before they were read.
-            folder: The dataset's folder.
-            manifest: Its manifest.
-        """
+        """Remember a complete dataset, unless something about it is in doubt."""
         # Our own file, whose digests fit: its types need no check.
         files: Any = manifest["files"]
         names = [MANIFEST, *files]

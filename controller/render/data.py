@@ -12,7 +12,8 @@ from rich.cells import cell_len
 
 from backends.contract.inspector import Json
 from controller.data.dataset import Dataset
-from controller.data.examples.conversation_view import text_of, view_example
+from controller.data.examples.conversation_view import answer_of, is_answered, text_of
+from controller.data.examples.example import parse
 from controller.data.report import REASONS_KEPT, SourceReport, StepReport
 from controller.data.reports.diff import ChangedExample, Counts, Difference, DiffSamples
 from controller.data.reports.provenance import RowOutcome
@@ -257,14 +258,14 @@ def _changed(sign: str, example: ChangedExample) -> Iterator[str]:
 
 def _gist(line: bytes) -> tuple[str, str]:
     """Return the last question of an example and its answer, each on one line."""
-    example = view_example(line)
+    example = parse(line)
     if example.text is not None:
         return one_line(example.text, _VALUE_CELLS), ""
     users = [text_of(message) for message in example.messages if message["role"] == "user"]
     answer = ""
-    if example.answered:
+    if is_answered(example):
         calls: Any = example.messages[-1].get("tool_calls") or []
-        answer = example.answer or json.dumps(calls, ensure_ascii=False)
+        answer = answer_of(example) or json.dumps(calls, ensure_ascii=False)
     return one_line(users[-1] if users else "", _VALUE_CELLS), one_line(answer, _VALUE_CELLS)
 
 

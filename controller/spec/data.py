@@ -12,7 +12,7 @@ from controller.spec.base import MOST, NonEmpty, Strict
 from controller.spec.where import parse_where
 
 OverLength: TypeAlias = Literal["error", "drop", "truncate"]
-"""What is done with an example that has more than `max_tokens`."""
+"""Action for an example with more than `max_tokens`."""
 SplitName: TypeAlias = Literal["train", "held_out"]
 """Splits of a dataset, as the `data` section names them."""
 FileFormat: TypeAlias = Literal[
@@ -118,7 +118,7 @@ class Sample(Strict):
     fraction: float | None = Field(default=None, gt=0, lt=1)
     """Share of the examples; a chosen example stays chosen when others are added."""
     seed: int = 0
-    """Another number chooses others."""
+    """Seed of the draw; another seed draws other examples."""
 
     @model_validator(mode="after")
     def _says_how_many(self) -> "Sample":
@@ -128,35 +128,35 @@ class Sample(Strict):
 
 
 class Source(Strict):
-    """Where rows come from: `path`, `url`, `sql` or `hub`."""
+    """A source of rows: `path`, `url`, `sql` or `hub`."""
 
     path: NonEmpty | None = None
     """File, saved Hugging Face dataset, or glob of files, relative to the spec's folder."""
     url: NonEmpty | None = None
-    """Object in a store: s3://, gs://, az://, https:// and whatever else fsspec opens."""
+    """Object in a store: s3://, gs://, az://, https:// and other schemes that fsspec opens."""
     sql: NonEmpty | None = None
-    """Query whose rows are taken, in its order. Only read, never written."""
+    """Query that returns the rows, in their order. It may only read."""
     connection: NonEmpty | None = None
     """For `sql`: name of the environment variable with the database's SQLAlchemy URL."""
     hub: NonEmpty | None = None
     """Hugging Face dataset: `owner/name`."""
     config: NonEmpty | None = None
-    """For `hub`: the configuration, where the dataset has several."""
+    """For `hub`: the configuration, if the dataset has several."""
     revision: NonEmpty | None = None
-    """For `hub`: the commit. Without it the newest is asked for at every plan."""
+    """For `hub`: the commit. Without it, every plan resolves the newest commit."""
     split: NonEmpty | None = None
     """For Hugging Face datasets: `train` when absent."""
     format: FileFormat | None = None
-    """How the file is written; known from its ending when absent."""
+    """Format of the file; recognised from its ending when absent."""
     encoding: NonEmpty | None = None
     """Encoding of a text file; UTF-8, UTF-16 and CP949 are recognised."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """What parts the fields of a .csv; comma, semicolon, tab and bar are recognised."""
+    """Delimiter between the fields of a .csv; comma, semicolon, tab and bar are recognised."""
     quote: Literal["double", "single", "none"] = "double"
     """Quote marks around a field of a .csv or .tsv; `none` reads every quote mark as text."""
     header: Literal["none"] | Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """Line of a .csv or .tsv, or row of a sheet, with the column names. `none`: no such line;
-    the columns are called 1, 2, 3."""
+    """Line of a .csv or .tsv, or row of a sheet, with the column names. `none`: there is no
+    such line, and the columns are named 1, 2, 3."""
     root: NonEmpty | None = None
     """For .json: the key of the array that holds the rows, such as `data` or `result.rows`."""
     sheet: NonEmpty | None = None
@@ -168,11 +168,11 @@ class Source(Strict):
     )
     """For .txt, .md and .html text: the part that becomes one row, or its maximum of characters."""
     columns: Columns | None = None
-    """Which columns hold question and answer."""
+    """Columns with question and answer."""
     shape: Shape | None = None
-    """How a row is laid out; recognised from its keys when absent."""
+    """Layout of a row; recognised from its keys when absent."""
     ignore: list[NonEmpty] = Field(default_factory=list)
-    """Keys of a row that are not used on purpose: [label, score]. Other unused keys appear in the
+    """Keys of a row that are unused on purpose: [label, score]. Other unused keys appear in the
     report; a key that changes the meaning is an error."""
     unusable: Literal["error", "drop"] = "error"
     """Action for a row that cannot be used. `drop` sets it aside, counts it and reports the reason,
@@ -186,16 +186,16 @@ class Source(Strict):
     sample: Sample | None = None
     """Only a part of the examples, chosen by seed, over all files of a glob."""
     weight: float = Field(default=1, gt=0, le=100)
-    """How often each training example is used per epoch: 2 is twice, 0.5 every other one."""
+    """Uses of each training example per epoch: 2 is twice, 0.5 is every second example."""
     license: NonEmpty | None = None
     """The source's licence, as an SPDX identifier."""
     sensitivity: Literal["public", "internal", "private"] | None = None
-    """Where this source differs from `data.sensitivity`."""
+    """Sensitivity of this source, if it differs from `data.sensitivity`."""
 
     @property
     def place(self) -> str:
-        """Which key says where the rows come from: `path`, `url`, `sql` or `hub`."""
-        return next(key for key in _PLACES if getattr(self, key) is not None)
+        """Key that names the place of the rows: `path`, `url`, `sql` or `hub`."""
+        return next(key for key in ("path", "url", "sql", "hub") if getattr(self, key) is not None)
 
     def misplaced(self, file_format: FileFormat) -> list[str]:
         """Return the keys of this source that do not apply to a format."""
@@ -247,18 +247,18 @@ class Fraction(Strict):
     """A held-out set taken from the training sources."""
 
     fraction: float = Field(gt=0, lt=1)
-    """Share of the examples to hold out. An example keeps its side when others are added."""
+    """Share of the examples to hold out. An example keeps its split when others are added."""
     seed: int = 0
-    """Another number chooses other examples."""
+    """Seed of the choice; another seed holds out other examples."""
     group_by: NonEmpty | None = None
-    """Column whose equal values stay on one side: a customer. The question when absent."""
+    """Column whose equal values stay in one split: a customer. The question when absent."""
     stratify_by: NonEmpty | None = None
-    """Column of which each value is held out in the same share; `assistant` is the answer.
-    A few examples near the border may change sides when others are added."""
+    """Column whose values are all held out in the same share; `assistant` is the answer.
+    A few examples near the threshold may change their split when others are added."""
 
 
 class Prepare(Strict):
-    """What happens to every example before it is used."""
+    """Preparation of every example before it is used."""
 
     strip_html: bool = False
     """Turn HTML in a message into text."""
@@ -267,9 +267,9 @@ class Prepare(Strict):
     drop_empty: bool = False
     """Drop an example whose question or answer is empty, which is an error otherwise."""
     deduplicate: Literal["exact", "near", "off"] = "exact"
-    """Drop an example that occurred before, also across the split; `near`: or almost."""
+    """Drop an example that is equal to an earlier one, also of the other split; `near`: or nearly."""
     similarity: float = Field(default=0.8, ge=0.5, lt=1)
-    """For `deduplicate: near`: share of common runs of characters from which two are the same."""
+    """For `deduplicate: near`: least share of common runs of characters of near duplicates."""
     pii: Literal["mask", "reject", "warn", "off"] = "off"
     """Action for personal data and secrets (e-mail addresses, phone, identity and card numbers,
     IBANs, Korean bank accounts next to a word that names them, IP addresses, keys and tokens).
@@ -281,7 +281,7 @@ class Prepare(Strict):
     max_tokens: int | None = Field(default=None, ge=8, le=MOST)
     """Longest example, in tokens of the base model with its chat template."""
     over_length: OverLength = "error"
-    """What happens to a longer example."""
+    """Action for a longer example."""
 
 
 def _held_out_form(value: object) -> str:
@@ -295,16 +295,16 @@ HeldOut: TypeAlias = Annotated[
 
 
 class Data(Strict):
-    """What the model learns from, and what it is judged on."""
+    """Training and held-out examples of a model."""
 
     train: list[Source] = Field(min_length=1)
     """Sources of training examples, read one after the other."""
     held_out: HeldOut
     """Examples used only to evaluate: a fraction of the training sources, or sources of its own."""
     system: NonEmpty | None = None
-    """System prompt put before every example that has none."""
+    """System prompt for every example that has none."""
     prepare: Prepare = Prepare()
-    """What happens to every example before it is used."""
+    """Preparation of every example before it is used."""
     license: NonEmpty | None = None
     """Licence of all sources, as an SPDX identifier."""
     sensitivity: Literal["public", "internal", "private"] = "internal"

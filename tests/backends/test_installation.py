@@ -93,7 +93,7 @@ def python(tmp_path):
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=110,
         ).stdout
 
     run.folder = folder

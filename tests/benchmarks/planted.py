@@ -2,7 +2,7 @@
 
     python tests/benchmarks/planted.py [--seed N]
 
-The rows are those of `tests/controller/data/planted.py`, and they go through the whole program: a
+The rows are those of `tests/planted`, and they go through the whole program: a
 repository in a temporary folder, a small base model whose tokenizer counts, the command line, its
 list of errors and its file of reasons. Rows that are errors are left out and the command is typed
 again, until there is none.
@@ -10,7 +10,6 @@ again, until there is none.
 
 import argparse
 import json
-import runpy
 import subprocess
 import sys
 import tempfile
@@ -20,12 +19,13 @@ from pathlib import Path
 
 from backends.local_gpu.models.small_base import make_small_base
 from controller.data.transforms.pii.detect import find
+from tests.planted import found_by_build
+from tests.planted.planted_files import COUNTS, make
 
-DATA = Path(__file__).parents[1] / "controller" / "data"
 MAX_TOKENS = 1_024
 
 
-def found_by_build(root, planted, helpers):
+def whole_program(root, planted):
     def ask(*arguments):
         command = [sys.executable, "-m", "controller", "--dir", root, "--json", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -36,7 +36,7 @@ def found_by_build(root, planted, helpers):
     # Untrained: only its tokenizer is asked.
     make_small_base(root / "models" / "small", steps=1)
     started = time.perf_counter()
-    found = helpers["found_by_build"](
+    found = found_by_build.found_by_build(
         ask,
         root,
         planted,
@@ -86,11 +86,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=4)
     chosen = parser.parse_args()
-    rows, helpers = (runpy.run_path(str(DATA / f"planted{one}.py")) for one in ("", "_build"))
-    planted = rows["make"](chosen.seed)
+    planted = make(chosen.seed)
     with tempfile.TemporaryDirectory() as folder:
-        found = found_by_build(Path(folder), planted, helpers)
-    report(planted, found, helpers["scores"](planted, found, list(rows["COUNTS"])))
+        found = whole_program(Path(folder), planted)
+    report(planted, found, found_by_build.scores(planted, found, list(COUNTS)))
     exactly(planted)
 
 

@@ -427,5 +427,5 @@ def test_a_local_hyperparameter_is_part_of_the_identity_and_read_by_the_trainer(
     method = "continued-pretraining" if name == "max_length" else "supervised"
     assert local.parse(method, {name: LOCAL[name]}) != local.parse(method, {})
     folder = ROOT / "backends/local_gpu"
-    readers = [path for path in folder.glob("*.py") if path.name != "hyperparameters.py"]
+    readers = [path for path in folder.rglob("*.py") if path.name != "hyperparameters.py"]
     assert any(f'"{name}"' in path.read_text() for path in readers), "nothing reads it"

@@ -198,7 +198,7 @@ def test_a_spec_of_a_revision_may_not_lead_out(root, tmp_path, absolute):
         ["add", "."],
         ["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "-m", "a"],
     ):
-        subprocess.run(["git", "-C", str(root), *arguments], check=True, timeout=60)
+        subprocess.run(["git", "-C", str(root), *arguments], check=True, timeout=110)
     project = Project(root=root, state=root / ".ftctl")
     with (
         pytest.raises(InvalidInput, match=r"HEAD:finetunes/bad\.yaml: leaves the repository"),

@@ -22,7 +22,7 @@ def texts_of(example: Example, recipe: int = NEWEST) -> list[str]:
     if example.text is not None:
         return [example.text]
     keys = () if recipe == FIRST else PROSE
-    return [text for message in _said(example) for text in _contents(message, keys)]
+    return [text for message in _messages(example) for text in _contents(message, keys)]
 
 
 def rest_of(example: Example, recipe: int = NEWEST) -> bytes:
@@ -33,7 +33,9 @@ def rest_of(example: Example, recipe: int = NEWEST) -> bytes:
     if recipe == FIRST or example.text is not None:
         return b""
     messages: list[Json] = [
-        [number, rest] for number, message in enumerate(_said(example)) if (rest := _rest(message))
+        [number, rest]
+        for number, message in enumerate(_messages(example))
+        if (rest := _rest(message))
     ]
     beside: dict[str, Json] = {"graded": example.graded, "options": example.options}
     beside |= {"messages": messages, "tools": example.tools}
@@ -41,14 +43,14 @@ def rest_of(example: Example, recipe: int = NEWEST) -> bytes:
     return canonical_json(given) if given else b""
 
 
-def _said(example: Example) -> Iterator[Message]:
-    said = example.messages if example.rejected is None else [*example.messages, example.rejected]
-    return (message for message in said if message.get("role") not in ("system", "developer"))
+def _messages(example: Example) -> Iterator[Message]:
+    messages = [*example.messages, *([] if example.rejected is None else [example.rejected])]
+    return (message for message in messages if message.get("role") not in ("system", "developer"))
 
 
 def _contents(message: Message, keys: tuple[str, ...]) -> list[str]:
     content = message["content"]
-    texts = [said for key in keys if isinstance(said := message.get(key), str)]
+    texts = [text for key in keys if isinstance(text := message.get(key), str)]
     if isinstance(content, str):
         return [*texts, content]
     if isinstance(content, list):

@@ -1,55 +1,38 @@
-"""A canonical line, looked at again: what is asked in it, what is answered. Pure."""
+"""Question and answer of an example of any method; blocks of a file of examples."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 from backends.contract.inspector import Json
 from controller.canonical import canonical_json
-from controller.data.examples.example import Message, parse
+from controller.data.examples.example import Example, Message
 from controller.data.sources.source_file import CHUNK
 
 _SYSTEM = ("system", "developer")
 
 
-class ExampleView(NamedTuple):
-    """An example of any method, as one conversation or one text."""
-
-    messages: list[Message]
-    """With the answer that is learnt, where there is one. Empty for a text."""
-    answered: bool
-    """Whether the last message is the answer."""
-    tools: list[Json]
-    text: str | None
-
-    @property
-    def question(self) -> str | None:
-        """What is asked, spelt, without the system prompt; None for a text."""
-        if self.text is not None:
-            return None
-        asked = self.messages[:-1] if self.answered else self.messages
-        users = [message for message in asked if message["role"] not in _SYSTEM]
-        return canonical_json(cast("list[Json]", users or asked)).decode()
-
-    @property
-    def answer(self) -> str | None:
-        """What is answered, as text; None where nothing is, or not in words."""
-        return text_of(self.messages[-1]) or None if self.answered else None
+def is_answered(example: Example) -> bool:
+    """Return whether the last message is an answer."""
+    return bool(example.messages) and example.messages[-1]["role"] == "assistant"
 
 
-def view_example(line: bytes) -> ExampleView:
-    """Return what a canonical line says."""
-    example = parse(line)
-    return ExampleView(
-        messages=example.messages,
-        answered=bool(example.messages) and example.messages[-1]["role"] == "assistant",
-        tools=example.tools or [],
-        text=example.text,
-    )
+def question_of(example: Example) -> str | None:
+    """Return the question as canonical JSON, without the system prompt; None for a text."""
+    if example.text is not None:
+        return None
+    asked = example.messages[:-1] if is_answered(example) else example.messages
+    users = [message for message in asked if message["role"] not in _SYSTEM]
+    return canonical_json(cast("list[Json]", users or asked)).decode()
+
+
+def answer_of(example: Example) -> str | None:
+    """Return the answer as text; None if there is none, or one without words."""
+    return text_of(example.messages[-1]) or None if is_answered(example) else None
 
 
 def text_of(message: Message) -> str:
-    """Return what stands in a message as text, images and tool calls left out."""
+    """Return the text of a message, without images and tool calls."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -59,7 +42,7 @@ def text_of(message: Message) -> str:
 
 
 def read_blocks(path: Path) -> Iterator[bytes]:
-    """Yield a file of lines in stretches of whole lines, each about a megabyte."""
+    """Yield a file of lines in blocks of whole lines, each about a megabyte."""
     rest: list[bytes] = []
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK):

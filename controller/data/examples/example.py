@@ -32,44 +32,44 @@ class Example(NamedTuple):
     """One training conversation, preference pair or text. A tuple, because millions are made."""
 
     messages: list[Message]
-    """Of a preference pair: the conversation with the preferred answer. Empty for a text."""
+    """For a preference pair: the conversation with the preferred answer. Empty for a text."""
     tools: list[Json] | None = None
     rejected: Message | None = None
     """The answer of a preference pair that is not preferred."""
     graded: dict[str, Json] | None = None
-    """For reinforcement: what a grader reads beside the answer."""
+    """For reinforcement: the values that a grader reads."""
     text: str | None = None
-    """For continued pretraining: all of it."""
+    """For continued pretraining: the text."""
     options: dict[str, Json] | None = None
-    """The keys of `OPTIONS` that are given."""
+    """Keys of `OPTIONS` with their values."""
     unread: tuple[str, ...] = ()
-    """Keys of its row that nothing reads: `id`, `input.metadata`."""
+    """Keys of its row that are not read: `id`, `input.metadata`."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a conversation and nothing else."""
+        """True for a conversation and nothing else."""
         return self.rejected is None and self.graded is None and self.text is None
 
     def as_json(self) -> dict[str, Json]:
-        """Return the example as it stands in a canonical line, in the protocol's form."""
+        """Return the example in the protocol's form, as in a canonical line."""
         if self.text is not None:
             return {"text": self.text}
-        asked: dict[str, Json] = {"messages": self.messages, **(self.options or {})}
+        source: dict[str, Json] = {"messages": self.messages, **(self.options or {})}
         if self.tools is not None:
-            asked["tools"] = self.tools
+            source["tools"] = self.tools
         if self.rejected is None:
-            return {**(self.graded or {}), **asked}
-        asked["messages"] = self.messages[:-1]
+            return {**(self.graded or {}), **source}
+        source["messages"] = self.messages[:-1]
         return {
-            "input": asked,
+            "input": source,
             "preferred_output": [self.messages[-1]],
             "non_preferred_output": [self.rejected],
         }
 
 
 CanonicalExample: TypeAlias = tuple[bytes, bytes]
-"""An example as bytes: its canonical line, with its line end, and what it asks, which decides its
-side of the split. No named tuple: those take longer to make than to fill."""
+"""An example as bytes: its canonical line with its line end, and its question, which decides its
+split. Not a named tuple, which takes longer to make than to fill."""
 
 
 def to_canonical(example: Example, recipe: int = NEWEST) -> CanonicalExample:
@@ -83,18 +83,18 @@ def to_canonical(example: Example, recipe: int = NEWEST) -> CanonicalExample:
         ValueError: A number in it is not finite.
         RecursionError: A value in it is nested too deeply.
     """
-    spell_one = _spell_sorted if recipe == FIRST else canonical_message
-    messages = [spell_one(message) for message in example.messages]
+    to_text = _sorted_message if recipe == FIRST else canonical_message
+    messages = [to_text(message) for message in example.messages]
     question = _question(example, messages).encode()
     if example.is_plain and example.tools is None and not example.options:
         return f'{{"messages":[{",".join(messages)}]}}\n'.encode(), question
     if recipe == FIRST or example.text is not None:
         return canonical_json(example.as_json()) + b"\n", question
-    return f"{_spell_whole(example, messages)}\n".encode(), question
+    return f"{_whole_line(example, messages)}\n".encode(), question
 
 
 def parse(line: bytes) -> Example:
-    """Return the example that a canonical line spells."""
+    """Return the example in a canonical line."""
     value: dict[str, Any] = json.loads(line)
     form = form_of(value)
     if form is TEXT:
@@ -116,7 +116,7 @@ def parse(line: bytes) -> Example:
 
 
 def canonical_message(message: Message) -> str:
-    """Return the canonical spelling of one message.
+    """Return the canonical JSON of one message.
 
     Raises:
         ValueError: A number in it is not finite.
@@ -127,7 +127,7 @@ def canonical_message(message: Message) -> str:
     return _written({key: _in_order(key, message[key]) for key in sorted(message)})
 
 
-def _spell_sorted(message: Message) -> str:
+def _sorted_message(message: Message) -> str:
     """Return the JSON of a message under the first recipe."""
     return canonical_json(message).decode()
 
@@ -156,7 +156,7 @@ def _sorted(value: Json) -> Json:
     return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
-def _spell_whole(example: Example, messages: list[str]) -> str:
+def _whole_line(example: Example, messages: list[str]) -> str:
     """Return the line of an example that has more than messages."""
     beside = {key: _written(value) for key, value in (example.options or {}).items()}
     if example.tools is not None:
@@ -182,7 +182,7 @@ def _written(value: Json) -> str:
     return written_json(value).decode()
 
 
-def _question(example: Example, spelt: list[str]) -> str:
+def _question(example: Example, messages: list[str]) -> str:
     if example.text is not None:
         return example.text
     # A prompt for reinforcement has no answer to leave out.
@@ -190,11 +190,11 @@ def _question(example: Example, spelt: list[str]) -> str:
     # Without the system prompt, so that another wording of it moves nothing.
     asked = [
         text
-        for message, text in zip(example.messages[:end], spelt, strict=False)
+        for message, text in zip(example.messages[:end], messages, strict=False)
         if message["role"] not in ("system", "developer")
     ]
-    # A conversation that only a system prompt opens has nothing else to go by.
-    return ",".join(asked or spelt[:end])
+    # A conversation with only a system prompt has nothing else.
+    return ",".join(asked or messages[:end])
 
 
 def map_texts(example: Example, change: Callable[[str], str], recipe: int = NEWEST) -> Example:
@@ -229,7 +229,7 @@ def _with_text(message: Message, change: Callable[[str], str], prose: tuple[str,
     changed = message if new is content or new == content else {**message, "content": new}
     if len(message) > ROLE_AND_CONTENT:
         for key in prose:
-            if isinstance(said := message.get(key), str) and (other := change(said)) != said:
+            if isinstance(text := message.get(key), str) and (other := change(text)) != text:
                 changed = {**changed, key: other}
     return changed
 

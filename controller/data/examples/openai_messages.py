@@ -1,4 +1,7 @@
-"""What several shapes share: messages, tools and the keys a row must have. Pure."""
+"""Messages, tools and required keys of rows, for several shapes. Pure.
+
+Each function raises a `DataError` for a malformed value.
+"""
 
 import json
 from collections.abc import Mapping
@@ -18,15 +21,11 @@ _MAY_BE_ARRAY = frozenset("[ \t\r\n")
 """First characters of a text that may be a JSON array."""
 _PLAIN = {"role", "content"}
 _SYSTEM = ("system", "system_prompt")
-_UNLEARNT = frozenset({"loss", "train", "trainable", "training"})
+_LEARNING_KEYS = frozenset({"loss", "train", "trainable", "training"})
 
 
 def require_keys(row: Mapping[str, Json], *keys: str) -> None:
-    """Check that a row has the keys of its shape.
-
-    Raises:
-        DataError: One is not there.
-    """
+    """Check that a row has the keys of its shape."""
     for key in keys:
         if key not in row:
             raise DataError(
@@ -40,9 +39,6 @@ def tools_of(row: Mapping[str, Json], reading: Reading) -> list[Json] | None:
     """Return the `tools` of a row in OpenAI's form; None if it has no tools.
 
     Also accepts a JSON text, functions without an enclosing `type`, and the former `functions`.
-
-    Raises:
-        DataError: They are malformed.
     """
     tools, key = row.get("tools"), "tools"
     if not tools and reading.recipe > FIRST:
@@ -69,7 +65,7 @@ def options_of(row: Mapping[str, Json], reading: Reading) -> dict[str, Json] | N
     given: dict[str, Json] = {key: row[key] for key in OPTIONS if row.get(key) is not None}
     for key, value in given.items():
         if value in ("true", "false", "True", "False"):
-            # The spelling of tables.
+            # As tables write it.
             given[key] = value in ("true", "True")
         elif not isinstance(value, bool):
             raise DataError(f"`{key}` is neither true nor false", "Write true or false.")
@@ -79,11 +75,7 @@ def options_of(row: Mapping[str, Json], reading: Reading) -> dict[str, Json] | N
 def with_system_of(
     row: Mapping[str, Json], messages: list[Message], reading: Reading
 ) -> list[Message]:
-    """Return messages with the system prompt from the row.
-
-    Raises:
-        DataError: The prompt is not text, or the messages contain another one.
-    """
+    """Return messages with the system prompt from the row."""
     if reading.recipe == FIRST:
         return messages
     prompts = {key: row[key] for key in _SYSTEM if row.get(key) not in (None, "")}
@@ -93,7 +85,11 @@ def with_system_of(
     if not prompts:
         return messages
     texts = set(prompts.values())
-    inside = [one.get("content") for one in messages if one.get("role") in ("system", "developer")]
+    inside = [
+        message.get("content")
+        for message in messages
+        if message.get("role") in ("system", "developer")
+    ]
     if len(texts) > 1 or (inside and inside[0] not in list(texts)):
         raise DataError(
             f"there are two system prompts: {', '.join(map(repr, prompts))}"
@@ -104,11 +100,7 @@ def with_system_of(
 
 
 def message_of(written: Json) -> Message:
-    """Return a message as written, without its null keys.
-
-    Raises:
-        DataError: It is not a message, or an unsupported key (`_UNLEARNT`) says if it is learned.
-    """
+    """Return a message as written, without its null keys."""
     if not isinstance(written, dict):
         raise DataError("a message is not an object", 'Write {"role": "user", "content": "..."}')
     if written.keys() == _PLAIN and type(written["content"]) is str:
@@ -118,24 +110,20 @@ def message_of(written: Json) -> Message:
         message["content"] = None
     if not message.get("tool_calls", True):
         del message["tool_calls"]
-    if not _UNLEARNT.isdisjoint(message):
-        refuse_unlearnt(message)
+    if not _LEARNING_KEYS.isdisjoint(message):
+        refuse_learning_keys(message)
     return message
 
 
-def refuse_unlearnt(message: Mapping[str, Json]) -> None:
-    """Refuse a message with an unsupported key (`_UNLEARNT`) that says whether it is learned.
-
-    Raises:
-        DataError: The message has such a key.
-    """
-    for key in sorted(_UNLEARNT & message.keys()):
+def refuse_learning_keys(message: Mapping[str, Json]) -> None:
+    """Refuse a message with an unsupported key (`_LEARNING_KEYS`) that says whether it is learned."""
+    for key in sorted(_LEARNING_KEYS & message.keys()):
         value = message[key]
-        said = value.strip().lower() if isinstance(value, str) else value
-        if said in (0, 1, "true", "false", "0", "1"):
+        word = value.strip().lower() if isinstance(value, str) else value
+        if word in (0, 1, "true", "false", "0", "1"):
             raise DataError(
-                f"a message says by `{key}` whether it is learnt, which is not read",
-                'Write "weight": 0 into messages that are not to be learnt, and remove the key.',
+                f"a message has `{key}` to tell whether the model learns it, which is not read",
+                'Write "weight": 0 into messages that the model must not learn, and remove the key.',
             )
 
 
@@ -143,9 +131,6 @@ def messages_from(row: Mapping[str, Json], key: str, role: str, reading: Reading
     """Return the messages under a key; a plain text becomes one message with the given role.
 
     Messages may be a JSON text. An answer may be any JSON value; the model learns its text.
-
-    Raises:
-        DataError: The value is neither messages nor text.
     """
     value = row.get(key)
     if isinstance(value, str) and reading.recipe > FIRST:
@@ -171,22 +156,14 @@ def messages_in(text: str) -> Json:
 
 
 def parsed_list(value: Json, key: str) -> Json:
-    """Return a value, or the array in its JSON text: a table holds a text instead of an array.
-
-    Raises:
-        DataError: It is a text, and not JSON.
-    """
+    """Return a value, or the array in its JSON text: a table holds a text instead of an array."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         return parsed_text(value, f"`{key}`")
     return value
 
 
 def parsed_text(text: str, what: str) -> Json:
-    """Return the JSON value that a text within a row holds.
-
-    Raises:
-        DataError: It is not JSON; the message calls it `what`.
-    """
+    """Return the JSON value that a text within a row holds."""
     try:
         value: Json = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -202,7 +179,7 @@ def _tool(tool: Json, reading: Reading) -> Json:
     if isinstance(tool, dict) and isinstance(tool.get("type"), str):
         is_flat = tool["type"] == "function" and isinstance(tool.get("name"), str)
         if is_flat and "function" not in tool and reading.recipe > FIRST:
-            # The form of newer interfaces, without the object around the function.
+            # As newer interfaces write it, without the object around the function.
             return {
                 "type": "function",
                 "function": {key: value for key, value in tool.items() if key != "type"},

@@ -7,7 +7,6 @@ and `Assistant:`; LLaMA-Factory's ShareGPT `conversations` with the turns `chose
 """
 
 import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from backends.contract.inspector import Json
@@ -25,16 +24,15 @@ from controller.data.examples.openai_messages import (
 from controller.data.examples.sharegpt import conversations_of, messages_of, unread_of
 from controller.data.examples.tool_calls import in_openai_form
 from controller.data.examples.unused_keys import Reading, keys_beside
+from controller.data.lookup import Row
 from controller.data.recipes import FIRST
-
-Row = Mapping[str, Json]
 
 _KEYS = ("prompt", "chosen", "rejected")
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
 
-class _Asked(NamedTuple):
+class _Prompt(NamedTuple):
     """Source of the tools, the system prompt and the options of a pair."""
 
     row: Row
@@ -46,11 +44,7 @@ class _Asked(NamedTuple):
 
 
 def from_preference(row: Row, reading: Reading) -> Example:
-    """Return the example of a preference pair.
-
-    Raises:
-        DataError: The row is not one.
-    """
+    """Return the example of a preference pair."""
     if "input" in row and "preferred_output" in row:
         return _from_openai(row, reading)
     if "conversations" in row:
@@ -64,14 +58,14 @@ def from_preference(row: Row, reading: Reading) -> Example:
     if "prompt" not in row and _is_turns(row.get("chosen"), reading):
         return _from_whole(row, [], reading)
     require_keys(row, "prompt", "chosen", "rejected")
-    if reading.recipe > FIRST and _is_asked_dialogue(row["prompt"]):
+    if reading.recipe > FIRST and _is_open_dialogue(row["prompt"]):
         row = {**row, "prompt": _dialogue(row["prompt"])[:-1]}
     prompt = messages_from(row, "prompt", "user", reading)
     chosen = messages_from(row, "chosen", "assistant", reading)
     if len(chosen) > 1:
         return _from_whole(row, prompt, reading)
     return _pair(
-        _Asked(row, _KEYS),
+        _Prompt(row, _KEYS),
         prompt,
         _only(chosen, "chosen"),
         _only(messages_from(row, "rejected", "assistant", reading), "rejected"),
@@ -81,12 +75,12 @@ def from_preference(row: Row, reading: Reading) -> Example:
 
 def _from_openai(row: Row, reading: Reading) -> Example:
     require_keys(row, "input", "preferred_output", "non_preferred_output")
-    asked = row["input"]
-    if not isinstance(asked, dict):
+    source = row["input"]
+    if not isinstance(source, dict):
         raise DataError("`input` is not an object", 'Write {"input": {"messages": [...]}}')
     example = _pair(
-        _Asked(asked, ("messages",), "input."),
-        messages_from(asked, "messages", "user", reading),
+        _Prompt(source, ("messages",), "input."),
+        messages_from(source, "messages", "user", reading),
         _only(messages_from(row, "preferred_output", "assistant", reading), "preferred_output"),
         _only(
             messages_from(row, "non_preferred_output", "assistant", reading), "non_preferred_output"
@@ -102,7 +96,7 @@ def _from_sharegpt(row: Row, reading: Reading) -> Example:
     turns, answers = conversations_of(row), [row["chosen"], row["rejected"]]
     system = row.get("system") if reading.recipe == FIRST else None
     example = _pair(
-        _Asked(row, ("conversations", "chosen", "rejected")),
+        _Prompt(row, ("conversations", "chosen", "rejected")),
         messages_of(turns, reading, system),
         _only(messages_of([row["chosen"]], reading), "chosen"),
         _only(messages_of([row["rejected"]], reading), "rejected"),
@@ -128,7 +122,7 @@ def _from_whole(row: Row, prompt: list[Message], reading: Reading) -> Example:
             'Put what both share in "prompt": [...], and the answers alone into the other two.',
         )
     return _pair(
-        _Asked(row, _KEYS),
+        _Prompt(row, _KEYS),
         shared,
         _only(chosen[-1:], "chosen"),
         _only(rejected[-1:], "rejected"),
@@ -137,7 +131,7 @@ def _from_whole(row: Row, prompt: list[Message], reading: Reading) -> Example:
 
 
 def _pair(
-    asked: _Asked,
+    prompt: _Prompt,
     before: list[Message],
     preferred: Message,
     rejected: Message,
@@ -146,15 +140,15 @@ def _pair(
     """Return an example from the parts of a pair."""
     messages = [*before, preferred]
     if reading.recipe > FIRST:
-        messages = with_system_of(asked.row, messages, reading)
+        messages = with_system_of(prompt.row, messages, reading)
         rejected = in_openai_form([*messages[:-1], rejected])[-1]
         messages = in_openai_form(messages)
     return Example(
         messages,
-        tools_of(asked.row, reading),
+        tools_of(prompt.row, reading),
         rejected=rejected,
-        options=options_of(asked.row, reading),
-        unread=keys_beside(asked.row, BESIDE.union(asked.read), reading, asked.within),
+        options=options_of(prompt.row, reading),
+        unread=keys_beside(prompt.row, BESIDE.union(prompt.read), reading, prompt.within),
     )
 
 
@@ -177,7 +171,7 @@ def _is_dialogue(value: Json) -> bool:
     return "\n\nAssistant:" in value
 
 
-def _is_asked_dialogue(value: Json) -> bool:
+def _is_open_dialogue(value: Json) -> bool:
     return _is_dialogue(value) and str(value).rstrip().endswith("\n\nAssistant:")
 
 
@@ -185,4 +179,4 @@ def _dialogue(value: Json) -> list[Json]:
     """Return the turns of a dialogue that is one text."""
     pieces = _SPEAKER.split(str(value).strip())
     pairs = zip(pieces[1::2], pieces[2::2], strict=True)
-    return [{"role": _SPEAKERS[who], "content": said.strip()} for who, said in pairs]
+    return [{"role": _SPEAKERS[speaker], "content": text.strip()} for speaker, text in pairs]

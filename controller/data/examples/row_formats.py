@@ -10,7 +10,7 @@ that it did not read; `beside` refuses keys that change the meaning.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeAlias
 
 from backends.contract.inspector import Json
@@ -32,12 +32,11 @@ from controller.data.examples.preference import from_preference
 from controller.data.examples.sharegpt import from_sharegpt
 from controller.data.examples.tool_calls import as_json_text, in_openai_form
 from controller.data.examples.unused_keys import Reading, keys_beside, named, names_beside
-from controller.data.lookup import find_value, join_values
+from controller.data.lookup import Row, find_value, join_values
 from controller.data.recipes import FIRST, NEWEST
 from controller.data.suggestions import choice, join_names, quote
 from controller.spec.data import Columns, Shape, joined_columns
 
-Row: TypeAlias = Mapping[str, Json]
 Convert: TypeAlias = Callable[[Row], Example]
 FromRow: TypeAlias = Callable[[Row, Reading], Example]
 
@@ -79,7 +78,7 @@ def row_converter(
 
 
 def _recognised(row: Row, reading: Reading) -> Example:
-    # In order of how surely the keys name the shape.
+    # In order of how certainly the keys identify the shape.
     if "messages" in row:
         return _from_chat(row, reading)
     if "chosen" in row and "rejected" in row:
@@ -94,15 +93,15 @@ def _recognised(row: Row, reading: Reading) -> Example:
         return _from_prompt(row, reading)
     if "instruction" in row and "output" in row:
         return _from_alpaca(row, reading)
-    if row.keys() <= _OF_TEXTS:
+    if row.keys() <= _TEXT_KEYS:
         raise DataError(
             "a text without question and answer, which supervised training cannot use",
             "Set `method: continued-pretraining`.",
             field="path",
         )
     raise DataError(
-        f"what to learn is not recognised; the columns are: {join_names(row)}",
-        f"Say which hold question and answer: columns: {proposed_columns(row)}",
+        f"question and answer are not recognised; the columns are: {join_names(row)}",
+        f"Name the columns with question and answer: columns: {proposed_columns(row)}",
         field="columns",
     )
 
@@ -152,22 +151,22 @@ def _cell(row: Row, name: str, part: str) -> str:
         if not found and joined_columns(name):
             return join_values(name, lambda one: _cell(row, one, part))
         if found:
-            return "" if value is None else _spelt(value, name)
+            return "" if value is None else _text_of(value, name)
         raise DataError(
             f"there is no column {quote(name)}",
             choice(name, row),
             field=f"columns.{part}",
         )
-    return _spelt(value, name)
+    return _text_of(value, name)
 
 
-def _spelt(value: Json, name: str) -> str:
+def _text_of(value: Json, name: str) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int | float):
-        # As a table would spell it, so that a label 1 is the same example from CSV and from JSON.
+        # As in a table, so that a label 1 gives the same example from CSV and from JSON.
         return json.dumps(value)
-    raise DataError(f"{name!r} holds no text", "Name a key whose value is text or a number.")
+    raise DataError(f"{name!r} does not hold text", "Name a key whose value is text or a number.")
 
 
 def _answer_cell(row: Row, name: str, part: str) -> str:
@@ -240,7 +239,7 @@ def _from_alpaca(row: Row, reading: Reading) -> Example:
                 messages.append({"role": "assistant", "content": answer})
             case _:
                 raise DataError(
-                    "`history` holds something else than pairs",
+                    "`history` holds values other than pairs",
                     'Write [["question", "answer"], ...]',
                 )
     question = "\n".join(part for key in ("instruction", "input") if (part := _text(row, key)))
@@ -275,8 +274,8 @@ _CHAT = BESIDE | {"messages"}
 _PROMPT = BESIDE | {"prompt", "completion"}
 _ALPACA = BESIDE | {"instruction", "input", "output", "history"}
 _TEXT = frozenset({"text"})
-_OF_TEXTS = frozenset({"text", "title", "url", "id", "source", "meta"})
-"""Keys of a row that can be nothing but a text."""
+_TEXT_KEYS = frozenset({"text", "title", "url", "id", "source", "meta"})
+"""Keys of a row that can only be a text."""
 _SHAPES: dict[str, FromRow] = {
     "chat": _from_chat,
     "prompt-completion": _from_prompt,

@@ -15,7 +15,7 @@ from controller.data.examples.openai_messages import (
     options_of,
     parsed_list,
     parsed_text,
-    refuse_unlearnt,
+    refuse_learning_keys,
     require_keys,
     tools_of,
     with_system_of,
@@ -40,7 +40,7 @@ ROLES = {
     "function_response": "tool",
     "tool_response": "tool",
 }
-"""Who speaks in the data sets found in the wild, and what OpenAI calls it; `call` is ours."""
+"""Speakers in public data sets, and OpenAI's roles for them; `call` is ours."""
 
 
 _PLAIN = {"from", "value"}
@@ -48,11 +48,7 @@ _ROW = BESIDE | {"conversations"}
 
 
 def from_sharegpt(row: Mapping[str, Json], reading: Reading) -> Example:
-    """Return the example of a row with `conversations`.
-
-    Raises:
-        DataError: The row is not one.
-    """
+    """Return the example of a row with `conversations`."""
     require_keys(row, "conversations")
     turns = conversations_of(row)
     unread = keys_beside(row, _ROW, reading)
@@ -73,11 +69,7 @@ def from_sharegpt(row: Mapping[str, Json], reading: Reading) -> Example:
 
 
 def conversations_of(row: Mapping[str, Json]) -> list[Json]:
-    """Return the turns of a row.
-
-    Raises:
-        DataError: They are not an array.
-    """
+    """Return the turns of a row."""
     turns = parsed_list(row["conversations"], "conversations")
     if not isinstance(turns, list):
         raise DataError(
@@ -99,11 +91,7 @@ def unread_of(turns: Sequence[Json], key: str) -> tuple[str, ...]:
 
 
 def messages_of(turns: Sequence[Json], reading: Reading, system: Json = None) -> list[Message]:
-    """Return turns, and the system prompt beside them, as OpenAI messages.
-
-    Raises:
-        DataError: A turn is not one.
-    """
+    """Return turns, and the system prompt beside them, as OpenAI messages."""
     if reading.recipe == FIRST:
         return list(_messages_by_first_recipe(turns, system))
     messages: list[Message] = []
@@ -126,7 +114,7 @@ def _messages(turn: Json) -> list[Message]:
     else:
         message = {"role": role, "content": value}
     if isinstance(turn, dict) and turn.keys() != _PLAIN:
-        refuse_unlearnt(turn)
+        refuse_learning_keys(turn)
     if weight is not None:
         message["weight"] = weight
     return [message]
@@ -177,7 +165,7 @@ def _turn(turn: Json) -> tuple[str, Json, Json]:
         speaker = turn.get("from", turn.get("role"))
         value = turn.get("value", turn.get("content"))
         if isinstance(speaker, str):
-            # An unknown speaker goes on: the check of roles names it.
+            # An unknown speaker stays: the check of roles names it.
             return ROLES.get(speaker, speaker), value, turn.get("weight")
     raise DataError("a turn is not recognised", 'Write {"from": "human", "value": "..."}')
 
@@ -202,7 +190,7 @@ def _call(call: Json, number: str | None) -> Json:
             'Write {"name": "search", "arguments": {"query": "..."}}',
         )
     arguments = call.get("arguments", call.get("parameters", {}))
-    # The order of the arguments is the author's: the model learns to write them so.
+    # The author's order of the arguments: the model learns to write them so.
     text = arguments if isinstance(arguments, str) else as_json_text(arguments)
     function: dict[str, Json] = {"name": name, "arguments": text}
     return {"id": number or call.get("id"), "type": "function", "function": function}

@@ -23,11 +23,7 @@ _CALL = (
 
 
 def in_openai_form(messages: list[Message]) -> list[Message]:
-    """Return messages with calls and results in OpenAI's form; the same list if they already are.
-
-    Raises:
-        DataError: A call is malformed.
-    """
+    """Return messages with calls and results in OpenAI's form; the same list if they already are."""
     for message in messages:
         if len(message) > ROLE_AND_CONTENT or message.get("role") in _RESULTS:
             break
@@ -171,7 +167,7 @@ def _function(function: dict[str, Json]) -> dict[str, Json]:
     """Return a called function with its arguments as JSON text, in the order as written."""
     arguments = function.get("arguments")
     if "arguments" not in function and isinstance(function.get("parameters"), dict):
-        # The spelling of Llama's templates.
+        # As Llama's templates write it.
         arguments = function["parameters"]
         function = {key: value for key, value in function.items() if key != "parameters"}
     if arguments is None:

@@ -8,24 +8,22 @@ names in `where`, `ignore` or for the split pass. Pure.
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from backends.contract.inspector import Json
 from controller.data.errors import DataError
-from controller.data.lookup import composed
+from controller.data.lookup import Row, composed
 from controller.data.recipes import NEWEST
 from controller.spec.data import joined_columns
-
-Row: TypeAlias = Mapping[str, Json]
 
 
 class Reading(NamedTuple):
     """How to read the rows of a source."""
 
     recipe: int = NEWEST
-    """Version of what a row becomes; see `recipes`."""
+    """Version of the conversion from row to example; see `recipes`."""
     ignored: frozenset[str] = frozenset()
-    """Keys that the spec names: for conditions, for the split, or to be left unread."""
+    """Keys that the spec names: in conditions, for the split, or in `ignore`."""
 
 
 class _Meaning(NamedTuple):
@@ -42,12 +40,6 @@ def keys_beside(
     row: Row, read: frozenset[str], reading: Reading, within: str = ""
 ) -> tuple[str, ...]:
     """Return the keys of a row, or of an object in it, that its shape does not read.
-
-    Args:
-        row: The row or object.
-        read: Keys that the shape reads.
-        reading: How to read the rows of this source.
-        within: Path of the object in its row: `input`.
 
     Raises:
         DataError: An unread key changes the meaning.
@@ -91,13 +83,7 @@ def named(names: frozenset[str], reading: Reading) -> Named:
 
 
 def names_beside(row: Row, read: Named, within: str = "") -> tuple[str, ...]:
-    """Return the keys that are not read in a row whose columns the spec names. Refuse none.
-
-    Args:
-        row: The row or object.
-        read: Names in the spec.
-        within: Path of the object in its row, with a dot: `meta.`.
-    """
+    """Return the keys that are not read in a row whose columns the spec names. Refuse none."""
     if not within and row.keys() <= read.whole:
         return ()
     unread: list[str] = []
@@ -140,22 +126,22 @@ def _is_format(value: Json) -> bool:
     return bool(value) and value != {"type": "text"}
 
 
-def _is_said(value: Json) -> bool:
+def _is_set(value: Json) -> bool:
     return value != ""
 
 
 _VERDICT = _Meaning(
-    "says whether the answer is wanted, and unwanted answers would be learnt too",
-    "Keep the wanted ones: where: [<key> == true]",
+    "tells whether the answer is good, and bad answers would be learned too",
+    "Keep the good ones: where: [<key> == true]",
     _is_verdict,
 )
 _WEIGHT = _Meaning(
     "weighs the row, which training does not",
-    "Write `weight: 0` into messages that are not to be learnt, or `weight` on the source",
+    "Write `weight: 0` into messages that the model must not learn, or `weight` on the source",
     _is_weight,
 )
 _SCORE = _Meaning(
-    "rates the row, and badly rated answers would be learnt too",
+    "rates the row, and badly rated answers would be learned too",
     "Keep the good ones: where: [<key> >= 4]",
     _is_number,
 )
@@ -164,31 +150,31 @@ _ANSWER = _Meaning(
     "Set `method: dpo` and write prompt, chosen and rejected",
 )
 _MEDIA = _Meaning(
-    "stands beside the conversation, and nothing says where in it belongs what",
+    "is beside the conversation, and nothing tells to which message it belongs",
     'Write each image as a part of its message: {"type": "image_url", "image_url": {"url": "..."}}',
 )
 _CHOICE = _Meaning(
-    "decides which tool is called, which training data cannot say",
+    "decides which tool is called, which training data cannot express",
     "Remove it",
     _is_choice,
 )
 _FORMAT = _Meaning(
-    "asks for a form of the answer that the model would not be told",
-    "Say it in the system prompt, or remove it",
+    "asks for a form of the answer that the model would not know of",
+    "Describe it in the system prompt, or remove it",
     _is_format,
 )
 _QUESTION = _Meaning(
-    "seems to be a part of the question, and would not be asked",
+    "seems to be a part of the question, and would be left out",
     'Write it into the question, for columns: user: "{context}\\n{question}"',
 )
 _PROMPT = _Meaning(
-    "seems to be a prompt of the system, and would not be given",
+    "seems to be a system prompt, and would be left out",
     "Rename it to `system`",
 )
 _SWITCH = _Meaning(
-    "changes how the chat template writes the conversation, which is decided by the spec",
+    "changes how the chat template writes the conversation, which the spec decides",
     "Remove it",
-    _is_said,
+    _is_set,
 )
 
 _MEANINGS: Mapping[str, _Meaning] = {

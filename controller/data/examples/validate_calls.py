@@ -15,17 +15,13 @@ Definitions: TypeAlias = Mapping[str, Json]
 """Parameters of each function, by its name."""
 
 _FORM = 'Write [{"id": "call_1", "type": "function", "function": {"name": "search", ...}}]'
-_OF_FUNCTIONS = ("name", "arguments", "parameters")
+_FUNCTION_KEYS = ("name", "arguments", "parameters")
 """Keys of a call that belong inside its function."""
 _ARGUMENTS = 'Write an object as JSON text: "arguments": "{\\"day\\": \\"Monday\\"}".'
 
 
 def check_form(calls: Json) -> None:
-    """Check the calls of one answer: each names a function and has arguments by name.
-
-    Raises:
-        DataError: A call is malformed.
-    """
+    """Check the calls of one answer: each names a function and has arguments by name."""
     if not isinstance(calls, list):
         raise DataError("`tool_calls` is not a list of function calls", _FORM)
     for call in calls:
@@ -34,7 +30,7 @@ def check_form(calls: Json) -> None:
             raise DataError("`tool_calls` is not a list of function calls", _FORM)
         if not name:
             raise DataError("a tool call names no function", _FORM)
-        beside = [key for key in _OF_FUNCTIONS if call.get(key) is not None]
+        beside = [key for key in _FUNCTION_KEYS if call.get(key) is not None]
         where = "function"
         if not beside and function.get("parameters") is not None and "arguments" in function:
             beside, where = ["parameters"], "arguments"
@@ -77,11 +73,11 @@ def remarks_on_calls(example: Example) -> Remarks:
                 undefined.append(f"{quote(name)}{meant}")
                 continue
             if required := _required(defined[name]):
-                given = _parsed(arguments)
+                written = _parsed(arguments)
                 missing += [
                     f"{name} is called without {quote(key)}, which it requires"
                     for key in required
-                    if key not in given
+                    if key not in written
                 ]
     if not undefined and not missing:
         return _NO_REMARKS
@@ -156,10 +152,10 @@ def answers_are_equal(example: Example) -> bool:
     preferred = example.messages[-1]
     if len(preferred) == len(rejected) == ROLE_AND_CONTENT:
         return preferred == rejected
-    return _learnt(preferred) == _learnt(rejected)
+    return _learned(preferred) == _learned(rejected)
 
 
-def _learnt(answer: Message) -> list[Json]:
+def _learned(answer: Message) -> list[Json]:
     called: list[Json] = [
         [name, dict(_parsed(arguments))] for name, arguments in _written(answer.get("tool_calls"))
     ]

@@ -15,7 +15,7 @@ from controller.data.suggestions import quote
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
 
-PLAIN_CONVERSATION: Final = re.compile(rb"(,system)?,user(,(user|assistant))*,assistant")
+PLAIN_CONVERSATION: Final = re.compile(rb"\A(?:,system)?,user(?:,user|,assistant)*+(?<=,assistant)")
 """Roles of a conversation that is valid if its messages are texts and not blank."""
 
 

@@ -1,7 +1,7 @@
 """Rows of Arrow tables, as datasets keep and hand them out."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -9,21 +9,8 @@ from controller.data.errors import DataError
 from controller.data.fetch.row_writer import BATCH_BYTES, BATCH_ROWS, RowWriter
 from controller.data.fetch.snapshot import SnapshotWriter
 
-
-class Table(Protocol):
-    """Common members of a pyarrow Table and a RecordBatch."""
-
-    num_rows: int
-    nbytes: int
-    schema: Any
-
-    def slice(self, offset: int, length: int) -> "Table":
-        """Return some rows without copying them."""
-        ...
-
-    def to_pylist(self) -> list[dict[str, object]]:
-        """Return rows as Python values."""
-        ...
+Table: TypeAlias = Any
+"""Pyarrow has no types: a `Table` or a `RecordBatch`."""
 
 
 class TableWriter:
@@ -40,11 +27,7 @@ class TableWriter:
         return self._lines.count if self._lines is not None else 0
 
     def add(self, table: Table) -> None:
-        """Write a table's rows, a few at a time, so that a large batch is not in memory twice.
-
-        Raises:
-            DataError: A value has no form in JSON, or two columns have the same name.
-        """
+        """Write a table's rows, a few at a time, so that a large batch is not in memory twice."""
         if self._lines is None:
             self._lines = RowWriter(list(table.schema.names), self._snapshot, field=self._field)
         row_bytes = max(1, table.nbytes // max(table.num_rows, 1))
@@ -62,11 +45,7 @@ class TableWriter:
             self._lines.add([row.values() for row in rows])
 
     def finish(self, display_path: str) -> Path:
-        """Publish the snapshot.
-
-        Raises:
-            DataError: There are no rows.
-        """
+        """Publish the snapshot."""
         if not self.count:
             remedy = "Name another split or dataset."
             raise DataError(f"{display_path} has no rows", remedy, field=self._field)

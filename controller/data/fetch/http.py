@@ -25,11 +25,6 @@ _PAGES = {"html", "text", "markdown"}
 def fetch_http(url: ObjectUrl, snapshots: Path, memo: Memo | None) -> Memo:
     """Return the snapshot of an object, the known one if the server reports no change.
 
-    Args:
-        url: The object.
-        snapshots: Folder of all snapshots.
-        memo: Memo of the last snapshot, if any.
-
     Raises:
         SourceUnavailable: No answer, no permission, or the transfer broke off.
         DataError: There is no such object.

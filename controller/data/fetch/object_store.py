@@ -19,11 +19,6 @@ _CREDENTIALS = "Set the store's credentials as for its own tools, and check the 
 def fetch_object(url: ObjectUrl, snapshots: Path, memo: Memo | None) -> Memo:
     """Return the snapshot of an object, the known one if the store reports no change.
 
-    Args:
-        url: The object.
-        snapshots: Folder of all snapshots.
-        memo: Memo of the last snapshot, if any.
-
     Raises:
         SourceUnavailable: No package, no credentials, no network, or the object changed meanwhile.
         DataError: There is no such object.

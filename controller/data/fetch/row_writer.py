@@ -34,9 +34,6 @@ class RowWriter:
             columns: Their names, in order.
             snapshot: Receives the lines.
             field: Key of the spec that chooses the columns.
-
-        Raises:
-            DataError: Two columns have the same name.
         """
         twice = sorted({name for name in columns if columns.count(name) > 1})
         if twice:
@@ -52,11 +49,7 @@ class RowWriter:
         """Number of rows to fetch next: as many as fill a batch."""
 
     def add(self, rows: Sequence[Iterable[object]]) -> None:
-        """Write rows, each with as many values as there are columns.
-
-        Raises:
-            DataError: A value has no form in JSON; its line is the row's number.
-        """
+        """Write rows, each with as many values as there are columns."""
         lines: list[bytes] = []
         for row in rows:
             values = dict(zip(self._columns, row, strict=True))

@@ -30,12 +30,6 @@ _SAVE_AGAIN = "Save the dataset again: dataset.save_to_disk(…)"
 def fetch_saved(path: Path, display_path: str, split: str | None, snapshots: Path) -> Fetched:
     """Return the snapshot of a saved dataset, the known one if no file of it changed.
 
-    Args:
-        path: The folder, resolved.
-        display_path: Name of the folder in messages.
-        split: Split to read; `train` if None and there are several.
-        snapshots: Folder of all snapshots.
-
     Raises:
         DataError: It is not a saved dataset, has no such split, or holds a value without a form in
             JSON.

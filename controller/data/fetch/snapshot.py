@@ -67,11 +67,7 @@ class SnapshotWriter:
         self._file.write(content)
 
     def publish(self, endings: str) -> Path:
-        """Give the content its name and return it; equal content is not written twice.
-
-        Args:
-            endings: `.jsonl`, `.csv.gz`.
-        """
+        """Give the content its name and return it; equal content is not written twice."""
         self._file.flush()
         path = self._folder / f"{self._sha256.hexdigest()}{endings}"
         if is_complete(path):
@@ -92,11 +88,7 @@ class SnapshotWriter:
 
 @contextmanager
 def new_snapshot(snapshots: Path) -> Iterator[SnapshotWriter]:
-    """Begin a snapshot; at the end of the block it is removed unless it was published.
-
-    Args:
-        snapshots: Folder of all snapshots; created when absent.
-    """
+    """Begin a snapshot; at the end of the block it is removed unless it was published."""
     snapshots.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(snapshots)
     writer = SnapshotWriter(snapshots)

@@ -49,13 +49,36 @@ class PreparedExample(NamedTuple):
 
 
 @dataclass(slots=True, kw_only=True)
-class BatchResult:
-    """Examples of a batch, and what happened to the other rows."""
+class RowCounts:
+    """Counts of rows: of a batch, or of a file."""
 
     rows: int = 0
+    counts: Counter[tuple[StepName, Effect]] = field(default_factory=Counter)
+    """Number of examples by step and effect."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """Number of rows by unread key."""
+    undefined: Counter[str] = field(default_factory=Counter)
+    """Number of rows by called, undefined function."""
+
+    @property
+    def dropped(self) -> int:
+        """Number of rows that are not used."""
+        return sum(count for (_, effect), count in self.counts.items() if effect == "dropped")
+
+    def add(self, other: "RowCounts") -> None:
+        """Add the counts of other rows."""
+        self.rows += other.rows
+        self.counts.update(other.counts)
+        self.unread.update(other.unread)
+        self.undefined.update(other.undefined)
+
+
+@dataclass(slots=True, kw_only=True)
+class BatchResult(RowCounts):
+    """Examples of a batch, and what happened to the other rows."""
+
     blocks: list[ExampleBlock] = field(default_factory=list)
     """One for each split that has examples."""
-    counts: Counter[tuple[StepName, Effect]] = field(default_factory=Counter)
     notes: list[Note] = field(default_factory=list)
     problems: list[tuple[int, DataError]] = field(default_factory=list)
     unlisted: list[int] = field(default_factory=list)
@@ -63,10 +86,6 @@ class BatchResult:
     _alike: Counter[str] = field(default_factory=Counter)
     recipe_matters: bool = False
     """True if an older recipe may have made other examples of these rows."""
-    unread: Counter[str] = field(default_factory=Counter)
-    """Number of rows by unread key."""
-    undefined: Counter[str] = field(default_factory=Counter)
-    """Number of rows by called, undefined function."""
     tally: Tally | None = None
     """Number of rows without a value for each condition; None without conditions."""
     source_error: DataError | None = None

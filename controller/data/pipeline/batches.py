@@ -55,13 +55,7 @@ Batch: TypeAlias = LineBatch | RowBatch
 
 
 def read_batches(file: SourceFile, limit: int | None, conditions: Conditions) -> Iterator[Batch]:
-    """Yield the batches of a file, in its order.
-
-    Args:
-        file: The file.
-        limit: Maximum number of rows to read.
-        conditions: Rows that count for the limit; unused without a limit.
-    """
+    """Yield the batches of a file, in its order."""
     if file.is_plain_jsonl and limit is None:
         yield from _read_lines(file)
         return

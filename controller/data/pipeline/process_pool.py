@@ -55,11 +55,7 @@ def is_worthwhile(size: int) -> bool:
 
 @contextmanager
 def process_pool(size: int) -> Iterator[MapOrdered]:
-    """Provide a way to apply tasks to items.
-
-    Args:
-        size: Bytes of input; for a small input no process is started.
-    """
+    """Provide a way to apply tasks to items."""
     if not is_worthwhile(size):
         yield _map_here
         return

@@ -1,45 +1,15 @@
 """The report while it grows: counts of all steps, and every reason in a file."""
 
 from bisect import insort
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends.contract.inspector import Feature
-from controller.data.pipeline.batch_result import BatchResult
+from controller.data.pipeline.batch_result import BatchResult, RowCounts
 from controller.data.report import REASONS_KEPT, STEPS, Effect, StepName, StepReport
 from controller.data.sources.source_file import SourceLabel
 from controller.data.storage.hashing_writer import HashingWriter, WrittenFile
 from controller.spec.data import Data
-
-
-@dataclass(slots=True)
-class SourceCounts:
-    """Counts of the rows of one source's file."""
-
-    rows: int = 0
-    dropped: int = 0
-    _unread: Counter[str] = field(default_factory=Counter)
-    _undefined: Counter[str] = field(default_factory=Counter)
-
-    def add_batch(self, result: BatchResult) -> None:
-        """Add the counts of a batch."""
-        self.rows += result.rows
-        for (_, effect), count in result.counts.items():
-            self.dropped += count if effect == "dropped" else 0
-        self._unread.update(result.unread)
-        self._undefined.update(result.undefined)
-
-    @property
-    def unread(self) -> dict[str, int]:
-        """Number of rows by unread key, the most frequent first."""
-        return _by_frequency(self._unread)
-
-    @property
-    def undefined(self) -> dict[str, int]:
-        """Number of rows by undefined function, the most frequent first."""
-        return _by_frequency(self._undefined)
 
 
 class ReportBuilder:
@@ -54,8 +24,7 @@ class ReportBuilder:
         """
         self._labels = labels
         self._writer = HashingWriter(reasons)
-        self._counts: Counter[tuple[StepName, Effect]] = Counter()
-        self.sources = [SourceCounts() for _ in labels]
+        self.sources = [RowCounts() for _ in labels]
         self.features: set[Feature] = set()
         self.recipe_matters = False
         self._first: dict[StepName, list[tuple[int, int, str]]] = {}
@@ -70,8 +39,7 @@ class ReportBuilder:
 
     def add_batch(self, source: int, result: BatchResult) -> None:
         """Add the result of a batch of the source with a number."""
-        self.sources[source].add_batch(result)
-        self._counts += result.counts
+        self.sources[source].add(result)
         self.recipe_matters |= result.recipe_matters
         for block in result.blocks:
             self.features |= block.features
@@ -80,31 +48,33 @@ class ReportBuilder:
 
     def add(self, origin: tuple[int, int], step: StepName, effect: Effect, reason: str) -> None:
         """Add what a step did to the example of a source and line."""
-        self._counts[step, effect] += 1
-        self.sources[origin[0]].dropped += effect == "dropped"
+        self.sources[origin[0]].counts[step, effect] += 1
         self._write(*origin, step, reason)
 
-    @property
-    def dropped(self) -> int:
-        """Number of rows that are not in the dataset."""
-        return sum(source.dropped for source in self.sources)
+    def totals(self) -> RowCounts:
+        """Return the counts of all sources."""
+        totals = RowCounts()
+        for source in self.sources:
+            totals.add(source)
+        return totals
 
     def dropped_by(self) -> str:
         """Return the number of rows that are not in the dataset, and why: `12 dropped by near`."""
-        steps = ", ".join(name for name in STEPS if self._counts[name, "dropped"])
+        totals = self.totals()
+        steps = ", ".join(name for name in STEPS if totals.counts[name, "dropped"])
         why = ""
         # If all rows were set aside, the user must see the reasons.
         for source, line, reason in self._first.get("unusable", ())[:1]:
             why = f"; the first is {self._label(source, line)}: {reason}"
-        return f"{self.dropped} dropped{' by ' if steps else ''}{steps}{why}"
+        return f"{totals.dropped} dropped{' by ' if steps else ''}{steps}{why}"
 
     def steps(self, data: Data) -> Iterator[StepReport]:
         """Yield the report of each step that the spec asks for or that had an effect, in order."""
-        kept = sum(source.rows for source in self.sources)
-        requested = _requested(data)
+        totals, requested = self.totals(), _requested(data)
+        kept = totals.rows
         for name in STEPS:
             dropped, changed, noted = (
-                self._counts[name, effect] for effect in ("dropped", "changed", "noted")
+                totals.counts[name, effect] for effect in ("dropped", "changed", "noted")
             )
             kept -= dropped
             if name in requested or dropped or changed or noted:
@@ -130,10 +100,6 @@ class ReportBuilder:
         if len(first) < REASONS_KEPT or (source, line) < first[-1][:2]:
             insort(first, (source, line, reason))
             del first[REASONS_KEPT:]
-
-
-def _by_frequency(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _requested(data: Data) -> set[StepName]:

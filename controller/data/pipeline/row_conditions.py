@@ -153,11 +153,7 @@ class Conditions:
 
 
 def refuse_unknown(where: Sequence[str], tally: Tally) -> None:
-    """Refuse a condition on a key that no row has, or on numbers if no row has a number.
-
-    Raises:
-        DataError: There is such a condition.
-    """
+    """Refuse a condition on a key that no row has, or on numbers if no row has a number."""
     for text, count in zip(where, tally.counts, strict=True):
         column = parse_where(text).column
         if not count.rows:

@@ -56,11 +56,7 @@ class SplitRule:
         return [name for name in (self.group_by, self.stratify_by) if name is not None]
 
     def with_keys(self, example: PreparedExample, row: Mapping[str, Json]) -> PreparedExample:
-        """Return an example with the group and the stratum of its row.
-
-        Raises:
-            DataError: The row has no such column.
-        """
+        """Return an example with the group and the stratum of its row."""
         group = stratum = None
         if self.group_by is not None:
             group = _value(row, self.group_by, "group_by")

@@ -1,13 +1,13 @@
 """Read the rows of a file, each with the line it starts on. One module per format.
 
-In: a `SourceFile`. Out: an iterator of (line, row); a row that cannot be read is an `DataError` in
-its place. Memory does not grow with the file. What a row means is decided in `shapes`.
+In: a `SourceFile`. Out: an iterator of (line, row); an unreadable row is a `DataError` in its
+place. Memory does not grow with the file. `row_formats` decides what a row means.
 
-Another format is another module with a `read`, and a line in `READERS`.
+A new format is a new module with a `read`, and a line in `READERS`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from controller.data.errors import DataError
@@ -19,30 +19,16 @@ from controller.data.sources.inspect_file import changed_since
 from controller.data.sources.source_file import NumberedRow, SourceFile
 from controller.spec.data import FileFormat
 
-__all__ = ["READERS", "LazyReader", "NumberedRow", "Read", "parse_line", "read_rows"]
+__all__ = ["READERS", "Read", "parse_line", "read_rows"]
 
 Read: TypeAlias = Callable[[SourceFile], Iterator[NumberedRow]]
 
 
-@dataclass(frozen=True, slots=True)
-class LazyReader:
-    """A reader whose module needs packages of an extra, and is imported when it is used."""
-
-    module: str
-    what: str
-    """What it does, as the message says when a package is missing."""
-    extra: str = "data"
-
-    def __call__(self, source: SourceFile) -> Iterator[NumberedRow]:
-        """Yield a file's rows.
-
-        Raises:
-            DataError: A package is not installed.
-        """
-        rows: Iterator[NumberedRow] = import_extra(
-            self.module, extra=self.extra, what=self.what
-        ).read(source)
-        return rows
+def _read_lazily(module: str, what: str, file: SourceFile) -> Iterator[NumberedRow]:
+    """Yield a file's rows by a module that needs packages of an extra, and is imported now."""
+    reader = import_extra(f"controller.data.readers.{module}", extra="data", what=f"reading {what}")
+    rows: Iterator[NumberedRow] = reader.read(file)
+    return rows
 
 
 READERS: Mapping[FileFormat, Read] = {
@@ -52,29 +38,27 @@ READERS: Mapping[FileFormat, Read] = {
     "tsv": csv_table.read,
     "text": text.read,
     "markdown": text.read,
-    "html": LazyReader("controller.data.readers.html", "reading HTML"),
-    "parquet": LazyReader("controller.data.readers.parquet", "reading Parquet"),
-    "excel": LazyReader("controller.data.readers.excel", "reading workbooks"),
+    "html": partial(_read_lazily, "html", "HTML"),
+    "parquet": partial(_read_lazily, "parquet", "Parquet"),
+    "excel": partial(_read_lazily, "excel", "workbooks"),
 }
-"""A saved dataset (`arrow`) is no file: it is fetched, and then read as what it became."""
+"""A saved dataset (`arrow`) is not a file: it is fetched, and its snapshot is read."""
 
 
-def read_rows(source: SourceFile) -> Iterator[NumberedRow]:
-    """Yield the rows of a file.
+def read_rows(file: SourceFile) -> Iterator[NumberedRow]:
+    """Yield the rows of a file; the last one is a `DataError` if the file changed meanwhile.
 
-    Whoever wants fewer stops reading, and asks `changed_since` whether what was read can be
-    believed. Read to its end, the last row is an `DataError` when the file was not the one looked
-    at before.
+    A caller that stops early must call `changed_since` itself.
     """
     line = 1
     try:
-        for line, row in READERS[source.format](source):
+        for line, row in READERS[file.format](file):
             yield line, row
-        problem = changed_since(source)
+        problem = changed_since(file)
     except DataError as error:
         problem = error
     except UnicodeError:
-        # All of it was decoded once, when it was looked at.
+        # All of it was decodable when it was inspected.
         problem = file_changed_error()
     except OSError as error:
         problem = DataError(f"cannot be read: {error.strerror or error}")

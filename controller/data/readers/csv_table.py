@@ -21,15 +21,15 @@ from controller.data.suggestions import join_names, quote
 from controller.spec.data import Source
 
 MAX_FIELD = 16 << 20
-"""Characters of one field. A quote that is never closed would swallow the file otherwise."""
+"""Maximum characters of a field: a quote that is never closed would swallow the file."""
 
 DELIMITERS = ",;\t|"
-"""What may part the fields of a .csv; the first one wins where two are equally often."""
+"""Possible delimiters of a .csv; of two equally frequent ones, the first."""
 
 _QUOTES = {"double": '"', "single": "'", "none": None}
-_CALLED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _LINE_END = re.compile(r"\r\n?|\n")
-_WAYS = "If these are rows, write quote: none. If it is one field, confirm that: quote: double"
+_ROWS_OR_FIELD = "Write quote: none if these are rows, or quote: double if it is one field"
 _TITLES = 50
 """Number of rows in which to search for the column names."""
 _LONG_LINE = 1 << 16
@@ -40,21 +40,21 @@ _LONG_NAME = 60
 
 def read(source: SourceFile) -> Iterator[NumberedRow]:
     """Yield the rows of a table, each with the line that it starts on."""
-    said = source.source
-    if source.info.first in "[{" and said.format is None:
+    settings = source.source
+    if source.info.first in "[{" and settings.format is None:
         with open_text(source) as text:
             refuse_disguised(text.read(HEAD), source.format)
     with open_text(source, newline="") as text:
         begun = iter(lambda: text.readline(_LONG_LINE), "")
-        check_header((_cells(line, said) for line in begun), said)
+        check_header((_cells(line, settings) for line in begun), settings)
     # Line ends stay as they are: they may be part of a quoted cell.
     with open_text(source, newline="") as text:
         lines = bounded_lines(text, source)
-        skipped = 0 if said.header == "none" else said.header - 1
+        skipped = 0 if settings.header == "none" else settings.header - 1
         if sum(1 for _ in islice(lines, skipped)) < skipped:
-            raise no_header(said.header)
-        quote = _QUOTES[said.quote]
-        delimiter = said.delimiter or ("\t" if source.format == "tsv" else "")
+            raise no_header(settings.header)
+        quote = _QUOTES[settings.quote]
+        delimiter = settings.delimiter or ("\t" if source.format == "tsv" else "")
         if not delimiter:
             head = list(_header_lines(lines, quote))
             delimiter = _delimiter("".join(head), quote)
@@ -62,25 +62,21 @@ def read(source: SourceFile) -> Iterator[NumberedRow]:
         table = _Table(
             delimiter=delimiter,
             quote=quote,
-            is_sure="quote" in said.model_fields_set,
-            has_header=said.header != "none",
+            is_sure="quote" in settings.model_fields_set,
+            has_header=settings.header != "none",
             line=skipped,
         )
         yield from table.rows(lines)
 
 
 def header(cells: Sequence[str]) -> list[str]:
-    """Return the names of the columns.
-
-    Raises:
-        DataError: Two have the same.
-    """
+    """Return the names of the columns."""
     names = [unicodedata.normalize("NFC", cell.strip()) for cell in cells]
     twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         raise DataError(
             f"the header names {join_names(map(quote, twice))} more than once",
-            "Give every column a name of its own, or say that there is no header: header: none",
+            "Give every column its own name, or write header: none if there is no header",
         )
     return names
 
@@ -91,26 +87,18 @@ def numbered(count: int) -> list[str]:
 
 
 def check_header(rows: Iterable[Iterable[str]], source: Source) -> None:
-    """Refuse a table with a title above the row of column names.
-
-    Args:
-        rows: The cells of the first rows, empty rows among them.
-        source: Source whose spec names the columns.
-
-    Raises:
-        DataError: The names are in a later row; the remedy gives its number.
-    """
+    """Refuse a table with a title above the row of column names."""
     if source.columns is None or "header" in source.model_fields_set:
         return
-    wanted = {unicodedata.normalize("NFC", name) for name in source.columns.names()}
+    required = {unicodedata.normalize("NFC", name) for name in source.columns.names()}
     first = 0
     for number, cells in enumerate(islice(rows, _TITLES), start=1):
         names = {unicodedata.normalize("NFC", cell.strip()) for cell in cells}
-        if wanted <= names:
+        if required <= names:
             if first:
                 raise DataError(
-                    f"row {first} is read as the names of the columns, which stand in row {number}",
-                    f"Say so: header: {number}",
+                    f"row {first} is read as the names of the columns, which are in row {number}",
+                    f"Write header: {number}",
                     field="header",
                 )
             return
@@ -120,7 +108,7 @@ def check_header(rows: Iterable[Iterable[str]], source: Source) -> None:
 def no_header(wanted: int | str) -> DataError:
     """Return the error for a table that ends before its header."""
     return DataError(
-        f"there is no row {wanted}, which is to name the columns",
+        f"there is no row {wanted}, which should name the columns",
         "Write the number of the row with the names of the columns: header: 2",
         whole=True,
     )
@@ -141,7 +129,7 @@ def wrong_width(count: int, names: Sequence[str]) -> DataError:
     """Return the error for a row with more or fewer fields than the header."""
     remedy = "Put a field that contains the separator in quotes, or fill the missing ones."
     if len(names) == 1 < count:
-        remedy += " If the names of the columns stand further down: header: 2"
+        remedy += " If the names of the columns are further down, write header: 2"
     return DataError(f"has {count} field{'s'[: count != 1]}; the header has {len(names)}", remedy)
 
 
@@ -218,7 +206,7 @@ class _Table:
             if self.is_sure or self.delimiter == ",":
                 note = note or f"{swallowed}; if these are rows, write quote: none"
             else:
-                raise DataError(swallowed, _WAYS)
+                raise DataError(swallowed, _ROWS_OR_FIELD)
         if len(cells) != len(self.names):
             raise wrong_width(len(cells), self.names)
         row: dict[str, Json] = dict(zip(self.names, cells, strict=True))
@@ -239,7 +227,7 @@ class _Table:
                 name = quote(self.names[at]) if at <= last else str(at + 1)
                 return (
                     f"the field {name} begins with a quote mark, goes over {len(counts)} lines "
-                    f"and holds {_CALLED.get(self.delimiter, 'separators')}, as rows do"
+                    f"and holds {_DELIMITER_NAMES.get(self.delimiter, 'separators')}, as rows do"
                 )
         return ""
 
@@ -279,6 +267,6 @@ def _cells(line: str, source: Source) -> Iterator[str]:
 
 
 def _delimiter(head: str, quote: str | None) -> str:
-    # Every second part is quoted; a doubled quote leaves the parity unchanged.
+    # Every second piece is quoted; a doubled quote leaves the parity unchanged.
     outside = "".join(head.split(quote)[::2]) if quote else head
     return max(DELIMITERS, key=outside.count)

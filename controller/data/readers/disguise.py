@@ -25,20 +25,12 @@ _WHAT = {
 
 
 def refuse_disguised(head: str, file_format: FileFormat) -> None:
-    """Refuse a file whose beginning is data of another format than its name indicates.
-
-    Args:
-        head: At most `HEAD` characters.
-        file_format: Format that the name indicates.
-
-    Raises:
-        DataError: The format is another; the remedy names it.
-    """
+    """Refuse a file whose beginning is data of another format than its name indicates."""
     found = _json_in(head) or ("" if file_format in ("csv", "tsv") else _table_in(head))
     if found:
         raise DataError(
             f"the file holds {_WHAT[found]}, and is named as {file_format}",
-            f"Say what it is: format: {found}. To read it as {file_format} all the same: format: {file_format}",
+            f"Write format: {found}, or format: {file_format} to read it as {file_format}",
             whole=True,
         )
 

@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import reduce
+from pathlib import Path
 from typing import IO
 from xml.parsers import expat
 
@@ -31,15 +32,15 @@ from controller.data.sources.source_file import CHUNK, Noted, NumberedRow, Sourc
 from controller.data.suggestions import choice, quote
 
 MAX_UNPACKED = 1 << 30
-"""Bytes of all parts of a workbook. The sheet of a million full rows has a few hundred million."""
+"""Maximum bytes of all parts of a workbook; a sheet of a million full rows has some 300 million."""
 
 MAX_CELLS = 32_000_000
-"""Cells of the rectangle around a sheet's contents, all of which are held, the empty ones too."""
+"""Maximum cells of the rectangle around a sheet's contents; all of them are in memory."""
 
 _PLACE = re.compile(rb"""\sr\s*=\s*["']([A-Z]*)([0-9]+)["']""")
-"""Where a cell or row stands: `r="AB12"`."""
+"""Place of a cell or row: `r="AB12"`."""
 _OVERLAP = 64
-"""Bytes that are looked at again: a place may stand across the ends of two chunks."""
+"""Bytes to search again: a place may be split over two chunks."""
 
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 _TITLES = 50
@@ -47,19 +48,20 @@ _TITLES = 50
 _SAVE = "Save it as .xlsx, or as .csv."
 
 
-def read(source: SourceFile) -> Iterator[NumberedRow]:
+def read(file: SourceFile) -> Iterator[NumberedRow]:
     """Yield the rows of a sheet, each with its number in the sheet.
 
     Raises:
-        DataError: It is no workbook, or a locked one; there is no such sheet; two columns have one
-            name.
+        DataError: It is not a workbook, or it is locked; there is no such sheet; two columns have
+            the same name.
     """
-    _check(source)
+    source = file.source
+    _check(file.path)
     try:
-        with CalamineWorkbook.from_path(source.path) as book:
-            sheet = book.get_sheet_by_name(_name(book, source.source.sheet))
-            check_header((map(str, cells) for cells in sheet.iter_rows()), source.source)
-            yield from _rows(sheet, source.source.header)
+        with CalamineWorkbook.from_path(file.path) as book:
+            sheet = book.get_sheet_by_name(_name(book, source.sheet))
+            check_header((map(str, cells) for cells in sheet.iter_rows()), source)
+            yield from _rows(sheet, source.header)
     except PasswordError:
         raise DataError(
             "the workbook is locked with a password", "Save it without one.", whole=True
@@ -67,7 +69,7 @@ def read(source: SourceFile) -> Iterator[NumberedRow]:
     except CalamineError as error:
         raise _unreadable(error) from None
     except BaseException as error:
-        # What calamine did not expect of a broken .xls; its class cannot be imported.
+        # Calamine panics at some damaged .xls files; the class cannot be imported.
         if type(error).__name__ != "PanicException":
             raise
         raise _unreadable(error) from None
@@ -77,15 +79,15 @@ def _unreadable(error: BaseException) -> DataError:
     return DataError(f"not a workbook that can be read: {error}", _SAVE, whole=True)
 
 
-def _check(source: SourceFile) -> None:
-    """Refuse what would not fit into memory, or would keep calamine busy without end.
+def _check(path: Path) -> None:
+    """Refuse a workbook that would not fit into memory, or on which calamine would not end.
 
-    One stray cell far away is enough for the first, XML that breaks off for the second.
+    One stray cell far away is enough for the former, XML that is cut off for the latter.
     """
-    if not zipfile.is_zipfile(source.path):
+    if not zipfile.is_zipfile(path):
         return
     try:
-        with zipfile.ZipFile(source.path) as parts:
+        with zipfile.ZipFile(path) as parts:
             size = sum(part.file_size for part in parts.infolist())
             if size > MAX_UNPACKED:
                 raise DataError(
@@ -115,15 +117,15 @@ def _check_part(part: IO[bytes]) -> None:
             farthest = max(columns, key=_number).decode()
             raise DataError(
                 f"a sheet reaches to column {farthest} and row {max(rows):,}, too many cells",
-                "Delete what stands far from the table, or save the sheet as .csv.",
+                "Delete the cells far from the table, or save the sheet as .csv.",
                 whole=True,
             )
         rows, columns = {max(rows)}, {max(columns, key=_number)}
-    parser.Parse(b"", True)  # noqa: FBT003 - expat knows no names
+    parser.Parse(b"", True)  # noqa: FBT003 - expat takes no keyword
 
 
 def _refuse_doctype(*_: object) -> None:
-    # Entities could be defined in it that grow without end; no program writes one.
+    # It could define entities that grow without end; no program writes one.
     raise expat.ExpatError("it has a document type")
 
 
@@ -132,20 +134,19 @@ def _number(column: bytes) -> int:
     return reduce(lambda number, letter: number * 26 + letter - ord("A") + 1, column, 0)
 
 
-def _name(book: CalamineWorkbook, asked: str | None) -> str:
+def _name(book: CalamineWorkbook, sheet: str | None) -> str:
     names: list[str] = [
-        one.name for one in book.sheets_metadata if one.typ == SheetTypeEnum.WorkSheet
+        each.name for each in book.sheets_metadata if each.typ == SheetTypeEnum.WorkSheet
     ]
-    wanted = names[:1]
-    if asked is not None:
-        # A literal name takes precedence over another Unicode composition of it.
-        alike = [name for name in names if is_same_name(name, asked)]
-        wanted = [asked] if asked in names else alike
-    if wanted:
-        return wanted[0]
+    # A literal name takes precedence over another Unicode composition of it.
+    if sheet in names:
+        return sheet
+    fitting = [name for name in names if sheet is None or is_same_name(name, sheet)]
+    if fitting:
+        return fitting[0]
     raise DataError(
-        f"there is no sheet {quote(asked)}" if names else "the workbook has no sheet",
-        choice(asked or "", names) if names else _SAVE,
+        f"there is no sheet {quote(sheet)}" if names else "the workbook has no sheet",
+        choice(sheet or "", names) if names else _SAVE,
         field="sheet",
     )
 
@@ -165,12 +166,12 @@ def _rows(sheet: CalamineSheet, wanted: int | str) -> Iterator[NumberedRow]:
                 note = doubtful_header(names, number)
                 unnamed = {at for at, name in enumerate(names) if not name}
                 continue
-        # A cell under no name belongs to no column: a note beside the table.
+        # A cell below an empty name is a note beside the table.
         row = {name: _value(cell) for name, cell in zip(names, cells, strict=True) if name}
         beside = [at + 1 for at in sorted(unnamed) if cells[at] != ""]
         if beside:
             unnamed.clear()
-            note = f"column {beside[0]} has no name; what stands under such a name is not read"
+            note = f"column {beside[0]} has no name; its cells are not read"
         if any(cell != "" for cell in row.values()):
             yield number, Noted(row, note) if note else row
             note = ""
@@ -179,5 +180,5 @@ def _rows(sheet: CalamineSheet, wanted: int | str) -> Iterator[NumberedRow]:
 
 
 def _value(cell: object) -> Json:
-    # A workbook has no whole numbers: 3 is 3.0 in it.
+    # Workbooks store 3 as 3.0.
     return int(cell) if isinstance(cell, float) and cell.is_integer() else as_json(cell)

@@ -17,7 +17,7 @@ _Element: TypeAlias = Any
 """Lxml has no types."""
 
 MAX_PAGE = 8 << 20
-"""Characters of a page. What takes a browser seconds is no page that somebody reads."""
+"""Maximum characters of a page; a longer page takes a browser seconds."""
 
 _MAX_ELEMENTS = 100_000
 """Maximum number of elements of a page: ten times that of a long article. The time to find a page's
@@ -30,20 +30,20 @@ _MAX_ROW = 5_000
 """Maximum number of cells of a row, for the same reason."""
 
 _MAX_SPAN = 1_000
-"""Rows or columns that one cell may cover, as in browsers."""
+"""Maximum rows or columns that one cell covers, as in browsers."""
 
 _BEGINNING = 50
-"""Characters in which a page must call itself HTML, for trafilatura to believe that it is."""
+"""Characters in which trafilatura searches the word HTML."""
 
 _NO_TEXT = ("script", "style", "noscript", "template", "title")
 _BLOCKS = ("p", "div", "li")
 
 
 def read(source: SourceFile) -> Iterator[NumberedRow]:
-    """Yield what the source's `extract` asks for, each with its number.
+    """Yield the text or the rows of tables, as `extract` says, each with its number.
 
     Raises:
-        DataError: The page is too long, or has none of it.
+        DataError: The page is too long, or has no text or table.
     """
     with open_text(source) as file:
         page = file.read(MAX_PAGE + 1)
@@ -56,7 +56,7 @@ def read(source: SourceFile) -> Iterator[NumberedRow]:
     tree = trafilatura.load_html(page)
     if tree is None:
         raise DataError(
-            "not an HTML page", "Leave it out, or say what it is: format: text", whole=True
+            "not an HTML page", "Leave it out, or name its format: format: text", whole=True
         )
     _check_size(tree)
     yield from _tables(tree) if source.source.extract == "tables" else _text(tree, source)
@@ -96,7 +96,7 @@ def _text(tree: _Element, source: SourceFile) -> Iterator[NumberedRow]:
 
 
 def _all_text(tree: _Element) -> str:
-    """Return the text of a page too small to tell its main text from the rest."""
+    """Return all text of a page that is too small to have a main text."""
     inside = " or ".join(f"ancestor::{name}" for name in _NO_TEXT)
     return "\n".join(filter(None, map(_one_line, tree.xpath(f"//text()[not({inside})]"))))
 
@@ -136,7 +136,7 @@ def _tables(tree: _Element) -> Iterator[NumberedRow]:
 
 
 def _grid(table: _Element) -> Iterator[tuple[bool, list[str]]]:
-    """Yield the rows of a table, cells that cover several in each of them; which is a header?"""
+    """Yield the rows of a table, and whether each is a header; a cell may cover several rows."""
     covered: dict[int, tuple[int, str]] = {}
     for row in _rows(table):
         cells = [cell for cell in row if cell.tag in ("td", "th")]
@@ -156,13 +156,13 @@ def _grid(table: _Element) -> Iterator[tuple[bool, list[str]]]:
 
 
 def _fill(texts: list[str], covered: dict[int, tuple[int, str]]) -> None:
-    """Add what cells of the rows above put next."""
+    """Add the cells of rows above that cover the next columns."""
     while len(texts) in covered:
         texts.append(covered[len(texts)][1])
 
 
 def _rows(table: _Element) -> Iterator[_Element]:
-    """Yield a table's own rows, not those of a table inside it."""
+    """Yield a table's own rows, without those of a table inside it."""
     for part in table:
         if part.tag == "tr":
             yield part

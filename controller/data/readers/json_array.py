@@ -1,7 +1,10 @@
 """Read JSON: one array of objects, streamed, also if it is a value within an object.
 
 Any other file has one object per line. Rows of an array have numbers, since all of them may be on
-one line. Errors in the JSON itself are reported with their line.
+one line; errors in the JSON have their line.
+
+`ijson` reads an array twice as fast, but reports no lines, refuses integers beyond 64 bits, and
+reads half of a surrogate pair as `?`, which would change recorded datasets.
 """
 
 import json
@@ -19,19 +22,18 @@ from controller.data.suggestions import choice, join_names, quote
 from controller.spec.data import Columns
 
 _TOKEN = 64
-"""Longest JSON token that is not a string: an error nearer to the end may be a cut one."""
+"""Longest JSON token that is not a string: an error nearer to the end may be a cut token."""
 
 _NEAR = 20
-"""Characters of a JSON text that are shown to say where it is wrong."""
+"""Characters of the JSON text to show at an error."""
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
-"""What JSON calls blank."""
 
-_OF_ROWS = frozenset(
+_KEYS_OF_ROWS = frozenset(
     {"messages", "conversations", "prompt", "completion", "chosen", "rejected", "instruction"}
     | {"output", "input", "preferred_output", "text"}
 )
-"""Keys of recognised shapes: an object with any of them is itself a row."""
+"""Keys of recognised row formats: an object with any of them is itself a row."""
 
 
 class Item(NamedTuple):
@@ -42,62 +44,51 @@ class Item(NamedTuple):
     row: dict[str, Json] | DataError
 
 
-def read(source: SourceFile) -> Iterator[NumberedRow]:
+def read(file: SourceFile) -> Iterator[NumberedRow]:
     """Yield the objects of an array, numbered; of any other file, one per line."""
-    if source.label.is_indexed:
-        for number, item in enumerate(items(source), start=1):
+    if file.label.is_indexed:
+        for number, item in enumerate(items(file), start=1):
             yield number, item.row
         return
-    yield from _lines_or_object(source)
-
-
-def items(source: SourceFile) -> Iterator[Item]:
-    """Yield the objects of a file's array, each with the line it begins on."""
-    with open_text(source) as text:
-        window = _Window(text, source)
-        window.peek()
-        try:
-            if source.source.root is None:
-                yield from _array(window)
-            else:
-                yield from _below(window, source.source.root, "", source.source.root)
-            if window.peek():
-                raise _at(window, "not valid JSON: text after the array", "Remove it.")
-        except DataError as error:
-            yield Item(window.line, error)
-
-
-def _lines_or_object(source: SourceFile) -> Iterator[NumberedRow]:
-    """Yield one object per line, unless the file is one object that holds the rows."""
-    rows = jsonl.read(source)
-    first = next(rows, None)
-    second = next(rows, None)
+    rows = jsonl.read(file)
+    first, second = next(rows, None), next(rows, None)
     if first is not None and (second is None or isinstance(first[1], DataError)):
-        _refuse_object(source)
+        _refuse_object(file)
     yield from (row for row in (first, second) if row is not None)
     yield from rows
 
 
-def _refuse_object(source: SourceFile) -> None:
-    """Refuse a file that is one object with arrays of objects in it.
+def items(file: SourceFile) -> Iterator[Item]:
+    """Yield the objects of a file's array, each with the line it begins on."""
+    with open_text(file) as text:
+        window = _Window(text, file)
+        try:
+            if file.source.root is None:
+                yield from _array(window)
+            else:
+                yield from _below(window, file.source.root, "", file.source.root)
+            if window.peek():
+                raise window.error("not valid JSON: text after the array", "Remove it.")
+        except DataError as error:
+            yield Item(window.line, error)
 
-    Raises:
-        DataError: The file is such an object; the remedy names the keys.
-    """
-    with open_text(source) as text:
-        window = _Window(text, source)
+
+def _refuse_object(file: SourceFile) -> None:
+    """Refuse a file that is one object with arrays of objects in it."""
+    with open_text(file) as text:
+        window = _Window(text, file)
         window.peek()
         try:
             value = window.value()
         except DataError:
             return
-        if window.peek() or not isinstance(value, dict) or _is_row(value, source.source.columns):
+        if window.peek() or not isinstance(value, dict) or _is_row(value, file.source.columns):
             return
     roots = list(_roots(value))
     if roots:
         raise DataError(
             f"the file is one object; arrays of objects are in {join_names(map(quote, roots))}",
-            f"Say which array holds the rows: root: {roots[0]}",
+            f"Name the array that holds the rows: root: {roots[0]}",
             field="root",
             whole=True,
         )
@@ -105,7 +96,7 @@ def _refuse_object(source: SourceFile) -> None:
 
 def _is_row(value: Mapping[str, Json], columns: Columns | None) -> bool:
     if columns is None:
-        return not value.keys().isdisjoint(_OF_ROWS)
+        return not value.keys().isdisjoint(_KEYS_OF_ROWS)
     return any(find_value(value, name)[0] for name in columns.names())
 
 
@@ -121,45 +112,46 @@ def _below(window: "_Window", root: str, above: str, whole: str) -> Iterator[Ite
     """Yield the rows of the array at a path from the object here, and read to the object's end."""
     if window.peek() != "{":
         what = f"{quote(above.rstrip('.'))} is" if above else "the file is"
-        raise _at(window, f"{what} not an object with the key {quote(root)}", "Write another root.")
+        raise window.error(
+            f"{what} not an object with the key {quote(root)}", "Write another root."
+        )
     window.skip()
     names: list[str] = []
     found = ""
     while window.peek() != "}":
         if names:
             window.take(",", "a comma or } is missing before this")
-            window.peek()
+        window.peek()
         name = window.value()
         if not isinstance(name, str):
-            raise _at(window, "not valid JSON: a key is not a text", "Correct it there.")
+            raise window.error("not valid JSON: a key is not a text", "Correct it there.")
         names.append(name)
-        window.peek()
         window.take(":", "a colon is missing before this")
-        window.peek()
         rest = "" if name == root else root.removeprefix(f"{name}.")
         if rest == root or (rest and found == root):
             # A literal key with a dot takes precedence.
+            window.peek()
             window.value()
         elif found:
-            raise _at(window, f"the key {quote(name)} leads to rows twice", "Rename one of them.")
+            message = f"the key {quote(name)} leads to rows twice"
+            raise window.error(message, "Rename one of them.")
+        elif rest:
+            found = name
+            yield from _below(window, rest, f"{above}{name}.", whole)
         else:
             found = name
-            yield from (
-                _below(window, rest, f"{above}{name}.", whole) if rest else _rows_at(window, whole)
-            )
+            if window.peek() != "[":
+                message = f"{quote(whole)} is not an array"
+                raise window.error(message, "Name the key of an array of objects.")
+            yield from _array(window)
     window.skip()
     if not found:
         message = f"there is no key {quote(f'{above}{root}')}"
         raise DataError(message, choice(root, names), field="root", whole=True)
 
 
-def _rows_at(window: "_Window", root: str) -> Iterator[Item]:
-    if window.peek() != "[":
-        raise _at(window, f"{quote(root)} is not an array", "Name the key of an array of objects.")
-    yield from _array(window)
-
-
 def _array(window: "_Window") -> Iterator[Item]:
+    window.peek()
     window.skip()
     character = window.peek()
     while character != "]":
@@ -167,27 +159,25 @@ def _array(window: "_Window") -> Iterator[Item]:
         value = window.value()
         yield Item(line, value if isinstance(value, dict) else jsonl.not_an_object(value))
         character = window.peek()
-        if character == ",":
-            window.skip()
-            window.peek()
-        elif character != "]":
+        if character != "]":
             window.take(",", "a comma or ] is missing before this", "] is missing")
+            window.peek()
     window.skip()
 
 
 class _Window:
-    """The stretch of a JSON text that is being looked at, and the line it stands on."""
+    """The part of a JSON text that is in memory, and the position in it."""
 
-    def __init__(self, file: TextIO, source: SourceFile) -> None:
-        self._file = file
+    def __init__(self, text: TextIO, file: SourceFile) -> None:
+        self._file = text
         self._decode = jsonl.decoder().raw_decode
-        self._source = source
+        self._source = file
         self._text = ""
         self._at = 0
         self.line = 1
 
     def peek(self) -> str:
-        """Go to the next character that is not blank and return it; nothing at the end."""
+        """Skip blanks and return the next character; empty at the end."""
         while True:
             blanks = _BLANKS.match(self._text, self._at)
             self._go(blanks.end() if blanks else self._at)
@@ -197,41 +187,32 @@ class _Window:
                 return ""
 
     def skip(self) -> None:
-        """Go one character on."""
+        """Skip one character."""
         self._at += 1
 
     def take(self, character: str, missing: str, at_end: str = "the text ends too early") -> None:
-        """Consume the character that must be here, and continue.
-
-        Raises:
-            DataError: Another character is here.
-        """
+        """Skip blanks and a required character."""
         found = self.peek()
         if found != character:
-            raise _at(
-                self,
+            raise self.error(
                 f"not valid JSON: {missing if found else at_end}",
                 "Put a comma between two values, and end what was begun.",
             )
         self.skip()
 
     def value(self) -> Json:
-        """Parse the value that starts here.
-
-        Raises:
-            DataError: It is not JSON, or exceeds the limit.
-        """
+        """Parse the value that starts here."""
         while True:
             try:
                 value, end = self._decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                cut = error.pos > len(self._text) - _TOKEN or error.msg.startswith("Unterminated")
-                # Counted from this value, since reading more cuts off what is before it.
+                is_cut = error.pos > len(self._text) - _TOKEN or error.msg.startswith("Untermin")
+                # Counted from this value: reading more drops the text before it.
                 place = error.pos - self._at
-                if cut and self._more():
+                if is_cut and self._more():
                     continue
                 whole = json.JSONDecodeError(error.msg, self._text[self._at :], place)
-                problem, line = _not_json_at(whole), self.line + whole.lineno - 1
+                problem, line = _not_json(whole), self.line + whole.lineno - 1
             except (ValueError, RecursionError) as error:
                 problem, line = jsonl.not_a_value(error), self.line
             else:
@@ -240,6 +221,10 @@ class _Window:
                 return parsed
             problem.line = line
             raise problem
+
+    def error(self, message: str, remedy: str) -> DataError:
+        """Return an error at this position."""
+        return DataError(message, remedy, line=self.line)
 
     def _go(self, at: int) -> None:
         self.line += self._text.count("\n", self._at, at)
@@ -250,18 +235,14 @@ class _Window:
             error = self._source.too_long("a value")
             error.line = self.line
             raise error
-        # As much again as is kept: a long value is tried a few times, not once per chunk.
+        # Read as much as is kept: a long value is then parsed a few times, not once per chunk.
         chunk = self._file.read(max(CHUNK, len(self._text) - self._at))
         self._text = self._text[self._at :] + chunk
         self._at = 0
         return bool(chunk)
 
 
-def _at(window: _Window, message: str, remedy: str) -> DataError:
-    return DataError(message, remedy, line=window.line)
-
-
-def _not_json_at(error: json.JSONDecodeError) -> DataError:
+def _not_json(error: json.JSONDecodeError) -> DataError:
     near = error.doc[error.pos : error.pos + _NEAR].partition("\n")[0]
     place = f"at {near!r}" if near else "at the end"
     what = error.msg.removesuffix(" starting at")

@@ -36,11 +36,7 @@ def as_json(value: object) -> Json:
 
 
 def json_form(value: object) -> str | int | float:
-    """Return the form of a single value that JSON does not have.
-
-    Raises:
-        TypeError: There is none.
-    """
+    """Return the form of a single value that JSON does not have."""
     match value:
         case datetime() if value.tzinfo is not None:
             return value.astimezone(UTC).isoformat()

@@ -1,4 +1,4 @@
-"""Open a source's file for a reader: unpacked, decoded, and never a line longer than allowed."""
+"""Open a source's file for a reader: decompressed, decoded, and with bounded lines."""
 
 import io
 from collections.abc import Iterator
@@ -9,35 +9,25 @@ from controller.data.sources.compression import HashingReader, decompressed
 from controller.data.sources.source_file import SourceFile
 
 
-def open_bytes(source: SourceFile) -> io.BufferedReader:
-    """Return the file's bytes, unpacked.
+def open_bytes(file: SourceFile) -> io.BufferedReader:
+    """Return the decompressed bytes of a file.
 
-    Reading them raises an `DataError` where the packing is damaged, and at the end when the file
-    was not the one looked at before.
+    Reading raises a `DataError` at damaged data, and at the end of a file that has changed.
     """
-    return decompressed(HashingReader(source.path, source.info.sha256), source.info.compression)
+    return decompressed(HashingReader(file.path, file.info.sha256), file.info.compression)
 
 
-def open_text(source: SourceFile, newline: str | None = None) -> TextIO:
-    r"""Return the file's text.
-
-    Args:
-        source: The file.
-        newline: As of `open`: with None every line end is read as `\n`.
-    """
-    return io.TextIOWrapper(open_bytes(source), encoding=source.info.encoding, newline=newline)
+def open_text(file: SourceFile, newline: str | None = None) -> TextIO:
+    """Return the text of a file; `newline` is that of `open`."""
+    return io.TextIOWrapper(open_bytes(file), encoding=file.info.encoding, newline=newline)
 
 
-def bounded_lines(text: TextIO, source: SourceFile) -> Iterator[str]:
-    """Yield the lines of a text.
-
-    Raises:
-        DataError: One is too long to be held.
-    """
-    most = source.MAX_ROW
-    for number, line in enumerate(iter(partial(text.readline, most), ""), start=1):
-        if len(line) == most and line[-1] not in "\r\n":
-            error = source.too_long()
+def bounded_lines(text: TextIO, file: SourceFile) -> Iterator[str]:
+    """Yield the lines of a text."""
+    longest = file.MAX_ROW
+    for number, line in enumerate(iter(partial(text.readline, longest), ""), start=1):
+        if len(line) == longest and line[-1] not in "\r\n":
+            error = file.too_long()
             error.line = number
             raise error
         yield line

@@ -16,41 +16,36 @@ from controller.data.sources.source_file import CHUNK, NumberedRow, SourceFile
 _Arrow: TypeAlias = Any
 """Pyarrow has no types."""
 
-_BATCH = 8 << 20
-"""Bytes of a batch, about: a few rows of long texts, many of short ones."""
-_MOST_ROWS = 5_000
+_BATCH_BYTES = 8 << 20
+_BATCH_ROWS = 5_000
 
 
-def read(source: SourceFile) -> Iterator[NumberedRow]:
-    """Yield the rows of a file, each with its number.
-
-    Raises:
-        DataError: It is no Parquet, or damaged, or two columns have one name.
-    """
+def read(file: SourceFile) -> Iterator[NumberedRow]:
+    """Yield the rows of a file, each with its number."""
     try:
-        # Not whole column chunks at once, which is as much as somebody chose when writing.
-        file = ParquetFile(str(source.path), buffer_size=CHUNK, pre_buffer=False)
+        # Without buffers, whole column chunks are read, of any size.
+        table = ParquetFile(str(file.path), buffer_size=CHUNK, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        raise _said(
-            "not a Parquet file", error, "Name one, or say what it is: format: csv"
+        raise _error(
+            "not a Parquet file", error, "Name a Parquet file, or its format: format: csv"
         ) from None
-    with file:
-        header(file.schema_arrow.names)
+    with table:
+        header(table.schema_arrow.names)
         number = 0
         try:
-            for batch in file.iter_batches(batch_size=_rows_of_a_batch(file.metadata)):
+            for batch in table.iter_batches(batch_size=_batch_rows(table.metadata)):
                 for row in _rows(batch):
                     number += 1
                     yield number, row
         except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
-            problem = _said("the Parquet data cannot be read", error, "Copy it again, whole.")
+            problem = _error("the Parquet data cannot be read", error, "Copy the whole file again.")
             problem.line, problem.whole = number + 1, False
             raise problem from None
 
 
-def _rows_of_a_batch(metadata: _Arrow) -> int:
+def _batch_rows(metadata: _Arrow) -> int:
     size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
-    rows: int = max(1, min(_MOST_ROWS, _BATCH * metadata.num_rows // max(size, 1)))
+    rows: int = max(1, min(_BATCH_ROWS, _BATCH_BYTES * metadata.num_rows // max(size, 1)))
     return rows
 
 
@@ -76,15 +71,13 @@ def _values(column: _Arrow) -> list[Json]:
 def _is_json(kind: _Arrow) -> bool:
     if types.is_struct(kind):
         return all(_is_json(field.type) for field in kind)
-    if types.is_list(kind) or types.is_large_list(kind):
-        return _is_json(kind.value_type)
-    if types.is_dictionary(kind):
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
         return _is_json(kind.value_type)
     is_plain = (
         types.is_string, types.is_large_string, types.is_integer, types.is_floating,
         types.is_boolean, types.is_null,
     )  # fmt: skip
-    return any(one(kind) for one in is_plain)
+    return any(is_kind(kind) for is_kind in is_plain)
 
 
 def _in_microseconds(kind: _Arrow) -> _Arrow:
@@ -101,9 +94,9 @@ def _in_microseconds(kind: _Arrow) -> _Arrow:
     return kind
 
 
-def _said(message: str, error: Exception, remedy: str) -> DataError:
+def _error(message: str, error: Exception, remedy: str) -> DataError:
     if isinstance(error, OSError) and error.errno is not None:
-        # The disk's fault and not the file's.
+        # An error of the disk and not of the file.
         raise error
-    said = str(error).partition("\n")[0].rstrip(".")
-    return DataError(message, f"{remedy} (pyarrow: {said})", whole=True)
+    reason = str(error).partition("\n")[0].rstrip(".")
+    return DataError(message, f"{remedy} (pyarrow: {reason})", whole=True)

@@ -1,4 +1,4 @@
-"""Read plain text and Markdown: a document, its paragraphs or lines, or pieces of a given length."""
+"""Read plain text and Markdown: documents, paragraphs, lines, or pieces of a given length."""
 
 import re
 import unicodedata
@@ -10,7 +10,7 @@ from controller.data.readers.disguise import HEAD, refuse_disguised
 from controller.data.readers.open_file import bounded_lines, open_text
 from controller.data.sources.source_file import CHUNK, NumberedRow, SourceFile
 
-# Where a text may be cut, from the best place to the worst. What is matched ends before the blanks.
+# Places where a text may be cut, from the best to the worst. A match ends before the blanks.
 _PARAGRAPH = re.compile(r"(?<=\S)(?=[ \t]*\n[ \t]*\n)")
 # \u201d and \u2019 close a quotation, \uff01 and \uff1f are the wide ! and ?
 _SIGNS = "[.!?…]++[\"'\u201d\u2019)\\]」』]*+(?=\\s)"
@@ -23,7 +23,7 @@ _WORD = re.compile(r"(?<=\S)(?=\s)")
 _BLANKS = re.compile(r"\s*")
 
 _AHEAD = 4
-"""Characters that are looked at behind the last one of a piece, to know whether it may end there."""
+"""Characters after a piece that decide whether it may end there."""
 
 _FENCE = re.compile(r"\s{0,3}(```|~~~)")
 _JOINER = "\u200d"
@@ -43,11 +43,7 @@ def read(source: SourceFile) -> Iterator[NumberedRow]:
 
 
 def pieces(text: TextIO, source: SourceFile) -> Iterator[NumberedRow]:
-    """Yield what becomes one row each, as the source's `chunk` says.
-
-    Raises:
-        DataError: One is too long to be held.
-    """
+    """Yield a row for each piece, as the source's `chunk` says."""
     chunk = source.source.chunk
     if chunk == "paragraph" and source.format == "html":
         # The main text of a page has one paragraph a line.
@@ -76,7 +72,7 @@ def _gathered(
     start, length, fence = 1, 0, ""
     for number, line in enumerate(bounded_lines(text, source), start=1):
         if source.format == "markdown" and chunk == "paragraph":
-            # A blank line in a block of code ends nothing.
+            # A blank line in a block of code does not end a paragraph.
             fence = _fence_after(line, fence)
         if not line.isspace():
             start = start if kept else number
@@ -124,10 +120,10 @@ def _cut(text: TextIO, most: int) -> Iterator[NumberedRow]:
 
 
 def border(text: str, start: int, most: int) -> int:
-    """Return where a piece of at most so many characters ends that begins at `start`.
+    """Return the end of a piece of at most `most` characters that begins at `start`.
 
-    A paragraph's or sentence's end counts where it leaves the piece at least half full; else it is
-    the last word's, or the last whole letter's in a text without blanks.
+    It is the end of a paragraph or sentence if that leaves the piece at least half full; else of
+    the last word, or of the last whole letter in a text without blanks.
     """
     last = start + most
     half = start + most // 2
@@ -137,7 +133,7 @@ def border(text: str, start: int, most: int) -> int:
         (_WORD, half),
         (_WORD, start + 1),
     ):
-        # From one before, so that a sign is found that ends just there.
+        # From one character before, to find a sign that ends exactly there.
         where = (text, least - 1, last + _AHEAD)
         inside = _SIGNS_HERE.match(*where) if pattern is _SENTENCE else None
         found = [*filter(None, [inside]), *pattern.finditer(*where)]
@@ -145,18 +141,18 @@ def border(text: str, start: int, most: int) -> int:
         if fitting:
             return fitting[-1]
     end = last
-    while end > start + 1 and not _parts_letters(text[end - 1], text[end]):
+    while end > start + 1 and not _separates_letters(text[end - 1], text[end]):
         end -= 1
     return end if end > start + 1 else last
 
 
-def _parts_letters(before: str, after: str) -> bool:
-    """Say whether a reader sees two letters here, and not two parts of one."""
+def _separates_letters(before: str, after: str) -> bool:
+    """Return whether a reader sees two letters here, and not two parts of one letter."""
     if _JOINER in (before, after) or unicodedata.category(after).startswith("M"):
         return False
-    if "\U0001f3fb" <= after <= "\U0001f3ff":  # the colour of a skin
+    if "\U0001f3fb" <= after <= "\U0001f3ff":  # skin colour
         return False
-    if all("\U0001f1e6" <= one <= "\U0001f1ff" for one in (before, after)):  # a flag
+    if all("\U0001f1e6" <= one <= "\U0001f1ff" for one in (before, after)):  # flag
         return False
-    # Decomposed Hangul: a vowel or an end belongs to what is before it.
+    # Decomposed Hangul: a vowel or a final consonant belongs to the letter before it.
     return not ("\u1160" <= after <= "\u11ff" or "\ud7b0" <= after <= "\ud7ff")

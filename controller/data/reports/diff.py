@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from controller.data.cache import valid_manifest
 from controller.data.dataset import Split, split_of
-from controller.data.examples.conversation_view import view_example
+from controller.data.examples.conversation_view import question_of
+from controller.data.examples.example import parse
 from controller.data.pipeline.write_splits import SPLITS
 from controller.data.reports.provenance import read_examples
 from controller.data.storage.external_grouping import GroupByKey
@@ -118,13 +119,7 @@ def earlier_datasets(cache: Path) -> dict[tuple[str, str], DatasetSplits]:
 
 
 def count_differences(old: DatasetSplits, new: DatasetSplits, scratch: Path) -> Difference:
-    """Count the differences of two datasets.
-
-    Args:
-        old: The earlier dataset.
-        new: The present dataset.
-        scratch: Folder for temporary files; created when absent.
-    """
+    """Count the differences of two datasets."""
     return _Comparison(old, new).run(scratch)
 
 
@@ -190,7 +185,7 @@ class _Comparison:
                 yield old, [number >> 1 for number in group if number & 1 == _NEW]
 
     def _question(self, version: int, number: int, line: bytes) -> bytes | None:
-        question = view_example(line).question if self._marks[version][number] else None
+        question = question_of(parse(line)) if self._marks[version][number] else None
         return None if question is None else question.encode()
 
     def _match_equal(self, old: list[int], new: list[int]) -> None:

@@ -1,8 +1,8 @@
-"""Which language a text is in, by its script or, where that says nothing, by a model. Pure.
+"""Language of a text, by its script or, if that does not decide, by a model. Pure.
 
-Hangul is Korean, kana is Japanese, however short the text is; the model decides about the rest,
-and is silent about texts that are too short to tell. It is read on the first text it is needed
-for: about a second, and 100 MB from then on, so a process asks of a sample only.
+Hangul is Korean, kana is Japanese, however short the text is; the model decides about other texts,
+unless they are too short. It is loaded for the first text that needs it, which takes a second and
+100 MB, so languages are detected in a sample only.
 """
 
 import re
@@ -11,16 +11,16 @@ from functools import cache
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 UNKNOWN = "und"
-"""ISO 639's own word for a language that was not determined."""
+"""ISO 639's code of an undetermined language."""
 
 _LETTERS_PER_SYLLABLE = 3
-"""So many Latin letters say about as much as one Hangul, kana or Chinese character."""
+"""Number of Latin letters that count as one Hangul, kana or Chinese character."""
 _MOST_CHARACTERS = 2_000
-"""The beginning decides: more changes nothing but the time."""
+"""The beginning decides; more characters only take more time."""
 _CONFIDENT = 0.5
-"""Below, the model's first guess is as often wrong as right."""
+"""Confidence below which the model's guess is as often wrong as right."""
 _LENGTH_OF_A_CODE = 2
-"""ISO 639-1's; the model also knows languages that only have a longer one."""
+"""Length of a code of ISO 639-1; some languages of the model only have a longer code."""
 _MACRO = {"arz": "ar", "ary": "ar", "wuu": "zh", "yue": "zh"}
 
 _HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]")
@@ -32,11 +32,11 @@ _LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
 def language_of(text: str) -> str:
     """Return the ISO 639-1 code of a text's language, or `und`.
 
-    Code in a Korean text, or an English name, leaves it Korean as long as Korean is a good part.
+    A Korean text with code or English names stays Korean if enough of it is Korean.
     """
     text = text[:_MOST_CHARACTERS]
     if not text.isascii():
-        hangul, kana, han = (len(one.findall(text)) for one in (_HANGUL, _KANA, _HAN))
+        hangul, kana, han = (len(script.findall(text)) for script in (_HANGUL, _KANA, _HAN))
         wide = hangul + kana + han
         if wide and wide * _LETTERS_PER_SYLLABLE >= len(_LATIN.findall(text)):
             return _of_script(text, hangul, kana, han)

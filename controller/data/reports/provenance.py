@@ -182,13 +182,7 @@ def failed_conditions(file: SourceFile, row: TracedRow) -> Sequence[str]:
 
 
 def explain(dataset: Dataset, files: Sequence[SourceFile], origin: Origin) -> RowOutcome | None:
-    """Return the outcome of a row; None if there is no such row.
-
-    Args:
-        dataset: Dataset built from the sources.
-        files: Files of its sources.
-        origin: Place of the row.
-    """
+    """Return the outcome of a row; None if there is no such row."""
     for file in files:
         if file.display_path != origin.file:
             continue

@@ -20,11 +20,12 @@ from controller.canonical import canonical_json, digest
 from controller.data.dataset import Split
 from controller.data.errors import DataError
 from controller.data.examples.conversation_view import (
-    ExampleView,
+    answer_of,
+    is_answered,
     read_blocks,
     text_of,
-    view_example,
 )
+from controller.data.examples.example import Example, parse
 from controller.data.extras import import_extra
 from controller.data.pipeline.process_pool import process_pool
 from controller.data.reports.contradictions import Contradictions
@@ -122,7 +123,7 @@ class _Tally:
     hashes: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Hashed question and answer of each example."""
 
-    def add(self, example: ExampleView) -> None:
+    def add(self, example: Example) -> None:
         self.examples += 1
         roles = [str(message["role"]) for message in example.messages]
         self.roles.update(roles)
@@ -131,7 +132,7 @@ class _Tally:
         self.with_tools += bool(example.tools)
         self.characters += len(example.text or "")
         self.characters += sum(len(text_of(message)) for message in example.messages)
-        answer = example.answer
+        answer = answer_of(example)
         if answer is None or len(answer) > _LONGEST_LABEL:
             self.answers = None
         elif self.answers is not None:
@@ -170,7 +171,7 @@ class _CountLines:
         first, block = item
         tally = _Tally()
         for number, line in zip(count(first), block.splitlines(), strict=False):
-            example = view_example(line)
+            example = parse(line)
             tally.add(example)
             tally.hashes.append(_hashes(example, is_pair=line.startswith(_PAIR)))
             if number % self.sampled_every == 0:
@@ -210,13 +211,13 @@ def _counted(split: Split, language_of: Callable[[str], str] | None, cache: Path
     )
 
 
-def _hashes(example: ExampleView, *, is_pair: bool) -> tuple[bytes, bytes]:
+def _hashes(example: Example, *, is_pair: bool) -> tuple[bytes, bytes]:
     """Return hashes of question and answer; empty if several answers may be right."""
-    if not example.answered or is_pair:
+    if not is_answered(example) or is_pair:
         return b"", b""
     *asked, answer = example.messages
     learned = {key: value for key, value in answer.items() if key != "weight"}
-    question = canonical_json([cast("list[Json]", asked), example.tools])
+    question = canonical_json([cast("list[Json]", asked), example.tools or []])
     return xxh3_64_digest(question), xxh3_64_digest(canonical_json(learned))
 
 
@@ -227,7 +228,7 @@ def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
         first += block.count(b"\n")
 
 
-def _words(example: ExampleView) -> str:
+def _words(example: Example) -> str:
     """Return the text of an example in which its language is detected."""
     if example.text is not None:
         return example.text

@@ -32,11 +32,6 @@ _PARSED_AT_ONCE = 1_000
 def token_lengths(split: Split, inspector: ExampleInspector, cache: Path) -> "array[int]":
     """Return the number of tokens of each example, in order.
 
-    Args:
-        split: The train or the held-out split.
-        inspector: The model's view on examples.
-        cache: Folder of the memos.
-
     Raises:
         BackendError: A package is missing, or the tokenizer cannot be read.
     """

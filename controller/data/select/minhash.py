@@ -1,14 +1,13 @@
-"""Which texts are almost the same: keys that near duplicates share, and the similarity itself. Pure.
+"""Similarity of texts, and keys that similar texts share. Pure.
 
-A text's shingles are sequences of its characters: three where a Korean, Chinese or Japanese
-character stands first, five otherwise, which is about one word either way. Case, blanks and the
+A text's shingles are sequences of its characters: three if the first is Korean, Chinese or
+Japanese, five otherwise, which is about one word either way. Case, blanks and the
 marks of a sentence do not count, since people differ in them and mean the same; operators do,
 since code and sums differ by them. So one definition serves Korean (where endings and spacing
 vary), English, and code; the similarity of two texts is the share of common shingles (Jaccard).
 
 MinHash makes a short list of numbers from the shingles, in which two texts agree as often as
-their shingles do; runs of these are the keys. The keys of a text are the same on every machine
-and in every process: no seed is drawn, and rensa's hash has none.
+their shingles do; runs of these are the keys. A text has the same keys on every machine.
 """
 
 from functools import cache, lru_cache
@@ -19,21 +18,21 @@ from struct import pack
 from rensa import RMinHash
 
 _MARKS = ".,!?;:~'\"…·“”\u2018\u2019。、\uff0c\uff01\uff1f"
-"""Also as they are written in East Asia."""
+"""Marks of a sentence, also those of East Asia."""
 _WIDE = "\u1100"
-"""From here on a character is about two letters of the alphabet, or more."""
+"""First character that is about two letters of the alphabet, or more."""
 _WIDE_LENGTH = 3
 _NARROW_LENGTH = 5
-"""With three, unrelated English pages have a third of their shingles in common."""
+"""With three, unrelated English pages share a third of their shingles."""
 
 _MISSED = 0.01
-"""Chance that two texts of exactly the wanted similarity share no key; less for more alike."""
+"""Chance that two texts of exactly the given similarity share no key; less for more similar texts."""
 _ROWS = 4
-"""Numbers in a key: with fewer, texts that have little in common share one too often; with more,
-more keys are needed."""
-_MOST_KEYS = 40
+"""Numbers in a key: with fewer, different texts share keys too often; with more, more keys are
+needed."""
+_MAX_KEYS = 40
 _SHINGLE_KEYS = 128
-"""Where 3 % of a text's shingles are its own and another text's alone, 2 in 100 share no key."""
+"""If only two texts share 3 % of their shingles, 98 of 100 such pairs share a key."""
 _SEED = 1
 _KEY_BYTES = 8
 
@@ -46,7 +45,7 @@ def lsh_keys(text: str, similarity: float, rest: bytes = b"") -> list[bytes]:
     0.8, 5 for 0.9, 34 for 0.6.
 
     Args:
-        text: A text; one without a letter, digit or operator has no keys.
+        text: A text; without a letter, digit or operator, it has no keys.
         similarity: From 0.5 to below 1.
         rest: Data that must be equal, so that texts with another `rest` share no key.
     """
@@ -54,10 +53,10 @@ def lsh_keys(text: str, similarity: float, rest: bytes = b"") -> list[bytes]:
 
 
 def shingle_keys(text: str, rest: bytes = b"") -> list[bytes]:
-    """Return more keys of a text, each of one shingle: they part what shares a template.
+    """Return more keys of a text, each of one shingle: they tell texts of a template apart.
 
-    Where nine tenths of two texts are boilerplate, long keys are mostly of that alone. Among so
-    many short ones some are of the tenth that is a text's own.
+    If nine tenths of two texts are boilerplate, most long keys are of the boilerplate. Among many
+    short keys, some are of the rest.
     """
     return _keys(text, _SHINGLE_KEYS, 1, rest)
 
@@ -83,7 +82,7 @@ def _keys(text: str, bands: int, rows: int, rest: bytes) -> list[bytes]:
 
 
 def key_count(similarity: float) -> int:
-    """Return how many keys every text has that has any."""
+    """Return the number of keys of a text that has keys."""
     return _bands_and_rows(similarity)[0]
 
 
@@ -99,15 +98,15 @@ def jaccard(a: str, b: str) -> float:
     return common / (len(of_a) + len(of_b) - common)
 
 
-# One text is mostly compared with several others; more than two would be much memory.
+# A text is mostly compared with several others; more than two would take much memory.
 @lru_cache(maxsize=2)
 def _shingle_set(text: str) -> frozenset[str]:
     return frozenset(_shingles(text))
 
 
 def _shingles(text: str) -> list[str]:
-    # As many as characters: those at the end are shorter, so that the last word counts as much
-    # as any other, and a text of one character has one.
+    # As many shingles as characters: the last ones are shorter, so that the last word counts as
+    # much as any other, and a text of one character has a shingle.
     folded = "".join(text.lower().split())
     for mark in _MARKS:
         folded = folded.replace(mark, "")
@@ -123,6 +122,6 @@ def _shingles(text: str) -> list[str]:
 def _bands_and_rows(similarity: float) -> tuple[int, int]:
     for rows in range(_ROWS, 1, -1):
         bands = ceil(log(_MISSED) / log(1 - similarity**rows))
-        if bands <= _MOST_KEYS:
+        if bands <= _MAX_KEYS:
             return bands, rows
     raise ValueError(f"a similarity of {similarity} needs too many keys; from 0.5 on is possible")

@@ -47,18 +47,7 @@ def select_examples(
     note: NoteOf,
     recipe: int = NEWEST,
 ) -> bytearray:
-    """Return the split of every stored example: `TRAIN`, `HELD_OUT` or `DROPPED`.
-
-    Args:
-        store: The examples.
-        data: The spec's section.
-        files: Files of the sources, in order.
-        note: Receives what happens to each example.
-        recipe: Version of what near duplicates compare.
-
-    Raises:
-        DataError: A package of the extra is missing.
-    """
+    """Return the split of every stored example: `TRAIN`, `HELD_OUT` or `DROPPED`."""
     splits = bytearray()
     for block in store.blocks:
         splits += bytes([block.split]) * block.examples

@@ -1,8 +1,8 @@
-"""On which side of the split an example is. Pure.
+"""The split of an example, by a hash. Pure.
 
-A hash decides: of the question, or of the value that `group_by` names. Rows that are added,
-removed or reordered move no other example, and two examples with one question, or of one group,
-are never on different sides.
+The hash is of the question, or of the value that `group_by` names. Rows that are added, removed or
+reordered move no other example, and two examples with the same question or group are never in
+different splits.
 """
 
 from array import array
@@ -11,16 +11,16 @@ from hashlib import blake2b
 from typing import TypeAlias
 
 Hash: TypeAlias = Callable[[bytes], int]
-"""From bytes to a number below 2⁶⁴."""
+"""Function from bytes to a number below 2⁶⁴."""
 
-MOST_STRATA = 10_000
-"""More values than this are no labels."""
+MAX_STRATA = 10_000
+"""Maximum number of values that can be labels."""
 
 _BITS = 64
 
 
 def seeded_hash(seed: int) -> Hash:
-    """Return a hash that another seed makes another one."""
+    """Return a hash that depends on a seed."""
     start = blake2b(f"{seed}\n".encode(), digest_size=_BITS // 8)
 
     def hash_of(data: bytes) -> int:
@@ -32,16 +32,14 @@ def seeded_hash(seed: int) -> Hash:
 
 
 def hash_threshold(fraction: float) -> int:
-    """Return the number below which this share of all hashes is."""
+    """Return the number below which a fraction of all hashes is."""
     return int(fraction * 2**_BITS)
 
 
 def stratum_thresholds(hashes: Iterable[tuple[bytes, int]], fraction: float) -> Mapping[bytes, int]:
     """Return, for each stratum, the number below which its hashes are held out.
 
-    Args:
-        hashes: Stratum and hash of every example; 8 bytes are kept of each.
-        fraction: Share of each stratum to hold out: at least one of two, never all.
+    At least one of two examples is held out, and never all. Memory is 8 bytes for each example.
 
     Raises:
         ValueError: There are too many strata for any of them to have enough examples.
@@ -49,11 +47,11 @@ def stratum_thresholds(hashes: Iterable[tuple[bytes, int]], fraction: float) -> 
     of_stratum: dict[bytes, array[int]] = {}
     for stratum, number in hashes:
         of_stratum.setdefault(stratum, array("Q")).append(number)
-        if len(of_stratum) > MOST_STRATA:
-            raise ValueError(f"more than {MOST_STRATA:,} values")
+        if len(of_stratum) > MAX_STRATA:
+            raise ValueError(f"more than {MAX_STRATA:,} values")
     limits = {}
     for stratum, numbers in of_stratum.items():
         ordered = sorted(numbers)
-        wanted = min(max(round(fraction * len(ordered)), 1), len(ordered) - 1)
-        limits[stratum] = ordered[wanted]
+        count = min(max(round(fraction * len(ordered)), 1), len(ordered) - 1)
+        limits[stratum] = ordered[count]
     return limits

@@ -16,7 +16,6 @@ from typing_extensions import Buffer
 from controller.data.errors import DataError
 from controller.data.extras import import_extra
 from controller.data.sources.source_file import CHUNK, Compression
-from controller.data.storage.background_writer import BackgroundTask
 
 # No text in a recognised encoding begins with either of these.
 _GZIP = b"\x1f\x8b"
@@ -35,7 +34,6 @@ class HashingReader(io.RawIOBase):
         """
         self._file = path.open("rb", buffering=0)
         self._sha256 = sha256()
-        self._hash = BackgroundTask(self._sha256.update)
         self._expected = expected
 
     def readable(self) -> bool:
@@ -43,13 +41,9 @@ class HashingReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        """Read the next bytes.
-
-        Raises:
-            DataError: The file ended and does not have the expected digest.
-        """
+        """Read the next bytes."""
         count = self._file.readinto(buffer)
-        self._hash(bytes(memoryview(buffer)[:count]))
+        self._sha256.update(memoryview(buffer)[:count])
         if not count and self._expected and self.hexdigest() != self._expected:
             raise file_changed_error()
         return count
@@ -61,12 +55,10 @@ class HashingReader(io.RawIOBase):
 
     def hexdigest(self) -> str:
         """Return the digest of the bytes read so far."""
-        self._hash.wait()
         return self._sha256.hexdigest()
 
     def close(self) -> None:
         """Close the file."""
-        self._hash.close()
         self._file.close()
         super().close()
 
@@ -84,11 +76,7 @@ def digest_of(path: Path) -> str:
 
 
 def compression_of(path: Path) -> Compression:
-    """Return how a file is compressed, by its first bytes.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """Return how a file is compressed, by its first bytes."""
     with path.open("rb") as file:
         start = file.read(len(_ZSTD))
     if start.startswith(_GZIP):

@@ -58,12 +58,6 @@ def detect_encoding(
 ) -> FileInfo:
     """Return the facts about a text file.
 
-    Args:
-        path: The file.
-        compression: How it is compressed.
-        encoding: The encoding that the spec names, if any.
-        in_part: True to decode only the beginning of a large UTF-8 file.
-
     Raises:
         DataError: The file is empty, in no known or not in the named encoding, has NUL bytes, or
             its compressed data is damaged.

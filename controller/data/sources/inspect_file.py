@@ -92,9 +92,6 @@ def inspect_small_file(path: Path) -> FileInfo | None:
     """Return the facts about a small UTF-8 text file; reading it is faster than reading a memo.
 
     For any other file, return None: `inspect_file` inspects it.
-
-    Raises:
-        OSError: The file cannot be read.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -118,9 +115,6 @@ def changed_since(file: SourceFile) -> DataError | None:
     """Return the error for a file that changed after its inspection; None if it is unchanged.
 
     The file is read only if its stamp differs.
-
-    Raises:
-        OSError: It cannot be read.
     """
     if file.info.stamp in ((), file_stamp(file.path)):
         return None

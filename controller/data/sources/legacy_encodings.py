@@ -55,11 +55,7 @@ def judge(text: str) -> Verdict:
 
 
 def readings(sample: bytes) -> dict[str, str]:
-    """Return the text of a line, by each encoding in which the sample is valid.
-
-    Args:
-        sample: Whole lines; the text returned is of the first line that is not ASCII.
-    """
+    """Return the text of a line, by each encoding in which the sample is valid."""
     found: dict[str, str] = {}
     for name, codec in LEGACY.items():
         try:

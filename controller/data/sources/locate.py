@@ -1,8 +1,8 @@
 """Find the files that a source of the spec names, and their format.
 
-In: a path or a glob as it is written. Out: `LocatedFile` records in a stable order, or an `DataError`. No
-path leads out of the repository, or to where it keeps what is not data, neither by `..` nor by a
-link. Nothing is read but names and, of packed files, the first bytes.
+In: a path or a glob as written. Out: `LocatedFile` records in a stable order, or a `DataError`. No
+path leaves the repository or leads to what is not data, neither by `..` nor by a link. Only names
+are read and, of compressed files, the first bytes.
 """
 
 import os
@@ -21,35 +21,27 @@ from controller.data.sources.source_file import BINARY, Compression
 from controller.data.suggestions import join_names, quote
 from controller.spec.data import FileFormat, Source
 
-_KINDS: dict[str, FileFormat] = {
-    ".jsonl": "jsonl",
-    ".jsonlines": "jsonl",
-    ".ndjson": "jsonl",
+_FORMATS: dict[str, FileFormat] = {
+    **dict.fromkeys((".jsonl", ".jsonlines", ".ndjson"), "jsonl"),
     ".json": "json",
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
-    ".xlsx": "excel",
-    ".xlsm": "excel",
-    ".xlsb": "excel",
-    ".xls": "excel",
-    ".ods": "excel",
-    ".html": "html",
-    ".htm": "html",
-    ".md": "markdown",
-    ".markdown": "markdown",
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "excel"),
+    **dict.fromkeys((".html", ".htm"), "html"),
+    **dict.fromkeys((".md", ".markdown"), "markdown"),
     ".txt": "text",
 }
-_PACKED: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
+_COMPRESSED: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 
 _MARKS = ("dataset_info.json", "state.json", "dataset_dict.json")
-"""What a saved Hugging Face dataset has: the first two in every split, the last above them."""
+"""Files of a saved Hugging Face dataset: the first two in every split, the last above them."""
 
 _NOT_DATA = (".git", ".ftctl")
 _SECRETS = ".env"
-"""How the names of files and folders begin whose first line no message may show as columns."""
+"""Start of the names of files and folders whose first line must not be shown as columns."""
 
-_NAMES_LOOKED_AT = 1_000
+_MAX_NAMES = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +49,22 @@ class LocatedFile:
     """A file of the repository that rows can be read from, or a saved dataset's folder."""
 
     path: Path
-    """Resolved: no link is followed any more when it is opened."""
+    """Resolved: opening it follows no link."""
     display_path: str
-    """Relative to the repository, as a person would type it."""
+    """Path relative to the repository, as a person would type it."""
     format: FileFormat
     from_arrow: bool = False
     """True if Arrow wrote the rows, as in Parquet."""
 
 
 def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list[LocatedFile]:
-    """Return what a source with a `path` names: one file, or all that its glob fits.
+    """Return the files of a source with a `path`: one file, or all that fit its glob.
 
     Args:
         source: A source of the spec that has a path.
         folder: The spec's folder.
         root: The repository, which no path may leave, not even through a link.
-        state: The state folder, which holds no sources where it is in the repository.
+        state: The state folder, which holds no sources if it is in the repository.
 
     Raises:
         DataError: There is no such file, or it may not or cannot be read.
@@ -83,20 +75,13 @@ def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list
             f"{quote(written)} is not a relative path",
             "Write it relative to the spec's folder: data/questions.csv",
         )
-    resolved, unresolved, resolved_state = _roots(root, state)
-    place = _Place(
-        root=resolved,
-        unresolved=unresolved,
-        state=resolved_state,
-        format=source.format,
-        written=written,
-    )
+    repository = _repository(root, state)
     path = Path(os.path.normpath(folder.absolute() / written))
     try:
-        path = path if has_wildcard(written) else _as_on_disk(path, place)
+        path = path if has_wildcard(written) else _as_on_disk(path, written, repository)
         if has_wildcard(written) and not path.exists():
-            return _globbed(place, path)
-        return [_found(place, path, written)]
+            return _globbed(repository, path, source)
+        return [_located(repository, path, written, source)]
     except OSError as error:
         raise DataError(
             f"{quote(written)} cannot be read: {error.strerror}",
@@ -104,59 +89,58 @@ def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list
         ) from None
 
 
-@lru_cache(maxsize=8)
-def _roots(root: Path, state: Path) -> tuple[Path, Path, Path]:
-    """Return a repository's folder, resolved and absolute, and its state folder, resolved.
-
-    Remembered, since a plan asks once for each source; which folder of this machine a repository
-    is in, nothing in the repository decides.
-    """
-    return root.resolve(), root.absolute(), state.resolve()
-
-
 def detect_format(name: str, given: FileFormat | None = None) -> FileFormat:
-    """Return a file's format: the given one, or what its ending says.
+    """Return a file's format: the given one, or that of its ending.
 
     Args:
-        name: A path or an address; `.gz` and `.zst` after the ending say how it is packed.
-        given: What the spec says.
+        name: A path or URL; `.gz` and `.zst` after the ending tell its compression.
+        given: The format in the spec.
 
     Raises:
-        DataError: The ending is none that is known, or says that a packed format is packed again.
+        DataError: The ending is not known, or tells that a compressed format is compressed again.
     """
-    inner, packed = _unpacked_name(name)
-    file_format = given or _KINDS.get(PurePosixPath(inner).suffix.lower())
+    inner, compressed = _without_compression(name)
+    file_format = given or _FORMATS.get(PurePosixPath(inner).suffix.lower())
     if file_format is None:
         raise DataError(
             f"{name!r} has no known ending",
-            f"Use one of {', '.join(_KINDS)}, or say what it is: format: jsonl",
+            f"Use one of {', '.join(_FORMATS)}, or name its format: format: jsonl",
         )
-    if packed and file_format in BINARY:
+    if compressed and file_format in BINARY:
         raise DataError(
-            f"{name!r} is packed twice", f"Unpack {packed}; {file_format} is packed in itself."
+            f"{name!r} is compressed twice",
+            f"Decompress {compressed}; {file_format} is compressed in itself.",
         )
     return file_format
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """Where paths start from and may not leave, and what the spec says of all of them."""
+class _Repository:
+    """Folders that limit all paths."""
 
     root: Path
     """Resolved."""
     unresolved: Path
     state: Path
     """Resolved."""
-    format: FileFormat | None
-    written: str
 
     def display_path(self, path: Path) -> str:
         for start in (self.root, self.unresolved):
-            if (display_path := _below(path, start)) is not None:
-                return display_path
+            if (below := _below(path, start)) is not None:
+                return below
         return os.path.relpath(path, self.unresolved)
 
-    def resolved(self, path: Path) -> Path:
+    def base_of(self, path: Path) -> Path | None:
+        """Return the repository's folder that a path starts with; None if it leaves it."""
+        bases = (self.root, self.unresolved)
+        return next((base for base in bases if path.is_relative_to(base)), None)
+
+    def resolved(self, path: Path, written: str) -> Path:
+        """Return a resolved path.
+
+        Raises:
+            DataError: It leaves the repository, or leads to what is not data.
+        """
         try:
             resolved = path if self._has_no_link(path) else path.resolve()
         except (OSError, RuntimeError):
@@ -164,13 +148,9 @@ class _Place:
                 f"{self.display_path(path)!r} is a link to itself", "Copy the file in its place."
             ) from None
         if _below(resolved, self.root) is None:
-            at = f" at {self.display_path(path)!r}" if has_wildcard(self.written) else ""
-            if path.is_relative_to(self.root) or path.is_relative_to(self.unresolved):
-                at += " through a link"
-            raise DataError(
-                f"{quote(self.written)} leaves the repository{at}",
-                "Copy the file into the repository, beside the spec.",
-            )
+            at = f" at {self.display_path(path)!r}" if has_wildcard(written) else ""
+            at += "" if self.base_of(path) is None else " through a link"
+            raise _leaves(written, at)
         if self._is_not_data(resolved) or (path != resolved and self._is_not_data(path)):
             raise DataError(
                 f"{self.display_path(path)!r} is not data",
@@ -179,12 +159,12 @@ class _Place:
         return resolved
 
     def _has_no_link(self, path: Path) -> bool:
-        """Return whether a path is its own resolved form: the folder itself is resolved already."""
+        """Return whether a path is its own resolved form: the root is resolved already."""
         at, below = str(self.root), _below(path, self.root)
         if below is None or ".." in below:
             return False
-        for part in below.split("/"):
-            at = f"{at}/{part}"
+        for name in below.split("/"):
+            at = f"{at}/{name}"
             try:
                 if stat.S_ISLNK(os.lstat(at).st_mode):
                     return False
@@ -196,43 +176,49 @@ class _Place:
         has_state = self.state != self.root and _below(self.state, self.root) is not None
         if has_state and _below(path, self.state) is not None:
             return True
-        # Some disks know no case: there, .GIT is .git.
-        parts = self.display_path(path).casefold().split("/")
-        return any(part in _NOT_DATA or part.startswith(_SECRETS) for part in parts)
+        # On some disks, .GIT is .git.
+        names = self.display_path(path).casefold().split("/")
+        return any(name in _NOT_DATA or name.startswith(_SECRETS) for name in names)
 
 
-def _as_on_disk(path: Path, place: _Place) -> Path:
-    """Return a path with each name as stored on disk: macOS decomposes letters.
+@lru_cache(maxsize=8)
+def _repository(root: Path, state: Path) -> _Repository:
+    """Return the folders; cached, since a plan needs them for each source."""
+    return _Repository(root=root.resolve(), unresolved=root.absolute(), state=state.resolve())
 
-    Raises:
-        DataError: The path leads out of the repository.
-    """
+
+def _leaves(written: str, at: str = "") -> DataError:
+    remedy = "Copy the file into the repository, beside the spec."
+    return DataError(f"{quote(written)} leaves the repository{at}", remedy)
+
+
+def _as_on_disk(path: Path, written: str, repository: _Repository) -> Path:
+    """Return a path with each name as stored on the disk: macOS decomposes letters."""
     if os.path.lexists(path) or str(path).isascii():
         return path
-    base = place.root if path.is_relative_to(place.root) else place.unresolved
-    if not path.is_relative_to(base):
+    at = repository.base_of(path)
+    if at is None:
         return path
-    at = base
-    for part in path.relative_to(base).parts:
-        exact = at / part
+    for name in path.relative_to(at).parts:
+        exact = at / name
         if not os.path.lexists(exact):
-            place.resolved(at)
-            alike = (entry.name for entry in _entries(at) if is_same_name(entry.name, part))
-            exact = at / min(alike, default=part)
+            repository.resolved(at, written)
+            alike = (entry for entry in _names(at) if is_same_name(entry, name))
+            exact = at / min(alike, default=name)
         at = exact
     return at
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return list(entries)
+            return [entry.name for entry in entries]
     except OSError:
         return []
 
 
 def _below(path: Path, folder: Path) -> str | None:
-    """Return a normal path relative to a folder that it is in, else None: a plan asks a lot."""
+    """Return a normal path relative to a folder above it, else None; fast for a plan's sake."""
     whole, start = str(path), str(folder)
     if whole == start:
         return "."
@@ -240,10 +226,11 @@ def _below(path: Path, folder: Path) -> str | None:
     return whole[len(start) :] if whole.startswith(start) else None
 
 
-def _found(place: _Place, path: Path, name: str) -> LocatedFile:
-    resolved, display_path = place.resolved(path), place.display_path(path)
+def _located(repository: _Repository, path: Path, name: str, source: Source) -> LocatedFile:
+    resolved = repository.resolved(path, source.path or "")
+    display_path = repository.display_path(path)
     if not display_path.isprintable():
-        # Origins are lines of UTF-8, and so are messages.
+        # Origins and messages are lines of UTF-8.
         raise DataError(
             f"the name {quote(display_path)} has characters that cannot be printed",
             "Rename it: letters, digits, spaces and signs in UTF-8.",
@@ -256,16 +243,16 @@ def _found(place: _Place, path: Path, name: str) -> LocatedFile:
         if _is_saved_dataset(resolved):
             return LocatedFile(path=resolved, display_path=display_path, format="arrow")
         raise DataError(f"{display_path!r} is not a file", f"Name the files in it: {name}/*.jsonl")
-    file_format = detect_format(name, place.format)
+    file_format = detect_format(name, source.format)
     if not mode:
-        raise DataError(f"there is no file {display_path!r}", _names_beside(path))
+        raise DataError(f"there is no file {display_path!r}", _remedy(path))
     if not stat.S_ISREG(mode):
         raise DataError(f"{display_path!r} is not a file", "Name a file.")
     if file_format == "arrow":
         raise DataError(
             f"{display_path!r} is not a saved dataset", "Name the folder that save_to_disk wrote."
         )
-    _check_packed(resolved, name, display_path)
+    _check_compression(resolved, name, display_path)
     return LocatedFile(
         path=resolved,
         display_path=display_path,
@@ -274,29 +261,29 @@ def _found(place: _Place, path: Path, name: str) -> LocatedFile:
     )
 
 
-def _globbed(place: _Place, pattern: Path) -> list[LocatedFile]:
-    base = place.root if pattern.is_relative_to(place.root) else place.unresolved
-    if not pattern.is_relative_to(base):
-        raise DataError(
-            f"{quote(place.written)} leaves the repository",
-            "Copy the files into the repository, beside the spec.",
-        )
+def _globbed(repository: _Repository, pattern: Path, source: Source) -> list[LocatedFile]:
+    written, base = source.path or "", repository.base_of(pattern)
+    if base is None:
+        raise _leaves(written)
+
+    def check(folder: Path) -> Path:
+        return repository.resolved(folder, written)
+
     paths = {
-        place.display_path(path): path
-        for path in walk(base, pattern.relative_to(base).parts, place.resolved)
+        repository.display_path(path): path
+        for path in walk(base, pattern.relative_to(base).parts, check)
     }
     found = [
-        _found(place, path, display_path)
+        _located(repository, path, display_path, source)
         for display_path, path in sorted(paths.items())
         if not path.is_dir() or _is_saved_dataset(path)
     ]
     if not found:
         start = next(
-            above for above in pattern.parents if not has_wildcard(place.display_path(above))
+            above for above in pattern.parents if not has_wildcard(repository.display_path(above))
         )
         raise DataError(
-            f"{quote(place.written)} fits no file",
-            _names_beside(start / pattern.name, guess=False),
+            f"{quote(written)} fits no file", _remedy(start / pattern.name, guess=False)
         )
     return found
 
@@ -305,30 +292,34 @@ def _is_saved_dataset(path: Path) -> bool:
     return (path / _MARKS[2]).is_file() or all((path / mark).is_file() for mark in _MARKS[:2])
 
 
-def _unpacked_name(name: str) -> tuple[str, str]:
+def _without_compression(name: str) -> tuple[str, str]:
     ending = PurePosixPath(name).suffix
-    return (name.removesuffix(ending), ending) if ending.lower() in _PACKED else (name, "")
+    is_compressed = ending.lower() in _COMPRESSED
+    return (name.removesuffix(ending), ending) if is_compressed else (name, "")
 
 
-def _check_packed(path: Path, name: str, display_path: str) -> None:
-    ending = _unpacked_name(name)[1]
+def _check_compression(path: Path, name: str, display_path: str) -> None:
+    ending = _without_compression(name)[1]
+    compression = _COMPRESSED.get(ending.lower(), "")
     try:
-        if ending and path.stat().st_size and compression_of(path) != _PACKED[ending.lower()]:
+        if ending and path.stat().st_size and compression_of(path) != compression:
             raise DataError(
-                f"{display_path!r} is no {_PACKED[ending.lower()]} file",
-                f"Compress it, or take {ending} off its name.",
+                f"{display_path!r} is not a {compression} file",
+                f"Compress it, or remove {ending} from its name.",
             )
     except OSError as error:
         raise DataError(f"{display_path!r} cannot be read: {error.strerror}") from None
 
 
-def _names_beside(place: Path, *, guess: bool = True) -> str:
+def _remedy(missing: Path, *, guess: bool = True) -> str:
+    """Return the remedy for a missing file: the names in its folder."""
     try:
-        with os.scandir(place.parent) as entries:
-            names = sorted(entry.name for entry in islice(entries, _NAMES_LOOKED_AT))
+        with os.scandir(missing.parent) as entries:
+            names = sorted(entry.name for entry in islice(entries, _MAX_NAMES))
     except OSError:
-        return f"Check the path: there is no folder {place.parent.name!r} either."
-    files = [name for name in names if _unpacked_name(name)[0].lower().endswith(tuple(_KINDS))]
-    meant = did_you_mean(place.name, names) if guess else ""
+        return f"Check the path: there is no folder {missing.parent.name!r} either."
+    meant = did_you_mean(missing.name, names) if guess else ""
+    endings = tuple(_FORMATS)
+    files = [name for name in names if _without_compression(name)[0].lower().endswith(endings)]
     known = f"Use one of: {join_names(files)}." if files else "Put a data file into that folder."
     return f"{meant} {known}".lstrip()

@@ -1,7 +1,7 @@
-"""Write a file of lines once, and know its digest without reading it again.
+"""Write a file of lines and compute its digest at the same time.
 
-A large file is forced to the disk. A small one is not, which takes a hundred times as long as
-writing it: whoever uses it must compare its digest.
+A large file is forced to the disk. Forcing takes a hundred times as long as writing a small file,
+so whoever uses a small file must compare its digest.
 """
 
 import hashlib
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from controller.data.storage.background_writer import BackgroundTask
+from backends.contract.inspector import Json
 
 _BATCH = 1 << 18
-"""Bytes that are hashed and written at once."""
+"""Bytes to hash and write at once."""
 
 SMALL = 32 << 10
-"""Bytes up to which a file is not forced to the disk: it is read and hashed in less time than a
-file system takes to find out whether it changed and to say so reliably after a crash."""
+"""Maximum bytes of a file that is not forced to the disk: reading and hashing it is faster than
+checking reliably, after a crash, whether it changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,24 +28,26 @@ class WrittenFile:
     sha256: str
     lines: int
 
+    def as_json(self) -> dict[str, Json]:
+        """Return the facts as in a dataset's manifest."""
+        return {"size": self.size, "sha256": self.sha256, "lines": self.lines}
+
 
 class HashingWriter:
     """A file that is written once and knows its digest."""
 
     def __init__(self, path: Path) -> None:
-        """Prepare to write a file; it is made with its first bytes, at the latest by `finish`."""
+        """Prepare to write a file; it is created with its first bytes, or by `finish`."""
         self._path = path
         self._file: BinaryIO | None = None
         self._sha256 = hashlib.sha256()
-        self._hash = BackgroundTask(self._sha256.update)
-        self._write = BackgroundTask(self._append)
         self._pending: list[bytes] = []
         self._waiting = 0
         self._size = 0
         self.lines = 0
 
     def add(self, data: bytes, lines: int = 1) -> None:
-        """Add some lines, each with its line end."""
+        """Add lines, each with its line end."""
         self.lines += lines
         self._pending.append(data)
         self._waiting += len(data)
@@ -53,32 +55,25 @@ class HashingWriter:
             self._flush()
 
     def finish(self) -> WrittenFile:
-        """Write what is left, force a large file to the disk, and return what the file is."""
-        self._flush()
-        self._hash.wait()
-        self._write.wait()
-        if self._file is not None:
-            self._file.flush()
-            if self._size > SMALL:
-                os.fsync(self._file.fileno())
+        """Write the rest, force a large file to the disk, and return the file's facts."""
+        file = self._flush()
+        file.flush()
+        if self._size > SMALL:
+            os.fsync(file.fileno())
         return WrittenFile(size=self._size, sha256=self._sha256.hexdigest(), lines=self.lines)
 
     def close(self) -> None:
         """Close the file, finished or not."""
-        self._hash.close()
-        self._write.close()
         if self._file is not None:
             self._file.close()
 
-    def _flush(self) -> None:
-        lines = b"".join(self._pending)
-        self._pending.clear()
-        self._waiting = 0
-        self._size += len(lines)
-        self._hash(lines)
-        self._write(lines)
-
-    def _append(self, lines: bytes) -> None:
+    def _flush(self) -> BinaryIO:
         if self._file is None:
             self._file = self._path.open("wb")
-        self._file.write(lines)
+        data = b"".join(self._pending)
+        self._pending.clear()
+        self._waiting = 0
+        self._size += len(data)
+        self._sha256.update(data)
+        self._file.write(data)
+        return self._file

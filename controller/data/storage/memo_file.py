@@ -32,11 +32,7 @@ def stamp_of(status: os.stat_result) -> Stamp:
 
 
 def file_stamp(path: Path) -> Stamp:
-    """Return the stamp of a file.
-
-    Raises:
-        OSError: The file cannot be examined.
-    """
+    """Return the stamp of a file."""
     return stamp_of(path.stat())
 
 
@@ -46,12 +42,7 @@ def changed_ns(stamp: Stamp) -> int:
 
 
 def cached_bytes(path: Path, make: Callable[[], bytes]) -> bytes:
-    """Return the bytes of a memo, computed if the memo does not fit its own digest.
-
-    Args:
-        path: The memo, named by a digest of all inputs; its folder is created when absent.
-        make: Computes the bytes.
-    """
+    """Return the bytes of a memo, computed if the memo does not fit its own digest."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -74,11 +65,7 @@ def read_json_memo(path: Path) -> dict[str, Any]:
 
 
 def write_json_memo(path: Path, content: Mapping[str, Json]) -> None:
-    """Replace a memo by one rename, without waiting for the disk.
-
-    Raises:
-        OSError: The disk does not take it.
-    """
+    """Replace a memo by one rename, without waiting for the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:

@@ -1,7 +1,7 @@
-"""Cut an example that is too long, from its end, as trainers do. Pure.
+"""Truncate an example that is too long at its end, as trainers do. Pure.
 
-What is left always ends with an answer: whole turns go first; when only one answer is left, its
-text is cut. Another order would teach the model answers to questions it never saw.
+The rest always ends with an answer: whole turns are removed first; if only one answer is left, its
+text is truncated. Otherwise the model would learn answers to questions it never saw.
 """
 
 from collections.abc import Callable
@@ -12,25 +12,20 @@ from controller.data.examples.example import Example
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """An example that fits now."""
+    """A truncated example."""
 
     example: Example
     tokens: int
     reason: str
-    """What was cut: `2 turns left off`, `the answer cut from 900 to 412 characters`."""
+    """`2 turns left off`, `the answer cut from 900 to 412 characters`."""
 
 
 def truncate(example: Example, most: int, count: Callable[[Example], int]) -> Cut | None:
     """Return an example's longest beginning that fits.
 
-    Args:
-        example: One that is too long.
-        most: Tokens it may have.
-        count: Counts an example's tokens.
-
     Returns:
-        The cut example; None when the question alone is too long, or for a preference pair, whose
-        answers would be cut in different places.
+        None if the question alone is too long, and for a preference pair, whose answers would be
+        cut in different places.
     """
     if example.text is not None:
         return _cut_text(example.text, most, count)

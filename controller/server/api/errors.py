@@ -70,6 +70,11 @@ def invalid(message: str, param: str | None = None, code: str | None = None) -> 
     return ApiError(400, code, message, param)
 
 
+def sentence(text: str) -> str:
+    """Return a text with a full stop, unless it ends as a sentence."""
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
 def missing(param: str) -> ApiError:
     """Return the error of a request without a required parameter."""
     message = f"Missing required parameter: '{param}'."

@@ -68,11 +68,9 @@ class RequestMiddleware:
         # The scheme is case-insensitive, by RFC 9110.
         same = secrets.compare_digest(token.strip().encode(errors="replace"), self._token)
         if not same or kind.lower() != "bearer":
-            message = "You didn't provide an API key. Send it as Authorization: Bearer KEY."
-            if given:
-                used = "Use the key that the server printed, or the value of its FTCTL_SERVE_TOKEN."
-                message = f"Incorrect API key provided. {used}"
-            return ApiError(401, "invalid_api_key", message)
+            wrong = "Incorrect API key provided." if given else "You didn't provide an API key."
+            remedy = "Send `Authorization: Bearer TOKEN` with the token of this server."
+            return ApiError(401, "invalid_api_key", f"{wrong} {remedy}")
         return _shutting_down() if self.ends else None
 
     async def drain(self, *, force: Callable[[], bool]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _log: Final = logging.getLogger(__name__)
-_OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE)
 _MOST_KINDS: Final = 1_000
 
 
@@ -49,7 +48,7 @@ def quiet_handler() -> logging.Handler:
 def on_loop_error(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     """Log an error outside of any request, without a traceback if files run out."""
     error = context.get("exception")
-    if isinstance(error, OSError) and error.errno in _OUT_OF_FILES:
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
         _log.error("no connection can be accepted: %s; raise `ulimit -n`", error.strerror)
         return
     loop.default_exception_handler(dict(context))

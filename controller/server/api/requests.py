@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from backends.excerpt import dotted
 from backends.pydantic_errors import in_our_words
-from controller.server.api.errors import ApiError, invalid, missing, too_large
+from controller.server.api.errors import ApiError, invalid, missing, sentence, too_large
 from controller.server.record_store import Record
 
 
@@ -73,8 +73,8 @@ def validated(model: type[B], value: object) -> B:
         raise missing(param)
     if wrong.kind == "extra_forbidden":
         raise unknown_parameter(param, wrong.remedy)
-    reason = wrong.problem().one_line.removesuffix(".")
-    raise invalid(f"Invalid '{param}': {reason}.", param, "invalid_value")
+    reason = sentence(wrong.problem().one_line)
+    raise invalid(f"Invalid '{param}': {reason}", param, "invalid_value")
 
 
 def page(items: Sequence[R], request: Request, *, default: int, most: int) -> tuple[list[R], bool]:

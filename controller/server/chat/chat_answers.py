@@ -41,7 +41,7 @@ class _Answer:
         if chunk.text:
             delta["content"] = chunk.text
         room = len(chunk.tool_calls) if self.several_calls else 1 - len(self.calls)
-        new = [_call(call["function"]) for call in chunk.tool_calls[: max(0, room)]]
+        new = [_call(call["function"]) for call in chunk.tool_calls[:room]]
         if new:
             delta["tool_calls"] = [
                 {"index": index, **call} for index, call in enumerate(new, len(self.calls))

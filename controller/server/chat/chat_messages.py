@@ -20,9 +20,8 @@ from backends.contract.inspector import Json
 from controller.server.api.errors import invalid
 from controller.server.api.requests import ExactBody
 
-_PART_KEYS = {"type", "text"}
-_HARMLESS_PART_KEYS = {"cache_control", "prompt_cache_breakpoint"}
-"""Cache hints for other servers; ignored."""
+_PART_KEYS = {"type", "text", "cache_control", "prompt_cache_breakpoint"}
+"""Keys of a part of a content. The last two are cache hints for other servers, and ignored."""
 
 
 def _as_text(content: object) -> object:
@@ -34,7 +33,7 @@ def _as_text(content: object) -> object:
         kind = part.get("type") if isinstance(part, Mapping) else part
         if kind != "text":
             raise ValueError(f"part {number} is {str(kind)[:50]!r}, but only text is supported")
-        unknown = part.keys() - _PART_KEYS - _HARMLESS_PART_KEYS
+        unknown = part.keys() - _PART_KEYS
         if unknown or not isinstance(part.get("text"), str):
             raise ValueError(f"part {number} must be {{'type': 'text', 'text': TEXT}}")
         texts.append(part["text"])

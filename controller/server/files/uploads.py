@@ -190,9 +190,8 @@ class UploadRoutes:
 
     def _pending(self, request: Request) -> UploadRecord:
         record = self._get(request)
-        status = record.status
-        if status == "pending" and record.expires_s <= time.time():
-            status = "expired"
+        is_due = record.status == "pending" and record.expires_s <= time.time()
+        status = "expired" if is_due else record.status
         if status != "pending":
             raise invalid(f"Upload {record.id} is {status}.", "id", "upload_not_pending")
         return record

@@ -5,7 +5,7 @@ from pathlib import Path
 from backends.contract.inspector import ExampleInspector
 from controller.data.training_file import TrainingFile, check_training_file
 from controller.errors import Problem
-from controller.server.api.errors import invalid
+from controller.server.api.errors import invalid, sentence
 from controller.server.files.file_store import FileStore
 from controller.server.jobs.job_record import JobRecord, TrainingData
 
@@ -67,4 +67,4 @@ def _require_examples(file: TrainingFile, least: int, param: str) -> None:
 
 def _line_of(problem: Problem) -> str:
     place = "" if problem.line is None else f"Line {problem.line}: "
-    return f"{place}{problem.one_line.removesuffix('.')}."
+    return f"{place}{sentence(problem.one_line)}"

@@ -14,7 +14,7 @@ from backends.contract.backend import Backend
 from backends.contract.errors import HyperparametersInvalid
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel
-from controller.server.api.errors import ApiError, invalid
+from controller.server.api.errors import ApiError, invalid, sentence
 
 EPOCHS, BATCH, RATE = "n_epochs", "batch_size", "learning_rate_multiplier"
 _LOCAL = {EPOCHS: "num_train_epochs", BATCH: "per_device_train_batch_size"}
@@ -84,4 +84,4 @@ def _parse(backend: Backend, method: str, raw: Mapping[str, Json]) -> dict[str, 
 
 def _refused(name: str, reason: str) -> ApiError:
     param = f"hyperparameters.{name}"
-    return invalid(f"Invalid '{param}': {reason.removesuffix('.')}.", param, "invalid_value")
+    return invalid(f"Invalid '{param}': {sentence(reason)}", param, "invalid_value")

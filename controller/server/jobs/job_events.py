@@ -117,8 +117,9 @@ def _noted(job_id: str, file: Path) -> Iterator[JobEvent]:
         # A crash may have left half a line.
         with suppress(ValueError, TypeError, KeyError):
             noted = json.loads(line)
-            created_s = noted.pop("time_s")
-            yield JobEvent(id=_event_id(job_id, "server", number), created_s=created_s, **noted)
+            said = {"message": noted["message"], "level": noted["level"]}
+            event_id = _event_id(job_id, "server", number)
+            yield JobEvent(id=event_id, created_s=float(noted["time_s"]), **said)
 
 
 def _message(metrics: Mapping[str, float]) -> str:

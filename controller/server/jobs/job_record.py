@@ -107,8 +107,7 @@ class JobRecord(Record):
         Args:
             eta_s: Expected end of a running job, in seconds since the epoch.
         """
-        settings = None if self.data is None else self.settings
-        shown = hyperparameters.as_json(self.asked, settings)
+        shown = hyperparameters.as_json(self.asked, self.settings if self.data else None)
         return {
             "id": self.id,
             "object": "fine_tuning.job",

@@ -31,7 +31,7 @@ def git(root: Path, *arguments: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     ).stdout
 
 
@@ -386,7 +386,7 @@ def test_help_is_fast_and_loads_nothing_of_the_data(cafe):
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     )
     assert done.returncode == 0, done.stderr
     assert "data " in done.stdout

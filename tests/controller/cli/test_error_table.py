@@ -230,7 +230,7 @@ def test_serve_serves_or_says_why_not(shell, making, packages, cause, fails):
         first = server.stdout.readline()
         if first.startswith("Serving "):
             server.send_signal(signal.SIGINT)
-        text = first + server.communicate(timeout=60)[0]
+        text = first + server.communicate(timeout=110)[0]
     assert (server.returncode, "Traceback" in text) == (1 if fails else 130, False), text
     assert not fails or said in text
 

@@ -176,6 +176,6 @@ def test_a_reader_that_goes_away_is_not_a_failure():
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     assert (done.stdout, done.stderr) == ("# Spec\n", "")

@@ -1,11 +1,10 @@
 """Planted problems through the whole program: each is found, and nothing that is none."""
 
-import runpy
-from pathlib import Path
-
 import pytest
 
-DATA = Path(__file__).parents[1] / "data"
+from tests.planted.found_by_build import found_by_build, scores
+from tests.planted.planted_files import COUNTS, make
+
 NEVER_FOUND = {"password of words"}
 """A password of ordinary words looks like any other sentence."""
 MISSED_SOMETIMES = {"near duplicate", "near leak"}
@@ -17,8 +16,7 @@ MAX_WORDS = 300
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("seed", [4, 7])
 def test_planted_problems_are_found_and_nothing_else(shell, seed):
-    rows, helpers = (runpy.run_path(str(DATA / f"planted{one}.py")) for one in ("", "_build"))
-    planted = rows["make"](seed, clean=700, share=0.5)
+    planted = make(seed, clean=700, share=0.5)
 
     def ask(*arguments):
         code, value = shell.json(*arguments)
@@ -26,7 +24,7 @@ def test_planted_problems_are_found_and_nothing_else(shell, seed):
             value["reasons"] = value["reasons"].replace("/repository", str(shell.root))
         return code, value
 
-    found = helpers["found_by_build"](
+    found = found_by_build(
         ask, shell.root, planted, backend="scripted", base_model="acme/base", max_tokens=MAX_WORDS
     )
     missed = {
@@ -36,7 +34,7 @@ def test_planted_problems_are_found_and_nothing_else(shell, seed):
     }
     alarms = [
         (one.kind, planted.train[number - 1], found.said[number])
-        for one in helpers["scores"](planted, found, list(rows["COUNTS"]))
+        for one in scores(planted, found, list(COUNTS))
         for number in one.alarms
     ]
 

@@ -181,7 +181,7 @@ def limited(root: Path, limit: int, moment: str) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=110,
     )
 
 

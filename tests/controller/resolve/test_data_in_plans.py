@@ -192,7 +192,7 @@ def git(root, *arguments):
         ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=110,
     )
 
 
@@ -259,7 +259,7 @@ def test_a_fresh_clone_reads_no_unchanged_source(tmp_path):
     (told,) = memos.glob("blob-*")
     told.write_text(told.read_text().replace(info.sha256, "0" * 64))
     subprocess.run(
-        ["git", "clone", "-q", str(old), str(new)], check=True, capture_output=True, timeout=60
+        ["git", "clone", "-q", str(old), str(new)], check=True, capture_output=True, timeout=110
     )
     time.sleep(0.05)
     blob = known_blobs(new)[new / "a.csv"]

@@ -21,9 +21,10 @@ from tests.children import child as started
 from tests.tiny_base import make_base
 
 RUN = """
-import sys
+import os, sys
 from pathlib import Path
 from controller.cli.serve import command
+sys.executable = os.environ.get("PYTHON_OF_CHILDREN", sys.executable)
 command.main(sys.argv[2:], obj={"folder": Path(sys.argv[1]), "json": False})
 """
 
@@ -176,8 +177,9 @@ def test_memory_does_not_grow_with_a_file(root, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.torch
-def test_killed_while_training_it_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
-    pytest.importorskip("torch")
+def test_killed_while_training_it_ends_as_if_it_had_not_been(tmp_path, warm_python, monkeypatch):
+    # The server is killed, and not what it started: that may be warm.
+    monkeypatch.setenv("PYTHON_OF_CHILDREN", warm_python)
     devices = tmp_path / "devices"
     devices.mkdir()
     monkeypatch.setenv("TMPDIR", str(devices))

@@ -33,10 +33,10 @@ _TEXT_PARTS: Final = frozenset({"text", "refusal", "thinking", "reasoning", "out
 
 
 class PiiPolicy:
-    """What a spec wants done about personal data."""
+    """The spec's policy for personal data."""
 
     def __init__(self, prepare: Prepare, recipe: int = NEWEST) -> None:
-        """Load what finds it.
+        """Load the package that finds it.
 
         Raises:
             DataError: A package of the extra is missing.
@@ -44,7 +44,7 @@ class PiiPolicy:
         self._pii: Any = import_extra(
             "controller.data.transforms.pii.detect", extra="data", what=f"pii: {prepare.pii}"
         )
-        self._does = prepare.pii
+        self._action = prepare.pii
         self._regions = prepare.pii_regions
         self._recipe = recipe
 
@@ -57,7 +57,7 @@ class PiiPolicy:
         Raises:
             PersonalDataFound: A finding is refused or cannot be masked, or content cannot be searched.
         """
-        names: dict[tuple[str, str], str] = {}
+        placeholders: dict[tuple[str, str], str] = {}
         found: Counter[str] = Counter()
 
         def mask(text: str, named: str = "") -> str:
@@ -65,28 +65,28 @@ class PiiPolicy:
             if not findings:
                 return text
             found.update(finding.kind for finding in findings)
-            masked: str = self._pii.mask(text, findings, names)
+            masked: str = self._pii.mask(text, findings, placeholders)
             return masked
 
-        if self._recipe == FIRST and self._does == "mask":
+        if self._recipe == FIRST and self._action == "mask":
             masked = _by_first_recipe(example, mask)
         else:
-            walk = _Walk(mask, fails=self._does == "mask")
+            walk = _Walk(mask, fails=self._action == "mask")
             masked = walk.example(example)
             found.update(walk.unseen)
         if not found:
             return example, ""
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
-        if self._does != "warn" and (unseen := sorted(found.keys() & _UNSEEN.values())):
+        if self._action != "warn" and (unseen := sorted(found.keys() & _UNSEEN.values())):
             raise PersonalDataFound(
-                f"{', '.join(unseen)}: what it shows is not looked at",
-                "Take the row out, or set data.prepare.pii: warn",
+                f"{', '.join(unseen)}: its content cannot be searched",
+                "Remove the row, or set data.prepare.pii: warn",
             )
-        if self._does == "reject":
+        if self._action == "reject":
             raise PersonalDataFound(
-                f"personal data: {listed}", "Take it out of the row, or set data.prepare.pii: mask"
+                f"personal data: {listed}", "Remove it from the row, or set data.prepare.pii: mask"
             )
-        return (masked if self._does == "mask" else example), listed
+        return (masked if self._action == "mask" else example), listed
 
 
 _UNSEEN: Final = {
@@ -197,13 +197,13 @@ class _Walk:
                 return value
             return self._mask(value, named)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            spelt = str(int(value) if isinstance(value, float) and value.is_integer() else value)
-            return value if (text := self._mask(spelt, named)) == spelt else text
+            written = str(int(value) if isinstance(value, float) and value.is_integer() else value)
+            return value if (text := self._mask(written, named)) == written else text
         if isinstance(value, dict):
             new = {self._mask(key, ""): self._deep(item, key) for key, item in value.items()}
             if len(new) < len(value):
                 raise PersonalDataFound(
-                    "personal data in two keys of one object", "Rename them, or take them out."
+                    "personal data in two keys of one object", "Rename them, or remove them."
                 )
             return new
         if isinstance(value, list):

@@ -31,12 +31,12 @@ KINDS = MappingProxyType(
         "ip": "IPv4 and IPv6 addresses of a machine",
     }
 )
-"""Kinds and what they are. Where two overlap, the earlier one is the more specific, and wins."""
+"""Kinds of findings. Of two that overlap, the earlier kind is more specific, and wins."""
 
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
 _TYPED = {
-    # As an input method or a word processor writes them; each is one character for one.
+    # As input methods and word processors write them; each replaces one character.
     **{0xFF01 + offset: 0x21 + offset for offset in range(94)},
     **dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2013, 0x2014, 0x2212), ord("-")),
     **dict.fromkeys((0x00A0, 0x2007, 0x2009, 0x202F, 0x3000), ord(" ")),
@@ -100,11 +100,6 @@ _WORD_ENDS = re.compile(r"[_-]+|(?<=[a-z])(?=[A-Z])")
 def find(text: str, regions: Sequence[str], recipe: int = NEWEST) -> list[Finding]:
     """Find personal data and secrets.
 
-    Args:
-        text: Any text.
-        regions: Countries whose national phone and identity numbers to find: `KR`.
-        recipe: Version of the rules.
-
     Returns:
         Findings in the order of the text, without overlaps.
     """
@@ -123,7 +118,7 @@ def find(text: str, regions: Sequence[str], recipe: int = NEWEST) -> list[Findin
 
 def _find_typed(typed: str, regions: Sequence[str], recipe: int) -> list[Finding]:
     found: list[Finding] = []
-    # What stood close to a finding may be one too, once that is masked.
+    # A text next to a finding may be another finding once the first is masked.
     while more := _apart(_search(typed, regions, recipe)):
         found += more
         for one in more:
@@ -190,10 +185,9 @@ def mask(text: str, findings: Sequence[Finding], names: dict[tuple[str, str], st
     """Return a text with a placeholder for each finding: `[EMAIL_1]`, `[PHONE_2]`.
 
     Args:
-        text: The text the findings are of.
-        findings: What `find` returned.
-        names: Of one example, and empty at its first text: the same value has the same
-            placeholder in each of its texts, however it is written.
+        text: The text.
+        findings: Its findings.
+        names: Placeholders of the example's earlier texts: an equal value has the same placeholder.
     """
     parts: list[str] = []
     at = 0
@@ -234,7 +228,7 @@ def _emails(text: str, recipe: int) -> Iterator[Finding]:
 
 
 def _apart(found: list[Finding]) -> list[Finding]:
-    """Return the findings without those that overlap one of a more specific kind, or a longer one."""
+    """Return the findings without those that overlap a longer or more specific one."""
     kept: list[Finding] = []
     for one in sorted(found, key=lambda one: (one.start, -one.end)):
         rival = kept[-1] if kept and kept[-1].end > one.start else None

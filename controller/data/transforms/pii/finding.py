@@ -1,4 +1,4 @@
-"""A place in a text where something personal or secret stands."""
+"""A place in a text with personal data or a secret."""
 
 from dataclasses import dataclass, field
 
@@ -11,6 +11,6 @@ class Finding:
     """One of `controller.data.transforms.pii.detect.KINDS`."""
     start: int
     end: int
-    """The first character that no longer belongs to it."""
+    """The first character after it."""
     value: str = field(repr=False)
-    """The same for every way to write it; never shown."""
+    """Equal for every way to write it; never shown."""

@@ -133,12 +133,7 @@ _NOT_ACCOUNT = re.compile(
 
 
 def find_national(text: str, regions: Sequence[str]) -> Iterator[Finding]:
-    """Yield the identity numbers of countries other than Korea; some may overlap.
-
-    Args:
-        text: Any text.
-        regions: Countries whose numbers to find.
-    """
+    """Yield the identity numbers of regions other than Korea; some may overlap."""
     for region in regions:
         for form, plain, words, is_valid in _compiled(region):
             yield from _numbers(text, form, None, is_valid)

@@ -1,7 +1,7 @@
-"""Numbers that point to a person: phone, registration, card and bank numbers, IP addresses. Pure.
+"""Numbers of a person: phone, registration, card and bank numbers, IP addresses. Pure.
 
-Each is checked by what its issuer prescribes (python-stdnum, phonenumbers, ipaddress), and must be
-written the way people write it: prices, dates, order numbers and versions have digits too.
+Each is checked by its issuer's rules (python-stdnum, phonenumbers, ipaddress), and must be written
+as people write it: prices, dates, order numbers and versions have digits too.
 """
 
 import ipaddress
@@ -28,16 +28,16 @@ from controller.data.transforms.pii.finding import Finding
 from controller.data.transforms.pii.national import find_accounts, find_national, is_named
 
 _MANY_DIGITS = re.compile(r"[0-9](?:[-. ()]{0,3}[0-9]){6}")
-"""Nothing below is shorter, but for IP addresses."""
+"""The shortest number, except for IP addresses."""
 _DIGITS = re.compile(r"[0-9]{2}")
 _BEFORE = 24
-"""Characters before a number in which a word may say what it is."""
+"""Characters before a number in which a word may name it."""
 
 _RRN = re.compile(r"(?<![0-9A-Za-z-])([0-9]{6})([- ]{0,3})([0-9]{7})(?![0-9A-Za-z-])")
 _RRN_NAMED = re.compile(r"주민|외국인|등록 ?번호|\brrn\b|resident|registration", re.IGNORECASE)
 _BORN_BEFORE = 2050
-"""Two digits for the year: a barcode may look like a birth date, but in the second half of a
-century that has not come."""
+"""A barcode may look like a birth date with a year of two digits, but in the second half of a
+century that has not begun."""
 _BORN_FROM = 1900
 _KOREAN_BARCODE = "880"
 _SUM = re.compile(r"[=+*/]\s?$")
@@ -59,7 +59,7 @@ _CARD_PREFIX = re.compile(
     r"|(?:50|5[6-8]|6[037])[0-9]{14}$"  # Maestro
 )
 _DOMESTIC_CARD = re.compile(r"9[0-9]{15}$")
-"""Cards for use in Korea alone; believed only where written in groups, or named."""
+"""Cards for use in Korea alone; found only if written in groups, or named."""
 _CARD_NAMED = re.compile(r"카드|card", re.IGNORECASE)
 
 _IBAN = re.compile(
@@ -76,10 +76,10 @@ _VERSION = re.compile(
     re.IGNORECASE,
 )
 _SMALL = 10
-"""Four numbers below ten are a version or a section; and 1.1.1.1 and 8.8.8.8 are nobody's."""
+"""Four numbers below ten are a version or a section; 1.1.1.1 and 8.8.8.8 are public servers."""
 _FEWEST_GROUPS = 3
 _DOTS, _COLONS = 3, 7
-"""An address has so many; one of the new kind may have `::` instead."""
+"""Separators of an address; an IPv6 address may have `::` instead."""
 
 _PHONE = re.compile(
     r"(?:(?<![0-9A-Za-z_.])(?<![0-9A-Za-z]-)|(?=\+))[+(]{0,2}[0-9](?:[-. ()]{0,3}[0-9]){7,24}+(?![0-9A-Za-z_])"
@@ -104,27 +104,21 @@ _NOT_PERSONAL = frozenset(
         PhoneNumberType.UNKNOWN,
     }
 )
-"""Numbers that a business advertises (1588-1234, 080-..., +1 800 ...), and that are none."""
+"""Numbers that a business advertises (1588-1234, 080-..., +1 800 ...), and invalid ones."""
 _KOREAN_MOBILE = re.compile(r"\+821(?:0[0-9]{8}|[16-9][0-9]{7,8})$")
-"""Also of ranges that libphonenumber does not know to be given out: nobody else writes so."""
+"""Also in ranges that libphonenumber does not know: no other number is written so."""
 _E164 = PhoneNumberFormat.E164
-_BELIEVED_PLAIN = frozenset(
+_PLAIN_KINDS = frozenset(
     {PhoneNumberType.MOBILE, PhoneNumberType.PERSONAL_NUMBER, PhoneNumberType.VOIP}
 )
-"""Believed without separators: a mobile number's first digits are not an order number's."""
+"""Found without separators: the first digits of a mobile number are not an order number's."""
 _ALL_DIGITS = "01234567890"
 _PUNCTUATION = str.maketrans("()", "  ")
 _MOST_GROUPS = 5
 
 
 def find_numbers(text: str, regions: Sequence[str], recipe: int = NEWEST) -> Iterator[Finding]:
-    """Yield the numbers of a text; some may overlap.
-
-    Args:
-        text: Any text.
-        regions: Countries whose national numbers to find: `KR`.
-        recipe: Version of the rules: the first knows only Korea's identity numbers.
-    """
+    """Yield the numbers of a text; some may overlap."""
     if recipe > FIRST and _DIGITS.search(text):
         yield from find_national(text, regions)
     if _MANY_DIGITS.search(text):
@@ -143,9 +137,9 @@ def find_numbers(text: str, regions: Sequence[str], recipe: int = NEWEST) -> Ite
 def _registration_numbers(text: str, recipe: int) -> Iterator[Finding]:
     """Yield Korean resident and foreigner registration numbers.
 
-    Since October 2020 the last six digits are random, and the last is not a checksum any more. So a
-    number written as 6-7 digits needs only a birth date. Thirteen digits in a row may be a barcode
-    or a time: there the checksum decides, or a word before or after.
+    Since October 2020 the last six digits are random, without a checksum. So a number written as
+    6-7 digits needs only a birth date. Thirteen digits in a row may be a barcode or a time: there
+    the checksum decides, or a word before or after.
     """
     for found in _RRN.finditer(text):
         digits = found[1] + found[3]
@@ -160,7 +154,7 @@ def _registration_numbers(text: str, recipe: int) -> Iterator[Finding]:
 
 
 def _may_be_person(text: str, found: re.Match[str]) -> bool:
-    """Say whether thirteen digits in a row are neither a barcode nor a part of a sum."""
+    """Return whether thirteen digits in a row are neither a barcode nor a part of a sum."""
     is_barcode = found[0].startswith(_KOREAN_BARCODE) and ean.is_valid(found[0])
     return not is_barcode and not _SUM.search(text, max(0, found.start() - 2), found.start())
 
@@ -185,7 +179,7 @@ def _cards(text: str) -> Iterator[Finding]:
 
 def _bank_numbers(text: str) -> Iterator[Finding]:
     for found in _IBAN.finditer(text):
-        # The words after it may look like a part of it.
+        # Words after the number may look like a part of it.
         ends = accumulate(len(group) for group in re.findall(r"[ -]?[0-9A-Za-z]{1,4}", found[0]))
         for end in reversed([*ends]):
             if iban.is_valid(found[0][:end]):
@@ -236,18 +230,18 @@ def _is_written_as_phone(written: str, number: PhoneNumber, *, named: bool) -> b
     groups = re.findall("[0-9]+", written)
     national = re.findall("[0-9]+", format_number(number, PhoneNumberFormat.NATIONAL))
     if len(groups) == 1:
-        believed = kind in _BELIEVED_PLAIN and groups[0].startswith("0")
+        is_plain = kind in _PLAIN_KINDS and groups[0].startswith("0")
         return (
-            groups[0] not in _ALL_DIGITS and groups[0] == "".join(national) and (named or believed)
+            groups[0] not in _ALL_DIGITS and groups[0] == "".join(national) and (named or is_plain)
         )
     expected = "".join(national)
     if groups[0] == str(number.country_code):
         expected = f"{number.country_code}{number.national_number}"
     if "".join(groups) != expected or len(groups) > _MOST_GROUPS:
         return False
-    if kind in _BELIEVED_PLAIN:
+    if kind in _PLAIN_KINDS:
         return len(groups[-1]) in {len(national[-1]), len(national[-1]) + len(national[-2])}
-    # Sums and ranges have their signs elsewhere, and blanks around them.
+    # Sums and ranges have their signs in other places, and blanks around them.
     usual = {*_ends(national), len(str(number.national_number))}
     return _ends(groups) <= usual and " - " not in written
 
@@ -261,7 +255,7 @@ def _is_counted_phone(written: str, number: PhoneNumber) -> bool:
 
 
 def _ends(groups: list[str]) -> set[int]:
-    """Return how many digits stand behind each separator."""
+    """Return the number of digits after each separator."""
     return {sum(map(len, groups[at:])) for at in range(1, len(groups))}
 
 
@@ -280,7 +274,7 @@ def _ipv6(text: str) -> Iterator[Finding]:
 
 
 def _address(found: re.Match[str]) -> Iterator[Finding]:
-    """Yield an address of one machine, public or private: that one shows a company's network."""
+    """Yield an address of one machine, public or private: a private one shows a network."""
     try:
         address = ipaddress.ip_address(found[0])
     except ValueError:

@@ -1,8 +1,8 @@
-"""Keys, tokens and passwords in a text: the rules of detect-secrets, and forms it does not know. Pure.
+"""Keys, tokens and passwords in a text: rules of detect-secrets, and forms it does not know. Pure.
 
-Only rules that name what they find are used. Those that measure how random a string looks are
-not: they take digests, identifiers and parts of URLs for secrets. Most texts have no word as long
-as a key; in the others each rule runs only where a literal of it stands.
+Rules that measure the randomness of a string are not used: they find digests, identifiers and parts
+of URLs. Most texts have no word as long as a key; in other texts, a rule runs only if they contain a
+literal of it.
 """
 
 import re
@@ -40,11 +40,11 @@ _RULES = (
     ((":AA",), TelegramBotTokenDetector.denylist),
     (("AC", "SK"), TwilioKeyDetector.denylist),
 )
-"""What must stand in the text, and the rules of a plugin."""
+"""Literals of which the text must contain one, and the rules of a plugin."""
 
 _FORMS = (
-    # The prefixes and lengths of gitleaks' rules and of the services' own documentation; a length
-    # is taken as the least, since services lengthen their keys.
+    # Prefixes and lengths of gitleaks' rules and of the services' documentation; lengths are
+    # minimums, since services lengthen their keys.
     (
         ("sk-",),
         r"sk-(?=[\w-]{0,500}[0-9])(?=[\w-]{0,500}[A-Z])[\w-]{20,}",
@@ -68,7 +68,7 @@ _FORMS = (
     (("earer",), r"[Bb]earer (?=[\w.~+/-]*[0-9])([\w.~+/-]{20,}=*)"),  # RFC 6750
 )
 _COMPILED = (
-    # To Unicode a Korean particle after a key is a part of the word; to the services it is not.
+    # In Unicode, a Korean particle after a key is a part of the word; in a key it is not.
     *(
         (
             hints,
@@ -84,7 +84,7 @@ _COMPILED = (
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:(?:(?!-----BEGIN).)*?-----END[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-    # Cut off: all that can be a part of it.
+    # Cut off: all characters that can be a part of it.
     r"|[\sA-Za-z0-9+/=\\]*)",
     re.DOTALL,
 )
@@ -100,7 +100,7 @@ _NAMED = re.compile(
     r"(?P<value>(?!=)[!#-&(-+\--;=?-_a-{}~]{6,200})",
     re.IGNORECASE,
 )
-"""A name, an assignment, and what stands there up to a quote, comma, angle bracket, bar or blank."""
+"""A name, an assignment, and a value up to a quote, comma, angle bracket, bar or blank."""
 _PIN = re.compile(
     r"(?:비밀번호|비번|암호|(?<![A-Za-z0-9])(?:PIN|passcode)(?: code| number)?)\s?(?:은|는|이|is|:|=)?\s?"
     r"(?P<value>[0-9]{4,12})(?![0-9A-Za-z]|\s?(?:자|개|번|회|년|월|일|원|분|초|글|숫|%|-))"
@@ -111,10 +111,10 @@ _PLACEHOLDER = re.compile(
 )
 _DIGIT = re.compile("[0-9]")
 _SHORTEST = 12
-"""Characters of a word that may be a key, or a URL with a password."""
+"""Minimum characters of a word that may be a key, or a URL with a password."""
 _SHORTEST_PASSWORD = 6
 _PREFIX = re.compile(r"|gh[opsur]|gl[a-z]+|[0-9a-f]{2}_", re.IGNORECASE)
-"""A group that is no secret: rules have groups for other reasons too."""
+"""A group that is not a secret: rules have groups for other reasons too."""
 _MIXED = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9])", re.DOTALL)
 _INSIDE_WORD = re.compile(r"(?<=[A-Za-z0-9_-])[A-Za-z0-9]")
 _TOKEN_TAIL = re.compile(r"[A-Za-z0-9_-]*")
@@ -123,8 +123,8 @@ _TOKEN_TAIL = re.compile(r"[A-Za-z0-9_-]*")
 def find_secrets(text: str) -> Iterator[Finding]:
     """Yield the keys, tokens and passwords of a text; some may overlap.
 
-    A password or key without a form of its own is found where a name stands before it
-    (`password: ...`, `비밀번호는 ...`) if it mixes letters and digits, or is a PIN; words are not.
+    A password or key without a form of its own is found after its name (`password: ...`,
+    `비밀번호는 ...`) if it mixes letters and digits, or is a PIN; words are not.
     """
     words = text.split()
     if max(map(len, words), default=0) >= _SHORTEST:
@@ -148,7 +148,7 @@ def _by_form(text: str, long_words: str) -> Iterator[Finding]:
 
 def _of_rule(rule: re.Pattern[str], text: str) -> Iterator[Finding]:
     for found in rule.finditer(text):
-        # Where a rule has a group, that is the secret, unless it is a mere prefix.
+        # The group of a rule is the secret, unless it is only a prefix.
         group = 1 if rule.groups and not _PREFIX.fullmatch(found[1] or "") else 0
         if group or not _INSIDE_WORD.match(text, found.start()):
             tail = _TOKEN_TAIL.match(text, found.end(group))
@@ -167,7 +167,7 @@ def _by_name(text: str) -> Iterator[Finding]:
 
 
 def _names(text: str) -> Iterator[int]:
-    """Yield where a name may begin."""
+    """Yield the positions where a name may begin."""
     lower = text.lower()
     if len(lower) != len(text):
         lower = text

@@ -93,6 +93,8 @@ def world(tmp_path_factory, base_folder):
     config = json.loads((long / "config.json").read_text())
     (long / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2 * LONG}))
     made = World(folder, long)
+    # From here on it has a process, started as users start it, which tests below watch and kill.
+    whole(made.engine.generate(None, ask("a"), Sampling(max_tokens=1)))
     yield made
     made.engine.close()
     assert list((made.state / "engines").iterdir()) == []
@@ -122,6 +124,7 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.usefixtures("warm")
 def test_alone_or_together_answers_are_those_of_complete(world, models):
     greedy = Sampling(max_tokens=24)
     prompts = [ask(text) for text in QUESTIONS]
@@ -250,7 +253,7 @@ def test_a_killed_child_is_told_of_and_replaced(world):
     waiting = [threading.Thread(target=wait, daemon=True) for _ in range(4)]
     for thread in waiting:
         thread.start()
-    assert caught.get(timeout=60) is None
+    assert caught.get(timeout=110) is None
     os.kill(pid, signal.SIGKILL)
     for thread in waiting:
         thread.join(30)
@@ -280,6 +283,7 @@ def test_closing_ends_the_child_and_tells_who_waits(world):
         next(engine.generate(None, ask("a"), Sampling()))
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_base_model_that_cannot_be_opened(world, tmp_path):
     folder = tmp_path / "base"
     folder.mkdir()

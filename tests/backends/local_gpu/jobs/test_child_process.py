@@ -32,7 +32,7 @@ def test_a_module_runs_without_the_folder_it_is_started_in(tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     assert done.stdout == "[1,2]\n"
 
@@ -99,7 +99,7 @@ def test_packages_that_are_not_installed_are_named():
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     assert "needs torch, transformers, peft" in done.stdout
     # Such a Python finds no record of an installation either.

@@ -158,7 +158,7 @@ def test_many_who_submit_at_once_start_one_child(backend, make_request, wait, ru
         racers = [stack.enter_context(child(arguments, stdout=subprocess.PIPE)) for _ in range(4)]
         for thread in threads:
             thread.start()
-        answers = {racer.communicate(timeout=60)[0].strip() for racer in racers}
+        answers = {racer.communicate(timeout=110)[0].strip() for racer in racers}
         for thread in threads:
             thread.join(60)
     (answer,) = answers

@@ -149,7 +149,7 @@ def test_the_parents_side_needs_none_of_the_training_packages():
         text=True,
         check=True,
         env=os.environ,
-        timeout=60,
+        timeout=110,
     )
     assert answer.stdout.strip() == "[]"
 

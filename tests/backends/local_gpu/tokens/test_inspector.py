@@ -361,7 +361,7 @@ for ask in (lambda: inspector.count([example]), lambda: inspector.show(example))
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     missing = f"counting tokens needs the package jinja2 / {install_command('local')}"
     told, *rest = done.stdout.splitlines()
@@ -472,6 +472,6 @@ except BackendError as error:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     assert done.stdout == "the base model's chat template leaves out the system's text\n"

@@ -118,7 +118,7 @@ for ask in (lambda: backend.find_jobs(["f"]), lambda: inspector.count([{"message
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
 
     assert done.stdout.splitlines() == [

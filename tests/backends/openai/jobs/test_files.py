@@ -162,7 +162,7 @@ def test_uploading_does_not_read_the_file_into_memory(server, tmp_path, way, meg
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=110,
     )
 
     assert done.returncode == 0, done.stderr

@@ -112,13 +112,13 @@ def test_declared_columns(row, messages):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"question": "q", "answer": "a"}, "what to learn is not recognised; the columns are: question, answer"),
+        ({"question": "q", "answer": "a"}, "question and answer are not recognised; the columns are: question, answer"),
         ({"chosen": "a", "rejected": "b"}, "a preference pair (chosen, rejected), which supervised training cannot use"),
         ({"messages": "hello"}, "`messages` is not an array"),
         ({"messages": ["hello"]}, "a message is not an object"),
         ({"prompt": 3, "completion": "a"}, "`prompt` is neither text nor messages"),
         ({"instruction": ["q"], "output": "a"}, "`instruction` is not text"),
-        ({"instruction": "q", "output": "a", "history": [["a"]]}, "`history` holds something else than pairs"),
+        ({"instruction": "q", "output": "a", "history": [["a"]]}, "`history` holds values other than pairs"),
         ({"conversations": None}, "`conversations` is not an array"),
         ({"conversations": ["x"]}, "a turn is not recognised"),
         (sharegpt(("observation", "x")), "an observation that answers no function call"),

@@ -283,7 +283,7 @@ def test_turns_that_say_whether_they_are_learnt_are_refused_in_every_shape(said)
         {"conversations": [{"from": "human", "value": "a"}, turn]},
         {"messages": [ASKED, message]},
     ):
-        with pytest.raises(DataError, match="whether it is learnt"):
+        with pytest.raises(DataError, match="whether the model learns it"):
             row_converter(None, None)(row)
     assert row_converter(None, None)(
         {"messages": [ASKED, {**message, "train": None, "loss": 0.35}]}

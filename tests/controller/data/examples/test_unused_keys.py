@@ -44,22 +44,22 @@ def test_a_system_prompt_that_is_repeated_is_read_once_and_another_is_refused():
 @pytest.mark.parametrize(
     ("key", "value", "what"),
     [
-        ("label", False, "says whether the answer is wanted"),
-        ("label", "true", "says whether the answer is wanted"),
-        ("kto_tag", True, "says whether the answer is wanted"),
+        ("label", False, "tells whether the answer is good"),
+        ("label", "true", "tells whether the answer is good"),
+        ("kto_tag", True, "tells whether the answer is good"),
         ("weight", 0, "weighs the row"),
         ("weight", 0.3, "weighs the row"),
         ("score", 2, "rates the row"),
         ("reward", "0.1", "rates the row"),
         ("rejected", "b", "is another answer of a pair"),
         ("rejected_response", "b", "is another answer of a pair"),
-        ("images", ["a.png"], "stands beside the conversation"),
+        ("images", ["a.png"], "is beside the conversation"),
         ("tool_choice", "required", "decides which tool is called"),
         ("function_call", {"name": "f"}, "decides which tool is called"),
         ("response_format", {"type": "json_object"}, "asks for a form of the answer"),
         ("history", [["a", "b"]], "seems to be a part of the question"),
         ("context", "c", "seems to be a part of the question"),
-        ("instructions", "be short", "seems to be a prompt of the system"),
+        ("instructions", "be short", "seems to be a system prompt"),
         ("chat_template_kwargs", {"enable_thinking": False}, "changes how the chat template writes"),
     ],
 )  # fmt: skip
@@ -102,7 +102,7 @@ def test_keys_within_the_input_of_a_pair_are_looked_at_too():
 
 def test_a_message_that_says_in_another_way_that_it_is_not_learnt_is_refused():
     row = {"messages": [ASKED, {**ANSWERED, "loss": False}]}
-    with pytest.raises(DataError, match="says by `loss` whether it is learnt"):
+    with pytest.raises(DataError, match="has `loss` to tell whether the model learns it"):
         row_converter(None, None)(row)
 
 

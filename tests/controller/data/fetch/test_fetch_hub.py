@@ -181,7 +181,7 @@ def ask(hub, tmp_path: Path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=110,
         )
         assert done.returncode == 0, done.stderr
         assert SECRET not in done.stdout

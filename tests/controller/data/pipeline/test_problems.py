@@ -91,7 +91,7 @@ def test_names_from_data_are_shown_short_and_without_control_characters(reposito
     )
     unknown, role = repository.problems("a.jsonl")
     assert unknown.message.startswith(
-        r"what to learn is not recognised; the columns are: '\x1b[31mred\n', 'kkkk"
+        r"question and answer are not recognised; the columns are: '\x1b[31mred\n', 'kkkk"
     )
     assert len(unknown.message) < 150
     assert role.message == r"'\x1b' is not a role"

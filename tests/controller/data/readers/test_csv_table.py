@@ -239,7 +239,7 @@ def test_a_title_above_a_table_leads_to_the_row_with_the_names(read, name, title
     columns = {"user": "q", "assistant": "a"}
     (said,) = problems(read(name, content, columns=columns))
     assert said == (
-        "row 1 is read as the names of the columns, which stand in row 3\nSay so: header: 3"
+        "row 1 is read as the names of the columns, which are in row 3\nWrite header: 3"
     )
     assert len(read(name, content, columns=columns, header=3)) == 3
     # Where they are nowhere, or in the first row, nothing is said here.

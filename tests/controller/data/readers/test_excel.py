@@ -301,7 +301,7 @@ def test_the_header_of_a_sheet_is_where_the_spec_says(tmp_path):
         (2, {"1": 1, "2": "나"}),
     ]
     ((_, message),) = read(path, header=9)
-    assert message == "there is no row 9, which is to name the columns"
+    assert message == "there is no row 9, which should name the columns"
 
 
 def test_what_a_sheet_holds_beside_its_columns_is_noted(tmp_path):
@@ -309,7 +309,7 @@ def test_what_a_sheet_holds_beside_its_columns_is_noted(tmp_path):
     found = [row for _, row in read_rows(source_file(book(tmp_path / "a.xlsx", 첫째=rows)))]
     assert [getattr(row, "note", "") for row in found] == [
         "",
-        "column 3 has no name; what stands under such a name is not read",
+        "column 3 has no name; its cells are not read",
         "",
     ]
     numbers = book(tmp_path / "b.xlsx", 첫째=[[0, "가"], [1, "나"]])
@@ -328,7 +328,7 @@ def test_a_title_above_the_table_leads_to_the_row_with_the_names(tmp_path):
     rows = [["2026년 상담 기록"], [], ["번호", "q", "a"], [1, "질문", "답"]]
     path = book(tmp_path / "a.xlsx", 첫째=rows)
     ((_, error),) = read_rows(source_file(path, columns={"user": "q", "assistant": "a"}))
-    assert error.message == "row 1 is read as the names of the columns, which stand in row 3"
-    assert error.remedy == "Say so: header: 3"
+    assert error.message == "row 1 is read as the names of the columns, which are in row 3"
+    assert error.remedy == "Write header: 3"
     # Where they are nowhere, the missing one is named with those that are there.
     assert len(read(path, columns={"user": "x", "assistant": "a"})) == 2

@@ -181,7 +181,7 @@ print(error.message, "|", error.remedy)
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     assert done.stdout.strip() == f"{message} | {install_command('data')}"
 

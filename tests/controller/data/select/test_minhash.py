@@ -88,7 +88,7 @@ def test_keys_are_the_same_in_every_process_and_release():
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     assert done.stdout.strip() == lsh_keys(TEXT, 0.8)[0].hex() == "373468f2d5790a5f"
 

@@ -73,7 +73,7 @@ def test_an_ending_that_says_nothing_is_refused(name):
 
 
 def test_what_is_packed_in_itself_is_not_packed_again():
-    with pytest.raises(DataError, match="packed twice"):
+    with pytest.raises(DataError, match="compressed twice"):
         detect_format("a.parquet.gz")
 
 
@@ -297,8 +297,8 @@ def test_a_saved_dataset_is_recognised(tree, marks):
 
 def test_gzip_that_is_none_is_said(tree):
     tree.write("a.jsonl.gz", "b.jsonl.zst")
-    assert tree.refused("a.jsonl.gz").message == "'finetunes/a.jsonl.gz' is no gzip file"
-    assert tree.refused("*.zst").message == "'finetunes/b.jsonl.zst' is no zstd file"
+    assert tree.refused("a.jsonl.gz").message == "'finetunes/a.jsonl.gz' is not a gzip file"
+    assert tree.refused("*.zst").message == "'finetunes/b.jsonl.zst' is not a zstd file"
     (tree.folder / "a.jsonl.gz").write_bytes(gzip.compress(b"{}"))
     assert tree.display_paths("a.jsonl.gz") == ["a.jsonl.gz"]
 

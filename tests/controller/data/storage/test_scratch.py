@@ -151,7 +151,7 @@ def test_a_small_build_makes_its_files_and_nothing_else(repository, chat_lines, 
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     made = [Path(path) for path in json.loads(done.stdout)]
     below = [

@@ -204,7 +204,7 @@ def test_an_image_is_not_looked_at_and_says_so(url):
     image = {"type": "image_url", "image_url": {"url": url}}
     example = Example([{**QUESTION, "content": [image]}, ANSWER])
     for does in ("mask", "reject"):
-        with pytest.raises(PersonalDataFound, match="image: what it shows is not looked at"):
+        with pytest.raises(PersonalDataFound, match="image: its content cannot be searched"):
             treated(example, does)
     assert treated(example, "warn") == (example, "1 image")
 
@@ -226,7 +226,7 @@ def test_an_image_is_not_looked_at_and_says_so(url):
 def test_what_is_shown_within_other_parts_is_not_looked_at_and_says_so(content, said):
     example = Example([{**QUESTION, "content": content}, ANSWER])
     for does in ("mask", "reject"):
-        with pytest.raises(PersonalDataFound, match="what it shows is not looked at"):
+        with pytest.raises(PersonalDataFound, match="its content cannot be searched"):
             treated(example, does)
     assert treated(example, "warn") == (example, said)
 

@@ -302,7 +302,7 @@ def test_nothing_is_asked_of_the_network():
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
     assert done.stdout.strip() == "2"
 

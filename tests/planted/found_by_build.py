@@ -60,7 +60,7 @@ class Score:
     """Lines with another planted problem that are said to have this one too."""
 
     @property
-    def find_memo(self) -> float:
+    def recall(self) -> float:
         return self.found / self.planted
 
 

@@ -1,47 +1,11 @@
-"""Blocks handed to another thread, and equal lines found by their digests."""
+"""Equal lines, found by their digests."""
 
-import hashlib
-import threading
 from contextlib import closing
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from controller.data.storage.background_writer import BackgroundTask
 from controller.data.storage.columns import DROPPED, HELD_OUT, SHARDS, TRAIN, BlockBuilder
 from controller.data.storage.exact_duplicates import DigestShards
-
-sizes = st.lists(st.sampled_from([0, 1, 1000, 1 << 16, 1 << 17]), max_size=6)
-
-
-@given(sizes)
-def test_blocks_are_done_in_order(sizes):
-    blocks = [bytes([number]) * size for number, size in enumerate(sizes)]
-    done, digest = [], hashlib.sha256()
-    asides = [BackgroundTask(done.append), BackgroundTask(digest.update)]
-    for block in blocks:
-        for aside in asides:
-            aside(block)
-    for aside in asides:
-        aside.wait()
-        aside.close()
-    assert done == blocks
-    assert digest.digest() == hashlib.sha256(b"".join(blocks)).digest()
-
-
-def test_what_went_wrong_with_a_block_is_raised_and_no_thread_stays():
-    def full(_block):
-        raise OSError(28, "No space left on device")
-
-    before = threading.active_count()
-    aside = BackgroundTask(full)
-    aside(bytes(1 << 20))
-    with pytest.raises(OSError, match="No space left"):
-        aside(bytes(1 << 20))
-    aside.wait()
-    aside.close()
-    assert threading.active_count() == before
 
 
 @pytest.fixture
