@@ -3,9 +3,11 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backends.contract.errors import BackendError
-from backends.local_gpu.tokens.example_checks import check_conversation
+from backends.local_gpu.tokens.example_checks import check_conversation, check_text
 
 CONTROL = re.compile(re.escape("<|im_end|>"))
 TOKEN = "<|im_end|>"
@@ -57,3 +59,96 @@ def test_a_control_token_is_refused_in_tool_definitions(tool):
 def test_what_holds_none_passes():
     messages = [ASKED, called('{"a": "<|im_"}'), {"role": "tool", "content": "end|>"}, ANSWERED]
     assert check_conversation({"messages": messages, "tools": [TOOL]}, CONTROL) is None
+
+
+@pytest.mark.parametrize(
+    ("example", "message", "remedy"),
+    [
+        (
+            {"input": {}, "preferred_output": []},
+            "reads conversations, and this has 'input', 'preferred_output'",
+            "Write {",
+        ),
+        ({"messages": []}, "it has no answer", "Remove it"),
+        ({"messages": [ASKED]}, "it has no answer", "end it with a message of the assistant"),
+        ({"messages": [ASKED, {**ANSWERED, "weight": 0}]}, "it has no answer", ""),
+        (
+            {"messages": [ASKED, {"role": "assistant", "content": None, "refusal": "no"}]},
+            "an answer is a `refusal`",
+            "as the `content`",
+        ),
+        (
+            {"messages": [ASKED, {"role": "assistant", "content": None, "function_call": {}}]},
+            None,
+            "",
+        ),
+        (
+            {"messages": [ASKED, {"role": "assistant", "function_call": {"name": "f"}}]},
+            "an answer has a `function_call`",
+            "`tool_calls`",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}, ANSWERED]},
+            "a message contains an image; the local trainer reads text only",
+            "Remove the example",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "audio"}]}, ANSWERED]},
+            "a message contains a part of type 'audio'",
+            "Remove the part",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}, ANSWERED]},
+            "a part of type 'text'",
+            "",
+        ),
+        ({"messages": [ASKED, called("{broken")]}, "are not JSON", "object in text"),
+        ({"messages": [ASKED, called()]}, None, ""),
+        ({"messages": [{"role": "system", "content": None}, ASKED, ANSWERED]}, None, ""),
+        ({"messages": [{"role": "tool"}, ANSWERED], "tools": None}, None, ""),
+    ],
+)
+def test_what_the_trainer_would_refuse(example, message, remedy):
+    if message is None:
+        assert check_conversation(example, CONTROL) is None
+        return
+    with pytest.raises(BackendError, match=re.escape(message)) as caught:
+        check_conversation(example, CONTROL)
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        ({"text": "a"}, None),
+        ({"text": ""}, "nothing is learned from an empty text"),
+        ({"text": f"a{TOKEN}"}, "the text contains the control token"),
+        ({"text": 5}, "this example is not a plain text"),
+        ({"messages": [ASKED, ANSWERED]}, "this example is not a plain text"),
+    ],
+)
+def test_plain_texts(example, message):
+    if message is None:
+        assert check_text(example, CONTROL) is None
+        return
+    with pytest.raises(BackendError, match=message):
+        check_text(example, CONTROL)
+
+
+@given(
+    messages=st.lists(
+        st.fixed_dictionaries(
+            {"role": st.sampled_from(["system", "user", "assistant"]), "content": st.text()}
+        ),
+        max_size=4,
+    )
+)
+def test_plain_conversations_are_refused_for_a_token_or_a_missing_answer_only(messages):
+    wrong = any(TOKEN in message["content"] for message in messages)
+    wrong |= all(message["role"] != "assistant" for message in messages)
+    try:
+        check_conversation({"messages": messages}, CONTROL)
+    except BackendError:
+        assert wrong
+    else:
+        assert not wrong

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -95,3 +97,30 @@ def test_an_example_longer_than_the_model_reads_is_an_error(base_folder, tmp_pat
 def test_an_empty_file_is_an_empty_set(base_folder, tmp_path):
     (tmp_path / "rows").touch()
     assert len(encode_file(load_chat(base_folder, None), tmp_path / "rows", None, 1)) == 0
+
+
+@given(
+    lengths=st.lists(st.integers(1, 500), min_size=1, max_size=60),
+    step=st.integers(1, 20),
+    seed=st.integers(0, 2**32 - 1),
+    epoch=st.integers(0, 50),
+)
+def test_any_set_is_trained_whole_and_its_longest_example_in_the_first_full_step(
+    lengths, step, seed, epoch
+):
+    lengths = np.asarray(lengths)
+    steps = epoch_batches(lengths, step, seed, epoch)
+    assert sorted(place for one in steps for place in one) == list(range(len(lengths)))
+    assert all(len(one) == step for one in steps[:-1])
+    full = [one for one in steps if len(one) == step]
+    if full:
+        most = max(int(lengths[one].max()) for one in full)
+        assert int(lengths[full[0]].max()) == most
+
+
+@given(lengths=st.lists(st.integers(1, 500), max_size=40), size=st.integers(1, 10))
+def test_batches_to_measure_go_from_the_longest_to_the_shortest(lengths, size):
+    batches = by_length(np.asarray(lengths, dtype=np.int64), size)
+    inline = [lengths[place] for batch in batches for place in batch]
+    assert inline == sorted(lengths, reverse=True)
+    assert all(len(batch) == size for batch in batches[:-1])

@@ -69,3 +69,20 @@ def test_measuring_and_saving_are_no_part_of_what_a_step_takes():
 
 def test_the_first_step_has_no_time_yet():
     assert Pace(started=5.0, size=0).per_step(5.0, 0) == 0.0
+
+
+@given(
+    step_s=st.floats(0.1, 10),
+    steps=st.integers(1, 50),
+    measured_s=st.floats(0, 100),
+    saved_s=st.floats(0, 100),
+)
+def test_a_step_s_time_is_known_whatever_happens_between_steps(step_s, steps, measured_s, saved_s):
+    pace, now = Pace(started=50.0, size=0), 50.0
+    pace.note_measuring(now, now + measured_s)
+    now += measured_s + steps * step_s
+    pace.note_saving(now, now + saved_s)
+    now += saved_s
+    assert abs(pace.per_step(now, steps) - step_s) < 1e-6
+    expected = 7 * step_s + 2 * measured_s
+    assert abs(pace.left(now, steps, more=7, epochs=2) - expected) < 1e-4
