@@ -2,9 +2,10 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.children import child, until
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOM_BYTES = 4 << 30
+CLEANING_S = 60.0
 # Read when torch is loaded, here and in children. As many tests run as there are cores, and a model
 # of two layers is no faster on several.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,6 +48,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(limit_s))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    """Limit what cleans up after a failed test: the failure has switched the test's own limit off."""
+    if signal.getitimer(signal.ITIMER_REAL)[0]:
+        return (yield)
+
+    def ring(*_: object) -> None:
+        pytest.fail(f"cleaning up took longer than {CLEANING_S} s")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, CLEANING_S)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 @pytest.fixture
