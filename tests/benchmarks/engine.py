@@ -27,7 +27,9 @@ from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.inference.engine import LocalEngine, open_engine
 from backends.local_gpu.jobs.run_dir import create
 
-SHIPPED = Path(__file__).parents[2] / "backends" / "local_gpu" / "chat_templates" / "chatml.jinja"
+SHIPPED = (
+    Path(__file__).parents[2] / "backends" / "local_gpu" / "templates" / "shipped" / "chatml.jinja"
+)
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 QUESTIONS = [
     "영업 시간이 어떻게 되나요?",

@@ -31,7 +31,9 @@ from backends.contract.jobs import JobState, TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.jobs.child_process import child_environment
 
-SHIPPED = Path(__file__).parents[2] / "backends" / "local_gpu" / "chat_templates" / "chatml.jinja"
+SHIPPED = (
+    Path(__file__).parents[2] / "backends" / "local_gpu" / "templates" / "shipped" / "chatml.jinja"
+)
 WORDS = [
     "카페",
     "창업",
