@@ -64,7 +64,7 @@ def test_a_job_that_is_cancelled_while_it_waits_ends_as_cancelled(run, eventuall
 
 def test_a_second_child_of_a_run_leaves_it_to_the_first(run):
     held = try_lock(run.lock)
-    done = subprocess.run(python_module(QUEUE, "train", str(run.path)), timeout=60, check=False)
+    done = subprocess.run(python_module(QUEUE, "train", str(run.path)), timeout=110, check=False)
     os.close(held)
     assert done.returncode == 0
     assert not run.result.exists()
@@ -75,5 +75,7 @@ def test_waiting_needs_no_package_of_the_extra():
     code = (
         f"import sys, {QUEUE}; print(sorted({{'torch', 'numpy', 'pydantic'}} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=110
+    )
     assert done.stdout == "[]\n"
