@@ -57,7 +57,10 @@ def build(request: BuildRequest, files: Sequence[SourceFile], folder: Path) -> M
         splits = _select(request, files, store, report)
         weights = [file.source.weight for file in files]
         written = write_splits(store, splits, labels=labels, weights=weights, to=folder)
-        problems = [*_too_few(request, written, report), *_too_large(request, written)]
+        problems = [
+            error.problem(file=request.file, field=error.field)
+            for error in (*_too_few(request, written, report), *_too_large(request, written))
+        ]
         if problems:
             raise InvalidInput(problems)
         reasons = report.finish()
@@ -208,7 +211,7 @@ def _by_frequency(counts: Counter[str]) -> dict[str, int]:
 
 def _too_few(
     request: BuildRequest, written: WrittenSplits, report: ReportBuilder
-) -> Iterator[Problem]:
+) -> Iterator[DataError]:
     train = written.files["train.jsonl"].lines
     held_out = written.files["held_out.jsonl"].lines
     dropped = report.dropped_by()
@@ -222,41 +225,34 @@ def _too_few(
     else:
         more = "Add rows, or another source."
     if train < least:
-        yield Problem(
-            file=request.file,
+        yield DataError(
+            f"has {train} example{'s'[: train != 1]}{besides}; at least {least} are needed",
+            more,
             field="data.train",
-            message=f"has {train} example{'s'[: train != 1]}{besides}; at least {least} are needed",
-            remedy=more,
         )
     if not held_out:
-        has_fraction = request.data.fraction is not None and not method.is_of_texts
-        yield Problem(
-            file=request.file,
-            field="data.held_out",
-            message=f"has no example ({train} to train on, {dropped})",
-            remedy="Raise the fraction: held_out: {fraction: 0.2}, or add rows."
-            if has_fraction
-            else more,
+        if request.data.fraction is not None and not method.is_of_texts:
+            more = "Raise the fraction: held_out: {fraction: 0.2}, or add rows."
+        yield DataError(
+            f"has no example ({train} to train on, {dropped})", more, field="data.held_out"
         )
 
 
-def _too_large(request: BuildRequest, written: WrittenSplits) -> Iterator[Problem]:
+def _too_large(request: BuildRequest, written: WrittenSplits) -> Iterator[DataError]:
     limits = Limits() if request.inspector is None else request.inspector.limits
     for name, max_examples in (("train", limits.max_examples), ("held_out", limits.max_held_out)):
         file, field = written.files[f"{name}.jsonl"], f"data.{name}"
         if max_examples is not None and file.lines > max_examples:
-            yield Problem(
-                file=request.file,
+            yield DataError(
+                f"has {file.lines:,} examples; at most {max_examples:,} are accepted",
+                f"Take a part of it: sample: {{examples: {max_examples}}}",
                 field=field,
-                message=f"has {file.lines:,} examples; at most {max_examples:,} are accepted",
-                remedy=f"Take a part of it: sample: {{examples: {max_examples}}}",
             )
         if limits.max_bytes is not None and file.size > limits.max_bytes:
-            yield Problem(
-                file=request.file,
+            yield DataError(
+                f"is {file.size:,} bytes; at most {limits.max_bytes:,} can be uploaded",
+                "Take a part of it: sample: {fraction: 0.5}",
                 field=field,
-                message=f"is {file.size:,} bytes; at most {limits.max_bytes:,} can be uploaded",
-                remedy="Take a part of it: sample: {fraction: 0.5}",
             )
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from controller.data.errors import DataError, SourceUnavailable
 from controller.data.fetch import fetch, fetch_saved
-from controller.data.fetch.snapshot import Fetched, FetchRequest
+from controller.data.fetch.snapshot import FetchRequest
 from controller.data.sources.inspect_file import inspect_file, inspect_small_file
-from controller.data.sources.locate import LocatedFile, find_files
-from controller.data.sources.source_file import BINARY, FileInfo, GitBlob, SourceFile
+from controller.data.sources.locate import find_files
+from controller.data.sources.source_file import BINARY, FileInfo, GitBlob, LocatedFile, SourceFile
 from controller.data.verified_datasets import VerifiedDatasets
 from controller.errors import DataNotRead, InvalidInput, Problem
 from controller.spec.data import Data, FileFormat, Source, SplitName, formats_with
@@ -32,7 +32,7 @@ class DataPaths:
     """Files that git knows as committed, which need no reading."""
     offline: bool = False
     """True to read only files of the repository: a stranger's spec may name any server."""
-    fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
+    fetched: MutableMapping[str, LocatedFile] = field(default_factory=dict)
     """Answers of databases, URLs and hubs earlier in the same run, by source."""
     verified: VerifiedDatasets | None = None
     """Datasets that earlier passes found complete; None to inspect every file."""
@@ -114,7 +114,7 @@ def _files_of(
             source=source,
             split=split,
             field=name,
-            from_arrow=located.from_arrow or source.place == "hub",
+            from_arrow=located.from_arrow,
         )
 
 
@@ -146,15 +146,11 @@ def _locate(source: Source, folder: Path, paths: DataPaths) -> Iterator[LocatedF
                 environment=paths.environment,
             )
             paths.fetched[key] = fetch(request)
-        fetched = paths.fetched[key]
-        yield LocatedFile(
-            path=fetched.path, display_path=fetched.display_path, format=fetched.format
-        )
+        yield paths.fetched[key]
         return
     for found in find_files(source, folder=folder, root=paths.root, state=paths.cache.parent):
         if found.format == "arrow":
-            saved = fetch_saved(found.path, found.display_path, source.split, snapshots)
-            yield replace(found, path=saved.path, format=saved.format, from_arrow=True)
+            yield fetch_saved(found.path, found.display_path, source.split, snapshots)
         else:
             yield found
 

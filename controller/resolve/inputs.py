@@ -13,10 +13,9 @@ from backends.contract.errors import BackendError
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel
 from controller.data.dataset import Dataset, build_dataset
-from controller.data.fetch.snapshot import Fetched
 from controller.data.recipes import NEWEST
 from controller.data.resolve_sources import DataPaths
-from controller.data.sources.source_file import GitBlob
+from controller.data.sources.source_file import GitBlob, LocatedFile
 from controller.data.verified_datasets import VerifiedDatasets
 from controller.errors import InvalidInput
 from controller.lockfile.model import Entry
@@ -33,7 +32,7 @@ class Readings:
     project: Project
     blobs: Mapping[Path, GitBlob] = field(default_factory=dict)
     """Blobs that git already knows, so that their files need no reading."""
-    fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
+    fetched: MutableMapping[str, LocatedFile] = field(default_factory=dict)
     """Answers of databases, URLs and hubs, queried once a run, so that its passes agree."""
     answers: Answers = field(default_factory=Answers)
     """Answers of backends about other specs in the same pass."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
-from controller.data.fetch.snapshot import Fetched
+from controller.data.sources.source_file import LocatedFile
 from controller.errors import InvalidInput, Problem
 from controller.project.project import Project
 from controller.resolve.validate import OpenBackend
@@ -22,7 +22,7 @@ class RunInputs:
     """Fine-tunes whose builds of an older recipe to replace."""
     display_only: bool = False
     """True if the plan is only displayed; see `observe`."""
-    fetched: MutableMapping[str, Fetched] = field(default_factory=dict)
+    fetched: MutableMapping[str, LocatedFile] = field(default_factory=dict)
     """Answers of databases, URLs and hubs; the later passes of a run use them again."""
 
 

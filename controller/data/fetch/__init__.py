@@ -1,7 +1,7 @@
 """Sources outside the repository, fetched once to a snapshot file.
 
 In: a `Source` with `sql`, `hub` or `url`, or the folder of a saved Hugging Face dataset. Out: a
-`Fetched` file in the state folder, named by its content, which is then read like any other file.
+file in the state folder, named by its content, which is then read like any other file.
 Only the folder of the snapshots is written.
 
 Each place is one module, imported when it is needed, since each needs the packages of an extra.
@@ -12,7 +12,8 @@ from types import ModuleType
 
 from controller.data.errors import DataError, SourceUnavailable
 from controller.data.extras import import_extra
-from controller.data.fetch.snapshot import Fetched, FetchRequest
+from controller.data.fetch.snapshot import FetchRequest
+from controller.data.sources.source_file import LocatedFile
 
 _READERS = {
     "sql": ("sql", "sql", "reading a database"),
@@ -23,7 +24,7 @@ _READERS = {
 """Module, extra, and what needs it in a message, for each place."""
 
 
-def fetch(request: FetchRequest) -> Fetched:
+def fetch(request: FetchRequest) -> LocatedFile:
     """Return the snapshot of a source's present content.
 
     Raises:
@@ -31,11 +32,11 @@ def fetch(request: FetchRequest) -> Fetched:
         DataError: The spec names something that does not exist, or that is not allowed.
         OSError: The snapshot cannot be written.
     """
-    fetched: Fetched = _reader(request.source.place).fetch(request)
+    fetched: LocatedFile = _reader(request.source.place).fetch(request)
     return fetched
 
 
-def fetch_saved(path: Path, display_path: str, split: str | None, snapshots: Path) -> Fetched:
+def fetch_saved(path: Path, display_path: str, split: str | None, snapshots: Path) -> LocatedFile:
     """Return the snapshot of a dataset that was saved with `save_to_disk`.
 
     Raises:
@@ -43,7 +44,7 @@ def fetch_saved(path: Path, display_path: str, split: str | None, snapshots: Pat
         DataError: See `saved_dataset.fetch_saved`.
         OSError: A file cannot be read, or the snapshot cannot be written.
     """
-    fetched: Fetched = _reader("saved").fetch_saved(path, display_path, split, snapshots)
+    fetched: LocatedFile = _reader("saved").fetch_saved(path, display_path, split, snapshots)
     return fetched
 
 

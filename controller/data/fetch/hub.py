@@ -28,13 +28,13 @@ from controller.data.errors import DataError, SourceUnavailable
 from controller.data.fetch.arrow_rows import Table, TableWriter
 from controller.data.fetch.library_message import library_message
 from controller.data.fetch.snapshot import (
-    Fetched,
     FetchRequest,
     Memo,
     find_memo,
     new_snapshot,
     save_memo,
 )
+from controller.data.sources.source_file import LocatedFile
 from controller.data.suggestions import choice, quote
 from controller.spec.data import Source
 
@@ -47,7 +47,7 @@ _LOGIN = "Check the name; for a private dataset: export HF_TOKEN=hf_…"
 _AGAIN = "Check the network, and run the command again."
 
 
-def fetch(request: FetchRequest) -> Fetched:
+def fetch(request: FetchRequest) -> LocatedFile:
     """Return the snapshot of one split of a dataset.
 
     Raises:
@@ -73,7 +73,7 @@ def fetch(request: FetchRequest) -> Fetched:
         # Resolve even a full hash: the commit must exist, and this login must see it.
         memo = _streamed(request, _commit(name, commit, display_path, token), token)
         save_memo(request.snapshots, key, memo)
-    return Fetched(path=memo.path, display_path=display_path, format="jsonl")
+    return LocatedFile(path=memo.path, display_path=display_path, format="jsonl", from_arrow=True)
 
 
 def _shown(source: Source) -> str:

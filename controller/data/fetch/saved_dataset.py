@@ -15,7 +15,8 @@ from pyarrow import ipc
 from backends.contract.inspector import Json
 from controller.data.errors import DataError
 from controller.data.fetch.arrow_rows import Table, TableWriter
-from controller.data.fetch.snapshot import Fetched, Memo, find_memo, new_snapshot, save_memo
+from controller.data.fetch.snapshot import Memo, find_memo, new_snapshot, save_memo
+from controller.data.sources.source_file import LocatedFile
 from controller.data.storage.memo_file import changed_ns, file_stamp
 from controller.data.suggestions import choice, quote
 
@@ -27,7 +28,7 @@ _TICK_NS = 2_000_000_000
 _SAVE_AGAIN = "Save the dataset again: dataset.save_to_disk(…)"
 
 
-def fetch_saved(path: Path, display_path: str, split: str | None, snapshots: Path) -> Fetched:
+def fetch_saved(path: Path, display_path: str, split: str | None, snapshots: Path) -> LocatedFile:
     """Return the snapshot of a saved dataset, the known one if no file of it changed.
 
     Raises:
@@ -52,7 +53,7 @@ def fetch_saved(path: Path, display_path: str, split: str | None, snapshots: Pat
         # As git does: a file that changed a moment ago may change again within the clock's tick.
         if began_ns - max(map(changed_ns, stamps)) > _TICK_NS:
             save_memo(snapshots, key, memo)
-    return Fetched(path=memo.path, display_path=display_path, format="jsonl")
+    return LocatedFile(path=memo.path, display_path=display_path, format="jsonl", from_arrow=True)
 
 
 def _folder(path: Path, display_path: str, split: str | None) -> Path:

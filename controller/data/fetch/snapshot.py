@@ -19,7 +19,7 @@ from backends.atomic_files import sync_folder, write_atomic
 from backends.contract.inspector import Json
 from controller.data.cache_gc import touch, touch_snapshot
 from controller.data.storage.memo_file import file_stamp, read_json_memo
-from controller.spec.data import FileFormat, Source
+from controller.spec.data import Source
 
 _CHUNK = 1 << 20
 _ABANDONED_S = 24 * 3600
@@ -27,17 +27,6 @@ _ABANDONED_S = 24 * 3600
 
 _PREFIX = ".fetch-"
 _MEMOS = "memos"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
-    """A source's content, in a file."""
-
-    path: Path
-    """`<sha256>.jsonl`, or with the endings of a URL."""
-    display_path: str
-    """Name of the source in messages, without any secret."""
-    format: FileFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

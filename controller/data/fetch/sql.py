@@ -29,7 +29,8 @@ from backends.installation import install_command, package_command
 from controller.data.errors import DataError, SourceUnavailable
 from controller.data.fetch.library_message import library_message
 from controller.data.fetch.row_writer import BATCH_ROWS, RowWriter
-from controller.data.fetch.snapshot import Fetched, FetchRequest, new_snapshot
+from controller.data.fetch.snapshot import FetchRequest, new_snapshot
+from controller.data.sources.source_file import LocatedFile
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EXAMPLE = "postgresql://reader@db.example.com/faq"
@@ -75,7 +76,7 @@ _MAY = {
 """Permitted actions of a statement in SQLite: no ATTACH, no PRAGMA, no writing."""
 
 
-def fetch(request: FetchRequest) -> Fetched:
+def fetch(request: FetchRequest) -> LocatedFile:
     """Return the snapshot of a query's rows.
 
     Raises:
@@ -100,7 +101,7 @@ def fetch(request: FetchRequest) -> Fetched:
                 "the query returns no rows", "Check its conditions and the database.", field="sql"
             )
         path = snapshot.publish(".jsonl")
-    return Fetched(path=path, display_path=f"sql {variable}", format="jsonl")
+    return LocatedFile(path=path, display_path=f"sql {variable}", format="jsonl")
 
 
 def _url(variable: str, request: FetchRequest) -> URL:

@@ -9,10 +9,11 @@ is neither shown nor stored.
 from controller.data.fetch.http import fetch_http
 from controller.data.fetch.object_store import fetch_object
 from controller.data.fetch.object_url import WEB, parse_object_url
-from controller.data.fetch.snapshot import Fetched, FetchRequest, find_memo, save_memo
+from controller.data.fetch.snapshot import FetchRequest, find_memo, save_memo
+from controller.data.sources.source_file import LocatedFile
 
 
-def fetch(request: FetchRequest) -> Fetched:
+def fetch(request: FetchRequest) -> LocatedFile:
     """Return the snapshot of an object's bytes.
 
     Raises:
@@ -24,4 +25,4 @@ def fetch(request: FetchRequest) -> Fetched:
     fetch_from = fetch_http if url.scheme in WEB else fetch_object
     memo = fetch_from(url, request.snapshots, find_memo(request.snapshots, key))
     save_memo(request.snapshots, key, memo)
-    return Fetched(path=memo.path, display_path=url.display_path, format=url.format)
+    return LocatedFile(path=memo.path, display_path=url.display_path, format=url.format)

@@ -106,12 +106,12 @@ class SplitBlocks:
         rule = self._rule
         json_line, question = example.canonical
         hashed = rule.hash(question)
-        side = hashed if example.group is None else rule.hash(example.group)
-        builder = self._builders[HELD_OUT if side < rule.held_out_below else rule.default]
+        split_hash = hashed if example.group is None else rule.hash(example.group)
+        builder = self._builders[HELD_OUT if split_hash < rule.held_out_below else rule.default]
         builder.add(example.line, json_line, hashed)
         builder.is_plain = False
         builder.tokens.append(tokens)
-        builder.side.append(side)
+        builder.split_hash.append(split_hash)
         builder.stratum.append(example.stratum or b"")
         if self._near_keys is not None:
             builder.bands += self._near_keys(example)

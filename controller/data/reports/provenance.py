@@ -107,7 +107,7 @@ def find_positions(dataset: Dataset, origin: Origin) -> tuple[ExamplePosition, .
     origin_line = f"{origin}\n".encode()
     positions = []
     for name in SPLITS:
-        split: Split = getattr(dataset, name)
+        split = dataset.splits[name]
         with split.origins.open("rb") as origins:
             positions += [
                 ExamplePosition(split=name, number=number)

@@ -36,7 +36,7 @@ def columns_for(data: Data) -> frozenset[Column]:
     if _may_leak(data):
         columns.add("question")
     if data.fraction is not None and data.fraction.stratify_by is not None:
-        columns |= {"side", "stratum"}
+        columns |= {"split_hash", "stratum"}
     return frozenset(columns)
 
 
@@ -138,7 +138,7 @@ class _Selection:
                         self._drop(number, "weight", f"left out by weight {source.weight}")
 
     def split_strata(self, fraction: Fraction) -> None:
-        hashes = ((stratum, side) for _, side, stratum in self._strata())
+        hashes = ((stratum, split_hash) for _, split_hash, stratum in self._strata())
         try:
             thresholds = stratum_thresholds(hashes, fraction.fraction)
         except ValueError as error:
@@ -147,8 +147,8 @@ class _Selection:
                 "Name a column with few values, such as a label, or remove the line.",
                 field="held_out.stratify_by",
             ) from None
-        for number, side, stratum in self._strata():
-            if side < thresholds[stratum]:
+        for number, split_hash, stratum in self._strata():
+            if split_hash < thresholds[stratum]:
                 self._splits[number] = HELD_OUT
 
     def note_leaks(self) -> None:
@@ -180,11 +180,13 @@ class _Selection:
     def _strata(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield number, hash and stratum of the examples that still stay."""
         store = self._store
-        columns = zip(store.numbers("side"), store.keys("stratum", _STRATUM), strict=True)
-        for (block, sides), (_, strata) in columns:
-            for number, (side, stratum) in enumerate(zip(sides, strata, strict=True), block.first):
+        columns = zip(store.numbers("split_hash"), store.keys("stratum", _STRATUM), strict=True)
+        for (block, split_hashes), (_, strata) in columns:
+            for number, (split_hash, stratum) in enumerate(
+                zip(split_hashes, strata, strict=True), block.first
+            ):
                 if self._splits[number] != DROPPED:
-                    yield number, side, stratum
+                    yield number, split_hash, stratum
 
     def _label(self, kept: int, dropped: int) -> str:
         source, line = self._store.origin(kept)

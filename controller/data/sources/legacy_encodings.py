@@ -9,7 +9,7 @@ from codecs import getincrementaldecoder
 from collections import Counter
 from typing import Final, Literal, TypeAlias
 
-Verdict: TypeAlias = Literal["korean", "doubtful", "other"]
+Judgement: TypeAlias = Literal["korean", "doubtful", "other"]
 
 LEGACY: Final = {
     "cp949": "cp949",
@@ -44,7 +44,7 @@ _ENOUGH: Final = 30
 _SHOWN: Final = 24
 
 
-def judge(text: str) -> Verdict:
+def judge(text: str) -> Judgement:
     """Return whether a text decoded as CP949 is Korean; `doubtful` if it is too short."""
     letters = Counter(letter for letter in text if not letter.isascii() and letter.isalpha())
     common = sum(count for letter, count in letters.items() if letter in _COMMON)

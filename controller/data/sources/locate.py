@@ -17,7 +17,7 @@ from controller.data.errors import DataError
 from controller.data.lookup import is_same_name
 from controller.data.sources.compression import compression_of
 from controller.data.sources.globs import has_wildcard, walk
-from controller.data.sources.source_file import BINARY, Compression
+from controller.data.sources.source_file import BINARY, Compression, LocatedFile
 from controller.data.suggestions import join_names, quote
 from controller.spec.data import FileFormat, Source
 
@@ -42,19 +42,6 @@ _SECRETS = ".env"
 """Start of the names of files and folders whose first line must not be shown as columns."""
 
 _MAX_NAMES = 1_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocatedFile:
-    """A file of the repository that rows can be read from, or a saved dataset's folder."""
-
-    path: Path
-    """Resolved: opening it follows no link."""
-    display_path: str
-    """Path relative to the repository, as a person would type it."""
-    format: FileFormat
-    from_arrow: bool = False
-    """True if Arrow wrote the rows, as in Parquet."""
 
 
 def find_files(source: Source, *, folder: Path, root: Path, state: Path) -> list[LocatedFile]:

@@ -92,25 +92,31 @@ class FileInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile:
+class LocatedFile:
+    """A file of the repository, a snapshot of something elsewhere, or a saved dataset's folder."""
+
+    path: Path
+    """Resolved: opening it follows no link."""
+    display_path: str
+    """Path relative to the repository as a person would type it, or a name without any secret."""
+    format: FileFormat
+    from_arrow: bool = False
+    """True if Arrow wrote the rows: Parquet, and saved and hub datasets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile(LocatedFile):
     """A file that rows can be read from, of a source of the spec."""
 
     MAX_ROW: ClassVar[int] = 64 << 20
     """Maximum bytes or characters of a line, row or document, which is held in memory."""
 
-    path: Path
-    """Resolved: opening it follows no link."""
-    display_path: str
-    """Path relative to the repository, as a person would type it."""
-    format: FileFormat
     info: FileInfo
     source: Source
     """The spec's source, which may have several files."""
     split: SplitName = "train"
     field: str = ""
     """Field of the source in the spec: `data.train[0]`."""
-    from_arrow: bool = False
-    """True if Arrow wrote the rows: Parquet, and saved and hub datasets."""
 
     @property
     def is_table(self) -> bool:

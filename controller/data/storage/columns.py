@@ -34,14 +34,14 @@ SHARDS: Final = 32
 million examples."""
 
 Column: TypeAlias = Literal[
-    "size", "line", "tokens", "question", "side", "digest", "stratum", "bands"
+    "size", "line", "tokens", "question", "split_hash", "digest", "stratum", "bands"
 ]
 NUMBERS: Final[Mapping[Column, str]] = {
     "size": "I",
     "line": "I",
     "tokens": "I",
     "question": "Q",
-    "side": "Q",
+    "split_hash": "Q",
 }
 """Columns of numbers, with the type code of `array`: bytes of the canonical line, line in the
 source, tokens, hash of the question, hash that decides the split."""
@@ -95,7 +95,7 @@ class BlockBuilder:
     question: list[int] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
-    side: list[int] = field(default_factory=list)
+    split_hash: list[int] = field(default_factory=list)
     stratum: list[bytes] = field(default_factory=list)
     bands: list[bytes] = field(default_factory=list)
     is_plain: bool = True
@@ -144,7 +144,7 @@ class BlockBuilder:
             "size": array("I", map(len, self.json_lines)).tobytes(),
             "line": array("I", self.line_numbers).tobytes(),
         }
-        for name in ("tokens", "question", "side"):
+        for name in ("tokens", "question", "split_hash"):
             if name in requested:
                 columns[name] = array(NUMBERS[name], getattr(self, name)).tobytes()
         if "digest" in requested:

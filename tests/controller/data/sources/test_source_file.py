@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.data.errors import DataError
-from controller.data.sources.locate import LocatedFile, detect_format, find_files
+from controller.data.sources.locate import detect_format, find_files
+from controller.data.sources.source_file import LocatedFile
 from controller.spec.data import Source
 
 

@@ -179,7 +179,7 @@ def test_what_cannot_be_learned(example, message):
 # --- split -------------------------------------------------------------------------------------
 
 
-def side(conversation, *, fraction=0.5, seed=0) -> bool:
+def is_held_out(conversation, *, fraction=0.5, seed=0) -> bool:
     return seeded_hash(seed)(to_canonical(Example(conversation))[1]) < hash_threshold(fraction)
 
 
@@ -192,24 +192,24 @@ def test_neither_answer_nor_system_prompt_chooses_the_side(asks, answer, other, 
         asked,
         {"role": "assistant", "content": other, "weight": 1},
     ]
-    assert side(here) == side(there)
+    assert is_held_out(here) == is_held_out(there)
 
 
 @given(texts, st.floats(0.01, 0.98), st.integers(0, 9))
 def test_a_greater_fraction_only_adds(asks, fraction, seed):
     conversation = [{"role": "user", "content": asks}, ANSWERED]
-    if side(conversation, fraction=fraction, seed=seed):
-        assert side(conversation, fraction=fraction + 0.01, seed=seed)
+    if is_held_out(conversation, fraction=fraction, seed=seed):
+        assert is_held_out(conversation, fraction=fraction + 0.01, seed=seed)
 
 
 def test_about_the_fraction_is_held_out_and_the_seed_chooses():
     conversations = [[{"role": "user", "content": f"q{n}"}, ANSWERED] for n in range(4000)]
-    first = [side(one, fraction=0.1) for one in conversations]
-    second = [side(one, fraction=0.1, seed=1) for one in conversations]
+    first = [is_held_out(one, fraction=0.1) for one in conversations]
+    second = [is_held_out(one, fraction=0.1, seed=1) for one in conversations]
     assert 340 < sum(first) < 460
     assert 340 < sum(second) < 460
     assert first != second
-    # Which side an example is on is recorded in lockfiles, by the digests: it never changes.
+    # The split of an example is recorded in lockfiles, by the digests: it never changes.
     assert [number for number, held_out in enumerate(first) if held_out][:6] == [
         7,
         37,
