@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
@@ -226,7 +227,8 @@ def test_the_exit_code_is_right_and_the_message_clear(shell, making, cause, type
 def test_serve_serves_or_says_why_not(shell, making, packages, cause, fails):
     make, _, said = ROWS[cause]
     make(making)
-    with background(shell.root, packages, "serve", "--port", "0") as server:
+    there = SimpleNamespace(root=shell.root, packages=packages)
+    with background(there, "serve", "--port", "0") as server:
         first = server.stdout.readline()
         if first.startswith("Serving "):
             server.send_signal(signal.SIGINT)
