@@ -260,7 +260,11 @@ def test_diff_against_the_recorded_build(cafe):
 
 @pytest.mark.parametrize(
     ("revision", "expected"),
-    [("nonsense", "is not a revision"), ("--upload-pack=x", "Usage:"), ("HEAD~9", "is no revision")],
+    [
+        ("nonsense", "is not a revision"),
+        ("--upload-pack=x", "Usage:"),
+        ("HEAD~9", "is not a revision"),
+    ],
 )
 def test_diff_against_what_git_does_not_know(committed, revision, expected):
     code, text = committed("data", "diff", "faq", revision)
