@@ -129,7 +129,7 @@ class LocalGpuBackend:
         }
 
     def verify_job(self, request: TrainRequest, job_id: str) -> None:
-        """Do nothing: a run names its whole fingerprint, and `find` compared it."""
+        """Do nothing: a run names its whole fingerprint, and `find_jobs` compared it."""
 
     def submit(self, request: TrainRequest) -> Job:
         """Start the job of this fingerprint and attempt, or return the one that exists."""
