@@ -2,8 +2,8 @@
 
     python -I -S warm_relay.py SOCKET -P -m MODULE ...
 
-Holds the files that it inherited, locks included, for as long as the child lives; hands SIGTERM on;
-ends as the child ended.
+Hands the files that it inherited, locks included, to the child, which alone holds them then; hands
+SIGTERM on; ends as the child ended.
 """
 
 import json
@@ -12,9 +12,11 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PATIENCE_S = 30.0
+MOST_FILES = 64
 
 
 def wait_until_recorded(record: Path) -> None:
@@ -29,17 +31,35 @@ def wait_until_recorded(record: Path) -> None:
         time.sleep(0.005)
 
 
+def inherited() -> list[int]:
+    """Return the open files of this process."""
+    files = []
+    for number in range(MOST_FILES):
+        with suppress(OSError):
+            os.fstat(number)
+            files.append(number)
+    return files
+
+
+files = inherited()
 path, *arguments = sys.argv[1:]
 if arguments[3] == "train":
     wait_until_recorded(Path(arguments[4]) / "worker.json")
-request = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
+request = {
+    "arguments": arguments,
+    "environment": dict(os.environ),
+    "folder": str(Path.cwd()),
+    "files": files,
+}
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(path)
     data = json.dumps(request).encode() + b"\n"
-    sent = socket.send_fds(server, [data], [0, 1, 2])
+    sent = socket.send_fds(server, [data], files)
     server.sendall(data[sent:])
     with server.makefile() as answers:
         child = int(answers.readline())
+        for file in files[3:]:
+            os.close(file)
         signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
         status = int(answers.readline())
 if status < 0:

@@ -9,6 +9,7 @@ folder and files of `warm_relay.py`, which stands in for Python and waits for it
 Ends when its standard input is closed.
 """
 
+import fcntl
 import json
 import os
 import runpy
@@ -27,6 +28,8 @@ from backends.local_gpu.training import train
 MODULES = {module.__name__ for module in (engine_worker, train, device_queue)}
 """What children become; imported here, once."""
 SIZE = 1 << 20
+MOST_FILES = 64
+ABOVE = 256
 
 
 def run(arguments: list[str]) -> NoReturn:
@@ -61,7 +64,11 @@ def become(_program: str, arguments: list[str], environment: dict[str, str]) -> 
 def live(request: dict, files: list[int]) -> NoReturn:
     """Be the child."""
     os.setsid()
-    for number, file in enumerate(files):
+    # Out of the way first: a number that is wanted may be in use.
+    moved = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, ABOVE) for file in files]
+    for file in files:
+        os.close(file)
+    for number, file in zip(request["files"], moved, strict=True):
         os.dup2(file, number)
         os.close(file)
     os.chdir(request["folder"])
@@ -72,13 +79,16 @@ def live(request: dict, files: list[int]) -> NoReturn:
 
 def attend(connection: socket.socket) -> NoReturn:
     """Start a child, say its ID, wait for it, and say how it ended."""
-    message, files, _, _ = socket.recv_fds(connection, SIZE, 3)
+    message, files, _, _ = socket.recv_fds(connection, SIZE, MOST_FILES)
     while not message.endswith(b"\n"):
         message += connection.recv(SIZE)
     pid = os.fork()
     if pid == 0:
         connection.close()
         live(json.loads(message), files)
+    # The child alone holds them, so that a lock is free as soon as the child is gone.
+    for file in files:
+        os.close(file)
     connection.sendall(f"{pid}\n".encode())
     _, status = os.waitpid(pid, 0)
     connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
