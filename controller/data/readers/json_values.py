@@ -3,9 +3,11 @@
 The form of a value depends on neither machine nor driver:
 
 - Dates and times become ISO 8601, moments with a time zone in UTC; lengths of time become seconds.
-- A whole decimal becomes a number, any other one text with all its digits: `"12.50"`.
+- A decimal without a fraction becomes a number, any other one text with all its digits: `"12.50"`.
 - Bytes become text if they are UTF-8, else base64; a UUID becomes text.
-- Nothing else has a form.
+
+Files and databases differ in two points, which stay, since datasets are recorded with them: in a
+database a number has at most `_MAX_DIGITS` digits, and a value of any other type is refused.
 """
 
 from base64 import b64encode
@@ -17,26 +19,31 @@ from uuid import UUID
 from backends.contract.inspector import Json
 
 _MAX_DIGITS = 18
-"""Digits of a whole decimal that every JSON reader keeps exactly; a longer one becomes text."""
+"""Digits of a decimal that every JSON reader keeps exactly; a longer one becomes text."""
 
 
 def as_json(value: object) -> Json:
-    """Return a value with all values in it as JSON.
-
-    Raises:
-        TypeError: A value has no form in JSON.
-    """
+    """Return a value of a file, with all values in it, as JSON."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(item) for item in value]
-    return json_form(value)
+    if isinstance(value, Decimal):
+        return int(value) if value.as_tuple().exponent == 0 else format(value, "f")
+    try:
+        return json_form(value)
+    except TypeError:
+        return str(value)
 
 
 def json_form(value: object) -> str | int | float:
-    """Return the form of a single value that JSON does not have."""
+    """Return the form of a single value of a database that JSON does not have.
+
+    Raises:
+        TypeError: The value has no form.
+    """
     match value:
         case datetime() if value.tzinfo is not None:
             return value.astimezone(UTC).isoformat()
