@@ -16,7 +16,7 @@ Words: TypeAlias = tuple[str, ...]
 _WORD: Final = re.compile(r"[A-Z]?[^\W_A-Z]+|[A-Z]+(?![^\W_A-Z])")
 """A word of `snake_case`, `kebab-case`, `camelCase` or `two words`."""
 _SURE: Final = 0.85
-"""Similarity of two spellings from which on no other rule is asked, from 0 to 1."""
+"""Similarity of two spellings, from 0 to 1, from which no other rule is tried."""
 _LEAST: Final = 0.7
 """Least similarity of two spellings."""
 _LEAST_SHORT: Final = 0.75

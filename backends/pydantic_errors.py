@@ -217,7 +217,7 @@ def _keys_at(path: Path, models: Models) -> list[str]:
     for part in path:
         if isinstance(part, str):
             fields = [known for model in models if (known := model.model_fields.get(part))]
-            # A part that is no field is the key of a mapping, whose values these models are.
+            # A part that is not a field is the key of a mapping, whose values these models are.
             if fields:
                 models = [inner for field in fields for inner in _models_in(field.annotation)]
     return [key for model in models for key in model.model_fields]

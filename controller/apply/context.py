@@ -61,7 +61,7 @@ class ApplyContext:
 
     @cached_property
     def spec_commit(self) -> str | None:
-        """The commit whose specs this pass carries out; git is asked once."""
+        """The commit whose specs this pass carries out, read from git once."""
         return current_commit(self.project.root)
 
     @property

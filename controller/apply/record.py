@@ -8,7 +8,7 @@ from controller.plan.recording import after_job, describe_end, failure_text
 
 
 def record(action: Record, context: ApplyContext) -> Result:
-    """Record a build, or why there is none."""
+    """Record a build, or the reason why the job left no build."""
     name, job = action.name, action.job
     entry = context.entry(name)
     if entry.job is None or entry.job.id != job.id:

@@ -62,7 +62,7 @@ def command(
     temperature: float,
     thinking: bool,
 ) -> None:
-    """Talk to the production model of a fine-tune (or its candidate, while there is none)."""
+    """Talk to the production model of a fine-tune (or to its candidate, if none is in production)."""
     project, entry = recorded_of(ctx, name)
     build = entry.builds.get(entry.production or entry.candidate or "")
     if build is None:

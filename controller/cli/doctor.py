@@ -105,7 +105,7 @@ def _devices(_: Project) -> Finding:
     smi = shutil.which("nvidia-smi")
     listed = ""
     if smi is not None:
-        # A driver that hangs, or a program that cannot be started, is no reason to end here.
+        # Continue if a driver hangs, or a program cannot be started.
         with suppress(OSError, subprocess.SubprocessError):
             done = subprocess.run(
                 [smi, "-L"], capture_output=True, text=True, check=True, timeout=DRIVER_S

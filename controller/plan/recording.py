@@ -29,7 +29,7 @@ def after_job(entry: Entry, job: Job, *, finished: str, superseded: bool) -> Ent
         return _with_build(entry, _build(opened, job, job.result, finished))
     failures = entry.failures
     # Of a cancelled job that no spec asks for, an earlier run, which crashed before recording it,
-    # was most likely the reason: it is no failure of these inputs.
+    # was most likely the reason: these inputs did not fail.
     if not (superseded and job.state is JobState.CANCELLED):
         failures = {**failures, opened.fingerprint: _failure(opened, job, finished)}
     return entry.model_copy(update={"job": None, "failures": failures})

@@ -50,9 +50,9 @@ def current_commit(root: Path) -> str | None:
 def known_blobs(root: Path) -> Mapping[Path, GitBlob]:
     """Return what git says of every file that is as git knows it.
 
-    What git's own record of sizes and times leaves in doubt is absent, and so is everything
-    without git: then files are looked at. Git is asked at the first look-up: small files are read
-    in less time.
+    A file is absent if git's record of sizes and times leaves a doubt, and without git all are
+    absent: callers then read the files. Git runs at the first look-up only, since reading small
+    files takes less time.
     """
     return _Blobs(root)
 

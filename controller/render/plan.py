@@ -54,7 +54,7 @@ def _details(action: Action) -> Iterator[str]:
 def _closing(plan: Plan) -> str:
     notes = [f"Not asked: {place}: {escape_control(why)}" for place, why in plan.skipped.items()]
     if notes:
-        notes.append("What is said of these comes from specs and lockfile alone.")
+        notes.append("For these, the plan relies on the specs and the lockfile alone.")
     lines = [summary(plan), cost(plan), corrected(plan), *notes, *notes_of(plan)]
     lines.append(f"Plan ID: {plan.id}")
     return "\n".join(line for line in lines if line)

@@ -1,4 +1,4 @@
-"""Answers of backends about specs, for one pass: each question is asked once for equal specs."""
+"""Answers of backends about specs, for one pass: one question for equal specs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -57,7 +57,7 @@ def observe(
         resolved: What the specs ask for.
         recorded: The lockfile.
         open_backend: Opens what it names; raises BackendError where that is not installed.
-        project: The repository; when it is offline, no server is asked.
+        project: The repository; if it is offline, no server is queried.
         display_only: Whether the plan is only shown. Then a place whose key is not set here need
             not be asked; the plan says so.
         without_endpoints: Whether `ftctl.yaml`, which says where servers are, cannot be read.

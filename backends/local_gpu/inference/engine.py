@@ -40,7 +40,7 @@ def complete(
     if not prompts:
         return [[] for _ in models]
     question = {"prompts": [asdict(prompt) for prompt in prompts], "sampling": asdict(sampling)}
-    # The base model is asked as the first trained model is: by its template.
+    # The base model uses the first trained model's template.
     first = next((model for model in asked if model is not None), None)
     process = EngineProcess(state, base_model, serves=False)
     try:
@@ -131,7 +131,7 @@ def _described(model: TrainedModel | None) -> Message | None:
 
 
 def _weights(model: TrainedModel | None) -> tuple[str, str]:
-    """Return what a model loads: models with equal weights are asked one after the other."""
+    """Return what a model loads: models with equal weights answer one after the other."""
     if model is None or model.adapter:
         return "", "auto" if model is None else model.dtype
     return model.folder, model.dtype

@@ -54,8 +54,8 @@ def measure(
         pool: The pool of the model.
         loaded: The model, or its base if it is an adapter.
         model: The model; None is the base model.
-        like: The model whose template and block length are used: the base model is asked as the
-            models trained from it are.
+        like: The model whose template and block length are used, so that the base
+            model gets the prompts of the models trained from it.
         question: `prompts` and `sampling`.
 
     Raises:

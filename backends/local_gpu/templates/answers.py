@@ -368,7 +368,7 @@ def read_answer(reader: AnswerReader, text: str) -> Answer:
 
 
 def _first(text: str, marks: Sequence[str], start: int) -> tuple[int, str]:
-    """Return the position of the first mark, and the mark; an empty mark if there is none."""
+    """Return the position of the first mark, and the mark; an empty mark if no mark occurs."""
     found = _any_of(tuple(marks)).search(text, start) if marks else None
     return (found.start(), found[0]) if found else (len(text), "")
 

@@ -106,7 +106,7 @@ def main(folder: Path) -> int:
         write_end(run, "cancelled", "cancelled")
         return 0
     if (worker := read_worker(run)) is not None:
-        # It stopped as asked, which is no sign of a run that cannot succeed.
+        # It stopped on request, which does not mean that the run cannot succeed.
         write_worker(run, replace(worker, starts=0))
     return STOPPED
 

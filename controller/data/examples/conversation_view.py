@@ -27,7 +27,7 @@ def question_of(example: Example) -> str | None:
 
 
 def answer_of(example: Example) -> str | None:
-    """Return the answer as text; None if there is none, or one without words."""
+    """Return the answer as text; None without an answer, or if it has no words."""
     return text_of(example.messages[-1]) or None if is_answered(example) else None
 
 

@@ -52,7 +52,7 @@ def select_examples(
     for block in store.blocks:
         splits += bytes([block.split]) * block.examples
     selection = _Selection(store, data, files, splits, note, recipe)
-    # First of all: an example that was not drawn is no reason to drop another one.
+    # Comes first: an example that was not drawn must not drop another one.
     selection.draw_samples()
     if data.prepare.deduplicate != "off":
         selection.drop_equal()

@@ -56,7 +56,7 @@ def cached_bytes(path: Path, make: Callable[[], bytes]) -> bytes:
 
 
 def read_json_memo(path: Path) -> dict[str, Any]:
-    """Return the content of a memo; empty if there is none or it is damaged."""
+    """Return the content of a memo; empty if the memo is missing or damaged."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError):

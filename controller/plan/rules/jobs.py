@@ -1,4 +1,4 @@
-"""Rules for a recorded open job. A job of other inputs than the wanted ones is no rule's. Pure."""
+"""Rules for a recorded open job. No rule here concerns a job of other inputs than the desired ones. Pure."""
 
 from backends.contract.jobs import Job
 from controller.plan.actions import Action, BlockReason, Resume, Wait

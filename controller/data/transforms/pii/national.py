@@ -27,7 +27,7 @@ class _Number(NamedTuple):
     module: str
     """Module of python-stdnum; empty if the form alone is the rule."""
     form: str
-    """Pattern of a form that only this number has; empty if there is none."""
+    """Pattern of a form that only this number has; empty if it has no such form."""
     plain: str = ""
     """Pattern of a form that counts only next to a word of `words`."""
     words: str = ""
