@@ -99,7 +99,7 @@ def test_without_a_key_open_jobs_are_taken_as_recorded(make):
     assert isinstance(plan.of("faq"), Wait)
     text = plan_text(plan, {"faq": desired})
     assert f"Not asked: {place}: no key is set" in text
-    assert "comes from specs and lockfile alone" in text
+    assert "relies on the specs and the lockfile alone" in text
 
 
 def test_moving_says_what_the_new_model_is_judged_against(make):
