@@ -5,8 +5,15 @@ import json
 from controller.apply.context import ApplyContext, Result, with_changes
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
+from controller.evaluate.ask import ask
+from controller.evaluate.compare import (
+    ASK_AGAIN,
+    NOT_COMPARED,
+    EvaluationContext,
+    compare_with,
+)
 from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.measure import ASK_AGAIN, NOT_COMPARED, answers_path, compare_with, measure
+from controller.evaluate.measure import HeldOut, evaluation_path, measure, write_evaluation_file
 from controller.lockfile.model import Build, Entry, Evaluation, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
@@ -58,27 +65,32 @@ def measured(
     Raises:
         BackendError: A model gave no answer.
     """
-    desired = context.desired(name)
+    desired, dataset = context.desired(name), context.resolved.datasets[name]
+    held_out = HeldOut(path=dataset.held_out.path, origins=dataset.held_out.origins)
     comparison = compare_with(
         desired,
         build,
         entry,
-        context.evaluation_context,
+        EvaluationContext(
+            root=context.project.root,
+            open_backend=context.open_backend,
+            train=dataset.train.path,
+            has_answers=lambda _: False,
+        ),
         without_base=without_base,
         asks_production=asks_production or not desired.paid,
     )
     inputs = newest_inputs(desired.evaluation_inputs)
     key = fingerprint(EVALUATION_SCHEME, inputs)
-    scores = measure(
-        desired.spec.evaluation,
-        comparison.models,
-        held_out=context.resolved.datasets[name].held_out.path,
-        answers_file=answers_path(context.project.state, build.fingerprint, key),
-    )
+    answers = ask(comparison.models, held_out, context.open_backend)
+    metrics = desired.spec.evaluation.metrics
+    found = measure(metrics, comparison.models, held_out, answers, slices=desired.slices)
+    path = evaluation_path(context.project.state, build.fingerprint, key)
+    write_evaluation_file(path, found, comparison.models, held_out, answers)
     evaluation = Evaluation(
         fingerprint=key,
         inputs=json.loads(canonical_json(inputs)),
-        scores={**comparison.recorded, **scores},
+        scores={**comparison.recorded, **found.scores},
         production_build=comparison.production_build,
         evaluated=context.timestamp(),
     )

@@ -6,7 +6,7 @@ import click
 
 from controller.cli.common import json_option, print_json, recorded_of, wants_json
 from controller.errors import FtctlError
-from controller.evaluate.measure import answers_of, read_answers
+from controller.evaluate.measure import evaluation_path_of, read_evaluation_file
 from controller.lockfile.model import dump_entry
 from controller.render.status import about_text, build_text
 from controller.spec.load import read_specs
@@ -31,9 +31,9 @@ def command(ctx: click.Context, name: str, *, answers: int, thinking: bool) -> N
         print_json(dump_entry(entry))
         return
     build = entry.builds.get(entry.candidate or entry.production or "")
-    path = answers_of(project.state, build) if build else None
+    path = evaluation_path_of(project.state, build) if build else None
     try:
-        kept = list(islice(read_answers(path), answers)) if path else []
+        kept = list(islice(read_evaluation_file(path), answers)) if path else []
     except ValueError:
         message = f"{path}: is damaged: a line is not JSON"
         raise FtctlError(message, "Delete it: the scores are in the lockfile.") from None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from backends.contract.inspector import Json
 from controller.canonical import digest
+from controller.spec.evaluation import Rival
 from controller.spec.model import Spec
 
 TRAINING_SCHEME = "ft1"
@@ -54,14 +55,31 @@ def training_inputs(
     }
 
 
-def evaluation_inputs(spec: Spec, *, held_out_digest: str) -> dict[str, Json]:
-    """Return the inputs that decide a build's scores, besides the build itself."""
-    return {
-        "compare_to": sorted(set(spec.evaluation.compare_to)),
+def evaluation_inputs(spec: Spec, *, held_out_digest: str, train_digest: str) -> dict[str, Json]:
+    """Return the inputs that decide a build's scores, besides the build itself.
+
+    Settings with their default values are left out, so that a new setting changes no fingerprint.
+
+    Args:
+        spec: The spec.
+        held_out_digest: Digest of the held-out examples' canonical bytes.
+        train_digest: The same of the training examples, some of which rivals may see.
+    """
+    asked = spec.evaluation
+    rivals = [one for one in asked.compare_to if isinstance(one, Rival)]
+    names = {one for one in asked.compare_to if not isinstance(one, Rival)}
+    given = [one.model_dump(mode="json", exclude_defaults=True) for one in rivals]
+    inputs: dict[str, Json] = {
+        "compare_to": [*sorted(names), *sorted(given, key=lambda one: str(one["name"]))],
         "held_out": held_out_digest,
-        "max_tokens": spec.evaluation.max_tokens,
-        "metrics": [metric.inputs for metric in spec.evaluation.metrics],
+        "max_tokens": asked.max_tokens,
+        "metrics": [metric.inputs for metric in asked.metrics],
     }
+    if asked.temperature:
+        inputs["temperature"] = asked.temperature
+    if any(one.few_shot for one in asked.rivals.values()):
+        inputs["few_shot"] = train_digest
+    return inputs
 
 
 def fingerprint(scheme: str, inputs: Mapping[str, Json]) -> str:

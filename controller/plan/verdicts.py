@@ -5,7 +5,8 @@ Recorded verdicts hold until the spec changes or the scores are measured again.
 
 from collections.abc import Mapping, Sequence
 
-from controller.evaluate.gate import LOSS, RULE, judge
+from controller.evaluate.gate import LOSS, RULE
+from controller.evaluate.judgement import judge
 from controller.lockfile.model import Build, Scores, Verdict
 from controller.plan.fingerprint import short_id
 from controller.spec.model import Spec

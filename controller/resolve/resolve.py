@@ -26,10 +26,11 @@ from controller.plan.approval import terms_of
 from controller.plan.desired import DataChange, Desired, Shutdown
 from controller.plan.fingerprint import EVALUATION_SCHEME, evaluation_inputs, fingerprint
 from controller.project.project import known_blobs
+from controller.resolve.answers import Answers, OpenBackend
 from controller.resolve.inputs import Readings, build_one, identify_base
 from controller.resolve.preflight import warnings_of
 from controller.resolve.recipes import Recorded, Variant, choose
-from controller.resolve.validate import OpenBackend, check_policies, check_spec, refuse
+from controller.resolve.validate import check_policies, check_spec, refuse
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
 from controller.spec.settings import Policies
@@ -97,9 +98,9 @@ def resolve(
             refuse(wrong, list(check_policies(loaded, policies)))
             backend = open_backend(loaded.spec.place)
             variant = _choose(loaded, entry, backend, readings, recorded)
-            desired[name], requests[name] = _resolve_one(
-                loaded, entry, readings, backend, variant, earlier
-            )
+            one, requests[name] = _resolve_one(loaded, entry, readings, backend, variant, earlier)
+            paid = one.paid or _asks_paid(one.spec, open_backend, readings.answers)
+            desired[name] = with_changes(one, paid=paid)
             datasets[name] = variant.built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
@@ -169,7 +170,9 @@ def _resolve_one(
 ) -> tuple[Desired, TrainRequest]:
     built, inputs, key = variant.built, variant.inputs, variant.fingerprint
     spec, dataset, base_model = loaded.spec, built.dataset, built.base_model
-    measured = evaluation_inputs(spec, held_out_digest=dataset.held_out.digest)
+    measured = evaluation_inputs(
+        spec, held_out_digest=dataset.held_out.digest, train_digest=dataset.train.digest
+    )
     evaluation = fingerprint(EVALUATION_SCHEME, measured)
     data = DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out))
     request = TrainRequest(
@@ -218,8 +221,14 @@ def _resolve_one(
 def _asks_elsewhere(spec: Spec, entry: Entry) -> bool:
     """Return whether evaluating asks the production model of another backend, which may cost."""
     production = entry.builds.get(entry.production or "")
-    compared = "production" in spec.evaluation.compare_to
+    compared = "production" in spec.evaluation.roles
     return compared and production is not None and production.backend != spec.place
+
+
+def _asks_paid(spec: Spec, open_backend: OpenBackend, answers: Answers) -> bool:
+    """Return whether evaluating asks a model at a service that charges for it."""
+    places = {rival.place(spec.place) for rival in spec.evaluation.rivals.values()}
+    return any(answers.capabilities_of(place, open_backend(place)).paid for place in sorted(places))
 
 
 def _facts(part: Split) -> PartFacts:

@@ -24,7 +24,7 @@ from controller.evaluate.measure import (
 )
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.versions import newest_inputs
-from controller.spec.model import Evaluation
+from controller.spec.evaluation import Evaluation
 
 BASE = BaseModel(reference="acme/base", revision="1", identity="scripted:acme/base@1")
 CALL = {"id": "call_1", "type": "function", "function": {"name": "예약", "arguments": "{}"}}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from controller.evaluate.gate import RULE, judge
+from controller.evaluate.gate import RULE
+from controller.evaluate.judgement import judge
 from controller.lockfile.model import Verdict
 from controller.lockfile.store import Lockfile
 from controller.plan.actions import Blocked, Judge, Promote, Reuse
