@@ -77,6 +77,14 @@ def _wrong(
         elif measured[metric].unit == "s" and condition.needs_unit:
             remedy = f"Write `{condition.offset:g}s` or `{condition.offset:g}ms`."
             yield f"{metric} is a time, and the number has no unit", remedy
+    if condition.level is not None and condition.other not in {None, condition.metric}:
+        message = (
+            f"{condition.metric} and {condition.other} are two scores, and only the difference of "
+            "one can be sure"
+        )
+        same = f"{condition.model}.{condition.metric}"
+        remedy = f"Compare {condition.metric} with {same}, or remove `@ {condition.level:g}%`."
+        yield message, remedy
     roles = spec.evaluation.roles
     if condition.model is not None and condition.model not in roles:
         near = did_you_mean(condition.model, roles)
