@@ -82,7 +82,7 @@ LAYERS = (
     ("controller.spec.base", "controller.evaluate.answers"),
     ("controller.evaluate.labels",),
     ("controller.evaluate.metric",),
-    ("controller.evaluate.metrics",),
+    ("controller.evaluate.metrics", "controller.evaluate.statistics"),
     ("controller.spec",),
     # controller.data
     (
@@ -117,7 +117,7 @@ LAYERS = (
     ("controller.plan",),
     ("controller.evaluate.compare",),
     ("controller.evaluate.measure",),
-    ("controller.evaluate.ask",),
+    ("controller.evaluate.ask", "controller.evaluate.samples"),
     (
         "controller.evaluate.rescoring",
         "controller.lockfile.store",

@@ -60,11 +60,13 @@ def mean_bounds(parts: Sequence[Matrix], seed: str, *, rounds: int = ROUNDS) -> 
     signs = (1.0, -1.0)[: len(parts)]
     means = [part[:, 0].sum() / part[:, 1].sum() for part in parts]
     # Columns of residuals and weights: x; and all products of two of them: x'x of a round.
-    x = np.column_stack([
-        column
-        for part, mean in zip(parts, means, strict=True)
-        for column in (part[:, 0] - mean * part[:, 1], part[:, 1])
-    ])
+    x = np.column_stack(
+        [
+            column
+            for part, mean in zip(parts, means, strict=True)
+            for column in (part[:, 0] - mean * part[:, 1], part[:, 1])
+        ]
+    )
     width = x.shape[1]
     products = (x[:, :, None] * x[:, None, :]).reshape(units, width * width)
     error = float(_standard_errors(x.sum(0)[None], products.sum(0)[None], signs, units)[1][0])

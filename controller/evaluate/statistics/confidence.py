@@ -62,7 +62,5 @@ def confidence_below(bounds: Bounds, threshold: float) -> tuple[float, float]:
 
 def _known(bounds: Bounds) -> list[tuple[float, float]]:
     return [
-        (score, value)
-        for score, value in zip(_SCORES, bounds, strict=True)
-        if value is not None
+        (score, value) for score, value in zip(_SCORES, bounds, strict=True) if value is not None
     ]

@@ -160,7 +160,9 @@ def _sample(
 
 def _units(n: int, groups: Sequence[Hashable] | None) -> _Units:
     numbers: dict[Hashable, int] = {}
-    places = range(n) if groups is None else [numbers.setdefault(one, len(numbers)) for one in groups]
+    places = (
+        range(n) if groups is None else [numbers.setdefault(one, len(numbers)) for one in groups]
+    )
     grouped = groups is not None and len(numbers) < n
     return _Units(
         n=n, places=np.array(places, dtype=np.intp), groups=len(numbers) if grouped else None
