@@ -125,7 +125,8 @@ LAYERS = (
         "controller.render",
     ),
     ("controller.resolve.answers",),
-    ("controller.resolve.check_gate", "controller.resolve.preflight"),
+    ("controller.resolve.check_gate", "controller.resolve.gate_size"),
+    ("controller.resolve.preflight",),
     ("controller.resolve.validate",),
     (
         "controller.project.scaffold",

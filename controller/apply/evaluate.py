@@ -18,6 +18,7 @@ from controller.evaluate.samples import Samples, samples_of
 from controller.lockfile.model import Build, Entry, Evaluation, RecordedSample, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
+from controller.plan.prompted_rivals import as_good
 from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of, why_not
 from controller.plan.versions import newest_inputs
 
@@ -122,6 +123,8 @@ def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: Apply
         message += "; no gate is declared, and the base's held-out loss is not known"
     if scores.get("production") == {}:
         message += f"; {NOT_COMPARED}\n    {ASK_AGAIN} {action.name}"
+    for sentence in as_good(spec, build.evaluation):
+        message += f"\n    {sentence}"
     if not verdict.passed:
         message += f"\n    {remedy_of(verdict, entry.production)}"
     code = ExitCode.DONE if verdict.passed else ExitCode.GATE_FAILED
