@@ -6,12 +6,12 @@ which types their answers have; `answer_checks` has what types cannot tell.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, Final, Protocol, cast, get_args, get_origin, runtime_checkable
 
-from backends.contract.answer_checks import CHECKS
+from backends.contract.answer_checks import CHECKS, STREAM_CHECKS
 from backends.contract.backend import Backend
 from backends.contract.completions import Engine
 from backends.contract.errors import BackendError
@@ -92,7 +92,7 @@ def _method(
     """
     signature = inspect.signature(declared)
     wanted = signature.return_annotation
-    check = CHECKS.get(what)
+    check, stream_check = CHECKS.get(what), STREAM_CHECKS.get(what)
     lists = [
         parameter.name
         for parameter in signature.parameters.values()
@@ -122,13 +122,29 @@ def _method(
         return guarded(self.guard, answer) if guarded else answer
 
     @wraps(declared)
-    def stream_checked(self: _Guarded, *args: object) -> Iterator[Any]:
+    def stream_checked(self: _Guarded, *args: object, **named: object) -> Iterator[Any]:
+        given = signature.bind(self, *args, **named)
+        given.apply_defaults()
         with self.guard.call(what) as call:
-            for piece in ask(self, *args):
-                call.expect(piece, get_args(wanted)[0])
-                yield piece
+            check = stream_check(call, given.arguments) if stream_check else None
+            pieces = ask(*given.args)
+            if check is not None:
+                check.begin(pieces)
+            try:
+                for piece in pieces:
+                    call.expect(piece, get_args(wanted)[0])
+                    if check is not None:
+                        check.add(piece)
+                    yield piece
+                if check is not None:
+                    check.end()
+            finally:
+                # Closing this iterator ends the backend's work now, not when it is collected.
+                close = getattr(pieces, "close", None)
+                if callable(close):
+                    close()
 
-    return stream_checked if get_origin(wanted) is Iterator else call_checked
+    return stream_checked if get_origin(wanted) in {Iterator, Generator} else call_checked
 
 
 _GUARDED: Final[dict[Any, type[_Guarded]]] = {}

@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 
 import pytest
-from openai_helpers import MODEL, QUICK, QUICK_CHAT, write_request
+from openai_helpers import MODEL, QUICK, QUICK_CHAT, complete, write_request
 from pydantic import BaseModel
 
 from backends.contract.backend import Endpoint
@@ -109,7 +109,7 @@ def test_a_setting_of_an_endpoint_changes_what_is_asked(server, tmp_path, key):
         )
         server.requests.clear()
         try:
-            backend.complete(request.base_model, [None], [PROMPT], Sampling(max_tokens=1))
+            complete(backend, request.base_model, [None], [PROMPT], Sampling(max_tokens=1))
         except BackendError as error:
             seen.append(str(error))
         seen.append(

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from emulator import error_body
 from fault_server import Fault
-from openai_helpers import MODEL
+from openai_helpers import MODEL, complete
 
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError
@@ -179,7 +179,7 @@ def test_a_broken_certificate_is_not_waited_for(open_backend, server):
     base = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")
     started = time.monotonic()
     with pytest.raises(BackendError, match="no TLS"):
-        backend.complete(base, [None], [Prompt(messages=[])] * 3, Sampling())
+        complete(backend, base, [None], [Prompt(messages=[])] * 3, Sampling())
     assert time.monotonic() - started < 5
 
 

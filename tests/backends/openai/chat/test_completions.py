@@ -5,13 +5,13 @@ import time
 import pytest
 from emulator import error_body
 from fault_server import Fault
-from openai_helpers import MODEL
+from openai_helpers import MODEL, complete
 
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.jobs import BaseModel
 from backends.openai.api.retry_policy import RetrySettings
-from backends.openai.chat.completions import reset_seconds
+from backends.openai.chat.rate_limiter import reset_seconds
 
 CHAT = ("POST", "/chat/completions")
 BASE = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")
@@ -30,7 +30,7 @@ def prompts(number):
 
 
 def test_every_model_answers_every_prompt_in_order(backend):
-    answers = backend.complete(BASE, [TUNED, None], prompts(9), Sampling())
+    answers = complete(backend, BASE, [TUNED, None], prompts(9), Sampling())
 
     assert [[one.text for one in each] for each in answers] == [
         [f"{model}|q{n}" for n in range(9)] for model in (TUNED, MODEL)
@@ -42,7 +42,7 @@ def test_every_model_answers_every_prompt_in_order(backend):
 def test_no_more_requests_than_allowed_are_under_way(server, backend):
     server.hold_s = 0.02
 
-    backend.complete(BASE, [TUNED], prompts(12), Sampling())
+    complete(backend, BASE, [TUNED], prompts(12), Sampling())
 
     assert 2 <= server.most_at_once <= 4
 
@@ -50,7 +50,7 @@ def test_no_more_requests_than_allowed_are_under_way(server, backend):
 def test_sampling_reaches_the_server(server, backend):
     sampling = Sampling(stop=("\n", "a", "b", "c", "q"), max_tokens=7, temperature=0.5, seed=3)
 
-    answers = backend.complete(BASE, [TUNED], prompts(1), sampling)
+    answers = complete(backend, BASE, [TUNED], prompts(1), sampling)
 
     sent = server.requests[-1][3]
     assert {key: sent[key] for key in ("max_tokens", "temperature", "seed", "stop")} == {
@@ -76,7 +76,7 @@ def test_sampling_reaches_the_server(server, backend):
 def test_a_passing_fault_is_waited_out(server, backend, fault):
     server.put_fault(*CHAT, fault)
 
-    assert backend.complete(BASE, [TUNED], prompts(3), Sampling())[0][2].text == f"{TUNED}|q2"
+    assert complete(backend, BASE, [TUNED], prompts(3), Sampling())[0][2].text == f"{TUNED}|q2"
 
 
 def test_an_empty_purse_is_not_waited_for(server, open_backend):
@@ -87,7 +87,7 @@ def test_an_empty_purse_is_not_waited_for(server, open_backend):
     started = time.monotonic()
 
     with pytest.raises(BackendError, match="no credit left"):
-        backend.complete(BASE, [TUNED], prompts(1), Sampling())
+        complete(backend, BASE, [TUNED], prompts(1), Sampling())
 
     assert time.monotonic() - started < 30
     assert [request[:2] for request in server.requests].count(CHAT) == 1
@@ -99,8 +99,8 @@ def test_rate_limit_headers_hold_the_next_request_back(server, backend):
     server.put_fault(*CHAT, Fault("200", body=body, headers=headers))
     started = time.monotonic()
 
-    first = backend.complete(BASE, [TUNED], prompts(1), Sampling())
-    backend.complete(BASE, [TUNED], prompts(1), Sampling())
+    first = complete(backend, BASE, [TUNED], prompts(1), Sampling())
+    complete(backend, BASE, [TUNED], prompts(1), Sampling())
 
     assert first[0][0].finish_reason == "length"
     assert time.monotonic() - started >= 0.3
@@ -116,14 +116,14 @@ def test_reset_durations(text, seconds):
 
 def test_a_missing_model_is_named_and_a_fresh_one_is_waited_for(server, backend, open_backend):
     with pytest.raises(ModelMissing, match="ft:gone"):
-        backend.complete(BASE, ["ft:gone"], prompts(2), Sampling())
+        complete(backend, BASE, ["ft:gone"], prompts(2), Sampling())
 
     missing = error_body("The model does not exist", "model_not_found")
     server.put_fault(*CHAT, Fault("404", body=missing), Fault("404", body=missing))
-    assert backend.complete(BASE, [TUNED], prompts(1), Sampling())[0][0].text == f"{TUNED}|q0"
+    assert complete(backend, BASE, [TUNED], prompts(1), Sampling())[0][0].text == f"{TUNED}|q0"
 
     with pytest.raises(ModelMissing) as caught:
-        open_backend(kind="azure").complete(BASE, ["ft:gone"], prompts(1), Sampling())
+        complete(open_backend(kind="azure"), BASE, ["ft:gone"], prompts(1), Sampling())
     assert caught.value.remedy.startswith("Deploy it in Azure, and name the deployment in ftctl")
 
 
@@ -138,7 +138,7 @@ def test_a_base_model_that_is_not_found_is_not_waited_for(server, open_backend):
     server.put_fault(*CHAT, *[Fault("404", body=missing)] * 50)
 
     with pytest.raises(ModelMissing, match="trained-only"):
-        open_backend().complete(of_model("trained-only"), [None], prompts(1), Sampling())
+        complete(open_backend(), of_model("trained-only"), [None], prompts(1), Sampling())
 
     assert len(server.requests) == 1
 
@@ -148,7 +148,7 @@ def test_a_model_without_a_deployment_is_not_waited_for(server, open_backend):
     server.put_fault(*CHAT, *[Fault("404", body=body)] * 50)
 
     with pytest.raises(ModelMissing) as caught:
-        open_backend(kind="azure").complete(BASE, [TUNED], prompts(1), Sampling())
+        complete(open_backend(kind="azure"), BASE, [TUNED], prompts(1), Sampling())
 
     assert len(server.requests) == 1
     assert caught.value.remedy.startswith("Deploy it in Azure")
@@ -197,7 +197,7 @@ def test_at_azure_a_base_model_answers_through_its_deployment(server, open_backe
 
 def test_a_deployment_answers_for_its_model(open_backend):
     backend = open_backend(kind="azure", deployments={"ft:cafe": TUNED})
-    answers = backend.complete(BASE, ["ft:cafe"], prompts(1), Sampling())
+    answers = complete(backend, BASE, ["ft:cafe"], prompts(1), Sampling())
     assert answers[0][0].text == f"{TUNED}|q0"
 
 
@@ -207,7 +207,7 @@ def test_tool_calls_are_an_answer(server, backend):
     body = {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
     server.put_fault(*CHAT, Fault("body", body=body))
 
-    answer = backend.complete(BASE, [TUNED], prompts(1), Sampling())[0][0]
+    answer = complete(backend, BASE, [TUNED], prompts(1), Sampling())[0][0]
 
     assert (answer.text, answer.tool_calls, answer.finish_reason) == ("", (call,), "stop")
 
