@@ -90,14 +90,6 @@ def _method(
         declared: The method of the protocol.
         is_property: True if the object has an attribute of this name, not a method.
     """
-    signature = inspect.signature(declared)
-    wanted = signature.return_annotation
-    check, stream_check = CHECKS.get(what), STREAM_CHECKS.get(what)
-    lists = [
-        parameter.name
-        for parameter in signature.parameters.values()
-        if get_origin(parameter.annotation) is Iterable
-    ]
 
     def ask(self: _Guarded, *args: object) -> Any:  # noqa: ANN401 - whatever the code returns
         if what in _OPTIONAL and not hasattr(self.inner, name):
@@ -105,7 +97,24 @@ def _method(
         found = getattr(self.inner, name)
         return found if is_property else found(*args)
 
-    @wraps(declared)
+    streams = get_origin(inspect.signature(declared).return_annotation) in {Iterator, Generator}
+    make = _streaming if streams else _calling
+    return wraps(declared)(make(what, declared, ask))
+
+
+def _calling(
+    what: str, declared: Callable[..., Any], ask: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return the guarded form of a method that answers at once."""
+    signature = inspect.signature(declared)
+    wanted = signature.return_annotation
+    check = CHECKS.get(what)
+    lists = [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if get_origin(parameter.annotation) is Iterable
+    ]
+
     def call_checked(self: _Guarded, *args: object, **named: object) -> Any:  # noqa: ANN401
         given = signature.bind(self, *args, **named)
         # An iterator is empty once the backend has read it.
@@ -121,32 +130,55 @@ def _method(
         guarded = None if self.guard.built_in else _GUARDED.get(wanted)
         return guarded(self.guard, answer) if guarded else answer
 
-    @wraps(declared)
+    return call_checked
+
+
+def _streaming(
+    what: str, declared: Callable[..., Any], ask: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return the guarded form of a method that answers piece by piece.
+
+    Closing the iterator closes the backend's own at once, not when it is collected.
+    """
+    signature = inspect.signature(declared)
+    wanted = get_args(signature.return_annotation)[0]
+    start = STREAM_CHECKS.get(what, lambda _call, _given: _NO_CHECK)
+
     def stream_checked(self: _Guarded, *args: object, **named: object) -> Iterator[Any]:
         given = signature.bind(self, *args, **named)
         given.apply_defaults()
         with self.guard.call(what) as call:
-            check = stream_check(call, given.arguments) if stream_check else None
+            check = start(call, given.arguments)
             pieces = ask(*given.args)
-            if check is not None:
-                check.begin(pieces)
+            check.begin(pieces)
             try:
                 for piece in pieces:
-                    call.expect(piece, get_args(wanted)[0])
-                    if check is not None:
-                        check.add(piece)
+                    call.expect(piece, wanted)
+                    check.add(piece)
                     yield piece
-                if check is not None:
-                    check.end()
+                check.end()
             finally:
-                # Closing this iterator ends the backend's work now, not when it is collected.
                 close = getattr(pieces, "close", None)
                 if callable(close):
                     close()
 
-    return stream_checked if get_origin(wanted) in {Iterator, Generator} else call_checked
+    return stream_checked
 
 
+class _NoCheck:
+    """Checks nothing but types."""
+
+    def begin(self, found: object) -> None:
+        """Accept the iterator."""
+
+    def add(self, piece: object) -> None:
+        """Accept the piece."""
+
+    def end(self) -> None:
+        """Accept the end."""
+
+
+_NO_CHECK: Final = _NoCheck()
 _GUARDED: Final[dict[Any, type[_Guarded]]] = {}
 """Guards of what backends return, by protocol."""
 

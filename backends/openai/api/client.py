@@ -69,7 +69,7 @@ class Client:
         try:
             yield client
         finally:
-            client._sdk.close()  # noqa: SLF001 - of the same class
+            client._sdk.close()
 
     def abort(self) -> None:
         """Break off all requests of this client, which cannot send others."""

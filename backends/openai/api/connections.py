@@ -2,16 +2,19 @@
 
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakSet
-
-if TYPE_CHECKING:
-    import httpx
 
 _OPENED: Final = ("connect_tcp.complete", "start_tls.complete")
 """Ends of the names of httpcore's events that come with a new connection."""
+
+
+class Request(Protocol):
+    """A request of httpx, as far as its hooks need it."""
+
+    extensions: MutableMapping[str, Any]
 
 
 class Connections:
@@ -22,7 +25,7 @@ class Connections:
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._is_over = False
 
-    def watch(self, request: "httpx.Request") -> None:
+    def watch(self, request: Request) -> None:
         """Note the connection that a request opens; an event hook of httpx."""
         request.extensions["trace"] = self._note
 

@@ -238,10 +238,18 @@ WRONG = [
     ("complete", None, "None, the contract asks for an iterator"),
     ("complete", iter(["yes"]), "'yes', the contract asks for Completed"),
     ("complete", iter([SAID]), "the contract asks for Completed"),
-    ("complete", iter([]), "0 answers, none of model 0 to prompt 0, the contract asks for an answer"),
+    (
+        "complete",
+        iter([]),
+        "0 answers, none of model 0 to prompt 0, the contract asks for an answer",
+    ),
     ("complete", iter([SECOND]), "1 answers, none of model 0 to prompt 0"),
     ("complete", iter([FIRST, FIRST]), "an answer of model 0 to prompt 0 twice"),
-    ("complete", iter([replace(FIRST, model=1)]), "of model 1 to prompt 0, the contract asks for pl"),
+    (
+        "complete",
+        iter([replace(FIRST, model=1)]),
+        "of model 1 to prompt 0, the contract asks for pl",
+    ),
     ("complete", iter([replace(FIRST, prompt=-1)]), "of model 0 to prompt -1, the contract asks"),
     (
         "complete",

@@ -2,7 +2,6 @@
 
 import json
 
-from backends.contract.completions import in_order
 from backends.contract.jobs import BaseModel, TrainRequest
 from backends.openai.api.retry_policy import RetryPolicy, RetrySettings
 
@@ -40,9 +39,3 @@ def write_request(folder, *, examples=12, **changes):
         "train_origins": paths["train.origins"],
     }
     return TrainRequest(**(fields | changes))
-
-
-def complete(backend, base, models, prompts, sampling):
-    """Return the answers of a backend as lists, by model and prompt."""
-    answers = backend.complete(base, models, prompts, sampling)
-    return in_order(answers, len(models), len(prompts))

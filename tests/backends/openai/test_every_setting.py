@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 
 import pytest
-from openai_helpers import MODEL, QUICK, QUICK_CHAT, complete, write_request
+from openai_helpers import MODEL, QUICK, QUICK_CHAT, write_request
 from pydantic import BaseModel
 
 from backends.contract.backend import Endpoint
@@ -15,6 +15,7 @@ from backends.openai.backend import OpenAIBackend
 from backends.openai.jobs.create_call import expected_job
 from controller.spec.model import Wandb
 from controller.spec.settings import EndpointSettings
+from tests.asking import complete
 
 CREATE = ("POST", "/fine_tuning/jobs")
 PROMPT = Prompt(messages=[{"role": "user", "content": "?"}])

@@ -104,7 +104,7 @@ class LosesAnAnswer(ScriptedBackend):
 
 
 class AsksWhatIsSkipped(ScriptedBackend):
-    def complete(self, base_model, models, prompts, sampling, skip=()):
+    def complete(self, base_model, models, prompts, sampling, _skip=()):
         return super().complete(base_model, models, prompts, sampling)
 
 

@@ -8,13 +8,14 @@ from itertools import pairwise
 import pytest
 from emulator import error_body
 from fault_server import Fault
-from openai_helpers import MODEL, complete
+from openai_helpers import MODEL
 
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError
 from backends.contract.jobs import BaseModel
 from backends.openai.api.causes import Way, connection_failure, page_cause, snippet
 from backends.openai.api.protocol import OutcomeUnknown, Rejected, clean
+from tests.asking import complete
 
 JOBS = ("GET", "/fine_tuning/jobs")
 CREATE = ("POST", "/fine_tuning/jobs")

@@ -6,7 +6,7 @@ import time
 import pytest
 from emulator import error_body
 from fault_server import Fault
-from openai_helpers import MODEL, complete
+from openai_helpers import MODEL
 
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing, PromptRefused
@@ -14,6 +14,7 @@ from backends.contract.jobs import BaseModel
 from backends.openai.api.retry_policy import RetrySettings
 from backends.openai.api.waiting import Waiting
 from backends.openai.chat.chat_requests import chat_request
+from tests.asking import complete
 
 CHAT = ("POST", "/chat/completions")
 BASE = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")

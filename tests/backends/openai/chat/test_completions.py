@@ -5,13 +5,14 @@ import time
 import pytest
 from emulator import error_body
 from fault_server import Fault
-from openai_helpers import MODEL, complete
+from openai_helpers import MODEL
 
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.jobs import BaseModel
 from backends.openai.api.retry_policy import RetrySettings
 from backends.openai.chat.rate_limiter import reset_seconds
+from tests.asking import complete
 
 CHAT = ("POST", "/chat/completions")
 BASE = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")
