@@ -81,7 +81,9 @@ LAYERS = (
     ),
     ("controller.spec.base", "controller.evaluate.answers"),
     ("controller.evaluate.metric",),
-    ("controller.evaluate.metrics",),
+    ("controller.evaluate.metrics", "controller.evaluate.answer_file"),
+    ("controller.evaluate.answer_store",),
+    ("controller.evaluate.ask", "controller.evaluate.held_out"),
     ("controller.spec",),
     # controller.data
     (

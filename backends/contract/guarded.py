@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, Final, Protocol, cast, get_args, get_origin, runtime_checkable
 
-from backends.contract.answer_checks import CHECKS, STREAM_CHECKS
+from backends.contract.answer_checks import CHECKS, STREAM_CHECKS, Given
 from backends.contract.backend import Backend
 from backends.contract.completions import Engine
 from backends.contract.errors import BackendError
-from backends.contract.faults import Guard
+from backends.contract.faults import Call, Guard
 from backends.contract.inspector import ExampleInspector
 
 _RENAMED: Final = {
@@ -142,7 +142,7 @@ def _streaming(
     """
     signature = inspect.signature(declared)
     wanted = get_args(signature.return_annotation)[0]
-    start = STREAM_CHECKS.get(what, lambda _call, _given: _NO_CHECK)
+    start = STREAM_CHECKS.get(what, _NoCheck)
 
     def stream_checked(self: _Guarded, *args: object, **named: object) -> Iterator[Any]:
         given = signature.bind(self, *args, **named)
@@ -168,6 +168,9 @@ def _streaming(
 class _NoCheck:
     """Checks nothing but types."""
 
+    def __init__(self, call: Call, given: Given) -> None:
+        """Take what other checks need."""
+
     def begin(self, found: object) -> None:
         """Accept the iterator."""
 
@@ -178,7 +181,6 @@ class _NoCheck:
         """Accept the end."""
 
 
-_NO_CHECK: Final = _NoCheck()
 _GUARDED: Final[dict[Any, type[_Guarded]]] = {}
 """Guards of what backends return, by protocol."""
 

@@ -74,6 +74,7 @@ def measured(
         comparison.models,
         held_out=context.resolved.datasets[name].held_out.path,
         answers_file=answers_path(context.project.state, build.fingerprint, key),
+        answers_folder=context.project.state / "answers",
     )
     evaluation = Evaluation(
         fingerprint=key,

@@ -16,10 +16,11 @@ from backends.contract.completions import Completion, Prompt, Sampling
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, JobState
-from backends.contract.methods import form_of
 from controller.canonical import canonical_json
 from controller.evaluate.answers import expected_answer, given_answer
+from controller.evaluate.ask import ask
 from controller.evaluate.gate import CANDIDATE
+from controller.evaluate.held_out import HeldOut
 from controller.evaluate.scoring import loss_only, score
 from controller.lockfile.model import Build, Entry, Scores
 from controller.plan.desired import Desired
@@ -42,6 +43,8 @@ class EvaluatedModel:
     base_model: BaseModel
     model_id: str | None
     """None for the base model itself."""
+    identity: str
+    """Everything that decides its answers, for answers that are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,9 @@ def compare_with(
     models = [candidate]
     wanted = desired.spec.evaluation.compare_to
     if "base" in wanted and not without_base:
-        models.append(replace(candidate, role="base", model_id=None))
+        base = candidate.base_model
+        identity = f"base model {base.identity} at {build.backend}"
+        models.append(replace(candidate, role="base", model_id=None, identity=identity))
     production = entry.builds.get(entry.production or "")
     if "production" not in wanted or production is None or production.model_id == build.model_id:
         return Comparison(models=tuple(models), recorded={}, production_build=None)
@@ -132,6 +137,7 @@ def measure(
     *,
     held_out: Path,
     answers_file: Path,
+    answers_folder: Path,
 ) -> dict[str, Scores]:
     """Let every model answer the held-out prompts, and score the answers.
 
@@ -140,6 +146,7 @@ def measure(
         models: Models that answer the prompts; one of them is the candidate.
         held_out: The held-out examples, canonical JSONL.
         answers_file: File to write the answers to.
+        answers_folder: Folder of kept answers; what is there is not asked again.
 
     Returns:
         Scores by role, then by metric.
@@ -147,15 +154,10 @@ def measure(
     Raises:
         BackendError: A model gave no answers, or the candidate has a score that is not finite.
     """
-    prompts = list(read_prompts(held_out))
+    prompts = HeldOut(held_out)
     references = [prompt.reference for prompt in prompts]
-    sampling = Sampling(max_tokens=settings.max_tokens)
-    answers: dict[str, list[Completion]] = {}
-    for group in _by_base_model(models):
-        first = group[0]
-        model_ids = [model.model_id for model in group]
-        completed = first.backend.complete(first.base_model, model_ids, prompts, sampling)
-        answers |= {model.role: given for model, given in zip(group, completed, strict=True)}
+    kept = ask(models, prompts, Sampling(max_tokens=settings.max_tokens), answers_folder)
+    answers = {model.role: list(kept.of(model.role)) for model in models}
     write_atomic(answers_file, b"".join(_answer_lines(prompts, answers)))
     if prompts and all(prompt.is_text for prompt in prompts):
         # Plain texts have no answers.
@@ -166,21 +168,6 @@ def measure(
         }
     _require_finite(scores[CANDIDATE])
     return {role: _rounded(measured) for role, measured in scores.items()}
-
-
-def read_prompts(path: Path) -> Iterator[Prompt]:
-    """Yield a prompt for each example: the conversation before the last answer, and that answer.
-
-    The expected answer of a preference pair is the preferred one.
-    """
-    with path.open("rb") as file:
-        for example in map(json.loads, file):
-            form = form_of(example)
-            yield Prompt(
-                messages=form.question(example),
-                tools=form.tools(example),
-                reference=form.reference(example),
-            )
 
 
 def answers_path(state: Path, build: str, evaluation: str) -> Path:
@@ -250,6 +237,10 @@ def _evaluated_model(
         backend=context.open_backend(build.backend),
         base_model=_base_model(build, desired, context),
         model_id=build.model_id,
+        identity=(
+            f"{build.model_id} of build {build.fingerprint}, attempt {build.attempt}, "
+            f"at {build.backend}"
+        ),
     )
 
 
@@ -267,14 +258,6 @@ def _recorded_scores(production: Build, desired: Desired) -> dict[str, Scores] |
     if not is_comparable(evaluation, desired):
         return None
     return {"production": evaluation.scores[CANDIDATE]}
-
-
-def _by_base_model(models: Sequence[EvaluatedModel]) -> list[list[EvaluatedModel]]:
-    """Group models that one call can ask because they share a loaded base model."""
-    groups: dict[tuple[int, str], list[EvaluatedModel]] = {}
-    for model in models:
-        groups.setdefault((id(model.backend), model.base_model.identity), []).append(model)
-    return list(groups.values())
 
 
 def _answer_lines(

@@ -11,6 +11,7 @@ from backends.contract.completions import Completion, text_of
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.jobs import BaseModel
 from backends.testing import ScriptedBackend
+from controller.evaluate.held_out import HeldOut
 from controller.evaluate.measure import (
     EvaluatedModel,
     EvaluationContext,
@@ -19,7 +20,6 @@ from controller.evaluate.measure import (
     compare_with,
     measure,
     read_answers,
-    read_prompts,
     require_model,
 )
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
@@ -40,7 +40,13 @@ def write(path: Path, *examples) -> Path:
 
 
 def model_of(backend: ScriptedBackend, role: str = "candidate", **changes) -> EvaluatedModel:
-    made = EvaluatedModel(role=role, backend=backend, base_model=BASE, model_id=None)
+    made = EvaluatedModel(
+        role=role,
+        backend=backend,
+        base_model=BASE,
+        model_id=None,
+        identity=f"{role} of {backend.state}",
+    )
     return replace(made, **changes)
 
 
@@ -53,6 +59,7 @@ def measured(tmp_path: Path, *examples, answer, metrics=("exact_match",), roles=
         [model_of(backend, role) for role in roles],
         held_out=write(tmp_path / "held_out.jsonl", *examples),
         answers_file=answers,
+        answers_folder=tmp_path / "kept",
     )
     return found, list(read_answers(answers))
 
@@ -103,7 +110,7 @@ def test_a_conversation_is_asked_and_scored(tmp_path):
 def test_an_example_is_a_prompt_and_the_expected_answer(
     tmp_path, example, messages, tools, reference
 ):
-    (prompt,) = read_prompts(write(tmp_path / "held_out.jsonl", example))
+    (prompt,) = HeldOut(write(tmp_path / "held_out.jsonl", example))
     assert (list(prompt.messages), prompt.tools, prompt.reference) == (messages, tools, reference)
     assert prompt.is_text == ("text" in example)
 
@@ -164,6 +171,7 @@ def test_scores_are_rounded_and_those_of_a_diverged_rival_are_absent(tmp_path):
         [model_of(backend), model_of(backend, "base")],
         held_out=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}),
         answers_file=tmp_path / "answers.jsonl",
+        answers_folder=tmp_path / "kept",
     )
     assert found["candidate"] == {"held_out_loss": 0.333333, "stop_rate": 1.0}
     assert found["base"] == {"stop_rate": 1.0}
@@ -182,6 +190,7 @@ def test_models_of_one_base_are_asked_in_one_call(tmp_path):
         ],
         held_out=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}),
         answers_file=tmp_path / "answers.jsonl",
+        answers_folder=tmp_path / "kept",
     )
     assert (backend.calls["complete"], other.calls["complete"]) == (2, 1)
 
@@ -195,6 +204,7 @@ def test_a_model_that_is_gone_leaves_no_answers(tmp_path):
             [model_of(backend, model_id="ft:gone")],
             held_out=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}),
             answers_file=answers,
+            answers_folder=tmp_path / "kept",
         )
     assert list(read_answers(answers)) == []
 
