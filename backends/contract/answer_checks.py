@@ -5,7 +5,7 @@ import math
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 from backends.contract.backend import Capabilities
 from backends.contract.completions import Completed
@@ -100,8 +100,8 @@ class StreamCheck(Protocol):
     def begin(self, found: object) -> None:
         """Check the iterator itself."""
 
-    def add(self, piece: Any) -> None:  # noqa: ANN401 - its type was checked before
-        """Check one piece."""
+    def add(self, piece: object) -> None:
+        """Check one piece, whose type was checked before."""
 
     def end(self) -> None:
         """Check that nothing is missing."""
@@ -122,14 +122,15 @@ class _Completions:
                 shown(found), "an iterator that yields a Completed when an answer ends"
             )
 
-    def add(self, piece: Completed) -> None:
-        where = f"an answer of model {piece.model} to prompt {piece.prompt}"
-        if not (0 <= piece.model < self._models and 0 <= piece.prompt < self._prompts):
+    def add(self, piece: object) -> None:
+        answer = cast("Completed", piece)
+        where = f"an answer of model {answer.model} to prompt {answer.prompt}"
+        if not (0 <= answer.model < self._models and 0 <= answer.prompt < self._prompts):
             most = f"places below {self._models} and {self._prompts}"
             raise self._call.wrong(where, most)
-        if (piece.model, piece.prompt) in self._skip:
+        if (answer.model, answer.prompt) in self._skip:
             raise self._call.wrong(where, "no answers that are skipped")
-        place = piece.model * self._prompts + piece.prompt
+        place = answer.model * self._prompts + answer.prompt
         if self._seen[place]:
             raise self._call.wrong(f"{where} twice", "each answer once")
         self._seen[place] = 1

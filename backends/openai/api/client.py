@@ -69,7 +69,11 @@ class Client:
         try:
             yield client
         finally:
-            client._sdk.close()
+            client.close()
+
+    def close(self) -> None:
+        """Close connections that no request uses."""
+        self._sdk.close()
 
     def abort(self) -> None:
         """Break off all requests of this client, which cannot send others."""
