@@ -1,6 +1,7 @@
 """Answers: order, concurrency, pace, missing models, streams."""
 
 import time
+from collections.abc import Sequence
 
 import pytest
 from emulator import error_body
@@ -8,11 +9,12 @@ from fault_server import Fault
 from openai_helpers import MODEL
 
 from backends.contract.completions import Prompt, Sampling
-from backends.contract.errors import BackendError, ModelMissing
+from backends.contract.errors import BackendError, ModelMissing, PromptRefused
 from backends.contract.jobs import BaseModel
 from backends.openai.api.retry_policy import RetrySettings
 from backends.openai.chat.rate_limiter import reset_seconds
 from tests.asking import complete
+from tests.chat_server import ChatServer
 
 CHAT = ("POST", "/chat/completions")
 BASE = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")
@@ -46,6 +48,108 @@ def test_no_more_requests_than_allowed_are_under_way(server, backend):
     complete(backend, BASE, [TUNED], prompts(12), Sampling())
 
     assert 2 <= server.most_at_once <= 4
+
+
+def test_answers_come_when_they_end_with_their_tokens_and_seconds(server, backend):
+    server.hold_s = 0.02
+    answers = list(backend.complete(BASE, [TUNED], prompts(3), Sampling()))
+
+    assert sorted(answer.prompt for answer in answers) == [0, 1, 2]
+    for answer in answers:
+        given = answer.completion
+        assert (given.prompt_tokens, given.completion_tokens) == (5, 3)
+        assert 0.02 <= given.latency_s < 30
+
+
+def test_the_seconds_are_those_of_the_successful_request(server, open_backend):
+    backend = open_backend(retry_settings=RetrySettings(pause_s=0.3))
+    server.put_fault(*CHAT, Fault("429", headers={"retry-after": "1"}))
+
+    (answer,) = backend.complete(BASE, [TUNED], prompts(1), Sampling())
+
+    assert answer.completion.latency_s < 1
+
+
+class FromDisk(Sequence):
+    """Prompts that are counted when they are read."""
+
+    def __init__(self, number):
+        self.number, self.read = number, 0
+
+    def __len__(self):
+        return self.number
+
+    def __getitem__(self, place):
+        self.read += 1
+        return Prompt(messages=[{"role": "user", "content": f"q{place}"}])
+
+
+def test_few_prompts_are_read_ahead_and_closing_cancels_what_is_under_way(open_backend):
+    with ChatServer() as chats:
+        backend = open_backend(url=chats.url, kind="compatible")
+        asked = FromDisk(15_000)
+        answers = backend.complete(BASE, [TUNED, None], asked, Sampling())
+        assert asked.read == 0
+        next(answers)
+        assert asked.read <= 2 * 4
+        # The requests that are under way would take a minute.
+        chats.delay_s = 60.0
+        for _ in range(chats.count - 1):
+            next(answers, None)
+            if chats.count > 20:
+                break
+        started = time.monotonic()
+        answers.close()
+        assert time.monotonic() - started < 10
+        assert asked.read < 100
+
+
+def test_what_is_skipped_is_not_asked_and_keeps_its_place(server, backend):
+    skip = {(0, 0), (0, 2), (1, 1)}
+    answers = list(backend.complete(BASE, [TUNED, None], prompts(3), Sampling(), skip))
+
+    assert {(one.model, one.prompt): one.completion.text for one in answers} == {
+        (0, 1): f"{TUNED}|q1",
+        (1, 0): f"{MODEL}|q0",
+        (1, 2): f"{MODEL}|q2",
+    }
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [([7], "prompt 8 of 40: "), ([7, 3, 30], r"prompt 4 of 40 \(and 2 more\): ")],
+)
+def test_refused_prompts_lose_no_other_answers(open_backend, refused, message):
+    with ChatServer() as chats:
+        chats.filtered = {f"q{number}" for number in refused}
+        backend = open_backend(url=chats.url, kind="compatible")
+        given = []
+        answers = backend.complete(BASE, [TUNED], prompts(40), Sampling())
+        with pytest.raises(PromptRefused, match=message):
+            given.extend(answer.prompt for answer in answers)
+        assert sorted(given) == [number for number in range(40) if number not in refused]
+
+
+def test_a_server_that_refuses_everything_is_not_asked_for_everything(open_backend):
+    with ChatServer() as chats:
+        chats.filtered = {f"q{number}" for number in range(1000)}
+        backend = open_backend(url=chats.url, kind="compatible")
+        with pytest.raises(PromptRefused, match=r"prompt 1 of 1000 \(and \d+ more\): "):
+            list(backend.complete(BASE, [TUNED], prompts(1000), Sampling()))
+        assert chats.count < 100
+
+
+def test_answers_that_ended_before_a_failure_are_yielded(server, open_backend):
+    backend = open_backend(retry_settings=RetrySettings(at_once=1))
+    ok = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
+    server.put_fault(*CHAT, Fault("body", body=ok), Fault("body", body=ok), Fault("403"))
+    answers = backend.complete(BASE, [TUNED], prompts(9), Sampling())
+
+    assert [next(answers).prompt, next(answers).prompt] == [0, 1]
+    with pytest.raises(BackendError, match="HTTP 403"):
+        next(answers)
+    assert len(server.requests) <= 4
 
 
 def test_sampling_reaches_the_server(server, backend):
