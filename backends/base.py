@@ -4,10 +4,12 @@ from backends.contract.backend import Backend, Capabilities, Endpoint
 from backends.contract.completions import (
     COLDEST,
     Chunk,
+    Completed,
     Completion,
     Engine,
     Prompt,
     Sampling,
+    in_order,
     text_of,
 )
 from backends.contract.errors import (
@@ -49,6 +51,7 @@ __all__ = [
     "BaseModelMissing",
     "Capabilities",
     "Chunk",
+    "Completed",
     "Completion",
     "CredentialsMissing",
     "Encoder",
@@ -77,5 +80,6 @@ __all__ = [
     "Sampling",
     "SubmissionUnknown",
     "TrainRequest",
+    "in_order",
     "text_of",
 ]

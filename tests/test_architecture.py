@@ -80,8 +80,12 @@ LAYERS = (
         "controller.timed_search",
     ),
     ("controller.spec.base", "controller.evaluate.answers"),
-    ("controller.evaluate.labels",),
-    ("controller.evaluate.metric",),
+    (
+        "controller.evaluate.answer_file",
+        "controller.evaluate.held_out",
+        "controller.evaluate.labels",
+    ),
+    ("controller.evaluate.answer_store", "controller.evaluate.metric"),
     ("controller.evaluate.metrics", "controller.evaluate.statistics"),
     ("controller.spec",),
     # controller.data

@@ -5,7 +5,8 @@ import json
 from controller.apply.context import ApplyContext, Result, with_changes
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
-from controller.evaluate.ask import ask
+from controller.evaluate.answer_store import AnswerStore
+from controller.evaluate.ask import KeptAnswers, ask
 from controller.evaluate.compare import (
     ASK_AGAIN,
     NOT_COMPARED,
@@ -13,7 +14,8 @@ from controller.evaluate.compare import (
     compare_with,
 )
 from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.measure import HeldOut, evaluation_path, measure, write_evaluation_file
+from controller.evaluate.held_out import HeldOut
+from controller.evaluate.measure import evaluation_path, measure, write_evaluation_file
 from controller.evaluate.samples import Samples, samples_of
 from controller.lockfile.model import Build, Entry, Evaluation, RecordedSample, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
@@ -68,7 +70,8 @@ def measured(
         BackendError: A model gave no answer.
     """
     desired, dataset = context.desired(name), context.resolved.datasets[name]
-    held_out = HeldOut(path=dataset.held_out.path, origins=dataset.held_out.origins)
+    held_out = HeldOut(dataset.held_out.path, origins=dataset.held_out.origins)
+    kept = KeptAnswers(store=AnswerStore(context.project.state / "answers"), prompts=held_out)
     comparison = compare_with(
         desired,
         build,
@@ -77,18 +80,18 @@ def measured(
             root=context.project.root,
             open_backend=context.open_backend,
             train=dataset.train.path,
-            has_answers=lambda _: False,
+            has_answers=kept.has_all,
         ),
         without_base=without_base,
         asks_production=asks_production or not desired.paid,
     )
     inputs = newest_inputs(desired.evaluation_inputs)
     key = fingerprint(EVALUATION_SCHEME, inputs)
-    answers = ask(comparison.models, held_out, context.open_backend)
+    answers = ask(comparison.models, kept, context.open_backend)
     metrics = desired.spec.evaluation.metrics
-    found = measure(metrics, comparison.models, held_out, answers, slices=desired.slices)
+    found = measure(metrics, comparison.models, held_out, answers.of, slices=desired.slices)
     path = evaluation_path(context.project.state, build.fingerprint, key)
-    write_evaluation_file(path, found, comparison.models, held_out, answers)
+    write_evaluation_file(path, found, comparison.models, held_out, answers.of)
     samples, differences = samples_of(
         found, [*(one.name for one in found.metrics), *desired.slices], key, groups=None
     )

@@ -44,11 +44,16 @@ class EvaluatedModel:
     """System prompt that it gets instead of that of the examples."""
     shots: Sequence[Turns] = ()
     """Examples that it sees before each question."""
+    read_by: str | None = None
+    """ID of the trained model in whose form a base model on this machine gets its prompts."""
+
+    @property
+    def has_own_prompts(self) -> bool:
+        """True if it gets other prompts than the held-out prompts."""
+        return self.prompt is not None or bool(self.shots)
 
     def asked(self, prompt: Prompt) -> Prompt:
-        """Return the prompt that this model gets for a held-out prompt."""
-        if self.prompt is None and not self.shots:
-            return prompt
+        """Return the prompt that a model with prompts of its own gets for a held-out prompt."""
         return with_prompt(prompt, self.prompt, self.shots)
 
 
@@ -171,12 +176,14 @@ def _base_models(
     build: Build, desired: Desired, context: EvaluationContext
 ) -> Iterator[EvaluatedModel]:
     """Yield the base model; twice, with two seeds, if its answers are drawn."""
+    identity, read_by = _as_asked(build.backend, build, context)
     base = EvaluatedModel(
         role=BASE,
         place=build.backend,
         base_model=_base_model(build, desired, context),
         model_id=None,
-        identity=_base_identity(build.backend, build, context),
+        identity=identity,
+        read_by=read_by,
         sampling=_sampling(desired),
     )
     yield base
@@ -187,10 +194,10 @@ def _base_models(
 def _rival(
     rival: Rival, build: Build, desired: Desired, context: EvaluationContext
 ) -> EvaluatedModel:
-    place = rival.place(desired.spec.place)
+    place, read_by = rival.place(desired.spec.place), None
     if rival.model is None:
         base_model = desired.base_model
-        identity = _base_identity(place, build, context)
+        identity, read_by = _as_asked(place, build, context)
     else:
         backend = context.open_backend(place)
         base_model = backend.resolve_base_model(rival.model, None, context.root / FOLDER)
@@ -202,23 +209,24 @@ def _rival(
         base_model=base_model,
         model_id=None,
         identity=identity,
+        read_by=read_by,
         sampling=_sampling(desired),
         prompt=rival.prompt,
         shots=few_shot_turns(context.train, rival.few_shot, train_digest) if rival.few_shot else (),
     )
 
 
-def _base_identity(place: str, build: Build, context: EvaluationContext) -> str:
-    """Return the identity of a build's base model, asked as the build is.
+def _as_asked(place: str, build: Build, context: EvaluationContext) -> tuple[str, str | None]:
+    """Return the identity of a build's base model, and the model that decides how it is asked.
 
     On this machine it gets its prompts in the form of the model that was trained from it, which
     hyperparameters decide. A server knows nothing of them.
     """
     identity = f"{place} {build.inputs.get('base_model')}"
     if context.open_backend(place).capabilities().endpoints:
-        return identity
-    read_by = digest([build.inputs.get("method"), build.inputs.get("hyperparameters")])
-    return f"{identity} read by {read_by[:16]}"
+        return identity, None
+    form = digest([build.inputs.get("method"), build.inputs.get("hyperparameters")])
+    return f"{identity} asked in the form {form[:16]}", build.model_id
 
 
 def _recorded_base(build: Build) -> BaseModel:

@@ -9,53 +9,25 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from backends.atomic_files import write_atomic_lines
 from backends.contract.completions import Completion, Prompt
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
-from backends.contract.methods import form_of
-from controller.canonical import canonical_json, digest
+from controller.canonical import canonical_json
 from controller.evaluate.answers import Answer, expected_answer, given_answer
 from controller.evaluate.compare import EvaluatedModel
 from controller.evaluate.gate import CANDIDATE, LABEL, Slice, split_score
+from controller.evaluate.held_out import HeldOut, lines_of
 from controller.evaluate.labels import label_of
 from controller.evaluate.metric import Tally
 from controller.evaluate.scoring import Tallies, answered, chosen_metrics, scores_of, tally
 from controller.lockfile.model import Build, Scores
 from controller.spec.metrics import ChosenMetric
 
-ID_DIGITS: Final = 16
 Answers: TypeAlias = Callable[[EvaluatedModel], Iterator[Completion]]
 """Returns a model's answers in the order of the held-out prompts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOut:
-    """The held-out split, read an example at a time."""
-
-    path: Path
-    """Canonical JSONL."""
-    origins: Path | None = None
-    """One `file:line` for each example."""
-    columns: Path | None = None
-    """One JSON object for each example: columns that slices and groups name."""
-
-    def prompts(self) -> Iterator[Prompt]:
-        """Yield a prompt for each example."""
-        return read_prompts(self.path)
-
-    def rows(self) -> Iterator[tuple[str, str, dict[str, str]]]:
-        """Yield the ID, the origin and the columns of each example."""
-        origins = _lines(self.origins)
-        columns = _lines(self.columns)
-        for line in _lines(self.path):
-            yield (
-                digest(json.loads(line))[:ID_DIGITS],
-                next(origins, ""),
-                json.loads(next(columns, "{}")),
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +62,12 @@ def measure(
     Raises:
         BackendError: The candidate has a score that is not finite.
     """
-    references = [prompt.reference for prompt in held_out.prompts()]
+    references = [prompt.reference for prompt in held_out]
     of_texts = _is_of_texts(held_out)
     chosen = chosen_metrics(metrics, references, of_texts=of_texts)
     columns = [
-        {**row, LABEL: label_of(expected_answer(reference).text)}
-        for (_, _, row), reference in zip(held_out.rows(), references, strict=True)
+        {**row.columns, LABEL: label_of(expected_answer(reference).text)}
+        for row, reference in zip(held_out.rows(), references, strict=True)
     ]
     tallies = {
         model.role: tally(
@@ -103,7 +75,7 @@ def measure(
             (
                 answered(prompt.reference, completion, question=prompt.messages, columns=row)
                 for prompt, completion, row in zip(
-                    held_out.prompts(), answers(model), columns, strict=True
+                    held_out, answers(model), columns, strict=True
                 )
             ),
         )
@@ -151,21 +123,6 @@ def _slice_score(
     return metric.score(slice_tallies(name, tallies, columns)) if metric is not None else None
 
 
-def read_prompts(path: Path) -> Iterator[Prompt]:
-    """Yield a prompt for each example: the conversation before the last answer, and that answer.
-
-    The expected answer of a preference pair is the preferred one.
-    """
-    with path.open("rb") as file:
-        for example in map(json.loads, file):
-            form = form_of(example)
-            yield Prompt(
-                messages=form.question(example),
-                tools=form.tools(example),
-                reference=form.reference(example),
-            )
-
-
 def write_evaluation_file(
     path: Path,
     measured: Measured,
@@ -184,7 +141,7 @@ def write_evaluation_file(
     }
 
     def lines() -> Iterator[bytes]:
-        for prompt, (id_, origin, columns) in zip(held_out.prompts(), held_out.rows(), strict=True):
+        for prompt, row in zip(held_out, held_out.rows(), strict=True):
             completions = {role: next(one) for role, one in given.items()}
             numbers = {
                 role: {name: _finite(next(one)) for name, one in by_metric.items()}
@@ -192,9 +149,9 @@ def write_evaluation_file(
             }
             if not prompt.is_text:
                 line: dict[str, Json] = {
-                    "id": id_,
-                    "origin": origin,
-                    "columns": columns,
+                    "id": row.id,
+                    "origin": row.origin,
+                    "columns": row.columns,
                     "values": numbers,
                 }
                 yield canonical_json({**line, **_answer_line(prompt, completions)}) + b"\n"
@@ -217,20 +174,12 @@ def evaluation_path_of(state: Path, build: Build) -> Path | None:
 
 def read_evaluation_file(path: Path) -> Iterator[dict[str, Any]]:
     """Yield what was measured of each example: `messages`, `reference`, `answers` by role and so on."""
-    for line in _lines(path if path.exists() else None):
+    for line in lines_of(path if path.exists() else None):
         yield json.loads(line)
 
 
-def _lines(path: Path | None) -> Iterator[str]:
-    if path is not None:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for line in file:
-                yield line.rstrip("\n")
-
-
 def _is_of_texts(held_out: HeldOut) -> bool:
-    first = next(held_out.prompts(), None)
-    return first is not None and all(prompt.is_text for prompt in held_out.prompts())
+    return len(held_out) > 0 and all(prompt.is_text for prompt in held_out)
 
 
 def _require_finite(scores: Scores) -> None:

@@ -12,20 +12,20 @@ from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.jobs import BaseModel
 from backends.testing import ScriptedBackend
 from controller.canonical import digest
-from controller.evaluate.ask import ask
+from controller.evaluate.answer_store import AnswerStore
+from controller.evaluate.ask import KeptAnswers, ask
 from controller.evaluate.compare import (
     EvaluatedModel,
     EvaluationContext,
     compare_with,
     require_model,
 )
+from controller.evaluate.held_out import HeldOut
 from controller.evaluate.measure import (
-    HeldOut,
     evaluation_path,
     evaluation_path_of,
     measure,
     read_evaluation_file,
-    read_prompts,
     write_evaluation_file,
 )
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
@@ -47,27 +47,28 @@ def write(path: Path, *examples) -> Path:
 
 def model_of(role: str = "candidate", **changes) -> EvaluatedModel:
     made = EvaluatedModel(
-        role=role, place="scripted", base_model=BASE, model_id=None, identity="scripted acme/base"
+        role=role, place="scripted", base_model=BASE, model_id=None, identity=f"scripted {role}"
     )
     return replace(made, **changes)
 
 
-def measured_by(models, held_out: HeldOut, open_backend, *, metrics=(), slices=()):
+def measured_by(folder, models, held_out, open_backend, *, metrics=(), slices=()):
     """Return what was measured, and the lines of the evaluation file."""
-    answers = ask(models, held_out, open_backend)
+    kept = KeptAnswers(store=AnswerStore(folder / "answers"), prompts=held_out)
+    answers = ask(models, kept, open_backend)
     chosen = Evaluation.model_validate({"metrics": list(metrics)}).metrics
-    found = measure(chosen, models, held_out, answers, slices)
-    path = held_out.path.with_name("evaluation.jsonl")
-    write_evaluation_file(path, found, models, held_out, answers)
+    found = measure(chosen, models, held_out, answers.of, slices)
+    path = folder / "evaluation.jsonl"
+    write_evaluation_file(path, found, models, held_out, answers.of)
     return found, list(read_evaluation_file(path))
 
 
 def measured(tmp_path: Path, *examples, answer, metrics=("exact_match",), roles=("candidate",)):
     """Return the scores of each role, and the lines of the evaluation file."""
     backend = ScriptedBackend(tmp_path / "state", answer=answer)
-    held_out = HeldOut(path=write(tmp_path / "held_out.jsonl", *examples))
+    held_out = HeldOut(write(tmp_path / "held_out.jsonl", *examples))
     models = [model_of(role) for role in roles]
-    found, lines = measured_by(models, held_out, lambda _: backend, metrics=metrics)
+    found, lines = measured_by(tmp_path, models, held_out, lambda _: backend, metrics=metrics)
     return found.scores, lines
 
 
@@ -122,7 +123,7 @@ def test_a_conversation_is_asked_and_scored(tmp_path):
 def test_an_example_is_a_prompt_and_the_expected_answer(
     tmp_path, example, messages, tools, reference
 ):
-    (prompt,) = read_prompts(write(tmp_path / "held_out.jsonl", example))
+    (prompt,) = HeldOut(write(tmp_path / "held_out.jsonl", example))
     assert (list(prompt.messages), prompt.tools, prompt.reference) == (messages, tools, reference)
     assert prompt.is_text == ("text" in example)
 
@@ -177,9 +178,9 @@ def test_scores_are_rounded_and_those_of_a_diverged_rival_are_absent(tmp_path):
         Completion(text="", finish_reason="stop", reference_loss=loss, reference_tokens=3)
         for loss in (1 / 3, math.nan)
     ]
-    held_out = HeldOut(path=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
+    held_out = HeldOut(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
     found, (line,) = measured_by(
-        [model_of(), model_of("base", identity="other")], held_out, lambda _: backend
+        tmp_path, [model_of(), model_of("base", identity="other")], held_out, lambda _: backend
     )
     assert found.scores["candidate"] == {"held_out_loss": 0.333333, "stop_rate": 1.0}
     assert found.scores["base"] == {"stop_rate": 1.0}
@@ -196,16 +197,16 @@ def test_models_of_one_base_are_asked_in_one_call(tmp_path):
         model_of("older", place="one", identity="d", base_model=elsewhere),
         model_of("terse", place="one", identity="a", prompt="짧게"),
     ]
-    held_out = HeldOut(path=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
-    measured_by(models, held_out, lambda place: backends[place])
+    held_out = HeldOut(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
+    measured_by(tmp_path, models, held_out, lambda place: backends[place])
     assert (backends["one"].calls["complete"], backends["two"].calls["complete"]) == (3, 1)
 
 
 def test_a_model_that_is_gone_leaves_no_evaluation(tmp_path):
     backend = ScriptedBackend(tmp_path / "state")
-    held_out = HeldOut(path=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
+    held_out = HeldOut(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
     with pytest.raises(ModelMissing):
-        measured_by([model_of(model_id="ft:gone")], held_out, lambda _: backend)
+        measured_by(tmp_path, [model_of(model_id="ft:gone")], held_out, lambda _: backend)
     assert not (tmp_path / "evaluation.jsonl").exists()
 
 
