@@ -54,13 +54,30 @@ def training_inputs(
     }
 
 
-def evaluation_inputs(spec: Spec, *, held_out_digest: str) -> dict[str, Json]:
-    """Return the inputs that decide a build's scores, besides the build itself."""
+def evaluation_inputs(
+    spec: Spec, *, held_out_digest: str, column_digests: Mapping[str, str] | None = None
+) -> dict[str, Json]:
+    """Return the inputs that decide a build's scores, besides the build itself.
+
+    Args:
+        spec: The spec.
+        held_out_digest: Digest of the held-out examples' canonical bytes.
+        column_digests: Digest of the held-out examples' values in each column that the evaluation
+            or the gate names: with other values, the groups and slices are others.
+    """
+    settings = spec.evaluation
+    of_columns: dict[str, Json] = {
+        "columns": dict(column_digests or {}),
+        "group_by": settings.group_by,
+        "slices": sorted(set(settings.slices)),
+    }
     return {
-        "compare_to": sorted(set(spec.evaluation.compare_to)),
+        "compare_to": sorted(set(settings.compare_to)),
         "held_out": held_out_digest,
-        "max_tokens": spec.evaluation.max_tokens,
-        "metrics": [metric.inputs for metric in spec.evaluation.metrics],
+        "max_tokens": settings.max_tokens,
+        "metrics": [metric.inputs for metric in settings.metrics],
+        # Left out where a spec names no column, so that its fingerprint stays as recorded.
+        **{name: value for name, value in of_columns.items() if value},
     }
 
 

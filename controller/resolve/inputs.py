@@ -22,6 +22,7 @@ from controller.lockfile.model import Entry
 from controller.project.project import Project
 from controller.resolve.answers import Answers
 from controller.resolve.validate import in_spec
+from controller.spec.columns import evaluation_columns
 from controller.spec.load import LoadedSpec
 
 
@@ -130,6 +131,7 @@ def build_one(
             inspector=inspector,
             method=spec.method,
             recipe=recipe,
+            columns=evaluation_columns(spec.evaluation),
         )
     except InvalidInput as error:
         raise type(error)([loaded.placed(problem) for problem in error.problems]) from None

@@ -169,7 +169,11 @@ def _resolve_one(
 ) -> tuple[Desired, TrainRequest]:
     built, inputs, key = variant.built, variant.inputs, variant.fingerprint
     spec, dataset, base_model = loaded.spec, built.dataset, built.base_model
-    measured = evaluation_inputs(spec, held_out_digest=dataset.held_out.digest)
+    measured = evaluation_inputs(
+        spec,
+        held_out_digest=dataset.held_out.digest,
+        column_digests=dataset.held_out.column_digests,
+    )
     evaluation = fingerprint(EVALUATION_SCHEME, measured)
     data = DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out))
     request = TrainRequest(

@@ -24,6 +24,12 @@ class Evaluation(Strict):
     """Other models that answer the same held-out prompts."""
     max_tokens: int = Field(default=256, ge=1, le=MOST)
     """Longest answer, in tokens."""
+    group_by: NonEmpty | None = None
+    """Column of the held-out rows: rows with equal values are one group for statistics, such as the
+    tickets of one customer. `label` is the expected answer."""
+    slices: list[NonEmpty] = Field(default_factory=list)
+    """Columns of the held-out rows: scores are also reported for the rows of each value, such as
+    `lang` or `meta.product`. `label` is the expected answer."""
 
 
 class Wandb(Strict):

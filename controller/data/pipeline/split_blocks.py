@@ -107,7 +107,8 @@ class SplitBlocks:
         json_line, question = example.canonical
         hashed = rule.hash(question)
         split_hash = hashed if example.group is None else rule.hash(example.group)
-        builder = self._builders[HELD_OUT if split_hash < rule.held_out_below else rule.default]
+        split = HELD_OUT if split_hash < rule.held_out_below else rule.default
+        builder = self._builders[split]
         builder.add(example.line, json_line, hashed)
         builder.is_plain = False
         builder.tokens.append(tokens)
@@ -115,6 +116,9 @@ class SplitBlocks:
         builder.stratum.append(example.stratum or b"")
         if self._near_keys is not None:
             builder.bands += self._near_keys(example)
+        # Strata are held out later.
+        if example.columns is not None and (split == HELD_OUT or rule.stratify_by is not None):
+            builder.row_columns.append(example.columns)
 
     def move_plain(self, plain: BlockBuilder) -> int:
         """Move plain examples to the blocks of their splits; return their number."""
