@@ -183,9 +183,7 @@ class _Reading:
     def _check_columns(self) -> Iterator[Problem]:
         """Report personal data in the wanted columns; yield a problem for an unusable column."""
         request, columns = self._request, self._request.columns
-        numbers = [
-            at for at, file in enumerate(self._files) if may_be_held_out(file, request.data)
-        ]
+        numbers = [at for at, file in enumerate(self._files) if may_be_held_out(file, request.data)]
         tallies = [self._columns[at] for at in numbers]
         for error in refuse_columns(columns, [self._files[at] for at in numbers], tallies):
             yield error.problem(file=request.file)

@@ -12,6 +12,7 @@ from controller.data.report import StepName
 from controller.data.suggestions import join_names
 from controller.evaluate.gate import parse_condition
 from controller.evaluate.metrics import PROPORTION_METRICS
+from controller.spec.columns import LABEL
 from controller.spec.model import Spec
 
 FINE = 0.1

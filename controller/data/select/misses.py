@@ -66,7 +66,8 @@ def leaked_misses(
             # Two misses that are both held out train nothing.
             if splits[miss] == HELD_OUT and number in questions:
                 continue
-            if _is_same(questions[miss], asked, minhash.jaccard, similarity):
+            text, rest = questions[miss]
+            if rest == asked.rest and minhash.jaccard(text, asked.text) >= similarity:
                 found[miss] = number
     for miss in sorted(found):
         yield LeakedMiss(miss, found[miss])
@@ -80,10 +81,6 @@ def _held_out(store: ExampleStore, splits: bytearray) -> Iterator[tuple[int, byt
             for number, line in zip(numbers, lines, strict=True):
                 if splits[number] == HELD_OUT:
                     yield number, line
-
-
-def _is_same(miss: _Question, other: _Question, jaccard: Any, similarity: float) -> bool:  # noqa: ANN401
-    return miss.rest == other.rest and jaccard(miss.text, other.text) >= similarity
 
 
 def _question(line: bytes) -> _Question:
