@@ -155,7 +155,7 @@ def test_every_shape_of_rows_has_columns(repository, shape, recipe):
     assert dataset.train.digest == plain.train.digest
 
 
-def test_a_query_gives_columns(repository, monkeypatch):
+def test_a_query_gives_columns(repository):
     rows = some_rows()
     with sqlite3.connect(repository.root / "shop.db") as database:
         database.execute("CREATE TABLE faq (q TEXT, a TEXT, lang TEXT, customer INTEGER)")
@@ -356,8 +356,10 @@ def test_rows_without_a_column_are_counted_and_have_no_value(repository):
         ),
         (
             {"meta": "evaluation.slices[1]"},
-            "'meta' of finetunes/rows.jsonl:1 is an object or an array, which is not a value to "
-            "compare",
+            (
+                "'meta' of finetunes/rows.jsonl:1 is an object or an array, which is not a value "
+                "to compare"
+            ),
             "Name a key in it, such as meta.id, or another column.",
         ),
         (
@@ -435,9 +437,10 @@ def test_personal_data_that_a_spec_only_warns_of_is_counted(repository):
     source = {"path": "rows.jsonl", "columns": NAMED}
     dataset = repository.build(source, prepare={"pii": "warn"}, columns=WANTED)
     (step,) = [step for step in dataset.report.steps if step.name == "columns"]
-    assert step.reasons == (
+    (reason,) = step.reasons
+    assert reason == (
         "finetunes/rows.jsonl:1: 'customer': 60 values with personal data, which the files of the "
-        "evaluation show",
+        "evaluation show"
     )
 
 
