@@ -41,8 +41,8 @@ class PreparedExample(NamedTuple):
     """None for a plain conversation that no step changed."""
     group: bytes | None = None
     stratum: bytes | None = None
-    columns: bytes | None = None
-    """Values of its row as a line of JSON; None if they are not wanted."""
+    columns: dict[str, str] | None = None
+    """Values of its row by wanted column; None if they are not wanted."""
 
     @property
     def whole(self) -> Example:

@@ -76,7 +76,8 @@ class RowColumns:
             pii: Finds personal data; None if the spec does not ask for it.
             warns: True if personal data is counted, and not refused.
         """
-        self._columns = columns
+        # In order, so that equal values are equal bytes.
+        self._columns = dict(sorted(columns.items()))
         self._is_cell = file.format in CELLS
         self._from_arrow = file.from_arrow
         self._pii = pii
@@ -94,15 +95,15 @@ class RowColumns:
         tally, self._tally = self._tally, ColumnTally()
         return tally
 
-    def line_of(self, row: Row, number: int) -> bytes:
-        """Return a row's values as a line of JSON; `number` is the row's line.
+    def values_of(self, row: Row, number: int) -> dict[str, str]:
+        """Return a row's values by column; `number` is the row's line.
 
         Raises:
             PersonalDataFound: A value holds personal data, which the spec does not let through.
         """
         if self._from_arrow:
             row = without_nulls(row)
-        tally, values = self._tally, dict[str, Json]()
+        tally, values = self._tally, dict[str, str]()
         tally.rows += 1
         for name in self._columns:
             found, value = find_value(row, name)
@@ -115,7 +116,7 @@ class RowColumns:
                 tally.nested.setdefault(name, number)
                 continue
             values[name] = self._checked(name, value_text(value, is_cell=self._is_cell))
-        return canonical_json(values) + b"\n"
+        return values
 
     def _checked(self, name: str, text: str) -> str:
         found = "" if self._pii is None else self._pii.findings_in(text, name)

@@ -263,7 +263,7 @@ class RowPreparer:
         if self._limits is not None:
             self._limits.check(prepared, result)
         if self._row_columns is not None:
-            prepared = prepared._replace(columns=self._row_columns.line_of(row, number))
+            prepared = prepared._replace(columns=self._row_columns.values_of(row, number))
         return self._rule.with_keys(prepared, row) if self._rule.names else prepared
 
     def _transformed(self, example: Example, number: int, result: BatchResult) -> Example | None:

@@ -7,6 +7,8 @@ strata: all examples must be known for these.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from msgspec.json import Encoder
+
 from backends.contract.inspector import Json
 from controller.canonical import canonical_json
 from controller.data.errors import DataError
@@ -26,6 +28,8 @@ from controller.data.storage.columns import (
 from controller.data.suggestions import choice, quote
 from controller.data.transforms.normalise import normal_text
 from controller.spec.data import Fraction, Prepare
+
+_encode = Encoder().encode
 
 
 class SplitRule:
@@ -118,7 +122,7 @@ class SplitBlocks:
             builder.bands += self._near_keys(example)
         # Strata are held out later.
         if example.columns is not None and (split == HELD_OUT or rule.stratify_by is not None):
-            builder.row_columns.append(example.columns)
+            builder.row_columns.append(_encode(example.columns) + b"\n")
 
     def move_plain(self, plain: BlockBuilder) -> int:
         """Move plain examples to the blocks of their splits; return their number."""

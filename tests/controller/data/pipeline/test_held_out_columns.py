@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -209,10 +209,10 @@ def test_every_way_to_hold_out_and_to_prepare_keeps_rows_and_columns_together(
     held = [{**row, "customer": f"보류-{row['customer']}"} for row in some_rows(150)[120:]]
     repository.write("held.jsonl", as_jsonl(held))
     repository.write("held.csv", as_csv(held))
-    settings = {"held_out": held_out, "prepare": prepare, "inspector": WordInspector()}
+    build = {"held_out": held_out, "prepare": prepare, "inspector": WordInspector()}
     sources = [{"path": "train.jsonl", "columns": NAMED}]
-    plain = repository.build(*sources, **settings)
-    dataset = repository.build(*sources, **settings, columns=WANTED)
+    plain = repository.build(*sources, **build)
+    dataset = repository.build(*sources, **build, columns=WANTED)
     assert dataset.held_out.path.read_bytes() == plain.held_out.path.read_bytes()
     assert dataset.train.path.read_bytes() == plain.train.path.read_bytes()
     assert dataset.held_out.origins.read_bytes() == plain.held_out.origins.read_bytes()
@@ -247,6 +247,8 @@ VALUES = st.one_of(
 )
 
 
+# Each example builds a dataset.
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.fixed_dictionaries({}, optional={"언어": VALUES, "m": st.fixed_dictionaries({}, optional={"x": VALUES})}), min_size=24, max_size=60),
     st.booleans(),
