@@ -115,11 +115,15 @@ class RowColumns:
             if isinstance(value, dict | list):
                 tally.nested.setdefault(name, number)
                 continue
-            values[name] = self._checked(name, value_text(value, is_cell=self._is_cell))
+            values[name] = value_text(value, is_cell=self._is_cell)
+        # After all columns, so that the tally knows each column that the row has.
+        if self._pii is not None:
+            for name, text in values.items():
+                self._check(self._pii, name, text)
         return values
 
-    def _checked(self, name: str, text: str) -> str:
-        found = "" if self._pii is None else self._pii.findings_in(text, name)
+    def _check(self, pii: PiiPolicy, name: str, text: str) -> None:
+        found = pii.findings_in(text, name)
         if found and self._warns:
             self._tally.personal[name] += 1
         elif found:
@@ -130,7 +134,6 @@ class RowColumns:
                 "Name a column without it, such as a customer's number in your own system, or set "
                 "data.prepare.pii: warn",
             )
-        return text
 
 
 def value_text(value: Json, *, is_cell: bool) -> str:
