@@ -80,11 +80,7 @@ LAYERS = (
         "controller.timed_search",
     ),
     ("controller.spec.base", "controller.evaluate.answers"),
-    (
-        "controller.evaluate.answer_file",
-        "controller.evaluate.held_out",
-        "controller.evaluate.labels",
-    ),
+    ("controller.evaluate.answer_file", "controller.evaluate.labels"),
     ("controller.evaluate.answer_store", "controller.evaluate.metric"),
     ("controller.evaluate.metrics", "controller.evaluate.statistics"),
     ("controller.spec",),
@@ -113,6 +109,7 @@ LAYERS = (
     ("controller.data",),
     (
         "controller.evaluate.gate",
+        "controller.evaluate.held_out",
         "controller.evaluate.rivals",
         "controller.evaluate.scoring",
         "controller.lockfile.model",

@@ -10,6 +10,7 @@ from controller.evaluate.ask import KeptAnswers, ask
 from controller.evaluate.compare import (
     ASK_AGAIN,
     NOT_COMPARED,
+    Comparison,
     EvaluationContext,
     compare_with,
 )
@@ -19,6 +20,7 @@ from controller.evaluate.measure import evaluation_path, measure, write_evaluati
 from controller.evaluate.samples import Samples, samples_of
 from controller.lockfile.model import Build, Entry, Evaluation, RecordedSample, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
+from controller.plan.desired import Desired
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.prompted_rivals import as_good
 from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of, why_not
@@ -70,7 +72,7 @@ def measured(
         BackendError: A model gave no answer.
     """
     desired, dataset = context.desired(name), context.resolved.datasets[name]
-    held_out = HeldOut(dataset.held_out.path, origins=dataset.held_out.origins)
+    held_out = HeldOut(dataset.held_out)
     kept = KeptAnswers(store=AnswerStore(context.project.state / "answers"), prompts=held_out)
     comparison = compare_with(
         desired,
@@ -85,17 +87,30 @@ def measured(
         without_base=without_base,
         asks_production=asks_production or not desired.paid,
     )
+    answers = ask(comparison.models, kept, context.open_backend)
+    evaluation = _evaluation(desired, build, comparison, answers, held_out, context)
+    verdict = verdict_of(desired.spec, evaluation)
+    return build.model_copy(update={"evaluation": evaluation, "verdict": verdict})
+
+
+def _evaluation(
+    desired: Desired,
+    build: Build,
+    comparison: Comparison,
+    answers: KeptAnswers,
+    held_out: HeldOut,
+    context: ApplyContext,
+) -> Evaluation:
+    """Score answers, write them into the state folder, and return what is recorded of them."""
     inputs = newest_inputs(desired.evaluation_inputs)
     key = fingerprint(EVALUATION_SCHEME, inputs)
-    answers = ask(comparison.models, kept, context.open_backend)
-    metrics = desired.spec.evaluation.metrics
-    found = measure(metrics, comparison.models, held_out, answers.of, slices=desired.slices)
+    settings, models = desired.spec.evaluation, comparison.models
+    found = measure(settings.metrics, models, held_out, answers.of, slices=desired.slices)
     path = evaluation_path(context.project.state, build.fingerprint, key)
-    write_evaluation_file(path, found, comparison.models, held_out, answers.of)
-    samples, differences = samples_of(
-        found, [*(one.name for one in found.metrics), *desired.slices], key, groups=None
-    )
-    evaluation = Evaluation(
+    write_evaluation_file(path, found, models, held_out, answers.of)
+    names = [*(one.name for one in found.metrics), *desired.slices]
+    samples, differences = samples_of(found, names, key, settings.group_by)
+    return Evaluation(
         fingerprint=key,
         inputs=json.loads(canonical_json(inputs)),
         scores={**comparison.recorded, **found.scores},
@@ -104,8 +119,6 @@ def measured(
         samples=_recorded(samples),
         differences=_recorded(differences),
     )
-    verdict = verdict_of(desired.spec, evaluation)
-    return build.model_copy(update={"evaluation": evaluation, "verdict": verdict})
 
 
 def _recorded(samples: Samples) -> dict[str, dict[str, RecordedSample]]:

@@ -18,7 +18,15 @@ from controller.plan.versions import is_comparable
 from controller.spec.evaluation import BASE, PRODUCTION, Rival
 from controller.spec.load import FOLDER
 
-_DECISIVE = ("held_out", "max_tokens", "metrics", "temperature", "slices")
+_DECISIVE = (
+    "held_out",
+    "max_tokens",
+    "metrics",
+    "temperature",
+    "columns",
+    "gate_slices",
+    "group_by",
+)
 """Inputs of an evaluation that decide a model's own scores."""
 NOT_COMPARED = "production's scores are of an older version, and asking it costs: not compared"
 ASK_AGAIN = "To measure production too: ftctl evaluate"

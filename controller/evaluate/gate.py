@@ -5,11 +5,15 @@ A condition is `METRIC OP VALUE`: `accuracy >= 0.8`, `f1_macro[lang=ko] > produc
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from backends.pydantic_errors import InvalidValue
+from controller.evaluate.labels import label_of
 from controller.evaluate.metrics import held_out_loss
+from controller.spec.columns import LABEL
 from controller.spec.conditions import Grammar, Term
 
 CANDIDATE: Final = "candidate"
@@ -17,8 +21,6 @@ RETAIN: Final = "retain."
 LOSS: Final = held_out_loss.METRIC.name
 RULE: Final = f"{LOSS} <= base.{LOSS}"
 """Condition of every spec, unless it allows a worse model; skipped if a loss is unknown."""
-LABEL: Final = "label"
-"""Column of every example: the text of the expected answer."""
 
 _WORD = r"[a-z_][a-z0-9_]*"
 _COLUMN = r"""(?:'[^'=]*+'|"[^"=]*+"|[^\[\]='"\s][^\[\]='"]*+)"""
@@ -52,6 +54,15 @@ class Slice:
 
     column: str
     value: str
+
+    def has(self, value: str | None) -> bool:
+        """Return True if an example with a value in the column belongs to the slice.
+
+        Expected answers are compared as labels.
+        """
+        if value is not None and self.column == LABEL:
+            return label_of(value) == label_of(self.value)
+        return value == self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +142,16 @@ def slices_of(gate: Iterable[Condition]) -> dict[str, Slice]:
     return {name: part for name, part in found.items() if part is not None}
 
 
-def columns_of(gate: Iterable[Condition]) -> frozenset[str]:
-    """Return the columns of rows that conditions name."""
-    return frozenset(part.column for part in slices_of(gate).values()) - {LABEL}
+def gate_columns(gate: Iterable[str]) -> frozenset[str]:
+    """Return the columns that a gate names. A condition that cannot be read names none."""
+    return frozenset(part.column for text in gate for part in _slices_in(text))
+
+
+def _slices_in(text: str) -> list[Slice]:
+    try:
+        return list(slices_of([parse_condition(text)]).values())
+    except InvalidValue:
+        return []
 
 
 def _recorded(score: str) -> str:
@@ -144,5 +162,7 @@ def _recorded(score: str) -> str:
     part = _PARTS.fullmatch(match["slice"])
     if part is None:
         raise AssertionError("the slice of a score matches its parts")
-    column, value = (Term(part[key].strip(), 0).unquoted for key in ("column", "value"))
+    written = (Term(part[key].strip(), 0).unquoted for key in ("column", "value"))
+    # As columns of rows are spelt.
+    column, value = (unicodedata.normalize("NFC", text) for text in written)
     return f"{match['metric']}[{column}={value}]"

@@ -18,12 +18,13 @@ from backends.contract.inspector import Json
 from controller.canonical import canonical_json
 from controller.evaluate.answers import Answer, expected_answer, given_answer
 from controller.evaluate.compare import EvaluatedModel
-from controller.evaluate.gate import CANDIDATE, LABEL, Slice, split_score
-from controller.evaluate.held_out import HeldOut, lines_of
+from controller.evaluate.gate import CANDIDATE, split_score
+from controller.evaluate.held_out import HeldOut
 from controller.evaluate.labels import label_of
 from controller.evaluate.metric import Tally
 from controller.evaluate.scoring import Tallies, answered, chosen_metrics, scores_of, tally
 from controller.lockfile.model import Build, Scores
+from controller.spec.columns import LABEL
 from controller.spec.metrics import ChosenMetric
 
 Answers: TypeAlias = Callable[[EvaluatedModel], Iterator[Completion]]
@@ -74,9 +75,7 @@ def measure(
             chosen,
             (
                 answered(prompt.reference, completion, question=prompt.messages, columns=row)
-                for prompt, completion, row in zip(
-                    held_out, answers(model), columns, strict=True
-                )
+                for prompt, completion, row in zip(held_out, answers(model), columns, strict=True)
             ),
         )
         for model in models
@@ -96,12 +95,6 @@ def measure(
     )
 
 
-def in_slice(part: Slice, columns: Mapping[str, str]) -> bool:
-    """Return True if an example belongs to a slice. Labels are compared as `accuracy` does."""
-    value = columns.get(part.column)
-    return value == (label_of(part.value) if part.column == LABEL else part.value)
-
-
 def slice_tallies(
     name: str, tallies: Tallies, columns: Sequence[Mapping[str, str]]
 ) -> list[Tally | None]:
@@ -110,7 +103,10 @@ def slice_tallies(
     found = tallies.get(metric, [])
     if part is None:
         return found
-    return [one if in_slice(part, row) else None for one, row in zip(found, columns, strict=False)]
+    return [
+        one if part.has(row.get(part.column)) else None
+        for one, row in zip(found, columns, strict=False)
+    ]
 
 
 def _slice_score(
@@ -151,7 +147,7 @@ def write_evaluation_file(
                 line: dict[str, Json] = {
                     "id": row.id,
                     "origin": row.origin,
-                    "columns": row.columns,
+                    "columns": dict(row.columns),
                     "values": numbers,
                 }
                 yield canonical_json({**line, **_answer_line(prompt, completions)}) + b"\n"
@@ -174,8 +170,9 @@ def evaluation_path_of(state: Path, build: Build) -> Path | None:
 
 def read_evaluation_file(path: Path) -> Iterator[dict[str, Any]]:
     """Yield what was measured of each example: `messages`, `reference`, `answers` by role and so on."""
-    for line in lines_of(path if path.exists() else None):
-        yield json.loads(line)
+    if path.exists():
+        with path.open("rb") as file:
+            yield from map(json.loads, file)
 
 
 def _is_of_texts(held_out: HeldOut) -> bool:

@@ -1,6 +1,7 @@
 """Samples of everything that one evaluation measured. Needs numpy."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from unicodedata import normalize
 
 from controller.evaluate.gate import CANDIDATE, split_score
 from controller.evaluate.measure import Measured, slice_tallies
@@ -13,7 +14,7 @@ Samples = dict[str, dict[str, Sample]]
 
 
 def samples_of(
-    measured: Measured, names: Iterable[str], seed: str, groups: Sequence[str] | None
+    measured: Measured, names: Iterable[str], seed: str, group_by: str | None
 ) -> tuple[Samples, Samples]:
     """Return the samples of all scores, and of the candidate's differences to other models.
 
@@ -21,8 +22,10 @@ def samples_of(
         measured: What was measured.
         names: Names of scores: metrics and slices.
         seed: Fingerprint of the evaluation, which seeds resampling.
-        groups: Group of each example; None if examples are independent.
+        group_by: Column whose equal values are one group; None if examples are independent. An
+            example without a value is a group of its own.
     """
+    groups = None if group_by is None else _groups(measured.columns, group_by)
     metrics: Mapping[str, ChosenMetric] = {one.name: one for one in measured.metrics}
     samples: Samples = {role: {} for role in measured.tallies}
     differences: Samples = {role: {} for role in measured.tallies if role != CANDIDATE}
@@ -42,3 +45,8 @@ def samples_of(
                     tallies[CANDIDATE], found, chosen.metric, seed=seed, groups=groups
                 )
     return samples, differences
+
+
+def _groups(columns: Sequence[Mapping[str, str]], group_by: str) -> list[str | int]:
+    name = normalize("NFC", group_by)
+    return [row.get(name, place) for place, row in enumerate(columns)]

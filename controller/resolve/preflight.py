@@ -9,7 +9,9 @@ from backends.contract.inspector import ExampleInspector
 from controller.data.dataset import Dataset
 from controller.data.report import StepName
 from controller.data.suggestions import join_names
+from controller.evaluate.gate import gate_columns
 from controller.resolve.gate_size import rough
+from controller.spec.columns import LABEL
 from controller.spec.model import Spec
 
 _SAID: dict[tuple[StepName, str], str] = {
@@ -33,7 +35,11 @@ _LEFT_OUT: dict[StepName, str] = {
 """Warning texts about rows and pairs that are left out, printed before their number."""
 
 
-_TOLD: dict[StepName, str] = {"read": "how files were read", "where": "conditions"}
+_TOLD: dict[StepName, str] = {
+    "read": "how files were read",
+    "columns": "columns of the evaluation",
+    "where": "conditions",
+}
 """Steps with remarks about a whole file, which are printed themselves."""
 _MOST = 3
 
@@ -53,7 +59,21 @@ def warnings_of(spec: Spec, dataset: Dataset, inspector: ExampleInspector) -> It
             yield from step.reasons[:_MOST]
             if step.noted > _MOST:
                 yield f"and {step.noted - _MOST:,} more remarks on {_TOLD[step.name]}"
+    yield from _ambiguous_label(spec, dataset)
     yield from rough(spec, dataset.held_out.examples)
+
+
+def _ambiguous_label(spec: Spec, dataset: Dataset) -> Iterator[str]:
+    """Yield a remark on a key `label` of rows that an evaluation may seem to name."""
+    settings = spec.evaluation
+    if LABEL not in {settings.group_by, *settings.slices, *gate_columns(spec.gate)}:
+        return
+    for source in dataset.report.sources:
+        if LABEL in source.unread and (source.split == "held_out" or spec.data.fraction):
+            yield (
+                f"`{LABEL}` in `evaluation` and `gate` means the expected answer, not the key `{LABEL}` of "
+                f"{source.path}; rename that key to use it"
+            )
 
 
 def _undefined(dataset: Dataset) -> str:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, TrainRequest
 from controller.data.dataset import Dataset, Split
 from controller.data.reports.diff import DatasetSplits, count_differences, earlier_datasets
@@ -27,7 +28,7 @@ from controller.plan.desired import DataChange, Desired, Shutdown
 from controller.plan.fingerprint import EVALUATION_SCHEME, evaluation_inputs, fingerprint
 from controller.project.project import known_blobs
 from controller.resolve.answers import Answers, OpenBackend
-from controller.resolve.gate_size import too_small
+from controller.resolve.gate_size import unanswerable
 from controller.resolve.inputs import Readings, build_one, identify_base
 from controller.resolve.preflight import warnings_of
 from controller.resolve.recipes import Recorded, Variant, choose
@@ -171,9 +172,7 @@ def _resolve_one(
 ) -> tuple[Desired, TrainRequest]:
     built, inputs, key = variant.built, variant.inputs, variant.fingerprint
     spec, dataset, base_model = loaded.spec, built.dataset, built.base_model
-    measured = evaluation_inputs(
-        spec, held_out_digest=dataset.held_out.digest, train_digest=dataset.train.digest
-    )
+    measured = _evaluation_inputs(spec, dataset)
     evaluation = fingerprint(EVALUATION_SCHEME, measured)
     data = DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out))
     request = TrainRequest(
@@ -198,8 +197,7 @@ def _resolve_one(
         },
     )
     can, is_new = readings.answers.capabilities(backend, spec), key not in entry.builds
-    if is_new:
-        refuse(list(too_small(loaded, dataset.held_out.examples)), ())
+    refuse(list(unanswerable(loaded, dataset.held_out, is_new=is_new)), ())
     state = readings.project.state
     desired = Desired(
         name=loaded.name,
@@ -219,6 +217,15 @@ def _resolve_one(
         paid=can.paid or _asks_elsewhere(spec, entry),
     )
     return with_scoring(desired, entry, dataset.held_out.path, built.inspector, can), request
+
+
+def _evaluation_inputs(spec: Spec, dataset: Dataset) -> dict[str, Json]:
+    return evaluation_inputs(
+        spec,
+        held_out_digest=dataset.held_out.digest,
+        train_digest=dataset.train.digest,
+        column_digests=dataset.held_out.column_digests,
+    )
 
 
 def _asks_elsewhere(spec: Spec, entry: Entry) -> bool:

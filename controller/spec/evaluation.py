@@ -102,6 +102,13 @@ class Evaluation(Strict):
     """Temperature of the answers. Above 0 answers are drawn by seed, and the base model answers
     twice, which shows how much scores differ by chance alone."""
 
+    group_by: NonEmpty | None = None
+    """Column of the held-out rows: rows with equal values are one group for statistics, such as the
+    tickets of one customer. `label` is the expected answer."""
+    slices: list[NonEmpty] = Field(default_factory=list)
+    """Columns of the held-out rows: scores are also reported for the rows of each value, such as
+    `lang` or `meta.product`. `label` is the expected answer."""
+
     @property
     def rivals(self) -> dict[str, Rival]:
         """Models with a prompt of their own, by name; `base_few_shot` is one of them."""

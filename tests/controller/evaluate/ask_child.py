@@ -13,6 +13,7 @@ from controller.evaluate.answer_store import AnswerStore
 from controller.evaluate.ask import KeptAnswers, ask
 from controller.evaluate.compare import EvaluatedModel
 from controller.evaluate.held_out import HeldOut
+from tests.splits import split_of
 
 
 def main(name: str, state: Path, held_out: Path, base: str, *tuned: str) -> None:
@@ -30,7 +31,7 @@ def main(name: str, state: Path, held_out: Path, base: str, *tuned: str) -> None
         )
         for model_id in (*tuned, None)
     ]
-    kept = KeptAnswers(store=AnswerStore(state / "answers"), prompts=HeldOut(held_out))
+    kept = KeptAnswers(store=AnswerStore(state / "answers"), prompts=HeldOut(split_of(held_out)))
     answers = ask(models, kept, lambda _: backend)
     length = sum(len(answer.text) for model in models for answer in answers.of(model))
     status = Path("/proc/self/status").read_text()

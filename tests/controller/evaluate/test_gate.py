@@ -11,7 +11,7 @@ from controller.evaluate.gate import (
     GRAMMAR,
     RULE,
     Slice,
-    columns_of,
+    gate_columns,
     parse_condition,
     slices_of,
 )
@@ -132,7 +132,8 @@ def test_slices_name_their_columns():
         "a[lang=ko]": Slice(column="lang", value="ko"),
         "a[label=환불]": Slice(column="label", value="환불"),
     }
-    assert columns_of(gate) == {"lang"}
+    assert gate_columns([one.text for one in gate]) == {"lang", "label"}
+    assert gate_columns(["no condition", "a > 1"]) == frozenset()
 
 
 def test_the_longest_condition_is_parsed():

@@ -11,7 +11,6 @@ from backends.contract.completions import Completion, text_of
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.jobs import BaseModel
 from backends.testing import ScriptedBackend
-from controller.canonical import digest
 from controller.evaluate.answer_store import AnswerStore
 from controller.evaluate.ask import KeptAnswers, ask
 from controller.evaluate.compare import (
@@ -31,6 +30,7 @@ from controller.evaluate.measure import (
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.versions import newest_inputs
 from controller.spec.evaluation import Evaluation
+from tests.splits import split_of
 
 BASE = BaseModel(reference="acme/base", revision="1", identity="scripted:acme/base@1")
 CALL = {"id": "call_1", "type": "function", "function": {"name": "예약", "arguments": "{}"}}
@@ -43,6 +43,10 @@ def write(path: Path, *examples) -> Path:
     lines = [json.dumps(example, ensure_ascii=False) + "\n" for example in examples]
     path.write_text("".join(lines), encoding="utf-8")
     return path
+
+
+def held_out_of(path: Path) -> HeldOut:
+    return HeldOut(split_of(path))
 
 
 def model_of(role: str = "candidate", **changes) -> EvaluatedModel:
@@ -66,7 +70,7 @@ def measured_by(folder, models, held_out, open_backend, *, metrics=(), slices=()
 def measured(tmp_path: Path, *examples, answer, metrics=("exact_match",), roles=("candidate",)):
     """Return the scores of each role, and the lines of the evaluation file."""
     backend = ScriptedBackend(tmp_path / "state", answer=answer)
-    held_out = HeldOut(write(tmp_path / "held_out.jsonl", *examples))
+    held_out = held_out_of(write(tmp_path / "held_out.jsonl", *examples))
     models = [model_of(role) for role in roles]
     found, lines = measured_by(tmp_path, models, held_out, lambda _: backend, metrics=metrics)
     return found.scores, lines
@@ -89,7 +93,8 @@ def test_a_conversation_is_asked_and_scored(tmp_path):
     found, answers = measured(tmp_path, {"messages": [USER, YES]}, answer=count_letters)
     assert found["candidate"] == {"held_out_loss": 7.0, "stop_rate": 1.0, "exact_match": 0.0}
     (line,) = answers
-    assert line["id"] == digest({"messages": [USER, YES]})[:16]
+    assert len(line["id"]) == 16
+    assert line["origin"] == "held_out.jsonl:1"
     assert {key: line[key] for key in ("messages", "reference", "answers", "values")} == {
         "messages": [USER],
         "reference": "네, 엽니다.",
@@ -123,7 +128,7 @@ def test_a_conversation_is_asked_and_scored(tmp_path):
 def test_an_example_is_a_prompt_and_the_expected_answer(
     tmp_path, example, messages, tools, reference
 ):
-    (prompt,) = HeldOut(write(tmp_path / "held_out.jsonl", example))
+    (prompt,) = held_out_of(write(tmp_path / "held_out.jsonl", example))
     assert (list(prompt.messages), prompt.tools, prompt.reference) == (messages, tools, reference)
     assert prompt.is_text == ("text" in example)
 
@@ -178,7 +183,7 @@ def test_scores_are_rounded_and_those_of_a_diverged_rival_are_absent(tmp_path):
         Completion(text="", finish_reason="stop", reference_loss=loss, reference_tokens=3)
         for loss in (1 / 3, math.nan)
     ]
-    held_out = HeldOut(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
+    held_out = held_out_of(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
     found, (line,) = measured_by(
         tmp_path, [model_of(), model_of("base", identity="other")], held_out, lambda _: backend
     )
@@ -197,14 +202,14 @@ def test_models_of_one_base_are_asked_in_one_call(tmp_path):
         model_of("older", place="one", identity="d", base_model=elsewhere),
         model_of("terse", place="one", identity="a", prompt="짧게"),
     ]
-    held_out = HeldOut(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
+    held_out = held_out_of(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
     measured_by(tmp_path, models, held_out, lambda place: backends[place])
     assert (backends["one"].calls["complete"], backends["two"].calls["complete"]) == (3, 1)
 
 
 def test_a_model_that_is_gone_leaves_no_evaluation(tmp_path):
     backend = ScriptedBackend(tmp_path / "state")
-    held_out = HeldOut(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
+    held_out = held_out_of(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
     with pytest.raises(ModelMissing):
         measured_by(tmp_path, [model_of(model_id="ft:gone")], held_out, lambda _: backend)
     assert not (tmp_path / "evaluation.jsonl").exists()

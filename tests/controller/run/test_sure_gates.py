@@ -126,3 +126,23 @@ def test_a_slice_is_measured_and_judged(repo, declare):
     entry = repo.lockfile.finetunes["faq"]
     scores = entry.builds[entry.candidate].evaluation.scores["candidate"]
     assert scores["accuracy[label=환불]"] == 0.5
+
+
+def test_a_slice_without_examples_is_refused_before_anything_is_trained(repo, declare):
+    declare(["accuracy[label=환블] >= 0.9"])
+    (action,) = repo.planned().plan.actions
+    assert action.reason == "gate[0]: no held-out example has '환블' in label"
+    assert action.remedy == "Did you mean `환불`?"
+
+
+def test_another_slice_of_the_gate_is_measured_without_asking_again(repo, declare):
+    repo.use(answer=right_until([60]))
+    declare(["accuracy[label=환불] >= 0.1"])
+    repo.settle()
+    asked = repo.backend.calls["complete"]
+    declare(["accuracy[label=교환] >= 0.1"])
+    assert repo.actions() == ["Evaluate faq"]
+    assert repo.settle().exit_code is ExitCode.DONE
+    scores = repo.lockfile.finetunes["faq"].builds[production(repo)].evaluation.scores
+    assert scores["candidate"]["accuracy[label=교환]"] == 0.5
+    assert repo.backend.calls["complete"] == asked
