@@ -82,7 +82,7 @@ LAYERS = (
     ("controller.spec.base", "controller.evaluate.answers"),
     ("controller.evaluate.labels",),
     ("controller.evaluate.metric",),
-    ("controller.evaluate.metrics",),
+    ("controller.evaluate.metrics", "controller.evaluate.statistics"),
     ("controller.spec",),
     # controller.data
     (
@@ -180,6 +180,7 @@ PURE = (
     "controller/evaluate/metric.py",
     "controller/evaluate/metrics/*.py",
     "controller/evaluate/scoring.py",
+    "controller/evaluate/statistics/*.py",
     "controller/lockfile/model.py",
     "controller/plan/**/*.py",
     "controller/render/*.py",
@@ -209,7 +210,7 @@ LATE_IMPORTS = {
 }
 
 HEAVY = (
-    *("accelerate", "openai", "peft", "tokenizers", "torch", "transformers"),
+    *("accelerate", "numpy", "openai", "peft", "tokenizers", "torch", "transformers"),
     *("datasets", "detect_secrets", "fsspec", "phonenumbers", "py3langid", "pyarrow", "rensa"),
     *("selectolax", "sqlalchemy", "stdnum", "trafilatura"),
 )

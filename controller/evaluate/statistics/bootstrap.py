@@ -3,7 +3,7 @@
 A unit is an example, or a group of examples that share a source. A round draws as many units as
 there are, with replacement, the same ones for both models. The draws follow from a seed.
 
-Methods, found by simulation (`tests/benchmarks/coverage.py` prints the table again):
+Methods, found by simulation (`tests/benchmarks/interval_coverage.py` prints the table again):
 
 - **Means** (and sums over sums): the bootstrap-t, whose rounds estimate their own standard error,
   and Student's t, whichever reaches farther. The percentile and the BCa bootstrap cover 88-93 % with
