@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -201,8 +202,9 @@ def test_an_interval_of_a_difference_holds_what_was_seen_and_grows(seen, one, ot
     narrow, wide = (difference_interval(seen, level) for level in sorted((one, other)))
     ends = (wide[0], narrow[0], seen.difference, narrow[1], wide[1])
 
-    assert -1 <= wide[0] and wide[1] <= 1
-    assert all(left <= right + 1e-9 for left, right in zip(ends, ends[1:], strict=False))
+    assert wide[0] >= -1
+    assert wide[1] <= 1
+    assert all(left <= right + 1e-9 for left, right in pairwise(ends))
 
 
 @given(ALL_PAIRS, LEVELS)
@@ -216,7 +218,7 @@ def test_exchanged_models_have_the_opposite_interval(seen, level):
 def test_a_larger_threshold_is_never_surer(seen, thresholds):
     p_values = [difference_above(seen, one) for one in sorted([*thresholds, 0.0])]
 
-    assert all(left <= right + 1e-12 for left, right in zip(p_values, p_values[1:], strict=False))
+    assert all(left <= right + 1e-12 for left, right in pairwise(p_values))
 
 
 def test_an_interval_does_not_claim_what_the_exact_test_does_not():

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.evaluate.statistics.confidence import PROBABILITIES
@@ -10,6 +10,7 @@ from controller.evaluate.statistics.samples import Sample, few_groups_warning
 
 BOUNDS = tuple(float(place) for place in range(len(PROBABILITIES)))
 NUMBERS = st.floats(min_value=-1e6, max_value=1e6)
+ALL_BOUNDS = st.lists(NUMBERS, min_size=17, max_size=17).map(sorted)
 
 
 def test_counts_give_the_intervals_and_tests_of_proportions():
@@ -53,11 +54,8 @@ def test_a_reason_gives_neither_interval_nor_p_value():
     assert sample.p_below(0) is None
 
 
-@given(
-    st.lists(NUMBERS, min_size=17, max_size=17).map(sorted),
-    st.floats(min_value=0.5, max_value=0.999),
-    NUMBERS,
-)
+@settings(max_examples=50, deadline=None)
+@given(ALL_BOUNDS, st.floats(min_value=0.5, max_value=0.999), NUMBERS)
 def test_p_values_of_quantiles_agree_with_intervals(bounds, level, threshold):
     sample = Sample(n=50, quantiles=tuple(bounds))
     low, high = sample.interval(level)
@@ -74,7 +72,8 @@ def test_p_values_of_quantiles_agree_with_intervals(bounds, level, threshold):
         assert sample.p_below(threshold) <= tail + 1e-9
 
 
-@given(st.lists(NUMBERS, min_size=17, max_size=17).map(sorted), NUMBERS, NUMBERS)
+@settings(max_examples=50, deadline=None)
+@given(ALL_BOUNDS, NUMBERS, NUMBERS)
 def test_a_larger_threshold_is_never_surer(bounds, one, other):
     sample = Sample(n=50, quantiles=tuple(bounds))
     small, large = sorted((one, other))
@@ -110,22 +109,14 @@ def test_a_level_that_is_none_is_refused():
         Sample(n=5, quantiles=BOUNDS).interval(95)
 
 
-@pytest.mark.parametrize(
-    ("groups", "warning"),
-    [
-        (None, None),
-        (20, None),
-        (
-            19,
-            "The 1,200 examples come from only 19 groups. Intervals and verdicts from fewer than 20 "
-            "groups are rough.",
-        ),
-        (
-            1,
-            "The 1,200 examples come from only 1 group. Intervals and verdicts from fewer than 20 "
-            "groups are rough.",
-        ),
-    ],
-)
-def test_few_groups_are_said(groups, warning):
-    assert few_groups_warning(Sample(n=1_200, groups=groups, quantiles=BOUNDS)) == warning
+@pytest.mark.parametrize("groups", [None, 20, 300])
+def test_enough_groups_are_no_warning(groups):
+    assert few_groups_warning(Sample(n=1_200, groups=groups, quantiles=BOUNDS)) is None
+
+
+@pytest.mark.parametrize(("groups", "words"), [(19, "19 groups"), (1, "1 group")])
+def test_few_groups_are_said(groups, words):
+    assert few_groups_warning(Sample(n=1_200, groups=groups, quantiles=BOUNDS)) == (
+        f"The 1,200 examples come from only {words}. Intervals and verdicts from fewer than 20 "
+        "groups are rough."
+    )
