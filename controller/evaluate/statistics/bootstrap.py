@@ -11,8 +11,8 @@ the table again with `tests/benchmarks/interval_coverage.py`):
   Alone, percentile and BCa bootstrap covered 85-94 % of 10 to 20 groups of unequal sizes, Student's
   t 81-94 %; the bootstrap-t held there, and fell to 84-92 % where most differences are 0, where
   Student's t holds. Exceptions: 91-93 % for 20 to 50 lognormal values, for 20 pairs of which four
-  differ, and for 10 groups that are both skewed and very unequal in size. Rare errors in few groups
-  (near 1) are covered more often than promised.
+  differ, and for 10 groups, skewed and very unequal in size. More than 97 % for rare errors in few
+  groups.
 - **Other scores** (F1, BLEU): BCa, with Student's t in place of normal scores and the factor
   sqrt(m / (m - 1)) for m units (Hesterberg 2015, The American Statistician 69:371): 92-97 %.
 - **Percentiles** of groups, and their differences: the percentile bootstrap with the same factor:
@@ -171,7 +171,7 @@ def _bca(scores: Matrix, estimate: float, without: Matrix, units: int) -> Bounds
     Args:
         scores: Sorted scores of the rounds.
         estimate: Score of all units.
-        without: Scores without one unit each (the jackknife).
+        without: Scores without one unit each.
         units: Number of units.
     """
     distance = without.mean() - without if len(without) else without

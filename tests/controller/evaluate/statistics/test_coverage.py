@@ -34,7 +34,7 @@ def test_95_percent_intervals_cover_93_to_97_percent(name, size, sets):
 def test_ignoring_groups_would_be_found():
     grouped = BY_NAME["groups: proportion"]
 
-    def forgetful(rng, size, rounds):
+    def forgetful(rng, size, _rounds):
         groups = group_numbers(rng, size)
         ability = rng.beta(0.8 * 7 / 3, 0.2 * 7 / 3, size=size)
         right = rng.random(len(groups)) < ability[groups]
