@@ -117,7 +117,7 @@ LAYERS = (
     ("controller.plan",),
     ("controller.evaluate.compare",),
     ("controller.evaluate.measure",),
-    ("controller.evaluate.ask",),
+    ("controller.evaluate.ask", "controller.evaluate.samples"),
     (
         "controller.evaluate.rescoring",
         "controller.lockfile.store",
@@ -125,7 +125,8 @@ LAYERS = (
         "controller.render",
     ),
     ("controller.resolve.answers",),
-    ("controller.resolve.check_gate", "controller.resolve.preflight"),
+    ("controller.resolve.check_gate", "controller.resolve.gate_size"),
+    ("controller.resolve.preflight",),
     ("controller.resolve.validate",),
     (
         "controller.project.scaffold",

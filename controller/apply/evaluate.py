@@ -14,10 +14,12 @@ from controller.evaluate.compare import (
 )
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.measure import HeldOut, evaluation_path, measure, write_evaluation_file
-from controller.lockfile.model import Build, Entry, Evaluation, Scores, Verdict
+from controller.evaluate.samples import Samples, samples_of
+from controller.lockfile.model import Build, Entry, Evaluation, RecordedSample, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
-from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of
+from controller.plan.prompted_rivals import as_good
+from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of, why_not
 from controller.plan.versions import newest_inputs
 
 
@@ -87,29 +89,44 @@ def measured(
     found = measure(metrics, comparison.models, held_out, answers, slices=desired.slices)
     path = evaluation_path(context.project.state, build.fingerprint, key)
     write_evaluation_file(path, found, comparison.models, held_out, answers)
+    samples, differences = samples_of(
+        found, [*(one.name for one in found.metrics), *desired.slices], key, groups=None
+    )
     evaluation = Evaluation(
         fingerprint=key,
         inputs=json.loads(canonical_json(inputs)),
         scores={**comparison.recorded, **found.scores},
         production_build=comparison.production_build,
         evaluated=context.timestamp(),
+        samples=_recorded(samples),
+        differences=_recorded(differences),
     )
-    verdict = verdict_of(desired.spec, evaluation.scores)
+    verdict = verdict_of(desired.spec, evaluation)
     return build.model_copy(update={"evaluation": evaluation, "verdict": verdict})
+
+
+def _recorded(samples: Samples) -> dict[str, dict[str, RecordedSample]]:
+    return {
+        role: {name: RecordedSample.of(one) for name, one in by_name.items()}
+        for role, by_name in samples.items()
+        if by_name
+    }
 
 
 def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: ApplyContext) -> Result:
     if build.evaluation is None:
         raise FtctlError(f"{action.name}: a build without scores cannot be judged")
     spec, scores = context.desired(action.name).spec, build.evaluation.scores
-    verdict = verdict_of(spec, scores)
+    verdict = verdict_of(spec, build.evaluation)
     message = _summary(verdict, scores[CANDIDATE])
     if is_unguarded(spec, scores):
         message += "; no gate is declared, and the base's held-out loss is not known"
     if scores.get("production") == {}:
         message += f"; {NOT_COMPARED}\n    {ASK_AGAIN} {action.name}"
+    for sentence in as_good(spec, build.evaluation):
+        message += f"\n    {sentence}"
     if not verdict.passed:
-        message += f"\n    {remedy_of(verdict.failures, entry.production)}"
+        message += f"\n    {remedy_of(verdict, entry.production)}"
     code = ExitCode.DONE if verdict.passed else ExitCode.GATE_FAILED
     judged = build.model_copy(update={"verdict": verdict})
     builds = {**entry.builds, build.fingerprint: judged}
@@ -121,6 +138,7 @@ def _summary(verdict: Verdict, scores: Scores) -> str:
     numbers = ", ".join(f"{name} {number:.4g}" for name, number in scores.items())
     if verdict.passed:
         return f"{numbers}: gate passed" if verdict.gate else numbers
-    if not verdict.gate:
-        return f"{numbers}: worse than the base model ({'; '.join(verdict.failures)})"
-    return f"{numbers}: gate failed ({'; '.join(verdict.failures)})"
+    if not verdict.failures:
+        return f"{numbers}: the examples cannot tell ({why_not(verdict)})"
+    what = "gate failed" if verdict.gate else "worse than the base model"
+    return f"{numbers}: {what} ({why_not(verdict)})"

@@ -96,6 +96,9 @@ class State:
         if build.evaluation is None:
             return "it was not evaluated yet"
         if holds(build.evaluation, self.desired):
+            asks = any(one.level is not None for one in self.desired.conditions)
+            if asks and not build.evaluation.samples:
+                return "the gate asks how sure scores are, which was not recorded"
             return ""
         recorded = without_version(build.evaluation.inputs)
         differing = diff_inputs(recorded, self.desired.evaluation_inputs)

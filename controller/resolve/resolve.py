@@ -27,6 +27,7 @@ from controller.plan.desired import DataChange, Desired, Shutdown
 from controller.plan.fingerprint import EVALUATION_SCHEME, evaluation_inputs, fingerprint
 from controller.project.project import known_blobs
 from controller.resolve.answers import Answers, OpenBackend
+from controller.resolve.gate_size import too_small
 from controller.resolve.inputs import Readings, build_one, identify_base
 from controller.resolve.preflight import warnings_of
 from controller.resolve.recipes import Recorded, Variant, choose
@@ -197,6 +198,8 @@ def _resolve_one(
         },
     )
     can, is_new = readings.answers.capabilities(backend, spec), key not in entry.builds
+    if is_new:
+        refuse(list(too_small(loaded, dataset.held_out.examples)), ())
     state = readings.project.state
     desired = Desired(
         name=loaded.name,

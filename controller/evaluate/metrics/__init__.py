@@ -23,8 +23,3 @@ METRICS: Final[tuple[AnyMetric, ...]] = (
 
 TEXT_METRICS: Final = tuple(one for one in BUILT_IN_METRICS if one.is_of_texts)
 """Metrics of continued pre-training, whose plain texts have no answers."""
-
-PROPORTION_METRICS: Final = frozenset(
-    one.name for one in (*BUILT_IN_METRICS, *METRICS) if one.is_proportion
-)
-"""Names of metrics whose score is a share of the held-out examples."""

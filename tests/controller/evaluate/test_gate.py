@@ -15,7 +15,8 @@ from controller.evaluate.gate import (
     parse_condition,
     slices_of,
 )
-from controller.evaluate.judgement import judge
+from controller.evaluate.judgement import Evidence
+from controller.evaluate.judgement import judge as judge_evidence
 from controller.spec.conditions import COMPARISONS
 
 
@@ -136,6 +137,10 @@ def test_slices_name_their_columns():
 
 def test_the_longest_condition_is_parsed():
     assert parse_condition(f"{'a' * 996} > 1").metric == "a" * 996
+
+
+def judge(gate, scores, **settings):
+    return judge_evidence(gate, Evidence(scores=scores), **settings)
 
 
 SCORES = {

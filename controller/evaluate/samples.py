@@ -1,0 +1,44 @@
+"""Samples of everything that one evaluation measured. Needs numpy."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from controller.evaluate.gate import CANDIDATE, split_score
+from controller.evaluate.measure import Measured, slice_tallies
+from controller.evaluate.statistics.estimate import difference_of, sample_of
+from controller.evaluate.statistics.samples import Sample
+from controller.spec.metrics import ChosenMetric
+
+Samples = dict[str, dict[str, Sample]]
+"""By role, then by the name of a score."""
+
+
+def samples_of(
+    measured: Measured, names: Iterable[str], seed: str, groups: Sequence[str] | None
+) -> tuple[Samples, Samples]:
+    """Return the samples of all scores, and of the candidate's differences to other models.
+
+    Args:
+        measured: What was measured.
+        names: Names of scores: metrics and slices.
+        seed: Fingerprint of the evaluation, which seeds resampling.
+        groups: Group of each example; None if examples are independent.
+    """
+    metrics: Mapping[str, ChosenMetric] = {one.name: one for one in measured.metrics}
+    samples: Samples = {role: {} for role in measured.tallies}
+    differences: Samples = {role: {} for role in measured.tallies if role != CANDIDATE}
+    for name in names:
+        chosen = metrics.get(split_score(name)[0])
+        if chosen is None:
+            continue
+        tallies = {
+            role: slice_tallies(name, found, measured.columns)
+            for role, found in measured.tallies.items()
+        }
+        for role, found in tallies.items():
+            if name in measured.scores[role]:
+                samples[role][name] = sample_of(found, chosen.metric, seed=seed, groups=groups)
+            if role != CANDIDATE and name in measured.scores[CANDIDATE]:
+                differences[role][name] = difference_of(
+                    tallies[CANDIDATE], found, chosen.metric, seed=seed, groups=groups
+                )
+    return samples, differences
