@@ -1,10 +1,13 @@
-"""Samples of everything that one evaluation measured. Needs numpy."""
+"""Samples of everything that one evaluation measured.
+
+The door to numpy, which resampling needs: only an evaluation loads it.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from controller.data.extras import import_extra
 from controller.evaluate.gate import CANDIDATE, split_score
 from controller.evaluate.measure import Measured, slice_tallies
-from controller.evaluate.statistics.estimate import difference_of, sample_of
 from controller.evaluate.statistics.samples import Sample
 from controller.spec.metrics import ChosenMetric
 
@@ -22,7 +25,13 @@ def samples_of(
         names: Names of scores: metrics and slices.
         seed: Fingerprint of the evaluation, which seeds resampling.
         groups: Group of each example; None if examples are independent.
+
+    Raises:
+        DataError: numpy is not installed.
     """
+    estimate = import_extra(
+        "controller.evaluate.statistics.estimate", extra="evaluate", what="intervals of scores"
+    )
     metrics: Mapping[str, ChosenMetric] = {one.name: one for one in measured.metrics}
     samples: Samples = {role: {} for role in measured.tallies}
     differences: Samples = {role: {} for role in measured.tallies if role != CANDIDATE}
@@ -36,9 +45,11 @@ def samples_of(
         }
         for role, found in tallies.items():
             if name in measured.scores[role]:
-                samples[role][name] = sample_of(found, chosen.metric, seed=seed, groups=groups)
+                samples[role][name] = estimate.sample_of(
+                    found, chosen.metric, seed=seed, groups=groups
+                )
             if role != CANDIDATE and name in measured.scores[CANDIDATE]:
-                differences[role][name] = difference_of(
+                differences[role][name] = estimate.difference_of(
                     tallies[CANDIDATE], found, chosen.metric, seed=seed, groups=groups
                 )
     return samples, differences
