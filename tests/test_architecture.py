@@ -182,6 +182,7 @@ PURE = (
     "controller/evaluate/metric.py",
     "controller/evaluate/metrics/*.py",
     "controller/evaluate/scoring.py",
+    "controller/evaluate/statistics/*.py",
     "controller/lockfile/model.py",
     "controller/plan/**/*.py",
     "controller/render/*.py",
@@ -211,7 +212,7 @@ LATE_IMPORTS = {
 }
 
 HEAVY = (
-    *("accelerate", "openai", "peft", "tokenizers", "torch", "transformers"),
+    *("accelerate", "numpy", "openai", "peft", "tokenizers", "torch", "transformers"),
     *("datasets", "detect_secrets", "fsspec", "phonenumbers", "py3langid", "pyarrow", "rensa"),
     *("selectolax", "sqlalchemy", "stdnum", "trafilatura"),
 )

@@ -37,7 +37,8 @@ _LIMIT = re.compile(
     rf"(?:\s*@\s*(?P<level>{_NUMBER})\s*%)?"
 )
 _NOT_MODELS = frozenset({CANDIDATE, RETAIN.rstrip(".")})
-_LEAST_SURE, _SURE = 50, 100
+_LEAST_SURE, _MOST_SURE = 50.0, 99.5
+"""Levels in percent. Beyond, resampling tells nothing after the correction for several conditions."""
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0}
 GRAMMAR = Grammar(
     form="METRIC >= NUMBER, or METRIC >= base.METRIC + NUMBER (operators: >= <= > < ==), "
@@ -108,9 +109,9 @@ def parse_condition(text: str) -> Condition:
     if match is None or match["model"] in _NOT_MODELS:
         raise GRAMMAR.error(text, value, "a number or MODEL.METRIC, such as base.METRIC,")
     level = None if match["level"] is None else float(match["level"])
-    if level is not None and not _LEAST_SURE <= level < _SURE:
+    if level is not None and not _LEAST_SURE <= level <= _MOST_SURE:
         at = Term(match["level"], value.at + match.start("level"))
-        raise GRAMMAR.error(text, at, f"a level from {_LEAST_SURE} to below {_SURE}")
+        raise GRAMMAR.error(text, at, f"a level from {_LEAST_SURE:g} to {_MOST_SURE:g}")
     if level is not None and sign.text == "==":
         raise GRAMMAR.error(text, sign, "one of >= <= > < before a level")
     number = float(match["number"] or f"{match['sign'] or ''}{match['offset'] or 0}")

@@ -1,11 +1,14 @@
-"""Samples of everything that one evaluation measured. Needs numpy."""
+"""Samples of everything that one evaluation measured.
+
+The door to numpy, which resampling needs: only an evaluation loads it.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from unicodedata import normalize
 
+from controller.data.extras import import_extra
 from controller.evaluate.gate import CANDIDATE, split_score
 from controller.evaluate.measure import Measured, slice_tallies
-from controller.evaluate.statistics.estimate import difference_of, sample_of
 from controller.evaluate.statistics.samples import Sample
 from controller.spec.metrics import ChosenMetric
 
@@ -24,7 +27,13 @@ def samples_of(
         seed: Fingerprint of the evaluation, which seeds resampling.
         group_by: Column whose equal values are one group; None if examples are independent. An
             example without a value is a group of its own.
+
+    Raises:
+        DataError: numpy is not installed.
     """
+    estimate = import_extra(
+        "controller.evaluate.statistics.estimate", extra="evaluate", what="intervals of scores"
+    )
     groups = None if group_by is None else _groups(measured.columns, group_by)
     metrics: Mapping[str, ChosenMetric] = {one.name: one for one in measured.metrics}
     samples: Samples = {role: {} for role in measured.tallies}
@@ -39,9 +48,11 @@ def samples_of(
         }
         for role, found in tallies.items():
             if name in measured.scores[role]:
-                samples[role][name] = sample_of(found, chosen.metric, seed=seed, groups=groups)
+                samples[role][name] = estimate.sample_of(
+                    found, chosen.metric, seed=seed, groups=groups
+                )
             if role != CANDIDATE and name in measured.scores[CANDIDATE]:
-                differences[role][name] = difference_of(
+                differences[role][name] = estimate.difference_of(
                     tallies[CANDIDATE], found, chosen.metric, seed=seed, groups=groups
                 )
     return samples, differences

@@ -29,8 +29,8 @@ def bound(bounds: Bounds, probability: float) -> float | None:
     for (left, low), (right, high) in pairwise(known):
         # A level such as 0.999 comes back from its arithmetic with a rounding error.
         if left - 1e-9 <= score <= right + 1e-9:
-            share = min(1.0, max(0.0, (score - left) / (right - left)))
-            return low + (high - low) * share
+            share = max(0.0, (score - left) / (right - left))
+            return high if share >= 1 else min(high, low + (high - low) * share)
     return None
 
 
@@ -49,15 +49,20 @@ def confidence_below(bounds: Bounds, threshold: float) -> tuple[float, float]:
         return 0.0, 1.0
     equal = [score for score, value in known if value == threshold]
     if equal:
-        least = NORMAL.cdf(equal[0]) if under else 0.0
-        return least, NORMAL.cdf(equal[-1]) if over else 1.0
+        least = _probability(equal[0]) if under else 0.0
+        return least, _probability(equal[-1]) if over else 1.0
     if not under:
-        return 0.0, NORMAL.cdf(over[0])
+        return 0.0, _probability(over[0])
     if not over:
-        return NORMAL.cdf(under[-1]), 1.0
+        return _probability(under[-1]), 1.0
     (left, low), (right, high) = known[len(under) - 1], known[len(under)]
-    confidence = NORMAL.cdf(left + (right - left) * (threshold - low) / (high - low))
+    confidence = _probability(left + (right - left) * (threshold - low) / (high - low))
     return confidence, confidence
+
+
+def _probability(score: float) -> float:
+    """Return the probability of a normal score, without the rounding error of a recorded one."""
+    return round(NORMAL.cdf(score), 12)
 
 
 def _known(bounds: Bounds) -> list[tuple[float, float]]:

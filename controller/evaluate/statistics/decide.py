@@ -215,5 +215,5 @@ def _holm_or_none(p_values: Sequence[float | None]) -> list[float | None]:
 
 def _two_digits(number: int) -> int:
     """Return a number rounded up to two significant digits."""
-    unit = 10 ** max(0, len(str(number)) - 2)
+    unit = int("1" + "0" * (len(str(number)) - 2))
     return -(-number // unit) * unit

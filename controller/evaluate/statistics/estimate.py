@@ -12,17 +12,16 @@ from typing import Any, Final, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from controller.evaluate.metric import mean
+from controller.evaluate.metric import RIGHT, WRONG, mean
 from controller.evaluate.statistics.bootstrap import (
     ROUNDS,
-    Bounds,
     Combine,
-    Matrix,
     NoIntervalError,
     combined_bounds,
     mean_bounds,
     percentile_bounds,
 )
+from controller.evaluate.statistics.draws import Bounds, Matrix
 from controller.evaluate.statistics.percentiles import order_bounds
 from controller.evaluate.statistics.samples import Sample
 
@@ -175,10 +174,7 @@ def _counts(parts: Sequence[Matrix], units: _Units) -> Sample | None:
     In groups, only examples that all agree can be counted. Each group then counts as one example,
     because nobody knows how much the examples of a group tell beyond the first.
     """
-    if any(
-        part.shape[1] != 2 or (part[:, 1] != 1).any() or not np.isin(part[:, 0], (0, 1)).all()
-        for part in parts
-    ):
+    if not all(((part == RIGHT) | (part == WRONG)).all(axis=1).all() for part in parts):
         raise ValueError("a tally of a proportion is not (0 or 1, 1)")
     right = [part[:, 0] == 1 for part in parts]
     if len(right) == 1:

@@ -22,6 +22,10 @@ from typing import Final
 _NORMAL: Final = NormalDist()
 _HALVINGS: Final = 45
 """Halvings of the interval from -1 to 1, down to less than 1e-13."""
+_NO_VARIANCE: Final = 1e-15
+"""The most that the arithmetic makes of a variance of 0."""
+_NO_DISTANCE: Final = 1e-12
+"""The most that the arithmetic makes of a distance of 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,10 +201,9 @@ def _crossing(holds: Callable[[float], bool], low: float, high: float) -> float:
 
 def _ratio(distance: float, variance: float) -> float:
     """Return a distance in standard errors."""
-    # A variance of 0 comes out of the arithmetic as a few units of the last place.
-    if variance > 1e-15:
+    if variance > _NO_VARIANCE:
         return distance / math.sqrt(variance)
-    return math.copysign(math.inf, distance) if abs(distance) > 1e-12 else 0.0
+    return math.copysign(math.inf, distance) if abs(distance) > _NO_DISTANCE else 0.0
 
 
 def _coins_at_least(heads: int, coins: int) -> float:

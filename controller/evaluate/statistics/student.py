@@ -8,6 +8,7 @@ _NORMAL = NormalDist()
 _SERIES = 100
 """Degrees of freedom from which an expansion is exact to ten digits, and faster."""
 _HALVINGS = 80
+_MIDDLE = 0.5
 
 
 @lru_cache(maxsize=1024)
@@ -18,7 +19,7 @@ def student_quantile(probability: float, freedom: int) -> float:
         probability: Between 0 and 1.
         freedom: Degrees of freedom, at least 1.
     """
-    if probability < 0.5:
+    if probability < _MIDDLE:
         return -student_quantile(1 - probability, freedom)
     z = _NORMAL.inv_cdf(probability)
     if freedom > _SERIES:
@@ -43,7 +44,7 @@ def _expansion(z: float, freedom: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return z + sum(term / float(freedom) ** power for power, term in enumerate(terms, start=1))
 
 
 def _probability(t: float, freedom: int) -> float:
