@@ -13,7 +13,7 @@ _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 _SLOWER: Final = 1.05
 """Factor of the time between two requests after the server has refused one for its rate."""
-_SEARCHING: Final = 0.97
+_SEARCHING: Final = 0.9
 """Factor of that time after each accepted request, until the limit is found."""
 _FASTER: Final = 0.998
 """The same after the limit was found, since it may change."""
