@@ -31,7 +31,7 @@ class ChatServer:
         self._tokens, self._at_s = float(burst), time.monotonic()
         self._lock = threading.Lock()
         server = type("Server", (ThreadingHTTPServer,), {"request_queue_size": 256})
-        self._http = server(("127.0.0.1", 0), self._handler())
+        self._http = server(("127.0.0.1", 0), handler_of(self))
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
@@ -50,23 +50,7 @@ class ChatServer:
         """Number of accepted requests."""
         return self.asked.total()
 
-    def _handler(self):
-        chats = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = -1
-            disable_nagle_algorithm = True
-
-            def log_message(self, *_):
-                pass
-
-            def do_POST(self):
-                chats._serve(self)
-
-        return Handler
-
-    def _serve(self, http):
+    def serve(self, http):
         body = json.loads(http.rfile.read(int(http.headers["content-length"])))
         model, text = body["model"], body["messages"][-1]["content"]
         wait_s = self._wait_s()
@@ -112,3 +96,20 @@ class ChatServer:
         except OSError:
             self.dropped += 1
             http.close_connection = True
+
+
+def handler_of(chats):
+    """Return the class that hands each request of a server to `serve`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1
+        disable_nagle_algorithm = True
+
+        def log_message(self, *_):
+            pass
+
+        def do_POST(self):
+            chats.serve(self)
+
+    return Handler

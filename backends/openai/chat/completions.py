@@ -200,18 +200,21 @@ class ChatCompletions:
         Returns:
             The answer, and the seconds that its request took.
         """
+        again = False
 
         def attempt() -> tuple[Body, float]:
-            self._limiter.wait(self.waiting, self._limit_reason, over)
+            nonlocal again
+            self._limiter.wait(self.waiting, self._limit_reason, over, again=again)
+            again, sent_s = True, time.monotonic()
             try:
                 answer, headers, latency_s = ask()
             except Rejected as error:
                 if error.must_slow_down:
-                    self._limiter.close_for(error.retry_after_s or self.settings.pause_s)
+                    self._limiter.refuse(sent_s, error.retry_after_s or self.settings.pause_s)
                 raise
             if first_choice(answer) is None:
                 raise OutcomeUnknown("the answer has no choices")
-            self._limiter.heed(headers)
+            self._limiter.accept(headers)
             return answer, latency_s
 
         try:
