@@ -1,6 +1,7 @@
 """Builds that are measured and judged."""
 
 import json
+from collections.abc import Mapping
 
 from controller.apply.context import ApplyContext, Result, with_changes
 from controller.canonical import canonical_json
@@ -9,6 +10,7 @@ from controller.evaluate.answer_store import AnswerStore
 from controller.evaluate.ask import KeptAnswers, ask
 from controller.evaluate.compare import (
     ASK_AGAIN,
+    BASE_AGAIN,
     NOT_COMPARED,
     Comparison,
     EvaluationContext,
@@ -25,6 +27,7 @@ from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.prompted_rivals import as_good
 from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of, why_not
 from controller.plan.versions import newest_inputs
+from controller.spec.evaluation import BASE
 
 
 def evaluate(action: Evaluate, context: ApplyContext) -> Result:
@@ -139,6 +142,8 @@ def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: Apply
         message += "; no gate is declared, and the base's held-out loss is not known"
     if scores.get("production") == {}:
         message += f"; {NOT_COMPARED}\n    {ASK_AGAIN} {action.name}"
+    if noise := noise_floor(scores):
+        message += f"\n    {noise}"
     for sentence in as_good(spec, build.evaluation):
         message += f"\n    {sentence}"
     if not verdict.passed:
@@ -148,6 +153,15 @@ def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: Apply
     builds = {**entry.builds, build.fingerprint: judged}
     judged_entry = with_changes(entry, builds=builds)
     return Result(message=message, entries={action.name: judged_entry}, exit_code=code)
+
+
+def noise_floor(scores: Mapping[str, Scores]) -> str:
+    """Return how much the base model differs from itself if it is asked twice; empty if it was not."""
+    once, again = scores.get(BASE, {}), scores.get(BASE_AGAIN, {})
+    differing = [f"{name} by {abs(once[name] - again[name]):.4g}" for name in again if name in once]
+    if not differing:
+        return ""
+    return f"asked twice, the base model differs from itself in {', '.join(differing)}"
 
 
 def _summary(verdict: Verdict, scores: Scores) -> str:

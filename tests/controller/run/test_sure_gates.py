@@ -146,3 +146,23 @@ def test_another_slice_of_the_gate_is_measured_without_asking_again(repo, declar
     scores = repo.lockfile.finetunes["faq"].builds[production(repo)].evaluation.scores
     assert scores["candidate"]["accuracy[label=교환]"] == 0.5
     assert repo.backend.calls["complete"] == asked
+
+
+def test_where_answers_are_drawn_the_base_answers_twice(repo, declare):
+    seen = []
+
+    class Watching(type(repo.backend)):
+        def complete(self, base_model, models, prompts, sampling, skip=()):
+            seen.append((list(models), sampling.seed, sampling.temperature))
+            return super().complete(base_model, models, prompts, sampling, skip)
+
+    declare([])  # its data
+    repo.backend = Watching(repo.service, answer=right_until([60]))
+    evaluation = {"metrics": ["accuracy"], "temperature": 0.7}
+    repo.declare(data=SOURCES, evaluation=evaluation)
+    repo.settle()
+    build = repo.lockfile.finetunes["faq"].builds[production(repo)]
+    assert seen == [([build.model_id, None], 0, 0.7), ([build.model_id, None], 1, 0.7)]
+    assert build.evaluation.scores["base_again"] == build.evaluation.scores["base"]
+    said = "asked twice, the base model differs from itself in held_out_loss by 0, stop_rate by 0"
+    assert any(said in one.message for one in repo.reporter.outcomes)
