@@ -47,6 +47,17 @@ def test_a_problem_of_a_key_that_is_not_written_has_the_line_around_it(repo):
     assert '"path"' in lines[problem.line]
 
 
+def test_several_problems_of_data_lead_to_the_command_that_shows_them(repo):
+    repo.write("finetunes/data/faq.csv", "question,answer\n반품?,\n교환?,\n배송?,3일\n")
+    repo.declare("faq")
+    planned = repo.planned()
+    (blocked,) = planned.plan.actions
+    assert blocked.reason.endswith("and 1 more")
+    assert "`ftctl plan`" in blocked.remedy  # `ftctl validate` reads no data
+    text = plan_text(planned.plan, planned.resolved.desired)
+    assert all(f"finetunes/data/faq.csv:{line}: " in text for line in (2, 3))
+
+
 def test_one_reason_of_many_sources_is_given_once(repo, monkeypatch):
     monkeypatch.delenv("FAQ_DATABASE_URL", raising=False)
     data = {"train": [DATABASE] * 200, "held_out": {"fraction": 0.25}}
