@@ -183,6 +183,33 @@ def test_a_held_out_set_too_small_to_decide_the_gate_is_said(repo):
     assert warning.endswith("62 would to within ±0.1")
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["환불", "교환", "배송"], None),
+        (["환불 ", "교환", "배송", "기타"], None),
+        (["환불", "교환"], "wrong whatever is answered: 2, whose answers are 배송"),
+        (["환불", "교환", "배달"], "wrong whatever is answered: 2, whose answers are 배송"),
+        (["환불"], "wrong whatever is answered: 4, whose answers are 교환, 배송"),
+        (None, None),
+    ],
+)
+def test_held_out_answers_that_are_no_label_are_said(repo, labels, said):
+    rows = [f"{name} {n},{name}\n" for n in range(2) for name in ("환불", "교환", "배송")]
+    repo.write("finetunes/data/held.csv", "question,answer\n" + "".join(rows))
+    own = {"path": "data/faq.csv", "columns": COLUMNS}
+    data = {"train": [own], "held_out": [{"path": "data/held.csv", "columns": COLUMNS}]}
+    settings = {"labels": labels} if labels else {}
+    repo.declare(data=data, evaluation={"metrics": [{"accuracy": settings}]})
+    found = warnings(repo)
+    if said is None:
+        assert found == ()
+    else:
+        [warning] = found
+        assert warning.startswith("held-out examples that `accuracy` counts as")
+        assert warning.endswith(said)
+
+
 def test_leaks_and_personal_data_are_said(repo):
     rows = "question,answer\n" + "".join(f"q{n}?,mail me: a{n}@example.com\n" for n in range(30))
     repo.write("finetunes/data/own.csv", rows)
