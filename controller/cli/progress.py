@@ -56,7 +56,8 @@ class PlainScreen:
             if now - told < PLAIN_EVERY_S and state == job.state:
                 continue
             self._told[name] = (now, job.state)
-            detail = progress_text(job.progress)
+            waits_for = job.error if job.state is JobState.QUEUED else None
+            detail = progress_text(job.progress) or escape_control(waits_for or "")
             click.echo(f"» {name}: {job.state}{f', {detail}' if detail else ''}")
 
     def notice(self, message: str) -> None:

@@ -79,6 +79,8 @@ class Metric(Generic[SettingsT]):
     """Unit of the score; gates write a time as `800ms` or `0.8s`."""
     prepare: Callable[[SettingsT, Iterable[Answer]], SettingsT] = _unchanged
     """Complete the settings from the expected answers of the whole held-out set."""
+    unreachable: Callable[[SettingsT, Iterable[Answer]], Sequence[str]] = lambda *_: ()
+    """Return the texts of expected answers to which every answer counts as wrong."""
     words: str = ""
     """Description for people, one sentence or more; that of the settings if empty."""
 
@@ -116,6 +118,7 @@ def proportion(
     is_right: Callable[[SettingsT, Sequence[AnsweredExample]], Sequence[bool]],
     *,
     prepare: Callable[[SettingsT, Iterable[Answer]], SettingsT] = _unchanged,
+    unreachable: Callable[[SettingsT, Iterable[Answer]], Sequence[str]] = lambda *_: (),
 ) -> Metric[SettingsT]:
     """Return a metric whose score is the share of examples that are right."""
 
@@ -129,4 +132,5 @@ def proportion(
         higher_is_better=True,
         is_proportion=True,
         prepare=prepare,
+        unreachable=unreachable,
     )

@@ -1,14 +1,18 @@
-"""Warnings about data and model, before a person pays for training. Pure.
+"""Warnings about data and model, before a person pays for training.
 
 Trainers say these things hours later, or never.
 """
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from backends.contract.inspector import ExampleInspector
+from backends.contract.methods import form_of
 from controller.data.dataset import Dataset
 from controller.data.report import StepName
 from controller.data.suggestions import join_names
+from controller.evaluate.answers import Answer, expected_answer
 from controller.evaluate.gate import gate_columns
 from controller.resolve.gate_size import rough
 from controller.spec.columns import LABEL
@@ -60,6 +64,7 @@ def warnings_of(spec: Spec, dataset: Dataset, inspector: ExampleInspector) -> It
             if step.noted > _MOST:
                 yield f"and {step.noted - _MOST:,} more remarks on {_TOLD[step.name]}"
     yield from _ambiguous_label(spec, dataset)
+    yield from _unreachable(spec, dataset.held_out.path)
     yield from rough(spec, dataset.held_out.examples)
 
 
@@ -74,6 +79,24 @@ def _ambiguous_label(spec: Spec, dataset: Dataset) -> Iterator[str]:
                 f"`{LABEL}` in `evaluation` and `gate` means the expected answer, not the key `{LABEL}` of "
                 f"{source.path}; rename that key to use it"
             )
+
+
+def _unreachable(spec: Spec, held_out: Path) -> Iterator[str]:
+    for chosen in spec.evaluation.metrics:
+        texts = chosen.metric.unreachable(chosen.settings, _expected(held_out))
+        if texts:
+            yield (
+                f"held-out examples that `{chosen.name}` counts as wrong whatever is answered: "
+                f"{len(texts):,}, whose answers are {join_names(dict.fromkeys(texts))}"
+            )
+
+
+def _expected(path: Path) -> Iterator[Answer]:
+    """Yield the expected answers of held-out examples; the file is opened by the first reader."""
+    with path.open("rb") as lines:
+        for line in lines:
+            example = json.loads(line)
+            yield expected_answer(form_of(example).reference(example))
 
 
 def _undefined(dataset: Dataset) -> str:

@@ -145,7 +145,7 @@ def invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) -> 
     return Blocked(
         name=name,
         reason=f"{field_}{first.message}{more}",
-        remedy="Type `ftctl validate`, which shows every problem with its file and line."
+        remedy="Type `ftctl plan`, which shows every problem with its file and line."
         if others or not first.remedy
         else first.remedy,
         block_reason=BlockReason.POLICY if policy else BlockReason.INPUT,

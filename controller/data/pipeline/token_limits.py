@@ -18,6 +18,11 @@ from controller.data.recipes import NEWEST
 from controller.data.transforms.truncate import truncate
 from controller.spec.data import OverLength
 
+PREAMBLE = 512
+"""Most tokens that a chat template writes by itself: a default system prompt, the date."""
+INDENTED = 4
+"""Most tokens that a template makes of one byte of a tool definition, which it may indent."""
+
 Refuse: TypeAlias = Callable[[int, DataError, BatchResult], None]
 """Records that the row of a line cannot be used."""
 
@@ -35,13 +40,13 @@ class TokenLimits:
 
     @property
     def surely_short(self) -> int:
-        """Maximum bytes of a canonical line whose example need not be counted.
+        """Maximum bytes of a canonical line without tools whose example need not be counted.
 
-        No token is shorter than a byte, and a canonical line is longer than what a template makes
-        of it.
+        No token is shorter than a byte, and what a template writes around a message is shorter than
+        the keys around it in a canonical line. So only what it writes once is to be added.
         """
         longest = self.inspector.limits.max_tokens
-        return sys.maxsize if longest is None else longest
+        return sys.maxsize if longest is None else max(longest - PREAMBLE, 0)
 
     def all_pass(self, json_lines: bytes) -> bool:
         """Return True only if `check` accepts each of these plain, short conversations."""
@@ -57,7 +62,8 @@ class TokenLimits:
             self.inspector.check(prepared.json)
         except BackendError as error:
             raise DataError(error.message, error.remedy) from None
-        if self.max_tokens is None and len(prepared.canonical[0]) > self.surely_short:
+        size = len(prepared.canonical[0]) * (INDENTED if prepared.json.get("tools") else 1)
+        if self.max_tokens is None and size > self.surely_short:
             try:
                 tokens = self.inspector.count([prepared.json])[0]
             except BackendError:

@@ -37,4 +37,15 @@ def _is_right(example: AnsweredExample, labels: set[str]) -> bool:
     return label_of(given.text) in labels and label_of(given.text) == label_of(expected.text)
 
 
-METRIC = proportion("accuracy", Accuracy, _labels_match, prepare=_with_labels)
+def _unlabelled(settings: Accuracy, references: Iterable[Answer]) -> list[str]:
+    """Return the expected texts that are not among the labels of the spec."""
+    if not settings.labels:
+        return []
+    labels = {label_of(text) for text in settings.labels}
+    texts = (answer.text.strip() for answer in references if not answer.calls)
+    return [text for text in texts if label_of(text) not in labels]
+
+
+METRIC = proportion(
+    "accuracy", Accuracy, _labels_match, prepare=_with_labels, unreachable=_unlabelled
+)

@@ -229,6 +229,38 @@ def test_what_the_model_cannot_read_is_refused_or_cut_there(repository, chat_lin
     assert dataset.train.examples + dataset.held_out.examples == 41
 
 
+class WordyInspector(WordInspector):
+    """An inspector with a template that begins with a preamble and indents definitions of tools."""
+
+    def count(self, examples):
+        """Return words, and 300 tokens of preamble, and two for each byte of a tool."""
+        tools = (len(json.dumps(one["tools"])) if "tools" in one else 0 for one in examples)
+        return [300 + n + 2 * size for n, size in zip(super().count(examples), tools, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "tools", "refused"),
+    [("x " * 99, 0, None), ("x " * 220, 0, 529), ("x", 1, None), ("x", 5, 1430)],
+)
+def test_what_a_template_writes_by_itself_counts_as_well(
+    repository, chat_lines, answer, tools, refused
+):
+    function = {"name": "look_up", "parameters": {"type": "object", "properties": {}}}
+    tool = {"type": "function", "function": function}
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
+    long = {"messages": messages} | ({"tools": [tool] * tools} if tools else {})
+    repository.write("a.jsonl", chat_lines + json.dumps(long) + "\n")
+    longest = 1024 if tools else 520
+    inspector = WordyInspector(limits=Limits(max_tokens=longest))
+    if refused is None:
+        dataset = repository.build("a.jsonl", inspector=inspector)
+        assert dataset.train.examples + dataset.held_out.examples == 41
+    else:
+        (problem,) = repository.problems("a.jsonl", inspector=inspector)
+        said = f"{refused} tokens, and the base model reads at most {longest}"
+        assert (problem.line, problem.message) == (41, said)
+
+
 def test_nothing_is_counted_without_a_counter(repository, chat_lines):
     repository.write("a.jsonl", chat_lines)
     assert repository.build("a.jsonl").train.tokens is None

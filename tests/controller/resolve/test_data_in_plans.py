@@ -47,6 +47,17 @@ def test_a_problem_of_a_key_that_is_not_written_has_the_line_around_it(repo):
     assert '"path"' in lines[problem.line]
 
 
+def test_several_problems_of_data_lead_to_the_command_that_shows_them(repo):
+    repo.write("finetunes/data/faq.csv", "question,answer\n반품?,\n교환?,\n배송?,3일\n")
+    repo.declare("faq")
+    planned = repo.planned()
+    (blocked,) = planned.plan.actions
+    assert blocked.reason.endswith("and 1 more")
+    assert "`ftctl plan`" in blocked.remedy  # `ftctl validate` reads no data
+    text = plan_text(planned.plan, planned.resolved.desired)
+    assert all(f"finetunes/data/faq.csv:{line}: " in text for line in (2, 3))
+
+
 def test_one_reason_of_many_sources_is_given_once(repo, monkeypatch):
     monkeypatch.delenv("FAQ_DATABASE_URL", raising=False)
     data = {"train": [DATABASE] * 200, "held_out": {"fraction": 0.25}}
@@ -170,6 +181,33 @@ def test_a_held_out_set_too_small_to_decide_the_gate_is_said(repo):
     [warning] = warnings(repo)
     assert "held-out examples decide `accuracy >= 0.8` to within ±0." in warning
     assert warning.endswith("62 would to within ±0.1")
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["환불", "교환", "배송"], None),
+        (["환불 ", "교환", "배송", "기타"], None),
+        (["환불", "교환"], "wrong whatever is answered: 2, whose answers are 배송"),
+        (["환불", "교환", "배달"], "wrong whatever is answered: 2, whose answers are 배송"),
+        (["환불"], "wrong whatever is answered: 4, whose answers are 교환, 배송"),
+        (None, None),
+    ],
+)
+def test_held_out_answers_that_are_no_label_are_said(repo, labels, said):
+    rows = [f"{name} {n},{name}\n" for n in range(2) for name in ("환불", "교환", "배송")]
+    repo.write("finetunes/data/held.csv", "question,answer\n" + "".join(rows))
+    own = {"path": "data/faq.csv", "columns": COLUMNS}
+    data = {"train": [own], "held_out": [{"path": "data/held.csv", "columns": COLUMNS}]}
+    settings = {"labels": labels} if labels else {}
+    repo.declare(data=data, evaluation={"metrics": [{"accuracy": settings}]})
+    found = warnings(repo)
+    if said is None:
+        assert found == ()
+    else:
+        [warning] = found
+        assert warning.startswith("held-out examples that `accuracy` counts as")
+        assert warning.endswith(said)
 
 
 def test_leaks_and_personal_data_are_said(repo):
