@@ -27,6 +27,7 @@ from backends.contract.errors import (
 from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
 from backends.contract.jobs import (
     BaseModel,
+    CurvePoint,
     Estimate,
     Event,
     Job,
@@ -51,6 +52,7 @@ __all__ = [
     "Chunk",
     "Completion",
     "CredentialsMissing",
+    "CurvePoint",
     "Encoder",
     "Endpoint",
     "Engine",

@@ -1,0 +1,220 @@
+"""What is wrong with a training, by its losses. Pure.
+
+Each finding has the rule that named it and its numbers, so that people can check it. A finding is
+advice: it changes no verdict. Rules look at levels, the means of neighbouring points, since the loss
+of a single batch says little.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from backends.contract.jobs import CurvePoint
+from backends.contract.methods import DPO
+from controller.evaluate.curve_points import held_out_losses, train_losses
+
+OVERFITTING: Final = "overfitting"
+DIVERGENCE: Final = "divergence"
+PLATEAU: Final = "plateau"
+WRONG_TEMPLATE: Final = "wrong template"
+WORDS: Final[Mapping[str, str]] = {
+    OVERFITTING: "overfits",
+    DIVERGENCE: "diverged",
+    PLATEAU: "learned nothing",
+    WRONG_TEMPLATE: "wrong template?",
+}
+"""Short words for a table, by the name of a finding."""
+
+RISE: Final = 0.05
+"""Rise of the held-out loss above its minimum that counts as overfitting, as a share of it.
+
+The class of stopping criteria GL5 of L. Prechelt, "Early Stopping - But When?" (1998): the
+generalisation loss exceeds 5 %.
+"""
+LEAST_RISE: Final = 0.01
+"""The same in nats per token, for losses near zero: 1 % of perplexity."""
+EXPLOSION: Final = 1.5
+"""Ratio of the last loss to the first that counts as divergence: no training should end above 1."""
+NO_LEARNING: Final = 0.98
+"""Ratio of the last loss to the first above which nothing was learned."""
+LEARNED_ALREADY: Final = 0.1
+"""First loss, in nats per token, below which there is nothing to learn: 90 % right per token."""
+HIGH_START: Final = 1.5
+"""Ratio of the first loss to the base's own held-out loss that a right template stays below.
+
+Both read the same answers, so that a right template starts near 1.
+"""
+CHANCE: Final = 6.0
+"""First loss, in nats per token, that is too high for any base model that knows its text.
+
+Half of ln(160,000), the loss of guessing among the tokens of a large vocabulary; smaller
+vocabularies have lower losses.
+"""
+
+_TENTHS: Final = 10
+"""A level is the mean of a tenth of the points."""
+_FEW: Final = 2
+"""Fewest points with which a tendency can be named."""
+_MANY: Final = 20
+"""Held-out losses from which on they are averaged too, and must rise above their own noise."""
+_FIRST: Final = 3
+"""First train losses that make the first level: one batch may be odd, and later ones have learned."""
+_ERRORS: Final = 3.0
+"""Standard errors that a rise of averaged held-out losses must exceed."""
+_TO_SIGMA: Final = 0.954
+"""Median distance of two neighbours over their standard deviation, for a normal distribution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is wrong with a training."""
+
+    name: str
+    """`overfitting`, `divergence`, `plateau` or `wrong template`."""
+    text: str
+    """The rule that named it, with its numbers, and what to do: one line."""
+
+
+def findings_of(
+    points: Sequence[CurvePoint], *, base_loss: float | None = None, method: str = ""
+) -> tuple[Finding, ...]:
+    """Return everything that is wrong with a training, worst first.
+
+    Args:
+        points: The curve, in order of the steps.
+        base_loss: The base model's held-out loss, as an evaluation measured it with the base's own
+            template; None if it is not known.
+        method: Training method; the first loss of `dpo` says nothing about the template.
+    """
+    high = None if method == DPO.name else _high_start(points, base_loss)
+    exploded = _divergence(points)
+    if exploded is not None:
+        return tuple(filter(None, [exploded, high]))
+    return tuple(filter(None, [high, _overfitting(points), _plateau(points)]))
+
+
+def _divergence(points: Sequence[CurvePoint]) -> Finding | None:
+    for point in points:
+        for what, loss in (("train", point.train_loss), ("held-out", point.held_out_loss)):
+            if loss is not None and not math.isfinite(loss):
+                text = f"the {what} loss is {loss} at step {point.step}: {_LOWER}"
+                return Finding(name=DIVERGENCE, text=text)
+    train, held_out = train_losses(points), held_out_losses(points)
+    if len(train) >= _FEW:
+        start, end = _ends(train)
+        if end > EXPLOSION * start and end - start > LEAST_RISE:
+            text = (
+                f"the train loss rose from {start:.3g} to {end:.3g}, {_over(EXPLOSION)}: {_LOWER}"
+            )
+            return Finding(name=DIVERGENCE, text=text)
+    if len(held_out) >= _FEW and not _falls(train):
+        start, end = held_out[0][1], held_out[-1][1]
+        if end > EXPLOSION * start and end - start > LEAST_RISE:
+            text = (
+                f"the held-out loss rose from {start:.3g} to {end:.3g}, {_over(EXPLOSION)}, "
+                f"and the train loss did not fall: {_LOWER}"
+            )
+            return Finding(name=DIVERGENCE, text=text)
+    return None
+
+
+def _overfitting(points: Sequence[CurvePoint]) -> Finding | None:
+    held_out = held_out_losses(points)
+    if len(held_out) < _FEW:
+        return None
+    noise = 0.0
+    if len(held_out) >= _MANY:
+        size = len(held_out) / _TENTHS
+        noise = _noise([loss for _, loss in held_out]) * math.sqrt(2 / size) * _ERRORS
+        held_out = _averaged(held_out)
+    step, lowest = min(held_out, key=lambda pair: pair[1])
+    last = held_out[-1][1]
+    after = [pair for pair in train_losses(points) if pair[0] >= step]
+    if last - lowest <= max(RISE * lowest, LEAST_RISE, noise) or not _falls(after):
+        return None
+    text = (
+        f"the held-out loss rose from its lowest, {lowest:.3g} at step {step}, to {last:.3g}, by "
+        f"more than {100 * RISE:g} %, while the train loss fell: train for fewer epochs, or add "
+        "examples"
+    )
+    return Finding(name=OVERFITTING, text=text)
+
+
+def _plateau(points: Sequence[CurvePoint]) -> Finding | None:
+    train, held_out = train_losses(points), held_out_losses(points)
+    if len(train) < _TENTHS:
+        return None
+    start, end = _ends(train)
+    if start < LEARNED_ALREADY or end <= NO_LEARNING * start:
+        return None
+    if len(held_out) >= _FEW and min(loss for _, loss in held_out) < NO_LEARNING * held_out[0][1]:
+        return None
+    text = (
+        f"the train loss began at {start:.3g} and ended at {end:.3g}, which is not below "
+        f"{100 * NO_LEARNING:g} % of it: raise the learning rate, or train longer"
+    )
+    return Finding(name=PLATEAU, text=text)
+
+
+def _high_start(points: Sequence[CurvePoint], base_loss: float | None) -> Finding | None:
+    train = [loss for _, loss in train_losses(points)[:_FIRST]]
+    untrained = next((loss for step, loss in held_out_losses(points) if step == 0), None)
+    own = base_loss if base_loss is not None and math.isfinite(base_loss) else None
+    first = _level(train) if train else None
+    start, limit = (untrained, own) if None not in {untrained, own} else (first, own or untrained)
+    if start is None:
+        start = untrained
+    if start is None:
+        return None
+    if limit is not None and start > HIGH_START * limit and start - limit > LEAST_RISE:
+        rule = f"{_over(HIGH_START)} of the {limit:.3g} of the base model on held-out examples"
+    elif start > CHANCE:
+        rule = f"above {CHANCE:g}, little better than guessing among all tokens"
+    else:
+        return None
+    text = (
+        f"training began at a loss of {start:.3g}, {rule}: look at `ftctl data preview NAME` for "
+        "a wrong chat template or garbled rows"
+    )
+    return Finding(name=WRONG_TEMPLATE, text=text)
+
+
+_LOWER: Final = "lower the learning rate, or look for odd examples"
+
+
+def _over(ratio: float) -> str:
+    return f"more than {ratio:g} times"
+
+
+def _ends(pairs: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Return the levels of the first and of the last tenth."""
+    size = max(1, len(pairs) // _TENTHS)
+    losses = [loss for _, loss in pairs]
+    return _level(losses[:size]), _level(losses[-size:])
+
+
+def _falls(pairs: Sequence[tuple[int, float]]) -> bool:
+    """Return whether the second half of some losses is lower than the first half."""
+    half = len(pairs) // 2
+    losses = [loss for _, loss in pairs]
+    return half > 0 and _level(losses[-half:]) < _level(losses[:half])
+
+
+def _averaged(pairs: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Return ten groups of neighbours as their middle step and mean."""
+    ends = [len(pairs) * number // _TENTHS for number in range(_TENTHS + 1)]
+    groups = [pairs[start:end] for start, end in pairwise(ends)]
+    return [(group[len(group) // 2][0], _level([loss for _, loss in group])) for group in groups]
+
+
+def _noise(losses: Sequence[float]) -> float:
+    """Return the standard deviation of single losses, whatever their tendency."""
+    distances = sorted(abs(after - before) for before, after in pairwise(losses))
+    return distances[len(distances) // 2] / _TO_SIGMA
+
+
+def _level(losses: Sequence[float]) -> float:
+    # Divided first, since a sum may overflow.
+    return sum(loss / len(losses) for loss in losses)
