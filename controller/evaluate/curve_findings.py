@@ -41,11 +41,14 @@ NO_LEARNING: Final = 0.98
 """Ratio of the last loss to the first above which nothing was learned."""
 LEARNED_ALREADY: Final = 0.1
 """First loss, in nats per token, below which there is nothing to learn: 90 % right per token."""
-HIGH_START: Final = 1.5
-"""Ratio of the first loss to the base's own held-out loss that a right template stays below.
+OTHER_RENDERING: Final = 1.1
+"""Ratio of the held-out loss before training to the base's own that counts as a wrong template.
 
-Both read the same answers, so that a right template starts near 1.
+Both are of the same model and the same examples, so that a right template makes them equal, to
+rounding. On a small model that was taught one template, another one made it 1.3.
 """
+HIGH_START: Final = 1.5
+"""The same ratio for the first train losses: of other examples, and few of them."""
 CHANCE: Final = 6.0
 """First loss, in nats per token, that is too high for any base model that knows its text.
 
@@ -60,7 +63,7 @@ _FEW: Final = 2
 _MANY: Final = 20
 """Held-out losses from which on they are averaged too, and must rise above their own noise."""
 _FIRST: Final = 3
-"""First train losses that make the first level: one batch may be odd, and later ones have learned."""
+"""First train losses of which the lowest counts as the start: one batch may be odd."""
 _ERRORS: Final = 3.0
 """Standard errors that a rise of averaged held-out losses must exceed."""
 _TO_SIGMA: Final = 0.954
@@ -159,26 +162,27 @@ def _plateau(points: Sequence[CurvePoint]) -> Finding | None:
 
 
 def _high_start(points: Sequence[CurvePoint], base_loss: float | None) -> Finding | None:
-    train = [loss for _, loss in train_losses(points)[:_FIRST]]
     untrained = next((loss for step, loss in held_out_losses(points) if step == 0), None)
+    first = min((loss for _, loss in train_losses(points)[:_FIRST]), default=untrained)
     own = base_loss if base_loss is not None and math.isfinite(base_loss) else None
-    first = _level(train) if train else None
-    start, limit = (untrained, own) if None not in {untrained, own} else (first, own or untrained)
-    if start is None:
-        start = untrained
-    if start is None:
-        return None
-    if limit is not None and start > HIGH_START * limit and start - limit > LEAST_RISE:
-        rule = f"{_over(HIGH_START)} of the {limit:.3g} of the base model on held-out examples"
-    elif start > CHANCE:
-        rule = f"above {CHANCE:g}, little better than guessing among all tokens"
-    else:
-        return None
-    text = (
-        f"training began at a loss of {start:.3g}, {rule}: look at `ftctl data preview NAME` for "
-        "a wrong chat template or garbled rows"
-    )
-    return Finding(name=WRONG_TEMPLATE, text=text)
+    for start, limit, ratio in (
+        (untrained, own, OTHER_RENDERING),
+        (first, own, HIGH_START),
+        (first, untrained, HIGH_START),
+        (first, CHANCE, 1.0),
+    ):
+        if start is None or limit is None or start <= ratio * limit or start - limit < LEAST_RISE:
+            continue
+        if limit == CHANCE:
+            rule = f"above {CHANCE:g}, little better than guessing among all tokens"
+        else:
+            rule = f"{_over(ratio)} the {limit:.3g} of the base model on held-out examples"
+        text = (
+            f"training began at a loss of {start:.3g}, {rule}: look at `ftctl data preview NAME` "
+            "for a chat template that is not the base model's, or garbled rows"
+        )
+        return Finding(name=WRONG_TEMPLATE, text=text)
+    return None
 
 
 _LOWER: Final = "lower the learning rate, or look for odd examples"

@@ -34,7 +34,7 @@ def curve_plot(title: str, points: Sequence[CurvePoint]) -> str:
     figure.with_colors = figure.origin = False
     figure.x_label, figure.y_label = "step", "loss"
     figure.x_ticks_fkt = lambda value, _: f"{value:.0f}"
-    figure.y_ticks_fkt = lambda value, _: f"{value:.3g}"
+    figure.y_ticks_fkt = lambda value, _: f"{value:.4g}"
     room = _MARGIN * max(max(losses) - min(losses), 0.01 * max(losses), 1e-6)
     figure.set_x_limits(0, max(1, points[-1].step))
     figure.set_y_limits(max(0.0, min(losses) - room), max(losses) + room)
