@@ -39,6 +39,8 @@ EXPLOSION: Final = 1.5
 """Ratio of the last loss to the first that counts as divergence: no training should end above 1."""
 NO_LEARNING: Final = 0.98
 """Ratio of the last loss to the first above which nothing was learned."""
+VISIBLE: Final = 0.05
+"""Largest standard error, as a share of the loss, with which train losses alone can tell that."""
 LEARNED_ALREADY: Final = 0.1
 """First loss, in nats per token, below which there is nothing to learn: 90 % right per token."""
 OTHER_RENDERING: Final = 1.1
@@ -57,13 +59,15 @@ vocabularies have lower losses.
 """
 
 _TENTHS: Final = 10
-"""A level is the mean of a tenth of the points."""
+_QUARTERS: Final = 4
+"""Parts of a curve whose means are its levels."""
 _FEW: Final = 2
 """Fewest points with which a tendency can be named."""
 _MANY: Final = 20
 """Held-out losses from which on they are averaged too, and must rise above their own noise."""
 _FIRST: Final = 3
-"""First train losses of which the lowest counts as the start: one batch may be odd."""
+"""First train losses of which the lowest counts as the start, since a batch may be odd; fewest
+losses of a level."""
 _ERRORS: Final = 3.0
 """Standard errors that a rise of averaged held-out losses must exceed."""
 _TO_SIGMA: Final = 0.954
@@ -106,17 +110,20 @@ def _divergence(points: Sequence[CurvePoint]) -> Finding | None:
                 return Finding(name=DIVERGENCE, text=text)
     train, held_out = train_losses(points), held_out_losses(points)
     if len(train) >= _FEW:
-        start, end = _ends(train)
-        if end > EXPLOSION * start and end - start > LEAST_RISE:
+        start, end = _ends(train, _TENTHS)
+        first = train[0][1]
+        # A level above chance is never the noise of a batch.
+        limit = min(start, max(first, CHANCE / EXPLOSION))
+        if end > EXPLOSION * limit and end - limit > LEAST_RISE:
             text = (
-                f"the train loss rose from {start:.3g} to {end:.3g}, {_over(EXPLOSION)}: {_LOWER}"
+                f"the train loss rose from {first:.3g} to {end:.3g}, {_over(EXPLOSION)}: {_LOWER}"
             )
             return Finding(name=DIVERGENCE, text=text)
-    if len(held_out) >= _FEW and not _falls(train):
-        start, end = held_out[0][1], held_out[-1][1]
-        if end > EXPLOSION * start and end - start > LEAST_RISE:
+    if len(held_out) >= _FEW and not _is_learned(train):
+        first, last = held_out[0][1], held_out[-1][1]
+        if last > EXPLOSION * first and last - first > LEAST_RISE:
             text = (
-                f"the held-out loss rose from {start:.3g} to {end:.3g}, {_over(EXPLOSION)}, "
+                f"the held-out loss rose from {first:.3g} to {last:.3g}, {_over(EXPLOSION)}, "
                 f"and the train loss did not fall: {_LOWER}"
             )
             return Finding(name=DIVERGENCE, text=text)
@@ -129,8 +136,7 @@ def _overfitting(points: Sequence[CurvePoint]) -> Finding | None:
         return None
     noise = 0.0
     if len(held_out) >= _MANY:
-        size = len(held_out) / _TENTHS
-        noise = _noise([loss for _, loss in held_out]) * math.sqrt(2 / size) * _ERRORS
+        noise = _ERRORS * _error(held_out, _TENTHS)
         held_out = _averaged(held_out)
     step, lowest = min(held_out, key=lambda pair: pair[1])
     last = held_out[-1][1]
@@ -147,12 +153,15 @@ def _overfitting(points: Sequence[CurvePoint]) -> Finding | None:
 
 def _plateau(points: Sequence[CurvePoint]) -> Finding | None:
     train, held_out = train_losses(points), held_out_losses(points)
-    if len(train) < _TENTHS:
+    if len(train) < _TENTHS or _is_learned(train):
         return None
-    start, end = _ends(train)
-    if start < LEARNED_ALREADY or end <= NO_LEARNING * start:
+    start, end = _ends(train, _QUARTERS)
+    if start < LEARNED_ALREADY:
         return None
-    if len(held_out) >= _FEW and min(loss for _, loss in held_out) < NO_LEARNING * held_out[0][1]:
+    if len(held_out) >= _FEW:
+        if min(loss for _, loss in held_out) < NO_LEARNING * held_out[0][1]:
+            return None
+    elif _error(train, _QUARTERS) > VISIBLE * start:
         return None
     text = (
         f"the train loss began at {start:.3g} and ended at {end:.3g}, which is not below "
@@ -192,11 +201,28 @@ def _over(ratio: float) -> str:
     return f"more than {ratio:g} times"
 
 
-def _ends(pairs: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """Return the levels of the first and of the last tenth."""
-    size = max(1, len(pairs) // _TENTHS)
+def _ends(pairs: Sequence[tuple[int, float]], parts: int) -> tuple[float, float]:
+    """Return the levels of the first and of the last part, of three points or more if possible."""
+    size = _size(pairs, parts)
     losses = [loss for _, loss in pairs]
     return _level(losses[:size]), _level(losses[-size:])
+
+
+def _size(pairs: Sequence[tuple[int, float]], parts: int) -> int:
+    return max(1, min(_FIRST, len(pairs) // 2), len(pairs) // parts)
+
+
+def _error(pairs: Sequence[tuple[int, float]], parts: int) -> float:
+    """Return the standard error of the difference of two levels."""
+    return _noise([loss for _, loss in pairs]) * math.sqrt(2 / _size(pairs, parts))
+
+
+def _is_learned(pairs: Sequence[tuple[int, float]]) -> bool:
+    """Return whether train losses end lower than they began, by more than nothing."""
+    if len(pairs) < _FEW:
+        return False
+    start, end = _ends(pairs, _QUARTERS)
+    return end <= NO_LEARNING * start
 
 
 def _falls(pairs: Sequence[tuple[int, float]]) -> bool:

@@ -77,6 +77,7 @@ def base_loss(backend, base, rows):
     return sum(answer.reference_loss * answer.reference_tokens for answer in given) / tokens
 
 
+@pytest.mark.usefixtures("warm")
 def test_another_template_than_the_base_models_is_named(
     train_here, backend, changed_base, examples
 ):

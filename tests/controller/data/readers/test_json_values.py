@@ -22,7 +22,11 @@ LONG = 123456789012345678901
         # The two sides differ for long and for rounded numbers.
         (Decimal(LONG), LONG, str(LONG)),
         (Decimal("1.2E+3"), "1200", 1200),
-        (datetime.fromisoformat("2026-01-02T03:04:05"), "2026-01-02T03:04:05", "2026-01-02T03:04:05"),
+        (
+            datetime.fromisoformat("2026-01-02T03:04:05"),
+            "2026-01-02T03:04:05",
+            "2026-01-02T03:04:05",
+        ),
         (
             datetime(2026, 1, 2, 3, 4, 5, tzinfo=SEOUL),
             "2026-01-01T18:04:05+00:00",
