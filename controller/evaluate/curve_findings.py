@@ -69,7 +69,7 @@ _FIRST: Final = 3
 """First train losses of which the lowest counts as the start, since a batch may be odd; fewest
 losses of a level."""
 _ERRORS: Final = 3.0
-"""Standard errors that a rise of averaged held-out losses must exceed."""
+"""Standard errors that a difference of levels must exceed to be one."""
 _TO_SIGMA: Final = 0.954
 """Median distance of two neighbours over their standard deviation, for a normal distribution."""
 
@@ -153,19 +153,21 @@ def _overfitting(points: Sequence[CurvePoint]) -> Finding | None:
 
 def _plateau(points: Sequence[CurvePoint]) -> Finding | None:
     train, held_out = train_losses(points), held_out_losses(points)
-    if len(train) < _TENTHS or _is_learned(train):
+    if len(train) < _TENTHS:
         return None
     start, end = _ends(train, _QUARTERS)
     if start < LEARNED_ALREADY:
         return None
+    error = _error(train, _QUARTERS)
     if len(held_out) >= _FEW:
-        if min(loss for _, loss in held_out) < NO_LEARNING * held_out[0][1]:
+        has_fallen = min(loss for _, loss in held_out) < NO_LEARNING * held_out[0][1]
+        if has_fallen or start - end > max((1 - NO_LEARNING) * start, _ERRORS * error):
             return None
-    elif _error(train, _QUARTERS) > VISIBLE * start:
+    elif _is_learned(train) or error > VISIBLE * start:
         return None
     text = (
-        f"the train loss began at {start:.3g} and ended at {end:.3g}, which is not below "
-        f"{100 * NO_LEARNING:g} % of it: raise the learning rate, or train longer"
+        f"the losses did not fall below {100 * NO_LEARNING:g} % of their start (train loss "
+        f"{start:.3g} at first, {end:.3g} in the end): raise the learning rate, or train longer"
     )
     return Finding(name=PLATEAU, text=text)
 

@@ -33,10 +33,13 @@ def curve_plot(title: str, points: Sequence[CurvePoint]) -> str:
     figure.width, figure.height = _WIDTH, _HEIGHT
     figure.with_colors = figure.origin = False
     figure.x_label, figure.y_label = "step", "loss"
-    figure.x_ticks_fkt = lambda value, _: f"{value:.0f}"
+    last = max(1, points[-1].step)
+    digits = 0 if last >= _WIDTH else 1
+    figure.x_ticks_fkt = lambda value, _: f"{value:.{digits}f}"
     figure.y_ticks_fkt = lambda value, _: f"{value:.4g}"
     room = _MARGIN * max(max(losses) - min(losses), 0.01 * max(losses), 1e-6)
-    figure.set_x_limits(0, max(1, points[-1].step))
+    # A mark on the limit itself would be outside.
+    figure.set_x_limits(0, last * (1 + 1 / _WIDTH))
     figure.set_y_limits(max(0.0, min(losses) - room), max(losses) + room)
     # In this order: a mark must not be drawn over by a line.
     if len(train) > 1:
