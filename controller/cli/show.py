@@ -1,7 +1,8 @@
 """`ftctl show`."""
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
+from textwrap import wrap
 from typing import Any
 
 import click
@@ -23,6 +24,7 @@ from controller.render.text import escape_control
 from controller.spec.load import read_specs
 from controller.state_folder import refused_by_system
 
+_WIDTH = 79
 _UNKNOWN = "not known: {place} reports none for this job"
 
 
@@ -96,7 +98,10 @@ def _plotted(name: str, build: Build | None, points: list[CurvePoint], why: str)
     drawing = curve_plot(f"{name}, build {short_id(build.fingerprint)}", points)
     if not drawing:
         raise FtctlError(f"{name}: the losses of its newest build are {why or 'not finite'}")
-    return "\n".join([drawing, "", *_curve_lines(build, points, why)])
+    lines = [
+        wrap(line, _WIDTH, subsequent_indent="  ") for line in _curve_lines(build, points, why)
+    ]
+    return "\n".join([drawing, "", *chain.from_iterable(lines)])
 
 
 def _as_json(project: Project, entry: Entry, asked: dict[str, list[CurvePoint]]) -> dict[str, Json]:

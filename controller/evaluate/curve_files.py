@@ -18,10 +18,10 @@ def curve_path(state: Path, build: Build) -> Path:
 
 
 def read_curve(state: Path, build: Build) -> list[CurvePoint]:
-    """Return the kept curve of a build; empty if none is kept, or the file is damaged."""
+    """Return the kept curve of a build; empty if none is kept, or it cannot be read."""
     try:
         return parse_curve(curve_path(state, build).read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return []
 
 
