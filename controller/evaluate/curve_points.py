@@ -57,7 +57,7 @@ def parse_curve(text: bytes) -> list[CurvePoint]:
     """
     try:
         return [_parsed(json.loads(line)) for line in text.splitlines()]
-    except (TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"a line is not a point of a curve: {error}") from error
 
 
