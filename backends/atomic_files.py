@@ -5,7 +5,7 @@ Used by both halves. Nothing here knows what the bytes mean.
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,11 +22,24 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         OSError: Nothing was changed (disk full, no permission, …).
     """
+    write_atomic_lines(path, (data,))
+
+
+def write_atomic_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Replace a file as `write_atomic` does, by lines that need not fit in memory.
+
+    Args:
+        path: The file; its folder is created when absent.
+        lines: The new content, with line ends.
+
+    Raises:
+        OSError: Nothing was changed (disk full, no permission, …).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes 0600; a file that a team commits is as open as its folder's others.

@@ -4,10 +4,12 @@ from backends.contract.backend import Backend, Capabilities, Endpoint
 from backends.contract.completions import (
     COLDEST,
     Chunk,
+    Completed,
     Completion,
     Engine,
     Prompt,
     Sampling,
+    in_order,
     text_of,
 )
 from backends.contract.errors import (
@@ -50,6 +52,7 @@ __all__ = [
     "BaseModelMissing",
     "Capabilities",
     "Chunk",
+    "Completed",
     "Completion",
     "CredentialsMissing",
     "CurvePoint",
@@ -79,5 +82,6 @@ __all__ = [
     "Sampling",
     "SubmissionUnknown",
     "TrainRequest",
+    "in_order",
     "text_of",
 ]

@@ -16,9 +16,11 @@ from backends.excerpt import excerpt
 
 LOCAL = "local-gpu"
 """The backend of this machine: `ftctl serve` trains and answers with it."""
+OF_ENDPOINTS = "openai"
+"""The backend that talks to the endpoints of `ftctl.yaml`, unless another is named."""
 BUILT_IN = {
     LOCAL: "backends.local_gpu.backend:create",
-    "openai": "backends.openai.backend:create",
+    OF_ENDPOINTS: "backends.openai.backend:create",
 }
 GROUP = "ftctl.backends"
 SMALL_BASE_MAKER = "backends.local_gpu.models.small_base"

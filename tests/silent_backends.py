@@ -49,7 +49,7 @@ class Nonsense(ScriptedBackend):
     def events(self, job_id):
         return None
 
-    def complete(self, base_model, models, prompts, sampling):
+    def complete(self, base_model, models, prompts, sampling, skip=()):
         return []
 
 

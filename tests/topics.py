@@ -19,7 +19,8 @@ from controller import errors
 from controller.evaluate.metrics import BUILT_IN_METRICS, METRICS
 from controller.help import FOLDER
 from controller.spec.base import MOST
-from controller.spec.model import Evaluation, Spec
+from controller.spec.evaluation import Evaluation
+from controller.spec.model import Spec
 from controller.spec.settings import Settings
 
 MARK = "<!-- Written by `make topics` from here on. -->"
@@ -196,7 +197,7 @@ def metrics() -> str:
         _wrap(
             f"- `{metric.name}` ({'always measured; ' if metric in BUILT_IN_METRICS else ''}"
             f"{'higher' if metric.higher_is_better else 'lower'} is better): "
-            f"{' '.join(metric.words.split())}",
+            f"{' '.join(metric.description.split())}",
             indent="  ",
         )
         for metric in (*BUILT_IN_METRICS, *METRICS)

@@ -3,12 +3,12 @@
 import json
 import math
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 from backends.contract.backend import Capabilities
-from backends.contract.completions import Completion
+from backends.contract.completions import Completed
 from backends.contract.faults import Call
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Job, JobState, Recipe
@@ -94,12 +94,58 @@ def _observed(call: Call, seen: Mapping[str, Job], given: Given) -> None:
             raise call.wrong(f"job {job.id!r}", f"job {job_id!r} under that key")
 
 
-def _completions(call: Call, answers: Sequence[Sequence[Completion]], given: Given) -> None:
-    prompts, models = len(given["prompts"]), len(given["models"])
-    shape = [len(completions) for completions in answers]
-    if shape != [prompts] * models:
-        found = f"{len(shape)} lists of {shown(shape)} answers"
-        raise call.wrong(found, f"{models} lists of {prompts}")
+class StreamCheck(Protocol):
+    """Checks of one answer that comes piece by piece; each raises `BackendError`."""
+
+    def begin(self, found: object) -> None:
+        """Check the iterator itself."""
+
+    def add(self, piece: object) -> None:
+        """Check one piece, whose type was checked before."""
+
+    def end(self) -> None:
+        """Check that nothing is missing."""
+
+
+class _Completions:
+    """Checks that each model answers each prompt once, in a byte per answer."""
+
+    def __init__(self, call: Call, given: Given) -> None:
+        self._call = call
+        self._models, self._prompts = len(given["models"]), len(given["prompts"])
+        self._skip = given["skip"]
+        self._seen = bytearray(self._models * self._prompts)
+
+    def begin(self, found: object) -> None:
+        if not isinstance(found, Iterator):
+            raise self._call.wrong(
+                shown(found), "an iterator that yields a Completed when an answer ends"
+            )
+
+    def add(self, piece: object) -> None:
+        answer = cast("Completed", piece)
+        where = f"an answer of model {answer.model} to prompt {answer.prompt}"
+        if not (0 <= answer.model < self._models and 0 <= answer.prompt < self._prompts):
+            most = f"places below {self._models} and {self._prompts}"
+            raise self._call.wrong(where, most)
+        if (answer.model, answer.prompt) in self._skip:
+            raise self._call.wrong(where, "no answers that are skipped")
+        place = answer.model * self._prompts + answer.prompt
+        if self._seen[place]:
+            raise self._call.wrong(f"{where} twice", "each answer once")
+        self._seen[place] = 1
+
+    def end(self) -> None:
+        missing = (
+            (model, prompt)
+            for model in range(self._models)
+            for prompt in range(self._prompts)
+            if not self._seen[model * self._prompts + prompt]
+        )
+        lost = next((place for place in missing if place not in self._skip), None)
+        if lost is not None:
+            found = f"{sum(self._seen)} answers, none of model {lost[0]} to prompt {lost[1]}"
+            raise self._call.wrong(found, "an answer of every model to every prompt")
 
 
 def _keys(call: Call, found: Mapping[str, object], wanted: Iterable[str]) -> None:
@@ -129,6 +175,9 @@ CHECKS: Final[Mapping[str, Callable[[Call, Any, Given], None]]] = {
     "find_jobs_by_name": _jobs_of_names,
     "submit": _submitted,
     "observe": _observed,
-    "complete": _completions,
 }
 """Checks by the method that answered; each raises `BackendError` for a wrong answer."""
+STREAM_CHECKS: Final[Mapping[str, Callable[[Call, Given], StreamCheck]]] = {
+    "complete": _Completions,
+}
+"""Checks of methods that answer piece by piece."""

@@ -2,7 +2,7 @@
 
 A backend trains models and completes prompts somewhere: on this machine's GPU, or at a server.
 The controller knows backends only through this package; a backend never imports the controller.
-Every method returns at once and may be repeated, except `complete`, which waits for its answers.
+Every method returns at once and may be repeated; the iterator of `complete` waits for its answers.
 The modules of the contract import only each other and the standard library:
 
 - `backend`: `Backend`, its capabilities and the servers that it talks to
@@ -13,12 +13,12 @@ The modules of the contract import only each other and the standard library:
 - `methods`: training methods and their forms of examples
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from backends.contract.completions import Completion, Engine, Prompt, Sampling
+from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
     BaseModel,
@@ -188,20 +188,26 @@ class Backend(Protocol):
         models: Sequence[str | None],
         prompts: Sequence[Prompt],
         sampling: Sampling,
-    ) -> list[list[Completion]]:
-        """Answer every prompt with every model.
+        skip: Container[tuple[int, int]] = (),
+    ) -> Generator[Completed, None, None]:
+        """Yield the answer of every model to every prompt, each when it ends, in any order.
+
+        Closing the iterator stops the work: processes end, requests are cancelled. Errors are
+        raised while it is read; answers that ended before are yielded before. `in_order` makes
+        lists of it.
 
         Args:
             base_model: Base model of the models; loaded once.
             models: Model IDs; None is the base model itself.
-            prompts: The prompts.
-            sampling: How to draw the answers.
-
-        Returns:
-            One list per model, with one completion per prompt, in order.
+            prompts: The prompts, read when they are needed: they may lie in a file.
+            sampling: How to draw the answers. What an answer draws depends on the seed and on the
+                place of its prompt, not on what is skipped.
+            skip: Places (model, prompt) that are not asked, since their answers are known.
 
         Raises:
             ModelMissing: One of the models is gone.
+            PromptRefused: Prompts cannot be answered; all others are answered before, unless very
+                many are refused. The error names the first by its number.
         """
 
     def answers(self, base_model: BaseModel) -> bool:

@@ -1,7 +1,7 @@
 """Prompts, answers, and engines that generate them. Part of the contract."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from backends.contract.inspector import Json
@@ -66,6 +66,47 @@ class Completion:
     """Thinking before the answer, where the model's template has a place for it."""
     tool_calls: Sequence[Mapping[str, Json]] = ()
     """Tool calls of the model, in the protocol's form: `{"id", "type", "function"}`."""
+    latency_s: float | None = field(default=None, compare=False)
+    """Seconds that the answer took; None if no answer was made, or nobody measured. At a server:
+    of the successful request, waits before it not counted. In a batch on this machine: from when
+    the answer entered the batch, which it shares with other answers, to its end. Two equal answers
+    are equal whatever they took."""
+    prompt_tokens: int = 0
+    """Tokens of the prompt; 0 if no answer was made, or the server does not report them."""
+    completion_tokens: int = 0
+    """Tokens of the answer, its thinking, its calls and its end mark included; 0 as above."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """One answer among those of a call of `Backend.complete`."""
+
+    model: int
+    """Place of the model in the call's list, from 0."""
+    prompt: int
+    """Place of the prompt in the call's list, from 0."""
+    completion: Completion
+
+
+def in_order(answers: Iterable[Completed], models: int, prompts: int) -> list[list[Completion]]:
+    """Return all answers of a call of `Backend.complete` as lists.
+
+    Args:
+        answers: The answers, in any order.
+        models: Number of models that were asked.
+        prompts: Number of prompts that each model answered.
+
+    Returns:
+        One list per model, with one completion per prompt, both in the order of the call.
+
+    Raises:
+        ValueError: An answer is missing.
+    """
+    found = {(answer.model, answer.prompt): answer.completion for answer in answers}
+    missing = models * prompts - len(found)
+    if missing:
+        raise ValueError(f"{missing} of {models * prompts} answers are missing")
+    return [[found[model, prompt] for prompt in range(prompts)] for model in range(models)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,16 +6,16 @@ which types their answers have; `answer_checks` has what types cannot tell.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, Final, Protocol, cast, get_args, get_origin, runtime_checkable
 
-from backends.contract.answer_checks import CHECKS
+from backends.contract.answer_checks import CHECKS, STREAM_CHECKS, Given
 from backends.contract.backend import Backend
 from backends.contract.completions import Engine
 from backends.contract.errors import BackendError
-from backends.contract.faults import Guard
+from backends.contract.faults import Call, Guard
 from backends.contract.inspector import ExampleInspector
 
 _RENAMED: Final = {
@@ -90,6 +90,22 @@ def _method(
         declared: The method of the protocol.
         is_property: True if the object has an attribute of this name, not a method.
     """
+
+    def ask(self: _Guarded, *args: object) -> Any:  # noqa: ANN401 - whatever the code returns
+        if what in OPTIONAL and not hasattr(self.inner, name):
+            return OPTIONAL[what]
+        found = getattr(self.inner, name)
+        return found if is_property else found(*args)
+
+    streams = get_origin(inspect.signature(declared).return_annotation) in {Iterator, Generator}
+    make = _streaming if streams else _calling
+    return wraps(declared)(make(what, declared, ask))
+
+
+def _calling(
+    what: str, declared: Callable[..., Any], ask: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return the guarded form of a method that answers at once."""
     signature = inspect.signature(declared)
     wanted = signature.return_annotation
     check = CHECKS.get(what)
@@ -99,13 +115,6 @@ def _method(
         if get_origin(parameter.annotation) is Iterable
     ]
 
-    def ask(self: _Guarded, *args: object) -> Any:  # noqa: ANN401 - whatever the code returns
-        if what in OPTIONAL and not hasattr(self.inner, name):
-            return OPTIONAL[what]
-        found = getattr(self.inner, name)
-        return found if is_property else found(*args)
-
-    @wraps(declared)
     def call_checked(self: _Guarded, *args: object, **named: object) -> Any:  # noqa: ANN401
         given = signature.bind(self, *args, **named)
         # An iterator is empty once the backend has read it.
@@ -121,14 +130,55 @@ def _method(
         guarded = None if self.guard.built_in else _GUARDED.get(wanted)
         return guarded(self.guard, answer) if guarded else answer
 
-    @wraps(declared)
-    def stream_checked(self: _Guarded, *args: object) -> Iterator[Any]:
-        with self.guard.call(what) as call:
-            for piece in ask(self, *args):
-                call.expect(piece, get_args(wanted)[0])
-                yield piece
+    return call_checked
 
-    return stream_checked if get_origin(wanted) is Iterator else call_checked
+
+def _streaming(
+    what: str, declared: Callable[..., Any], ask: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return the guarded form of a method that answers piece by piece.
+
+    Closing the iterator closes the backend's own at once, not when it is collected.
+    """
+    signature = inspect.signature(declared)
+    wanted = get_args(signature.return_annotation)[0]
+    start = STREAM_CHECKS.get(what, _NoCheck)
+
+    def stream_checked(self: _Guarded, *args: object, **named: object) -> Iterator[Any]:
+        given = signature.bind(self, *args, **named)
+        given.apply_defaults()
+        with self.guard.call(what) as call:
+            check = start(call, given.arguments)
+            pieces = ask(*given.args)
+            check.begin(pieces)
+            try:
+                for piece in pieces:
+                    call.expect(piece, wanted)
+                    check.add(piece)
+                    yield piece
+                check.end()
+            finally:
+                close = getattr(pieces, "close", None)
+                if callable(close):
+                    close()
+
+    return stream_checked
+
+
+class _NoCheck:
+    """Checks nothing but types."""
+
+    def __init__(self, call: Call, given: Given) -> None:
+        """Take what other checks need."""
+
+    def begin(self, found: object) -> None:
+        """Accept the iterator."""
+
+    def add(self, piece: object) -> None:
+        """Accept the piece."""
+
+    def end(self) -> None:
+        """Accept the end."""
 
 
 _GUARDED: Final[dict[Any, type[_Guarded]]] = {}

@@ -6,12 +6,12 @@ this module needs no training package: child processes import them.
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from backends.contract.backend import Capabilities, Endpoint
-from backends.contract.completions import Completion, Engine, Prompt, Sampling
+from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.errors import HyperparametersInvalid
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
@@ -194,10 +194,11 @@ class LocalGpuBackend:
         models: Sequence[str | None],
         prompts: Sequence[Prompt],
         sampling: Sampling,
-    ) -> list[list[Completion]]:
-        """Answer every prompt with every model."""
+        skip: Container[tuple[int, int]] = (),
+    ) -> Generator[Completed, None, None]:
+        """Yield the answer of every model to every prompt when it ends, model after model."""
         require_packages()
-        return engine.complete(self._state, base_model, models, prompts, sampling)
+        return engine.complete(self._state, base_model, models, prompts, sampling, skip)
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return True: every base model that is trained here can be asked."""

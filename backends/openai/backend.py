@@ -6,7 +6,7 @@ the state folder only help. Importing this needs no SDK; the first call to the s
 
 import importlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from backends.contract.backend import Capabilities, Endpoint
-from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.completions import Completed, Prompt, Sampling
 from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
@@ -226,9 +226,10 @@ class OpenAIBackend:
         models: Sequence[str | None],
         prompts: Sequence[Prompt],
         sampling: Sampling,
-    ) -> list[list[Completion]]:
-        """Answer every prompt with every model."""
-        return self._chats.complete(base_model.reference, models, prompts, sampling)
+        skip: Container[tuple[int, int]] = (),
+    ) -> Generator[Completed, None, None]:
+        """Yield the answer of every model to every prompt when it ends."""
+        return self._chats.complete(base_model.reference, models, prompts, sampling, skip)
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return False only if the server is sure that the base model cannot answer."""

@@ -3,13 +3,13 @@
 import json
 import pickle
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
 
 from backends.contract.backend import Backend
-from backends.contract.completions import Prompt, Sampling
+from backends.contract.completions import Completed, Prompt, Sampling
 from backends.contract.errors import BackendError, HyperparametersInvalid, ModelMissing
 from backends.contract.guarded import OPTIONAL
 from backends.contract.inspector import ExampleInspector, Json
@@ -260,20 +260,37 @@ class _Check:
         ]
         sampling = Sampling(max_tokens=4)
         second = None if self._base_answers(prompts[:1], sampling) else model_id
-        answers = self.backend.complete(base, [model_id, second], prompts, sampling)
-        shape = [len(given) for given in answers]
-        self.expect(shape == [2, 2], f"complete: two models and two prompts gave {shape}")
-        reasons = {answer.finish_reason for given in answers for answer in given}
+        models = [model_id, second]
+        given = list(self.backend.complete(base, models, prompts, sampling))
+        self._answered("two models and two prompts", given, {(0, 0), (0, 1), (1, 0), (1, 1)})
+        reasons = {answer.completion.finish_reason for answer in given}
         self.expect(reasons <= {"stop", "length"}, f"complete: finish reasons {sorted(reasons)}")
-        self.expect(self.backend.complete(base, [], prompts, sampling) == [], "complete: no models")
-        with suppress(ModelMissing):
-            self.backend.complete(base, [_NO_MODEL], prompts, sampling)
-            self.findings.append("complete: a model that does not exist gave answers")
+        skip = {(0, 0), (1, 1)}
+        given = list(self.backend.complete(base, models, prompts, sampling, skip))
+        self._answered(f"without {sorted(skip)}", given, {(0, 1), (1, 0)})
+        with closing(self.backend.complete(base, models, prompts, sampling)) as begun:
+            next(begun, None)
+        self.expect(next(begun, None) is None, "complete: answers after its iterator was closed")
+        given = list(self.backend.complete(base, [], prompts, sampling))
+        self.expect(not given, "complete: no models gave answers")
+        try:
+            list(self.backend.complete(base, [_NO_MODEL], prompts, sampling))
+        except ModelMissing:
+            return
+        self.findings.append("complete: a model that does not exist gave answers")
+
+    def _answered(
+        self, asked: str, given: Sequence[Completed], wanted: Collection[tuple[int, int]]
+    ) -> None:
+        places = sorted((answer.model, answer.prompt) for answer in given)
+        self.expect(places == sorted(wanted), f"complete: {asked} gave answers at {places}")
+        latencies = [answer.completion.latency_s or 0.0 for answer in given]
+        self.expect(min(latencies, default=0.0) >= 0, f"complete: latencies {latencies}")
 
     def _base_answers(self, prompts: Sequence[Prompt], sampling: Sampling) -> bool:
         said = self.backend.answers(self.request.base_model)
         try:
-            self.backend.complete(self.request.base_model, [None], prompts, sampling)
+            list(self.backend.complete(self.request.base_model, [None], prompts, sampling))
         except ModelMissing as error:
             self.expect(not said, f"answers: the base model is said to answer, but: {error}")
             return False

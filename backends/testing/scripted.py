@@ -3,13 +3,13 @@
 A script tells what becomes of each job, and each method can fail or crash.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
 from backends.contract.backend import Capabilities, Endpoint
-from backends.contract.completions import Chunk, Completion, Engine, Prompt, Sampling
+from backends.contract.completions import Chunk, Completed, Engine, Prompt, Sampling
 from backends.contract.errors import (
     BaseModelMissing,
     FieldProblem,
@@ -122,14 +122,23 @@ class ScriptedBackend(ScriptedJobs):
         models: Sequence[str | None],
         prompts: Sequence[Prompt],
         sampling: Sampling,
-    ) -> list[list[Completion]]:
-        """Answer every prompt with every model by `answer`."""
+        skip: Container[tuple[int, int]] = (),
+    ) -> Generator[Completed, None, None]:
+        """Return an iterator of the answers of every model to every prompt by `answer`.
+
+        The call itself is counted, raises and crashes as the script says.
+        """
         del sampling
         self.require_models(models)
         if None in models and base_model.reference in self.silent_bases:
             message = f"{base_model.reference} itself does not answer"
             raise ModelMissing(message, "Leave it out.")
-        return [[self.answer(model, prompt) for prompt in prompts] for model in models]
+        return (
+            Completed(model=place, prompt=number, completion=self.answer(model, prompt))
+            for place, model in enumerate(models)
+            for number, prompt in enumerate(prompts)
+            if (place, number) not in skip
+        )
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return whether `silent_bases` does not name the base model."""

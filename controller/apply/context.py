@@ -7,15 +7,14 @@ from functools import cached_property
 
 from backends.contract.jobs import TrainRequest
 from controller.errors import ExitCode
-from controller.evaluate.measure import EvaluationContext
 from controller.lockfile.model import Entry
 from controller.lockfile.store import LockedLockfile
 from controller.plan.actions import Action
 from controller.plan.actions.groups import CancellingAction
 from controller.plan.desired import Desired
 from controller.project.project import Project, current_commit
+from controller.resolve.answers import OpenBackend
 from controller.resolve.resolve import Resolved
-from controller.resolve.validate import OpenBackend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +64,6 @@ class ApplyContext:
     def spec_commit(self) -> str | None:
         """The commit whose specs this pass carries out, read from git once."""
         return current_commit(self.project.root)
-
-    @property
-    def evaluation_context(self) -> EvaluationContext:
-        """Repository and backends that evaluations read besides their inputs."""
-        return EvaluationContext(root=self.project.root, open_backend=self.open_backend)
 
     def timestamp(self, seconds: float | None = None) -> str:
         """Return a time as the lockfile writes it: seconds since the epoch, or now."""

@@ -1,17 +1,33 @@
 """Builds that are measured and judged."""
 
 import json
+from collections.abc import Mapping
 
 from controller.apply.context import ApplyContext, Result, with_changes
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
+from controller.evaluate.answer_store import AnswerStore
+from controller.evaluate.ask import KeptAnswers, ask
+from controller.evaluate.compare import (
+    ASK_AGAIN,
+    BASE_AGAIN,
+    NOT_COMPARED,
+    Comparison,
+    EvaluationContext,
+    compare_with,
+)
 from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.measure import ASK_AGAIN, NOT_COMPARED, answers_path, compare_with, measure
-from controller.lockfile.model import Build, Entry, Evaluation, Scores, Verdict
+from controller.evaluate.held_out import HeldOut
+from controller.evaluate.measure import evaluation_path, measure, write_evaluation_file
+from controller.evaluate.samples import Samples, samples_of
+from controller.lockfile.model import Build, Entry, Evaluation, RecordedSample, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
+from controller.plan.desired import Desired
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
-from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of
+from controller.plan.prompted_rivals import as_good
+from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of, why_not
 from controller.plan.versions import newest_inputs
+from controller.spec.evaluation import BASE
 
 
 def evaluate(action: Evaluate, context: ApplyContext) -> Result:
@@ -58,46 +74,80 @@ def measured(
     Raises:
         BackendError: A model gave no answer.
     """
-    desired = context.desired(name)
+    desired, dataset = context.desired(name), context.resolved.datasets[name]
+    held_out = HeldOut(dataset.held_out)
+    kept = KeptAnswers(store=AnswerStore(context.project.state / "answers"), prompts=held_out)
     comparison = compare_with(
         desired,
         build,
         entry,
-        context.evaluation_context,
+        EvaluationContext(
+            root=context.project.root,
+            open_backend=context.open_backend,
+            train=dataset.train.path,
+            has_answers=kept.has_all,
+        ),
         without_base=without_base,
         asks_production=asks_production or not desired.paid,
     )
+    answers = ask(comparison.models, kept, context.open_backend)
+    evaluation = _evaluation(desired, build, comparison, answers, held_out, context)
+    verdict = verdict_of(desired.spec, evaluation)
+    return build.model_copy(update={"evaluation": evaluation, "verdict": verdict})
+
+
+def _evaluation(
+    desired: Desired,
+    build: Build,
+    comparison: Comparison,
+    answers: KeptAnswers,
+    held_out: HeldOut,
+    context: ApplyContext,
+) -> Evaluation:
+    """Score answers, write them into the state folder, and return what is recorded of them."""
     inputs = newest_inputs(desired.evaluation_inputs)
     key = fingerprint(EVALUATION_SCHEME, inputs)
-    scores = measure(
-        desired.spec.evaluation,
-        comparison.models,
-        held_out=context.resolved.datasets[name].held_out.path,
-        answers_file=answers_path(context.project.state, build.fingerprint, key),
-    )
-    evaluation = Evaluation(
+    settings, models = desired.spec.evaluation, comparison.models
+    found = measure(settings.metrics, models, held_out, answers.of, slices=desired.slices)
+    path = evaluation_path(context.project.state, build.fingerprint, key)
+    write_evaluation_file(path, found, models, held_out, answers.of)
+    names = [*(one.name for one in found.metrics), *desired.slices]
+    samples, differences = samples_of(found, names, key, settings.group_by)
+    return Evaluation(
         fingerprint=key,
         inputs=json.loads(canonical_json(inputs)),
-        scores={**comparison.recorded, **scores},
+        scores={**comparison.recorded, **found.scores},
         production_build=comparison.production_build,
         evaluated=context.timestamp(),
+        samples=_recorded(samples),
+        differences=_recorded(differences),
     )
-    verdict = verdict_of(desired.spec, evaluation.scores)
-    return build.model_copy(update={"evaluation": evaluation, "verdict": verdict})
+
+
+def _recorded(samples: Samples) -> dict[str, dict[str, RecordedSample]]:
+    return {
+        role: {name: RecordedSample.of(one) for name, one in by_name.items()}
+        for role, by_name in samples.items()
+        if by_name
+    }
 
 
 def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: ApplyContext) -> Result:
     if build.evaluation is None:
         raise FtctlError(f"{action.name}: a build without scores cannot be judged")
     spec, scores = context.desired(action.name).spec, build.evaluation.scores
-    verdict = verdict_of(spec, scores)
+    verdict = verdict_of(spec, build.evaluation)
     message = _summary(verdict, scores[CANDIDATE])
     if is_unguarded(spec, scores):
         message += "; no gate is declared, and the base's held-out loss is not known"
     if scores.get("production") == {}:
         message += f"; {NOT_COMPARED}\n    {ASK_AGAIN} {action.name}"
+    if noise := noise_floor(scores):
+        message += f"\n    {noise}"
+    for sentence in as_good(spec, build.evaluation):
+        message += f"\n    {sentence}"
     if not verdict.passed:
-        message += f"\n    {remedy_of(verdict.failures, entry.production)}"
+        message += f"\n    {remedy_of(verdict, entry.production)}"
     code = ExitCode.DONE if verdict.passed else ExitCode.GATE_FAILED
     judged = build.model_copy(update={"verdict": verdict})
     builds = {**entry.builds, build.fingerprint: judged}
@@ -105,10 +155,20 @@ def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: Apply
     return Result(message=message, entries={action.name: judged_entry}, exit_code=code)
 
 
+def noise_floor(scores: Mapping[str, Scores]) -> str:
+    """Return how much the base model differs from itself if it is asked twice; empty if it was not."""
+    once, again = scores.get(BASE, {}), scores.get(BASE_AGAIN, {})
+    differing = [f"{name} by {abs(once[name] - again[name]):.4g}" for name in again if name in once]
+    if not differing:
+        return ""
+    return f"asked twice, the base model differs from itself in {', '.join(differing)}"
+
+
 def _summary(verdict: Verdict, scores: Scores) -> str:
     numbers = ", ".join(f"{name} {number:.4g}" for name, number in scores.items())
     if verdict.passed:
         return f"{numbers}: gate passed" if verdict.gate else numbers
-    if not verdict.gate:
-        return f"{numbers}: worse than the base model ({'; '.join(verdict.failures)})"
-    return f"{numbers}: gate failed ({'; '.join(verdict.failures)})"
+    if not verdict.failures:
+        return f"{numbers}: the examples cannot tell ({why_not(verdict)})"
+    what = "gate failed" if verdict.gate else "worse than the base model"
+    return f"{numbers}: {what} ({why_not(verdict)})"

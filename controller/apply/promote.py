@@ -1,7 +1,7 @@
 """Handlers that change the build in production, protect a fine-tune or forget it."""
 
 from controller.apply.context import ApplyContext, Result, cancel_job, with_changes
-from controller.evaluate.measure import require_model
+from controller.evaluate.compare import require_model
 from controller.plan.actions import Promote, Protect, Retire, Reuse
 from controller.plan.verdicts import current_verdict
 
@@ -22,7 +22,7 @@ def reuse(action: Reuse, context: ApplyContext) -> Result:
     elif action.promote and build.evaluation is not None:
         verdict = current_verdict(build, context.desired(action.name).spec)
         build = build.model_copy(update={"verdict": verdict})
-    require_model(build, context.evaluation_context)
+    require_model(build, context.open_backend)
     entry = cancel_job(action, context)
     reused = with_changes(
         entry,

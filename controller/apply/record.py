@@ -5,7 +5,7 @@ from functools import partial
 from backends.contract.jobs import JobState
 from controller.apply.context import ApplyContext, Result
 from controller.errors import ExitCode, FtctlError, Problem
-from controller.evaluate.curve_files import findings_of_build, keep_curve
+from controller.evaluate.curves.files import findings_of_build, keep_curve
 from controller.lockfile.model import Build
 from controller.plan.actions import Record
 from controller.plan.recording import after_job, describe_end, failure_text

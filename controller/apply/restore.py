@@ -60,9 +60,7 @@ def _with_production(name: str, entry: Entry, context: ApplyContext) -> tuple[En
 def _scored(name: str, build: Build, entry: Entry, context: ApplyContext) -> Build:
     desired = context.desired(name)
     backend = context.open_backend(desired.spec.place)
-    silent = "base" in desired.spec.evaluation.compare_to and not backend.answers(
-        desired.base_model
-    )
+    silent = "base" in desired.spec.evaluation.roles and not backend.answers(desired.base_model)
     return measured(name, build, entry, context, without_base=silent)
 
 

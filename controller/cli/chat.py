@@ -8,7 +8,7 @@ from importlib import import_module
 
 import click
 
-from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.completions import Completion, Prompt, Sampling, in_order
 from backends.contract.errors import PromptRefused
 from backends.contract.inspector import Json
 from controller.cli.common import (
@@ -112,10 +112,11 @@ class _Talk:
         models["tuned"] = self._build.model_id
         asked: list[dict[str, Json]] = [*self._said, {"role": "user", "content": text}]
         with _announced(f"{self._build.model_id} at {self._build.backend}"):
-            completed = self._backend.complete(
+            given = self._backend.complete(
                 self._base, list(models.values()), [Prompt(messages=asked)], self._sampling
             )
-        answers = {role: given[0] for role, given in zip(models, completed, strict=True)}
+            completed = in_order(given, len(models), 1)
+        answers = {role: one for role, (one,) in zip(models, completed, strict=True)}
         self._said = [*asked, _message(answers["tuned"])]
         return answers
 

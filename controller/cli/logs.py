@@ -15,8 +15,8 @@ from controller.cli.common import (
     wants_json,
 )
 from controller.errors import FtctlError
-from controller.evaluate.curve_findings import Finding, findings_of
-from controller.evaluate.curve_points import thinned
+from controller.evaluate.curves.findings import Finding, findings_of
+from controller.evaluate.curves.points import thinned
 from controller.lockfile.model import Build, Entry, Failure
 from controller.render.curve import finding_line
 from controller.render.text import escape_control

@@ -11,9 +11,9 @@ from backends.contract.inspector import Json
 from backends.contract.jobs import CurvePoint
 from controller.cli.common import backend_for, json_option, print_json, recorded_of, wants_json
 from controller.errors import FtctlError
-from controller.evaluate.curve_files import findings_of_build, keep_curve, read_curve
-from controller.evaluate.curve_points import curve_json
-from controller.evaluate.measure import answers_of, read_answers
+from controller.evaluate.curves.files import findings_of_build, keep_curve, read_curve
+from controller.evaluate.curves.points import curve_json
+from controller.evaluate.measure import evaluation_path_of, read_evaluation_file
 from controller.lockfile.model import Build, Entry, dump_entry
 from controller.plan.fingerprint import short_id
 from controller.project.project import Project
@@ -119,9 +119,9 @@ def _as_json(project: Project, entry: Entry, asked: dict[str, list[CurvePoint]])
 
 
 def _answers(project: Project, build: Build | None, count: int) -> Sequence[dict[str, Any]]:
-    path = answers_of(project.state, build) if build else None
+    path = evaluation_path_of(project.state, build) if build else None
     try:
-        return list(islice(read_answers(path), count)) if path else []
+        return list(islice(read_evaluation_file(path), count)) if path else []
     except ValueError:
         message = f"{path}: is damaged: a line is not JSON"
         raise FtctlError(message, "Delete it: the scores are in the lockfile.") from None

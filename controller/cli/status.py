@@ -7,7 +7,7 @@ import click
 from controller.cli.common import json_option, observe_recorded, print_result, project_of
 from controller.dates import days_until
 from controller.errors import FtctlError
-from controller.evaluate.curve_files import findings_of_build, read_curve
+from controller.evaluate.curves.files import findings_of_build, read_curve
 from controller.lockfile.model import Lockfile
 from controller.lockfile.store import read_lockfile
 from controller.project.project import Project

@@ -8,7 +8,7 @@ selection, so that memory does not grow with them.
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from backends.contract.inspector import Json, Limits
@@ -17,6 +17,14 @@ from controller.data.cache import Manifest
 from controller.data.errors import DataError
 from controller.data.pipeline.batches import read_batches
 from controller.data.pipeline.build_request import REASONS, BuildRequest
+from controller.data.pipeline.held_out_columns import (
+    COLUMNS,
+    ColumnsWriter,
+    ColumnTally,
+    may_be_held_out,
+    refuse_columns,
+    remarks_on_personal_data,
+)
 from controller.data.pipeline.prepare_rows import RowPreparation
 from controller.data.pipeline.problems import Problems
 from controller.data.pipeline.process_pool import MapOrdered, is_worthwhile, process_pool
@@ -24,6 +32,7 @@ from controller.data.pipeline.report_builder import ReportBuilder
 from controller.data.pipeline.row_conditions import refuse_unknown, remarks
 from controller.data.pipeline.write_splits import WrittenSplits, write_splits
 from controller.data.report import Effect, SourceReport, StepName
+from controller.data.select.misses import LeakedMiss, leaked_misses, numbers_of
 from controller.data.select.select import select_examples
 from controller.data.sources.source_file import SourceFile
 from controller.data.storage.example_store import ExampleStore
@@ -54,21 +63,16 @@ def build(request: BuildRequest, files: Sequence[SourceFile], folder: Path) -> M
             return None
         if problems:
             raise InvalidInput(problems)
-        splits = _select(request, files, store, report)
-        weights = [file.source.weight for file in files]
-        written = write_splits(store, splits, labels=labels, weights=weights, to=folder)
-        problems = [
-            error.problem(file=request.file, field=error.field)
-            for error in (*_too_few(request, written, report), *_too_large(request, written))
-        ]
-        if problems:
-            raise InvalidInput(problems)
+        splits = _select(request, files, store, report, reading.misses)
+        written, columns = _write(request, files, store, splits, report, folder)
         reasons = report.finish()
     if scratch.exists():
         shutil.rmtree(scratch)
     counted = request.inspector is not None and data.prepare.max_tokens is not None
     written_files = {**written.files, REASONS: reasons}
+    of_columns: Manifest = {} if columns is None else {"columns": dict(columns)}
     return {
+        **of_columns,
         "files": {name: file.as_json() for name, file in written_files.items()},
         "tokens": dict[str, Json](written.tokens.items()) if counted else None,
         "sources": [
@@ -97,6 +101,9 @@ class _Reading:
         self._conditions = [RowPreparation(request=request, file=file).conditions for file in files]
         self.is_misdecoded = False
         """True if a file whose beginning is UTF-8 has a line that is not."""
+        self.misses: list[tuple[int, int]] = []
+        """Source and line of each row that comes from a file of misses."""
+        self._columns = [ColumnTally() for _ in files]
 
     def run(self) -> list[Problem]:
         """Put the examples into the store; return the problems."""
@@ -107,7 +114,7 @@ class _Reading:
         with process_pool(size) as map_ordered:
             for number in range(len(self._files)):
                 problems += self._read(number, map_ordered)
-        return [*problems, *self._check_conditions()]
+        return [*problems, *self._check_conditions(), *self._check_columns()]
 
     def _read(self, number: int, map_ordered: MapOrdered) -> Iterator[Problem]:
         file, conditions = self._files[number], self._conditions[number]
@@ -122,6 +129,9 @@ class _Reading:
                 self._report.add_batch(number, result)
                 if result.tally is not None:
                     conditions.tally.add(result.tally)
+                if result.columns is not None:
+                    self._columns[number].add(result.columns)
+                self.misses += [(number, line) for line in result.misses]
                 for block in result.blocks:
                     self._store.add(number, block)
                 problems.add_batch(result)
@@ -170,18 +180,99 @@ class _Reading:
             except DataError as error:
                 yield _problem_of_spec(self._request.file, first, error)
 
+    def _check_columns(self) -> Iterator[Problem]:
+        """Report personal data in the wanted columns; yield a problem for an unusable column."""
+        request, columns = self._request, self._request.columns
+        numbers = [at for at, file in enumerate(self._files) if may_be_held_out(file, request.data)]
+        tallies = [self._columns[at] for at in numbers]
+        for error in refuse_columns(columns, [self._files[at] for at in numbers], tallies):
+            yield error.problem(file=request.file)
+        for remark in remarks_on_personal_data(tallies):
+            self._report.add((numbers[0], 1), "columns", "noted", remark)
+
 
 def _select(
-    request: BuildRequest, files: Sequence[SourceFile], store: ExampleStore, report: ReportBuilder
+    request: BuildRequest,
+    files: Sequence[SourceFile],
+    store: ExampleStore,
+    report: ReportBuilder,
+    misses: Sequence[tuple[int, int]],
 ) -> bytearray:
+    trained = set(numbers_of(store, misses))
+
     def note(number: int, step: StepName, effect: Effect, reason: str) -> None:
         report.add(store.origin(number), step, effect, reason)
+        if step == "sample":
+            trained.discard(number)
 
     try:
-        return select_examples(store, request.data, files, note, request.recipe)
+        splits = select_examples(store, request.data, files, note, request.recipe)
+        leaked = list(leaked_misses(store, splits, trained, request.data.prepare.similarity))
     except DataError as error:
-        field = f"data.{error.field}"
+        field = f"data.{error.field or 'train'}"
         raise InvalidInput([error.problem(file=request.file, field=field)]) from None
+    if leaked:
+        raise InvalidInput(list(_problems_of_misses(files, store, leaked)))
+    return splits
+
+
+def _problems_of_misses(
+    files: Sequence[SourceFile], store: ExampleStore, leaked: Sequence[LeakedMiss]
+) -> Iterator[Problem]:
+    by_source: dict[int, Problems] = {}
+    for miss in leaked:
+        source, line = store.origin(miss.number)
+        of, held_out = store.origin(miss.held_out)
+        place = files[of].label.of_row(held_out)
+        problems = by_source.setdefault(source, Problems(files[source].label))
+        error = DataError(
+            f"a miss that asks what the held-out {place} asks: the model would be graded on what "
+            "it learned",
+            "Write another example of what the model should learn, or remove the row here or there.",
+        )
+        problems.add(line, error)
+    for problems in by_source.values():
+        yield from problems.all()
+
+
+def _write(
+    request: BuildRequest,
+    files: Sequence[SourceFile],
+    store: ExampleStore,
+    splits: bytearray,
+    report: ReportBuilder,
+    folder: Path,
+) -> tuple[WrittenSplits, dict[str, str] | None]:
+    """Write the splits; return their files, and a digest of each wanted column's values.
+
+    Raises:
+        InvalidInput: A split has too few examples, or is too large.
+    """
+    with ExitStack() as stack:
+        columns: ColumnsWriter | None = None
+        if request.columns:
+            columns = ColumnsWriter(folder / COLUMNS, request.columns)
+            stack.enter_context(closing(columns))
+        written = write_splits(
+            store,
+            splits,
+            labels=[file.label for file in files],
+            weights=[file.source.weight for file in files],
+            to=folder,
+            columns=columns,
+        )
+        problems = [
+            error.problem(file=request.file, field=error.field)
+            for error in (*_too_few(request, written, report), *_too_large(request, written))
+        ]
+        if problems:
+            raise InvalidInput(problems)
+        if columns is None:
+            return written, None
+        written.files[COLUMNS] = columns.finish()
+        for origin, remark in columns.remarks():
+            report.add(origin, "columns", "noted", remark)
+        return written, columns.digests
 
 
 def _source_reports(

@@ -4,8 +4,8 @@ The only door of this package. In: the section and paths. Out: a `Dataset` whose
 JSONL, or `InvalidInput` with every problem. Nothing outside the cache is written.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,6 +47,11 @@ class Split:
     examples: int
     tokens: int | None
     """Tokens of all examples; None if they were not counted."""
+    columns: Path | None = None
+    """A JSON object for each example, with the values of its row's wanted columns as text; a column
+    that the row does not have is absent. None if no column is wanted, and for the train split."""
+    column_digests: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """`sha256:…` of the values of each wanted column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,7 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     inspector: ExampleInspector | None = None,
     method: str = SUPERVISED.name,
     recipe: int = NEWEST,
+    columns: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Return the dataset that a `data` section describes.
 
@@ -85,6 +91,8 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
         inspector: Checks what the trainer accepts, and counts tokens for `max_tokens`.
         method: The spec's method, which decides the form of an example.
         recipe: Version of the conversion from row to example; see `recipes`.
+        columns: Columns whose values travel beside the held-out examples, each with the field of
+            the spec that names it: `{"meta.lang": "evaluation.slices[0]"}`. They change no example.
 
     Raises:
         InvalidInput: With every problem of the sources, or too few examples.
@@ -92,7 +100,14 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     """
     # Before the sources are found: what was found must stay until it is read.
     collect_garbage_daily(paths.cache)
-    request = BuildRequest(data=data, file=file, method=method, inspector=inspector, recipe=recipe)
+    request = BuildRequest(
+        data=data,
+        file=file,
+        method=method,
+        inspector=inspector,
+        recipe=recipe,
+        columns=columns or {},
+    )
     query, known = None, None
     if paths.verified is not None:
         query = paths.verified.query(data, folder, _decisive(request))
@@ -155,6 +170,7 @@ def _key(request: BuildRequest, files: Sequence[SourceFile]) -> str:
     data = request.data
     return digest(
         {
+            **_wanted(request),
             "version": VERSION,
             "sources": sources,
             "held_out": None if data.fraction is None else data.fraction.model_dump(),
@@ -168,6 +184,11 @@ def _key(request: BuildRequest, files: Sequence[SourceFile]) -> str:
     )
 
 
+def _wanted(request: BuildRequest) -> dict[str, Json]:
+    """Return the wanted columns; nothing without any, so that older keys stay as they are."""
+    return {"columns": sorted(request.columns)} if request.columns else {}
+
+
 def _decisive(request: BuildRequest) -> list[Json]:
     """Return what decides a dataset besides the `data` section and the bytes of its sources."""
     # The formats of the sources are not known here; one more version does no harm.
@@ -178,6 +199,7 @@ def _decisive(request: BuildRequest) -> list[Json]:
         None if request.inspector is None else request.inspector.identity,
         request.method,
         request.recipe,
+        *_wanted(request).values(),
     ]
 
 
@@ -217,12 +239,15 @@ def split_of(folder: Path, manifest: Manifest, name: SplitName) -> Split:
     """
     files: Any = manifest["files"]
     tokens: Any = manifest["tokens"]
+    columns: Any = manifest.get("columns") if name == "held_out" else None
     return Split(
         path=folder / f"{name}.jsonl",
         origins=folder / f"{name}.origins",
         digest=f"sha256:{files[f'{name}.jsonl']['sha256']}",
         examples=files[f"{name}.jsonl"]["lines"],
         tokens=None if tokens is None else tokens[name],
+        columns=None if columns is None else folder / f"{name}.columns",
+        column_digests=columns or {},
     )
 
 

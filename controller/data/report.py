@@ -10,6 +10,7 @@ from controller.spec.data import SplitName
 
 StepName: TypeAlias = Literal[
     "read",
+    "columns",
     "where",
     "unusable",
     "normalise",

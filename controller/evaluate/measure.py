@@ -1,225 +1,182 @@
 """Measure a build: ask models to answer the held-out prompts, and score the answers.
 
-The answers are kept in the state folder for people to read.
+What was measured is kept in the state folder: a line for each example with every answer and its
+values, for people, reports and sheets.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from backends.atomic_files import write_atomic
-from backends.contract.backend import Backend
-from backends.contract.completions import Completion, Prompt, Sampling
+from backends.atomic_files import write_atomic_lines
+from backends.contract.completions import Completion, Prompt
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
-from backends.contract.jobs import BaseModel, JobState
-from backends.contract.methods import form_of
 from controller.canonical import canonical_json
-from controller.evaluate.answers import expected_answer, given_answer
-from controller.evaluate.gate import CANDIDATE
-from controller.evaluate.scoring import loss_only, score
-from controller.lockfile.model import Build, Entry, Scores
-from controller.plan.desired import Desired
-from controller.plan.fingerprint import short_id
-from controller.plan.versions import is_comparable
-from controller.spec.load import FOLDER
-from controller.spec.model import Evaluation as EvaluationSpec
+from controller.evaluate.answers import Answer, expected_answer, given_answer
+from controller.evaluate.compare import EvaluatedModel
+from controller.evaluate.gate import CANDIDATE, split_score
+from controller.evaluate.held_out import HeldOut
+from controller.evaluate.labels import label_of
+from controller.evaluate.metric import Tally
+from controller.evaluate.scoring import Tallies, answered, chosen_metrics, scores_of, tally
+from controller.lockfile.model import Build, Scores
+from controller.spec.columns import LABEL
+from controller.spec.metrics import ChosenMetric
 
-NOT_COMPARED = "production's scores are of an older version, and asking it costs: not compared"
-ASK_AGAIN = "To measure production too: ftctl evaluate"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluatedModel:
-    """One model that answers the held-out prompts."""
-
-    role: str
-    """`candidate`, `base` or `production`."""
-    backend: Backend
-    base_model: BaseModel
-    model_id: str | None
-    """None for the base model itself."""
+Answers: TypeAlias = Callable[[EvaluatedModel], Iterator[Completion]]
+"""Returns a model's answers in the order of the held-out prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationContext:
-    """Repository and backends that an evaluation reads besides its inputs."""
+class Measured:
+    """Tallies and scores of all models that answered."""
 
-    root: Path
-    """The repository's folder; a path of a base model is relative to its folder of specs."""
-    open_backend: Callable[[str], Backend]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """A candidate and the models that it is compared with."""
-
-    models: tuple[EvaluatedModel, ...]
-    """Models that answer the prompts, the candidate first."""
-    recorded: Mapping[str, Scores]
-    """Scores by role of models that are not asked."""
-    production_build: str | None
-    """Fingerprint of the build whose role is `production`."""
-
-
-def compare_with(
-    desired: Desired,
-    build: Build,
-    entry: Entry,
-    context: EvaluationContext,
-    *,
-    without_base: bool = False,
-    asks_production: bool = True,
-) -> Comparison:
-    """Return the inputs of a build's evaluation, on any backend.
-
-    Production was measured when it was the candidate. Its scores hold while held-out examples,
-    metrics and version of scoring are the same. Recorded scores cost nothing and outlive the
-    service that gave the answers. Scores of another version are not compared.
-
-    Args:
-        desired: Inputs that the spec asks for.
-        build: The candidate.
-        entry: The fine-tune's record in the lockfile.
-        context: What the evaluation reads besides its inputs.
-        without_base: True to leave out the base model, because its server cannot answer for it.
-        asks_production: True to query production if its scores have only another version. Otherwise
-                it has no scores, and no condition on it holds.
-
-    Raises:
-        BackendError: A model's training inputs are not on this machine.
-    """
-    candidate = _evaluated_model(CANDIDATE, build, desired, context)
-    models = [candidate]
-    wanted = desired.spec.evaluation.compare_to
-    if "base" in wanted and not without_base:
-        models.append(replace(candidate, role="base", model_id=None))
-    production = entry.builds.get(entry.production or "")
-    if "production" not in wanted or production is None or production.model_id == build.model_id:
-        return Comparison(models=tuple(models), recorded={}, production_build=None)
-    recorded = _recorded_scores(production, desired)
-    if recorded is None and not asks_production:
-        recorded = {"production": {}}
-    if not recorded:
-        models.append(_evaluated_model("production", production, desired, context))
-    return Comparison(
-        models=tuple(models), recorded=recorded or {}, production_build=production.fingerprint
-    )
-
-
-def require_model(build: Build, context: EvaluationContext) -> None:
-    """Check that a build's model still exists.
-
-    Raises:
-        BackendError: The model is gone.
-    """
-    found = context.open_backend(build.backend).find_jobs([build.fingerprint])
-    alive = [job for job in found.get(build.fingerprint, ()) if job.state is JobState.SUCCEEDED]
-    if not alive:
-        message = (
-            f"the model of build {short_id(build.fingerprint)} is not at {build.backend} any more"
-        )
-        remedy = "Bring it back, or change the spec: nothing is retrained silently."
-        raise BackendError(message, remedy)
+    metrics: Sequence[ChosenMetric]
+    tallies: Mapping[str, Tallies]
+    """By role."""
+    scores: dict[str, Scores]
+    """By role, then by name."""
+    columns: Sequence[Mapping[str, str]]
+    """Columns of each example; `label` is the expected answer."""
 
 
 def measure(
-    settings: EvaluationSpec,
+    metrics: Sequence[ChosenMetric],
     models: Sequence[EvaluatedModel],
-    *,
-    held_out: Path,
-    answers_file: Path,
-) -> dict[str, Scores]:
-    """Let every model answer the held-out prompts, and score the answers.
+    held_out: HeldOut,
+    answers: Answers,
+    slices: Iterable[str] = (),
+) -> Measured:
+    """Score the answers of every model.
 
     Args:
-        settings: The spec's `evaluation`.
-        models: Models that answer the prompts; one of them is the candidate.
-        held_out: The held-out examples, canonical JSONL.
-        answers_file: File to write the answers to.
-
-    Returns:
-        Scores by role, then by metric.
+        metrics: The spec's metrics.
+        models: Models that answered; one of them is the candidate.
+        held_out: The held-out split.
+        answers: Reads the answers of a model.
+        slices: Names of scores of slices, such as `accuracy[lang=ko]`.
 
     Raises:
-        BackendError: A model gave no answers, or the candidate has a score that is not finite.
+        BackendError: The candidate has a score that is not finite.
     """
-    prompts = list(read_prompts(held_out))
-    references = [prompt.reference for prompt in prompts]
-    sampling = Sampling(max_tokens=settings.max_tokens)
-    answers: dict[str, list[Completion]] = {}
-    for group in _by_base_model(models):
-        first = group[0]
-        model_ids = [model.model_id for model in group]
-        completed = first.backend.complete(first.base_model, model_ids, prompts, sampling)
-        answers |= {model.role: given for model, given in zip(group, completed, strict=True)}
-    write_atomic(answers_file, b"".join(_answer_lines(prompts, answers)))
-    if prompts and all(prompt.is_text for prompt in prompts):
-        # Plain texts have no answers.
-        scores = {role: loss_only(given) for role, given in answers.items()}
-    else:
-        scores = {
-            role: score(settings.metrics, references, given) for role, given in answers.items()
-        }
+    references = [prompt.reference for prompt in held_out]
+    of_texts = _is_of_texts(held_out)
+    chosen = chosen_metrics(metrics, references, of_texts=of_texts)
+    columns = [
+        {**row.columns, LABEL: label_of(expected_answer(reference).text)}
+        for row, reference in zip(held_out.rows(), references, strict=True)
+    ]
+    tallies = {
+        model.role: tally(
+            chosen,
+            (
+                answered(prompt.reference, completion, question=prompt.messages, columns=row)
+                for prompt, completion, row in zip(held_out, answers(model), columns, strict=True)
+            ),
+        )
+        for model in models
+    }
+    scores = {role: scores_of(chosen, found) for role, found in tallies.items()}
+    for name in slices:
+        for role, found in tallies.items():
+            number = _slice_score(name, chosen, found, columns)
+            if number is not None:
+                scores[role][name] = number
     _require_finite(scores[CANDIDATE])
-    return {role: _rounded(measured) for role, measured in scores.items()}
+    return Measured(
+        metrics=chosen,
+        tallies=tallies,
+        scores={role: _rounded(measured) for role, measured in scores.items()},
+        columns=columns,
+    )
 
 
-def read_prompts(path: Path) -> Iterator[Prompt]:
-    """Yield a prompt for each example: the conversation before the last answer, and that answer.
+def slice_tallies(
+    name: str, tallies: Tallies, columns: Sequence[Mapping[str, str]]
+) -> list[Tally | None]:
+    """Return the tallies of a score: those of its metric, None for examples outside its slice."""
+    metric, part = split_score(name)
+    found = tallies.get(metric, [])
+    if part is None:
+        return found
+    return [
+        one if part.has(row.get(part.column)) else None
+        for one, row in zip(found, columns, strict=False)
+    ]
 
-    The expected answer of a preference pair is the preferred one.
+
+def _slice_score(
+    name: str,
+    metrics: Sequence[ChosenMetric],
+    tallies: Tallies,
+    columns: Sequence[Mapping[str, str]],
+) -> float | None:
+    metric = next((one.metric for one in metrics if one.name == split_score(name)[0]), None)
+    return metric.score(slice_tallies(name, tallies, columns)) if metric is not None else None
+
+
+def write_evaluation_file(
+    path: Path,
+    measured: Measured,
+    models: Sequence[EvaluatedModel],
+    held_out: HeldOut,
+    answers: Answers,
+) -> None:
+    """Write what was measured: a line for each example with all answers and values.
+
+    Plain texts, which nobody answers, have no lines.
     """
-    with path.open("rb") as file:
-        for example in map(json.loads, file):
-            form = form_of(example)
-            yield Prompt(
-                messages=form.question(example),
-                tools=form.tools(example),
-                reference=form.reference(example),
-            )
+    given = {model.role: answers(model) for model in models}
+    values = {
+        role: {one.name: map(one.metric.value, tallies[one.name]) for one in measured.metrics}
+        for role, tallies in measured.tallies.items()
+    }
+
+    def lines() -> Iterator[bytes]:
+        for prompt, row in zip(held_out, held_out.rows(), strict=True):
+            completions = {role: next(one) for role, one in given.items()}
+            numbers = {
+                role: {name: _finite(next(one)) for name, one in by_metric.items()}
+                for role, by_metric in values.items()
+            }
+            if not prompt.is_text:
+                line: dict[str, Json] = {
+                    "id": row.id,
+                    "origin": row.origin,
+                    "columns": dict(row.columns),
+                    "values": numbers,
+                }
+                yield canonical_json({**line, **_answer_line(prompt, completions)}) + b"\n"
+
+    write_atomic_lines(path, lines())
 
 
-def answers_path(state: Path, build: str, evaluation: str) -> Path:
-    """Return the path of the answers of one evaluation."""
+def evaluation_path(state: Path, build: str, evaluation: str) -> Path:
+    """Return the path of what one evaluation measured, a line for each example."""
     parts = (build.partition(":")[2][:16], evaluation.partition(":")[2][:16])
     return state / "evaluations" / f"{parts[0]}-{parts[1]}.jsonl"
 
 
-def answers_of(state: Path, build: Build) -> Path | None:
-    """Return the path of a build's answers; None if the build was not evaluated."""
+def evaluation_path_of(state: Path, build: Build) -> Path | None:
+    """Return the path of what a build's evaluation measured; None if it was not evaluated."""
     if build.evaluation is None:
         return None
-    return answers_path(state, build.fingerprint, build.evaluation.fingerprint)
+    return evaluation_path(state, build.fingerprint, build.evaluation.fingerprint)
 
 
-def read_answers(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield each prompt with its answers: `messages`, `reference`, and `answers` by role."""
+def read_evaluation_file(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield what was measured of each example: `messages`, `reference`, `answers` by role and so on."""
     if path.exists():
         with path.open("rb") as file:
-            for line in file:
-                yield json.loads(line)
+            yield from map(json.loads, file)
 
 
-def _base_model(build: Build, desired: Desired, context: EvaluationContext) -> BaseModel:
-    """Return the base model that a build was trained from; the spec may name another by now."""
-    identity = build.inputs.get("base_model")
-    if identity == desired.base_model.identity:
-        return desired.base_model
-    found = context.open_backend(build.backend).resolve_base_model(
-        build.base_model, build.revision, context.root / FOLDER
-    )
-    if found.identity != identity:
-        message = (
-            f"build {short_id(build.fingerprint)} was trained from another {build.base_model} than "
-            "the one that is here"
-        )
-        remedy = "Restore that base model, or remove `production` from evaluation.compare_to."
-        raise BackendError(message, remedy)
-    return found
+def _is_of_texts(held_out: HeldOut) -> bool:
+    return len(held_out) > 0 and all(prompt.is_text for prompt in held_out)
 
 
 def _require_finite(scores: Scores) -> None:
@@ -242,62 +199,30 @@ def _rounded(scores: Scores) -> Scores:
     return {name: round(number, 6) for name, number in scores.items() if math.isfinite(number)}
 
 
-def _evaluated_model(
-    role: str, build: Build, desired: Desired, context: EvaluationContext
-) -> EvaluatedModel:
-    return EvaluatedModel(
-        role=role,
-        backend=context.open_backend(build.backend),
-        base_model=_base_model(build, desired, context),
-        model_id=build.model_id,
-    )
-
-
-def _recorded_scores(production: Build, desired: Desired) -> dict[str, Scores] | None:
-    """Return production's scores if the same held-out examples and metrics gave them.
-
-    None if only the version of scoring differs.
-    """
-    evaluation = production.evaluation
-    if evaluation is None:
-        return {}
-    decisive = ("held_out", "max_tokens", "metrics")
-    if any(evaluation.inputs.get(key) != desired.evaluation_inputs[key] for key in decisive):
-        return {}
-    if not is_comparable(evaluation, desired):
-        return None
-    return {"production": evaluation.scores[CANDIDATE]}
-
-
-def _by_base_model(models: Sequence[EvaluatedModel]) -> list[list[EvaluatedModel]]:
-    """Group models that one call can ask because they share a loaded base model."""
-    groups: dict[tuple[int, str], list[EvaluatedModel]] = {}
-    for model in models:
-        groups.setdefault((id(model.backend), model.base_model.identity), []).append(model)
-    return list(groups.values())
-
-
-def _answer_lines(
-    prompts: Sequence[Prompt], answers: dict[str, list[Completion]]
-) -> Iterator[bytes]:
-    for index, prompt in enumerate(prompts):
-        if not prompt.is_text:
-            given = {role: completions[index] for role, completions in answers.items()}
-            yield canonical_json(_answer_line(prompt, given)) + b"\n"
+def _finite(number: float | None) -> float | None:
+    return None if number is None or not math.isfinite(number) else round(number, 6)
 
 
 def _answer_line(prompt: Prompt, given: Mapping[str, Completion]) -> dict[str, Json]:
-    """Return a line of the file of answers: texts, with thinking and calls if there are any."""
-    answers = {role: given_answer(completion) for role, completion in given.items()}
+    """Return the answers of one example: texts, with thinking and calls if there are any."""
+    answers: dict[str, Answer] = {role: given_answer(one) for role, one in given.items()}
     reference = None if prompt.reference is None else expected_answer(prompt.reference).text
     line: dict[str, Json] = {
         "messages": prompt.messages,
         "reference": reference,
         "answers": {role: answer.text for role, answer in answers.items()},
+        "finish_reason": {role: one.finish_reason for role, one in given.items()},
     }
     optional: dict[str, Json] = {
+        "tools": prompt.tools,
         "reference_calls": (prompt.reference or {}).get("tool_calls"),
         "calls": {role: one.tool_calls for role, one in given.items() if one.tool_calls},
         "thinking": {role: one.thinking for role, one in answers.items() if one.thinking},
+        "tokens": {
+            role: one.completion_tokens for role, one in given.items() if one.completion_tokens
+        },
+        "latency_s": {
+            role: one.latency_s for role, one in given.items() if one.latency_s is not None
+        },
     }
     return line | {key: value for key, value in optional.items() if value}

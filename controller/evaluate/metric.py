@@ -1,21 +1,36 @@
-"""Record of a metric. Each module of `controller.evaluate.metrics` holds one. Pure.
+"""Record of a metric. Each module of `controller.evaluate.metrics` holds one, or a few. Pure.
 
-A metric gives a value to each held-out example, and combines the values into one score. Any subset
-of the values can be combined, which is what statistics over examples need.
+A metric gives a tally, a tuple of numbers, to each held-out example, and makes a score of the sums
+of the tallies. Any subset of the examples can be scored, and any weighted one, which is what slices
+and statistics over examples need.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from statistics import fmean
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Generic, Literal, TypeAlias, TypeVar
+
+from pydantic import StringConstraints
 
 from backends.contract.completions import Completion
+from backends.contract.inspector import Json
 from controller.evaluate.answers import Answer
 from controller.spec.base import Strict
 
-SettingsT = TypeVar("SettingsT", bound=Strict)
-ValueT = TypeVar("ValueT")
+Tally: TypeAlias = tuple[float, ...]
+ScoreName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+SettingsT = TypeVar("SettingsT", bound="MetricSettings")
+AnyMetric: TypeAlias = "Metric[Any]"
+
+RIGHT: Final[Tally] = (1.0, 1.0)
+WRONG: Final[Tally] = (0.0, 1.0)
+
+
+class MetricSettings(Strict):
+    """Settings that every metric has."""
+
+    name: ScoreName | None = None
+    """Name in gates and scores, where the same metric is measured twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,47 +41,92 @@ class AnsweredExample:
     given: Answer
     completion: Completion
     """The answer as the backend returned it, with the loss of the expected answer."""
+    question: Sequence[Mapping[str, Json]] = ()
+    """Messages before the answer."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Columns of the example's row that slices and groups name."""
+
+
+def mean(sums: Sequence[float]) -> float | None:
+    """Return the mean of values whose tallies are `(value, 1)` or `(value x weight, weight)`."""
+    return sums[0] / sums[1] if sums[1] else None
+
+
+def _unchanged(settings: SettingsT, _: Iterable[Answer]) -> SettingsT:
+    return settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metric(Generic[SettingsT, ValueT]):
+class Metric(Generic[SettingsT]):
     """One way to score answers."""
 
     name: str
     """Name in specs, gates and recorded scores."""
     settings: type[SettingsT]
     """Settings in a spec. The model's docstring describes the metric to people."""
-    score: Callable[[SettingsT, Sequence[AnsweredExample]], Sequence[ValueT]]
-    """Return a value for each example, in the same order."""
-    combine: Callable[[Sequence[ValueT]], float | None]
-    """Return the score of examples by their values; None if they have none."""
+    tally: Callable[[SettingsT, Sequence[AnsweredExample]], Sequence[Tally | None]]
+    """Return a tally for each example, in the same order; None for one that does not count."""
+    combine: Callable[[Sequence[float]], float | None] = mean
+    """Return the score of examples by the sums of their tallies; None if they have none."""
+    percentile: float | None = None
+    """The score is this percentile of the tallies' first numbers, instead of `combine`."""
     higher_is_better: bool
     is_proportion: bool = False
-    """True if the score is the share of examples whose value is true."""
+    """True if tallies are `RIGHT` and `WRONG`, so that the score is a share of the examples."""
     is_of_texts: bool = False
     """True if plain texts, which nobody answers, have this score too."""
+    unit: Literal["", "s"] = ""
+    """Unit of the score; gates write a time as `800ms` or `0.8s`."""
+    prepare: Callable[[SettingsT, Iterable[Answer]], SettingsT] = _unchanged
+    """Complete the settings from the expected answers of the whole held-out set."""
+    words: str = ""
+    """Description for people, one sentence or more; that of the settings if empty."""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """Description for people, one sentence or more."""
-        return inspect.getdoc(self.settings) or ""
+        return self.words or inspect.getdoc(self.settings) or ""
 
-    def measure(self, settings: SettingsT, examples: Sequence[AnsweredExample]) -> float | None:
-        """Return the score of a model's answers; None if the answers tell nothing."""
-        return self.combine(self.score(settings, examples))
+    def score(self, tallies: Iterable[Tally | None]) -> float | None:
+        """Return the score of examples by their tallies; None if none of them counts."""
+        counted = [tally for tally in tallies if tally is not None]
+        if not counted:
+            return None
+        if self.percentile is not None:
+            return percentile([tally[0] for tally in counted], self.percentile)
+        return self.combine([sum(numbers) for numbers in zip(*counted, strict=True)])
+
+    def value(self, tally: Tally | None) -> float | None:
+        """Return the number of one example, for people."""
+        return None if tally is None else self.score([tally])
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return a percentile of values, interpolated linearly between neighbours."""
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * percent / 100
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def proportion(
     name: str,
     settings: type[SettingsT],
-    score: Callable[[SettingsT, Sequence[AnsweredExample]], Sequence[bool]],
-) -> Metric[SettingsT, bool]:
-    """Return a metric whose score is the share of examples whose value is true."""
+    is_right: Callable[[SettingsT, Sequence[AnsweredExample]], Sequence[bool]],
+    *,
+    prepare: Callable[[SettingsT, Iterable[Answer]], SettingsT] = _unchanged,
+) -> Metric[SettingsT]:
+    """Return a metric whose score is the share of examples that are right."""
+
+    def tally(chosen: SettingsT, examples: Sequence[AnsweredExample]) -> list[Tally | None]:
+        return [RIGHT if right else WRONG for right in is_right(chosen, examples)]
+
     return Metric(
         name=name,
         settings=settings,
-        score=score,
-        combine=lambda values: fmean(values) if values else None,
+        tally=tally,
         higher_is_better=True,
         is_proportion=True,
+        prepare=prepare,
     )

@@ -1,52 +1,76 @@
-"""Answers → scores by name. Pure, except that a stoppable child process searches patterns."""
+"""Answers → tallies → scores by name. Pure, except that a stoppable child searches patterns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Final, TypeAlias
 
 from backends.contract.completions import Completion
 from backends.contract.inspector import Json
 from controller.evaluate.answers import expected_answer, given_answer
-from controller.evaluate.metric import AnsweredExample
+from controller.evaluate.metric import AnsweredExample, Tally
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
 from controller.spec.metrics import ChosenMetric
 
+Tallies: TypeAlias = dict[str, list[Tally | None]]
+"""Tallies of one model's answers by metric, in the order of the examples."""
+_AT_ONCE: Final = 512
+"""Examples that are scored together, so that memory does not grow with the held-out set."""
 
-def score(
+
+def chosen_metrics(
     metrics: Sequence[ChosenMetric],
-    references: Sequence[Mapping[str, Json] | None],
-    completions: Sequence[Completion],
-) -> dict[str, float]:
-    """Score one model's answers.
+    references: Iterable[Mapping[str, Json] | None],
+    *,
+    of_texts: bool = False,
+) -> list[ChosenMetric]:
+    """Return the metrics to measure, the built-in ones first, with complete settings.
 
     Args:
-        metrics: Metrics to measure in addition to the built-in ones.
-        references: The expected answers, messages of the assistant.
-        completions: The answers given, in the same order.
-
-    Returns:
-        Score of each metric by its name. A metric that could not be measured is absent.
+        metrics: Metrics that the spec asks for.
+        references: The expected answers of the whole held-out set.
+        of_texts: True for plain texts, which nobody answers.
     """
-    built_in = [ChosenMetric(metric, metric.settings()) for metric in BUILT_IN_METRICS]
-    return _scores([*built_in, *metrics], references, completions)
+    built_in = TEXT_METRICS if of_texts else BUILT_IN_METRICS
+    chosen = [ChosenMetric(metric, metric.settings()) for metric in built_in]
+    if of_texts:
+        return chosen
+    answers = [expected_answer(one) for one in references if one is not None] if metrics else []
+    return chosen + [one.prepared(answers) for one in metrics]
 
 
-def loss_only(completions: Sequence[Completion]) -> dict[str, float]:
-    """Return the scores of plain texts, which nobody answers: the mean loss of their tokens."""
-    metrics = [ChosenMetric(metric, metric.settings()) for metric in TEXT_METRICS]
-    return _scores(metrics, [None] * len(completions), completions)
+def tally(metrics: Sequence[ChosenMetric], examples: Iterable[AnsweredExample]) -> Tallies:
+    """Return the tallies of one model's answers."""
+    tallies: Tallies = {one.name: [] for one in metrics}
+    for some in _batches(examples):
+        for one in metrics:
+            tallies[one.name] += one.metric.tally(one.settings, some)
+    return tallies
 
 
-def _scores(
-    metrics: Sequence[ChosenMetric],
-    references: Sequence[Mapping[str, Json] | None],
-    completions: Sequence[Completion],
-) -> dict[str, float]:
-    examples = [
-        AnsweredExample(
-            expected=expected_answer(reference),
-            given=given_answer(completion),
-            completion=completion,
-        )
-        for reference, completion in zip(references, completions, strict=True)
-    ]
-    measured = {one.name: one.metric.measure(one.settings, examples) for one in metrics}
+def scores_of(metrics: Sequence[ChosenMetric], tallies: Tallies) -> dict[str, float]:
+    """Return the score of each metric by its name. One that could not be measured is absent."""
+    measured = {one.name: one.metric.score(tallies[one.name]) for one in metrics}
     return {name: number for name, number in measured.items() if number is not None}
+
+
+def answered(
+    reference: Mapping[str, Json] | None,
+    completion: Completion,
+    *,
+    question: Sequence[Mapping[str, Json]] = (),
+    columns: Mapping[str, str] | None = None,
+) -> AnsweredExample:
+    """Return an example with an answer, both as they are compared."""
+    return AnsweredExample(
+        expected=expected_answer(reference),
+        given=given_answer(completion),
+        completion=completion,
+        question=question,
+        columns=columns or {},
+    )
+
+
+def _batches(examples: Iterable[AnsweredExample]) -> Iterator[list[AnsweredExample]]:
+    rest = iter(examples)
+    while some := list(islice(rest, _AT_ONCE)):
+        yield some

@@ -4,7 +4,9 @@ Only durable facts stand in it: no poll status, no progress. Times are UTC, ISO 
 """
 
 import json
-from typing import Annotated, TypeAlias
+from dataclasses import asdict
+from functools import cached_property
+from typing import Annotated, Self, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -14,10 +16,12 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from backends.excerpt import dotted
 from controller.errors import LockfileInvalid
+from controller.evaluate.statistics.samples import Sample
 
 FORMAT = 1
 NOTE = "Made by ftctl. Commit this file; do not edit it."
@@ -65,6 +69,35 @@ class OpenJob(LockfileModel):
     spec_commit: str | None = None
 
 
+class RecordedSample(LockfileModel):
+    """A score, or a difference of two scores, with all that later judgements need.
+
+    See `controller.evaluate.statistics.samples.Sample`, whose fields these are.
+    """
+
+    n: int
+    groups: int | None = None
+    right: int | None = None
+    pairs: tuple[int, int, int, int] | None = None
+    quantiles: tuple[float | None, ...] | None = None
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, sample: Sample) -> Self:
+        """Return the record of a sample."""
+        return cls(**asdict(sample))
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The sample itself."""
+        return Sample(**self.model_dump())
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        _ = self.sample
+        return self
+
+
 class Evaluation(LockfileModel):
     """One measuring of a build."""
 
@@ -75,6 +108,10 @@ class Evaluation(LockfileModel):
     production_build: str | None = None
     """The build that `production` was at that time."""
     evaluated: str
+    samples: dict[str, dict[str, RecordedSample]] = Field(default_factory=dict)
+    """What is known of each score, by role and then by name; empty if it was not recorded."""
+    differences: dict[str, dict[str, RecordedSample]] = Field(default_factory=dict)
+    """The same of the candidate's score minus that of another model, by the other model's role."""
 
     @field_validator("scores")
     @classmethod
@@ -91,6 +128,8 @@ class Verdict(LockfileModel):
     gate: list[str]
     failures: list[str] = Field(default_factory=list)
     """One sentence for each condition that does not hold."""
+    undecided: list[str] = Field(default_factory=list)
+    """One sentence for each condition of which the examples cannot tell if it holds."""
     allowed_worse: bool = False
     """True if the build passed only because its spec allows a model worse than its base."""
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, Estimate
+from controller.evaluate.gate import Condition, parse_condition, slices_of
 from controller.lockfile.model import DataFacts
 from controller.spec.model import Spec
 
@@ -27,7 +29,7 @@ class Shutdown:
     days_left: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Desired:
     """Inputs that one spec asks for, with every digest known."""
 
@@ -56,3 +58,13 @@ class Desired:
     rescore_reason: str = ""
     """Reason why the newest version of scoring may give other scores than the first; empty if the
     two agree, or no scores of the first version are recorded."""
+
+    @cached_property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The gate, parsed."""
+        return tuple(parse_condition(text) for text in self.spec.gate)
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """Names of the scores of slices that the gate asks for."""
+        return tuple(slices_of(self.conditions))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from backends.contract.inspector import Json
 from controller.canonical import digest
+from controller.evaluate.gate import parse_condition, slices_of
+from controller.spec.evaluation import Rival
 from controller.spec.model import Spec
 
 TRAINING_SCHEME = "ft1"
@@ -54,13 +56,42 @@ def training_inputs(
     }
 
 
-def evaluation_inputs(spec: Spec, *, held_out_digest: str) -> dict[str, Json]:
-    """Return the inputs that decide a build's scores, besides the build itself."""
+def evaluation_inputs(
+    spec: Spec,
+    *,
+    held_out_digest: str,
+    train_digest: str,
+    column_digests: Mapping[str, str] | None = None,
+) -> dict[str, Json]:
+    """Return the inputs that decide a build's scores, besides the build itself.
+
+    Settings with their default values are left out, so that a new setting changes no fingerprint.
+
+    Args:
+        spec: The spec.
+        held_out_digest: Digest of the held-out examples' canonical bytes.
+        train_digest: The same of the training examples, some of which rivals may see.
+        column_digests: Digest of the held-out examples' values in each column that the evaluation
+            or the gate names: with other values, the groups and slices are others.
+    """
+    asked = spec.evaluation
+    rivals = [one for one in asked.compare_to if isinstance(one, Rival)]
+    names = {one for one in asked.compare_to if not isinstance(one, Rival)}
+    given = [one.model_dump(mode="json", exclude_defaults=True) for one in rivals]
+    optional: dict[str, Json] = {
+        "columns": dict(column_digests or {}),
+        "few_shot": train_digest if any(one.few_shot for one in asked.rivals.values()) else "",
+        "gate_slices": sorted(slices_of(map(parse_condition, spec.gate))),
+        "group_by": asked.group_by,
+        "slices": sorted(set(asked.slices)),
+        "temperature": asked.temperature,
+    }
     return {
-        "compare_to": sorted(set(spec.evaluation.compare_to)),
+        "compare_to": [*sorted(names), *sorted(given, key=lambda one: str(one["name"]))],
         "held_out": held_out_digest,
-        "max_tokens": spec.evaluation.max_tokens,
-        "metrics": [metric.inputs for metric in spec.evaluation.metrics],
+        "max_tokens": asked.max_tokens,
+        "metrics": [metric.inputs for metric in asked.metrics],
+        **{name: value for name, value in optional.items() if value},
     }
 
 

@@ -17,6 +17,7 @@ from controller.plan.desired import Desired
 from controller.plan.job_steps import JobStep, step_of
 from controller.plan.observed import Observed
 from controller.plan.overview import Overview
+from controller.plan.prompted_rivals import prompt_notes
 from controller.plan.recording import after_job, describe_end
 from controller.plan.rules import next_action
 from controller.plan.state import State
@@ -103,7 +104,7 @@ def make_plan(
         corrected={name: one.corrected for name, one in desired.items() if one.corrected},
         skipped=observed.skipped,
         jobs=observed.jobs,
-        notes=tuple(notes(desired, recorded)),
+        notes=(*notes(desired, recorded), *prompt_notes(desired, recorded)),
     )
 
 

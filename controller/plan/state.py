@@ -86,7 +86,7 @@ class State:
     @property
     def without_base(self) -> str | None:
         """Reason why the base model cannot be compared with; None if it can, or is not wanted."""
-        if "base" not in self.desired.spec.evaluation.compare_to:
+        if "base" not in self.desired.spec.evaluation.roles:
             return None
         key = (self.desired.spec.place, self.desired.base_model.reference)
         return self.overview.observed.unavailable_bases.get(key)
@@ -96,6 +96,9 @@ class State:
         if build.evaluation is None:
             return "it was not evaluated yet"
         if holds(build.evaluation, self.desired):
+            asks = any(one.level is not None for one in self.desired.conditions)
+            if asks and not build.evaluation.samples:
+                return "the gate asks how sure scores are, which was not recorded"
             return ""
         recorded = without_version(build.evaluation.inputs)
         differing = diff_inputs(recorded, self.desired.evaluation_inputs)

@@ -3,25 +3,27 @@
 Recorded verdicts hold until the spec changes or the scores are measured again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from controller.evaluate.gate import LOSS, RULE, judge
-from controller.lockfile.model import Build, Scores, Verdict
+from controller.evaluate.gate import LOSS, RULE
+from controller.evaluate.judgement import evidence_of, judge
+from controller.lockfile.model import Build, Evaluation, Scores, Verdict
 from controller.plan.fingerprint import short_id
 from controller.spec.model import Spec
 
 _NOTHING = "Nothing is in production"
 
 
-def verdict_of(spec: Spec, scores: Mapping[str, Scores]) -> Verdict:
-    """Return the verdict of a spec's gate on scores."""
-    gate = list(spec.gate)
-    judgement = judge(gate, scores, allows_worse=spec.allows_worse)
+def verdict_of(spec: Spec, evaluation: Evaluation | None) -> Verdict:
+    """Return the verdict of a spec's gate on what was measured."""
+    gate, evidence = list(spec.gate), evidence_of(evaluation)
+    judgement = judge(gate, evidence, allows_worse=spec.allows_worse)
     return Verdict(
         passed=judgement.passed,
         gate=gate,
         failures=list(judgement.failures),
-        allowed_worse=spec.allows_worse and not judge(gate, scores).passed,
+        undecided=list(judgement.undecided),
+        allowed_worse=spec.allows_worse and not judge(gate, evidence).passed,
     )
 
 
@@ -37,17 +39,23 @@ def standing_verdict(build: Build, spec: Spec) -> Verdict | None:
 
 def current_verdict(build: Build, spec: Spec) -> Verdict:
     """Return a build's recorded verdict, or the current gate's verdict on its recorded scores."""
-    scores = build.evaluation.scores if build.evaluation is not None else {}
-    return standing_verdict(build, spec) or verdict_of(spec, scores)
+    return standing_verdict(build, spec) or verdict_of(spec, build.evaluation)
 
 
-def remedy_of(failures: Sequence[str], production: str | None) -> str:
-    """Return what is in production instead of a candidate that failed, and the remedy."""
+def remedy_of(verdict: Verdict, production: str | None) -> str:
+    """Return what is in production instead of a candidate that did not pass, and the remedy."""
     stays = f"{short_id(production)} stays in production" if production else _NOTHING
+    if not verdict.failures:
+        return f"{stays}. Hold out more examples, or ask to be less sure."
     remedy = f"{stays}. Change the spec, its data, or the gate."
-    if any(failure.startswith(RULE) for failure in failures):
+    if any(failure.startswith(RULE) for failure in verdict.failures):
         remedy += " To promote a model that is worse than its base, write `gate: []`."
     return remedy
+
+
+def why_not(verdict: Verdict) -> str:
+    """Return why a candidate did not pass: what fails, and what the examples cannot tell."""
+    return "; ".join([*verdict.failures, *verdict.undecided])
 
 
 def is_unguarded(spec: Spec, scores: Mapping[str, Scores]) -> bool:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from backends.contract.jobs import CurvePoint
-from controller.evaluate.curve_findings import Finding
-from controller.evaluate.curve_points import held_out_losses, train_losses
+from controller.evaluate.curves.findings import Finding
+from controller.evaluate.curves.points import held_out_losses, train_losses
 from controller.render.text import number
 
 

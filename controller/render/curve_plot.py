@@ -7,7 +7,7 @@ from typing import Final
 import plotille
 
 from backends.contract.jobs import CurvePoint
-from controller.evaluate.curve_points import held_out_losses, train_losses
+from controller.evaluate.curves.points import held_out_losses, train_losses
 from controller.render.text import escape_control
 
 _WIDTH, _HEIGHT = 56, 15

@@ -8,14 +8,23 @@ from backends.contract.completions import text_of
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job
 from controller.evaluate.answers import shown_calls
-from controller.evaluate.curve_findings import WORDS, Finding
+from controller.evaluate.curves.findings import WORDS, Finding
 from controller.evaluate.gate import LOSS, RULE, parse_condition
-from controller.lockfile.model import Build, Entry, Lockfile
+from controller.lockfile.model import (
+    Build,
+    Entry,
+    Evaluation,
+    Lockfile,
+    RecordedSample,
+    Verdict,
+)
 from controller.plan.fingerprint import short_id
 from controller.render.text import escape_control, number, one_line, table
 from controller.spec.model import Spec
 
-_ROLES = ("base", "production", "candidate")
+_CANDIDATE = "candidate"
+_ROLES = ("base", "production")
+"""Models that are shown first, in this order."""
 Findings: TypeAlias = Mapping[str, Sequence[Finding]]
 """Findings about the curve of the shown build of each fine-tune, by its name."""
 _NONE: Final[Findings] = MappingProxyType({})
@@ -95,8 +104,9 @@ def state_of(
         words.append(_job_words(job) if job else unknown)
     candidate = entry.builds.get(entry.candidate or "")
     if candidate is not None:
-        failed = candidate.verdict is not None and not candidate.verdict.passed
-        words.append("gate failed" if failed else "candidate")
+        verdict = candidate.verdict
+        failed = verdict is not None and not verdict.passed
+        words.append(f"gate {_verdict_word(verdict)}" if verdict and failed else "candidate")
     if entry.production is not None:
         words.append("in production")
     if not words and entry.failures:
@@ -213,8 +223,12 @@ def _gate_word(build: Build, metric: str) -> str:
     if not conditions:
         return ""
     starts = tuple(f"{text}:" for text in conditions)
-    failed = any(text.startswith(starts) for text in build.verdict.failures)
-    return f"{'failed' if failed else 'passed'}: {'; '.join(conditions)}"
+    word = "passed"
+    if any(text.startswith(starts) for text in build.verdict.undecided):
+        word = "cannot tell"
+    if any(text.startswith(starts) for text in build.verdict.failures):
+        word = "failed"
+    return f"{word}: {'; '.join(conditions)}"
 
 
 def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
@@ -234,19 +248,35 @@ def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
     if build.spec_commit:
         lines.append(f"  commit      {build.spec_commit}")
     if build.evaluation is not None:
-        scores = build.evaluation.scores
-        roles = [role for role in _ROLES if role in scores]
-        rows = [["metric", *roles]]
-        rows += [
-            [metric, *(_shown(scores[role].get(metric)) for role in roles)]
-            for metric in scores["candidate"]
-        ]
-        lines += ["", table(rows, indent="    ")]
-    if build.verdict is not None and (build.verdict.gate or build.verdict.failures):
-        word = "passed" if build.verdict.passed else "failed"
-        lines += ["", f"  gate        {word}"]
-        lines += [f"    {text}" for text in build.verdict.failures or build.verdict.gate]
+        lines += ["", table(list(_score_rows(build.evaluation)), indent="    ")]
+    verdict = build.verdict
+    if verdict is not None and (verdict.gate or verdict.failures):
+        lines += ["", f"  gate        {_verdict_word(verdict)}"]
+        said = [*verdict.failures, *verdict.undecided] or verdict.gate
+        lines += [f"    {escape_control(text)}" for text in said]
     return lines
+
+
+def _score_rows(evaluation: Evaluation) -> Iterator[list[str]]:
+    """Yield a row for each score: all models, the candidate with its 95 % interval."""
+    scores, samples = evaluation.scores, evaluation.samples.get(_CANDIDATE, {})
+    others = sorted(scores.keys() - {_CANDIDATE}, key=lambda role: (*_ROLES, role).index(role))
+    roles = [*others, _CANDIDATE]
+    yield ["metric", *roles, "95 % interval"] if samples else ["metric", *roles]
+    for metric in scores[_CANDIDATE]:
+        row = [escape_control(metric), *(_shown(scores[role].get(metric)) for role in roles)]
+        yield [*row, _interval(samples.get(metric))] if samples else row
+
+
+def _interval(sample: RecordedSample | None) -> str:
+    low, high = sample.sample.interval(0.95) if sample is not None else (None, None)
+    return "-" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def _verdict_word(verdict: Verdict) -> str:
+    if verdict.passed:
+        return "passed"
+    return "failed" if verdict.failures else "cannot tell"
 
 
 def _shown(score: float | None) -> str:

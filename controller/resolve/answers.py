@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 from backends.contract.backend import Backend, Capabilities
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Recipe
 from controller.spec.model import Spec
 
+OpenBackend: TypeAlias = Callable[[str], Backend]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -21,7 +22,11 @@ class Answers:
 
     def capabilities(self, backend: Backend, spec: Spec) -> Capabilities:
         """Return what a spec's backend can do."""
-        return self._once(spec, backend.capabilities)
+        return self.capabilities_of(spec.place, backend)
+
+    def capabilities_of(self, place: str, backend: Backend) -> Capabilities:
+        """Return what the backend of a place can do."""
+        return self._once(place, backend.capabilities)
 
     def hyperparameters(self, backend: Backend, spec: Spec) -> Mapping[str, Json]:
         """Return a spec's hyperparameters complete, defaults written out.
@@ -30,7 +35,7 @@ class Answers:
             HyperparametersInvalid: With every problem found.
         """
         raw = cast(Mapping[str, Json], spec.hyperparameters)
-        return self._once(spec, backend.parse_hyperparameters, spec.method, raw)
+        return self._once(spec.place, backend.parse_hyperparameters, spec.method, raw)
 
     def base_model(
         self, backend: Backend, spec: Spec, revision: str | None, folder: Path
@@ -40,7 +45,7 @@ class Answers:
         Raises:
             BackendError: The base model is not on this machine.
         """
-        return self._once(spec, backend.resolve_base_model, spec.base_model, revision, folder)
+        return self._once(spec.place, backend.resolve_base_model, spec.base_model, revision, folder)
 
     def recipes(self, backend: Backend, spec: Spec, base_model: BaseModel) -> Sequence[Recipe]:
         """Return a spec's complete hyperparameters under each recipe of its backend, newest first.
@@ -49,7 +54,7 @@ class Answers:
             HyperparametersInvalid: With every problem found.
         """
         hyperparameters = self.hyperparameters(backend, spec)
-        return self._once(spec, backend.recipes, base_model, spec.method, hyperparameters)
+        return self._once(spec.place, backend.recipes, base_model, spec.method, hyperparameters)
 
     def inspector(
         self,
@@ -59,11 +64,11 @@ class Answers:
         hyperparameters: Mapping[str, Json],
     ) -> ExampleInspector:
         """Return the inspector of a spec's examples."""
-        return self._once(spec, backend.inspector, base_model, spec.method, hyperparameters)
+        return self._once(spec.place, backend.inspector, base_model, spec.method, hyperparameters)
 
-    def _once(self, spec: Spec, ask: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    def _once(self, place: str, ask: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         # Spelled as they were written: to a backend, 1 and 1.0 may be two things.
-        key = (spec.place, ask.__name__, *map(repr, given))
+        key = (place, ask.__name__, *map(repr, given))
         if key not in self._known:
             self._known[key] = ask(*given, **named)
         return cast(T, self._known[key])

@@ -18,10 +18,12 @@ from controller.data.resolve_sources import DataPaths
 from controller.data.sources.source_file import GitBlob, LocatedFile
 from controller.data.verified_datasets import VerifiedDatasets
 from controller.errors import InvalidInput
+from controller.evaluate.gate import gate_columns
 from controller.lockfile.model import Entry
 from controller.project.project import Project
 from controller.resolve.answers import Answers
 from controller.resolve.validate import in_spec
+from controller.spec.columns import evaluation_columns
 from controller.spec.load import LoadedSpec
 
 
@@ -130,6 +132,7 @@ def build_one(
             inspector=inspector,
             method=spec.method,
             recipe=recipe,
+            columns=evaluation_columns(spec.evaluation, gate_columns(spec.gate)),
         )
     except InvalidInput as error:
         raise type(error)([loaded.placed(problem) for problem in error.problems]) from None

@@ -3,22 +3,16 @@
 Trainers say these things hours later, or never.
 """
 
-import math
 from collections.abc import Iterator
 
 from backends.contract.inspector import ExampleInspector
 from controller.data.dataset import Dataset
 from controller.data.report import StepName
 from controller.data.suggestions import join_names
-from controller.evaluate.gate import parse_condition
-from controller.evaluate.metrics import PROPORTION_METRICS
+from controller.evaluate.gate import gate_columns
+from controller.resolve.gate_size import rough
+from controller.spec.columns import LABEL
 from controller.spec.model import Spec
-
-FINE = 0.1
-"""A gate that is decided to within this is not warned of."""
-
-_Z = 1.96
-"""Of the normal distribution, for 95 %."""
 
 _SAID: dict[tuple[StepName, str], str] = {
     ("max_tokens", "changed"): "cut to data.prepare.max_tokens, so that answers end in mid-air",
@@ -41,7 +35,11 @@ _LEFT_OUT: dict[StepName, str] = {
 """Warning texts about rows and pairs that are left out, printed before their number."""
 
 
-_TOLD: dict[StepName, str] = {"read": "how files were read", "where": "conditions"}
+_TOLD: dict[StepName, str] = {
+    "read": "how files were read",
+    "columns": "columns of the evaluation",
+    "where": "conditions",
+}
 """Steps with remarks about a whole file, which are printed themselves."""
 _MOST = 3
 
@@ -61,25 +59,23 @@ def warnings_of(spec: Spec, dataset: Dataset, inspector: ExampleInspector) -> It
             yield from step.reasons[:_MOST]
             if step.noted > _MOST:
                 yield f"and {step.noted - _MOST:,} more remarks on {_TOLD[step.name]}"
-    yield from _undecided(spec, dataset.held_out.examples)
+    yield from _ambiguous_label(spec, dataset)
+    yield from rough(spec, dataset.held_out.examples)
+
+
+def _ambiguous_label(spec: Spec, dataset: Dataset) -> Iterator[str]:
+    """Yield a remark on a key `label` of rows that an evaluation may seem to name."""
+    settings = spec.evaluation
+    if LABEL not in {settings.group_by, *settings.slices, *gate_columns(spec.gate)}:
+        return
+    for source in dataset.report.sources:
+        if LABEL in source.unread and (source.split == "held_out" or spec.data.fraction):
+            yield (
+                f"`{LABEL}` in `evaluation` and `gate` means the expected answer, not the key `{LABEL}` of "
+                f"{source.path}; rename that key to use it"
+            )
 
 
 def _undefined(dataset: Dataset) -> str:
     names = [name for source in dataset.report.sources for name in source.undefined]
     return f": {join_names(dict.fromkeys(names))}"
-
-
-def _undecided(spec: Spec, examples: int) -> Iterator[str]:
-    for text in spec.gate:
-        condition = parse_condition(text)
-        if condition.metric not in PROPORTION_METRICS or condition.model is not None:
-            continue
-        share = min(max(condition.offset, 0.0), 1.0)
-        # The standard error of a share, by the normal approximation; see any book on sampling.
-        length_stats = _Z * math.sqrt(max(share * (1 - share), 0.05) / examples)
-        if length_stats > FINE:
-            enough = math.ceil(max(share * (1 - share), 0.05) * (_Z / FINE) ** 2)
-            yield (
-                f"{examples} held-out examples decide `{condition.text}` to within "
-                f"\u00b1{length_stats:.2f}; {enough} would to within \u00b1{FINE}"
-            )

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
+from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel, TrainRequest
 from controller.data.dataset import Dataset, Split
 from controller.data.reports.diff import DatasetSplits, count_differences, earlier_datasets
@@ -26,10 +27,12 @@ from controller.plan.approval import terms_of
 from controller.plan.desired import DataChange, Desired, Shutdown
 from controller.plan.fingerprint import EVALUATION_SCHEME, evaluation_inputs, fingerprint
 from controller.project.project import known_blobs
+from controller.resolve.answers import Answers, OpenBackend
+from controller.resolve.gate_size import unanswerable
 from controller.resolve.inputs import Readings, build_one, identify_base
 from controller.resolve.preflight import warnings_of
 from controller.resolve.recipes import Recorded, Variant, choose
-from controller.resolve.validate import OpenBackend, check_policies, check_spec, refuse
+from controller.resolve.validate import check_policies, check_spec, refuse
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
 from controller.spec.settings import Policies
@@ -97,9 +100,9 @@ def resolve(
             refuse(wrong, list(check_policies(loaded, policies)))
             backend = open_backend(loaded.spec.place)
             variant = _choose(loaded, entry, backend, readings, recorded)
-            desired[name], requests[name] = _resolve_one(
-                loaded, entry, readings, backend, variant, earlier
-            )
+            one, requests[name] = _resolve_one(loaded, entry, readings, backend, variant, earlier)
+            paid = one.paid or _asks_paid(one.spec, open_backend, readings.answers)
+            desired[name] = with_changes(one, paid=paid)
             datasets[name] = variant.built.dataset
         except DataNotRead as error:
             unresolved[name] = _deferred(name, error)
@@ -169,7 +172,7 @@ def _resolve_one(
 ) -> tuple[Desired, TrainRequest]:
     built, inputs, key = variant.built, variant.inputs, variant.fingerprint
     spec, dataset, base_model = loaded.spec, built.dataset, built.base_model
-    measured = evaluation_inputs(spec, held_out_digest=dataset.held_out.digest)
+    measured = _evaluation_inputs(spec, dataset)
     evaluation = fingerprint(EVALUATION_SCHEME, measured)
     data = DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out))
     request = TrainRequest(
@@ -194,6 +197,7 @@ def _resolve_one(
         },
     )
     can, is_new = readings.answers.capabilities(backend, spec), key not in entry.builds
+    refuse(list(unanswerable(loaded, dataset.held_out, is_new=is_new)), ())
     state = readings.project.state
     desired = Desired(
         name=loaded.name,
@@ -215,11 +219,26 @@ def _resolve_one(
     return with_scoring(desired, entry, dataset.held_out.path, built.inspector, can), request
 
 
+def _evaluation_inputs(spec: Spec, dataset: Dataset) -> dict[str, Json]:
+    return evaluation_inputs(
+        spec,
+        held_out_digest=dataset.held_out.digest,
+        train_digest=dataset.train.digest,
+        column_digests=dataset.held_out.column_digests,
+    )
+
+
 def _asks_elsewhere(spec: Spec, entry: Entry) -> bool:
     """Return whether evaluating asks the production model of another backend, which may cost."""
     production = entry.builds.get(entry.production or "")
-    compared = "production" in spec.evaluation.compare_to
+    compared = "production" in spec.evaluation.roles
     return compared and production is not None and production.backend != spec.place
+
+
+def _asks_paid(spec: Spec, open_backend: OpenBackend, answers: Answers) -> bool:
+    """Return whether evaluating asks a model at a service that charges for it."""
+    places = {rival.place(spec.place) for rival in spec.evaluation.rivals.values()}
+    return any(answers.capabilities_of(place, open_backend(place)).paid for place in sorted(places))
 
 
 def _facts(part: Split) -> PartFacts:

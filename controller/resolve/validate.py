@@ -3,27 +3,22 @@
 Needs no key, no network, no data and no heavy package.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeAlias
 
-from backends.contract.backend import Backend, Capabilities
+from backends.contract.backend import Capabilities
 from backends.contract.errors import BackendError, BackendUnknown, HyperparametersInvalid
 from backends.contract.methods import METHODS
-from backends.did_you_mean import did_you_mean, use_one_of
+from backends.did_you_mean import use_one_of
 from backends.excerpt import excerpt
-from backends.pydantic_errors import InvalidValue
 from controller.errors import InvalidInput, PolicyBroken, Problem
-from controller.evaluate.gate import COMPARED, parse_condition
-from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
-from controller.resolve.answers import Answers
+from controller.resolve.answers import Answers, OpenBackend
+from controller.resolve.check_gate import check_gate, check_rivals
 from controller.spec.data import Prepare, Source
+from controller.spec.evaluation import Evaluation
 from controller.spec.load import LoadedSpec
-from controller.spec.model import Evaluation
 from controller.spec.settings import Policies
-
-OpenBackend: TypeAlias = Callable[[str], Backend]
 
 
 def check_specs(
@@ -75,7 +70,7 @@ def check_spec(
         answers: What backends answered before in the same pass.
     """
     spec = loaded.spec
-    yield from _check_gate(loaded)
+    yield from check_gate(loaded)
     yield from check_unread(loaded)
     try:
         backend = open_backend(spec.place)
@@ -93,6 +88,7 @@ def check_spec(
         yield loaded.problem(("method",), message, remedy)
         return
     yield from _check_unmet(loaded, can)
+    yield from check_rivals(loaded, open_backend, answers)
     if can.remote:
         yield from _check_private(loaded)
     try:
@@ -157,35 +153,6 @@ def _check_private(loaded: LoadedSpec) -> Iterator[Problem]:
     for path, source in _sources(loaded):
         if source.sensitivity == "private":
             yield loaded.problem((*path, "sensitivity"), message, remedy)
-
-
-def _check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
-    spec = loaded.spec
-    built_in = [metric.name for metric in BUILT_IN_METRICS]
-    measured = [*built_in, *(metric.name for metric in spec.evaluation.metrics)]
-    others = f"Use one of: {', '.join(measured)}, or add it to evaluation.metrics."
-    if METHODS[spec.method].is_of_texts:
-        measured = [metric.name for metric in TEXT_METRICS]
-        others = f"Use {', '.join(measured)}: nothing else measures {spec.method}."
-        for index, unmeasured in enumerate(spec.evaluation.metrics):
-            message = f"plain texts have no answers, so {unmeasured.name} is not measured"
-            yield loaded.problem(("evaluation", "metrics", index), message, "Remove it.")
-    for index, text in enumerate(spec.gate):
-        path = ("gate", index)
-        try:
-            condition = parse_condition(text)
-        except InvalidValue as error:
-            yield loaded.problem(path, str(error), error.remedy)
-            continue
-        for metric in dict.fromkeys((condition.metric, condition.other)):
-            if metric is not None and metric not in measured:
-                remedy = did_you_mean(metric, measured) or others
-                yield loaded.problem(path, f"{metric} is not measured", remedy)
-        compared = spec.evaluation.compare_to
-        if condition.model in COMPARED and condition.model not in compared:
-            remedy = f"Add {condition.model} to evaluation.compare_to."
-            message = f"nothing is compared with {condition.model}"
-            yield loaded.problem(path, message, remedy)
 
 
 def check_unread(loaded: LoadedSpec) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from backends.contract.backend import Backend
 from backends.contract.errors import BackendUnknown
 from backends.registry import open_backend, require_backend
 from controller.project.project import Project
-from controller.resolve.validate import OpenBackend
+from controller.resolve.answers import OpenBackend
 from controller.spec.settings import Settings, endpoint_of, load_settings
 
 OpenFor: TypeAlias = Callable[[Settings], OpenBackend]

@@ -50,7 +50,7 @@ def plan_evaluation(name: str, recorded: Lockfile, prepared: PreparedRun) -> Eva
     if build is None:
         raise FtctlError(f"{name} has no model yet", "Type `ftctl apply`.")
     silent = None
-    if "base" in desired.spec.evaluation.compare_to:
+    if "base" in desired.spec.evaluation.roles:
         backend = prepared.open_backend(desired.spec.place)
         if not backend.answers(desired.base_model):
             silent = f"{desired.spec.place} cannot be asked for {desired.base_model.reference}"
@@ -139,6 +139,6 @@ def _asks(desired: Desired) -> str:
     count = desired.data.held_out.examples
     examples = f"{count} held-out example{'' if count == 1 else 's'}"
     limit = f"answers of up to {desired.spec.evaluation.max_tokens} tokens"
-    compared = ", ".join(["this build", *sorted(set(desired.spec.evaluation.compare_to))])
+    compared = ", ".join(["this build", *sorted(set(desired.spec.evaluation.roles))])
     cost = "which the service charges for" if desired.paid else "at $0.00"
     return f"{examples} of {compared}, {limit}, {cost}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from controller.data.sources.source_file import LocatedFile
 from controller.errors import InvalidInput, Problem
 from controller.project.project import Project
-from controller.resolve.validate import OpenBackend
+from controller.resolve.answers import OpenBackend
 from controller.run.backends import OpenFor
 from controller.spec.load import LoadedSpec, read_specs
 from controller.spec.settings import Settings, known_endpoints, load_settings

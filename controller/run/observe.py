@@ -17,8 +17,8 @@ from controller.plan.desired import Desired
 from controller.plan.observed import Lost, Observed
 from controller.plan.versions import holds
 from controller.project.project import Project
+from controller.resolve.answers import OpenBackend
 from controller.resolve.resolve import Resolved
-from controller.resolve.validate import OpenBackend
 from controller.run.lost import (
     entry_of_jobs,
     inputs_of_entry,
@@ -102,7 +102,7 @@ def _questions(resolved: Resolved, recorded: Lockfile) -> dict[str, _Questions]:
         build = entry_or_none.builds.get(desired.fingerprint) if entry_or_none else None
         place = desired.spec.place
         is_candidate = entry_or_none is not None and entry_or_none.candidate == desired.fingerprint
-        measures = "base" in desired.spec.evaluation.compare_to and not _is_measured(build, desired)
+        measures = "base" in desired.spec.evaluation.roles and not _is_measured(build, desired)
         if build is not None and not is_candidate and not measures:
             continue
         asked = questions.setdefault(place, _Questions())

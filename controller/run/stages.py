@@ -13,10 +13,10 @@ from controller.plan.actions import Blocked, BlockReason
 from controller.plan.desired import Desired
 from controller.plan.observed import Observed
 from controller.plan.plan import Plan, make_plan
+from controller.resolve.answers import OpenBackend
 from controller.resolve.inputs import Readings
 from controller.resolve.recipes import Elsewhere, Recorded
 from controller.resolve.resolve import Resolved, resolve, without_settings
-from controller.resolve.validate import OpenBackend
 from controller.run.backends import recorded_backends
 from controller.run.load import Loaded
 from controller.run.observe import observe

@@ -50,6 +50,8 @@ class Grammar:
     operators: tuple[str, ...]
     longest: int
     """Maximum characters of a condition."""
+    name: re.Pattern[str] = _QUOTED
+    """Names at the beginning that may contain an operator."""
 
     def split(self, text: str) -> tuple[Term, Term, Term]:
         """Return name, operator and value; the value of `in` is the inside of its brackets.
@@ -62,9 +64,8 @@ class Grammar:
             raise InvalidValue(message, f"Write at most {self.longest:,} characters.")
         text = text.strip()
         pattern = _OPERATOR_OR_IN if "in" in self.operators and text[-1:] == "]" else _OPERATOR
-        # A quoted name may contain an operator.
-        quoted = _QUOTED.match(text)
-        found = (quoted and pattern.match(text, quoted.end())) or pattern.search(text, 1)
+        name = self.name.match(text)
+        found = (name and pattern.match(text, name.end())) or pattern.search(text, 1)
         if found is None:
             raise InvalidValue(f"{excerpt(text)} has no operator", f"Write {self.form}.")
         is_list = found[0].endswith("[")

@@ -320,6 +320,12 @@ class Data(Strict):
         """Sources of both splits, in the order as written."""
         return [source for _, _, source in self.numbered_sources()]
 
+    @property
+    def is_private(self) -> bool:
+        """True if any source never leaves the machine."""
+        kinds = {source.sensitivity or self.sensitivity for source in self.sources}
+        return "private" in {self.sensitivity, *kinds}
+
     def numbered_sources(self) -> Iterator[tuple[SplitName, int, Source]]:
         """Yield each source with its split and its number in the list of the split."""
         for number, source in enumerate(self.train):

@@ -1,11 +1,12 @@
 """Metrics in a spec: `exact_match`, or `accuracy: {labels: [refund, price]}`.
 
-The forms derive from the table of `controller.evaluate.metrics`: a metric whose settings all have
-defaults may be its name alone, and one that has settings may be its name with the settings.
+The forms derive from the table of `controller.evaluate.metrics`: a metric is its name with its
+settings, or its name alone if all its settings have defaults.
 """
 
 import operator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -14,7 +15,9 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from backends.contract.inspector import Json
 from backends.pydantic_errors import InvalidValue
-from controller.evaluate.metrics import METRICS, AnyMetric
+from controller.evaluate.answers import Answer
+from controller.evaluate.metric import AnyMetric, MetricSettings
+from controller.evaluate.metrics import METRICS
 from controller.spec.base import Strict
 
 
@@ -26,7 +29,7 @@ def _form(metric: AnyMetric) -> type[Strict]:
 
 
 _BY_NAME: Final = {metric.name: metric for metric in METRICS}
-_FORMS: Final = {metric.name: _form(metric) for metric in METRICS if metric.settings.model_fields}
+_FORMS: Final = {metric.name: _form(metric) for metric in METRICS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,12 @@ class ChosenMetric:
     """A metric that a spec asks for, with its settings."""
 
     metric: AnyMetric
-    settings: Strict
+    settings: MetricSettings
 
     @property
     def name(self) -> str:
         """Name in gates and scores."""
-        return self.metric.name
+        return self.settings.name or self.metric.name
 
     @property
     def inputs(self) -> Json:
@@ -48,7 +51,11 @@ class ChosenMetric:
         Settings with their default values are left out, so that a new setting with a default
         changes no fingerprint.
         """
-        return {self.name: self.settings.model_dump(mode="json", exclude_defaults=True)}
+        return {self.metric.name: self.settings.model_dump(mode="json", exclude_defaults=True)}
+
+    def prepared(self, references: Iterable[Answer]) -> "ChosenMetric":
+        """Return the metric with its settings completed from the expected answers."""
+        return replace(self, settings=self.metric.prepare(self.settings, references))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -89,11 +96,11 @@ def _tag(value: object) -> str:
 
 
 def _require_known(value: object) -> None:
-    """Refuse a metric that does not exist, or that is not written in this form.
+    """Refuse a metric that does not exist, or that is not written in its form.
 
     Raises:
         PydanticCustomError: The metric does not exist.
-        InvalidValue: Settings are missing, or the metric has none.
+        InvalidValue: Settings are missing.
     """
     names = [value] if isinstance(value, str) else value if isinstance(value, dict) else []
     for name in names:
@@ -105,8 +112,6 @@ def _require_known(value: object) -> None:
         if isinstance(value, str) and missing:
             settings = ", ".join(f"{setting}: …" for setting in missing)
             raise InvalidValue(f"{name} needs settings", f"Write `{name}: {{{settings}}}`.")
-        if isinstance(value, dict) and name not in _FORMS:
-            raise InvalidValue(f"{name} has no settings", f"Write `- {name}`.")
     if isinstance(value, dict) and len(value) > 1:
         message = f"has {' and '.join(value)} in one item"
         raise InvalidValue(message, "Write each metric as an item of the list.")

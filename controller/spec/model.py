@@ -3,27 +3,14 @@
 Strict: unknown keys and wrong types are errors. No behaviour lives here.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, StringConstraints
 
 from backends.contract.methods import SUPERVISED, MethodName
-from controller.spec.base import MOST, NonEmpty, Strict
+from controller.spec.base import NonEmpty, Strict
 from controller.spec.data import Data
-from controller.spec.metrics import MetricForm
-
-DEFAULT_ENDPOINT = "default"
-
-
-class Evaluation(Strict):
-    """Measurement of the result on the held-out set."""
-
-    metrics: list[MetricForm] = Field(default_factory=list)
-    """Measured besides `held_out_loss` and `stop_rate`, which always are."""
-    compare_to: list[Literal["base", "production"]] = Field(default=["base"])
-    """Other models that answer the same held-out prompts."""
-    max_tokens: int = Field(default=256, ge=1, le=MOST)
-    """Longest answer, in tokens."""
+from controller.spec.evaluation import Evaluation, place_of
 
 
 class Wandb(Strict):
@@ -114,9 +101,7 @@ class Spec(Strict):
     @property
     def place(self) -> str:
         """The backend and, where it is not the default one, its endpoint: `openai@eu`."""
-        if self.endpoint in {None, DEFAULT_ENDPOINT}:
-            return self.backend
-        return f"{self.backend}@{self.endpoint}"
+        return place_of(self.backend, self.endpoint)
 
 
 def spec_schema() -> dict[str, Any]:

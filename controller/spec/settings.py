@@ -17,8 +17,8 @@ from controller.canonical import digest
 from controller.errors import InvalidInput, Problem
 from controller.repository_files import CannotRead, read_inside
 from controller.spec.base import NonEmpty, Strict
+from controller.spec.evaluation import DEFAULT_ENDPOINT
 from controller.spec.load import translate
-from controller.spec.model import DEFAULT_ENDPOINT
 from controller.spec.yaml import MAX_BYTES, parse_yaml
 
 FILE = "ftctl.yaml"

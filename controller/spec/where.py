@@ -67,7 +67,7 @@ class Condition:
         if self.operator in _ORDERS:
             number = _number(value)
             return number is not None and COMPARISONS[self.operator](number, self.numbers[0])
-        equal = _spelt(value) in self.values or (self.numbers and _number(value) in self.numbers)
+        equal = spelt(value) in self.values or (self.numbers and _number(value) in self.numbers)
         return bool(equal) == (self.operator == "==")
 
 
@@ -88,7 +88,8 @@ def parse_where(text: str) -> Condition:
     )
 
 
-def _spelt(value: object) -> str:
+def spelt(value: object) -> str:
+    """Return a row's value as the text that conditions compare."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -12,7 +12,7 @@ import pytest
 
 from backends.contract.jobs import BaseModel, Estimate, Job, JobResult, JobState
 from backends.testing import ScriptedBackend
-from controller.evaluate.gate import judge
+from controller.evaluate.judgement import evidence_of, judge
 from controller.lockfile.model import (
     Build,
     DataFacts,
@@ -74,7 +74,9 @@ class Make:
             hyperparameters=hyperparameters,
             train_digest=facts.train.digest,
         )
-        measured = evaluation_inputs(declared, held_out_digest=facts.held_out.digest)
+        measured = evaluation_inputs(
+            declared, held_out_digest=facts.held_out.digest, train_digest=facts.train.digest
+        )
         return Desired(
             name=name,
             file=f"finetunes/{name}.yaml",
@@ -140,7 +142,7 @@ class Make:
         evaluation = self.evaluation(desired, loss=loss) if evaluated else None
         verdict = None
         if evaluation is not None:
-            judged = judge(desired.spec.gate, evaluation.scores)
+            judged = judge(desired.spec.gate, evidence_of(evaluation))
             verdict = Verdict(
                 passed=judged.passed, gate=list(desired.spec.gate), failures=list(judged.failures)
             )

@@ -221,6 +221,8 @@ SPEC: dict[str, Case] = {
         {"evaluation": {"metrics": [{"regex_match": {"pattern": "b"}}]}},
     ),
     "evaluation.compare_to": Case({}, {"evaluation": {"compare_to": []}}),
+    "evaluation.group_by": Case({}, {"evaluation": {"group_by": "q"}}),
+    "evaluation.slices": Case({}, {"evaluation": {"slices": ["label"]}}),
     "evaluation.max_tokens": Case({}, {"evaluation": {"max_tokens": 8}}),
     "gate": Case({}, {"gate": ["stop_rate >= 2"]}, recorded=True),
     "budget": Case({}, {"budget": {"max_usd": 1}}, world={"usd": (2.0, 3.0)}),

@@ -45,6 +45,8 @@ class ActiveAnswer:
     made: list[int] = field(default_factory=list)
     """Tokens so far, including a token that ended the answer; the newest is not yet read."""
     done: bool = False
+    begun_s: float | None = None
+    """Clock when the answer entered the batch; None while it waits for the first time."""
     alone: bool = False
     """True if the answer is decoded in a batch by itself, after a step that failed."""
 

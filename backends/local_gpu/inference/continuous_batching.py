@@ -10,6 +10,7 @@ together, and others join once all of them have ended. A model without a cache m
 time.
 """
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from inspect import signature
@@ -165,6 +166,8 @@ class Batch:
         joining: list[ActiveAnswer] = []
         while self.waiting and self._fits(joining, self.waiting[0]):
             joining.append(self.waiting.popleft())
+        for answer in joining:
+            answer.begun_s = answer.begun_s or time.monotonic()
         return joining
 
     def _shrink(self) -> None:

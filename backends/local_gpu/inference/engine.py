@@ -6,11 +6,11 @@ another child.
 """
 
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from backends.contract.completions import Chunk, Completion, Prompt, Sampling
+from backends.contract.completions import Chunk, Completed, Completion, Prompt, Sampling
 from backends.contract.errors import BackendError
 from backends.contract.jobs import BaseModel
 from backends.local_gpu.inference.engine_process import EngineProcess
@@ -34,23 +34,35 @@ def complete(
     models: Sequence[str | None],
     prompts: Sequence[Prompt],
     sampling: Sampling,
-) -> list[list[Completion]]:
-    """Answer every prompt with every model. See `Backend.complete`."""
+    skip: Container[tuple[int, int]] = (),
+) -> Generator[Completed, None, None]:
+    """Yield the answer of every model to every prompt when it ends. See `Backend.complete`.
+
+    A child process answers for one model after the other. It reads the prompts from a file, and
+    begins with the longest. The base model uses the first trained model's template.
+    """
     asked = [_model(state, model, base_model) for model in models]
-    if not prompts:
-        return [[] for _ in models]
-    question = {"prompts": [asdict(prompt) for prompt in prompts], "sampling": asdict(sampling)}
-    # The base model uses the first trained model's template.
     first = next((model for model in asked if model is not None), None)
-    process = EngineProcess(state, base_model, serves=False)
+    wanted = [
+        [number for number in range(len(prompts)) if (place, number) not in skip]
+        for place in range(len(asked))
+    ]
+    if not any(wanted):
+        return
+    process = EngineProcess(state, base_model, serves=False, prompts=prompts)
     try:
-        answers = {
-            place: _measured(process, asked[place], asked[place] or first, question)
-            for place in sorted(range(len(asked)), key=lambda place: _weights(asked[place]))
-        }
+        for place in sorted(range(len(asked)), key=lambda place: _weights(asked[place])):
+            question = {
+                "model": _described(asked[place]),
+                "like": _described(asked[place] or first),
+                "prompts": wanted[place],
+                "sampling": asdict(sampling),
+            }
+            if wanted[place]:
+                for number, completion in _answers(process, question):
+                    yield Completed(model=place, prompt=number, completion=completion)
     finally:
         process.close()
-    return [answers[place] for place in range(len(asked))]
 
 
 class LocalEngine:
@@ -137,14 +149,13 @@ def _weights(model: TrainedModel | None) -> tuple[str, str]:
     return model.folder, model.dtype
 
 
-def _measured(
-    process: EngineProcess,
-    model: TrainedModel | None,
-    like: TrainedModel | None,
-    question: Mapping[str, object],
-) -> list[Completion]:
-    _, answers = process.ask({"model": _described(model), "like": _described(like), **question})
-    answer = answers.get()
-    if "error" in answer:
-        raise error_of(answer["error"])
-    return [Completion(**completion) for completion in answer["completions"]]
+def _answers(process: EngineProcess, question: Message) -> Iterator[tuple[int, Completion]]:
+    """Yield the answers to a question about many prompts, each with its prompt's number."""
+    _, answers = process.ask(question)
+    while True:
+        answer = answers.get()
+        if "error" in answer:
+            raise error_of(answer["error"])
+        if "completion" not in answer:
+            return
+        yield answer["prompt"], Completion(**answer["completion"])

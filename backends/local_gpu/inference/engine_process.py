@@ -15,16 +15,18 @@ import signal
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from os import environ
 from pathlib import Path
 from typing import IO, Final, cast
 
+from backends.contract.completions import Prompt
 from backends.contract.errors import BackendError
 from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel
-from backends.local_gpu.inference.wire import Message, describe_error, line
+from backends.local_gpu.inference.wire import PROMPTS, Message, describe_error, line
 from backends.local_gpu.jobs.child_process import child_environment, log_tail, python_module
 from backends.local_gpu.jobs.devices import CPU, DEVICE, visible_devices
 from backends.local_gpu.json_files import json_bytes
@@ -42,7 +44,14 @@ class EngineProcess:
     generator may be collected, and so its question forgotten, at any point of any thread.
     """
 
-    def __init__(self, state: Path, base_model: BaseModel, *, serves: bool) -> None:
+    def __init__(
+        self,
+        state: Path,
+        base_model: BaseModel,
+        *,
+        serves: bool,
+        prompts: Iterable[Prompt] | None = None,
+    ) -> None:
         """Start the child.
 
         Args:
@@ -50,6 +59,7 @@ class EngineProcess:
             base_model: The base model of the engine.
             serves: True to load the base model now and keep it; False to wait for a free device,
                 and to load one model at a time.
+            prompts: Prompts that questions name by their numbers; written to a file of the child.
         """
         root = state.absolute() / "engines"
         root.mkdir(parents=True, exist_ok=True)
@@ -59,8 +69,15 @@ class EngineProcess:
             "keep_base": serves,
             "room": _SERVED if serves else 1,
         }
-        (self._folder / "request.json").write_bytes(json_bytes(request))
-        self.process = _start(self._folder, serves=serves)
+        try:
+            if prompts is not None:
+                with (self._folder / PROMPTS).open("wb") as file:
+                    file.writelines(line(asdict(prompt)) for prompt in prompts)
+            (self._folder / "request.json").write_bytes(json_bytes(request))
+            self.process = _start(self._folder, serves=serves)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         self._numbers = itertools.count()
         self._waiting: dict[int, queue.SimpleQueue[Message]] = {}
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -174,4 +191,4 @@ def _start(folder: Path, *, serves: bool) -> subprocess.Popen[bytes]:
 def _is_last(answer: Message) -> bool:
     """Return True if no further message answers the same question."""
     ended = answer.get("finish_reason") is not None
-    return ended or "completions" in answer or "error" in answer
+    return ended or "error" in answer or "answered" in answer

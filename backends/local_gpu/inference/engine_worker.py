@@ -4,13 +4,15 @@
 written `request.json` there. Input and output have one JSON object per line::
 
     in   {"id", "model", "messages", "tools", "sampling"}       answered piece by piece
-         {"id", "model", "like", "prompts", "sampling"}         answered at once, and measured
+         {"id", "model", "like", "prompts", "sampling"}         answers of many, and their losses
          {"cancel": id}
     out  {"id", "text", "thinking", "tool_calls", "finish_reason", "prompt_tokens",
           "completion_tokens"}
-         {"id", "completions"}    {"id", "error"}    {"fatal"}
+         {"id", "prompt", "completion"}    {"id", "answered"}    {"id", "error"}    {"fatal"}
 
-Answers of one model are made in one batch; models take turns. The process ends when its input ends.
+`prompts` of a question are numbers of lines, from 0, of the file `wire.PROMPTS` beside the request;
+its answers come one by one, then their number. Answers of one model are made in one batch; models
+take turns. The process ends when its input ends.
 """
 
 import json
@@ -35,9 +37,10 @@ from backends.local_gpu.inference.continuous_batching import Batch
 from backends.local_gpu.inference.loaded_model import LoadedModel
 from backends.local_gpu.inference.measuring import measure
 from backends.local_gpu.inference.model_pool import ModelPool
+from backends.local_gpu.inference.prompts import PromptFile
 from backends.local_gpu.inference.questions import new_answer, refuse_far_too_long, rendered
 from backends.local_gpu.inference.trained_models import TrainedModel
-from backends.local_gpu.inference.wire import Message, describe_error, line
+from backends.local_gpu.inference.wire import PROMPTS, Message, describe_error, line
 from backends.local_gpu.models.model_folders import base_folder, device
 from backends.local_gpu.templates.answers import Answer
 
@@ -64,14 +67,17 @@ def main(folder: Path) -> int:
         pool = ModelPool(base, device(), request["room"])
         if request["keep_base"]:
             pool.keep_base()
+        prompts = PromptFile(folder / PROMPTS)
     except (BackendError, torch.OutOfMemoryError) as error:
         tell([{"fatal": _described(error)}])
         return 1
-    serve(pool, inbox, tell)
+    serve(pool, prompts, inbox, tell)
     return 0
 
 
-def serve(pool: ModelPool, inbox: queue.SimpleQueue[Message], tell: Tell) -> None:
+def serve(
+    pool: ModelPool, prompts: PromptFile, inbox: queue.SimpleQueue[Message], tell: Tell
+) -> None:
     """Answer what comes in; never return."""
     unplaced: deque[Message] = deque()
     while True:
@@ -84,7 +90,7 @@ def serve(pool: ModelPool, inbox: queue.SimpleQueue[Message], tell: Tell) -> Non
                     loaded.batch.cancel(number)
             else:
                 unplaced.append(message)
-        unplaced = _place(pool, unplaced, tell)
+        unplaced = _place(pool, prompts, unplaced, tell)
         for loaded in pool.models():
             if loaded.batch.busy:
                 tell(_step(loaded.batch))
@@ -106,7 +112,9 @@ def _received(inbox: queue.SimpleQueue[Message], *, wait: bool) -> Iterator[Mess
         yield inbox.get()
 
 
-def _place(pool: ModelPool, questions: deque[Message], tell: Tell) -> deque[Message]:
+def _place(
+    pool: ModelPool, prompts: PromptFile, questions: deque[Message], tell: Tell
+) -> deque[Message]:
     """Give questions to their models; return the questions that no model has room for yet.
 
     Once a question has to wait, later questions to fully trained models wait behind it, so that a
@@ -124,8 +132,12 @@ def _place(pool: ModelPool, questions: deque[Message], tell: Tell) -> deque[Mess
                 kept.append(question)
             elif "prompts" in question:
                 like = _model(question["like"])
-                completions = measure(pool, loaded, model, like, question)
-                tell([{"id": question["id"], "completions": list(map(asdict, completions))}])
+                count = 0
+                for number, completion in measure(pool, loaded, model, like, prompts, question):
+                    found = {"prompt": number, "completion": asdict(completion)}
+                    tell([{"id": question["id"], **found}])
+                    count += 1
+                tell([{"id": question["id"], "answered": count}])
             else:
                 _begin(pool, loaded, model, question, tell)
         except Exception as error:  # noqa: BLE001 - one bad question must not end all the others

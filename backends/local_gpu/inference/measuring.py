@@ -3,15 +3,18 @@
 Prompts and references are encoded as in training, so the losses are those of training.
 """
 
+import time
+from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
 
 import torch
 
 from backends.contract.completions import Completion
-from backends.contract.errors import BackendError, PromptTooLong
-from backends.local_gpu.inference.active_answer import ActiveAnswer
+from backends.contract.errors import BackendError, PromptRefused, PromptTooLong
+from backends.local_gpu.inference.active_answer import ActiveAnswer, Piece
 from backends.local_gpu.inference.continuous_batching import Batch
 from backends.local_gpu.inference.loaded_model import LoadedModel
 from backends.local_gpu.inference.model_pool import ModelPool
@@ -24,15 +27,24 @@ from backends.local_gpu.inference.prompts import (
 from backends.local_gpu.inference.questions import new_answer, rendered
 from backends.local_gpu.inference.streaming_text import joined
 from backends.local_gpu.inference.trained_models import TrainedModel
-from backends.local_gpu.templates.answers import Answer
-from backends.local_gpu.tokens.chat_tokens import Encoded
+from backends.local_gpu.templates.answers import Answer, AnswerReader
+from backends.local_gpu.tokens.chat_tokens import Chat, Encoded
+from backends.local_gpu.tokens.text_tokens import Documents
 from backends.local_gpu.tokens.tokenizers import ExampleTokenizer
 from backends.local_gpu.training.batching import by_length, collate
 from backends.local_gpu.training.loss import labelled_loss
 from backends.local_gpu.training.tokenized_dataset import flatten
 
-Prompts = Sequence[Mapping[str, Any]]
 
+class Prompts(Protocol):
+    """Prompts by their numbers: a list, or a `PromptFile`."""
+
+    def __getitem__(self, number: int, /) -> Mapping[str, Any]:
+        """Return a prompt."""
+
+
+_CHUNK: Final = 512
+"""Prompts that are read at a time, so that memory does not grow with their number."""
 _BATCH: Final = 64
 """References that are measured at once."""
 _BATCH_TOKENS: Final = 16_384
@@ -46,9 +58,13 @@ def measure(
     loaded: LoadedModel,
     model: TrainedModel | None,
     like: TrainedModel | None,
+    prompts: Prompts,
     question: Mapping[str, Any],
-) -> list[Completion]:
-    """Answer every prompt with one model, and measure the references.
+) -> Iterator[tuple[int, Completion]]:
+    """Answer many prompts with one model, and measure the references.
+
+    The longest prompts come first, so that a lack of memory shows at once, and like lengths are in
+    a batch, so that little is padded. The losses of a chunk of prompts come before its answers.
 
     Args:
         pool: The pool of the model.
@@ -56,63 +72,136 @@ def measure(
         model: The model; None is the base model.
         like: The model whose template and block length are used, so that the base
             model gets the prompts of the models trained from it.
-        question: `prompts` and `sampling`.
+        prompts: All prompts.
+        question: `prompts`, the numbers of those to answer, and `sampling`.
+
+    Yields:
+        The number of a prompt and its completion, when the answer has ended.
 
     Raises:
-        PromptTooLong: A prompt leaves no room for an answer.
+        PromptTooLong: A prompt leaves no room for an answer; nothing was answered.
         BackendError: The adapter does not fit, or a prompt or a reference cannot be encoded.
     """
-    prompts, sampling = question["prompts"], question["sampling"]
-    loaded.batch.switch(loaded.attach(model))
-    answers = [_SILENCE if wants_answer(prompt) else _NOT_ASKED for prompt in prompts]
-    if sampling["max_tokens"] > 0:
-        for place, completion in _answers(pool, loaded, model, like, question).items():
-            answers[place] = completion
-    with torch.no_grad(), loaded.batch.computing():
-        losses = _reference_losses(loaded, _references(pool, loaded, like, prompts), len(prompts))
-    return [
-        replace(completion, reference_loss=loss, reference_tokens=tokens)
-        for completion, (loss, tokens) in zip(answers, losses, strict=True)
-    ]
+    task = _Task(
+        loaded=loaded,
+        adapter=loaded.attach(model),
+        chat=lambda: pool.chat(like),
+        documents=lambda: pool.documents(like, loaded.context),
+        prompts=prompts,
+        sampling=question["sampling"],
+    )
+    loaded.batch.switch(task.adapter)
+    numbers = task.longest_first(question["prompts"])
+    for start in range(0, len(numbers), _CHUNK):
+        yield from task.completions(numbers[start : start + _CHUNK])
 
 
-def _answers(
-    pool: ModelPool,
-    loaded: LoadedModel,
-    model: TrainedModel | None,
-    like: TrainedModel | None,
-    question: Mapping[str, Any],
-) -> dict[int, Completion]:
-    """Return the answers to the prompts that want one, by the prompts' places."""
-    prompts, sampling = question["prompts"], question["sampling"]
-    places = [place for place, prompt in enumerate(prompts) if wants_answer(prompt)]
-    if not places:
-        return {}
-    chat, adapter = pool.chat(like), loaded.attach(model)
-    answers = []
-    for place in places:
-        conversation = conversation_of(prompts[place])
-        prompt, reader = rendered(chat, conversation, thinking=sampling["thinking"])
-        # Equal prompts draw different answers.
-        drawn = {**sampling, "seed": sampling["seed"] + place}
-        answers.append(new_answer(place, chat, prompt, reader, adapter, drawn))
-    _give_room(answers, loaded.context)
-    # Like lengths together, so that little is padded.
-    loaded.batch.waiting.extend(sorted(answers, key=lambda answer: -len(answer.prompt)))
-    return dict(_run(loaded.batch))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """One model that answers."""
+
+    loaded: LoadedModel
+    adapter: str
+    chat: Callable[[], Chat]
+    documents: Callable[[], Documents]
+    prompts: Prompts
+    sampling: Mapping[str, Any]
+
+    def completions(self, numbers: Sequence[int]) -> Iterator[tuple[int, Completion]]:
+        """Yield the completion of each prompt."""
+        with torch.no_grad(), self.loaded.batch.computing():
+            losses = _reference_losses(self.loaded, self._references(numbers))
+        for number, completion in self._answers(numbers):
+            loss, tokens = losses.get(number, (None, 0))
+            yield number, replace(completion, reference_loss=loss, reference_tokens=tokens)
+
+    def longest_first(self, numbers: Sequence[int]) -> Sequence[int]:
+        """Return the numbers of prompts by the prompts' tokens.
+
+        Raises:
+            PromptTooLong: With the first prompt that is too long, and the number of others.
+            PromptRefused: A prompt cannot be rendered.
+        """
+        lengths = array("l", (len(self._rendered(number)[0]) for number in numbers))
+        longest = self.loaded.context
+        over = [place for place, length in enumerate(lengths) if longest and length >= longest]
+        if over:
+            more = f" (and {len(over) - 1} more)" if len(over) > 1 else ""
+            first = f"prompt {numbers[over[0]] + 1} has {lengths[over[0]]} tokens{more}"
+            raise PromptTooLong(f"{first}; the base model reads {longest}", "Shorten the prompt.")
+        order = sorted(range(len(numbers)), key=lambda place: -lengths[place])
+        return array("l", (numbers[place] for place in order))
+
+    def _rendered(self, number: int) -> tuple[list[int], AnswerReader | None]:
+        """Return the tokens of a prompt, and the reader of its answer; nothing if none is made."""
+        prompt = self.prompts[number]
+        if not (wants_answer(prompt) and self.sampling["max_tokens"] > 0):
+            return [], None
+        try:
+            return rendered(
+                self.chat(), conversation_of(prompt), thinking=self.sampling["thinking"]
+            )
+        except PromptRefused as error:
+            raise type(error)(f"prompt {number + 1}: {error.message}", error.remedy) from error
+
+    def _answers(self, numbers: Sequence[int]) -> Iterator[tuple[int, Completion]]:
+        answers = []
+        for number in numbers:
+            tokens, reader = self._rendered(number)
+            if reader is None:
+                silent = _SILENCE if wants_answer(self.prompts[number]) else _NOT_ASKED
+                yield number, silent
+                continue
+            # Equal prompts draw different answers.
+            drawn = {**self.sampling, "seed": self.sampling["seed"] + number}
+            answer = new_answer(number, self.chat(), tokens, reader, self.adapter, drawn)
+            if self.loaded.context is not None:
+                # An answer ends where the model stops reading, as when it is served.
+                answer.max_tokens = min(answer.max_tokens, self.loaded.context - len(tokens))
+            answers.append(answer)
+        yield from _run(self.loaded.batch, answers)
+
+    def _references(self, numbers: Sequence[int]) -> Iterator[tuple[int, Encoded]]:
+        """Yield the references, encoded as training does, each with its prompt's number."""
+        asked: list[int] = []
+        texts: list[int] = []
+        for number in numbers:
+            prompt = self.prompts[number]
+            if prompt["reference"] is not None:
+                (asked if wants_answer(prompt) else texts).append(number)
+        if asked:
+            yield from self._encoded(self.chat(), with_reference, asked)
+        if texts:
+            yield from self._encoded(self.documents(), text_of, texts)
+
+    def _encoded(
+        self,
+        reader: ExampleTokenizer,
+        example_of: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        numbers: Sequence[int],
+    ) -> Iterator[tuple[int, Encoded]]:
+        encoded = reader.encode(example_of(self.prompts[number]) for number in numbers)
+        for number, found in zip(numbers, encoded, strict=True):
+            if isinstance(found, BackendError):
+                message = f"the reference of prompt {number + 1}: {found.message}"
+                raise BackendError(message, found.remedy)
+            for block in reader.blocks(found):
+                yield number, block
 
 
-def _run(batch: Batch) -> Iterator[tuple[int, Completion]]:
-    """Make the answers of a batch, and yield each when it ends."""
-    begun: dict[int, Answer] = {}
+def _run(batch: Batch, answers: Sequence[ActiveAnswer]) -> Iterator[tuple[int, Completion]]:
+    """Make answers in one batch, and yield each when it ends."""
+    unfinished = {answer.id: (answer, Answer()) for answer in answers}
     try:
+        batch.waiting.extend(answers)
         while batch.busy:
             for piece in batch.step():
-                answer = joined(begun.pop(piece.id, Answer()), piece.added)
+                active, begun = unfinished.pop(piece.id)
+                answer = joined(begun, piece.added)
                 if piece.finish_reason is None:
-                    begun[piece.id] = answer
+                    unfinished[piece.id] = active, answer
                 else:
-                    yield piece.id, _completion(answer, piece.finish_reason)
+                    yield piece.id, _completion(active, answer, piece)
             for _, error in batch.take_failed():
                 raise error
     finally:
@@ -120,74 +209,39 @@ def _run(batch: Batch) -> Iterator[tuple[int, Completion]]:
         batch.clear()
 
 
-def _completion(answer: Answer, finish_reason: str) -> Completion:
+def _completion(active: ActiveAnswer, answer: Answer, last: Piece) -> Completion:
+    begun_s = active.begun_s
     return Completion(
         text=answer.text,
         thinking=answer.thinking,
         tool_calls=answer.calls,
-        finish_reason=finish_reason,
+        finish_reason=last.finish_reason or "stop",
+        latency_s=None if begun_s is None else time.monotonic() - begun_s,
+        prompt_tokens=last.prompt_tokens,
+        completion_tokens=last.completion_tokens,
     )
 
 
-def _give_room(answers: Sequence[ActiveAnswer], longest: int | None) -> None:
-    """End answers where the model stops reading, as when they are served.
-
-    Raises:
-        PromptTooLong: With the first prompt that is too long, and the number of others.
-    """
-    if longest is None:
-        return
-    over = [answer for answer in answers if len(answer.prompt) >= longest]
-    if over:
-        more = f" (and {len(over) - 1} more)" if len(over) > 1 else ""
-        first = f"prompt {over[0].id + 1} has {len(over[0].prompt)} tokens{more}"
-        raise PromptTooLong(f"{first}; the base model reads {longest}", "Shorten the prompt.")
-    for answer in answers:
-        answer.max_tokens = min(answer.max_tokens, longest - len(answer.prompt))
-
-
-def _references(
-    pool: ModelPool, loaded: LoadedModel, like: TrainedModel | None, prompts: Prompts
-) -> Iterator[tuple[int, Encoded]]:
-    """Yield the references, encoded as training does, each with its prompt's place."""
-    measured = [place for place, prompt in enumerate(prompts) if prompt["reference"] is not None]
-    asked = [place for place in measured if wants_answer(prompts[place])]
-    texts = [place for place in measured if not wants_answer(prompts[place])]
-    readers: list[
-        tuple[ExampleTokenizer, Callable[[Mapping[str, Any]], Mapping[str, Any]], list[int]]
-    ] = []
-    if asked:
-        readers.append((pool.chat(like), with_reference, asked))
-    if texts:
-        readers.append((pool.documents(like, loaded.context), text_of, texts))
-    for reader, example_of, places in readers:
-        encoded = reader.encode(example_of(prompts[place]) for place in places)
-        for place, found in zip(places, encoded, strict=True):
-            if isinstance(found, BackendError):
-                message = f"the reference of prompt {place + 1}: {found.message}"
-                raise BackendError(message, found.remedy)
-            for block in reader.blocks(found):
-                yield place, block
-
-
 def _reference_losses(
-    loaded: LoadedModel, references: Iterable[tuple[int, Encoded]], count: int
-) -> list[tuple[float | None, int]]:
-    """Return the mean loss of each reference, and the number of its tokens."""
+    loaded: LoadedModel, references: Iterable[tuple[int, Encoded]]
+) -> dict[int, tuple[float | None, int]]:
+    """Return the mean loss of each reference and the number of its tokens, by prompt."""
     encoded = list(references)
-    totals, counts = [0.0] * count, [0] * count
-    if encoded:
-        model = loaded.plain
-        tokens = flatten(block for _, block in encoded)
-        loss = labelled_loss(model)
-        room = max(1, _BATCH_TOKENS // int(tokens.lengths.max()))
-        for places in by_length(tokens.lengths, min(_BATCH, room)):
-            batch = {key: value.to(model.device) for key, value in collate(tokens, places).items()}
-            for place, total in zip(places, loss.per_example(batch).tolist(), strict=True):
-                prompt = encoded[place][0]
-                totals[prompt] += total
-                counts[prompt] += int(tokens[place][1].sum())
-    return [
-        (total / labels if labels else None, labels)
-        for total, labels in zip(totals, counts, strict=True)
-    ]
+    if not encoded:
+        return {}
+    totals: dict[int, float] = defaultdict(float)
+    counts: dict[int, int] = defaultdict(int)
+    model = loaded.plain
+    tokens = flatten(block for _, block in encoded)
+    loss = labelled_loss(model)
+    room = max(1, _BATCH_TOKENS // int(tokens.lengths.max()))
+    for places in by_length(tokens.lengths, min(_BATCH, room)):
+        batch = {key: value.to(model.device) for key, value in collate(tokens, places).items()}
+        for place, total in zip(places, loss.per_example(batch).tolist(), strict=True):
+            number = encoded[place][0]
+            totals[number] += total
+            counts[number] += int(tokens[place][1].sum())
+    return {
+        number: (totals[number] / count if count else None, count)
+        for number, count in counts.items()
+    }

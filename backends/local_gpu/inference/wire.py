@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from backends.contract.errors import BackendError
 
 Message: TypeAlias = Mapping[str, Any]
 """One line, in or out; see `engine_worker`."""
+PROMPTS: Final = "prompts.jsonl"
+"""The file, in the child's folder, of the prompts that questions name by their numbers."""
 
 
 def line(message: Message) -> bytes:

@@ -6,11 +6,13 @@ is an extra. The SDK does not check answers, so callers must.
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import openai
 
+from backends.openai.api.connections import Connections
 from backends.openai.api.endpoints import Settings
 from backends.openai.api.protocol import Body, OutcomeUnknown
 from backends.openai.api.raw_answers import AnswerReader, RawAnswer
@@ -31,6 +33,8 @@ class Client:
 
     def __init__(self, settings: Settings, waiting: Waiting | None = None) -> None:
         self._reader = AnswerReader(settings.base_url, settings.api_key)
+        self._settings = settings
+        self._connections = Connections()
         self._waiting = waiting or Waiting()
         self.repeat = Repeater(self._waiting)
         # All retries happen in this class, which announces long waits.
@@ -42,7 +46,10 @@ class Client:
             timeout=_CALL_S,
             max_retries=0,
             http_client=openai.DefaultHttpxClient(
-                event_hooks={"response": [self._reader.refuse_redirect]}
+                event_hooks={
+                    "request": [self._connections.watch],
+                    "response": [self._reader.refuse_redirect],
+                }
             ),
         )
         # The SDK would fill in what is None from variables, even from blank ones.
@@ -50,10 +57,27 @@ class Client:
         self._sdk.project = settings.project
         # A backend has no close method; its connections end with it.
         weakref.finalize(self, self._sdk.close)
-        self._long = self._sdk.with_options(timeout=_LONG_S)
+        self._long = self._sdk.with_options(timeout=openai.Timeout(_LONG_S, connect=_CALL_S))
         self._jobs = self._sdk.fine_tuning.jobs.with_raw_response
         self._files = self._sdk.files.with_raw_response
         self._models = self._sdk.models.with_raw_response
+
+    @contextmanager
+    def apart(self) -> Iterator["Client"]:
+        """Open a client to the same server, with connections of its own."""
+        client = Client(self._settings, self._waiting)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def close(self) -> None:
+        """Close connections that no request uses."""
+        self._sdk.close()
+
+    def abort(self) -> None:
+        """Break off all requests of this client, which cannot send others."""
+        self._connections.abort()
 
     def list_jobs(self, *, limit: int, after: str | None, metadata: Mapping[str, str]) -> Body:
         """Return one page of jobs; a server may ignore the filter."""

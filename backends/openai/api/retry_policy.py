@@ -72,7 +72,7 @@ class RetrySettings:
     """Pause before the second attempt; doubled for each further one."""
     total_s: float = 300.0
     """Seconds for which a prompt is tried: a fresh model takes minutes to load."""
-    at_once: int = 16
+    at_once: int = 64
     """Maximum number of requests under way at the same time."""
 
     @property

@@ -43,7 +43,15 @@ def completion_of(answer: Body, stops: Sequence[str], *, splits: bool) -> Comple
     cuts = [at for stop in stops if (at := text.find(stop)) >= 0]
     if cuts:
         text, calls, reason = text[: min(cuts)], (), "stop"
-    return Completion(text=text, finish_reason=reason, thinking=thinking, tool_calls=calls)
+    usage = mapping_in(answer, "usage")
+    return Completion(
+        text=text,
+        finish_reason=reason,
+        thinking=thinking,
+        tool_calls=calls,
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        completion_tokens=_count(usage, "completion_tokens"),
+    )
 
 
 def finish_reason(reason: object) -> str:
@@ -102,8 +110,8 @@ class StreamReader:
             text="",
             tool_calls=tuple(self._calls[index] for index in sorted(self._calls)),
             finish_reason=finish_reason(self._reason),
-            prompt_tokens=int(number(self._usage.get("prompt_tokens")) or 0),
-            completion_tokens=int(number(self._usage.get("completion_tokens")) or 0),
+            prompt_tokens=_count(self._usage, "prompt_tokens"),
+            completion_tokens=_count(self._usage, "completion_tokens"),
         )
 
     def _add_calls(self, delta: Mapping[str, Any]) -> None:
@@ -155,6 +163,11 @@ def _certain_parts(text: str, *, is_end: bool) -> tuple[str, str]:
 def _overlap(text: str, mark: str) -> int:
     """Return the number of characters at the end of a text that may begin a mark."""
     return next((n for n in range(len(mark) - 1, 0, -1) if text.endswith(mark[:n])), 0)
+
+
+def _count(usage: Mapping[str, Any], key: str) -> int:
+    """Return a number of tokens; 0 where the server reports none."""
+    return max(0, int(number(usage.get(key)) or 0))
 
 
 def _parts_of(message: Mapping[str, Any]) -> tuple[str, str]:

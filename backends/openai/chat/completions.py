@@ -1,21 +1,20 @@
 """Answers of models at a server: many requests at once, within the server's rate limits."""
 
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from backends.contract.backend import Endpoint
-from backends.contract.completions import Chunk, Completion, Prompt, Sampling
+from backends.contract.completions import Chunk, Completed, Completion, Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing, PromptRefused
 from backends.openai.api.error_messages import to_backend_error
 from backends.openai.api.protocol import Body, OutcomeUnknown, Rejected
 from backends.openai.api.retry_policy import RetrySettings
 from backends.openai.api.waiting import Waiting
+from backends.openai.chat.answering import Answering, Question
 from backends.openai.chat.chat_answers import StreamReader, completion_of, first_choice
 from backends.openai.chat.chat_requests import (
     MOST_STOPS,
@@ -25,6 +24,7 @@ from backends.openai.chat.chat_requests import (
     is_too_long,
     lightened,
 )
+from backends.openai.chat.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
@@ -32,36 +32,8 @@ if TYPE_CHECKING:
 _Answer = TypeVar("_Answer")
 _NOT_DEPLOYED: Final = "deploymentnotfound"
 """Azure's code for a model without a deployment."""
-_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-class RateLimiter:
-    """Holds requests as the server's rate-limit headers require. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open_s = 0.0
-
-    def wait(self, waiting: Waiting, reason: str, over: threading.Event) -> None:
-        """Wait until a request may be sent, or until `over` is set."""
-        while not over.is_set():
-            with self._lock:
-                left_s = self._open_s - time.monotonic()
-            if left_s <= 0:
-                return
-            waiting.announce(left_s, reason)
-            over.wait(min(left_s, 1.0))
-
-    def close_for(self, seconds: float) -> None:
-        """Hold all requests for some seconds."""
-        with self._lock:
-            self._open_s = max(self._open_s, time.monotonic() + seconds)
-
-    def heed(self, headers: Mapping[str, str]) -> None:
-        """Hold requests until the reset, if the headers report that none is left."""
-        for what in ("requests", "tokens"):
-            if headers.get(f"x-ratelimit-remaining-{what}") == "0":
-                self.close_for(reset_seconds(headers.get(f"x-ratelimit-reset-{what}", "")))
+_Timed: TypeAlias = tuple[Body, Mapping[str, str], float]
+"""An answer, its headers, and the seconds that its request took."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -86,42 +58,44 @@ class ChatCompletions:
         models: Sequence[str | None],
         prompts: Sequence[Prompt],
         sampling: Sampling,
-    ) -> list[list[Completion]]:
-        """Answer every prompt with every model, in order.
+        skip: Container[tuple[int, int]],
+    ) -> Generator[Completed, None, None]:
+        """Yield the answer of every model to every prompt when it ends. See `Backend.complete`.
 
         Args:
             base: The base model. If the server does not find it, waiting does not help.
             models: The models; None is the base model.
             prompts: The prompts to answer.
             sampling: How to draw the answers.
+            skip: Places (model, prompt) that are not asked.
 
         Raises:
             ModelMissing: One of the models is gone.
-            PromptRefused: One of the prompts cannot be answered.
+            PromptRefused: Prompts cannot be answered.
             BackendError: The server refuses or does not answer.
         """
         over = threading.Event()
-        with ThreadPoolExecutor(max_workers=self.settings.at_once) as pool:
-            futures = [
-                pool.submit(self._complete, base, model, prompt, sampling, over)
-                for model in models
-                for prompt in prompts
-            ]
-            try:
-                # A failed request ends the others, which could keep waiting for a long time.
-                wait(futures, return_when=FIRST_EXCEPTION)
-                failed = [
-                    future for future in futures if future.done() and future.exception() is not None
-                ]
-                if failed:
-                    _raise_with_number(failed[0], futures.index(failed[0]), prompts)
-                answers = [future.result() for future in futures]
-            except BaseException:
+        # Connections of its own, which can be broken off without harm to other requests.
+        with self.client.apart() as client:
+
+            def ask(question: Question) -> Completion:
+                model = models[question.model]
+                return self._complete(client, base, model, question.prompt, sampling, over)
+
+            def stop() -> None:
                 over.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-        width = len(prompts)
-        return [answers[i * width : (i + 1) * width] for i in range(len(models))]
+                client.abort()
+
+            questions = (
+                Question(model=model, number=number, prompt=prompts[number])
+                for model in range(len(models))
+                for number in range(len(prompts))
+                if (model, number) not in skip
+            )
+            answering = Answering(
+                ask=ask, stop=stop, at_once=self.settings.at_once, prompts=len(prompts)
+            )
+            yield from answering.answers(questions)
 
     def stream(
         self, base: str, model: str | None, prompt: Prompt, sampling: Sampling
@@ -145,6 +119,7 @@ class ChatCompletions:
 
     def _complete(
         self,
+        client: "Client",
         base: str,
         model: str | None,
         prompt: Prompt,
@@ -152,13 +127,20 @@ class ChatCompletions:
         over: threading.Event,
     ) -> Completion:
         request = self._request(base, model, prompt, sampling)
-        answer = self._answered(
-            lambda: self._lightened(request, sampling, self.client.chat),
+
+        def ask(request: Body) -> _Timed:
+            begun_s = time.monotonic()
+            answer, headers = client.chat(request)
+            return answer, headers, time.monotonic() - begun_s
+
+        answer, latency_s = self._answered(
+            lambda: self._lightened(request, sampling, ask),
             request["model"],
             over,
             fresh=request["model"] != self._name(base),
         )
-        return completion_of(answer, sampling.stop[MOST_STOPS:], splits=not self.strict)
+        completion = completion_of(answer, sampling.stop[MOST_STOPS:], splits=not self.strict)
+        return replace(completion, latency_s=latency_s)
 
     def _request(
         self, base: str, model: str | None, prompt: Prompt, sampling: Sampling
@@ -207,26 +189,33 @@ class ChatCompletions:
 
     def _answered(
         self,
-        ask: Callable[[], tuple[Body, Mapping[str, str]]],
+        ask: Callable[[], _Timed],
         model: str,
         over: threading.Event,
         *,
         fresh: bool,
-    ) -> Body:
-        """Repeat a request until the server answers it, waiting does not help or `over` is set."""
+    ) -> tuple[Body, float]:
+        """Repeat a request until the server answers it, waiting does not help or `over` is set.
 
-        def attempt() -> Body:
-            self._limiter.wait(self.waiting, self._limit_reason, over)
+        Returns:
+            The answer, and the seconds that its request took.
+        """
+        again = False
+
+        def attempt() -> tuple[Body, float]:
+            nonlocal again
+            self._limiter.wait(self.waiting, self._limit_reason, over, again=again)
+            again, sent_s = True, time.monotonic()
             try:
-                answer, headers = ask()
+                answer, headers, latency_s = ask()
             except Rejected as error:
                 if error.must_slow_down:
-                    self._limiter.close_for(error.retry_after_s or self.settings.pause_s)
+                    self._limiter.refuse(sent_s, error.retry_after_s or self.settings.pause_s)
                 raise
             if first_choice(answer) is None:
                 raise OutcomeUnknown("the answer has no choices")
-            self._limiter.heed(headers)
-            return answer
+            self._limiter.accept(headers)
+            return answer, latency_s
 
         try:
             return self.client.repeat(
@@ -301,21 +290,3 @@ class RemoteEngine:
 
     def close(self) -> None:
         """Do nothing; the engine holds no resources."""
-
-
-def _raise_with_number(
-    failed: Future[Completion], number: int, prompts: Sequence[Prompt]
-) -> NoReturn:
-    """Raise an error; name the prompt where one of several prompts is refused."""
-    error = failed.exception()
-    if isinstance(error, PromptRefused) and len(prompts) > 1:
-        message = f"prompt {number % len(prompts) + 1} of {len(prompts)}: {error.message}"
-        raise PromptRefused(message, error.remedy) from error
-    failed.result()
-    raise AssertionError("a failed future has a result")
-
-
-def reset_seconds(text: str) -> float:
-    """Return the seconds of a duration such as `1m30.5s` or `120ms`; 0 for other texts."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]*)", text)
-    return sum(float(number) * _UNITS_S.get(unit or "s", 0.0) for number, unit in parts)

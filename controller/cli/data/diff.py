@@ -13,10 +13,12 @@ from controller.data.dataset import build_dataset
 from controller.data.reports.diff import DatasetSplits, earlier_datasets, show_differences
 from controller.data.resolve_sources import DataPaths
 from controller.errors import FtctlError, InvalidInput
+from controller.evaluate.gate import gate_columns
 from controller.lockfile.model import Build, Entry
 from controller.plan.fingerprint import short_id
 from controller.render.data import difference_json, difference_text
 from controller.resolve.git_checkout import at_revision
+from controller.spec.columns import evaluation_columns
 
 _COLOURS = {"+ ": "green", "- ": "red", "~ ": "yellow"}
 
@@ -87,6 +89,7 @@ def _of_revision(context: DatasetContext, revision: str) -> DatasetSplits:
                 paths=DataPaths(root=root, cache=context.cache, environment=os.environ),
                 inspector=inspector,
                 method=past.spec.method,
+                columns=evaluation_columns(past.spec.evaluation, gate_columns(past.spec.gate)),
             )
     return DatasetSplits(dataset.train, dataset.held_out)
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from backends.contract.inspector import Json
 from controller.data.errors import DataError, NotUtf8
 from controller.data.examples.example import CanonicalExample, Example
+from controller.data.pipeline.held_out_columns import ColumnTally
 from controller.data.pipeline.row_conditions import Tally
 from controller.data.report import Effect, StepName
 from controller.data.storage.columns import ExampleBlock
@@ -40,6 +41,8 @@ class PreparedExample(NamedTuple):
     """None for a plain conversation that no step changed."""
     group: bytes | None = None
     stratum: bytes | None = None
+    columns: dict[str, str] | None = None
+    """Values of its row by wanted column; None if they are not wanted."""
 
     @property
     def whole(self) -> Example:
@@ -88,6 +91,10 @@ class BatchResult(RowCounts):
     """True if an older recipe may have made other examples of these rows."""
     tally: Tally | None = None
     """Number of rows without a value for each condition; None without conditions."""
+    columns: ColumnTally | None = None
+    """What the rows have in the wanted columns; None if no column is wanted."""
+    misses: list[int] = field(default_factory=list)
+    """Lines of rows that come from a file of misses."""
     source_error: DataError | None = None
     """Problem of the source itself; its other rows are not read."""
 

@@ -1,6 +1,7 @@
 """Request of a build. It is apart from `build`, so that finding a dataset imports no builder."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from backends.contract.inspector import ExampleInspector
 from controller.data.recipes import NEWEST
@@ -22,3 +23,5 @@ class BuildRequest:
     """Knows what the trainer would refuse, and counts tokens for `max_tokens`."""
     recipe: int = NEWEST
     """Version of the conversion from row to example; see `recipes`."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Columns whose values travel beside held-out examples, each with the spec's field for them."""

@@ -29,11 +29,13 @@ from controller.data.pipeline.batch_result import BatchResult, PreparedExample
 from controller.data.pipeline.batches import Batch, LineBatch
 from controller.data.pipeline.build_request import BuildRequest
 from controller.data.pipeline.example_steps import chosen_steps
+from controller.data.pipeline.held_out_columns import RowColumns, may_be_held_out
 from controller.data.pipeline.row_conditions import Conditions
 from controller.data.pipeline.split_blocks import NearKeys, SplitBlocks, SplitRule
 from controller.data.pipeline.token_limits import TokenLimits
 from controller.data.readers import parse_line
 from controller.data.recipes import FIRST, is_the_same_by_all
+from controller.data.select.misses import MISS_OF
 from controller.data.select.select import columns_for
 from controller.data.sources.source_file import Noted, NumberedRow, SourceFile
 from controller.data.storage.columns import HELD_OUT, TRAIN, BlockBuilder
@@ -87,12 +89,14 @@ class RowPreparer:
             data.fraction,
             hashes_questions="question" in self._columns,
         )
-        named = frozenset([*self._source.ignore, *self._conditions.names, *self._rule.names])
+        self._pii = None if prepare.pii == "off" else PiiPolicy(prepare, self._recipe)
+        self._row_columns = self._columns_to_read(request)
+        wanted = () if self._row_columns is None else self._row_columns.names
+        names = [*self._source.ignore, *self._conditions.names, *self._rule.names, *wanted]
         self._convert = row_converter(
-            self._source.columns, self._source.shape, request.method, self._recipe, named
+            self._source.columns, self._source.shape, request.method, self._recipe, frozenset(names)
         )
         self._steps = list(chosen_steps(data, self._source.strip_end, self._recipe))
-        self._pii = None if prepare.pii == "off" else PiiPolicy(prepare, self._recipe)
         self._limits = _limits(request)
         is_near = prepare.deduplicate == "near"
         self._near_keys = NearKeys(prepare.similarity, self._recipe) if is_near else None
@@ -102,6 +106,12 @@ class RowPreparer:
         self._is_recipe_relevant = (
             bool(self._conditions or self._near_keys or self._pii) or not has_conversations
         )
+
+    def _columns_to_read(self, request: BuildRequest) -> RowColumns | None:
+        if not request.columns or not may_be_held_out(self._file, request.data):
+            return None
+        warns = self._prepare.pii == "warn"
+        return RowColumns(request.columns, self._file, self._pii, warns=warns)
 
     def run(self, batch: Batch) -> BatchResult:
         """Prepare every row of a batch."""
@@ -113,7 +123,8 @@ class RowPreparer:
     def _needs_only_lines(self) -> bool:
         """Return True if a plain conversation needs no more than its canonical line."""
         source = self._source
-        needs_example = self._conditions or self._rule.names or self._near_keys or self._counts()
+        needs_row = self._conditions or self._rule.names or self._row_columns is not None
+        needs_example = needs_row or self._near_keys or self._counts()
         is_plain = source.columns is None and source.shape in PLAIN_SHAPES
         return self._changes_nothing and is_plain and not needs_example
 
@@ -179,6 +190,8 @@ class RowPreparer:
             if self._conditions and not self._conditions.meet(row, number):
                 result.counts["where", "dropped"] += 1
                 return None
+            if MISS_OF in row:
+                row = self._without_miss(row, number, result)
             example = self._prepared(row, number, result)
             if example is None or self._counts():
                 return example
@@ -191,6 +204,15 @@ class RowPreparer:
         except (ValueError, RecursionError):
             self._refuse(number, _NOT_JSON, result)
         return None
+
+    def _without_miss(
+        self, row: Mapping[str, Json], number: int, result: BatchResult
+    ) -> Mapping[str, Json]:
+        """Return a row without the key of a miss, which no example has."""
+        row = dict(row)
+        if row.pop(MISS_OF) and self._file.split == "train":
+            result.misses.append(number)
+        return row
 
     def _refuse(self, number: int, error: DataError, result: BatchResult) -> None:
         """Record a problem, or set the row aside if its source says so."""
@@ -207,6 +229,8 @@ class RowPreparer:
         # With a limit, the rows were already chosen and counted.
         if self._conditions and self._source.limit is None:
             result.tally = self._conditions.take_tally()
+        if self._row_columns is not None:
+            result.columns = self._row_columns.take_tally()
         json_lines = blocks.json_lines()
         limits = self._limits if checks_all else None
         if limits is not None and not all(map(limits.all_pass, json_lines.values())):
@@ -238,6 +262,8 @@ class RowPreparer:
         prepared = PreparedExample(number, json, canonical, example)
         if self._limits is not None:
             self._limits.check(prepared, result)
+        if self._row_columns is not None:
+            prepared = prepared._replace(columns=self._row_columns.values_of(row, number))
         return self._rule.with_keys(prepared, row) if self._rule.names else prepared
 
     def _transformed(self, example: Example, number: int, result: BatchResult) -> Example | None:

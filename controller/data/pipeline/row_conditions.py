@@ -16,10 +16,11 @@ from controller.data.suggestions import choice, quote
 from controller.spec.data import FileFormat
 from controller.spec.where import Condition, parse_where
 
-_CELLS: frozenset[FileFormat] = frozenset({"csv", "tsv", "excel", "html"})
+CELLS: frozenset[FileFormat] = frozenset({"csv", "tsv", "excel", "html"})
 """Formats without null; except for workbooks, also without true and numbers."""
 
-_MAX_KEYS = 100
+MAX_KEYS = 100
+"""Maximum number of keys of rows to remember for a message."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class Conditions:
         """
         self._conditions = [parse_where(text) for text in where]
         self._is_table = is_table
-        self._is_cell = file_format in _CELLS
+        self._is_cell = file_format in CELLS
         self._is_first_recipe = recipe == FIRST
         self.tally = self.new_tally()
 
@@ -148,7 +149,7 @@ class Conditions:
             )
         count.lacking += 1
         count.first_lacking = count.first_lacking or number
-        if len(self.tally.keys) < _MAX_KEYS:
+        if len(self.tally.keys) < MAX_KEYS:
             self.tally.keys.update(dict.fromkeys(row))
 
 

@@ -7,6 +7,8 @@ strata: all examples must be known for these.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from msgspec.json import Encoder
+
 from backends.contract.inspector import Json
 from controller.canonical import canonical_json
 from controller.data.errors import DataError
@@ -26,6 +28,8 @@ from controller.data.storage.columns import (
 from controller.data.suggestions import choice, quote
 from controller.data.transforms.normalise import normal_text
 from controller.spec.data import Fraction, Prepare
+
+_encode = Encoder().encode
 
 
 class SplitRule:
@@ -107,7 +111,8 @@ class SplitBlocks:
         json_line, question = example.canonical
         hashed = rule.hash(question)
         split_hash = hashed if example.group is None else rule.hash(example.group)
-        builder = self._builders[HELD_OUT if split_hash < rule.held_out_below else rule.default]
+        split = HELD_OUT if split_hash < rule.held_out_below else rule.default
+        builder = self._builders[split]
         builder.add(example.line, json_line, hashed)
         builder.is_plain = False
         builder.tokens.append(tokens)
@@ -115,6 +120,9 @@ class SplitBlocks:
         builder.stratum.append(example.stratum or b"")
         if self._near_keys is not None:
             builder.bands += self._near_keys(example)
+        # Strata are held out later.
+        if example.columns is not None and (split == HELD_OUT or rule.stratify_by is not None):
+            builder.row_columns.append(_encode(example.columns) + b"\n")
 
     def move_plain(self, plain: BlockBuilder) -> int:
         """Move plain examples to the blocks of their splits; return their number."""

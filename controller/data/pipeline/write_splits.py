@@ -8,9 +8,10 @@ from itertools import accumulate, groupby, repeat
 from pathlib import Path
 from typing import TypeVar
 
+from controller.data.pipeline.held_out_columns import ColumnsWriter
 from controller.data.select.select import repeat_count
 from controller.data.sources.source_file import SourceLabel
-from controller.data.storage.columns import DIGEST, DROPPED, TRAIN
+from controller.data.storage.columns import DIGEST, DROPPED, HELD_OUT, TRAIN
 from controller.data.storage.example_store import ExampleStore
 from controller.data.storage.hashing_writer import HashingWriter, WrittenFile
 from controller.spec.data import SplitName
@@ -39,6 +40,7 @@ def write_splits(
     labels: Sequence[SourceLabel],
     weights: Sequence[float],
     to: Path,
+    columns: ColumnsWriter | None = None,
 ) -> WrittenSplits:
     """Write the files of both splits.
 
@@ -48,6 +50,7 @@ def write_splits(
         labels: Label of each source's file.
         weights: Number of repetitions of the examples of each source in the train split.
         to: Folder of the files.
+        columns: Receives the values of the held-out examples' rows; None if they are not wanted.
     """
     tokens, examples = [0, 0], Counter[int]()
     with ExitStack() as stack:
@@ -67,6 +70,8 @@ def write_splits(
             lines.add(data, len(repeated.line_numbers))
             places = labels[run.source].of_rows(repeated.line_numbers)
             origins.add(places.encode(), len(repeated.line_numbers))
+            if columns is not None and run.split == HELD_OUT:
+                columns.add(run.row_columns, run.source, run.line_numbers)
         files = {}
         for name, (lines, origins) in zip(SPLITS, writers, strict=True):
             files[f"{name}.jsonl"] = lines.finish()
@@ -86,6 +91,7 @@ class _Run:
     line_numbers: Sequence[int]
     tokens: Sequence[int] = ()
     digests: Sequence[bytes] = ()
+    row_columns: Sequence[bytes] = ()
 
 
 def _runs(store: ExampleStore, splits: bytearray) -> Iterator[tuple[_Run, bytes]]:
@@ -99,7 +105,7 @@ def _runs(store: ExampleStore, splits: bytearray) -> Iterator[tuple[_Run, bytes]
     )
     for (block, sizes), (_, line_numbers), (_, tokens), (_, digests) in columns:
         start, end = 0, block.first + block.examples
-        json_lines, at = store.read(block), 0
+        json_lines, at, row_columns = store.read(block), 0, store.row_columns(block)
         for split, same in groupby(splits[block.first : end]):
             span = slice(start, start + len(list(same)))
             run = _Run(
@@ -109,6 +115,7 @@ def _runs(store: ExampleStore, splits: bytearray) -> Iterator[tuple[_Run, bytes]
                 line_numbers=line_numbers[span],
                 tokens=tokens[span],
                 digests=digests[span],
+                row_columns=row_columns[span],
             )
             size = sum(run.sizes)
             if split != DROPPED:

@@ -84,6 +84,8 @@ class ExampleBlock:
     """Values of each requested column, one after the other."""
     shards: list[tuple[bytes, bytes]]
     """For each of the `SHARDS`: digests, and the numbers of their examples in this block."""
+    row_columns: bytes = b""
+    """A line of JSON for each example, with values of its row; empty if they are not wanted."""
 
 
 @dataclass(slots=True)
@@ -98,6 +100,7 @@ class BlockBuilder:
     split_hash: list[int] = field(default_factory=list)
     stratum: list[bytes] = field(default_factory=list)
     bands: list[bytes] = field(default_factory=list)
+    row_columns: list[bytes] = field(default_factory=list)
     is_plain: bool = True
     """True if all examples are messages of system, user and assistant and nothing else."""
 
@@ -161,6 +164,7 @@ class BlockBuilder:
             features=frozenset(name for name, sign in signs if sign in json_lines),
             columns=columns,
             shards=_shards(self.digests) if in_shards else [],
+            row_columns=b"".join(self.row_columns),
         )
 
 

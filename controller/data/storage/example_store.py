@@ -28,6 +28,8 @@ class BlockRef(NamedTuple):
     """Number of its first example."""
     examples: int
     json_lines: FileRange
+    row_columns: tuple[int, int]
+    """Offset and size of the values of its rows; the size is 0 if they are not wanted."""
 
 
 class ExampleStore:
@@ -48,6 +50,7 @@ class ExampleStore:
         self._widths: dict[Column, int] = {}
         self._columns: dict[Column, ScratchFile] = {}
         self._own = ScratchFile(folder)
+        self._row_columns = ScratchFile(folder)
         self._files: dict[str, BinaryIO] = {}
 
     def share(self) -> None:
@@ -64,8 +67,11 @@ class ExampleStore:
             place = FileRange(_OWN, self._own.size, len(json_lines))
             self._own.write(json_lines)
             json_lines = place
-        ref = BlockRef(source, block.split, self.examples, block.examples, json_lines)
+        values = (self._row_columns.size, len(block.row_columns))
+        ref = BlockRef(source, block.split, self.examples, block.examples, json_lines, values)
         self.blocks.append(ref)
+        if block.row_columns:
+            self._row_columns.write(block.row_columns)
         for name, data in block.columns.items():
             if name not in self._columns:
                 self._columns[name] = ScratchFile(self.folder)
@@ -79,6 +85,7 @@ class ExampleStore:
         """Close all files."""
         self.digests.close()
         self._own.close()
+        self._row_columns.close()
         for column in self._columns.values():
             column.close()
         for file in self._files.values():
@@ -104,6 +111,11 @@ class ExampleStore:
     def read(self, block: BlockRef) -> bytes:
         """Return the canonical lines of a block."""
         return self._read(block, 0, block.json_lines.size)
+
+    def row_columns(self, block: BlockRef) -> list[bytes]:
+        """Return a line with values of its row for each example of a block; empty if not wanted."""
+        offset, size = block.row_columns
+        return self._row_columns.read(offset, size).splitlines(keepends=True) if size else []
 
     def origin(self, number: int) -> tuple[int, int]:
         """Return the source and the line in it of the example with a number."""

@@ -1,8 +1,8 @@
 """All metrics. A new one is a module here and a line in the table below."""
 
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-from controller.evaluate.metric import Metric
+from controller.evaluate.metric import AnyMetric
 from controller.evaluate.metrics import (
     accuracy,
     exact_match,
@@ -10,8 +10,6 @@ from controller.evaluate.metrics import (
     regex_match,
     stop_rate,
 )
-
-AnyMetric: TypeAlias = Metric[Any, Any]
 
 BUILT_IN_METRICS: Final[tuple[AnyMetric, ...]] = (held_out_loss.METRIC, stop_rate.METRIC)
 """Metrics that are always measured."""
@@ -25,8 +23,3 @@ METRICS: Final[tuple[AnyMetric, ...]] = (
 
 TEXT_METRICS: Final = tuple(one for one in BUILT_IN_METRICS if one.is_of_texts)
 """Metrics of continued pre-training, whose plain texts have no answers."""
-
-PROPORTION_METRICS: Final = frozenset(
-    one.name for one in (*BUILT_IN_METRICS, *METRICS) if one.is_proportion
-)
-"""Names of metrics whose score is a share of the held-out examples."""

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from controller.evaluate.answers import agree
-from controller.evaluate.metric import AnsweredExample, proportion
-from controller.spec.base import Strict
+from controller.evaluate.metric import AnsweredExample, MetricSettings, proportion
 
 
-class ExactMatch(Strict):
+class ExactMatch(MetricSettings):
     """Share of answers that are as expected: the same text apart from blanks, the same calls."""
 
 

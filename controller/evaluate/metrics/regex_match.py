@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from pydantic import field_validator
 
-from controller.evaluate.metric import AnsweredExample, proportion
-from controller.spec.base import NonEmpty, Strict
+from controller.evaluate.metric import AnsweredExample, MetricSettings, proportion
+from controller.spec.base import NonEmpty
 from controller.timed_search import found_in
 
 
-class RegexMatch(Strict):
+class RegexMatch(MetricSettings):
     """Share of answers in which a pattern is found."""
 
     pattern: NonEmpty

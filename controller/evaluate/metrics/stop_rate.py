@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from controller.evaluate.metric import AnsweredExample, proportion
-from controller.spec.base import Strict
+from controller.evaluate.metric import AnsweredExample, MetricSettings, proportion
 
 _ENDED: Final = frozenset({"stop", "tool_calls"})
 """Finish reasons of an answer that the model ended by itself."""
 
 
-class StopRate(Strict):
+class StopRate(MetricSettings):
     """Share of answers that the model ended by itself."""
 
 

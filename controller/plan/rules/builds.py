@@ -4,7 +4,7 @@ from controller.lockfile.model import Build
 from controller.plan.actions import Blocked, BlockReason, Evaluate, Judge, Promote, Reuse
 from controller.plan.fingerprint import short_id
 from controller.plan.state import State
-from controller.plan.verdicts import current_verdict, remedy_of, standing_verdict
+from controller.plan.verdicts import current_verdict, remedy_of, standing_verdict, why_not
 from controller.plan.versions import holds
 
 
@@ -80,11 +80,10 @@ def stop_at_gate(state: State) -> Blocked | None:
     if verdict.passed:
         return None
     where = ", in production," if state.is_production else ""
-    remedy = remedy_of(verdict.failures, state.entry.production)
+    remedy = remedy_of(verdict, state.entry.production)
     return state.blocked(
         BlockReason.GATE,
-        f"build {short_id(build.fingerprint)}{where} did not pass the gate: "
-        f"{'; '.join(verdict.failures)}",
+        f"build {short_id(build.fingerprint)}{where} did not pass the gate: {why_not(verdict)}",
         f"{remedy[0].upper()}{remedy[1:]}",
     )
 

@@ -133,7 +133,7 @@ def _previous(state: State) -> Build | None:
 def _judge_of(state: State, previous: Build | None) -> str | None:
     if previous is None or previous.fingerprint != state.entry.production:
         return None
-    is_compared = "production" in state.desired.spec.evaluation.compare_to
+    is_compared = "production" in state.desired.spec.evaluation.roles
     build = f"build {short_id(previous.fingerprint)} at {previous.backend}"
     return f"{'judged against ' if is_compared else ''}{build}, which stays until the gate passes"
 
@@ -153,7 +153,7 @@ def _warnings(state: State) -> Iterator[str]:
     why = silent and "its base model cannot be asked"
     if not state.desired.measures_loss:
         why = f"{spec.place} measures no held-out loss"
-    elif "base" not in spec.evaluation.compare_to:
+    elif "base" not in spec.evaluation.roles:
         why = "`base` is not in evaluation.compare_to"
     if why:
         yield f"no gate is declared and {why}: whatever is trained goes into production"

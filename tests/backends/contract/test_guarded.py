@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backends.contract.backend import Capabilities, Endpoint
-from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.completions import Completed, Completion, Prompt, Sampling
 from backends.contract.errors import (
     BackendError,
     BackendUnknown,
@@ -55,6 +55,7 @@ REQUEST = TrainRequest(
 JOB = Job(id="job-1", fingerprint=KEY, attempt=1, state=JobState.RUNNING, created_s=1.0)
 PROMPT = Prompt(messages=[{"role": "user", "content": "?"}])
 SAID = Completion(text="yes", finish_reason="stop")
+FIRST, SECOND = (Completed(model=0, prompt=place, completion=SAID) for place in range(2))
 REMEDY = (
     "Report it to the authors of acme; `backends.testing.check_backend` shows what the contract "
     "asks."
@@ -74,7 +75,7 @@ CALLS = {
     "events": lambda b: list(b.events("job-1")),
     "curve": lambda b: list(b.curve("job-1")),
     "cancel": lambda b: b.cancel("job-1"),
-    "complete": lambda b: b.complete(BASE, [None], [PROMPT, PROMPT], Sampling()),
+    "complete": lambda b: list(b.complete(BASE, [None], [PROMPT, PROMPT], Sampling())),
     "answers": lambda b: b.answers(BASE),
     "open_engine": lambda b: b.open_engine(BASE),
     "delete": lambda b: b.delete("model-1"),
@@ -237,9 +238,29 @@ WRONG = [
     ("curve", [1.5], "1.5, the contract asks for CurvePoint"),
     ("curve", [CurvePoint(step=1.5)], "step 1.5, the contract asks for int"),
     ("curve", None, "failed: TypeError"),
-    ("complete", [[SAID]], "1 lists of [1] answers, the contract asks for 1 lists of 2"),
-    ("complete", [], "0 lists of [] answers"),
-    ("complete", [["yes", "no"]], "'yes', the contract asks for Completion"),
+    ("complete", [[SAID, SAID]], "the contract asks for an iterator that yields a Completed"),
+    ("complete", [FIRST, SECOND], "the contract asks for an iterator"),
+    ("complete", None, "None, the contract asks for an iterator"),
+    ("complete", iter(["yes"]), "'yes', the contract asks for Completed"),
+    ("complete", iter([SAID]), "the contract asks for Completed"),
+    (
+        "complete",
+        iter([]),
+        "0 answers, none of model 0 to prompt 0, the contract asks for an answer",
+    ),
+    ("complete", iter([SECOND]), "1 answers, none of model 0 to prompt 0"),
+    ("complete", iter([FIRST, FIRST]), "an answer of model 0 to prompt 0 twice"),
+    (
+        "complete",
+        iter([replace(FIRST, model=1)]),
+        "of model 1 to prompt 0, the contract asks for pl",
+    ),
+    ("complete", iter([replace(FIRST, prompt=-1)]), "of model 0 to prompt -1, the contract asks"),
+    (
+        "complete",
+        iter([replace(FIRST, completion=replace(SAID, latency_s="1"))]),
+        "Completed with completion Completion with latency_s '1'",
+    ),
     ("answers", None, "None, the contract asks for bool"),
     ("answers", 1, "1, the contract asks for bool"),
     ("open_engine", None, "None without generate, close, the contract asks for an Engine"),
@@ -273,6 +294,39 @@ def test_a_backend_without_curves_knows_none(tmp_path: Path):
     assert list(backend.curve(job.id)) == []
     assert list(backend.inner.inner.curve(job.id))
     check_backend(WithoutCurve(tmp_path / "other"), REQUEST, poll_s=0.0)
+
+
+def test_what_is_skipped_may_be_missing_and_must_not_be_answered(tmp_path: Path):
+    def ask(answers, skip):
+        backend = acme(tmp_path, complete=lambda *_: iter(answers))
+        return list(backend.complete(BASE, [None], [PROMPT, PROMPT], Sampling(), skip=skip))
+
+    assert ask([SECOND], {(0, 0)}) == [SECOND]
+    assert ask([], {(0, 0), (0, 1)}) == []
+    with pytest.raises(BackendError, match="prompt 0, the contract asks for no answers that are"):
+        ask([FIRST, SECOND], {(0, 0)})
+
+
+def test_answers_before_a_fault_are_had_and_closing_ends_the_work(tmp_path: Path):
+    ended = []
+
+    def answers(*_):
+        try:
+            yield FIRST
+            raise ValueError("no table")
+        finally:
+            ended.append(True)
+
+    backend = acme(tmp_path, complete=answers)
+    asked = backend.complete(BASE, [None], [PROMPT, PROMPT], Sampling())
+    assert next(asked) == FIRST
+    with pytest.raises(BackendError, match="complete failed: ValueError: no table"):
+        next(asked)
+    asked = backend.complete(BASE, [None], [PROMPT, PROMPT], Sampling())
+    next(asked)
+    assert ended == [True]
+    asked.close()
+    assert ended == [True, True]
 
 
 class Former(ScriptedBackend):

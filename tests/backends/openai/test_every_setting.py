@@ -15,6 +15,7 @@ from backends.openai.backend import OpenAIBackend
 from backends.openai.jobs.create_call import expected_job
 from controller.spec.model import Wandb
 from controller.spec.settings import EndpointSettings
+from tests.asking import complete
 
 CREATE = ("POST", "/fine_tuning/jobs")
 PROMPT = Prompt(messages=[{"role": "user", "content": "?"}])
@@ -109,7 +110,7 @@ def test_a_setting_of_an_endpoint_changes_what_is_asked(server, tmp_path, key):
         )
         server.requests.clear()
         try:
-            backend.complete(request.base_model, [None], [PROMPT], Sampling(max_tokens=1))
+            complete(backend, request.base_model, [None], [PROMPT], Sampling(max_tokens=1))
         except BackendError as error:
             seen.append(str(error))
         seen.append(

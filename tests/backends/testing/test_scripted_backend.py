@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract.completions import Prompt, Sampling
+from backends.contract.completions import Prompt, Sampling, in_order
 from backends.contract.errors import (
     BackendError,
     BaseModelMissing,
@@ -96,10 +96,34 @@ class TakesAnything(ScriptedBackend):
         return super().parse_hyperparameters(method, {}) | dict(raw)
 
 
-class Transposes(ScriptedBackend):
-    def complete(self, base_model, models, prompts, sampling):
-        answers = super().complete(base_model, models, prompts, sampling)
-        return [list(column) for column in zip(*answers, strict=True)][:1] if models else []
+class LosesAnAnswer(ScriptedBackend):
+    def complete(self, *asked):
+        answers = super().complete(*asked)
+        next(answers, None)
+        return answers
+
+
+class AsksWhatIsSkipped(ScriptedBackend):
+    def complete(self, base_model, models, prompts, sampling, _skip=()):
+        return super().complete(base_model, models, prompts, sampling)
+
+
+class AnswersOn(ScriptedBackend):
+    def complete(self, *asked):
+        class Answers:
+            def __init__(self, answers):
+                self.answers = answers
+
+            def __iter__(self):
+                return self
+
+            def __next__(self):
+                return next(self.answers)
+
+            def close(self):
+                pass
+
+        return Answers(super().complete(*asked))
 
 
 class RefusesStrangers(ScriptedBackend):
@@ -176,7 +200,9 @@ class ShowsBadly(ScriptedBackend):
         (SeesStrangers, "observe: of one job, ['job-1', 'no-such-job'] are seen"),
         (OneProblemAtATime, "of two unknown keys only ['no_such_setting'] is reported"),
         (TakesAnything, "parse_hyperparameters: accepts keys that mean nothing"),
-        (Transposes, "complete: two models and two prompts gave [2]"),
+        (LosesAnAnswer, "complete: two models and two prompts gave answers at [(0, 1), (1, 0), (1"),
+        (AsksWhatIsSkipped, "complete: without [(0, 0), (1, 1)] gave answers at [(0, 0), (0, 1)"),
+        (AnswersOn, "complete: answers after its iterator was closed"),
         (SaysTheBaseAnswers, "answers: the base model is said to answer, but: acme/base itself"),
         (SaysTheBaseIsSilent, "answers: the base model is said not to answer, and does"),
         (HasNoNames, "find_jobs_by_name: the backend has no such method"),
@@ -296,7 +322,8 @@ def test_models_answer_until_they_are_deleted(tmp_path: Path):
         messages=[{"role": "user", "content": "?"}],
         reference={"role": "assistant", "content": "네, 있습니다."},
     )
-    tuned, base = backend.complete(BASE, [model, None], [prompt], Sampling())
+    answers = backend.complete(BASE, [model, None], [prompt], Sampling())
+    tuned, base = in_order(answers, 2, 1)
     assert (tuned[0].text, base[0].text) == ("네, 있습니다.", "?")
     engine = backend.open_engine(BASE)
     chunks = list(engine.generate(model, prompt, Sampling()))

@@ -1,6 +1,7 @@
 """`ftctl evaluate`: the newest scoring, on request, and nothing of it without one."""
 
 import json
+import shutil
 
 import pytest
 
@@ -142,7 +143,14 @@ def test_mistakes_are_told(recorded):
     assert recorded("evaluate", "zzz")[1].endswith("Use one of: faq, other.\n")
 
 
+def test_kept_answers_of_a_model_that_is_gone_are_scored_again(recorded):
+    recorded.backend.delete(build_of(recorded.json("show", "faq")[1])["model_id"])
+    code, text = recorded("evaluate", "faq")
+    assert code == 0, text
+
+
 def test_a_silent_backend_is_no_defect(recorded):
+    shutil.rmtree(recorded.root / ".ftctl" / "answers")
     recorded.backend.delete(build_of(recorded.json("show", "faq")[1])["model_id"])
     code, text = recorded("evaluate", "faq")
     assert code == 1

@@ -16,6 +16,8 @@ from controller.spec.data import Data
 from tests.openai_api.description import errors, named
 
 ANSWER = named("FineTuneChatCompletionRequestAssistantMessage")
+ORDER = ("columns", "inspector", "method", "recipe")
+"""Arguments of a build that are not settings of `data`."""
 
 
 class Repository:
@@ -34,9 +36,7 @@ class Repository:
         return path
 
     def build(self, *train: dict | str, held_out=None, **settings) -> Dataset:
-        order = {
-            key: settings.pop(key) for key in ("inspector", "method", "recipe") if key in settings
-        }
+        order = {key: settings.pop(key) for key in ORDER if key in settings}
         data = Data.model_validate(
             {
                 "train": [{"path": one} if isinstance(one, str) else one for one in train],

@@ -47,7 +47,7 @@ class Passes:
         self.source.write_text(text())
 
     def build(self, path="data/rows.csv", now_ns=later, *, memory=True, **more) -> Dataset:
-        settings = {key: more.pop(key) for key in ("inspector", "method") if key in more}
+        settings = {key: more.pop(key) for key in ("columns", "inspector", "method") if key in more}
         data = {"train": [{"path": path, "columns": OLD}], "held_out": {"fraction": 0.25}, **more}
         known = VerifiedDatasets(self.memo, self.root, self.cache, now_ns) if memory else None
         dataset = build_dataset(
@@ -114,6 +114,30 @@ def test_an_edit_of_the_same_size_with_its_old_time_is_seen(lying):
     edited = lying.build()
     assert edited == lying.build(memory=False)
     assert edited.train.examples != LIE
+
+
+def test_other_wanted_columns_are_another_dataset(passes):
+    plain = passes.build()
+    columns = {"question": "evaluation.slices[0]"}
+    wanted, again = passes.build(columns=columns), passes.build(columns=columns)
+    assert plain.held_out.columns is None
+    assert wanted == again == passes.build(columns=columns, memory=False)
+    assert wanted.held_out.columns.read_text().count("question") == wanted.held_out.examples
+    passes.lie()
+    assert passes.build(columns=columns).train.examples == LIE
+    assert passes.build().train.examples == plain.train.examples
+    assert passes.build(columns={**columns, "answer": "gate"}).train.examples != LIE
+
+
+def test_a_touched_file_of_columns_is_seen(passes):
+    columns = {"question": "evaluation.slices[0]"}
+    passes.build(columns=columns)
+    passes.lie()
+    file = passes.build(columns=columns).held_out.columns
+    file.write_bytes(file.read_bytes().replace(b"What", b"Whom"))
+    again = passes.build(columns=columns)
+    assert again.train.examples != LIE
+    assert b"Whom" not in again.held_out.columns.read_bytes()
 
 
 def replaced(passes):

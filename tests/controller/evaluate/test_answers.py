@@ -13,7 +13,7 @@ from controller.evaluate.answers import (
     without_thinking,
 )
 from controller.evaluate.scoring import score
-from controller.spec.model import Evaluation
+from controller.spec.evaluation import Evaluation
 
 METRICS = Evaluation.model_validate(
     {"metrics": ["exact_match", "accuracy", {"regex_match": {"pattern": ".*"}}]}

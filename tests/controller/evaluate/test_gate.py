@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.pydantic_errors import InvalidValue
-from controller.evaluate.gate import GRAMMAR, RULE, judge, parse_condition
+from controller.evaluate.gate import (
+    GRAMMAR,
+    RULE,
+    Slice,
+    gate_columns,
+    parse_condition,
+    slices_of,
+)
+from controller.evaluate.judgement import Evidence
+from controller.evaluate.judgement import judge as judge_evidence
 from controller.spec.conditions import COMPARISONS
 
 
@@ -29,8 +38,11 @@ def test_conditions_are_parsed(text: str, expected: tuple):
     assert (found.metric, found.operator, found.model, found.other, found.offset) == expected
 
 
-FORM = "Write METRIC >= NUMBER, or METRIC >= base.METRIC + NUMBER (operators: >= <= > < ==)."
-LIMIT = "expected a number, base.METRIC or production.METRIC at character"
+FORM = (
+    "Write METRIC >= NUMBER, or METRIC >= base.METRIC + NUMBER (operators: >= <= > < ==), and "
+    "`@ 95%` behind it for a condition that must hold for sure."
+)
+LIMIT = "expected a number or MODEL.METRIC, such as base.METRIC, at character"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +73,19 @@ LIMIT = "expected a number, base.METRIC or production.METRIC at character"
         ("a >= base.a * 2", f": {LIMIT} 6, found 'base.a * 2'"),
         ("a >= base.a + base.b", f": {LIMIT} 6, found 'base.a + base.b'"),
         ("a >= base.a + -1", f": {LIMIT} 6, found 'base.a + -1'"),
-        ("a >= staging.a", f": {LIMIT} 6, found 'staging.a'"),
+        ("a >= retain.json", f": {LIMIT} 6, found 'retain.json'"),
+        ("a >= 1 @", f": {LIMIT} 6, found '1 @'"),
+        ("a >= 1 @ 95", f": {LIMIT} 6, found '1 @ 95'"),
+        ("a >= 1 @ 100%", ": expected a level from 50 to 99.5 at character 10, found '100'"),
+        ("a >= 1 @ 5%", ": expected a level from 50 to 99.5 at character 10, found '5'"),
+        ("a == 1 @ 95%", ": expected one of >= <= > < before a level at character 3, found '=='"),
+        ("a[lang] >= 1", ": expected a metric at character 1, found 'a[lang]'"),
+        ("a[lang=] >= 1", ": expected a metric at character 1, found 'a[lang=]'"),
+        ("a[=ko] >= 1", ": expected a metric at character 1, found 'a[=ko]'"),
+        ("a[lang=ko >= 1", ": expected a metric at character 1, found 'a[lang=ko'"),
+        ("a >= base.a[lang]", f": {LIMIT} 6, found 'base.a[lang]'"),
+        ("a >= 1 ms", f": {LIMIT} 6, found '1 ms'"),
+        ("a >= 1h", f": {LIMIT} 6, found '1h'"),
         ("a >= candidate.a", f": {LIMIT} 6, found 'candidate.a'"),
         ("a >= 1 and b >= 2", f": {LIMIT} 6, found '1 and b >= 2'"),
         ("a >== 1", f": {LIMIT} 5, found '= 1'"),
@@ -84,8 +108,40 @@ def test_a_long_condition_is_not_repeated_whole(text: str):
     assert len(str(caught.value)) < 250
 
 
+@pytest.mark.parametrize(
+    ("text", "metric", "model", "other", "offset", "level"),
+    [
+        ("a[lang=ko] >= 0.9", "a[lang=ko]", None, None, 0.9, None),
+        ("a[ label = '환불, 교환' ] >= .9 @95 %", "a[label=환불, 교환]", None, None, 0.9, 95.0),
+        ("a['x y'=\"a]b>=c\"] > 1", "a[x y=a]b>=c]", None, None, 1.0, None),
+        ("f1 > luna.f1[lang=ko] - 0.01 @ 99.5%", "f1", "luna", "f1[lang=ko]", -0.01, 99.5),
+        ("retain.json >= base.retain.json - 5e-2", "retain.json", "base", "retain.json", -0.05, None),
+        ("latency_p95 <= 800ms", "latency_p95", None, None, 0.8, None),
+        ("latency_p95 <= base.latency_p95 + 1.5s", "latency_p95", "base", "latency_p95", 1.5, None),
+    ],
+)  # fmt: skip
+def test_slices_models_times_and_levels_are_parsed(text, metric, model, other, offset, level):
+    found = parse_condition(text)
+    assert (found.metric, found.model, found.other, found.level) == (metric, model, other, level)
+    assert found.offset == pytest.approx(offset)
+
+
+def test_slices_name_their_columns():
+    gate = [parse_condition("a[lang=ko] > base.a[label=환불] @ 90%"), parse_condition("b > 1")]
+    assert slices_of(gate) == {
+        "a[lang=ko]": Slice(column="lang", value="ko"),
+        "a[label=환불]": Slice(column="label", value="환불"),
+    }
+    assert gate_columns([one.text for one in gate]) == {"lang", "label"}
+    assert gate_columns(["no condition", "a > 1"]) == frozenset()
+
+
 def test_the_longest_condition_is_parsed():
     assert parse_condition(f"{'a' * 996} > 1").metric == "a" * 996
+
+
+def judge(gate, scores, **settings):
+    return judge_evidence(gate, Evidence(scores=scores), **settings)
 
 
 SCORES = {

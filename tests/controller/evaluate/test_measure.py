@@ -11,20 +11,26 @@ from backends.contract.completions import Completion, text_of
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.jobs import BaseModel
 from backends.testing import ScriptedBackend
-from controller.evaluate.measure import (
+from controller.evaluate.answer_store import AnswerStore
+from controller.evaluate.ask import KeptAnswers, ask
+from controller.evaluate.compare import (
     EvaluatedModel,
     EvaluationContext,
-    answers_of,
-    answers_path,
     compare_with,
-    measure,
-    read_answers,
-    read_prompts,
     require_model,
+)
+from controller.evaluate.held_out import HeldOut
+from controller.evaluate.measure import (
+    evaluation_path,
+    evaluation_path_of,
+    measure,
+    read_evaluation_file,
+    write_evaluation_file,
 )
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.versions import newest_inputs
-from controller.spec.model import Evaluation
+from controller.spec.evaluation import Evaluation
+from tests.splits import split_of
 
 BASE = BaseModel(reference="acme/base", revision="1", identity="scripted:acme/base@1")
 CALL = {"id": "call_1", "type": "function", "function": {"name": "예약", "arguments": "{}"}}
@@ -39,22 +45,35 @@ def write(path: Path, *examples) -> Path:
     return path
 
 
-def model_of(backend: ScriptedBackend, role: str = "candidate", **changes) -> EvaluatedModel:
-    made = EvaluatedModel(role=role, backend=backend, base_model=BASE, model_id=None)
+def held_out_of(path: Path) -> HeldOut:
+    return HeldOut(split_of(path))
+
+
+def model_of(role: str = "candidate", **changes) -> EvaluatedModel:
+    made = EvaluatedModel(
+        role=role, place="scripted", base_model=BASE, model_id=None, identity=f"scripted {role}"
+    )
     return replace(made, **changes)
 
 
+def measured_by(folder, models, held_out, open_backend, *, metrics=(), slices=()):
+    """Return what was measured, and the lines of the evaluation file."""
+    kept = KeptAnswers(store=AnswerStore(folder / "answers"), prompts=held_out)
+    answers = ask(models, kept, open_backend)
+    chosen = Evaluation.model_validate({"metrics": list(metrics)}).metrics
+    found = measure(chosen, models, held_out, answers.of, slices)
+    path = folder / "evaluation.jsonl"
+    write_evaluation_file(path, found, models, held_out, answers.of)
+    return found, list(read_evaluation_file(path))
+
+
 def measured(tmp_path: Path, *examples, answer, metrics=("exact_match",), roles=("candidate",)):
-    """Return the scores of each role and the file of answers."""
+    """Return the scores of each role, and the lines of the evaluation file."""
     backend = ScriptedBackend(tmp_path / "state", answer=answer)
-    answers = tmp_path / "answers.jsonl"
-    found = measure(
-        Evaluation.model_validate({"metrics": list(metrics)}),
-        [model_of(backend, role) for role in roles],
-        held_out=write(tmp_path / "held_out.jsonl", *examples),
-        answers_file=answers,
-    )
-    return found, list(read_answers(answers))
+    held_out = held_out_of(write(tmp_path / "held_out.jsonl", *examples))
+    models = [model_of(role) for role in roles]
+    found, lines = measured_by(tmp_path, models, held_out, lambda _: backend, metrics=metrics)
+    return found.scores, lines
 
 
 def count_letters(_model, prompt) -> Completion:
@@ -73,9 +92,15 @@ def test_a_plain_text_is_measured_and_nothing_is_asked(tmp_path):
 def test_a_conversation_is_asked_and_scored(tmp_path):
     found, answers = measured(tmp_path, {"messages": [USER, YES]}, answer=count_letters)
     assert found["candidate"] == {"held_out_loss": 7.0, "stop_rate": 1.0, "exact_match": 0.0}
-    assert answers == [
-        {"messages": [USER], "reference": "네, 엽니다.", "answers": {"candidate": ""}}
-    ]
+    (line,) = answers
+    assert len(line["id"]) == 16
+    assert line["origin"] == "held_out.jsonl:1"
+    assert {key: line[key] for key in ("messages", "reference", "answers", "values")} == {
+        "messages": [USER],
+        "reference": "네, 엽니다.",
+        "answers": {"candidate": ""},
+        "values": {"candidate": {"held_out_loss": 7.0, "stop_rate": 1.0, "exact_match": 0.0}},
+    }
 
 
 @pytest.mark.parametrize(
@@ -103,7 +128,7 @@ def test_a_conversation_is_asked_and_scored(tmp_path):
 def test_an_example_is_a_prompt_and_the_expected_answer(
     tmp_path, example, messages, tools, reference
 ):
-    (prompt,) = read_prompts(write(tmp_path / "held_out.jsonl", example))
+    (prompt,) = held_out_of(write(tmp_path / "held_out.jsonl", example))
     assert (list(prompt.messages), prompt.tools, prompt.reference) == (messages, tools, reference)
     assert prompt.is_text == ("text" in example)
 
@@ -116,16 +141,15 @@ def test_calls_and_thinking_are_kept_with_the_answers(tmp_path):
     called = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     found, answers = measured(tmp_path, {"messages": [USER, called]}, answer=answer)
     assert found["candidate"] == {"stop_rate": 1.0, "exact_match": 1.0}
-    assert answers == [
-        {
-            "messages": [USER],
-            "reference": "",
-            "reference_calls": [CALL],
-            "answers": {"candidate": "네"},
-            "calls": {"candidate": [CALL]},
-            "thinking": {"candidate": "주말이니까."},
-        }
-    ]
+    (line,) = answers
+    expected = {
+        "reference": "",
+        "reference_calls": [CALL],
+        "answers": {"candidate": "네"},
+        "calls": {"candidate": [CALL]},
+        "thinking": {"candidate": "주말이니까."},
+    }
+    assert {key: line[key] for key in expected} == expected
 
 
 def test_equal_answers_are_equal_bytes(tmp_path):
@@ -138,7 +162,7 @@ def test_equal_answers_are_equal_bytes(tmp_path):
         folder.mkdir()
         found, _ = measured(folder, {"messages": [USER, YES]}, answer=answer, roles=roles)
         assert set(found) == set(roles)
-        files.append((folder / "answers.jsonl").read_text(encoding="utf-8"))
+        files.append((folder / "evaluation.jsonl").read_text(encoding="utf-8"))
     assert files[0] == files[1]
     assert files[0].startswith('{"answers":{"base":"네","candidate":"네","production":"네"},')
 
@@ -159,62 +183,59 @@ def test_scores_are_rounded_and_those_of_a_diverged_rival_are_absent(tmp_path):
         Completion(text="", finish_reason="stop", reference_loss=loss, reference_tokens=3)
         for loss in (1 / 3, math.nan)
     ]
-    found = measure(
-        Evaluation(),
-        [model_of(backend), model_of(backend, "base")],
-        held_out=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}),
-        answers_file=tmp_path / "answers.jsonl",
+    held_out = held_out_of(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
+    found, (line,) = measured_by(
+        tmp_path, [model_of(), model_of("base", identity="other")], held_out, lambda _: backend
     )
-    assert found["candidate"] == {"held_out_loss": 0.333333, "stop_rate": 1.0}
-    assert found["base"] == {"stop_rate": 1.0}
+    assert found.scores["candidate"] == {"held_out_loss": 0.333333, "stop_rate": 1.0}
+    assert found.scores["base"] == {"stop_rate": 1.0}
+    assert line["values"]["base"] == {"held_out_loss": None, "stop_rate": 1.0}
 
 
 def test_models_of_one_base_are_asked_in_one_call(tmp_path):
-    backend, other = ScriptedBackend(tmp_path / "one"), ScriptedBackend(tmp_path / "two")
+    backends = {place: ScriptedBackend(tmp_path / place) for place in ("one", "two")}
     elsewhere = replace(BASE, identity="scripted:acme/base@2")
-    measure(
-        Evaluation(),
-        [
-            model_of(backend),
-            model_of(other, "base"),
-            model_of(backend, "production"),
-            model_of(backend, "older", base_model=elsewhere),
-        ],
-        held_out=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}),
-        answers_file=tmp_path / "answers.jsonl",
-    )
-    assert (backend.calls["complete"], other.calls["complete"]) == (2, 1)
+    models = [
+        model_of(place="one", identity="a"),
+        model_of("base", place="two", identity="b"),
+        model_of("production", place="one", identity="c"),
+        model_of("older", place="one", identity="d", base_model=elsewhere),
+        model_of("terse", place="one", identity="a", prompt="짧게"),
+    ]
+    held_out = held_out_of(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
+    measured_by(tmp_path, models, held_out, lambda place: backends[place])
+    assert (backends["one"].calls["complete"], backends["two"].calls["complete"]) == (3, 1)
 
 
-def test_a_model_that_is_gone_leaves_no_answers(tmp_path):
+def test_a_model_that_is_gone_leaves_no_evaluation(tmp_path):
     backend = ScriptedBackend(tmp_path / "state")
-    answers = tmp_path / "answers.jsonl"
+    held_out = held_out_of(write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}))
     with pytest.raises(ModelMissing):
-        measure(
-            Evaluation(),
-            [model_of(backend, model_id="ft:gone")],
-            held_out=write(tmp_path / "held_out.jsonl", {"messages": [USER, YES]}),
-            answers_file=answers,
-        )
-    assert list(read_answers(answers)) == []
+        measured_by(tmp_path, [model_of(model_id="ft:gone")], held_out, lambda _: backend)
+    assert not (tmp_path / "evaluation.jsonl").exists()
 
 
-def test_each_evaluation_has_a_file_of_answers_of_its_own(make, tmp_path):
+def test_each_evaluation_has_a_file_of_its_own(make, tmp_path):
     desired = make.desired()
     build = make.build(desired)
-    path = answers_of(tmp_path, build)
+    path = evaluation_path_of(tmp_path, build)
     digits = [
         one.partition(":")[2][:16] for one in (build.fingerprint, build.evaluation.fingerprint)
     ]
     assert path == tmp_path / "evaluations" / f"{digits[0]}-{digits[1]}.jsonl"
-    assert path == answers_path(tmp_path, build.fingerprint, desired.evaluation_fingerprint)
-    assert answers_of(tmp_path, make.build(desired, evaluated=False)) is None
+    assert path == evaluation_path(tmp_path, build.fingerprint, desired.evaluation_fingerprint)
+    assert evaluation_path_of(tmp_path, make.build(desired, evaluated=False)) is None
 
 
 @pytest.fixture
 def context(tmp_path) -> EvaluationContext:
     backend = ScriptedBackend(tmp_path / "service")
-    return EvaluationContext(root=tmp_path, open_backend=lambda _place: backend)
+    return EvaluationContext(
+        root=tmp_path,
+        open_backend=lambda _place: backend,
+        train=tmp_path / "train.jsonl",
+        has_answers=lambda _: False,
+    )
 
 
 def rivals(make, entry, build, context, compare_to, desired=None, **keys):
@@ -323,13 +344,12 @@ def test_a_model_that_its_backend_has_lost_is_named_with_the_remedy(repo):
     repo.settle()
     entry = repo.lockfile.finetunes["faq"]
     build = entry.builds[entry.production]
-    context = EvaluationContext(root=repo.root, open_backend=lambda _place: repo.backend)
-    require_model(build, context)
+    require_model(build, lambda _place: repo.backend)
     for lose in (
         lambda: repo.backend.set_script(build.job, "failed"),
         lambda: repo.backend.set_script(build.job, "vanished"),
     ):
         lose()
         with pytest.raises(BackendError, match="is not at scripted any more") as caught:
-            require_model(build, context)
+            require_model(build, lambda _place: repo.backend)
         assert "nothing is retrained silently" in caught.value.remedy

@@ -28,8 +28,8 @@ from controller.evaluate.metrics import (
 from controller.evaluate.metrics.accuracy import Accuracy
 from controller.evaluate.metrics.regex_match import RegexMatch
 from controller.evaluate.scoring import loss_only, score
+from controller.spec.evaluation import Evaluation
 from controller.spec.metrics import ChosenMetric
-from controller.spec.model import Evaluation
 
 ALL = (*BUILT_IN_METRICS, *METRICS)
 DEFAULTS = [

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from controller.plan.fingerprint import diff_inputs, fingerprint, short_id
+from controller.plan.fingerprint import diff_inputs, evaluation_inputs, fingerprint, short_id
 
 CHANGED = "sha256:" + "9" * 64
 
@@ -91,6 +91,8 @@ def test_other_training_examples_train(make):
         {"evaluation": {"compare_to": []}},
         {"evaluation": {"compare_to": ["base", "production"]}},
         {"evaluation": {"max_tokens": 64}},
+        {"evaluation": {"group_by": "customer"}},
+        {"evaluation": {"slices": ["lang"]}},
     ],
 )
 def test_what_decides_the_scores_evaluates_and_trains_nothing(make, changed: dict):
@@ -110,10 +112,37 @@ def test_other_held_out_examples_evaluate(make):
     [
         ({"metrics": ["accuracy"]}, {"metrics": [{"accuracy": {}}]}),
         ({"compare_to": ["base", "production"]}, {"compare_to": ["production", "base", "base"]}),
+        ({"slices": ["a", "b"]}, {"slices": ["b", "a", "b"]}),
+        ({}, {"group_by": None, "slices": []}),
     ],
 )
 def test_the_same_evaluation_written_otherwise_is_the_same(make, one: dict, other: dict):
     assert prints(make.desired(evaluation=one)) == prints(make.desired(evaluation=other))
+
+
+def test_columns_enter_only_where_a_spec_names_them(make):
+    """Other values in a column are other groups and slices; a spec without any stays as recorded."""
+    held_out = make.data().held_out.digest
+    plain = evaluation_inputs(make.spec(), held_out_digest=held_out, train_digest="")
+    assert plain.keys() == {"compare_to", "held_out", "max_tokens", "metrics"}
+    assert plain == evaluation_inputs(
+        make.spec(), held_out_digest=held_out, train_digest="", column_digests={}
+    )
+    spec = make.spec(evaluation={"group_by": "customer", "slices": ["lang"]})
+    one, other = (
+        evaluation_inputs(
+            spec,
+            held_out_digest=held_out,
+            train_digest="",
+            column_digests={"customer": f"sha256:{digit * 64}", "lang": "sha256:" + "3" * 64},
+        )
+        for digit in "12"
+    )
+    assert fingerprint("ev1", one) == (
+        "ev1:74c1a76cdd438a836f70a244e95d7cb7ab28757285298c345338ec2ffc369a11"
+    )
+    assert [change.field for change in diff_inputs(one, other)] == ["columns.customer"]
+    assert fingerprint("ev1", one) != fingerprint("ev1", other)
 
 
 def test_the_name_is_no_part_of_it(make):

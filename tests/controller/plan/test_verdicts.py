@@ -2,8 +2,10 @@
 
 import pytest
 
-from controller.evaluate.gate import RULE, judge
-from controller.lockfile.model import Verdict
+from controller.evaluate.gate import RULE
+from controller.evaluate.judgement import Evidence
+from controller.evaluate.judgement import judge as judge_evidence
+from controller.lockfile.model import Evaluation, Verdict
 from controller.lockfile.store import Lockfile
 from controller.plan.actions import Blocked, Judge, Promote, Reuse
 from controller.plan.approval import decisions_of, terms_of
@@ -12,6 +14,16 @@ from controller.plan.plan import make_plan
 from controller.plan.verdicts import is_unguarded, standing_verdict, verdict_of
 
 RUINED = 19.9
+
+
+def judge(gate, scores):
+    return judge_evidence(gate, Evidence(scores=scores))
+
+
+def evaluation_of(scores) -> Evaluation:
+    return Evaluation(fingerprint="ev1:x", inputs={}, scores=scores, evaluated="")
+
+
 SCORES = {"candidate": {"held_out_loss": RUINED}, "base": {"held_out_loss": 6.5}}
 FAILED = f"{RULE}: held_out_loss is 19.9 (base.held_out_loss is 6.5)"
 
@@ -35,12 +47,14 @@ def test_a_model_worse_than_its_base_is_not_promoted(make):
 @pytest.mark.parametrize("gate", [None, ["held_out_loss > 0"]])
 def test_the_rule_is_part_of_every_gate(make, gate, method: str):
     written = {} if gate is None else {"gate": gate}
-    assert verdict_of(make.spec(method=method, **written), SCORES).failures == [FAILED]
+    assert verdict_of(make.spec(method=method, **written), evaluation_of(SCORES)).failures == [
+        FAILED
+    ]
 
 
 def test_an_empty_gate_that_is_written_out_allows_it(make):
     desired = make.desired(gate=[])
-    verdict = verdict_of(desired.spec, SCORES)
+    verdict = verdict_of(desired.spec, evaluation_of(SCORES))
     assert (verdict.passed, verdict.allowed_worse) == (True, True)
     build = make.build(desired, loss=RUINED, verdict=verdict)
     assert isinstance(step(desired, make.entry(build, candidate=build.fingerprint)), Promote)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from backends.contract.jobs import CurvePoint
-from controller.evaluate.curve_findings import Finding
+from controller.evaluate.curves.findings import Finding
 from controller.render.curve import curve_summary, finding_line
 from controller.render.curve_plot import curve_plot
 

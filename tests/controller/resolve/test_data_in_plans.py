@@ -1,5 +1,6 @@
 """What data does to a plan: unread sources, policies, warnings, files that git knows."""
 
+import json
 import os
 import subprocess
 import time
@@ -182,6 +183,54 @@ def test_leaks_and_personal_data_are_said(repo):
     said = "\n".join(warnings(repo))
     assert "examples with personal data or secrets, which stay as they are: 30" in said
     assert "examples that ask what a held-out example asks, which flatters the scores: 2" in said
+
+
+# --- columns of the evaluation -------------------------------------------------------------------
+
+
+def test_a_column_that_no_row_has_is_a_problem_at_its_line(repo):
+    rows = "question,answer,lang\n" + "".join(f"q{n}?,a{n},ko\n" for n in range(30))
+    repo.write("finetunes/data/own.csv", rows)
+    source = {"path": "data/own.csv", "columns": COLUMNS}
+    repo.declare(**with_source(source), evaluation={"slices": ["lang", "lnag"], "group_by": "x"})
+    (blocked,) = repo.planned().plan.actions
+    slices, group = sorted(blocked.problems, key=lambda one: one.field, reverse=True)
+    lines = (repo.root / "finetunes/faq.yaml").read_text().splitlines()
+    assert slices.message == "no row that may be held out has 'lnag'"
+    assert slices.remedy == "Did you mean `lang`? Use one of: question, answer, lang."
+    assert (slices.file, slices.field) == ("finetunes/faq.yaml", "evaluation.slices[1]")
+    assert "lnag" in lines[slices.line - 1]
+    assert group.field == "evaluation.group_by"
+    assert '"group_by"' in lines[group.line - 1]
+
+
+def test_other_groups_are_another_evaluation_and_no_other_training(repo):
+    def declared(customers):
+        rows = "".join(f"q{n}?,a{n},{customer}\n" for n, customer in enumerate(customers))
+        repo.write("finetunes/data/own.csv", f"question,answer,customer\n{rows}")
+        source = {"path": "data/own.csv", "columns": COLUMNS}
+        repo.declare(**with_source(source), evaluation={"group_by": "customer"})
+        (desired,) = repo.planned().resolved.desired.values()
+        return desired
+
+    one, other = declared(range(30)), declared([n // 2 for n in range(30)])
+    assert one.fingerprint == other.fingerprint
+    assert one.evaluation_inputs["columns"].keys() == {"customer"}
+    assert one.evaluation_fingerprint != other.evaluation_fingerprint
+
+
+def test_rows_without_a_column_and_a_key_that_label_does_not_mean_are_said(repo):
+    rows = [{"question": f"q{n}?", "answer": f"a{n}", "label": n} for n in range(30)]
+    rows[0]["lang"] = "ko"
+    repo.write("finetunes/data/own.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    source = {"path": "data/own.jsonl", "columns": COLUMNS}
+    repo.declare(**with_source(source), evaluation={"slices": ["label", "lang"]})
+    said = "\n".join(warnings(repo))
+    assert "held-out examples have no value" in said
+    assert (
+        "`label` in `evaluation` and `gate` means the expected answer, not the key `label` of "
+        "finetunes/data/own.jsonl; rename that key to use it"
+    ) in said
 
 
 # --- files that git knows ------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Evaluations of a run: what is compared, and what is promoted of it."""
 
 import json
+import shutil
 
 from backends.contract.completions import Completion
 from controller.lockfile.store import lock_lockfile
@@ -102,6 +103,7 @@ def test_where_asking_costs_scores_of_another_version_are_not_compared(repo):
     repo.declare(evaluation={"metrics": ["exact_match"]}, **calls)
     repo.settle()
     first_version(repo)
+    shutil.rmtree(repo.root / ".ftctl" / "answers")
     before = repo.lockfile.finetunes["faq"].production
     assert compared(repo, **calls)["production"] == {}
     entry = repo.lockfile.finetunes["faq"]
@@ -109,3 +111,12 @@ def test_where_asking_costs_scores_of_another_version_are_not_compared(repo):
     message = repo.reporter.outcomes[-1].message
     assert "production.exact_match was not measured" in message
     assert "ftctl evaluate faq" in message
+
+
+def test_kept_answers_of_production_are_scored_again_where_asking_costs(repo):
+    calls = with_calls(repo)
+    repo.backend.usd = (1.0, 2.0)
+    repo.declare(evaluation={"metrics": ["exact_match"]}, **calls)
+    repo.settle()
+    first_version(repo)
+    assert compared(repo, **calls)["production"]["exact_match"] == 1.0

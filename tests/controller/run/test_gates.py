@@ -44,9 +44,9 @@ def test_production_is_measured_with_the_base_model_it_was_trained_from(repo):
     old = repo.lockfile.finetunes["faq"].builds[production(repo)].model_id
 
     class Watching(type(repo.backend)):
-        def complete(self, base_model, models, prompts, sampling):
+        def complete(self, base_model, models, prompts, sampling, skip=()):
             asked.append((base_model.reference, list(models)))
-            return super().complete(base_model, models, prompts, sampling)
+            return super().complete(base_model, models, prompts, sampling, skip)
 
     repo.backend = Watching(repo.service)
     settings = {"compare_to": ["base", "production"], "max_tokens": 7}

@@ -55,7 +55,7 @@ def message(folder: Path, text: str, name: str = "faq.yaml") -> str:
         ("evaluation: {metrics: [exact_mach]}\n", "Did you mean `exact_match`?"),
         ("evaluation: {metrics: [{regex_match: {patern: x}}]}\n", "evaluation.metrics[0].regex_match.patern: is not a known key"),
         ("evaluation: {metrics: [{regex_match: {pattern: '('}}]}\n", "not a regular expression: "),
-        ("evaluation: {compare_to: [staging]}\n", "must be one of base, production, not the text 'staging'"),
+        ("evaluation: {compare_to: [staging]}\n", "must be one of base, production, base_few_shot, not the text 'staging'"),
         ("budget: {max_usd: .inf}\n", "budget.max_usd: must be a finite number"),
         ("budget: {max_usd: -1}\n", "budget.max_usd: must be at least 0, not -1"),
         ("hyperparameters: [r]\n", "hyperparameters: must be a mapping of keys to values, not a list"),

@@ -11,9 +11,10 @@ from controller.evaluate.metrics import BUILT_IN_METRICS, METRICS, accuracy
 from controller.evaluate.metrics.accuracy import Accuracy
 from controller.evaluate.metrics.exact_match import ExactMatch
 from controller.evaluate.metrics.regex_match import RegexMatch
+from controller.spec.evaluation import Evaluation
 from controller.spec.load import read_spec
 from controller.spec.metrics import ChosenMetric
-from controller.spec.model import Evaluation, Spec, spec_schema
+from controller.spec.model import Spec, spec_schema
 from controller.spec.yaml import parse_yaml
 
 ORDER = [metric.name for metric in METRICS]

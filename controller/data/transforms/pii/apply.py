@@ -76,7 +76,7 @@ class PiiPolicy:
             found.update(walk.unseen)
         if not found:
             return example, ""
-        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
+        listed = _listed(found)
         if self._action != "warn" and (unseen := sorted(found.keys() & _UNSEEN.values())):
             raise PersonalDataFound(
                 f"{', '.join(unseen)}: its content cannot be searched",
@@ -87,6 +87,20 @@ class PiiPolicy:
                 f"personal data: {listed}", "Remove it from the row, or set data.prepare.pii: mask"
             )
         return (masked if self._action == "mask" else example), listed
+
+    def findings_in(self, text: str, named: str) -> str:
+        """Return the findings in the value of a column: `2 email, 1 phone`; empty if none.
+
+        Args:
+            text: The value.
+            named: The column's name.
+        """
+        findings = self._pii.find_named(text, named, self._regions, self._recipe)
+        return _listed(Counter(finding.kind for finding in findings))
+
+
+def _listed(found: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
 
 
 _UNSEEN: Final = {

@@ -6,6 +6,7 @@ import pytest
 from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError, ModelMissing, PromptRefused
 from backends.contract.jobs import JobState
+from tests.asking import complete
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("warm")]
 
@@ -52,7 +53,7 @@ def test_base_adapter_and_whole_model_answer_side_by_side(backend, trained, prom
     request, adapter = trained(fingerprint="a" * 64)
     _, whole = trained(fingerprint="b" * 64, finetuning_type="full")
     models = [None, adapter.model_id, whole.model_id, None]
-    answers = backend.complete(request.base_model, models, prompts, Sampling(max_tokens=8))
+    answers = complete(backend, request.base_model, models, prompts, Sampling(max_tokens=8))
     assert [len(of_model) for of_model in answers] == [len(prompts)] * 4
     assert answers[3] == answers[0]
     # What evaluation measures is what training measured, with the very same encoding.
@@ -73,8 +74,8 @@ def test_a_model_learns_to_answer_and_to_stop(backend, trained, example):
     )
     prompt = Prompt(messages=rows[0]["messages"][:1])
     greedy = Sampling(max_tokens=30)
-    ((base,), (tuned,)) = backend.complete(
-        request.base_model, [None, result.model_id], [prompt], greedy
+    ((base,), (tuned,)) = complete(
+        backend, request.base_model, [None, result.model_id], [prompt], greedy
     )
     assert (base.finish_reason, base.reference_loss) == ("length", None)
     assert (tuned.text, tuned.finish_reason) == ("pong", "stop")
@@ -101,8 +102,8 @@ def test_thinking_is_learned_measured_and_read_back_as_thinking(
         Prompt(messages=[asked], reference=one)
         for one in (thought, {"role": "assistant", "content": "pong"})
     ]
-    ((found, other),) = backend.complete(
-        request.base_model, [result.model_id], prompts, Sampling(max_tokens=80)
+    ((found, other),) = complete(
+        backend, request.base_model, [result.model_id], prompts, Sampling(max_tokens=80)
     )
     assert (found.text, found.thinking, found.finish_reason) == ("pong", "A game.", "stop")
     assert found.reference_loss < 0.2 < other.reference_loss
@@ -113,7 +114,7 @@ def test_sampling_follows_its_seed(backend, base_folder, tmp_path, prompts):
 
     def texts(**settings):
         sampling = Sampling(max_tokens=6, temperature=1.0, **settings)
-        (answers,) = backend.complete(base, [None], prompts, sampling)
+        (answers,) = complete(backend, base, [None], prompts, sampling)
         return [answer.text for answer in answers]
 
     assert texts(seed=1) == texts(seed=1) != texts(seed=2)
@@ -125,14 +126,14 @@ def test_sampling_follows_its_seed(backend, base_folder, tmp_path, prompts):
 def test_a_model_that_is_not_here(backend, base_folder, tmp_path, prompts, model):
     base = backend.resolve_base_model(str(base_folder), None, tmp_path)
     with pytest.raises(ModelMissing, match="this machine has no model"):
-        backend.complete(base, [model], prompts, Sampling())
+        complete(backend, base, [model], prompts, Sampling())
     with pytest.raises(ModelMissing):
         backend.delete(model)
 
 
 def test_no_prompts_need_no_child(backend, base_folder, tmp_path):
     base = backend.resolve_base_model(str(base_folder), None, tmp_path)
-    assert backend.complete(base, [None, None], [], Sampling()) == [[], []]
+    assert complete(backend, base, [None, None], [], Sampling()) == [[], []]
     assert not (tmp_path / "state" / "engines").exists()
 
 
@@ -143,11 +144,11 @@ def test_an_answer_ends_where_the_model_stops_reading(backend, base_folder, tmp_
         Prompt(messages=[{"role": "user", "content": "hello" * times}]) for times in (1, 12, 1)
     ]
     longest = Sampling(max_tokens=4_000)
-    ((first, second, third),) = backend.complete(base, [None], prompts, longest)
+    ((first, second, third),) = complete(backend, base, [None], prompts, longest)
     assert {one.finish_reason for one in (first, second, third)} == {"length"}
     assert first.text == third.text
     assert 0 < len(second.text) < len(first.text)
-    ((alone,),) = backend.complete(base, [None], prompts[1:2], longest)
+    ((alone,),) = complete(backend, base, [None], prompts[1:2], longest)
     assert alone == second
 
 
@@ -156,7 +157,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(backend, base_folder, tmp_path)
     prompts = [Prompt(messages=[{"role": "user", "content": "hello" * n}]) for n in (1, 80, 90)]
     message = r"prompt 2 has \d+ tokens \(and 1 more\); the base model reads 128"
     with pytest.raises(PromptRefused, match=message):
-        backend.complete(base, [None], prompts, Sampling(max_tokens=1))
+        complete(backend, base, [None], prompts, Sampling(max_tokens=1))
     assert list((tmp_path / "state" / "engines").iterdir()) == []
 
 
@@ -175,7 +176,9 @@ def test_adapters_that_would_do_nothing_or_do_not_fit_are_refused(
     def refused(weights):
         save_file(weights, file)
         with pytest.raises(BackendError) as caught:
-            backend.complete(request.base_model, [result.model_id], prompts, Sampling(max_tokens=2))
+            complete(
+                backend, request.base_model, [result.model_id], prompts, Sampling(max_tokens=2)
+            )
         return str(caught.value)
 
     assert "changes nothing" in refused({k: torch.zeros_like(v) for k, v in kept.items()})
@@ -184,13 +187,13 @@ def test_adapters_that_would_do_nothing_or_do_not_fit_are_refused(
     assert "cannot be loaded" in refused({k: v[:1].clone() for k, v in kept.items()})
     file.write_bytes(b"torn")
     with pytest.raises(BackendError, match="cannot be loaded"):
-        backend.complete(request.base_model, [result.model_id], prompts, Sampling(max_tokens=2))
+        complete(backend, request.base_model, [result.model_id], prompts, Sampling(max_tokens=2))
     other = dataclasses.replace(request.base_model, identity="sha256:another")
     with pytest.raises(BackendError, match="was trained from"):
-        backend.complete(other, [result.model_id], prompts, Sampling(max_tokens=2))
+        complete(backend, other, [result.model_id], prompts, Sampling(max_tokens=2))
     shutil.rmtree(folder)
     with pytest.raises(ModelMissing, match="is gone"):
-        backend.complete(request.base_model, [result.model_id], prompts, Sampling(max_tokens=2))
+        complete(backend, request.base_model, [result.model_id], prompts, Sampling(max_tokens=2))
 
 
 def test_a_deleted_model_is_gone_and_can_be_trained_again(backend, trained):

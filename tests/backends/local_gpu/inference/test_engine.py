@@ -18,6 +18,7 @@ from backends.contract.jobs import TrainRequest
 from backends.local_gpu.backend import LocalGpuBackend
 from backends.local_gpu.inference.engine import open_engine
 from backends.local_gpu.jobs.run_dir import create
+from tests.asking import complete
 
 pytestmark = [
     pytest.mark.torch,
@@ -128,7 +129,7 @@ def cpu_s(pid):
 def test_alone_or_together_answers_are_those_of_complete(world, models):
     greedy = Sampling(max_tokens=24)
     prompts = [ask(text) for text in QUESTIONS]
-    answers = world.backend.complete(world.base, models, prompts, greedy)
+    answers = complete(world.backend, world.base, models, prompts, greedy)
     expected = [
         (models[m], prompts[p], (answers[m][p].text, answers[m][p].finish_reason))
         for m in range(len(models))

@@ -33,10 +33,12 @@ def measure(pool):
 
     def run(prompts, **sampling):
         question = {
-            "prompts": [asdict(prompt) for prompt in prompts],
+            "prompts": list(range(len(prompts))),
             "sampling": asdict(Sampling(**sampling)),
         }
-        return measuring.measure(pool, pool.load(None), None, None, question)
+        asked = [asdict(prompt) for prompt in prompts]
+        answers = dict(measuring.measure(pool, pool.load(None), None, None, asked, question))
+        return [answers[number] for number in range(len(prompts))]
 
     return run
 

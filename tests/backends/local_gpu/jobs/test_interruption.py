@@ -221,7 +221,7 @@ def test_a_completion_ends_with_its_caller(backend, base_folder, tmp_path):
         "from backends.local_gpu.backend import create\n"
         "base = BaseModel(reference=sys.argv[2], revision=None, identity=sys.argv[3])\n"
         "prompt = Prompt(messages=[{'role': 'user', 'content': 'x'}])\n"
-        "create(pathlib.Path(sys.argv[1])).complete(base, [None], [prompt], Sampling())\n"
+        "next(create(pathlib.Path(sys.argv[1])).complete(base, [None], [prompt], Sampling()))\n"
     )
     state = tmp_path / "state"
     held = acquire(["cpu"], lambda: None)

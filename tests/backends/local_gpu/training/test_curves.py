@@ -5,8 +5,8 @@ import json
 import pytest
 
 from backends.contract.completions import Prompt, Sampling
-from controller.evaluate.curve_findings import findings_of
-from controller.evaluate.curve_points import thinned
+from controller.evaluate.curves.findings import findings_of
+from controller.evaluate.curves.points import thinned
 
 pytestmark = [
     pytest.mark.torch,

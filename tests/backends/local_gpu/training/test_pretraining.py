@@ -8,6 +8,7 @@ from backends.contract.jobs import JobState
 from backends.local_gpu.tokens.chat_tokens import Encoded
 from backends.local_gpu.tokens.text_tokens import load_documents
 from backends.testing import check_backend
+from tests.asking import complete
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("warm")]
 
@@ -87,8 +88,8 @@ def test_texts_are_trained_on_and_measured(
     assert not (run_folder(job) / "model" / "chat_template.jinja").exists()
 
     prompts = [Prompt(messages=(), reference=one) for one in texts(20)[16:]]
-    answers = backend.complete(
-        request.base_model, [job.result.model_id, None], prompts, Sampling(max_tokens=4)
+    answers = complete(
+        backend, request.base_model, [job.result.model_id, None], prompts, Sampling(max_tokens=4)
     )
     for given, expected in zip(
         answers, (facts["held_out_loss"], facts["held_out_loss_before"]), strict=True
@@ -109,7 +110,7 @@ def test_texts_and_questions_are_answered_together(backend, base_folder, tmp_pat
         ),
         Prompt(messages=(), reference={"text": STORY * 9}),
     ]
-    ((first, asked, last),) = backend.complete(base, [None], prompts, Sampling(max_tokens=2))
+    ((first, asked, last),) = complete(backend, base, [None], prompts, Sampling(max_tokens=2))
     assert (first.text, last.text) == ("", "")
     assert asked.finish_reason == "length"
     assert last.reference_tokens > 8 * first.reference_tokens > 0

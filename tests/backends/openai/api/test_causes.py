@@ -15,6 +15,7 @@ from backends.contract.errors import BackendError
 from backends.contract.jobs import BaseModel
 from backends.openai.api.causes import Way, connection_failure, page_cause, snippet
 from backends.openai.api.protocol import OutcomeUnknown, Rejected, clean
+from tests.asking import complete
 
 JOBS = ("GET", "/fine_tuning/jobs")
 CREATE = ("POST", "/fine_tuning/jobs")
@@ -179,7 +180,7 @@ def test_a_broken_certificate_is_not_waited_for(open_backend, server):
     base = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")
     started = time.monotonic()
     with pytest.raises(BackendError, match="no TLS"):
-        backend.complete(base, [None], [Prompt(messages=[])] * 3, Sampling())
+        complete(backend, base, [None], [Prompt(messages=[])] * 3, Sampling())
     assert time.monotonic() - started < 5
 
 

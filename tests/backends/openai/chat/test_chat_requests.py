@@ -14,6 +14,7 @@ from backends.contract.jobs import BaseModel
 from backends.openai.api.retry_policy import RetrySettings
 from backends.openai.api.waiting import Waiting
 from backends.openai.chat.chat_requests import chat_request
+from tests.asking import complete
 
 CHAT = ("POST", "/chat/completions")
 BASE = BaseModel(reference=MODEL, revision=None, identity=f"model:{MODEL}")
@@ -84,7 +85,7 @@ def test_the_limit_has_the_name_that_the_family_knows(model, family, limit):
 def test_servers_with_templates_are_told_whether_to_think(server, open_backend, thinking):
     backend = open_backend(kind="compatible")
 
-    backend.complete(BASE, [None], [Prompt(messages=[USER])], Sampling(thinking=thinking))
+    complete(backend, BASE, [None], [Prompt(messages=[USER])], Sampling(thinking=thinking))
 
     assert sent(server)[0]["chat_template_kwargs"] == {"enable_thinking": thinking}
     assert "chat_template_kwargs" not in request([USER], strict=True, thinking=thinking)
@@ -96,12 +97,12 @@ def test_a_server_without_the_switch_is_asked_without_it(server, open_backend):
     backend = open_backend(kind="compatible", retry_settings=RetrySettings(at_once=1))
     asked = [Prompt(messages=[USER])] * 3
 
-    assert len(backend.complete(BASE, [None], asked, Sampling())[0]) == 3
+    assert len(complete(backend, BASE, [None], asked, Sampling())[0]) == 3
     assert ["chat_template_kwargs" in body for body in sent(server)] == [True, *[False] * 3]
 
     server.put_fault(*CHAT, refusal)
     with pytest.raises(BackendError, match="cannot be told that a model thinks"):
-        backend.complete(BASE, [None], asked[:1], Sampling(thinking=True))
+        complete(backend, BASE, [None], asked[:1], Sampling(thinking=True))
 
 
 TOO_LONG = error_body(
@@ -114,7 +115,7 @@ TOO_LONG = error_body(
 def test_an_answer_is_cut_where_the_context_ends(server, backend):
     server.put_fault(*CHAT, Fault("400", body=TOO_LONG))
 
-    backend.complete(BASE, [None], [Prompt(messages=[USER])], Sampling(max_tokens=256))
+    complete(backend, BASE, [None], [Prompt(messages=[USER])], Sampling(max_tokens=256))
 
     assert [body.get("max_tokens") for body in sent(server)] == [256, None]
 
@@ -134,7 +135,7 @@ def test_a_prompt_that_is_refused_is_named_and_no_fault_of_the_server(
     server.put_fault(*CHAT, *[Fault("400", body=body)] * 2)
 
     with pytest.raises(PromptRefused, match="prompt 1 of 3") as caught:
-        backend.complete(BASE, [None], asked, Sampling())
+        complete(backend, BASE, [None], asked, Sampling())
 
     assert remedy in caught.value.remedy
     server.put_fault(*CHAT, *[Fault("400", body=body)] * 2)
@@ -146,7 +147,7 @@ def test_a_limit_under_a_name_that_the_model_does_not_know_is_renamed(server, ba
     said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
     server.put_fault(*CHAT, Fault("400", body=error_body(said, "unsupported_parameter")))
 
-    backend.complete(BASE, [None], [Prompt(messages=[USER])], Sampling(max_tokens=9))
+    complete(backend, BASE, [None], [Prompt(messages=[USER])], Sampling(max_tokens=9))
 
     assert sent(server)[1]["max_completion_tokens"] == 9
     assert "max_tokens" not in sent(server)[1]
@@ -172,7 +173,7 @@ def test_a_model_that_nobody_deployed_fails_at_once(server, open_backend, kind, 
     backend = open_backend(kind=kind, retry_settings=RetrySettings(pause_s=60.0))
 
     with pytest.raises(ModelMissing) as caught:
-        backend.complete(BASE, ["tuned"], [Prompt(messages=[USER])], Sampling())
+        complete(backend, BASE, ["tuned"], [Prompt(messages=[USER])], Sampling())
 
     assert "deployments: {'tuned': DEPLOYMENT}" in caught.value.remedy
     assert len(server.requests) == 1
@@ -182,7 +183,7 @@ def test_a_wrong_address_is_no_missing_deployment(server, open_backend):
     server.put_fault(*CHAT, Fault("404", body=error_body("Resource not found", "404")))
 
     with pytest.raises(BackendError, match="does not know this address") as caught:
-        open_backend(kind="azure").complete(BASE, ["t"], [Prompt(messages=[USER])], Sampling())
+        complete(open_backend(kind="azure"), BASE, ["t"], [Prompt(messages=[USER])], Sampling())
 
     assert not isinstance(caught.value, ModelMissing)
     assert "/openai/v1/" in caught.value.remedy
@@ -195,7 +196,7 @@ def test_one_failure_does_not_wait_for_the_patience_of_others(server, open_backe
     server.put_fault(*CHAT, Fault("500", body=slow), Fault("403"), *[Fault("500", body=slow)] * 9)
 
     with pytest.raises(BackendError, match="HTTP 403"):
-        backend.complete(BASE, [None], [Prompt(messages=[USER])] * 2, Sampling())
+        complete(backend, BASE, [None], [Prompt(messages=[USER])] * 2, Sampling())
 
 
 def test_long_waits_say_once_what_they_wait_for(caplog, monkeypatch):

@@ -13,7 +13,7 @@ from typing import Final
 
 from backends.contract.jobs import CurvePoint
 from backends.contract.methods import DPO
-from controller.evaluate.curve_points import held_out_losses, train_losses
+from controller.evaluate.curves.points import held_out_losses, train_losses
 
 OVERFITTING: Final = "overfitting"
 DIVERGENCE: Final = "divergence"

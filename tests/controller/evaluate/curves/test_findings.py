@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.contract.jobs import CurvePoint
-from controller.evaluate.curve_findings import (
+from controller.evaluate.curves.findings import (
     DIVERGENCE,
     OVERFITTING,
     PLATEAU,

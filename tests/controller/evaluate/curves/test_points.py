@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.contract.jobs import CurvePoint
-from controller.evaluate.curve_points import MOST_POINTS, curve_lines, parse_curve, thinned
+from controller.evaluate.curves.points import MOST_POINTS, curve_lines, parse_curve, thinned
 
 LONG = [
     CurvePoint(step=0, held_out_loss=3.0, epoch=0.0),

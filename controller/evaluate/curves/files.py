@@ -5,8 +5,8 @@ from pathlib import Path
 from backends.atomic_files import write_atomic
 from backends.contract.backend import Backend
 from backends.contract.jobs import CurvePoint
-from controller.evaluate.curve_findings import Finding, findings_of
-from controller.evaluate.curve_points import curve_lines, parse_curve, thinned
+from controller.evaluate.curves.findings import Finding, findings_of
+from controller.evaluate.curves.points import curve_lines, parse_curve, thinned
 from controller.evaluate.gate import LOSS
 from controller.lockfile.model import Build
 from controller.plan.fingerprint import short_id

@@ -1,0 +1,264 @@
+"""The answers of one model under one decoding: a file of lines that is only appended to.
+
+The first line names the model and the decoding, for people. Each other line is an answer:
+`{"prompt": DIGEST, "completion": {...}}`. A line is written when its answer ends, so what a killed
+process had heard is kept; the disk is told to keep it at least every second while answers come. A
+last line without its end, from a process that died or a disk that was full, does not count, and is
+cut off by the next write. Of two answers to one prompt the first counts. Every write holds a lock
+of the file, so processes may share it.
+
+Damaged lines do not stop an evaluation: they are reported, and their prompts asked again. All that
+a person could do about them is to delete them.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final
+
+from backends.contract.completions import COLDEST, Completion, Prompt, Sampling
+from backends.contract.inspector import Json
+from backends.contract.value_types import misfit
+from backends.lock_files import try_lock
+from controller.canonical import digest, written_json
+from controller.errors import FtctlError
+from controller.state_folder import writing_to
+
+_FORMAT: Final = 1
+"""Raised when a line changes its meaning; files of other formats have other names."""
+_SYNC_S: Final = 1.0
+"""Longest time for which answers that keep coming are only in the system's memory."""
+_LOCK_S: Final = 30.0
+_LOCK_POLL_S: Final = 0.002
+_log: Final = logging.getLogger("ftctl.answers")
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerKey:
+    """A model and a decoding, which together with a prompt decide an answer."""
+
+    model: str
+    """The model, by everything that decides its answers: weights, place, and the way it is asked.
+    Any text; people read it too."""
+    sampling: Sampling
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @property
+    def header(self) -> dict[str, Json]:
+        """The first line of the file."""
+        decoding: dict[str, Json] = dict(asdict(self.sampling))
+        return {
+            "about": f"Answers of {self.model}, {_in_words(self.sampling)}.",
+            "decoding": decoding | {"stop": list(self.sampling.stop)},
+            "format": _FORMAT,
+            "model": self.model,
+        }
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return f"{digest(self.header)[:32]}.jsonl"
+
+
+def prompt_digest(prompt: Prompt) -> bytes:
+    """Return the digest of a prompt: its messages, its tools and the reference that is measured.
+
+    The order of keys counts, since a model reads it in tools and arguments.
+    """
+    content: dict[str, Json] = {
+        "messages": prompt.messages,
+        "reference": prompt.reference,
+        "tools": prompt.tools,
+    }
+    return hashlib.sha256(written_json(content)).digest()
+
+
+class AnswerFile:
+    """One file of answers. In memory are only the digests of prompts and the places of lines."""
+
+    def __init__(self, folder: Path, key: AnswerKey) -> None:
+        """Read which answers there are.
+
+        Args:
+            folder: The folder of answers; made at the first write.
+            key: The model and the decoding.
+
+        Raises:
+            FtctlError: The file has answers of another model or decoding.
+        """
+        self.path = folder / key.name
+        self._header = key.header
+        self._offsets: dict[bytes, int] = {}
+        self._synced_s = time.monotonic()
+        if self.path.exists():
+            self._index()
+
+    def __contains__(self, prompt: bytes) -> bool:
+        return prompt in self._offsets
+
+    def read(self, prompt: bytes) -> Completion:
+        """Return the answer to a prompt, by the prompt's digest.
+
+        Raises:
+            KeyError: There is none.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self._offsets[prompt])
+            return _parsed(file.readline())[1]
+
+    def append(self, prompt: bytes, completion: Completion) -> None:
+        """Keep an answer.
+
+        Raises:
+            StateNotWritten: The system refused.
+            FtctlError: Another process holds the file.
+        """
+        line = _line({"prompt": prompt.hex(), "completion": _fields(completion)})
+        with writing_to(self.path.parent), self._locked() as handle:
+            end = _whole(handle)
+            if end == 0:
+                line, end = _line(self._header) + line, len(_line(self._header))
+            _write(handle, line)
+            if time.monotonic() - self._synced_s >= _SYNC_S:
+                os.fsync(handle)
+                self._synced_s = time.monotonic()
+        self._offsets.setdefault(prompt, end)
+
+    def sync(self) -> None:
+        """Have the disk keep everything that was appended."""
+        if self.path.exists():
+            with writing_to(self.path.parent):
+                handle = os.open(self.path, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+
+    def _index(self) -> None:
+        offset = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.endswith(b"\n"):
+                    self._take(line, number, offset)
+                offset += len(line)
+
+    def _take(self, line: bytes, number: int, offset: int) -> None:
+        try:
+            if number == 1:
+                self._require_header(json.loads(line))
+            else:
+                self._offsets.setdefault(_parsed(line)[0], offset)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            _log.warning(
+                "%s:%d: not a kept answer (%s); what it answered is asked again",
+                self.path,
+                number,
+                " ".join(str(error).split())[:100],
+            )
+
+    def _require_header(self, found: object) -> None:
+        mine = json.loads(_line(self._header))
+        if found == mine:
+            return
+        if not isinstance(found, dict) or "about" not in found:
+            raise ValueError("the first line must name model and decoding")
+        raise FtctlError(
+            f"{self.path}: has other answers than its name says: {found['about']}",
+            f"Delete it, which asks again: rm '{self.path}'",
+        )
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """Open the file with its lock, and close it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        until_s = time.monotonic() + _LOCK_S
+        while (handle := try_lock(self.path)) is None:
+            if time.monotonic() >= until_s:
+                raise FtctlError(
+                    f"{self.path}: another process has locked it for {_LOCK_S:.0f} s",
+                    "End that process, then run the same command again.",
+                )
+            time.sleep(_LOCK_POLL_S)
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+
+def _in_words(sampling: Sampling) -> str:
+    greedy = sampling.temperature < COLDEST
+    drawn = f"drawn at temperature {sampling.temperature} with seed {sampling.seed}"
+    parts = ["greedy" if greedy else drawn, f"up to {sampling.max_tokens} tokens"]
+    if sampling.thinking:
+        parts.append("after thinking")
+    if sampling.stop:
+        parts.append(f"up to one of the texts {json.dumps(list(sampling.stop))}")
+    return ", ".join(parts)
+
+
+def _line(content: dict[str, Json]) -> bytes:
+    return written_json(content) + b"\n"
+
+
+def _fields(completion: Completion) -> dict[str, Any]:
+    fields = asdict(completion)
+    loss = completion.reference_loss
+    if loss is not None and not isfinite(loss):
+        # JSON has no such number.
+        fields["reference_loss"] = str(loss)
+    return fields
+
+
+def _parsed(line: bytes) -> tuple[bytes, Completion]:
+    """Return a prompt's digest and its answer.
+
+    Raises:
+        ValueError: The line is damaged.
+        TypeError: It has other fields.
+        KeyError: It lacks fields.
+    """
+    content = json.loads(line)
+    fields = content["completion"]
+    for key in ("reference_loss", "latency_s"):
+        # A whole number was written without its fraction.
+        fields[key] = None if fields[key] is None else float(fields[key])
+    completion = Completion(**fields)
+    found = misfit(completion, Completion)
+    if found is not None:
+        raise ValueError(f"{found[0]} instead of {found[1]}")
+    prompt = bytes.fromhex(content["prompt"])
+    if len(prompt) != hashlib.sha256().digest_size:
+        raise ValueError("the prompt is not a digest")
+    return prompt, completion
+
+
+def _whole(handle: int) -> int:
+    """Cut off a last line without its end; return the size and stand there."""
+    size = os.fstat(handle).st_size
+    end = size
+    while end > 0:
+        start = max(0, end - 65_536)
+        newline = os.pread(handle, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(handle, end)
+    os.lseek(handle, end, os.SEEK_SET)
+    return end
+
+
+def _write(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]

@@ -1,0 +1,146 @@
+"""Answers that are kept: nobody is asked twice the same with the same decoding.
+
+`.ftctl/answers/` has a file per model and decoding; see `answer_file`. Answers of a model that is
+gone still count. Delete files to have their models asked again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.contract.backend import Backend
+from backends.contract.completions import Completion, Prompt
+from backends.contract.jobs import BaseModel
+from controller.errors import FtctlError
+from controller.evaluate.answer_file import AnswerFile, AnswerKey, prompt_digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Numbers of answers, of all models together; equal prompts of one model count once."""
+
+    asked: int
+    """Answers that a model was asked for now."""
+    kept: int
+    """Answers that were kept before."""
+
+
+class AnswerStore:
+    """Kept answers below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[AnswerKey, AnswerFile] = {}
+
+    def missing(self, key: AnswerKey, prompts: Sequence[Prompt]) -> list[int]:
+        """Return the places of prompts whose answers are not kept; of equal prompts, the first.
+
+        Raises:
+            FtctlError: The file has answers of another model.
+        """
+        skip = _Skip([self._file(key)], prompts)
+        return [place for place in range(len(prompts)) if (0, place) not in skip]
+
+    def ask(
+        self,
+        backend: Backend,
+        base_model: BaseModel,
+        models: Mapping[AnswerKey, str | None],
+        prompts: Sequence[Prompt],
+        *,
+        read_by: str | None = None,
+    ) -> Asked:
+        """Ask models for the answers that are missing, and keep each answer when it ends.
+
+        Answers that ended before an error or an interruption are kept. Models of which nothing is
+        missing are named to the backend as well, since they may decide how a base model is asked.
+
+        Args:
+            backend: The backend of all models.
+            base_model: The base model of all models.
+            models: Model IDs by key, the keys with one decoding; None is the base model itself.
+            prompts: The prompts.
+            read_by: ID of the trained model as which the base model reads its prompts.
+
+        Raises:
+            ValueError: The keys have different decodings.
+            PromptRefused: Prompts were refused. Their answers are missing, the others are kept.
+            BackendError: A model gave no answer.
+            FtctlError: Answers cannot be kept.
+        """
+        samplings = [key.sampling for key in models]
+        if any(sampling != samplings[0] for sampling in samplings):
+            raise ValueError("models that are asked together need one decoding")
+        files = [self._file(key) for key in models]
+        skip = _Skip(files, prompts)
+        missing = skip.missing
+        if missing:
+            ids = list(models.values())
+            # A trained model in front of the others decides how the base model is asked.
+            skip.before = int(read_by is not None and read_by not in ids)
+            ids = [read_by, *ids] if skip.before else ids
+            answers = backend.complete(base_model, ids, prompts, samplings[0], skip)
+            try:
+                with closing(answers):
+                    for answer in answers:
+                        file = files[answer.model - skip.before]
+                        file.append(skip.digests[answer.prompt], answer.completion)
+            finally:
+                for file in files:
+                    file.sync()
+        return Asked(asked=missing, kept=skip.wanted - missing)
+
+    def read(self, key: AnswerKey, prompts: Sequence[Prompt]) -> Iterator[Completion]:
+        """Yield the answer to each prompt, in order.
+
+        Raises:
+            FtctlError: An answer is missing.
+        """
+        file = self._file(key)
+        for place, prompt in enumerate(prompts):
+            digest = prompt_digest(prompt)
+            if digest not in file:
+                raise FtctlError(
+                    f"{file.path}: has no answer to prompt {place + 1} of {len(prompts)}",
+                    "Run the same command again, which asks for it.",
+                )
+            yield file.read(digest)
+
+    def _file(self, key: AnswerKey) -> AnswerFile:
+        if key not in self._files:
+            self._files[key] = AnswerFile(self._folder, key)
+        return self._files[key]
+
+
+class _Skip:
+    """Places (model, prompt) that need not be asked: kept answers, and all but one equal prompt.
+
+    Decided once: what is kept meanwhile changes nothing.
+    """
+
+    def __init__(self, files: Sequence[AnswerFile], prompts: Sequence[Prompt]) -> None:
+        self.digests = [prompt_digest(prompt) for prompt in prompts]
+        first: list[bool] = []
+        seen: set[bytes] = set()
+        for digest in self.digests:
+            first.append(digest not in seen)
+            seen.add(digest)
+        self._width = len(self.digests)
+        self._asked = bytearray(
+            is_first and digest not in file
+            for file in files
+            for is_first, digest in zip(first, self.digests, strict=True)
+        )
+        self.before = 0
+        """Number of models in front of the others that are not asked at all."""
+        self.wanted = len(files) * len(seen)
+        self.missing = sum(self._asked)
+
+    def __contains__(self, place: object) -> bool:
+        if not isinstance(place, tuple):
+            return False
+        model, prompt = place
+        if model < self.before:
+            return True
+        return not self._asked[(model - self.before) * self._width + prompt]

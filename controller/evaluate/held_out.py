@@ -1,0 +1,61 @@
+"""Held-out examples as prompts, read from their files when they are needed."""
+
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+from backends.contract.completions import Prompt
+from backends.contract.methods import form_of
+from controller.data.dataset import Split
+from controller.data.reports.traced_examples import TracedExample, read_traced_examples
+
+
+class HeldOut(Sequence[Prompt]):
+    """The prompts of a file of held-out examples: the conversation before the last answer.
+
+    Only the place of each line is kept in memory. The expected answer of a preference pair is the
+    preferred one.
+    """
+
+    def __init__(self, split: Split) -> None:
+        """Find the lines of the held-out split."""
+        self._split = split
+        self._offsets = array("Q", [0])
+        with split.path.open("rb") as file:
+            for line in file:
+                self._offsets.append(self._offsets[-1] + len(line))
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Prompt: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Prompt]: ...
+
+    def __getitem__(self, index: int | slice) -> Prompt | Sequence[Prompt]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        with self._split.path.open("rb") as file:
+            file.seek(self._offsets[range(len(self))[index]])
+            return _prompt(file.readline())
+
+    def __iter__(self) -> Iterator[Prompt]:
+        with self._split.path.open("rb") as file:
+            yield from map(_prompt, file)
+
+    def rows(self) -> Iterator[TracedExample]:
+        """Yield each example with the place and the columns of its row, in order."""
+        return read_traced_examples(self._split)
+
+
+def _prompt(line: bytes) -> Prompt:
+    example = json.loads(line)
+    form = form_of(example)
+    return Prompt(
+        messages=form.question(example),
+        tools=form.tools(example),
+        reference=form.reference(example),
+    )

@@ -1,0 +1,1 @@
+"""Intervals, tests and verdicts for scores of held-out examples."""

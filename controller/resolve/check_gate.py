@@ -1,0 +1,118 @@
+"""Checks of a spec's gate and of the models that it is compared with.
+
+Needs no key, no network and no data.
+"""
+
+from collections.abc import Iterator
+
+from backends.contract.backend import Capabilities
+from backends.contract.errors import BackendError, BackendUnknown
+from backends.contract.methods import METHODS
+from backends.did_you_mean import did_you_mean
+from backends.pydantic_errors import InvalidValue
+from controller.errors import Problem
+from controller.evaluate.gate import Condition, parse_condition, split_score
+from controller.evaluate.metric import AnyMetric
+from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
+from controller.resolve.answers import Answers, OpenBackend
+from controller.spec.evaluation import AskedModel, Rival
+from controller.spec.load import LoadedSpec
+
+
+def check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
+    """Yield what is wrong with the gate, and with metrics that its method cannot have."""
+    spec, measured = loaded.spec, _measured(loaded)
+    if METHODS[spec.method].is_of_texts:
+        for index, unmeasured in enumerate(spec.evaluation.metrics):
+            message = f"plain texts have no answers, so {unmeasured.name} is not measured"
+            yield loaded.problem(("evaluation", "metrics", index), message, "Remove it.")
+    for index, text in enumerate(spec.gate):
+        try:
+            condition = parse_condition(text)
+        except InvalidValue as error:
+            yield loaded.problem(("gate", index), str(error), error.remedy)
+            continue
+        for message, remedy in _wrong(loaded, condition, measured):
+            yield loaded.problem(("gate", index), message, remedy)
+
+
+def check_rivals(
+    loaded: LoadedSpec, open_backend: OpenBackend, answers: Answers
+) -> Iterator[Problem]:
+    """Yield what is wrong with models that are asked elsewhere, in `evaluation`.
+
+    Args:
+        loaded: The spec.
+        open_backend: Opens a backend by a model's place.
+        answers: Answers of backends in the same pass.
+    """
+    evaluation = loaded.spec.evaluation
+    for index, rival in enumerate(evaluation.compare_to):
+        if isinstance(rival, Rival):
+            path = ("evaluation", "compare_to", index)
+            yield from _check_asked(loaded, rival, path, open_backend, answers)
+
+
+def _measured(loaded: LoadedSpec) -> dict[str, AnyMetric]:
+    """Return the metrics that a spec measures, by their names in its gate."""
+    if METHODS[loaded.spec.method].is_of_texts:
+        return {metric.name: metric for metric in TEXT_METRICS}
+    built_in = {metric.name: metric for metric in BUILT_IN_METRICS}
+    return built_in | {one.name: one.metric for one in loaded.spec.evaluation.metrics}
+
+
+def _wrong(
+    loaded: LoadedSpec, condition: Condition, measured: dict[str, AnyMetric]
+) -> Iterator[tuple[str, str]]:
+    """Yield what a condition has wrong, and the remedies."""
+    spec, known = loaded.spec, list(measured)
+    others = f"Use one of: {', '.join(known)}, or add it to evaluation.metrics."
+    if METHODS[spec.method].is_of_texts:
+        others = f"Use {', '.join(known)}: nothing else measures {spec.method}."
+    for metric in dict.fromkeys(split_score(score)[0] for score in condition.scores):
+        if metric not in measured:
+            yield f"{metric} is not measured", did_you_mean(metric, known) or others
+        elif condition.unit and measured[metric].unit != "s":
+            yield f"{metric} is not measured in seconds", f"Remove `{condition.unit}`."
+        elif measured[metric].unit == "s" and condition.needs_unit:
+            remedy = f"Write `{condition.offset:g}s` or `{condition.offset:g}ms`."
+            yield f"{metric} is a time, and the number has no unit", remedy
+    if condition.level is not None and condition.other not in {None, condition.metric}:
+        message = (
+            f"{condition.metric} and {condition.other} are two scores, and only the difference of "
+            "one can be sure"
+        )
+        same = f"{condition.model}.{condition.metric}"
+        remedy = f"Compare {condition.metric} with {same}, or remove `@ {condition.level:g}%`."
+        yield message, remedy
+    roles = spec.evaluation.roles
+    if condition.model is not None and condition.model not in roles:
+        near = did_you_mean(condition.model, roles)
+        remedy = near or f"Add {condition.model} to evaluation.compare_to."
+        yield f"nothing is compared with {condition.model}", remedy
+
+
+def _check_asked(
+    loaded: LoadedSpec,
+    asked: AskedModel,
+    path: tuple[str | int, ...],
+    open_backend: OpenBackend,
+    answers: Answers,
+) -> Iterator[Problem]:
+    place = asked.place(loaded.spec.place)
+    try:
+        backend = open_backend(place)
+        can: Capabilities = answers.capabilities_of(place, backend)
+    except BackendError as error:
+        is_backend = asked.endpoint is None or isinstance(error, BackendUnknown)
+        found = error.problem()
+        field = "backend" if is_backend else "endpoint"
+        yield loaded.problem((*path, field), found.message, found.remedy)
+        return
+    if asked.endpoint is not None and not can.endpoints:
+        message = f"the {asked.backend} backend has no endpoints"
+        yield loaded.problem((*path, "endpoint"), message, "Remove the line.")
+    if can.remote and loaded.spec.data.is_private:
+        message = f"private data never leaves the machine, and {place} is elsewhere"
+        remedy = "Remove this model, or compare with one on this machine."
+        yield loaded.problem(path, message, remedy)

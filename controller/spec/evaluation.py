@@ -1,0 +1,149 @@
+"""The `evaluation` section of a spec. Every key's text below is also its help."""
+
+from collections import Counter
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
+
+from backends.pydantic_errors import InvalidValue
+from backends.registry import OF_ENDPOINTS
+from controller.spec.base import MOST, NonEmpty, Strict
+from controller.spec.metrics import MetricForm
+
+DEFAULT_ENDPOINT: Final = "default"
+BASE: Final = "base"
+PRODUCTION: Final = "production"
+BASE_FEW_SHOT: Final = "base_few_shot"
+SHOTS: Final = 4
+"""Examples before each prompt of `base_few_shot`."""
+RESERVED: Final = frozenset({"candidate", BASE, PRODUCTION, BASE_FEW_SHOT, "base_again", "retain"})
+"""Names that gates read in another way than as a declared model's name."""
+ModelName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+def place_of(backend: str, endpoint: str | None) -> str:
+    """Return a backend and, where it is not the default one, its endpoint: `openai@eu`."""
+    return backend if endpoint in {None, DEFAULT_ENDPOINT} else f"{backend}@{endpoint}"
+
+
+class AskedModel(Strict):
+    """A model that is asked where it is, without training it."""
+
+    backend: NonEmpty | None = None
+    """Backend that asks the model; when absent, the one that `endpoint` belongs to, or else the
+    spec's."""
+    endpoint: NonEmpty | None = None
+    """Server of the model, by its name in `ftctl.yaml`; `default` is api.openai.com."""
+
+    def place(self, of_spec: str) -> str:
+        """Return the backend and endpoint that ask the model.
+
+        Args:
+            of_spec: Backend and endpoint of the spec.
+        """
+        if self.backend is None and self.endpoint is None:
+            return of_spec
+        return place_of(self.backend or OF_ENDPOINTS, self.endpoint)
+
+
+class Rival(AskedModel):
+    """Another model that answers the held-out prompts, with a prompt of its own if you like."""
+
+    name: ModelName
+    """Name in gates and scores."""
+    model: NonEmpty | None = None
+    """Name of the model; the spec's base model when absent."""
+    prompt: NonEmpty | None = None
+    """System prompt that it gets instead of that of the examples."""
+    few_shot: int = Field(default=0, ge=0, le=64)
+    """Number of training examples that it sees before each prompt: chosen by seed, the same for
+    every prompt."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name in RESERVED:
+            raise InvalidValue(f"{name} has a meaning of its own", "Choose another name.")
+        return name
+
+    @model_validator(mode="after")
+    def _differs(self) -> "Rival":
+        if not self.model_fields_set - {"name"}:
+            raise InvalidValue(
+                f"{self.name} is the base model, asked as `base` is",
+                "Add `model`, `prompt` or `few_shot`, or write `- base`.",
+            )
+        return self
+
+
+def _rival_form(value: object) -> str:
+    return "<rival>" if isinstance(value, dict | Rival) else "<name>"
+
+
+RivalForm: TypeAlias = Annotated[
+    Annotated[Literal["base", "production", "base_few_shot"], Tag("<name>")]
+    | Annotated[Rival, Tag("<rival>")],
+    Discriminator(_rival_form),
+]
+
+
+class Evaluation(Strict):
+    """Measurement of the result on the held-out set."""
+
+    metrics: list[MetricForm] = Field(default_factory=list)
+    """Measured besides `held_out_loss` and `stop_rate`, which always are."""
+    compare_to: list[RivalForm] = Field(default=["base"])
+    """Other models that answer the same held-out prompts: the base model, the model in production,
+    the base model with four training examples before each prompt (`base_few_shot`), and models
+    that you name."""
+    max_tokens: int = Field(default=256, ge=1, le=MOST)
+    """Longest answer, in tokens."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """Temperature of the answers. Above 0 answers are drawn by seed, and the base model answers
+    twice, which shows how much scores differ by chance alone."""
+
+    group_by: NonEmpty | None = None
+    """Column of the held-out rows: rows with equal values are one group for statistics, such as the
+    tickets of one customer. `label` is the expected answer."""
+    slices: list[NonEmpty] = Field(default_factory=list)
+    """Columns of the held-out rows: scores are also reported for the rows of each value, such as
+    `lang` or `meta.product`. `label` is the expected answer."""
+
+    @property
+    def rivals(self) -> dict[str, Rival]:
+        """Models with a prompt of their own, by name; `base_few_shot` is one of them."""
+        return {one.name: one for one in map(_as_rival, self.compare_to) if one is not None}
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Names of all models that the candidate is compared with."""
+        names = (one.name if isinstance(one, Rival) else one for one in self.compare_to)
+        return tuple(dict.fromkeys(names))
+
+    @field_validator("metrics")
+    @classmethod
+    def _have_names_of_their_own(cls, metrics: list[MetricForm]) -> list[MetricForm]:
+        _refuse_repeated([one.name for one in metrics], "Add `name: …` to one of them.")
+        return metrics
+
+    @field_validator("compare_to")
+    @classmethod
+    def _are_other_models(cls, models: list[RivalForm]) -> list[RivalForm]:
+        named = [one.name for one in models if isinstance(one, Rival)]
+        _refuse_repeated(named, "Rename one of them.")
+        return models
+
+
+def _as_rival(written: RivalForm) -> Rival | None:
+    if isinstance(written, Rival):
+        return written
+    if written != BASE_FEW_SHOT:
+        return None
+    # Its name is reserved, so it is not validated.
+    return Rival.model_construct(name=BASE_FEW_SHOT, few_shot=SHOTS)
+
+
+def _refuse_repeated(names: list[str], remedy: str) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise InvalidValue(f"{' and '.join(repeated)} is listed twice", remedy)

@@ -1,0 +1,348 @@
+"""Answers are kept line by line, whatever dies, and nobody is asked twice."""
+
+import json
+import logging
+import math
+import os
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from backends.contract.completions import Completion, Prompt, Sampling
+from backends.contract.errors import BackendError, ModelMissing
+from backends.contract.jobs import BaseModel
+from backends.testing import ScriptedBackend
+from controller.errors import FtctlError
+from controller.evaluate.answer_file import AnswerFile, AnswerKey, prompt_digest
+from controller.evaluate.answer_store import AnswerStore, Asked
+from controller.state_folder import StateNotWritten
+from tests.children import ROOT, child
+
+BASE = BaseModel(reference="acme/base", revision="1", identity="scripted:acme/base@1")
+KEY = AnswerKey("카페 모델", Sampling())
+TOOLS = [{"type": "function", "function": {"name": "예약", "parameters": {"b": 1, "a": 2}}}]
+PROMPT = Prompt(messages=[{"role": "user", "content": "주말에도 문 여나요?"}])
+ANSWER = Completion(
+    text="네,\n엽니다. \u2028 \ud800",
+    finish_reason="stop",
+    reference_loss=2.0,
+    reference_tokens=7,
+    thinking="주말…",
+    tool_calls=({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}},),
+    latency_s=1.0,
+    prompt_tokens=12,
+    completion_tokens=5,
+)
+
+
+def asked(text, **changes):
+    return replace(PROMPT, messages=[{"role": "user", "content": text}], **changes)
+
+
+def questions(count):
+    return [asked(f"질문 {number}") for number in range(count)]
+
+
+def echo(model, prompt):
+    return Completion(text=f"{model}|{prompt.messages[-1]['content']}", finish_reason="stop")
+
+
+def file_of(store_folder):
+    (path,) = store_folder.glob("*.jsonl")
+    return path
+
+
+def test_what_was_kept_is_read_back_to_the_last_field(tmp_path):
+    AnswerFile(tmp_path, KEY).append(prompt_digest(PROMPT), ANSWER)
+    found = AnswerFile(tmp_path, KEY).read(prompt_digest(PROMPT))
+    # Half a character cannot be written as UTF-8.
+    assert found == replace(
+        ANSWER, text="네,\n엽니다. \u2028 ?", tool_calls=list(ANSWER.tool_calls)
+    )
+    assert found.latency_s == 1.0
+
+
+@pytest.mark.parametrize("loss", [math.inf, -math.inf, math.nan, None, 0.0, 3.0])
+def test_every_loss_is_kept_as_json(tmp_path, loss):
+    AnswerFile(tmp_path, KEY).append(prompt_digest(PROMPT), replace(ANSWER, reference_loss=loss))
+    found = AnswerFile(tmp_path, KEY).read(prompt_digest(PROMPT)).reference_loss
+    assert found == loss or (math.isnan(found) and math.isnan(loss))
+    for line in file_of(tmp_path).read_bytes().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+
+
+def test_the_first_line_says_whose_answers_they_are(tmp_path):
+    sampling = Sampling(stop=["\n"], max_tokens=9, temperature=0.5, seed=3, thinking=True)
+    AnswerFile(tmp_path, replace(KEY, sampling=sampling)).append(prompt_digest(PROMPT), ANSWER)
+    first = json.loads(file_of(tmp_path).read_text(encoding="utf-8").splitlines()[0])
+    assert first["about"] == (
+        "Answers of 카페 모델, drawn at temperature 0.5 with seed 3, up to 9 tokens, after "
+        'thinking, up to one of the texts ["\\n"].'
+    )
+    assert first["model"] == "카페 모델"
+    assert first["decoding"]["stop"] == ["\n"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        asked("주말에도 문 여나요"),
+        replace(PROMPT, tools=TOOLS),
+        replace(PROMPT, tools=[TOOLS[0] | {"function": {"parameters": {}, "name": "예약"}}]),
+        replace(PROMPT, reference={"role": "assistant", "content": "네"}),
+        Prompt(messages=(), reference={"text": "주말"}),
+    ],
+)
+def test_whatever_decides_an_answer_or_its_loss_is_in_the_digest(other):
+    assert prompt_digest(other) != prompt_digest(PROMPT)
+    assert prompt_digest(other) == prompt_digest(replace(other))
+
+
+def test_the_order_of_keys_in_tools_counts():
+    swapped = [{"type": "function", "function": dict(reversed(TOOLS[0]["function"].items()))}]
+    assert swapped == TOOLS
+    one, other = (prompt_digest(replace(PROMPT, tools=tools)) for tools in (TOOLS, swapped))
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(max_tokens=7),
+        Sampling(temperature=0.5),
+        Sampling(seed=1),
+        Sampling(stop=("\n",)),
+        Sampling(thinking=True),
+    ],
+)
+def test_another_decoding_is_another_file(sampling):
+    assert replace(KEY, sampling=sampling).name != KEY.name
+    assert AnswerKey("another", Sampling()).name != KEY.name
+
+
+def test_only_what_is_missing_is_asked_and_equal_prompts_once(tmp_path):
+    heard = Counter()
+
+    def answer(model, prompt):
+        heard[model, prompt.messages[-1]["content"]] += 1
+        return echo(model, prompt)
+
+    backend = ScriptedBackend(tmp_path / "state", answer=answer)
+    prompts = [*questions(3), *questions(2)]
+    store = AnswerStore(tmp_path / "answers")
+    assert store.missing(KEY, prompts) == [0, 1, 2]
+    assert store.ask(backend, BASE, {KEY: None}, prompts) == Asked(asked=3, kept=0)
+    assert store.missing(KEY, prompts) == []
+    assert [one.text for one in store.read(KEY, prompts)] == [
+        f"None|질문 {number}" for number in (0, 1, 2, 0, 1)
+    ]
+    again = AnswerStore(tmp_path / "answers")
+    assert again.ask(backend, BASE, {KEY: None}, questions(4)) == Asked(asked=1, kept=3)
+    assert again.ask(backend, BASE, {KEY: None}, questions(4)) == Asked(asked=0, kept=4)
+    assert set(heard.values()) == {1}
+    assert backend.calls["complete"] == 2
+
+
+def test_each_model_is_asked_for_what_it_lacks_and_all_are_named(tmp_path):
+    named = []
+
+    class Watching(ScriptedBackend):
+        def complete(self, base_model, models, prompts, sampling, skip=()):
+            named.append((tuple(models), len(prompts)))
+            return super().complete(base_model, models, prompts, sampling, skip)
+
+        def require_models(self, models):
+            pass
+
+    backend = Watching(tmp_path / "state", answer=echo)
+    store = AnswerStore(tmp_path / "answers")
+    other = AnswerKey("another", Sampling())
+    store.ask(backend, BASE, {KEY: "ft:1"}, questions(3))
+    found = store.ask(backend, BASE, {KEY: "ft:1", other: None}, questions(4))
+    assert found == Asked(asked=1 + 4, kept=3)
+    # Places of prompts stay those of the held-out set, for the draws and for messages.
+    assert named == [(("ft:1",), 3), (("ft:1", None), 4)]
+    with pytest.raises(ValueError, match="one decoding"):
+        store.ask(backend, BASE, {KEY: None, replace(KEY, sampling=Sampling(seed=1)): None}, [])
+
+
+def test_answers_before_an_error_are_kept(tmp_path):
+    def answer(model, prompt):
+        if prompt.messages[-1]["content"] == "질문 2":
+            raise BackendError("the server is gone")
+        return echo(model, prompt)
+
+    backend = ScriptedBackend(tmp_path / "state", answer=answer)
+    store = AnswerStore(tmp_path / "answers")
+    with pytest.raises(BackendError, match="is gone"):
+        store.ask(backend, BASE, {KEY: None}, questions(4))
+    assert AnswerStore(tmp_path / "answers").missing(KEY, questions(4)) == [2, 3]
+    with pytest.raises(FtctlError, match="no answer to prompt 3 of 4"):
+        list(store.read(KEY, questions(4)))
+
+
+def test_answers_of_a_model_that_is_gone_still_count(tmp_path):
+    backend = ScriptedBackend(tmp_path / "state", script=["succeeded"], answer=echo)
+    key, store = AnswerKey("ft:gone", Sampling()), AnswerStore(tmp_path / "answers")
+    with pytest.raises(ModelMissing):
+        store.ask(backend, BASE, {key: "ft:gone"}, questions(1))
+    AnswerFile(tmp_path / "answers", key).append(prompt_digest(questions(1)[0]), ANSWER)
+    found = AnswerStore(tmp_path / "answers").ask(backend, BASE, {key: "ft:gone"}, questions(1))
+    assert found == Asked(asked=0, kept=1)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Return the path of a file with three answers."""
+    backend = ScriptedBackend(tmp_path / "state", answer=echo)
+    AnswerStore(tmp_path).ask(backend, BASE, {KEY: None}, questions(3))
+    return file_of(tmp_path)
+
+
+def test_a_file_torn_anywhere_loses_only_the_torn_answer(tmp_path, kept):
+    whole = kept.read_bytes()
+    ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
+    for size in range(0, len(whole) + 1, 7):
+        kept.write_bytes(whole[:size])
+        store = AnswerStore(tmp_path)
+        lines = sum(end <= size for end in ends)
+        assert len(store.missing(KEY, questions(3))) == 3 - max(0, lines - 1)
+        backend = ScriptedBackend(tmp_path / "state", answer=echo)
+        store.ask(backend, BASE, {KEY: None}, questions(3))
+        assert kept.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\xff\xfe{}\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"prompt":"zz","completion":{"text":"","finish_reason":"stop"}}\n',
+        b"[" * 100_000 + b"\n",
+        b"\n",
+        "text",
+        "loss",
+        "digest",
+        "more",
+    ],
+)
+def test_a_damaged_line_is_named_and_its_prompt_asked_again(tmp_path, kept, caplog, damage):
+    lines = kept.read_bytes().splitlines(keepends=True)
+    if isinstance(damage, str):
+        content = json.loads(lines[2])
+        if damage == "digest":
+            content["prompt"] = content["prompt"][:10]
+        else:
+            wrong = {"text": 7, "loss": "much", "more": 1}[damage]
+            content["completion"][damage.replace("loss", "reference_loss")] = wrong
+        lines[2] = json.dumps(content).encode() + b"\n"
+    else:
+        lines[2] = damage
+    kept.write_bytes(b"".join(lines))
+    with caplog.at_level(logging.WARNING):
+        store = AnswerStore(tmp_path)
+        assert store.missing(KEY, questions(3)) == [1]
+    assert f"{kept}:3: not a kept answer (" in caplog.text
+    assert len(caplog.text) < 1000
+    backend = ScriptedBackend(tmp_path / "state", answer=echo)
+    assert store.ask(backend, BASE, {KEY: None}, questions(3)) == Asked(asked=1, kept=2)
+    assert [one.text for one in AnswerStore(tmp_path).read(KEY, questions(3))] == [
+        f"None|질문 {number}" for number in range(3)
+    ]
+
+
+def test_a_file_of_another_model_is_refused(tmp_path, kept):
+    other = AnswerKey("another", Sampling())
+    kept.rename(tmp_path / other.name)
+    with pytest.raises(
+        FtctlError, match="has other answers than its name says: Answers of 카페"
+    ) as e:
+        AnswerStore(tmp_path).missing(other, questions(1))
+    assert e.value.remedy == f"Delete it, which asks again: rm '{tmp_path / other.name}'"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    folder = tmp_path / "file" / "answers"
+    folder.parent.write_text("")
+    backend = ScriptedBackend(tmp_path / "state", answer=echo)
+    with pytest.raises(StateNotWritten, match="the state folder cannot be written"):
+        AnswerStore(folder).ask(backend, BASE, {KEY: None}, questions(1))
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from backends.contract.completions import Completion, Sampling
+from controller.evaluate.answer_file import AnswerFile, AnswerKey
+file = AnswerFile(Path(sys.argv[1]), AnswerKey("shared", Sampling()))
+for number in range(int(sys.argv[2]), 300, 2):
+    text = f"{number} " * (number * 7)
+    file.append(number.to_bytes(32, "big"), Completion(text=text, finish_reason="stop"))
+"""
+
+
+def test_two_processes_that_write_at_once_lose_nothing(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    arguments = [sys.executable, "-c", WRITER, str(tmp_path)]
+    with (
+        child([*arguments, "0"], env=environment) as first,
+        child([*arguments, "1"], env=environment) as second,
+    ):
+        assert (first.wait(timeout=60), second.wait(timeout=60)) == (0, 0)
+    file = AnswerFile(tmp_path, AnswerKey("shared", Sampling()))
+    assert len(file_of(tmp_path).read_bytes().splitlines()) == 301
+    for number in range(300):
+        assert file.read(number.to_bytes(32, "big")).text == f"{number} " * (number * 7)
+
+
+def test_threads_with_files_of_their_own_wait_for_the_lock(tmp_path):
+    barrier = threading.Barrier(4, timeout=20)
+
+    def write(first):
+        file = AnswerFile(tmp_path, KEY)
+        barrier.wait(20)
+        for number in range(first, 80, 4):
+            file.append(number.to_bytes(32, "big"), ANSWER)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    file = AnswerFile(tmp_path, KEY)
+    assert all(number.to_bytes(32, "big") in file for number in range(80))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.builds(
+        Completion,
+        text=st.text(),
+        finish_reason=st.sampled_from(["stop", "length"]),
+        reference_loss=st.none() | st.floats(allow_nan=False),
+        reference_tokens=st.integers(0, 10**6),
+        thinking=st.text(),
+        tool_calls=st.lists(st.dictionaries(st.text(), JSON, max_size=3), max_size=2),
+        latency_s=st.none() | st.floats(0, 1e6),
+        prompt_tokens=st.integers(0, 10**6),
+    ),
+    st.binary(min_size=32, max_size=32),
+)
+def test_any_answer_survives(tmp_path, completion, prompt):
+    path = tmp_path / KEY.name
+    path.unlink(missing_ok=True)
+    AnswerFile(tmp_path, KEY).append(prompt, completion)
+    found = AnswerFile(tmp_path, KEY).read(prompt)
+    assert found == completion
+    assert found.latency_s == completion.latency_s
