@@ -29,6 +29,7 @@ from backends.contract.errors import (
 from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
 from backends.contract.jobs import (
     BaseModel,
+    CurvePoint,
     Estimate,
     Event,
     Job,
@@ -54,6 +55,7 @@ __all__ = [
     "Completed",
     "Completion",
     "CredentialsMissing",
+    "CurvePoint",
     "Encoder",
     "Endpoint",
     "Engine",

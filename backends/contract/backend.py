@@ -20,7 +20,15 @@ from typing import Protocol
 
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.inspector import ExampleInspector, Json
-from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
+from backends.contract.jobs import (
+    BaseModel,
+    CurvePoint,
+    Estimate,
+    Event,
+    Job,
+    Recipe,
+    TrainRequest,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +172,12 @@ class Backend(Protocol):
 
     def events(self, job_id: str) -> Iterator[Event]:
         """Yield the job's log so far, oldest first."""
+
+    def curve(self, job_id: str) -> Iterator[CurvePoint]:
+        """Yield the job's losses so far, each step once, in order of the steps.
+
+        Yields nothing where the losses are not known. A backend may lack this method.
+        """
 
     def cancel(self, job_id: str) -> None:
         """Ask a job to stop; a finished job stays as it is."""

@@ -25,7 +25,7 @@ _RENAMED: Final = {
     "verify": "verify_job",
 }
 """Methods that had another name in an earlier contract, by that name."""
-_OPTIONAL: Final = {"inspector.all_pass": False, "inspector.thinks": False}
+OPTIONAL: Final = {"curve": (), "inspector.all_pass": False, "inspector.thinks": False}
 """Answers of what a backend's code may leave out."""
 
 
@@ -75,7 +75,7 @@ class _Guarded:
         cls.required = tuple(
             name
             for name, member in members.items()
-            if callable(member) and prefix + name not in _OPTIONAL
+            if callable(member) and prefix + name not in OPTIONAL
         )
 
 
@@ -92,8 +92,8 @@ def _method(
     """
 
     def ask(self: _Guarded, *args: object) -> Any:  # noqa: ANN401 - whatever the code returns
-        if what in _OPTIONAL and not hasattr(self.inner, name):
-            return _OPTIONAL[what]
+        if what in OPTIONAL and not hasattr(self.inner, name):
+            return OPTIONAL[what]
         found = getattr(self.inner, name)
         return found if is_property else found(*args)
 

@@ -106,6 +106,24 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """Losses of a job at one step; None where the step was not measured.
+
+    A loss is the mean negative log likelihood per learned token, in nats; with `dpo` it is the loss
+    of that method. A loss that diverged may be NaN or infinite.
+    """
+
+    step: int
+    """Optimiser steps done; 0 is the untrained model."""
+    train_loss: float | None = None
+    """Loss of the step's own examples, before the step changed the model."""
+    held_out_loss: float | None = None
+    """Loss of the held-out set, or of a part of it where the service measures no more."""
+    epoch: float | None = None
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
     """Result of a succeeded job."""
 

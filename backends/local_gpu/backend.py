@@ -14,12 +14,22 @@ from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.errors import HyperparametersInvalid
 from backends.contract.inspector import ExampleInspector, Json
-from backends.contract.jobs import BaseModel, Estimate, Event, Job, JobState, Recipe, TrainRequest
+from backends.contract.jobs import (
+    BaseModel,
+    CurvePoint,
+    Estimate,
+    Event,
+    Job,
+    JobState,
+    Recipe,
+    TrainRequest,
+)
 from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.inference import engine
 from backends.local_gpu.inference.trained_models import run_of_model
 from backends.local_gpu.jobs import jobs, speeds
 from backends.local_gpu.jobs.child_process import require_packages
+from backends.local_gpu.jobs.curves import curve_of
 from backends.local_gpu.jobs.devices import visible_devices
 from backends.local_gpu.jobs.launchers import LAUNCHERS
 from backends.local_gpu.jobs.run_dir import NAME, RunDir, run_of, runs_by_name, runs_of
@@ -159,6 +169,12 @@ class LocalGpuBackend:
                 yield Event(time_s=run.log.stat().st_mtime, message=text)
         if job.error is not None and job.finished_s is not None:
             yield Event(time_s=job.finished_s, message=f"{job.state}: {job.error}")
+
+    def curve(self, job_id: str) -> Iterator[CurvePoint]:
+        """Yield the job's losses so far, in order of the steps."""
+        run = self._run(job_id)
+        if run is not None:
+            yield from curve_of(read_lines(run.progress))
 
     def cancel(self, job_id: str) -> None:
         """Ask a job to stop; a finished job stays what it is."""

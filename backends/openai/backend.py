@@ -17,7 +17,15 @@ from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completed, Prompt, Sampling
 from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
 from backends.contract.inspector import ExampleInspector, Json
-from backends.contract.jobs import BaseModel, Estimate, Event, Job, Recipe, TrainRequest
+from backends.contract.jobs import (
+    BaseModel,
+    CurvePoint,
+    Estimate,
+    Event,
+    Job,
+    Recipe,
+    TrainRequest,
+)
 from backends.installation import install_command
 from backends.openai import hyperparameters, prices
 from backends.openai.api.endpoints import (
@@ -36,6 +44,7 @@ from backends.openai.chat.completions import ChatCompletions, RemoteEngine
 from backends.openai.estimates import estimate_job
 from backends.openai.examples.inspector import open_inspector
 from backends.openai.jobs.conversions import to_event, to_job
+from backends.openai.jobs.curves import read_curve
 from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_jobs_by_name
 from backends.openai.jobs.job_poller import JobPoller
 from backends.openai.jobs.submission_log import SubmissionLog
@@ -178,6 +187,12 @@ class OpenAIBackend:
         with self._as_backend_errors():
             newest_first = list(self._poller.events(job_id))
         yield from (to_event(event) for event in reversed(newest_first))
+
+    def curve(self, job_id: str) -> Iterator[CurvePoint]:
+        """Yield the job's losses so far, where the server reports them."""
+        with self._as_backend_errors():
+            found = read_curve(self._client, job_id)
+        yield from found
 
     def cancel(self, job_id: str) -> None:
         """Ask a job to stop; a finished job stays as it is."""

@@ -3,6 +3,7 @@
 from backends.testing.contract import ContractBroken, check_backend
 from backends.testing.scripted import ScriptedBackend, create
 from backends.testing.scripts import (
+    CURVE,
     FAILS,
     GOES_WELL,
     GONE_UNFINISHED,
@@ -18,6 +19,7 @@ from backends.testing.scripts import (
 from backends.testing.words import WordInspector
 
 __all__ = [
+    "CURVE",
     "FAILS",
     "GOES_WELL",
     "GONE_UNFINISHED",

@@ -11,6 +11,7 @@ from typing import Final
 from backends.contract.backend import Backend
 from backends.contract.completions import Completed, Prompt, Sampling
 from backends.contract.errors import BackendError, HyperparametersInvalid, ModelMissing
+from backends.contract.guarded import OPTIONAL
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import Job, JobState, TrainRequest
 from backends.contract.methods import METHODS
@@ -89,7 +90,8 @@ class _Check:
 
     def methods(self) -> None:
         for name in vars(Backend):
-            there = name.startswith("_") or callable(getattr(self.backend, name, None))
+            needed = not name.startswith("_") and name not in OPTIONAL
+            there = not needed or callable(getattr(self.backend, name, None))
             self.expect(there, f"{name}: the backend has no such method")
 
     def capabilities(self) -> None:
@@ -167,6 +169,9 @@ class _Check:
             self.backend.cancel(_NO_JOB)
         except BackendError as error:
             self.findings.append(f"cancel: a job that is gone already is refused: {error}")
+        if callable(getattr(self.backend, "curve", None)):
+            points = list(self.backend.curve(_NO_JOB))
+            self.expect(not points, "curve: a job that does not exist has losses")
         named = self.backend.find_jobs_by_name([_NO_NAME])
         self.expect(not named.get(_NO_NAME), "find_jobs_by_name: answers for a name nobody used")
         before = self.backend.find_jobs([self.request.fingerprint])
@@ -221,12 +226,20 @@ class _Check:
         self.expect(job.finished_s is not None, "observe: a finished job has no finished_s")
         times = [event.time_s for event in self.backend.events(job.id)]
         self.expect(times == sorted(times), "events: not oldest first")
+        self._curve_is_ordered(job.id)
         self.backend.cancel(job.id)
         self.backend.submit(self.request)
         after = self.backend.observe([job.id]).get(job.id)
         unmoved = after is not None and after.state is JobState.SUCCEEDED
         self.expect(unmoved, "cancel, submit: changed a job that had succeeded")
         return job if unmoved else None
+
+    def _curve_is_ordered(self, job_id: str) -> None:
+        if not callable(getattr(self.backend, "curve", None)):
+            return
+        steps = [point.step for point in self.backend.curve(job_id)]
+        ordered = steps == sorted(set(steps)) and all(step >= 0 for step in steps)
+        self.expect(ordered, "curve: the steps are not each once, from 0 on, in order")
 
     def _origin_is_kept(self, method: str, jobs: Iterable[Job]) -> None:
         for job in jobs:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from functools import wraps
@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar, cast
 
 from backends.atomic_files import locked, write_atomic
-from backends.contract.jobs import Event, Job, JobResult, JobState, Progress, TrainRequest
-from backends.testing.scripts import GOES_WELL, VANISHED, Moment, Script, raise_crash
+from backends.contract.jobs import (
+    CurvePoint,
+    Event,
+    Job,
+    JobResult,
+    JobState,
+    Progress,
+    TrainRequest,
+)
+from backends.testing.scripts import CURVE, GOES_WELL, VANISHED, Moment, Script, raise_crash
 
 _LOCK_POLL_S: Final = 0.001
 _ENDED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
@@ -42,6 +50,8 @@ class ScriptedJobs:
     _: KW_ONLY
     script: Script | Callable[[TrainRequest], Script] = GOES_WELL
     """States of jobs submitted from now on, or a function that returns a script per job."""
+    losses: Sequence[CurvePoint] = CURVE
+    """Losses of every job that has succeeded."""
     raise_at: Mapping[str, Exception] = field(default_factory=dict)
     """Errors that methods raise, by the name of the method."""
     crash_at: Mapping[str, Moment] = field(default_factory=dict)
@@ -132,6 +142,13 @@ class ScriptedJobs:
         with self._records() as records:
             logs = [record["log"] for record in records if record["id"] == job_id]
         return (Event(time_s=time_s, message=str(state)) for log in logs for time_s, state in log)
+
+    @scripted
+    def curve(self, job_id: str) -> Iterator[CurvePoint]:
+        """Return `losses` for a job that has succeeded, and nothing for other jobs."""
+        with self._records() as records:
+            states = [_state(record) for record in records if record["id"] == job_id]
+        return iter(self.losses if states == [JobState.SUCCEEDED] else ())
 
     @scripted
     def cancel(self, job_id: str) -> None:

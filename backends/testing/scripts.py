@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 from backends.contract.completions import Completion, Prompt, text_of
-from backends.contract.jobs import JobState
+from backends.contract.jobs import CurvePoint, JobState
 
 VANISHED: Final = "vanished"
 """State in a script from which on the backend does not know the job."""
@@ -19,6 +19,15 @@ Answer: TypeAlias = Callable[[str | None, Prompt], Completion]
 GOES_WELL: Final[Script] = (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED)
 FAILS: Final[Script] = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
 GONE_UNFINISHED: Final[Script] = (JobState.QUEUED, VANISHED)
+CURVE: Final[Sequence[CurvePoint]] = (
+    CurvePoint(step=0, held_out_loss=2.0, epoch=0.0),
+    *(
+        CurvePoint(step=step, train_loss=round(2.0 - 0.15 * step, 2), epoch=step / 10)
+        for step in range(1, 10)
+    ),
+    CurvePoint(step=10, train_loss=0.5, held_out_loss=0.5, epoch=1.0),
+)
+"""Losses of a job that learns, as `answer_well` measures them before and after."""
 INTERRUPTED_ONCE: Final[Script] = (JobState.RUNNING, JobState.INTERRUPTED, *GOES_WELL)
 
 

@@ -1,6 +1,6 @@
 """Context and result of handlers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -35,6 +35,8 @@ class Result:
     entries: Mapping[str, Entry | None] = field(default_factory=dict)
     """New entries by fine-tune; None forgets one. Recorded in this order."""
     exit_code: ExitCode = ExitCode.DONE
+    then: Callable[[], str] | None = None
+    """Work that may fail without harm, done once the entries are recorded; more of the message."""
 
 
 @dataclass(frozen=True, kw_only=True)

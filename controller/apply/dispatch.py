@@ -46,7 +46,8 @@ def apply_action(action: Action, context: ApplyContext) -> Outcome:
         return Outcome(action=action, message=str(found), exit_code=found.exit_code)
     for name, entry in result.entries.items():
         context.lockfile.record(name, _protected(name, entry, action, context))
-    return Outcome(action=action, message=result.message, exit_code=result.exit_code)
+    message = result.message + (result.then() if result.then is not None else "")
+    return Outcome(action=action, message=message, exit_code=result.exit_code)
 
 
 def _protect_first(action: Action, context: ApplyContext) -> None:

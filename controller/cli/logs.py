@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import click
 
+from backends.contract.backend import Backend
 from backends.contract.jobs import Event
 from controller.cli.common import (
     backend_for,
@@ -14,7 +15,10 @@ from controller.cli.common import (
     wants_json,
 )
 from controller.errors import FtctlError
+from controller.evaluate.curves.findings import Finding, findings_of
+from controller.evaluate.curves.points import thinned
 from controller.lockfile.model import Build, Entry, Failure
+from controller.render.curve import finding_line
 from controller.render.text import escape_control
 
 POLL_S = 1.0
@@ -31,10 +35,13 @@ def command(ctx: click.Context, name: str, *, follow: bool) -> None:
     job_id, place = _newest_job(name, entry)
     backend = backend_for(project, place)
     shown = 0
+    told: set[str] = set()
     while True:
         events = list(backend.events(job_id))
         for event in events[shown:]:
             _show(event, as_json=wants_json(ctx))
+        if len(events) > shown:
+            _show_findings(backend, job_id, told, as_json=wants_json(ctx))
         shown = len(events)
         job = backend.observe([job_id]).get(job_id)
         if job is None and not shown:
@@ -42,6 +49,23 @@ def command(ctx: click.Context, name: str, *, follow: bool) -> None:
         if not follow or job is None or not job.state.is_open:
             return
         time.sleep(POLL_S)
+
+
+def _show_findings(backend: Backend, job_id: str, told: set[str], *, as_json: bool) -> None:
+    """Show what is wrong with the losses so far, each finding once."""
+    try:
+        found = findings_of(thinned(backend.curve(job_id)))
+    except FtctlError as error:
+        # The log is there all the same.
+        found = (Finding(name="losses", text=f"not read: {error.one_line}"),)
+    for finding in found:
+        if finding.name in told:
+            continue
+        told.add(finding.name)
+        if as_json:
+            print_json_line({"finding": finding.name, "message": finding.text})
+        else:
+            click.echo(escape_control(finding_line(finding)))
 
 
 def _show(event: Event, *, as_json: bool) -> None:

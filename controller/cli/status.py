@@ -7,10 +7,11 @@ import click
 from controller.cli.common import json_option, observe_recorded, print_result, project_of
 from controller.dates import days_until
 from controller.errors import FtctlError
+from controller.evaluate.curves.files import findings_of_build, read_curve
 from controller.lockfile.model import Lockfile
 from controller.lockfile.store import read_lockfile
 from controller.project.project import Project
-from controller.render.status import status_json, status_text
+from controller.render.status import shown_build, status_json, status_text
 from controller.spec.load import read_specs, spec_names
 
 
@@ -30,8 +31,14 @@ def command(ctx: click.Context, labels: tuple[str, ...]) -> None:
         kept = {name: entry for name, entry in lockfile.finetunes.items() if name in declared}
         lockfile = Lockfile(finetunes=kept)
     seen = observe_recorded(project, lockfile)
+    findings = {
+        name: findings_of_build(build, read_curve(project.state, build))
+        for name, entry in lockfile.finetunes.items()
+        if (build := shown_build(entry)) is not None
+    }
     state = (lockfile, declared, seen.jobs, seen.unreachable)
-    print_result(ctx, status_json(*state), status_text(*state, days_until))
+    as_json = status_json(*state, findings)
+    print_result(ctx, as_json, status_text(*state, days_until, findings))
 
 
 def _labelled(project: Project, labels: Sequence[str]) -> list[str]:

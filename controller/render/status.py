@@ -1,12 +1,14 @@
 """The recorded state of every fine-tune, as a table, as JSON, and one in full."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 from backends.contract.completions import text_of
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job
 from controller.evaluate.answers import shown_calls
+from controller.evaluate.curves.findings import WORDS, Finding
 from controller.evaluate.gate import LOSS, RULE, parse_condition
 from controller.lockfile.model import (
     Build,
@@ -23,6 +25,9 @@ from controller.spec.model import Spec
 _CANDIDATE = "candidate"
 _ROLES = ("base", "production")
 """Models that are shown first, in this order."""
+Findings: TypeAlias = Mapping[str, Sequence[Finding]]
+"""Findings about the curve of the shown build of each fine-tune, by its name."""
+_NONE: Final[Findings] = MappingProxyType({})
 
 
 def status_text(
@@ -31,6 +36,7 @@ def status_text(
     jobs: Mapping[str, Job],
     unreachable: Mapping[str, str],
     days_until: Callable[[str], int],
+    findings: Findings = _NONE,
 ) -> str:
     """Return the table of all fine-tunes.
 
@@ -40,6 +46,7 @@ def status_text(
         jobs: Recorded open jobs as observed, by ID.
         unreachable: Places that gave no answer, and why.
         days_until: Counts the days that are left until a day, `YYYY-MM-DD`.
+        findings: What is wrong with trainings.
     """
     names = sorted({*declared, *lockfile.finetunes})
     if not names:
@@ -49,6 +56,7 @@ def status_text(
         entry = lockfile.finetunes.get(name, Entry())
         build = entry.builds.get(entry.production or "")
         state = state_of(entry, jobs, unreachable, declared=name in declared)
+        state = ", ".join([state, *(WORDS[one.name] for one in findings.get(name, ()))])
         model = (
             [short_id(build.fingerprint), escape_control(build.model_id)] if build else ["-", "-"]
         )
@@ -112,7 +120,7 @@ def score_table(lockfile: Lockfile) -> str:
     """Return base and tuned scores on held-out data, a row for each metric; empty without any."""
     rows = [["FINE-TUNE", "METRIC", "BASE", "TUNED", "GATE"]]
     for name, entry in sorted(lockfile.finetunes.items()):
-        build = _shown_build(entry)
+        build = shown_build(entry)
         if build is None or build.evaluation is None:
             continue
         scores = build.evaluation.scores
@@ -139,6 +147,7 @@ def build_text(
     answers: Sequence[Mapping[str, Any]],
     *,
     about: str = "",
+    curves: Mapping[str, Sequence[str]] = MappingProxyType({}),
     thinking: bool = False,
 ) -> str:
     """Return one fine-tune in full: builds, scores, verdict, a few answers side by side.
@@ -148,13 +157,14 @@ def build_text(
         entry: The fine-tune's record in the lockfile.
         answers: Stored answers; see `controller.evaluate.measure`.
         about: Text of `about_text` for its spec.
+        curves: Lines about the losses of builds, by fingerprint.
         thinking: True to show the models' thinking too.
     """
     lines = [f"{name}{'  (protected)' if entry.protect else ''}", *filter(None, [about])]
     if entry.job is not None:
         lines.append(f"  open job    {entry.job.id}, submitted {entry.job.submitted}")
     for build in sorted(entry.builds.values(), key=lambda one: one.finished, reverse=True):
-        lines += ["", *_build_lines(build, entry)]
+        lines += ["", *_build_lines(build, entry, curves.get(build.fingerprint, ()))]
     for failure in entry.failures.values():
         lines += ["", f"  ended       {failure.job} {escape_control(failure.error)}"]
     if answers:
@@ -169,6 +179,7 @@ def status_json(
     declared: list[str],
     jobs: Mapping[str, Job],
     unreachable: Mapping[str, str],
+    findings: Findings = _NONE,
 ) -> Json:
     """Return the same for programs."""
     value: dict[str, Json] = {}
@@ -184,6 +195,7 @@ def status_json(
             "model_id": build.model_id if build else None,
             "scores": build.evaluation.scores if build and build.evaluation else None,
             "job": {"id": job.id, "state": job.state} if job else None,
+            "findings": [one.name for one in findings.get(name, ())],
         }
     return {"finetunes": value, "unreachable": dict(unreachable)}
 
@@ -196,7 +208,8 @@ def _job_words(job: Job) -> str:
     return f"{job.state} {100 * progress.step // progress.total_steps} %"
 
 
-def _shown_build(entry: Entry) -> Build | None:
+def shown_build(entry: Entry) -> Build | None:
+    """Return the build that a fine-tune is shown by: its candidate, else the one in production."""
     return entry.builds.get(entry.candidate or entry.production or "")
 
 
@@ -218,7 +231,7 @@ def _gate_word(build: Build, metric: str) -> str:
     return f"{word}: {'; '.join(conditions)}"
 
 
-def _build_lines(build: Build, entry: Entry) -> list[str]:
+def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
     roles_of = {entry.candidate: "  <- candidate", entry.production: "  <- production"}
     role, facts = roles_of.get(build.fingerprint, ""), build.facts
     lines = [
@@ -231,6 +244,7 @@ def _build_lines(build: Build, entry: Entry) -> list[str]:
         lines.append(
             f"  trained     {facts['trained_tokens']:,} tokens in {facts.get('seconds')} s"
         )
+    lines += [f"  {line}" for line in curve]
     if build.spec_commit:
         lines.append(f"  commit      {build.spec_commit}")
     if build.evaluation is not None:

@@ -52,7 +52,9 @@ CHECKPOINT_SECONDS: Final = "FTCTL_CHECKPOINT_SECONDS"
 _SMALL: Final = 256 * 2**20
 """Largest size in bytes at which the checkpoint before the newest is kept too."""
 _REPORT_S: Final = 0.2
-"""Least time between two lines of progress."""
+"""Seconds after which the next step writes a line of progress."""
+_REPORTS: Final = 200
+"""Steps that write a line of progress in any case, evenly spaced: the curve of a fast training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,8 +303,10 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         """Write a line of progress."""
         del args, control
         now = time.monotonic()
-        last = state.global_step == state.max_steps
-        if "loss" not in logs or not (last or now - self._reported >= _REPORT_S):
+        every = max(1, state.max_steps // _REPORTS)
+        step = state.global_step
+        is_due = step in {1, state.max_steps} or step % every == 0
+        if "loss" not in logs or not (is_due or now - self._reported >= _REPORT_S):
             return
         self._reported = now
         steps, pace = state.global_step - self._first_step, self._trainer.pace

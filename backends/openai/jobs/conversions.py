@@ -1,8 +1,5 @@
 """A server's objects as the contract's records. Pure; missing fields and nulls are normal."""
 
-import base64
-import binascii
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -23,12 +20,6 @@ _STATES: Final = {
 }
 """States by the server's word; with any other word the job is still open."""
 _STILL: Final = {"paused", "pausing"}
-_METRICS: Final = {
-    "train_loss": "loss",
-    "full_valid_loss": "held_out_loss",
-    "train_mean_token_accuracy": "accuracy",
-    "full_valid_mean_token_accuracy": "held_out_accuracy",
-}
 _SAID: Final = {
     "step": "step",
     "train_loss": "loss",
@@ -155,46 +146,6 @@ def to_checkpoints(listed: Iterable[Body]) -> list[dict[str, Json]]:
         if model:
             found.append({"model": model, "step": None if step is None else int(step)})
     return sorted(found, key=lambda checkpoint: int(str(checkpoint["step"] or 0)))
-
-
-def result_metrics(content: bytes) -> dict[str, Json]:
-    """Return the last numbers of a result file: CSV, or base64 of it.
-
-    Args:
-        content: The file's bytes; an unreadable file gives no numbers.
-    """
-    text = content.decode("utf-8-sig", "replace")
-    if not text.lstrip().lower().startswith("step"):
-        try:
-            text = base64.b64decode(content).decode("utf-8-sig", "replace")
-        except (binascii.Error, ValueError):
-            return {}
-    if not text.lstrip().lower().startswith("step"):
-        return {}
-    last: dict[str, Json] = {}
-    best: float | None = None
-    for row in _rows(text):
-        for column, value in row.items():
-            found = number(value)
-            if column and found is not None:
-                last[column] = int(found) if column == "step" else found
-        held_out = number(row.get("full_valid_loss")) or number(row.get("valid_loss"))
-        if held_out is not None:
-            best = held_out if best is None else min(best, held_out)
-    metrics: dict[str, Json] = {"steps": last.pop("step")} if "step" in last else {}
-    metrics |= {_METRICS.get(column, column): value for column, value in last.items()}
-    if "valid_loss" in metrics:
-        metrics.setdefault("held_out_loss", metrics["valid_loss"])
-    if best is not None:
-        metrics["best_held_out_loss"] = best
-    return metrics
-
-
-def _rows(text: str) -> list[dict[str, str]]:
-    try:
-        return list(csv.DictReader(text.splitlines()))
-    except csv.Error:
-        return []
 
 
 def _waiting(job: Body) -> str | None:

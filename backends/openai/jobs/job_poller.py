@@ -18,7 +18,6 @@ from backends.openai.api.protocol import (
 )
 from backends.openai.jobs.conversions import (
     model_of,
-    result_metrics,
     state_of,
     to_checkpoints,
     to_job,
@@ -26,6 +25,7 @@ from backends.openai.jobs.conversions import (
 )
 from backends.openai.jobs.job_listing import FEW, JobList
 from backends.openai.jobs.job_matching import key_of
+from backends.openai.jobs.result_files import result_metrics
 from backends.openai.jobs.submission_log import SubmissionLog
 from backends.openai.prices import PriceTable, base_name, billed
 

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -107,7 +108,8 @@ def _reported(job_id: str, events: Iterable[Event], since_s: float) -> Iterator[
             id=_event_id(job_id, "run", number),
             created_s=max(event.time_s, since_s),
             message=_message(metrics) if metrics else event.message,
-            data=metrics,
+            # JSON has no number for a loss that diverged; the message has it.
+            data={name: value for name, value in metrics.items() if math.isfinite(value)},
         )
 
 

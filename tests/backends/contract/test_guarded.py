@@ -24,6 +24,7 @@ from backends.contract.guarded import GuardedInspector, Pausable, guard
 from backends.contract.inspector import Json, Limits, Piece
 from backends.contract.jobs import (
     BaseModel,
+    CurvePoint,
     Estimate,
     Event,
     Job,
@@ -72,6 +73,7 @@ CALLS = {
     "submit": lambda b: b.submit(REQUEST),
     "observe": lambda b: b.observe(iter(["job-1"])),
     "events": lambda b: list(b.events("job-1")),
+    "curve": lambda b: list(b.curve("job-1")),
     "cancel": lambda b: b.cancel("job-1"),
     "complete": lambda b: list(b.complete(BASE, [None], [PROMPT, PROMPT], Sampling())),
     "answers": lambda b: b.answers(BASE),
@@ -233,6 +235,9 @@ WRONG = [
     ("events", ["a line"], "'a line', the contract asks for Event"),
     ("events", [Event(time_s=1.0, message=None)], "message None, the contract asks for str"),
     ("events", None, "failed: TypeError"),
+    ("curve", [1.5], "1.5, the contract asks for CurvePoint"),
+    ("curve", [CurvePoint(step=1.5)], "step 1.5, the contract asks for int"),
+    ("curve", None, "failed: TypeError"),
     ("complete", [[SAID, SAID]], "the contract asks for an iterator that yields a Completed"),
     ("complete", [FIRST, SECOND], "the contract asks for an iterator"),
     ("complete", None, "None, the contract asks for an iterator"),
@@ -269,6 +274,26 @@ def test_a_wrong_answer_is_named(tmp_path: Path, method: str, answer, said: str)
     assert caught.value.message.startswith(f"backend acme: {method} ")
     assert said in caught.value.message
     assert caught.value.remedy == REMEDY
+
+
+class WithoutCurve:
+    """A backend that was written before `curve` was in the contract."""
+
+    def __init__(self, folder: Path) -> None:
+        self.inner = ScriptedBackend(folder, script=[JobState.SUCCEEDED])
+
+    def __getattr__(self, name: str):
+        if name == "curve":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+
+def test_a_backend_without_curves_knows_none(tmp_path: Path):
+    backend = guard("acme", lambda: WithoutCurve(tmp_path), built_in=False)
+    job = backend.submit(REQUEST)
+    assert list(backend.curve(job.id)) == []
+    assert list(backend.inner.inner.curve(job.id))
+    check_backend(WithoutCurve(tmp_path / "other"), REQUEST, poll_s=0.0)
 
 
 def test_what_is_skipped_may_be_missing_and_must_not_be_answered(tmp_path: Path):

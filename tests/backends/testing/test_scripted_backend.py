@@ -132,6 +132,16 @@ class RefusesStrangers(ScriptedBackend):
             raise BackendError("no such job")
 
 
+class RepeatsSteps(ScriptedBackend):
+    def curve(self, job_id):
+        return iter([*super().curve(job_id)] * 2)
+
+
+class CurvesForAnybody(ScriptedBackend):
+    def curve(self, job_id):
+        return iter(self.losses) if job_id else None
+
+
 class CancelsWhatIsDone(ScriptedBackend):
     def cancel(self, job_id):
         if self.jobs:
@@ -200,6 +210,8 @@ class ShowsBadly(ScriptedBackend):
         (CountsBadly, "inspector: 2 examples were counted as ["),
         (ShowsBadly, "inspector: shows an empty piece"),
         (ShowsBadly, "inspector: shows an example from which nothing is learnt"),
+        (RepeatsSteps, "curve: the steps are not each once, from 0 on, in order"),
+        (CurvesForAnybody, "curve: a job that does not exist has losses"),
         (CancelsWhatIsDone, "cancel, submit: changed a job that had succeeded"),
     ],
 )
@@ -261,6 +273,15 @@ def test_a_job_goes_on_by_its_script(tmp_path: Path):
     assert states == ["queued", "running", "succeeded", "succeeded"]
     assert [event.message for event in backend.events(job.id)] == ["queued", "running", "succeeded"]
     assert backend.jobs[0].finished_s == 5.0
+
+
+def test_a_job_has_losses_once_it_has_succeeded(tmp_path: Path):
+    backend = ScriptedBackend(tmp_path)
+    job = backend.submit(request())
+    assert list(backend.curve(job.id)) == []
+    backend.set_script(job.id, JobState.SUCCEEDED)
+    assert list(backend.curve(job.id)) == list(backend.losses)
+    assert list(backend.curve("job-9")) == []
 
 
 def test_each_job_can_have_its_own_script(tmp_path: Path):

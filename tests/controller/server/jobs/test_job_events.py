@@ -47,6 +47,17 @@ def test_a_repeated_step_counts_once_with_its_last_metrics():
     ]
 
 
+def test_a_loss_that_diverged_is_in_the_message_and_the_result_file(tmp_path):
+    events = [event(step=1, loss=float("nan"), held_out_loss=2.0)]
+    (shown,) = newest_first("ftjob-1", tmp_path / "none", events, 0.0)
+    assert shown.message == "Step 1: training loss=nan, full validation loss=2.0000"
+    assert json.loads(json.dumps(shown.as_json(), allow_nan=False))["data"] == {
+        "step": 1,
+        "full_valid_loss": 2.0,
+    }
+    assert result_csv(by_step(events)).splitlines()[1] == b"1,nan,,2.0,"
+
+
 def test_the_result_file_has_a_row_for_each_step():
     steps = [
         {"step": 1, "train_loss": 0.5, "total_steps": 2},

@@ -1,0 +1,28 @@
+"""The curve of a build in one line, and its findings. Pure."""
+
+from collections.abc import Sequence
+
+from backends.contract.jobs import CurvePoint
+from controller.evaluate.curves.findings import Finding
+from controller.evaluate.curves.points import held_out_losses, train_losses
+from controller.render.text import number
+
+
+def curve_summary(points: Sequence[CurvePoint]) -> str:
+    """Return first, last and lowest losses: `train 2.1 -> 0.4, held out 2 -> 1.1 (lowest …)`."""
+    parts = []
+    for name, pairs in (("train", train_losses(points)), ("held out", held_out_losses(points))):
+        if not pairs:
+            continue
+        first, last = pairs[0][1], pairs[-1][1]
+        part = f"{name} {number(first)} -> {number(last)}"
+        step, lowest = min(pairs, key=lambda pair: pair[1])
+        if name == "held out" and lowest < min(first, last):
+            part += f" (lowest {number(lowest)} at step {step})"
+        parts.append(part)
+    return ", ".join(parts) or "no finite loss"
+
+
+def finding_line(finding: Finding) -> str:
+    """Return a finding on one line."""
+    return f"! {finding.name}: {finding.text}"
