@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from controller import __version__
+from controller.cli.error_report import STREAMING, explained, report
 from controller.cli.group import Group
-from controller.cli.report import STREAMING, explained, report
 from controller.errors import ExitCode, FtctlError
 
 # The help stands here too, so that `ftctl --help` imports no command.
