@@ -1,0 +1,404 @@
+"""Records of a report. `build_report` makes them; every format shows the same ones. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from backends.contract.inspector import Json
+from controller.evaluate.gate import CANDIDATE
+from controller.spec.evaluation import BASE, BASE_FEW_SHOT, PRODUCTION
+
+Change: TypeAlias = Literal["broken", "fixed", "wrong", "right", "changed", "same", "uncounted"]
+"""Outcome of one example for this build and a rival: `broken` is right by the rival only, `fixed` by
+this build only, `wrong` and `right` by both. Without a metric that tells right from wrong the answers
+are `changed` or the `same`. `uncounted` examples do not count for the metric."""
+CHANGES: Final[tuple[Change, ...]] = (
+    *("broken", "fixed", "changed", "wrong", "right", "same", "uncounted"),
+)
+"""In the order of display."""
+Tone: TypeAlias = Literal["good", "bad", "neutral"]
+
+_ROLE_NAMES: Final[Mapping[str, str]] = {
+    CANDIDATE: "this build",
+    BASE: "base model",
+    PRODUCTION: "production",
+    BASE_FEW_SHOT: "base, few-shot",
+    "base_again": "base, asked again",
+}
+
+
+def role_name(role: str) -> str:
+    """Return the name of a role for people; a rival's own name stays as it is."""
+    return _ROLE_NAMES.get(role, role)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A text from outside, cut where it is too long to show."""
+
+    shown: str
+    characters: int
+    """Length of the whole text."""
+
+    @property
+    def is_cut(self) -> bool:
+        """True if only the beginning is shown."""
+        return len(self.shown) < self.characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A confidence interval; None for an end that the examples cannot give."""
+
+    low: float | None
+    high: float | None
+    level: float = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Score of this build minus the score of a rival."""
+
+    value: float
+    tone: Tone
+    """`good` if this build is better."""
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelScore:
+    """One model's score."""
+
+    role: str
+    name: str
+    """Name of the role for people."""
+    value: float | None
+    """None if it was not measured."""
+    interval: Interval | None = None
+    difference: Difference | None = None
+    """None for this build itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateCondition:
+    """One condition of the gate, and whether it holds."""
+
+    text: str
+    holds: bool
+    sentence: str = ""
+    """Reason why it does not hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreBlock:
+    """One score of all models."""
+
+    name: str
+    description: str = ""
+    unit: str = ""
+    higher_is_better: bool | None = None
+    """None if nothing here knows the metric."""
+    is_proportion: bool = False
+    rows: Sequence[ModelScore] = ()
+    conditions: Sequence[GateCondition] = ()
+    """Conditions of the gate that name the score."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerView:
+    """One model's answer to one example."""
+
+    role: str
+    name: str
+    text: Text
+    thinking: Text | None = None
+    value: float | None = None
+    """Value of the metric by which changes are told."""
+    finish_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message before the answer."""
+
+    role: str
+    text: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleView:
+    """One held-out example with all answers, side by side."""
+
+    number: int
+    """Place in the held-out set, from 1."""
+    id: str
+    origin: str
+    question: Text
+    """The last message of the user."""
+    context: Sequence[Message]
+    """All other messages before the answer."""
+    expected: Text | None
+    answers: Sequence[AnswerView]
+    outcomes: Mapping[str, Change]
+    """By rival."""
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerGroup:
+    """Examples with the same outcome against the first rival."""
+
+    change: Change
+    count: int
+    """Number of all such examples."""
+    examples: Sequence[ExampleView]
+    """Those that are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """Confusion matrix of one model."""
+
+    role: str
+    name: str
+    labels: Sequence[str]
+    """Expected labels, the frequent ones first."""
+    counts: Sequence[Sequence[int]]
+    """A row for each expected label, a column for each given label; the last column counts answers
+    that are no label."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceRow:
+    """Mean of the metric over a part of the examples."""
+
+    value: str
+    count: int
+    scores: Mapping[str, float | None]
+    """By role."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slices:
+    """Parts of the examples by one column."""
+
+    column: str
+    rows: Sequence[SliceRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one model's answers took."""
+
+    role: str
+    name: str
+    answers: int
+    tokens: int | None
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    cut: int
+    """Answers that ran into `max_tokens`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """Answers of the evaluation, and what follows from them."""
+
+    count: int
+    metric: str | None
+    """Name of the metric that tells right from wrong; None if none of the measured ones does."""
+    roles: Sequence[str]
+    """Models that answered, this build first."""
+    rival: str | None
+    """The rival whose changes are the groups."""
+    changes: Mapping[str, Mapping[Change, int]]
+    """Number of examples by rival and outcome."""
+    groups: Sequence[AnswerGroup]
+    matrices: Sequence[Matrix] = ()
+    slices: Sequence[Slices] = ()
+    usage: Sequence[Usage] = ()
+
+    @property
+    def shown(self) -> int:
+        """Number of examples that the page shows."""
+        return sum(len(group.examples) for group in self.groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceView:
+    """Counts of one source."""
+
+    path: str
+    split: str
+    rows: int
+    dropped: int
+    examples: int
+    licence: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView:
+    """Counts of one step of preparation."""
+
+    name: str
+    kept: int
+    dropped: int
+    changed: int
+    noted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitView:
+    """Numbers of one split."""
+
+    name: str
+    examples: int
+    characters: int | None = None
+    tokens: int | None = None
+    p50: int | None = None
+    p90: int | None = None
+    p99: int | None = None
+    longest: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthBin:
+    """Examples of similar length, in tokens."""
+
+    low: int
+    high: int | None
+    train: int
+    held_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataView:
+    """The data that the fine-tune learns from and is measured with."""
+
+    splits: Sequence[SplitView]
+    sources: Sequence[SourceView] = ()
+    steps: Sequence[StepView] = ()
+    lengths: Sequence[LengthBin] = ()
+    notes: Sequence[str] = ()
+    """Sentences: what is missing here and why, personal data, contradictions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePointView:
+    """Losses at one step of training; None where they were not measured or are not finite."""
+
+    step: int
+    train_loss: float | None = None
+    held_out_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveView:
+    """Losses during training."""
+
+    points: Sequence[CurvePointView]
+    findings: Sequence[str] = ()
+    """What is odd about them, one sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildView:
+    """One build, as the lineage lists it."""
+
+    id: str
+    role: str
+    """`production`, `candidate`, both, or empty."""
+    model_id: str
+    base_model: str
+    revision: str | None
+    backend: str
+    job: str
+    attempt: int
+    submitted: str
+    finished: str
+    commit: str | None
+    examples: int
+    held_out: int
+    verdict: str
+    """`passed`, `failed`, or why there is none."""
+    scores: Mapping[str, float]
+    is_shown: bool
+    """True for the build that the report is about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureView:
+    """A job that ended without a model."""
+
+    job: str
+    backend: str
+    attempt: int
+    error: str
+    finished: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """The verdict, and why."""
+
+    verdict: str
+    """A word or two: `passed`, `failed`, `not evaluated`."""
+    tone: Tone
+    why: str
+    """One sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything that a page shows of one fine-tune."""
+
+    name: str
+    headline: Headline
+    build: BuildView | None
+    """The build that the report is about: the candidate, or else production."""
+    description: str = ""
+    owner: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    is_private: bool = False
+    """True if the data must not leave this machine."""
+    file: str | None = None
+    """The spec; None if it was removed."""
+    commit: str | None = None
+    """Commit of the repository that the report was made from."""
+    declared: Sequence[tuple[str, Json]] = ()
+    """Keys of the spec and their values."""
+    trained: Sequence[tuple[str, Json]] = ()
+    """Recorded inputs of the build."""
+    evaluated: str | None = None
+    gate: Sequence[GateCondition] = ()
+    scores: Sequence[ScoreBlock] = ()
+    retained: Sequence[ScoreBlock] = ()
+    noise: Sequence[ModelScore] = ()
+    """Differences of the base model asked twice; the role is the name of a metric."""
+    answers: Answers | None = None
+    no_answers: str = ""
+    """Reason for missing answers."""
+    data: DataView | None = None
+    curve: CurveView | None = None
+    costs: Sequence[tuple[str, str]] = ()
+    """Cost and time: what, and the amount with its unit."""
+    builds: Sequence[BuildView] = ()
+    """All builds, the newest first."""
+    failures: Sequence[FailureView] = ()
+    notes: Sequence[str] = ()
+    """What a reader must know before the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRow:
+    """One line of the index."""
+
+    name: str
+    page: str
+    """Name of the fine-tune's files, without an ending."""
+    headline: Headline
+    build: str
+    model_id: str
+    score: str
+    """The metric that changes are told by, and its number."""
+    changes: str
