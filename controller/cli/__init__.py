@@ -30,6 +30,7 @@ COMMANDS = {
     "reconcile": "Record and promote what open jobs came to; submit nothing.",
     "status": "Show every fine-tune: state, production model, scores.",
     "show": "Show one fine-tune in full: builds, scores, answers.",
+    "report": "Write a page about each fine-tune: verdict, scores, changed answers.",
     "logs": "Show the log of a fine-tune's job.",
     "wait": "Wait for open jobs to end.",
     "cancel": "Cancel a fine-tune's open job.",
@@ -45,7 +46,7 @@ _OBJECTS = 100_000
 """New objects after which cycles are looked for. A command makes thousands of records and keeps
 them to its end: looking among them after every few hundred takes a tenth of its time."""
 # Commands that need the packages of an extra.
-EXTRAS = {"serve": "serve"}
+EXTRAS = {"report": "report", "serve": "serve"}
 
 
 class Commands(Group):

@@ -6,7 +6,7 @@ template cannot forget it. The page's own policy allows its own style and script
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Final
 
@@ -30,18 +30,20 @@ from controller.report.words import (
 _SHORT: Final = 40
 
 
-def report_html(report: Report, *, has_index: bool) -> str:
+def report_html(report: Report, *, has_index: bool, formats: Collection[str]) -> str:
     """Return the page of a fine-tune.
 
     Args:
         report: The report.
         has_index: True if the page stands beside an index, which it then links to.
+        formats: Formats that stand beside the page: `markdown`, `json`.
     """
     return _render(
         "page.html.jinja",
         report=report,
         file=page_name(report.name),
         has_index=has_index,
+        formats=formats,
         sections=sections_of(report),
         with_intervals=any(row.interval for block in report.scores for row in block.rows),
     )

@@ -4,10 +4,11 @@ Data that is declared private stays out of it: counts and scores only.
 """
 
 from collections.abc import Iterator, Sequence
+from html import escape
 from typing import Final
 
 from controller.render.markdown import cell
-from controller.render.text import one_line
+from controller.render.text import escape_control, one_line
 from controller.report.build import page_name
 from controller.report.model import (
     AnswerGroup,
@@ -174,11 +175,11 @@ def _is_change(group: AnswerGroup) -> bool:
 def _group(group: AnswerGroup, answers: Answers) -> str:
     shown = group.examples[:MOST_EXAMPLES]
     first = "" if len(shown) == group.count else f", the first {len(shown)}"
-    rival = cell(role_name(answers.rival or ""))
-    title = f"{CHANGE_NAMES[group.change].capitalize()} against {rival}: {group.count:,}{first}"
+    change, rival = CHANGE_NAMES[group.change].capitalize(), role_name(answers.rival or "")
+    title = f"{change}, compared with {rival}: {group.count:,}{first}"
     head = ["", "question", "expected", *(cell(role_name(role)) for role in answers.roles)]
     rows = [[f"{one.number}", *_row(one, answers.roles)] for one in shown]
-    return f"<details><summary>{title}</summary>\n\n{_table(head, rows)}\n\n</details>"
+    return _folded(title, _table(head, rows))
 
 
 def _row(example: ExampleView, roles: Sequence[str]) -> Iterator[str]:
@@ -200,9 +201,8 @@ def _slices(answers: Answers) -> Iterator[str]:
             ]
             for row in one.rows
         ]
-        title = f"{cell(answers.metric or '')} by {cell(one.column)}"
-        table = _table(head, rows, numbers=True)
-        yield f"<details><summary>{title}</summary>\n\n{table}\n\n</details>"
+        title = f"{answers.metric} by {one.column}"
+        yield _folded(title, _table(head, rows, numbers=True))
 
 
 def _curve(report: Report) -> str:
@@ -238,8 +238,7 @@ def _data(report: Report) -> str:
 def _pairs(title: str, pairs: Sequence[tuple[str, str]]) -> str:
     if not pairs:
         return ""
-    table = _table(["", ""], [[cell(key), cell(value)] for key, value in pairs])
-    return f"<details><summary>{title}</summary>\n\n{table}\n\n</details>"
+    return _folded(title, _table(["", ""], [[cell(key), cell(value)] for key, value in pairs]))
 
 
 def _builds(report: Report) -> str:
@@ -249,8 +248,13 @@ def _builds(report: Report) -> str:
         [f"`{one.id}`", cell(one.finished), one.verdict, one.role or NONE, cell(one.model_id)]
         for one in report.builds
     ]
-    table = _table(["build", "finished", "gate", "role", "model ID"], rows)
-    return f"<details><summary>Builds</summary>\n\n{table}\n\n</details>"
+    return _folded("Builds", _table(["build", "finished", "gate", "role", "model ID"], rows))
+
+
+def _folded(title: str, content: str) -> str:
+    """Return content that is folded. Its title is HTML, where Markdown's escapes mean nothing."""
+    shown = escape(" ".join(escape_control(title).split()))
+    return f"<details><summary>{shown}</summary>\n\n{content}\n\n</details>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:

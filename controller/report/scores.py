@@ -18,6 +18,7 @@ from controller.report.model import (
     Tone,
     role_name,
 )
+from controller.report.samples import interval_of, recorded_samples
 from controller.spec.evaluation import BASE, BASE_FEW_SHOT, PRODUCTION
 
 _ORDER: Final = (CANDIDATE, PRODUCTION, BASE, BASE_FEW_SHOT)
@@ -139,27 +140,45 @@ def _block(
     higher = metric.higher_is_better if metric else None
     if metric is None and name.startswith(RETAIN):
         higher = True
-    ours = evaluation.scores[CANDIDATE][name]
-    rows = [ModelScore(role=CANDIDATE, name=role_name(CANDIDATE), value=ours)]
-    for role in rivals_of(evaluation):
-        theirs = evaluation.scores[role].get(name)
-        if theirs is not None:
-            difference = Difference(value=ours - theirs, tone=_tone(ours - theirs, higher))
-            rows.append(
-                ModelScore(role=role, name=role_name(role), value=theirs, difference=difference)
-            )
     return ScoreBlock(
         name=name,
         description=metric.description if metric else "",
         unit=metric.unit if metric else "",
         higher_is_better=higher,
         is_proportion=metric.is_proportion if metric else name.startswith(RETAIN),
-        rows=rows,
+        rows=_rows(name, evaluation, higher_is_better=higher),
         conditions=conditions,
     )
 
 
-def _tone(difference: float, higher_is_better: bool | None) -> Tone:  # noqa: FBT001 - three values
+def _rows(
+    name: str, evaluation: Evaluation, *, higher_is_better: bool | None) -> list[ModelScore]:
+    samples, differences = recorded_samples(evaluation)
+    ours = evaluation.scores[CANDIDATE][name]
+    rows = []
+    for role in (CANDIDATE, *rivals_of(evaluation)):
+        value = evaluation.scores[role].get(name)
+        if value is None:
+            continue
+        lead = ours - value
+        difference = Difference(
+            value=lead,
+            tone=_tone(lead, higher_is_better=higher_is_better),
+            interval=interval_of(differences, role, name),
+        )
+        rows.append(
+            ModelScore(
+                role=role,
+                name=role_name(role),
+                value=value,
+                interval=interval_of(samples, role, name),
+                difference=None if role == CANDIDATE else difference,
+            )
+        )
+    return rows
+
+
+def _tone(difference: float, *, higher_is_better: bool | None) -> Tone:
     if higher_is_better is None or abs(difference) < _EQUAL:
         return "neutral"
     return "good" if (difference > 0) == higher_is_better else "bad"

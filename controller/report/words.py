@@ -20,7 +20,11 @@ CHANGE_NAMES: Final[Mapping[Change, str]] = {
     "same": "same",
     "uncounted": "not compared",
 }
-CHANGE_TONES: Final[Mapping[Change, Tone]] = {"broken": "bad", "fixed": "good"}
+CHANGE_TONES: Final[Mapping[Change, Tone]] = {
+    **dict.fromkeys(CHANGE_NAMES, "neutral"),
+    "broken": "bad",
+    "fixed": "good",
+}
 _LONGEST = 400
 
 
