@@ -43,7 +43,9 @@ _INDEX: Final = "index"
 )
 @json_option
 @click.pass_context
-def command(ctx: click.Context, name: str | None, *, out: Path, formats: tuple[Format, ...]) -> None:
+def command(
+    ctx: click.Context, name: str | None, *, out: Path, formats: tuple[Format, ...]
+) -> None:
     """Write a page for people about each fine-tune: verdict, scores, changed answers.
 
     Writes NAME.html, which needs no server and loads nothing, and the same content as NAME.md, for a
@@ -56,7 +58,10 @@ def command(ctx: click.Context, name: str | None, *, out: Path, formats: tuple[F
     chosen = formats or tuple(ENDINGS)
     commit = current_commit(project.root)
     specs, problems = read_specs(project.root)
-    folder, written, rows, warnings = out.resolve(), [], [], []
+    folder = out.resolve()
+    written: list[Path] = []
+    rows: list[IndexRow] = []
+    warnings: list[str] = []
     for one in names:
         entry = lockfile.finetunes.get(one, Entry())
         inputs = replace(

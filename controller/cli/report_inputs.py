@@ -9,6 +9,7 @@ from typing import Any
 
 from controller.cli.data.context import open_spec
 from controller.cli.data.stats import summary_of
+from controller.data.dataset import Split
 from controller.data.report import SourceReport
 from controller.errors import FtctlError, Problem
 from controller.evaluate.measure import evaluation_path_of, read_evaluation_file
@@ -27,6 +28,7 @@ from controller.report.model import (
     SplitView,
     StepView,
 )
+from controller.spec.data import SplitName
 from controller.spec.load import LoadedSpec
 
 
@@ -55,7 +57,7 @@ def report_inputs(
         entry=entry,
         spec=loaded.spec if loaded else None,
         file=loaded.file if loaded else problems[0].file if problems else None,
-        document=loaded.document.value if loaded else {},
+        document=_written(loaded),
         lines=(lambda: read_evaluation_file(path)) if path is not None and has_lines else None,
         lines_file=_shown(path, project) if path is not None else "",
         data=data,
@@ -65,13 +67,16 @@ def report_inputs(
     )
 
 
+def _written(loaded: LoadedSpec | None) -> Mapping[str, Any]:
+    value = loaded.document.value if loaded else None
+    return value if isinstance(value, dict) else {}
+
+
 def _shown(path: Path, project: Project) -> str:
     return str(path.relative_to(project.root) if path.is_relative_to(project.root) else path)
 
 
-def _data(
-    project: Project, loaded: LoadedSpec, build: Build | None
-) -> tuple[DataView | None, str]:
+def _data(project: Project, loaded: LoadedSpec, build: Build | None) -> tuple[DataView | None, str]:
     """Return the data of a spec, or None and the reason in a sentence.
 
     Databases and servers are not asked: a report shows what was, at no cost.
@@ -120,7 +125,7 @@ def _view(summary: StatsSummary, notes: Sequence[str]) -> DataView:
     )
 
 
-def _lengths(summary: StatsSummary, name: Any) -> dict[str, int]:
+def _lengths(summary: StatsSummary, name: SplitName) -> dict[str, int]:
     if summary.lengths is None:
         return {}
     found = summary.lengths[name]
@@ -145,7 +150,7 @@ def _source(one: SourceReport) -> SourceView:
 
 
 def _notes(
-    summary: StatsSummary, recorded: DataFacts | None, splits: Mapping[Any, Any]
+    summary: StatsSummary, recorded: DataFacts | None, splits: Mapping[SplitName, Split]
 ) -> Iterator[str]:
     if recorded is not None and (
         splits["train"].digest != recorded.train.digest
@@ -186,7 +191,7 @@ def read_curve_view(state: Path, build: Build) -> CurveView | None:
     return CurveView(points=points)
 
 
-def _loss(value: Any) -> float | None:
+def _loss(value: str | float | None) -> float | None:
     """Return a loss; None for one that is absent or not finite, which is kept as a text."""
     number = None if value is None else float(value)
     return number if number is not None and math.isfinite(number) else None

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from backends.contract.completions import text_of
+from backends.contract.inspector import Json
 from controller.evaluate.answers import shown_calls
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.metric import percentile
@@ -103,7 +104,7 @@ class _Collected:
             self.slices.add(example, self.metric)
         for role in example.answers:
             self._count_usage(role, example)
-        first = next(iter(outcomes.values()), "uncounted")
+        first: Change = next(iter(outcomes.values()), "uncounted")
         if len(self.shown[first]) < MOST_EXAMPLES[first] and self.room > 0:
             view = _view(example, self.count, outcomes, self.metric)
             self.room -= sum(len(text.shown) for text in _texts(view))
@@ -200,13 +201,13 @@ def _answer(example: EvaluatedExample, role: str, metric: str | None) -> AnswerV
     )
 
 
-def _said(message: Mapping[str, object]) -> str:
+def _said(message: Mapping[str, Json]) -> str:
     calls = message.get("tool_calls")
     found = [one for one in calls if isinstance(one, dict)] if isinstance(calls, list) else None
     return _with_calls(text_of(message), found)
 
 
-def _with_calls(text: str, calls: Sequence[Mapping[str, object]] | None) -> str:
+def _with_calls(text: str, calls: Sequence[Mapping[str, Json]] | None) -> str:
     return "\n".join(filter(None, [text, shown_calls(calls or ())]))
 
 

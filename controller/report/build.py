@@ -23,17 +23,20 @@ from controller.report.model import (
     IndexRow,
     Report,
     SplitView,
+    role_name,
 )
 from controller.report.scores import (
     MeasuredMetrics,
     conditions_of,
     is_retained,
     measured_metrics,
+    names_of,
     noise_of,
     rivals_of,
     score_blocks,
     telling_metric,
 )
+from controller.report.words import score_words
 from controller.spec.model import Spec
 
 _RESERVED_PAGE: Final = "index"
@@ -130,7 +133,9 @@ def index_row(report: Report) -> IndexRow:
     """Return the line of a report in the index."""
     answers, build = report.answers, report.build
     changes = answers.changes.get(answers.rival or "", {}) if answers else {}
-    counted = [f"{changes[key]:,} {key}" for key in ("fixed", "broken", "changed") if changes.get(key)]
+    counted = [
+        f"{changes[key]:,} {key}" for key in ("fixed", "broken", "changed") if changes.get(key)
+    ]
     block = next(iter(report.scores), None)
     value = block.rows[0].value if block else None
     return IndexRow(
@@ -214,12 +219,27 @@ def _judged(verdict: Verdict, build: Build) -> Headline:
         why = "The model is worse than its base, which `gate: []` allows."
     elif verdict.gate:
         count = len(verdict.gate)
-        why = "The condition of the gate holds." if count == 1 else f"All {count} conditions hold."
+        which = {1: "The condition", 2: "Both conditions"}.get(count, f"All {count} conditions")
+        why = f"{which} of the gate hold{'s' if count == 1 else ''}{_compared(verdict, build)}."
     elif LOSS in scores.get("base", {}):
         why = "No gate is declared; the held-out loss is not worse than that of the base model."
     else:
         why = "No gate is declared, and nothing was compared."
     return Headline(verdict="passed", tone="good", why=why)
+
+
+def _compared(verdict: Verdict, build: Build) -> str:
+    """Return the score that the gate names first, against the most important rival."""
+    evaluation = build.evaluation
+    if evaluation is None:
+        return ""
+    name = next((one for text in verdict.gate for one in names_of(text)), "")
+    ours, rivals = evaluation.scores[CANDIDATE].get(name), rivals_of(evaluation)
+    if ours is None:
+        return ""
+    theirs = evaluation.scores[rivals[0]].get(name) if rivals else None
+    against = f" ({role_name(rivals[0])}: {score_words(theirs)})" if theirs is not None else ""
+    return f": {name} is {score_words(ours)}{against}"
 
 
 def _notes(inputs: ReportInputs, build: Build | None) -> Iterator[str]:

@@ -107,7 +107,9 @@ def curve(view: CurveView) -> Curve | None:
         train=" ".join(f"{x(step)},{y(loss)}" for step, loss in train),
         held_out=" ".join(f"{x(step)},{y(loss)}" for step, loss in held),
         held_out_points=[(x(step), y(loss)) for step, loss in held],
-        x_ticks=[Tick(at=x(step), text=f"{step:,.0f}") for step in _nice(0, last) if step <= last],
+        x_ticks=[
+            Tick(at=x(step), text=f"{step:,.0f}") for step in _nice(0, last) if step <= 0.9 * last
+        ],
         y_ticks=[Tick(at=y(loss), text=f"{loss:.4g}") for loss in ticks],
         left=_LEFT,
         right=WIDTH - _RIGHT,

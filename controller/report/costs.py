@@ -1,11 +1,12 @@
 """Cost and time of a build. Pure."""
 
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from controller.lockfile.model import Build
-from controller.render.text import dollars, duration, number
+from controller.render.text import dollars, duration
 from controller.report.model import Answers
+from controller.report.words import seconds_words
 
 
 def costs_of(build: Build, answers: Answers | None) -> list[tuple[str, str]]:
@@ -43,13 +44,13 @@ def _answering(answers: Answers) -> Iterator[tuple[str, str]]:
         if usage.tokens is not None:
             parts.append(f"{usage.tokens:,} tokens")
         if usage.latency_p50_s is not None and usage.latency_p95_s is not None:
-            half, most = number(usage.latency_p50_s), number(usage.latency_p95_s)
-            parts.append(f"half within {half} s, 95 % within {most} s")
+            half, most = seconds_words(usage.latency_p50_s), seconds_words(usage.latency_p95_s)
+            parts.append(f"half within {half}, 95 % within {most}")
         if usage.cut:
             parts.append(f"{usage.cut:,} cut at the limit of tokens")
         if parts:
             yield f"answers of {usage.name}", "; ".join(parts)
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

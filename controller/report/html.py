@@ -11,7 +11,7 @@ from functools import cache
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from controller.render.text import escape_control, one_line
 from controller.report.build import page_name
@@ -22,11 +22,15 @@ from controller.report.words import (
     CHANGE_TONES,
     changes_of,
     curve_words,
+    interval_words,
+    moment_words,
     plain_words,
     score_words,
     signed_words,
 )
 
+PAGE: Final = 25
+"""Examples that are folded together."""
 _SHORT: Final = 40
 
 
@@ -101,7 +105,10 @@ def _environment() -> Environment:
         "csp": _policy_source,
         "curve": curve,
         "curve_words": curve_words,
+        "interval": interval_words,
+        "moment": moment_words,
         "plain": plain_words,
+        "prose": _prose,
         "role": role_name,
         "score": score_words,
         "shade": shade,
@@ -114,9 +121,19 @@ def _environment() -> Environment:
     environment.globals |= {
         "changes_of": changes_of,
         "names": CHANGE_NAMES,
+        "page_size": PAGE,
         "tones": CHANGE_TONES,
     }
     return environment
+
+
+def _prose(text: str) -> Markup:
+    """Return sentences with the parts between backticks as code."""
+    parts = map(escape, escape_control(text).split("`"))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part
+        for number, part in enumerate(parts)
+    )
 
 
 def _shown(value: object) -> object:

@@ -15,7 +15,6 @@ from controller.report.model import (
     Answers,
     ExampleView,
     IndexRow,
-    Interval,
     ModelScore,
     Report,
     ScoreBlock,
@@ -26,6 +25,7 @@ from controller.report.words import (
     NONE,
     changes_of,
     curve_words,
+    interval_words,
     plain_words,
     score_words,
     signed_words,
@@ -94,7 +94,9 @@ def _top(report: Report) -> str:
     if report.build is not None:
         build = report.build
         role = f" ({build.role})" if build.role else ""
-        facts = f"Build `{build.id}`{role}, model {cell(build.model_id)}, from {cell(build.base_model)}"
+        facts = (
+            f"Build `{build.id}`{role}, model {cell(build.model_id)}, from {cell(build.base_model)}"
+        )
         if report.evaluated:
             facts += f", evaluated {cell(report.evaluated)}"
         lines.append(f"{facts}, on {build.held_out:,} held-out examples.")
@@ -133,18 +135,13 @@ def _score(row: ModelScore | None, unit: str) -> str:
         return NONE
     text = score_words(row.value) + (f" {unit}" if unit else "")
     if row.interval:
-        text += f" ({_interval(row.interval)})"
+        text += f" ({interval_words(row.interval)})"
     if row.difference:
         lead = signed_words(row.difference.value)
         if row.difference.interval:
-            lead += f", {_interval(row.difference.interval)}"
+            lead += f", {interval_words(row.difference.interval)}"
         text += f"; {' '.join(filter(None, [lead, _SIGNS[row.difference.tone]]))}"
     return cell(text)
-
-
-def _interval(one: Interval) -> str:
-    low, high = (score_words(end) if end is not None else "?" for end in (one.low, one.high))
-    return f"{low} to {high}"
 
 
 def _answers(report: Report) -> str:

@@ -10,7 +10,6 @@ from controller.report.model import Interval
 LEVEL: Final = 0.95
 Samples: TypeAlias = Mapping[str, Mapping[str, Sample]]
 """By role, then by the name of a score."""
-_KEYS: Final = ("n", "groups", "right", "pairs", "quantiles", "reason")
 
 
 def recorded_samples(evaluation: Evaluation) -> tuple[Samples, Samples]:
@@ -28,7 +27,7 @@ def interval_of(samples: Samples, role: str, score: str) -> Interval | None:
     return None if low is None and high is None else Interval(low=low, high=high, level=LEVEL)
 
 
-def _samples(value: Any) -> Samples:
+def _samples(value: Mapping[str, Mapping[str, Any]] | None) -> Samples:
     return {
         role: {name: _sample(one) for name, one in by_score.items()}
         for role, by_score in (value or {}).items()
@@ -36,7 +35,12 @@ def _samples(value: Any) -> Samples:
 
 
 def _sample(value: Mapping[str, Any]) -> Sample:
-    known = {key: value[key] for key in _KEYS if value.get(key) is not None}
+    pairs, quantiles = value.get("pairs"), value.get("quantiles")
     return Sample(
-        **{key: tuple(one) if isinstance(one, list) else one for key, one in known.items()}
+        n=value["n"],
+        groups=value.get("groups"),
+        right=value.get("right"),
+        pairs=tuple(pairs) if pairs is not None else None,
+        quantiles=tuple(quantiles) if quantiles is not None else None,
+        reason=value.get("reason"),
     )

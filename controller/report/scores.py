@@ -51,7 +51,9 @@ def measured_metrics(inputs: Mapping[str, Any]) -> MeasuredMetrics:
 def _chosen(written: object) -> Iterable[tuple[str, Mapping[str, Any]]]:
     for one in written if isinstance(written, list) else ():
         if isinstance(one, dict):
-            yield from ((name, value if isinstance(value, dict) else {}) for name, value in one.items())
+            yield from (
+                (name, value if isinstance(value, dict) else {}) for name, value in one.items()
+            )
 
 
 def rivals_of(evaluation: Evaluation) -> list[str]:
@@ -71,7 +73,7 @@ def telling_metric(measured: MeasuredMetrics, gate: Sequence[str], scores: Score
     It is the first proportion that the gate names, or else the first one that the spec chose.
     """
     built_in = {metric.name for metric in BUILT_IN_METRICS}
-    named = [split_score(name)[0] for text in gate for name in _names(text)]
+    named = [split_score(name)[0] for text in gate for name in names_of(text)]
     chosen = [name for name in measured.by_name if name not in built_in]
     for name in (*named, *chosen):
         metric = measured.by_name.get(name)
@@ -97,7 +99,7 @@ def score_blocks(
     evaluation: Evaluation, measured: MeasuredMetrics, conditions: Sequence[GateCondition]
 ) -> list[ScoreBlock]:
     """Return a block for each score; those of the gate come first."""
-    named = {one.text: _names(one.text) for one in conditions}
+    named = {one.text: names_of(one.text) for one in conditions}
     order = list(dict.fromkeys(name for names in named.values() for name in names))
     scores = evaluation.scores[CANDIDATE]
     names = [*(name for name in order if name in scores), *(n for n in scores if n not in order)]
@@ -122,7 +124,8 @@ def noise_of(evaluation: Evaluation) -> list[ModelScore]:
     ]
 
 
-def _names(condition: str) -> Sequence[str]:
+def names_of(condition: str) -> Sequence[str]:
+    """Return the names of the scores that a condition compares, the candidate's first."""
     try:
         return parse_condition(condition).scores
     except InvalidValue:
@@ -151,8 +154,7 @@ def _block(
     )
 
 
-def _rows(
-    name: str, evaluation: Evaluation, *, higher_is_better: bool | None) -> list[ModelScore]:
+def _rows(name: str, evaluation: Evaluation, *, higher_is_better: bool | None) -> list[ModelScore]:
     samples, differences = recorded_samples(evaluation)
     ours = evaluation.scores[CANDIDATE][name]
     rows = []

@@ -85,7 +85,8 @@ def _by_length(lengths: Iterable[tuple[int, Scored]], roles: Sequence[str]) -> l
         parts[place].append(scored)
     low, rows = ordered[0][0], []
     for place, limit in enumerate(limits):
-        rows.append(_row(f"{low:,} to {limit:,} characters", parts[place], roles))
+        span = f"{low:,} to {limit:,}" if low < limit else f"{limit:,}"
+        rows.append(_row(f"{span} characters", parts[place], roles))
         low = limit + 1
     return rows
 

@@ -7,9 +7,9 @@ from typing import Final
 
 from backends.contract.inspector import Json
 from controller.render.text import number
-from controller.report.model import Answers, Change, CurveView, Tone
+from controller.report.model import Answers, Change, CurveView, Interval, Tone
 
-NONE: Final = "–"
+NONE: Final = "\N{EN DASH}"
 """Stands for a number that is not known."""
 CHANGE_NAMES: Final[Mapping[Change, str]] = {
     "broken": "broken",
@@ -25,21 +25,41 @@ CHANGE_TONES: Final[Mapping[Change, Tone]] = {
     "broken": "bad",
     "fixed": "good",
 }
+_MINUS = "\N{MINUS SIGN}"
 _LONGEST = 400
+_LARGE = 10_000
+"""From here on, digits behind the point say nothing."""
 
 
 def score_words(value: float | None) -> str:
     """Return a score with as many digits as people compare."""
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{value:,.0f}" if abs(value) >= 10_000 else number(value)
+    return f"{value:,.0f}" if abs(value) >= _LARGE else number(value)
+
+
+def interval_words(interval: Interval) -> str:
+    """Return the ends of an interval; `?` for an end that is not known."""
+    low, high = (f"{end:.3g}" if end is not None else "?" for end in (interval.low, interval.high))
+    return f"{low} to {high}".replace("-", _MINUS)
 
 
 def signed_words(value: float) -> str:
     """Return a difference with its sign."""
     if value == 0:
         return "0"
-    return f"{'+' if value > 0 else '−'}{score_words(abs(value))}"
+    return f"{'+' if value > 0 else _MINUS}{score_words(abs(value))}"
+
+
+def seconds_words(seconds: float) -> str:
+    """Return a short time: `80 ms`, `1.25 s`."""
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def moment_words(moment: str) -> str:
+    """Return a recorded moment as people read it: `2026-11-20 09:00 UTC`."""
+    day, separator, time = moment.removesuffix("Z").partition("T")
+    return f"{day} {time[:5]} UTC" if separator and moment.endswith("Z") else moment
 
 
 def plain_words(value: Json) -> str:

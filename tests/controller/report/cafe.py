@@ -57,7 +57,9 @@ def answerer(good: float, poor: float):
     return answer
 
 
-def train(repo, name: str = "cafe", *, rows: int = 240, good: float = 0.93, poor: float = 0.55, **changes):
+def train(
+    repo, name: str = "cafe", *, rows: int = 240, good: float = 0.93, poor: float = 0.55, **changes
+):
     """Train, measure and judge a fine-tune; return its build."""
     repo.use(answer=answerer(good, poor))
     repo.write("finetunes/data/faq.csv", table(rows))
