@@ -28,7 +28,7 @@ def explained(error: Exception, state: Path | None) -> FtctlError | None:
     return refused_by_system(error, state) if isinstance(error, OSError) else None
 
 
-def report(error: FtctlError, *, as_json: bool, one_line: bool) -> None:
+def print_error(error: FtctlError, *, as_json: bool, one_line: bool) -> None:
     """Print an error.
 
     Args:

@@ -15,9 +15,7 @@ from backends.contract.inspector import Json
 from controller.evaluate.answers import shown_calls
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.metric import percentile
-from controller.report.confusion import Confusion
-from controller.report.lines import EvaluatedExample
-from controller.report.model import (
+from controller.report.answer_model import (
     CHANGES,
     AnswerGroup,
     Answers,
@@ -27,8 +25,10 @@ from controller.report.model import (
     Message,
     Text,
     Usage,
-    role_name,
 )
+from controller.report.confusion import Confusion
+from controller.report.lines import EvaluatedExample
+from controller.report.model import role_name
 from controller.report.slices import SliceCounts
 
 LONGEST_TEXT: Final = 2_000

@@ -10,11 +10,11 @@ from controller.evaluate.gate import CANDIDATE, LOSS
 from controller.lockfile.model import Build, Entry, Verdict
 from controller.plan.fingerprint import short_id
 from controller.plan.verdicts import standing_verdict
+from controller.report.answer_model import Answers
 from controller.report.answers import answers_of
 from controller.report.costs import costs_of
 from controller.report.lines import DamagedLineError, checked
 from controller.report.model import (
-    Answers,
     BuildView,
     CurveView,
     DataView,

@@ -11,6 +11,8 @@ WIDTH: Final = 720
 HEIGHT: Final = 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 34
 _TICKS: Final = 4
+_CLEAR: Final = 0.9
+"""Share of the horizontal axis that has ticks; its name stands at its end."""
 _SMALLEST: Final = 1e-9
 """Smallest range of an axis."""
 
@@ -108,7 +110,9 @@ def curve(view: CurveView) -> Curve | None:
         held_out=" ".join(f"{x(step)},{y(loss)}" for step, loss in held),
         held_out_points=[(x(step), y(loss)) for step, loss in held],
         x_ticks=[
-            Tick(at=x(step), text=f"{step:,.0f}") for step in _nice(0, last) if step <= 0.9 * last
+            Tick(at=x(step), text=f"{step:,.0f}")
+            for step in _nice(0, last)
+            if step <= _CLEAR * last and step == int(step)
         ],
         y_ticks=[Tick(at=y(loss), text=f"{loss:.4g}") for loss in ticks],
         left=_LEFT,
@@ -133,5 +137,6 @@ def _nice(low: float, high: float) -> list[float]:
     span = high - low if high - low > _SMALLEST else 1.0
     power = 10 ** math.floor(math.log10(span / _TICKS))
     step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= _TICKS)
-    first, last = math.floor(low / step), math.ceil(high / step)
+    first = math.floor(low / step)
+    last = max(math.ceil(high / step), first + 1)
     return [round(number * step, 10) for number in range(first, last + 1)]

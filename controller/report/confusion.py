@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from controller.evaluate.labels import label_of
+from controller.report.answer_model import Matrix
 from controller.report.lines import EvaluatedExample
-from controller.report.model import Matrix, role_name
+from controller.report.model import role_name
 
 MOST_LABELS: Final = 40
 """Different expected answers of a matrix that people can read."""

@@ -5,7 +5,7 @@ from typing import TypeGuard
 
 from controller.lockfile.model import Build
 from controller.render.text import dollars, duration
-from controller.report.model import Answers
+from controller.report.answer_model import Answers
 from controller.report.words import seconds_words
 
 

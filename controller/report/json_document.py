@@ -9,6 +9,8 @@ from backends.contract.inspector import Json
 from controller.report.model import IndexRow, Report
 
 FORMAT: Final = 1
+_PAIRS: Final = ("declared", "trained", "costs")
+"""Lists of pairs, which programs read as objects."""
 
 
 def report_json(report: Report, lines: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
@@ -22,6 +24,7 @@ def report_json(report: Report, lines: Iterable[Mapping[str, Any]]) -> Iterator[
     # All examples follow in full, so the ones chosen for the page are left out.
     summary = replace(answers, groups=()) if answers else None
     value = asdict(replace(report, answers=summary))
+    value |= {key: dict(value[key]) for key in _PAIRS}
     if value["answers"] is not None:
         del value["answers"]["groups"]
     head = json.dumps({"format": FORMAT, **value}, ensure_ascii=False, indent=2, default=str)

@@ -1,9 +1,11 @@
 """Lines of an evaluation file, checked. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+_END: Final = object()
 
 
 class DamagedLineError(ValueError):
@@ -34,11 +36,15 @@ def checked(lines: Iterable[Mapping[str, Any]]) -> Iterator[EvaluatedExample]:
     Raises:
         DamagedLineError: A line is not JSON, or has another form.
     """
-    number = 0
+    number, rest = 1, iter(lines)
     try:
-        for number, line in enumerate(lines, start=1):  # noqa: B007 - the handlers read it
+        while (line := next(rest, _END)) is not _END:
             yield msgspec.convert(line, EvaluatedExample)
+            number += 1
     except msgspec.ValidationError as error:
         raise DamagedLineError(f"line {number}: {error}") from None
+    except UnicodeDecodeError:
+        # A file is read ahead, so that the number of the line is not known.
+        raise DamagedLineError("a line is not UTF-8") from None
     except (ValueError, RecursionError) as error:
-        raise DamagedLineError(f"line {number + 1}: is not JSON: {error}") from None
+        raise DamagedLineError(f"line {number}: is not JSON: {error}") from None

@@ -9,23 +9,16 @@ from typing import Final
 
 from controller.render.markdown import cell
 from controller.render.text import escape_control, one_line
+from controller.report.answer_model import AnswerGroup, Answers, ExampleView
 from controller.report.build import page_name
-from controller.report.model import (
-    AnswerGroup,
-    Answers,
-    ExampleView,
-    IndexRow,
-    ModelScore,
-    Report,
-    ScoreBlock,
-    role_name,
-)
+from controller.report.model import IndexRow, ModelScore, Report, ScoreBlock, role_name
 from controller.report.words import (
     CHANGE_NAMES,
     NONE,
     changes_of,
     curve_words,
     interval_words,
+    moment_words,
     plain_words,
     score_words,
     signed_words,
@@ -98,7 +91,7 @@ def _top(report: Report) -> str:
             f"Build `{build.id}`{role}, model {cell(build.model_id)}, from {cell(build.base_model)}"
         )
         if report.evaluated:
-            facts += f", evaluated {cell(report.evaluated)}"
+            facts += f", evaluated {cell(moment_words(report.evaluated))}"
         lines.append(f"{facts}, on {build.held_out:,} held-out examples.")
     lines += [f"> {cell(note)}" for note in report.notes]
     return "\n\n".join(lines)
@@ -242,7 +235,13 @@ def _builds(report: Report) -> str:
     if not report.builds:
         return ""
     rows = [
-        [f"`{one.id}`", cell(one.finished), one.verdict, one.role or NONE, cell(one.model_id)]
+        [
+            f"`{one.id}`",
+            cell(moment_words(one.finished)),
+            one.verdict,
+            one.role or NONE,
+            cell(one.model_id),
+        ]
         for one in report.builds
     ]
     return _folded("Builds", _table(["build", "finished", "gate", "role", "model ID"], rows))

@@ -7,7 +7,8 @@ from typing import Final
 
 from backends.contract.inspector import Json
 from controller.render.text import number
-from controller.report.model import Answers, Change, CurveView, Interval, Tone
+from controller.report.answer_model import Answers, Change
+from controller.report.model import CurveView, Interval, Tone
 
 NONE: Final = "\N{EN DASH}"
 """Stands for a number that is not known."""

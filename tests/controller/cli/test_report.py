@@ -30,7 +30,9 @@ def report(repo, tmp_path, capsys):
 
 
 def without_times(text):
-    return re.sub(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\dZ| UTC)", "2026-11-20T10:00:00Z", text)
+    return re.sub(
+        r"20\d\d(\\?-)\d\d\\?-\d\d([T ])\d\d:\d\d(:\d\dZ| UTC)", r"2026\g<1>11\g<1>20\2 10:00", text
+    )
 
 
 def test_a_report_in_full(repo, report, golden):
@@ -38,7 +40,9 @@ def test_a_report_in_full(repo, report, golden):
     cafe.curve(repo, build, 6)
     code, screen, files = report()
     assert code == 0
-    assert list(files) == [f"{n}.{end}" for n in ("cafe", "index") for end in ("html", "json", "md")]
+    assert list(files) == [
+        f"{n}.{end}" for n in ("cafe", "index") for end in ("html", "json", "md")
+    ]
     assert screen == "Wrote 6 files. Open /out/index.html\n"
     golden("report/cafe.md", without_times(files["cafe.md"]))
     golden("report/cafe.json", without_times(files["cafe.json"]))
@@ -66,7 +70,7 @@ def test_one_fine_tune_is_written_without_an_index(repo, report):
     assert "cafe.json" not in files["cafe.html"]
 
 
-def test_json_says_what_was_written(repo, report, tmp_path):
+def test_json_says_what_was_written(repo, report):
     repo.declare()
     code, screen, _ = report("faq", "--json")
     assert code == 0
@@ -81,10 +85,10 @@ def test_a_declared_fine_tune_without_a_model(repo, report):
     assert "stop\\_rate" in files["faq.md"]
     value = json.loads(files["faq.json"])
     assert (value["build"], value["answers"], value["examples"]) == (None, None, [])
-    assert [one["examples"] for one in value["data"]["splits"]] == [18, 6]
+    assert [one["examples"] for one in value["data"]["splits"]] == [17, 7]
 
 
-def test_an_empty_repository_has_an_index(repo, report):
+def test_an_empty_repository_has_an_index(report):
     code, _, files = report()
     assert code == 0
     assert json.loads(files["index.json"]) == {"format": 1, "commit": None, "finetunes": []}
@@ -93,7 +97,9 @@ def test_an_empty_repository_has_an_index(repo, report):
 def test_a_gate_that_failed(repo, report):
     cafe.train(repo, rows=48, good=0.4, poor=0.5)
     _, _, files = report()
-    assert re.search(r"## cafe: ❌ failed\n\naccuracy \\>= 0.8: accuracy is 0\.\d+", files["cafe.md"])
+    assert re.search(
+        r"## cafe: ❌ failed\n\naccuracy \\>= 0.8: accuracy is 0\.\d+", files["cafe.md"]
+    )
 
 
 def test_an_evaluation_of_another_machine(repo, report):
@@ -112,7 +118,7 @@ def test_an_evaluation_of_another_machine(repo, report):
     [
         (b'{"messages": [', "line 4: is not JSON"),
         (b'{"messages": 1}', "line 4: Expected `array`"),
-        (b"\xff\xfe", "line 1: is not JSON"),
+        (b"\xff\xfe", "a line is not UTF-8"),
         (b"null", "line 4: Expected `object`, got `null`"),
     ],
 )
@@ -124,7 +130,7 @@ def test_a_damaged_evaluation_file_is_named_and_hides_no_scores(repo, report, da
     code, screen, files = report()
     assert code == 0
     name = path.relative_to(repo.root)
-    assert screen.startswith(f"! cafe: {name} is damaged: {words}")
+    assert f"! cafe: {name} is damaged: {words}" in screen
     assert "is damaged" in files["cafe.html"]
     value = json.loads(files["cafe.json"])
     assert (value["answers"], value["examples"]) == (None, [])
@@ -155,14 +161,16 @@ def test_data_that_is_gone_is_named(repo, report):
     code, _, files = report()
     assert code == 0
     assert "The data cannot be read here" in files["cafe.html"]
-    assert [one["examples"] for one in json.loads(files["cafe.json"])["data"]["splits"]] == [16, 8]
+    assert [one["examples"] for one in json.loads(files["cafe.json"])["data"]["splits"]] == [17, 7]
 
 
 def test_data_that_changed_since_is_named(repo, report):
     cafe.train(repo, rows=24)
     repo.write("finetunes/data/faq.csv", cafe.table(32))
     _, _, files = report()
-    assert "The build has other data: 16 examples, 8 held out." in files["cafe.md"].replace("\\", "")
+    assert "The build has other data: 17 examples, 7 held out." in files["cafe.md"].replace(
+        "\\", ""
+    )
 
 
 def test_a_spec_with_problems_is_named(repo, report):
@@ -198,7 +206,7 @@ def test_a_name_that_nothing_has(repo, report):
     repo.declare("cafe")
     code, screen, files = report("caffe")
     assert code == 1
-    assert screen == "no fine-tune is called caffe\nDid you mean `cafe`?\n"
+    assert screen == "no fine-tune is called caffe\n    Did you mean `cafe`?\n"
     assert files == {}
 
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.report.answer_model import CHANGES
 from controller.report.answers import LONGEST_TEXT, MOST_EXAMPLES, answers_of, cut_text
 from controller.report.lines import DamagedLineError, checked
-from controller.report.model import CHANGES
 
 
 def line(ours=1.0, theirs=0.0, **changes):
@@ -103,7 +103,10 @@ def test_a_line_of_a_megabyte_is_cut():
 def test_the_question_is_the_last_one_and_the_rest_is_context():
     messages = [
         {"role": "system", "content": "상담원"},
-        {"role": "user", "content": [{"type": "text", "text": "첫 "}, {"type": "text", "text": "말"}]},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "첫 "}, {"type": "text", "text": "말"}],
+        },
         {"role": "assistant", "tool_calls": [{"function": {"name": "find", "arguments": "{}"}}]},
         {"role": "user", "content": "주차되나요?"},
     ]

@@ -38,7 +38,10 @@ def test_a_model_without_an_evaluation_or_a_verdict(make):
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        ({"gate": ["stop_rate >= 1"]}, "The condition of the gate holds: stop_rate is 1 (base model: 0.25)."),
+        (
+            {"gate": ["stop_rate >= 1"]},
+            "The condition of the gate holds: stop_rate is 1 (base model: 0.25).",
+        ),
         (
             {"gate": ["held_out_loss < 2", "stop_rate >= 1"]},
             "Both conditions of the gate hold: held_out_loss is 1.25 (base model: 2.5).",

@@ -48,7 +48,9 @@ def parse(page):
 
 
 def page_of(report, **options):
-    return report_html(report, **{"has_index": True, "formats": ("html", "markdown", "json"), **options})
+    return report_html(
+        report, **{"has_index": True, "formats": ("html", "markdown", "json"), **options}
+    )
 
 
 def hostile_lines(text):
@@ -96,7 +98,9 @@ def hostile_report(make, text):
     return build_report(
         ReportInputs(
             name="faq",
-            entry=make.entry(build, candidate=build.fingerprint, failures={build.fingerprint: make.failure()}),
+            entry=make.entry(
+                build, candidate=build.fingerprint, failures={build.fingerprint: make.failure()}
+            ),
             spec=desired.spec,
             file="finetunes/faq.yaml",
             document={text: text, "gate": [text]},
@@ -109,9 +113,50 @@ def hostile_report(make, text):
 
 
 ALLOWED = {
-    *("html", "head", "body", "meta", "title", "link", "style", "script", "div", "header", "p", "a"),
-    *("h1", "h2", "h3", "h4", "span", "dl", "dt", "dd", "nav", "ul", "li", "main", "section", "code"),
-    *("article", "table", "caption", "thead", "tbody", "tr", "th", "td", "bdi", "svg", "rect", "line"),
+    *(
+        "html",
+        "head",
+        "body",
+        "meta",
+        "title",
+        "link",
+        "style",
+        "script",
+        "div",
+        "header",
+        "p",
+        "a",
+    ),
+    *(
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "span",
+        "dl",
+        "dt",
+        "dd",
+        "nav",
+        "ul",
+        "li",
+        "main",
+        "section",
+        "code",
+    ),
+    *(
+        "article",
+        "table",
+        "caption",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "bdi",
+        "svg",
+        "rect",
+        "line",
+    ),
     *("desc", "text", "polyline", "circle", "figure", "form", "label", "select", "option", "input"),
     *("output", "details", "summary", "footer"),
 }
@@ -199,7 +244,7 @@ def test_the_sections_are_those_of_the_navigation(make):
     tree = check_page(page_of(hostile_report(make, "words")))
     ids = [node.attributes["id"] for node in tree.css("main > section")]
     assert [node.attributes["href"] for node in tree.css("nav a")] == [f"#{one}" for one in ids]
-    assert ids == ["gate", "scores", "answers", "slices", "data", "declared", "cost", "lineage"]
+    assert ids == ["gate", "scores", "answers", "data", "declared", "cost", "lineage"]
 
 
 def test_tables_have_scopes_and_charts_have_words(make):
@@ -219,7 +264,10 @@ def test_without_script_every_example_is_there_and_the_filter_is_not(make):
 
 def test_many_examples_are_folded_in_pages():
     lines = [
-        {"messages": [{"role": "user", "content": f"q{n}"}], "answers": {"candidate": "a", "base": "b"}}
+        {
+            "messages": [{"role": "user", "content": f"q{n}"}],
+            "answers": {"candidate": "a", "base": "b"},
+        }
         for n in range(60)
     ]
     answers = answers_of(checked(lines), metric=None, rivals=["base"])

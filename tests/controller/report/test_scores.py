@@ -1,10 +1,11 @@
 """Scores against rivals, intervals, gate conditions, charts."""
 
+from typing import Any
+
 import pytest
 
 from controller.evaluate.statistics.samples import Sample
 from controller.lockfile.model import Evaluation, Verdict
-from controller.report import scores as module
 from controller.report.charts import bars, curve, length_shares, shade
 from controller.report.model import CurvePointView, CurveView, LengthBin, ScoreBlock
 from controller.report.samples import interval_of, recorded_samples
@@ -97,11 +98,21 @@ def test_the_rule_against_a_worse_model_is_a_condition_when_it_failed():
 # ---- intervals
 
 
-def test_intervals_come_from_recorded_samples(monkeypatch):
+class Sampled(Evaluation):
+    """An evaluation with samples beside its scores."""
+
+    samples: dict[str, Any]
+    differences: dict[str, Any]
+
+
+def test_intervals_come_from_recorded_samples():
     ours, lead = Sample(n=100, right=80), Sample(n=100, pairs=(60, 20, 5, 15))
-    samples = ({"candidate": {"accuracy": ours}}, {"base": {"accuracy": lead}})
-    monkeypatch.setattr(module, "recorded_samples", lambda _: samples)
-    (block,) = blocks({"candidate": {"accuracy": 0.8}, "base": {"accuracy": 0.65}})
+    found = Sampled(
+        **evaluation({"candidate": {"accuracy": 0.8}, "base": {"accuracy": 0.65}}).model_dump(),
+        samples={"candidate": {"accuracy": {"n": 100, "right": 80}}},
+        differences={"base": {"accuracy": {"n": 100, "pairs": [60, 20, 5, 15]}}},
+    )
+    (block,) = score_blocks(found, measured_metrics(found.inputs), ())
     assert (block.rows[0].interval.low, block.rows[0].interval.high) == ours.interval(0.95)
     difference = block.rows[1].difference.interval
     assert (difference.low, difference.high) == lead.interval(0.95)
@@ -135,7 +146,9 @@ def test_bars_of_zeros_have_no_width():
     assert bars(ScoreBlock(name="empty")) == []
 
 
-@pytest.mark.parametrize("losses", [[2.5, 1.0, 0.5], [1e-300, 0.0], [0.0], [1e12, 1.0], [-3.0, 4.0]])
+@pytest.mark.parametrize(
+    "losses", [[2.5, 1.0, 0.5], [1e-300, 0.0], [0.0], [1e12, 1.0], [-3.0, 4.0]]
+)
 def test_a_curve_lies_inside_of_its_chart(losses):
     points = [CurvePointView(step=10 * n, train_loss=one) for n, one in enumerate(losses)]
     drawn = curve(CurveView(points=points))
@@ -153,7 +166,16 @@ def test_a_curve_without_losses_is_not_drawn():
 
 
 def test_small_pieces():
-    bins = [LengthBin(low=1, high=2, train=5, held_out=1), LengthBin(low=3, high=None, train=10, held_out=0)]
+    bins = [
+        LengthBin(low=1, high=2, train=5, held_out=1),
+        LengthBin(low=3, high=None, train=10, held_out=0),
+    ]
     assert length_shares(bins) == [50.0, 100.0]
     assert length_shares([]) == []
-    assert [shade(*pair) for pair in ((0, 9), (0, 0), (1, 100), (50, 100), (9, 9))] == [0, 0, 1, 5, 8]
+    assert [shade(*pair) for pair in ((0, 9), (0, 0), (1, 100), (50, 100), (9, 9))] == [
+        0,
+        0,
+        1,
+        5,
+        8,
+    ]
