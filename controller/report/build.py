@@ -9,6 +9,7 @@ from controller.evaluate.compare import NOT_COMPARED
 from controller.evaluate.gate import CANDIDATE, LOSS
 from controller.lockfile.model import Build, Entry, Verdict
 from controller.plan.fingerprint import short_id
+from controller.plan.prompted_rivals import as_good
 from controller.plan.verdicts import standing_verdict
 from controller.report.answer_model import Answers
 from controller.report.answers import answers_of
@@ -39,6 +40,7 @@ from controller.report.scores import (
 from controller.report.words import score_words
 from controller.spec.model import Spec
 
+CANNOT_TELL: Final = "cannot tell"
 _RESERVED_PAGE: Final = "index"
 PRIVATE: Final = (
     "The data is declared private, and this page shows examples of it: do not publish the page."
@@ -163,7 +165,7 @@ def _with_evaluation(report: Report, inputs: ReportInputs, build: Build) -> Repo
     if evaluation is None:
         raise AssertionError("the build was evaluated")
     measured = measured_metrics(evaluation.inputs)
-    conditions = conditions_of(verdict) if verdict else []
+    conditions = conditions_of(verdict, evaluation) if verdict else []
     blocks = score_blocks(evaluation, measured, conditions)
     gate = verdict.gate if verdict else []
     answers, why = _answers(inputs, build, measured, gate)
@@ -210,6 +212,8 @@ def _answers(
 
 def _judged(verdict: Verdict, build: Build) -> Headline:
     scores = build.evaluation.scores if build.evaluation else {}
+    if not verdict.passed and not verdict.failures and verdict.undecided:
+        return Headline(verdict=CANNOT_TELL, tone="neutral", why=f"{'; '.join(verdict.undecided)}.")
     if not verdict.passed:
         more = len(verdict.failures) - 1
         also = f", and {more} more condition{'' if more == 1 else 's'} failed" if more else ""
@@ -254,6 +258,8 @@ def _notes(inputs: ReportInputs, build: Build | None) -> Iterator[str]:
         yield "The gate of the spec has changed since this verdict: `ftctl plan` shows what follows."
     if build.evaluation.scores.get("production") == {}:
         yield f"{NOT_COMPARED.capitalize()}. `ftctl evaluate {inputs.name}` measures it again."
+    if spec is not None:
+        yield from (f"{text[0].upper()}{text[1:]}." for text in as_good(spec, build.evaluation))
     if entry.candidate and entry.production and entry.candidate != entry.production:
         yield f"Build {short_id(entry.production)} is in production meanwhile."
 
@@ -294,10 +300,16 @@ def _build_view(build: Build, entry: Entry) -> BuildView:
         commit=build.spec_commit,
         examples=build.data.train.examples,
         held_out=build.data.held_out.examples,
-        verdict=unjudged if verdict is None else "passed" if verdict.passed else "failed",
+        verdict=unjudged if verdict is None else _verdict_words(verdict),
         scores=build.evaluation.scores[CANDIDATE] if build.evaluation else {},
         is_shown=build is shown_build(entry),
     )
+
+
+def _verdict_words(verdict: Verdict) -> str:
+    if verdict.passed:
+        return "passed"
+    return "failed" if verdict.failures or not verdict.undecided else CANNOT_TELL
 
 
 def _failures(entry: Entry) -> list[FailureView]:

@@ -43,8 +43,5 @@ def checked(lines: Iterable[Mapping[str, Any]]) -> Iterator[EvaluatedExample]:
             number += 1
     except msgspec.ValidationError as error:
         raise DamagedLineError(f"line {number}: {error}") from None
-    except UnicodeDecodeError:
-        # A file is read ahead, so that the number of the line is not known.
-        raise DamagedLineError("a line is not UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise DamagedLineError(f"line {number}: is not JSON: {error}") from None

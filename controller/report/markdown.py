@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
+from controller.evaluate.judgement import Holds
 from controller.render.markdown import cell
 from controller.render.text import escape_control, one_line
 from controller.report.answer_model import AnswerGroup, Answers, ExampleView
-from controller.report.build import page_name
+from controller.report.build import CANNOT_TELL, page_name
 from controller.report.model import IndexRow, ModelScore, Report, ScoreBlock, role_name
 from controller.report.words import (
     CHANGE_NAMES,
@@ -29,7 +30,8 @@ LIMIT: Final = 60_000
 MOST_EXAMPLES: Final = 10
 """Examples of each outcome."""
 _WIDTH = 160
-_MARKS = {"passed": "✅", "failed": "❌"}
+_MARKS = {"passed": "✅", "failed": "❌", CANNOT_TELL: "❔"}
+_GATE_MARKS = {Holds.YES: "✅", Holds.NO: "❌", Holds.CANNOT_TELL: "❔"}
 _SIGNS = {"good": "better", "bad": "worse", "neutral": ""}
 
 
@@ -103,7 +105,7 @@ def _verdict(verdict: str) -> str:
 
 def _gate(report: Report) -> str:
     lines = [
-        f"- {'✅' if one.holds else '❌'} {cell(one.text)}"
+        f"- {_GATE_MARKS[one.holds]} {cell(one.text)}"
         + (f": {cell(one.sentence)}" if one.sentence else "")
         for one in report.gate
     ]

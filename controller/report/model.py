@@ -6,11 +6,17 @@ from typing import Final, Literal, TypeAlias
 
 from backends.contract.inspector import Json
 from controller.evaluate.gate import CANDIDATE
+from controller.evaluate.judgement import Holds
 from controller.report.answer_model import Answers
 from controller.spec.evaluation import BASE, BASE_FEW_SHOT, PRODUCTION
 
 Tone: TypeAlias = Literal["good", "bad", "neutral"]
 
+_TONES: Final[Mapping[Holds, Tone]] = {
+    Holds.YES: "good",
+    Holds.NO: "bad",
+    Holds.CANNOT_TELL: "neutral",
+}
 _ROLE_NAMES: Final[Mapping[str, str]] = {
     CANDIDATE: "this build",
     BASE: "base model",
@@ -54,6 +60,8 @@ class ModelScore:
     value: float | None
     """None if it was not measured."""
     interval: Interval | None = None
+    note: str = ""
+    """Reason for a missing interval, or a warning."""
     difference: Difference | None = None
     """None for this build itself."""
 
@@ -63,9 +71,14 @@ class GateCondition:
     """One condition of the gate, and whether it holds."""
 
     text: str
-    holds: bool
+    holds: Holds
     sentence: str = ""
-    """Reason why it does not hold."""
+    """What was measured, and how sure it is."""
+
+    @property
+    def tone(self) -> Tone:
+        """`good` if it holds, `neutral` if the examples cannot tell."""
+        return _TONES[self.holds]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +192,7 @@ class BuildView:
     examples: int
     held_out: int
     verdict: str
-    """`passed`, `failed`, or why there is none."""
+    """`passed`, `failed`, `cannot tell`, or why there is none."""
     scores: Mapping[str, float]
     is_shown: bool
     """True for the build that the report is about."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 from backends.pydantic_errors import InvalidValue
 from controller.evaluate.compare import BASE_AGAIN
 from controller.evaluate.gate import CANDIDATE, RETAIN, RULE, parse_condition, split_score
+from controller.evaluate.judgement import Holds, evidence_of, judge
 from controller.evaluate.metric import AnyMetric
 from controller.evaluate.metrics import BUILT_IN_METRICS, METRICS
 from controller.lockfile.model import Evaluation, Scores, Verdict
@@ -18,7 +19,7 @@ from controller.report.model import (
     Tone,
     role_name,
 )
-from controller.report.samples import interval_of, recorded_samples
+from controller.report.samples import interval_of, note_of, sample_at
 from controller.spec.evaluation import BASE, BASE_FEW_SHOT, PRODUCTION
 
 _ORDER: Final = (CANDIDATE, PRODUCTION, BASE, BASE_FEW_SHOT)
@@ -82,17 +83,34 @@ def telling_metric(measured: MeasuredMetrics, gate: Sequence[str], scores: Score
     return None
 
 
-def conditions_of(verdict: Verdict) -> list[GateCondition]:
+def conditions_of(verdict: Verdict, evaluation: Evaluation) -> list[GateCondition]:
     """Return the conditions of a verdict, and whether each held."""
-    texts = dict.fromkeys(verdict.gate)
+    texts = dict.fromkeys(text.strip() for text in verdict.gate)
     if any(failure.startswith(f"{RULE}:") for failure in verdict.failures):
         texts[RULE] = None
-    found = []
-    for text in texts:
-        reason = next((one for one in verdict.failures if one.startswith(f"{text.strip()}:")), "")
-        sentence = reason.removeprefix(f"{text.strip()}:").strip()
-        found.append(GateCondition(text=text.strip(), holds=not reason, sentence=sentence))
-    return found
+    now = _judged_again(verdict, evaluation)
+    return [_condition(text, verdict, now.get(text, "")) for text in texts]
+
+
+def _condition(text: str, verdict: Verdict, sentence: str) -> GateCondition:
+    holds = Holds.YES
+    for kind, sentences in ((Holds.NO, verdict.failures), (Holds.CANNOT_TELL, verdict.undecided)):
+        for one in sentences:
+            if one.startswith(f"{text}:"):
+                holds, sentence = kind, one
+    return GateCondition(text=text, holds=holds, sentence=sentence.removeprefix(f"{text}:").strip())
+
+
+def _judged_again(verdict: Verdict, evaluation: Evaluation) -> dict[str, str]:
+    """Return the sentences of the conditions that hold, which a verdict does not record."""
+    try:
+        judgement = judge(verdict.gate, evidence_of(evaluation))
+    except InvalidValue:
+        # Recorded by another version of the language.
+        return {}
+    return {
+        one.condition.text: one.sentence for one in judgement.conditions if one.holds is Holds.YES
+    }
 
 
 def score_blocks(
@@ -155,25 +173,26 @@ def _block(
 
 
 def _rows(name: str, evaluation: Evaluation, *, higher_is_better: bool | None) -> list[ModelScore]:
-    samples, differences = recorded_samples(evaluation)
+    evidence = evidence_of(evaluation)
     ours = evaluation.scores[CANDIDATE][name]
     rows = []
     for role in (CANDIDATE, *rivals_of(evaluation)):
         value = evaluation.scores[role].get(name)
         if value is None:
             continue
-        lead = ours - value
+        lead, sample = ours - value, sample_at(evidence.samples, role, name)
         difference = Difference(
             value=lead,
             tone=_tone(lead, higher_is_better=higher_is_better),
-            interval=interval_of(differences, role, name),
+            interval=interval_of(sample_at(evidence.differences, role, name)),
         )
         rows.append(
             ModelScore(
                 role=role,
                 name=role_name(role),
                 value=value,
-                interval=interval_of(samples, role, name),
+                interval=interval_of(sample),
+                note=note_of(sample),
                 difference=None if role == CANDIDATE else difference,
             )
         )

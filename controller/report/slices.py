@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from backends.contract.completions import text_of
-from controller.evaluate.gate import LABEL
 from controller.evaluate.labels import label_of
 from controller.report.answer_model import SliceRow, Slices
 from controller.report.confusion import MOST_LABELS
 from controller.report.lines import EvaluatedExample
+from controller.spec.columns import LABEL
 
 LENGTH: Final = "length of the question"
 MOST_VALUES: Final = 12

@@ -118,7 +118,7 @@ def test_an_evaluation_of_another_machine(repo, report):
     [
         (b'{"messages": [', "line 4: is not JSON"),
         (b'{"messages": 1}', "line 4: Expected `array`"),
-        (b"\xff\xfe", "a line is not UTF-8"),
+        (b"\xff\xfe\xff", "line 4: is not JSON"),
         (b"null", "line 4: Expected `object`, got `null`"),
     ],
 )

@@ -65,6 +65,17 @@ def test_a_fail_and_why(make):
     )
 
 
+def test_a_verdict_that_the_examples_cannot_give(make):
+    sentence = "accuracy > 0.85 @ 95%: cannot tell: accuracy is 0.9; about 400 examples would do"
+    build = with_verdict(
+        make.build(make.desired()),
+        passed=False,
+        gate=["accuracy > 0.85 @ 95%"],
+        undecided=[sentence],
+    )
+    assert shown(make, build) == f"cannot tell (neutral): {sentence}."
+
+
 def test_answers_that_are_elsewhere_are_said_to_be(make):
     build = make.build(make.desired())
     report = build_report(ReportInputs(name="faq", entry=make.entry(build, production=build)))

@@ -1,14 +1,12 @@
 """Scores against rivals, intervals, gate conditions, charts."""
 
-from typing import Any
-
 import pytest
 
 from controller.evaluate.statistics.samples import Sample
-from controller.lockfile.model import Evaluation, Verdict
+from controller.lockfile.model import Evaluation, RecordedSample, Verdict
 from controller.report.charts import bars, curve, length_shares, shade
 from controller.report.model import CurvePointView, CurveView, LengthBin, ScoreBlock
-from controller.report.samples import interval_of, recorded_samples
+from controller.report.samples import interval_of, note_of
 from controller.report.scores import (
     conditions_of,
     measured_metrics,
@@ -18,12 +16,13 @@ from controller.report.scores import (
 )
 
 
-def evaluation(scores, metrics=("accuracy",)):
+def evaluation(scores, metrics=("accuracy",), **recorded):
     return Evaluation(
         fingerprint="ev2:0",
         inputs={"metrics": [one if isinstance(one, dict) else {one: {}} for one in metrics]},
         scores=scores,
         evaluated="2026-11-20T10:00:00Z",
+        **recorded,
     )
 
 
@@ -82,35 +81,36 @@ def test_scores_of_the_gate_come_first_with_their_conditions():
         gate=["stop_rate >= 1", "accuracy > base.accuracy"],
         failures=["accuracy > base.accuracy: accuracy is 0.5 (base.accuracy is 0.6)"],
     )
-    conditions = conditions_of(verdict)
-    found = blocks({"candidate": {"accuracy": 0.5, "held_out_loss": 1, "stop_rate": 1}}, conditions)
+    scores = {"candidate": {"accuracy": 0.5, "held_out_loss": 1, "stop_rate": 1}}
+    conditions = conditions_of(verdict, evaluation(scores))
+    found = blocks(scores, conditions)
     assert [block.name for block in found] == ["stop_rate", "accuracy", "held_out_loss"]
-    assert [one.holds for block in found for one in block.conditions] == [True, False]
+    assert [one.holds for block in found for one in block.conditions] == [
+        "holds",
+        "does not hold",
+    ]
     assert conditions[1].sentence == "accuracy is 0.5 (base.accuracy is 0.6)"
 
 
 def test_the_rule_against_a_worse_model_is_a_condition_when_it_failed():
     failure = "held_out_loss <= base.held_out_loss: held_out_loss is 3 (base.held_out_loss is 2)"
-    (one,) = conditions_of(Verdict(passed=False, gate=[], failures=[failure]))
-    assert (one.text, one.holds) == ("held_out_loss <= base.held_out_loss", False)
+    nothing = evaluation({"candidate": {}})
+    (one,) = conditions_of(Verdict(passed=False, gate=[], failures=[failure]), nothing)
+    assert (one.text, one.holds) == (
+        "held_out_loss <= base.held_out_loss",
+        "does not hold",
+    )
 
 
 # ---- intervals
 
 
-class Sampled(Evaluation):
-    """An evaluation with samples beside its scores."""
-
-    samples: dict[str, Any]
-    differences: dict[str, Any]
-
-
 def test_intervals_come_from_recorded_samples():
     ours, lead = Sample(n=100, right=80), Sample(n=100, pairs=(60, 20, 5, 15))
-    found = Sampled(
-        **evaluation({"candidate": {"accuracy": 0.8}, "base": {"accuracy": 0.65}}).model_dump(),
-        samples={"candidate": {"accuracy": {"n": 100, "right": 80}}},
-        differences={"base": {"accuracy": {"n": 100, "pairs": [60, 20, 5, 15]}}},
+    found = evaluation(
+        {"candidate": {"accuracy": 0.8}, "base": {"accuracy": 0.65}},
+        samples={"candidate": {"accuracy": RecordedSample.of(ours)}},
+        differences={"base": {"accuracy": RecordedSample.of(lead)}},
     )
     (block,) = score_blocks(found, measured_metrics(found.inputs), ())
     assert (block.rows[0].interval.low, block.rows[0].interval.high) == ours.interval(0.95)
@@ -120,11 +120,30 @@ def test_intervals_come_from_recorded_samples():
 
 
 def test_scores_without_samples_have_no_intervals():
-    found = evaluation({"candidate": {"accuracy": 0.5}})
-    assert recorded_samples(found) == ({}, {})
-    assert interval_of({}, "candidate", "accuracy") is None
-    nothing = {"candidate": {"accuracy": Sample(n=3, reason="all values are the same")}}
-    assert interval_of(nothing, "candidate", "accuracy") is None
+    (block,) = blocks({"candidate": {"accuracy": 0.5}})
+    assert (block.rows[0].interval, block.rows[0].note) == (None, "")
+    assert interval_of(None) is None
+
+
+def test_why_there_is_no_interval_is_said():
+    sample = Sample(n=3, reason="all 3 examples have the same value")
+    assert interval_of(sample) is None
+    assert note_of(sample) == "all 3 examples have the same value"
+    assert "12 groups" in note_of(Sample(n=90, groups=12, right=0))
+
+
+def test_the_sentence_of_a_condition_that_holds_says_how_sure_it_is():
+    found = evaluation(
+        {"candidate": {"accuracy": 0.9}},
+        samples={"candidate": {"accuracy": RecordedSample.of(Sample(n=100, right=90))}},
+    )
+    gate = ["accuracy >= 0.8 @ 95%", "accuracy > 0.85 @ 95%"]
+    undecided = "accuracy > 0.85 @ 95%: cannot tell: accuracy is 0.9"
+    verdict = Verdict(passed=False, gate=gate, undecided=[undecided])
+    sure, unsure = conditions_of(verdict, found)
+    assert (sure.holds, unsure.holds) == ("holds", "cannot tell")
+    assert "the score is between 0.8256 and 0.9448 at 95%" in sure.sentence
+    assert unsure.sentence == "cannot tell: accuracy is 0.9"
 
 
 # ---- charts
