@@ -95,6 +95,15 @@ class ScoreBlock:
     conditions: Sequence[GateCondition] = ()
     """Conditions of the gate that name the score."""
 
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """Notes of its rows, each once, behind the names of their models."""
+        names: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.note:
+                names.setdefault(row.note, []).append(row.name)
+        return [(", ".join(found), note) for note, found in names.items()]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceView:

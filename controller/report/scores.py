@@ -98,7 +98,8 @@ def _condition(text: str, verdict: Verdict, sentence: str) -> GateCondition:
         for one in sentences:
             if one.startswith(f"{text}:"):
                 holds, sentence = kind, one
-    return GateCondition(text=text, holds=holds, sentence=sentence.removeprefix(f"{text}:").strip())
+    found = sentence.removeprefix(f"{text}:").strip().removeprefix(f"{holds}: ")
+    return GateCondition(text=text, holds=holds, sentence=found)
 
 
 def _judged_again(verdict: Verdict, evaluation: Evaluation) -> dict[str, str]:

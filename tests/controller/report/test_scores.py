@@ -143,7 +143,7 @@ def test_the_sentence_of_a_condition_that_holds_says_how_sure_it_is():
     sure, unsure = conditions_of(verdict, found)
     assert (sure.holds, unsure.holds) == ("holds", "cannot tell")
     assert "the score is between 0.8256 and 0.9448 at 95%" in sure.sentence
-    assert unsure.sentence == "cannot tell: accuracy is 0.9"
+    assert unsure.sentence == "accuracy is 0.9"
 
 
 # ---- charts
