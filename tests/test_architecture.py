@@ -126,6 +126,7 @@ LAYERS = (
         "controller.project.project",
         "controller.render",
     ),
+    ("controller.report",),
     ("controller.resolve.answers",),
     ("controller.resolve.check_gate", "controller.resolve.gate_size"),
     ("controller.resolve.preflight",),
@@ -189,6 +190,7 @@ PURE = (
     "controller/lockfile/model.py",
     "controller/plan/**/*.py",
     "controller/render/*.py",
+    "controller/report/*.py",
 )
 IMPURE_MODULES = {
     *("asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "shutil"),

@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from controller import __version__
+from controller.cli.error_report import STREAMING, explained, print_error
 from controller.cli.group import Group
-from controller.cli.report import STREAMING, explained, report
 from controller.errors import ExitCode, FtctlError
 
 # The help stands here too, so that `ftctl --help` imports no command.
@@ -30,6 +30,7 @@ COMMANDS = {
     "reconcile": "Record and promote what open jobs came to; submit nothing.",
     "status": "Show every fine-tune: state, production model, scores.",
     "show": "Show one fine-tune in full: builds, scores, answers.",
+    "report": "Write a page about each fine-tune, for people.",
     "logs": "Show the log of a fine-tune's job.",
     "wait": "Wait for open jobs to end.",
     "cancel": "Cancel a fine-tune's open job.",
@@ -45,7 +46,7 @@ _OBJECTS = 100_000
 """New objects after which cycles are looked for. A command makes thousands of records and keeps
 them to its end: looking among them after every few hundred takes a tenth of its time."""
 # Commands that need the packages of an extra.
-EXTRAS = {"serve": "serve"}
+EXTRAS = {"report": "report", "serve": "serve"}
 
 
 class Commands(Group):
@@ -140,7 +141,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         found = explained(error, options.get("state"))
         if found is not None:
             as_json = options.get("json", "--json" in given)
-            report(found, as_json=as_json, one_line=options.get("command") in STREAMING)
+            print_error(found, as_json=as_json, one_line=options.get("command") in STREAMING)
             return found.exit_code
         click.echo(
             "This is a defect of ftctl, not your mistake. Please report what follows, with the "

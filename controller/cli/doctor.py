@@ -17,7 +17,7 @@ from backends.installation import install_command
 from backends.registry import LOCAL, known_backends
 from controller import __version__
 from controller.cli.common import json_option, print_json, wants_json
-from controller.cli.report import explained
+from controller.cli.error_report import explained
 from controller.errors import InvalidInput
 from controller.lockfile.store import LOCKFILE, read_lockfile
 from controller.project.project import Project, open_project

@@ -8,8 +8,8 @@ import click
 
 from backends.atomic_files import write_atomic
 from controller.cli.common import json_option, print_coloured, print_json, project_of, wants_json
+from controller.cli.error_report import print_problem_count
 from controller.cli.replace import check_replaced, replace_option
-from controller.cli.report import print_problem_count
 from controller.errors import ExitCode
 from controller.plan.actions import Blocked, BlockReason
 from controller.plan.plan import Plan

@@ -17,6 +17,7 @@ TOPICS = (
     "training",
     "metrics",
     "gates",
+    "report",
     "approval",
     "pull-requests",
     "servers",

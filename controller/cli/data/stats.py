@@ -21,14 +21,20 @@ from controller.spec.data import SplitName
 @click.pass_context
 def command(ctx: click.Context, name: str) -> None:
     """Show the lengths of examples, and the answers, languages and turns in them."""
-    summary = _summary(open_data(ctx, name), name)
+    summary = summary_of(open_data(ctx, name), name)
     if wants_json(ctx):
         print_json(stats_json(summary))
     else:
         click.echo(stats_text(summary))
 
 
-def _summary(context: DatasetContext, name: str) -> StatsSummary:
+def summary_of(context: DatasetContext, name: str) -> StatsSummary:
+    """Return the statistics of a fine-tune's dataset.
+
+    Args:
+        context: The dataset.
+        name: The fine-tune.
+    """
     dataset, inspector = context.dataset, context.built.inspector
     statistics = {key: statistics_of(split, context.cache) for key, split in dataset.splits.items()}
     note, lengths = "", None
