@@ -80,9 +80,21 @@ LAYERS = (
         "controller.timed_search",
     ),
     ("controller.spec.base", "controller.evaluate.answers", "controller.evaluate.curves.points"),
-    ("controller.evaluate.answer_file", "controller.evaluate.labels"),
-    ("controller.evaluate.answer_store", "controller.evaluate.metric"),
-    ("controller.evaluate.metrics", "controller.evaluate.statistics"),
+    (
+        "controller.evaluate.answer_file",
+        "controller.evaluate.labels",
+        "controller.evaluate.retain.rules",
+    ),
+    (
+        "controller.evaluate.answer_store",
+        "controller.evaluate.metric",
+        "controller.evaluate.retain.suites",
+    ),
+    (
+        "controller.evaluate.metrics",
+        "controller.evaluate.retain.items",
+        "controller.evaluate.statistics",
+    ),
     ("controller.spec",),
     # controller.data
     (
@@ -122,6 +134,7 @@ LAYERS = (
     ("controller.evaluate.ask", "controller.evaluate.samples"),
     (
         "controller.evaluate.rescoring",
+        "controller.evaluate.retain.measure",
         "controller.lockfile.store",
         "controller.project.project",
         "controller.render",
@@ -136,7 +149,7 @@ LAYERS = (
         "controller.resolve.git_checkout",
         "controller.resolve.inputs",
     ),
-    ("controller.resolve.recipes",),
+    ("controller.resolve.recipes", "controller.resolve.retain"),
     ("controller.resolve.resolve",),
     ("controller.run.backends", "controller.apply"),
     ("controller.run",),
@@ -185,6 +198,8 @@ PURE = (
     "controller/evaluate/labels.py",
     "controller/evaluate/metric.py",
     "controller/evaluate/metrics/*.py",
+    "controller/evaluate/retain/rules.py",
+    "controller/evaluate/retain/suites.py",
     "controller/evaluate/scoring.py",
     "controller/evaluate/statistics/*.py",
     "controller/lockfile/model.py",

@@ -17,6 +17,8 @@ from backends.local_gpu import hyperparameters as local
 from backends.openai import hyperparameters as openai
 from controller import errors
 from controller.evaluate.metrics import BUILT_IN_METRICS, METRICS
+from controller.evaluate.retain.items import count_items
+from controller.evaluate.retain.suites import SUITES
 from controller.help import FOLDER
 from controller.spec.base import MOST
 from controller.spec.evaluation import Evaluation
@@ -202,8 +204,13 @@ def metrics() -> str:
         )
         for metric in (*BUILT_IN_METRICS, *METRICS)
     ]
+    suites = [
+        _wrap(f"- `{name}` ({count_items(name)} prompts): {suite.words}.", indent="  ")
+        for name, suite in SUITES.items()
+    ]
     keys = keys_of(Evaluation, "evaluation")
-    return "\n".join(["## Every metric\n", *items]) + f"\n\n## Keys\n\n{keys}"
+    parts = {"Every metric": items, "Every suite of `retain`": suites, "Keys": [keys]}
+    return "\n\n".join(f"## {title}\n\n" + "\n".join(lines) for title, lines in parts.items())
 
 
 PARTS: Mapping[str, Callable[[], str]] = {

@@ -1,8 +1,11 @@
 """Builds that are measured and judged."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
 
+from backends.contract.completions import Prompt
 from controller.apply.context import ApplyContext, Result, with_changes
 from controller.canonical import canonical_json
 from controller.errors import ExitCode, FtctlError
@@ -13,12 +16,20 @@ from controller.evaluate.compare import (
     BASE_AGAIN,
     NOT_COMPARED,
     Comparison,
+    EvaluatedModel,
     EvaluationContext,
     compare_with,
 )
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.held_out import HeldOut
-from controller.evaluate.measure import evaluation_path, measure, write_evaluation_file
+from controller.evaluate.measure import Answers, evaluation_path, measure, write_evaluation_file
+from controller.evaluate.retain.measure import (
+    Retained,
+    measure_retained,
+    retained_path,
+    retained_sets,
+    write_retained_file,
+)
 from controller.evaluate.samples import Samples, samples_of
 from controller.lockfile.model import Build, Entry, Evaluation, RecordedSample, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
@@ -28,6 +39,8 @@ from controller.plan.prompted_rivals import as_good
 from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of, why_not
 from controller.plan.versions import newest_inputs
 from controller.spec.evaluation import BASE
+
+T = TypeVar("T")
 
 
 def evaluate(action: Evaluate, context: ApplyContext) -> Result:
@@ -111,16 +124,18 @@ def _evaluation(
     found = measure(settings.metrics, models, held_out, answers.of, slices=desired.slices)
     path = evaluation_path(context.project.state, build.fingerprint, key)
     write_evaluation_file(path, found, models, held_out, answers.of)
+    retained = _measure_retained(desired, comparison, answers.store, path, context)
     names = [*(one.name for one in found.metrics), *desired.slices]
     samples, differences = samples_of(found, names, key, settings.group_by)
+    more, more_differences = samples_of(retained.measured, retained.names, key, None)
     return Evaluation(
         fingerprint=key,
         inputs=json.loads(canonical_json(inputs)),
-        scores={**comparison.recorded, **found.scores},
+        scores=_joined({**comparison.recorded, **found.scores}, retained.measured.scores),
         production_build=comparison.production_build,
         evaluated=context.timestamp(),
-        samples=_recorded(samples),
-        differences=_recorded(differences),
+        samples=_recorded(_joined(samples, more)),
+        differences=_recorded(_joined(differences, more_differences)),
     )
 
 
@@ -130,6 +145,44 @@ def _recorded(samples: Samples) -> dict[str, dict[str, RecordedSample]]:
         for role, by_name in samples.items()
         if by_name
     }
+
+
+def _joined(
+    first: Mapping[str, Mapping[str, T]], second: Mapping[str, Mapping[str, T]]
+) -> dict[str, dict[str, T]]:
+    """Return the values of two evaluations by role, those of the first before the second's."""
+    roles = dict.fromkeys([*first, *second])
+    return {role: {**first.get(role, {}), **second.get(role, {})} for role in roles}
+
+
+def _measure_retained(
+    desired: Desired,
+    comparison: Comparison,
+    store: AnswerStore,
+    evaluation: Path,
+    context: ApplyContext,
+) -> Retained:
+    """Measure what `evaluation.retain` asks for, and write the answers beside the evaluation's.
+
+    Args:
+        desired: Inputs that the spec asks for.
+        comparison: The models that answer.
+        store: Answers that are kept.
+        evaluation: File of the evaluation.
+        context: Shared objects for handlers.
+
+    Raises:
+        BackendError: A model gave no answer.
+    """
+    files = context.resolved.retained.get(desired.name, {})
+    sets = retained_sets(desired.spec.evaluation, files)
+
+    def answers_to(models: Sequence[EvaluatedModel], prompts: Sequence[Prompt]) -> Answers:
+        return ask(models, KeptAnswers(store=store, prompts=prompts), context.open_backend).of
+
+    retained = measure_retained(sets, comparison.retaining, answers_to)
+    write_retained_file(retained_path(evaluation), retained)
+    return retained
 
 
 def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: ApplyContext) -> Result:

@@ -76,6 +76,6 @@ def _used_s(path: Path) -> float:
 
 
 def _entries(cache: Path) -> Iterator[Path]:
-    for kind in ("datasets", "lengths", "statistics", "looks"):
+    for kind in ("datasets", "retained", "lengths", "statistics", "looks"):
         yield from cache.glob(f"{kind}/*")
     yield from (path for path in cache.glob("snapshots/**/*") if not path.is_dir())

@@ -5,7 +5,7 @@ JSONL, or `InvalidInput` with every problem. Nothing outside the cache is writte
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +23,8 @@ from controller.data.report import Report, SourceReport, StepReport
 from controller.data.resolve_sources import DataPaths, find_sources, redetect_encodings
 from controller.data.sources.source_file import SourceFile
 from controller.data.transforms.normalise import VERSION
-from controller.spec.data import Data, Source, SplitName
+from controller.errors import InvalidInput
+from controller.spec.data import Data, Prepare, Source, SplitName
 
 _WITHOUT_EFFECT = {"path", "url", "hub", "connection", "license", "sensitivity"}
 """Keys of a source that do not decide what its rows become; `sql` is decided by its snapshot."""
@@ -125,6 +126,37 @@ def build_dataset(  # noqa: PLR0913 - all but two have defaults, and are named
     return _dataset(built, manifest, [source.license or data.license for source in sources])
 
 
+def build_retained(
+    source: Source, *, field: str, file: str, folder: Path, paths: DataPaths
+) -> Split:
+    """Return the examples of a source that models only answer, every one as it is written.
+
+    Args:
+        source: The source.
+        field: The source's field in the spec, as shown in errors.
+        file: The spec, as shown in errors.
+        folder: The spec's folder, which paths start from.
+        paths: Paths of the repository and its caches.
+
+    Raises:
+        InvalidInput: With every problem of the source.
+        DataNotRead: The source cannot be read on this machine, and there is no other problem.
+    """
+    data = Data(train=[source], held_out=[], prepare=Prepare(deduplicate="off"))
+    request = BuildRequest(
+        data=data, file=file, method=SUPERVISED.name, inspector=None, trains=False
+    )
+    try:
+        _, built, manifest = _find_or_build(request, folder, paths)
+    except InvalidInput as error:
+        named = (
+            replace(one, field=one.field.replace("data.train[0]", field, 1))
+            for one in error.problems
+        )
+        raise type(error)(list(named)) from None
+    return split_of(built, manifest, "train")
+
+
 def _find_or_build(
     request: BuildRequest, folder: Path, paths: DataPaths
 ) -> tuple[list[SourceFile], Path, Manifest]:
@@ -148,7 +180,8 @@ def _get_or_build(
         )
         return manifest
 
-    return get_or_build(paths.cache / "datasets", _key(request, files), build_into)
+    kind = "datasets" if request.trains else "retained"
+    return get_or_build(paths.cache / kind, _key(request, files), build_into)
 
 
 def _key(request: BuildRequest, files: Sequence[SourceFile]) -> str:

@@ -9,7 +9,7 @@ from backends.contract.completions import Prompt, Sampling
 from backends.contract.errors import BackendError
 from backends.contract.jobs import BaseModel, JobState
 from controller.canonical import digest
-from controller.evaluate.gate import CANDIDATE
+from controller.evaluate.gate import CANDIDATE, RETAIN
 from controller.evaluate.rivals import Turns, few_shot_turns, with_prompt
 from controller.lockfile.model import Build, Entry, Scores
 from controller.plan.desired import Desired
@@ -88,6 +88,8 @@ class Comparison:
     """Scores by role of models that are not asked."""
     production_build: str | None
     """Fingerprint of the build whose role is `production`."""
+    retaining: tuple[EvaluatedModel, ...] = ()
+    """Models that answer the prompts of `evaluation.retain`: the candidate and its base model."""
 
 
 def compare_with(
@@ -120,13 +122,18 @@ def compare_with(
     """
     models = [_built(CANDIDATE, build, _base_model(build, desired, context), desired)]
     settings = desired.spec.evaluation
-    if BASE in settings.roles and not without_base:
-        models += _base_models(build, desired, context)
+    asks_base = settings.asks_base and not without_base
+    base = list(_base_models(build, desired, context)) if asks_base else []
+    retaining = (models[0], *base[:1]) if settings.retain else ()
+    if BASE in settings.roles:
+        models += base
     models += [_rival(one, build, desired, context) for one in settings.rivals.values()]
     production = entry.builds.get(entry.production or "")
     is_compared = PRODUCTION in settings.roles
     if not is_compared or production is None or production.model_id == build.model_id:
-        return Comparison(models=tuple(models), recorded={}, production_build=None)
+        return Comparison(
+            models=tuple(models), recorded={}, production_build=None, retaining=retaining
+        )
     recorded = _recorded_scores(production, desired)
     if recorded is None and not asks_production:
         recorded = {PRODUCTION: {}}
@@ -139,7 +146,10 @@ def compare_with(
         models.append(_built(PRODUCTION, production, base_model, desired))
         recorded = {}
     return Comparison(
-        models=tuple(models), recorded=recorded, production_build=production.fingerprint
+        models=tuple(models),
+        recorded=recorded,
+        production_build=production.fingerprint,
+        retaining=retaining,
     )
 
 
@@ -273,4 +283,7 @@ def _recorded_scores(production: Build, desired: Desired) -> dict[str, Scores] |
         return {}
     if not is_comparable(evaluation, desired):
         return None
-    return {PRODUCTION: evaluation.scores[CANDIDATE]}
+    # Retained ability is measured for a candidate and its base model, at one version of a suite.
+    scores = evaluation.scores[CANDIDATE]
+    own = {name: score for name, score in scores.items() if not name.startswith(RETAIN)}
+    return {PRODUCTION: own}

@@ -86,11 +86,11 @@ def measure(
             number = _slice_score(name, chosen, found, columns)
             if number is not None:
                 scores[role][name] = number
-    _require_finite(scores[CANDIDATE])
+    require_finite(scores[CANDIDATE])
     return Measured(
         metrics=chosen,
         tallies=tallies,
-        scores={role: _rounded(measured) for role, measured in scores.items()},
+        scores={role: rounded(measured) for role, measured in scores.items()},
         columns=columns,
     )
 
@@ -140,7 +140,7 @@ def write_evaluation_file(
         for prompt, row in zip(held_out, held_out.rows(), strict=True):
             completions = {role: next(one) for role, one in given.items()}
             numbers = {
-                role: {name: _finite(next(one)) for name, one in by_metric.items()}
+                role: {name: finite(next(one)) for name, one in by_metric.items()}
                 for role, by_metric in values.items()
             }
             if not prompt.is_text:
@@ -150,7 +150,7 @@ def write_evaluation_file(
                     "columns": dict(row.columns),
                     "values": numbers,
                 }
-                yield canonical_json({**line, **_answer_line(prompt, completions)}) + b"\n"
+                yield canonical_json({**line, **answer_line(prompt, completions)}) + b"\n"
 
     write_atomic_lines(path, lines())
 
@@ -179,7 +179,7 @@ def _is_of_texts(held_out: HeldOut) -> bool:
     return len(held_out) > 0 and all(prompt.is_text for prompt in held_out)
 
 
-def _require_finite(scores: Scores) -> None:
+def require_finite(scores: Scores) -> None:
     """Refuse the scores of a model that diverged, since no gate can judge them.
 
     Raises:
@@ -191,7 +191,7 @@ def _require_finite(scores: Scores) -> None:
         raise BackendError(message, "Lower the learning rate, or look for odd examples.")
 
 
-def _rounded(scores: Scores) -> Scores:
+def rounded(scores: Scores) -> Scores:
     """Round scores to six digits, since more digits only make diffs.
 
     A score that is not finite is left out. A compared model that diverged has such a score.
@@ -199,11 +199,12 @@ def _rounded(scores: Scores) -> Scores:
     return {name: round(number, 6) for name, number in scores.items() if math.isfinite(number)}
 
 
-def _finite(number: float | None) -> float | None:
+def finite(number: float | None) -> float | None:
+    """Return a number rounded to six digits; None if it is not finite."""
     return None if number is None or not math.isfinite(number) else round(number, 6)
 
 
-def _answer_line(prompt: Prompt, given: Mapping[str, Completion]) -> dict[str, Json]:
+def answer_line(prompt: Prompt, given: Mapping[str, Completion]) -> dict[str, Json]:
     """Return the answers of one example: texts, with thinking and calls if there are any."""
     answers: dict[str, Answer] = {role: given_answer(one) for role, one in given.items()}
     reference = None if prompt.reference is None else expected_answer(prompt.reference).text

@@ -5,14 +5,17 @@ from recorded scores and need none. The scheme's tag stands in front, and the ca
 stored with every build, so that a later scheme can be computed from what was stored.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from backends.contract.inspector import Json
 from controller.canonical import digest
 from controller.evaluate.gate import parse_condition, slices_of
+from controller.evaluate.retain.suites import SUITES
 from controller.spec.evaluation import Rival
 from controller.spec.model import Spec
+from controller.spec.retain import RetainForm, sources_of, suites_of
 
 TRAINING_SCHEME = "ft1"
 EVALUATION_SCHEME = "ev1"
@@ -62,6 +65,7 @@ def evaluation_inputs(
     held_out_digest: str,
     train_digest: str,
     column_digests: Mapping[str, str] | None = None,
+    retain_digests: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Json]:
     """Return the inputs that decide a build's scores, besides the build itself.
 
@@ -73,6 +77,7 @@ def evaluation_inputs(
         train_digest: The same of the training examples, some of which rivals may see.
         column_digests: Digest of the held-out examples' values in each column that the evaluation
             or the gate names: with other values, the groups and slices are others.
+        retain_digests: The same of the files of `evaluation.retain`, by their names.
     """
     asked = spec.evaluation
     rivals = [one for one in asked.compare_to if isinstance(one, Rival)]
@@ -83,6 +88,7 @@ def evaluation_inputs(
         "few_shot": train_digest if any(one.few_shot for one in asked.rivals.values()) else "",
         "gate_slices": sorted(slices_of(map(parse_condition, spec.gate))),
         "group_by": asked.group_by,
+        "retain": _retained(asked.retain, retain_digests),
         "slices": sorted(set(asked.slices)),
         "temperature": asked.temperature,
     }
@@ -92,6 +98,15 @@ def evaluation_inputs(
         "max_tokens": asked.max_tokens,
         "metrics": [metric.inputs for metric in asked.metrics],
         **{name: value for name, value in optional.items() if value},
+    }
+
+
+def _retained(retain: Sequence[RetainForm], digests: Mapping[str, str]) -> dict[str, Json]:
+    """Return the versions of built-in suites, and the contents and metrics of files."""
+    suites: dict[str, Json] = {name: SUITES[name].version for name in suites_of(retain)}
+    return suites | {
+        name: {"examples": digests[name], "metric": source.metric.inputs}
+        for name, source in sources_of(retain).items()
     }
 
 

@@ -86,7 +86,7 @@ class State:
     @property
     def without_base(self) -> str | None:
         """Reason why the base model cannot be compared with; None if it can, or is not wanted."""
-        if "base" not in self.desired.spec.evaluation.roles:
+        if not self.desired.spec.evaluation.asks_base:
             return None
         key = (self.desired.spec.place, self.desired.base_model.reference)
         return self.overview.observed.unavailable_bases.get(key)

@@ -11,12 +11,14 @@ from backends.contract.methods import METHODS
 from backends.did_you_mean import did_you_mean
 from backends.pydantic_errors import InvalidValue
 from controller.errors import Problem
-from controller.evaluate.gate import Condition, parse_condition, split_score
+from controller.evaluate.gate import RETAIN, Condition, parse_condition, split_score
 from controller.evaluate.metric import AnyMetric
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
+from controller.evaluate.retain.suites import SUITES
 from controller.resolve.answers import Answers, OpenBackend
-from controller.spec.evaluation import AskedModel, Rival
+from controller.spec.evaluation import BASE, AskedModel, Rival
 from controller.spec.load import LoadedSpec
+from controller.spec.retain import ALL, names_of, sources_of
 
 
 def check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
@@ -26,6 +28,9 @@ def check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
         for index, unmeasured in enumerate(spec.evaluation.metrics):
             message = f"plain texts have no answers, so {unmeasured.name} is not measured"
             yield loaded.problem(("evaluation", "metrics", index), message, "Remove it.")
+        if spec.evaluation.retain:
+            message = f"a model of {spec.method} need not answer, and the prompts ask for answers"
+            yield loaded.problem(("evaluation", "retain"), message, "Remove it.")
     for index, text in enumerate(spec.gate):
         try:
             condition = parse_condition(text)
@@ -70,6 +75,8 @@ def _wrong(
     if METHODS[spec.method].is_of_texts:
         others = f"Use {', '.join(known)}: nothing else measures {spec.method}."
     for metric in dict.fromkeys(split_score(score)[0] for score in condition.scores):
+        if metric.startswith(RETAIN):
+            continue
         if metric not in measured:
             yield f"{metric} is not measured", did_you_mean(metric, known) or others
         elif condition.unit and measured[metric].unit != "s":
@@ -85,11 +92,44 @@ def _wrong(
         same = f"{condition.model}.{condition.metric}"
         remedy = f"Compare {condition.metric} with {same}, or remove `@ {condition.level:g}%`."
         yield message, remedy
+    yield from _wrong_retained(loaded, condition)
     roles = spec.evaluation.roles
-    if condition.model is not None and condition.model not in roles:
+    is_retained = (condition.other or "").startswith(RETAIN)
+    if condition.model is not None and condition.model not in roles and not is_retained:
         near = did_you_mean(condition.model, roles)
         remedy = near or f"Add {condition.model} to evaluation.compare_to."
         yield f"nothing is compared with {condition.model}", remedy
+
+
+def _wrong_retained(loaded: LoadedSpec, condition: Condition) -> Iterator[tuple[str, str]]:
+    """Yield what a condition has wrong about `retain.NAME`, and the remedies."""
+    retain = loaded.spec.evaluation.retain
+    known, sources = names_of(retain), sources_of(retain)
+    for score in dict.fromkeys(condition.scores):
+        metric, part = split_score(score)
+        name = metric.removeprefix(RETAIN)
+        if name == metric or (name in known and METHODS[loaded.spec.method].is_of_texts):
+            continue  # The list of what is retained is refused itself.
+        unit = sources[name].metric.metric.unit if name in sources else ""
+        if name not in known:
+            yield f"{metric} is not measured", did_you_mean(name, known) or _retain_remedy(name)
+        elif part is not None:
+            yield f"{metric} has no slices", f"Write {metric} without brackets."
+        elif condition.unit and unit != "s":
+            yield f"{metric} is not measured in seconds", f"Remove `{condition.unit}`."
+        elif unit == "s" and condition.needs_unit:
+            remedy = f"Write `{condition.offset:g}s` or `{condition.offset:g}ms`."
+            yield f"{metric} is a time, and the number has no unit", remedy
+    other = condition.other or ""
+    if other.startswith(RETAIN) and condition.model != BASE:
+        message = f"{condition.model} does not answer the prompts of evaluation.retain"
+        yield message, f"Compare with {BASE}.{other}."
+
+
+def _retain_remedy(name: str) -> str:
+    if name in SUITES:
+        return f"Add {name} to evaluation.retain."
+    return f"Add it to evaluation.retain; the suites are {', '.join(SUITES)} and {ALL}."
 
 
 def _check_asked(

@@ -2,8 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import NormalDist
+from types import MappingProxyType
 from typing import Final
 
 from backends.did_you_mean import did_you_mean
@@ -27,16 +28,19 @@ _LEAST_VARIANCE: Final = 0.05
 """Shares near 0 and 1 are taken to vary at least this much."""
 
 
-def unanswerable(loaded: LoadedSpec, held_out: Split, *, is_new: bool) -> Iterator[Problem]:
+def unanswerable(
+    loaded: LoadedSpec, held_out: Split, retained: Mapping[str, int], *, is_new: bool
+) -> Iterator[Problem]:
     """Yield the conditions that no answers of models could decide.
 
     Args:
         loaded: The spec.
         held_out: The held-out split.
+        retained: Number of prompts of each `retain.NAME` that is a share of them.
         is_new: True if a model would be trained for it. A recorded one is judged as it is.
     """
     if is_new:
-        yield from too_small(loaded, held_out.examples)
+        yield from too_small(loaded, held_out.examples, retained)
     yield from empty_slices(loaded, held_out)
 
 
@@ -65,16 +69,21 @@ def empty_slices(loaded: LoadedSpec, held_out: Split) -> Iterator[Problem]:
         yield loaded.problem(("gate", index), message, remedy)
 
 
-def too_small(loaded: LoadedSpec, examples: int) -> Iterator[Problem]:
+def too_small(
+    loaded: LoadedSpec, examples: int, retained: Mapping[str, int] = MappingProxyType({})
+) -> Iterator[Problem]:
     """Yield the conditions that cannot hold with so few examples, whatever the models answer.
 
     Args:
         loaded: The spec.
         examples: Number of held-out examples.
+        retained: Number of prompts of each `retain.NAME` that is a share of them.
     """
     conditions = [parse_condition(text) for text in loaded.spec.gate]
     for index, condition in enumerate(conditions):
-        if condition.level is None or not _is_share(loaded.spec, condition):
+        prompts = retained.get(condition.metric)
+        is_share = prompts is not None or _is_share(loaded.spec, condition)
+        if condition.level is None or not is_share:
             continue
         needed = fewest_examples(
             condition.offset,
@@ -85,12 +94,12 @@ def too_small(loaded: LoadedSpec, examples: int) -> Iterator[Problem]:
         if needed is None:
             message = f"`{condition.text}` cannot hold, whatever the models answer"
             yield loaded.problem(("gate", index), message, "Lower the number.")
-        elif needed > examples:
-            message = (
-                f"{examples} held-out examples cannot show `{condition.text}`, whatever the models "
-                "answer"
-            )
-            remedy = f"Hold out {needed} or more, ask for a wider margin, or be less sure."
+        elif needed > (examples if prompts is None else prompts):
+            what, more = f"{examples} held-out examples", f"Hold out {needed} or more, ask"
+            if prompts is not None:
+                what, more = f"{prompts} prompts of {condition.metric}", "Ask"
+            message = f"{what} cannot show `{condition.text}`, whatever the models answer"
+            remedy = f"{more} for a wider margin, or be less sure."
             yield loaded.problem(("gate", index), message, remedy)
 
 

@@ -42,6 +42,20 @@ class Readings:
     """Datasets that earlier passes found complete; None to check every file."""
 
 
+def data_paths(readings: Readings) -> DataPaths:
+    """Return the paths of the repository and its caches, and what is already known of its data."""
+    project = readings.project
+    return DataPaths(
+        root=project.root,
+        cache=project.state / "data",
+        environment=os.environ,
+        blobs=readings.blobs,
+        offline=project.offline,
+        fetched=readings.fetched,
+        verified=readings.verified,
+    )
+
+
 def identify_base(
     loaded: LoadedSpec, entry: Entry, backend: Backend, answers: Answers
 ) -> BaseModel:
@@ -113,22 +127,12 @@ def build_one(
     spec = loaded.spec
     with in_spec(loaded):
         inspector = readings.answers.inspector(backend, spec, base_model, hyperparameters)
-    project = readings.project
-    paths = DataPaths(
-        root=project.root,
-        cache=project.state / "data",
-        environment=os.environ,
-        blobs=readings.blobs,
-        offline=project.offline,
-        fetched=readings.fetched,
-        verified=readings.verified,
-    )
     try:
         dataset = build_dataset(
             spec.data,
             file=loaded.file,
             folder=loaded.folder,
-            paths=paths,
+            paths=data_paths(readings),
             inspector=inspector,
             method=spec.method,
             recipe=recipe,

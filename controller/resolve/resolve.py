@@ -32,6 +32,7 @@ from controller.resolve.gate_size import unanswerable
 from controller.resolve.inputs import Readings, build_one, identify_base
 from controller.resolve.preflight import warnings_of
 from controller.resolve.recipes import Recorded, Variant, choose
+from controller.resolve.retain import check_tools, find_retained, retained_sizes
 from controller.resolve.validate import check_policies, check_spec, refuse
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
@@ -49,6 +50,8 @@ class Resolved:
     requests: Mapping[str, TrainRequest]
     """For the first attempt; a later one replaces the number."""
     datasets: Mapping[str, Dataset]
+    retained: Mapping[str, Mapping[str, Split]]
+    """Examples of the files in `evaluation.retain`, by fine-tune and the file's name there."""
     unresolved: Mapping[str, Deferred | Blocked]
     """Fine-tunes whose spec or data cannot be read here, and why."""
 
@@ -82,15 +85,12 @@ def resolve(
     desired: dict[str, Desired] = {}
     requests: dict[str, TrainRequest] = {}
     datasets: dict[str, Dataset] = {}
+    retained: dict[str, Mapping[str, Split]] = {}
     unresolved: dict[str, Deferred | Blocked] = {
         name: invalid(name, found) for name, found in problems.items()
     }
-    project = readings.project
-    verified = VerifiedDatasets(
-        project.state / "datasets.json", project.root, project.state / "data"
-    )
-    readings = with_changes(readings, blobs=known_blobs(project.root), verified=verified)
-    earlier = cache(partial(earlier_datasets, project.state / "data"))
+    readings, verified = _remembering(readings)
+    earlier = cache(partial(earlier_datasets, readings.project.state / "data"))
     for name, loaded in specs.items():
         if name in unresolved:
             continue  # another file has the same name, and problems
@@ -100,7 +100,9 @@ def resolve(
             refuse(wrong, list(check_policies(loaded, policies)))
             backend = open_backend(loaded.spec.place)
             variant = _choose(loaded, entry, backend, readings, recorded)
-            one, requests[name] = _resolve_one(loaded, entry, readings, backend, variant, earlier)
+            one, requests[name], retained[name] = _resolve_one(
+                loaded, entry, readings, backend, variant, earlier
+            )
             paid = one.paid or _asks_paid(one.spec, open_backend, readings.answers)
             desired[name] = with_changes(one, paid=paid)
             datasets[name] = variant.built.dataset
@@ -112,7 +114,22 @@ def resolve(
         except BackendError as error:
             unresolved[name] = invalid(name, [error.problem(file=loaded.file)])
     verified.save()
-    return Resolved(desired=desired, requests=requests, datasets=datasets, unresolved=unresolved)
+    return Resolved(
+        desired=desired,
+        requests=requests,
+        datasets=datasets,
+        retained=retained,
+        unresolved=unresolved,
+    )
+
+
+def _remembering(readings: Readings) -> tuple[Readings, VerifiedDatasets]:
+    """Return readings with what git and earlier passes know of the data."""
+    project = readings.project
+    verified = VerifiedDatasets(
+        project.state / "datasets.json", project.root, project.state / "data"
+    )
+    return with_changes(readings, blobs=known_blobs(project.root), verified=verified), verified
 
 
 def _choose(
@@ -134,7 +151,7 @@ def without_settings(specs: Iterable[str], error: InvalidInput) -> Resolved:
     What is recorded of them stays as it is, and jobs on this machine are still followed.
     """
     unresolved = {name: invalid(name, error.problems) for name in specs}
-    return Resolved(desired={}, requests={}, datasets={}, unresolved=unresolved)
+    return Resolved(desired={}, requests={}, datasets={}, retained={}, unresolved=unresolved)
 
 
 def invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) -> Blocked:
@@ -169,10 +186,12 @@ def _resolve_one(
     backend: Backend,
     variant: Variant,
     earlier: EarlierDatasets,
-) -> tuple[Desired, TrainRequest]:
+) -> tuple[Desired, TrainRequest, dict[str, Split]]:
     built, inputs, key = variant.built, variant.inputs, variant.fingerprint
     spec, dataset, base_model = loaded.spec, built.dataset, built.base_model
-    measured = _evaluation_inputs(spec, dataset)
+    refuse(list(check_tools(loaded, built.inspector)), [])
+    retained = find_retained(loaded, readings)
+    measured = _evaluation_inputs(spec, dataset, retained)
     evaluation = fingerprint(EVALUATION_SCHEME, measured)
     data = DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out))
     request = TrainRequest(
@@ -197,7 +216,8 @@ def _resolve_one(
         },
     )
     can, is_new = readings.answers.capabilities(backend, spec), key not in entry.builds
-    refuse(list(unanswerable(loaded, dataset.held_out, is_new=is_new)), ())
+    sizes = retained_sizes(spec.evaluation.retain, retained)
+    refuse(list(unanswerable(loaded, dataset.held_out, sizes, is_new=is_new)), ())
     state = readings.project.state
     desired = Desired(
         name=loaded.name,
@@ -216,15 +236,19 @@ def _resolve_one(
         corrected=variant.corrected,
         paid=can.paid or _asks_elsewhere(spec, entry),
     )
-    return with_scoring(desired, entry, dataset.held_out.path, built.inspector, can), request
+    desired = with_scoring(desired, entry, dataset.held_out.path, built.inspector, can)
+    return desired, request, retained
 
 
-def _evaluation_inputs(spec: Spec, dataset: Dataset) -> dict[str, Json]:
+def _evaluation_inputs(
+    spec: Spec, dataset: Dataset, retained: Mapping[str, Split]
+) -> dict[str, Json]:
     return evaluation_inputs(
         spec,
         held_out_digest=dataset.held_out.digest,
         train_digest=dataset.train.digest,
         column_digests=dataset.held_out.column_digests,
+        retain_digests={name: file.digest for name, file in retained.items()},
     )
 
 

@@ -17,6 +17,7 @@ from controller.run.reconcile import walk
 from controller.run.result import ProgressReporter, RunResult
 from controller.run.stages import PreparedRun
 from controller.run.state import Run, RunOptions
+from controller.spec.retain import names_of
 
 _STALE = "what is planned now is not what was approved"
 
@@ -50,7 +51,7 @@ def plan_evaluation(name: str, recorded: Lockfile, prepared: PreparedRun) -> Eva
     if build is None:
         raise FtctlError(f"{name} has no model yet", "Type `ftctl apply`.")
     silent = None
-    if "base" in desired.spec.evaluation.roles:
+    if desired.spec.evaluation.asks_base:
         backend = prepared.open_backend(desired.spec.place)
         if not backend.answers(desired.base_model):
             silent = f"{desired.spec.place} cannot be asked for {desired.base_model.reference}"
@@ -141,4 +142,6 @@ def _asks(desired: Desired) -> str:
     limit = f"answers of up to {desired.spec.evaluation.max_tokens} tokens"
     compared = ", ".join(["this build", *sorted(set(desired.spec.evaluation.roles))])
     cost = "which the service charges for" if desired.paid else "at $0.00"
-    return f"{examples} of {compared}, {limit}, {cost}"
+    retained = ", ".join(names_of(desired.spec.evaluation.retain))
+    more = f"; the prompts of retain ({retained}) of this build and base" if retained else ""
+    return f"{examples} of {compared}, {limit}{more}, {cost}"

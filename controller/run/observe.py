@@ -102,7 +102,7 @@ def _questions(resolved: Resolved, recorded: Lockfile) -> dict[str, _Questions]:
         build = entry_or_none.builds.get(desired.fingerprint) if entry_or_none else None
         place = desired.spec.place
         is_candidate = entry_or_none is not None and entry_or_none.candidate == desired.fingerprint
-        measures = "base" in desired.spec.evaluation.roles and not _is_measured(build, desired)
+        measures = desired.spec.evaluation.asks_base and not _is_measured(build, desired)
         if build is not None and not is_candidate and not measures:
             continue
         asked = questions.setdefault(place, _Questions())

@@ -9,6 +9,7 @@ from backends.pydantic_errors import InvalidValue
 from backends.registry import OF_ENDPOINTS
 from controller.spec.base import MOST, NonEmpty, Strict
 from controller.spec.metrics import MetricForm
+from controller.spec.retain import RetainForm, listed_twice
 
 DEFAULT_ENDPOINT: Final = "default"
 BASE: Final = "base"
@@ -96,6 +97,10 @@ class Evaluation(Strict):
     """Other models that answer the same held-out prompts: the base model, the model in production,
     the base model with four training examples before each prompt (`base_few_shot`), and models
     that you name."""
+    retain: list[RetainForm] = Field(default_factory=list)
+    """What tuning must not break: built-in suites of prompts in Korean and English that are scored
+    by rule (`all` is every suite), and examples of your own. The tuned model and its base model
+    answer them."""
     max_tokens: int = Field(default=256, ge=1, le=MOST)
     """Longest answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0, le=2)
@@ -120,6 +125,11 @@ class Evaluation(Strict):
         names = (one.name if isinstance(one, Rival) else one for one in self.compare_to)
         return tuple(dict.fromkeys(names))
 
+    @property
+    def asks_base(self) -> bool:
+        """True if the base model answers the held-out prompts, or those of `retain`."""
+        return BASE in self.roles or bool(self.retain)
+
     @field_validator("metrics")
     @classmethod
     def _have_names_of_their_own(cls, metrics: list[MetricForm]) -> list[MetricForm]:
@@ -132,6 +142,15 @@ class Evaluation(Strict):
         named = [one.name for one in models if isinstance(one, Rival)]
         _refuse_repeated(named, "Rename one of them.")
         return models
+
+    @field_validator("retain")
+    @classmethod
+    def _are_listed_once(cls, retain: list[RetainForm]) -> list[RetainForm]:
+        repeated = listed_twice(retain)
+        if repeated:
+            message = f"{' and '.join(repeated)} is listed twice"
+            raise InvalidValue(message, "Remove one; `all` lists every suite.")
+        return retain
 
 
 def _as_rival(written: RivalForm) -> Rival | None:

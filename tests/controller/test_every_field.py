@@ -65,6 +65,11 @@ def elsewhere(key: str, one: str, two: str, **more) -> tuple[dict, dict]:
     return data({**more, key: one, **CHAT}), data({**more, key: two, **CHAT})
 
 
+def retain(**keys) -> dict:
+    own = {**source(), "name": "old", "metric": "exact_match", **keys}
+    return {"evaluation": {"retain": [own]}}
+
+
 def of_html(**keys) -> dict:
     return data({"path": "data/page.html", **keys}, held_out={"fraction": 0.5})
 
@@ -220,6 +225,11 @@ SPEC: dict[str, Case] = {
         {"evaluation": {"metrics": [{"regex_match": {"pattern": "a"}}]}},
         {"evaluation": {"metrics": [{"regex_match": {"pattern": "b"}}]}},
     ),
+    "evaluation.retain": Case({}, {"evaluation": {"retain": ["json"]}}),
+    "evaluation.retain.name": Case(retain(), retain(name="other")),
+    "evaluation.retain.path": Case(retain(), retain(path="data/more.csv")),
+    "evaluation.retain.columns": Case(retain(), retain(columns={"user": "a", "assistant": "q"})),
+    "evaluation.retain.metric": Case(retain(), retain(metric="accuracy")),
     "evaluation.compare_to": Case({}, {"evaluation": {"compare_to": []}}),
     "evaluation.group_by": Case({}, {"evaluation": {"group_by": "q"}}),
     "evaluation.slices": Case({}, {"evaluation": {"slices": ["label"]}}),
@@ -243,11 +253,16 @@ ELSEWHERE = frozenset(path for path in fields_of(Spec) if path.startswith("track
 
 
 def test_every_field_of_a_spec_has_a_case():
-    # Sources are held out as they are trained on, but for their weight.
-    found = {
-        re.sub(r"^data\.held_out\.(?!fraction|seed|group_by|stratify_by)", "data.train.", one)
-        for one in fields_of(Spec)
+    # Sources are held out as they are trained on, but for their weight. What is retained is read
+    # and scored as every source and every metric.
+    equal = {
+        r"^data\.held_out\.(?!fraction|seed|group_by|stratify_by)": "data.train.",
+        r"^evaluation\.retain\.columns\.": "data.train.columns.",
+        r"^evaluation\.retain\.metric\.": "evaluation.metrics.",
     }
+    found = set(fields_of(Spec))
+    for pattern, other in equal.items():
+        found = {re.sub(pattern, other, one) for one in found}
     assert found == SPEC.keys() | SHOWN.keys() | ELSEWHERE
 
 

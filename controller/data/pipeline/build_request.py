@@ -25,3 +25,5 @@ class BuildRequest:
     """Version of the conversion from row to example; see `recipes`."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Columns whose values travel beside held-out examples, each with the spec's field for them."""
+    trains: bool = True
+    """False for examples that models only answer: any number of them is enough."""

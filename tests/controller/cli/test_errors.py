@@ -115,6 +115,16 @@ def unmeasured_gate(shell):
     shell.declare(more=more, **LOCAL)
 
 
+def unretained(shell):
+    more = "evaluation:\n  compare_to: [production]\n  retain:\n    - json\n    - jsn\n"
+    more += "    - {name: language, path: data/old.jsonl, metric: exact_match}\n"
+    shell.declare("a", more=more, **LOCAL)
+    more = "evaluation: {compare_to: [production], retain: [json]}\ngate:\n"
+    more += "  - retain.jason >= base.retain.json - 0.05\n  - retain.language >= 0.9\n"
+    more += "  - retain.json >= production.retain.json\n"
+    shell.declare("b", more=more, **LOCAL)
+
+
 def unmeasured_texts(shell):
     more = "method: continued-pretraining\nevaluation:\n  metrics:\n    - accuracy\n"
     more += "    - regex_match: {pattern: x}\n"
@@ -164,6 +174,7 @@ CASES = [
     missing_base_hub,
     unknown_backend,
     unmeasured_gate,
+    unretained,
     unmeasured_texts,
     newer_lockfile,
     corrupt_lockfile,

@@ -79,3 +79,52 @@ def test_a_rival_elsewhere_is_refused_for_private_data(told):
 def test_a_rival_needs_a_backend_with_endpoints(told):
     local = SPEC.replace("name: luna,", "name: luna, backend: local-gpu,")
     assert told(spec=local)[0][2] == "the local-gpu backend has no endpoints"
+
+
+RETAINED = (
+    SPEC
+    + """\
+  retain: [json, refusals, {name: faq_old, path: data/old.jsonl, metric: exact_match}]
+"""
+)
+COUNTED = "Add it to evaluation.retain; the suites are arithmetic, json, instructions, tool_calls, refusals, language and all."
+
+
+@pytest.mark.parametrize(
+    ("condition", "message", "remedy"),
+    [
+        ("retain.json >= base.retain.json - 0.05", None, None),
+        ("retain.faq_old >= base.retain.faq_old - 0.01 @ 95%", None, None),
+        ("retain.jsn >= 1", "retain.jsn is not measured", "Did you mean `json`?"),
+        ("retain.language >= 1", "retain.language is not measured", "Add language to evaluation.retain."),
+        ("retain.poems >= 1", "retain.poems is not measured", COUNTED),
+        ("retain.json[lang=ko] >= 1", "retain.json has no slices", "Write retain.json without brackets."),
+        ("retain.json <= 800ms", "retain.json is not measured in seconds", "Remove `ms`."),
+        ("retain.json > luna.retain.json", "luna does not answer the prompts of evaluation.retain", "Compare with base.retain.json."),
+        ("retain.json > base.retain.refusals @ 95%", "retain.json and retain.refusals are two scores, and only the difference of one can be sure", "Compare retain.json with base.retain.json, or remove `@ 95%`."),
+    ],
+)  # fmt: skip
+def test_a_gate_on_what_is_retained(told, condition, message, remedy):
+    found = told(f"gate:\n  - {condition!r}\n", spec=RETAINED)
+    assert found == ([(12, "gate[0]", message, remedy)] if message else [])
+
+
+def test_the_base_model_answers_what_is_retained_without_being_compared(told):
+    alone = RETAINED.replace("compare_to: [base, ", "compare_to: [")
+    assert told("gate: [retain.json >= base.retain.json]\n", spec=alone) == []
+    (found,) = told("gate: [retain.json >= base.exact_match]\n", spec=alone)
+    assert found[2] == "nothing is compared with base"
+
+
+def test_plain_texts_retain_nothing(told):
+    texts = "method: continued-pretraining\nbackend: local-gpu\nbase_model: ./base\ndata:\n"
+    texts += "  train: [{path: data/prose.txt}]\n  held_out: {fraction: 0.1}\n"
+    texts += "evaluation: {retain: [json]}\n"
+    assert told("gate: [retain.json >= 1]\n", spec=texts) == [
+        (
+            7,
+            "evaluation.retain",
+            "a model of continued-pretraining need not answer, and the prompts ask for answers",
+            "Remove it.",
+        )
+    ]
