@@ -72,7 +72,8 @@ def base_loss(backend, base, rows):
     """Return the loss of a base model's own answers, as an evaluation measures it."""
     prompts = [Prompt(messages=row["messages"][:-1], reference=row["messages"][-1]) for row in rows]
     model = backend.resolve_base_model(str(base), None, base)
-    (given,) = backend.complete(model, [None], prompts, Sampling(max_tokens=1))
+    answered = backend.complete(model, [None], prompts, Sampling(max_tokens=1))
+    given = [one.completion for one in answered]
     tokens = sum(answer.reference_tokens for answer in given)
     return sum(answer.reference_loss * answer.reference_tokens for answer in given) / tokens
 
