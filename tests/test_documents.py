@@ -244,7 +244,7 @@ def test_a_reference_has_types_limits_defaults_and_texts():
         "- `backend` (text; required): Backend that trains it: `openai`, `local-gpu`, or an installed",
         "- `seed` (whole number from 0 to 4,294,967,295; default `42`):",
         "- `fraction` (number more than 0 and less than 1; required):",
-        "- `compare_to` (list of `base` or `production`; default `[base]`):",
+        "- `compare_to` (list of `base`, `production`, `base_few_shot` or mapping; default `[base]`):",
         "- `lifecycle` (mapping): Lifecycle of the fine-tune as a whole.",
         "### `data.train[].columns`",
     ):

@@ -1,6 +1,5 @@
 """What `ftctl report` reads for one fine-tune."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,9 +11,9 @@ from controller.cli.data.stats import summary_of
 from controller.data.dataset import Split
 from controller.data.report import SourceReport
 from controller.errors import FtctlError, Problem
+from controller.evaluate.curves.files import curve_path, findings_of_build, read_curve
 from controller.evaluate.measure import evaluation_path_of, read_evaluation_file
 from controller.lockfile.model import Build, DataFacts, Entry
-from controller.plan.fingerprint import short_id
 from controller.project.project import Project
 from controller.render.data import SPLIT_WORDS, unread_text
 from controller.render.stats import StatsSummary
@@ -173,25 +172,23 @@ def _notes(
 
 def read_curve_view(state: Path, build: Build) -> CurveView | None:
     """Return the kept losses of a build's training; None if none are kept on this machine."""
-    path = state / "curves" / f"{short_id(build.fingerprint)}.jsonl"
-    try:
-        values = [json.loads(line) for line in path.read_bytes().splitlines()]
-        points = [
-            CurvePointView(
-                step=int(value["step"]),
-                train_loss=_loss(value.get("train_loss")),
-                held_out_loss=_loss(value.get("held_out_loss")),
-            )
-            for value in values
-        ]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    points, path = read_curve(state, build), curve_path(state, build)
+    if not points and path.exists():
         return CurveView(points=(), findings=[f"{path.name} is damaged, so no losses are shown."])
-    return CurveView(points=points)
+    if not points:
+        return None
+    return CurveView(
+        points=[
+            CurvePointView(
+                step=point.step,
+                train_loss=_finite(point.train_loss),
+                held_out_loss=_finite(point.held_out_loss),
+            )
+            for point in points
+        ],
+        findings=[one.text for one in findings_of_build(build, points)],
+    )
 
 
-def _loss(value: str | float | None) -> float | None:
-    """Return a loss; None for one that is absent or not finite, which is kept as a text."""
-    number = None if value is None else float(value)
-    return number if number is not None and math.isfinite(number) else None
+def _finite(loss: float | None) -> float | None:
+    return loss if loss is not None and math.isfinite(loss) else None

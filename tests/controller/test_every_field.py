@@ -65,6 +65,11 @@ def elsewhere(key: str, one: str, two: str, **more) -> tuple[dict, dict]:
     return data({**more, key: one, **CHAT}), data({**more, key: two, **CHAT})
 
 
+def rival(**keys) -> dict:
+    """Return an evaluation with another model."""
+    return {"evaluation": {"compare_to": [{"name": "luna", "few_shot": 2, **keys}]}}
+
+
 def retain(**keys) -> dict:
     own = {**source(), "name": "old", "metric": "exact_match", **keys}
     return {"evaluation": {"retain": [own]}}
@@ -231,6 +236,15 @@ SPEC: dict[str, Case] = {
     "evaluation.retain.columns": Case(retain(), retain(columns={"user": "a", "assistant": "q"})),
     "evaluation.retain.metric": Case(retain(), retain(metric="accuracy")),
     "evaluation.compare_to": Case({}, {"evaluation": {"compare_to": []}}),
+    "evaluation.compare_to.name": Case(rival(), rival(name="terra")),
+    "evaluation.compare_to.backend": Case(rival(), rival(backend="local-gpu")),
+    "evaluation.compare_to.endpoint": Case(
+        rival(backend="openai"), rival(backend="openai", endpoint="eu")
+    ),
+    "evaluation.compare_to.model": Case(rival(), rival(model="acme/larger")),
+    "evaluation.compare_to.prompt": Case(rival(), rival(prompt="짧게 답하세요.")),
+    "evaluation.compare_to.few_shot": Case(rival(), rival(few_shot=4)),
+    "evaluation.temperature": Case({}, {"evaluation": {"temperature": 0.7}}),
     "evaluation.group_by": Case({}, {"evaluation": {"group_by": "q"}}),
     "evaluation.slices": Case({}, {"evaluation": {"slices": ["label"]}}),
     "evaluation.max_tokens": Case({}, {"evaluation": {"max_tokens": 8}}),

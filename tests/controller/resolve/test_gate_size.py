@@ -49,7 +49,7 @@ def test_a_condition_that_cannot_hold_is_a_problem_with_the_number_that_would_do
     for problem in found:
         assert (problem.line, problem.field) == (8, "gate[0]")
         assert problem.message.startswith(f"{examples} held-out examples cannot show `{condition}`")
-        assert f"Hold out {enough} or more" in problem.remedy
+        assert f"Hold out at least {enough}" in problem.remedy
 
 
 def test_a_condition_that_never_holds_is_a_problem(loaded):
