@@ -67,7 +67,7 @@ class LocalInspector:
         if self.thinking:
             parts.append("thinking")
         # Without the packages for rendering, fewer examples are refused.
-        parts.append(self._template is not None)
+        parts.append(self._templates is not None)
         if self.base_model.revision is not None:
             # Without the tokenizer, no example is refused for its control tokens.
             parts += [self.base_model.identity, (folder / "tokenizer.json").is_file()]
@@ -174,13 +174,24 @@ class LocalInspector:
         return (model_folder(self.base_model) / "tokenizer.json").is_file()
 
     @cached_property
-    def _template(self) -> "Template | BackendError | None":
-        """Chat template, or the error of loading it; None where files or packages are missing."""
+    def _templates(self) -> ModuleType | None:
+        """Module that reads chat templates; None where files or packages are missing.
+
+        The identity needs no more than that: every plan asks for it, and compiling the template of
+        a large model takes tenths of a second.
+        """
         if self.max_length is not None or not self._tokenizer_is_here:
             return None
         try:
-            templates = _import("backends.local_gpu.templates.chat_templates")
+            return _import("backends.local_gpu.templates.chat_templates")
         except BackendError:
+            return None
+
+    @cached_property
+    def _template(self) -> "Template | BackendError | None":
+        """Chat template, or the error of loading it; None where files or packages are missing."""
+        templates = self._templates
+        if templates is None:
             return None
         folder = model_folder(self.base_model)
         try:

@@ -130,6 +130,12 @@ def test_identity_is_the_tokenizer_and_the_template(open_inspector, base_folder,
     assert not any(str(base_folder.parent) in identity for identity in identities)
 
 
+def test_identity_compiles_no_template(open_inspector, base_folder):
+    inspector = open_inspector(base_folder)
+    assert inspector.identity
+    assert "_template" not in vars(inspector)  # every plan asks every model for its identity
+
+
 def test_identity_of_a_model_of_the_hub_knows_what_is_refused(
     backend, base_folder, tmp_path, monkeypatch
 ):
