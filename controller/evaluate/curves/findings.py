@@ -52,7 +52,8 @@ rounding. On a small model that was taught one template, another one made it 1.3
 HIGH_START: Final = 1.5
 """The same ratio for the first train losses: of other examples, and few of them."""
 CHANCE: Final = 6.0
-"""First loss, in nats per token, that is too high for any base model that knows its text.
+"""First loss, in nats per token, that is too high for a base model that knows its text. Counts
+where the base model's own loss is not known.
 
 Half of ln(160,000), the loss of guessing among the tokens of a large vocabulary; smaller
 vocabularies have lower losses.
@@ -180,7 +181,8 @@ def _high_start(points: Sequence[CurvePoint], base_loss: float | None) -> Findin
         (untrained, own, OTHER_RENDERING),
         (first, own, HIGH_START),
         (first, untrained, HIGH_START),
-        (first, CHANCE, 1.0),
+        # A small base model may know its text no better, which its own loss tells.
+        (first, CHANCE if own is None and untrained is None else None, 1.0),
     ):
         if start is None or limit is None or start <= ratio * limit or start - limit < LEAST_RISE:
             continue
