@@ -14,6 +14,14 @@ from controller.plan.overview import Overview, pinned_builds
 from controller.plan.versions import holds, without_version
 from controller.spec.model import Lifecycle
 
+_IN_WORDS = {
+    "columns": "columns of rows",
+    "few_shot": "few-shot examples",
+    "gate_slices": "slices of the gate",
+    "held_out": "held-out examples",
+}
+"""Inputs of an evaluation that no field of a spec is called like."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class State:
@@ -102,7 +110,10 @@ class State:
             return ""
         recorded = without_version(build.evaluation.inputs)
         differing = diff_inputs(recorded, self.desired.evaluation_inputs)
-        return f"{', '.join(change.field for change in differing)} changed"
+        words = (
+            _IN_WORDS.get(change.field.partition(".")[0]) or change.field for change in differing
+        )
+        return f"{', '.join(dict.fromkeys(words))} changed"
 
     def has_approved_terms(self, build: Build) -> bool:
         """Return True if a build's job was approved for this fine-tune, with this gate and metrics.

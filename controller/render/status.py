@@ -222,13 +222,17 @@ def _gate_word(build: Build, metric: str) -> str:
         conditions = [*dict.fromkeys([*conditions, RULE])]
     if not conditions:
         return ""
-    starts = tuple(f"{text}:" for text in conditions)
-    word = "passed"
-    if any(text.startswith(starts) for text in build.verdict.undecided):
-        word = "cannot tell"
-    if any(text.startswith(starts) for text in build.verdict.failures):
-        word = "failed"
-    return f"{word}: {'; '.join(conditions)}"
+    said: dict[str, list[str]] = {}
+    for text in conditions:
+        said.setdefault(_condition_word(build.verdict, text), []).append(text)
+    return ", ".join(f"{word}: {'; '.join(texts)}" for word, texts in said.items())
+
+
+def _condition_word(verdict: Verdict, condition: str) -> str:
+    if any(text.startswith(f"{condition}:") for text in verdict.failures):
+        return "failed"
+    cannot_tell = any(text.startswith(f"{condition}:") for text in verdict.undecided)
+    return "cannot tell" if cannot_tell else "passed"
 
 
 def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
@@ -285,15 +289,18 @@ def _shown(score: float | None) -> str:
 
 def _answer_lines(answer: Mapping[str, Any], *, thinking: bool) -> Iterator[str]:
     asked = [message for message in answer["messages"] if message["role"] == "user"]
-    yield _answer_line("question", text_of(asked[-1]) if asked else "")
-    yield _answer_line("expected", answer["reference"], answer.get("reference_calls"))
+    width = max(len(name) for name in ("question", "expected", *answer["answers"])) + 2
+    yield _answer_line("question", width, text_of(asked[-1]) if asked else "")
+    yield _answer_line("expected", width, answer["reference"], answer.get("reference_calls"))
     for role, text in answer["answers"].items():
         before = answer.get("thinking", {}).get(role)
         if thinking and before:
-            yield _answer_line(role, f"({before})")
-        yield _answer_line(role, text, answer.get("calls", {}).get(role))
+            yield _answer_line(role, width, f"({before})")
+        yield _answer_line(role, width, text, answer.get("calls", {}).get(role))
 
 
-def _answer_line(name: str, text: object, calls: Sequence[Mapping[str, Json]] | None = None) -> str:
+def _answer_line(
+    name: str, width: int, text: object, calls: Sequence[Mapping[str, Json]] | None = None
+) -> str:
     said = " ".join(filter(None, [str(text or ""), shown_calls(calls or ())]))
-    return f"    {name:<10} {one_line(said, 100)}"
+    return f"    {name:<{width}}{one_line(said, 100)}"

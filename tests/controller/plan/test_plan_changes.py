@@ -108,7 +108,7 @@ def test_changed_held_out_examples_evaluate_again(make):
     new = make.desired(facts=make.data(held_out="sha256:" + "9" * 64))
     action = step(new, make.entry(build, production=build))
     assert isinstance(action, Evaluate)
-    assert action.reason == "held_out changed"
+    assert action.reason == "held-out examples changed"
 
 
 @pytest.mark.parametrize("gate", [["held_out_loss < 1"], ["held_out_loss < 2"]])
