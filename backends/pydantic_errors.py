@@ -16,6 +16,15 @@ Path: TypeAlias = tuple[str | int, ...]
 Models: TypeAlias = Sequence[type[BaseModel]]
 
 
+class OfForms:
+    """Base of a value that is written in one of several forms, each with a model."""
+
+    @classmethod
+    def forms(cls) -> list[type[BaseModel]]:
+        """Return the models, whose fields are the known keys."""
+        return []
+
+
 class InvalidValue(ValueError):
     """A value that a model refuses, with the remedy.
 
@@ -226,6 +235,8 @@ def _keys_at(path: Path, models: Models) -> list[str]:
 def _models_in(annotation: object) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
+    if isinstance(annotation, type) and issubclass(annotation, OfForms):
+        return annotation.forms()
     if get_origin(annotation) in {Union, UnionType, list, dict, Annotated}:
         return [model for part in get_args(annotation) for model in _models_in(part)]
     return []

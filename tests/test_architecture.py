@@ -74,22 +74,20 @@ LAYERS = (
     ),
     ("controller.help",),
     (
+        "controller.extras",
         "controller.repository_files",
         "controller.state_folder",
         "controller.state_memo",
         "controller.timed_search",
     ),
     ("controller.spec.base", "controller.evaluate.answers", "controller.evaluate.curves.points"),
-    (
-        "controller.evaluate.answer_file",
-        "controller.evaluate.labels",
-        "controller.evaluate.retain.rules",
-    ),
+    ("controller.evaluate.answer_file", "controller.evaluate.retain.rules"),
     (
         "controller.evaluate.answer_store",
         "controller.evaluate.metric",
         "controller.evaluate.retain.suites",
     ),
+    ("controller.evaluate.labels",),
     (
         "controller.evaluate.metrics",
         "controller.evaluate.retain.items",
@@ -141,7 +139,11 @@ LAYERS = (
     ),
     ("controller.report",),
     ("controller.resolve.answers",),
-    ("controller.resolve.check_gate", "controller.resolve.gate_size"),
+    (
+        "controller.resolve.check_gate",
+        "controller.resolve.check_metrics",
+        "controller.resolve.gate_size",
+    ),
     ("controller.resolve.preflight",),
     ("controller.resolve.validate",),
     (
@@ -197,7 +199,7 @@ PURE = (
     "controller/evaluate/judgement.py",
     "controller/evaluate/labels.py",
     "controller/evaluate/metric.py",
-    "controller/evaluate/metrics/*.py",
+    "controller/evaluate/metrics/**/*.py",
     "controller/evaluate/retain/rules.py",
     "controller/evaluate/retain/suites.py",
     "controller/evaluate/scoring.py",
@@ -227,14 +229,17 @@ LATE_IMPORTS = {
     ("backends/openai/api/endpoints.py", "import_module"),
     # Finding a dataset built needs nothing of what builds it.
     ("controller/data/dataset.py", "import_module"),
-    # The one door of `controller.data` to modules that need a package of an extra.
-    ("controller/data/extras.py", "import_module"),
+    # The one door of the controller to modules that need a package of an extra.
+    ("controller/extras.py", "import_module"),
+    # A spec names the metrics whose modules are needed; every command reads specs.
+    ("controller/evaluate/metrics/__init__.py", "import_module"),
 }
 
 HEAVY = (
     *("accelerate", "numpy", "openai", "peft", "tokenizers", "torch", "transformers"),
     *("datasets", "detect_secrets", "fsspec", "phonenumbers", "py3langid", "pyarrow", "rensa"),
     *("selectolax", "sqlalchemy", "stdnum", "trafilatura"),
+    "jsonschema_rs",
 )
 
 MAX_FILE_LINES = 400

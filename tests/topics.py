@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from backends.local_gpu import hyperparameters as local
 from backends.openai import hyperparameters as openai
 from controller import errors
-from controller.evaluate.metrics import BUILT_IN_METRICS, METRICS
+from controller.evaluate.metrics import BUILT_IN_METRICS, all_metrics
 from controller.evaluate.retain.items import count_items
 from controller.evaluate.retain.suites import SUITES
 from controller.help import FOLDER
@@ -83,12 +83,14 @@ class _Keys:
 
     def _forms(self, schema: Mapping[str, Any], place: str, inner: list[Any]) -> list[str]:
         """Return what a value may be, in words; collect the mappings that need a section."""
-        if "$ref" in schema:
+        if "$ref" in schema or "properties" in schema:
             return [self._mapping(schema, place, inner)]
         if "const" in schema or "enum" in schema:
             return [_value(value) for value in schema.get("enum", [schema.get("const")])]
         if forms := schema.get("anyOf", schema.get("oneOf")):
-            return [word for form in forms for word in self._forms(form, place, inner)]
+            words = [word for form in forms for word in self._forms(form, place, inner)]
+            # What may stand alone needs no second mention: `accuracy`, `{accuracy: …}`.
+            return [word for word in words if f"`{word[2:].partition(':')[0]}`" not in words]
         match schema.get("type"):
             case "null":
                 return []
@@ -104,14 +106,16 @@ class _Keys:
                 return [f"{_TYPES[str(kind)]}{_range(schema)}"]
 
     def _mapping(self, schema: Mapping[str, Any], place: str, inner: list[Any]) -> str:
-        definition = self._definition(schema)
+        definition = self._definition(schema) if "$ref" in schema else schema
         keys = definition.get("properties", {})
         if not keys:
             return "values"
         ((key, value), *others) = keys.items()
         if not others and "$ref" in value:
-            # A form such as `{accuracy: {labels: [...]}}`: the settings alone need a section.
-            self._mapping(value, f"{place}.{key}", inner)
+            # A form such as `{accuracy: {labels: [...]}}`: the settings alone need a section, if
+            # they have more than what all have.
+            if set(self._definition(value)["properties"]) != {"name"}:
+                self._mapping(value, f"{place}.{key}", inner)
             return f"`{{{key}: …}}`"
         name = definition["title"]
         if name in self._places:
@@ -202,7 +206,7 @@ def metrics() -> str:
             f"{' '.join(metric.description.split())}",
             indent="  ",
         )
-        for metric in (*BUILT_IN_METRICS, *METRICS)
+        for metric in (*BUILT_IN_METRICS, *all_metrics())
     ]
     suites = [
         _wrap(f"- `{name}` ({count_items(name)} prompts): {suite.words}.", indent="  ")

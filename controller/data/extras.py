@@ -1,24 +1,9 @@
-"""Import modules that need a package of an extra."""
+"""Import modules that need a package of an extra, for data."""
 
-from importlib import import_module
-from typing import Any
+from functools import partial
 
-from backends.installation import install_command
 from controller.data.errors import DataError
+from controller.extras import import_extra as _import_extra
 
-
-def import_extra(module: str, *, extra: str, what: str) -> Any:  # noqa: ANN401 - a module
-    """Import a module of ours that needs packages of an extra.
-
-    Args:
-        module: `controller.data.transforms.pii.detect`.
-        extra: Name of the extra: `data`.
-        what: What the message names: `reading Parquet`.
-
-    Raises:
-        DataError: A package is not installed; the remedy says what to type.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise DataError(f"{what} needs the package {error.name}", install_command(extra)) from None
+import_extra = partial(_import_extra, error=DataError)
+"""As `controller.extras.import_extra`; raises `DataError`."""

@@ -8,7 +8,7 @@ and statistics over examples need.
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import StringConstraints
 
@@ -47,6 +47,16 @@ class AnsweredExample:
     """Columns of the example's row that slices and groups name."""
 
 
+class Misfit(NamedTuple):
+    """What makes a metric useless for the expected answers of a held-out set."""
+
+    message: str
+    """Follows the name of the metric: `needs a number in every expected answer`."""
+    remedy: str
+    place: int | None = None
+    """Place of the first expected answer that does not fit; None if the whole set does not."""
+
+
 def mean(sums: Sequence[float]) -> float | None:
     """Return the mean of values whose tallies are `(value, 1)` or `(value x weight, weight)`."""
     return sums[0] / sums[1] if sums[1] else None
@@ -54,6 +64,14 @@ def mean(sums: Sequence[float]) -> float | None:
 
 def _unchanged(settings: SettingsT, _: Iterable[Answer]) -> SettingsT:
     return settings
+
+
+def _fits(_: MetricSettings, __: Sequence[Answer]) -> Misfit | None:
+    return None
+
+
+def _ready(_: MetricSettings) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +99,20 @@ class Metric(Generic[SettingsT]):
     """Complete the settings from the expected answers of the whole held-out set."""
     unreachable: Callable[[SettingsT, Iterable[Answer]], Sequence[str]] = lambda *_: ()
     """Return the texts of expected answers to which every answer counts as wrong."""
+    misfit: Callable[[SettingsT, Sequence[Answer]], Misfit | None] = _fits
+    """Return why the expected answers of the whole held-out set cannot be scored."""
+    require_ready: Callable[[SettingsT], None] = _ready
+    """Raise an `FtctlError` if settings are wrong, or a package is missing, in a way that reading a
+    spec does not find."""
+    is_of_labels: bool = False
+    """True if expected answers are labels, which are few, short, and the same in training."""
     words: str = ""
     """Description for people, one sentence or more; that of the settings if empty."""
 
     @property
     def description(self) -> str:
         """Description for people, one sentence or more."""
-        return self.words or inspect.getdoc(self.settings) or ""
+        return self.words or inspect.cleandoc(self.settings.__doc__ or "")
 
     def score(self, tallies: Iterable[Tally | None]) -> float | None:
         """Return the score of examples by their tallies; None if none of them counts."""
@@ -115,22 +140,33 @@ def percentile(values: Sequence[float], percent: float) -> float:
 def proportion(
     name: str,
     settings: type[SettingsT],
-    is_right: Callable[[SettingsT, Sequence[AnsweredExample]], Sequence[bool]],
+    is_right: Callable[[SettingsT, Sequence[AnsweredExample]], Sequence[bool | None]],
     *,
     prepare: Callable[[SettingsT, Iterable[Answer]], SettingsT] = _unchanged,
-    unreachable: Callable[[SettingsT, Iterable[Answer]], Sequence[str]] = lambda *_: (),
+    higher_is_better: bool = True,
+    is_of_labels: bool = False,
 ) -> Metric[SettingsT]:
-    """Return a metric whose score is the share of examples that are right."""
+    """Return a metric whose score is the share of examples that are right.
+
+    Args:
+        name: Name of the metric.
+        settings: Model of its settings.
+        is_right: Returns a value for each example; None for one that does not count.
+        prepare: As of `Metric`.
+        higher_is_better: As of `Metric`.
+        is_of_labels: As of `Metric`.
+    """
 
     def tally(chosen: SettingsT, examples: Sequence[AnsweredExample]) -> list[Tally | None]:
-        return [RIGHT if right else WRONG for right in is_right(chosen, examples)]
+        values = is_right(chosen, examples)
+        return [None if right is None else RIGHT if right else WRONG for right in values]
 
     return Metric(
         name=name,
         settings=settings,
         tally=tally,
-        higher_is_better=True,
+        higher_is_better=higher_is_better,
         is_proportion=True,
         prepare=prepare,
-        unreachable=unreachable,
+        is_of_labels=is_of_labels,
     )

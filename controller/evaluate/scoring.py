@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 from backends.contract.completions import Completion
 from backends.contract.inspector import Json
 from controller.evaluate.answers import expected_answer, given_answer
-from controller.evaluate.metric import AnsweredExample, Tally
+from controller.evaluate.metric import AnsweredExample, AnyMetric, Tally
 from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
 from controller.spec.metrics import ChosenMetric
 
@@ -33,9 +33,21 @@ def chosen_metrics(
     built_in = TEXT_METRICS if of_texts else BUILT_IN_METRICS
     chosen = [ChosenMetric(metric, metric.settings()) for metric in built_in]
     if of_texts:
-        return chosen
+        return chosen + [one for one in metrics if one.metric.is_of_texts]
     answers = [expected_answer(one) for one in references if one is not None] if metrics else []
     return chosen + [one.prepared(answers) for one in metrics]
+
+
+def measured_metrics(
+    metrics: Sequence[ChosenMetric], *, of_texts: bool = False
+) -> dict[str, AnyMetric]:
+    """Return every metric that is measured, by its name in gates and scores.
+
+    Args:
+        metrics: Metrics that the spec asks for.
+        of_texts: True for plain texts, which nobody answers.
+    """
+    return {one.name: one.metric for one in chosen_metrics(metrics, (), of_texts=of_texts)}
 
 
 def tally(metrics: Sequence[ChosenMetric], examples: Iterable[AnsweredExample]) -> Tallies:

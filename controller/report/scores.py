@@ -9,7 +9,7 @@ from controller.evaluate.compare import BASE_AGAIN
 from controller.evaluate.gate import CANDIDATE, RETAIN, RULE, parse_condition, split_score
 from controller.evaluate.judgement import Holds, evidence_of, judge
 from controller.evaluate.metric import AnyMetric
-from controller.evaluate.metrics import BUILT_IN_METRICS, METRICS
+from controller.evaluate.metrics import BUILT_IN_METRICS
 from controller.lockfile.model import Evaluation, Scores, Verdict
 from controller.report.model import (
     Difference,
@@ -21,6 +21,7 @@ from controller.report.model import (
 )
 from controller.report.samples import interval_of, note_of, sample_at
 from controller.spec.evaluation import BASE, BASE_FEW_SHOT, PRODUCTION
+from controller.spec.metrics import recorded_metric
 
 _ORDER: Final = (CANDIDATE, PRODUCTION, BASE, BASE_FEW_SHOT)
 _EQUAL: Final = 1e-9
@@ -38,10 +39,9 @@ class MeasuredMetrics:
 def measured_metrics(inputs: Mapping[str, Any]) -> MeasuredMetrics:
     """Return the metrics that the recorded inputs of an evaluation name."""
     by_name: dict[str, AnyMetric] = {metric.name: metric for metric in BUILT_IN_METRICS}
-    known = {metric.name: metric for metric in METRICS}
     labels: dict[str, None] = {}
     for name, settings in _chosen(inputs.get("metrics")):
-        metric = known.get(name)
+        metric = recorded_metric(name)
         if metric is not None:
             by_name[str(settings.get("name") or name)] = metric
         declared = settings.get("labels")

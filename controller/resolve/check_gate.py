@@ -13,8 +13,8 @@ from backends.pydantic_errors import InvalidValue
 from controller.errors import Problem
 from controller.evaluate.gate import RETAIN, Condition, parse_condition, split_score
 from controller.evaluate.metric import AnyMetric
-from controller.evaluate.metrics import BUILT_IN_METRICS, TEXT_METRICS
 from controller.evaluate.retain.suites import SUITES
+from controller.evaluate.scoring import measured_metrics
 from controller.resolve.answers import Answers, OpenBackend
 from controller.spec.evaluation import BASE, AskedModel, Rival
 from controller.spec.load import LoadedSpec
@@ -23,14 +23,16 @@ from controller.spec.retain import ALL, names_of, sources_of
 
 def check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
     """Yield what is wrong with the gate, and with metrics that its method cannot have."""
-    spec, measured = loaded.spec, _measured(loaded)
-    if METHODS[spec.method].is_of_texts:
-        for index, unmeasured in enumerate(spec.evaluation.metrics):
-            message = f"plain texts have no answers, so {unmeasured.name} is not measured"
+    spec = loaded.spec
+    of_texts = METHODS[spec.method].is_of_texts
+    measured = measured_metrics(spec.evaluation.metrics, of_texts=of_texts)
+    for index, chosen in enumerate(spec.evaluation.metrics):
+        if of_texts and not chosen.metric.is_of_texts:
+            message = f"plain texts have no answers, so {chosen.name} is not measured"
             yield loaded.problem(("evaluation", "metrics", index), message, "Remove it.")
-        if spec.evaluation.retain:
-            message = f"a model of {spec.method} need not answer, and the prompts ask for answers"
-            yield loaded.problem(("evaluation", "retain"), message, "Remove it.")
+    if of_texts and spec.evaluation.retain:
+        message = f"a model of {spec.method} need not answer, and the prompts ask for answers"
+        yield loaded.problem(("evaluation", "retain"), message, "Remove it.")
     for index, text in enumerate(spec.gate):
         try:
             condition = parse_condition(text)
@@ -56,14 +58,6 @@ def check_rivals(
         if isinstance(rival, Rival):
             path = ("evaluation", "compare_to", index)
             yield from _check_asked(loaded, rival, path, open_backend, answers)
-
-
-def _measured(loaded: LoadedSpec) -> dict[str, AnyMetric]:
-    """Return the metrics that a spec measures, by their names in its gate."""
-    if METHODS[loaded.spec.method].is_of_texts:
-        return {metric.name: metric for metric in TEXT_METRICS}
-    built_in = {metric.name: metric for metric in BUILT_IN_METRICS}
-    return built_in | {one.name: one.metric for one in loaded.spec.evaluation.metrics}
 
 
 def _wrong(

@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, field_validat
 from backends.pydantic_errors import InvalidValue
 from backends.registry import OF_ENDPOINTS
 from controller.spec.base import MOST, NonEmpty, Strict
-from controller.spec.metrics import MetricForm
+from controller.spec.metrics import ChosenMetric
 from controller.spec.retain import RetainForm, listed_twice
 
 DEFAULT_ENDPOINT: Final = "default"
@@ -91,8 +91,10 @@ RivalForm: TypeAlias = Annotated[
 class Evaluation(Strict):
     """Measurement of the result on the held-out set."""
 
-    metrics: list[MetricForm] = Field(default_factory=list)
-    """Measured besides `held_out_loss` and `stop_rate`, which always are."""
+    metrics: list[ChosenMetric] = Field(default_factory=list)
+    """Measured besides `held_out_loss` and `stop_rate`, which always are. Each is its name, or its
+    name with settings: `{f1: {label: refund}}`. Every metric may have a `name` in its settings, for
+    gates and scores, where it is measured twice."""
     compare_to: list[RivalForm] = Field(default=["base"])
     """Other models that answer the same held-out prompts: the base model, the model in production,
     the base model with four training examples before each prompt (`base_few_shot`), and models
@@ -132,7 +134,7 @@ class Evaluation(Strict):
 
     @field_validator("metrics")
     @classmethod
-    def _have_names_of_their_own(cls, metrics: list[MetricForm]) -> list[MetricForm]:
+    def _have_names_of_their_own(cls, metrics: list[ChosenMetric]) -> list[ChosenMetric]:
         _refuse_repeated([one.name for one in metrics], "Add `name: …` to one of them.")
         return metrics
 

@@ -1,16 +1,19 @@
 """The folder `finetunes/` → checked specs, or every problem of every file at once."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from backends.excerpt import dotted, excerpt, printable
-from backends.pydantic_errors import in_our_words
+from backends.pydantic_errors import InvalidValue, in_our_words
 from controller.errors import InvalidInput, Problem
+from controller.evaluate.metrics.structured.parse import READ_JSON
 from controller.repository_files import CannotRead, read_inside, resolve_inside
 from controller.spec.model import Spec
 from controller.spec.parsed import Parse, remembering
@@ -160,11 +163,32 @@ def read_spec(
         message = "must be a mapping of keys to values"
         return None, [Problem(file=file, line=1, message=message, remedy="Begin with `backend: …`")]
     try:
-        spec = Spec.model_validate(document.value)
+        context = {READ_JSON: partial(_read_json, root, path.parent)}
+        spec = Spec.model_validate(document.value, context=context)
     except ValidationError as error:
         return None, translate(error, document, file, Spec)
     name, folder = path.stem, path.parent
     return LoadedSpec(name=name, file=file, folder=folder, spec=spec, document=document), []
+
+
+def _read_json(root: Path, folder: Path, file: str) -> object:
+    """Return the value of a JSON file that a spec names.
+
+    Raises:
+        InvalidValue: It cannot be read, or is not JSON.
+    """
+    if file.startswith("/") or ".." in Path(file).parts:
+        message = f"must be a path below {FOLDER}/, not {excerpt(file)}"
+        raise InvalidValue(message, "Put the file there.", "file")
+    try:
+        return json.loads(read_inside(root, folder / file, limit=MAX_BYTES))
+    except CannotRead as error:
+        raise InvalidValue(f"{file} {error.message}", error.remedy, "file") from None
+    except FileNotFoundError:
+        remedy = f"Write it, or correct the path, which starts at {FOLDER}/."
+        raise InvalidValue(f"there is no file {excerpt(file)}", remedy, "file") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"{file} is not JSON: {error}", "Correct the file.", "file") from None
 
 
 def translate(

@@ -9,7 +9,7 @@ from backends.pydantic_errors import InvalidValue
 from controller.evaluate.retain.suites import SUITES, SuiteName
 from controller.spec.base import NonEmpty, Strict
 from controller.spec.data import Columns
-from controller.spec.metrics import MetricForm
+from controller.spec.metrics import ChosenMetric
 
 ALL: Final = "all"
 SourceName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
@@ -28,7 +28,7 @@ class RetainSource(Strict):
     layout that training sources may have."""
     columns: Columns | None = None
     """Columns with question and answer; recognised from the keys of a row when absent."""
-    metric: MetricForm
+    metric: ChosenMetric
     """The metric that scores the answers."""
 
     @field_validator("name")
@@ -40,7 +40,7 @@ class RetainSource(Strict):
 
     @field_validator("metric")
     @classmethod
-    def _has_no_name(cls, metric: MetricForm) -> MetricForm:
+    def _has_no_name(cls, metric: ChosenMetric) -> ChosenMetric:
         if metric.settings.name is not None:
             raise InvalidValue(
                 "the score is named by `name` of the source, not by that of its metric",

@@ -1,24 +1,15 @@
 """`accuracy`: how often an answer is the right label."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
-from controller.evaluate.answers import Answer, agree
-from controller.evaluate.labels import label_of, labels_of
-from controller.evaluate.metric import AnsweredExample, MetricSettings, proportion
-from controller.spec.base import NonEmpty
+from controller.evaluate.answers import agree
+from controller.evaluate.labels import LabelSettings, label_of, unlabelled, with_labels
+from controller.evaluate.metric import AnsweredExample, proportion
 
 
-class Accuracy(MetricSettings):
+class Accuracy(LabelSettings):
     """Share of answers with the right label; if a tool must be called, with the right calls."""
-
-    labels: list[NonEmpty] | None = None
-    """The labels; taken from the held-out set when absent."""
-
-
-def _with_labels(settings: Accuracy, references: Iterable[Answer]) -> Accuracy:
-    if settings.labels:
-        return settings
-    return settings.model_copy(update={"labels": labels_of(references)})
 
 
 def _labels_match(settings: Accuracy, examples: Sequence[AnsweredExample]) -> list[bool]:
@@ -37,15 +28,7 @@ def _is_right(example: AnsweredExample, labels: set[str]) -> bool:
     return label_of(given.text) in labels and label_of(given.text) == label_of(expected.text)
 
 
-def _unlabelled(settings: Accuracy, references: Iterable[Answer]) -> list[str]:
-    """Return the expected texts that are not among the labels of the spec."""
-    if not settings.labels:
-        return []
-    labels = {label_of(text) for text in settings.labels}
-    texts = (answer.text.strip() for answer in references if not answer.calls)
-    return [text for text in texts if label_of(text) not in labels]
-
-
-METRIC = proportion(
-    "accuracy", Accuracy, _labels_match, prepare=_with_labels, unreachable=_unlabelled
+METRIC = replace(
+    proportion("accuracy", Accuracy, _labels_match, prepare=with_labels, is_of_labels=True),
+    unreachable=unlabelled,
 )

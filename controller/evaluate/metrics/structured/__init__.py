@@ -1,0 +1,1 @@
+"""Metrics of JSON and of tool calls."""

@@ -1,0 +1,30 @@
+"""JSON in an answer. Pure."""
+
+import json
+from typing import Final, TypeAlias
+
+from backends.contract.inspector import Json
+
+READ_JSON: Final = "read_json"
+"""Key in the context of a spec's validation: reads a JSON file by its path from the spec."""
+
+
+class NotJson:
+    """Stands for a text that is not JSON."""
+
+
+NOT_JSON: Final = NotJson()
+Parsed: TypeAlias = "Json | NotJson"
+
+
+def parsed(text: str) -> Parsed:
+    """Return the value of a text that is JSON as RFC 8259 has it; `NOT_JSON` for another text."""
+    try:
+        value: Json = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return NOT_JSON
+    return value
+
+
+def _refuse(constant: str) -> Json:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,1 @@
+"""Metrics of what answers take: tokens, time and money."""
