@@ -26,8 +26,10 @@ from controller.plan.actions import Blocked, BlockReason, Deferred
 from controller.plan.approval import terms_of
 from controller.plan.desired import DataChange, Desired, Shutdown
 from controller.plan.fingerprint import EVALUATION_SCHEME, evaluation_inputs, fingerprint
+from controller.plan.versions import holds
 from controller.project.project import known_blobs
 from controller.resolve.answers import Answers, OpenBackend
+from controller.resolve.check_metrics import check_fit, fit_warnings
 from controller.resolve.gate_size import unanswerable
 from controller.resolve.inputs import Readings, build_one, identify_base
 from controller.resolve.preflight import warnings_of
@@ -237,7 +239,21 @@ def _resolve_one(
         paid=can.paid or _asks_elsewhere(spec, entry),
     )
     desired = with_scoring(desired, entry, dataset.held_out.path, built.inspector, can)
-    return desired, request, retained
+    return _with_fit(desired, loaded, entry, dataset), request, retained
+
+
+def _with_fit(desired: Desired, loaded: LoadedSpec, entry: Entry, dataset: Dataset) -> Desired:
+    """Return a spec's inputs with doubts that its metrics fit the held-out examples.
+
+    Raises:
+        InvalidInput: A metric cannot score them.
+    """
+    recorded = (build.evaluation for build in entry.builds.values())
+    if any(one is not None and holds(one, desired) for one in recorded):
+        return desired
+    refuse(list(check_fit(loaded, dataset)), [])
+    doubts = fit_warnings(loaded.spec, dataset)
+    return with_changes(desired, warnings=(*desired.warnings, *doubts))
 
 
 def _evaluation_inputs(

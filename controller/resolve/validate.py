@@ -15,6 +15,7 @@ from backends.excerpt import excerpt
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.resolve.answers import Answers, OpenBackend
 from controller.resolve.check_gate import check_gate, check_rivals
+from controller.resolve.check_metrics import check_metrics
 from controller.spec.data import Prepare, Source
 from controller.spec.evaluation import Evaluation
 from controller.spec.load import LoadedSpec
@@ -71,6 +72,7 @@ def check_spec(
     """
     spec = loaded.spec
     yield from check_gate(loaded)
+    yield from check_metrics(loaded)
     yield from check_unread(loaded)
     try:
         backend = open_backend(spec.place)

@@ -9,6 +9,7 @@ from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.data.context import DatasetContext, open_data
 from controller.data.reports.token_counts import token_lengths
 from controller.render.data import BuildSummary, build_json, build_text
+from controller.resolve.check_metrics import fit_warnings
 from controller.resolve.preflight import warnings_of
 from controller.spec.data import SplitName
 
@@ -26,9 +27,11 @@ def command(ctx: click.Context, name: str) -> None:
     """Build a dataset, and report what happened to every row."""
     context = open_data(ctx, name)
     tokens, note = _tokens(context)
-    warnings = list(warnings_of(context.loaded.spec, context.dataset, context.built.inspector))
+    spec = context.loaded.spec
+    warnings = list(warnings_of(spec, context.dataset, context.built.inspector))
+    warnings += fit_warnings(spec, context.dataset)
     remote = context.backend.capabilities().remote
-    if remote and context.loaded.spec.data.prepare.pii == "off":
+    if remote and spec.data.prepare.pii == "off":
         warnings.append(PERSONAL)
     summary = BuildSummary(
         name=name,

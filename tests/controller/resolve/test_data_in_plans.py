@@ -177,9 +177,9 @@ def warnings(repo) -> tuple[str, ...]:
 
 
 def test_a_held_out_set_too_small_to_decide_the_gate_is_said(repo):
-    repo.declare(gate=["accuracy >= 0.8"], evaluation={"metrics": ["accuracy"]})
+    repo.declare(gate=["exact_match >= 0.8"], evaluation={"metrics": ["exact_match"]})
     [warning] = warnings(repo)
-    assert "held-out examples decide `accuracy >= 0.8` to within ±0." in warning
+    assert "held-out examples decide `exact_match >= 0.8` to within ±0." in warning
     assert warning.endswith("62 would to within ±0.1")
 
 
@@ -197,7 +197,9 @@ def test_a_held_out_set_too_small_to_decide_the_gate_is_said(repo):
 def test_held_out_answers_that_are_no_label_are_said(repo, labels, said):
     rows = [f"{name} {n},{name}\n" for n in range(2) for name in ("환불", "교환", "배송")]
     repo.write("finetunes/data/held.csv", "question,answer\n" + "".join(rows))
-    own = {"path": "data/faq.csv", "columns": COLUMNS}
+    rows = [f"train {n} {one}" for n in range(4) for one in rows]
+    repo.write("finetunes/data/own.csv", "question,answer\n" + "".join(rows))
+    own = {"path": "data/own.csv", "columns": COLUMNS}
     data = {"train": [own], "held_out": [{"path": "data/held.csv", "columns": COLUMNS}]}
     settings = {"labels": labels} if labels else {}
     repo.declare(data=data, evaluation={"metrics": [{"accuracy": settings}]})
