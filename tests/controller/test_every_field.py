@@ -19,6 +19,7 @@ import pytest
 from pydantic import BaseModel
 
 from backends.local_gpu import hyperparameters as local
+from backends.pydantic_errors import OfForms
 from controller.cli import run
 from controller.render.plan_json import plan_json
 from controller.run.backends import backend_opener
@@ -99,8 +100,60 @@ def fields_of(model: type[BaseModel], prefix: str = ""):
 def models_in(annotation) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
+    if isinstance(annotation, type) and issubclass(annotation, OfForms):
+        return annotation.forms()
     found = [one for part in typing.get_args(annotation) for one in models_in(part)]
     return list(dict.fromkeys(found)) if not isinstance(annotation, types.NoneType) else []
+
+
+NOTHING: dict[str, tuple] = {}
+LABELS = {"labels": (["a"], ["b"])}
+ONE_LABEL = {"label": ("a", "b")}
+TOKENS = {"tokenize": ("auto", "words")}
+MEASURES: dict[str, dict[str, tuple]] = {
+    "exact_match": {"name": ("one", "two"), "normalise": ([], ["case"])},
+    "contains": {
+        "texts": (["a", "b"], ["b"]),
+        "match": ("all", "any"),
+        "normalise": ([], ["case"]),
+    },
+    "regex_match": {"pattern": ("a", "b")},
+    "numeric": {"absolute": (0.0, 1.0), "relative": (0.0, 0.1), "which": ("last", "first")},
+    **dict.fromkeys(("accuracy", "balanced_accuracy", "unknown_labels"), LABELS),
+    **dict.fromkeys(("precision_macro", "recall_macro", "f1_macro"), LABELS),
+    **dict.fromkeys(("precision_micro", "recall_micro", "f1_micro"), LABELS),
+    **dict.fromkeys(("precision", "recall", "f1"), ONE_LABEL),
+    "chrf": {},
+    "bleu": TOKENS,
+    "rouge_l": TOKENS,
+    "json_valid": {},
+    "json_schema": {"inline": ({"type": "object"}, {"type": "array"})},
+    "json_field": {"field": ("a", "b")},
+    **dict.fromkeys(("tool_calls", "tool_names", "tool_arguments"), NOTHING),
+    **dict.fromkeys(("perplexity", "answer_tokens", "latency_p50", "latency_p95"), NOTHING),
+    "cost_per_1000": {"input_per_million": (1.0, 2.0), "output_per_million": (1.0, 2.0)},
+}
+"""Two values for each setting of each metric. That every metric has a `name` is shown by one."""
+
+
+def measured(metric: str, settings: dict) -> dict:
+    read = data(source(path="data/json.csv")) if metric == "json_field" else data()
+    return {**read, "evaluation": {"metrics": [{metric: settings}]}}
+
+
+def measures() -> dict[str, Case]:
+    cases = {}
+    for metric, values in MEASURES.items():
+        path = f"evaluation.metrics.{metric}"
+        first = {key: one for key, (one, _) in values.items()}
+        read = {key: one for key, one in measured(metric, first).items() if key == "data"}
+        cases[path] = Case(read, measured(metric, first))
+        for key, (_, other) in values.items():
+            changed = measured(metric, {**first, key: other})
+            cases[f"{path}.{key}"] = Case(measured(metric, first), changed)
+    schemas = [measured("json_schema", {"file": f"data/{name}.json"}) for name in ("one", "two")]
+    cases["evaluation.metrics.json_schema.file"] = Case(*schemas)
+    return cases
 
 
 SPEC: dict[str, Case] = {
@@ -218,18 +271,7 @@ SPEC: dict[str, Case] = {
     "data.sensitivity": Case(data(), data(sensitivity="private"), world={"remote": True}),
     "evaluation": Case({}, {"evaluation": {"max_tokens": 8}}),
     "evaluation.metrics": Case({}, {"evaluation": {"metrics": ["exact_match"]}}),
-    "evaluation.metrics.accuracy": Case({}, {"evaluation": {"metrics": [{"accuracy": {}}]}}),
-    "evaluation.metrics.accuracy.labels": Case(
-        {"evaluation": {"metrics": [{"accuracy": {"labels": ["a"]}}]}},
-        {"evaluation": {"metrics": [{"accuracy": {"labels": ["b"]}}]}},
-    ),
-    "evaluation.metrics.regex_match": Case(
-        {}, {"evaluation": {"metrics": [{"regex_match": {"pattern": "a"}}]}}
-    ),
-    "evaluation.metrics.regex_match.pattern": Case(
-        {"evaluation": {"metrics": [{"regex_match": {"pattern": "a"}}]}},
-        {"evaluation": {"metrics": [{"regex_match": {"pattern": "b"}}]}},
-    ),
+    **measures(),
     "evaluation.retain": Case({}, {"evaluation": {"retain": ["json"]}}),
     "evaluation.retain.name": Case(retain(), retain(name="other")),
     "evaluation.retain.path": Case(retain(), retain(path="data/more.csv")),
@@ -273,6 +315,7 @@ def test_every_field_of_a_spec_has_a_case():
         r"^data\.held_out\.(?!fraction|seed|group_by|stratify_by)": "data.train.",
         r"^evaluation\.retain\.columns\.": "data.train.columns.",
         r"^evaluation\.retain\.metric\.": "evaluation.metrics.",
+        r"^evaluation\.metrics\.\w+\.name$": "evaluation.metrics.exact_match.name",
     }
     found = set(fields_of(Spec))
     for pattern, other in equal.items():
@@ -296,6 +339,10 @@ def observed(repo, tmp_path, monkeypatch):
     )
     repo.write("finetunes/data/rows.csv", rows + "same,same,s,b,1,1\n" * 3)
     repo.write("finetunes/data/quoted.csv", rows.replace("answer number", '"answer"'))
+    objects = "".join(f'q{n},"{{""a"": {n}}}"\n' for n in range(40))
+    repo.write("finetunes/data/json.csv", f"q,a\n{objects}")
+    repo.write("finetunes/data/one.json", '{"type": "object"}')
+    repo.write("finetunes/data/two.json", '{"type": "array"}')
     repo.write("finetunes/data/late.csv", f"q,a,s,b,n,g\n{rows}")
     repo.write("finetunes/data/more.csv", rows.replace("<b>q", "other q"))
     repo.write("finetunes/data/empty.csv", f"{rows},,s,b,1,1\n")

@@ -12,12 +12,18 @@ from controller.evaluate.answers import (
     shown_calls,
     without_thinking,
 )
-from controller.evaluate.scoring import score
+from controller.evaluate.scoring import answered, chosen_metrics, scores_of, tally
 from controller.spec.evaluation import Evaluation
 
 METRICS = Evaluation.model_validate(
     {"metrics": ["exact_match", "accuracy", {"regex_match": {"pattern": ".*"}}]}
 ).metrics
+
+
+def score(references, completions) -> dict[str, float]:
+    chosen = chosen_metrics(METRICS, references)
+    pairs = zip(references, completions, strict=True)
+    return scores_of(chosen, tally(chosen, [answered(*pair) for pair in pairs]))
 
 
 def call(name: str, arguments, number: int = 0):
@@ -79,17 +85,17 @@ def agrees(expected, given: Completion) -> bool:
 )
 def test_calls_are_compared_as_calls_and_never_as_text(expected, given, right):
     assert agrees(expected, given) is right
-    assert score(METRICS, [expected], [given])["exact_match"] == float(right)
+    assert score([expected], [given])["exact_match"] == float(right)
 
 
 def test_silence_is_right_by_no_metric_where_a_call_is_expected():
-    found = score(METRICS, [reference(BOOK)], [said("")])
+    found = score([reference(BOOK)], [said("")])
     assert found == {"stop_rate": 1.0, "exact_match": 0.0, "accuracy": 0.0, "regex_match": 0.0}
 
 
 def test_the_right_call_is_the_right_label():
     labels = [reference(BOOK), {"role": "assistant", "content": "환불"}]
-    found = score(METRICS, labels, [said("", BOOK, reason="tool_calls"), said("환불", BOOK)])
+    found = score(labels, [said("", BOOK, reason="tool_calls"), said("환불", BOOK)])
     assert found["accuracy"] == 0.5
     assert found["stop_rate"] == 1.0
 

@@ -353,3 +353,28 @@ def test_a_model_that_its_backend_has_lost_is_named_with_the_remedy(repo):
         with pytest.raises(BackendError, match="is not at scripted any more") as caught:
             require_model(build, lambda _place: repo.backend)
         assert "nothing is retrained silently" in caught.value.remedy
+
+
+EVERYTHING = [
+    *("contains", "numeric", "accuracy", "balanced_accuracy", "precision_macro", "recall_micro"),
+    *("f1_macro", "f1_micro", "unknown_labels", "chrf", "bleu", "rouge_l", "json_valid"),
+    *("perplexity", "answer_tokens", "latency_p50", "latency_p95"),
+    {"f1": {"label": "12원", "name": "f1_twelve"}},
+    {"json_schema": {"inline": {"type": "integer"}}},
+    {"cost_per_1000": {"input_per_million": 0.5, "output_per_million": 2}},
+]
+
+
+def test_a_fine_tune_is_measured_by_every_metric_at_once(repo):
+    answers = ["12원", "3만 원", "350원"]
+    rows = "".join(f"질문 {number}?,{answers[number % 3]}\n" for number in range(60))
+    repo.write("finetunes/data/faq.csv", f"question,answer\n{rows}")
+    gate = ["f1_macro >= 0", "bleu >= base.bleu - 1 @ 90%", "unknown_labels <= 1"]
+    repo.declare(evaluation={"metrics": EVERYTHING}, gate=gate)
+    repo.settle()
+    (build,) = repo.lockfile.finetunes["faq"].builds.values()
+    names = {one if isinstance(one, str) else "f1_twelve" for one in EVERYTHING[:-2]}
+    found = build.evaluation.scores["candidate"].keys()
+    assert names - found <= {"answer_tokens", "latency_p50", "latency_p95", "perplexity"}
+    assert "json_schema" in found
+    assert {"f1_macro", "bleu", "chrf"} <= build.evaluation.samples["candidate"].keys()
