@@ -12,6 +12,7 @@ from controller.evaluate.metrics.accuracy import Accuracy
 from controller.evaluate.metrics.classes.f1 import F1
 from controller.evaluate.metrics.exact_match import ExactMatch
 from controller.evaluate.metrics.regex_match import RegexMatch
+from controller.spec.base import field_texts
 from controller.spec.evaluation import Evaluation
 from controller.spec.load import read_spec
 from controller.spec.metrics import ChosenMetric
@@ -238,7 +239,7 @@ def test_a_schema_in_a_file_is_measured_by_its_content(tmp_path):
 
 
 def test_the_help_of_metrics_names_those_that_are_always_measured():
-    text = Evaluation.model_fields["metrics"].description
+    text = field_texts(Evaluation)["metrics"]
     assert all(f"`{metric.name}`" in text for metric in BUILT_IN_METRICS)
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from controller.data.transforms.pii.detect import KINDS, find, find_named, mask
 from controller.data.transforms.pii.national import REGIONS
+from controller.spec.base import field_texts
 from controller.spec.data import Prepare
 
 # In pieces, so that no scanner takes this file for a leak.
@@ -382,7 +383,7 @@ def test_the_first_recipe_looks_for_what_it_looked_for():
 
 
 def test_the_help_of_pii_says_what_is_found_and_what_is_not():
-    said = " ".join(Prepare.model_fields["pii"].description.split())
+    said = " ".join(field_texts(Prepare)["pii"].split())
     assert "Korean bank accounts next to a word that names them" in said
     assert "passports are not found" in said
     assert "bank numbers" not in said
