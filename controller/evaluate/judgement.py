@@ -4,11 +4,11 @@ A condition without a level compares the scores as they are. One with a level (`
 the examples show it that surely, fails if they show the opposite, and cannot be told otherwise.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from controller.evaluate.gate import CANDIDATE, LOSS, RULE, Condition, parse_condition
+from controller.evaluate.gate import CANDIDATE, LOSS, RULE, Condition, parse_condition, split_score
 from controller.evaluate.statistics.decide import Claim, Decision, Outcome, decide
 from controller.evaluate.statistics.samples import Sample, few_groups_warning
 from controller.lockfile.model import Evaluation
@@ -28,6 +28,8 @@ class Evidence:
     """The same keys."""
     differences: Mapping[str, Mapping[str, Sample]] = field(default_factory=dict)
     """The candidate's score minus that of another model, by that model."""
+    beside_production: Collection[str] = ()
+    """Metrics whose scores compare the candidate's answers with those of production."""
 
 
 class Holds(StrEnum):
@@ -75,8 +77,13 @@ class Judgement:
         return tuple(one.sentence for one in self.conditions if one.holds is holds)
 
 
-def evidence_of(evaluation: Evaluation | None) -> Evidence:
-    """Return what is recorded of an evaluation; nothing without one."""
+def evidence_of(evaluation: Evaluation | None, beside_production: Collection[str] = ()) -> Evidence:
+    """Return what is recorded of an evaluation; nothing without one.
+
+    Args:
+        evaluation: The evaluation.
+        beside_production: As of `Evidence`.
+    """
     if evaluation is None:
         return Evidence()
     return Evidence(
@@ -89,6 +96,7 @@ def evidence_of(evaluation: Evaluation | None) -> Evidence:
             role: {name: one.sample for name, one in by_name.items()}
             for role, by_name in evaluation.differences.items()
         },
+        beside_production=beside_production,
     )
 
 
@@ -116,7 +124,7 @@ def judge(gate: Sequence[str], evidence: Evidence, *, allows_worse: bool = False
 
 def _claim(condition: Condition, evidence: Evidence) -> Claim | None:
     """Return what a condition with a level claims; None if there is nothing to decide."""
-    if condition.level is None or _missing(condition, evidence.scores) is not None:
+    if condition.level is None or _missing(condition, evidence) is not None:
         return None
     model = condition.model
     known = (
@@ -133,8 +141,11 @@ def _claim(condition: Condition, evidence: Evidence) -> Claim | None:
     )
 
 
-def _missing(condition: Condition, scores: Mapping[str, Mapping[str, float]]) -> str | None:
+def _missing(condition: Condition, evidence: Evidence) -> str | None:
     """Return what a condition names that was not measured; empty if it holds without; or None."""
+    scores = evidence.scores
+    if PRODUCTION not in scores and split_score(condition.metric)[0] in evidence.beside_production:
+        return ""
     if condition.metric not in scores.get(CANDIDATE, {}):
         return f"{condition.metric} was not measured"
     if condition.model is None or condition.other is None:
@@ -149,7 +160,7 @@ def _missing(condition: Condition, scores: Mapping[str, Mapping[str, float]]) ->
 def _judged(
     condition: Condition, evidence: Evidence, claim: Claim | None, decision: Decision | None
 ) -> Judged:
-    missing = _missing(condition, evidence.scores)
+    missing = _missing(condition, evidence)
     if missing is not None:
         holds = Holds.NO if missing else Holds.YES
         return Judged(condition=condition, holds=holds, sentence=f"{condition.text}: {missing}")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeAlia
 
 from pydantic import StringConstraints
 
-from backends.contract.completions import Completion
+from backends.contract.completions import Completion, Prompt
 from backends.contract.inspector import Json
 from controller.evaluate.answers import Answer
 from controller.spec.base import Strict
@@ -55,6 +55,48 @@ class Misfit(NamedTuple):
     remedy: str
     place: int | None = None
     """Place of the first expected answer that does not fit; None if the whole set does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """Opinion of a judge on one answer, or on two answers to one question."""
+
+    tally: Tally | None
+    """None if the judge's words hold no opinion."""
+    depends_on_order: bool = False
+    """True if the judge preferred another answer when the two changed places."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge(Generic[SettingsT]):
+    """How a metric asks a model for opinions on answers.
+
+    The settings of the metric are a `controller.spec.asked.JudgeModel`.
+    """
+
+    prompts: Callable[[SettingsT, AnsweredExample, AnsweredExample | None], Sequence[Prompt]]
+    """Return the prompts for an answer and, if there is one, the answer that it is compared with;
+    none if the opinion is known without asking."""
+    read: Callable[[SettingsT, Sequence[Completion]], Opinion]
+    """Return the opinion in the judge's answers to these prompts."""
+    against: Callable[[SettingsT], str | None]
+    """Return the role of the model that the candidate is compared with; None if every answer is
+    judged by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet(Generic[SettingsT]):
+    """Where a metric has people's scores from."""
+
+    path: Callable[[SettingsT], str]
+    """Return the path of the file, relative to the folder of the spec."""
+    scale: Callable[[SettingsT], tuple[float, float]]
+    """Return the lowest and the highest score."""
+
+
+def unknown(_: object, examples: Sequence[AnsweredExample]) -> list[Tally | None]:
+    """Return no tally for any example: opinions come from elsewhere, not from the answers."""
+    return [None] * len(examples)
 
 
 def mean(sums: Sequence[float]) -> float | None:
@@ -106,6 +148,12 @@ class Metric(Generic[SettingsT]):
     spec does not find."""
     is_of_labels: bool = False
     """True if expected answers are labels, which are few, short, and the same in training."""
+    judge: Judge[SettingsT] | None = None
+    """How a model is asked for the tallies, which `tally` does not know then."""
+    sheet: Sheet[SettingsT] | None = None
+    """Where people's scores are, from which the tallies are made."""
+    version: int = 0
+    """Raised when equal answers get other scores, or a judge gets another prompt; 0 is the first."""
     words: str = ""
     """Description for people, one sentence or more; that of the settings if empty."""
 

@@ -16,7 +16,8 @@ _NOTHING = "Nothing is in production"
 
 def verdict_of(spec: Spec, evaluation: Evaluation | None) -> Verdict:
     """Return the verdict of a spec's gate on what was measured."""
-    gate, evidence = list(spec.gate), evidence_of(evaluation)
+    gate = list(spec.gate)
+    evidence = evidence_of(evaluation, spec.evaluation.beside_production)
     judgement = judge(gate, evidence, allows_worse=spec.allows_worse)
     return Verdict(
         passed=judgement.passed,

@@ -47,6 +47,14 @@ class Answers:
         """
         return self._once(spec.place, backend.resolve_base_model, spec.base_model, revision, folder)
 
+    def identify(self, place: str, backend: Backend, model: str, folder: Path) -> BaseModel:
+        """Return a model that is asked as it is, as its backend identifies it.
+
+        Raises:
+            BackendError: The model is not on this machine.
+        """
+        return self._once(place, backend.resolve_base_model, model, None, folder)
+
     def recipes(self, backend: Backend, spec: Spec, base_model: BaseModel) -> Sequence[Recipe]:
         """Return a spec's complete hyperparameters under each recipe of its backend, newest first.
 

@@ -16,7 +16,8 @@ from controller.evaluate.metric import AnyMetric
 from controller.evaluate.retain.suites import SUITES
 from controller.evaluate.scoring import measured_metrics
 from controller.resolve.answers import Answers, OpenBackend
-from controller.spec.evaluation import BASE, AskedModel, Rival
+from controller.spec.asked import AskedModel
+from controller.spec.evaluation import BASE, Rival
 from controller.spec.load import LoadedSpec
 from controller.spec.retain import ALL, names_of, sources_of
 
@@ -33,6 +34,7 @@ def check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
     if of_texts and spec.evaluation.retain:
         message = f"a model of {spec.method} need not answer, and the prompts ask for answers"
         yield loaded.problem(("evaluation", "retain"), message, "Remove it.")
+    yield from _check_judges(loaded)
     for index, text in enumerate(spec.gate):
         try:
             condition = parse_condition(text)
@@ -43,10 +45,10 @@ def check_gate(loaded: LoadedSpec) -> Iterator[Problem]:
             yield loaded.problem(("gate", index), message, remedy)
 
 
-def check_rivals(
+def check_asked_models(
     loaded: LoadedSpec, open_backend: OpenBackend, answers: Answers
 ) -> Iterator[Problem]:
-    """Yield what is wrong with models that are asked elsewhere, in `evaluation`.
+    """Yield what is wrong with rivals and judges, which are asked where they are.
 
     Args:
         loaded: The spec.
@@ -58,6 +60,22 @@ def check_rivals(
         if isinstance(rival, Rival):
             path = ("evaluation", "compare_to", index)
             yield from _check_asked(loaded, rival, path, open_backend, answers)
+    for index, chosen in enumerate(evaluation.metrics):
+        judge = evaluation.judges.get(chosen.name)
+        if judge is not None:
+            within = ("evaluation", "metrics", index, chosen.metric.name)
+            yield from _check_asked(loaded, judge, within, open_backend, answers)
+
+
+def _check_judges(loaded: LoadedSpec) -> Iterator[Problem]:
+    """Yield the judges that compare with a model that does not answer."""
+    roles = loaded.spec.evaluation.roles
+    for index, chosen in enumerate(loaded.spec.evaluation.metrics):
+        other = _compares(loaded, chosen.name)
+        if other is not None and other not in roles:
+            path = ("evaluation", "metrics", index, chosen.metric.name, "against")
+            remedy = did_you_mean(other, roles) or f"Add {other} to evaluation.compare_to."
+            yield loaded.problem(path, f"nothing is compared with {other}", remedy)
 
 
 def _wrong(
@@ -87,6 +105,14 @@ def _wrong(
         remedy = f"Compare {condition.metric} with {same}, or remove `@ {condition.level:g}%`."
         yield message, remedy
     yield from _wrong_retained(loaded, condition)
+    compares = _compares(loaded, split_score(condition.metric)[0])
+    if condition.model is not None and compares is not None:
+        metric = split_score(condition.metric)[0]
+        message = (
+            f"{metric} compares with {compares} already, and {condition.model} has no such score"
+        )
+        yield message, f"Compare it with a number: {metric} >= 0.5, which is as good as {compares}."
+        return
     roles = spec.evaluation.roles
     is_retained = (condition.other or "").startswith(RETAIN)
     if condition.model is not None and condition.model not in roles and not is_retained:
@@ -126,6 +152,14 @@ def _retain_remedy(name: str) -> str:
     return f"Add it to evaluation.retain; the suites are {', '.join(SUITES)} and {ALL}."
 
 
+def _compares(loaded: LoadedSpec, name: str) -> str | None:
+    """Return the model that a judge compares answers with; None for other metrics."""
+    for one in loaded.spec.evaluation.metrics:
+        if one.name == name and one.metric.judge is not None:
+            return one.metric.judge.against(one.settings)
+    return None
+
+
 def _check_asked(
     loaded: LoadedSpec,
     asked: AskedModel,
@@ -148,5 +182,12 @@ def _check_asked(
         yield loaded.problem((*path, "endpoint"), message, "Remove the line.")
     if can.remote and loaded.spec.data.is_private:
         message = f"private data never leaves the machine, and {place} is elsewhere"
-        remedy = "Remove this model, or compare with one on this machine."
+        remedy = "Remove this model, or name one on this machine."
         yield loaded.problem(path, message, remedy)
+    model = getattr(asked, "model", None)
+    if model is not None:
+        try:
+            answers.identify(place, backend, model, loaded.folder)
+        except BackendError as error:
+            found = error.problem()
+            yield loaded.problem((*path, "model"), found.message, found.remedy)

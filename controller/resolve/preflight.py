@@ -13,7 +13,7 @@ from controller.data.dataset import Dataset
 from controller.data.report import StepName
 from controller.data.suggestions import join_names
 from controller.evaluate.answers import Answer, expected_answer
-from controller.evaluate.gate import gate_columns
+from controller.evaluate.gate import gate_columns, parse_condition, split_score
 from controller.resolve.gate_size import rough
 from controller.spec.columns import LABEL
 from controller.spec.model import Spec
@@ -66,6 +66,7 @@ def warnings_of(spec: Spec, dataset: Dataset, inspector: ExampleInspector) -> It
     yield from _ambiguous_label(spec, dataset)
     yield from _unreachable(spec, dataset.held_out.path)
     yield from rough(spec, dataset.held_out.examples)
+    yield from _judged_alone(spec)
 
 
 def _ambiguous_label(spec: Spec, dataset: Dataset) -> Iterator[str]:
@@ -102,3 +103,15 @@ def _expected(path: Path) -> Iterator[Answer]:
 def _undefined(dataset: Dataset) -> str:
     names = [name for source in dataset.report.sources for name in source.undefined]
     return f": {join_names(dict.fromkeys(names))}"
+
+
+def _judged_alone(spec: Spec) -> Iterator[str]:
+    """Yield a sentence if nothing but judges decides about production."""
+    named = {split_score(parse_condition(text).metric)[0] for text in spec.gate}
+    judges = spec.evaluation.judges
+    if named and named <= judges.keys():
+        models = join_names(dict.fromkeys(judges[name].model for name in sorted(named)))
+        yield (
+            f"the gate asks {models} alone, and a judge errs as models do: add a metric by rule, or "
+            "people's scores (`human`)"
+        )

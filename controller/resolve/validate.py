@@ -14,7 +14,7 @@ from backends.did_you_mean import use_one_of
 from backends.excerpt import excerpt
 from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.resolve.answers import Answers, OpenBackend
-from controller.resolve.check_gate import check_gate, check_rivals
+from controller.resolve.check_gate import check_asked_models, check_gate
 from controller.resolve.check_metrics import check_metrics
 from controller.spec.data import Prepare, Source
 from controller.spec.evaluation import Evaluation
@@ -90,7 +90,7 @@ def check_spec(
         yield loaded.problem(("method",), message, remedy)
         return
     yield from _check_unmet(loaded, can)
-    yield from check_rivals(loaded, open_backend, answers)
+    yield from check_asked_models(loaded, open_backend, answers)
     if can.remote:
         yield from _check_private(loaded)
     try:

@@ -1,17 +1,16 @@
 """The `evaluation` section of a spec. Every key's text below is also its help."""
 
 from collections import Counter
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
 
 from backends.pydantic_errors import InvalidValue
-from backends.registry import OF_ENDPOINTS
+from controller.spec.asked import AskedModel, JudgeModel
 from controller.spec.base import MOST, NonEmpty, Strict
 from controller.spec.metrics import ChosenMetric
 from controller.spec.retain import RetainForm, listed_twice
 
-DEFAULT_ENDPOINT: Final = "default"
 BASE: Final = "base"
 PRODUCTION: Final = "production"
 BASE_FEW_SHOT: Final = "base_few_shot"
@@ -20,31 +19,6 @@ SHOTS: Final = 4
 RESERVED: Final = frozenset({"candidate", BASE, PRODUCTION, BASE_FEW_SHOT, "base_again", "retain"})
 """Names that gates read in another way than as a declared model's name."""
 ModelName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-
-
-def place_of(backend: str, endpoint: str | None) -> str:
-    """Return a backend and, where it is not the default one, its endpoint: `openai@eu`."""
-    return backend if endpoint in {None, DEFAULT_ENDPOINT} else f"{backend}@{endpoint}"
-
-
-class AskedModel(Strict):
-    """A model that is asked where it is, without training it."""
-
-    backend: NonEmpty | None = None
-    """Backend that asks the model; when absent, the one that `endpoint` belongs to, or else the
-    spec's."""
-    endpoint: NonEmpty | None = None
-    """Server of the model, by its name in `ftctl.yaml`; `default` is api.openai.com."""
-
-    def place(self, of_spec: str) -> str:
-        """Return the backend and endpoint that ask the model.
-
-        Args:
-            of_spec: Backend and endpoint of the spec.
-        """
-        if self.backend is None and self.endpoint is None:
-            return of_spec
-        return place_of(self.backend or OF_ENDPOINTS, self.endpoint)
 
 
 class Rival(AskedModel):
@@ -120,6 +94,25 @@ class Evaluation(Strict):
     def rivals(self) -> dict[str, Rival]:
         """Models with a prompt of their own, by name; `base_few_shot` is one of them."""
         return {one.name: one for one in map(_as_rival, self.compare_to) if one is not None}
+
+    @property
+    def judges(self) -> dict[str, JudgeModel]:
+        """Models whose opinions are asked for, by the name of the metric."""
+        # Every metric with a judge has such settings; see `controller.evaluate.metric.Judge`.
+        return {
+            one.name: cast(JudgeModel, one.settings)
+            for one in self.metrics
+            if one.metric.judge is not None
+        }
+
+    @property
+    def beside_production(self) -> tuple[str, ...]:
+        """Metrics by which a judge compares answers with those of production."""
+        return tuple(
+            one.name
+            for one in self.metrics
+            if one.metric.judge is not None and one.metric.judge.against(one.settings) == PRODUCTION
+        )
 
     @property
     def roles(self) -> tuple[str, ...]:

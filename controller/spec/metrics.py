@@ -49,7 +49,10 @@ class ChosenMetric(OfForms):
         changes no fingerprint. The version of another package is one of the inputs, since it may
         score otherwise.
         """
-        inputs = {self.metric.name: self.settings.model_dump(mode="json", exclude_defaults=True)}
+        settings = self.settings.model_dump(mode="json", exclude_defaults=True)
+        inputs: dict[str, Json] = {self.metric.name: settings}
+        if self.metric.version:
+            inputs["version"] = self.metric.version
         return {**inputs, "package": self.plugin} if self.plugin else inputs
 
     def prepared(self, references: Iterable[Answer]) -> "ChosenMetric":

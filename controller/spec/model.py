@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from pydantic import Field, JsonValue, StringConstraints
 
 from backends.contract.methods import SUPERVISED, MethodName
+from controller.spec.asked import place_of
 from controller.spec.base import NonEmpty, Strict
 from controller.spec.data import Data
-from controller.spec.evaluation import Evaluation, place_of
+from controller.spec.evaluation import Evaluation
 
 
 class Wandb(Strict):

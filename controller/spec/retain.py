@@ -41,6 +41,9 @@ class RetainSource(Strict):
     @field_validator("metric")
     @classmethod
     def _has_no_name(cls, metric: ChosenMetric) -> ChosenMetric:
+        if metric.metric.judge is not None or metric.metric.sheet is not None:
+            message = f"{metric.metric.name} scores answers to held-out prompts alone"
+            raise InvalidValue(message, "Choose a metric by rule, such as exact_match.")
         if metric.settings.name is not None:
             raise InvalidValue(
                 "the score is named by `name` of the source, not by that of its metric",

@@ -16,8 +16,8 @@ from backends.excerpt import clipped, excerpt
 from controller.canonical import digest
 from controller.errors import InvalidInput, Problem
 from controller.repository_files import CannotRead, read_inside
+from controller.spec.asked import DEFAULT_ENDPOINT
 from controller.spec.base import NonEmpty, Strict
-from controller.spec.evaluation import DEFAULT_ENDPOINT
 from controller.spec.load import translate
 from controller.spec.yaml import MAX_BYTES, parse_yaml
 

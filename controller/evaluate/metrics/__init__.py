@@ -42,6 +42,8 @@ MODULES: Final = {
     "answer_tokens": f"{_USAGE}.answer_tokens",
     **dict.fromkeys(("latency_p50", "latency_p95"), f"{_USAGE}.latency"),
     "cost_per_1000": f"{_USAGE}.cost_per_1000",
+    "judge": "controller.evaluate.metrics.judge",
+    "human": "controller.evaluate.metrics.human",
 }
 """Modules of the metrics that a spec may add, by name, in the order of help and JSON Schema. Each
 has its metric in `METRIC`, or several in `METRICS`."""

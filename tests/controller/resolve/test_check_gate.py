@@ -72,7 +72,7 @@ def test_a_rival_elsewhere_is_refused_for_private_data(told):
         9,
         "evaluation.compare_to[1]",
         "private data never leaves the machine, and openai is elsewhere",
-        "Remove this model, or compare with one on this machine.",
+        "Remove this model, or name one on this machine.",
     )
 
 
