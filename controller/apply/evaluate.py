@@ -23,6 +23,9 @@ from controller.evaluate.compare import (
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.held_out import HeldOut
 from controller.evaluate.measure import Answers, evaluation_path, measure, write_evaluation_file
+from controller.evaluate.opinions.ask_judges import JudgeContext, ask_judges
+from controller.evaluate.opinions.opinions import Opinions, joined
+from controller.evaluate.opinions.people import ids_of, people_say
 from controller.evaluate.retain.measure import (
     Retained,
     measure_retained,
@@ -121,7 +124,15 @@ def _evaluation(
     inputs = newest_inputs(desired.evaluation_inputs)
     key = fingerprint(EVALUATION_SCHEME, inputs)
     settings, models = desired.spec.evaluation, comparison.models
-    found = measure(settings.metrics, models, held_out, answers.of, slices=desired.slices)
+    opinions = _opinions(desired, comparison, answers, held_out, context)
+    found = measure(
+        settings.metrics,
+        models,
+        held_out,
+        answers.of,
+        slices=desired.slices,
+        opinions=opinions.tallies,
+    )
     path = evaluation_path(context.project.state, build.fingerprint, key)
     write_evaluation_file(path, found, models, held_out, answers.of)
     retained = _measure_retained(desired, comparison, answers.store, path, context)
@@ -136,7 +147,36 @@ def _evaluation(
         evaluated=context.timestamp(),
         samples=_recorded(_joined(samples, more)),
         differences=_recorded(_joined(differences, more_differences)),
+        remarks=list(opinions.remarks),
     )
+
+
+def _opinions(
+    desired: Desired,
+    comparison: Comparison,
+    answers: KeptAnswers,
+    held_out: HeldOut,
+    context: ApplyContext,
+) -> Opinions:
+    """Return what judges, who are asked now, and people think of answers.
+
+    Raises:
+        BackendError: A judge does not answer, or its answers hold no opinion.
+    """
+    models, metrics = comparison.models, desired.spec.evaluation.metrics
+    sheets = context.resolved.files[desired.name].sheets
+    ids = ids_of(held_out, answers)
+    of_people = [
+        people_say(one.name, sheets[one.name], one.metric.sheet.path(one.settings), models, ids)
+        for one in metrics
+        if one.metric.sheet is not None
+    ]
+    judges = JudgeContext(
+        root=context.project.root,
+        place=desired.spec.place,
+        open_backend=context.open_backend,
+    )
+    return joined([ask_judges(metrics, models, answers, judges), *of_people])
 
 
 def _recorded(samples: Samples) -> dict[str, dict[str, RecordedSample]]:
@@ -174,7 +214,7 @@ def _measure_retained(
     Raises:
         BackendError: A model gave no answer.
     """
-    files = context.resolved.retained.get(desired.name, {})
+    files = context.resolved.files[desired.name].retained
     sets = retained_sets(desired.spec.evaluation, files)
 
     def answers_to(models: Sequence[EvaluatedModel], prompts: Sequence[Prompt]) -> Answers:
@@ -197,7 +237,7 @@ def _judged(action: Evaluate | Judge, build: Build, entry: Entry, context: Apply
         message += f"; {NOT_COMPARED}\n    {ASK_AGAIN} {action.name}"
     if noise := noise_floor(scores):
         message += f"\n    {noise}"
-    for sentence in as_good(spec, build.evaluation):
+    for sentence in [*build.evaluation.remarks, *as_good(spec, build.evaluation)]:
         message += f"\n    {sentence}"
     if not verdict.passed:
         message += f"\n    {remedy_of(verdict, entry.production)}"

@@ -97,15 +97,21 @@ class AnswerStore:
         Raises:
             FtctlError: An answer is missing.
         """
-        file = self._file(key)
-        for place, prompt in enumerate(prompts):
-            digest = prompt_digest(prompt)
-            if digest not in file:
+        for place, answer in enumerate(self.find(key, prompts)):
+            if answer is None:
                 raise FtctlError(
-                    f"{file.path}: has no answer to prompt {place + 1} of {len(prompts)}",
+                    f"{self._file(key).path}: has no answer to prompt {place + 1} of "
+                    f"{len(prompts)}",
                     "Run the same command again, which asks for it.",
                 )
-            yield file.read(digest)
+            yield answer
+
+    def find(self, key: AnswerKey, prompts: Sequence[Prompt]) -> Iterator[Completion | None]:
+        """Yield the answer to each prompt, in order; None where there is none."""
+        file = self._file(key)
+        for prompt in prompts:
+            digest = prompt_digest(prompt)
+            yield file.read(digest) if digest in file else None
 
     def _file(self, key: AnswerKey) -> AnswerFile:
         if key not in self._files:

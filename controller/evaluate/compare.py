@@ -26,6 +26,7 @@ _DECISIVE = (
     "columns",
     "gate_slices",
     "group_by",
+    "sheets",
 )
 """Inputs of an evaluation that decide a model's own scores."""
 NOT_COMPARED = "production's scores are of an older version, and asking it costs: not compared"
@@ -141,7 +142,7 @@ def compare_with(
     if context.has_answers(kept):
         models.append(kept)
         recorded = {}
-    elif not recorded or (not desired.paid and needs_answers(desired, PRODUCTION)):
+    elif not recorded or (asks_production and needs_answers(desired, PRODUCTION)):
         base_model = _base_model(production, desired, context)
         models.append(_built(PRODUCTION, production, base_model, desired))
         recorded = {}
@@ -154,8 +155,12 @@ def compare_with(
 
 
 def needs_answers(desired: Desired, model: str) -> bool:
-    """Return True if the gate asks how sure a difference to a model is, which needs its answers."""
-    return any(one.level is not None and one.model == model for one in desired.conditions)
+    """Return True if a model's scores alone do not do.
+
+    The gate asks how sure a difference to it is, or a judge compares answers with its answers.
+    """
+    is_sure = any(one.level is not None and one.model == model for one in desired.conditions)
+    return is_sure or (model == PRODUCTION and bool(desired.spec.evaluation.beside_production))
 
 
 def require_model(build: Build, open_backend: Callable[[str], Backend]) -> None:

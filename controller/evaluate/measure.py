@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from backends.atomic_files import write_atomic_lines
@@ -50,6 +51,7 @@ def measure(
     held_out: HeldOut,
     answers: Answers,
     slices: Iterable[str] = (),
+    opinions: Mapping[str, Tallies] = MappingProxyType({}),
 ) -> Measured:
     """Score the answers of every model.
 
@@ -59,6 +61,7 @@ def measure(
         held_out: The held-out split.
         answers: Reads the answers of a model.
         slices: Names of scores of slices, such as `accuracy[lang=ko]`.
+        opinions: Tallies by role of metrics that do not follow from the answers alone.
 
     Raises:
         BackendError: The candidate has a score that is not finite.
@@ -80,6 +83,8 @@ def measure(
         )
         for model in models
     }
+    for role, found in tallies.items():
+        found.update(opinions.get(role, {}))
     scores = {role: scores_of(chosen, found) for role, found in tallies.items()}
     for name in slices:
         for role, found in tallies.items():

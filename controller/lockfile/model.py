@@ -112,6 +112,8 @@ class Evaluation(LockfileModel):
     """What is known of each score, by role and then by name; empty if it was not recorded."""
     differences: dict[str, dict[str, RecordedSample]] = Field(default_factory=dict)
     """The same of the candidate's score minus that of another model, by the other model's role."""
+    remarks: list[str] = Field(default_factory=list)
+    """Sentences on how it was measured: what did not count, how far raters agree."""
 
     @field_validator("scores")
     @classmethod

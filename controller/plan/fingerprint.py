@@ -66,6 +66,7 @@ def evaluation_inputs(
     train_digest: str,
     column_digests: Mapping[str, str] | None = None,
     retain_digests: Mapping[str, str] = MappingProxyType({}),
+    sheet_digests: Mapping[str, str] | None = None,
 ) -> dict[str, Json]:
     """Return the inputs that decide a build's scores, besides the build itself.
 
@@ -78,6 +79,7 @@ def evaluation_inputs(
         column_digests: Digest of the held-out examples' values in each column that the evaluation
             or the gate names: with other values, the groups and slices are others.
         retain_digests: The same of the files of `evaluation.retain`, by their names.
+        sheet_digests: Digest of people's scores by the metric that measures them.
     """
     asked = spec.evaluation
     rivals = [one for one in asked.compare_to if isinstance(one, Rival)]
@@ -89,6 +91,7 @@ def evaluation_inputs(
         "gate_slices": sorted(slices_of(map(parse_condition, spec.gate))),
         "group_by": asked.group_by,
         "retain": _retained(asked.retain, retain_digests),
+        "sheets": dict(sheet_digests or {}),
         "slices": sorted(set(asked.slices)),
         "temperature": asked.temperature,
     }

@@ -9,11 +9,11 @@ from dataclasses import replace as with_changes
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
-from backends.contract.inspector import Json
+from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, TrainRequest
 from controller.data.dataset import Dataset, Split
 from controller.data.reports.diff import DatasetSplits, count_differences, earlier_datasets
@@ -35,6 +35,7 @@ from controller.resolve.inputs import Readings, build_one, identify_base
 from controller.resolve.preflight import warnings_of
 from controller.resolve.recipes import Recorded, Variant, choose
 from controller.resolve.retain import check_tools, find_retained, retained_sizes
+from controller.resolve.sheets import Sheets, sheet_digests, sheets_of, unknown_answers
 from controller.resolve.validate import check_policies, check_spec, refuse
 from controller.spec.load import LoadedSpec
 from controller.spec.model import Spec
@@ -42,6 +43,15 @@ from controller.spec.settings import Policies
 
 EarlierDatasets: TypeAlias = Callable[[], Mapping[tuple[str, str], DatasetSplits]]
 """Looks for the datasets that are here, by digests; once, since there may be thousands."""
+
+
+class EvaluationFiles(NamedTuple):
+    """Files that the evaluation of a fine-tune reads besides its dataset."""
+
+    retained: Mapping[str, Split]
+    """Examples of the files in `evaluation.retain`, by the file's name there."""
+    sheets: Sheets
+    """People's scores of answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +62,8 @@ class Resolved:
     requests: Mapping[str, TrainRequest]
     """For the first attempt; a later one replaces the number."""
     datasets: Mapping[str, Dataset]
-    retained: Mapping[str, Mapping[str, Split]]
-    """Examples of the files in `evaluation.retain`, by fine-tune and the file's name there."""
+    files: Mapping[str, EvaluationFiles]
+    """What evaluations read besides the datasets."""
     unresolved: Mapping[str, Deferred | Blocked]
     """Fine-tunes whose spec or data cannot be read here, and why."""
 
@@ -87,7 +97,7 @@ def resolve(
     desired: dict[str, Desired] = {}
     requests: dict[str, TrainRequest] = {}
     datasets: dict[str, Dataset] = {}
-    retained: dict[str, Mapping[str, Split]] = {}
+    files: dict[str, EvaluationFiles] = {}
     unresolved: dict[str, Deferred | Blocked] = {
         name: invalid(name, found) for name, found in problems.items()
     }
@@ -102,7 +112,7 @@ def resolve(
             refuse(wrong, list(check_policies(loaded, policies)))
             backend = open_backend(loaded.spec.place)
             variant = _choose(loaded, entry, backend, readings, recorded)
-            one, requests[name], retained[name] = _resolve_one(
+            one, requests[name], files[name] = _resolve_one(
                 loaded, entry, readings, backend, variant, earlier
             )
             paid = one.paid or _asks_paid(one.spec, open_backend, readings.answers)
@@ -117,11 +127,7 @@ def resolve(
             unresolved[name] = invalid(name, [error.problem(file=loaded.file)])
     verified.save()
     return Resolved(
-        desired=desired,
-        requests=requests,
-        datasets=datasets,
-        retained=retained,
-        unresolved=unresolved,
+        desired=desired, requests=requests, datasets=datasets, files=files, unresolved=unresolved
     )
 
 
@@ -153,7 +159,7 @@ def without_settings(specs: Iterable[str], error: InvalidInput) -> Resolved:
     What is recorded of them stays as it is, and jobs on this machine are still followed.
     """
     unresolved = {name: invalid(name, error.problems) for name in specs}
-    return Resolved(desired={}, requests={}, datasets={}, retained={}, unresolved=unresolved)
+    return Resolved(desired={}, requests={}, datasets={}, files={}, unresolved=unresolved)
 
 
 def invalid(name: str, problems: Sequence[Problem], *, policy: bool = False) -> Blocked:
@@ -188,12 +194,11 @@ def _resolve_one(
     backend: Backend,
     variant: Variant,
     earlier: EarlierDatasets,
-) -> tuple[Desired, TrainRequest, dict[str, Split]]:
+) -> tuple[Desired, TrainRequest, EvaluationFiles]:
     built, inputs, key = variant.built, variant.inputs, variant.fingerprint
     spec, dataset, base_model = loaded.spec, built.dataset, built.base_model
-    refuse(list(check_tools(loaded, built.inspector)), [])
-    retained = find_retained(loaded, readings)
-    measured = _evaluation_inputs(spec, dataset, retained)
+    files = _evaluation_files(loaded, entry, readings, built.inspector)
+    measured = _evaluation_inputs(spec, dataset, files)
     evaluation = fingerprint(EVALUATION_SCHEME, measured)
     data = DataFacts(train=_facts(dataset.train), held_out=_facts(dataset.held_out))
     request = TrainRequest(
@@ -218,8 +223,10 @@ def _resolve_one(
         },
     )
     can, is_new = readings.answers.capabilities(backend, spec), key not in entry.builds
-    sizes = retained_sizes(spec.evaluation.retain, retained)
+    sizes = retained_sizes(spec.evaluation.retain, files.retained)
     refuse(list(unanswerable(loaded, dataset.held_out, sizes, is_new=is_new)), ())
+    if not _is_recorded(entry, evaluation):
+        refuse(list(unknown_answers(files.sheets, entry, readings.project)), ())
     state = readings.project.state
     desired = Desired(
         name=loaded.name,
@@ -239,7 +246,7 @@ def _resolve_one(
         paid=can.paid or _asks_elsewhere(spec, entry),
     )
     desired = with_scoring(desired, entry, dataset.held_out.path, built.inspector, can)
-    return _with_fit(desired, loaded, entry, dataset), request, retained
+    return _with_fit(desired, loaded, entry, dataset), request, files
 
 
 def _with_fit(desired: Desired, loaded: LoadedSpec, entry: Entry, dataset: Dataset) -> Desired:
@@ -256,15 +263,32 @@ def _with_fit(desired: Desired, loaded: LoadedSpec, entry: Entry, dataset: Datas
     return with_changes(desired, warnings=(*desired.warnings, *doubts))
 
 
-def _evaluation_inputs(
-    spec: Spec, dataset: Dataset, retained: Mapping[str, Split]
-) -> dict[str, Json]:
+def _is_recorded(entry: Entry, evaluation: str) -> bool:
+    recorded = (build.evaluation for build in entry.builds.values())
+    return any(one is not None and one.fingerprint == evaluation for one in recorded)
+
+
+def _evaluation_files(
+    loaded: LoadedSpec, entry: Entry, readings: Readings, inspector: ExampleInspector
+) -> EvaluationFiles:
+    """Return what an evaluation reads besides the dataset.
+
+    Raises:
+        InvalidInput: With the problems of these files.
+    """
+    refuse(list(check_tools(loaded, inspector)), [])
+    retained = find_retained(loaded, readings)
+    return EvaluationFiles(retained, sheets_of(loaded, entry, readings.project))
+
+
+def _evaluation_inputs(spec: Spec, dataset: Dataset, files: EvaluationFiles) -> dict[str, Json]:
     return evaluation_inputs(
         spec,
         held_out_digest=dataset.held_out.digest,
         train_digest=dataset.train.digest,
         column_digests=dataset.held_out.column_digests,
-        retain_digests={name: file.digest for name, file in retained.items()},
+        retain_digests={name: file.digest for name, file in files.retained.items()},
+        sheet_digests=sheet_digests(files.sheets),
     )
 
 
@@ -277,7 +301,8 @@ def _asks_elsewhere(spec: Spec, entry: Entry) -> bool:
 
 def _asks_paid(spec: Spec, open_backend: OpenBackend, answers: Answers) -> bool:
     """Return whether evaluating asks a model at a service that charges for it."""
-    places = {rival.place(spec.place) for rival in spec.evaluation.rivals.values()}
+    asked = [*spec.evaluation.rivals.values(), *spec.evaluation.judges.values()]
+    places = {model.place(spec.place) for model in asked}
     return any(answers.capabilities_of(place, open_backend(place)).paid for place in sorted(places))
 
 

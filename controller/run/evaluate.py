@@ -13,11 +13,11 @@ from controller.plan.desired import Desired
 from controller.plan.plan import Plan
 from controller.plan.versions import NEWEST
 from controller.run.carry_out import carry_out, context_of
+from controller.run.evaluation_requests import requests_of
 from controller.run.reconcile import walk
 from controller.run.result import ProgressReporter, RunResult
 from controller.run.stages import PreparedRun
 from controller.run.state import Run, RunOptions
-from controller.spec.retain import names_of
 
 _STALE = "what is planned now is not what was approved"
 
@@ -56,14 +56,15 @@ def plan_evaluation(name: str, recorded: Lockfile, prepared: PreparedRun) -> Eva
         if not backend.answers(desired.base_model):
             silent = f"{desired.spec.place} cannot be asked for {desired.base_model.reference}"
     is_production = build.fingerprint == entry.production
+    asked = requests_of(desired, build, entry, prepared, without_base=silent is not None)
     action = Evaluate(
         name=name,
         reason=f"`ftctl evaluate` asks for it, by version {NEWEST} of scoring",
         fingerprint=build.fingerprint,
         replaces=entry.production,
-        needs_approval=desired.paid or not is_production,
+        needs_approval=(desired.paid and bool(asked.total)) or not is_production,
         without_base=silent,
-        asks=_asks(desired),
+        asks=asked.in_words(paid=desired.paid),
     )
     plan = replace(prepared.plan, actions=(action,), notes=())
     return EvaluationOrder(prepared=prepared, plan=plan, action=action)
@@ -133,15 +134,3 @@ def _resolved(name: str, prepared: PreparedRun) -> Desired:
         remedy = did_you_mean(name, known) or use_one_of(known)
         raise FtctlError(f"no spec is called {name!r}", remedy)
     return prepared.desired[name]
-
-
-def _asks(desired: Desired) -> str:
-    """Return the number of requests, and their cost."""
-    count = desired.data.held_out.examples
-    examples = f"{count} held-out example{'' if count == 1 else 's'}"
-    limit = f"answers of up to {desired.spec.evaluation.max_tokens} tokens"
-    compared = ", ".join(["this build", *sorted(set(desired.spec.evaluation.roles))])
-    cost = "which the service charges for" if desired.paid else "at $0.00"
-    retained = ", ".join(names_of(desired.spec.evaluation.retain))
-    more = f"; the prompts of retain ({retained}) of this build and base" if retained else ""
-    return f"{examples} of {compared}, {limit}{more}, {cost}"
