@@ -10,15 +10,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class ChatServer:
     """Answers every prompt with a text made of model and prompt; `url` is the base URL."""
 
-    def __init__(self, *, delay_s: float = 0.0, per_s: float | None = None, burst: int = 1):
+    def __init__(
+        self, *, delay_s: float = 0.0, per_s: float | None = None, burst: int = 1, answer=None
+    ):
         """Start the server.
 
         Args:
             delay_s: Seconds that each answer takes.
             per_s: Requests per second that it accepts; others get 429 and the time to wait.
             burst: Requests that it accepts at once after a rest.
+            answer: Returns the text for a model and a prompt.
         """
         self.delay_s = delay_s
+        self.answer = answer or "{}|{}".format
         self.asked = Counter()
         """Accepted requests, by model and prompt."""
         self.limited = 0
@@ -27,6 +31,8 @@ class ChatServer:
         """Answers that nobody waited for any more."""
         self.filtered = set()
         """Prompts that the content filter refuses."""
+        self.credit = None
+        """Answers that are paid for; None for any number."""
         self._per_s, self._burst = per_s, burst
         self._tokens, self._at_s = float(burst), time.monotonic()
         self._lock = threading.Lock()
@@ -60,12 +66,15 @@ class ChatServer:
             error = {"error": {"message": "Rate limit reached", "code": "rate_limit_exceeded"}}
             return self._send(http, 429, error, {"retry-after-ms": str(int(wait_s * 1000) + 1)})
         with self._lock:
+            if self.credit == self.asked.total():
+                error = {"error": {"message": "no credit left", "code": "insufficient_quota"}}
+                return self._send(http, 403, error)
             self.asked[model, text] += 1
         if text in self.filtered:
             error = {"error": {"message": "The prompt was filtered.", "code": "content_filter"}}
             return self._send(http, 400, error)
         time.sleep(self.delay_s)
-        message = {"role": "assistant", "content": f"{model}|{text}"}
+        message = {"role": "assistant", "content": self.answer(model, text)}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         usage = {"prompt_tokens": len(text), "completion_tokens": 3}
         return self._send(http, 200, {"choices": [choice], "usage": usage})

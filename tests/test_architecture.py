@@ -81,6 +81,7 @@ LAYERS = (
         "controller.timed_search",
     ),
     ("controller.spec.base", "controller.evaluate.answers", "controller.evaluate.curves.points"),
+    ("controller.spec.asked",),
     ("controller.evaluate.answer_file", "controller.evaluate.retain.rules"),
     (
         "controller.evaluate.answer_store",
@@ -130,6 +131,7 @@ LAYERS = (
     ("controller.evaluate.compare",),
     ("controller.evaluate.curves.files", "controller.evaluate.measure"),
     ("controller.evaluate.ask", "controller.evaluate.samples"),
+    ("controller.evaluate.opinions",),
     (
         "controller.evaluate.rescoring",
         "controller.evaluate.retain.measure",
@@ -151,7 +153,7 @@ LAYERS = (
         "controller.resolve.git_checkout",
         "controller.resolve.inputs",
     ),
-    ("controller.resolve.recipes", "controller.resolve.retain"),
+    ("controller.resolve.recipes", "controller.resolve.retain", "controller.resolve.sheets"),
     ("controller.resolve.resolve",),
     ("controller.run.backends", "controller.apply"),
     ("controller.run",),

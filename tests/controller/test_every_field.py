@@ -71,6 +71,15 @@ def rival(**keys) -> dict:
     return {"evaluation": {"compare_to": [{"name": "luna", "few_shot": 2, **keys}]}}
 
 
+def judge(**keys) -> dict:
+    settings = {"model": "acme/larger", "rubric": "polite", **keys}
+    return {"evaluation": {"metrics": [{"judge": settings}]}}
+
+
+def human(**keys) -> dict:
+    return {"evaluation": {"metrics": [{"human": {"sheet": "data/scores.csv", **keys}}]}}
+
+
 def retain(**keys) -> dict:
     own = {**source(), "name": "old", "metric": "exact_match", **keys}
     return {"evaluation": {"retain": [own]}}
@@ -272,6 +281,24 @@ SPEC: dict[str, Case] = {
     "evaluation": Case({}, {"evaluation": {"max_tokens": 8}}),
     "evaluation.metrics": Case({}, {"evaluation": {"metrics": ["exact_match"]}}),
     **measures(),
+    "evaluation.metrics.judge": Case({}, judge()),
+    **{
+        f"evaluation.metrics.judge.{key}": Case(judge(), judge(**{key: value}))
+        for key, value in {
+            "backend": "local-gpu",
+            "model": "acme/other",
+            "max_tokens": 64,
+            "rubric": "kind",
+            "scale": [0, 1],
+            "against": "base",
+        }.items()
+    },
+    "evaluation.metrics.judge.endpoint": Case(
+        judge(backend="openai"), judge(backend="openai", endpoint="eu")
+    ),
+    "evaluation.metrics.human": Case({}, human()),
+    "evaluation.metrics.human.sheet": Case(human(), human(sheet="data/other.csv")),
+    "evaluation.metrics.human.scale": Case(human(), human(scale=[0, 1])),
     "evaluation.retain": Case({}, {"evaluation": {"retain": ["json"]}}),
     "evaluation.retain.name": Case(retain(), retain(name="other")),
     "evaluation.retain.path": Case(retain(), retain(path="data/more.csv")),

@@ -92,8 +92,7 @@ def test_production_is_measured_again_on_request(recorded):
     code, text = recorded("evaluate", "faq")
     assert code == 0, text
     assert '~ finetune "faq" (scripted, base acme/base)' in text
-    assert "asks = 6 held-out examples of this build, base, production" in text
-    assert "at $0.00" in text
+    assert "asks = nobody: all 12 answers are kept, at $0.00" in text
     assert "Complete: 1 evaluated." in text
     assert evaluation_of(recorded)["inputs"]["version"] == 2
     assert recorded("plan")[1] == "No changes. The one fine-tune matches its spec.\n"

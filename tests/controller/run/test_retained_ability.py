@@ -173,7 +173,7 @@ def test_the_plan_says_that_other_abilities_are_asked(repo):
     (action,) = repo.planned().plan.actions
     assert action.reason == "retain.json, retain.language changed"
     order = plan_evaluation("faq", repo.lockfile, repo.planned())
-    assert "; the prompts of retain (json, language) of this build and base" in order.action.asks
+    assert "104 answers to the prompts of retain (json, language)" in order.action.asks
 
 
 OLD = [
