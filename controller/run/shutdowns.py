@@ -156,9 +156,7 @@ def _add(
         day, source = min(known, key=lambda one: one[0], default=("", ""))
     if live is not None and live.gone:
         left = min(0, days_until(day)) if day else 0
-        ends.of[subject.key] = end(
-            date=day or None, days_left=left, source=live.source, gone=True
-        )
+        ends.of[subject.key] = end(date=day or None, days_left=left, source=live.source, gone=True)
     elif day:
         ends.of[subject.key] = end(date=day, days_left=days_until(day), source=source)
     if wrong:
