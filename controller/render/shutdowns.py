@@ -29,12 +29,12 @@ def shutdown_lines(ends: Mapping[str, Shutdown]) -> list[str]:
 
 
 def days_cell(end: Shutdown | None) -> str:
-    """Return the days left, for a table; `off` once the model is switched off."""
+    """Return the days left, for a table; `off` after the last day, `gone` for a gone model."""
     if end is None:
         return "-"
     if end.gone:
         return "gone"
-    return "off" if end.days_left <= 0 else f"{end.days_left:,}"
+    return "off" if end.days_left < 0 else f"{end.days_left:,}"
 
 
 def shutdown_json(end: Shutdown | None) -> Json:
@@ -64,6 +64,10 @@ def _line(names: list[str], end: Shutdown) -> str:
         what, verb = f"the base model {end.model}", "is"
     if end.gone:
         ending = f" (switched off {when(end)})" if end.date and end.days_left < 0 else ""
-        return escape_control(f"! {who}: {what} {verb} gone: {end.source}{ending}")
+        return _flat(f"! {who}: {what} {verb} gone: {end.source}{ending}")
     verb = verb if end.days_left >= 0 else {"is": "was", "are": "were"}[verb]
-    return escape_control(f"! {who}: {what} {verb} switched off {when(end)} ({end.source})")
+    return _flat(f"! {who}: {what} {verb} switched off {when(end)} ({end.source})")
+
+
+def _flat(text: str) -> str:
+    return " ".join(escape_control(text).split())

@@ -17,6 +17,7 @@ from controller.spec.where import Condition, parse_where
 LABELS: Final = "labels."
 NAMES: Final = ("days_left", "state", "backend", "name", "owner")
 _NUMBERS: Final = frozenset({"days_left"})
+_ORDERS: Final = frozenset({"<", "<=", ">", ">="})
 _NULL: Final = "null"
 GRAMMAR: Final = Grammar(
     form="days_left < 30, state == candidate or labels.team in [growth, 'A, B'] "
@@ -60,32 +61,25 @@ def parse_filter(text: str, labels: Collection[str], states: Collection[str]) ->
     Raises:
         InvalidValue: The text is not a condition, or names something that fine-tunes lack.
     """
-    condition = parse_where(text, GRAMMAR)
     name, sign, value = GRAMMAR.split(text)
     key = name.unquoted
     if key.startswith(LABELS):
         label = key.removeprefix(LABELS)
         if label not in labels:
-            at = Term(label, name.at + name.text.index(label))
+            at = Term(label, name.at + name.text.index(LABELS) + len(LABELS))
             raise _unknown(text, at, "the key of a label that a spec has", labels)
     elif key not in NAMES:
         raise _unknown(text, name, "a name", (*NAMES, *(LABELS + one for one in labels)))
-    if condition.is_order and key not in _NUMBERS:
-        raise GRAMMAR.error(text, sign, f"== != in or not in after {key}, which is not a number")
-    if key in _NUMBERS and len(condition.numbers) < len(condition.values):
-        wrong = [one for one in condition.values if not _is_number(one)]
-        if wrong and wrong != [_NULL] * len(wrong):
-            raise GRAMMAR.error(text, value, f"a number or {_NULL}")
-    if key == "state":
-        for one in condition.values:
-            if one not in states:
-                at = Term(one, value.at + max(0, value.text.find(one)))
-                raise _unknown(text, at, "a state", states)
+    if sign.text in _ORDERS and key not in _NUMBERS:
+        raise GRAMMAR.error(text, sign, f"== != in or not in after {excerpt(key)}")
+    condition = parse_where(text, GRAMMAR)
+    for one in condition.values:
+        at = Term(one, value.at + max(0, value.text.find(one)))
+        if key in _NUMBERS and one != _NULL and not Condition.compares(one):
+            raise GRAMMAR.error(text, at, f"a number or {_NULL}")
+        if key == "state" and one not in states:
+            raise _unknown(text, at, "a state", states)
     return Filter(condition=condition)
-
-
-def _is_number(text: str) -> bool:
-    return Condition.compares(text)
 
 
 def _unknown(text: str, wrong: Term, expected: str, known: Collection[str]) -> InvalidValue:
