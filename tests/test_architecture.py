@@ -26,6 +26,7 @@ LAYERS = (
         "backends.contract.errors",
         "backends.contract.inspector",
         "backends.contract.methods",
+        "backends.contract.shutdowns",
         "backends.excerpt",
         "backends.lock_files",
     ),
@@ -62,6 +63,7 @@ LAYERS = (
     ("backends.openai.hyperparameters",),
     ("backends.openai.api",),
     ("backends.openai.chat", "backends.openai.examples"),
+    ("backends.openai.shutdowns",),
     ("backends.openai.estimates", "backends.openai.jobs"),
     ("backends.openai.backend",),
     # controller

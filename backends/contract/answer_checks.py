@@ -12,10 +12,12 @@ from backends.contract.completions import Completed
 from backends.contract.faults import Call
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Job, JobState, Recipe
+from backends.contract.shutdowns import ShutdownNotice, is_day
 from backends.contract.value_types import shown
 
 Given: TypeAlias = Mapping[str, Any]
 """Arguments of the call, by the contract's names."""
+_DAY: Final = "a day, YYYY-MM-DD"
 
 
 def _capabilities(call: Call, can: Capabilities, _: Given) -> None:
@@ -33,6 +35,15 @@ def _hyperparameters(call: Call, parsed: Mapping[str, Json], _: Given) -> None:
 def _base_model(call: Call, found: BaseModel, _: Given) -> None:
     if not (found.reference and found.identity):
         raise call.wrong(shown(found), "a reference and an identity")
+    if found.shutdown_date is not None and not is_day(found.shutdown_date):
+        raise call.wrong(shown(found.shutdown_date), _DAY)
+
+
+def _shutdowns(call: Call, found: Mapping[str, ShutdownNotice], given: Given) -> None:
+    _keys(call, found, given["models"])
+    for notice in found.values():
+        if notice.date is not None and not is_day(notice.date):
+            raise call.wrong(shown(notice.date), _DAY)
 
 
 def _recipes(call: Call, found: Sequence[Recipe], _: Given) -> None:
@@ -175,6 +186,8 @@ CHECKS: Final[Mapping[str, Callable[[Call, Any, Given], None]]] = {
     "find_jobs_by_name": _jobs_of_names,
     "submit": _submitted,
     "observe": _observed,
+    "announced_shutdowns": _shutdowns,
+    "shipped_shutdowns": _shutdowns,
 }
 """Checks by the method that answered; each raises `BackendError` for a wrong answer."""
 STREAM_CHECKS: Final[Mapping[str, Callable[[Call, Given], StreamCheck]]] = {

@@ -10,6 +10,7 @@ The modules of the contract import only each other and the standard library:
 - `jobs`: training jobs
 - `completions`: prompts and answers
 - `errors`: errors that a person can fix
+- `shutdowns`: announced ends of models
 - `methods`: training methods and their forms of examples
 """
 
@@ -29,6 +30,7 @@ from backends.contract.jobs import (
     Recipe,
     TrainRequest,
 )
+from backends.contract.shutdowns import ShutdownNotice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +214,22 @@ class Backend(Protocol):
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return whether the base model itself can complete prompts here."""
+
+    def announced_shutdowns(self, models: Mapping[str, str]) -> dict[str, ShutdownNotice]:
+        """Ask the service when it switches models off. A backend may lack this method.
+
+        Args:
+            models: The base model of each model ID; a base model is its own.
+
+        Returns:
+            Notices by model ID; a model that nothing is known of is absent.
+        """
+
+    def shipped_shutdowns(self, models: Mapping[str, str]) -> dict[str, ShutdownNotice]:
+        """Return the same from what the backend knows without network, key or extra.
+
+        A backend may lack this method.
+        """
 
     def open_engine(self, base_model: BaseModel) -> Engine:
         """Load a base model and keep it, for models trained from it to be served together."""

@@ -68,6 +68,9 @@ class ExitCode(IntEnum):
     SUBMISSION_UNKNOWN = 8
     """A server did not answer whether it created a job. It is not sent again; the next run looks
     for it."""
+    EXPIRING = 9
+    """Only from `ftctl status --expiring DAYS`: a model in production has fewer days left, or is
+    gone."""
     USAGE = 64
     """An unknown command or option, or a wrong number of arguments."""
     INTERRUPTED = 130

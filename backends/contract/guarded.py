@@ -6,7 +6,7 @@ which types their answers have; `answer_checks` has what types cannot tell.
 """
 
 import inspect
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, Final, Protocol, cast, get_args, get_origin, runtime_checkable
@@ -25,7 +25,13 @@ _RENAMED: Final = {
     "verify": "verify_job",
 }
 """Methods that had another name in an earlier contract, by that name."""
-OPTIONAL: Final = {"curve": (), "inspector.all_pass": False, "inspector.thinks": False}
+OPTIONAL: Final[Mapping[str, Any]] = {
+    "announced_shutdowns": {},
+    "curve": (),
+    "inspector.all_pass": False,
+    "inspector.thinks": False,
+    "shipped_shutdowns": {},
+}
 """Answers of what a backend's code may leave out."""
 
 

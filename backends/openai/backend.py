@@ -26,8 +26,9 @@ from backends.contract.jobs import (
     Recipe,
     TrainRequest,
 )
+from backends.contract.shutdowns import ShutdownNotice
 from backends.installation import install_command
-from backends.openai import hyperparameters, prices
+from backends.openai import hyperparameters, prices, shutdowns
 from backends.openai.api.endpoints import (
     EXTRA,
     base_url,
@@ -80,6 +81,7 @@ class OpenAIBackend:
         self._state = self.state / "openai"
         self._log = SubmissionLog(self._state)
         self._waiting = Waiting()
+        self._ends: dict[str, ShutdownNotice] = {}
 
     def capabilities(self) -> Capabilities:
         """Return what the server can do; a server on this machine keeps data here and is free."""
@@ -249,6 +251,21 @@ class OpenAIBackend:
             else:
                 _ANSWERING[key] = True
         return _ANSWERING[key]
+
+    def announced_shutdowns(self, models: Mapping[str, str]) -> dict[str, ShutdownNotice]:
+        """Return what the server announces about its models; each model is asked for once."""
+        missing = {model: base for model, base in models.items() if model not in self._ends}
+        if missing:
+            complete = self.endpoint.kind == "openai"
+            with self._as_backend_errors():
+                self._ends |= shutdowns.announced(
+                    self._client, missing, self._server, complete=complete
+                )
+        return {model: self._ends[model] for model in models if model in self._ends}
+
+    def shipped_shutdowns(self, models: Mapping[str, str]) -> dict[str, ShutdownNotice]:
+        """Return what the shipped table announces; it holds at OpenAI's own server only."""
+        return shutdowns.shipped(self._prices, models)
 
     def open_engine(self, base_model: BaseModel) -> RemoteEngine:
         """Return an engine that passes prompts to the server."""

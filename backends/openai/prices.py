@@ -47,6 +47,8 @@ class PriceTable:
     prices: Mapping[str, Price]
     shutdown: Mapping[str, str] = field(default_factory=dict)
     """The announced last day of base models, `YYYY-MM-DD`."""
+    shutdown_source: str = ""
+    """Where and when these days were announced."""
 
     def price(self, model: str) -> Price | None:
         """Return the price of training a model; None where it is not known."""
@@ -100,6 +102,7 @@ def prices_at(overrides: Mapping[str, float], *, official: bool) -> PriceTable:
         as_of=table.as_of if not own else f"{table.as_of} and ftctl.yaml",
         prices={**known, **own},
         shutdown=table.shutdown if official else {},
+        shutdown_source=table.shutdown_source if official else "",
     )
 
 

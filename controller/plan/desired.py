@@ -23,10 +23,20 @@ class DataChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown:
-    """End of a base model."""
+    """End of a model at its service."""
 
-    date: str
+    date: str | None
+    """Day on which the service switches it off, `YYYY-MM-DD`; None for a model that is gone."""
     days_left: int
+    """0 or less once the model is switched off, or gone."""
+    source: str = ""
+    """Where the date is from, for people."""
+    model: str = ""
+    """The model's ID, or the base model's name."""
+    is_base: bool = False
+    """True for the base model of a fine-tune without a model in production."""
+    gone: bool = False
+    """True if the service does not have the model any more."""
 
 
 @dataclass(frozen=True, kw_only=True)

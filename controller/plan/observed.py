@@ -7,6 +7,7 @@ from backends.contract.inspector import Json
 from backends.contract.jobs import Job
 from controller.errors import Problem
 from controller.lockfile.model import Entry
+from controller.plan.desired import Shutdown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,12 @@ class Observed:
     """Inputs of jobs and builds in git or at a backend, by name of a fine-tune without an entry."""
     unavailable_bases: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Reason why a base model cannot answer, by its place and reference."""
+    shutdowns: Mapping[str, Shutdown] = field(default_factory=dict)
+    """Ends of models in production, by name of the fine-tune."""
+    base_shutdowns: Mapping[str, Shutdown] = field(default_factory=dict)
+    """Ends of base models that are to be trained, by name of the fine-tune."""
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    """Why ends of models are not known, for people, by place or fine-tune."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Backends that were not queried, with the reason. A displayed plan may do without them."""
     unreachable: Mapping[str, Problem] = field(default_factory=dict)

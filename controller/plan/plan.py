@@ -13,7 +13,7 @@ from controller.lockfile.model import Entry, Lockfile
 from controller.plan.actions import Action, Blocked, Deferred, Record, Restore
 from controller.plan.approval import decisions_of, plan_id
 from controller.plan.budget import within_budget
-from controller.plan.desired import Desired
+from controller.plan.desired import Desired, Shutdown
 from controller.plan.job_steps import JobStep, step_of
 from controller.plan.observed import Observed
 from controller.plan.overview import Overview
@@ -46,6 +46,8 @@ class Plan:
     """Backends that were not queried, with the reason."""
     jobs: Mapping[str, Job] = field(default_factory=dict)
     """Recorded open jobs as the backends showed them, by ID."""
+    shutdowns: Mapping[str, Shutdown] = field(default_factory=dict)
+    """Ends of models in production, by fine-tune. They change no decision and no ID."""
     notes: tuple[str, ...] = ()
     """Remarks for the user that lead to no action."""
 
@@ -104,7 +106,12 @@ def make_plan(
         corrected={name: one.corrected for name, one in desired.items() if one.corrected},
         skipped=observed.skipped,
         jobs=observed.jobs,
-        notes=(*notes(desired, recorded), *prompt_notes(desired, recorded)),
+        shutdowns=observed.shutdowns,
+        notes=(
+            *notes(desired, recorded),
+            *prompt_notes(desired, recorded),
+            *observed.remarks.values(),
+        ),
     )
 
 

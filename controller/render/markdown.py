@@ -7,6 +7,7 @@ from controller.plan.actions import Action
 from controller.plan.desired import Desired
 from controller.plan.plan import Plan
 from controller.render.plan import plan_text
+from controller.render.shutdowns import shutdown_lines
 from controller.render.summary import cost, no_changes, notes_of, summary
 from controller.render.text import escape_control, one_line
 
@@ -30,7 +31,7 @@ def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
         reason = f"{cell(one_line(action.reason, _REASON_WIDTH))}{_cancels(action)}"
         rows.append(f"| {cell(action.name)} | {style.symbol} {style.sentence} | {reason} |")
     spends = any(action.estimate is not None for action in plan.actions)
-    rows = _fitting(rows)
+    rows = [*_fitting(rows), *_ends(plan)]
     text = plan_text(plan, desired)
     room = LIMIT - sum(len(row) + 1 for row in rows)
     if len(text) > room:
@@ -58,6 +59,12 @@ def plan_markdown(plan: Plan, desired: Mapping[str, Desired]) -> str:
             "",
         ]
     )
+
+
+def _ends(plan: Plan) -> list[str]:
+    """Return a paragraph for each end of models in production: a reviewer sees it unfolded."""
+    lines = shutdown_lines(plan.shutdowns)
+    return [part for line in lines for part in ("", f"**{cell(line.removeprefix('! '))}**")]
 
 
 def _cancels(action: Action) -> str:

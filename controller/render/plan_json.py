@@ -11,6 +11,7 @@ from controller.plan.actions import Action, Blocked
 from controller.plan.approval import ID_DIGITS, identity
 from controller.plan.desired import Desired
 from controller.plan.plan import Plan
+from controller.render.shutdowns import shutdown_json
 from controller.render.summary import no_changes, summary
 
 PLAN_FORMAT = 2
@@ -28,6 +29,7 @@ def plan_json(plan: Plan, desired: Mapping[str, Desired]) -> Json:
         "replace": sorted(plan.replace),
         "corrected": dict(plan.corrected),
         "unasked": dict(plan.skipped),
+        "shutdowns": {name: shutdown_json(end) for name, end in sorted(plan.shutdowns.items())},
         "notes": list(plan.notes),
         "summary": summary(plan) if plan.actions else no_changes(plan),
         "settings": plan.settings,

@@ -1,12 +1,12 @@
 """The recorded state of every fine-tune, as a table, as JSON, and one in full."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from backends.contract.completions import text_of
 from backends.contract.inspector import Json
-from backends.contract.jobs import Job
+from backends.contract.jobs import Job, JobState
 from controller.evaluate.answers import shown_calls
 from controller.evaluate.curves.findings import WORDS, Finding
 from controller.evaluate.gate import LOSS, RULE, parse_condition
@@ -18,13 +18,22 @@ from controller.lockfile.model import (
     RecordedSample,
     Verdict,
 )
+from controller.plan.desired import Shutdown
 from controller.plan.fingerprint import short_id
+from controller.render.shutdowns import days_cell, shutdown_json, shutdown_lines
 from controller.render.text import escape_control, number, one_line, table
 from controller.spec.model import Spec
 
 _CANDIDATE = "candidate"
 _ROLES = ("base", "production")
 """Models that are shown first, in this order."""
+STATES: Final = (
+    *(str(state) for state in JobState),
+    *("job not asked", "job missing", "candidate", "gate failed", "gate cannot tell"),
+    *("in production", "failed", "spec removed", "not trained"),
+    *WORDS.values(),
+)
+"""Every word of a state, without a job's progress."""
 Findings: TypeAlias = Mapping[str, Sequence[Finding]]
 """Findings about the curve of the shown build of each fine-tune, by its name."""
 _NONE: Final[Findings] = MappingProxyType({})
@@ -35,7 +44,7 @@ def status_text(
     declared: list[str],
     jobs: Mapping[str, Job],
     unreachable: Mapping[str, str],
-    days_until: Callable[[str], int],
+    ends: Mapping[str, Shutdown] = MappingProxyType({}),
     findings: Findings = _NONE,
 ) -> str:
     """Return the table of all fine-tunes.
@@ -45,51 +54,39 @@ def status_text(
         declared: Names of the specs.
         jobs: Recorded open jobs as observed, by ID.
         unreachable: Places that gave no answer, and why.
-        days_until: Counts the days that are left until a day, `YYYY-MM-DD`.
+        ends: When models in production, else base models, are switched off, by fine-tune.
         findings: What is wrong with trainings.
     """
     names = sorted({*declared, *lockfile.finetunes})
     if not names:
         return "No fine-tune is declared yet: add finetunes/NAME.yaml."
-    rows = [["FINE-TUNE", "STATE", "BUILD", "MODEL ID"]]
+    ends = {name: ends[name] for name in names if name in ends}
+    rows = [["FINE-TUNE", "STATE", *(["DAYS LEFT"] if ends else []), "BUILD", "MODEL ID"]]
     for name in names:
         entry = lockfile.finetunes.get(name, Entry())
         build = entry.builds.get(entry.production or "")
-        state = state_of(entry, jobs, unreachable, declared=name in declared)
-        state = ", ".join([state, *(WORDS[one.name] for one in findings.get(name, ()))])
+        words = state_words(entry, jobs, unreachable, declared=name in declared)
+        state = ", ".join([*words, *(WORDS[one.name] for one in findings.get(name, ()))])
+        left = [days_cell(ends.get(name))] if ends else []
         model = (
             [short_id(build.fingerprint), escape_control(build.model_id)] if build else ["-", "-"]
         )
-        rows.append([escape_control(name), state, *model])
-    parts = [table(rows)]
+        rows.append([escape_control(name), state, *left, *model])
+    parts = [table(rows, right={2} if ends else ())]
     if unreachable:
         silent = (f"Not asked: {escape_control(f'{at}: {why}')}" for at, why in unreachable.items())
         parts.append("\n".join(silent))
     if scores := score_table(lockfile):
         parts.append(scores)
-    if endings := list(_endings(lockfile, days_until)):
+    if endings := shutdown_lines(ends):
         parts.append("\n".join(endings))
     return "\n\n".join(parts)
 
 
-def _endings(lockfile: Lockfile, days_until: Callable[[str], int]) -> Iterator[str]:
-    """Return the production models that their service switches off, with the dates."""
-    for name, entry in sorted(lockfile.finetunes.items()):
-        build = entry.builds.get(entry.production or "")
-        day = build.facts.get("shutdown_date") if build else None
-        if isinstance(day, str):
-            try:
-                left = days_until(day)
-            except ValueError:
-                continue  # the record was changed by hand: no day is known
-            when = f"in {left} days" if left > 0 else "already"
-            yield f"! {escape_control(name)}: its model is switched off on {day}, {when}"
-
-
-def state_of(
+def state_words(
     entry: Entry, jobs: Mapping[str, Job], unreachable: Container[str], *, declared: bool
-) -> str:
-    """Return the state of a fine-tune in a few words.
+) -> list[str]:
+    """Return the state of a fine-tune, a few words for each part of it.
 
     Args:
         entry: What is recorded of it.
@@ -113,7 +110,7 @@ def state_of(
         words.append("failed")
     if not declared:
         words.append("spec removed")
-    return ", ".join(words) or "not trained"
+    return words or ["not trained"]
 
 
 def score_table(lockfile: Lockfile) -> str:
@@ -179,8 +176,9 @@ def status_json(
     declared: list[str],
     jobs: Mapping[str, Job],
     unreachable: Mapping[str, str],
+    ends: Mapping[str, Shutdown] = MappingProxyType({}),
     findings: Findings = _NONE,
-) -> Json:
+) -> dict[str, Json]:
     """Return the same for programs."""
     value: dict[str, Json] = {}
     for name in sorted({*declared, *lockfile.finetunes}):
@@ -188,11 +186,13 @@ def status_json(
         build = entry.builds.get(entry.production or "")
         job = jobs.get(entry.job.id) if entry.job else None
         value[name] = {
-            "state": state_of(entry, jobs, unreachable, declared=name in declared),
+            "state": ", ".join(state_words(entry, jobs, unreachable, declared=name in declared)),
             "declared": name in declared,
             "production": entry.production,
             "candidate": entry.candidate,
             "model_id": build.model_id if build else None,
+            "days_left": ends[name].days_left if name in ends else None,
+            "shutdown": shutdown_json(ends.get(name)),
             "scores": build.evaluation.scores if build and build.evaluation else None,
             "job": {"id": job.id, "state": job.state} if job else None,
             "findings": [one.name for one in findings.get(name, ())],

@@ -5,6 +5,7 @@ from collections import Counter
 from controller.plan.actions import Reuse
 from controller.plan.actions.base import FREE
 from controller.plan.plan import Plan
+from controller.render.shutdowns import shutdown_lines
 from controller.render.text import dollars, escape_control
 
 _NAMES = 5
@@ -42,8 +43,9 @@ def corrected(plan: Plan) -> str:
 
 
 def notes_of(plan: Plan) -> list[str]:
-    """Return a line for each remark for the user."""
-    return [f"Note: {escape_control(note)}" for note in plan.notes]
+    """Return a line for each end of models in production, and for each remark for the user."""
+    ends = shutdown_lines(plan.shutdowns)
+    return [*ends, *(f"Note: {escape_control(note)}" for note in plan.notes)]
 
 
 def summary(plan: Plan) -> str:

@@ -4,8 +4,8 @@ One call for each backend and kind of question, however many fine-tunes ask it. 
 no answer concerns its own fine-tunes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from backends.contract.backend import Backend
@@ -25,6 +25,7 @@ from controller.run.lost import (
     inputs_of_jobs,
     recorded_in_git,
 )
+from controller.run.shutdowns import Ends, Subject, find_ends, production_subject
 
 _NO_ENDPOINTS = Problem(
     message="ftctl.yaml, which says where servers are, cannot be read", remedy="Correct it first."
@@ -81,7 +82,46 @@ def observe(
                 yield Observed(unreachable={place: error.problem()})
 
     found = _ask_git(resolved.desired, recorded, project, questions)
-    return _merged([*found, *(answer for place in sorted(questions) for answer in answers(place))])
+    seen = _merged([*found, *(answer for place in sorted(questions) for answer in answers(place))])
+    silent = {*seen.skipped, *seen.unreachable}
+    ends = find_ends(
+        _subjects(resolved, recorded), open_backend, offline=project.offline, silent=silent
+    )
+    return replace(
+        seen,
+        shutdowns=ends.of_production(),
+        base_shutdowns=ends.of_bases(),
+        remarks=_remarks(ends, silent),
+    )
+
+
+def _subjects(resolved: Resolved, recorded: Lockfile) -> Iterator[Subject]:
+    """Yield the models in production, and the base models that are to be trained."""
+    for name, entry in recorded.finetunes.items():
+        if (subject := production_subject(name, entry)) is not None:
+            yield subject
+    for name, desired in resolved.desired.items():
+        known = recorded.finetunes.get(name)
+        if known is None or desired.fingerprint not in known.builds:
+            base = desired.base_model
+            yield Subject(
+                name=name,
+                place=desired.spec.place,
+                model=base.reference,
+                base=base.reference,
+                is_base=True,
+            )
+
+
+def _remarks(ends: Ends, silent: Collection[str]) -> dict[str, str]:
+    """Return what a person should know; a plan without a key, or offline, needs no dates."""
+    unasked = {
+        place: f"{place} was not asked when it switches models off: {why}"
+        for place, why in ends.unasked.items()
+        if place not in ends.without_key and place not in silent
+    }
+    wrong = {name: f"{name}: {text}" for name, text in ends.remarks.items()}
+    return unasked | wrong
 
 
 def _merged(answers: Iterable[Observed]) -> Observed:

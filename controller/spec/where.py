@@ -71,18 +71,22 @@ class Condition:
         return bool(equal) == (self.operator == "==")
 
 
-def parse_where(text: str) -> Condition:
+def parse_where(text: str, grammar: Grammar = GRAMMAR) -> Condition:
     """Parse one condition.
+
+    Args:
+        text: The condition.
+        grammar: Gives the form that messages name.
 
     Raises:
         InvalidValue: The text is not a condition.
     """
-    column, sign, value = GRAMMAR.split(text)
+    column, sign, value = grammar.split(text)
     found = {"in": "==", "not in": "!="}.get(sign.text, sign.text)
-    values = (value.unquoted,) if found == sign.text else GRAMMAR.members(text, value)
+    values = (value.unquoted,) if found == sign.text else grammar.members(text, value)
     numbers = tuple(number for one in values if (number := _number(one)) is not None)
     if found in _ORDERS and not numbers:
-        raise GRAMMAR.error(text, value, "a number")
+        raise grammar.error(text, value, "a number")
     return Condition(
         text=text.strip(), column=column.unquoted, operator=found, values=values, numbers=numbers
     )

@@ -162,6 +162,11 @@ class Client:
             raise OutcomeUnknown("the upload ended without a file")
         return upload.file.model_dump(mode="json", warnings=False)
 
+    def list_models(self, *, after: str | None) -> Body:
+        """Return one page of models; the official server has a single page."""
+        page = {"after": after} if after else {}
+        return self._json(self._models.list, extra_query=page)
+
     def retrieve_model(self, model: str) -> Body:
         """Return a model's description."""
         return self._json(self._models.retrieve, model)

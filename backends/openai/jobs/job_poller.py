@@ -28,6 +28,7 @@ from backends.openai.jobs.job_matching import key_of
 from backends.openai.jobs.result_files import result_metrics
 from backends.openai.jobs.submission_log import SubmissionLog
 from backends.openai.prices import PriceTable, base_name, billed
+from backends.openai.shutdowns import day_of
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
@@ -171,13 +172,11 @@ class JobPoller:
         return {"checkpoints": listed} if listed else {}
 
     def _shutdown(self, job: Body) -> dict[str, Json]:
-        """Return the earliest announced last day of the model and of its base."""
-        dates = [self.prices.shutdown_date(str(job.get("model")))]
-        for model in {model_of(job), base_name(str(job.get("model")))}:
-            try:
-                date = self.client.retrieve_model(str(model)).get("shutdown_date")
-            except Rejected:
-                date = None
-            dates.append(text_of(date))
-        known = sorted(filter(None, dates))
-        return {"shutdown_date": known[0]} if known else {}
+        """Return the announced last day of the model, else of its base model."""
+        base = str(job.get("model"))
+        for model in (model_of(job), base_name(base)):
+            with suppress(Rejected):
+                if day := day_of(self.client.retrieve_model(str(model))):
+                    return {"shutdown_date": day}
+        day = self.prices.shutdown_date(base)
+        return {} if day is None else {"shutdown_date": day}

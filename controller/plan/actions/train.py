@@ -79,6 +79,8 @@ class Train(CancellingAction):
                 "basis": self.estimate.basis,
             },
             "shutdown_date": self.shutdown.date if self.shutdown else None,
+            "days_left": self.shutdown.days_left if self.shutdown else None,
+            "shutdown_source": self.shutdown.source if self.shutdown else None,
             "warnings": self.warnings,
         }
         if self.data_change is not None:
@@ -153,7 +155,9 @@ def _estimate_text(estimate: Estimate) -> str:
 
 
 def _shutdown_text(shutdown: Shutdown) -> str:
+    source = f"; {shutdown.source}" if shutdown.source else ""
     if shutdown.days_left <= 0:
-        return f"the base model was switched off on {shutdown.date}"
-    when = f"{shutdown.date} ({shutdown.days_left} days left)"
+        return f"the base model was switched off on {shutdown.date}{source}"
+    unit = "day" if shutdown.days_left == 1 else "days"
+    when = f"{shutdown.date} ({shutdown.days_left} {unit} left{source})"
     return f"the base model, and every model made from it, is switched off on {when}"

@@ -108,7 +108,7 @@ def train(state: State) -> Train | None:
         data_change=data_change,
         data=desired.data,
         judged_against=_judge_of(state, previous),
-        shutdown=desired.shutdown,
+        shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
         warnings=(*desired.warnings, *_warnings(state)),
         estimate=desired.estimate,
         retrain=previous is not None,

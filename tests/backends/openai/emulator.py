@@ -238,6 +238,9 @@ class Emulator:
 
     # models and chat
 
+    def list_models(self, _query, _body):
+        return 200, {"object": "list", "data": list(self.models.values())}
+
     def get_model(self, _query, _body, model):
         if model not in self.models:
             message = f"The model '{model}' does not exist"
@@ -292,6 +295,7 @@ _ROUTES = {
     ("POST", f"{_JOB}/resume"): Emulator.resume_job,
     ("GET", f"{_JOB}/events"): Emulator.list_events,
     ("GET", f"{_JOB}/checkpoints"): Emulator.list_checkpoints,
+    ("GET", "/models"): Emulator.list_models,
     ("GET", "/models/([^/]+)"): Emulator.get_model,
     ("DELETE", "/models/([^/]+)"): Emulator.delete_model,
     ("POST", "/chat/completions"): Emulator.chat,

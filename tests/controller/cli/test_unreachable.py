@@ -27,10 +27,14 @@ def test_a_place_without_answer_is_a_line_below_what_is_recorded(shell):
     table, _, below = text.partition("\n\n")
     assert "openai     job not asked, in production" in table
     assert "scripted   job missing, in production" in table
-    assert below == (
+    unasked, _, end = below.partition("\n\n")
+    assert unasked == (
         "Not asked: openai: endpoint default: no key: the variable OPENAI_API_KEY is not set. "
-        "Set OPENAI_API_KEY in the environment or in .env.\n"
+        "Set OPENAI_API_KEY in the environment or in .env."
     )
+    assert "! openai: the model in production" in end
+    assert "2027-01-14" in end
+    assert "(table of ftctl: OpenAI deprecations page" in end
     code, value = shell.json("status")
     assert code == 0
     assert list(value["unreachable"]) == ["openai"]

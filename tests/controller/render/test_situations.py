@@ -20,7 +20,7 @@ def pretty(value):
 
 
 def status_of(seen):
-    return status_text(seen.lockfile, list(seen.desired), seen.jobs, {}, lambda _: 54)
+    return status_text(seen.lockfile, list(seen.desired), seen.jobs, {})
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -74,7 +74,7 @@ def test_the_plan_as_json(make, golden):
 def test_the_status(make, golden):
     seen = plan_of(make, "gate-failed", "retire", "wait")
     declared = [*seen.desired, "카페"]
-    golden("render/status.txt", status_text(seen.lockfile, declared, seen.jobs, {}, lambda _: 54))
+    golden("render/status.txt", status_text(seen.lockfile, declared, seen.jobs, {}))
 
 
 def test_the_status_as_json(make, golden):
