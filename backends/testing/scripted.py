@@ -19,6 +19,7 @@ from backends.contract.errors import (
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Estimate, Recipe, TrainRequest
 from backends.contract.methods import SUPERVISED
+from backends.contract.shutdowns import ShutdownNotice
 from backends.did_you_mean import use_one_of
 from backends.testing.scripted_jobs import ScriptedJobs, scripted
 from backends.testing.scripts import Answer, answer_well
@@ -143,6 +144,16 @@ class ScriptedBackend(ScriptedJobs):
     def answers(self, base_model: BaseModel) -> bool:
         """Return whether `silent_bases` does not name the base model."""
         return base_model.reference not in self.silent_bases
+
+    def announced_shutdowns(self, models: Mapping[str, str]) -> dict[str, ShutdownNotice]:
+        """Return nothing: no model is switched off here."""
+        del models
+        return {}
+
+    def shipped_shutdowns(self, models: Mapping[str, str]) -> dict[str, ShutdownNotice]:
+        """Return nothing: no model is switched off here."""
+        del models
+        return {}
 
     def open_engine(self, base_model: BaseModel) -> Engine:
         """Return an engine that answers by `answer`, a word at a time."""

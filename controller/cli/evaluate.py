@@ -18,8 +18,8 @@ from controller.cli.summary import finish
 from controller.errors import ExitCode, FtctlError
 from controller.lockfile.store import read_lockfile
 from controller.render.plan import plan_text
-from controller.run.evaluate import evaluate_again, plan_evaluation
-from controller.run.evaluation_files import (
+from controller.run.evaluations.evaluate import evaluate_again, plan_evaluation
+from controller.run.evaluations.files import (
     WrittenFile,
     recorded_evaluation,
     write_misses,

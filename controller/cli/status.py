@@ -22,6 +22,7 @@ from controller.lockfile.model import Entry, Lockfile
 from controller.lockfile.store import read_lockfile
 from controller.plan.desired import Shutdown
 from controller.project.project import Project
+from controller.render.filters import LABELS, Facts, Filter, parse_filter
 from controller.render.status import (
     STATES,
     Findings,
@@ -33,7 +34,6 @@ from controller.render.status import (
 from controller.render.text import escape_control
 from controller.run.backends import backends_of, recorded_backends
 from controller.run.shutdowns import Ends, Subject, find_ends, production_subject
-from controller.spec.filters import LABELS, Facts, Filter, parse_filter
 from controller.spec.load import LoadedSpec, read_specs, spec_names
 
 

@@ -14,7 +14,7 @@ from controller.evaluate.retain.items import read_items
 from controller.evaluate.retain.measure import retained_path
 from controller.evaluate.retain.suites import SUITES
 from controller.render.status import score_table
-from controller.run.evaluate import plan_evaluation
+from controller.run.evaluations.evaluate import plan_evaluation
 from tests.controller.run.runs import FASTER, production
 
 ANSWERS = Path(__file__).parents[1] / "evaluate" / "retain" / "answers"

@@ -13,7 +13,7 @@ from controller.plan.desired import Desired
 from controller.plan.plan import Plan
 from controller.plan.versions import NEWEST
 from controller.run.carry_out import carry_out, context_of
-from controller.run.evaluation_requests import requests_of
+from controller.run.evaluations.requests import requests_of
 from controller.run.reconcile import walk
 from controller.run.result import ProgressReporter, RunResult
 from controller.run.stages import PreparedRun

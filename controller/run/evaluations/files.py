@@ -93,7 +93,7 @@ def recorded_evaluation(name: str, entry: Entry, project: Project) -> RecordedEv
         raise FtctlError(f"{name} has no evaluated model yet", "Type `ftctl apply`.")
     if not path.exists():
         message = f"the answers of build {short_id(build.fingerprint)} are not on this machine"
-        raise FtctlError(message, f"Measure it here: ftctl evaluate {name}")
+        raise FtctlError(message, f"Type `ftctl evaluate {name}`, which measures it here.")
     return RecordedEvaluation(name=name, spec=specs[name], build=build, path=path)
 
 
@@ -160,7 +160,7 @@ def write_misses(evaluation: RecordedEvaluation, file: str) -> WrittenFile:
     recorded = evaluation.build.evaluation
     if recorded is None or metric not in recorded.scores[CANDIDATE]:
         message = f"{metric} was not measured in this evaluation"
-        raise FtctlError(message, f"Measure it: ftctl evaluate {evaluation.name}")
+        raise FtctlError(message, f"Type `ftctl evaluate {evaluation.name}`.")
     earlier = list(_earlier_misses(path, file))
     failed = (miss_of(line) for line in evaluation.lines() if missed(line, metric))
     count = _Count()

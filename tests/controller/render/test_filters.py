@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.pydantic_errors import InvalidValue
-from controller.spec.filters import NAMES, parse_filter
+from controller.render.filters import NAMES, parse_filter
 
 STATES = ("in production", "candidate", "running", "not trained")
 

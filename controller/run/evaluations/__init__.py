@@ -1,0 +1,1 @@
+"""Evaluations that a person asks for, and the files that people fill in."""
