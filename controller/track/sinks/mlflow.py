@@ -10,6 +10,7 @@ import mlflow
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
+from backends.installation import package_command
 from controller.errors import FtctlError
 from controller.track.record import RunRecord
 
@@ -27,7 +28,8 @@ def write(settings: Mapping[str, Any], records: Sequence[RunRecord], _: Path) ->
     """Create each run, or complete the run of an earlier call.
 
     Raises:
-        FtctlError: Neither settings nor environment name a server.
+        FtctlError: Neither settings nor environment name a server, or a store in a database needs
+            more packages.
     """
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
@@ -39,7 +41,11 @@ def write(settings: Mapping[str, Any], records: Sequence[RunRecord], _: Path) ->
         )
     mlflow.set_tracking_uri(uri)
     client = MlflowClient()
-    experiment = _experiment(client, settings["experiment"])
+    try:
+        experiment = _experiment(client, settings["experiment"])
+    except ModuleNotFoundError as error:
+        message = f"this store needs the package {error.name}, which a server does not"
+        raise FtctlError(message, package_command("mlflow")) from None
     return {record.key: _write_run(client, experiment, record, uri) for record in records}
 
 

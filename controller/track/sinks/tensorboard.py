@@ -1,5 +1,6 @@
 """TensorBoard: a folder of event files for each run."""
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +29,8 @@ def write(settings: Mapping[str, Any], records: Sequence[RunRecord], _: Path) ->
 
 def _write_run(folder: Path, record: RunRecord) -> None:
     finished, evaluated = map(_seconds, (record.finished, record.evaluated))
-    with SummaryWriter(str(folder)) as writer:
+    # Names of files have whole seconds, and those of an earlier call are removed.
+    with SummaryWriter(str(folder), filename_suffix=f".{os.getpid()}") as writer:
         for step, numbers in record.curve:
             for name, number in numbers.items():
                 writer.add_scalar(name, number, step, walltime=finished)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,9 +32,11 @@ def write(settings: Mapping[str, Any], records: Sequence[RunRecord], _: Path) ->
 
 def _write_run(project: str, record: RunRecord) -> str:
     name = f"{record.name} {record.key[:8]}"
-    for run in list(trackio.Api().runs(project)):
-        if run.name == name:
-            run.delete()
+    # There is no other way to learn that a project does not exist yet.
+    with suppress(ValueError):
+        for earlier in list(trackio.Api().runs(project)):
+            if earlier.name == name:
+                earlier.delete()
     run = trackio.init(
         project=project,
         name=name,
