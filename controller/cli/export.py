@@ -101,10 +101,9 @@ def _reader(path: Path) -> Callable[[], Iterator[dict[str, object]]]:
     def read() -> Iterator[dict[str, object]]:
         try:
             for line in read_evaluation_file(path):
-                if not (isinstance(line, dict) and line.keys() >= _KEYS):
-                    raise ValueError
+                _ = [line[key] for key in _KEYS]
                 yield line
-        except ValueError:
+        except (ValueError, KeyError, TypeError):
             message = f"{path}: is damaged: a line is not an answered example"
             raise FtctlError(message, "Delete it, and type `ftctl evaluate`.") from None
 

@@ -101,7 +101,7 @@ def _sample(line: Line, role: str, model: str) -> dict[str, Any]:
     answer = _answer(line, role, model)
     seconds = line.get("latency_s", {}).get(role)
     stop = _STOPS.get(line.get("finish_reason", {}).get(role, ""), "unknown")
-    choice = {"message": answer, "stop_reason": stop}
+    choice: Json = {"message": answer, "stop_reason": stop}
     output: dict[str, Json] = {"model": model, "choices": [choice], "time": seconds}
     if tokens := line.get("tokens", {}).get(role):
         output["usage"] = _usage(tokens)
@@ -118,19 +118,19 @@ def _sample(line: Line, role: str, model: str) -> dict[str, Any]:
             for name, value in values.items()
             if value is not None
         },
-        "metadata": {"origin": line["origin"], **line["columns"]},
+        "metadata": {**line["columns"], "origin": line["origin"]},
     }
 
 
 def _answer(line: Line, role: str, model: str) -> dict[str, Json]:
     text, thinking = line["answers"][role] or "", line.get("thinking", {}).get(role)
-    parts: list[Json] = [
-        {"type": "reasoning", "reasoning": thinking},
-        {"type": "text", "text": text},
-    ]
+    content: Json = text
+    if thinking:
+        reasoning: Json = {"type": "reasoning", "reasoning": thinking}
+        content = [reasoning, {"type": "text", "text": text}]
     message: dict[str, Json] = {
         "role": "assistant",
-        "content": parts if thinking else text,
+        "content": content,
         "source": "generate",
         "model": model,
     }

@@ -117,7 +117,7 @@ def _result(line: Line, role: str, evaluated: Evaluated, overview: Overview) -> 
     values = line["values"].get(role, {})
     tokens = line.get("tokens", {}).get(role, 0)
     names = {"question": _question(line), "reference": _reference(line)}
-    about = {"id": line["id"], "origin": line["origin"], **line["columns"]}
+    about = {**line["columns"], "id": line["id"], "origin": line["origin"]}
     by = overview.judged_by or "the text of the expected answer"
     return {
         "promptId": role,
