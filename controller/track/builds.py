@@ -1,15 +1,13 @@
 """Write builds of a fine-tune to trackers, with what the state folder and git know of them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
+from controller.evaluate.curves.files import read_curve
 from controller.lockfile.model import Build
-from controller.plan.fingerprint import short_id
 from controller.project.project import Project, commit_page
-from controller.track.record import CurveLine, Origin, RunRecord, run_record
+from controller.track.record import Origin, RunRecord, run_record
 from controller.track.send import Written, write_runs
 from controller.track.targets import Target
 
@@ -59,15 +57,6 @@ def _origin(build: Build, name: str, project: Project) -> Origin:
     commit = build.spec_commit
     return Origin(
         name=name,
-        curve=_curve(project.state / "curves" / f"{short_id(build.fingerprint)}.jsonl"),
+        curve=read_curve(project.state, build),
         commit_url=None if commit is None else commit_page(project.root, commit),
     )
-
-
-def _curve(path: Path) -> list[CurveLine]:
-    """Return the kept losses of a build; none if there is no such file, or it is damaged."""
-    try:
-        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-    except (OSError, ValueError):
-        return []
-    return [line for line in lines if isinstance(line, dict)]

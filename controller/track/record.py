@@ -6,29 +6,24 @@ Parameters are a fixed list of inputs. Prompts, labels, questions and answers ar
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from backends.contract.inspector import Json
+from backends.contract.jobs import CurvePoint
 from controller.canonical import digest
 from controller.evaluate.gate import CANDIDATE
 from controller.lockfile.model import Build, Evaluation, RecordedSample, Verdict
 from controller.plan.fingerprint import short_id
 
 Parameter: TypeAlias = str | int | float | bool
-CurveLine: TypeAlias = Mapping[str, Json]
-"""A line of a kept curve: `{"step": 10, "train_loss": 1.5}`."""
 
 LEVEL: Final = 0.95
 """Level of the intervals beside scores."""
-_CURVES: Final = {
-    "train_loss": "curve/train_loss",
-    "held_out_loss": "curve/held_out_loss",
-    "epoch": "curve/epoch",
-    "learning_rate": "curve/learning_rate",
-}
+_CURVES: Final = ("train_loss", "held_out_loss", "epoch", "learning_rate")
 _SLICE: Final = re.compile(r"(?P<score>[\w.]+)\[(?P<column>\w+)=(?P<value>[\w.-]+)\]")
 _ALLOWED: Final = re.compile(r"[\w./-]+")
+_WORD: Final = re.compile(r"[\w.@:/+-]{1,64}")
 _LONGEST: Final = 200
 """Characters of a name; MLflow allows 250."""
 
@@ -61,7 +56,7 @@ class Origin:
 
     name: str
     """The fine-tune."""
-    curve: Sequence[CurveLine] = field(default=())
+    curve: Sequence[CurvePoint] = ()
     """Losses during training; empty if they were not kept."""
     commit_url: str | None = None
     """Page of the commit whose spec was trained."""
@@ -124,14 +119,19 @@ def _parameters(build: Build, origin: Origin) -> Iterator[tuple[str, Parameter]]
 
 
 def _flat(key: str, value: Json) -> Iterator[tuple[str, Parameter]]:
-    """Yield a value by a dotted name; a mapping by the names in it."""
+    """Yield numbers and words by their dotted names; a text, such as a grader's prompt, is left out."""
     if isinstance(value, Mapping):
         for inner, one in value.items():
             yield from _flat(f"{key}.{inner}", one)
-    elif isinstance(value, str | int | float):
+    elif isinstance(value, str):
+        if _WORD.fullmatch(value):
+            yield key, value
+    elif isinstance(value, int | float):
         yield key, value
-    elif value is not None:
-        yield key, str(value)
+    elif isinstance(value, Sequence):
+        words = [str(one) for one in value if isinstance(one, str | int | float)]
+        if words and all(map(_WORD.fullmatch, words)):
+            yield key, ",".join(words)
 
 
 def _scores(
@@ -187,14 +187,13 @@ def _word_of(verdict: Verdict | None) -> str:
     return "failed" if verdict.failures else "cannot tell"
 
 
-def _curve(lines: Sequence[CurveLine]) -> Iterator[tuple[int, dict[str, float]]]:
+def _curve(points: Sequence[CurvePoint]) -> Iterator[tuple[int, dict[str, float]]]:
     """Yield the finite numbers of each step. Trackers cannot show the others."""
-    for line in lines:
-        step = line.get("step")
+    for point in points:
         numbers = {
-            name: float(value)
-            for key, name in _CURVES.items()
-            if isinstance(value := line.get(key), int | float) and math.isfinite(value)
+            f"curve/{key}": float(value)
+            for key in _CURVES
+            if (value := getattr(point, key)) is not None and math.isfinite(value)
         }
-        if isinstance(step, int) and numbers:
-            yield step, numbers
+        if numbers:
+            yield point.step, numbers

@@ -9,6 +9,7 @@ from backends.contract.inspector import Json
 from controller.spec.trackers import MlflowTracker, Trackers
 
 _FILES: Final = frozenset({"", "file", "sqlite"})
+_DATABRICKS: Final = "databricks"
 _WITHOUT_SERVER: Final = frozenset({"offline", "disabled", "dryrun"})
 
 
@@ -49,4 +50,4 @@ def targets_of(trackers: Trackers, environment: Mapping[str, str]) -> Iterator[T
 
 def _is_remote(settings: MlflowTracker, environment: Mapping[str, str]) -> bool:
     uri = settings.tracking_uri or environment.get("MLFLOW_TRACKING_URI", "")
-    return urlsplit(uri).scheme not in _FILES
+    return uri == _DATABRICKS or urlsplit(uri).scheme not in _FILES
