@@ -93,7 +93,8 @@ def _evaluated(project: Project, name: str, entry: Entry) -> Evaluated:
         raise FtctlError(message, f"Type `ftctl evaluate {name}`, or copy the file.")
     lines = _reader(path)
     if not list(islice(lines(), 1)):
-        raise FtctlError(f"{path}: has no answers", "Plain texts are not answered by anyone.")
+        message = f"{path}: has no answers: plain texts are not answered"
+        raise FtctlError(message, f"Read its scores: `ftctl show {name}`.")
     return Evaluated(name=name, build=build, evaluation=build.evaluation, lines=lines)
 
 

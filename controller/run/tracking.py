@@ -46,8 +46,8 @@ def track(outcome: Outcome, context: ApplyContext, run: Run) -> None:
 def _warning(written: Written, name: str, build: str) -> str:
     problem = written.problem
     reason = problem.message.rstrip(".") if problem is not None else ""
-    remedy = f" {problem.remedy}" if problem is not None and problem.remedy else ""
+    advice = f" {problem.remedy}" if problem is not None and problem.remedy else ""
     return (
-        f"{name}: build {build} is not at {written.tracker}: {reason}.{remedy} "
+        f"{name}: build {build} is not at {written.tracker}: {reason}.{advice} "
         f"This run does not try again; type `ftctl track {name}` later."
     )

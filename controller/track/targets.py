@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from backends.contract.inspector import Json
 from controller.spec.trackers import MlflowTracker, Trackers
 
-_FILES: Final = frozenset({"", "file", "sqlite"})
+_FILES: Final = frozenset({"file", "sqlite"})
 _DATABRICKS: Final = "databricks"
 _WITHOUT_SERVER: Final = frozenset({"offline", "disabled", "dryrun"})
 
@@ -50,4 +49,5 @@ def targets_of(trackers: Trackers, environment: Mapping[str, str]) -> Iterator[T
 
 def _is_remote(settings: MlflowTracker, environment: Mapping[str, str]) -> bool:
     uri = settings.tracking_uri or environment.get("MLFLOW_TRACKING_URI", "")
-    return uri == _DATABRICKS or urlsplit(uri).scheme not in _FILES
+    scheme, separator, _ = uri.partition(":")
+    return uri == _DATABRICKS or (separator == ":" and scheme not in _FILES)

@@ -25,7 +25,8 @@ def write(settings: Mapping[str, Any], records: Sequence[RunRecord], _: Path) ->
         if os.environ.get(name):
             raise FtctlError(
                 f"{name} is set, and ftctl writes to trackio on this machine only",
-                f"Unset it, and copy the runs: trackio sync --project {project} --space-id …",
+                "Remove it from the environment, and copy the runs with "
+                f"`trackio sync --project {project} --space-id SPACE`.",
             )
     return {record.key: _write_run(project, record) for record in records}
 

@@ -37,7 +37,7 @@ def write(settings: Mapping[str, Any], records: Sequence[RunRecord], state: Path
     """
     mode = os.environ.get("WANDB_MODE", "").lower()
     if mode == "disabled":
-        remedy = "Unset it, or remove `tracking.wandb` from ftctl.yaml."
+        remedy = "Remove it from the environment, or `tracking.wandb` from ftctl.yaml."
         raise FtctlError("WANDB_MODE is `disabled`, so nothing is written", remedy)
     folder = Path(os.environ.get("WANDB_DIR") or state)
     folder.mkdir(parents=True, exist_ok=True)

@@ -171,9 +171,9 @@ def test_wandb_offline(write, tmp_path, monkeypatch):
     require("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.delenv("WANDB_DIR", raising=False)
-    write("wandb", RECORD, project="cafe", entity=None)
+    write("wandb", RECORD, project="cafe", entity="acme")
     time.sleep(1.1)  # The folder's name has whole seconds.
-    links = write("wandb", AGAIN, project="cafe", entity=None)
+    links = write("wandb", AGAIN, project="cafe", entity="acme")
     (folder,) = (tmp_path / ".ftctl/wandb").glob("offline-run-*")
     assert links[RECORD.key] == str(folder)
     summary, config, history, run = {}, {}, [], None
@@ -191,7 +191,8 @@ def test_wandb_offline(write, tmp_path, monkeypatch):
         elif kind == "history":
             items = record.history.item
             history.append({key_of(one): json.loads(one.value_json) for one in items})
-    assert (run.run_id, run.project, run.display_name) == (RECORD.key, "cafe", RECORD.name)
+    assert (run.run_id, run.display_name) == (RECORD.key, RECORD.name)
+    assert (run.entity, run.project) == ("acme", "cafe")
     assert (config["seed"], config["ftctl.verdict"]) == (42, "failed")
     assert summary["candidate/accuracy"] == 0.5
     assert summary["candidate/accuracy/label/환불"] == 1.0
