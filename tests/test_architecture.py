@@ -141,7 +141,7 @@ LAYERS = (
         "controller.project.project",
         "controller.render",
     ),
-    ("controller.report",),
+    ("controller.export", "controller.report", "controller.track"),
     ("controller.resolve.answers",),
     (
         "controller.resolve.check_gate",
@@ -208,10 +208,13 @@ PURE = (
     "controller/evaluate/retain/suites.py",
     "controller/evaluate/scoring.py",
     "controller/evaluate/statistics/*.py",
+    "controller/export/*.py",
     "controller/lockfile/model.py",
     "controller/plan/**/*.py",
     "controller/render/*.py",
     "controller/report/*.py",
+    "controller/track/record.py",
+    "controller/track/targets.py",
 )
 IMPURE_MODULES = {
     *("asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "shutil"),
@@ -244,6 +247,7 @@ HEAVY = (
     *("datasets", "detect_secrets", "fsspec", "phonenumbers", "py3langid", "pyarrow", "rensa"),
     *("selectolax", "sqlalchemy", "stdnum", "trafilatura"),
     "jsonschema_rs",
+    *("mlflow", "tensorboardX", "trackio", "wandb"),
 )
 
 MAX_FILE_LINES = 400

@@ -31,6 +31,8 @@ COMMANDS = {
     "status": "Show every fine-tune: state, production model, scores.",
     "show": "Show one fine-tune in full: builds, scores, answers.",
     "report": "Write a page about each fine-tune, for people.",
+    "export": "Write answers and scores as a log of promptfoo or inspect.",
+    "track": "Write evaluated builds to MLflow, W&B, TensorBoard, trackio.",
     "logs": "Show the log of a fine-tune's job.",
     "wait": "Wait for open jobs to end.",
     "cancel": "Cancel a fine-tune's open job.",

@@ -18,6 +18,7 @@ TOPICS = (
     "metrics",
     "gates",
     "report",
+    "tracking",
     "approval",
     "pull-requests",
     "servers",

@@ -47,6 +47,19 @@ def current_commit(root: Path) -> str | None:
     return f"{commit}-dirty" if changed else commit
 
 
+def commit_page(root: Path, commit: str) -> str | None:
+    """Return the address of a commit's page, by the remote `origin`.
+
+    Returns:
+        None without such a remote, if it is not on a web server, or if the commit had local changes.
+    """
+    remote = (_git(root, "remote", "get-url", "origin") or "").strip()
+    match = _REMOTE.fullmatch(remote)
+    if match is None or not re.fullmatch(r"[0-9a-f]+", commit):
+        return None
+    return f"https://{match['host']}/{match['path']}/commit/{commit}"
+
+
 def known_blobs(root: Path) -> Mapping[Path, GitBlob]:
     """Return what git says of every file that is as git knows it.
 
@@ -90,6 +103,11 @@ def _ask_for_blobs(root: Path) -> dict[Path, GitBlob]:
     return found
 
 
+_REMOTE = re.compile(
+    r"(?:https://(?:[^/@]+@)?|ssh://(?:[^/@]+@)?|[\w.-]+@)"
+    r"(?P<host>[\w-]+(?:\.[\w-]+)+)(?::\d+)?[:/](?P<path>[\w./~-]+?)(?:\.git)?/?"
+)
+"""A remote of a host that has web pages; a user and password before the host are left out."""
 _PLAIN_FILE = re.compile(r"H 100\d+ (?P<blob>[0-9a-f]+) 0\t(?P<path>.+)", re.DOTALL)
 """A file of the index without a flag: none that git was told to leave alone, no link."""
 

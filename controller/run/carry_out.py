@@ -13,6 +13,7 @@ from controller.run.interrupts import defer_interrupt
 from controller.run.reports import as_own_doing, change_of, is_settled, kept_for
 from controller.run.stages import PreparedRun
 from controller.run.state import Run
+from controller.run.tracking import track
 
 FRESH_S = 10.0
 """Seconds for which a pass acts on one reading of the specs: an evaluation may take an hour."""
@@ -51,10 +52,15 @@ def carry_out_plan(run: Run, lockfile: LockedLockfile) -> bool:
 
 
 def carry_out(action: Action, context: ApplyContext, run: Run) -> None:
-    """Carry out one action, record and report it. Ctrl-C waits until then."""
+    """Carry out one action, record and report it. Ctrl-C waits until then.
+
+    An evaluated build is written to the trackers after that.
+    """
     with defer_interrupt():
         run.reporter.starting(action)
-        _report(as_own_doing(apply_action(action, context), run), run)
+        outcome = apply_action(action, context)
+        _report(as_own_doing(outcome, run), run)
+    track(outcome, context, run)
 
 
 def context_of(prepared: PreparedRun, lockfile: LockedLockfile) -> ApplyContext:

@@ -40,6 +40,8 @@ class Run:
     """Number of finished passes."""
     silent_since_s: float | None = None
     """Start of an outage; None while every backend with a job of this run answers."""
+    failed_trackers: set[str] = field(default_factory=set)
+    """Trackers that this run does not write to again."""
 
     def lock(self, purpose: str) -> AbstractContextManager[LockedLockfile]:
         """Lock the lockfile; another run that waits for it shows the purpose."""

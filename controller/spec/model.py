@@ -30,7 +30,10 @@ class Wandb(Strict):
 
 
 class Tracking(Strict):
-    """Trackers to which the service reports metrics. Changing it trains nothing."""
+    """Trackers to which the service that trains reports its losses. Changing it trains nothing.
+
+    ftctl itself writes to the trackers in `tracking` of `ftctl.yaml`.
+    """
 
     wandb: Wandb | None = None
     """Weights & Biases; its key is registered at the service."""

@@ -19,6 +19,7 @@ from controller.repository_files import CannotRead, read_inside
 from controller.spec.asked import DEFAULT_ENDPOINT
 from controller.spec.base import NonEmpty, Strict
 from controller.spec.load import translate
+from controller.spec.trackers import Trackers
 from controller.spec.yaml import MAX_BYTES, parse_yaml
 
 FILE = "ftctl.yaml"
@@ -78,6 +79,8 @@ class Settings(Strict):
     """Most that all jobs of one apply may cost together."""
     policies: Policies = Policies()
     """Rules that every spec of the repository must keep."""
+    tracking: Trackers = Trackers()
+    """Trackers that ftctl writes each evaluated build to."""
 
 
 def load_settings(root: Path) -> Settings:

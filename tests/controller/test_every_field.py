@@ -26,6 +26,7 @@ from controller.run.backends import backend_opener
 from controller.run.reconcile import prepare_run
 from controller.spec.model import Spec
 from controller.spec.settings import Settings, load_settings, public_id
+from controller.track.targets import targets_of
 
 ROOT = Path(__file__).parents[2]
 write_xlsx = runpy.run_path(str(Path(__file__).parent / "data/readers/test_excel.py"))["write_xlsx"]
@@ -469,6 +470,35 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "policies": ("{}", "policies: {require_license: true}"),
     "policies.require_license": ("{}", "policies: {require_license: true}"),
     "policies.licenses": ("policies: {licenses: [MIT]}", "policies: {licenses: [CC0-1.0]}"),
+    "tracking": ("{}", "tracking: {trackio: {project: a}}"),
+    "tracking.mlflow": ("{}", "tracking: {mlflow: {experiment: a}}"),
+    "tracking.mlflow.experiment": (
+        "tracking: {mlflow: {experiment: a}}",
+        "tracking: {mlflow: {experiment: b}}",
+    ),
+    "tracking.mlflow.tracking_uri": (
+        "tracking: {mlflow: {experiment: a}}",
+        "tracking: {mlflow: {experiment: a, tracking_uri: 'http://m:5000'}}",
+    ),
+    "tracking.wandb": ("{}", "tracking: {wandb: {project: a}}"),
+    "tracking.wandb.project": (
+        "tracking: {wandb: {project: a}}",
+        "tracking: {wandb: {project: b}}",
+    ),
+    "tracking.wandb.entity": (
+        "tracking: {wandb: {project: a}}",
+        "tracking: {wandb: {project: a, entity: acme}}",
+    ),
+    "tracking.tensorboard": ("{}", "tracking: {tensorboard: {folder: a}}"),
+    "tracking.tensorboard.folder": (
+        "tracking: {tensorboard: {folder: a}}",
+        "tracking: {tensorboard: {folder: b}}",
+    ),
+    "tracking.trackio": ("{}", "tracking: {trackio: {project: a}}"),
+    "tracking.trackio.project": (
+        "tracking: {trackio: {project: a}}",
+        "tracking: {trackio: {project: b}}",
+    ),
 }
 
 
@@ -497,6 +527,16 @@ def test_what_is_served_is_what_the_settings_name(path, repo):
         repo.write("ftctl.yaml", text)
         served.append([public_id(one) for one in load_settings(repo.root).serve.base_models])
     assert served == [[], ["tiny"]]
+
+
+@pytest.mark.parametrize("path", [path for path in SETTINGS if path.startswith("tracking")])
+def test_another_setting_of_a_tracker_reaches_its_library(path, repo):
+    """`tests/controller/track/test_sinks.py` reads back what the libraries do with it."""
+    seen = []
+    for text in SETTINGS[path]:
+        repo.write("ftctl.yaml", text)
+        seen.append(list(targets_of(load_settings(repo.root).tracking, {})))
+    assert seen[0] != seen[1]
 
 
 LOCAL = {

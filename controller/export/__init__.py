@@ -1,0 +1,1 @@
+"""Evaluations written as logs of other tools, for their viewers. Pure."""

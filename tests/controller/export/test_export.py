@@ -1,0 +1,150 @@
+"""Evaluations as logs of other tools: golden files, and the tools themselves where they are."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from controller.export.evaluated import overview_of
+from controller.export.inspect_log import inspect_lines
+from controller.export.promptfoo import promptfoo_lines
+from tests.controller.export.cafe import LINES, cafe
+
+TOOL_S = 100
+
+
+def text_of(lines) -> str:
+    return b"".join(lines).decode()
+
+
+def with_values(**values):
+    """Return lines with other values of the candidate."""
+    return [{**line, "values": {"candidate": dict(values)}} for line in LINES]
+
+
+def test_an_evaluation_for_promptfoo(make, golden):
+    text = text_of(promptfoo_lines(cafe(make)))
+    golden("export/promptfoo.json", text)
+    value = json.loads(text)["results"]
+    assert (value["stats"]["successes"], value["stats"]["failures"]) == (2, 2)
+    outputs = [one["response"]["output"] for one in value["results"]]
+    assert outputs[1] == LINES[0]["answers"]["base"]
+    assert [one["success"] for one in value["results"]] == [True, False, False, True]
+
+
+def test_an_evaluation_for_inspect(make, golden):
+    text = text_of(inspect_lines(cafe(make)))
+    golden("export/inspect.json", text)
+    call = json.loads(text)["samples"][1]["messages"][-1]["tool_calls"][0]
+    assert call["parse_error"] == "not a JSON object: [3"
+
+
+def test_one_model_alone(make):
+    value = json.loads(text_of(promptfoo_lines(cafe(make), "base")))["results"]
+    assert [one["provider"]["id"] for one in value["results"]] == ["base", "base"]
+    assert len(value["prompts"]) == 1
+    value = json.loads(text_of(inspect_lines(cafe(make), "base")))
+    assert value["eval"]["model"] == "acme/base"
+    assert value["samples"][0]["output"]["choices"][0]["stop_reason"] == "max_tokens"
+
+
+@pytest.mark.parametrize(
+    ("values", "judged_by"),
+    [
+        ({"exact_match": 1, "accuracy": 0}, "exact_match"),  # of the gate
+        ({"accuracy": 0, "regex_match": 1}, "accuracy"),
+        ({"accuracy": None, "chrf": 0.5}, "accuracy"),
+        ({"chrf": 0.5, "held_out_loss": 1, "stop_rate": 1}, ""),
+        ({}, ""),
+    ],
+)
+def test_which_metric_tells_right_from_wrong(make, values, judged_by):
+    overview = overview_of(cafe(make, with_values(**values)))
+    assert overview.judged_by == judged_by
+
+
+def test_answers_are_compared_as_texts_without_such_a_metric(make):
+    overview = overview_of(cafe(make, with_values(chrf=0.5)))
+    assert overview.roles["candidate"].right == 1
+
+
+def test_an_answer_with_a_lone_surrogate_is_written(make):
+    odd = [{**LINES[0], "answers": {"candidate": "\ud800"}}]
+    assert "?" in text_of(promptfoo_lines(cafe(make, odd)))
+    assert "?" in text_of(inspect_lines(cafe(make, odd)))
+
+
+@pytest.mark.slow
+def test_promptfoo_imports_and_shows_it(make, tmp_path):
+    program = os.environ.get("PROMPTFOO") or shutil.which("promptfoo")
+    if program is None:
+        pytest.skip("promptfoo is not installed: npm install --global promptfoo")
+    path = tmp_path / "evaluation.json"
+    path.write_bytes(b"".join(promptfoo_lines(cafe(make))))
+    environment = {
+        **os.environ,
+        "PROMPTFOO_CONFIG_DIR": str(tmp_path / "config"),
+        "PROMPTFOO_DISABLE_TELEMETRY": "1",
+        "PROMPTFOO_DISABLE_UPDATE": "1",
+        "PROMPTFOO_DISABLE_REMOTE_GENERATION": "true",
+    }
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [program, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TOOL_S,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "successfully imported" in run("import", str(path))
+    identity = json.loads(path.read_bytes())["evalId"]
+    run("export", "eval", identity, "--output", str(tmp_path / "again.json"))
+    again = json.loads((tmp_path / "again.json").read_bytes())["results"]
+    given = json.loads(path.read_bytes())["results"]
+    kept = ("testIdx", "promptIdx", "response", "success", "namedScores", "latencyMs")
+    read = sorted(again["results"], key=lambda one: (one["testIdx"], one["promptIdx"]))
+    assert [[one[key] for key in kept] for one in read] == [
+        [one[key] for key in kept] for one in given["results"]
+    ]
+    assert again["stats"]["successes"] == 2
+    shown = run("show", "eval", identity)
+    assert "환불" in shown
+
+
+@pytest.mark.slow
+def test_inspect_reads_it(make, tmp_path):
+    python = os.environ.get("INSPECT_PYTHON")
+    if python is None:
+        pytest.skip("INSPECT_PYTHON does not name a Python with inspect-ai")
+    for role in ("candidate", "base"):
+        path = tmp_path / f"{role}.json"
+        path.write_bytes(b"".join(inspect_lines(cafe(make), role)))
+        program = (
+            "import json, sys\n"
+            "from inspect_ai.log import read_eval_log\n"
+            "log = read_eval_log(sys.argv[1])\n"
+            "sample = log.samples[0]\n"
+            "print(json.dumps([log.status, log.eval.model, len(log.samples), sample.target,"
+            " sample.output.completion, sample.scores['exact_match'].value,"
+            " log.results.scores[0].metrics['score'].value, log.samples[1].messages[0].role]))\n"
+        )
+        done = subprocess.run(
+            [python, "-c", program, str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TOOL_S,
+        )
+        assert done.returncode == 0, done.stderr
+        read = json.loads(done.stdout)
+        assert read[:4] == ["success", read[1], 2, "7일 안에 됩니다."]
+        assert read[4] == LINES[0]["answers"][role]
+        assert read[5:] == [LINES[0]["values"][role]["exact_match"], 0.5, "system"]
