@@ -13,8 +13,8 @@ from typing import Final
 from backends.pydantic_errors import InvalidValue
 from controller.evaluate.labels import label_of
 from controller.evaluate.metrics import held_out_loss
-from controller.spec.columns import LABEL
 from controller.spec.conditions import Grammar, Term
+from controller.spec.evaluation import LABEL
 
 CANDIDATE: Final = "candidate"
 RETAIN: Final = "retain."

@@ -25,7 +25,7 @@ from controller.evaluate.labels import label_of
 from controller.evaluate.metric import Tally
 from controller.evaluate.scoring import Tallies, answered, chosen_metrics, scores_of, tally
 from controller.lockfile.model import Build, Scores
-from controller.spec.columns import LABEL
+from controller.spec.evaluation import LABEL
 from controller.spec.metrics import ChosenMetric
 
 Answers: TypeAlias = Callable[[EvaluatedModel], Iterator[Completion]]

@@ -9,7 +9,7 @@ from controller.evaluate.labels import label_of
 from controller.report.answer_model import SliceRow, Slices
 from controller.report.confusion import MOST_LABELS
 from controller.report.lines import EvaluatedExample
-from controller.spec.columns import LABEL
+from controller.spec.evaluation import LABEL
 
 LENGTH: Final = "length of the question"
 MOST_VALUES: Final = 12

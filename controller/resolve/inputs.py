@@ -23,7 +23,7 @@ from controller.lockfile.model import Entry
 from controller.project.project import Project
 from controller.resolve.answers import Answers
 from controller.resolve.validate import in_spec
-from controller.spec.columns import evaluation_columns
+from controller.spec.evaluation import evaluation_columns
 from controller.spec.load import LoadedSpec
 
 

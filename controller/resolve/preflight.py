@@ -15,7 +15,7 @@ from controller.data.suggestions import join_names
 from controller.evaluate.answers import Answer, expected_answer
 from controller.evaluate.gate import gate_columns, parse_condition, split_score
 from controller.resolve.gate_size import rough
-from controller.spec.columns import LABEL
+from controller.spec.evaluation import LABEL
 from controller.spec.model import Spec
 
 _SAID: dict[tuple[StepName, str], str] = {

@@ -1,6 +1,8 @@
 """The `evaluation` section of a spec. Every key's text below is also its help."""
 
+import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from typing import Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
@@ -11,6 +13,8 @@ from controller.spec.base import MOST, NonEmpty, Strict
 from controller.spec.metrics import ChosenMetric
 from controller.spec.retain import RetainForm, listed_twice
 
+LABEL: Final = "label"
+"""Reserved column: the text of the expected answer, which is no column of the row."""
 BASE: Final = "base"
 PRODUCTION: Final = "production"
 BASE_FEW_SHOT: Final = "base_few_shot"
@@ -161,3 +165,23 @@ def _refuse_repeated(names: list[str], remedy: str) -> None:
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise InvalidValue(f"{' and '.join(repeated)} is listed twice", remedy)
+
+
+def evaluation_columns(evaluation: Evaluation, gate: Collection[str] = ()) -> dict[str, str]:
+    """Return the columns of held-out rows that an evaluation needs.
+
+    Args:
+        evaluation: The spec's section.
+        gate: Columns that the gate's conditions name: `lang` of `accuracy[lang=ko] >= 0.9`.
+
+    Returns:
+        The field of the spec that names each column, for messages: `evaluation.slices[0]`. Names
+        are in Unicode NFC, so that two spellings of a name are one column. `label` is left out.
+    """
+    named = [(column, "gate") for column in sorted(gate)]
+    named += [(name, f"evaluation.slices[{at}]") for at, name in enumerate(evaluation.slices)]
+    if evaluation.group_by is not None:
+        named.append((evaluation.group_by, "evaluation.group_by"))
+    fields = {unicodedata.normalize("NFC", column): field for column, field in named}
+    fields.pop(LABEL, None)
+    return fields

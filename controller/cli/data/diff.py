@@ -18,7 +18,7 @@ from controller.lockfile.model import Build, Entry
 from controller.plan.fingerprint import short_id
 from controller.render.data import difference_json, difference_text
 from controller.resolve.git_checkout import at_revision
-from controller.spec.columns import evaluation_columns
+from controller.spec.evaluation import evaluation_columns
 
 _COLOURS = {"+ ": "green", "- ": "red", "~ ": "yellow"}
 

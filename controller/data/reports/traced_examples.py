@@ -15,7 +15,7 @@ from backends.contract.inspector import Json
 from backends.contract.methods import form_of
 from controller.data.dataset import Split
 from controller.evaluate.answers import expected_answer
-from controller.spec.columns import LABEL
+from controller.spec.evaluation import LABEL
 
 _ID_DIGITS = 16
 

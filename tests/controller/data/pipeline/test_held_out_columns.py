@@ -21,8 +21,8 @@ from controller.data.reports.provenance import parse_origin
 from controller.data.reports.traced_examples import read_traced_examples
 from controller.data.resolve_sources import DataPaths, find_sources
 from controller.errors import InvalidInput
-from controller.spec.columns import evaluation_columns
 from controller.spec.data import Data
+from controller.spec.evaluation import evaluation_columns
 from controller.spec.model import Evaluation
 from controller.spec.where import parse_where
 
