@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError, CredentialsMissing
 from backends.installation import install_command
+from backends.openai.profiles.profile import profile_of
 
 DEFAULT_URL = "https://api.openai.com/v1"
 EXTRA = "openai"
@@ -33,9 +34,11 @@ def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
     """Return the server's address.
 
     Raises:
-        BackendError: The address is not an http address, or `.env` cannot be read.
+        BackendError: The address is not an http address, there is no such kind, or `.env` cannot
+            be read.
     """
-    url = endpoint.base_url or _variable("OPENAI_BASE_URL", endpoint, environment) or DEFAULT_URL
+    url = endpoint.base_url or profile_of(endpoint.kind).base_url
+    url = url or _variable("OPENAI_BASE_URL", endpoint, environment) or DEFAULT_URL
     parts = split_url(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BackendError(
