@@ -16,6 +16,8 @@ from backends.installation import install_command
 from backends.openai.profiles.profile import profile_of
 
 DEFAULT_URL = "https://api.openai.com/v1"
+OPENAI_KEY = "OPENAI_API_KEY"
+"""The variable with the key where an endpoint names none."""
 EXTRA = "openai"
 """Name of the extra with the packages of this backend."""
 
@@ -56,6 +58,8 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
         BackendError: A part is missing.
     """
     url = base_url(endpoint, environment)
+    if endpoint.base_url is None and profile_of(endpoint.kind).base_url is not None:
+        _require_own_key(endpoint)
     key = _variable(endpoint.api_key_env, endpoint, environment)
     if key is None:
         place = f" or in {endpoint.env_file.name}" if endpoint.env_file else ""
@@ -120,6 +124,20 @@ def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
             f"endpoint {endpoint.name}: the value of {variable} is not a key: its character {wrong} of "
             f"{len(value)} is a blank, a line break or no ASCII character",
             f"Set {variable} to the key alone, as the service shows it.",
+        )
+
+
+def _require_own_key(endpoint: Endpoint) -> None:
+    """Refuse to send OpenAI's key to the address of another service.
+
+    Raises:
+        BackendError: The endpoint names no variable of its own.
+    """
+    if endpoint.api_key_env == OPENAI_KEY:
+        raise BackendError(
+            f"endpoint {endpoint.name}: {OPENAI_KEY} holds a key of OpenAI's, and the server is of "
+            f"`kind: {endpoint.kind}`",
+            f"Write `api_key_env: {endpoint.kind.upper()}_API_KEY` beside `kind` in ftctl.yaml.",
         )
 
 
