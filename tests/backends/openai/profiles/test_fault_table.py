@@ -96,3 +96,20 @@ def test_another_attempt_after_a_failure_is_one_more_job(server, open_kind, requ
 
     assert len({*jobs, first.id}) == 2
     assert len(server.trainings) == 1
+
+
+def test_a_job_that_was_made_under_another_kind_is_found(
+    server, open_backend, open_kind, request_here, kind
+):
+    """An endpoint was `compatible` before its kind had a name; servers may keep metadata or not."""
+    for keeps in (True, False):
+        server.jobs.clear()
+        made = open_kind().submit(request_here)
+        if keeps:
+            server.jobs[made.id]["metadata"] = {
+                "ftctl_fingerprint": request_here.fingerprint,
+                "ftctl_attempt": "1",
+            }
+        assert open_kind().submit(request_here).id == made.id
+        assert open_backend(kind="compatible").submit(request_here).id == made.id
+        assert len(server.trainings) == 1, kind
