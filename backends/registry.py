@@ -23,6 +23,9 @@ BUILT_IN = {
     OF_ENDPOINTS: "backends.openai.backend:create",
 }
 GROUP = "ftctl.backends"
+_PROFILES = Path(__file__).parent / OF_ENDPOINTS / "profiles"
+ENDPOINT_KINDS = tuple(sorted(path.stem for path in _PROFILES.glob("*.yaml")))
+"""The kinds of servers that an endpoint of `ftctl.yaml` may be: a file of data each."""
 SMALL_BASE_MAKER = "backends.local_gpu.models.small_base"
 """Program that makes a small base model without a download: `python -m … FOLDER`."""
 

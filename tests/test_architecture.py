@@ -54,6 +54,7 @@ LAYERS = (
     ("backends.local_gpu.jobs",),
     ("backends.local_gpu.backend",),
     # backends.openai
+    ("backends.openai.profiles",),
     (
         "backends.openai.grader_templates",
         "backends.openai.limits",

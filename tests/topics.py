@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from backends.local_gpu import hyperparameters as local
 from backends.openai import hyperparameters as openai
+from backends.openai.profiles.profile import PROFILES, Profile
 from controller import errors
 from controller.evaluate.metrics import BUILT_IN_METRICS, all_metrics
 from controller.evaluate.retain.items import count_items
@@ -217,11 +218,41 @@ def metrics() -> str:
     return "\n\n".join(f"## {title}\n\n" + "\n".join(lines) for title, lines in parts.items())
 
 
+def servers() -> str:
+    """Return every kind of server with what its profile says, then the hyperparameters."""
+    items = [_wrap(f"- `{kind}`: {_of_kind(profile)}", "  ") for kind, profile in PROFILES.items()]
+    kinds = "\n".join(["### Kinds of servers", "", *items])
+    return f"{kinds}\n\n{by_title(openai.REFERENCE)}"
+
+
+def _of_kind(profile: Profile) -> str:
+    facts = [profile.about]
+    if profile.base_url is not None:
+        facts.append(f"Its address is `{profile.base_url}`.")
+    if profile.methods != openai.METHODS:
+        facts.append(f"It trains with {_either([f'`{one}`' for one in sorted(profile.methods)])}.")
+    if profile.takes_rate:
+        facts.append("It takes the learning rate itself.")
+    if not profile.metadata:
+        facts.append(
+            "A job carries no metadata, and is recognised by file, model, seed, settings and suffix."
+        )
+    if not profile.tracking:
+        facts.append("It has no `tracking`.")
+    if profile.result is not None:
+        facts.append("The newest checkpoint is the model, and the build records its files.")
+    if profile.deploy is not None:
+        facts.append(f"A trained model does not answer at once. {profile.deploy.how}.")
+    if profile.undocumented:
+        facts.append(f"Not documented: {'; '.join(profile.undocumented)}.")
+    return " ".join(facts)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "spec": lambda: keys_of(Spec),
     "metrics": metrics,
     "training": lambda: by_title(local.REFERENCE),
-    "servers": lambda: by_title(openai.REFERENCE),
+    "servers": servers,
     "settings": lambda: keys_of(Settings),
     "exit-codes": exit_codes,
 }

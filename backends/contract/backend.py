@@ -39,15 +39,15 @@ class Endpoint:
 
     name: str
     kind: str = "openai"
-    """`openai`, `azure` or `compatible`."""
+    """One of the registry's `ENDPOINT_KINDS`."""
     base_url: str | None = None
-    """None: `OPENAI_BASE_URL`, else api.openai.com."""
+    """None: the address of that kind, or `OPENAI_BASE_URL`, else api.openai.com."""
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable with the key."""
     organization: str | None = None
     project: str | None = None
     deployments: Mapping[str, str] = field(default_factory=dict)
-    """Azure: the deployment that answers for a model ID."""
+    """The deployment that answers for a model ID, where models are deployed first."""
     prices: Mapping[str, float] = field(default_factory=dict)
     """US dollars per million trained tokens by base model; they replace the shipped prices."""
     env_file: Path | None = None

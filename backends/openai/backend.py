@@ -48,9 +48,11 @@ from backends.openai.jobs.conversions import to_event, to_job
 from backends.openai.jobs.curves import read_curve
 from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_jobs_by_name
 from backends.openai.jobs.job_poller import JobPoller
+from backends.openai.jobs.result_models import ResultModels
 from backends.openai.jobs.submission_log import SubmissionLog
 from backends.openai.jobs.submit import submit, verify_job
 from backends.openai.jobs.submit_context import SubmitContext
+from backends.openai.profiles.profile import Profile, profile_of
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
@@ -87,12 +89,12 @@ class OpenAIBackend:
         """Return what the server can do; a server on this machine keeps data here and is free."""
         near = is_loopback(self._url)
         return Capabilities(
-            methods=hyperparameters.METHODS,
+            methods=self._profile.methods,
             remote=not near,
             paid=not near,
             poll_s=0.5 if near else _POLL_S,
             endpoints=True,
-            tracking=frozenset({"wandb"}),
+            tracking=frozenset({"wandb"} if self._profile.tracking else ()),
             measures_loss=False,
         )
 
@@ -154,7 +156,10 @@ class OpenAIBackend:
             )
         answer = {}
         for fingerprint, jobs in found.items():
-            made = [to_job(job, key=(fingerprint, attempt)) for attempt, job in jobs.values()]
+            made = [
+                to_job(self._results.named(job), key=(fingerprint, attempt))
+                for attempt, job in jobs.values()
+            ]
             answer[fingerprint] = _oldest_first(made)
         return answer
 
@@ -164,7 +169,10 @@ class OpenAIBackend:
             found = find_jobs_by_name(
                 self._client, self._jobs, names, trusted=is_official(self._url)
             )
-        return {name: _oldest_first(map(to_job, jobs.values())) for name, jobs in found.items()}
+        return {
+            name: _oldest_first(to_job(self._results.named(job)) for job in jobs.values())
+            for name, jobs in found.items()
+        }
 
     def verify_job(self, request: TrainRequest, job_id: str) -> None:
         """Refuse a found job that was made from something else than its request."""
@@ -236,7 +244,7 @@ class OpenAIBackend:
     def answers(self, base_model: BaseModel) -> bool:
         """Return False only if the server is sure that the base model cannot answer."""
         model = base_model.reference
-        if self.endpoint.kind == "azure":
+        if self._profile.deploy is not None and self._profile.deploy.base_models:
             return model in self.endpoint.deployments
         key = (self._server, model)
         if key not in _ANSWERING:
@@ -300,6 +308,14 @@ class OpenAIBackend:
         return prices.prices_at(self.endpoint.prices, official=is_official(self._url))
 
     @cached_property
+    def _profile(self) -> Profile:
+        return profile_of(self.endpoint.kind)
+
+    @cached_property
+    def _results(self) -> ResultModels:
+        return ResultModels(client=self._client, result=self._profile.result)
+
+    @cached_property
     def _url(self) -> str:
         return base_url(self.endpoint, self.environment)
 
@@ -336,19 +352,20 @@ class OpenAIBackend:
             prices=self._prices,
             notes=self._log,
             jobs=self._jobs,
+            results=self._results,
             every_s=self._retry_policy.look_s,
         )
 
     @cached_property
     def _chats(self) -> ChatCompletions:
-        kind, near = self.endpoint.kind, is_loopback(self._url)
+        near = is_loopback(self._url)
         return ChatCompletions(
             client=self._client,
             server=self._server,
             endpoint=self.endpoint,
             settings=self.retry_settings,
             waiting=self._waiting,
-            strict=kind == "azure" or (kind == "openai" and not near),
+            strict=self._profile.strict_chat in ({"always"} if near else {"always", "far"}),
         )
 
     @contextmanager

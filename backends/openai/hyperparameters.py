@@ -14,6 +14,8 @@ from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
 from backends.did_you_mean import did_you_mean, is_misspelled, use_one_of
 from backends.excerpt import dotted
 from backends.openai.graders import check_grader
+from backends.openai.profiles.own_settings import own_settings
+from backends.openai.profiles.profile import PROFILES, profile_of
 from backends.pydantic_errors import in_our_words, shown
 
 Auto: TypeAlias = Literal["auto"]
@@ -71,15 +73,6 @@ class _Reinforcement(_Settings):
     """Effort that the model may spend on thinking."""
 
 
-class _Azure(_Settings):
-    """Further settings at Azure."""
-
-    trainingType: (  # noqa: N815 - Azure's name
-        Literal["Standard", "GlobalStandard", "Developer", "developerTier"] | None
-    ) = None
-    """Azure's kind of training deployment; by default its own choice."""
-
-
 _PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
     SUPERVISED.name: (_Common,),
     DPO.name: (_Common, _Dpo),
@@ -90,12 +83,16 @@ _OPEN_PARTS: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
     DPO.name: (_OpenCommon, _OpenDpo),
     REINFORCEMENT.name: (_OpenCommon, _Reinforcement),
 }
+_OWN: Final[Mapping[str, type[BaseModel]]] = {
+    kind: own_settings(profile) for kind, profile in PROFILES.items() if profile.settings
+}
+_Azure: Final = _OWN["azure"]
 METHODS: Final = frozenset(_PARTS)
 REFERENCE: Final[Mapping[str, type[BaseModel]]] = {
     "Every method": _Common,
     "`method: dpo`": _Dpo,
     "`method: reinforcement`": _Reinforcement,
-    "Endpoints of `kind: azure`": _Azure,
+    **{f"Endpoints of `kind: {kind}`": own for kind, own in _OWN.items()},
 }
 """The settings by what they apply to, for `ftctl help servers`."""
 _ELSEWHERE: Final = {
@@ -123,19 +120,19 @@ def parse(method: str, raw: Mapping[str, Json], kind: str = "openai") -> dict[st
     Raises:
         HyperparametersInvalid: With every problem found.
     """
-    if method not in _PARTS:
+    profile = profile_of(kind)
+    if method not in profile.methods:
+        where = "the openai backend" if method not in METHODS else f"a server of `kind: {kind}`"
+        message = f"{where} does not train {method!r}"
         problem = FieldProblem(
-            field="method",
-            message=f"the openai backend does not train {method!r}",
-            remedy=use_one_of(sorted(METHODS)),
+            field="method", message=message, remedy=use_one_of(sorted(profile.methods))
         )
         raise HyperparametersInvalid([problem])
-    published = kind != "compatible"
-    parts = (_PARTS if published else _OPEN_PARTS)[method]
-    parts += (_Azure,) if kind == "azure" else ()
+    published = profile.hyperparameters != "open"
+    parts = _parts(kind, method)
     own = ("grader", "response_format") if method == REINFORCEMENT.name else ()
     known_keys = {key for part in parts for key in part.model_fields} | {*own}
-    problems = _unknown_keys(raw, known_keys, strict=published)
+    problems = _unknown_keys(raw, known_keys, kind)
     settings: dict[str, Json] = {key: raw[key] for key in raw if key not in known_keys}
     for part in parts:
         known = {key: value for key, value in raw.items() if key in part.model_fields}
@@ -160,14 +157,29 @@ def _response_format(given: Json) -> list[FieldProblem]:
     return [FieldProblem(field="response_format", message=message, remedy=remedy)]
 
 
-def _unknown_keys(raw: Mapping[str, Json], known: set[str], *, strict: bool) -> list[FieldProblem]:
+def _parts(kind: str, method: str) -> tuple[type[BaseModel], ...]:
+    """Return the settings that servers of a kind have for a method."""
+    own = (_OWN[kind],) if kind in _OWN else ()
+    match profile_of(kind).hyperparameters:
+        case "published":
+            return _PARTS[method] + own
+        case "open":
+            return _OPEN_PARTS[method] + own
+        case "own":
+            return own
+
+
+def _unknown_keys(raw: Mapping[str, Json], known: set[str], kind: str) -> list[FieldProblem]:
     """Report unknown keys; of a compatible server, which may know more, only misspelled ones."""
+    profile = profile_of(kind)
     names, problems = sorted(known), []
     for key in raw:
         if key in known:
             continue
-        if strict or key in _ELSEWHERE or is_misspelled(key, names):
+        if profile.hyperparameters != "open" or key in _ELSEWHERE or is_misspelled(key, names):
             message = "is not a hyperparameter here"
             remedy = _ELSEWHERE.get(key) or did_you_mean(key, names) or use_one_of(names)
+            if key == "learning_rate_multiplier" and profile.takes_rate:
+                remedy = "Write `learning_rate`: this server takes the rate itself."
             problems.append(FieldProblem(field=dotted([key]), message=message, remedy=remedy))
     return problems

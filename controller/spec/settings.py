@@ -6,13 +6,15 @@ Read by the same strict loader as specs. Everything works without the file.
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
+from pydantic_core import PydanticKnownError
 
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
 from backends.excerpt import clipped, excerpt
+from backends.registry import ENDPOINT_KINDS
 from controller.canonical import digest
 from controller.errors import InvalidInput, Problem
 from controller.repository_files import CannotRead, read_inside
@@ -26,13 +28,24 @@ FILE = "ftctl.yaml"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
+def _known_kind(kind: str) -> str:
+    """Refuse a kind of server without a profile, as pydantic refuses a word."""
+    if kind not in ENDPOINT_KINDS:
+        expected = ", ".join(f"'{known}'" for known in ENDPOINT_KINDS)
+        raise PydanticKnownError("literal_error", {"expected": expected})
+    return kind
+
+
 class EndpointSettings(Strict):
     """A server that speaks the OpenAI API."""
 
-    kind: Literal["openai", "azure", "compatible"] = "openai"
-    """`azure` and `compatible` servers differ from api.openai.com in known ways."""
+    kind: Annotated[
+        str, AfterValidator(_known_kind), WithJsonSchema({"enum": list(ENDPOINT_KINDS)})
+    ] = "openai"
+    """How the server differs from api.openai.com; `ftctl help servers` tells about each kind."""
     base_url: NonEmpty | None = None
-    """With `/v1`; `OPENAI_BASE_URL`, else api.openai.com when absent."""
+    """With `/v1`; when absent the service's own, for `openai`, `azure` and `compatible`
+    `OPENAI_BASE_URL`, else api.openai.com."""
     api_key_env: str = Field(default="OPENAI_API_KEY", pattern=_VARIABLE)
     """Name of the environment variable with the key; never the key itself."""
     organization: NonEmpty | None = None
@@ -40,7 +53,7 @@ class EndpointSettings(Strict):
     project: NonEmpty | None = None
     """Project within it."""
     deployments: dict[NonEmpty, NonEmpty] = Field(default_factory=dict)
-    """Azure: the name of the deployment that answers for a model ID."""
+    """Where models are deployed first: the name of the deployment that answers for a model ID."""
     prices: dict[NonEmpty, float] = Field(default_factory=dict)
     """US dollars per million trained tokens by base model, where the shipped table is wrong."""
 

@@ -13,8 +13,11 @@ from urllib.parse import SplitResult, urlsplit
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError, CredentialsMissing
 from backends.installation import install_command
+from backends.openai.profiles.profile import profile_of
 
 DEFAULT_URL = "https://api.openai.com/v1"
+OPENAI_KEY = "OPENAI_API_KEY"
+"""The variable with the key where an endpoint names none."""
 EXTRA = "openai"
 """Name of the extra with the packages of this backend."""
 
@@ -33,9 +36,11 @@ def base_url(endpoint: Endpoint, environment: Mapping[str, str]) -> str:
     """Return the server's address.
 
     Raises:
-        BackendError: The address is not an http address, or `.env` cannot be read.
+        BackendError: The address is not an http address, there is no such kind, or `.env` cannot
+            be read.
     """
-    url = endpoint.base_url or _variable("OPENAI_BASE_URL", endpoint, environment) or DEFAULT_URL
+    url = endpoint.base_url or profile_of(endpoint.kind).base_url
+    url = url or _variable("OPENAI_BASE_URL", endpoint, environment) or DEFAULT_URL
     parts = split_url(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BackendError(
@@ -53,6 +58,8 @@ def settings(endpoint: Endpoint, environment: Mapping[str, str]) -> Settings:
         BackendError: A part is missing.
     """
     url = base_url(endpoint, environment)
+    if endpoint.base_url is None and profile_of(endpoint.kind).base_url is not None:
+        _require_own_key(endpoint)
     key = _variable(endpoint.api_key_env, endpoint, environment)
     if key is None:
         place = f" or in {endpoint.env_file.name}" if endpoint.env_file else ""
@@ -117,6 +124,20 @@ def _require_header(value: str, variable: str, endpoint: Endpoint) -> None:
             f"endpoint {endpoint.name}: the value of {variable} is not a key: its character {wrong} of "
             f"{len(value)} is a blank, a line break or no ASCII character",
             f"Set {variable} to the key alone, as the service shows it.",
+        )
+
+
+def _require_own_key(endpoint: Endpoint) -> None:
+    """Refuse to send OpenAI's key to the address of another service.
+
+    Raises:
+        BackendError: The endpoint names no variable of its own.
+    """
+    if endpoint.api_key_env == OPENAI_KEY:
+        raise BackendError(
+            f"endpoint {endpoint.name}: {OPENAI_KEY} holds a key of OpenAI's, and the server is of "
+            f"`kind: {endpoint.kind}`",
+            f"Write `api_key_env: {endpoint.kind.upper()}_API_KEY` beside `kind` in ftctl.yaml.",
         )
 
 

@@ -25,6 +25,7 @@ from backends.openai.chat.chat_requests import (
     lightened,
 )
 from backends.openai.chat.rate_limiter import RateLimiter
+from backends.openai.profiles.profile import PROFILES, Deploy, profile_of
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
@@ -244,12 +245,14 @@ class ChatCompletions:
             return error.may_pass
         # A fresh model is `not found` for some minutes while it loads, though it is listed. A
         # model without a deployment is listed too, and stays away.
-        loads = error.is_missing and not self._needs_deployment(error)
+        loads = error.is_missing and self._deploy(error) is None
         return error.must_slow_down or (loads and fresh and self._is_listed(model))
 
-    def _needs_deployment(self, error: Rejected) -> bool:
-        """Return True if a person has to deploy a model that the server did not find."""
-        return self.endpoint.kind == "azure" or error.code.lower() == _NOT_DEPLOYED
+    def _deploy(self, error: Rejected) -> Deploy | None:
+        """Return how a person deploys a model that the server did not find; None if that is no help."""
+        if error.code.lower() == _NOT_DEPLOYED:
+            return PROFILES["azure"].deploy
+        return profile_of(self.endpoint.kind).deploy
 
     def _is_listed(self, model: str) -> bool:
         try:
@@ -262,10 +265,9 @@ class ChatCompletions:
             return to_backend_error(error, self.server)
         if error.is_missing:
             remedy = "Train it again, or use another model."
-            if self._needs_deployment(error):
+            if (deploy := self._deploy(error)) is not None:
                 remedy = (
-                    "Deploy it in Azure, and name the deployment in ftctl.yaml:\n"
-                    f"endpoints: {{NAME: {{deployments: {{{model!r}: DEPLOYMENT}}}}}}\n"
+                    f"{deploy.how}:\nendpoints: {{NAME: {{deployments: {{{model!r}: DEPLOYMENT}}}}}}\n"
                     "A deployment that was made a few minutes ago needs a moment."
                 )
             return ModelMissing(f"{self.server} has no model {model}: {error.message}", remedy)

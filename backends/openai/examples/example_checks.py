@@ -25,7 +25,7 @@ from backends.contract.methods import DPO, REINFORCEMENT, SUPERVISED
 from backends.excerpt import excerpt
 from backends.openai.examples.forms import Form, first_problem
 from backends.openai.examples.images import Image
-from backends.openai.limits import ServiceLimits
+from backends.openai.profiles.profile import ServiceLimits
 from backends.pydantic_errors import InvalidValue, Path, shown
 
 _Part = TypeVar("_Part")

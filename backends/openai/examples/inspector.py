@@ -22,6 +22,7 @@ from backends.openai.examples.example_checks import check_example
 from backends.openai.grader_templates import Path, paths_read, require_paths
 from backends.openai.limits import PUBLISHED
 from backends.openai.prices import PriceTable
+from backends.openai.profiles.profile import profile_of
 
 VERSION: Final = 1
 """Number to raise whenever the count of an example changes."""
@@ -40,13 +41,15 @@ class OpenAIInspector:
     model: str
     method: str
     kind: str = "openai"
-    """The kind of service whose published rules apply; `compatible` has no published rules."""
+    """The kind of service whose published rules apply; many kinds have no published rules."""
     reads: tuple[Path, ...] = ()
     """Keys of every row that the grader reads."""
     limits: Limits = field(default_factory=Limits)
     """Limits of the server for a dataset as a whole."""
     thinks: bool = False
     """False, because servers return thinking apart from the answer."""
+    note: str | None = None
+    """What the service does not document, for the plan."""
 
     @property
     def identity(self) -> str:
@@ -80,16 +83,17 @@ class OpenAIInspector:
         return pieces
 
     def warnings(self, features: Collection[Feature]) -> list[str]:
-        """Warn of features that the published rules leave open; others are always read."""
+        """Warn of what the published rules and the service's documents leave open."""
         is_unclear = self._is_strict and METHODS[self.method].learns_answers
-        return [_DEVELOPER] if is_unclear and "developer" in features else []
+        developer = [_DEVELOPER] if is_unclear and "developer" in features else []
+        return developer if self.note is None else [*developer, self.note]
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def _is_strict(self) -> bool:
-        return self.kind != "compatible"
+        return profile_of(self.kind).rules == "openai"
 
     @cached_property
     def _count(self) -> Callable[[Mapping[str, Any]], int]:
@@ -117,19 +121,22 @@ def open_inspector(
         near: True if the server is on this machine, and so is not the service.
     """
     kind = "compatible" if near else endpoint.kind
-    published = PUBLISHED[kind]
+    published, is_strict = PUBLISHED[kind], profile_of(kind).rules == "openai"
     price = prices.price(model)
     is_graded = not METHODS[method].learns_answers
     limits = Limits(
         min_examples=published.examples,
         max_bytes=published.file_bytes,
-        max_tokens=None if price is None or kind == "compatible" else price.max_example_tokens,
+        max_tokens=None if price is None or not is_strict else price.max_example_tokens,
         truncates=True,
         max_examples=published.graded if is_graded else None,
         max_held_out=published.graded_held_out if is_graded else None,
     )
     reads = paths_read(hyperparameters.get("grader")) if is_graded else ()
-    return OpenAIInspector(model=model, method=method, kind=kind, limits=limits, reads=reads)
+    note = profile_of(endpoint.kind).note
+    return OpenAIInspector(
+        model=model, method=method, kind=kind, limits=limits, reads=reads, note=note
+    )
 
 
 def open_tokens() -> ModuleType:

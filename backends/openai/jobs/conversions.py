@@ -8,18 +8,11 @@ from backends.contract.jobs import Event, Job, JobResult, JobState, Progress
 from backends.openai.api.error_messages import job_error
 from backends.openai.api.protocol import Body, clean, mapping_in, number, text_of
 from backends.openai.jobs.job_matching import key_of, origin_of
+from backends.openai.profiles.profile import CheckpointResult, states_by_word
 
-_STATES: Final = {
-    "validating_files": JobState.QUEUED,
-    "queued": JobState.QUEUED,
-    "pending": JobState.QUEUED,
-    "succeeded": JobState.SUCCEEDED,
-    "failed": JobState.FAILED,
-    "cancelled": JobState.CANCELLED,
-    "canceled": JobState.CANCELLED,
-}
-"""States by the server's word; with any other word the job is still open."""
-_STILL: Final = {"paused", "pausing"}
+_STATES: Final = states_by_word()
+"""States by the servers' words; with any other word the job is still open."""
+_PAUSED: Final = "paused"
 _SAID: Final = {
     "step": "step",
     "train_loss": "loss",
@@ -28,9 +21,15 @@ _SAID: Final = {
 }
 
 
+def raw_state(job: Body) -> JobState:
+    """Return the state that the server's word means; an unknown word means that the job is open."""
+    word = _STATES.get(str(job.get("status")).lower(), _PAUSED)
+    return JobState.RUNNING if word == _PAUSED else JobState(word)
+
+
 def state_of(job: Body) -> JobState:
-    """Return a job's state; an unknown word means that the job is still open."""
-    state = _STATES.get(str(job.get("status")).lower(), JobState.RUNNING)
+    """Return a job's state; a succeeded job without a model is still open."""
+    state = raw_state(job)
     if state is JobState.SUCCEEDED and not model_of(job):
         # Some servers report the model's name a little later.
         return JobState.RUNNING
@@ -137,20 +136,43 @@ def to_progress(events: Iterable[Body]) -> Progress | None:
     return None
 
 
-def to_checkpoints(listed: Iterable[Body]) -> list[dict[str, Json]]:
-    """Return the models saved during training, by step."""
+def job_progress(job: Body) -> Progress | None:
+    """Return a job's progress from the job itself; None if it does not report it."""
+    step, total = number(job.get("trained_steps")), number(job.get("total_steps"))
+    if step is None or not total:
+        return None
+    return Progress(step=int(step), total_steps=int(total))
+
+
+def to_checkpoints(
+    listed: Iterable[Body], result: CheckpointResult | None = None, job_id: str = ""
+) -> list[dict[str, Json]]:
+    """Return the models saved during training, by step.
+
+    Args:
+        listed: The checkpoints as the server describes them.
+        result: How a checkpoint is called and kept, where the job names no model.
+        job_id: The job that saved them.
+    """
     found: list[dict[str, Json]] = []
     for checkpoint in listed:
-        model = text_of(checkpoint.get("fine_tuned_model_checkpoint"))
+        model: str | None = text_of(checkpoint.get("fine_tuned_model_checkpoint"))
+        if result is not None:
+            model = result.model_of(job_id, checkpoint)
         step = number(checkpoint.get("step_number"))
-        if model:
-            found.append({"model": model, "step": None if step is None else int(step)})
+        if not model:
+            continue
+        saved: dict[str, Json] = {"model": model, "step": None if step is None else int(step)}
+        files = checkpoint.get(result.files) if result is not None else None
+        if isinstance(files, list) and (names := [text_of(file) for file in files if file]):
+            saved["files"] = list(filter(None, names))
+        found.append(saved)
     return sorted(found, key=lambda checkpoint: int(str(checkpoint["step"] or 0)))
 
 
 def _waiting(job: Body) -> str | None:
     """Return what an open job waits for, other than its turn."""
     status = str(job.get("status")).lower()
-    if status in _STILL:
+    if _STATES.get(status) == _PAUSED:
         return f"{status} at the server: resume it there, or cancel it"
     return None

@@ -16,6 +16,7 @@ from backends.openai.jobs.job_matching import (
     to_metadata,
 )
 from backends.openai.limits import PUBLISHED
+from backends.openai.profiles.profile import profile_of
 
 _INVALID: Final = frozenset({400, 413, 422})
 
@@ -33,7 +34,8 @@ def expected_job(request: TrainRequest, kind: str) -> ExpectedJob:
     tag = key_tag(request.fingerprint, request.attempt)
     settings = dict(request.hyperparameters)
     own = {key: settings.pop(key) for key in ("grader", "response_format") if key in settings}
-    settings.pop("trainingType", None)
+    for name in profile_of(kind).body_settings:
+        settings.pop(name, None)
     most_bytes = PUBLISHED[kind].file_bytes
     held_out = read_local(request.held_out, most_bytes)
     return ExpectedJob(
@@ -57,29 +59,31 @@ def create_body(
         train: The training file at the server.
         held_out: The held-out file at the server; None if the held-out set is empty.
     """
-    request = expected.request
+    request, profile = expected.request, profile_of(kind)
     body: dict[str, Any] = {
         "model": expected.model,
         "training_file": train.id,
-        "method": expected.method,
         "seed": expected.seed,
         "suffix": expected.suffix,
-        "metadata": {
+    }
+    if profile.metadata:
+        body["metadata"] = {
             FINGERPRINT: request.fingerprint,
             ATTEMPT: str(request.attempt),
             NAME: request.name,
             **to_metadata(request.origin),
-        },
-    }
+        }
     if held_out is not None:
         body["validation_file"] = held_out.id
-    if kind == "compatible":
-        # Servers of the older protocol look for them here.
+    if profile.sent_in != "top":
+        body["method"] = expected.method
+    if profile.sent_in != "method":
         body["hyperparameters"] = expected.method[request.method]["hyperparameters"]
     if "wandb" in request.tracking:
         body["integrations"] = [{"type": "wandb", "wandb": request.tracking["wandb"]}]
-    if "trainingType" in request.hyperparameters:
-        body["trainingType"] = request.hyperparameters["trainingType"]
+    for name in profile.body_settings:
+        if name in request.hyperparameters:
+            body[name] = request.hyperparameters[name]
     return body
 
 

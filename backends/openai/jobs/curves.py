@@ -18,7 +18,7 @@ from backends.openai.api.protocol import (
     read_pages,
     text_of,
 )
-from backends.openai.jobs.conversions import state_of
+from backends.openai.jobs.conversions import raw_state
 from backends.openai.jobs.result_files import result_rows
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def read_curve(client: "Client", job_id: str) -> list[CurvePoint]:
         raise
     if job.get("id") != job_id:
         return []
-    has_succeeded = state_of(job) is JobState.SUCCEEDED
+    has_succeeded = raw_state(job) is JobState.SUCCEEDED
     measured = list(_result_file(client, job)) if has_succeeded else []
     if not any(_loss(metrics.get(_HELD_OUT[0])) is not None for metrics in measured):
         measured = [*_events(client, job_id, is_needed=not to_curve(measured)), *measured]

@@ -37,7 +37,10 @@ class JobLookup:
             OutcomeUnknown: The list cannot be read.
         """
         client, expected = self._context.client, self._expected
-        jobs, filtered = read_filtered(client, FINGERPRINT, expected.request.fingerprint)
+        if self._context.profile.metadata:
+            jobs, filtered = read_filtered(client, FINGERPRINT, expected.request.fingerprint)
+        else:
+            jobs, filtered = list(read_jobs(client)), False
         claimed = [job for job in jobs if is_claimed(job, expected)]
         if not claimed and filtered and not self._context.trusted:
             # The server may filter by metadata that it never stored.

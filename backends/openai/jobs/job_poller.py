@@ -17,6 +17,7 @@ from backends.openai.api.protocol import (
     text_of,
 )
 from backends.openai.jobs.conversions import (
+    job_progress,
     model_of,
     state_of,
     to_checkpoints,
@@ -26,6 +27,7 @@ from backends.openai.jobs.conversions import (
 from backends.openai.jobs.job_listing import FEW, JobList
 from backends.openai.jobs.job_matching import key_of
 from backends.openai.jobs.result_files import result_metrics
+from backends.openai.jobs.result_models import ResultModels
 from backends.openai.jobs.submission_log import SubmissionLog
 from backends.openai.prices import PriceTable, base_name, billed
 from backends.openai.shutdowns import day_of
@@ -48,6 +50,8 @@ class JobPoller:
     prices: PriceTable
     notes: SubmissionLog
     jobs: JobList
+    results: ResultModels | None = None
+    """None: every job names its model."""
     every_s: float
     """Seconds for which the last look at the same jobs answers further ones."""
     _seen: dict[str, Job] = field(default_factory=dict)
@@ -67,6 +71,8 @@ class JobPoller:
         if fresh and all(job_id in self._seen for job_id in wanted):
             return {job_id: self._seen[job_id] for job_id in wanted}
         found = self._few(wanted) if len(wanted) <= FEW else self._many(wanted)
+        if self.results is not None:
+            found = {job_id: self.results.named(job) for job_id, job in found.items()}
         if len(found) <= _SHOWN:
             self._look_at_progress(found.values())
         self._seen = {job_id: self._job(job) for job_id, job in found.items()}
@@ -120,7 +126,7 @@ class JobPoller:
             key=(note.fingerprint, note.attempt) if note else None,
             origins=self.notes.origins(job_id) if state is JobState.FAILED else (),
             facts=self._all_facts(job) if state is JobState.SUCCEEDED else None,
-            progress=self._progress.get(job_id, (0.0, None))[1],
+            progress=self._progress.get(job_id, (0.0, None))[1] or job_progress(job),
         )
 
     def _look_at_progress(self, jobs: Iterable[Body]) -> None:
@@ -168,7 +174,8 @@ class JobPoller:
         return {"metrics": metrics} if metrics else {}
 
     def _checkpoints(self, job: Body) -> dict[str, Json]:
-        listed = to_checkpoints(objects(self.client.list_checkpoints(str(job["id"]))))
+        job_id, result = str(job["id"]), self.results.result if self.results else None
+        listed = to_checkpoints(objects(self.client.list_checkpoints(job_id)), result, job_id)
         return {"checkpoints": listed} if listed else {}
 
     def _shutdown(self, job: Body) -> dict[str, Json]:

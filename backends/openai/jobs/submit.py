@@ -96,8 +96,8 @@ class _Submission:
             context.log.remove_intent(expected)
             if error.code == "training_not_available":
                 self._remove_uploads()
-            chosen = "trainingType" in expected.request.hyperparameters
-            lacks = context.kind == "azure" and not chosen
+            chosen = expected.request.hyperparameters.keys()
+            lacks = not chosen >= set(context.profile.body_settings)
             raise job_rejection_error(error, context.server, lacks_training_type=lacks) from error
         except OutcomeUnknown as error:
             # Not from the create call, whose unknown outcome is handled where it is sent.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from backends.openai.api.retry_policy import RetryPolicy
 from backends.openai.api.waiting import Waiting
 from backends.openai.jobs.submission_log import SubmissionLog
+from backends.openai.profiles.profile import Profile, profile_of
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
@@ -25,3 +26,8 @@ class SubmitContext:
     log: SubmissionLog
     policy: RetryPolicy
     waiting: Waiting
+
+    @property
+    def profile(self) -> Profile:
+        """What is known about this kind of server."""
+        return profile_of(self.kind)

@@ -75,8 +75,8 @@ serve:
         (
             "endpoints:\n  own:\n    kind: open",
             (
-                "ftctl.yaml:3: endpoints.own.kind: must be one of openai, azure, compatible, "
-                "not the text 'open'\n    Did you mean `openai`?"
+                "ftctl.yaml:3: endpoints.own.kind: must be one of azure, compatible, crusoe, "
+                "nebius, openai, not the text 'open'\n    Did you mean `openai`?"
             ),
         ),
         (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from openai_helpers import write_request
 
 from backends.openai.api import error_messages, protocol
-from backends.openai.jobs import conversions, job_matching
+from backends.openai.jobs import conversions, job_matching, result_files
 from backends.openai.jobs.create_call import expected_job
 
 FIELDS = st.sampled_from(
@@ -57,7 +57,7 @@ def test_any_answer_can_be_read(wanted, body, other):
 @settings(max_examples=80, deadline=None)
 @given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda raw: b"step,valid_loss\n" + raw))
 def test_any_result_file_can_be_read(content):
-    assert isinstance(conversions.result_metrics(content), dict)
+    assert isinstance(result_files.result_metrics(content), dict)
 
 
 @pytest.mark.parametrize(
