@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from backends.excerpt import dotted, excerpt, printable
 from backends.pydantic_errors import InvalidValue, in_our_words
 from controller.errors import InvalidInput, Problem
-from controller.evaluate.metrics.structured.parse import READ_JSON
+from controller.evaluate.metrics.structured.parse import READ_JSON, READ_YAML
 from controller.repository_files import CannotRead, read_inside, resolve_inside
 from controller.spec.model import Spec
 from controller.spec.parsed import Parse, remembering
@@ -163,7 +163,10 @@ def read_spec(
         message = "must be a mapping of keys to values"
         return None, [Problem(file=file, line=1, message=message, remedy="Begin with `backend: …`")]
     try:
-        context = {READ_JSON: partial(_read_json, root, path.parent)}
+        context = {
+            READ_JSON: partial(_read_json, root, path.parent),
+            READ_YAML: partial(_read_yaml, root, path.parent),
+        }
         spec = Spec.model_validate(document.value, context=context)
     except ValidationError as error:
         return None, translate(error, document, file, Spec)
@@ -177,18 +180,46 @@ def _read_json(root: Path, folder: Path, file: str) -> object:
     Raises:
         InvalidValue: It cannot be read, or is not JSON.
     """
+    try:
+        return json.loads(_read_named(root, folder, file))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InvalidValue):
+            raise
+        raise InvalidValue(f"{file} is not JSON: {error}", "Correct the file.", "file") from None
+
+
+def _read_yaml(
+    root: Path, folder: Path, file: str
+) -> tuple[object, Callable[[tuple[str | int, ...]], int | None]]:
+    """Return the value of a YAML file that a spec names, and a function from a path to its line.
+
+    Raises:
+        InvalidValue: It cannot be read, or is not YAML.
+    """
+    document, problems = parse_yaml(_read_named(root, folder, file), file)
+    if document is None:
+        first = problems[0]
+        where = file if first.line is None else f"{file}:{first.line}"
+        raise InvalidValue(f"{where}: {first.message}", first.remedy or "Correct the file.", "file")
+    return document.value, document.line
+
+
+def _read_named(root: Path, folder: Path, file: str) -> bytes:
+    """Return the bytes of a file that a spec names.
+
+    Raises:
+        InvalidValue: It cannot be read.
+    """
     if file.startswith("/") or ".." in Path(file).parts:
         message = f"must be a path below {FOLDER}/, not {excerpt(file)}"
         raise InvalidValue(message, "Put the file there.", "file")
     try:
-        return json.loads(read_inside(root, folder / file, limit=MAX_BYTES))
+        return read_inside(root, folder / file, limit=MAX_BYTES)
     except CannotRead as error:
         raise InvalidValue(f"{file} {error.message}", error.remedy, "file") from None
     except FileNotFoundError:
         remedy = f"Write it, or correct the path, which starts at {FOLDER}/."
         raise InvalidValue(f"there is no file {excerpt(file)}", remedy, "file") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"{file} is not JSON: {error}", "Correct the file.", "file") from None
 
 
 def translate(

@@ -44,6 +44,7 @@ MODULES: Final = {
     "cost_per_1000": f"{_USAGE}.cost_per_1000",
     "judge": "controller.evaluate.metrics.judge",
     "human": "controller.evaluate.metrics.human",
+    "promptfoo": "controller.evaluate.metrics.promptfoo.metric",
 }
 """Modules of the metrics that a spec may add, by name, in the order of help and JSON Schema. Each
 has its metric in `METRIC`, or several in `METRICS`."""

@@ -7,6 +7,8 @@ from backends.contract.inspector import Json
 
 READ_JSON: Final = "read_json"
 """Key in the context of a spec's validation: reads a JSON file by its path from the spec."""
+READ_YAML: Final = "read_yaml"
+"""Key in the same context: reads a YAML file; returns its value, and the line of a path in it."""
 
 
 class NotJson:

@@ -1,0 +1,1 @@
+"""Assertions of promptfoo as a metric."""
