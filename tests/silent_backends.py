@@ -4,7 +4,7 @@ import http.server
 import json
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from controller.lockfile.model import (
     Build,
@@ -144,7 +144,9 @@ def answering(status, body, kind="application/json"):
             self.send_header("x-should-retry", "false")
             self.send_header("retry-after-ms", "1")
             self.end_headers()
-            self.wfile.write(content)
+            # Whoever was refused once may not wait for its other answers.
+            with suppress(ConnectionError):
+                self.wfile.write(content)
 
         def do_POST(self):
             self.do_GET()
