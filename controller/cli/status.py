@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import click
 
+from controller.cli.aliases import declared_aliases
 from controller.cli.common import json_option, observe_recorded, print_result, project_of
 from controller.dates import days_until
 from controller.errors import FtctlError
@@ -36,9 +37,10 @@ def command(ctx: click.Context, labels: tuple[str, ...]) -> None:
         for name, entry in lockfile.finetunes.items()
         if (build := shown_build(entry)) is not None
     }
+    aliases = {name: known for name, known in declared_aliases(project).items() if name in declared}
     state = (lockfile, declared, seen.jobs, seen.unreachable)
-    as_json = status_json(*state, findings)
-    print_result(ctx, as_json, status_text(*state, days_until, findings))
+    as_json = status_json(*state, findings, aliases)
+    print_result(ctx, as_json, status_text(*state, days_until, findings, aliases))
 
 
 def _labelled(project: Project, labels: Sequence[str]) -> list[str]:

@@ -28,6 +28,9 @@ _ROLES = ("base", "production")
 Findings: TypeAlias = Mapping[str, Sequence[Finding]]
 """Findings about the curve of the shown build of each fine-tune, by its name."""
 _NONE: Final[Findings] = MappingProxyType({})
+Aliases: TypeAlias = Mapping[str, Sequence[str]]
+"""Aliases of each fine-tune, by its name."""
+_NO_ALIASES: Final[Aliases] = MappingProxyType({})
 
 
 def status_text(
@@ -37,6 +40,7 @@ def status_text(
     unreachable: Mapping[str, str],
     days_until: Callable[[str], int],
     findings: Findings = _NONE,
+    aliases: Aliases = _NO_ALIASES,
 ) -> str:
     """Return the table of all fine-tunes.
 
@@ -47,6 +51,7 @@ def status_text(
         unreachable: Places that gave no answer, and why.
         days_until: Counts the days that are left until a day, `YYYY-MM-DD`.
         findings: What is wrong with trainings.
+        aliases: Further names of fine-tunes.
     """
     names = sorted({*declared, *lockfile.finetunes})
     if not names:
@@ -65,11 +70,22 @@ def status_text(
     if unreachable:
         silent = (f"Not asked: {escape_control(f'{at}: {why}')}" for at, why in unreachable.items())
         parts.append("\n".join(silent))
+    if any(aliases.values()):
+        parts.append(_alias_table(aliases))
     if scores := score_table(lockfile):
         parts.append(scores)
     if endings := list(_endings(lockfile, days_until)):
         parts.append("\n".join(endings))
     return "\n\n".join(parts)
+
+
+def _alias_table(aliases: Aliases) -> str:
+    rows = [
+        [escape_control(alias), escape_control(name)]
+        for name, written in sorted(aliases.items())
+        for alias in written
+    ]
+    return table([["ALIAS", "FINE-TUNE"], *rows])
 
 
 def _endings(lockfile: Lockfile, days_until: Callable[[str], int]) -> Iterator[str]:
@@ -133,9 +149,10 @@ def score_table(lockfile: Lockfile) -> str:
 
 
 def about_text(spec: Spec) -> str:
-    """Return a spec's information for people, one line each: description, owner, labels."""
+    """Return a spec's information for people, one line each: description, owner, labels, aliases."""
     labels = ", ".join(f"{key}={value}" for key, value in spec.labels.items())
     said = {"description": spec.description, "owner": spec.owner, "labels": labels}
+    said["aliases"] = ", ".join(spec.aliases)
     return "\n".join(
         f"  {key:<11} {escape_control(text.strip())}" for key, text in said.items() if text
     )
@@ -180,6 +197,7 @@ def status_json(
     jobs: Mapping[str, Job],
     unreachable: Mapping[str, str],
     findings: Findings = _NONE,
+    aliases: Aliases = _NO_ALIASES,
 ) -> Json:
     """Return the same for programs."""
     value: dict[str, Json] = {}
@@ -196,6 +214,7 @@ def status_json(
             "scores": build.evaluation.scores if build and build.evaluation else None,
             "job": {"id": job.id, "state": job.state} if job else None,
             "findings": [one.name for one in findings.get(name, ())],
+            "aliases": list(aliases.get(name, ())),
         }
     return {"finetunes": value, "unreachable": dict(unreachable)}
 
