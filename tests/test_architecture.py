@@ -140,7 +140,7 @@ LAYERS = (
         "controller.render",
     ),
     ("controller.report",),
-    ("controller.resolve.answers",),
+    ("controller.resolve.aliases", "controller.resolve.answers"),
     ("controller.resolve.check_gate", "controller.resolve.gate_size"),
     ("controller.resolve.preflight",),
     ("controller.resolve.validate",),
@@ -206,6 +206,7 @@ PURE = (
     "controller/plan/**/*.py",
     "controller/render/*.py",
     "controller/report/*.py",
+    "controller/resolve/aliases.py",
 )
 IMPURE_MODULES = {
     *("asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "shutil"),

@@ -12,7 +12,7 @@ from controller.evaluate.curves.files import findings_of_build, read_curve
 from controller.lockfile.model import Lockfile
 from controller.lockfile.store import read_lockfile
 from controller.project.project import Project
-from controller.render.status import shown_build, status_json, status_text
+from controller.render.status import alias_table, shown_build, status_json, status_text
 from controller.spec.load import read_specs, spec_names
 
 
@@ -40,7 +40,9 @@ def command(ctx: click.Context, labels: tuple[str, ...]) -> None:
     aliases = {name: known for name, known in declared_aliases(project).items() if name in declared}
     state = (lockfile, declared, seen.jobs, seen.unreachable)
     as_json = status_json(*state, findings, aliases)
-    print_result(ctx, as_json, status_text(*state, days_until, findings, aliases))
+    tables = [status_text(*state, days_until, findings), alias_table(aliases)]
+    text = "\n\n".join(filter(None, tables))
+    print_result(ctx, as_json, text)
 
 
 def _labelled(project: Project, labels: Sequence[str]) -> list[str]:

@@ -40,7 +40,6 @@ def status_text(
     unreachable: Mapping[str, str],
     days_until: Callable[[str], int],
     findings: Findings = _NONE,
-    aliases: Aliases = _NO_ALIASES,
 ) -> str:
     """Return the table of all fine-tunes.
 
@@ -51,7 +50,6 @@ def status_text(
         unreachable: Places that gave no answer, and why.
         days_until: Counts the days that are left until a day, `YYYY-MM-DD`.
         findings: What is wrong with trainings.
-        aliases: Further names of fine-tunes.
     """
     names = sorted({*declared, *lockfile.finetunes})
     if not names:
@@ -70,8 +68,6 @@ def status_text(
     if unreachable:
         silent = (f"Not asked: {escape_control(f'{at}: {why}')}" for at, why in unreachable.items())
         parts.append("\n".join(silent))
-    if any(aliases.values()):
-        parts.append(_alias_table(aliases))
     if scores := score_table(lockfile):
         parts.append(scores)
     if endings := list(_endings(lockfile, days_until)):
@@ -79,13 +75,14 @@ def status_text(
     return "\n\n".join(parts)
 
 
-def _alias_table(aliases: Aliases) -> str:
+def alias_table(aliases: Aliases) -> str:
+    """Return the fine-tune that each alias stands for, a row for each alias; empty without any."""
     rows = [
         [escape_control(alias), escape_control(name)]
         for name, written in sorted(aliases.items())
         for alias in written
     ]
-    return table([["ALIAS", "FINE-TUNE"], *rows])
+    return table([["ALIAS", "FINE-TUNE"], *rows]) if rows else ""
 
 
 def _endings(lockfile: Lockfile, days_until: Callable[[str], int]) -> Iterator[str]:

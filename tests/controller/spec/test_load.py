@@ -37,7 +37,7 @@ def message(folder: Path, text: str, name: str = "faq.yaml") -> str:
     ("text", "expected"),
     [
         ("sed: 3\n", "faq.yaml:7: sed: is not a known key\n    Did you mean `seed`?"),
-        ("colour: red\n", "faq.yaml:7: colour: is not a known key\n    Use one of: backend, base_model"),
+        ("colour: red\n", "faq.yaml:7: colour: is not a known key\n    Use one of: aliases, backend, base_model"),
         ('seed: "3"\n', "seed: must be a whole number, not the text '3'\n    Write the number with"),
         ("seed: 3.5\n", "seed: must be a whole number, not 3.5"),
         ("seed: -1\n", "seed: must be at least 0, not -1"),
