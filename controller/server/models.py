@@ -171,7 +171,8 @@ class Catalog:
         """Return the error for a name that no model here answers to."""
         finetune = self._finetune(name)
         build = None if finetune is None else self._production(finetune)
-        if clash := self._alias_table().clashes.get(name):
+        clash = self._alias_table().clashes.get(name) if finetune is None else None
+        if clash is not None:
             message = f"'{name}' stands for no model: as an alias, it {clash.message}."
         elif finetune is None or (build is None and finetune == name):
             return _unknown(name)
