@@ -1,17 +1,16 @@
 """Aliases that this server answers to, read from the specs again whenever one of them changes."""
 
 import logging
+import os
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from controller.errors import InvalidInput
 from controller.lockfile.model import Lockfile
 from controller.project.project import Project
 from controller.resolve.aliases import Clash, find_clashes
-from controller.spec.load import FOLDER, read_spec, spec_names
+from controller.spec.load import ENDING, FOLDER, is_spec, read_spec
 
 _log = logging.getLogger(__name__)
 Stamp: TypeAlias = tuple[int, int, int] | None
@@ -62,15 +61,11 @@ class ServedAliases:
 
         People edit specs below a running server, and a typing error must not silence a model.
         """
-        names: list[str] = []
-        with suppress(InvalidInput):  # the folder is gone: so are the aliases
-            names = spec_names(self.project.root)
-        folder, last = self.project.root / FOLDER, self._read
-        stamps = {name: stamp_of(folder / f"{name}.yaml") for name in names}
+        last, stamps = self._read, _stamps(self.project.root / FOLDER)
         if stamps == last.stamps:
             return last
         aliases = dict[str, list[str]]()
-        for name, stamp in stamps.items():
+        for name, stamp in sorted(stamps.items()):
             known = last.aliases.get(name, [])
             is_new = name not in last.stamps or last.stamps[name] != stamp
             aliases[name] = self._aliases_of(name, known) if is_new else known
@@ -88,13 +83,26 @@ class ServedAliases:
         return known
 
 
-def stamp_of(path: Path) -> Stamp:
+def stamp_of(path: "Path | os.DirEntry[str]") -> Stamp:
     """Return what changes when a file does; None without a file."""
     try:
         status = path.stat()
     except FileNotFoundError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _stamps(folder: Path) -> dict[str, Stamp]:
+    """Return the stamp of each spec, with one look at the folder: many requests ask for it."""
+    try:
+        with os.scandir(folder) as entries:
+            return {
+                entry.name.removesuffix(ENDING): stamp_of(entry)
+                for entry in entries
+                if is_spec(entry.name)
+            }
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
 
 
 def _make_table(read: _Read, lockfile: Lockfile, bases: Collection[str]) -> AliasTable:

@@ -109,9 +109,10 @@ class Catalog:
     def index(self) -> list[dict[str, JsonValue]]:
         """Return every model object: base models, jobs' models, fine-tunes by name, aliases."""
         trained = [job.model_name for job in self._jobs_with_models()]
-        aliases = self._alias_table().finetunes
-        names = dict.fromkeys([*self.bases, *trained, *self.lockfile().finetunes, *aliases])
-        return [self.describe(name) for name in names if self._known(name) is not None]
+        table = self._alias_table()
+        names = [*self.bases, *trained, *self.lockfile().finetunes, *table.finetunes]
+        known = {name: self._known(name, table) for name in names}
+        return [_model_object(name, one) for name, one in known.items() if one is not None]
 
     def describe(self, name: str) -> dict[str, JsonValue]:
         """Return one model object.
@@ -122,15 +123,7 @@ class Catalog:
         known = self._known(name)
         if known is None:
             raise self._not_served(name)
-        value: dict[str, JsonValue] = {
-            "id": name,
-            "object": "model",
-            "created": int(known.made_s),
-            "owned_by": "ftctl",
-            "shutdown_date": None,
-        }
-        stands_for = {"alias_of": known.alias_of, "model_id": known.stands_for}
-        return value | {key: text for key, text in stands_for.items() if text is not None}
+        return _model_object(name, known)
 
     def is_wanted(self, backend_model: str, besides: str) -> bool:
         """Return whether a backend's model has another name besides that of one job."""
@@ -157,11 +150,11 @@ class Catalog:
     def _alias_table(self) -> AliasTable:
         return self._aliases.table(self.lockfile(), self.bases.keys())
 
-    def _finetune(self, name: str) -> str | None:
-        """Return the fine-tune that a name or an alias stands for."""
-        return (
-            name if name in self.lockfile().finetunes else self._alias_table().finetunes.get(name)
-        )
+    def _finetune(self, name: str, table: AliasTable | None = None) -> str | None:
+        """Return the fine-tune that a name, or an alias of the table, stands for."""
+        if name in self.lockfile().finetunes:
+            return name
+        return (table or self._alias_table()).finetunes.get(name)
 
     def _production(self, finetune: str) -> Build | None:
         entry = self.lockfile().finetunes.get(finetune, Entry())
@@ -184,10 +177,10 @@ class Catalog:
             message = f"{name} is {alias}the model {build.model_id} of {place}."
         return ApiError(404, "model_not_served", message, "model")
 
-    def _known(self, name: str) -> _Known | None:
+    def _known(self, name: str, table: AliasTable | None = None) -> _Known | None:
         if name in self.bases:
             return _Known(base=partial(self.base, name), made_s=self._since_s)
-        finetune = self._finetune(name)
+        finetune = self._finetune(name, table)
         if finetune is None:
             build = next((build for build in self._builds() if build.model_id == name), None)
             return self._answering(name, build)
@@ -256,6 +249,18 @@ class ModelRoutes:
             with suppress(ModelMissing):  # somebody deleted it on the machine
                 await run_sync(self.catalog.backend.delete, model)
         return JSONResponse({"id": name, "object": "model", "deleted": True})
+
+
+def _model_object(name: str, known: _Known) -> dict[str, JsonValue]:
+    value: dict[str, JsonValue] = {
+        "id": name,
+        "object": "model",
+        "created": int(known.made_s),
+        "owned_by": "ftctl",
+        "shutdown_date": None,
+    }
+    stands_for = {"alias_of": known.alias_of, "model_id": known.stands_for}
+    return value | {key: text for key, text in stands_for.items() if text is not None}
 
 
 def _unknown(name: str) -> ApiError:

@@ -179,8 +179,16 @@ def test_a_name_that_stands_for_two_things_answers_for_neither(moved):
         ask(moved, model=OLD)
     assert OLD not in {model.id for model in moved.client.models.list()}
     assert ask(moved, model=SLASHED).model == "local:1"
+    record(
+        moved.root,
+        triage=("local-gpu", "local:1"),
+        faq=("local-gpu", "local:3"),
+        far=("openai", "ft:far"),
+    )
     # A name that means something without the alias keeps its meaning.
-    declare(moved.root, "faq", aliases=("triage", BASE, "local:1"))
+    declare(moved.root, "faq", aliases=("triage", BASE, "local:1", "far"))
+    with pytest.raises(openai.NotFoundError, match="far is the model ft:far of the backend openai"):
+        ask(moved, model="far")
     assert ask(moved, model="triage").model == "local:1"
     assert ask(moved, model=BASE).model == BASE
 
