@@ -143,7 +143,7 @@ LAYERS = (
         "controller.render",
     ),
     ("controller.export", "controller.report", "controller.track"),
-    ("controller.resolve.answers",),
+    ("controller.resolve.aliases", "controller.resolve.answers"),
     (
         "controller.resolve.check_gate",
         "controller.resolve.check_metrics",
@@ -216,6 +216,7 @@ PURE = (
     "controller/report/*.py",
     "controller/track/record.py",
     "controller/track/targets.py",
+    "controller/resolve/aliases.py",
 )
 IMPURE_MODULES = {
     *("asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "shutil"),

@@ -21,6 +21,7 @@ from controller.evaluate.metrics import BUILT_IN_METRICS, all_metrics
 from controller.evaluate.retain.items import count_items
 from controller.evaluate.retain.suites import SUITES
 from controller.help import FOLDER
+from controller.server.chat.chat_parameters import HARMLESS, UNSUPPORTED, ChatRequest
 from controller.spec.base import MOST
 from controller.spec.evaluation import Evaluation
 from controller.spec.model import Spec
@@ -179,6 +180,30 @@ def _wrap(text: str, indent: str = "") -> str:
     )
 
 
+def chat_parameters() -> str:
+    """Return what `ftctl serve` does with each parameter of a chat request."""
+    refused = [name for name, neutral in UNSUPPORTED.items() if not neutral]
+    neutral = [
+        f"`{name}` ({_either([_value(one) for one in values])})"
+        for name, values in sorted(UNSUPPORTED.items())
+        if values and name not in ChatRequest.model_fields
+    ]
+    partly = sorted(UNSUPPORTED.keys() & ChatRequest.model_fields.keys())
+    honoured = sorted(ChatRequest.model_fields.keys() - set(partly))
+    groups = {
+        "Honoured": ", ".join(map(_value, honoured)),
+        "Honoured where it is as here, else refused": ", ".join(
+            f"`{name}` ({_either([_value(one) for one in UNSUPPORTED[name]])})" for name in partly
+        ),
+        "Ignored, and named by the header `x-ftctl-ignored`": ", ".join(
+            map(_value, sorted(HARMLESS))
+        ),
+        "Accepted with the value that changes nothing, else refused": ", ".join(neutral),
+        "Refused": ", ".join(map(_value, sorted(refused))),
+    }
+    return "\n".join(_wrap(f"- {title}: {names}.", indent="  ") for title, names in groups.items())
+
+
 def exit_codes() -> str:
     """Return every exit code with its text, which stands below it in the source."""
     (body,) = (
@@ -219,10 +244,11 @@ def metrics() -> str:
 
 
 def servers() -> str:
-    """Return every kind of server with what its profile says, then the hyperparameters."""
+    """Return kinds of servers, the hyperparameters, and the parameters of chat requests."""
     items = [_wrap(f"- `{kind}`: {_of_kind(profile)}", "  ") for kind, profile in PROFILES.items()]
     kinds = "\n".join(["### Kinds of servers", "", *items])
-    return f"{kinds}\n\n{by_title(openai.REFERENCE)}"
+    title = "## Parameters of chat requests\n\nOf `ftctl serve`. `null` is always accepted."
+    return f"{kinds}\n\n{by_title(openai.REFERENCE)}\n\n{title}\n\n{chat_parameters()}"
 
 
 def _of_kind(profile: Profile) -> str:

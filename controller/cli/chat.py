@@ -63,7 +63,7 @@ def command(
     thinking: bool,
 ) -> None:
     """Talk to the production model of a fine-tune (or to its candidate, if none is in production)."""
-    project, entry = recorded_of(ctx, name)
+    project, name, entry = recorded_of(ctx, name)
     build = entry.builds.get(entry.production or entry.candidate or "")
     if build is None:
         raise FtctlError(f"{name} has no model yet", "Type `ftctl apply`.")

@@ -12,6 +12,7 @@ from backends.contract.backend import Backend
 from backends.contract.inspector import Json
 from backends.contract.jobs import Job
 from backends.did_you_mean import did_you_mean, use_one_of
+from controller.cli.aliases import finetune_called
 from controller.errors import FtctlError
 from controller.lockfile.model import Entry, Lockfile
 from controller.lockfile.store import read_lockfile
@@ -123,15 +124,21 @@ def entry_of(lockfile: Lockfile, name: str) -> Entry:
     return lockfile.finetunes[name]
 
 
-def recorded_of(ctx: click.Context, name: str) -> tuple[Project, Entry]:
-    """Return the repository, and what is recorded of one of its fine-tunes.
+def recorded_of(ctx: click.Context, name: str) -> tuple[Project, str, Entry]:
+    """Return the repository, and the name and record of one of its fine-tunes.
+
+    Args:
+        ctx: The command's context.
+        name: The name of the fine-tune, or one of its aliases.
 
     Raises:
         FtctlError: It is not a repository, or nothing is recorded under that name.
         LockfileInvalid: The lockfile cannot be read.
     """
     project = project_of(ctx)
-    return project, entry_of(read_lockfile(project.root, project.state), name)
+    lockfile = read_lockfile(project.root, project.state)
+    name = finetune_called(project, lockfile, name)
+    return project, name, entry_of(lockfile, name)
 
 
 def backend_for(project: Project, place: str) -> Backend:

@@ -16,6 +16,7 @@ import click
 from backends.installation import install_command
 from backends.registry import LOCAL, known_backends
 from controller import __version__
+from controller.cli.aliases import clashing_aliases
 from controller.cli.common import json_option, print_json, wants_json
 from controller.cli.error_report import explained
 from controller.errors import InvalidInput
@@ -128,8 +129,9 @@ def _disk(project: Project) -> Finding:
 def _specs(project: Project) -> Finding:
     try:
         specs, problems = read_specs(project.root)
-        policies = load_settings(project.root).policies
-        check_specs(specs, backends_of(project), policies, all_problems(problems))
+        settings = load_settings(project.root)
+        found = [*all_problems(problems), *clashing_aliases(project, specs, problems, settings)]
+        check_specs(specs, backends_of(project), settings.policies, found)
     except InvalidInput as error:
         count = len(error.problems)
         detail = f"{count} problem{'' if count == 1 else 's'}"

@@ -89,7 +89,7 @@ def _write_files(ctx: click.Context, name: str, sheet: str | None, misses: str |
         if ctx.get_parameter_source(parameter) is ParameterSource.COMMANDLINE:
             message = f"{option} is for measuring, and --sheet and --misses measure nothing"
             raise FtctlError(message, f"Remove {option}.")
-    project, entry = recorded_of(ctx, name)
+    project, name, entry = recorded_of(ctx, name)
     evaluation = recorded_evaluation(name, entry, project)
     if sheet is not None:
         _report(ctx, "sheet", write_sheet(evaluation, sheet))

@@ -58,7 +58,7 @@ def command(ctx: click.Context, name: str, *, form: str, out: Path, role: str | 
     It is about the candidate, or else about the build in production. No model is asked. The file
     holds questions and answers of the held-out set.
     """
-    project, entry = recorded_of(ctx, name)
+    project, name, entry = recorded_of(ctx, name)
     evaluated = _evaluated(project, name, entry)
     roles = list(evaluated.evaluation.scores)
     if role is not None and role not in roles:

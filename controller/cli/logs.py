@@ -31,7 +31,7 @@ POLL_S = 1.0
 @click.pass_context
 def command(ctx: click.Context, name: str, *, follow: bool) -> None:
     """Show the log of a fine-tune's newest job."""
-    project, entry = recorded_of(ctx, name)
+    project, name, entry = recorded_of(ctx, name)
     job_id, place = _newest_job(name, entry)
     backend = backend_for(project, place)
     shown = 0

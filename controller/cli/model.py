@@ -13,7 +13,7 @@ from controller.errors import FtctlError
 @click.pass_context
 def command(ctx: click.Context, name: str) -> None:
     """Print the model ID in production, for scripts."""
-    _, entry = recorded_of(ctx, name)
+    _, name, entry = recorded_of(ctx, name)
     build = entry.builds.get(entry.production or "")
     if build is None:
         raise FtctlError(f"{name} has no model in production", "See `ftctl status`.")

@@ -13,11 +13,14 @@ from backends.atomic_files import locked
 from backends.registry import LOCAL, open_backend
 from controller.cli.common import project_of
 from controller.errors import FtctlError, LockHeld
+from controller.lockfile.store import read_lockfile
+from controller.project.project import Project
+from controller.server.aliases import ServedAliases
 from controller.server.api.listener import HttpServer
 from controller.server.api.quiet_log import quiet_handler
 from controller.server.app import create_app, server_folder
 from controller.server.limits import Limits
-from controller.spec.settings import FILE, endpoint_of, load_settings
+from controller.spec.settings import FILE, endpoint_of, load_settings, public_id
 
 TOKEN_VARIABLE = "FTCTL_SERVE_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -52,6 +55,7 @@ def command(ctx: click.Context, host: str, port: int) -> None:
             click.echo(f"Serving {project.root} at {_url(listener)}")
             shown = ", ".join(bases) or f"none; name some in {FILE} under serve.base_models"
             click.echo(f"Base models: {shown}")
+            _show_aliases(project, bases)
             if token:
                 click.echo(f"Token: the value of {TOKEN_VARIABLE}.")
             else:
@@ -61,6 +65,16 @@ def command(ctx: click.Context, host: str, port: int) -> None:
             # uvicorn raises the signal again after it has ended; having ended well is enough.
             signal.signal(signal.SIGTERM, lambda *_: None)
             server.run(sockets=[listener])
+
+
+def _show_aliases(project: Project, base_models: list[str]) -> None:
+    """Print the aliases that the server answers to, and those that it cannot."""
+    lockfile = read_lockfile(project.root, project.state)
+    table = ServedAliases(project).table(lockfile, {public_id(one) for one in base_models})
+    for alias, finetune in table.finetunes.items():
+        click.echo(f"Alias: {alias} -> {finetune}")
+    for alias, clash in table.clashes.items():
+        click.echo(f"Warning: the alias {alias} {clash.message}. {clash.remedy}", err=True)
 
 
 def _url(listener: socket.socket) -> str:

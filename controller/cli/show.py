@@ -9,6 +9,7 @@ import click
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import CurvePoint
+from controller.cli.aliases import declared_aliases
 from controller.cli.common import backend_for, json_option, print_json, recorded_of, wants_json
 from controller.errors import FtctlError
 from controller.evaluate.curves.files import findings_of_build, keep_curve, read_curve
@@ -43,11 +44,12 @@ _UNKNOWN = "not known: {place} reports none for this job"
 @click.pass_context
 def command(ctx: click.Context, name: str, *, answers: int, plot: bool, thinking: bool) -> None:
     """Show one fine-tune in full: its builds, their scores, answers side by side."""
-    project, entry = recorded_of(ctx, name)
+    project, name, entry = recorded_of(ctx, name)
     build = shown_build(entry)
     points, why = _curve(project, build) if build is not None else ([], "")
     if wants_json(ctx):
-        print_json(_as_json(project, entry, {} if build is None else {build.fingerprint: points}))
+        as_json = _as_json(project, entry, {} if build is None else {build.fingerprint: points})
+        print_json(as_json | {"aliases": [*declared_aliases(project).get(name, ())]})
     elif plot:
         click.echo(_plotted(name, build, points, why))
     else:

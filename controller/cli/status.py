@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import click
 
 from backends.contract.inspector import Json
 from backends.pydantic_errors import InvalidValue
+from controller.cli.aliases import declared_aliases
 from controller.cli.common import (
     Seen,
     json_option,
@@ -25,7 +27,9 @@ from controller.project.project import Project
 from controller.render.filters import LABELS, Facts, Filter, parse_filter
 from controller.render.status import (
     STATES,
+    Aliases,
     Findings,
+    alias_table,
     shown_build,
     state_words,
     status_json,
@@ -100,6 +104,7 @@ class _Status:
     seen: Seen
     found: Ends
     findings: Findings
+    aliases: Aliases
     unread: Sequence[str] = ()
     """Fine-tunes whose owner and labels were asked for, and whose spec cannot be read."""
 
@@ -157,15 +162,31 @@ class _Status:
     def json(self, names: Collection[str]) -> Json:
         """Return some fine-tunes for programs."""
         value = status_json(
-            *self._shown(names), self.seen.jobs, self.seen.unreachable, self.ends, self.findings
+            *self._shown(names),
+            self.seen.jobs,
+            self.seen.unreachable,
+            self.ends,
+            self.findings,
         )
-        return {**value, "dates_not_asked": self.unasked, "remarks": self._remarks()}
+        known = self._aliases(names)
+        shown = cast(Mapping[str, Mapping[str, Json]], value["finetunes"])
+        return {
+            **value,
+            "finetunes": {
+                name: {**one, "aliases": list(known.get(name, ()))} for name, one in shown.items()
+            },
+            "dates_not_asked": self.unasked,
+            "remarks": self._remarks(),
+        }
 
     def text(self, names: Collection[str], expiring: int | None) -> str:
         """Return some fine-tunes for people."""
         shown = self._shown(names)
         seen = self.seen
-        parts = [status_text(*shown, seen.jobs, seen.unreachable, self.ends, self.findings)]
+        parts = [
+            status_text(*shown, seen.jobs, seen.unreachable, self.ends, self.findings),
+            *filter(None, [alias_table(self._aliases(names))]),
+        ]
         if not names and (self.declared or self.lockfile.finetunes):
             parts = ["No fine-tune meets these conditions."]
             if expiring is not None:
@@ -176,6 +197,9 @@ class _Status:
 
     def _shown(self, names: Collection[str]) -> tuple[Lockfile, list[str]]:
         return _only(self.lockfile, names), [name for name in self.declared if name in names]
+
+    def _aliases(self, names: Collection[str]) -> Aliases:
+        return {name: known for name, known in self.aliases.items() if name in names}
 
     def _remarks(self) -> list[str]:
         """Return what is wrong with dates and specs; it holds whatever the conditions leave."""
@@ -209,6 +233,7 @@ def _look(
             for name, entry in lockfile.finetunes.items()
             if (build := shown_build(entry)) is not None
         },
+        aliases=declared_aliases(project),
     )
 
 

@@ -30,7 +30,7 @@ def command(ctx: click.Context, name: str, *, offline: bool) -> int:
     `ftctl apply` does so after each evaluation. This command writes all recorded builds again, for a
     tracker that was down, or was added later. A build has one run, however often it is written.
     """
-    project, entry = recorded_of(ctx, name)
+    project, name, entry = recorded_of(ctx, name)
     targets = list(targets_of(load_settings(project.root).tracking, os.environ))
     if not targets:
         remedy = "Add one, for example: `tracking: {tensorboard: {folder: runs}}`"

@@ -33,7 +33,7 @@ def _block(action: Action, desired: Desired | None) -> str:
         f"  # ({reason})",
         f'{style.symbol} finetune "{name}"{_where(desired)}',
     ]
-    return "\n".join([*lines, *(f"      {line}" for line in _details(action))])
+    return "\n".join([*lines, *(f"      {line}" for line in _details(action, desired))])
 
 
 def _where(desired: Desired | None) -> str:
@@ -42,8 +42,10 @@ def _where(desired: Desired | None) -> str:
     return f" ({desired.spec.place}, base {one_line(desired.spec.base_model, _BASE_WIDTH)})"
 
 
-def _details(action: Action) -> Iterator[str]:
+def _details(action: Action, desired: Desired | None) -> Iterator[str]:
     rows = [(escape_control(label), escape_control(value)) for label, value in action.rows()]
+    if desired is not None and desired.spec.aliases and action.acts:
+        rows.append(("aliases", escape_control(", ".join(desired.spec.aliases))))
     width = max((cell_len(label) for label, _ in rows), default=0)
     for label, value in rows:
         yield f"{pad(label, width)} = {value}"

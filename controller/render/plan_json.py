@@ -115,4 +115,6 @@ def _action_json(action: Action, desired: Desired | None, action_id: str | None)
         value["id"] = action_id
     if desired is not None:
         value |= {"file": desired.file, "backend": desired.spec.place}
+        if desired.spec.aliases:
+            value["aliases"] = list(desired.spec.aliases)
     return value | action.json()

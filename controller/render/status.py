@@ -37,6 +37,8 @@ STATES: Final = (
 Findings: TypeAlias = Mapping[str, Sequence[Finding]]
 """Findings about the curve of the shown build of each fine-tune, by its name."""
 _NONE: Final[Findings] = MappingProxyType({})
+Aliases: TypeAlias = Mapping[str, Sequence[str]]
+"""Aliases of each fine-tune, by its name."""
 
 
 def status_text(
@@ -81,6 +83,16 @@ def status_text(
     if endings := shutdown_lines(ends):
         parts.append("\n".join(endings))
     return "\n\n".join(parts)
+
+
+def alias_table(aliases: Aliases) -> str:
+    """Return the fine-tune that each alias stands for, a row for each alias; empty without any."""
+    rows = [
+        [escape_control(alias), escape_control(name)]
+        for name, written in sorted(aliases.items())
+        for alias in written
+    ]
+    return table([["ALIAS", "FINE-TUNE"], *rows]) if rows else ""
 
 
 def state_words(
@@ -130,9 +142,10 @@ def score_table(lockfile: Lockfile) -> str:
 
 
 def about_text(spec: Spec) -> str:
-    """Return a spec's information for people, one line each: description, owner, labels."""
+    """Return a spec's information for people, one line each: description, owner, labels, aliases."""
     labels = ", ".join(f"{key}={value}" for key, value in spec.labels.items())
     said = {"description": spec.description, "owner": spec.owner, "labels": labels}
+    said["aliases"] = ", ".join(spec.aliases)
     return "\n".join(
         f"  {key:<11} {escape_control(text.strip())}" for key, text in said.items() if text
     )

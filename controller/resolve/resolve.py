@@ -92,23 +92,23 @@ def resolve(
         readings: The repository, and the data already read in the same run.
         open_backend: Opens a backend by a spec's `place`.
         policies: Policies of the repository.
-        problems: Problems of invalid specs, by fine-tune.
+        problems: Problems of invalid specs, by fine-tune; those that a valid spec has with others
+            or with a file of its own name, too.
     """
     desired: dict[str, Desired] = {}
     requests: dict[str, TrainRequest] = {}
     datasets: dict[str, Dataset] = {}
     files: dict[str, EvaluationFiles] = {}
     unresolved: dict[str, Deferred | Blocked] = {
-        name: invalid(name, found) for name, found in problems.items()
+        name: invalid(name, found) for name, found in problems.items() if name not in specs
     }
     readings, verified = _remembering(readings)
     earlier = cache(partial(earlier_datasets, readings.project.state / "data"))
     for name, loaded in specs.items():
-        if name in unresolved:
-            continue  # another file has the same name, and problems
         entry = recorded.lockfile.finetunes.get(name, Entry())
         try:
-            wrong = list(check_spec(loaded, open_backend, readings.answers))
+            own = check_spec(loaded, open_backend, readings.answers)
+            wrong = [*problems.get(name, ()), *own]
             refuse(wrong, list(check_policies(loaded, policies)))
             backend = open_backend(loaded.spec.place)
             variant = _choose(loaded, entry, backend, readings, recorded)

@@ -13,6 +13,7 @@ from controller.plan.actions import Blocked, BlockReason
 from controller.plan.desired import Desired
 from controller.plan.observed import Observed
 from controller.plan.plan import Plan, make_plan
+from controller.resolve.aliases import alias_problems
 from controller.resolve.answers import OpenBackend
 from controller.resolve.inputs import Readings
 from controller.resolve.recipes import Elsewhere, Recorded
@@ -48,14 +49,17 @@ def resolve_specs(
     """Build every dataset, identify every base model, compute every fingerprint."""
     if loaded.settings_error is not None:
         return without_settings([*loaded.specs, *loaded.problems], loaded.settings_error)
-    inputs = loaded.inputs
+    inputs, problems = loaded.inputs, {name: [*found] for name, found in loaded.problems.items()}
+    bases = loaded.settings.serve.base_models
+    for name, found in alias_problems(loaded.specs, loaded.problems, recorded, bases).items():
+        problems.setdefault(name, []).extend(found)
     return resolve(
         loaded.specs,
         Recorded(lockfile=recorded, elsewhere=elsewhere, replace=inputs.replace),
         Readings(project=inputs.project, fetched=inputs.fetched),
         loaded.open_backend,
         policies=loaded.settings.policies,
-        problems=loaded.problems,
+        problems=problems,
     )
 
 

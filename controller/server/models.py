@@ -1,7 +1,7 @@
 """Models by the names that clients use, and the endpoints below `/v1/models`.
 
-Names are, in this order: base models of `ftctl.yaml`; models from jobs of this server; models in
-the lockfile, by fine-tune or by model ID.
+Names are, in this order: base models of `ftctl.yaml`; fine-tunes in the lockfile; aliases in specs;
+models in the lockfile, by model ID; models from jobs of this server.
 """
 
 import time
@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 from anyio.to_thread import run_sync
 from pydantic import JsonValue
@@ -22,9 +21,10 @@ from backends.contract.backend import Backend
 from backends.contract.errors import BackendError, ModelMissing
 from backends.contract.jobs import BaseModel
 from backends.registry import LOCAL
-from controller.lockfile.model import Build, Lockfile
+from controller.lockfile.model import Build, Entry, Lockfile
 from controller.lockfile.store import LOCKFILE, read_lockfile
 from controller.project.project import Project
+from controller.server.aliases import AliasTable, ServedAliases, stamp_of
 from controller.server.api.errors import ApiError, invalid
 from controller.server.jobs.job_record import JobRecord
 from controller.server.jobs.job_store import JobStore
@@ -39,6 +39,9 @@ class ModelTarget:
     base: BaseModel
     model: str | None
     """The backend's model ID; None for the base model itself."""
+    public_id: str
+    """Name of the model in answers. Where the client's name stands for a fine-tune, it is the model
+    ID of the build that answers, as OpenAI answers with the snapshot that an alias stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,9 @@ class _Known:
     base: Callable[[], BaseModel]
     model: str | None = None
     made_s: float
+    stands_for: str | None = None
+    """Public ID of the build that answers to a fine-tune's name or alias; None for other names."""
+    alias_of: str | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +66,11 @@ class Catalog:
     _since_s: float = field(default_factory=time.time)
     _lockfile: tuple[object, Lockfile] = field(default_factory=lambda: (None, Lockfile()))
     """The lockfile, with the stamps of the files that it was read from."""
+    _aliases: ServedAliases = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read aliases from the same repository."""
+        self._aliases = ServedAliases(self.project)
 
     @property
     def bases(self) -> dict[str, str]:
@@ -87,24 +98,21 @@ class Catalog:
             BackendError: Its base model is not on this machine.
         """
         known = self._known(name)
-        if known is not None:
-            return ModelTarget(base=known.base(), model=known.model)
-        build = self._recorded(name)
-        if build is None or build.model_id == name:
-            raise _unknown(name)
-        place = f"the backend {build.backend}, which this server does not serve"
-        message = f"{name} is the model {build.model_id} of {place}."
-        raise ApiError(404, "model_not_served", message, "model")
+        if known is None:
+            raise self._not_served(name)
+        return ModelTarget(base=known.base(), model=known.model, public_id=known.stands_for or name)
 
     def job_of(self, name: str) -> JobRecord | None:
         """Return the job that trained a model; None if no job here did, or the model was deleted."""
         return next((job for job in self._jobs_with_models() if job.public_model == name), None)
 
     def index(self) -> list[dict[str, JsonValue]]:
-        """Return every model object: base models, then jobs' models, then fine-tunes by name."""
+        """Return every model object: base models, jobs' models, fine-tunes by name, aliases."""
         trained = [job.model_name for job in self._jobs_with_models()]
-        names = dict.fromkeys([*self.bases, *trained, *self.lockfile().finetunes])
-        return [self.describe(name) for name in names if self._known(name) is not None]
+        table = self._alias_table()
+        names = [*self.bases, *trained, *self.lockfile().finetunes, *table.finetunes]
+        known = {name: self._known(name, table) for name in names}
+        return [_model_object(name, one) for name, one in known.items() if one is not None]
 
     def describe(self, name: str) -> dict[str, JsonValue]:
         """Return one model object.
@@ -114,14 +122,8 @@ class Catalog:
         """
         known = self._known(name)
         if known is None:
-            raise _unknown(name)
-        return {
-            "id": name,
-            "object": "model",
-            "created": int(known.made_s),
-            "owned_by": "ftctl",
-            "shutdown_date": None,
-        }
+            raise self._not_served(name)
+        return _model_object(name, known)
 
     def is_wanted(self, backend_model: str, besides: str) -> bool:
         """Return whether a backend's model has another name besides that of one job."""
@@ -133,7 +135,7 @@ class Catalog:
     def lockfile(self) -> Lockfile:
         """Return the repository's lockfile; read it again if it has changed."""
         root, state = self.project.root, self.project.state
-        stamps = [_stamp(path) for path in (root / LOCKFILE, state / "journal.jsonl")]
+        stamps = [stamp_of(path) for path in (root / LOCKFILE, state / "journal.jsonl")]
         if stamps != self._lockfile[0]:
             self._lockfile = (stamps, read_lockfile(root, state))
         return self._lockfile[1]
@@ -145,17 +147,52 @@ class Catalog:
         entries = self.lockfile().finetunes.values()
         return [build for entry in entries for build in entry.builds.values()]
 
-    def _recorded(self, name: str) -> Build | None:
-        """Return a build by its fine-tune's name, then in production, or by its model ID."""
-        entry = self.lockfile().finetunes.get(name)
-        if entry is not None:
-            return entry.builds.get(entry.production or "")
-        return next((build for build in self._builds() if build.model_id == name), None)
+    def _alias_table(self) -> AliasTable:
+        return self._aliases.table(self.lockfile(), self.bases.keys())
 
-    def _known(self, name: str) -> _Known | None:
+    def _finetune(self, name: str, table: AliasTable | None = None) -> str | None:
+        """Return the fine-tune that a name, or an alias of the table, stands for."""
+        if name in self.lockfile().finetunes:
+            return name
+        return (table or self._alias_table()).finetunes.get(name)
+
+    def _production(self, finetune: str) -> Build | None:
+        entry = self.lockfile().finetunes.get(finetune, Entry())
+        return entry.builds.get(entry.production or "")
+
+    def _not_served(self, name: str) -> ApiError:
+        """Return the error for a name that no model here answers to."""
+        finetune = self._finetune(name)
+        build = None if finetune is None else self._production(finetune)
+        clash = self._alias_table().clashes.get(name) if finetune is None else None
+        if clash is not None:
+            message = f"'{name}' stands for no model: as an alias, it {clash.message}."
+        elif finetune is None or (build is None and finetune == name):
+            return _unknown(name)
+        elif build is None:
+            message = f"{name} is an alias of {finetune}, which has no model in production."
+        else:
+            alias = "" if finetune == name else f"an alias of {finetune}, which is "
+            place = f"the backend {build.backend}, which this server does not serve"
+            message = f"{name} is {alias}the model {build.model_id} of {place}."
+        return ApiError(404, "model_not_served", message, "model")
+
+    def _known(self, name: str, table: AliasTable | None = None) -> _Known | None:
         if name in self.bases:
             return _Known(base=partial(self.base, name), made_s=self._since_s)
-        build = self._recorded(name)
+        finetune = self._finetune(name, table)
+        if finetune is None:
+            build = next((build for build in self._builds() if build.model_id == name), None)
+            return self._answering(name, build)
+        build = self._production(finetune)
+        known = None if build is None else self._answering(build.model_id, build)
+        if known is None or build is None:
+            return None
+        alias_of = None if finetune == name else finetune
+        return replace(known, stands_for=build.model_id, alias_of=alias_of)
+
+    def _answering(self, name: str, build: Build | None) -> _Known | None:
+        """Return what answers to a recorded build, or to the name of a job's model."""
         made_s = None
         if build is not None:
             with suppress(ValueError):  # a person may have edited the lockfile
@@ -163,7 +200,7 @@ class Catalog:
         if build is not None and build.backend == LOCAL:
             base = partial(self._identify, build.base_model, build.revision)
             return _Known(base=base, model=build.model_id, made_s=made_s or self._since_s)
-        job = self.job_of(name if build is None else build.model_id)
+        job = self.job_of(name)
         if job is None:
             return None
         made_s = made_s or job.finished_s or job.created_s
@@ -214,14 +251,18 @@ class ModelRoutes:
         return JSONResponse({"id": name, "object": "model", "deleted": True})
 
 
+def _model_object(name: str, known: _Known) -> dict[str, JsonValue]:
+    value: dict[str, JsonValue] = {
+        "id": name,
+        "object": "model",
+        "created": int(known.made_s),
+        "owned_by": "ftctl",
+        "shutdown_date": None,
+    }
+    stands_for = {"alias_of": known.alias_of, "model_id": known.stands_for}
+    return value | {key: text for key, text in stands_for.items() if text is not None}
+
+
 def _unknown(name: str) -> ApiError:
     message = f"The model '{name[:200]}' does not exist or is not served here."
     return ApiError(404, "model_not_found", message, "model")
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

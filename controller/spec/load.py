@@ -27,6 +27,9 @@ from controller.spec.yaml import (
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 FOLDER = "finetunes"
+ENDING = ".yaml"
+_OTHERS = ("_", ".")
+"""First characters of files in the folder that are not specs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,12 @@ def spec_names(root: Path) -> list[str]:
     Raises:
         InvalidInput: There is no folder of specs, or it leads out of the repository.
     """
-    return sorted(path.stem for path in _candidates(root) if path.suffix == ".yaml")
+    return sorted(path.stem for path in _candidates(root) if path.suffix == ENDING)
+
+
+def is_spec(file_name: str) -> bool:
+    """Return whether a file of the folder is a spec, by its name."""
+    return file_name.endswith(ENDING) and not file_name.startswith(_OTHERS)
 
 
 def _candidates(root: Path) -> list[Path]:
@@ -125,7 +133,7 @@ def _candidates(root: Path) -> list[Path]:
         message = f"cannot be read: {error.strerror}"
         problem = Problem(file=FOLDER, message=message, remedy="Check its permissions.")
     else:
-        return [path for path in paths if not path.name.startswith(("_", "."))]
+        return [path for path in paths if not path.name.startswith(_OTHERS)]
     raise InvalidInput([problem])
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, JsonValue, StringConstraints
 
 from backends.contract.methods import SUPERVISED, MethodName
+from controller.spec.aliases import Aliases
 from controller.spec.asked import place_of
 from controller.spec.base import NonEmpty, Strict
 from controller.spec.data import Data
@@ -69,6 +70,9 @@ class Spec(Strict):
     """For people: who answers for it."""
     labels: dict[str, str] = Field(default_factory=dict)
     """For people and filters."""
+    aliases: Aliases = Field(default_factory=list)
+    """Further names that `ftctl serve` answers to with the build in production, such as the model
+    ID of a hosted fine-tune that this fine-tune replaces. Changing them trains nothing."""
     backend: NonEmpty
     """Backend that trains it: `openai`, `local-gpu`, or an installed plug-in."""
     endpoint: NonEmpty | None = None

@@ -331,6 +331,7 @@ SHOWN = {
     "description": Case({}, {"description": "An advisor for cafes."}, recorded=True),
     "owner": Case({}, {"owner": "growth@example.com"}, recorded=True),
     "labels": Case({}, {"labels": {"team": "growth"}}, recorded=True),
+    "aliases": Case({}, {"aliases": ["ft:gpt-4o-mini:acme:faq:AbC"]}, recorded=True),
 }
 ELSEWHERE = frozenset(path for path in fields_of(Spec) if path.startswith("tracking"))
 """Sent with the job: `tests/backends/openai/test_every_setting.py`."""

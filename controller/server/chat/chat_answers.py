@@ -70,7 +70,7 @@ class Answers:
     """The answers to one request, as far as they have arrived.
 
     Args:
-        model: The model's name as the client wrote it.
+        model: The public ID of the model that answers.
         count: Number of answers.
         several_calls: True if an answer may call more than one tool.
     """

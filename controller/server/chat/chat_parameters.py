@@ -111,6 +111,12 @@ class ChatRequest(Body, extra="allow"):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
+def ignored(given: ChatRequest) -> list[str]:
+    """Return the parameters that are accepted, but have no effect here, by name."""
+    extra = given.model_extra or {}
+    return sorted(name for name in HARMLESS & extra.keys() if extra[name] is not None)
+
+
 def unforced(given: ChatRequest) -> list[str]:
     """Return the parameters that are accepted, but not enforced in the answer."""
     strict = [

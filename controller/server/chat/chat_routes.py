@@ -15,11 +15,13 @@ from controller.server.api.errors import ApiError
 from controller.server.api.requests import read_body
 from controller.server.chat.chat_answers import Answers, Pieces
 from controller.server.chat.chat_messages import as_prompt
-from controller.server.chat.chat_parameters import ChatRequest, check, samplings, unforced
+from controller.server.chat.chat_parameters import ChatRequest, check, ignored, samplings, unforced
 from controller.server.chat.engines import EnginePool, answer
 from controller.server.limits import Limits
 from controller.server.models import Catalog, ModelTarget
 
+IGNORED = "x-ftctl-ignored"
+"""Header that lists the parameters that have no effect here."""
 UNFORCED = "x-ftctl-unforced"
 """Header that lists the parameters passed to the model, but not enforced in its answer."""
 
@@ -41,12 +43,14 @@ class ChatRoutes:
         given = await read_body(request, ChatRequest, self.limits.json_bytes)
         check(given)
         drawn = samplings(given)
-        pieces = self._pieces(await self._target(given.model), given, drawn)
+        target = await self._target(given.model)
+        pieces = self._pieces(target, given, drawn)
         # An error of the first piece still gets an HTTP status: wait for it before the answer.
         pieces = _put_back(await anext(pieces, None), pieces)
-        headers = {UNFORCED: ", ".join(names)} if (names := unforced(given)) else {}
+        told = {IGNORED: ignored(given), UNFORCED: unforced(given)}
+        headers = {name: ", ".join(names) for name, names in told.items() if names}
         several = given.parallel_tool_calls is not False
-        answers = Answers(given.model, len(drawn), several_calls=several)
+        answers = Answers(target.public_id, len(drawn), several_calls=several)
         if given.stream:
             body = answers.events(pieces, wants_usage=given.wants_usage)
             headers["cache-control"] = "no-cache"

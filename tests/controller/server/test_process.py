@@ -81,6 +81,23 @@ def test_the_greeting_says_where_and_keeps_the_token_to_itself(root):
         assert [model.id for model in client.models.list()] == [BASE]
 
 
+def test_the_greeting_lists_aliases_and_those_that_are_taken(root):
+    for name, aliases in {"cafe": "[old-cafe, shared]", "tea": f"[shared, {BASE}]"}.items():
+        (root / "finetunes" / f"{name}.yaml").write_text(
+            "backend: local-gpu\nbase_model: ../models/other\n"
+            "data: {train: [{path: rows.csv}], held_out: {fraction: 0.1}}\n"
+            f"aliases: {aliases}\n"
+        )
+    with process(root) as (child, greeting, _):
+        assert [line for line in greeting.splitlines() if line.startswith("Alias")] == [
+            "Alias: old-cafe -> cafe"
+        ]
+        child.terminate()
+        _, errors = child.communicate(timeout=20)
+    assert "Warning: the alias shared is also an alias of" in errors
+    assert f"Warning: the alias {BASE} is a base model of `serve.base_models`" in errors
+
+
 def test_without_a_token_one_is_made_and_printed_once(root):
     with process(root, token="") as (child, greeting, client):
         token = client.api_key

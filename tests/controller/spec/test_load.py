@@ -37,7 +37,7 @@ def message(folder: Path, text: str, name: str = "faq.yaml") -> str:
     ("text", "expected"),
     [
         ("sed: 3\n", "faq.yaml:7: sed: is not a known key\n    Did you mean `seed`?"),
-        ("colour: red\n", "faq.yaml:7: colour: is not a known key\n    Use one of: backend, base_model"),
+        ("colour: red\n", "faq.yaml:7: colour: is not a known key\n    Use one of: aliases, backend, base_model"),
         ('seed: "3"\n', "seed: must be a whole number, not the text '3'\n    Write the number with"),
         ("seed: 3.5\n", "seed: must be a whole number, not 3.5"),
         ("seed: -1\n", "seed: must be at least 0, not -1"),
@@ -62,7 +62,7 @@ def message(folder: Path, text: str, name: str = "faq.yaml") -> str:
         ("backend: x\n", "faq.yaml:7: backend: is given twice, first in line 1"),
         ("<<: {owner: me}\n", "faq.yaml:7: <<: merges keys in YAML 1.1; YAML 1.2 has no merging\n    Write the keys out."),
         ("labels: {<<: {a: b}}\n", "faq.yaml:7: labels.<<: merges keys in YAML 1.1"),
-        ("'<<': 1\n", "faq.yaml:7: <<: is not a known key\n    Use one of: backend"),
+        ("'<<': 1\n", "faq.yaml:7: <<: is not a known key\n    Use one of: aliases"),
         ("<fraction>: 1\n", "faq.yaml:7: <fraction>: is not a known key"),
         ("lifecycle: {<x>: 1}\n", "faq.yaml:7: lifecycle.<x>: is not a known key"),
         ("evaluation: {max_tokens: 1180591620717411303424}\n", "must be at most 9007199254740992, not 11805916"),
