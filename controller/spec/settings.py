@@ -7,13 +7,15 @@ import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, field_validator
 from pydantic_core import PydanticKnownError
 
 from backends.contract.backend import Endpoint
 from backends.contract.errors import BackendError
 from backends.excerpt import clipped, excerpt
+from backends.pydantic_errors import InvalidValue
 from backends.registry import ENDPOINT_KINDS
 from controller.canonical import digest
 from controller.errors import InvalidInput, Problem
@@ -21,7 +23,6 @@ from controller.repository_files import CannotRead, read_inside
 from controller.spec.asked import DEFAULT_ENDPOINT
 from controller.spec.base import NonEmpty, Strict
 from controller.spec.load import translate
-from controller.spec.trackers import Trackers
 from controller.spec.yaml import MAX_BYTES, parse_yaml
 
 FILE = "ftctl.yaml"
@@ -79,6 +80,70 @@ class Policies(Strict):
     """Refuse a data source without a licence."""
     licenses: list[NonEmpty] = Field(default_factory=list)
     """The only licences allowed, as SPDX identifiers; any when empty."""
+
+
+class MlflowTracker(Strict):
+    """MLflow.
+
+    `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or `MLFLOW_TRACKING_TOKEN`, hold what
+    the server asks for.
+    """
+
+    tracking_uri: NonEmpty | None = None
+    """Server or store: `http://mlflow.internal:5000`, `sqlite:///mlflow.db`. When absent,
+    `MLFLOW_TRACKING_URI`. A path is relative to `ftctl.yaml`."""
+    experiment: NonEmpty
+    """Name of the experiment; it is created if it does not exist."""
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _names_no_secret(cls, uri: str | None) -> str | None:
+        if uri is not None and "@" in urlsplit(uri).netloc:
+            remedy = (
+                "Remove user and password from it, and export MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD; or export the whole as MLFLOW_TRACKING_URI."
+            )
+            raise InvalidValue("holds a user or a password", remedy)
+        return uri
+
+
+class WandbTracker(Strict):
+    """Weights & Biases. `WANDB_API_KEY` holds the key; `WANDB_MODE=offline` writes files only."""
+
+    project: NonEmpty
+    """Project of the runs."""
+    entity: NonEmpty | None = None
+    """Team or user; the key's default when absent."""
+
+
+class TensorboardTracker(Strict):
+    """TensorBoard's event files, on this machine."""
+
+    folder: NonEmpty
+    """Folder of the runs, relative to `ftctl.yaml`."""
+
+
+class TrackioTracker(Strict):
+    """trackio on this machine, in `TRACKIO_DIR`; `trackio sync` copies runs to a Space."""
+
+    project: NonEmpty
+    """Project of the runs."""
+
+
+class Trackers(Strict):
+    """Trackers that ftctl writes each evaluated build to.
+
+    `tracking.wandb` of a spec is something else: where the service that trains reports its losses.
+    """
+
+    mlflow: MlflowTracker | None = None
+    """MLflow."""
+    wandb: WandbTracker | None = None
+    """Weights & Biases."""
+    tensorboard: TensorboardTracker | None = None
+    """TensorBoard."""
+    trackio: TrackioTracker | None = None
+    """trackio."""
 
 
 class Settings(Strict):

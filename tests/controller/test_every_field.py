@@ -139,6 +139,12 @@ MEASURES: dict[str, dict[str, tuple]] = {
     "json_valid": {},
     "json_schema": {"inline": ({"type": "object"}, {"type": "array"})},
     "json_field": {"field": ("a", "b")},
+    "promptfoo": {
+        "inline": tuple(
+            {"defaultTest": {"assert": [{"type": "contains", "value": text}]}} for text in "ab"
+        ),
+        "question": ("question", "asked"),
+    },
     **dict.fromkeys(("tool_calls", "tool_names", "tool_arguments"), NOTHING),
     **dict.fromkeys(("perplexity", "answer_tokens", "latency_p50", "latency_p95"), NOTHING),
     "cost_per_1000": {"input_per_million": (1.0, 2.0), "output_per_million": (1.0, 2.0)},
@@ -163,6 +169,8 @@ def measures() -> dict[str, Case]:
             cases[f"{path}.{key}"] = Case(measured(metric, first), changed)
     schemas = [measured("json_schema", {"file": f"data/{name}.json"}) for name in ("one", "two")]
     cases["evaluation.metrics.json_schema.file"] = Case(*schemas)
+    tests = [measured("promptfoo", {"file": f"data/{name}.yaml"}) for name in ("one", "two")]
+    cases["evaluation.metrics.promptfoo.file"] = Case(*tests)
     return cases
 
 
@@ -372,6 +380,9 @@ def observed(repo, tmp_path, monkeypatch):
     repo.write("finetunes/data/json.csv", f"q,a\n{objects}")
     repo.write("finetunes/data/one.json", '{"type": "object"}')
     repo.write("finetunes/data/two.json", '{"type": "array"}')
+    for name in ("one", "two"):
+        text = f"defaultTest: {{assert: [{{type: equals, value: {name}}}]}}"
+        repo.write(f"finetunes/data/{name}.yaml", text)
     repo.write("finetunes/data/late.csv", f"q,a,s,b,n,g\n{rows}")
     repo.write("finetunes/data/more.csv", rows.replace("<b>q", "other q"))
     repo.write("finetunes/data/empty.csv", f"{rows},,s,b,1,1\n")

@@ -57,6 +57,9 @@ SETTINGS = {
     "f1": {"label": "refund"},
     "json_schema": {"inline": {"type": "object"}},
     "json_field": {"field": "a"},
+    "judge": {"model": "m", "rubric": "Is it polite?"},
+    "human": {"sheet": "scores.csv"},
+    "promptfoo": {"inline": {"defaultTest": {"assert": [{"type": "contains", "value": "네"}]}}},
     "cost_per_1000": {"input_per_million": 0.5, "output_per_million": 2.0},
 }
 """Settings of the metrics that need some."""
