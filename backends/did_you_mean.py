@@ -108,11 +108,22 @@ def is_misspelled(name: str, names: Iterable[str]) -> bool:
 
 
 def _similar(name: str, known: Iterable[str], least: float) -> str | None:
-    """Return the name with the most similar spelling; Korean is compared letter by letter."""
+    """Return the name with the most similar spelling; Korean is compared letter by letter.
+
+    Of names that are equally similar, the one with the same first letter is meant.
+    """
     letters = {_letters(one): one for one in known if len(_letters(one)) >= _SHORT}
     given = _letters(name)
-    near = difflib.get_close_matches(given, letters, n=1, cutoff=least)
-    return letters[near[0]] if near and len(given) >= _SHORT else None
+    near = difflib.get_close_matches(given, letters, n=2, cutoff=least)
+    if not near or len(given) < _SHORT:
+        return None
+    best, other = near[0], near[-1]
+    is_even = _ratio(best, given) == _ratio(other, given)
+    return letters[other if is_even and other[:1] == given[:1] != best[:1] else best]
+
+
+def _ratio(name: str, given: str) -> float:
+    return difflib.SequenceMatcher(None, name, given).ratio()
 
 
 def _words(name: str) -> Words:

@@ -23,6 +23,7 @@ Exceptions::
     │   ├── EmptyExample                       a row without a question or an answer
     │   ├── NotUtf8                            bytes that are not UTF-8, met while rows are read
     │   └── PersonalDataFound                  a row with personal data that the spec refuses
+    ├── BrokenPlugin                           a metric of another package that cannot be used
     ├── SourceUnavailable                      a source that cannot be read here
     ├── CannotRead                             a file of the repository that ftctl does not open
     ├── StateNotWritten                        the state folder cannot be written

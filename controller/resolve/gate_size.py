@@ -95,7 +95,10 @@ def too_small(
             message = f"`{condition.text}` cannot hold, whatever the models answer"
             yield loaded.problem(("gate", index), message, "Lower the number.")
         elif needed > (examples if prompts is None else prompts):
-            what, more = f"{examples} held-out examples", f"Hold out {needed} or more, ask"
+            what, more = (
+                f"{examples} held-out examples",
+                f"Hold out at least {needed}, widen the margin, or lower the level.",
+            )
             if prompts is not None:
                 what, more = f"{prompts} prompts of {condition.metric}", "Ask"
             message = f"{what} cannot show `{condition.text}`, whatever the models answer"

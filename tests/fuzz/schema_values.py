@@ -16,7 +16,6 @@ TRIES = 1_000
 _DENSITIES = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Shares of the optional keys that a value has."""
 _PLAIN = {"boolean": [True, False], "number": [0.5, 0.6, 0.9]}
-_MODELS = {model.__name__: model for model in Strict.__subclasses__()}
 
 
 class Corpus:
@@ -87,7 +86,7 @@ class Corpus:
         if "properties" not in schema:
             below = schema.get("additionalProperties", {})
             return {name: self._drawn(below, path, name) for name in ["team", "eu"]}
-        model = _MODELS.get(schema.get("title", ""))
+        model = _models().get(schema.get("title", ""))
         for _ in range(TRIES if path else 1):
             self._density = self._rng.choice(_DENSITIES)
             value = self._drawn_once(schema, path)
@@ -105,6 +104,12 @@ class Corpus:
             if is_wanted or is_drawn:
                 value[key] = self._drawn(below, here, key)
         return value
+
+
+def _models(of: type[BaseModel] = Strict) -> dict[str, type[BaseModel]]:
+    """Return the models by name, those of metrics that were named so far among them."""
+    found = {one.__name__: one for one in of.__subclasses__()}
+    return {name: model for one in found.values() for name, model in _models(one).items()} | found
 
 
 def _has(value: Any, path: tuple[str, ...]) -> bool:

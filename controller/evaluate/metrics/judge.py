@@ -30,14 +30,14 @@ from controller.spec.base import NonEmpty
 _VERSION: Final = 1
 """Raised when the prompts below or the way to read an opinion change."""
 _WIN, _TIE, _LOSS = (1.0, 1.0), (0.5, 1.0), (0.0, 1.0)
-_MARKED = r"[*_`#>\s]*"
+_MARKED = r"[*_`#> \t]*+"
 _SCORE = re.compile(
     rf"(?im)^{_MARKED}score{_MARKED}[:=]{_MARKED}"
-    rf"(?P<score>[-+]?\d+(?:\.\d+)?)(?:\s*/\s*(?P<of>\d+(?:\.\d+)?))?{_MARKED}\.?\s*$"
+    rf"(?P<score>[-+]?\d+(?:\.\d+)?)(?:[ \t]*+/[ \t]*+(?P<of>\d+(?:\.\d+)?))?{_MARKED}\.?[ \t]*+$"
 )
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _BETTER = re.compile(
-    rf"(?im)^{_MARKED}better{_MARKED}[:=]{_MARKED}(?P<better>[ab]|tie){_MARKED}\.?\s*$"
+    rf"(?im)^{_MARKED}better{_MARKED}[:=]{_MARKED}(?P<better>[ab]|tie){_MARKED}\.?[ \t]*+$"
 )
 _LAST: Final = 2_000
 """Characters at the end of a judge's answer in which its verdict is searched."""

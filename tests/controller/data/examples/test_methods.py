@@ -7,7 +7,7 @@ import pytest
 from controller.data.dataset import build_dataset
 from controller.data.resolve_sources import DataPaths
 from controller.errors import InvalidInput
-from controller.evaluate.measure import read_prompts
+from controller.evaluate.held_out import HeldOut
 from controller.spec.data import Data
 
 OPENAI_PAIR = {
@@ -56,7 +56,7 @@ def test_a_pair_is_the_same_example_in_either_form(build):
 
 
 def test_a_pair_is_measured_by_its_preferred_answer(build):
-    prompts = list(read_prompts(build(rows(TRL_PAIR), "dpo").held_out.path))
+    prompts = list(HeldOut(build(rows(TRL_PAIR), "dpo").held_out))
 
     assert all(prompt.reference["content"].startswith("good ") for prompt in prompts)
     assert all([one["role"] for one in prompt.messages] == ["user"] for prompt in prompts)
@@ -73,7 +73,7 @@ def test_what_a_grader_reads_goes_along_and_the_split_is_by_the_question(build):
 
     assert lines(dataset.train)[0].keys() == {"messages", "answer", "level"}
     assert 3 < dataset.held_out.examples < 37
-    prompts = list(read_prompts(dataset.held_out.path))
+    prompts = list(HeldOut(dataset.held_out))
     assert [prompt.reference for prompt in prompts] == [None] * len(prompts)
     assert prompts[0].messages[-1]["role"] == "user"
 

@@ -72,7 +72,8 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
-@pytest.fixture(scope="module")
+# As long as the server: a worker may come back to this module.
+@pytest.fixture(scope="session")
 def postgres(postgres_server):
     with psycopg.connect(postgres_server["url"], autocommit=True) as connection:
         connection.execute("CREATE TABLE faq (id int, question text, answer text)")
