@@ -37,6 +37,11 @@ SAMPLES = {
     "stratify_by": ["status", "assistant"],
 }
 """Valid texts of keys that do not allow every text."""
+OF_METRICS: dict[str, Any] = {
+    "promptfoo": {"inline": {"defaultTest": {"assert": [{"type": "contains", "value": "a"}]}}},
+    "json_schema": {"inline": {"type": "object"}},
+}
+"""Valid settings of metrics whose rules a schema does not state."""
 OF_HYPERPARAMETERS: dict[str, Any] = {
     "num_train_epochs": 2,
     "learning_rate": 1e-4,
