@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from backends.contract.inspector import Json
+from backends.contract.methods import METHODS
 from controller.evaluate.compare import NOT_COMPARED
-from controller.evaluate.gate import CANDIDATE, LOSS
-from controller.lockfile.model import Build, Entry, Verdict
+from controller.evaluate.gate import CANDIDATE, LOSS, RETAIN
+from controller.lockfile.model import Build, Entry, Evaluation, Verdict
 from controller.plan.fingerprint import short_id
 from controller.plan.prompted_rivals import as_good
 from controller.plan.verdicts import standing_verdict
@@ -200,14 +201,31 @@ def _answers(
             rivals=rivals_of(evaluation),
             labels=measured.labels,
         )
+        damage = _missing_lines(build, evaluation, answers.count)
     except DamagedLineError as error:
+        answers, damage = None, str(error)
+    if damage:
         return None, (
-            f"{inputs.lines_file} is damaged: {error}. The scores above are from the lockfile. "
+            f"{inputs.lines_file} is damaged: {damage}. The scores above are from the lockfile. "
             f"`ftctl evaluate {inputs.name}` writes the file again."
         )
-    if not answers.count:
+    if answers is None or not answers.count:
         return None, "Plain texts have no answers: only their loss is measured."
     return answers, ""
+
+
+def _missing_lines(build: Build, evaluation: Evaluation, lines: int) -> str:
+    """Return that a file has fewer lines than examples were scored; empty if it is whole.
+
+    Plain texts have no lines.
+    """
+    method = METHODS.get(str(build.inputs.get("method")))
+    if method is not None and method.is_of_texts:
+        return ""
+    samples = evaluation.samples.get(CANDIDATE, {})
+    scored = [one.n for name, one in samples.items() if not name.startswith(RETAIN)]
+    least = max([1, *scored])
+    return f"it has {lines} of at least {least} lines" if lines < least else ""
 
 
 def _judged(verdict: Verdict, build: Build) -> Headline:

@@ -137,6 +137,20 @@ def test_a_damaged_evaluation_file_is_named_and_hides_no_scores(repo, report, da
     assert value["scores"][0]["rows"][0]["value"] is not None
 
 
+@pytest.mark.parametrize("left", [0, 3])
+def test_an_evaluation_file_that_lost_lines_is_named(repo, report, left):
+    build = cafe.train(repo, rows=24)
+    path = evaluation_path_of(repo.project.state, build)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:left]))
+    code, screen, files = report()
+    assert code == 0
+    words = f"is damaged: it has {left} of at least {len(lines)} lines"
+    assert words in screen
+    assert "is damaged" in files["cafe.html"]
+    assert "Plain texts" not in files["cafe.html"]
+
+
 def test_a_damaged_curve_is_named(repo, report):
     build = cafe.train(repo, rows=24)
     cafe.curve(repo, build)
