@@ -10,14 +10,14 @@ _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownNotice:
-    """What is announced about the end of one model."""
+    """Announcement of the end of one model."""
 
     source: str
-    """Where it is announced, for people: `shutdown_date of default (https://…)`."""
+    """Source of the date, for people: `shutdown_date of default (https://…)`."""
     date: str | None = None
     """Day on which the service switches the model off, `YYYY-MM-DD`; None if none is announced."""
     wrong: str = ""
-    """What the source gives in place of a date, shortened; empty for a date, or nothing."""
+    """Text that the source gives in place of a date, shortened; empty for a date, or nothing."""
     gone: bool = False
     """True if the service is sure that it does not have the model any more."""
 

@@ -1,4 +1,4 @@
-"""What `ftctl report` reads for one fine-tune."""
+"""Inputs of `ftctl report` for one fine-tune."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -33,7 +33,7 @@ class Evidence:
 
 
 class Holds(StrEnum):
-    """Whether a condition holds."""
+    """Outcome of a condition."""
 
     YES = "holds"
     NO = "does not hold"

@@ -48,7 +48,7 @@ class AnsweredExample:
 
 
 class Misfit(NamedTuple):
-    """What makes a metric useless for the expected answers of a held-out set."""
+    """Reason why a metric is useless for the expected answers of a held-out set."""
 
     message: str
     """Follows the name of the metric: `needs a number in every expected answer`."""
@@ -86,7 +86,7 @@ class Judge(Generic[SettingsT]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet(Generic[SettingsT]):
-    """Where a metric has people's scores from."""
+    """Source of people's scores for a metric."""
 
     path: Callable[[SettingsT], str]
     """Return the path of the file, relative to the folder of the spec."""
@@ -151,7 +151,7 @@ class Metric(Generic[SettingsT]):
     judge: Judge[SettingsT] | None = None
     """How a model is asked for the tallies, which `tally` does not know then."""
     sheet: Sheet[SettingsT] | None = None
-    """Where people's scores are, from which the tallies are made."""
+    """Source of people's scores, from which the tallies are made."""
     version: int = 0
     """Raised when equal answers get other scores, or a judge gets another prompt; 0 is the first."""
     words: str = ""

@@ -62,7 +62,7 @@ class RoleCounts:
 
 @dataclass(slots=True, kw_only=True)
 class Overview:
-    """What one reading of all lines finds."""
+    """Findings of one reading of all lines."""
 
     judged_by: str = ""
     """Metric that tells right answers from wrong ones; empty if answers are compared as texts."""

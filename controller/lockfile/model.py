@@ -109,7 +109,7 @@ class Evaluation(LockfileModel):
     """The build that `production` was at that time."""
     evaluated: str
     samples: dict[str, dict[str, RecordedSample]] = Field(default_factory=dict)
-    """What is known of each score, by role and then by name; empty if it was not recorded."""
+    """Samples of each score, by role and then by name; empty if none were recorded."""
     differences: dict[str, dict[str, RecordedSample]] = Field(default_factory=dict)
     """The same of the candidate's score minus that of another model, by the other model's role."""
     remarks: list[str] = Field(default_factory=list)

@@ -30,7 +30,7 @@ class Shutdown:
     days_left: int
     """0 or less once the model is switched off, or gone."""
     source: str = ""
-    """Where the date is from, for people."""
+    """Source of the date, for people."""
     model: str = ""
     """The model's ID, or the base model's name."""
     is_base: bool = False

@@ -112,7 +112,7 @@ class Slices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What one model's answers took."""
+    """Tokens and times of one model's answers."""
 
     role: str
     name: str

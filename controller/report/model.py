@@ -73,7 +73,7 @@ class GateCondition:
     text: str
     holds: Holds
     sentence: str = ""
-    """What was measured, and how sure it is."""
+    """A score with its interval."""
 
     @property
     def tone(self) -> Tone:
@@ -179,7 +179,7 @@ class CurveView:
 
     points: Sequence[CurvePointView]
     findings: Sequence[str] = ()
-    """What is odd about them, one sentence each."""
+    """Findings about them, one sentence each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +267,7 @@ class Report:
     """All builds, the newest first."""
     failures: Sequence[FailureView] = ()
     notes: Sequence[str] = ()
-    """What a reader must know before the rest."""
+    """Remarks that a reader needs before the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

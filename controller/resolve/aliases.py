@@ -62,7 +62,7 @@ def find_clashes(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Taken:
-    """What names stand for."""
+    """Meanings of names."""
 
     names: Collection[str]
     bases: Collection[str]

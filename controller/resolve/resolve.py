@@ -63,7 +63,7 @@ class Resolved:
     """For the first attempt; a later one replaces the number."""
     datasets: Mapping[str, Dataset]
     files: Mapping[str, EvaluationFiles]
-    """What evaluations read besides the datasets."""
+    """Files that evaluations read besides the datasets."""
     unresolved: Mapping[str, Deferred | Blocked]
     """Fine-tunes whose spec or data cannot be read here, and why."""
 

@@ -37,7 +37,7 @@ class RunRecord:
     name: str
     """Name of the run, for people."""
     parameters: Mapping[str, Parameter]
-    """What the build was made from. These never change."""
+    """Inputs of the build. These never change."""
     scores: Mapping[str, float]
     """Scores with the ends of their intervals, and what training measured."""
     tags: Mapping[str, str]
@@ -52,7 +52,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a fine-tune's build comes from, beside its record in the lockfile."""
+    """Origin of a fine-tune's build, beside its record in the lockfile."""
 
     name: str
     """The fine-tune."""

@@ -33,7 +33,7 @@ class Written:
 
     tracker: str
     links: Mapping[str, str] = field(default_factory=dict)
-    """Where each run is, by the key of its record."""
+    """Place of each run, by the key of its record."""
     problem: Problem | None = None
     """Why nothing, or not everything, was written."""
 

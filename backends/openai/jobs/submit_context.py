@@ -29,5 +29,5 @@ class SubmitContext:
 
     @property
     def profile(self) -> Profile:
-        """What is known about this kind of server."""
+        """Profile of this kind of server."""
         return profile_of(self.kind)

@@ -94,7 +94,7 @@ class Deploy(_Data):
     """Servers where a trained model answers only after a person has deployed it."""
 
     how: str
-    """What to do, up to the entry of `deployments:` that follows."""
+    """Remedy, up to the entry of `deployments:` that follows."""
     base_models: bool = False
     """True if base models need a deployment too."""
 
@@ -135,7 +135,7 @@ class Profile(_Data):
     tracking: bool = True
     """True if a job takes `integrations`."""
     strict_chat: Literal["always", "far", "never"]
-    """Whether chat takes only OpenAI's fields: `far` is not on this machine."""
+    """Servers whose chat takes only OpenAI's fields: `far` is not on this machine."""
     limits: ServiceLimits
     states: States
     result: CheckpointResult | None = None
@@ -143,7 +143,7 @@ class Profile(_Data):
     deploy: Deploy | None = None
     """None: a trained model answers at once."""
     undocumented: tuple[str, ...] = Field(default=())
-    """What the service does not document, each a part of a sentence."""
+    """Undocumented behaviour of the service, each a part of a sentence."""
 
     @property
     def takes_rate(self) -> bool:
@@ -157,7 +157,7 @@ class Profile(_Data):
 
     @property
     def note(self) -> str | None:
-        """What the service does not document, as a sentence for the plan; None if nothing."""
+        """Undocumented behaviour as a sentence for the plan; None if there is none."""
         if not self.undocumented:
             return None
         return f"not documented by servers of `kind: {self.kind}`: {'; '.join(self.undocumented)}"

@@ -92,7 +92,7 @@ class BatchResult(RowCounts):
     tally: Tally | None = None
     """Number of rows without a value for each condition; None without conditions."""
     columns: ColumnTally | None = None
-    """What the rows have in the wanted columns; None if no column is wanted."""
+    """Values of the rows in the wanted columns; None if no column is wanted."""
     misses: list[int] = field(default_factory=list)
     """Lines of rows that come from a file of misses."""
     source_error: DataError | None = None

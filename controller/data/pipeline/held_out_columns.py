@@ -36,7 +36,7 @@ _WORDS = frozenset({"true", "false"})
 
 @dataclass(slots=True)
 class ColumnTally:
-    """What rows that may be held out have in the columns."""
+    """Values in the columns of rows that may be held out."""
 
     rows: int = 0
     found: set[str] = field(default_factory=set)

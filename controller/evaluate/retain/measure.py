@@ -54,7 +54,7 @@ _ORIGIN: Final = "origin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a prompt comes from."""
+    """Origin of a prompt."""
 
     id: str
     """First digits of the digest of its example."""

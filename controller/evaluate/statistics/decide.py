@@ -24,7 +24,7 @@ _NORMAL: Final = NormalDist()
 
 
 class Outcome(StrEnum):
-    """What the examples say about a claim."""
+    """Outcome of a claim, by the examples."""
 
     BETTER = "better"
     """Surely on the good side of the threshold, and of no difference."""

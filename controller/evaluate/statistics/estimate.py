@@ -51,7 +51,7 @@ class Scoring(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Units:
-    """What is resampled: examples, or groups of examples."""
+    """Units of resampling: examples, or groups of examples."""
 
     n: int
     """Number of examples."""

@@ -55,7 +55,7 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedEvaluation:
-    """What one evaluation of a fine-tune left on this machine."""
+    """Files that one evaluation of a fine-tune left on this machine."""
 
     name: str
     spec: LoadedSpec
