@@ -73,7 +73,7 @@ class GateCondition:
     text: str
     holds: Holds
     sentence: str = ""
-    """A score with its interval."""
+    """Measured score, and how sure it is."""
 
     @property
     def tone(self) -> Tone:
