@@ -9,6 +9,7 @@ import click
 
 from backends.contract.inspector import Json
 from backends.contract.jobs import CurvePoint
+from backends.contract.methods import METHODS
 from controller.cli.aliases import declared_aliases
 from controller.cli.common import backend_for, json_option, print_json, recorded_of, wants_json
 from controller.errors import FtctlError
@@ -122,8 +123,15 @@ def _as_json(project: Project, entry: Entry, asked: dict[str, list[CurvePoint]])
 
 def _answers(project: Project, build: Build | None, count: int) -> Sequence[dict[str, Any]]:
     path = evaluation_path_of(project.state, build) if build else None
+    if build is None or path is None or not path.exists() or not count:
+        return []
     try:
-        return list(islice(read_evaluation_file(path), count)) if path else []
+        lines = list(islice(read_evaluation_file(path), count))
     except ValueError:
         message = f"{path}: is damaged: a line is not JSON"
         raise FtctlError(message, "Delete it: the scores are in the lockfile.") from None
+    method = METHODS.get(str(build.inputs.get("method")))
+    if not lines and not (method is not None and method.is_of_texts):
+        message = f"{path}: is damaged: it is empty"
+        raise FtctlError(message, "Delete it: the scores are in the lockfile.")
+    return lines

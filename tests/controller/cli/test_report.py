@@ -245,3 +245,15 @@ def test_a_folder_that_cannot_be_written(repo, tmp_path, capsys):
 def test_without_a_folder_the_option_is_named(repo, capsys):
     assert run(["--dir", str(repo.root), "report"]) == 64
     assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"), [(b"", "it is empty"), (b'{"messages": [\n', "a line is not JSON")]
+)
+def test_show_names_a_damaged_evaluation_file_too(repo, capsys, damage, words):
+    path = evaluation_path_of(repo.project.state, cafe.train(repo, rows=24))
+    path.write_bytes(damage)
+    assert run(["--dir", str(repo.root), "show", "cafe"]) == 1
+    assert f"is damaged: {words}\n    Delete it" in capsys.readouterr().err
+    path.unlink()
+    assert run(["--dir", str(repo.root), "show", "cafe"]) == 0
