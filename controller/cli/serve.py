@@ -50,7 +50,7 @@ def command(ctx: click.Context, host: str, port: int) -> None:
         bases, limits = settings.serve.base_models, Limits()
         key = token or secrets.token_urlsafe(32)
         logging.basicConfig(level=logging.WARNING, handlers=[quiet_handler()])
-        server = HttpServer(create_app(project, backend, bases, key, limits), limits)
+        server = HttpServer(create_app(project, backend, settings.serve, key, limits), limits)
         with _listen(host, port) as listener:
             click.echo(f"Serving {project.root} at {_url(listener)}")
             shown = ", ".join(bases) or f"none; name some in {FILE} under serve.base_models"

@@ -30,6 +30,7 @@ from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
 from controller.server.models import Catalog, ModelRoutes
 from controller.server.record_store import RecordStore
+from controller.spec.settings import ServeSettings
 
 _log = logging.getLogger(__name__)
 
@@ -40,14 +41,14 @@ def server_folder(project: Project) -> Path:
 
 
 def create_app(
-    project: Project, backend: Backend, base_models: list[str], token: str, limits: Limits
+    project: Project, backend: Backend, settings: ServeSettings, token: str, limits: Limits
 ) -> RequestMiddleware:
     """Return the application. It has read all records; its tasks start with the server.
 
     Args:
         project: The repository.
         backend: The backend that trains and answers.
-        base_models: The base models that clients may use, as `ftctl.yaml` has them.
+        settings: The base models that clients may use, and when models are switched off.
         token: The key of every client.
         limits: Limits of requests, storage and background tasks.
 
@@ -57,7 +58,9 @@ def create_app(
     folder = server_folder(project)
     files = FileStore(folder / "files", limits)
     jobs = JobStore(folder / "jobs")
-    catalog = Catalog(project, backend, base_models, jobs)
+    catalog = Catalog(project, backend, settings, jobs)
+    for name in catalog.unknown_ends():
+        _log.warning("serve.shutdown_dates: no model here is called %s yet", name)
     runner = JobRunner(backend, catalog, jobs, files, limits)
     engines = EnginePool(backend, limits)
     uploads = UploadRoutes(RecordStore(folder / "uploads", UploadRecord), files, limits)

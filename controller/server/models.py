@@ -29,7 +29,7 @@ from controller.server.api.errors import ApiError, invalid
 from controller.server.jobs.job_record import JobRecord
 from controller.server.jobs.job_store import JobStore
 from controller.spec.load import FOLDER
-from controller.spec.settings import FILE, public_id
+from controller.spec.settings import FILE, ServeSettings, public_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,8 @@ class ModelTarget:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
     base: Callable[[], BaseModel]
+    base_id: str
+    """Public ID of the base model."""
     model: str | None = None
     made_s: float
     stands_for: str | None = None
@@ -60,8 +62,8 @@ class Catalog:
 
     project: Project
     backend: Backend
-    base_models: list[str]
-    """The base models as `ftctl.yaml` has them."""
+    settings: ServeSettings
+    """The base models as `ftctl.yaml` has them, and the ends of models."""
     jobs: JobStore
     _since_s: float = field(default_factory=time.time)
     _lockfile: tuple[object, Lockfile] = field(default_factory=lambda: (None, Lockfile()))
@@ -75,7 +77,7 @@ class Catalog:
     @property
     def bases(self) -> dict[str, str]:
         """The base models as `ftctl.yaml` has them, by public ID, in its order."""
-        return {public_id(written): written for written in self.base_models}
+        return {public_id(written): written for written in self.settings.base_models}
 
     def base(self, name: str) -> BaseModel:
         """Return a base model by its public ID.
@@ -112,7 +114,7 @@ class Catalog:
         table = self._alias_table()
         names = [*self.bases, *trained, *self.lockfile().finetunes, *table.finetunes]
         known = {name: self._known(name, table) for name in names}
-        return [_model_object(name, one) for name, one in known.items() if one is not None]
+        return [self._model_object(name, one) for name, one in known.items() if one is not None]
 
     def describe(self, name: str) -> dict[str, JsonValue]:
         """Return one model object.
@@ -123,7 +125,12 @@ class Catalog:
         known = self._known(name)
         if known is None:
             raise self._not_served(name)
-        return _model_object(name, known)
+        return self._model_object(name, known)
+
+    def unknown_ends(self) -> list[str]:
+        """Return the names in `serve.shutdown_dates` that no model has."""
+        table = self._alias_table()
+        return [name for name in self.settings.shutdown_dates if self._known(name, table) is None]
 
     def is_wanted(self, backend_model: str, besides: str) -> bool:
         """Return whether a backend's model has another name besides that of one job."""
@@ -179,7 +186,7 @@ class Catalog:
 
     def _known(self, name: str, table: AliasTable | None = None) -> _Known | None:
         if name in self.bases:
-            return _Known(base=partial(self.base, name), made_s=self._since_s)
+            return _Known(base=partial(self.base, name), base_id=name, made_s=self._since_s)
         finetune = self._finetune(name, table)
         if finetune is None:
             build = next((build for build in self._builds() if build.model_id == name), None)
@@ -199,12 +206,31 @@ class Catalog:
                 made_s = datetime.fromisoformat(build.finished).timestamp()
         if build is not None and build.backend == LOCAL:
             base = partial(self._identify, build.base_model, build.revision)
-            return _Known(base=base, model=build.model_id, made_s=made_s or self._since_s)
+            return _Known(
+                base=base,
+                base_id=public_id(build.base_model),
+                model=build.model_id,
+                made_s=made_s or self._since_s,
+            )
         job = self.job_of(name)
         if job is None:
             return None
         made_s = made_s or job.finished_s or job.created_s
-        return _Known(base=partial(self.base, job.model), model=job.backend_model, made_s=made_s)
+        base = partial(self.base, job.model)
+        return _Known(base=base, base_id=job.model, model=job.backend_model, made_s=made_s)
+
+    def _model_object(self, name: str, known: _Known) -> dict[str, JsonValue]:
+        named = [name, known.stands_for or name, known.base_id]
+        dates = [day for one in named if (day := self.settings.shutdown_dates.get(one))]
+        value: dict[str, JsonValue] = {
+            "id": name,
+            "object": "model",
+            "created": int(known.made_s),
+            "owned_by": "ftctl",
+            "shutdown_date": dates[0] if dates else None,
+        }
+        stands_for = {"alias_of": known.alias_of, "model_id": known.stands_for}
+        return value | {key: text for key, text in stands_for.items() if text is not None}
 
     def _identify(self, written: str, revision: str | None) -> BaseModel:
         return self.backend.resolve_base_model(written, revision, self.project.root / FOLDER)
@@ -249,18 +275,6 @@ class ModelRoutes:
             with suppress(ModelMissing):  # somebody deleted it on the machine
                 await run_sync(self.catalog.backend.delete, model)
         return JSONResponse({"id": name, "object": "model", "deleted": True})
-
-
-def _model_object(name: str, known: _Known) -> dict[str, JsonValue]:
-    value: dict[str, JsonValue] = {
-        "id": name,
-        "object": "model",
-        "created": int(known.made_s),
-        "owned_by": "ftctl",
-        "shutdown_date": None,
-    }
-    stands_for = {"alias_of": known.alias_of, "model_id": known.stands_for}
-    return value | {key: text for key, text in stands_for.items() if text is not None}
 
 
 def _unknown(name: str) -> ApiError:

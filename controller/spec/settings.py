@@ -5,6 +5,7 @@ Read by the same strict loader as specs. Everything works without the file.
 
 import re
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -37,6 +38,18 @@ def _known_kind(kind: str) -> str:
     return kind
 
 
+def _is_a_day(day: str) -> str:
+    """Refuse what is not a day of the calendar."""
+    try:
+        return date.fromisoformat(day).isoformat()
+    except ValueError:
+        raise InvalidValue(f"{excerpt(day)} is not a day", "Write it as YYYY-MM-DD.") from None
+
+
+Day = Annotated[str, AfterValidator(_is_a_day)]
+"""A day, `YYYY-MM-DD`."""
+
+
 class EndpointSettings(Strict):
     """A server that speaks the OpenAI API."""
 
@@ -64,6 +77,9 @@ class ServeSettings(Strict):
 
     base_models: list[NonEmpty] = Field(default_factory=list)
     """Base models that jobs may start from: hub IDs, or folders relative to `finetunes/`."""
+    shutdown_dates: dict[NonEmpty, Day] = Field(default_factory=dict)
+    """Days on which models of this server are switched off, by the name that clients use. The date
+    of a base model is also that of the models trained from it. Clients see it at `/v1/models`."""
 
 
 class ApplyBudget(Strict):

@@ -477,6 +477,7 @@ def test_what_is_for_people_is_shown_to_people(path, repo, capsys):
 SETTINGS: dict[str, tuple[str, str]] = {
     "serve": ("{}", "serve: {base_models: [../models/tiny]}"),
     "serve.base_models": ("{}", "serve: {base_models: [../models/tiny]}"),
+    "serve.shutdown_dates": ("{}", "serve: {shutdown_dates: {tiny: 2027-01-14}}"),
     "budget": ("{}", "budget: {max_usd: 1}"),
     "budget.max_usd": ("{}", "budget: {max_usd: 1}"),
     "policies": ("{}", "policies: {require_license: true}"),
@@ -539,6 +540,15 @@ def test_what_is_served_is_what_the_settings_name(path, repo):
         repo.write("ftctl.yaml", text)
         served.append([public_id(one) for one in load_settings(repo.root).serve.base_models])
     assert served == [[], ["tiny"]]
+
+
+def test_what_ends_is_what_the_settings_name(repo):
+    """`tests/controller/server/test_models.py` reads the dates at the server."""
+    served = []
+    for text in SETTINGS["serve.shutdown_dates"]:
+        repo.write("ftctl.yaml", text)
+        served.append(load_settings(repo.root).serve.shutdown_dates)
+    assert served == [{}, {"tiny": "2027-01-14"}]
 
 
 @pytest.mark.parametrize("path", [path for path in SETTINGS if path.startswith("tracking")])

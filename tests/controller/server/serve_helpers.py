@@ -19,6 +19,7 @@ from controller.project.project import Project
 from controller.server.api.listener import HttpServer
 from controller.server.app import create_app
 from controller.server.limits import Limits
+from controller.spec.settings import ServeSettings
 
 TOKEN = "a-token-for-tests"
 BASE = "small-ko"
@@ -63,13 +64,20 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(root, backend=None, limits=None, base_models=(f"../models/{BASE}", "org/hub-model")):
+def serving(
+    root,
+    backend=None,
+    limits=None,
+    base_models=(f"../models/{BASE}", "org/hub-model"),
+    **settings,
+):
     """Serve a repository from a thread of this process until the block ends."""
     (root / "finetunes").mkdir(exist_ok=True)
     project = Project(root=root, state=root / ".ftctl")
     backend = backend or Trainer(project.state)
     limits = limits or Limits(poll_s=0.02, sweep_s=0.1, drain_s=1)
-    server = HttpServer(create_app(project, backend, list(base_models), TOKEN, limits), limits)
+    settings = ServeSettings(base_models=list(base_models), **settings)
+    server = HttpServer(create_app(project, backend, settings, TOKEN, limits), limits)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -11,6 +11,7 @@ from controller.server.api.errors import ApiError
 from controller.server.jobs.job_record import JobRecord
 from controller.server.jobs.job_store import JobStore
 from controller.server.models import Catalog
+from controller.spec.settings import ServeSettings
 
 OFFERED = [f"../models/{BASE}", "org/hub"]
 
@@ -24,7 +25,7 @@ def jobs(tmp_path):
 def catalog(tmp_path, jobs):
     (tmp_path / "finetunes").mkdir()
     project = Project(root=tmp_path, state=tmp_path / ".ftctl")
-    return Catalog(project, Trainer(tmp_path / "backend"), OFFERED, jobs)
+    return Catalog(project, Trainer(tmp_path / "backend"), ServeSettings(base_models=OFFERED), jobs)
 
 
 def trained(jobs, number, model=BASE, backend_model=None, **changes):
@@ -138,3 +139,16 @@ def test_weights_that_another_name_shares_are_kept(catalog, jobs, tmp_path, othe
         trained(jobs, number, **changes)
     record(tmp_path, **builds)
     assert catalog.is_wanted("model-1", f"ftjob-{1:012d}") is wanted
+
+
+def test_the_end_of_a_base_model_is_that_of_its_models_and_a_model_may_have_its_own(tmp_path, jobs):
+    ends = {BASE: "2027-01-14", "cafe": "2026-12-24", "nobody": "2027-01-01"}
+    (tmp_path / "finetunes").mkdir()
+    project = Project(root=tmp_path, state=tmp_path / ".ftctl")
+    settings = ServeSettings(base_models=OFFERED, shutdown_dates=ends)
+    catalog = Catalog(project, Trainer(tmp_path / "backend"), settings, jobs)
+    name = trained(jobs, 1)
+    record(tmp_path, cafe=("local-gpu", "m"))
+    dates = {model["id"]: model["shutdown_date"] for model in catalog.index()}
+    assert dates == {BASE: "2027-01-14", "org/hub": None, name: "2027-01-14", "cafe": "2026-12-24"}
+    assert catalog.unknown_ends() == ["nobody"]

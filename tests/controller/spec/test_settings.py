@@ -69,6 +69,13 @@ serve:
             "ftctl.yaml:2: serve.base_model: is not a known key\n    Did you mean `base_models`?",
         ),
         (
+            "serve:\n  shutdown_dates: {small: 14 January}",
+            (
+                "ftctl.yaml:2: serve.shutdown_dates.small: '14 January' is not a day\n"
+                "    Write it as YYYY-MM-DD."
+            ),
+        ),
+        (
             "endpoints:\n  own:\n    bas_url: x",
             "ftctl.yaml:3: endpoints.own.bas_url: is not a known key\n    Did you mean `base_url`?",
         ),

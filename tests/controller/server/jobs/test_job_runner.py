@@ -19,6 +19,7 @@ from controller.server.jobs.job_store import JobStore
 from controller.server.limits import Limits
 from controller.server.models import Catalog
 from controller.server.record_store import new_id
+from controller.spec.settings import ServeSettings
 
 SETTINGS = {"learning_rate": 1e-4, "num_train_epochs": 3}
 
@@ -90,9 +91,8 @@ def make(root, backend=None, **limits):
     folder = root / "server"
     limits = Limits(**limits)
     jobs, files = JobStore(folder / "jobs"), FileStore(folder / "files", limits)
-    catalog = Catalog(
-        Project(root=root, state=root / ".ftctl"), backend, [f"../models/{BASE}"], jobs
-    )
+    project = Project(root=root, state=root / ".ftctl")
+    catalog = Catalog(project, backend, ServeSettings(base_models=[f"../models/{BASE}"]), jobs)
     return Runner(jobs, files, backend, JobRunner(backend, catalog, jobs, files, limits))
 
 
