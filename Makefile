@@ -46,7 +46,7 @@ $(DEMO)/.gitignore: | .venv/.ready
 	@echo
 
 demo-server: $(DEMO)/.gitignore ## Serve the demo's base model, and train over the OpenAI protocol against it
-	@$(BIN)/python tests/serve_demo.py $(DEMO) $(DEMO)-client
+	@$(BIN)/python -m tests.demos.serve $(DEMO) $(DEMO)-client
 
 clean-demo: ## Forget the demo, so that `make demo` starts anew
 	@rm -rf $(DEMO)

@@ -15,7 +15,7 @@ WAITS = {"communicate", "join", "wait"}
 # `controller.data.aside.Aside`, whose thread only does what a test hands to it.
 OURS = {"aside.wait"}
 # Programs that a person starts and stops, and the one place where tests start processes.
-EXEMPT = {"tests/benchmarks", "tests/serve_demo.py", "tests/children.py"}
+EXEMPT = {"tests/benchmarks", "tests/demos", "tests/children.py"}
 
 
 def dotted(node: ast.expr) -> str:
