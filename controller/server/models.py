@@ -129,8 +129,9 @@ class Catalog:
 
     def unknown_ends(self) -> list[str]:
         """Return the names in `serve.shutdown_dates` that no model has."""
-        table = self._alias_table()
-        return [name for name in self.settings.shutdown_dates if self._known(name, table) is None]
+        dated = self.settings.shutdown_dates
+        table = self._alias_table() if dated else None
+        return [name for name in dated if self._known(name, table) is None]
 
     def is_wanted(self, backend_model: str, besides: str) -> bool:
         """Return whether a backend's model has another name besides that of one job."""

@@ -46,7 +46,9 @@ def _is_a_day(day: str) -> str:
         raise InvalidValue(f"{excerpt(day)} is not a day", "Write it as YYYY-MM-DD.") from None
 
 
-Day = Annotated[str, AfterValidator(_is_a_day)]
+Day = Annotated[
+    str, AfterValidator(_is_a_day), WithJsonSchema({"type": "string", "format": "date"})
+]
 """A day, `YYYY-MM-DD`."""
 
 

@@ -80,6 +80,8 @@ class Corpus:
             case "array":
                 count = max(schema.get("minItems", 0), rng.choice([1, 1, 2]))
                 return [self._drawn(schema["items"], path, key) for _ in range(count)]
+            case "string" if schema.get("format") == "date":
+                return "2027-01-14"
             case "string":
                 return rng.choice(SAMPLES.get(key, ["text"]))
             case "integer":
