@@ -6,6 +6,8 @@ import os
 import secrets
 import signal
 import socket
+import threading
+from types import FrameType
 
 import click
 
@@ -13,6 +15,7 @@ from backends.atomic_files import locked
 from backends.registry import LOCAL, open_backend
 from controller.cli.common import project_of
 from controller.errors import FtctlError, LockHeld
+from controller.lockfile.model import Lockfile
 from controller.lockfile.store import read_lockfile
 from controller.project.project import Project
 from controller.server.aliases import ServedAliases
@@ -50,26 +53,46 @@ def command(ctx: click.Context, host: str, port: int) -> None:
         bases, limits = settings.serve.base_models, Limits()
         key = token or secrets.token_urlsafe(32)
         logging.basicConfig(level=logging.WARNING, handlers=[quiet_handler()])
+        lockfile = read_lockfile(project.root, project.state)
         server = HttpServer(create_app(project, backend, settings.serve, key, limits), limits)
         with _listen(host, port) as listener:
+            interrupted = _end_on_signals(server)
             click.echo(f"Serving {project.root} at {_url(listener)}")
             shown = ", ".join(bases) or f"none; name some in {FILE} under serve.base_models"
             click.echo(f"Base models: {shown}")
-            _show_aliases(project, bases)
+            _show_aliases(project, lockfile, bases)
             if token:
                 click.echo(f"Token: the value of {TOKEN_VARIABLE}.")
             else:
                 click.echo(f"Token, made for this run: {key}")
                 click.echo(f"To keep one, set {TOKEN_VARIABLE}.")
             click.echo("Ctrl-C ends the server. Jobs continue, and the next server follows them.")
-            # uvicorn raises the signal again after it has ended; having ended well is enough.
-            signal.signal(signal.SIGTERM, lambda *_: None)
             server.run(sockets=[listener])
+            if interrupted.is_set():
+                raise KeyboardInterrupt
 
 
-def _show_aliases(project: Project, base_models: list[str]) -> None:
+def _end_on_signals(server: HttpServer) -> threading.Event:
+    """End the server on SIGTERM and Ctrl-C, also before it handles these signals itself.
+
+    Returns:
+        Set by Ctrl-C. The server raises a signal again after it has ended.
+    """
+    interrupted = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        server.should_exit = True
+        if number == signal.SIGINT:
+            interrupted.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    return interrupted
+
+
+def _show_aliases(project: Project, lockfile: Lockfile, base_models: list[str]) -> None:
     """Print the aliases that the server answers to, and those that it cannot."""
-    lockfile = read_lockfile(project.root, project.state)
     table = ServedAliases(project).table(lockfile, {public_id(one) for one in base_models})
     for alias, finetune in table.finetunes.items():
         click.echo(f"Alias: {alias} -> {finetune}")
