@@ -41,6 +41,7 @@ from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.prompted_rivals import as_good
 from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of, why_not
 from controller.plan.versions import newest_inputs
+from controller.prompted.examples import shot_finder
 from controller.spec.evaluation import BASE
 
 T = TypeVar("T")
@@ -102,6 +103,7 @@ def measured(
             open_backend=context.open_backend,
             train=dataset.train.path,
             has_answers=kept.has_all,
+            find_shots=shot_finder(context.project.state, dataset.train),
         ),
         without_base=without_base,
         asks_production=asks_production or not desired.paid,
