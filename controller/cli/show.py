@@ -28,6 +28,7 @@ from controller.state_folder import refused_by_system
 
 _WIDTH = 79
 _UNKNOWN = "not known: {place} reports none for this job"
+_UNTRAINED = "not known: nothing was trained"
 
 
 @click.command("show")
@@ -69,6 +70,8 @@ def command(ctx: click.Context, name: str, *, answers: int, plot: bool, thinking
 
 def _curve(project: Project, build: Build) -> tuple[list[CurvePoint], str]:
     """Return the curve of a build, asked for where it is not kept; and why it is not known."""
+    if build.prompt is not None:
+        return [], _UNTRAINED
     points = read_curve(project.state, build)
     if points:
         return points, ""
@@ -82,6 +85,8 @@ def _curve(project: Project, build: Build) -> tuple[list[CurvePoint], str]:
 
 
 def _curve_lines(build: Build, points: list[CurvePoint], why: str) -> list[str]:
+    if build.prompt is not None:
+        return []
     if not points:
         return [f"losses      {escape_control(why)}"] if why else []
     found = map(finding_line, findings_of_build(build, points))

@@ -254,7 +254,7 @@ def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
     lines = [
         f"  build       {short_id(build.fingerprint)}{role}",
         f"  model ID    {escape_control(build.model_id)}",
-        f"  job         {build.job}, attempt {build.attempt}, {build.submitted} - {build.finished}",
+        *_origin_lines(build),
         f"  data        {build.data.train.examples} examples, {build.data.held_out.examples} held out",
     ]
     if isinstance(facts.get("trained_tokens"), int | float):
@@ -272,6 +272,25 @@ def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
         said = [*verdict.failures, *verdict.undecided] or verdict.gate
         lines += [f"    {escape_control(text)}" for text in said]
     return lines
+
+
+def _origin_lines(build: Build) -> Iterator[str]:
+    """Yield how a build was made: by a job, or as a prompt for which nothing was trained."""
+    prompt, tokens = build.prompt, build.facts.get("prompt_tokens")
+    if prompt is not None:
+        parts = [one_line(build.base_model, 100), "nothing was trained"]
+        if prompt.few_shot:
+            parts.insert(1, f"{prompt.few_shot} examples before each question")
+        if isinstance(tokens, int) and tokens:
+            parts.insert(-1, f"{tokens:,} tokens")
+        yield f"  prompted    {', '.join(parts)}"
+        if prompt.system is not None:
+            yield f"  system      {one_line(prompt.system, 100)}"
+    if build.job:
+        times = f"{build.submitted} - {build.finished}"
+        yield f"  job         {build.job}, attempt {build.attempt}, {times}"
+    else:
+        yield f"  recorded    {build.finished}"
 
 
 def _score_rows(evaluation: Evaluation) -> Iterator[list[str]]:
