@@ -33,12 +33,12 @@ from controller.evaluate.retain.measure import (
     retained_sets,
     write_retained_file,
 )
-from controller.evaluate.samples import Samples, samples_of
+from controller.evaluate.samples import Samples, pair_samples, samples_of
 from controller.lockfile.model import Build, Entry, Evaluation, RecordedSample, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
 from controller.plan.desired import Desired
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
-from controller.plan.prompted_rivals import as_good
+from controller.plan.prompted_rivals import as_good, pairs_to_record
 from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of, why_not
 from controller.plan.versions import newest_inputs
 from controller.prompted.examples import shot_finder
@@ -140,6 +140,7 @@ def _evaluation(
     retained = _measure_retained(desired, comparison, answers.store, path, context)
     names = [*(one.name for one in found.metrics), *desired.slices]
     samples, differences = samples_of(found, names, key, settings.group_by)
+    pairs = pair_samples(found, pairs_to_record(desired.spec), key, settings.group_by)
     more, more_differences = samples_of(retained.measured, retained.names, key, None)
     return Evaluation(
         fingerprint=key,
@@ -149,6 +150,7 @@ def _evaluation(
         evaluated=context.timestamp(),
         samples=_recorded(_joined(samples, more)),
         differences=_recorded(_joined(differences, more_differences)),
+        rival_differences={rival: _recorded(by_other) for rival, by_other in pairs.items()},
         remarks=list(opinions.remarks),
     )
 

@@ -113,6 +113,9 @@ class Evaluation(LockfileModel):
     """Samples of each score, by role and then by name; empty if none were recorded."""
     differences: dict[str, dict[str, RecordedSample]] = Field(default_factory=dict)
     """The same of the candidate's score minus that of another model, by the other model's role."""
+    rival_differences: dict[str, dict[str, dict[str, RecordedSample]]] = Field(default_factory=dict)
+    """The same of the score of a model without training minus that of another, by both and score;
+    those by which the gate would judge the first."""
     remarks: list[str] = Field(default_factory=list)
     """Sentences on how it was measured: what did not count, how far raters agree."""
 

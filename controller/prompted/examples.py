@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from backends.atomic_files import write_atomic
 from backends.contract.errors import BackendError
-from controller.canonical import canonical_json, digest
+from controller.canonical import digest, written_json
 from controller.data.dataset import Split
 from controller.data.reports.diff import earlier_datasets
 from controller.evaluate.rivals import Turns, few_shot_turns
@@ -76,7 +76,8 @@ def choose_shots(train: Path, count: int, train_digest: str, state: Path) -> Seq
     path = _path(state, train_digest, count)
     with writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, canonical_json(shots) + b"\n")
+        # The order of keys is part of what a model is asked.
+        write_atomic(path, written_json(shots) + b"\n")
     return shots
 
 
