@@ -155,8 +155,9 @@ def _json(answers: Mapping[str, Completion], *, thinking: bool) -> Json:
 
 
 def _show(answers: Mapping[str, Completion], *, thinking: bool) -> None:
+    width = max(map(len, answers))
     for role, answer in answers.items():
-        prefix = f"{role:<6} " if len(answers) > 1 else ""
+        prefix = f"{role:<{max(width, 6)}} " if len(answers) > 1 else ""
         said = given_answer(answer)
         if thinking and said.thinking:
             click.echo(f"{prefix}({escape_control(said.thinking)})")
