@@ -131,6 +131,7 @@ LAYERS = (
     ),
     ("controller.evaluate.judgement",),
     ("controller.plan",),
+    ("controller.prompted",),
     ("controller.evaluate.compare",),
     ("controller.evaluate.curves.files", "controller.evaluate.measure"),
     ("controller.evaluate.ask", "controller.evaluate.samples"),
@@ -147,6 +148,7 @@ LAYERS = (
     (
         "controller.resolve.check_gate",
         "controller.resolve.check_metrics",
+        "controller.resolve.check_prompt",
         "controller.resolve.gate_size",
     ),
     ("controller.resolve.preflight",),

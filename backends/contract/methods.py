@@ -6,7 +6,7 @@ line in `FORMS`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 Example: TypeAlias = Mapping[str, Any]
@@ -92,6 +92,10 @@ class Method:
     """True if the keys of a row tell its format; otherwise the first of `row_formats` is meant."""
     learns_answers: bool = True
     """True if it learns from answers in its examples; False if it samples and grades answers."""
+    trains: bool = True
+    """False if the base model itself answers, and no backend makes a job."""
+    read_as: str = ""
+    """Name of the method as which backends read its examples; empty for its own name."""
     sample: Sequence[Example]
     """Examples that every backend with this method must accept."""
 
@@ -149,11 +153,16 @@ CONTINUED_PRETRAINING: Final = Method(
     min_examples=1,
     sample=({"text": "카페는 매일 아홉 시에 엽니다."}, {"text": "Nine to six."}),
 )
+PROMPT: Final = replace(
+    SUPERVISED, name="prompt", min_examples=0, trains=False, read_as=SUPERVISED.name
+)
+"""No training: the base model, with a system prompt and examples before each question."""
 
 if TYPE_CHECKING:
     MethodName: TypeAlias = str
 METHODS: Final[Mapping[str, Method]] = {
-    method.name: method for method in (SUPERVISED, DPO, REINFORCEMENT, CONTINUED_PRETRAINING)
+    method.name: method
+    for method in (SUPERVISED, DPO, REINFORCEMENT, CONTINUED_PRETRAINING, PROMPT)
 }
 """All methods, by their name in a spec."""
 

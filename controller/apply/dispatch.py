@@ -5,6 +5,7 @@ from typing import assert_never
 from controller.apply.context import ApplyContext, Outcome, Result, with_changes
 from controller.apply.evaluate import evaluate, judge_again
 from controller.apply.promote import promote, protect, retire, reuse
+from controller.apply.prompt import prompt
 from controller.apply.record import record
 from controller.apply.restore import restore
 from controller.apply.train import adopt, resume, train
@@ -18,6 +19,7 @@ from controller.plan.actions import (
     Evaluate,
     Judge,
     Promote,
+    Prompt,
     Protect,
     Record,
     Restore,
@@ -74,6 +76,8 @@ def _handle(action: Action, context: ApplyContext) -> Result:  # noqa: C901, PLR
     match action:
         case Train():
             return train(action, context)
+        case Prompt():
+            return prompt(action, context)
         case Resume():
             return resume(action, context)
         case Adopt():

@@ -33,14 +33,15 @@ from controller.evaluate.retain.measure import (
     retained_sets,
     write_retained_file,
 )
-from controller.evaluate.samples import Samples, samples_of
+from controller.evaluate.samples import Samples, pair_samples, samples_of
 from controller.lockfile.model import Build, Entry, Evaluation, RecordedSample, Scores, Verdict
 from controller.plan.actions import Evaluate, Judge
 from controller.plan.desired import Desired
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
-from controller.plan.prompted_rivals import as_good
+from controller.plan.prompted_rivals import as_good, pairs_to_record
 from controller.plan.verdicts import is_unguarded, remedy_of, verdict_of, why_not
 from controller.plan.versions import newest_inputs
+from controller.prompted.examples import shot_finder
 from controller.spec.evaluation import BASE
 
 T = TypeVar("T")
@@ -102,6 +103,7 @@ def measured(
             open_backend=context.open_backend,
             train=dataset.train.path,
             has_answers=kept.has_all,
+            find_shots=shot_finder(context.project.state, dataset.train),
         ),
         without_base=without_base,
         asks_production=asks_production or not desired.paid,
@@ -138,6 +140,7 @@ def _evaluation(
     retained = _measure_retained(desired, comparison, answers.store, path, context)
     names = [*(one.name for one in found.metrics), *desired.slices]
     samples, differences = samples_of(found, names, key, settings.group_by)
+    pairs = pair_samples(found, pairs_to_record(desired.spec), key, settings.group_by)
     more, more_differences = samples_of(retained.measured, retained.names, key, None)
     return Evaluation(
         fingerprint=key,
@@ -147,6 +150,7 @@ def _evaluation(
         evaluated=context.timestamp(),
         samples=_recorded(_joined(samples, more)),
         differences=_recorded(_joined(differences, more_differences)),
+        rival_differences={rival: _recorded(by_other) for rival, by_other in pairs.items()},
         remarks=list(opinions.remarks),
     )
 

@@ -22,8 +22,10 @@ from controller.cli.common import (
 from controller.data.transforms.normalise import normal_text
 from controller.errors import FtctlError, InvalidInput
 from controller.evaluate.answers import given_answer, shown_calls
+from controller.evaluate.rivals import with_prompt
 from controller.lockfile.model import Build
 from controller.project.project import Project
+from controller.prompted.examples import find_shots
 from controller.render.text import escape_control
 from controller.spec.load import FOLDER, read_specs
 
@@ -97,6 +99,8 @@ class _Talk:
         if name in problems and name not in specs:
             raise InvalidInput(problems[name])
         system = specs[name].spec.data.system if name in specs else None
+        self._prompt = build.prompt
+        self._shots = find_shots(build, state=project.state)
         self._said: list[dict[str, Json]] = []
         if system:
             self._said.append({"role": "system", "content": system})
@@ -108,17 +112,28 @@ class _Talk:
             PromptRefused: The conversation can continue with another question.
             BackendError: A model could not be asked.
         """
-        models: dict[str, str | None] = {"base": None} if with_base else {}
-        models["tuned"] = self._build.model_id
         asked: list[dict[str, Json]] = [*self._said, {"role": "user", "content": text}]
+        prompt, tuned = Prompt(messages=asked), "tuned"
+        models: dict[str, str | None] = {"base": None} if with_base else {}
+        answers: dict[str, Completion] = {}
         with _announced(f"{self._build.model_id} at {self._build.backend}"):
-            given = self._backend.complete(
-                self._base, list(models.values()), [Prompt(messages=asked)], self._sampling
-            )
-            completed = in_order(given, len(models), 1)
-        answers = {role: one for role, (one,) in zip(models, completed, strict=True)}
-        self._said = [*asked, _message(answers["tuned"])]
+            if self._prompt is not None:
+                # The base model gets two different prompts.
+                answers = self._complete(models, prompt)
+                models, tuned = {"prompted": None}, "prompted"
+                prompt = with_prompt(prompt, self._prompt.system, self._shots)
+            else:
+                models[tuned] = self._build.model_id
+            answers |= self._complete(models, prompt)
+        self._said = [*asked, _message(answers[tuned])]
         return answers
+
+    def _complete(self, models: Mapping[str, str | None], prompt: Prompt) -> dict[str, Completion]:
+        if not models:
+            return {}
+        given = self._backend.complete(self._base, list(models.values()), [prompt], self._sampling)
+        completed = in_order(given, len(models), 1)
+        return {role: one for role, (one,) in zip(models, completed, strict=True)}
 
 
 def _message(answer: Completion) -> dict[str, Json]:
@@ -140,8 +155,9 @@ def _json(answers: Mapping[str, Completion], *, thinking: bool) -> Json:
 
 
 def _show(answers: Mapping[str, Completion], *, thinking: bool) -> None:
+    width = max(map(len, answers))
     for role, answer in answers.items():
-        prefix = f"{role:<6} " if len(answers) > 1 else ""
+        prefix = f"{role:<{max(width, 6)}} " if len(answers) > 1 else ""
         said = given_answer(answer)
         if thinking and said.thinking:
             click.echo(f"{prefix}({escape_control(said.thinking)})")

@@ -141,6 +141,16 @@ def recorded_of(ctx: click.Context, name: str) -> tuple[Project, str, Entry]:
     return project, name, entry_of(lockfile, name)
 
 
+def not_evaluated(name: str, entry: Entry) -> FtctlError:
+    """Return the error for a fine-tune without an evaluated build."""
+    message = f"{name} has no evaluated build"
+    build = entry.builds.get(entry.candidate or entry.production or "")
+    if build is not None and not build.data.held_out.examples:
+        remedy = f"Add data.held_out to {FOLDER}/{name}.yaml, then type `ftctl apply`."
+        return FtctlError(f"{message}: there are no held-out examples", remedy)
+    return FtctlError(message, "Type `ftctl apply`.")
+
+
 def backend_for(project: Project, place: str) -> Backend:
     """Open the backend that a lockfile entry names.
 

@@ -9,7 +9,7 @@ import click
 
 from backends.atomic_files import write_atomic_lines
 from backends.did_you_mean import did_you_mean, use_one_of
-from controller.cli.common import json_option, print_result, recorded_of
+from controller.cli.common import json_option, not_evaluated, print_result, recorded_of
 from controller.errors import FtctlError
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.measure import evaluation_path_of, read_evaluation_file
@@ -87,7 +87,7 @@ def _evaluated(project: Project, name: str, entry: Entry) -> Evaluated:
     build = entry.builds.get(entry.candidate or entry.production or "")
     path = evaluation_path_of(project.state, build) if build is not None else None
     if build is None or build.evaluation is None or path is None:
-        raise FtctlError(f"{name} has no evaluated build", "Type `ftctl apply`.")
+        raise not_evaluated(name, entry)
     if not path.is_file():
         message = f"{path}: does not exist: the answers are not on this machine"
         raise FtctlError(message, f"Type `ftctl evaluate {name}`, or copy the file.")

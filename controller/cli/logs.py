@@ -86,7 +86,11 @@ def _time_of_day(time_s: float) -> str:
 def _newest_job(name: str, entry: Entry) -> tuple[str, str]:
     if entry.job is not None:
         return entry.job.id, entry.job.backend
-    ended: list[Build | Failure] = [*entry.builds.values(), *entry.failures.values()]
+    made: list[Build | Failure] = [*entry.builds.values(), *entry.failures.values()]
+    ended = [one for one in made if one.job]
+    if made and not ended:
+        message = f"{name} has no job: nothing was trained for it"
+        raise FtctlError(message, f"See what is recorded: ftctl show {name}")
     if not ended:
         raise FtctlError(f"{name} has no job yet", "Type `ftctl apply`.")
     newest = max(ended, key=lambda one: one.finished)

@@ -17,5 +17,13 @@ def command(ctx: click.Context, name: str) -> None:
     build = entry.builds.get(entry.production or "")
     if build is None:
         raise FtctlError(f"{name} has no model in production", "See `ftctl status`.")
-    value: Json = {"model_id": build.model_id, "fingerprint": build.fingerprint}
+    value: dict[str, Json] = {"model_id": build.model_id, "fingerprint": build.fingerprint}
+    prompt = build.prompt
+    if prompt is not None:
+        # The ID is no service's: these are what a caller asks.
+        value |= {
+            "base_model": build.base_model,
+            "system": prompt.system,
+            "few_shot": prompt.few_shot,
+        }
     print_result(ctx, value, build.model_id)

@@ -18,16 +18,18 @@ from controller.evaluate.curves.points import curve_json
 from controller.evaluate.measure import evaluation_path_of, read_evaluation_file
 from controller.lockfile.model import Build, Entry, dump_entry
 from controller.plan.fingerprint import short_id
+from controller.plan.prompted_rivals import as_good
 from controller.project.project import Project
 from controller.render.curve import curve_summary, finding_line
 from controller.render.curve_plot import curve_plot
-from controller.render.status import about_text, build_text, shown_build
+from controller.render.status import about_text, build_text, notes_text, shown_build
 from controller.render.text import escape_control
-from controller.spec.load import read_specs
+from controller.spec.load import LoadedSpec, read_specs
 from controller.state_folder import refused_by_system
 
 _WIDTH = 79
 _UNKNOWN = "not known: {place} reports none for this job"
+_UNTRAINED = "not known: nothing was trained"
 
 
 @click.command("show")
@@ -50,7 +52,10 @@ def command(ctx: click.Context, name: str, *, answers: int, plot: bool, thinking
     points, why = _curve(project, build) if build is not None else ([], "")
     if wants_json(ctx):
         as_json = _as_json(project, entry, {} if build is None else {build.fingerprint: points})
-        print_json(as_json | {"aliases": [*declared_aliases(project).get(name, ())]})
+        notes = _notes(build, read_specs(project.root)[0].get(name))
+        print_json(
+            as_json | {"aliases": [*declared_aliases(project).get(name, ())], "notes": notes}
+        )
     elif plot:
         click.echo(_plotted(name, build, points, why))
     else:
@@ -64,11 +69,22 @@ def command(ctx: click.Context, name: str, *, answers: int, plot: bool, thinking
             for one in entry.builds.values()
         }
         text = build_text(name, entry, kept, about=about, curves=curves, thinking=thinking)
+        paragraphs = notes_text(_notes(build, specs.get(name)))
+        text = "\n\n".join(filter(None, [text, paragraphs]))
         click.echo(text)
+
+
+def _notes(build: Build | None, loaded: LoadedSpec | None) -> list[str]:
+    """Return that no training is needed, for each model that shows it."""
+    if build is None or build.evaluation is None or loaded is None:
+        return []
+    return list(as_good(loaded.spec, build.evaluation))
 
 
 def _curve(project: Project, build: Build) -> tuple[list[CurvePoint], str]:
     """Return the curve of a build, asked for where it is not kept; and why it is not known."""
+    if build.prompt is not None:
+        return [], _UNTRAINED
     points = read_curve(project.state, build)
     if points:
         return points, ""
@@ -82,6 +98,8 @@ def _curve(project: Project, build: Build) -> tuple[list[CurvePoint], str]:
 
 
 def _curve_lines(build: Build, points: list[CurvePoint], why: str) -> list[str]:
+    if build.prompt is not None:
+        return []
     if not points:
         return [f"losses      {escape_control(why)}"] if why else []
     found = map(finding_line, findings_of_build(build, points))

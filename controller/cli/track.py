@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from backends.contract.inspector import Json
-from controller.cli.common import json_option, print_result, recorded_of
+from controller.cli.common import json_option, not_evaluated, print_result, recorded_of
 from controller.errors import ExitCode, FtctlError
 from controller.spec.load import read_specs
 from controller.spec.settings import FILE, load_settings
@@ -42,7 +42,7 @@ def command(ctx: click.Context, name: str, *, offline: bool) -> int:
         is_private=name not in specs or specs[name].spec.data.is_private,
     )
     if not tracked.evaluated:
-        raise FtctlError(f"{name} has no evaluated build", "Type `ftctl apply`.")
+        raise not_evaluated(name, entry)
     open_targets = [one for one in targets if not (offline and one.is_server)]
     written = track_builds(tracked, open_targets, project, limit_s=LIMIT_S)
     skipped = [one for one in targets if one not in open_targets]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from backends.contract.inspector import Json, Limits
+from backends.contract.inspector import Json
 from backends.contract.methods import METHODS
 from controller.data.cache import Manifest
 from controller.data.errors import DataError
@@ -310,7 +310,7 @@ def _too_few(
     besides = f" ({held_out} held out, {dropped})" if held_out or report.totals().dropped else ""
     method = METHODS[request.method]
     least = method.min_examples
-    if request.inspector is not None:
+    if request.inspector is not None and method.trains:
         least = max(least, request.inspector.limits.min_examples)
     if method.is_of_texts:
         more = "Add texts, or make more of one: chunk: paragraph, or chunk: 4000 (characters)."
@@ -322,7 +322,7 @@ def _too_few(
             more,
             field="data.train",
         )
-    if not held_out:
+    if not held_out and (method.trains or request.data.held_out):
         if request.data.fraction is not None and not method.is_of_texts:
             more = "Raise the fraction: held_out: {fraction: 0.2}, or add rows."
         yield DataError(
@@ -331,7 +331,9 @@ def _too_few(
 
 
 def _too_large(request: BuildRequest, written: WrittenSplits) -> Iterator[DataError]:
-    limits = Limits() if request.inspector is None else request.inspector.limits
+    if request.inspector is None or not METHODS[request.method].trains:
+        return
+    limits = request.inspector.limits
     for name, max_examples in (("train", limits.max_examples), ("held_out", limits.max_held_out)):
         file, field = written.files[f"{name}.jsonl"], f"data.{name}"
         if max_examples is not None and file.lines > max_examples:

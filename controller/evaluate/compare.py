@@ -15,6 +15,7 @@ from controller.lockfile.model import Build, Entry, Scores
 from controller.plan.desired import Desired
 from controller.plan.fingerprint import short_id
 from controller.plan.versions import is_comparable
+from controller.prompted.examples import FindShots
 from controller.spec.evaluation import BASE, PRODUCTION, Rival
 from controller.spec.load import FOLDER
 
@@ -77,6 +78,8 @@ class EvaluationContext:
     """Training examples, some of which a rival may see; canonical JSONL."""
     has_answers: Callable[[EvaluatedModel], bool]
     """Returns True if all answers of a model are kept, so that nobody is asked."""
+    find_shots: FindShots
+    """Returns the examples of a build for which nothing was trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +124,7 @@ def compare_with(
     Raises:
         BackendError: A model's training inputs are not on this machine.
     """
-    models = [_built(CANDIDATE, build, _base_model(build, desired, context), desired)]
+    models = [_built(CANDIDATE, build, _base_model(build, desired, context), desired, context)]
     settings = desired.spec.evaluation
     asks_base = settings.asks_base and not without_base
     base = list(_base_models(build, desired, context)) if asks_base else []
@@ -138,13 +141,13 @@ def compare_with(
     recorded = _recorded_scores(production, desired)
     if recorded is None and not asks_production:
         recorded = {PRODUCTION: {}}
-    kept = _built(PRODUCTION, production, _recorded_base(production), desired)
-    if context.has_answers(kept):
+    kept = _kept(production, desired, context)
+    if kept is not None:
         models.append(kept)
         recorded = {}
     elif not recorded or (asks_production and needs_answers(desired, PRODUCTION)):
         base_model = _base_model(production, desired, context)
-        models.append(_built(PRODUCTION, production, base_model, desired))
+        models.append(_built(PRODUCTION, production, base_model, desired, context))
         recorded = {}
     return Comparison(
         models=tuple(models),
@@ -169,9 +172,13 @@ def require_model(build: Build, open_backend: Callable[[str], Backend]) -> None:
     Raises:
         BackendError: The model is gone.
     """
-    found = open_backend(build.backend).find_jobs([build.fingerprint])
-    alive = [job for job in found.get(build.fingerprint, ()) if job.state is JobState.SUCCEEDED]
-    if not alive:
+    backend = open_backend(build.backend)
+    if build.prompt is not None:
+        is_there = backend.answers(_recorded_base(build))
+    else:
+        found = backend.find_jobs([build.fingerprint]).get(build.fingerprint, ())
+        is_there = any(job.state is JobState.SUCCEEDED for job in found)
+    if not is_there:
         message = (
             f"the model of build {short_id(build.fingerprint)} is not at {build.backend} any more"
         )
@@ -184,7 +191,27 @@ def _sampling(desired: Desired, seed: int = 0) -> Sampling:
     return Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=seed)
 
 
-def _built(role: str, build: Build, base_model: BaseModel, desired: Desired) -> EvaluatedModel:
+def _built(
+    role: str, build: Build, base_model: BaseModel, desired: Desired, context: EvaluationContext
+) -> EvaluatedModel:
+    """Return the model of a build.
+
+    Raises:
+        BackendError: The examples that it shows are not on this machine.
+    """
+    prompt = build.prompt
+    if prompt is not None:
+        return EvaluatedModel(
+            role=role,
+            place=build.backend,
+            base_model=base_model,
+            model_id=None,
+            # As of a rival with the same model, prompt and examples, whose answers it shares.
+            identity=f"{build.backend} {base_model.identity}",
+            sampling=_sampling(desired),
+            prompt=prompt.system,
+            shots=context.find_shots(build),
+        )
     return EvaluatedModel(
         role=role,
         place=build.backend,
@@ -193,6 +220,16 @@ def _built(role: str, build: Build, base_model: BaseModel, desired: Desired) -> 
         identity=f"{build.backend} {build.model_id} {build.fingerprint} attempt {build.attempt}",
         sampling=_sampling(desired),
     )
+
+
+def _kept(production: Build, desired: Desired, context: EvaluationContext) -> EvaluatedModel | None:
+    """Return production if all its answers are kept, so that it need not be asked."""
+    try:
+        model = _built(PRODUCTION, production, _recorded_base(production), desired, context)
+    except BackendError:
+        # The examples that it shows are gone, and without them nobody knows what it was asked.
+        return None
+    return model if context.has_answers(model) else None
 
 
 def _base_models(
@@ -246,7 +283,7 @@ def _as_asked(place: str, build: Build, context: EvaluationContext) -> tuple[str
     hyperparameters decide. A server knows nothing of them.
     """
     identity = f"{place} {build.inputs.get('base_model')}"
-    if context.open_backend(place).capabilities().endpoints:
+    if build.prompt is not None or context.open_backend(place).capabilities().endpoints:
         return identity, None
     form = digest([build.inputs.get("method"), build.inputs.get("hyperparameters")])
     return f"{identity} asked in the form {form[:16]}", build.model_id

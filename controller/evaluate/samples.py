@@ -58,6 +58,42 @@ def samples_of(
     return samples, differences
 
 
+def pair_samples(
+    measured: Measured, pairs: Iterable[tuple[str, str, str]], seed: str, group_by: str | None
+) -> dict[str, Samples]:
+    """Return samples of differences between two models other than the candidate.
+
+    Args:
+        measured: What was measured.
+        pairs: A model, the model to subtract, and the name of a score. Pairs of which one was not
+            measured are left out.
+        seed: As of `samples_of`.
+        group_by: As of `samples_of`.
+
+    Returns:
+        By the first model, by the second, and by score.
+
+    Raises:
+        DataError: numpy is not installed.
+    """
+    estimate = import_extra(
+        "controller.evaluate.statistics.estimate", extra="evaluate", what="intervals of scores"
+    )
+    groups = None if group_by is None else _groups(measured.columns, group_by)
+    metrics: Mapping[str, ChosenMetric] = {one.name: one for one in measured.metrics}
+    found: dict[str, Samples] = {}
+    for role, other, name in pairs:
+        chosen = metrics.get(split_score(name)[0])
+        if chosen is None or not all(name in measured.scores.get(one, {}) for one in (role, other)):
+            continue
+        ours, theirs = (
+            slice_tallies(name, measured.tallies[one], measured.columns) for one in (role, other)
+        )
+        sample = estimate.difference_of(ours, theirs, chosen.metric, seed=seed, groups=groups)
+        found.setdefault(role, {}).setdefault(other, {})[name] = sample
+    return found
+
+
 def _groups(columns: Sequence[Mapping[str, str]], group_by: str) -> list[str | int]:
     name = normalize("NFC", group_by)
     return [row.get(name, place) for place, row in enumerate(columns)]

@@ -4,7 +4,7 @@ Only durable facts stand in it: no poll status, no progress. Times are UTC, ISO 
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Annotated, Self, TypeAlias
 
@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from backends.contract.methods import PROMPT
 from backends.excerpt import dotted
 from controller.errors import LockfileInvalid
 from controller.evaluate.statistics.samples import Sample
@@ -112,6 +113,9 @@ class Evaluation(LockfileModel):
     """Samples of each score, by role and then by name; empty if none were recorded."""
     differences: dict[str, dict[str, RecordedSample]] = Field(default_factory=dict)
     """The same of the candidate's score minus that of another model, by the other model's role."""
+    rival_differences: dict[str, dict[str, dict[str, RecordedSample]]] = Field(default_factory=dict)
+    """The same of the score of a model without training minus that of another, by both and score;
+    those by which the gate would judge the first."""
     remarks: list[str] = Field(default_factory=list)
     """Sentences on how it was measured: what did not count, how far raters agree."""
 
@@ -156,6 +160,32 @@ class Build(LockfileModel):
     spec_commit: str | None = None
     evaluation: Evaluation | None = None
     verdict: Verdict | None = None
+
+    @property
+    def prompt(self) -> "BuildPrompt | None":
+        """Prompt of the base model that answers; None for a trained model."""
+        if self.inputs.get("method") != PROMPT.name:
+            return None
+        given = self.inputs.get("prompt")
+        written = given if isinstance(given, dict) else {}
+        system, few_shot = written.get("system"), written.get("few_shot")
+        return BuildPrompt(
+            system=system if isinstance(system, str) else None,
+            few_shot=few_shot if isinstance(few_shot, int) else 0,
+            train_digest=self.data.train.digest,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildPrompt:
+    """What the base model of a build without training sees besides a question."""
+
+    system: str | None
+    """System prompt instead of that of the conversation; None to leave that."""
+    few_shot: int
+    """Number of training examples before the question."""
+    train_digest: str
+    """Digest of the training examples that they are chosen from."""
 
 
 class Failure(LockfileModel):

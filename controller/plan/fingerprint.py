@@ -48,7 +48,22 @@ def training_inputs(
         hyperparameters: Complete, defaults written out.
         train_digest: Digest of the training examples' canonical bytes; these hold the system
             prompt too.
+
+    Returns:
+        For a spec that trains nothing: the base model, its prompt, and the training examples if it
+        shows some of them.
     """
+    if not spec.trains:
+        # Without examples before its questions, the base model sees nothing of the data.
+        shown: dict[str, Json] = {"data": train_digest} if spec.prompt.few_shot else {}
+        prompt = spec.prompt.model_dump(mode="json", exclude_defaults=True)
+        return {
+            "backend": spec.place,
+            "base_model": base_model,
+            "method": spec.method,
+            "prompt": prompt,
+            **shown,
+        }
     return {
         "backend": spec.place,
         "base_model": base_model,

@@ -1,5 +1,6 @@
 """State of one fine-tune, as rules read it. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ from controller.plan.actions import Blocked, BlockReason, Restore
 from controller.plan.actions.base import Cancellation
 from controller.plan.approval import terms_of
 from controller.plan.desired import Desired
-from controller.plan.fingerprint import diff_inputs
+from controller.plan.fingerprint import diff_inputs, short_id
 from controller.plan.overview import Overview, pinned_builds
 from controller.plan.versions import holds, without_version
 from controller.spec.model import Lifecycle
@@ -94,8 +95,11 @@ class State:
     @property
     def without_base(self) -> str | None:
         """Reason why the base model cannot be compared with; None if it can, or is not wanted."""
-        if not self.desired.spec.evaluation.asks_base:
-            return None
+        return self.silent_base if self.desired.spec.evaluation.asks_base else None
+
+    @property
+    def silent_base(self) -> str | None:
+        """Reason why the base model cannot be asked; None if it can, or nobody wants it."""
         key = (self.desired.spec.place, self.desired.base_model.reference)
         return self.overview.observed.unavailable_bases.get(key)
 
@@ -125,6 +129,50 @@ class State:
         observed = self.overview.observed
         jobs = [*observed.found.get(build.fingerprint, ()), *observed.jobs.values()]
         return any(job.id == build.job and job.origin.get("terms") == wanted for job in jobs)
+
+    @property
+    def previous(self) -> Build | None:
+        """The build that a new one is compared with."""
+        entry = self.entry
+        for key in (entry.production, entry.candidate):
+            if key is not None and key in entry.builds:
+                return entry.builds[key]
+        return max(reversed(entry.builds.values()), key=lambda build: build.finished, default=None)
+
+    @property
+    def judged_against(self) -> str | None:
+        """The build in production that a new one is judged against, which stays until then."""
+        previous = self.previous
+        if previous is None or previous.fingerprint != self.entry.production:
+            return None
+        is_compared = "production" in self.desired.spec.evaluation.roles
+        build = f"build {short_id(previous.fingerprint)} at {previous.backend}"
+        judged = "judged against " if is_compared else ""
+        return f"{judged}{build}, which stays until the gate passes"
+
+    def gate_warnings(self) -> Iterator[str]:
+        """Yield what a person should know about the gate of a new build."""
+        spec, silent = self.desired.spec, self.without_base
+        if silent is not None:
+            yield f"{silent}; `base` is left out of the comparison"
+            lost = [text for text in spec.gate if "base." in text]
+            if lost:
+                yield f"without it these conditions of the gate cannot hold: {'; '.join(lost)}"
+        hours = spec.budget.max_gpu_hours
+        if hours is not None and self.desired.estimate.gpu_hours is None:
+            yield f"how long the job takes is not known yet: it stops after {hours:g} GPU hours"
+        if spec.gate or spec.allows_worse:
+            return
+        why = silent and "its base model cannot be asked"
+        if not spec.has_held_out:
+            why = "there are no held-out examples"
+        elif not self.desired.measures_loss:
+            why = f"{spec.place} measures no held-out loss"
+        elif "base" not in spec.evaluation.roles:
+            why = "`base` is not in evaluation.compare_to"
+        if why:
+            new = "whatever is trained" if spec.trains else "it"
+            yield f"no gate is declared and {why}: {new} goes into production"
 
     def blocked(self, block_reason: BlockReason, reason: str, remedy: str) -> Blocked:
         """Return that this fine-tune is blocked."""

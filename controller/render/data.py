@@ -38,6 +38,8 @@ class BuildSummary:
     """None if nothing can count them."""
     note: str = ""
     """Reason for missing tokens, and the command to type."""
+    trains: bool = True
+    """False if the base model itself answers, and nothing is trained."""
     epochs: int | str | None = None
     """Number of passes over the training examples; a word if the service decides."""
     warnings: Sequence[str] = ()
@@ -152,6 +154,8 @@ def _splits(summary: BuildSummary) -> str:
 def _trained(summary: BuildSummary) -> str:
     if summary.tokens is None:
         return f"Tokens were not counted: {escape_control(summary.note)}"
+    if not summary.trains:
+        return "Nothing is trained."
     tokens = summary.tokens["train"]
     match summary.epochs:
         case None:

@@ -1,6 +1,7 @@
 """The recorded state of every fine-tune, as a table, as JSON, and one in full."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from textwrap import wrap
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -25,6 +26,7 @@ from controller.render.text import escape_control, number, one_line, table
 from controller.spec.model import Spec
 
 _CANDIDATE = "candidate"
+_NOTE_WIDTH = 77
 _ROLES = ("base", "production")
 """Models that are shown first, in this order."""
 STATES: Final = (
@@ -184,6 +186,15 @@ def build_text(
     return "\n".join(lines)
 
 
+def notes_text(notes: Sequence[str]) -> str:
+    """Return remarks on a fine-tune's newest build, a paragraph for each."""
+    told = (
+        wrap(escape_control(note), _NOTE_WIDTH, break_long_words=False, break_on_hyphens=False)
+        for note in notes
+    )
+    return "\n\n".join("\n".join(f"  {line}" for line in lines) for lines in told)
+
+
 def status_json(
     lockfile: Lockfile,
     declared: list[str],
@@ -254,8 +265,8 @@ def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
     lines = [
         f"  build       {short_id(build.fingerprint)}{role}",
         f"  model ID    {escape_control(build.model_id)}",
-        f"  job         {build.job}, attempt {build.attempt}, {build.submitted} - {build.finished}",
-        f"  data        {build.data.train.examples} examples, {build.data.held_out.examples} held out",
+        *_origin_lines(build),
+        f"  data        {_data_words(build)}",
     ]
     if isinstance(facts.get("trained_tokens"), int | float):
         lines.append(
@@ -272,6 +283,30 @@ def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
         said = [*verdict.failures, *verdict.undecided] or verdict.gate
         lines += [f"    {escape_control(text)}" for text in said]
     return lines
+
+
+def _data_words(build: Build) -> str:
+    train, held_out = build.data.train.examples, build.data.held_out.examples
+    return f"{train} examples, {held_out} held out" if train or held_out else "none"
+
+
+def _origin_lines(build: Build) -> Iterator[str]:
+    """Yield how a build was made: by a job, or as a prompt for which nothing was trained."""
+    prompt, tokens = build.prompt, build.facts.get("prompt_tokens")
+    if prompt is not None:
+        parts = [one_line(build.base_model, 100), "nothing was trained"]
+        if prompt.few_shot:
+            parts.insert(1, f"{prompt.few_shot} examples before each question")
+        if isinstance(tokens, int) and tokens:
+            parts.insert(-1, f"{tokens:,} tokens")
+        yield f"  prompted    {', '.join(parts)}"
+        if prompt.system is not None:
+            yield f"  system      {one_line(prompt.system, 100)}"
+    if build.job:
+        times = f"{build.submitted} - {build.finished}"
+        yield f"  job         {build.job}, attempt {build.attempt}, {times}"
+    else:
+        yield f"  recorded    {build.finished}"
 
 
 def _score_rows(evaluation: Evaluation) -> Iterator[list[str]]:

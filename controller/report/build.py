@@ -79,7 +79,7 @@ def build_report(inputs: ReportInputs) -> Report:
     build = shown_build(entry)
     report = Report(
         name=inputs.name,
-        headline=headline_of(entry),
+        headline=headline_of(entry, trains=spec is None or spec.trains),
         build=None if build is None else _build_view(build, entry),
         description=spec.description.strip() if spec else "",
         owner=spec.owner.strip() if spec else "",
@@ -106,8 +106,13 @@ def shown_build(entry: Entry) -> Build | None:
     return entry.builds.get(entry.candidate or entry.production or "")
 
 
-def headline_of(entry: Entry) -> Headline:
-    """Return the verdict on the newest build, and why, in one sentence."""
+def headline_of(entry: Entry, *, trains: bool = True) -> Headline:
+    """Return the verdict on the newest build, and why, in one sentence.
+
+    Args:
+        entry: The fine-tune's record.
+        trains: True if its spec asks for training.
+    """
     build = shown_build(entry)
     if build is None:
         if entry.job is not None:
@@ -117,7 +122,11 @@ def headline_of(entry: Entry) -> Headline:
         if failure is not None:
             why = f"Job {failure.job} {failure.error}."
             return Headline(verdict="not trained", tone="bad", why=why)
+        if not trains:
+            return Headline(verdict="not recorded", tone="neutral", why="`ftctl apply` records it.")
         return Headline(verdict="not trained", tone="neutral", why="`ftctl apply` trains it.")
+    if build.evaluation is None and build.prompt is not None:
+        return _unmeasured(build)
     if build.evaluation is None:
         why = "The model is trained, and `ftctl apply` measures it."
         return Headline(verdict="not evaluated", tone="neutral", why=why)
@@ -125,6 +134,14 @@ def headline_of(entry: Entry) -> Headline:
         why = "The model is measured, and `ftctl apply` judges it."
         return Headline(verdict="not judged", tone="neutral", why=why)
     return _judged(build.verdict, build)
+
+
+def _unmeasured(build: Build) -> Headline:
+    """Return that nothing measured a build for which nothing was trained."""
+    why = "Nothing is trained, and `ftctl apply` measures it."
+    if not build.data.held_out.examples:
+        why = "Nothing is trained, and there were no held-out examples to measure it with."
+    return Headline(verdict="not evaluated", tone="neutral", why=why)
 
 
 def page_name(name: str) -> str:

@@ -23,6 +23,8 @@ def _training(build: Build) -> Iterator[tuple[str, str]]:
     facts = build.facts
     if build.estimate_usd is not None:
         yield "estimated cost", dollars(*build.estimate_usd)
+    if _is_number(shown := facts.get("prompt_tokens")) and shown:
+        yield "tokens before each question", f"{shown:,.0f}"
     usd, as_of = facts.get("usd"), facts.get("prices_as_of")
     if _is_number(usd):
         yield "cost of training", f"${usd:,.2f}{f', prices of {as_of}' if as_of else ''}"

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 from backends.contract.backend import Backend, Capabilities
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import BaseModel, Recipe
+from backends.contract.methods import METHODS
 from controller.spec.model import Spec
 
 OpenBackend: TypeAlias = Callable[[str], Backend]
@@ -34,6 +35,8 @@ class Answers:
         Raises:
             HyperparametersInvalid: With every problem found.
         """
+        if not spec.trains:
+            return {}
         raw = cast(Mapping[str, Json], spec.hyperparameters)
         return self._once(spec.place, backend.parse_hyperparameters, spec.method, raw)
 
@@ -62,6 +65,8 @@ class Answers:
             HyperparametersInvalid: With every problem found.
         """
         hyperparameters = self.hyperparameters(backend, spec)
+        if not spec.trains:
+            return [Recipe(hyperparameters=hyperparameters)]
         return self._once(spec.place, backend.recipes, base_model, spec.method, hyperparameters)
 
     def inspector(
@@ -72,7 +77,10 @@ class Answers:
         hyperparameters: Mapping[str, Json],
     ) -> ExampleInspector:
         """Return the inspector of a spec's examples."""
-        return self._once(spec.place, backend.inspector, base_model, spec.method, hyperparameters)
+        method = METHODS[spec.method].read_as or spec.method
+        if not spec.trains:
+            hyperparameters = self._once(spec.place, backend.parse_hyperparameters, method, {})
+        return self._once(spec.place, backend.inspector, base_model, method, hyperparameters)
 
     def _once(self, place: str, ask: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         # Spelled as they were written: to a backend, 1 and 1.0 may be two things.

@@ -3,7 +3,7 @@
 Needs no key, no network and no heavy package.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from functools import cache, partial
@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeAlias
 from backends.contract.backend import Backend
 from backends.contract.errors import BackendError
 from backends.contract.inspector import ExampleInspector, Json
-from backends.contract.jobs import BaseModel, TrainRequest
+from backends.contract.jobs import BaseModel, Estimate, TrainRequest
+from backends.contract.methods import METHODS
 from controller.data.dataset import Dataset, Split
 from controller.data.reports.diff import DatasetSplits, count_differences, earlier_datasets
 from controller.data.verified_datasets import VerifiedDatasets
@@ -23,6 +24,7 @@ from controller.errors import DataNotRead, ExitCode, InvalidInput, Problem
 from controller.evaluate.rescoring import with_scoring
 from controller.lockfile.model import DataFacts, Entry, PartFacts
 from controller.plan.actions import Blocked, BlockReason, Deferred
+from controller.plan.actions.base import FREE
 from controller.plan.approval import terms_of
 from controller.plan.desired import DataChange, Desired, Shutdown
 from controller.plan.fingerprint import EVALUATION_SCHEME, evaluation_inputs, fingerprint
@@ -30,6 +32,7 @@ from controller.plan.versions import holds
 from controller.project.project import known_blobs
 from controller.resolve.answers import Answers, OpenBackend
 from controller.resolve.check_metrics import check_fit, fit_warnings
+from controller.resolve.check_prompt import check_shots
 from controller.resolve.gate_size import unanswerable
 from controller.resolve.inputs import Readings, build_one, identify_base
 from controller.resolve.preflight import warnings_of
@@ -223,8 +226,7 @@ def _resolve_one(
         },
     )
     can, is_new = readings.answers.capabilities(backend, spec), key not in entry.builds
-    sizes = retained_sizes(spec.evaluation.retain, files.retained)
-    refuse(list(unanswerable(loaded, dataset.held_out, sizes, is_new=is_new)), ())
+    refuse(list(_undecidable(loaded, dataset, files, is_new=is_new)), ())
     if not _is_recorded(entry, evaluation):
         refuse(list(unknown_answers(files.sheets, entry, readings.project)), ())
     state = readings.project.state
@@ -238,7 +240,7 @@ def _resolve_one(
         evaluation_fingerprint=evaluation,
         evaluation_inputs=measured,
         data=data,
-        estimate=backend.estimate(request, dataset.train.examples, dataset.train.tokens),
+        estimate=_estimate(request, dataset, backend),
         data_changes=_data_changes(entry, dataset, earlier, state / "data") if is_new else {},
         shutdown=_shutdown(base_model),
         warnings=tuple(warnings_of(spec, dataset, built.inspector)) if is_new else (),
@@ -247,6 +249,22 @@ def _resolve_one(
     )
     desired = with_scoring(desired, entry, dataset.held_out.path, built.inspector, can)
     return _with_fit(desired, loaded, entry, dataset), request, files
+
+
+def _undecidable(
+    loaded: LoadedSpec, dataset: Dataset, files: EvaluationFiles, *, is_new: bool
+) -> Iterator[Problem]:
+    """Yield what the examples are too few for: conditions of the gate, and those to be shown."""
+    if is_new:
+        yield from check_shots(loaded, dataset.train)
+    sizes = retained_sizes(loaded.spec.evaluation.retain, files.retained)
+    yield from unanswerable(loaded, dataset.held_out, sizes, is_new=is_new)
+
+
+def _estimate(request: TrainRequest, dataset: Dataset, backend: Backend) -> Estimate:
+    if not METHODS[request.method].trains:
+        return Estimate(usd=FREE)
+    return backend.estimate(request, dataset.train.examples, dataset.train.tokens)
 
 
 def _with_fit(desired: Desired, loaded: LoadedSpec, entry: Entry, dataset: Dataset) -> Desired:

@@ -16,6 +16,7 @@ from controller.errors import InvalidInput, PolicyBroken, Problem
 from controller.resolve.answers import Answers, OpenBackend
 from controller.resolve.check_gate import check_asked_models, check_gate
 from controller.resolve.check_metrics import check_metrics
+from controller.resolve.check_prompt import check_prompt
 from controller.spec.data import Prepare, Source
 from controller.spec.evaluation import Evaluation
 from controller.spec.load import LoadedSpec
@@ -74,6 +75,7 @@ def check_spec(
     yield from check_gate(loaded)
     yield from check_metrics(loaded)
     yield from check_unread(loaded)
+    yield from check_prompt(loaded)
     try:
         backend = open_backend(spec.place)
     except BackendError as error:
@@ -84,8 +86,9 @@ def check_spec(
     if spec.endpoint is not None and not can.endpoints:
         message = f"the {spec.backend} backend has no endpoints"
         yield loaded.problem(("endpoint",), message, "Remove the line.")
-    if spec.method not in can.methods:
-        message = f"the {spec.backend} backend does not do {spec.method}"
+    if (METHODS[spec.method].read_as or spec.method) not in can.methods:
+        does = "does not do" if spec.trains else "reads no conversations, which needs"
+        message = f"the {spec.backend} backend {does} {spec.method}"
         remedy = use_one_of(sorted(can.methods))
         yield loaded.problem(("method",), message, remedy)
         return

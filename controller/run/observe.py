@@ -26,6 +26,7 @@ from controller.run.lost import (
     recorded_in_git,
 )
 from controller.run.shutdowns import Ends, Subject, find_ends, production_subject
+from controller.spec.model import Spec
 
 _NO_ENDPOINTS = Problem(
     message="ftctl.yaml, which says where servers are, cannot be read", remedy="Correct it first."
@@ -142,18 +143,28 @@ def _questions(resolved: Resolved, recorded: Lockfile) -> dict[str, _Questions]:
         build = entry_or_none.builds.get(desired.fingerprint) if entry_or_none else None
         place = desired.spec.place
         is_candidate = entry_or_none is not None and entry_or_none.candidate == desired.fingerprint
-        measures = desired.spec.evaluation.asks_base and not _is_measured(build, desired)
-        if build is not None and not is_candidate and not measures:
+        spec = desired.spec
+        measures = _needs_base(spec, build) and not _is_measured(build, desired)
+        # Without training there is no job to look for.
+        looks = spec.trains and (build is None or is_candidate)
+        if not looks and not measures:
             continue
         asked = questions.setdefault(place, _Questions())
-        if build is None or is_candidate:
+        if looks:
             # Of a candidate's job: the terms on which it was approved.
             asked.fingerprints.append(desired.fingerprint)
-        if entry_or_none is None:
+        if entry_or_none is None and spec.trains:
             asked.names[name] = desired.fingerprint
         if measures:
             asked.bases[desired.base_model.reference] = desired.base_model
     return questions
+
+
+def _needs_base(spec: Spec, build: Build | None) -> bool:
+    """Return True if the base model must answer: it is compared with, or is to be prompted."""
+    if not spec.trains and build is None:
+        return True
+    return spec.has_held_out and spec.evaluation.asks_base
 
 
 def _is_measured(build: Build | None, desired: Desired) -> bool:

@@ -74,7 +74,8 @@ def production_subject(name: str, entry: Entry) -> Subject | None:
     return Subject(
         name=name,
         place=build.backend,
-        model=build.model_id,
+        # Without training, the base model is what the service may switch off.
+        model=build.base_model if build.prompt is not None else build.model_id,
         base=build.base_model,
         recorded=build.facts.get("shutdown_date"),
         recorded_on=build.finished[:10],

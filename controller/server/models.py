@@ -5,7 +5,7 @@ models in the lockfile, by model ID; models from jobs of this server.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,18 +18,32 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from backends.contract.backend import Backend
+from backends.contract.completions import Prompt
 from backends.contract.errors import BackendError, ModelMissing
+from backends.contract.inspector import Json
 from backends.contract.jobs import BaseModel
 from backends.registry import LOCAL
-from controller.lockfile.model import Build, Entry, Lockfile
+from controller.evaluate.rivals import Turns, with_prompt
+from controller.lockfile.model import Build, BuildPrompt, Entry, Lockfile
 from controller.lockfile.store import LOCKFILE, read_lockfile
 from controller.project.project import Project
+from controller.prompted.examples import find_shots
 from controller.server.aliases import AliasTable, ServedAliases, stamp_of
 from controller.server.api.errors import ApiError, invalid
 from controller.server.jobs.job_record import JobRecord
 from controller.server.jobs.job_store import JobStore
 from controller.spec.load import FOLDER
 from controller.spec.settings import FILE, ServeSettings, public_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a base model sees besides a client's messages, where nothing was trained."""
+
+    system: str | None = None
+    """System prompt instead of the client's."""
+    shots: Sequence[Turns] = ()
+    """Examples before the client's question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +56,17 @@ class ModelTarget:
     public_id: str
     """Name of the model in answers. Where the client's name stands for a fine-tune, it is the model
     ID of the build that answers, as OpenAI answers with the snapshot that an alias stands for."""
+    shown: Shown = Shown()
+
+    def asked(self, prompt: Prompt) -> Prompt:
+        """Return the prompt that the model gets for a client's."""
+        return with_prompt(prompt, self.shown.system, self.shown.shots)
+
+    def replaced(self, messages: Sequence[Mapping[str, Json]]) -> list[str]:
+        """Return the names of a client's messages that have no effect: its system prompt."""
+        own = self.shown.system is not None and messages
+        is_system = own and messages[0].get("role") in {"system", "developer"}
+        return ["messages[0]"] if is_system else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +79,8 @@ class _Known:
     stands_for: str | None = None
     """Public ID of the build that answers to a fine-tune's name or alias; None for other names."""
     alias_of: str | None = None
+    shown: Callable[[], Shown] = Shown
+    """Reads what the model sees besides a client's messages."""
 
 
 @dataclass(slots=True)
@@ -97,12 +124,17 @@ class Catalog:
 
         Raises:
             ApiError: No model has that name.
-            BackendError: Its base model is not on this machine.
+            BackendError: Its base model, or an example that it shows, is not on this machine.
         """
         known = self._known(name)
         if known is None:
             raise self._not_served(name)
-        return ModelTarget(base=known.base(), model=known.model, public_id=known.stands_for or name)
+        return ModelTarget(
+            base=known.base(),
+            model=known.model,
+            public_id=known.stands_for or name,
+            shown=known.shown(),
+        )
 
     def job_of(self, name: str) -> JobRecord | None:
         """Return the job that trained a model; None if no job here did, or the model was deleted."""
@@ -207,12 +239,15 @@ class Catalog:
                 made_s = datetime.fromisoformat(build.finished).timestamp()
         if build is not None and build.backend == LOCAL:
             base = partial(self._identify, build.base_model, build.revision)
-            return _Known(
+            known = _Known(
                 base=base,
                 base_id=public_id(build.base_model),
                 model=build.model_id,
                 made_s=made_s or self._since_s,
             )
+            if build.prompt is None:
+                return known
+            return replace(known, model=None, shown=partial(self._shown, build, build.prompt))
         job = self.job_of(name)
         if job is None:
             return None
@@ -232,6 +267,10 @@ class Catalog:
         }
         stands_for = {"alias_of": known.alias_of, "model_id": known.stands_for}
         return value | {key: text for key, text in stands_for.items() if text is not None}
+
+    def _shown(self, build: Build, prompt: BuildPrompt) -> Shown:
+        shots = find_shots(build, state=self.project.state)
+        return Shown(system=prompt.system, shots=shots)
 
     def _identify(self, written: str, revision: str | None) -> BaseModel:
         return self.backend.resolve_base_model(written, revision, self.project.root / FOLDER)

@@ -15,7 +15,7 @@ from backends.pydantic_errors import InvalidValue, in_our_words
 from controller.errors import InvalidInput, Problem
 from controller.evaluate.metrics.structured.parse import READ_JSON, READ_YAML
 from controller.repository_files import CannotRead, read_inside, resolve_inside
-from controller.spec.model import Spec
+from controller.spec.model import Spec, spec_model
 from controller.spec.parsed import Parse, remembering
 from controller.spec.yaml import (
     MAX_BYTES,
@@ -170,14 +170,15 @@ def read_spec(
     if not isinstance(document.value, dict):
         message = "must be a mapping of keys to values"
         return None, [Problem(file=file, line=1, message=message, remedy="Begin with `backend: …`")]
+    model = spec_model(document.value)
     try:
         context = {
             READ_JSON: partial(_read_json, root, path.parent),
             READ_YAML: partial(_read_yaml, root, path.parent),
         }
-        spec = Spec.model_validate(document.value, context=context)
+        spec = model.model_validate(document.value, context=context)
     except ValidationError as error:
-        return None, translate(error, document, file, Spec)
+        return None, translate(error, document, file, model)
     name, folder = path.stem, path.parent
     return LoadedSpec(name=name, file=file, folder=folder, spec=spec, document=document), []
 

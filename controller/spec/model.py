@@ -3,15 +3,16 @@
 Strict: unknown keys and wrong types are errors. No behaviour lives here.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, StringConstraints
 
-from backends.contract.methods import SUPERVISED, MethodName
+from backends.contract.methods import METHODS, PROMPT, SUPERVISED, MethodName
 from controller.spec.aliases import Aliases
 from controller.spec.asked import place_of
 from controller.spec.base import NonEmpty, Strict
-from controller.spec.data import Data
+from controller.spec.data import Data, HeldOut, Source
 from controller.spec.evaluation import Evaluation
 
 
@@ -61,6 +62,16 @@ class Lifecycle(Strict):
     """Keep this recorded build in production, whatever else the spec says."""
 
 
+class PromptSettings(Strict):
+    """Prompt of `method: prompt`, which trains nothing: the base model answers with it."""
+
+    system: NonEmpty | None = None
+    """System prompt, instead of that of a conversation."""
+    few_shot: int = Field(default=0, ge=0, le=64)
+    """Number of training examples that stand before each question: chosen by seed, the same for
+    every question."""
+
+
 class Spec(Strict):
     """One fine-tune. The file's name without `.yaml` is its name."""
 
@@ -82,9 +93,11 @@ class Spec(Strict):
     revision: NonEmpty | None = None
     """Commit of a hub model. Without it, the one found first is recorded and kept."""
     method: MethodName = SUPERVISED.name
-    """Training method."""
+    """Training method; `prompt` trains nothing, and the base model answers with `prompt`."""
+    prompt: PromptSettings = PromptSettings()
+    """System prompt and examples of `method: prompt`; the base model as it is without them."""
     data: Data
-    """Examples that it learns from."""
+    """Examples that it learns from, or is measured with. Optional for `method: prompt`."""
     hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
     """The backend's own settings under its own names."""
     seed: int = Field(default=42, ge=0, lt=2**32)
@@ -102,6 +115,16 @@ class Spec(Strict):
     """Lifecycle of the fine-tune as a whole."""
 
     @property
+    def trains(self) -> bool:
+        """True if a model is trained for it."""
+        return METHODS[self.method].trains
+
+    @property
+    def has_held_out(self) -> bool:
+        """True if it declares held-out examples, without which nothing is measured."""
+        return bool(self.data.held_out)
+
+    @property
     def allows_worse(self) -> bool:
         """True if a model worse than its base may be promoted: `gate: []` is written out."""
         return not self.gate and "gate" in self.model_fields_set
@@ -112,10 +135,37 @@ class Spec(Strict):
         return place_of(self.backend, self.endpoint)
 
 
+class PromptData(Data):
+    """Examples of a fine-tune for which nothing is trained; each of them is optional."""
+
+    train: list[Source] = Field(default_factory=list)
+    held_out: HeldOut = Field(default_factory=list)
+
+
+class PromptSpec(Spec):
+    """A fine-tune for which nothing is trained."""
+
+    data: PromptData = PromptData()
+
+
+def spec_model(value: Mapping[str, Any]) -> type[Spec]:
+    """Return the model of a spec's value, which its method decides."""
+    return PromptSpec if value.get("method") == PROMPT.name else Spec
+
+
 def spec_schema() -> dict[str, Any]:
     """Return the JSON Schema of a spec, as editors and `check-jsonschema` read it."""
+    schema, of_prompts = Spec.model_json_schema(), PromptSpec.model_json_schema()
+    data = schema["properties"]["data"]
+    schema["required"].remove("data")
+    # What the `data` section must have depends on the method.
+    schema["properties"]["data"] = {"description": data["description"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Spec.model_json_schema(),
+        **schema,
+        "$defs": dict(sorted({**of_prompts["$defs"], **schema["$defs"]}.items())),
+        "if": {"properties": {"method": {"const": PROMPT.name}}, "required": ["method"]},
+        "then": {"properties": {"data": of_prompts["properties"]["data"]}},
+        "else": {"properties": {"data": data}, "required": ["data"]},
         "title": "ftctl fine-tune",
     }

@@ -107,7 +107,8 @@ def _parameters(build: Build, origin: Origin) -> Iterator[tuple[str, Parameter]]
         yield "revision", build.revision
     for key in ("method", "seed"):
         yield from _flat(key, build.inputs.get(key))
-    yield from _flat("hyperparameters", build.inputs.get("hyperparameters"))
+    for key in ("hyperparameters", "prompt"):
+        yield from _flat(key, build.inputs.get(key))
     for split, facts in (("train", build.data.train), ("held_out", build.data.held_out)):
         yield f"data.{split}.digest", facts.digest
         yield f"data.{split}.examples", facts.examples

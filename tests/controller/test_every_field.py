@@ -180,6 +180,15 @@ SPEC: dict[str, Case] = {
     "base_model": Case({}, {"base_model": "acme/other"}),
     "revision": Case({}, {"revision": "main"}),
     "method": Case({}, {"method": "dpo"}),
+    "prompt": Case({"method": "prompt"}, {"method": "prompt", "prompt": {"few_shot": 2}}),
+    "prompt.system": Case(
+        {"method": "prompt", "prompt": {"system": "Be brief."}},
+        {"method": "prompt", "prompt": {"system": "짧게 답하세요."}},
+    ),
+    "prompt.few_shot": Case(
+        {"method": "prompt", "prompt": {"few_shot": 2}},
+        {"method": "prompt", "prompt": {"few_shot": 3}},
+    ),
     "hyperparameters": Case({}, {"hyperparameters": {"num_train_epochs": 7}}),
     "seed": Case({}, {"seed": 7}),
     "data": Case({}, data(source(path="data/more.csv"))),

@@ -38,6 +38,7 @@ def command(ctx: click.Context, name: str) -> None:
         dataset=context.dataset,
         tokens=tokens,
         note=note,
+        trains=spec.trains,
         epochs=_epochs(context),
         warnings=warnings,
     )

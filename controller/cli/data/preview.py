@@ -66,7 +66,10 @@ def command(
     coloured = ctx.color is not False and sys.stdout.isatty()
     mark = partial(click.style, fg="green") if coloured else bracketed
     sign = mark("like this") if coloured else f"between {OPENING} and {CLOSING}"
-    click.echo(f"The model learns what is {sign}, and only reads the rest.\n")
+    learns = f"The model learns what is {sign}, and only reads the rest."
+    if not context.loaded.spec.trains:
+        learns = f"Nothing is trained; training would learn what is {sign}."
+    click.echo(f"{learns}\n")
     click.echo("\n\n".join(preview_text(example, mark) for example in examples))
 
 

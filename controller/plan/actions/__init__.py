@@ -12,6 +12,7 @@ from controller.plan.actions.follow import Record, Resume, Wait
 from controller.plan.actions.hold import Blocked, Deferred
 from controller.plan.actions.hold import BlockReason as BlockReason
 from controller.plan.actions.judge import Evaluate, Judge, Promote
+from controller.plan.actions.prompt import Prompt
 from controller.plan.actions.protect import Protect
 from controller.plan.actions.restore import Restore
 from controller.plan.actions.retire import Retire
@@ -20,6 +21,7 @@ from controller.plan.actions.train import Train
 
 Action: TypeAlias = (
     Train
+    | Prompt
     | Adopt
     | Restore
     | Evaluate

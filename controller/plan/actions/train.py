@@ -90,7 +90,8 @@ class Train(CancellingAction):
     def rows(self) -> Iterator[Row]:
         """Yield every input that forces training, and what the job takes."""
         for change in self.changes:
-            yield change.field, self._change_text(change)
+            data = self.data_change if change.field == "data" else None
+            yield change.field, f"{change_text(change, data)}  # forces training"
         train, held_out = self.data.train.examples, self.data.held_out.examples
         yield "examples", f"{train:,}, {held_out:,} held out"
         yield from self.cancel_rows()
@@ -101,20 +102,24 @@ class Train(CancellingAction):
     def remarks(self) -> Iterator[str]:
         """Yield warnings."""
         if self.shutdown is not None:
-            yield f"! {_shutdown_text(self.shutdown)}"
+            yield f"! {shutdown_text(self.shutdown)}"
         for warning in self.warnings:
             yield f"! {warning}"
-
-    def _change_text(self, change: InputChange) -> str:
-        data = self.data_change if change.field == "data" else None
-        examples = f" ({_signs(data)} examples)" if data else ""
-        return (
-            f"{_value_text(change.old)} -> {_value_text(change.new)}{examples}  # forces training"
-        )
 
 
 _TRAIN = ActionStyle("+", "will be trained", "to train", 10, done="submitted")
 _RETRAIN = ActionStyle("±", "will be retrained", "to retrain", 20, done="submitted")
+
+
+def change_text(change: InputChange, data: DataChange | None = None) -> str:
+    """Return the old and the new value of an input.
+
+    Args:
+        change: The input.
+        data: Examples that differ, if it is the data.
+    """
+    examples = f" ({_signs(data)} examples)" if data else ""
+    return f"{_value_text(change.old)} -> {_value_text(change.new)}{examples}"
 
 
 def _at_most(cost: tuple[float, float] | None, seen: tuple[float, float] | None) -> bool:
@@ -154,10 +159,13 @@ def _estimate_text(estimate: Estimate) -> str:
     return ", ".join(parts)
 
 
-def _shutdown_text(shutdown: Shutdown) -> str:
+def shutdown_text(
+    shutdown: Shutdown, models: str = "the base model, and every model made from it,"
+) -> str:
+    """Return when a service switches models off."""
     source = f"; {shutdown.source}" if shutdown.source else ""
     if shutdown.days_left <= 0:
         return f"the base model was switched off on {shutdown.date}{source}"
     unit = "day" if shutdown.days_left == 1 else "days"
     when = f"{shutdown.date} ({shutdown.days_left} {unit} left{source})"
-    return f"the base model, and every model made from it, is switched off on {when}"
+    return f"{models} is switched off on {when}"

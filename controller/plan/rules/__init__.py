@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from controller.plan.actions import Action
-from controller.plan.rules import builds, jobs, lifecycle, training, without_spec
+from controller.plan.rules import builds, jobs, lifecycle, prompts, training, without_spec
 from controller.plan.state import State
 
 Rule: TypeAlias = Callable[[State], Action | None]
@@ -26,6 +26,8 @@ WITH_SPEC: tuple[Rule, ...] = (
     builds.reuse_shared,
     training.stop_after_failure,
     training.stop_without_answer,
+    prompts.stop_without_base,
+    prompts.prompt,
     training.adopt,
     training.keep_to_budget,
     training.train,

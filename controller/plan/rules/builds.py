@@ -6,6 +6,7 @@ from controller.plan.fingerprint import short_id
 from controller.plan.state import State
 from controller.plan.verdicts import current_verdict, remedy_of, standing_verdict, why_not
 from controller.plan.versions import holds
+from controller.spec.model import Spec
 
 
 def reuse_own(state: State) -> Reuse | None:
@@ -25,7 +26,9 @@ def reuse_own(state: State) -> Reuse | None:
 def evaluate(state: State) -> Evaluate | None:
     """Measure a build whose scores are missing or of another evaluation."""
     build = state.build
-    stale = state.stale_evaluation(build) if build is not None else ""
+    # Without held-out examples there is nothing to measure with.
+    is_measured = state.desired.spec.has_held_out
+    stale = state.stale_evaluation(build) if build is not None and is_measured else ""
     if build is None or not stale:
         return None
     if build.evaluation is None:
@@ -46,7 +49,7 @@ def evaluate(state: State) -> Evaluate | None:
 def judge_again(state: State) -> Judge | None:
     """Judge a build by a gate that was changed."""
     build, spec = state.build, state.desired.spec
-    if build is None or standing_verdict(build, spec) is not None:
+    if build is None or standing_verdict(build, spec) is not None or not spec.has_held_out:
         return None
     return Judge(
         name=state.name,
@@ -64,11 +67,17 @@ def promote(state: State) -> Promote | None:
         return None
     return Promote(
         name=state.name,
-        reason="the gate passed" if spec.gate else "no gate is declared",
+        reason=_why_promoted(spec),
         fingerprint=build.fingerprint,
         replaces=state.entry.production,
         needs_approval=not state.has_approved_terms(build),
     )
+
+
+def _why_promoted(spec: Spec) -> str:
+    if not spec.has_held_out:
+        return "nothing measures it: there are no held-out examples"
+    return "the gate passed" if spec.gate else "no gate is declared"
 
 
 def stop_at_gate(state: State) -> Blocked | None:
@@ -99,8 +108,9 @@ def reuse_shared(state: State) -> Reuse | None:
 
 def _reuse(state: State, build: Build, source: str) -> Reuse:
     keeps = source == state.name or _holds_here(state, build)
-    is_current = keeps and not state.stale_evaluation(build)
-    passes = is_current and current_verdict(build, state.desired.spec).passed
+    spec = state.desired.spec
+    is_current = keeps and not (spec.has_held_out and state.stale_evaluation(build))
+    passes = is_current and current_verdict(build, spec).passed
     # A pin is a person's decision about production; the gate is for builds nobody chose.
     goes_live = state.lifecycle.pin is not None or state.is_production
     owner = "" if source == state.name else f" for {source}"

@@ -1,11 +1,8 @@
 """Rules for inputs without a recorded build: a job is found, refused or submitted. Pure."""
 
-from collections.abc import Iterator
-
 from backends.contract.jobs import JobState
-from controller.lockfile.model import Build
 from controller.plan.actions import Adopt, Blocked, BlockReason, Train
-from controller.plan.fingerprint import diff_inputs, short_id
+from controller.plan.fingerprint import diff_inputs
 from controller.plan.job_steps import joinable, next_attempt
 from controller.plan.state import State
 
@@ -84,7 +81,7 @@ def train(state: State) -> Train | None:
     """Submit a job."""
     if state.build is not None:
         return None
-    desired, previous = state.desired, _previous(state)
+    desired, previous = state.desired, state.previous
     found = state.overview.observed.found.get(state.target, ())
     attempt = next_attempt(found, _attempt(state))
     differing = diff_inputs(previous.inputs, desired.inputs) if previous else ()
@@ -107,9 +104,9 @@ def train(state: State) -> Train | None:
         changes=differing,
         data_change=data_change,
         data=desired.data,
-        judged_against=_judge_of(state, previous),
+        judged_against=state.judged_against,
         shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
-        warnings=(*desired.warnings, *_warnings(state)),
+        warnings=(*desired.warnings, *state.gate_warnings()),
         estimate=desired.estimate,
         retrain=previous is not None,
         cancels=state.cancels,
@@ -119,41 +116,3 @@ def train(state: State) -> Train | None:
 
 def _attempt(state: State) -> int:
     return state.entry.attempt(state.target)
-
-
-def _previous(state: State) -> Build | None:
-    """Return the build that a new one is compared with."""
-    entry = state.entry
-    for key in (entry.production, entry.candidate):
-        if key is not None and key in entry.builds:
-            return entry.builds[key]
-    return max(reversed(entry.builds.values()), key=lambda build: build.finished, default=None)
-
-
-def _judge_of(state: State, previous: Build | None) -> str | None:
-    if previous is None or previous.fingerprint != state.entry.production:
-        return None
-    is_compared = "production" in state.desired.spec.evaluation.roles
-    build = f"build {short_id(previous.fingerprint)} at {previous.backend}"
-    return f"{'judged against ' if is_compared else ''}{build}, which stays until the gate passes"
-
-
-def _warnings(state: State) -> Iterator[str]:
-    spec, silent = state.desired.spec, state.without_base
-    if silent is not None:
-        yield f"{silent}; `base` is left out of the comparison"
-        lost = [text for text in spec.gate if "base." in text]
-        if lost:
-            yield f"without it these conditions of the gate cannot hold: {'; '.join(lost)}"
-    hours = spec.budget.max_gpu_hours
-    if hours is not None and state.desired.estimate.gpu_hours is None:
-        yield f"how long the job takes is not known yet: it stops after {hours:g} GPU hours"
-    if spec.gate or spec.allows_worse:
-        return
-    why = silent and "its base model cannot be asked"
-    if not state.desired.measures_loss:
-        why = f"{spec.place} measures no held-out loss"
-    elif "base" not in spec.evaluation.roles:
-        why = "`base` is not in evaluation.compare_to"
-    if why:
-        yield f"no gate is declared and {why}: whatever is trained goes into production"

@@ -42,7 +42,7 @@ def plan_evaluation(name: str, recorded: Lockfile, prepared: PreparedRun) -> Eva
 
     Raises:
         InvalidInput: Its spec or data has problems.
-        FtctlError: It has no model yet, or its data cannot be read on this machine.
+        FtctlError: It has no model yet, no held-out examples, or data that cannot be read here.
         BackendError: Its backend does not answer.
     """
     desired = _resolved(name, prepared)
@@ -50,6 +50,9 @@ def plan_evaluation(name: str, recorded: Lockfile, prepared: PreparedRun) -> Eva
     build = entry.builds.get(entry.candidate or entry.production or "")
     if build is None:
         raise FtctlError(f"{name} has no model yet", "Type `ftctl apply`.")
+    if not desired.spec.has_held_out:
+        message = f"{name} has no held-out examples, so nothing can be measured"
+        raise FtctlError(message, f"Add data.held_out to {desired.file}.")
     silent = None
     if desired.spec.evaluation.asks_base:
         backend = prepared.open_backend(desired.spec.place)

@@ -12,6 +12,7 @@ from controller.evaluate.opinions.ask_judges import JudgeContext, missing_opinio
 from controller.evaluate.retain.measure import retained_sets
 from controller.lockfile.model import Build, Entry
 from controller.plan.desired import Desired
+from controller.prompted.examples import shot_finder
 from controller.run.stages import PreparedRun
 
 _NAMES = {CANDIDATE: "this build", BASE_AGAIN: "base a second time"}
@@ -86,6 +87,7 @@ def requests_of(
         open_backend=prepared.open_backend,
         train=dataset.train.path,
         has_answers=kept.has_all,
+        find_shots=shot_finder(project.state, dataset.train),
     )
     comparison = compare_with(desired, build, entry, context, without_base=without_base)
     missing = {model.role: kept.missing(model) for model in comparison.models}

@@ -21,7 +21,7 @@ from controller.server.limits import Limits
 from controller.server.models import Catalog, ModelTarget
 
 IGNORED = "x-ftctl-ignored"
-"""Header that lists the parameters that have no effect here."""
+"""Header that lists the parameters, and a replaced system prompt, that have no effect here."""
 UNFORCED = "x-ftctl-unforced"
 """Header that lists the parameters passed to the model, but not enforced in its answer."""
 
@@ -47,7 +47,8 @@ class ChatRoutes:
         pieces = self._pieces(target, given, drawn)
         # An error of the first piece still gets an HTTP status: wait for it before the answer.
         pieces = _put_back(await anext(pieces, None), pieces)
-        told = {IGNORED: ignored(given), UNFORCED: unforced(given)}
+        without_effect = [*ignored(given), *target.replaced(as_prompt(given.messages[:1]))]
+        told = {IGNORED: without_effect, UNFORCED: unforced(given)}
         headers = {name: ", ".join(names) for name, names in told.items() if names}
         several = given.parallel_tool_calls is not False
         answers = Answers(target.public_id, len(drawn), several_calls=several)
@@ -71,7 +72,7 @@ class ChatRoutes:
         prompt = Prompt(messages=as_prompt(given.messages), tools=tools)
         async with (
             self.engines.use(target.base, len(drawn)) as engine,
-            aclosing(answer(engine, target.model, prompt, drawn)) as pieces,
+            aclosing(answer(engine, target.model, target.asked(prompt), drawn)) as pieces,
         ):
             async for piece in pieces:
                 yield piece

@@ -29,6 +29,7 @@ from controller.evaluate.measure import (
 )
 from controller.plan.fingerprint import EVALUATION_SCHEME, fingerprint
 from controller.plan.versions import newest_inputs
+from controller.prompted.examples import shot_finder
 from controller.spec.evaluation import Evaluation
 from tests.splits import split_of
 
@@ -235,6 +236,7 @@ def context(tmp_path) -> EvaluationContext:
         open_backend=lambda _place: backend,
         train=tmp_path / "train.jsonl",
         has_answers=lambda _: False,
+        find_shots=shot_finder(tmp_path / ".ftctl"),
     )
 
 

@@ -17,6 +17,7 @@ from controller.plan.actions import (
     Evaluate,
     Judge,
     Promote,
+    Prompt,
     Protect,
     Record,
     Restore,
@@ -77,6 +78,15 @@ def one_of_each(make):
             estimate=Estimate(),
             retrain=False,
         ),
+        Prompt(
+            **common,
+            fingerprint=key,
+            base_model="acme/base",
+            system=None,
+            few_shot=0,
+            changes=(),
+            data=desired.data,
+        ),
         Adopt(**common, job=job),
         Restore(**common, entry=make.entry(build)),
         Evaluate(**common, fingerprint=key),
@@ -96,21 +106,22 @@ def one_of_each(make):
 
 
 FOLLOWS = """
-          Tra Ado Res Eva Pro Reu Ret Res Rec Jud Pro Wai Def Blo
-Train      x   .   .   .   .   .   .   .   .   .   .   .   .   .
-Adopt      x   x   x   .   .   .   .   .   .   .   .   .   .   .
-Restore    .   .   .   .   .   .   .   .   .   .   .   .   .   .
-Evaluate   x   x   x   x   x   x   .   x   x   x   .   x   x   x
-Promote    x   x   x   x   x   x   .   x   x   x   .   x   x   x
-Reuse      x   x   x   .   .   x   .   x   x   .   .   x   .   .
-Retire     .   .   .   .   .   .   x   .   .   .   .   .   .   .
-Resume     .   .   .   .   .   .   .   .   .   .   .   .   .   .
-Record     .   .   .   .   .   .   .   .   .   .   .   .   .   .
-Judge      x   x   x   x   x   x   .   x   x   x   .   x   x   x
-Protect    x   x   x   x   x   x   .   x   x   x   x   x   x   x
-Wait       .   .   .   .   .   .   .   .   .   .   .   .   .   .
-Deferred   .   .   .   .   .   .   .   .   .   .   .   .   .   .
-Blocked    .   .   .   .   .   .   .   .   .   .   .   .   .   .
+          Tra Pro Ado Res Eva Pro Reu Ret Res Rec Jud Pro Wai Def Blo
+Train      x   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Prompt     .   x   .   .   .   .   .   .   .   .   .   .   .   .   .
+Adopt      x   .   x   x   .   .   .   .   .   .   .   .   .   .   .
+Restore    .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Evaluate   x   x   x   x   x   x   x   .   x   x   x   .   x   x   x
+Promote    x   x   x   x   x   x   x   .   x   x   x   .   x   x   x
+Reuse      x   x   x   x   .   .   x   .   x   x   .   .   x   .   .
+Retire     .   .   .   .   .   .   .   x   .   .   .   .   .   .   .
+Resume     .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Record     .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Judge      x   x   x   x   x   x   x   .   x   x   x   .   x   x   x
+Protect    x   x   x   x   x   x   x   .   x   x   x   x   x   x   x
+Wait       .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Deferred   .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
+Blocked    .   .   .   .   .   .   .   .   .   .   .   .   .   .   .
 """
 
 
@@ -126,6 +137,7 @@ def test_what_an_approved_action_implies(one_of_each):
 
 FACTS = """
 Train     + approval acts leads_on FIRST job=yes
+Prompt    + approval acts leads_on FIRST job=no
 Adopt     = approval acts leads_on FIRST job=yes
 Restore   = approval acts leads_on LAST job=no
 Evaluate  ~ - acts leads_on LAST job=no

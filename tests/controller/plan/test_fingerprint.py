@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from controller.plan.fingerprint import diff_inputs, evaluation_inputs, fingerprint, short_id
+from controller.plan.fingerprint import (
+    TRAINING_SCHEME,
+    diff_inputs,
+    evaluation_inputs,
+    fingerprint,
+    short_id,
+    training_inputs,
+)
+from controller.spec.model import spec_model
 
 CHANGED = "sha256:" + "9" * 64
 
@@ -31,6 +39,33 @@ def test_fingerprints_are_pinned(make):
         "ft1:b65bae0d194ea2ec48a94e96193a50720c36b76259bf50086cf357e07911a367",
         "ev1:acc94d699051f2f4196970be97dedd4c7a3c0c0fdcc204f70113a9f82870c142",
     )
+
+
+def of_prompt(**changes) -> dict:
+    """Return the inputs of a build for which nothing is trained."""
+    value = {"backend": "openai", "base_model": "gpt-5-mini", "method": "prompt", **changes}
+    return training_inputs(
+        spec_model(value).model_validate(value),
+        base_model="model:gpt-5-mini",
+        hyperparameters={},
+        train_digest=CHANGED,
+    )
+
+
+def test_fingerprints_of_prompts_are_pinned():
+    given = [
+        of_prompt(),
+        of_prompt(prompt={"system": "짧게 답하세요."}),
+        of_prompt(prompt={"system": "짧게 답하세요.", "few_shot": 4}),
+    ]
+    assert [fingerprint(TRAINING_SCHEME, one) for one in given] == [
+        "ft1:c2460d9d354aca6d57359bfc357977d049fff5f5d2f58966c77f3f21cbdd7573",
+        "ft1:41d21570c6510f7dbba01fafbc1c8f1f4f4f642baa242f44c8e88898bd5e1de6",
+        "ft1:fcb239e8ae0c26a469f5caa7698d395e0b73d35abeb5b3b47f0c6173658ac8c3",
+    ]
+    assert [one.get("data") for one in given] == [None, None, CHANGED]
+    # Written out or not, a default is a default.
+    assert of_prompt(prompt={"few_shot": 0, "system": None}) == of_prompt()
 
 
 @pytest.mark.parametrize(

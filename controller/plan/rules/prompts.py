@@ -1,0 +1,42 @@
+"""Rules for a fine-tune for which nothing is trained. Pure."""
+
+from controller.plan.actions import Blocked, BlockReason, Prompt
+from controller.plan.fingerprint import diff_inputs
+from controller.plan.state import State
+
+
+def stop_without_base(state: State) -> Blocked | None:
+    """Stop where the base model that would answer cannot be asked."""
+    spec = state.desired.spec
+    if state.build is not None or spec.trains:
+        return None
+    silent = state.silent_base
+    if silent is None:
+        return None
+    remedy = f"Name another base model in {state.desired.file}: this one must answer itself."
+    return state.blocked(BlockReason.DRIFT, silent, remedy)
+
+
+def prompt(state: State) -> Prompt | None:
+    """Record the base model with its prompt."""
+    desired, spec = state.desired, state.desired.spec
+    if state.build is not None or spec.trains:
+        return None
+    previous = state.previous
+    differing = diff_inputs(previous.inputs, desired.inputs) if previous else ()
+    changed = ", ".join(change.field for change in differing)
+    return Prompt(
+        name=state.name,
+        reason=f"{changed} changed" if changed else "no build is recorded",
+        fingerprint=state.target,
+        base_model=spec.base_model,
+        system=spec.prompt.system,
+        few_shot=spec.prompt.few_shot,
+        changes=differing,
+        data=desired.data,
+        judged_against=state.judged_against,
+        shutdown=state.overview.observed.base_shutdowns.get(state.name, desired.shutdown),
+        warnings=(*desired.warnings, *state.gate_warnings()),
+        cancels=state.cancels,
+        replaces=state.entry.production,
+    )
