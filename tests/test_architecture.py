@@ -98,6 +98,7 @@ LAYERS = (
         "controller.evaluate.statistics",
     ),
     ("controller.spec",),
+    ("controller.adopt.names", "controller.adopt.spec_text"),
     # controller.data
     (
         "controller.data.cache_gc",
@@ -162,6 +163,7 @@ LAYERS = (
     ("controller.resolve.resolve",),
     ("controller.run.backends", "controller.apply"),
     ("controller.run",),
+    ("controller.adopt",),
     ("controller.server",),
     ("controller.cli",),
     ("controller.__main__",),
@@ -190,6 +192,7 @@ UPWARDS = {
 }
 
 PURE = (
+    "controller/adopt/names.py",
     "controller/canonical.py",
     "controller/data/examples/example.py",
     "controller/data/transforms/html_to_text.py",
