@@ -31,6 +31,7 @@ LAYERS = (
         "backends.lock_files",
     ),
     ("backends.contract.completions", "backends.contract.jobs", "backends.did_you_mean"),
+    ("backends.contract.inventory",),
     ("backends.contract.backend", "backends.pydantic_errors"),
     ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
     ("backends.contract.faults",),
@@ -66,6 +67,7 @@ LAYERS = (
     ("backends.openai.chat", "backends.openai.examples"),
     ("backends.openai.shutdowns",),
     ("backends.openai.estimates", "backends.openai.jobs"),
+    ("backends.openai.inventory",),
     ("backends.openai.backend",),
     # controller
     (
