@@ -1,0 +1,339 @@
+"""Take over a hosted model: data, spec, and the recorded build, in this order.
+
+Every step can be repeated: what an earlier run did is found, and nothing is overwritten. A run that
+dies leaves whole files only, and the next run continues.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from backends.contract.inventory import HostedModel
+from backends.contract.jobs import JobState
+from backends.contract.methods import METHODS
+from controller.adopt.builds import Provenance, adopted_build, is_of_model, with_adopted
+from controller.adopt.context import Adopting, Work
+from controller.adopt.data import fill_the_gap, gather_data
+from controller.adopt.files import put_spec
+from controller.adopt.hosted_spec import (
+    PROMPT,
+    HeldOut,
+    KeptData,
+    can_be_alias,
+    data_path,
+    declared_facts,
+    differences,
+    hosted_spec,
+    name_problem,
+    problems_of,
+    verified_facts,
+)
+from controller.adopt.names import hosted_name
+from controller.adopt.spec_text import AdoptedSpec, load_adopted, spec_text
+from controller.data.dataset import Dataset
+from controller.errors import FtctlError, InvalidInput
+from controller.lockfile.model import Entry, Lockfile
+from controller.lockfile.store import lock_lockfile, read_lockfile
+from controller.plan.actions import Blocked
+from controller.plan.desired import Desired
+from controller.resolve.aliases import alias_problems
+from controller.resolve.inputs import Readings
+from controller.resolve.recipes import Recorded
+from controller.resolve.resolve import resolve
+from controller.spec.load import FOLDER, LoadedSpec, spec_names
+
+_PURPOSE = "adopt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """Outcome for one hosted model."""
+
+    model_id: str
+    name: str
+    is_new: bool
+    """False if it was recorded before."""
+    files: Sequence[str] = ()
+    """Files that were written, relative to the repository."""
+    verified: Sequence[str] = ()
+    declared: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    """Sentences about its data."""
+
+
+def _recorded(adopting: Adopting, hosted: HostedModel, lockfile: Lockfile) -> set[str]:
+    """Return the fine-tunes that a hosted model is recorded for."""
+    return {
+        name
+        for name, entry in lockfile.finetunes.items()
+        if any(is_of_model(build, hosted, adopting.place) for build in entry.builds.values())
+    }
+
+
+def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) -> Adopted:
+    """Take over one hosted model; nothing is trained, and nothing is spent.
+
+    Args:
+        adopting: Where from, and where to.
+        hosted: The model.
+        wanted: Name of the fine-tune; None to make one from the suffix or the model ID.
+
+    Raises:
+        InvalidInput: With every problem of its spec and data. Nothing was written.
+        FtctlError: It cannot be taken over. Nothing was written.
+    """
+    require_model(hosted)
+    lockfile = read_lockfile(adopting.project.root, adopting.project.state)
+    declared, mine = spec_names(adopting.project.root), _recorded(adopting, hosted, lockfile)
+    for known in sorted(mine.intersection(declared)):
+        return Adopted(model_id=hosted.model_id or "", name=known, is_new=False)
+    own = own_spec(adopting.specs, hosted)
+    # A spec that was removed may be written again under its name.
+    taken = {*declared, *lockfile.finetunes} - mine
+    name = own.name if own is not None else _choose_name(hosted, wanted, taken)
+    if own is not None and wanted not in {None, own.name}:
+        message = f"{own.file} names {hosted.model_id} in its aliases already"
+        raise FtctlError(message, f"Leave out --name, or remove the alias from {own.file}.")
+    work = Work(hosted=hosted, name=name)
+    try:
+        return _adopt(adopting, work, own, lockfile)
+    except FtctlError:
+        for path in work.written:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def require_model(hosted: HostedModel) -> None:
+    """Require that a job made a model that is still there.
+
+    Raises:
+        FtctlError: It made none.
+    """
+    if hosted.model_id is not None and hosted.state is JobState.SUCCEEDED:
+        if hosted.is_listed is False:
+            message = f"the model {hosted.model_id} is not among the models of the service"
+            remedy = (
+                "It was deleted or switched off, or belongs to a project that this key does not "
+                "see: check `organization` and `project` of the endpoint."
+            )
+            raise FtctlError(message, remedy)
+        return
+    message = f"job {hosted.job_id} has no model: it "
+    if hosted.state is JobState.CANCELLED:
+        raise FtctlError(f"{message}was cancelled", "Name a job that succeeded.")
+    if hosted.state is JobState.FAILED:
+        why = f": {hosted.error}" if hosted.error else ""
+        raise FtctlError(f"{message}failed{why}", "Name a job that succeeded.")
+    raise FtctlError(f"{message}is {hosted.state}", "Wait until the job has ended, then try again.")
+
+
+def own_spec(specs: Mapping[str, LoadedSpec], hosted: HostedModel) -> LoadedSpec | None:
+    """Return the spec that stands for a hosted model: its aliases have the model ID."""
+    found = (one for one in specs.values() if hosted.model_id in one.spec.aliases)
+    return next(found, None)
+
+
+def _choose_name(hosted: HostedModel, wanted: str | None, taken: Collection[str]) -> str:
+    proposal = hosted_name(hosted.model_id or "", hosted.suffix, taken, hosted.base_model)
+    if wanted is None:
+        return proposal
+    if (wrong := name_problem(wanted, proposal)) is not None:
+        raise FtctlError(*wrong)
+    if wanted in taken:
+        message = f"{wanted} is the name of another fine-tune"
+        raise FtctlError(message, f"Use another name: --name {proposal}")
+    return wanted
+
+
+def _adopt(
+    adopting: Adopting,
+    work: Work,
+    own: LoadedSpec | None,
+    lockfile: Lockfile,
+) -> Adopted:
+    data = gather_data(adopting, work)
+    candidates = [*_candidates(adopting, work, data)]
+    if own is not None:
+        _require_same(own, candidates[0][0])
+        candidates = [(candidates[0][0], _held_out_of(own))]
+    problems: InvalidInput | None = None
+    for adopted, held_out in candidates:
+        loaded = own or load_adopted(adopting.project.root, adopted)
+        try:
+            desired, dataset = _resolved(adopting, loaded, lockfile)
+        except InvalidInput as error:
+            problems = problems or error
+            continue
+        if dataset is not None and not dataset.held_out.examples and own is None:
+            continue
+        if own is None:
+            put_spec(adopting.project, adopted.file, spec_text(adopted))
+            adopting.specs[work.name] = loaded
+        return _record(adopting, work, desired, dataset, data, held_out)
+    if problems is not None:
+        raise problems
+    message = f"{work.hosted.model_id}: no example is left to be held out"
+    raise FtctlError(message, "Write a spec by hand, with held-out examples of its own.")
+
+
+def _candidates(
+    adopting: Adopting, work: Work, data: KeptData
+) -> Iterator[tuple[AdoptedSpec, HeldOut]]:
+    """Yield specs of a model, the best choice of held-out examples first."""
+    forms: list[HeldOut] = ["fraction", "training"]
+    if data.train is None:
+        _require_prompt(work, data)
+        forms = ["validation"]
+    else:
+        if wrong := [*problems_of(work.hosted)]:
+            raise FtctlError(f"{work.hosted.model_id}: {wrong[0][0]}", wrong[0][1])
+        if data.validation is not None:
+            forms = ["validation", *forms]
+    for held_out in forms:
+        yield (
+            hosted_spec(
+                work.hosted,
+                name=work.name,
+                endpoint=adopting.endpoint,
+                data=data,
+                held_out=held_out,
+            ),
+            held_out,
+        )
+
+
+def _require_prompt(work: Work, data: KeptData) -> None:
+    """Require that a model without training data can be declared.
+
+    Raises:
+        FtctlError: It cannot.
+    """
+    if PROMPT in METHODS:
+        return
+    path = f"{FOLDER}/{data_path(work.name, 'train')}"
+    message = f"{work.hosted.model_id} has no training data: {data.why_not}"
+    raise FtctlError(message, fill_the_gap(path))
+
+
+def _require_same(own: LoadedSpec, adopted: AdoptedSpec) -> None:
+    """Refuse to record a model as the result of inputs that it was not made from.
+
+    Raises:
+        FtctlError: The spec asks for something else.
+    """
+    if differing := list(differences(own.spec, adopted)):
+        message = f"{own.file} stands for this model, but asks for another: {'; '.join(differing)}"
+        remedy = (
+            "Restore the spec as it was adopted, adopt, then change it again; or remove the model "
+            "from its aliases and adopt the model under another name."
+        )
+        raise FtctlError(message, remedy)
+
+
+def _held_out_of(own: LoadedSpec) -> HeldOut:
+    data = own.spec.data
+    if data.fraction is not None:
+        return "fraction"
+    train = {source.path for source in data.train}
+    held_out = {source.path for split, _, source in data.numbered_sources() if split == "held_out"}
+    return "training" if held_out & train else "validation"
+
+
+def _resolved(
+    adopting: Adopting,
+    loaded: LoadedSpec,
+    lockfile: Lockfile,
+) -> tuple[Desired, Dataset | None]:
+    """Resolve a spec as the next plan will.
+
+    Raises:
+        InvalidInput: With every problem of the spec and its data.
+    """
+    project, settings, name = adopting.project, adopting.settings, loaded.name
+    others, bases = {**adopting.specs, name: loaded}, settings.serve.base_models
+    problems = alias_problems(others, adopting.unread, lockfile, bases)
+    resolved = resolve(
+        {name: loaded},
+        Recorded(lockfile=lockfile),
+        Readings(project=project),
+        adopting.open_backend,
+        settings.policies,
+        {name: problems.get(name, [])},
+    )
+    if name in resolved.desired:
+        return resolved.desired[name], resolved.datasets.get(name)
+    wrong = resolved.unresolved[name]
+    if isinstance(wrong, Blocked) and wrong.problems:
+        raise InvalidInput(wrong.problems)
+    raise FtctlError(wrong.reason, wrong.remedy)
+
+
+def _record(
+    adopting: Adopting,
+    work: Work,
+    desired: Desired,
+    dataset: Dataset | None,
+    data: KeptData,
+    held_out: HeldOut,
+) -> Adopted:
+    """Put the build into the lockfile; whatever else is recorded stays."""
+    project, hosted = adopting.project, work.hosted
+    kept = [one for one in (data.train, data.validation) if one is not None]
+    provenance = Provenance(
+        verified=verified_facts(hosted, data),
+        declared=declared_facts(hosted, data, held_out),
+        files=kept,
+        submitted=_timestamp(hosted.created_s),
+        finished=_timestamp(hosted.finished_s or hosted.created_s),
+    )
+    build = adopted_build(hosted, desired, provenance)
+    with lock_lockfile(
+        project.root, project.state, timeout_s=adopting.lock_timeout_s, purpose=_PURPOSE
+    ) as lockfile:
+        entry = lockfile.entries.get(work.name, Entry())
+        lockfile.record(work.name, with_adopted(entry, build))
+    remarks = [*work.remarks, *([] if dataset is None else _about(dataset))]
+    if not can_be_alias(hosted.model_id or "", work.name):
+        remarks.append(f"Callers reach it as {work.name}: its model ID cannot be an alias.")
+    return Adopted(
+        model_id=build.model_id,
+        name=work.name,
+        is_new=True,
+        files=[desired.file, *(f"{FOLDER}/{one.path}" for one in kept)],
+        verified=provenance.verified,
+        declared=provenance.declared,
+        remarks=remarks,
+    )
+
+
+def _about(dataset: Dataset) -> Iterator[str]:
+    """Yield what the data pipeline did with the rows."""
+    train, held_out = dataset.train.examples, dataset.held_out.examples
+    yield f"Examples: {train:,} for training, {held_out:,} held out."
+    for step in dataset.report.steps:
+        if step.name == "deduplicate" and step.dropped:
+            yield (
+                f"{step.dropped:,} rows are equal to earlier ones and are left out "
+                "(`data.prepare.deduplicate`)."
+            )
+        elif step.name == "leak" and step.noted:
+            yield f"{step.noted:,} training rows ask what a held-out row asks."
+
+
+def _timestamp(seconds: float | None) -> str:
+    when = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def with_base_model(hosted: HostedModel, base_model: str | None) -> HostedModel:
+    """Return a hosted model with the base model that a person names, where the service has none.
+
+    Raises:
+        FtctlError: The service names another one.
+    """
+    if base_model is None or base_model == hosted.base_model:
+        return hosted
+    if hosted.base_model:
+        message = f"the service reports the base model {hosted.base_model}, not {base_model}"
+        raise FtctlError(message, "Leave out --base_model.")
+    return replace(hosted, base_model=base_model)

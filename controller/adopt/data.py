@@ -1,0 +1,70 @@
+"""Files of examples of a hosted model: from its service, or from a person."""
+
+from typing import Literal
+
+from backends.contract.errors import FileMissing
+from backends.contract.inventory import HostedFile
+from controller.adopt.context import Adopting, Work
+from controller.adopt.files import describe, fetch, overlap, put_data
+from controller.adopt.hosted_spec import KeptData, KeptFile, data_path
+from controller.spec.load import FOLDER
+
+
+def gather_data(adopting: Adopting, work: Work) -> KeptData:
+    """Download what the service still gives, and take what a person put in its place."""
+    hosted = work.hosted
+    train, why_not = _kept(adopting, work, hosted.training_file, "train")
+    if hosted.job_id is None:
+        why_not = "The job of this model is not shown, so its training file is not known."
+    elif hosted.training_file is None:
+        why_not = "The job names no training file."
+    validation, gone = _kept(adopting, work, hosted.validation_file, "held_out")
+    if gone and hosted.validation_file is not None:
+        work.remarks.append(f"Validation file: {gone}")
+    if train is None:
+        path = f"{FOLDER}/{data_path(work.name, 'train')}"
+        work.remarks += [
+            why_not,
+            fill_the_gap(path),
+        ]
+    elif train.file_id is None:
+        work.remarks.append(f"{why_not} {FOLDER}/{train.path} is taken in its place, as declared.")
+    if train is not None and validation is not None:
+        folder = adopting.project.root / FOLDER
+        if count := overlap(folder / train.path, folder / validation.path):
+            work.remarks.append(
+                f"{count:,} of {validation.rows:,} rows of the validation file are training rows "
+                "too."
+            )
+    return KeptData(train=train, validation=validation, why_not=why_not)
+
+
+def fill_the_gap(path: str) -> str:
+    """Return how a person can give the data that a service does not."""
+    return (
+        f"To adopt it with its data, put the file at {path} and run this command again; stored "
+        "completions of the model, exported as chat JSONL, do as well."
+    )
+
+
+def _kept(
+    adopting: Adopting, work: Work, file: HostedFile | None, split: Literal["train", "held_out"]
+) -> tuple[KeptFile | None, str]:
+    """Return a file of examples in the repository; None and why if there is none."""
+    project = adopting.project
+    shown = data_path(work.name, split)
+    why_not = ""
+    if file is not None:
+        try:
+            fetched = fetch(adopting.backend, file, project)
+        except FileMissing as error:
+            why_not = f"{error.message[0].upper()}{error.message[1:]}."
+        else:
+            kept = describe(fetched, shown, file.id)
+            if put_data(project, fetched, kept):
+                work.written.append(project.root / FOLDER / shown)
+            return kept, ""
+    path = project.root / FOLDER / shown
+    if path.is_file() and (split == "train" or file is not None):
+        return describe(path, shown), why_not
+    return None, why_not
