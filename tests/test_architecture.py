@@ -163,6 +163,9 @@ LAYERS = (
     ),
     ("controller.resolve.recipes", "controller.resolve.retain", "controller.resolve.sheets"),
     ("controller.resolve.resolve",),
+    ("controller.adopt.hosted_spec",),
+    ("controller.adopt.builds",),
+    ("controller.adopt.lost",),
     ("controller.run.backends", "controller.apply"),
     ("controller.run",),
     ("controller.adopt",),
@@ -194,6 +197,8 @@ UPWARDS = {
 }
 
 PURE = (
+    "controller/adopt/builds.py",
+    "controller/adopt/hosted_spec.py",
     "controller/adopt/names.py",
     "controller/canonical.py",
     "controller/data/examples/example.py",

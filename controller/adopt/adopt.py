@@ -6,7 +6,6 @@ dies leaves whole files only, and the next run continues.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from backends.contract.inventory import HostedModel
 from backends.contract.jobs import JobState
@@ -31,7 +30,8 @@ from controller.adopt.hosted_spec import (
 from controller.adopt.names import hosted_name
 from controller.adopt.spec_text import AdoptedSpec, load_adopted, spec_text
 from controller.data.dataset import Dataset
-from controller.errors import FtctlError, InvalidInput
+from controller.dates import timestamp
+from controller.errors import FtctlError, InvalidInput, Problem
 from controller.lockfile.model import Entry, Lockfile
 from controller.lockfile.store import lock_lockfile, read_lockfile
 from controller.plan.actions import Blocked
@@ -40,7 +40,7 @@ from controller.resolve.aliases import alias_problems
 from controller.resolve.inputs import Readings
 from controller.resolve.recipes import Recorded
 from controller.resolve.resolve import resolve
-from controller.spec.load import FOLDER, LoadedSpec, spec_names
+from controller.spec.load import ENDING, FOLDER, LoadedSpec, spec_names
 
 _PURPOSE = "adopt"
 
@@ -97,9 +97,11 @@ def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) ->
     work = Work(hosted=hosted, name=name)
     try:
         return _adopt(adopting, work, own, lockfile)
-    except FtctlError:
+    except FtctlError as error:
         for path in work.written:
             path.unlink(missing_ok=True)
+        if isinstance(error, InvalidInput) and work.fetched:
+            raise InvalidInput([*error.problems, _set_aside(work)]) from None
         raise
 
 
@@ -131,6 +133,20 @@ def own_spec(specs: Mapping[str, LoadedSpec], hosted: HostedModel) -> LoadedSpec
     """Return the spec that stands for a hosted model: its aliases have the model ID."""
     found = (one for one in specs.values() if hosted.model_id in one.spec.aliases)
     return next(found, None)
+
+
+def _set_aside(work: Work) -> Problem:
+    """Return where refused data is, and how it can be adopted all the same."""
+    kept = " and ".join(map(str, work.fetched))
+    file = f"{FOLDER}/{work.name}{ENDING}"
+    return Problem(
+        file=file,
+        message=f"was not written, nor its data, which waits as {kept}",
+        remedy=(
+            f"Write {file} with `aliases: [{work.hosted.model_id}]`, what the job reports, and "
+            "`unusable: drop` beside the `path` of the data; then run this command again."
+        ),
+    )
 
 
 def _choose_name(hosted: HostedModel, wanted: str | None, taken: Collection[str]) -> str:
@@ -186,7 +202,7 @@ def _candidates(
         forms = ["validation"]
     else:
         if wrong := [*problems_of(work.hosted)]:
-            raise FtctlError(f"{work.hosted.model_id}: {wrong[0][0]}", wrong[0][1])
+            raise FtctlError(f"of {work.hosted.model_id} {wrong[0][0]}", wrong[0][1])
         if data.validation is not None:
             forms = ["validation", *forms]
     for held_out in forms:
@@ -211,7 +227,7 @@ def _require_prompt(work: Work, data: KeptData) -> None:
     if PROMPT in METHODS:
         return
     path = f"{FOLDER}/{data_path(work.name, 'train')}"
-    message = f"{work.hosted.model_id} has no training data: {data.why_not}"
+    message = f"the model has no training data: {data.why_not}"
     raise FtctlError(message, fill_the_gap(path))
 
 
@@ -283,8 +299,8 @@ def _record(
         verified=verified_facts(hosted, data),
         declared=declared_facts(hosted, data, held_out),
         files=kept,
-        submitted=_timestamp(hosted.created_s),
-        finished=_timestamp(hosted.finished_s or hosted.created_s),
+        submitted=timestamp(hosted.created_s),
+        finished=timestamp(hosted.finished_s or hosted.created_s),
     )
     build = adopted_build(hosted, desired, provenance)
     with lock_lockfile(
@@ -318,11 +334,6 @@ def _about(dataset: Dataset) -> Iterator[str]:
             )
         elif step.name == "leak" and step.noted:
             yield f"{step.noted:,} training rows ask what a held-out row asks."
-
-
-def _timestamp(seconds: float | None) -> str:
-    when = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def with_base_model(hosted: HostedModel, base_model: str | None) -> HostedModel:

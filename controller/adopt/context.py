@@ -48,4 +48,6 @@ class Work:
     name: str
     written: list[Path] = field(default_factory=list)
     """Data files that this run put into the repository; removed if the model is refused."""
+    fetched: list[Path] = field(default_factory=list)
+    """Downloaded files, where they wait."""
     remarks: list[str] = field(default_factory=list)

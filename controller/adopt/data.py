@@ -60,6 +60,7 @@ def _kept(
         except FileMissing as error:
             why_not = f"{error.message[0].upper()}{error.message[1:]}."
         else:
+            work.fetched.append(fetched)
             kept = describe(fetched, shown, file.id)
             if put_data(project, fetched, kept):
                 work.written.append(project.root / FOLDER / shown)

@@ -42,6 +42,8 @@ def rows_of(adopting: Adopting, inventory: Iterable[HostedModel]) -> list[Hosted
             name = hosted_name(hosted.model_id, hosted.suffix, taken, hosted.base_model)
             taken.add(name)
         rows.append(_row(hosted, name or "-", adopted=hosted.model_id in recorded))
+    # Jobs without a model are of no use here, so they come last.
+    rows.sort(key=lambda row: row.model_id is None)
     return list(_with_days(adopting, rows))
 
 
