@@ -4,8 +4,8 @@ Every step can be repeated: what an earlier run did is found, and nothing is ove
 dies leaves whole files only, and the next run continues.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 from backends.contract.inventory import HostedModel
 from backends.contract.jobs import JobState
@@ -36,6 +36,7 @@ from controller.lockfile.model import Entry, Lockfile
 from controller.lockfile.store import lock_lockfile, read_lockfile
 from controller.plan.actions import Blocked
 from controller.plan.desired import Desired
+from controller.render.hosted import AdoptedView
 from controller.resolve.aliases import alias_problems
 from controller.resolve.inputs import Readings
 from controller.resolve.recipes import Recorded
@@ -43,22 +44,6 @@ from controller.resolve.resolve import resolve
 from controller.spec.load import ENDING, FOLDER, LoadedSpec, spec_names
 
 _PURPOSE = "adopt"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adopted:
-    """Outcome for one hosted model."""
-
-    model_id: str
-    name: str
-    is_new: bool
-    """False if it was recorded before."""
-    files: Sequence[str] = ()
-    """Files that were written, relative to the repository."""
-    verified: Sequence[str] = ()
-    declared: Sequence[str] = ()
-    remarks: Sequence[str] = ()
-    """Sentences about its data."""
 
 
 def _recorded(adopting: Adopting, hosted: HostedModel, lockfile: Lockfile) -> set[str]:
@@ -70,7 +55,7 @@ def _recorded(adopting: Adopting, hosted: HostedModel, lockfile: Lockfile) -> se
     }
 
 
-def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) -> Adopted:
+def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) -> AdoptedView:
     """Take over one hosted model; nothing is trained, and nothing is spent.
 
     Args:
@@ -86,7 +71,7 @@ def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) ->
     lockfile = read_lockfile(adopting.project.root, adopting.project.state)
     declared, mine = spec_names(adopting.project.root), _recorded(adopting, hosted, lockfile)
     for known in sorted(mine.intersection(declared)):
-        return Adopted(model_id=hosted.model_id or "", name=known, is_new=False)
+        return AdoptedView(model_id=hosted.model_id or "", name=known, is_new=False)
     own = own_spec(adopting.specs, hosted)
     # A spec that was removed may be written again under its name.
     taken = {*declared, *lockfile.finetunes} - mine
@@ -166,7 +151,7 @@ def _adopt(
     work: Work,
     own: LoadedSpec | None,
     lockfile: Lockfile,
-) -> Adopted:
+) -> AdoptedView:
     data = gather_data(adopting, work)
     candidates = [*_candidates(adopting, work, data)]
     if own is not None:
@@ -291,7 +276,7 @@ def _record(
     dataset: Dataset | None,
     data: KeptData,
     held_out: HeldOut,
-) -> Adopted:
+) -> AdoptedView:
     """Put the build into the lockfile; whatever else is recorded stays."""
     project, hosted = adopting.project, work.hosted
     kept = [one for one in (data.train, data.validation) if one is not None]
@@ -309,9 +294,11 @@ def _record(
         entry = lockfile.entries.get(work.name, Entry())
         lockfile.record(work.name, with_adopted(entry, build))
     remarks = [*work.remarks, *([] if dataset is None else _about(dataset))]
+    if held_out != "validation":
+        remarks.append("The held-out examples were training examples of this model.")
     if not can_be_alias(hosted.model_id or "", work.name):
         remarks.append(f"Callers reach it as {work.name}: its model ID cannot be an alias.")
-    return Adopted(
+    return AdoptedView(
         model_id=build.model_id,
         name=work.name,
         is_new=True,

@@ -10,7 +10,7 @@ from backends.atomic_files import locked
 from backends.contract.inspector import Json
 from backends.contract.inventory import HostedModel
 from backends.contract.jobs import JobState
-from controller.adopt.adopt import Adopted, adopt, with_base_model
+from controller.adopt.adopt import adopt, with_base_model
 from controller.adopt.context import Adopting
 from controller.adopt.files import forget_waiting
 from controller.adopt.listing import find_hosted, missing_hint, rows_of
@@ -23,7 +23,13 @@ from controller.cli.common import (
 )
 from controller.errors import ExitCode, FtctlError, LockHeld
 from controller.project.project import Project
-from controller.render.hosted import adoption_text, hosted_json, hosted_text, total_text
+from controller.render.hosted import (
+    AdoptedView,
+    adoption_text,
+    hosted_json,
+    hosted_text,
+    total_text,
+)
 from controller.render.text import escape_control
 from controller.run.backends import backend_opener
 from controller.spec.asked import DEFAULT_ENDPOINT
@@ -133,7 +139,7 @@ def _list(ctx: click.Context, adopting: Adopting) -> int:
 
 def _adopt_all(ctx: click.Context, adopting: Adopting) -> int:
     """Adopt every model; a model that cannot be adopted stops no other."""
-    done: list[Adopted] = []
+    done: list[AdoptedView] = []
     refused: list[tuple[HostedModel, FtctlError]] = []
     skipped, seen, organizations = 0, 0, set[str]()
     for hosted in adopting.backend.inventory():
@@ -152,7 +158,7 @@ def _adopt_all(ctx: click.Context, adopting: Adopting) -> int:
             _show_refusal(ctx, hosted, error)
         else:
             done.append(adopted)
-            _show(ctx, adopted)
+            _show(ctx, adopted, brief=True)
     if not refused:
         forget_waiting(adopting.project)
     hint = missing_hint(adopting, seen, organizations)
@@ -160,22 +166,15 @@ def _adopt_all(ctx: click.Context, adopting: Adopting) -> int:
     return ExitCode.ERROR if refused else ExitCode.DONE
 
 
-def _finish(ctx: click.Context, done: list[Adopted]) -> None:
+def _finish(ctx: click.Context, done: list[AdoptedView]) -> None:
     for adopted in done:
         _show(ctx, adopted)
     _total(ctx, done, [], 0, "")
 
 
-def _show(ctx: click.Context, adopted: Adopted) -> None:
-    if wants_json(ctx):
-        return
-    if not adopted.is_new:
-        text = f"= {adopted.name}: {adopted.model_id} is recorded already"
-        click.echo(escape_control(text))
-        return
-    values = asdict(adopted)
-    del values["is_new"]
-    click.echo(adoption_text(**values))
+def _show(ctx: click.Context, adopted: AdoptedView, *, brief: bool = False) -> None:
+    if not wants_json(ctx):
+        click.echo(adoption_text(adopted, brief=brief))
 
 
 def _show_refusal(ctx: click.Context, hosted: HostedModel, error: FtctlError) -> None:
@@ -188,7 +187,7 @@ def _show_refusal(ctx: click.Context, hosted: HostedModel, error: FtctlError) ->
 
 def _total(
     ctx: click.Context,
-    done: list[Adopted],
+    done: list[AdoptedView],
     refused: list[tuple[HostedModel, FtctlError]],
     skipped: int,
     hint: str,
@@ -216,5 +215,6 @@ def _total(
     if new:
         click.echo(
             "Look at the data before you commit it: git add finetunes && git commit\n"
-            "`ftctl plan` trains nothing for an adopted model; `ftctl help migration` goes on."
+            "What was verified, and what is only declared: ftctl show NAME. The next step: ftctl "
+            "help migration"
         )

@@ -83,21 +83,38 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def adoption_text(
-    *,
-    name: str,
-    model_id: str,
-    files: Sequence[str],
-    verified: Sequence[str],
-    declared: Sequence[str],
-    remarks: Sequence[str],
-) -> str:
-    """Return what was adopted, what was seen, and what is only said."""
-    lines = [f"= {name}: {model_id} is adopted, in production"]
-    lines += [f"    {' and '.join(files)}"] if len(files) < _FEW else [f"    {', '.join(files)}"]
-    lines += [f"    {text}" for text in remarks]
-    lines += [f"    verified: {text}" for text in verified]
-    lines += [f"    declared: {text}" for text in declared]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptedView:
+    """Outcome for one hosted model."""
+
+    model_id: str
+    name: str
+    is_new: bool
+    """False if it was recorded before."""
+    files: Sequence[str] = ()
+    """Files of the repository, relative to it."""
+    verified: Sequence[str] = ()
+    declared: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    """Sentences about its data."""
+
+
+def adoption_text(adopted: AdoptedView, *, brief: bool = False) -> str:
+    """Return what was adopted, what was seen, and what is only said.
+
+    Args:
+        adopted: The outcome.
+        brief: True to leave out what was seen and said, for one of many models.
+    """
+    head = f"= {adopted.name}: {adopted.model_id}"
+    if not adopted.is_new:
+        return escape_control(f"{head} is recorded already")
+    joined = " and " if len(adopted.files) < _FEW else ", "
+    lines = [f"{head} is adopted, in production", f"    {joined.join(adopted.files)}"]
+    lines += [f"    {text}" for text in adopted.remarks]
+    if not brief:
+        lines += [f"    verified: {text}" for text in adopted.verified]
+        lines += [f"    declared: {text}" for text in adopted.declared]
     return "\n".join(map(escape_control, lines))
 
 
