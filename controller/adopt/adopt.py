@@ -100,8 +100,8 @@ def require_model(hosted: HostedModel) -> None:
         if hosted.is_listed is False:
             message = f"the model {hosted.model_id} is not among the models of the service"
             remedy = (
-                "It was deleted or switched off, or belongs to a project that this key does not "
-                "see: check `organization` and `project` of the endpoint."
+                "Check `organization` and `project` of the endpoint; else it was deleted or switched "
+                "off."
             )
             raise FtctlError(message, remedy)
         return
