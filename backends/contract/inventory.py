@@ -52,3 +52,6 @@ class HostedModel:
     organization: str | None = None
     """Organisation or owner of the job or model, in the service's words."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    """Metadata of the job, as whoever made it wrote it."""
+    made_for: str | None = None
+    """Fine-tune for which ftctl itself made the job, in this repository or another."""

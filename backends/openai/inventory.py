@@ -26,6 +26,7 @@ from backends.openai.api.protocol import (
 )
 from backends.openai.jobs.conversions import model_of, resolved_hyperparameters, state_of, to_job
 from backends.openai.jobs.job_listing import read_jobs
+from backends.openai.jobs.job_matching import NAME, key_of, metadata_of
 from backends.openai.jobs.result_models import ResultModels
 from backends.openai.profiles.profile import Profile
 from backends.openai.shutdowns import day_of
@@ -204,11 +205,8 @@ def _hosted(job: Body, profile: Profile, known: _Known) -> HostedModel:
         validation_file=_file(job.get("validation_file"), known),
         shutdown_date=day,
         organization=text_of(job.get("organization_id")) or owner,
-        metadata={
-            key: value
-            for key, value in mapping_in(job, "metadata").items()
-            if isinstance(value, str)
-        },
+        metadata={key: value for key, value in metadata_of(job).items() if isinstance(value, str)},
+        made_for=text_of(metadata_of(job).get(NAME)) or None if key_of(job) else None,
     )
 
 

@@ -6,6 +6,7 @@ dies leaves whole files only, and the next run continues.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from glob import has_magic
 
 from backends.contract.inventory import HostedModel
 from backends.contract.jobs import JobState
@@ -41,6 +42,7 @@ from controller.resolve.aliases import alias_problems
 from controller.resolve.inputs import Readings
 from controller.resolve.recipes import Recorded
 from controller.resolve.resolve import resolve
+from controller.spec.data import SplitName
 from controller.spec.load import ENDING, FOLDER, LoadedSpec, spec_names
 
 _PURPOSE = "adopt"
@@ -53,6 +55,17 @@ def _recorded(adopting: Adopting, hosted: HostedModel, lockfile: Lockfile) -> se
         for name, entry in lockfile.finetunes.items()
         if any(is_of_model(build, hosted, adopting.place) for build in entry.builds.values())
     }
+
+
+def _own_jobs(hosted: HostedModel, declared: Collection[str], lockfile: Lockfile) -> set[str]:
+    """Return the fine-tunes of this repository whose job this is; ftctl records it by itself."""
+    entries = lockfile.finetunes
+    open_jobs = {
+        name for name, entry in entries.items() if entry.job and entry.job.id == hosted.job_id
+    }
+    # Of a fine-tune without a record, `plan` finds the jobs again.
+    lost = {hosted.made_for} if hosted.made_for in declared else set[str | None]()
+    return open_jobs | {name for name in lost if name is not None and name not in entries}
 
 
 def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) -> AdoptedView:
@@ -70,7 +83,7 @@ def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) ->
     require_model(hosted)
     lockfile = read_lockfile(adopting.project.root, adopting.project.state)
     declared, mine = spec_names(adopting.project.root), _recorded(adopting, hosted, lockfile)
-    for known in sorted(mine.intersection(declared)):
+    for known in sorted(mine.intersection(declared) | _own_jobs(hosted, declared, lockfile)):
         return AdoptedView(model_id=hosted.model_id or "", name=known, is_new=False)
     own = own_spec(adopting.specs, hosted)
     # A spec that was removed may be written again under its name.
@@ -79,7 +92,9 @@ def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) ->
     if own is not None and wanted not in {None, own.name}:
         message = f"{own.file} names {hosted.model_id} in its aliases already"
         raise FtctlError(message, f"Leave out --name, or remove the alias from {own.file}.")
-    work = Work(hosted=hosted, name=name)
+    work = Work(hosted=hosted, name=name, is_declared=own is not None)
+    if own is not None:
+        work.paths.update(_paths_of(own))
     try:
         return _adopt(adopting, work, own, lockfile)
     except FtctlError as error:
@@ -231,6 +246,15 @@ def _require_same(own: LoadedSpec, adopted: AdoptedSpec) -> None:
         raise FtctlError(message, remedy)
 
 
+def _paths_of(own: LoadedSpec) -> Iterator[tuple[SplitName, str]]:
+    """Yield the file of each split of a spec that a person may have changed, if it has one file."""
+    data = own.spec.data
+    for split, sources in (("train", data.train), ("held_out", data.held_out)):
+        path = sources[0].path if isinstance(sources, list) and len(sources) == 1 else None
+        if path is not None and not has_magic(path):
+            yield ("train" if split == "train" else "held_out"), path
+
+
 def _held_out_of(own: LoadedSpec) -> HeldOut:
     data = own.spec.data
     if data.fraction is not None:
@@ -279,7 +303,7 @@ def _record(
 ) -> AdoptedView:
     """Put the build into the lockfile; whatever else is recorded stays."""
     project, hosted = adopting.project, work.hosted
-    kept = [one for one in (data.train, data.validation) if one is not None]
+    kept = [one for one in (data.train, data.validation) if one is not None and one.sha256]
     provenance = Provenance(
         verified=verified_facts(hosted, data),
         declared=declared_facts(hosted, data, held_out),

@@ -10,6 +10,7 @@ from backends.registry import OF_ENDPOINTS
 from controller.project.project import Project
 from controller.resolve.answers import OpenBackend
 from controller.spec.asked import place_of
+from controller.spec.data import SplitName
 from controller.spec.load import LoadedSpec
 from controller.spec.settings import Settings
 
@@ -50,4 +51,8 @@ class Work:
     """Data files that this run put into the repository; removed if the model is refused."""
     fetched: list[Path] = field(default_factory=list)
     """Downloaded files, where they wait."""
+    is_declared: bool = False
+    """True if the spec exists already."""
+    paths: dict[SplitName, str] = field(default_factory=dict)
+    """Files of an existing spec, relative to the folder of specs; of splits with one file each."""
     remarks: list[str] = field(default_factory=list)

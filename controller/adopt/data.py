@@ -1,18 +1,24 @@
 """Files of examples of a hosted model: from its service, or from a person."""
 
-from typing import Literal
+from typing import Final
 
 from backends.contract.errors import FileMissing
 from backends.contract.inventory import HostedFile
 from controller.adopt.context import Adopting, Work
 from controller.adopt.files import describe, fetch, overlap, put_data
 from controller.adopt.hosted_spec import KeptData, KeptFile, data_path
+from controller.spec.data import SplitName
 from controller.spec.load import FOLDER
+
+_SEVERAL: Final = KeptFile(path="the sources of the spec", sha256="", rows=0, size_bytes=0)
+"""Stands for the data of a spec that exists already and names several sources."""
 
 
 def gather_data(adopting: Adopting, work: Work) -> KeptData:
     """Download what the service still gives, and take what a person put in its place."""
     hosted = work.hosted
+    if work.is_declared and "train" not in work.paths:
+        return KeptData(train=_SEVERAL)
     train, why_not = _kept(adopting, work, hosted.training_file, "train")
     if hosted.job_id is None:
         why_not = "The job of this model is not shown, so its training file is not known."
@@ -48,12 +54,15 @@ def fill_the_gap(path: str) -> str:
 
 
 def _kept(
-    adopting: Adopting, work: Work, file: HostedFile | None, split: Literal["train", "held_out"]
+    adopting: Adopting, work: Work, file: HostedFile | None, split: SplitName
 ) -> tuple[KeptFile | None, str]:
     """Return a file of examples in the repository; None and why if there is none."""
     project = adopting.project
-    shown = data_path(work.name, split)
+    shown = work.paths.get(split) or data_path(work.name, split)
+    path = project.root / FOLDER / shown
     why_not = ""
+    if work.is_declared and split not in work.paths:
+        return None, ""
     if file is not None:
         try:
             fetched = fetch(adopting.backend, file, project)
@@ -62,10 +71,12 @@ def _kept(
         else:
             work.fetched.append(fetched)
             kept = describe(fetched, shown, file.id)
+            own = describe(path, shown) if split in work.paths and path.is_file() else kept
+            if own.sha256 != kept.sha256:
+                return own, f"{FOLDER}/{shown} is not the service's file {file.id} any more."
             if put_data(project, fetched, kept):
-                work.written.append(project.root / FOLDER / shown)
+                work.written.append(path)
             return kept, ""
-    path = project.root / FOLDER / shown
     if path.is_file() and (split == "train" or file is not None):
         return describe(path, shown), why_not
     return None, why_not

@@ -179,7 +179,9 @@ def declared_facts(hosted: HostedModel, data: KeptData, held_out: HeldOut) -> li
         facts.append("the job is not shown: base model and hyperparameters are not known")
     if data.train is None:
         return [*facts, "the training data is gone: nothing is known of it"]
-    if data.train.file_id is None:
+    if not data.train.sha256:
+        facts.append("the data is what the spec names, as a person wrote it")
+    elif data.train.file_id is None:
         facts.append(f"{data.train.path} was put there by a person")
     facts.append("the model was trained on these examples; no proof of that exists")
     if held_out != "validation":
@@ -190,6 +192,8 @@ def declared_facts(hosted: HostedModel, data: KeptData, held_out: HeldOut) -> li
 def _head(hosted: HostedModel, data: KeptData) -> Iterator[str]:
     where = f"job {hosted.job_id}" if hosted.job_id else "a model whose job is not shown"
     yield f"Adopted from {where}: {hosted.model_id}."
+    if hosted.made_for is not None:
+        yield f"ftctl made it for {hosted.made_for}, whose spec is in another repository."
     known = {
         "suffix": hosted.suffix,
         "trained tokens": hosted.trained_tokens,

@@ -81,7 +81,7 @@ def find_hosted(adopting: Adopting, wanted: str) -> HostedModel:
         organizations |= {hosted.organization} if hosted.organization else set()
         if hosted.model_id is not None and wanted.startswith(hosted.model_id + _CHECKPOINT):
             message = f"{wanted} is a checkpoint of {hosted.model_id}"
-            raise FtctlError(message, f"Type: ftctl adopt {hosted.model_id}")
+            raise FtctlError(message, f"Type `ftctl adopt {hosted.model_id}`.")
         if len(known) < _MOST_KNOWN:
             known += filter(None, [hosted.job_id, hosted.model_id])
     what = f"{jobs:,} job{'' if jobs == 1 else 's'}"

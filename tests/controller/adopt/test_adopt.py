@@ -530,3 +530,61 @@ def test_texts_of_a_service_reach_no_terminal_raw(shell, service):
     text = shell("adopt")[1] + shell("adopt", "--all")[1]
     assert "\x1b" not in text
     assert re.search(r"suffix: a\\x1b\[31mb", spec(shell, "a-31mb"))
+
+
+def test_a_job_of_this_repository_is_left_to_ftctl(shell, service):
+    shell.write("finetunes/data/mine.jsonl", rows(40))
+    shell.write(
+        "finetunes/mine.yaml",
+        f"backend: openai\nbase_model: {BASE}\ngate: []\nevaluation: {{compare_to: []}}\n"
+        "data: {train: [{path: data/mine.jsonl}], held_out: {fraction: 0.2}}\n",
+    )
+    assert shell("apply", "--auto-approve", "--no-wait")[0] == 0
+    (job,) = service.jobs
+    service.finish(job)
+
+    code, text = shell("adopt", "--all")
+
+    assert code == 0, text
+    assert "= mine: " in text
+    assert "is recorded already" in text
+    assert not list((shell.root / "finetunes").glob("mine-*"))
+
+
+def test_a_job_that_ftctl_made_elsewhere_says_for_what(shell, service):
+    metadata = {"ftctl_fingerprint": "ft1:" + "a" * 64, "ftctl_attempt": "1", "ftctl_name": "care"}
+    service.train("triage", metadata=metadata)
+    assert shell("adopt", "--all")[0] == 0
+    assert "# ftctl made it for care, whose spec is in another repository." in spec(shell, "triage")
+    assert NO_CHANGES in shell("plan")[1]
+
+
+def test_a_spec_that_a_person_changed_keeps_its_data(shell, service):
+    job = service.train("triage")
+    assert shell("adopt", job["id"])[0] == 0
+    (shell.root / "finetunes/ftctl.lock").unlink()
+    (shell.root / "finetunes/triage.yaml").rename(shell.root / "finetunes/tickets.yaml")
+    shell.write("finetunes/data/triage.jsonl", rows(30))
+
+    code, text = shell("adopt", job["id"])
+
+    assert code == 0, text
+    assert "finetunes/data/triage.jsonl is not the service's file file-0000 any more." in text
+    assert written(shell) == {"ftctl.lock", "tickets.yaml", "data/triage.jsonl"}
+    assert data(shell, "triage") == rows(30)
+    assert NO_CHANGES in shell("plan")[1]
+
+
+def test_a_spec_with_several_sources_gets_no_file(shell, service):
+    job = service.train("triage")
+    assert shell("adopt", job["id"])[0] == 0
+    (shell.root / "finetunes/ftctl.lock").unlink()
+    text = spec(shell, "triage").replace("data/triage.jsonl", "'data/*.jsonl'")
+    shell.write("finetunes/triage.yaml", text)
+
+    code, said = shell("adopt", job["id"])
+
+    assert code == 0, said
+    assert written(shell) == {"ftctl.lock", "triage.yaml", "data/triage.jsonl"}
+    assert "the sources of the spec was put there" not in said
+    assert NO_CHANGES in shell("plan")[1]
