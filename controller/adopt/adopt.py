@@ -10,17 +10,14 @@ from glob import has_magic
 
 from backends.contract.inventory import HostedModel
 from backends.contract.jobs import JobState
-from backends.contract.methods import METHODS
 from controller.adopt.builds import Provenance, adopted_build, is_of_model, with_adopted
 from controller.adopt.context import Adopting, Work
-from controller.adopt.data import fill_the_gap, gather_data
+from controller.adopt.data import gather_data
 from controller.adopt.files import put_spec
 from controller.adopt.hosted_spec import (
-    PROMPT,
     HeldOut,
     KeptData,
     can_be_alias,
-    data_path,
     declared_facts,
     differences,
     hosted_spec,
@@ -180,7 +177,7 @@ def _adopt(
         except InvalidInput as error:
             problems = problems or error
             continue
-        if dataset is not None and not dataset.held_out.examples and own is None:
+        if own is None and data.train is not None and not _holds_out(dataset):
             continue
         if own is None:
             put_spec(adopting.project, adopted.file, spec_text(adopted))
@@ -198,7 +195,6 @@ def _candidates(
     """Yield specs of a model, the best choice of held-out examples first."""
     forms: list[HeldOut] = ["fraction", "training"]
     if data.train is None:
-        _require_prompt(work, data)
         forms = ["validation"]
     else:
         if wrong := [*problems_of(work.hosted)]:
@@ -218,17 +214,8 @@ def _candidates(
         )
 
 
-def _require_prompt(work: Work, data: KeptData) -> None:
-    """Require that a model without training data can be declared.
-
-    Raises:
-        FtctlError: It cannot.
-    """
-    if PROMPT in METHODS:
-        return
-    path = f"{FOLDER}/{data_path(work.name, 'train')}"
-    message = f"the model has no training data: {data.why_not}"
-    raise FtctlError(message, fill_the_gap(path))
+def _holds_out(dataset: Dataset | None) -> bool:
+    return dataset is not None and dataset.held_out.examples > 0
 
 
 def _require_same(own: LoadedSpec, adopted: AdoptedSpec) -> None:
@@ -318,7 +305,7 @@ def _record(
         entry = lockfile.entries.get(work.name, Entry())
         lockfile.record(work.name, with_adopted(entry, build))
     remarks = [*work.remarks, *([] if dataset is None else _about(dataset))]
-    if held_out != "validation":
+    if data.train is not None and held_out != "validation":
         remarks.append("The held-out examples were training examples of this model.")
     if not can_be_alias(hosted.model_id or "", work.name):
         remarks.append(f"Callers reach it as {work.name}: its model ID cannot be an alias.")
@@ -336,7 +323,8 @@ def _record(
 def _about(dataset: Dataset) -> Iterator[str]:
     """Yield what the data pipeline did with the rows."""
     train, held_out = dataset.train.examples, dataset.held_out.examples
-    yield f"Examples: {train:,} for training, {held_out:,} held out."
+    if train or held_out:
+        yield f"Examples: {train:,} for training, {held_out:,} held out."
     for step in dataset.report.steps:
         if step.name == "deduplicate" and step.dropped:
             yield (

@@ -72,11 +72,18 @@ def adopted_build(hosted: HostedModel, desired: Desired, provenance: Provenance)
 
 
 def with_adopted(entry: Entry, build: Build) -> Entry:
-    """Return an entry that has an adopted build; it goes into production where nothing is."""
+    """Return an entry that has an adopted build.
+
+    It goes into production where nothing is, or where the same model is in production as another
+    build: one whose data was found later.
+    """
+    current = entry.builds.get(entry.production or "")
+    is_same = current is not None and current.is_adopted and current.model_id == build.model_id
+    goes_live = current is None or is_same
     return entry.model_copy(
         update={
             "builds": {**entry.builds, build.fingerprint: build},
-            "production": entry.production or build.fingerprint,
+            "production": build.fingerprint if goes_live else entry.production,
         }
     )
 

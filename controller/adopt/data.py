@@ -8,7 +8,7 @@ from controller.adopt.context import Adopting, Work
 from controller.adopt.files import describe, fetch, overlap, put_data
 from controller.adopt.hosted_spec import KeptData, KeptFile, data_path
 from controller.spec.data import SplitName
-from controller.spec.load import FOLDER
+from controller.spec.load import ENDING, FOLDER
 
 _SEVERAL: Final = KeptFile(path="the sources of the spec", sha256="", rows=0, size_bytes=0)
 """Stands for the data of a spec that exists already and names several sources."""
@@ -25,14 +25,10 @@ def gather_data(adopting: Adopting, work: Work) -> KeptData:
     elif hosted.training_file is None:
         why_not = "The job names no training file."
     validation, gone = _kept(adopting, work, hosted.validation_file, "held_out")
-    if gone and hosted.validation_file is not None:
-        work.remarks.append(f"Validation file: {gone}")
+    if gone:
+        work.remarks.append(gone)
     if train is None:
-        path = f"{FOLDER}/{data_path(work.name, 'train')}"
-        work.remarks += [
-            why_not,
-            fill_the_gap(path),
-        ]
+        work.remarks += [f"{why_not} So the spec says `method: prompt`.", _fill_the_gap(work.name)]
     elif train.file_id is None:
         work.remarks.append(f"{why_not} {FOLDER}/{train.path} is taken in its place, as declared.")
     if train is not None and validation is not None:
@@ -45,11 +41,12 @@ def gather_data(adopting: Adopting, work: Work) -> KeptData:
     return KeptData(train=train, validation=validation, why_not=why_not)
 
 
-def fill_the_gap(path: str) -> str:
+def _fill_the_gap(name: str) -> str:
     """Return how a person can give the data that a service does not."""
     return (
-        f"To adopt it with its data, put the file at {path} and run this command again; stored "
-        "completions of the model, exported as chat JSONL, do as well."
+        f"To adopt it with its data: put the file at {FOLDER}/{data_path(name, 'train')}, remove "
+        f"{FOLDER}/{name}{ENDING}, and run this command again. Stored completions of the model, "
+        "exported as chat JSONL, do as well."
     )
 
 
@@ -67,7 +64,9 @@ def _kept(
         try:
             fetched = fetch(adopting.backend, file, project)
         except FileMissing as error:
-            why_not = f"{error.message[0].upper()}{error.message[1:]}."
+            why_not = f"The service does not give its file {file.id} any more."
+            which = "Training" if split == "train" else "Validation"
+            work.remarks.append(f"{which} file: {error.message}.")
         else:
             work.fetched.append(fetched)
             kept = describe(fetched, shown, file.id)

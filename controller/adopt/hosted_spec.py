@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias
 
 from backends.contract.inspector import Json
 from backends.contract.inventory import HostedModel
-from backends.contract.methods import METHODS, SUPERVISED
+from backends.contract.methods import METHODS, PROMPT, SUPERVISED
 from backends.registry import OF_ENDPOINTS
 from controller.adopt.names import is_name
 from controller.adopt.spec_text import HEAD, AdoptedSpec
@@ -18,8 +18,6 @@ HeldOut: TypeAlias = Literal["validation", "fraction", "training"]
 FRACTION: Final = 0.1
 MOST_SEED: Final = 2**32
 """Smallest seed that no spec may have."""
-PROMPT: Final = "prompt"
-"""Method of a model that is asked as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,7 @@ def hosted_spec(
         values["endpoint"] = endpoint
     if data.train is None:
         # Nothing is known of its training that could be repeated: it is asked as it is.
-        values |= {"base_model": model, "method": PROMPT}
+        values |= {"base_model": model, "method": PROMPT.name}
         if data.validation is not None:
             values["data"] = {"held_out": [{"path": data.validation.path}]}
         return AdoptedSpec(name=name, values=values, notes=notes)
@@ -158,6 +156,7 @@ def verified_facts(hosted: HostedModel, data: KeptData) -> list[str]:
         facts.append(f"the service lists the model {hosted.model_id}")
     if hosted.job_id is not None:
         facts.append(f"job {hosted.job_id} reports that it made the model")
+    if hosted.job_id is not None and data.train is not None:
         reported = ["base model", "method", "hyperparameters"]
         if hosted.seed is not None:
             reported.append("seed")
@@ -210,10 +209,10 @@ def _head(hosted: HostedModel, data: KeptData) -> Iterator[str]:
     if not can_be_alias(hosted.model_id or "", ""):
         yield "Its model ID cannot be an alias."
     if data.train is None:
-        yield f"{data.why_not} So it is asked as it is, and trained again by nobody."
+        yield f"{data.why_not} So the model itself is the base model, and nothing is trained."
         yield (
-            "To fill the gap: export stored completions of the model as chat JSONL into "
-            "finetunes/data, name the file in `data.train`, and choose a base model and a method."
+            "To fill the gap, export stored completions of the model as chat JSONL; `ftctl help "
+            "migration` shows where they go."
         )
 
 

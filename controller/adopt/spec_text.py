@@ -12,7 +12,7 @@ from backends.contract.inspector import Json
 from backends.excerpt import printable
 from controller.errors import InvalidInput
 from controller.spec.load import ENDING, FOLDER, LoadedSpec, translate
-from controller.spec.model import Spec
+from controller.spec.model import Spec, spec_model
 from controller.spec.yaml import dump_yaml, parse_yaml
 
 _WIDTH: Final = 98
@@ -66,10 +66,11 @@ def load_adopted(root: Path, adopted: AdoptedSpec) -> LoadedSpec:
     document, problems = parse_yaml(text, adopted.file)
     if document is None:
         raise InvalidInput(problems)
+    model = spec_model(document.value) if isinstance(document.value, dict) else Spec
     try:
-        spec = Spec.model_validate(document.value)
+        spec = model.model_validate(document.value)
     except ValidationError as error:
-        raise InvalidInput(translate(error, document, adopted.file, Spec)) from None
+        raise InvalidInput(translate(error, document, adopted.file, model)) from None
     folder = root / FOLDER
     return LoadedSpec(
         name=adopted.name, file=adopted.file, folder=folder, spec=spec, document=document

@@ -358,6 +358,7 @@ def test_a_file_that_a_person_has_stands_for_one_that_is_gone(shell, service):
 
     assert code == 0, text
     assert "does not have the file file-0000" in text
+    assert "The service does not give its file file-0000 any more." in text
     assert "is taken in its place, as declared" in text
     assert (
         "data/triage.jsonl was put there by a person"
@@ -377,8 +378,8 @@ def test_a_model_without_its_job_is_adopted_with_declared_data(shell, service):
     assert "The job of this model is not shown" in text
     assert "declared: the job is not shown: base model and hyperparameters are not known" in text
     assert NO_CHANGES in shell("plan")[1]
-    assert "job         not known" in shell("show", "orphan")[1]
-    assert "was adopted without its job" in shell("logs", "orphan")[1]
+    assert "adopted     from openai" in shell("show", "orphan")[1]
+    assert "orphan has no job: that of its model is not known" in shell("logs", "orphan")[1]
 
 
 def test_a_base_model_that_the_service_does_not_tell_is_named_by_a_person(shell, service):
@@ -588,3 +589,63 @@ def test_a_spec_with_several_sources_gets_no_file(shell, service):
     assert written(shell) == {"ftctl.lock", "triage.yaml", "data/triage.jsonl"}
     assert "the sources of the spec was put there" not in said
     assert NO_CHANGES in shell("plan")[1]
+
+
+# --- without data ------------------------------------------------------------------------------
+
+
+def test_a_model_whose_training_file_is_gone_is_declared_as_it_is(shell, service, golden):
+    job = service.train("triage", rows(40), rows(12, 60))
+    service.forget_file(job["training_file"])
+
+    code, text = shell("adopt", job["id"])
+    golden("render/adopt-without-data.txt", re.sub(r":\d+/v1", ":PORT/v1", text))
+    golden("render/adopt-without-data.yaml", spec(shell, "triage"))
+
+    assert code == 0, text
+    build = build_of(shell, "triage")
+    assert build.prompt is not None
+    assert (build.model_id, build.base_model) == (job["fine_tuned_model"],) * 2
+    assert "the training data is gone: nothing is known of it" in build.facts["adopted"]["declared"]
+    assert NO_CHANGES in shell("plan")[1]
+    # Measured like every other, without a job.
+    service.answer = lambda _: "예약"
+    asks = "evaluation: {metrics: [accuracy], compare_to: []}\n"
+    shell.write("finetunes/triage.yaml", spec(shell, "triage") + asks)
+    assert shell("apply", "--auto-approve")[0] == 0
+    assert build_of(shell, "triage").evaluation.scores["candidate"]["accuracy"] > 0
+    assert NO_CHANGES in shell("plan")[1]
+    assert "예약" in shell("chat", job["fine_tuned_model"], "-m", "예약되나요?")[1]
+    assert not [path for _, path in service.changes if "chat" not in path]
+
+
+def test_a_model_of_which_nothing_is_left_is_recorded_all_the_same(shell, service):
+    orphan = f"ft:{BASE}:acme:orphan:Zz9"
+    service.models[orphan] = {"id": orphan, "owned_by": "acme", "created": 1_770_000_000}
+
+    code, text = shell("adopt", "--all")
+
+    assert code == 0, text
+    assert "put the file at finetunes/data/orphan.jsonl" in text
+    assert written(shell) == {"ftctl.lock", "orphan.yaml"}
+    assert NO_CHANGES in shell("plan")[1]
+    assert shell("model", "orphan")[1].strip() == orphan
+    assert shell("status")[0] == shell("show", "orphan")[0] == 0
+
+
+def test_data_that_is_found_later_makes_it_trainable(shell, service):
+    job = service.train("triage")
+    service.forget_file(job["training_file"])
+    assert shell("adopt", job["id"])[0] == 0
+    shell.write("finetunes/data/triage.jsonl", rows(40))
+    (shell.root / "finetunes/triage.yaml").unlink()
+
+    code, text = shell("adopt", job["id"])
+
+    assert code == 0, text
+    assert "method: prompt" not in spec(shell, "triage")
+    build = build_of(shell, "triage")
+    assert build.prompt is None
+    assert build.model_id == job["fine_tuned_model"]
+    assert NO_CHANGES in shell("plan")[1]
+    assert service.changes == []
