@@ -29,7 +29,7 @@ class HostedModel:
     model_id: str | None = None
     """None if the job made no model."""
     is_listed: bool | None = None
-    """False if the service's list of models lacks the model; None where there is no list."""
+    """False if the service is sure to list every model, and lacks this one; None if not known."""
     job_id: str | None = None
     """None for a model whose job this key does not see."""
     base_model: str | None = None

@@ -186,6 +186,9 @@ def _files(client: "Client") -> dict[str, tuple[str | None, int | None]] | None:
 def _hosted(job: Body, profile: Profile, known: _Known) -> HostedModel:
     model, state = model_of(job), state_of(job)
     listed = None if known.models is None or model is None else model in known.models
+    if listed is False and profile.kind != "openai":
+        # Other servers need not list a model that is not deployed.
+        listed = None
     day, owner, _ = (known.models or {}).get(model or "", (None, None, None))
     return HostedModel(
         model_id=model,

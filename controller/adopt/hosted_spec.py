@@ -173,7 +173,7 @@ def declared_facts(hosted: HostedModel, data: KeptData, held_out: HeldOut) -> li
     """Return sentences on what is only said of a model, by its service or by a person."""
     facts = []
     if hosted.is_listed is None:
-        facts.append("the service lists no models: nobody looked whether the model is there")
+        facts.append("the model is still there: the service does not list it")
     if hosted.job_id is None:
         facts.append("the job is not shown: base model and hyperparameters are not known")
     if data.train is None:

@@ -212,6 +212,29 @@ def test_every_kind_of_server_can_be_adopted_from(shell, service, kind):
     assert NO_CHANGES in shell("plan")[1]
 
 
+def test_a_model_that_is_named_by_its_checkpoint_is_adopted(shell, service):
+    shell.write("ftctl.yaml", f"endpoints: {{x: {{kind: nebius, base_url: '{service.url}'}}}}")
+    job = service.train(
+        "triage", fine_tuned_model=None, hyperparameters={"n_epochs": 3, "lora": True}
+    )
+    service.models.clear()
+    page = {"data": [{"id": "ckpt_9", "step_number": 9, "result_files": ["file-9"]}]}
+    answers = [Fault("body", body=page)] * 3
+    service.put_fault("GET", f"/fine_tuning/jobs/{job['id']}/checkpoints", *answers)
+
+    code, text = shell("adopt", "--all", "--endpoint", "x")
+
+    assert code == 0, text
+    build = build_of(shell, "triage")
+    assert build.model_id == f"{job['id']}:ckpt_9"
+    assert (
+        "the model is still there: the service does not list it"
+        in build.facts["adopted"]["declared"]
+    )
+    assert "lora: true" in spec(shell, "triage")
+    assert NO_CHANGES in shell("plan")[1]
+
+
 # --- names -------------------------------------------------------------------------------------
 
 
