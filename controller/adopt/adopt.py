@@ -77,11 +77,11 @@ def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) ->
         InvalidInput: With every problem of its spec and data. Nothing was written.
         FtctlError: It cannot be taken over. Nothing was written.
     """
-    require_model(hosted)
     lockfile = read_lockfile(adopting.project.root, adopting.project.state)
     declared, mine = spec_names(adopting.project.root), _recorded(adopting, hosted, lockfile)
     for known in sorted(mine.intersection(declared) | _own_jobs(hosted, declared, lockfile)):
         return AdoptedView(model_id=hosted.model_id or "", name=known, is_new=False)
+    require_model(hosted)
     own = own_spec(adopting.specs, hosted)
     # A spec that was removed may be written again under its name.
     taken = {*declared, *lockfile.finetunes} - mine
@@ -98,7 +98,7 @@ def adopt(adopting: Adopting, hosted: HostedModel, wanted: str | None = None) ->
         for path in work.written:
             path.unlink(missing_ok=True)
         if isinstance(error, InvalidInput) and work.fetched:
-            raise InvalidInput([*error.problems, _set_aside(work)]) from None
+            raise InvalidInput([*error.problems, _set_aside(adopting, work)]) from None
         raise
 
 
@@ -132,13 +132,15 @@ def own_spec(specs: Mapping[str, LoadedSpec], hosted: HostedModel) -> LoadedSpec
     return next(found, None)
 
 
-def _set_aside(work: Work) -> Problem:
+def _set_aside(adopting: Adopting, work: Work) -> Problem:
     """Return where refused data is, and how it can be adopted all the same."""
-    kept = " and ".join(map(str, work.fetched))
+    root = adopting.project.root
+    shown = (path.relative_to(root) if path.is_relative_to(root) else path for path in work.fetched)
+    kept = " and ".join(map(str, shown))
     file = f"{FOLDER}/{work.name}{ENDING}"
     return Problem(
         file=file,
-        message=f"was not written, nor its data, which waits as {kept}",
+        message=f"was not written, since its data has problems; the data waits as {kept}",
         remedy=(
             f"Write {file} with `aliases: [{work.hosted.model_id}]`, what the job reports, and "
             "`unusable: drop` beside the `path` of the data; then run this command again."

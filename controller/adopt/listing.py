@@ -98,10 +98,10 @@ def find_hosted(adopting: Adopting, wanted: str) -> HostedModel:
 
 def _row(hosted: HostedModel, name: str, *, adopted: bool) -> HostedRow:
     state = str(hosted.state)
-    if hosted.model_id is not None and hosted.is_listed is False:
-        state = "gone"
-    elif hosted.model_id is not None and hosted.state is JobState.SUCCEEDED:
-        state = "not adopted"
+    if hosted.model_id is not None and hosted.state is JobState.SUCCEEDED:
+        state = "adopted" if adopted else "not adopted"
+        if hosted.is_listed is False:
+            state = "adopted, gone" if adopted else "gone"
     seconds, train = hosted.finished_s or hosted.created_s, hosted.training_file
     return HostedRow(
         name=name,

@@ -23,7 +23,8 @@ class HostedRow:
     base_model: str | None
     method: str | None
     state: str
-    """State of the job; `gone` for a model that the service does not list any more."""
+    """`adopted`, `not adopted`, `gone` or `adopted, gone` for a model that the service does not list any more, or the
+    state of a job without a model."""
     date: str | None
     """Day on which the job ended, or else began."""
     trained_tokens: int | None
@@ -69,7 +70,7 @@ def _cells(row: HostedRow) -> list[str]:
         file += f", {size / _MB:,.1f} MB" if size >= _MB / 10 else f", {size / 1000:,.1f} kB"
     return [
         escape_control(row.name),
-        "adopted" if row.adopted else row.state,
+        row.state,
         one_line(row.base_model or "-", _ID_WIDTH),
         row.date or "-",
         "-" if row.trained_tokens is None else f"{row.trained_tokens:,}",

@@ -372,6 +372,21 @@ def test_a_model_that_is_gone_is_not_recorded(shell, service):
     assert written(shell) == set()
 
 
+def test_a_model_that_ends_after_it_was_adopted_is_shown_as_gone(shell, service):
+    job = service.train("triage")
+    assert shell("adopt", "--all")[0] == 0
+    (row,) = shell.json("adopt")[1]["models"]
+    assert (row["state"], row["adopted"]) == ("adopted", True)
+    del service.models[job["fine_tuned_model"]]
+
+    (row,) = shell.json("adopt")[1]["models"]
+
+    assert row["state"] == "adopted, gone"
+    code, text = shell("adopt", "--all")
+    assert code == 0
+    assert "is recorded already" in text
+
+
 def test_a_file_that_a_person_has_stands_for_one_that_is_gone(shell, service):
     job = service.train("triage")
     service.forget_file(job["training_file"])
