@@ -3,13 +3,20 @@
 Used by both halves. Nothing here knows what the bytes mean.
 """
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from backends.lock_files import try_lock
+
+_PIECE: Final = 1 << 20
+_NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK})
+"""Errors of file systems on which two names cannot stand for one file."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -51,6 +58,31 @@ def write_atomic_lines(path: Path, lines: Iterable[bytes]) -> None:
     sync_folder(path.parent)
 
 
+def publish_file(finished: Path, final: Path) -> None:
+    """Give a finished file a name that no file has yet: the whole file is there, or none of it.
+
+    Args:
+        finished: The file, already on the disk (fsync); it stays.
+        final: Its further name; its folder is created when absent.
+
+    Raises:
+        FileExistsError: There is a file of that name. It was not changed.
+        OSError: Nothing was changed.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(finished, final)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(final):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from None
+        with finished.open("rb") as file:
+            write_atomic_lines(final, iter(partial(file.read, _PIECE), b""))
+    else:
+        sync_folder(final.parent)
+
+
 def append_line(path: Path, line: bytes) -> None:
     """Append one line and fsync; a torn last line after a crash is the reader's to skip."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,14 +101,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def publish_dir(partial: Path, final: Path) -> None:
+def publish_dir(unfinished: Path, final: Path) -> None:
     """Give a finished folder its name: after a crash, the whole folder is there or none of it."""
-    for path in partial.rglob("*"):
+    for path in unfinished.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    sync_folder(partial)
-    partial.replace(final)
+    sync_folder(unfinished)
+    unfinished.replace(final)
     sync_folder(final.parent)
 
 

@@ -18,15 +18,18 @@ from backends.contract.errors import (
     BaseModelMissing,
     CredentialsMissing,
     FieldProblem,
+    FileMissing,
     FtctlError,
     HyperparametersInvalid,
     MachineFailed,
     ModelMissing,
+    NotOffered,
     PromptRefused,
     PromptTooLong,
     SubmissionUnknown,
 )
 from backends.contract.inspector import ExampleInspector, Feature, Json, Limits, Piece
+from backends.contract.inventory import HostedFile, HostedModel
 from backends.contract.jobs import (
     BaseModel,
     CurvePoint,
@@ -64,7 +67,10 @@ __all__ = [
     "ExampleInspector",
     "Feature",
     "FieldProblem",
+    "FileMissing",
     "FtctlError",
+    "HostedFile",
+    "HostedModel",
     "HyperparametersInvalid",
     "Job",
     "JobResult",
@@ -73,6 +79,7 @@ __all__ = [
     "Limits",
     "MachineFailed",
     "ModelMissing",
+    "NotOffered",
     "Piece",
     "Progress",
     "Prompt",

@@ -31,6 +31,7 @@ LAYERS = (
         "backends.lock_files",
     ),
     ("backends.contract.completions", "backends.contract.jobs", "backends.did_you_mean"),
+    ("backends.contract.inventory",),
     ("backends.contract.backend", "backends.pydantic_errors"),
     ("backends.atomic_files", "backends.contract.value_types", "backends.installation"),
     ("backends.contract.faults",),
@@ -66,6 +67,7 @@ LAYERS = (
     ("backends.openai.chat", "backends.openai.examples"),
     ("backends.openai.shutdowns",),
     ("backends.openai.estimates", "backends.openai.jobs"),
+    ("backends.openai.inventory",),
     ("backends.openai.backend",),
     # controller
     (
@@ -98,6 +100,7 @@ LAYERS = (
         "controller.evaluate.statistics",
     ),
     ("controller.spec",),
+    ("controller.adopt.names", "controller.adopt.spec_text"),
     # controller.data
     (
         "controller.data.cache_gc",
@@ -160,8 +163,12 @@ LAYERS = (
     ),
     ("controller.resolve.recipes", "controller.resolve.retain", "controller.resolve.sheets"),
     ("controller.resolve.resolve",),
+    ("controller.adopt.hosted_spec",),
+    ("controller.adopt.builds",),
+    ("controller.adopt.lost",),
     ("controller.run.backends", "controller.apply"),
     ("controller.run",),
+    ("controller.adopt",),
     ("controller.server",),
     ("controller.cli",),
     ("controller.__main__",),
@@ -190,6 +197,9 @@ UPWARDS = {
 }
 
 PURE = (
+    "controller/adopt/builds.py",
+    "controller/adopt/hosted_spec.py",
+    "controller/adopt/names.py",
     "controller/canonical.py",
     "controller/data/examples/example.py",
     "controller/data/transforms/html_to_text.py",

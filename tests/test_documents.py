@@ -133,7 +133,7 @@ def test_every_command_and_option_exists(path):
 def test_a_command_that_does_not_exist_is_found():
     assert unknown(["--dir", "build/demo", "plan", "--offline"]) is None
     assert unknown(["data", "explain", "cafe", "a.csv:17"]) is None
-    assert unknown(["adopt", "cafe"]) == "adopt"
+    assert unknown(["annex", "cafe"]) == "annex"
     assert unknown(["plan", "--online"]) == "--online"
     assert unknown(["data", "show", "cafe"]) == "show"
     assert unknown(["help", "gate"]) == "gate"

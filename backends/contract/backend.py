@@ -10,6 +10,7 @@ The modules of the contract import only each other and the standard library:
 - `jobs`: training jobs
 - `completions`: prompts and answers
 - `errors`: errors that a person can fix
+- `inventory`: models that a service holds, whoever made them
 - `shutdowns`: announced ends of models
 - `methods`: training methods and their forms of examples
 """
@@ -21,6 +22,7 @@ from typing import Protocol
 
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
 from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.inventory import HostedFile, HostedModel
 from backends.contract.jobs import (
     BaseModel,
     CurvePoint,
@@ -229,6 +231,25 @@ class Backend(Protocol):
         """Return the same from what the backend knows without network, key or extra.
 
         A backend may lack this method.
+        """
+
+    def inventory(self) -> Iterator[HostedModel]:
+        """Yield every job and trained model that the service shows, newest first, page by page.
+
+        Models whose jobs are not shown come last. A backend may lack this method.
+
+        Raises:
+            NotOffered: The service has no list of them.
+        """
+
+    def download(self, file: HostedFile, to: Path) -> None:
+        """Write a file of the service to a path, as a whole or not at all.
+
+        The folder of the path exists. A backend may lack this method.
+
+        Raises:
+            FileMissing: The service does not have the file, or does not give it.
+            NotOffered: The service gives no files.
         """
 
     def open_engine(self, base_model: BaseModel) -> Engine:

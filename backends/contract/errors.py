@@ -14,6 +14,8 @@ Exceptions::
     │   ├── BackendUnknown                     no installed backend has that name
     │   ├── BaseModelMissing                   the base model is not on this machine
     │   ├── ModelMissing                       there is no model with that ID any more
+    │   ├── FileMissing                        the service does not give that file (any more)
+    │   ├── NotOffered                         the backend does not have that at all
     │   ├── PromptRefused                      this prompt cannot be answered, others can
     │   │   └── PromptTooLong                  the prompt is longer than the model's context
     │   ├── CredentialsMissing                 no key is set here; no request was sent
@@ -220,6 +222,14 @@ class BaseModelMissing(BackendError):
 
 class ModelMissing(BackendError):
     """The backend has no model with that ID."""
+
+
+class FileMissing(BackendError):
+    """The service does not have that file any more, or does not give it."""
+
+
+class NotOffered(BackendError):
+    """The backend does not have what was asked for, whoever asks."""
 
 
 class PromptRefused(BackendError):

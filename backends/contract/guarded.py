@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Protocol, cast, get_args, get_origin, r
 from backends.contract.answer_checks import CHECKS, STREAM_CHECKS, Given
 from backends.contract.backend import Backend
 from backends.contract.completions import Engine
-from backends.contract.errors import BackendError
+from backends.contract.errors import BackendError, NotOffered
 from backends.contract.faults import Call, Guard
 from backends.contract.inspector import ExampleInspector
 
@@ -25,14 +25,30 @@ _RENAMED: Final = {
     "verify": "verify_job",
 }
 """Methods that had another name in an earlier contract, by that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What is said in place of an answer that nothing can stand for."""
+
+    words: str
+    """Follows the backend's name: `offers no list of models`."""
+
+    def error(self, name: str) -> NotOffered:
+        """Return the error for a backend that lacks a method."""
+        return NotOffered(f"backend {name} {self.words}", "Name an endpoint of another kind.")
+
+
 OPTIONAL: Final[Mapping[str, Any]] = {
     "announced_shutdowns": {},
     "curve": (),
+    "download": Lacking("gives no files"),
     "inspector.all_pass": False,
     "inspector.thinks": False,
+    "inventory": Lacking("offers no list of its models"),
     "shipped_shutdowns": {},
 }
-"""Answers of what a backend's code may leave out."""
+"""Answers of what a backend's code may leave out, or the error in their place."""
 
 
 @runtime_checkable
@@ -99,7 +115,10 @@ def _method(
 
     def ask(self: _Guarded, *args: object) -> Any:  # noqa: ANN401 - whatever the code returns
         if what in OPTIONAL and not hasattr(self.inner, name):
-            return OPTIONAL[what]
+            answer = OPTIONAL[what]
+            if isinstance(answer, Lacking):
+                raise answer.error(self.guard.name)
+            return answer
         found = getattr(self.inner, name)
         return found if is_property else found(*args)
 

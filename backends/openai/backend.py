@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completed, Prompt, Sampling
-from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
+from backends.contract.errors import BackendError, BaseModelMissing
 from backends.contract.inspector import ExampleInspector, Json
+from backends.contract.inventory import HostedFile, HostedModel
 from backends.contract.jobs import (
     BaseModel,
     CurvePoint,
@@ -44,6 +45,7 @@ from backends.openai.api.waiting import Waiting
 from backends.openai.chat.completions import ChatCompletions, RemoteEngine
 from backends.openai.estimates import estimate_job
 from backends.openai.examples.inspector import open_inspector
+from backends.openai.inventory import delete_model, download, read_inventory
 from backends.openai.jobs.conversions import to_event, to_job
 from backends.openai.jobs.curves import read_curve
 from backends.openai.jobs.job_listing import JobList, find_by_fingerprint, find_jobs_by_name
@@ -275,6 +277,18 @@ class OpenAIBackend:
         """Return what the shipped table announces; it holds at OpenAI's own server only."""
         return shutdowns.shipped(self._prices, models)
 
+    def inventory(self) -> Iterator[HostedModel]:
+        """Yield every job and trained model that the server shows."""
+        with self._as_backend_errors():
+            yield from read_inventory(
+                self._client, self._results, self._profile, server=self._server
+            )
+
+    def download(self, file: HostedFile, to: Path) -> None:
+        """Write a file of the server to a path, as a whole or not at all."""
+        with self._as_backend_errors():
+            download(self._client, file, to, self._server)
+
     def open_engine(self, base_model: BaseModel) -> RemoteEngine:
         """Return an engine that passes prompts to the server."""
         return RemoteEngine(chats=self._chats, base=base_model.reference)
@@ -282,15 +296,7 @@ class OpenAIBackend:
     def delete(self, model_id: str) -> None:
         """Delete a model."""
         with self._as_backend_errors():
-            try:
-                self._client.delete_model(model_id)
-            except Rejected as error:
-                if not error.is_missing:
-                    raise
-                raise ModelMissing(
-                    f"{self._server} has no model {model_id}",
-                    "Take another model: there is nothing to delete.",
-                ) from error
+            delete_model(self._client, model_id, self._server)
 
     @cached_property
     def _client(self) -> "Client":

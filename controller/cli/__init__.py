@@ -24,6 +24,7 @@ COMMANDS = {
     "init": "Make a repository of fine-tunes, or a complete demo.",
     "validate": "Check every spec without reading data.",
     "data": "Show what the model reads: build, stats, preview, diff, explain.",
+    "adopt": "Take over models that a server holds; train nothing.",
     "plan": "Show what would be done, why, and what it costs.",
     "apply": "Train, evaluate, judge and promote until specs and models agree.",
     "evaluate": "Measure a fine-tune's model again, by the newest scoring.",

@@ -89,7 +89,9 @@ def _newest_job(name: str, entry: Entry) -> tuple[str, str]:
     made: list[Build | Failure] = [*entry.builds.values(), *entry.failures.values()]
     ended = [one for one in made if one.job]
     if made and not ended:
-        message = f"{name} has no job: nothing was trained for it"
+        is_adopted = any(isinstance(one, Build) and one.is_adopted for one in made)
+        why = "that of its model is not known" if is_adopted else "nothing was trained for it"
+        message = f"{name} has no job: {why}"
         raise FtctlError(message, f"See what is recorded: ftctl show {name}")
     if not ended:
         raise FtctlError(f"{name} has no job yet", "Type `ftctl apply`.")

@@ -176,14 +176,32 @@ def require_model(build: Build, open_backend: Callable[[str], Backend]) -> None:
     if build.prompt is not None:
         is_there = backend.answers(_recorded_base(build))
     else:
-        found = backend.find_jobs([build.fingerprint]).get(build.fingerprint, ())
-        is_there = any(job.state is JobState.SUCCEEDED for job in found)
+        is_there = _is_hosted(build, backend) if build.is_adopted else _is_made(build, backend)
     if not is_there:
         message = (
             f"the model of build {short_id(build.fingerprint)} is not at {build.backend} any more"
         )
         remedy = "Bring it back, or change the spec: nothing is retrained silently."
         raise BackendError(message, remedy)
+
+
+def _is_made(build: Build, backend: Backend) -> bool:
+    """Return whether the backend has a job of ours that made the model."""
+    found = backend.find_jobs([build.fingerprint])
+    jobs = found.get(build.fingerprint, ())
+    return any(job.state is JobState.SUCCEEDED for job in jobs)
+
+
+def _is_hosted(build: Build, backend: Backend) -> bool:
+    """Return whether the backend has an adopted model, whose job carries no fingerprint."""
+    model, base = build.model_id, build.base_model
+    notice = backend.announced_shutdowns({model: base}).get(model)
+    if notice is not None and notice.gone:
+        return False
+    if not build.job:
+        return True
+    job = backend.observe([build.job]).get(build.job)
+    return job is not None and job.result is not None and job.result.model_id == model
 
 
 def _sampling(desired: Desired, seed: int = 0) -> Sampling:

@@ -25,6 +25,8 @@ from controller.errors import LockfileInvalid
 from controller.evaluate.statistics.samples import Sample
 
 FORMAT = 1
+ADOPTED = "adopted"
+"""Fact of a build that another program made and `ftctl adopt` recorded."""
 NOTE = "Made by ftctl. Commit this file; do not edit it."
 Fingerprint: TypeAlias = Annotated[str, StringConstraints(pattern=r"^ft[0-9]+:[0-9a-f]{64}$")]
 Scores: TypeAlias = dict[str, float]
@@ -160,6 +162,11 @@ class Build(LockfileModel):
     spec_commit: str | None = None
     evaluation: Evaluation | None = None
     verdict: Verdict | None = None
+
+    @property
+    def is_adopted(self) -> bool:
+        """True if another program made it: its job carries no fingerprint."""
+        return ADOPTED in self.facts
 
     @property
     def prompt(self) -> "BuildPrompt | None":

@@ -103,8 +103,19 @@ class State:
         key = (self.desired.spec.place, self.desired.base_model.reference)
         return self.overview.observed.unavailable_bases.get(key)
 
+    def needs_no_scores(self, build: Build) -> bool:
+        """Return True for an adopted model that was never measured, and whose spec asks for nothing.
+
+        Nobody asked for its scores, and measuring a hosted model costs.
+        """
+        spec = self.desired.spec
+        asks = bool(spec.gate) or "evaluation" in spec.model_fields_set
+        return build.is_adopted and build.evaluation is None and not asks
+
     def stale_evaluation(self, build: Build) -> str:
         """Return why a build must be measured (again); empty when its scores stand."""
+        if self.needs_no_scores(build):
+            return ""
         if build.evaluation is None:
             return "it was not evaluated yet"
         if holds(build.evaluation, self.desired):

@@ -12,6 +12,7 @@ from controller.evaluate.answers import shown_calls
 from controller.evaluate.curves.findings import WORDS, Finding
 from controller.evaluate.gate import LOSS, RULE, parse_condition
 from controller.lockfile.model import (
+    ADOPTED,
     Build,
     Entry,
     Evaluation,
@@ -269,9 +270,9 @@ def _build_lines(build: Build, entry: Entry, curve: Sequence[str]) -> list[str]:
         f"  data        {_data_words(build)}",
     ]
     if isinstance(facts.get("trained_tokens"), int | float):
-        lines.append(
-            f"  trained     {facts['trained_tokens']:,} tokens in {facts.get('seconds')} s"
-        )
+        seconds = f" in {facts['seconds']} s" if facts.get("seconds") is not None else ""
+        lines.append(f"  trained     {facts['trained_tokens']:,} tokens{seconds}")
+    lines += _adopted_lines(facts.get(ADOPTED))
     lines += [f"  {line}" for line in curve]
     if build.spec_commit:
         lines.append(f"  commit      {build.spec_commit}")
@@ -307,6 +308,17 @@ def _origin_lines(build: Build) -> Iterator[str]:
         yield f"  job         {build.job}, attempt {build.attempt}, {times}"
     else:
         yield f"  recorded    {build.finished}"
+
+
+def _adopted_lines(adopted: Json) -> Iterator[str]:
+    """Yield what is known of the making of an adopted build."""
+    if not isinstance(adopted, Mapping):
+        return
+    yield f"  adopted     from {escape_control(str(adopted.get('from')))}"
+    for key in ("verified", "declared"):
+        said = adopted.get(key)
+        for text in said if isinstance(said, list) else ():
+            yield f"    {key:<9} {escape_control(str(text))}"
 
 
 def _score_rows(evaluation: Evaluation) -> Iterator[list[str]]:

@@ -5,12 +5,14 @@ no answer concerns its own fine-tunes.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from backends.contract.backend import Backend
-from backends.contract.errors import BackendError, CredentialsMissing
+from backends.contract.errors import BackendError, CredentialsMissing, NotOffered
 from backends.contract.jobs import BaseModel
+from controller.adopt.lost import find_adopted
 from controller.errors import Problem
 from controller.lockfile.model import Build, Lockfile
 from controller.plan.desired import Desired
@@ -41,6 +43,8 @@ class _Questions:
     fingerprints: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     """Fine-tunes without an entry, and the fingerprints they ask for."""
+    aliased: dict[str, Desired] = field(default_factory=dict)
+    """Fine-tunes without an entry whose specs have aliases: their models may be adopted ones."""
     bases: dict[str, BaseModel] = field(default_factory=dict)
 
 
@@ -155,6 +159,8 @@ def _questions(resolved: Resolved, recorded: Lockfile) -> dict[str, _Questions]:
             asked.fingerprints.append(desired.fingerprint)
         if entry_or_none is None and spec.trains:
             asked.names[name] = desired.fingerprint
+            if desired.spec.aliases:
+                asked.aliased[name] = desired
         if measures:
             asked.bases[desired.base_model.reference] = desired.base_model
     return questions
@@ -189,7 +195,9 @@ def _ask_git(
         if entry is not None:
             lost = Lost(entry=entry, source=f"finetunes/ftctl.lock of commit {commit}")
             yield Observed(lost={name: lost}, elsewhere={name: inputs_of_entry(entry)})
-            questions[desired[name].spec.place].names.pop(name, None)
+            asked = questions[desired[name].spec.place]
+            asked.names.pop(name, None)
+            asked.aliased.pop(name, None)
 
 
 def _ask(place: str, backend: Backend, questions: _Questions) -> Iterator[Observed]:
@@ -204,6 +212,11 @@ def _ask(place: str, backend: Backend, questions: _Questions) -> Iterator[Observ
             # A name alone proves nothing: another repository may use it, or this one did before.
             # One build alone, of the wanted inputs, is simply taken over.
             if wanted in entry.builds and len(entry.builds) > 1:
+                yield Observed(lost={name: Lost(entry=entry, source=place)})
+    if questions.aliased and backend.capabilities().endpoints:
+        # Their jobs carry no fingerprint. A service without a list holds nothing to be found.
+        with suppress(NotOffered):
+            for name, entry in find_adopted(backend, questions.aliased).items():
                 yield Observed(lost={name: Lost(entry=entry, source=place)})
     for base_model in questions.bases.values():
         if not backend.answers(base_model):

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import ClassVar
 
 import yaml
+from typing_extensions import override
 
 from backends.excerpt import clipped, dotted, excerpt, printable
 from controller.errors import Problem
@@ -41,6 +42,8 @@ _MERGE = "<<"
 _NO_MERGE = ("merges keys in YAML 1.1; YAML 1.2 has no merging", "Write the keys out.")
 _TOO_MUCH = "is nested too deeply or expands to too much"
 _KEY_SHOWN = 80
+_WIDTH = 100
+"""Columns after which a written text continues on the next line."""
 _TAG_SHOWN = 40
 
 
@@ -71,6 +74,31 @@ class _CoreLoader(
     def ascend_resolver(self) -> None:
         """Called after each node."""
         self._depth -= 1
+
+
+class _CoreDumper(yaml.SafeDumper):
+    """The safe dumper, which also quotes texts that YAML 1.2 reads as something else."""
+
+    @override
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Indent the items of a list below its key."""
+        del indentless
+        super().increase_indent(flow, indentless=False)
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Write equal values out, each in its place."""
+        del data
+        return True
+
+
+for _kind, _pattern, _first in (
+    ("null", _NULL, ["", *"~nN"]),
+    ("bool", _BOOL, [*"tTfF"]),
+    ("int", _INT, [*"-+0123456789"]),
+    ("float", _FLOAT, [*"-+.0123456789"]),
+):
+    # The first call copies the lists of the base class, so no other dumper changes.
+    _CoreDumper.add_implicit_resolver(_CORE + _kind, _pattern, _first)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +167,17 @@ def parse_yaml(text: bytes, file: str) -> tuple[Document | None, list[Problem]]:
         )
         return None, [Problem(file=file, message="is empty", remedy=remedy)]
     return (None if problems else Document(value=value, text=text)), problems
+
+
+def dump_yaml(value: object) -> str:
+    """Return YAML text that `parse_yaml` reads as the same plain value.
+
+    Texts that YAML 1.1 or YAML 1.2 would read as something else are quoted.
+    """
+    text: str = yaml.dump(
+        value, Dumper=_CoreDumper, sort_keys=False, allow_unicode=True, width=_WIDTH
+    )
+    return text
 
 
 def more_problems(count: int, file: str) -> list[Problem]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import httpx2
 import openai
 
 from backends.openai.api.connections import Connections
@@ -23,6 +24,8 @@ from backends.openai.api.waiting import Waiting
 _CALL_S: Final = 60.0
 """Limit of requests other than uploads and answers of models."""
 _LONG_S: Final = 600.0
+_PIECE: Final = 1 << 18
+"""Bytes of a file that are held in memory."""
 _LIMITS: Final = RetryLimits(pause_s=0.5, longest_asked_s=120.0, attempts=3)
 """For requests that may be repeated; a longer pause is left to the caller."""
 _ONCE: Final = RetryLimits(pause_s=0.0, attempts=1)
@@ -128,6 +131,27 @@ class Client:
     def file_content(self, file_id: str) -> bytes:
         """Return a file's bytes; for small files."""
         return self._ask(lambda: self._files.content(file_id)).content
+
+    def download_file(self, file_id: str, keep: Callable[[Iterator[bytes]], None]) -> None:
+        """Stream a file's bytes; for files of any size.
+
+        Args:
+            file_id: The file.
+            keep: Takes the pieces; called again with all pieces after a failure that may pass.
+        """
+
+        def receive() -> None:
+            try:
+                with self._long.files.with_streaming_response.content(file_id) as answer:
+                    keep(answer.iter_bytes(_PIECE))
+            except openai.APIError as error:
+                raise self._reader.failure(error) from error
+            except httpx2.HTTPError as error:
+                reason = f"the file broke off: {self._reader.clean(error)}"
+                raise OutcomeUnknown(reason) from error
+
+        with self._waiting.during(f"{self._reader.host} to send a file"):
+            self.repeat(receive, _LIMITS, self._pause_reason)
 
     def delete_file(self, file_id: str) -> Body:
         """Delete a file."""

@@ -38,7 +38,8 @@ def keep_curve(backend: Backend, state: Path, build: Build) -> list[CurvePoint]:
     path = curve_path(state, build)
     # The losses of an earlier attempt are not those of this build.
     path.unlink(missing_ok=True)
-    text = curve_lines(thinned(backend.curve(build.job)))
+    # The job of an adopted model need not be known.
+    text = curve_lines(thinned(backend.curve(build.job) if build.job else ()))
     if text:
         write_atomic(path, text)
     return parse_curve(text)

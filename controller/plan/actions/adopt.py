@@ -14,7 +14,7 @@ class Adopt(CancellingAction):
     """Take over a job that exists at the backend and is not recorded."""
 
     job: Job
-    style = ActionStyle("=", "takes over an existing job", "to adopt", 40, done="adopted")
+    style = ActionStyle("=", "takes over an existing job", "to take over", 40, done="taken over")
     covers_adoption = True
 
     @property

@@ -49,7 +49,9 @@ def evaluate(state: State) -> Evaluate | None:
 def judge_again(state: State) -> Judge | None:
     """Judge a build by a gate that was changed."""
     build, spec = state.build, state.desired.spec
-    if build is None or standing_verdict(build, spec) is not None or not spec.has_held_out:
+    if build is None or state.needs_no_scores(build):
+        return None
+    if standing_verdict(build, spec) is not None or not spec.has_held_out:
         return None
     return Judge(
         name=state.name,
