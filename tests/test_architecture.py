@@ -198,6 +198,18 @@ UPWARDS = {
 
 PURE = (
     "controller/adopt/builds.py",
+    "controller/adopt/configs/adapter.py",
+    "controller/adopt/configs/axolotl.py",
+    "controller/adopt/configs/axolotl_rows.py",
+    "controller/adopt/configs/keys.py",
+    "controller/adopt/configs/llama_factory.py",
+    "controller/adopt/configs/llama_factory_rows.py",
+    "controller/adopt/configs/recognise.py",
+    "controller/adopt/configs/shared.py",
+    "controller/adopt/configs/soup.py",
+    "controller/adopt/configs/spec.py",
+    "controller/adopt/configs/translation.py",
+    "controller/adopt/configs/trl.py",
     "controller/adopt/hosted_spec.py",
     "controller/adopt/names.py",
     "controller/canonical.py",

@@ -171,6 +171,22 @@ class Backend(Protocol):
             BackendError: The backend refused the job.
         """
 
+    def take_over(self, request: TrainRequest, folder: Path) -> Job | None:
+        """Record a model that another program trained as the result of a request; train nothing.
+
+        May be repeated. A backend may lack this method.
+
+        Args:
+            request: The job that would have trained the model.
+            folder: The model's folder, which stays as it is.
+
+        Returns:
+            The ended job; None if this backend takes nothing over.
+
+        Raises:
+            BackendError: The folder holds no model that fits the request.
+        """
+
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Return jobs by ID; jobs that do not exist any more are absent."""
 

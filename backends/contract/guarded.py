@@ -47,6 +47,7 @@ OPTIONAL: Final[Mapping[str, Any]] = {
     "inspector.thinks": False,
     "inventory": Lacking("offers no list of its models"),
     "shipped_shutdowns": {},
+    "take_over": None,
 }
 """Answers of what a backend's code may leave out, or the error in their place."""
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from backends.contract.backend import Capabilities, Endpoint
 from backends.contract.completions import Completed, Engine, Prompt, Sampling
-from backends.contract.errors import HyperparametersInvalid
+from backends.contract.errors import BackendError, HyperparametersInvalid
 from backends.contract.inspector import ExampleInspector, Json
 from backends.contract.jobs import (
     BaseModel,
@@ -26,7 +26,12 @@ from backends.contract.jobs import (
 )
 from backends.local_gpu import hyperparameters, recipes
 from backends.local_gpu.inference import engine
-from backends.local_gpu.inference.trained_models import run_of_model
+from backends.local_gpu.inference.trained_models import (
+    TRAINED,
+    as_base_model,
+    behind,
+    run_of_model,
+)
 from backends.local_gpu.jobs import jobs, speeds
 from backends.local_gpu.jobs.child_process import require_packages
 from backends.local_gpu.jobs.curves import curve_of
@@ -37,6 +42,7 @@ from backends.local_gpu.jobs.run_dir import create as create_run
 from backends.local_gpu.json_files import read_lines
 from backends.local_gpu.models import base_models
 from backends.local_gpu.models.adapter_layers import problems_of, read_layers
+from backends.local_gpu.models.adopted_adapters import take_over
 from backends.local_gpu.tokens.inspector import LocalInspector
 
 _JOB: Final = "run-"
@@ -63,7 +69,12 @@ class LocalGpuBackend:
         return hyperparameters.parse(method, raw)
 
     def resolve_base_model(self, base_model: str, revision: str | None, folder: Path) -> BaseModel:
-        """Find out what a spec's `base_model` is, without network."""
+        """Find out what a spec's `base_model` is, without network.
+
+        It may be a model that was trained or adopted on this machine, by its ID.
+        """
+        if base_model.startswith(TRAINED):
+            return as_base_model(self._state, base_model)
         return base_models.resolve_base_model(base_model, revision, folder, self._state)
 
     def recipes(
@@ -71,6 +82,11 @@ class LocalGpuBackend:
     ) -> Sequence[Recipe]:
         """Return the hyperparameters under each recipe, the newest first."""
         del method
+        if behind(self._state, base_model)[1] is not None:
+            raise BackendError(
+                "no training starts from a trained model here",
+                "Name its base model, or ask it as it is: `method: prompt`.",
+            )
         folder = base_models.model_folder(base_model)
         newest: dict[str, Json] = {**hyperparameters, "recipe": recipes.NEWEST}
         differs = recipes.trains_otherwise(folder, hyperparameters)
@@ -151,6 +167,10 @@ class LocalGpuBackend:
         jobs.start(run, self._launcher)
         return self._read(run)
 
+    def take_over(self, request: TrainRequest, folder: Path) -> Job | None:
+        """Record an adapter that another program trained as the result of a request."""
+        return self._read(take_over(self._state, request, folder))
+
     def observe(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Return jobs by ID, without jobs that do not exist any more."""
         runs = {job_id: self._run(job_id) for job_id in job_ids}
@@ -198,7 +218,9 @@ class LocalGpuBackend:
     ) -> Generator[Completed, None, None]:
         """Yield the answer of every model to every prompt when it ends, model after model."""
         require_packages()
-        return engine.complete(self._state, base_model, models, prompts, sampling, skip)
+        base, model = behind(self._state, base_model)
+        asked = [model if one is None else one for one in models]
+        return engine.complete(self._state, base, asked, prompts, sampling, skip)
 
     def answers(self, base_model: BaseModel) -> bool:
         """Return True: every base model that is trained here can be asked."""
@@ -208,7 +230,8 @@ class LocalGpuBackend:
     def open_engine(self, base_model: BaseModel) -> Engine:
         """Load a base model and keep it, for models trained from it to be served together."""
         require_packages()
-        return engine.open_engine(self._state, base_model)
+        base, model = behind(self._state, base_model)
+        return engine.open_engine(self._state, base, model)
 
     def delete(self, model_id: str) -> None:
         """Delete a model and its run, so that the same spec may be trained again."""

@@ -38,7 +38,7 @@ from controller.render.hosted import AdoptedView
 from controller.resolve.aliases import alias_problems
 from controller.resolve.inputs import Readings
 from controller.resolve.recipes import Recorded
-from controller.resolve.resolve import resolve
+from controller.resolve.resolve import Resolved, resolve
 from controller.spec.data import SplitName
 from controller.spec.load import ENDING, FOLDER, LoadedSpec, spec_names
 
@@ -175,10 +175,11 @@ def _adopt(
     for adopted, held_out in candidates:
         loaded = own or load_adopted(adopting.project.root, adopted)
         try:
-            desired, dataset = _resolved(adopting, loaded, lockfile)
+            desired, found = resolved_as_planned(adopting, loaded, lockfile)
         except InvalidInput as error:
             problems = problems or error
             continue
+        dataset = found.datasets.get(work.name)
         if own is None and data.train is not None and not _holds_out(dataset):
             continue
         if own is None:
@@ -253,11 +254,11 @@ def _held_out_of(own: LoadedSpec) -> HeldOut:
     return "training" if held_out & train else "validation"
 
 
-def _resolved(
+def resolved_as_planned(
     adopting: Adopting,
     loaded: LoadedSpec,
     lockfile: Lockfile,
-) -> tuple[Desired, Dataset | None]:
+) -> tuple[Desired, Resolved]:
     """Resolve a spec as the next plan will.
 
     Raises:
@@ -275,7 +276,7 @@ def _resolved(
         {name: problems.get(name, [])},
     )
     if name in resolved.desired:
-        return resolved.desired[name], resolved.datasets.get(name)
+        return resolved.desired[name], resolved
     wrong = resolved.unresolved[name]
     if isinstance(wrong, Blocked) and wrong.problems:
         raise InvalidInput(wrong.problems)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -14,6 +15,7 @@ from controller.adopt.adopt import adopt, with_base_model
 from controller.adopt.context import Adopting
 from controller.adopt.files import forget_waiting
 from controller.adopt.listing import find_hosted, missing_hint, rows_of
+from controller.cli.adopt_from import adopt_from
 from controller.cli.common import (
     json_option,
     lock_timeout_option,
@@ -43,9 +45,18 @@ _LOCK = "adopt.lock"
 @click.argument("job_or_model", required=False)
 @click.option("--endpoint", metavar="NAME", help="The server, by its name in ftctl.yaml.")
 @click.option("--all", "every", is_flag=True, help="Adopt every model that the server shows.")
+@click.option(
+    "--from",
+    "source",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="A configuration of Axolotl, LLaMA-Factory, TRL or Soup, or an adapter's folder.",
+)
 @click.option("--name", metavar="NAME", help="Name of the fine-tune.")
 @click.option(
-    "--base_model", metavar="NAME", help="The base model, where the server does not tell it."
+    "--base_model",
+    metavar="NAME",
+    help="The base model, where nothing tells it, or tells it wrong.",
 )
 @lock_timeout_option
 @json_option
@@ -56,15 +67,24 @@ def command(
     *,
     endpoint: str | None,
     every: bool,
+    source: Path | None,
     name: str | None,
     base_model: str | None,
     lock_timeout: float,
 ) -> int:
     """List fine-tuned models at a server, or take them over.
 
+    With --from: writes the spec of another tool's configuration, or takes an adapter over.
     With JOB_OR_MODEL or --all: downloads its data, writes its spec, and records it as the build in
     production. Nothing is trained and nothing is spent; run it again at any time.
     """
+    if source is not None:
+        _check_source(job_or_model, endpoint, every=every)
+        project = project_of(ctx)
+        with _alone(project):
+            adopting = _adopting(project, None, lock_timeout)
+            adopt_from(ctx, adopting, source, name=name, base_model=base_model)
+        return ExitCode.DONE
     _check_options(job_or_model, name, base_model, every=every)
     project = project_of(ctx)
     adopting = _adopting(project, endpoint, lock_timeout)
@@ -95,6 +115,19 @@ def _check_options(
         if value is not None and job_or_model is None:
             message = f"{option} is for one model"
             raise FtctlError(message, f"Name the model: ftctl adopt JOB_OR_MODEL {option} {value}")
+
+
+def _check_source(job_or_model: str | None, endpoint: str | None, *, every: bool) -> None:
+    """Refuse what has no meaning beside --from.
+
+    Raises:
+        FtctlError: Something of a server is named.
+    """
+    given = {"--endpoint": endpoint, "--all": every, repr(job_or_model): job_or_model}
+    for named, value in given.items():
+        if value:
+            message = f"{named} is for a server, and --from takes files of this machine"
+            raise FtctlError(message, f"Leave out {named}, or --from.")
 
 
 def _adopting(project: Project, endpoint: str | None, lock_timeout_s: float) -> Adopting:

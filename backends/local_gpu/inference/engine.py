@@ -18,14 +18,15 @@ from backends.local_gpu.inference.trained_models import TrainedModel, trained_mo
 from backends.local_gpu.inference.wire import Message, error_of
 
 
-def open_engine(state: Path, base_model: BaseModel) -> "LocalEngine":
+def open_engine(state: Path, base_model: BaseModel, default: str | None = None) -> "LocalEngine":
     """Start loading a base model, without waiting for it. See `Backend.open_engine`.
 
     Args:
         state: Folder below which the backend keeps its files.
         base_model: The base model.
+        default: ID of the trained model that answers where none is named; None for the base model.
     """
-    return LocalEngine(state, base_model)
+    return LocalEngine(state, base_model, default)
 
 
 def complete(
@@ -68,9 +69,10 @@ def complete(
 class LocalEngine:
     """Implements `Engine`; see there for what each method promises."""
 
-    def __init__(self, state: Path, base_model: BaseModel) -> None:
+    def __init__(self, state: Path, base_model: BaseModel, default: str | None = None) -> None:
         self._state = state
         self._base_model = base_model
+        self._default = default
         self._lock = threading.Lock()
         self._closed = False
         self._process = EngineProcess(state, base_model, serves=True)
@@ -89,7 +91,7 @@ class LocalEngine:
         last piece has the numbers of tokens.
         """
         question = {
-            "model": _described(_model(self._state, model, self._base_model)),
+            "model": _described(_model(self._state, model or self._default, self._base_model)),
             "messages": list(prompt.messages),
             "tools": list(prompt.tools),
             "sampling": asdict(sampling),

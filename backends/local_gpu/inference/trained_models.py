@@ -1,12 +1,17 @@
-"""Models that were trained on this machine, found by their IDs."""
+"""Models that were trained or adopted on this machine, found by their IDs."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
-from backends.contract.errors import BackendError, ModelMissing
+from backends.contract.errors import BackendError, BaseModelMissing, ModelMissing
 from backends.contract.jobs import BaseModel
-from backends.local_gpu.jobs.run_dir import NAME, RunDir, read_request
+from backends.local_gpu.jobs.run_dir import NAME, RunDir, model_id, read_request
+from backends.local_gpu.models.base_models import files_digest, resolve_base_model
+
+TRAINED: Final = "ft:"
+"""Start of every trained model's ID."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +39,10 @@ def run_of_model(state: Path, model_id: str) -> RunDir:
     """
     name = model_id.rpartition(":")[2]
     run = RunDir(path=state.absolute() / "runs" / name)
-    if not (model_id.startswith("ft:") and NAME.fullmatch(name) and run.result.exists()):
+    if not (model_id.startswith(TRAINED) and NAME.fullmatch(name) and run.result.exists()):
         raise ModelMissing(
-            f"this machine has no model {model_id}", "Train it here, or use another model."
+            f"this machine has no model {model_id}",
+            "Train it here, adopt it here (`ftctl adopt --from FOLDER`), or use another model.",
         )
     return run
 
@@ -70,3 +76,44 @@ def trained_model(state: Path, model_id: str, base_model: BaseModel) -> TrainedM
         max_length=cast("int | None", settings.get("max_length")),
         dtype=str(settings["dtype"]),
     )
+
+
+def as_base_model(state: Path, trained: str) -> BaseModel:
+    """Return a trained model as the base model of a prompt: asked as it is, never trained.
+
+    Its identity is made of the contents of both folders, its own and that of its base model.
+
+    Raises:
+        BaseModelMissing: This machine does not have it, or its base model has changed.
+    """
+    try:
+        run = run_of_model(state, trained)
+    except ModelMissing as error:
+        raise BaseModelMissing(error.message, error.remedy) from None
+    base = read_request(run).base_model
+    now = resolve_base_model(base.reference, base.revision, run.path, state)
+    if now.identity != base.identity:
+        raise BaseModelMissing(
+            f"{base.reference}, from which {trained} was trained, has changed",
+            "Bring the base model back, or adopt or train the model again.",
+        )
+    whole = hashlib.sha256(f"{files_digest(run.model, state)} on {base.identity}\n".encode())
+    adapter = run.model / "adapter_config.json"
+    if adapter.is_file():
+        whole.update(adapter.read_bytes())
+    identity = f"trained:{whole.hexdigest()}"
+    return BaseModel(reference=str(run.model), revision=None, identity=identity)
+
+
+def behind(state: Path, base_model: BaseModel) -> tuple[BaseModel, str | None]:
+    """Return the base model to load, and the ID of the trained model that stands for it.
+
+    The ID is None for a base model that is not itself a trained model.
+    """
+    folder = Path(base_model.reference)
+    run = RunDir(path=folder.parent)
+    runs = state.absolute() / "runs"
+    if folder != run.model or run.path.parent != runs or not run.request.exists():
+        return base_model, None
+    request = read_request(run)
+    return request.base_model, model_id(run, request.base_model, request.name)

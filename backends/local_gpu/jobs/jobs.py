@@ -3,12 +3,17 @@
 import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
-from backends.contract.jobs import BaseModel, Job, JobResult, JobState, Progress
+from backends.contract.jobs import Job, JobResult, JobState, Progress
 from backends.local_gpu.jobs.launcher import Launcher, WorkerState
-from backends.local_gpu.jobs.run_dir import CANCEL_PATIENCE_S, RunDir, read_request, write_end
+from backends.local_gpu.jobs.run_dir import (
+    CANCEL_PATIENCE_S,
+    RunDir,
+    model_id,
+    read_request,
+    write_end,
+)
 from backends.local_gpu.jobs.worker_record import Worker
 from backends.local_gpu.json_files import last_line, read_json
 from backends.lock_files import try_lock
@@ -96,11 +101,6 @@ def pause(run: RunDir, launcher: Launcher) -> None:
     """Ask a run to save a checkpoint and stop; submitting it again continues it from there."""
     if not run.result.exists():
         launcher.stop(run, at_once=False)
-
-
-def model_id(run: RunDir, base_model: BaseModel, name: str) -> str:
-    """Return the ID of a run's model."""
-    return f"ft:{Path(base_model.reference).name}:{name}:{run.name}"
 
 
 def _ended(job: Job, run: RunDir, trained: str) -> Job:

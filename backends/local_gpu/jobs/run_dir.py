@@ -200,6 +200,11 @@ def read_request(run: RunDir) -> TrainRequest:
     return TrainRequest(**fields)
 
 
+def model_id(run: RunDir, base_model: BaseModel, name: str) -> str:
+    """Return the ID of a run's model."""
+    return f"ft:{Path(base_model.reference).name}:{name}:{run.name}"
+
+
 def write_end(run: RunDir, state: str, message: str, remedy: str = "") -> None:
     """Write the result of a run without a model."""
     error = {"message": message, "remedy": remedy}

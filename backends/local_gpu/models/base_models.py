@@ -184,6 +184,11 @@ def _digest(folder: Path, state: Path) -> str:
         )
     if not (folder / "tokenizer.json").is_file():
         raise _no_tokenizer(folder)
+    return files_digest(folder, state)
+
+
+def files_digest(folder: Path, state: Path) -> str:
+    """Return the digest of the files that decide how a model computes, reads and writes."""
     memory = state / "digests.jsonl"
     known = {str(line.get("file")): str(line.get("sha256")) for line in read_lines(memory)}
     whole = hashlib.sha256()

@@ -1,6 +1,8 @@
-"""Text settings in a model's files, read without the packages of the extra."""
+"""Settings, tokenizer and digests of a model's files, without the packages of the extra."""
 
+import hashlib
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -8,8 +10,38 @@ from typing import Any, Final
 from backends.contract.errors import BackendError
 from backends.local_gpu.json_files import read_json
 
+_TOKENIZER: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "LICENSE",
+    "NOTICE",
+)
+"""Copied from the base model as they are; ftctl adds no tokens."""
 _SHIPPED: Final = Path(__file__).parent.parent / "templates" / "shipped"
 _THINKS: Final = re.compile(r"think|<\|channel\|>", re.IGNORECASE)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer and the licence of a model, as far as it has them."""
+    for name in _TOKENIZER:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the SHA-256 of a model folder's weights."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            whole.update(
+                f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+            )
+    return f"sha256:{whole.hexdigest()}"
 
 
 def special_text(settings: Mapping[str, Any], key: str) -> str | None:

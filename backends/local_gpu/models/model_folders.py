@@ -3,7 +3,6 @@
 Weights are safetensors, in and out; no pickle is read, and no code of a model's repository runs.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -30,21 +29,10 @@ from backends.local_gpu.jobs.devices import DEVICE
 from backends.local_gpu.json_files import json_bytes
 from backends.local_gpu.models.base_models import local_folder, not_here, require_obtainable
 from backends.local_gpu.models.language_part import language_part
+from backends.local_gpu.models.model_files import copy_tokenizer
 from backends.local_gpu.models.safetensors_headers import headers
 from backends.local_gpu.tokens.chat_tokens import Chat
 
-_TOKENIZER: Final = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "video_preprocessor_config.json",
-    "LICENSE",
-    "NOTICE",
-)
-"""Copied from the base model as they are; ftctl adds no tokens."""
 _WEIGHTS: Final = "*.safetensors"
 _TRAINABLE: Final = {"BF16": torch.bfloat16, "F16": torch.float16}
 _AS_THE_BASE: Final = 2
@@ -180,9 +168,7 @@ def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[
 
     A model that learned no conversations (`chat` is None) keeps its base's template and settings.
     """
-    for name in _TOKENIZER:
-        if (base / name).exists():
-            shutil.copyfile(base / name, target / name)
+    copy_tokenizer(base, target)
     template = base / "chat_template.jinja"
     if chat is not None:
         (target / template.name).write_text(chat.template.source, encoding="utf-8")
@@ -196,17 +182,6 @@ def complete_folder(target: Path, chat: Chat | None, base: Path, texts: Mapping[
     (target / given.name).write_bytes(json_bytes(generation))
     for name, text in texts.items():
         (target / name).write_text(text, encoding="utf-8")
-
-
-def weights_digest(folder: Path) -> str:
-    """Return the SHA-256 of a model folder's weights."""
-    whole = hashlib.sha256()
-    for path in sorted(folder.glob(_WEIGHTS)):
-        with path.open("rb") as file:
-            whole.update(
-                f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
-            )
-    return f"sha256:{whole.hexdigest()}"
 
 
 def model_card(request: TrainRequest, facts: Mapping[str, Json], *, adapter: bool) -> str:

@@ -37,6 +37,7 @@ from backends.local_gpu.json_files import json_bytes, read_json
 from backends.local_gpu.models.adapters import PREFIX, add_adapter, save_adapter, start_values
 from backends.local_gpu.models.base_models import verify_unchanged
 from backends.local_gpu.models.language_part import decoder_name
+from backends.local_gpu.models.model_files import weights_digest
 from backends.local_gpu.models.model_folders import (
     base_folder,
     complete_folder,
@@ -45,7 +46,6 @@ from backends.local_gpu.models.model_folders import (
     model_card,
     precision,
     save_model,
-    weights_digest,
     whole_size,
 )
 from backends.local_gpu.tokens.chat_tokens import Chat

@@ -9,6 +9,7 @@ import pytest
 
 from backends.contract.errors import BackendError
 from backends.contract.jobs import BaseModel, TrainRequest
+from backends.local_gpu.models.model_files import weights_digest
 
 pytestmark = pytest.mark.torch
 FACTS = {
@@ -89,16 +90,16 @@ def test_a_gpu_that_torch_cannot_use_is_said(folders, torch, monkeypatch):
             folders.device()
 
 
-def test_the_digest_of_weights_follows_names_and_bytes(folders, tmp_path):
+def test_the_digest_of_weights_follows_names_and_bytes(tmp_path):
     first = tmp_path / "a.safetensors"
     first.write_bytes(b"one")
-    before = folders.weights_digest(tmp_path)
+    before = weights_digest(tmp_path)
     (tmp_path / "README.md").write_text("words change nothing")
-    assert folders.weights_digest(tmp_path) == before
+    assert weights_digest(tmp_path) == before
     first.write_bytes(b"two")
-    changed = folders.weights_digest(tmp_path)
+    changed = weights_digest(tmp_path)
     first.rename(tmp_path / "b.safetensors")
-    assert len({before, changed, folders.weights_digest(tmp_path)}) == 3
+    assert len({before, changed, weights_digest(tmp_path)}) == 3
     assert before.startswith("sha256:")
 
 

@@ -1,0 +1,226 @@
+"""Settings that several tools have in common, since they train with transformers and peft. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from backends.contract.inspector import Json
+from controller.adopt.configs.keys import (
+    Account,
+    Key,
+    idle,
+    lost,
+    names,
+    number,
+    shown,
+    text,
+    whole,
+)
+
+SCHEDULES: Final = ("linear", "cosine", "constant", "constant_with_warmup")
+ADAMW: Final = ("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw")
+"""Names of the optimizer that local-gpu uses."""
+PEFT_LAYERS: Final = ["q_proj", "v_proj"]
+"""Layers that peft chooses for most architectures: Llama, Mistral, Qwen, Gemma."""
+TOO_LONG: Final = "data.prepare.max_tokens"
+FIRST_ROWS: Final = re.compile(r"\A([\w.-]{1,200})\[:([0-9]{1,9})\]")
+"""A split of `datasets` of which only the first rows are read."""
+HELD_OUT: Final = 0.1
+"""Share of the rows that is held out where the tool held out none."""
+
+TRAINER: Final[Mapping[str, Key]] = {
+    **idle(
+        "saves, logs, measures or names a run",
+        "output_dir logging_dir logging_steps logging_strategy logging_first_step report_to run_name "
+        "project save_steps save_strategy save_total_limit save_only_model save_on_each_node "
+        "eval_steps eval_delay per_device_eval_batch_size eval_accumulation_steps eval_on_start "
+        "push_to_hub hub_model_id hub_strategy hub_private_repo hub_token hub_revision "
+        "overwrite_output_dir disable_tqdm log_level prediction_loss_only do_train do_eval do_predict "
+        "include_num_input_tokens_seen include_tokens_per_second plot_loss trackio_space_id "
+        "logging_nan_inf_filter bf16_full_eval fp16_full_eval resume_from_checkpoint "
+        "metric_for_best_model greater_is_better",
+    ),
+    **idle(
+        "belongs to the machine: speed, memory, processes",
+        "gradient_checkpointing gradient_checkpointing_kwargs activation_checkpointing "
+        "dataloader_num_workers dataloader_pin_memory dataloader_prefetch_factor "
+        "dataloader_persistent_workers ddp_timeout ddp_backend ddp_find_unused_parameters "
+        "ddp_bucket_cap_mb deepspeed fsdp fsdp_config local_rank torch_compile torch_compile_backend "
+        "torch_compile_mode torch_empty_cache_steps use_liger_kernel tf32 use_cpu "
+        "remove_unused_columns accelerator_config skip_memory_metrics use_cache debug",
+    ),
+    **lost("is not there: training ends after whole epochs", "max_steps", (None, False, -1, 0)),
+    **lost("is not there: embeddings get no noise", "neftune_noise_alpha", (None, False, 0)),
+    **lost(
+        "is not there: the loss is not smoothed", "label_smoothing_factor", (None, False, 0, 0.0)
+    ),
+    **lost("is not there: the last weights are kept", "load_best_model_at_end"),
+    **lost("is not there: batches are drawn at random", "group_by_length"),
+    **lost("is not there: the last batch is trained too", "dataloader_drop_last"),
+    **lost("is not there: the batch size stays as it is", "auto_find_batch_size"),
+    **lost("is AdamW's usual value here", "adam_beta1", (None, 0.9)),
+    **lost("is AdamW's usual value here", "adam_beta2", (None, 0.999)),
+    **lost("is AdamW's usual value here", "adam_epsilon", (None, 1e-08)),
+    **lost("is not there", "lr_scheduler_kwargs optim_args optim_target_modules"),
+    **lost(
+        "is not there: seed decides initialisation and order alike", "data_seed full_determinism"
+    ),
+    **lost("code of a model or a dataset is never run here", "trust_remote_code"),
+}
+"""Keys of `transformers.TrainingArguments` that most tools pass on."""
+
+
+def read_epochs(account: Account, key: str, default: float) -> None:
+    """Write `num_train_epochs`, which is whole here."""
+    value = account.value(key, number, default)
+    epochs = float(value) if isinstance(value, int | float) else default
+    rounded = max(1, int(epochs + 0.5))
+    account.hyperparameters["num_train_epochs"] = rounded
+    if rounded == epochs:
+        account.translated(key, f"hyperparameters.num_train_epochs: {rounded}")
+    else:
+        account.lost(key, f"is not whole: hyperparameters.num_train_epochs is {rounded} here")
+
+
+def read_schedule(account: Account, key: str, default: str) -> None:
+    """Write `lr_scheduler_type`, if it is one that local-gpu has."""
+    wanted = str(account.value(key, text, default))
+    if wanted in SCHEDULES:
+        account.hyperparameters["lr_scheduler_type"] = wanted
+        account.translated(key, f"hyperparameters.lr_scheduler_type: {wanted}")
+    elif wanted.startswith("cosine"):
+        account.hyperparameters["lr_scheduler_type"] = "cosine"
+        account.lost(key, "is not there: the rate falls to zero once (lr_scheduler_type: cosine)")
+    else:
+        account.lost(key, "is not there: the rate falls linearly (lr_scheduler_type: linear)")
+
+
+def read_warmup(account: Account, ratio: str, steps: str = "", default: float = 0) -> None:
+    """Write `warmup_steps`, a number of steps or a share of them."""
+    given = account.value(steps, number, 0) if steps else 0
+    if given and steps:
+        account.hyperparameters["warmup_steps"] = given
+        account.translated(steps, f"hyperparameters.warmup_steps: {given}")
+        if account.has(ratio):
+            account.translated(ratio, f"has no effect beside {steps}")
+        return
+    share = account.value(ratio, number, default)
+    if steps and account.has(steps):
+        account.translated(steps, f"hyperparameters.warmup_steps: {shown(share)}")
+    if share or account.has(ratio):
+        account.hyperparameters["warmup_steps"] = share
+        account.translated(ratio, f"hyperparameters.warmup_steps: {shown(share)}, a share of all")
+
+
+def read_optimizer(account: Account, key: str) -> None:
+    """Account for the optimizer: local-gpu has AdamW."""
+    wanted = account.text(key)
+    if wanted and wanted not in ADAMW:
+        account.lost(key, "is not there: AdamW with full-precision states trains")
+    elif wanted:
+        account.translated(key, "is the optimizer here, too")
+
+
+def read_precision(
+    account: Account, *, bf16: str = "bf16", fp16: str = "fp16", default: str = "float32"
+) -> None:
+    """Write `dtype` from the switches of mixed precision."""
+    wanted = account.given.get(bf16)
+    if account.has(fp16) and account.flag(fp16):
+        account.lost(
+            fp16, "is not there: bfloat16 on a GPU that has it, else float32 (dtype: auto)"
+        )
+        dtype = "auto"
+    elif wanted == "auto":
+        dtype = "auto"
+    elif wanted is None:
+        dtype = default
+    else:
+        dtype = "bfloat16" if account.flag(bf16) else "float32"
+    account.hyperparameters["dtype"] = dtype
+    account.translated(bf16, f"hyperparameters.dtype: {dtype}")
+    if account.has(fp16) and not account.flag(fp16):
+        account.translated(fp16, f"hyperparameters.dtype: {dtype}")
+
+
+def read_layers(account: Account, key: str, every: Sequence[str]) -> None:
+    """Write `target_modules`.
+
+    Args:
+        account: The account.
+        key: Key that names the layers.
+        every: Words of the tool for all linear layers.
+    """
+    given = account.given.get(key)
+    if given is None:
+        account.hyperparameters["target_modules"] = list(PEFT_LAYERS)
+        account.translated(
+            key,
+            "hyperparameters.target_modules: [q_proj, v_proj], as peft chooses for most models; "
+            "name the layers if it chose others for this one",
+        )
+        return
+    named = account.value(key, names, [])
+    wanted = [str(one) for one in named] if isinstance(named, list) else []
+    if any(one in every for one in wanted):
+        account.hyperparameters["target_modules"] = "all-linear"
+        account.translated(key, "hyperparameters.target_modules: all-linear")
+    elif any(not _LAYER.isdisjoint(one) for one in wanted):
+        account.refuse(
+            key,
+            f"is a pattern of names: {shown(given)}",
+            "Write the names of the layers as a list.",
+        )
+    elif wanted:
+        account.hyperparameters["target_modules"] = wanted
+        account.translated(key, f"hyperparameters.target_modules: {shown(wanted)}")
+
+
+_LAYER: Final = frozenset("*+?()[]|^$\\")
+"""Characters that only patterns of names have."""
+
+
+def read_length(account: Account, key: str, default: int, *, over_length: str) -> dict[str, Json]:
+    """Return `data.prepare` for the longest example of the tool."""
+    length = account.value(key, whole, default)
+    account.translated(key, f"{TOO_LONG}: {length}, over_length: {over_length}")
+    return {"max_tokens": length, "over_length": over_length}
+
+
+def read_blocks(account: Account, key: str, default: int) -> None:
+    """Write `max_length`: plain texts are read in blocks."""
+    length = account.value(key, whole, default)
+    account.hyperparameters["max_length"] = length
+    account.translated(key, f"hyperparameters.max_length: {length}")
+
+
+def said_split(split: str) -> str:
+    """Return what becomes of a split as `datasets` writes it."""
+    part = FIRST_ROWS.fullmatch(split)
+    return f"split: {shown(split)}" if part is None else f"split: {part[1]}, limit: {part[2]}"
+
+
+def read_seed(account: Account, key: str, default: int) -> int:
+    """Return the seed."""
+    value = account.value(key, whole, default)
+    seed = value if isinstance(value, int) else default
+    account.translated(key, f"seed: {seed}")
+    return seed
+
+
+def share_of(account: Account, key: str, default: float = 0) -> float:
+    """Return the share of the training rows to hold out: ftctl measures every model."""
+    value = account.value(key, number, default)
+    share = float(value) if isinstance(value, int | float) else 0.0
+    if 0 < share < 1:
+        account.translated(key, f"data.held_out.fraction: {share:g} (other rows than there)")
+        return share
+    if share >= 1:
+        account.lost(key, f"is a number of rows; data.held_out.fraction is {HELD_OUT:g} here")
+    else:
+        account.lost(
+            key,
+            f"holds nothing out; here, data.held_out.fraction: {HELD_OUT:g} of the rows are "
+            "measured and not trained on",
+        )
+    return HELD_OUT
