@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from backends.contract.shutdowns import ShutdownNotice, is_day
 from backends.excerpt import excerpt
 from backends.openai.api.protocol import Body, Rejected, read_pages, text_of
-from backends.openai.prices import PriceTable
+from backends.openai.prices import PriceTable, base_name
 
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
@@ -34,7 +34,9 @@ def announced(
         Rejected: The server does not show its models.
         OutcomeUnknown: The server gave no usable answer.
     """
-    wanted = {*models, *models.values()}
+    # A fine-tuned model that is prompted is its own base; its ID names what it was trained from.
+    bases = {model: base_name(base) for model, base in models.items()}
+    wanted = {*models, *bases.values()}
     try:
         listed = {
             name: model
@@ -46,7 +48,7 @@ def announced(
             return {}
         raise
     notices = {}
-    for model, base in models.items():
+    for model, base in bases.items():
         found = listed.get(model)
         if found is None and model != base and complete:
             found = _retrieve(client, model)

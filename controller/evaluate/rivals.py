@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from backends.contract.completions import Prompt
 from backends.contract.errors import BackendError
@@ -12,6 +13,8 @@ from backends.contract.inspector import Json
 from backends.contract.methods import form_of
 from controller.canonical import digest
 
+_MOST_COPIES: Final = 100
+"""Most copies of an example among the training examples, which its source's `weight` makes."""
 Turns = tuple[Mapping[str, Json], Mapping[str, Json]]
 """A question and its answer."""
 
@@ -31,7 +34,8 @@ def few_shot_turns(train: Path, count: int, train_digest: str) -> list[Turns]:
     """
     # The smallest digests are a sample that does not depend on the order of the examples.
     keyed = ((digest([train_digest, turns]), turns) for turns in _single_turns(train))
-    chosen = [turns for _, turns in heapq.nsmallest(count, keyed, key=lambda one: one[0])]
+    smallest = heapq.nsmallest(count * _MOST_COPIES, keyed, key=lambda one: one[0])
+    chosen = list(dict(smallest).values())[:count]
     if len(chosen) < count:
         message = f"few_shot asks for {count} training examples of one question, of {len(chosen)}"
         raise BackendError(message, "Lower `few_shot`, or remove it.")

@@ -41,6 +41,8 @@ class _Finding:
     """First condition that fails, or cannot be told."""
     is_beaten: bool
     """True if the candidate is surely better."""
+    wins: bool
+    """True if the rival is surely better."""
     scores: str
     """The first score that the gate names: of the rival, and of the candidate."""
 
@@ -70,9 +72,10 @@ def as_good(spec: Spec, evaluation: Evaluation) -> Iterator[str]:
         declared = f" To declare it, write in the spec: {_spec_to_write(spec, rival)}"
         match finding.gate:
             case _Gate.PASSES if not finding.is_beaten:
+                shown = "is better" if finding.wins else "this build is not shown to be better"
                 yield (
-                    f"no training is needed: {rival.name} passes the same gate, and this build is "
-                    f"not shown to be better: {finding.scores}.{declared}"
+                    f"no training is needed: {rival.name} passes the same gate, and {shown}: "
+                    f"{finding.scores}.{declared}"
                 )
             case _Gate.PASSES:
                 yield (
@@ -117,14 +120,15 @@ def _compare(spec: Spec, rival: str, evaluation: Evaluation) -> _Finding | None:
     if theirs is None or ours is None or record is None:
         return None
     low, high = record.sample.interval(SURE)
-    least = low if metric.higher_is_better else high
+    least, most = (low, high) if metric.higher_is_better else (high, low)
     is_beaten = least is not None and least != 0 and (least > 0) == metric.higher_is_better
+    wins = most is not None and most != 0 and (most < 0) == metric.higher_is_better
     between = ""
     if low is not None and high is not None:
         between = f"; the difference is between {low:.4g} and {high:.4g}"
     gate, why = _judged(spec, rival, evaluation)
     scores = f"{rival} has {name} {theirs:.4g}, this build {ours:.4g}{between}"
-    return _Finding(gate=gate, why=why, is_beaten=is_beaten, scores=scores)
+    return _Finding(gate=gate, why=why, is_beaten=is_beaten, wins=wins, scores=scores)
 
 
 def _judged(spec: Spec, rival: str, evaluation: Evaluation) -> tuple[_Gate, str]:

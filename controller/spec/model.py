@@ -89,7 +89,8 @@ class Spec(Strict):
     endpoint: NonEmpty | None = None
     """For `openai`: which server, by its name in `ftctl.yaml`."""
     base_model: NonEmpty
-    """Model that training starts from: a hub ID, or a folder (starting with `./` or `../`)."""
+    """Model that training starts from, or that answers with a prompt: a hub ID, a folder (starting
+    with `./` or `../`), or the name of a model at its server."""
     revision: NonEmpty | None = None
     """Commit of a hub model. Without it, the one found first is recorded and kept."""
     method: MethodName = SUPERVISED.name

@@ -69,7 +69,7 @@ class Prompt(CancellingAction):
         """Yield the prompt, what differs, and the cost."""
         for change in self.changes:
             yield change.field, change_text(change)
-        if self.system is not None:
+        if self.system is not None and "prompt.system" not in {one.field for one in self.changes}:
             yield "system", one_line(self.system, _WIDTH)
         held_out = f"{self.data.held_out.examples:,}" if self.data.held_out.examples else "none"
         shown = f"{self.few_shot} before each question, " if self.few_shot else ""

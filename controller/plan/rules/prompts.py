@@ -1,7 +1,11 @@
 """Rules for a fine-tune for which nothing is trained. Pure."""
 
+from collections.abc import Iterator
+
+from controller.lockfile.model import Build
 from controller.plan.actions import Blocked, BlockReason, Prompt
-from controller.plan.fingerprint import diff_inputs
+from controller.plan.desired import Desired
+from controller.plan.fingerprint import InputChange, diff_inputs
 from controller.plan.state import State
 
 
@@ -23,7 +27,7 @@ def prompt(state: State) -> Prompt | None:
     if state.build is not None or spec.trains:
         return None
     previous = state.previous
-    differing = diff_inputs(previous.inputs, desired.inputs) if previous else ()
+    differing = tuple(_read_without_training(previous, desired)) if previous else ()
     changed = ", ".join(change.field for change in differing)
     return Prompt(
         name=state.name,
@@ -40,3 +44,10 @@ def prompt(state: State) -> Prompt | None:
         cancels=state.cancels,
         replaces=state.entry.production,
     )
+
+
+def _read_without_training(previous: Build, desired: Desired) -> Iterator[InputChange]:
+    """Yield the inputs that differ, without those that only training reads."""
+    for change in diff_inputs(previous.inputs, desired.inputs):
+        if change.field != "seed" and not change.field.startswith("hyperparameters."):
+            yield change

@@ -131,6 +131,7 @@ def test_it_is_evaluated_again_exported_reported_and_tracked(faq, tmp_path):
     page = (tmp_path / "report/faq.md").read_text()
     assert "tokens before each question" in page
     assert "not trained" not in page
+    assert "<dt>asked at</dt>" in (tmp_path / "report/faq.html").read_text()
     faq.write("ftctl.yaml", f"tracking: {{tensorboard: {{folder: {tmp_path / 'board'}}}}}\n")
     code, text = faq("track", "faq")
     assert code == 0, text
@@ -177,3 +178,30 @@ def test_a_report_before_the_first_apply_names_the_next_command(told, tmp_path):
     assert told("report", "--out", str(tmp_path / "report"))[0] == 0
     page = json.loads((tmp_path / "report/faq.json").read_text())
     assert page["headline"]["verdict"] == "not recorded"
+
+
+def test_a_rival_that_needs_no_training_is_named_everywhere_with_what_to_write(told, tmp_path):
+    rivals = "evaluation: {metrics: [exact_match], compare_to: [base, base_few_shot]}"
+    told.declare(more=f"seed: 7\n{rivals}\ngate: [exact_match >= 0.9]\n")
+    told("apply", "--auto-approve")
+    code, text = told("apply", "--auto-approve")
+    (note,) = told.json("show", "faq")[1]["notes"]
+    assert note == (
+        "no training is needed: base_few_shot passes the same gate, and is better: base_few_shot "
+        "has exact_match 1, this build 0; the difference is between -1 and -0.2913. To declare it, write in the spec: `method: prompt`, `prompt: {few_shot: 4}`; and "
+        "remove `seed`"
+    )
+    shown = " ".join(told("show", "faq")[1].split())
+    assert note in shown
+    assert f"Note: faq: {note}" in told("plan")[1]
+    assert told("report", "--out", str(tmp_path / "report"))[0] == 0
+    page = json.loads((tmp_path / "report/faq.json").read_text())
+    assert f"N{note[1:]}." in page["notes"]
+    # What it says is enough: written, it is what the plan asks for, and nobody is asked again.
+    told.declare(
+        more=f"method: prompt\nprompt: {{few_shot: 4}}\n{rivals}\ngate: [exact_match >= 0.9]\n"
+    )
+    code, text = told("apply", "--auto-approve")
+    assert code == 0, text
+    assert "is in production" in text
+    assert told.json("show", "faq")[1]["notes"] == []

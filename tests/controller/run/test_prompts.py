@@ -12,7 +12,7 @@ from controller.evaluate.compare import require_model
 from controller.prompted.examples import find_shots
 from controller.render.plan import plan_text
 from controller.render.plan_json import plan_json
-from tests.controller.run.runs import SLOW, declared, production
+from tests.controller.run.runs import FASTER, SLOW, declared, production
 
 SYSTEM = "카페 직원처럼 짧게 답하세요."
 METRICS = {"metrics": ["exact_match"], "compare_to": ["base", "production"]}
@@ -77,6 +77,24 @@ def test_from_nothing_to_production_without_a_job(repo, asked, golden):
     assert [one["role"] for one in shown[0]] == roles
     assert len(shown) == build.data.held_out.examples == len(asked.prompts) / 2
     assert {model for model, _ in asked.prompts} == {None}
+
+
+def test_the_plan_from_a_trained_model_to_a_prompt(repo, golden):
+    repo.declare(evaluation=METRICS, hyperparameters=FASTER)
+    repo.settle()
+    repo.declare(**prompted(evaluation=METRICS, gate=["exact_match > 0.5"]))
+    planned = repo.planned()
+    golden("render/plan-prompt-instead.txt", plan_text(planned.plan, planned.desired))
+
+
+def test_weighted_examples_are_shown_once(repo):
+    columns = {"user": "question", "assistant": "answer"}
+    train = [{"path": "data/faq.csv", "columns": columns, "weight": 3}]
+    data = {"train": train, "held_out": {"fraction": 0.25}}
+    repo.declare(**prompted(prompt={"few_shot": 8}, data=data))
+    repo.run()
+    shots = find_shots(build_of(repo), state=repo.project.state)
+    assert len({question["content"] for question, _ in shots}) == 8
 
 
 def test_the_plan_for_programs_names_the_prompt(repo):
