@@ -81,7 +81,7 @@ def command(
         train=train,
         stored=_SAMPLE if stored is None else stored,
         metadata=metadata,
-        needs_stored=bool(stored),
+        must_list=bool(stored),
     )
     order = plan_record(project, None if name is None else _called(project, name), options)
     if as_json and order.needs_approval and not yes:

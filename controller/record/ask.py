@@ -128,6 +128,8 @@ def _close(name: str, wanted: Wanted, order: RecordOrder, done: Recorded) -> Non
         if part.name == "held_out" and missing:
             places, rows = {*missing}, read_traced_examples(wanted.held_out)
             done.lost[name] = [row.origin for place, row in enumerate(rows) if place in places]
+    if wanted.unlisted is not None:
+        done.failures.setdefault(name, wanted.unlisted)
     try:
         done.files[name] = write_committable(wanted, order.project)
     except FtctlError as error:

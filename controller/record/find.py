@@ -29,8 +29,8 @@ class RecordOptions:
     """Stored completions."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Stored completions with these metadata, of any model; those of the model itself if empty."""
-    needs_stored: bool = False
-    """True if it is an error that stored completions cannot be listed."""
+    must_list: bool = False
+    """True if it is an error that stored completions could not be listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class _Stored:
     new: Sequence[bytes] = ()
     listed: int = 0
     notes: Sequence[str] = ()
+    unlisted: BackendError | None = None
 
 
 def wanted_of(
@@ -63,8 +64,7 @@ def wanted_of(
 
     Raises:
         DataError: A package that finds personal data is missing.
-        FtctlError: A file of stored completions is damaged, or they cannot be listed and
-            `needs_stored` is set.
+        FtctlError: A file of stored completions is damaged.
     """
     desired, dataset = resolved.desired[name], resolved.datasets[name]
     context = EvaluationContext(
@@ -97,6 +97,7 @@ def wanted_of(
         scores={} if build.evaluation is None else build.evaluation.scores[CANDIDATE],
         new_stored=stored.new,
         notes=stored.notes,
+        unlisted=stored.unlisted if options.must_list else None,
     )
 
 
@@ -133,10 +134,8 @@ def _stored(
     except NothingStored as error:
         return _Stored(lines=known, listed=len(known), notes=[f"{error.message}: none is asked"])
     except BackendError as error:
-        if options.needs_stored:
-            raise
         note = f"stored completions were not listed: {error.message}"
-        return _Stored(lines=known, listed=len(known), notes=[note])
+        return _Stored(lines=known, listed=len(known), notes=[note], unlisted=error)
     return _Stored(
         lines=[*known, *sample.lines],
         new=sample.lines,

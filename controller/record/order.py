@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from backends.contract.completions import Prompt
 from backends.contract.errors import BackendError, ModelMissing
@@ -18,6 +17,7 @@ from controller.plan.desired import Shutdown
 from controller.project.project import Project
 from controller.record.find import RecordOptions, wanted_of
 from controller.record.wanted import Joined, Picked, Wanted
+from controller.render.shutdowns import when
 from controller.resolve.answers import OpenBackend
 from controller.resolve.resolve import Resolved
 from controller.run.backends import OpenFor, backend_opener, recorded_backends
@@ -215,8 +215,15 @@ def _ends(
         if end is not None and end.gone:
             failures[one.name] = ModelMissing(f"the model is gone: {end.source}")
         elif place in found.silent | found.without_key:
-            failures[one.name] = BackendError(found.unasked[place])
+            failures[one.name] = _unasked(found.unasked[place], end)
     return ends
+
+
+def _unasked(why: str, end: Shutdown | None) -> BackendError:
+    """Return why a service that gave no answer is not asked."""
+    if end is not None and end.days_left < 0:
+        return ModelMissing(f"the model was switched off {when(end)} ({end.source}): {why}")
+    return BackendError(why)
 
 
 def _shared(
@@ -232,9 +239,8 @@ def _shared(
         return None
     model, prompts = askable[0].model, Joined([one.prompts for one in askable])
     missing = store.missing(key, prompts)
-    estimated = partial(_estimated, model, Picked(prompts, missing), open_backend)
     try:
-        is_paid, estimate = estimated()
+        is_paid, estimate = _estimated(model, Picked(prompts, missing), open_backend)
     except FtctlError as error:
         failures.update(dict.fromkeys((one.name for one in askable), error))
         return None

@@ -8,6 +8,7 @@ from itertools import accumulate, chain
 from typing import Final, overload
 
 from backends.contract.completions import Prompt
+from backends.contract.errors import FtctlError
 from controller.data.dataset import Split
 from controller.evaluate.answer_file import AnswerKey, prompt_digest
 from controller.evaluate.ask import key_of, prompts_of
@@ -50,6 +51,8 @@ class Wanted:
     """Canonical lines of stored completions that were sampled now."""
     notes: Sequence[str] = ()
     """Sentences on what cannot be asked."""
+    unlisted: FtctlError | None = None
+    """Why stored completions could not be listed, where the service may do so another time."""
 
     @property
     def key(self) -> AnswerKey:

@@ -20,8 +20,8 @@ _TITLES: Final[Mapping[str, str]] = {
 }
 _NAMED: Final = 3
 """Places and scores that a line lists before it counts the rest."""
-_CENT: Final = 0.005
-"""US dollars that round to one cent."""
+_PRECISE: Final = 0.1
+"""US dollars below which hundredths of a cent are shown."""
 
 
 def order_text(order: RecordOrder) -> str:
@@ -132,7 +132,10 @@ def _basis(order: RecordOrder) -> str:
 
 
 def _dollars(least: float, most: float) -> str:
-    return "less than $0.01" if 0 < most < _CENT else dollars(least, most)
+    if most >= _PRECISE:
+        return dollars(least, most)
+    low, high = f"${least:.4f}", f"${most:.4f}"
+    return low if low == high else f"{low} - {high}"
 
 
 def _counted(order: RecordOrder, done: Recorded) -> str:
@@ -196,14 +199,14 @@ def _without_all(wanted: Wanted, kept: int) -> Iterator[str]:
     """Yield how to gate on a model that is gone and has not answered all held-out rows."""
     if kept:
         yield (
-            "    Remove these rows from data.held_out: gates on `production.*` then use the answers "
-            "that are kept, with any metric."
+            "    Remove these rows from `data`: gates on `production.*` then use the answers that are "
+            "kept, with any metric."
         )
     if wanted.scores:
         scores = [f"{metric} {number(score)}" for metric, score in wanted.scores.items()]
         yield (
-            "    Or leave held-out rows and metrics as they are: then its recorded scores count in "
-            f"gates: {_listed(scores)}."
+            "    Or return to the held-out rows and metrics that it was measured with: then its "
+            f"recorded scores count in gates: {_listed(scores)}."
         )
     elif not kept:
         yield "    Gate on a number (`accuracy >= 0.9`) or on the base model (`accuracy > base.accuracy`)."

@@ -293,7 +293,7 @@ class Emulator:
 
     # stored completions
 
-    def list_stored(self, query, body):
+    def list_stored(self, query, _body):
         if self.stored is None:
             return 405, error_body("Method not allowed")
         wanted = {k[9:-1]: v for k, v in query.items() if k.startswith("metadata[")}

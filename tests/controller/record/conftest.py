@@ -1,80 +1,9 @@
 """A hosted service on loopback with a fine-tune in production, and the repository that declares it."""
 
-import json
-import sys
-from pathlib import Path
-
 import pytest
 
-from backends.openai.examples.tokens import answer_counter, counter
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "backends/openai"))
-
-from fault_server import KEY, Server
-
 from tests.controller.cli.conftest import Shell
-
-BASE = "gpt-4o-mini-2024-07-18"
-LABELS = ("환불", "배송", "교환")
-SPEC = """\
-backend: openai
-endpoint: {endpoint}
-base_model: {base}
-data:
-  train:
-    - path: data/{rows}.jsonl
-{held_out}  prepare: {{pii: {pii}}}
-evaluation:
-  metrics: [{metrics}]
-  max_tokens: 16
-  compare_to: [{compare_to}]
-gate: [{gate}]
-"""
-SETTINGS = """\
-endpoints:
-  hosted:
-    kind: openai
-    base_url: {hosted}
-    api_key_env: HOSTED_KEY
-    answer_prices: {{{base}: {{input: 0.3, output: 1.2}}}}
-  home:
-    kind: compatible
-    base_url: {home}
-    api_key_env: HOME_KEY
-"""
-FRACTION = "  held_out: {fraction: 0.25}\n"
-
-
-def rows(count, *, salt=""):
-    """Return labelled rows in Korean."""
-    return "".join(
-        json.dumps(
-            {
-                "messages": [
-                    {"role": "user", "content": f"{salt}문의 {number}: 어떻게 하나요?"},
-                    {"role": "assistant", "content": LABELS[number % len(LABELS)]},
-                ]
-            },
-            ensure_ascii=False,
-        )
-        + "\n"
-        for number in range(count)
-    )
-
-
-def label_of(body):
-    """Answer as the model: the right label, but for each tenth question."""
-    number = int("".join(c for c in body["messages"][-1]["content"] if c.isdigit()) or 0)
-    return LABELS[(number + (number % 10 == 9)) % len(LABELS)]
-
-
-_count, _count_answer = counter(BASE), answer_counter(BASE)
-
-
-def billed(body, text):
-    """Return the tokens that a service counts."""
-    asked = _count({"messages": body["messages"]})
-    return asked, _count_answer({"role": "assistant", "content": text})
+from tests.hosted_service import KEY, declaration, hosted_server, rows, settings
 
 
 class Hosted:
@@ -82,24 +11,14 @@ class Hosted:
 
     def __init__(self, shell, hosted, home):
         self.shell, self.hosted, self.home = shell, hosted, home
-        settings = SETTINGS.format(hosted=hosted.url, home=home.url, base=BASE)
-        shell.write("ftctl.yaml", settings)
+        shell.write("ftctl.yaml", settings(hosted.url, home.url))
 
     def declare(self, name="triage", count=40, **changes):
-        given = {
-            "endpoint": "hosted",
-            "base": BASE,
-            "rows": name,
-            "held_out": FRACTION,
-            "pii": "off",
-            "metrics": "accuracy",
-            "compare_to": "base, production",
-            "gate": '"accuracy >= 0.5"',
-        }
+        changes = {"rows_of": name} | changes
         path = self.shell.root / f"finetunes/data/{name}.jsonl"
         if not path.exists():
             self.shell.write(f"finetunes/data/{name}.jsonl", rows(count))
-        self.shell.write(f"finetunes/{name}.yaml", SPEC.format(**(given | changes)))
+        self.shell.write(f"finetunes/{name}.yaml", declaration(**changes))
 
     def train(self, name="triage", **changes):
         """Declare a fine-tune and let it become production, evaluated or not."""
@@ -135,23 +54,15 @@ def shell(tmp_path, capsys, monkeypatch):
     return Shell(root=root, capsys=capsys)
 
 
-def _server():
-    server = Server()
-    server.models[BASE] = {"id": BASE, "object": "model", "created": 1, "owned_by": "openai"}
-    server.finishes, server.answer, server.usage = True, label_of, billed
-    server.gives_logprobs, server.stored = True, {}
-    return server
-
-
 @pytest.fixture
 def home():
-    server = _server()
+    server = hosted_server()
     yield server
     server.close()
 
 
 @pytest.fixture
 def hosted(shell, home):
-    server = _server()
+    server = hosted_server()
     yield Hosted(shell, server, home)
     server.close()
