@@ -17,7 +17,7 @@ from backends.openai.examples.inspector import open_tokens
 if TYPE_CHECKING:
     from backends.openai.api.client import Client
 
-_NO_LIST: Final = frozenset({404, 405, 501})
+_NO_LIST: Final = frozenset({404, 405})
 """Statuses of servers that do not list stored completions."""
 _PAGE: Final = 100
 _OF_MESSAGE: Final = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
