@@ -132,7 +132,7 @@ def _basis(order: RecordOrder) -> str:
 
 
 def _dollars(least: float, most: float) -> str:
-    if most >= _PRECISE:
+    if not 0 < most < _PRECISE:
         return dollars(least, most)
     low, high = f"${least:.4f}", f"${most:.4f}"
     return low if low == high else f"{low} - {high}"

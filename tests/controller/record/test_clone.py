@@ -11,7 +11,9 @@ WHO = ("-c", "user.name=ftctl", "-c", "user.email=ftctl@acme.example")
 
 
 def git(folder, *arguments):
-    subprocess.run(["git", *WHO, *arguments], cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        ["git", *WHO, *arguments], cwd=folder, check=True, capture_output=True, timeout=60
+    )
 
 
 @pytest.fixture
