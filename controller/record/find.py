@@ -12,6 +12,7 @@ from controller.evaluate.held_out import HeldOut, prompt_of
 from controller.lockfile.model import Build
 from controller.plan.desired import Desired
 from controller.project.project import Project
+from controller.prompted.examples import shot_finder
 from controller.record.policy import DataPolicy
 from controller.record.stored import MOST_LISTED, StoredSample, read_stored, sample_stored
 from controller.record.wanted import Part, Picked, Wanted, asked_prompts, sample_places
@@ -72,6 +73,7 @@ def wanted_of(
         open_backend=open_backend,
         train=dataset.train.path,
         has_answers=lambda _: False,
+        find_shots=shot_finder(project.state, dataset.train),
     )
     model = production_model(build, desired, context)
     held_out, train = HeldOut(dataset.held_out), HeldOut(dataset.train)

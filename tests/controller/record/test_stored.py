@@ -66,6 +66,30 @@ def test_recorded_rows_may_become_held_out_rows_and_are_asked_no_more(storing):
     assert "Nothing to ask: all 6 answers are kept, at $0.00." in text
 
 
+def test_a_hosted_model_without_data_gets_held_out_rows_of_what_it_said(storing):
+    (model,) = [one for one in storing.hosted.models if one.startswith("ft:")]
+    spec = f"backend: openai\nendpoint: hosted\nmethod: prompt\nbase_model: {model}\n"
+    storing.shell.write("finetunes/care.yaml", spec)
+    code, text = storing.shell("apply", "--auto-approve", "--only", "care")
+    assert code == 0, text
+    code, text, asked = asked_by(storing, "record", "care", "--yes")
+    assert code == 0, text
+    assert len(asked) == 30
+
+    # A gate of the next model can stand on these rows, with the service off.
+    rows = "data: {held_out: [{path: recorded/care.stored.jsonl}]}\n"
+    metrics = "evaluation: {metrics: [accuracy], compare_to: [production]}\n"
+    storing.shell.write("finetunes/care.yaml", spec + rows + metrics)
+    storing.forget_answers()
+    storing.hosted.close()
+    code, text = storing.shell("record", "care", "--stored", "0")
+    assert code == 0, text
+    assert "Nothing to ask: all 30 answers are kept, at $0.00." in text
+    code, text = storing.shell("evaluate", "care", "--auto-approve")
+    assert code == 0, text
+    assert "accuracy " in text
+
+
 def test_completions_with_metadata_are_of_any_model(storing):
     code, text, asked = asked_by(
         storing, "record", "triage", "--train", "0", "--metadata", "a=b", "--yes"
