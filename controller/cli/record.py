@@ -12,9 +12,10 @@ from controller.cli.progress import PLAIN_EVERY_S
 from controller.errors import ExitCode, FtctlError
 from controller.lockfile.store import read_lockfile
 from controller.project.project import Project
-from controller.record.ask import record
+from controller.record.ask import Recorded, record
 from controller.record.find import RecordOptions
-from controller.record.order import SharedModel, plan_record
+from controller.record.lock import only_record
+from controller.record.order import RecordOrder, SharedModel, plan_record
 from controller.record.words import order_text, record_json, recorded_text
 from controller.render.text import escape_control
 
@@ -83,19 +84,31 @@ def command(
         metadata=metadata,
         must_list=bool(stored),
     )
-    order = plan_record(project, None if name is None else _called(project, name), options)
-    if as_json and order.needs_approval and not yes:
-        raise FtctlError("--json cannot ask before spending", "Add --yes.")
-    if not as_json:
-        click.echo(order_text(order))
-    if order.needs_approval and not yes:
-        _confirm(name)
-    done = record(order, (lambda *_: None) if as_json else _Progress())
+    names = None if name is None else _called(project, name)
+    with only_record(project):
+        order = plan_record(project, names, options)
+        if as_json and order.needs_approval and not yes:
+            raise FtctlError("--json cannot ask before spending", "Add --yes.")
+        if not as_json:
+            click.echo(order_text(order))
+        if order.needs_approval and not yes:
+            _confirm(name)
+        done = _record(order, as_json=as_json)
     if as_json:
         print_json(record_json(order, done))
     else:
         click.echo(recorded_text(order, done))
     return ExitCode.ERROR if done.failures else ExitCode.DONE
+
+
+def _record(order: RecordOrder, *, as_json: bool) -> Recorded:
+    try:
+        return record(order, (lambda *_: None) if as_json else _Progress())
+    except KeyboardInterrupt:
+        click.echo(
+            "\nWhat was answered is kept. Type the same command again to continue.", err=True
+        )
+        raise
 
 
 def _called(project: Project, name: str) -> Sequence[str]:

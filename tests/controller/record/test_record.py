@@ -144,6 +144,25 @@ def test_a_service_without_a_price_says_how_to_declare_one(hosted, monkeypatch):
     assert "Kept: 7 of 7 held-out rows, 0 of 33 training rows." in text
 
 
+def far(hosted):
+    """Let the service be one of which ftctl does not know that it is near, without a price."""
+    settings = (hosted.shell.root / "ftctl.yaml").read_text()
+    settings = re.sub(r"(?m)^ *answer_prices.*\n", "", settings)
+    port = hosted.hosted.url.rpartition(":")[2]
+    hosted.shell.write("ftctl.yaml", settings.replace(hosted.hosted.url, f"http://0.0.0.0:{port}"))
+
+
+def test_a_price_that_is_not_known_is_told_and_asked_about(hosted, golden):
+    hosted.train()
+    far(hosted)
+    code, text, asked = asked_by(hosted, "record", "triage")
+    assert (code, asked) == (1, [])
+    golden("record/no_price.txt", shown(text, hosted))
+    code, text, asked = asked_by(hosted, "record", "triage", "--yes")
+    assert (code, len(asked)) == (0, TRAIN)
+    assert "Asked: 33 answers, 33 with log-probabilities; 495 tokens in and 88 out.\n" in text
+
+
 # --- log-probabilities ------------------------------------------------------------------------
 
 
