@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from backends.contract.completions import Prompt
 from backends.contract.errors import BackendError, NothingStored
+from controller.evaluate.answers import expected_answer
 from controller.evaluate.compare import EvaluatedModel, EvaluationContext, production_model
 from controller.evaluate.gate import CANDIDATE
 from controller.evaluate.held_out import HeldOut, prompt_of
+from controller.evaluate.labels import label_of
 from controller.lockfile.model import Build
 from controller.plan.desired import Desired
 from controller.project.project import Project
@@ -18,6 +21,9 @@ from controller.record.stored import MOST_LISTED, StoredSample, read_stored, sam
 from controller.record.wanted import Part, Picked, Wanted, asked_prompts, sample_places
 from controller.resolve.answers import OpenBackend
 from controller.resolve.resolve import Resolved
+
+_LONGEST_LABEL: Final = 40
+"""Characters of a label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +85,7 @@ def wanted_of(
     held_out, train = HeldOut(dataset.held_out), HeldOut(dataset.train)
     sampled = Picked(train, sample_places(train, options.train)) if options.train else ()
     stored = _stored(desired, model, project, open_backend, options)
-    of_labels = any(one.metric.is_of_labels for one in desired.spec.evaluation.metrics)
+    of_labels = _is_of_labels(desired, held_out)
     rows: dict[str, tuple[Sequence[Prompt], int]] = {
         "held_out": (held_out, len(held_out)),
         "train": (sampled, len(train)),
@@ -100,6 +106,22 @@ def wanted_of(
         new_stored=stored.new,
         notes=stored.notes,
         unlisted=stored.unlisted if options.must_list else None,
+    )
+
+
+def _is_of_labels(desired: Desired, held_out: HeldOut) -> bool:
+    """Return True if answers are labels: by the metrics; without any, by the expected answers.
+
+    The spec of an adopted model names no metrics, and its labels cannot be asked for later.
+    """
+    metrics = desired.spec.evaluation.metrics
+    if metrics:
+        return any(one.metric.is_of_labels for one in metrics)
+    answers = [expected_answer(prompt.reference) for prompt in held_out]
+    labels = {label_of(answer.text) for answer in answers}
+    is_short = all(0 < len(label) <= _LONGEST_LABEL for label in labels)
+    return (
+        is_short and not any(one.calls for one in answers) and len(answers) >= 2 * len(labels) > 0
     )
 
 

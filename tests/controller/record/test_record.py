@@ -191,6 +191,20 @@ def test_answers_that_are_no_labels_have_no_log_probabilities(hosted):
     assert not any("logprobs" in body or "top_logprobs" in body for body in asked)
 
 
+def test_without_metrics_the_expected_answers_tell_if_they_are_labels(hosted):
+    hosted.train(metrics="", gate="")
+    code, _, asked = asked_by(hosted, "record", "triage", "--yes")
+    assert code == 0
+    assert sum("logprobs" in body for body in asked) == len(asked) == TRAIN
+
+    lines = rows(40).splitlines(keepends=True)
+    texts = [line.replace(LABELS[n % 3], f"답변 {n}") for n, line in enumerate(lines)]
+    hosted.shell.write("finetunes/data/triage.jsonl", "".join(texts))
+    asked = asked_by(hosted, "record", "triage", "--yes")[2]
+    assert asked
+    assert not any("logprobs" in body for body in asked)
+
+
 def test_a_service_that_refuses_log_probabilities_is_asked_without(hosted):
     hosted.train()
     hosted.hosted.gives_logprobs = False
