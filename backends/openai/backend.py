@@ -266,6 +266,7 @@ class OpenAIBackend:
         """Write a file of the server to a path, as a whole or not at all."""
         with self._as_backend_errors():
             download(self._client, file, to, self._server)
+
     def estimate_answers(
         self,
         base_model: BaseModel,

@@ -1,6 +1,7 @@
 """Stored completions: sampled questions of the model itself, or of those with some metadata."""
 
 import json
+import shutil
 
 import pytest
 
@@ -198,3 +199,18 @@ def test_answers_to_private_data_are_not_written_to_be_committed(storing):
     stored = storing.shell.root / ".ftctl/recorded/triage.stored.jsonl"
     assert len(stored.read_text("utf-8").splitlines()) == 30
     assert asked_by(storing, "record", "triage", "--train", "0", "--stored", "30")[2] == []
+
+
+def test_an_adopted_model_is_recorded_with_what_its_service_holds(storing):
+    root = storing.shell.root
+    for name in ("finetunes", ".ftctl"):
+        shutil.rmtree(root / name)
+    (root / "finetunes").mkdir()
+    code, text = storing.shell("adopt", "--endpoint", "hosted", "--all")
+    assert code == 0, text
+    code, text, asked = asked_by(storing, "record", "--all", "--stored", "5", "--yes")
+    assert code == 0, text
+    # Its spec names no metric; its expected answers tell that they are labels.
+    assert sum("logprobs" in body for body in asked) == len(asked) == 7 + 33 + 5
+    assert storing.shell("plan")[1] == "No changes. The one fine-tune matches its spec.\n"
+    assert asked_by(storing, "record", "--all", "--stored", "5", "--yes")[2] == []
